@@ -50,13 +50,17 @@ let rooms: [Room] = [
     Room(
         name: "Job",
         imports: [
-            "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Algorithms", "Models",
+            "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Algorithms",
+            "Models",
             "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation", "RewardHosts",
         ], packages: [yams], needsTorch: true),
     // Floor 7
     Room(
         name: "Benchmarks",
-        imports: ["Records", "Runs", "Tokenization", "Tensors", "Models", "Placement", "RolloutEngine", "PolicyUpdater", "Job"],
+        imports: [
+            "Records", "Runs", "Tokenization", "Tensors", "Models", "Placement", "RolloutEngine", "PolicyUpdater",
+            "Job",
+        ],
         needsTorch: true),
 ]
 
@@ -88,8 +92,10 @@ let cTorch = Target.target(
 
 let roomTargets = built.map { room in
     Target.target(
-        name: room.name, dependencies: room.imports.filter(builtNames.contains).map { .init(stringLiteral: $0) } + room.packages,
-        path: room.path ?? "Sources/\(room.name)", exclude: room.path == nil ? [] : ["README.md"].filter { exists("\(room.path!)/\($0)") },
+        name: room.name,
+        dependencies: room.imports.filter(builtNames.contains).map { .init(stringLiteral: $0) } + room.packages,
+        path: room.path ?? "Sources/\(room.name)",
+        exclude: room.path == nil ? [] : ["README.md"].filter { exists("\(room.path!)/\($0)") },
         swiftSettings: swiftSettings)
 }
 
@@ -97,14 +103,20 @@ let testSupport =
     exists("Tests/Support")
     ? [
         Target.target(
-            name: "TestSupport", dependencies: builtNames.subtracting(["CTorch"]).sorted().map { .init(stringLiteral: $0) },
+            name: "TestSupport",
+            dependencies: builtNames.subtracting(["CTorch"]).sorted().map { .init(stringLiteral: $0) },
             path: "Tests/Support", swiftSettings: swiftSettings)
     ] : []
 let testedNames = built.map(\.name) + ["Package", "EndToEnd"]
 let tests = testedNames.filter { exists("Tests/\($0)Tests") && (hasTorch || $0 != "EndToEnd") }.map { name in
     Target.testTarget(
         name: "\(name)Tests",
-        dependencies: (name == "EndToEnd" ? builtNames.subtracting(["CTorch"]).sorted() : builtNames.contains(name) ? (rooms.first { $0.name == name }!.imports.filter { builtNames.contains($0) && $0 != "CTorch" } + [name]) : [])
+        dependencies: (name == "EndToEnd"
+            ? builtNames.subtracting(["CTorch"]).sorted()
+            : builtNames.contains(name)
+                ? (rooms.first { $0.name == name }!.imports.filter { builtNames.contains($0) && $0 != "CTorch" } + [
+                    name
+                ]) : [])
             .map { .init(stringLiteral: $0) } + testSupport.map { .init(stringLiteral: $0.name) },
         path: "Tests/\(name)Tests", resources: [], swiftSettings: swiftSettings)
 }
@@ -113,7 +125,9 @@ let command =
     ? [
         Target.executableTarget(
             name: "plumbline",
-            dependencies: builtNames.subtracting(["CTorch"]).sorted().map { .init(stringLiteral: $0) } + [argumentParser],
+            dependencies: builtNames.subtracting(["CTorch"]).sorted().map { .init(stringLiteral: $0) } + [
+                argumentParser
+            ],
             swiftSettings: swiftSettings)
     ] : []
 

@@ -1,0 +1,58 @@
+/// One message of a chat prompt.
+public struct ChatMessage: Sendable, Equatable, Hashable, Codable {
+    /// Who speaks: `system`, `user`, `assistant` or `tool`.
+    public var role: String
+    public var content: String
+
+    public init(role: String, content: String) {
+        self.role = role
+        self.content = content
+    }
+}
+
+/// What the user's file gives as the prompt: plain text, or the messages of a chat.
+public enum PromptContent: Sendable, Equatable, Hashable {
+    case text(String)
+    case messages([ChatMessage])
+}
+
+/// One row of a prompt set.
+public struct Prompt: Sendable, Equatable {
+    /// Where the row stands in its prompt set, from 0. It addresses the random draws of the row's completions.
+    public var row: Int
+    /// The prompt set (or `data_source`) the row came from.
+    public var source: String
+    public var content: PromptContent
+    /// Every other column of the row, by name. Rewards read their reference answers here.
+    public var columns: [String: JSONValue]
+
+    public init(row: Int, source: String, content: PromptContent, columns: [String: JSONValue] = [:]) {
+        self.row = row
+        self.source = source
+        self.content = content
+        self.columns = columns
+    }
+
+    /// How messages name the row: `arithmetic row 17`.
+    public var id: String { "\(source) row \(row)" }
+
+    /// The prompt as one text; the contents of a chat joined by line breaks, without a template.
+    public var text: String {
+        switch content {
+        case .text(let text): text
+        case .messages(let messages): messages.map(\.content).joined(separator: "\n")
+        }
+    }
+}
+
+/// A prompt as the model reads it.
+package struct TokenizedPrompt: Sendable, Equatable {
+    package var prompt: Prompt
+    /// Token ids of the rendered prompt, at least one.
+    package var tokenIDs: [Int]
+
+    package init(prompt: Prompt, tokenIDs: [Int]) {
+        self.prompt = prompt
+        self.tokenIDs = tokenIDs
+    }
+}

@@ -1,0 +1,59 @@
+/// Counts the optimizer steps behind a set of weights; 0 is the model as loaded.
+package struct PolicyVersion: Sendable, Hashable, Comparable, Codable {
+    package var number: Int
+    package init(_ number: Int) { self.number = number }
+    package static func < (left: Self, right: Self) -> Bool { left.number < right.number }
+}
+
+/// A completion with what the sampler knew while writing it.
+///
+/// The two arrays have one element per generated token, in nats.
+package struct Rollout: Sendable, Equatable {
+    package var completion: Completion
+    /// Log-prob under the distribution that was sampled from: after temperature, penalties and filters.
+    package var samplingLogProbabilities: [Float]
+    /// Log-prob under the policy at the sampling temperature, before penalties and filters: what the updater scores again.
+    package var policyLogProbabilities: [Float]
+    /// Which of the prompt's completions this is, from 0; addresses its draws.
+    package var sample: Int
+
+    package init(
+        completion: Completion, samplingLogProbabilities: [Float], policyLogProbabilities: [Float], sample: Int
+    ) {
+        self.completion = completion
+        self.samplingLogProbabilities = samplingLogProbabilities
+        self.policyLogProbabilities = policyLogProbabilities
+        self.sample = sample
+    }
+}
+
+/// All completions of one prompt.
+package struct RolloutGroup: Sendable, Equatable {
+    package var prompt: TokenizedPrompt
+    package var rollouts: [Rollout]
+    /// The greedy completion, when the method's recipe asks for one. It never enters training data or reward metrics.
+    package var greedy: Rollout?
+    package var policyVersion: PolicyVersion
+
+    package init(prompt: TokenizedPrompt, rollouts: [Rollout], greedy: Rollout? = nil, policyVersion: PolicyVersion) {
+        self.prompt = prompt
+        self.rollouts = rollouts
+        self.greedy = greedy
+        self.policyVersion = policyVersion
+    }
+}
+
+/// What generation is asked to do for one prompt.
+package struct RolloutRequest: Sendable, Equatable {
+    package var prompt: TokenizedPrompt
+    /// Sampled completions wanted, at least 1 unless `includesGreedy`.
+    package var samples: Int
+    /// Whether a greedy completion is decoded in the same batch.
+    package var includesGreedy: Bool
+
+    package init(prompt: TokenizedPrompt, samples: Int, includesGreedy: Bool = false) {
+        self.prompt = prompt
+        self.samples = samples
+        self.includesGreedy = includesGreedy
+    }
+}

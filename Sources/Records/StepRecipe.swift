@@ -1,0 +1,44 @@
+/// A method's step as an ordered list of calls: what the Coordinator runs and what a planner draws as a graph.
+///
+///     GRPO    generate(8) → score → infer(reference)? → credit → train
+///     ReMax   generate(1, greedy) → score → infer(reference)? → credit → train
+///     SFT     demonstrate → train
+package struct StepRecipe: Sendable, Equatable {
+    /// The method's name as `algorithm:` spells it.
+    package var method: String
+    package var calls: [StepCall]
+
+    package init(method: String, calls: [StepCall]) {
+        self.method = method
+        self.calls = calls
+    }
+
+    /// Whether the step samples completions.
+    package var generates: Bool {
+        calls.contains { if case .generate = $0 { true } else { false } }
+    }
+}
+
+/// One call of a step.
+package enum StepCall: Sendable, Equatable {
+    /// Takes demonstrations (prompt and given completion) from the prompt set instead of sampling.
+    case demonstrate
+    /// Samples completions of every prompt of the step; with `greedy`, one greedy completion beside them.
+    case generate(samplesPerPrompt: Int, greedy: Bool)
+    /// Asks every reward for every completion; runs while generation still decodes.
+    case score
+    /// Scores the completions' tokens under another set of weights, without gradients.
+    case infer(ScoringRole)
+    /// Turns scores into one advantage per token.
+    case credit
+    /// Takes optimizer steps on the batch.
+    case train
+}
+
+/// Whose log-probs an `infer` call computes.
+package enum ScoringRole: String, Sendable, Equatable {
+    /// The policy as it was when the step began.
+    case oldPolicy
+    /// The frozen reference policy.
+    case reference
+}

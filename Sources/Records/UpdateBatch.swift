@@ -1,0 +1,53 @@
+/// The plain values one optimizer step learns from: each prompt once, its completions behind it.
+///
+/// No tensor in it, so that it crosses actors and can be written to a file.
+package struct UpdateBatch: Sendable, Equatable {
+    package var groups: [UpdateGroup]
+
+    package init(groups: [UpdateGroup]) { self.groups = groups }
+
+    /// Completions of the batch, fully masked ones included.
+    package var completionCount: Int { groups.reduce(0) { $0 + $1.completions.count } }
+    /// Generated tokens that are trained: those with a mask of 1.
+    package var actionTokenCount: Int {
+        groups.reduce(0) { $0 + $1.completions.reduce(0) { $0 + ($1.isMasked ? 0 : $1.tokenIDs.count) } }
+    }
+}
+
+/// A prompt and the completions learned from.
+package struct UpdateGroup: Sendable, Equatable {
+    package var promptTokenIDs: [Int]
+    package var completions: [UpdateCompletion]
+
+    package init(promptTokenIDs: [Int], completions: [UpdateCompletion]) {
+        self.promptTokenIDs = promptTokenIDs
+        self.completions = completions
+    }
+}
+
+/// One completion to learn from. The arrays have one element per token of `tokenIDs`, or are empty where the method has no use for them.
+package struct UpdateCompletion: Sendable, Equatable {
+    package var tokenIDs: [Int]
+    package var advantages: [Double]
+    /// The sampler's own log-probs of the policy at the sampling temperature, before filters.
+    package var rolloutLogProbabilities: [Float]
+    /// The log-probs of the policy that produced the data, scored again by the trainer; empty when the step scores them itself.
+    package var oldLogProbabilities: [Float]
+    /// The reference policy's log-probs; empty without a reference.
+    package var referenceLogProbabilities: [Float]
+    /// Whether the completion is left out of the loss (its tokens still count as read, never as trained).
+    package var isMasked: Bool
+
+    package init(
+        tokenIDs: [Int], advantages: [Double] = [], rolloutLogProbabilities: [Float] = [],
+        oldLogProbabilities: [Float] = [],
+        referenceLogProbabilities: [Float] = [], isMasked: Bool = false
+    ) {
+        self.tokenIDs = tokenIDs
+        self.advantages = advantages
+        self.rolloutLogProbabilities = rolloutLogProbabilities
+        self.oldLogProbabilities = oldLogProbabilities
+        self.referenceLogProbabilities = referenceLogProbabilities
+        self.isMasked = isMasked
+    }
+}
