@@ -1,0 +1,46 @@
+// What every part of the C header over libtorch shares: handles, the status of a call, element types and devices.
+//
+// Every call returns a status. On success its message is NULL and the outputs are set; on failure the message is libtorch's
+// own, owned by the caller (ctorch_status_free), and no output is touched. No C++ exception leaves a call.
+#ifndef CTORCH_BASE_H
+#define CTORCH_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// A tensor: an owning reference, given back with ctorch_release.
+typedef struct ctorch_tensor_ *ctorch_tensor;
+
+/// NULL message: the call went well.
+typedef struct ctorch_status {
+    char *message;
+} ctorch_status;
+
+void ctorch_status_free(ctorch_status status);
+void ctorch_release(ctorch_tensor tensor);
+
+typedef enum ctorch_type {
+    CTORCH_FLOAT32 = 0,
+    CTORCH_FLOAT64,
+    CTORCH_BFLOAT16,
+    CTORCH_FLOAT16,
+    CTORCH_INT64,
+    CTORCH_INT32,
+    CTORCH_UINT8,
+    CTORCH_BOOL
+} ctorch_type;
+
+/// The CPU is {-1}; a CUDA device is its index.
+typedef struct ctorch_device {
+    int32_t cuda_index;
+} ctorch_device;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,21 @@
+/// What can go wrong with a tensor: always the caller's input or the engine's refusal, never a crash.
+package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// libtorch refused; the message is its own.
+    case engine(operation: String, message: String)
+    /// Sizes do not fit the operation.
+    case shape(operation: String, expected: String, got: [Int])
+    /// The element type does not fit the operation.
+    case elementType(operation: String, expected: String, got: ElementType)
+    /// A tensor file is damaged, hostile or not of the expected form.
+    case file(path: String, message: String)
+
+    package var description: String {
+        switch self {
+        case .engine(let operation, let message): "\(operation): \(message)"
+        case .shape(let operation, let expected, let got): "\(operation): shape \(got), expected \(expected)"
+        case .elementType(let operation, let expected, let got):
+            "\(operation): element type \(got), expected \(expected)"
+        case .file(let path, let message): "\(path): \(message)"
+        }
+    }
+}
