@@ -1,0 +1,221 @@
+package import Records
+
+/// Runs a method's recipe, step after step: the order of work, its overlap, and what happens when it fails or is stopped.
+///
+/// It owns no tensor and no file. Between two steps every owner of state is consistent, and only there is a checkpoint
+/// written; a step that is abandoned before its first optimizer step leaves no trace.
+package actor Coordinator {
+    /// The parts behind the seams.
+    package struct Parts: Sendable {
+        package var prompts: any PromptSource
+        package var generator: (any Generating)?
+        package var scorer: (any Scoring)?
+        package var creditor: (any Crediting)?
+        package var updater: any Updating
+        package var observer: any StepObserver
+        package var evaluator: (any Evaluating)?
+        package var saver: any Saving
+
+        package init(
+            prompts: any PromptSource, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
+            creditor: (any Crediting)? = nil, updater: any Updating, observer: any StepObserver,
+            evaluator: (any Evaluating)? = nil, saver: any Saving
+        ) {
+            self.prompts = prompts
+            self.generator = generator
+            self.scorer = scorer
+            self.creditor = creditor
+            self.updater = updater
+            self.observer = observer
+            self.evaluator = evaluator
+            self.saver = saver
+        }
+    }
+
+    package private(set) var progress: RunProgress
+    private let recipe: StepRecipe
+    private let schedule: StepSchedule
+    private let parts: Parts
+    private let stop: StopSignal
+
+    /// - Parameter progress: where the run begins: the start, or what a checkpoint holds.
+    /// - Throws: ``CoordinatorError/missingPart(_:call:)`` when a call of the recipe has nobody to answer it.
+    package init(
+        recipe: StepRecipe, schedule: StepSchedule, parts: Parts, stop: StopSignal,
+        progress: RunProgress = RunProgress()
+    ) throws(CoordinatorError) {
+        try Self.requireParts(of: recipe, in: parts)
+        self.recipe = recipe
+        self.schedule = schedule
+        self.parts = parts
+        self.stop = stop
+        self.progress = progress
+    }
+
+    /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped.
+    package func run() async throws -> RunOutcome {
+        var lastSaved = progress.step
+        while progress.step < schedule.maxSteps {
+            let before = progress.step
+            await parts.prompts.mark()
+            var metrics: Metrics
+            do {
+                metrics = try await takeStep()
+            } catch is StopRequested {
+                await parts.prompts.rewind()
+                return try await stopped(lastSaved: lastSaved)
+            } catch {
+                // What was reached is worth keeping. A step without an optimizer step has left no trace.
+                if progress.step == before { await parts.prompts.rewind() }
+                if progress.step > lastSaved { try await save(Metrics()) }
+                throw error
+            }
+            if schedule.evaluates(from: before, to: progress.step) {
+                do {
+                    metrics.merge(try await evaluate())
+                } catch is StopRequested {
+                    return try await stopped(lastSaved: lastSaved)
+                }
+            }
+            if schedule.saves(from: before, to: progress.step) {
+                try await save(metrics)
+                lastSaved = progress.step
+            }
+            if stop.isRequested, progress.step < schedule.maxSteps { return try await stopped(lastSaved: lastSaved) }
+        }
+        return .finished(progress)
+    }
+
+    private func stopped(lastSaved: Int) async throws -> RunOutcome {
+        if lastSaved != progress.step || progress.step == 0 { try await save(Metrics()) }
+        return .stopped(progress)
+    }
+
+    private func evaluate() async throws -> Metrics {
+        guard let evaluator = parts.evaluator else { return Metrics() }
+        await parts.observer.began(.evaluating, step: progress.step)
+        return try await evaluator.evaluate(step: progress.step, stop: stop)
+    }
+
+    private func save(_ metrics: Metrics) async throws {
+        await parts.observer.began(.saving, step: progress.step)
+        try await parts.saver.save(progress, metrics: metrics)
+    }
+
+    // MARK: One step
+
+    /// Runs the recipe once and reports it.
+    private func takeStep() async throws -> Metrics {
+        let clock = ContinuousClock()
+        let start = clock.now
+        var work = StepWork()
+        for call in recipe.calls {
+            switch call {
+            case .demonstrate:
+                work.update = try await parts.prompts.nextDemonstrations(schedule.promptsPerStep)
+            case .generate(let samples, let greedy):
+                try await generate(samples: samples, greedy: greedy, into: &work)
+            case .score:
+                break  // scored while generating
+            case .infer(let role):
+                try await infer(role, into: &work)
+            case .credit:
+                try await credit(&work)
+            case .train:
+                try await train(&work)
+            }
+        }
+        progress.rolloutStep += 1
+        work.metrics["step_time"] = seconds(clock.now - start)
+        work.metrics["epoch"] = await parts.prompts.epoch
+        work.metrics["num_tokens"] = Double(progress.tokens)
+        try await parts.observer.completed(work.report(step: progress.step))
+        return work.metrics
+    }
+
+    /// Samples every prompt of the step and scores each group as it arrives, while the others still decode.
+    private func generate(samples: Int, greedy: Bool, into work: inout StepWork) async throws {
+        guard let generator = parts.generator, let scorer = parts.scorer else { return }  // checked in init
+        await parts.observer.began(.generating, step: progress.step)
+        let clock = ContinuousClock()
+        let start = clock.now
+        let requests = try await parts.prompts.next(schedule.promptsPerStep).map {
+            RolloutRequest(prompt: $0, samples: samples, includesGreedy: greedy)
+        }
+        let stream = generator.generate(requests, step: progress.rolloutStep, stop: stop)
+        let (scored, generated) = try await withThrowingTaskGroup(
+            of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
+        ) { tasks in
+            for try await group in stream {
+                tasks.addTask { try await scorer.score(group) }
+            }
+            let generated = clock.now
+            var scored: [ScoredGroup] = []
+            for try await group in tasks { scored.append(group) }
+            return (scored, generated)
+        }
+        try stop.check()
+        work.groups = try inOrder(scored, of: requests)
+        work.metrics["timing_s/gen"] = seconds(generated - start)
+        work.metrics["timing_s/reward"] = seconds(clock.now - generated)  // what scoring took beyond decoding
+        work.metrics.merge(GenerationMetrics.of(work.groups))
+    }
+
+    /// Groups end in any order; learning takes them in the order of the prompts, so that a run repeats to the bit.
+    private func inOrder(_ groups: [ScoredGroup], of requests: [RolloutRequest]) throws -> [ScoredGroup] {
+        var byRow: [Int: ScoredGroup] = [:]
+        for group in groups { byRow[group.group.prompt.prompt.row] = group }
+        return try requests.map { request in
+            guard let group = byRow[request.prompt.prompt.row] else {
+                throw CoordinatorError.lostGroup(prompt: request.prompt.prompt.id)
+            }
+            return group
+        }
+    }
+
+    private func infer(_ role: ScoringRole, into work: inout StepWork) async throws {
+        try stop.check()
+        await parts.observer.began(.inferring, step: progress.step)
+        let clock = ContinuousClock()
+        let start = clock.now
+        let scores = try await parts.updater.logProbabilities(work.batchToScore, under: role)
+        switch role {
+        case .oldPolicy: work.logProbabilities.old = scores
+        case .reference: work.logProbabilities.reference = scores
+        }
+        work.metrics[role == .oldPolicy ? "timing_s/old_log_prob" : "timing_s/ref"] = seconds(clock.now - start)
+    }
+
+    private func credit(_ work: inout StepWork) async throws {
+        guard let creditor = parts.creditor else { return }  // checked in init
+        let credited = try await creditor.credit(work.groups, logProbabilities: work.logProbabilities)
+        work.update = credited.groups
+        work.metrics.merge(credited.metrics)
+    }
+
+    /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved, and
+    /// the rollouts are learned from to the end.
+    private func train(_ work: inout StepWork) async throws {
+        await parts.observer.began(.updating, step: progress.step)
+        let clock = ContinuousClock()
+        let start = clock.now
+        var summary = MetricSummary()
+        let before = progress.step
+        for _ in 0..<schedule.iterations {
+            for batch in schedule.optimizerBatches(work.update) where progress.step < schedule.maxSteps {
+                summary.add(try await parts.updater.train(batch, stop: progress.step == before ? stop : nil))
+                progress.tokens += batch.tokenCount
+                progress.step += 1
+            }
+        }
+        if progress.step == before {
+            // Every completion was unscorable. It is a step all the same: else such a run would never end.
+            work.metrics["skipped_steps"] = 1
+            progress.step += 1
+        }
+        work.metrics.merge(summary.metrics)
+        work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
+    }
+
+    private func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
+}

@@ -1,0 +1,23 @@
+/// How far a run has come: the Coordinator's own state, saved in every checkpoint.
+package struct RunProgress: Sendable, Equatable, Codable {
+    /// Optimizer steps taken (`global_step`).
+    package var step: Int
+    /// Times the recipe ran through; addresses the random draws of the next generation.
+    package var rolloutStep: Int
+    /// Tokens read in training so far (`num_tokens`).
+    package var tokens: Int
+
+    package init(step: Int = 0, rolloutStep: Int = 0, tokens: Int = 0) {
+        self.step = step
+        self.rolloutStep = rolloutStep
+        self.tokens = tokens
+    }
+}
+
+/// How a run ended.
+package enum RunOutcome: Sendable, Equatable {
+    /// Every step was taken.
+    case finished(RunProgress)
+    /// Stopped on request; a checkpoint of this state is saved.
+    case stopped(RunProgress)
+}

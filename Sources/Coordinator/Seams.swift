@@ -1,0 +1,116 @@
+package import Records
+
+// What a step needs of the other rooms. The Coordinator sees these protocols and plain values only; `Job` names the parts
+// behind them.
+
+/// Hands out the prompts of a run in its order, and takes back a step that was abandoned.
+package protocol PromptSource: Sendable {
+    /// The next `count` prompts. A prompt comes at most once in a step.
+    func next(_ count: Int) async throws -> [TokenizedPrompt]
+    /// The next `count` demonstrations: a prompt with the completion to imitate.
+    func nextDemonstrations(_ count: Int) async throws -> [UpdateGroup]
+    /// Remembers the present position, for ``rewind()``.
+    func mark() async
+    /// Goes back to the last mark: an abandoned step hands out the same prompts again.
+    func rewind() async
+    /// Epochs handed out so far, with the fraction of the running one.
+    var epoch: Double { get async }
+}
+
+/// Samples completions.
+package protocol Generating: Sendable {
+    /// Samples every request's completions with the draws of `step`; a group leaves as soon as its last row has ended, so
+    /// groups come in any order. Ends with ``StopRequested`` when `stop` is set between two decode steps.
+    func generate(
+        _ requests: [RolloutRequest], step: Int, stop: StopSignal
+    ) -> AsyncThrowingStream<RolloutGroup, any Error>
+}
+
+/// Asks every reward for every completion of a group.
+package protocol Scoring: Sendable {
+    /// The names of the rewards, in the order of the scores.
+    var rewardNames: [String] { get }
+    /// Scores a group. A reward that fails on a completion is a state of its score; only what makes the run pointless
+    /// throws (a bad prompt row, an exhausted error budget).
+    func score(_ group: RolloutGroup) async throws -> ScoredGroup
+}
+
+/// Scores tokens and takes optimizer steps.
+package protocol Updating: Sendable {
+    /// The log-prob of every completion token under the named weights: `[group][completion][token]`, in nats.
+    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]]
+    /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the weights
+    /// untouched; without one it always finishes.
+    func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
+}
+
+/// Turns the scores of a step into advantages.
+package protocol Crediting: Sendable {
+    /// Groups without a single usable completion are left out.
+    func credit(_ groups: [ScoredGroup], logProbabilities: StepLogProbabilities) async throws -> CreditedStep
+}
+
+/// Log-probs that `infer` calls computed for a step: `[group][completion][token]` in nats; `nil` where the recipe asked for none.
+package struct StepLogProbabilities: Sendable, Equatable {
+    package var old: [[[Float]]]?
+    package var reference: [[[Float]]]?
+
+    package init(old: [[[Float]]]? = nil, reference: [[[Float]]]? = nil) {
+        self.old = old
+        self.reference = reference
+    }
+}
+
+/// What a step learns from, and the numbers that came up on the way.
+package struct CreditedStep: Sendable, Equatable {
+    package var groups: [UpdateGroup]
+    package var metrics: Metrics
+
+    package init(groups: [UpdateGroup], metrics: Metrics) {
+        self.groups = groups
+        self.metrics = metrics
+    }
+}
+
+/// Writes and shows what a run does.
+package protocol StepObserver: Sendable {
+    /// A part of the step has begun.
+    func began(_ phase: StepPhase, step: Int) async
+    /// A step is done.
+    func completed(_ report: StepReport) async throws
+}
+
+/// The part of a step a live display names.
+package enum StepPhase: String, Sendable, Equatable {
+    case generating, scoring, inferring, updating, evaluating, saving
+}
+
+/// Everything a finished step leaves behind for files and displays.
+package struct StepReport: Sendable {
+    /// Optimizer steps taken so far, this step's included.
+    package var step: Int
+    package var metrics: Metrics
+    /// The scored groups of the step; empty for a method that does not generate.
+    package var groups: [ScoredGroup]
+    /// What the step learned from, advantages included.
+    package var update: [UpdateGroup]
+
+    package init(step: Int, metrics: Metrics, groups: [ScoredGroup], update: [UpdateGroup]) {
+        self.step = step
+        self.metrics = metrics
+        self.groups = groups
+        self.update = update
+    }
+}
+
+/// Scores the policy on held-out prompts between two steps.
+package protocol Evaluating: Sendable {
+    /// Metrics with the prefix `eval_`.
+    func evaluate(step: Int, stop: StopSignal) async throws -> Metrics
+}
+
+/// Saves every owner of state in one folder.
+package protocol Saving: Sendable {
+    /// Writes a checkpoint of the present state; returns when it is safe on disk.
+    func save(_ progress: RunProgress, metrics: Metrics) async throws
+}

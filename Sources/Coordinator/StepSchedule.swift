@@ -1,0 +1,79 @@
+package import Records
+
+/// The arithmetic of a run: how many prompts a step takes, how often its rollouts are learned from, and when it is logged,
+/// evaluated and saved.
+///
+///     completions per optimizer step = per_device_train_batch_size × gradient_accumulation_steps
+///     completions per rollout step   = per_device_train_batch_size × steps_per_generation
+///     prompts per rollout step       = completions per rollout step / num_generations
+///     optimizer steps per rollout    = steps_per_generation / gradient_accumulation_steps × num_iterations
+///
+/// as in TRL's GRPO trainer. Evaluation and saving wait for the end of the rollout step they fall into.
+package struct StepSchedule: Sendable, Equatable {
+    package var promptsPerStep: Int
+    package var completionsPerOptimizerStep: Int
+    /// Passes over the same rollouts (`num_iterations`, μ).
+    package var iterations: Int
+    /// Optimizer steps of the whole run.
+    package var maxSteps: Int
+    package var loggingSteps: Int
+    /// Optimizer steps between checkpoints; `nil` saves only at the end.
+    package var saveSteps: Int?
+    /// Optimizer steps between evaluations; `nil` for none.
+    package var evaluationSteps: Int?
+
+    package init(
+        promptsPerStep: Int, completionsPerOptimizerStep: Int, iterations: Int = 1, maxSteps: Int,
+        loggingSteps: Int = 10,
+        saveSteps: Int? = nil, evaluationSteps: Int? = nil
+    ) {
+        self.promptsPerStep = promptsPerStep
+        self.completionsPerOptimizerStep = completionsPerOptimizerStep
+        self.iterations = iterations
+        self.maxSteps = maxSteps
+        self.loggingSteps = loggingSteps
+        self.saveSteps = saveSteps
+        self.evaluationSteps = evaluationSteps
+    }
+
+    /// Whether an evaluation is due after a step that went from `before` to `after` optimizer steps.
+    package func evaluates(from before: Int, to after: Int) -> Bool {
+        Self.passes(evaluationSteps, before: before, after: after)
+    }
+
+    /// Whether a checkpoint is due: on its interval and after the last step.
+    package func saves(from before: Int, to after: Int) -> Bool {
+        after >= maxSteps || Self.passes(saveSteps, before: before, after: after)
+    }
+
+    /// Whether a multiple of `interval` lies in `(before, after]`.
+    private static func passes(_ interval: Int?, before: Int, after: Int) -> Bool {
+        guard let interval, interval > 0 else { return false }
+        return after / interval > before / interval
+    }
+
+    /// Cuts the groups of a rollout step into the batches of its optimizer steps, `completionsPerOptimizerStep` completions
+    /// each. Groups stay whole where they fit; one that straddles a border is cut between completions. The last batch may be
+    /// smaller when completions were left out.
+    package func optimizerBatches(_ groups: [UpdateGroup]) -> [UpdateBatch] {
+        var batches: [UpdateBatch] = []
+        var open = UpdateBatch(groups: [])
+        var room = completionsPerOptimizerStep
+        for group in groups {
+            var rest = group.completions[...]
+            while !rest.isEmpty {
+                let taken = rest.prefix(room)
+                open.groups.append(UpdateGroup(promptTokenIDs: group.promptTokenIDs, completions: Array(taken)))
+                rest = rest.dropFirst(taken.count)
+                room -= taken.count
+                if room == 0 {
+                    batches.append(open)
+                    open = UpdateBatch(groups: [])
+                    room = completionsPerOptimizerStep
+                }
+            }
+        }
+        if !open.groups.isEmpty { batches.append(open) }
+        return batches
+    }
+}

@@ -1,0 +1,86 @@
+import Records
+
+/// What one step gathers on its way from prompts to an update.
+struct StepWork {
+    var groups: [ScoredGroup] = []
+    var logProbabilities = StepLogProbabilities()
+    var update: [UpdateGroup] = []
+    var metrics = Metrics()
+
+    /// The rollouts as plain tokens, for scoring under other weights; every completion, also the unscorable.
+    var batchToScore: UpdateBatch {
+        UpdateBatch(
+            groups: groups.map { scored in
+                UpdateGroup(
+                    promptTokenIDs: scored.group.prompt.tokenIDs,
+                    completions: scored.group.rollouts.map { rollout in
+                        UpdateCompletion(
+                            tokenIDs: rollout.completion.tokenIDs,
+                            rolloutLogProbabilities: rollout.policyLogProbabilities)
+                    })
+            })
+    }
+
+    func report(step: Int) -> StepReport {
+        StepReport(step: step, metrics: metrics, groups: groups, update: update)
+    }
+}
+
+/// Numbers about the completions of a step, by TRL's names.
+enum GenerationMetrics {
+    static func of(_ groups: [ScoredGroup]) -> Metrics {
+        let completions = groups.flatMap { $0.group.rollouts.map(\.completion) }
+        var metrics = Metrics()
+        guard !completions.isEmpty else { return metrics }
+        lengths(completions.map(\.tokenIDs.count), "", into: &metrics)
+        let ended = completions.filter { !$0.isTruncated }.map(\.tokenIDs.count)
+        if !ended.isEmpty { lengths(ended, "terminated_", into: &metrics) }
+        metrics["completions/clipped_ratio"] = 1 - Double(ended.count) / Double(completions.count)
+        return metrics
+    }
+
+    private static func lengths(_ counts: [Int], _ kind: String, into metrics: inout Metrics) {
+        metrics["completions/mean_\(kind)length"] = Double(counts.reduce(0, +)) / Double(counts.count)
+        metrics["completions/min_\(kind)length"] = counts.min().map(Double.init)
+        metrics["completions/max_\(kind)length"] = counts.max().map(Double.init)
+    }
+}
+
+/// Brings the metrics of several optimizer steps to one row: extrema stay extrema, counts add up, the rest is averaged.
+struct MetricSummary {
+    private var values: [(name: String, numbers: [Double])] = []
+
+    mutating func add(_ metrics: Metrics) {
+        for (name, value) in metrics.entries {
+            if let place = values.firstIndex(where: { $0.name == name }) {
+                values[place].numbers.append(value)
+            } else {
+                values.append((name, [value]))
+            }
+        }
+    }
+
+    var metrics: Metrics {
+        var metrics = Metrics()
+        for (name, numbers) in values { metrics[name] = Self.combined(name, numbers) }
+        return metrics
+    }
+
+    private static func combined(_ name: String, _ numbers: [Double]) -> Double? {
+        switch name.split(whereSeparator: { $0 == "/" || $0 == "_" }).last {
+        case "min": numbers.min()
+        case "max": numbers.max()
+        case "steps": numbers.reduce(0, +)
+        default: name == "learning_rate" ? numbers.last : numbers.reduce(0, +) / Double(numbers.count)
+        }
+    }
+}
+
+extension UpdateBatch {
+    /// Tokens the update reads: every prompt once, every completion.
+    var tokenCount: Int {
+        groups.reduce(0) { sum, group in
+            sum + group.promptTokenIDs.count + group.completions.reduce(0) { $0 + $1.tokenIDs.count }
+        }
+    }
+}
