@@ -1,0 +1,86 @@
+package import Records
+
+/// Settings of ``GreedyBaseline``. A value that exists is a value that passed its checks.
+package struct GreedyBaselineSettings: Sendable, Equatable {
+    /// c: the difference r − b is clipped to ± this. `nil` for no clip; the authors' code has 5.
+    package let differenceClip: Double?
+    /// The KL penalty on each token; `nil` for none.
+    package let penalty: KLToGo?
+
+    /// - Throws: `SettingsError` for a clip that is not above 0.
+    package init(differenceClip: Double? = nil, penalty: KLToGo? = nil) throws(SettingsError) {
+        var problems = Problems("greedy_baseline")
+        problems.require(
+            differenceClip.map { $0 > 0 } ?? true, "differenceClip", differenceClip ?? 0,
+            "above 0; leave it out for no clip")
+        try problems.throwIfAny()
+        self.differenceClip = differenceClip
+        self.penalty = penalty
+    }
+}
+
+/// The baseline of ReMax (Li et al. 2024, arXiv:2310.10505, ICML 2024, §4): the reward of the greedy completion.
+///
+///     ȳ   = the completion of argmax decoding;  b = r(x, ȳ)
+///     A_t = clip(r(x, y) − b, −c, c) − β·Σ_{s ≥ t} k1_s          k1 between the old and the reference policy, detached
+///
+/// b does not depend on the sampled y, so the estimate stays unbiased for any number of completions per prompt. A prompt
+/// whose greedy completion has no reward is dropped whole: a baseline of 0 in its place would be another method. A sampled
+/// completion without a reward gets 0 on every token. The greedy completion is never learned from and enters no reward
+/// metric but its own. A group counts as dead when every sampled reward equals the greedy one.
+package struct GreedyBaseline: CreditRule {
+    package let rewards: RewardCombination
+    package let settings: GreedyBaselineSettings
+    package let overlong: OverlongHandling
+
+    package init(
+        rewards: RewardCombination, settings: GreedyBaselineSettings, overlong: OverlongHandling = .keep
+    ) {
+        self.rewards = rewards
+        self.settings = settings
+        self.overlong = overlong
+    }
+
+    package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
+        try batch.requireShapes(rewardCount: rewards.names.count)
+        let combined = combinedRewards(of: batch)
+        let baselines = batch.groups.map { $0.greedyScores.flatMap(rewards.combined) }
+        let penalties = try settings.penalty?.penalties(of: batch, rule: "ReMax")
+        let values = batch.groups.indices.map { group in
+            tokens(batch.groups[group].group, combined[group], baselines[group], penalties?.tokens[group])
+        }
+        let isDead = zip(combined, baselines).map { sampled, greedy in
+            Moments((sampled + [greedy]).compactMap(\.self)).isConstant
+        }
+        let advantages = Advantages(values, isKept: baselines.map { $0 != nil }, isDead: isDead)
+        var credited = assemble(batch, combined, advantages, overlong, penalties: penalties)
+        Self.describe(baselines, into: &credited.metrics)
+        return credited
+    }
+
+    /// r − b, clipped where the settings say so.
+    package func difference(reward: Double, baseline: Double) -> Double {
+        let difference = reward - baseline
+        guard let clip = settings.differenceClip else { return difference }
+        return min(max(difference, -clip), clip)
+    }
+
+    /// `[completion][token]`; zeros for a dropped group.
+    private func tokens(
+        _ group: RolloutGroup, _ sampled: [Double?], _ baseline: Double?, _ penalties: [[Double]]?
+    ) -> [[Double]] {
+        zip(group.rollouts.indices, sampled).map { completion, reward in
+            let count = group.rollouts[completion].completion.tokenIDs.count
+            guard let reward, let baseline else { return .init(repeating: 0, count: count) }
+            let difference = difference(reward: reward, baseline: baseline)
+            return penalties?[completion].map { difference - $0 } ?? .init(repeating: difference, count: count)
+        }
+    }
+
+    private static func describe(_ baselines: [Double?], into metrics: inout Metrics) {
+        let mean = Moments(baselines.compactMap(\.self)).mean
+        metrics["reward/greedy"] = mean
+        metrics["remax/baseline_mean"] = mean
+        metrics["remax/dropped_prompts"] = Double(baselines.count { $0 == nil })
+    }
+}

@@ -1,0 +1,82 @@
+package import Records
+
+/// Settings of ``LeaveOneOut``. A value that exists is a value that passed its checks.
+package struct LeaveOneOutSettings: Sendable, Equatable {
+    /// Bounds that a reward is clipped to before the KL penalty is taken off; `nil` for none.
+    package let rewardClip: ClosedRange<Double>?
+    /// The KL penalty of a whole completion; `nil` for none.
+    package let penalty: KLToGo?
+    /// Whether the advantages of the batch are normalized: (A − mean) / (std + 1e-4). Not in the paper.
+    package let normalizesAdvantages: Bool
+
+    /// - Throws: `SettingsError` for a penalty that is not one number per completion.
+    package init(
+        rewardClip: ClosedRange<Double>? = nil, penalty: KLToGo? = nil, normalizesAdvantages: Bool = false
+    ) throws(SettingsError) {
+        var problems = Problems("leave_one_out")
+        problems.require(
+            penalty.map { $0.reach == .completion } ?? true, "penalty.reach", penalty?.reach.rawValue ?? "none",
+            "completion: the action is the whole completion")
+        try problems.throwIfAny()
+        self.rewardClip = rewardClip
+        self.penalty = penalty
+        self.normalizesAdvantages = normalizesAdvantages
+    }
+}
+
+/// REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740, §3.2): the other completions' mean as baseline.
+///
+///     R_i = clip(r_i) − β·Σ_t k1_t
+///     A_i = R_i − Σ_{j≠i} R_j / (G − 1) = G/(G − 1) · (R_i − mean(R))
+///
+/// The baseline does not depend on completion i, so the estimate is unbiased. G counts the completions with a reward; in a
+/// group with fewer than two of them every advantage is 0, since one completion alone has no baseline.
+package struct LeaveOneOut: CreditRule {
+    package let rewards: RewardCombination
+    package let settings: LeaveOneOutSettings
+    package let overlong: OverlongHandling
+
+    package init(rewards: RewardCombination, settings: LeaveOneOutSettings, overlong: OverlongHandling = .keep) {
+        self.rewards = rewards
+        self.settings = settings
+        self.overlong = overlong
+    }
+
+    package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
+        try batch.requireShapes(rewardCount: rewards.names.count)
+        let combined = combinedRewards(of: batch)
+        let penalties = try settings.penalty?.penalties(of: batch, rule: "RLOO")
+        let clipped = combined.map { group in group.map { $0.map(clip) } }
+        let perCompletion = advantages(of: clipped.minus(penalties))
+        let isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
+        let advantages = Advantages(perCompletion.repeated(over: batch), isDead: isDead)
+        return assemble(batch, combined, advantages, overlong, penalties: penalties)
+    }
+
+    /// One advantage per completion.
+    ///
+    /// - Parameter rewards: `[group][completion]`, clipped and penalized; `nil` where there is no reward.
+    package func advantages(of rewards: [[Double?]]) -> [[Double]] {
+        let advantages: [[Double?]] = rewards.map { group in
+            let moments = Moments(group.compactMap(\.self))
+            guard let mean = moments.mean, !moments.isConstant else { return group.map { $0.map { _ in 0 } } }
+            let factor = Double(moments.count) / Double(moments.count - 1)
+            return group.map { reward in reward.map { factor * ($0 - mean) } }
+        }
+        guard settings.normalizesAdvantages else { return advantages.map { $0.map { $0 ?? 0 } } }
+        return normalized(advantages)
+    }
+
+    private func normalized(_ advantages: [[Double?]]) -> [[Double]] {
+        let moments = Moments(advantages.joined().compactMap(\.self))
+        guard let mean = moments.mean, let deviation = moments.standardDeviation, !moments.isConstant else {
+            return advantages.map { $0.map { _ in 0 } }
+        }
+        return advantages.map { $0.map { advantage in advantage.map { ($0 - mean) / (deviation + 1e-4) } ?? 0 } }
+    }
+
+    private func clip(_ reward: Double) -> Double {
+        guard let bounds = settings.rewardClip else { return reward }
+        return min(max(reward, bounds.lowerBound), bounds.upperBound)
+    }
+}

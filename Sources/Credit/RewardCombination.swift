@@ -1,0 +1,51 @@
+package import Records
+
+/// The weighted sum of a job's rewards.
+///
+///     R(completion) = Σ_k w_k · r_k(completion)   over the rewards k that scored the completion
+///
+/// A reward that abstained, failed or timed out leaves its term out, as in TRL. A completion that no reward scored has no
+/// reward: it is left out of every baseline and its advantage is 0.
+package struct RewardCombination: Sendable, Equatable {
+    /// The rewards' names in the job's order, for metrics.
+    package let names: [String]
+    /// One per reward.
+    package let weights: [Double]
+
+    /// - Parameter weights: One per name; `nil` gives every reward the weight 1.
+    /// - Throws: `SettingsError` for no reward, a name given twice, a missing or extra weight, or one that is no finite
+    ///   number.
+    package init(names: [String], weights: [Double]? = nil) throws(SettingsError) {
+        let weights = weights ?? names.map { _ in 1 }
+        var problems = Problems("rewards")
+        problems.require(!names.isEmpty, "names", names, "at least one reward")
+        problems.require(Set(names).count == names.count, "names", names, "each name once")
+        problems.require(
+            weights.count == names.count, "weights", weights, "one weight for each of the \(names.count) rewards")
+        problems.require(weights.allSatisfy(\.isFinite), "weights", weights, "finite numbers")
+        try problems.throwIfAny()
+        self.names = names
+        self.weights = weights
+    }
+
+    /// The weighted sum of one completion's scores; `nil` when none of them is a number.
+    ///
+    /// - Parameter scores: One per reward.
+    package func combined(_ scores: [RewardScore]) -> Double? {
+        combined(scores.map(\.score))
+    }
+
+    func combined(_ scores: [Double?]) -> Double? {
+        let terms = zip(scores, weights).compactMap { score, weight in score.map { $0 * weight } }
+        return terms.isEmpty ? nil : terms.reduce(0, +)
+    }
+}
+
+/// Whether several rewards are added before or after they are put on one scale.
+package enum RewardAggregation: String, Sendable, Equatable, CaseIterable {
+    /// The weighted sum is one reward; the baseline sees only that.
+    case sumThenNormalize = "sum_then_normalize"
+    /// Each reward is normalized within its group, the weighted sum of those over the batch (GDPO, arXiv:2601.05242): a
+    /// reward with a small spread is not drowned by one with a large spread.
+    case normalizeThenSum = "normalize_then_sum"
+}

@@ -1,0 +1,134 @@
+import Credit
+import Foundation
+import Records
+import TestSupport
+import Testing
+
+@Suite("Greedy baseline of ReMax")
+struct GreedyBaselineTests {
+    private static let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 11)
+    private static let reference = TabularPolicy(vocabulary: 3, length: 3, seed: 12)
+
+    /// Any reward that depends on the whole sequence.
+    private static func reward(_ sequence: [Int]) -> Double {
+        sin(Double(sequence.enumerated().map { ($0 + 2) * ($1 + 1) }.reduce(0, +))) + 0.4 * Double(sequence.count)
+    }
+
+    /// The expected gradient when each token carries the advantage the rule gives it.
+    private static func expectedGradient(
+        _ settings: GreedyBaselineSettings, reward: ([Int]) -> Double = reward
+    ) throws -> [Double] {
+        let rule = try GreedyBaseline(rewards: .single, settings: settings)
+        let advantages = Dictionary(
+            uniqueKeysWithValues: try policy.sequences.map { sequence in
+                let rollout = ScoredGroups.rollout(
+                    tokens: sequence, logProbabilities: policy.logProbabilities(sequence))
+                let group = RolloutGroup(
+                    prompt: ScoredGroups.prompt(0), rollouts: [rollout], policyVersion: PolicyVersion(0))
+                let scored = ScoredGroup(
+                    group: group, scores: [[.value(reward(sequence))]], greedyScores: [.value(reward(policy.greedy))])
+                let batch = CreditBatch(
+                    groups: [scored],
+                    referenceLogProbabilities: [[reference.logProbabilities(sequence).map(Float.init)]])
+                return (sequence, try rule.credit(batch).update.groups[0].completions[0].advantages)
+            })
+        return policy.expectation { policy.scoreGradient($0, coefficients: advantages[$0]!) }
+    }
+
+    @Test func theGradientIsThatOfTheExpectedReward() throws {
+        let found = try Self.expectedGradient(.init())
+        let plain = Self.policy.expectation { sequence in
+            Self.policy.scoreGradient(sequence, coefficients: sequence.map { _ in Self.reward(sequence) })
+        }
+        let differences = Self.policy.centralDifferences { $0.expectation(Self.reward) }
+        #expect(relativeDistance(found, plain) < 1e-12)
+        #expect(relativeDistance(found, differences) < 1e-6)
+        #expect(relativeDistance(found.map(-), differences) > 1)
+    }
+
+    @Test func aConstantRewardGivesExactlyZeroAndAShiftChangesNothing() throws {
+        #expect(try Self.expectedGradient(.init(), reward: { _ in 0.3 }).allSatisfy { $0 == 0 })
+        let plain = try Self.expectedGradient(.init())
+        let shifted = try Self.expectedGradient(.init(), reward: { Self.reward($0) + 5 })
+        #expect(relativeDistance(shifted, plain) < 1e-12)
+    }
+
+    @Test func theKLToGoHasTheGradientOfTheSequencesKLAndOneStepHasNot() throws {
+        let coefficient = 0.3
+        let divergence = Self.policy.centralDifferences { policy in
+            policy.expectation { sequence in
+                policy.logProbabilities(sequence).reduce(0, +)
+                    - Self.reference.logProbabilities(sequence).reduce(0, +)
+            }
+        }
+        let expected = divergence.map { -coefficient * $0 }
+        func found(_ reach: KLToGo.Reach) throws -> [Double] {
+            let penalty = try KLToGo(coefficient: coefficient, reach: reach)
+            return try Self.expectedGradient(.init(penalty: penalty), reward: { _ in 1 })
+        }
+        #expect(relativeDistance(try found(.toGo), expected) < 1e-5)  // log-probs cross rooms as Float
+        #expect(relativeDistance(try found(.completion), expected) < 1e-5)
+        #expect(relativeDistance(try found(.oneStep), expected) > 0.05)
+    }
+
+    /// Traces of the covariance over the two logits, worked out for arms with rewards 1 and 0.2 and p = π(first).
+    /// The greedy arm is the first; below p = 1/2 + 0.2/(2·0.8) = 0.625 its baseline has the lower variance.
+    @Test(arguments: [(0.55, 0.0958, 0.1552), (0.63, 0.1184, 0.1147)])
+    func varianceOfTwoArms(_ p: Double, _ withGreedy: Double, _ without: Double) throws {
+        let rule = try GreedyBaseline(rewards: .single, settings: .init())
+        var arms = TabularPolicy(vocabulary: 2, length: 1, seed: 1)
+        arms.logits = [[log(p), log(1 - p)]]
+        let rewards = [1.0, 0.2]
+        #expect(arms.greedy == [0])
+        func trace(baseline: Double) -> Double {
+            func gradient(_ arm: [Int]) -> [Double] {
+                let difference = rule.difference(reward: rewards[arm[0]], baseline: baseline)
+                return arms.scoreGradient(arm, coefficients: [difference])
+            }
+            let mean = arms.expectation(gradient)
+            return arms.expectation { (arm: [Int]) -> Double in
+                let deviations: [Double] = zip(gradient(arm), mean).map { $0 - $1 }
+                return deviations.map { $0 * $0 }.reduce(0, +)
+            }
+        }
+        #expect(abs(trace(baseline: rewards[0]) - withGreedy) < 5e-5)
+        #expect(abs(trace(baseline: 0) - without) < 5e-5)
+        #expect((trace(baseline: rewards[0]) < trace(baseline: 0)) == (p < 0.625))
+        #expect(trace(baseline: (1 - p) * rewards[0] + p * rewards[1]) < 1e-15)  // the best baseline of two arms
+    }
+
+    @Test func aPromptWithoutAGreedyRewardIsDropped() throws {
+        let rule = try GreedyBaseline(rewards: .single, settings: .init())
+        let kept = ScoredGroups.group([1, nil], greedy: 0.25, row: 1)
+        var failed = ScoredGroups.group([1, 0], row: 2)
+        failed.greedyScores = [.failed(message: "broke")]
+        let missing = ScoredGroups.group([1, 0], row: 3)
+        let credited = try rule.credit(CreditBatch(groups: [failed, kept, missing]))
+        #expect(credited.update.groups.map { $0.completions.map(\.advantages) } == [[[0.75, 0.75], [0, 0]]])
+        #expect(credited.credits.map { $0.map(\.advantage) } == [[nil, nil], [0.75, 0], [nil, nil]])
+        #expect(credited.metrics["reward/greedy"] == 0.25)
+        #expect(credited.metrics["remax/baseline_mean"] == 0.25)
+        #expect(credited.metrics["remax/dropped_prompts"] == 2)
+        #expect(credited.metrics["reward"] == 0.6)  // 1, 1, 0, 1, 0: the greedy completion is not among them
+    }
+
+    @Test func theDifferenceIsClippedAndNotTheReward() throws {
+        let rule = try GreedyBaseline(rewards: .single, settings: .init(differenceClip: 5))
+        #expect(rule.difference(reward: 20, baseline: 18) == 2)
+        #expect(rule.difference(reward: 20, baseline: 1) == 5)
+        #expect(rule.difference(reward: -20, baseline: 1) == -5)
+        #expect(throws: SettingsError.self) { try GreedyBaselineSettings(differenceClip: 0) }
+    }
+
+    /// d = 0.5, −0.25, 1 with β = 2: to go 2.5, 1.5, 2; one step 1, −0.5, 2; whole 2.5.
+    @Test func penaltiesByReach() throws {
+        let (old, reference): ([Float], [Float]) = ([-1, -1, -1], [-1.5, -0.75, -2])
+        func penalties(_ reach: KLToGo.Reach) throws -> [Double] {
+            try KLToGo(coefficient: 2, reach: reach).penalties(old: old, reference: reference)
+        }
+        #expect(try penalties(.toGo) == [2.5, 1.5, 2])
+        #expect(try penalties(.oneStep) == [1, -0.5, 2])
+        #expect(try penalties(.completion) == [2.5, 2.5, 2.5])
+        #expect(throws: SettingsError.self) { try KLToGo(coefficient: 0) }
+    }
+}

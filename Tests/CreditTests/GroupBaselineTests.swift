@@ -1,0 +1,132 @@
+import Credit
+import Foundation
+import Records
+import TestSupport
+import Testing
+
+@Suite("Group baseline")
+struct GroupBaselineTests {
+    /// mean 1/2, std sqrt(1/3): 0.5 / (0.577350 + 1e-4) = 0.865875.
+    @Test(arguments: [(1e-4, 0.865_875), (1e-6, 0.866_024)])
+    func theGoldenGroup(_ epsilon: Double, _ expected: Double) throws {
+        let rule = try GroupBaseline(rewards: .single, settings: .init(epsilon: epsilon))
+        let advantages = rule.advantages(of: [[1, 0, 0, 1]])[0]
+        for (found, sign) in zip(advantages, [1.0, -1, -1, 1]) { #expect(abs(found - sign * expected) < 1e-6) }
+    }
+
+    /// Groups 1, 0 and 4, 0: means 0.5 and 2; batch mean 1.25, batch std sqrt(10.75/3) = 1.892969.
+    @Test func scalingByTheBatch() throws {
+        let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: .batch, epsilon: 0))
+        let advantages = rule.advantages(of: [[1, 0], [4, 0]])
+        #expect(relativeDistance(advantages[0], [0.264_135_3, -0.264_135_3]) < 1e-6)
+        #expect(relativeDistance(advantages[1], [1.056_541, -1.056_541]) < 1e-6)
+    }
+
+    @Test func withoutScalingTheRewardIsOnlyCentred() throws {
+        let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: .none))
+        #expect(rule.advantages(of: [[3, 1, 2]]) == [[1, -1, 0]])
+    }
+
+    /// 0.1 has no exact binary form: three of them do not sum to three times the first.
+    @Test(arguments: GroupBaselineSettings.Scaling.allCases)
+    func equalRewardsGiveExactlyZero(_ scaling: GroupBaselineSettings.Scaling) throws {
+        let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: scaling, epsilon: 0))
+        #expect(rule.advantages(of: [[0.1, 0.1, 0.1], [1, 0, 0.5]])[0] == [0, 0, 0])
+    }
+
+    @Test(arguments: GroupBaselineSettings.Scaling.allCases)
+    func anUnscorableCompletionChangesNothingForTheOthers(_ scaling: GroupBaselineSettings.Scaling) throws {
+        let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: scaling))
+        let with = rule.advantages(of: [[1, nil, 0, 0.25], [nil, 2]])
+        let without = rule.advantages(of: [[1, 0, 0.25], [2]])
+        #expect(with[0] == [without[0][0], 0, without[0][1], without[0][2]])
+        #expect(with[1] == [0, 0])
+    }
+
+    @Test(arguments: GroupBaselineSettings.Scaling.allCases)
+    func theOrderOfGroupsAndCompletionsIsIrrelevantToTheBit(_ scaling: GroupBaselineSettings.Scaling) throws {
+        let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: scaling))
+        let group: [Double?] = [0.1, 0.7, 0.2, 1e-9, 3.3, nil, 0.4]
+        let other: [Double?] = [5, 0.3, 0.3]
+        let plain = rule.advantages(of: [group, other])
+        let turned = rule.advantages(of: [other.reversed(), group.reversed()])
+        #expect(turned == [plain[1].reversed(), plain[0].reversed()])
+    }
+
+    @Test func advantagesSumToZeroAndIgnoreShiftAndScale() throws {
+        let rule = try GroupBaseline(rewards: .single, settings: .init(epsilon: 0))
+        let rewards: [Double?] = [0.3, 0.9, -0.4, 2]
+        let plain = rule.advantages(of: [rewards])[0]
+        let moved = rule.advantages(of: [rewards.map { $0.map { 7 * $0 + 3 } }])[0]
+        #expect(abs(plain.reduce(0, +)) < 1e-12)
+        #expect(relativeDistance(moved, plain) < 1e-12)
+    }
+
+    /// By hand: a is (1, −1)/√2 in both groups, b is (−1, 1)/√2 in the first and absent in the second's last row.
+    /// Sums with weights 1 and 2: −1/√2, 1/√2 | 1/√2 + 0, −1/√2; their mean is 0, their variance 4·(1/2)/3 = 2/3.
+    @Test func eachRewardIsNormalizedInItsGroupBeforeTheSum() throws {
+        let rewards = try RewardCombination(names: ["a", "b"], weights: [1, 2])
+        let rule = GroupBaseline(rewards: rewards, settings: try .init(aggregation: .normalizeThenSum, epsilon: 0))
+        let first = ScoredGroups.group(scores: [[.value(10), .value(0)], [.value(0), .value(1)]])
+        let second = ScoredGroups.group(scores: [[.value(1), .value(3)], [.value(0), .abstained(reason: "-")]])
+        let credits = try rule.credit(CreditBatch(groups: [first, second])).credits
+        let found = credits.joined().compactMap(\.advantage)
+        let expected = 0.5.squareRoot() / (2.0 / 3).squareRoot()
+        #expect(relativeDistance(found, [-expected, expected, expected, -expected]) < 1e-12)
+    }
+
+    @Test func everyTokenGetsItsCompletionsAdvantage() throws {
+        let rule = try GroupBaseline(
+            rewards: .single, settings: .init(scaling: .none), overlong: .mask)
+        let scored = ScoredGroups.group([1, 0, nil], lengths: [3, 1, 2], truncated: [1])
+        let credited = try rule.credit(CreditBatch(groups: [scored]))
+        let completions = credited.update.groups[0].completions
+        #expect(completions.map(\.advantages) == [[0.5, 0.5, 0.5], [-0.5], [0, 0]])
+        #expect(completions.map(\.isMasked) == [false, true, false])
+        #expect(credited.update.actionTokenCount == 5)
+        #expect(credited.credits[0].map(\.reward) == [1, 0, nil])
+    }
+
+    /// r − β·Σk1 = 1 − 0.5·(1 + 1) = 0 and 0 − 0.5·(−1 − 1) = 1.
+    @Test func theKLPenaltyMayStandInTheReward() throws {
+        let penalty = try KLToGo(coefficient: 0.5, reach: .completion)
+        let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: .none, penalty: penalty))
+        let batch = CreditBatch(
+            groups: [ScoredGroups.group([1, 0])], oldLogProbabilities: [[[-1, -1], [-2, -2]]],
+            referenceLogProbabilities: [[[-2, -2], [-1, -1]]])
+        let credited = try rule.credit(batch)
+        #expect(credited.update.groups[0].completions.map(\.advantages) == [[-0.5, -0.5], [0.5, 0.5]])
+        #expect(credited.metrics["kl"] == 0)
+        #expect(credited.metrics["reward"] == 0.5)
+        #expect(throws: CreditError.missingReference(rule: "the group baseline")) {
+            try rule.credit(CreditBatch(groups: batch.groups))
+        }
+    }
+
+    /// Over all groups of G samples from three arms: without scaling exactly (G−1)/G of the policy gradient, with the
+    /// group's deviation another direction.
+    @Test(arguments: [2, 3])
+    func expectedGradient(_ samples: Int) throws {
+        let arms = TabularPolicy(vocabulary: 3, length: 1, seed: 4)
+        let rewards = [1.0, 0.2, 0.6]
+        let exact = arms.expectation { arms.scoreGradient($0, coefficients: [rewards[$0[0]]]) }
+        func mean(_ scaling: GroupBaselineSettings.Scaling) throws -> [Double] {
+            let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: scaling))
+            return Enumeration.expectedGradient(of: arms, samples: samples) { group in
+                rule.advantages(of: [group.map { rewards[$0] }])[0]
+            }
+        }
+        let factor = Double(samples - 1) / Double(samples)
+        #expect(relativeDistance(try mean(.none), exact.map { factor * $0 }) < 1e-12)
+        let ratios = zip(try mean(.group), exact).map { $0 / $1 }
+        #expect(ratios.max()! - ratios.min()! > 0.1)
+    }
+
+    @Test func settingsNameEveryProblem() throws {
+        let penalty = try KLToGo(coefficient: 0.1, reach: .toGo)
+        let error = #expect(throws: SettingsError.self) {
+            try GroupBaselineSettings(aggregation: .normalizeThenSum, epsilon: -1, penalty: penalty)
+        }
+        #expect(error?.problems.map(\.setting) == ["epsilon", "penalty.reach", "aggregation"])
+    }
+}

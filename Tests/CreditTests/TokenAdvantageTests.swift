@@ -1,0 +1,107 @@
+import Credit
+import Records
+import TestSupport
+import Testing
+
+@Suite("Whitening over the batch (REINFORCE++)")
+struct BatchWhiteningTests {
+    /// Tokens 1, 1, 1, 0: mean 0.75, variance 0.25 with n − 1; whitened 0.5, 0.5, 0.5, −1.5.
+    @Test func longRowsWeighMore() throws {
+        let rule = try BatchWhitening(rewards: .single, form: .plain(penalty: nil))
+        let groups = [ScoredGroups.group([1], lengths: [3]), ScoredGroups.group([0], lengths: [1])]
+        let found = try rule.credit(CreditBatch(groups: groups)).update.groups.map { $0.completions[0].advantages }
+        #expect(relativeDistance(found.flatMap(\.self), [0.5, 0.5, 0.5, -1.5]) < 1e-7)
+    }
+
+    @Test func meanZeroAndVarianceOneOverTheTokensLearnedFrom() throws {
+        let rule = try BatchWhitening(rewards: .single, form: .groupMean, overlong: .mask)
+        let groups = [
+            ScoredGroups.group([1, 0, nil], lengths: [3, 1, 4]),
+            ScoredGroups.group([0.2, 0.9], lengths: [2, 5], truncated: [1]),
+        ]
+        let credited = try rule.credit(CreditBatch(groups: groups)).update
+        let completions = credited.groups.flatMap(\.completions)
+        let learned = [0, 1, 3].flatMap { completions[$0].advantages }
+        let mean = learned.reduce(0, +) / 6
+        #expect(abs(mean) < 1e-12)
+        #expect(abs(learned.map { $0 * $0 }.reduce(0, +) / 5 - 1) < 1e-6)
+        #expect(completions[2].advantages == [0, 0, 0, 0])
+        #expect(completions[4].advantages == [0, 0, 0, 0, 0])
+    }
+
+    @Test func aConstantPerPromptChangesThePlainFormOnly() throws {
+        func advantages(_ form: BatchWhitening.Form, shift: Double) throws -> [Double] {
+            let rule = try BatchWhitening(rewards: .single, form: form)
+            let groups = [ScoredGroups.group([1 + shift, shift]), ScoredGroups.group([0.5, 0])]
+            return try rule.credit(CreditBatch(groups: groups)).update.groups
+                .flatMap(\.completions).flatMap(\.advantages)
+        }
+        let (mean, plain) = (BatchWhitening.Form.groupMean, BatchWhitening.Form.plain(penalty: nil))
+        #expect(relativeDistance(try advantages(mean, shift: 3), try advantages(mean, shift: 0)) < 1e-9)
+        #expect(relativeDistance(try advantages(plain, shift: 3), try advantages(plain, shift: 0)) > 0.1)
+    }
+
+    @Test(arguments: [BatchWhitening.Form.groupMean, .plain(penalty: nil)])
+    func equalRewardsGiveExactlyZero(_ form: BatchWhitening.Form) throws {
+        let rule = try BatchWhitening(rewards: .single, form: form)
+        let groups = [ScoredGroups.group([0.1, 0.1, 0.1]), ScoredGroups.group([0.1, 0.1])]
+        let found = try rule.credit(CreditBatch(groups: groups)).update.groups
+            .flatMap(\.completions).flatMap(\.advantages)
+        #expect(found.allSatisfy { $0 == 0 })
+    }
+
+    /// β·k1 to go with d = 1, 1: 1 − 2·0.5, 1 − 0.5 and 0 − 0, 0 − 0 before whitening: 0, 0.5, 0, 0.
+    @Test func thePenaltyIsPartOfWhatIsWhitened() throws {
+        let penalty = try KLToGo(coefficient: 0.5)
+        let rule = try BatchWhitening(rewards: .single, form: .plain(penalty: penalty))
+        let batch = CreditBatch(
+            groups: [ScoredGroups.group([1, 0])], oldLogProbabilities: [[[-1, -1], [-1, -1]]],
+            referenceLogProbabilities: [[[-2, -2], [-1, -1]]])
+        let found = try rule.credit(batch).update.groups[0].completions.flatMap(\.advantages)
+        #expect(relativeDistance(found, [-0.5, 1.5, -0.5, -0.5]) < 1e-6)
+    }
+}
+
+@Suite("Generalized advantage estimation")
+struct GeneralizedAdvantageTests {
+    private let values = [0.5, 0.4, 0.3]
+
+    @Test func theGoldenRow() throws {
+        let estimate = try GeneralizedAdvantage().estimate(rewards: [0, 0, 1], values: values)
+        #expect(relativeDistance(estimate.advantages, [0.43675, 0.565, 0.7]) < 1e-12)
+        #expect(relativeDistance(estimate.returns, [0.93675, 0.965, 1.0]) < 1e-12)
+    }
+
+    @Test func lambdaOneWithoutACriticIsRewardToGo() throws {
+        let estimate = try GeneralizedAdvantage(lambda: 1).estimate(rewards: [0.5, 0.25, 1], values: [0, 0, 0])
+        #expect(estimate.advantages == [1.75, 1.25, 1])
+    }
+
+    @Test func lambdaZeroIsTheOneStepError() throws {
+        let estimate = try GeneralizedAdvantage(discount: 0.5, lambda: 0)
+            .estimate(rewards: [0, 0, 1], values: values, valueAfterEnd: 2)
+        #expect(relativeDistance(estimate.advantages, [-0.3, -0.25, 1.7]) < 1e-12)
+    }
+
+    @Test func aPerfectCriticLeavesNothingToLearn() throws {
+        let estimate = try GeneralizedAdvantage().estimate(rewards: [0, 0, 1], values: [1, 1, 1])
+        #expect(estimate.advantages == [0, 0, 0])
+    }
+
+    @Test func theScoreFallsOnTheLastToken() {
+        #expect(GeneralizedAdvantage.tokenRewards(score: 2, penalties: [0.5, -1, 0.25]) == [-0.5, 1, 1.75])
+        #expect(GeneralizedAdvantage.tokenRewards(score: 2, penalties: []) == [])
+    }
+
+    @Test func settingsNameEveryProblem() {
+        let error = #expect(throws: SettingsError.self) { try GeneralizedAdvantage(discount: 1.5, lambda: -1) }
+        #expect(error?.problems.map(\.setting) == ["discount", "lambda"])
+    }
+
+    @Test func whiteningHasMeanZeroAndVarianceOne() {
+        let whitened = Whitening.whitened([[1, 2], [3, 4, 10]]).flatMap(\.self)
+        #expect(abs(whitened.reduce(0, +)) < 1e-12)
+        #expect(abs(whitened.map { $0 * $0 }.reduce(0, +) / 4 - 1) < 1e-7)
+        #expect(Whitening.whitened([[3]]) == [[3]])
+    }
+}
