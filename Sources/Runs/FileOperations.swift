@@ -1,0 +1,138 @@
+package import Foundation
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// The steps of which an atomic save is made. They are a value so that a test can let any one of them fail.
+package struct FileOperations: Sendable {
+    /// Makes a folder and the missing ones above it.
+    package var createFolder: @Sendable (URL) throws(RunError) -> Void
+    /// Writes a file and returns once it is on the disk.
+    package var writeFile: @Sendable ([UInt8], URL) throws(RunError) -> Void
+    /// Returns once a file, or the list of names in a folder, is on the disk.
+    package var synchronize: @Sendable (URL) throws(RunError) -> Void
+    /// Renames; a plain file at the destination is replaced in one step.
+    package var rename: @Sendable (URL, URL) throws(RunError) -> Void
+    /// Removes a file or a folder with all it holds; a missing one is no error.
+    package var remove: @Sendable (URL) throws(RunError) -> Void
+
+    package init(
+        createFolder: @escaping @Sendable (URL) throws(RunError) -> Void,
+        writeFile: @escaping @Sendable ([UInt8], URL) throws(RunError) -> Void,
+        synchronize: @escaping @Sendable (URL) throws(RunError) -> Void,
+        rename: @escaping @Sendable (URL, URL) throws(RunError) -> Void,
+        remove: @escaping @Sendable (URL) throws(RunError) -> Void
+    ) {
+        self.createFolder = createFolder
+        self.writeFile = writeFile
+        self.synchronize = synchronize
+        self.rename = rename
+        self.remove = remove
+    }
+
+    /// The operating system's own.
+    package static let system = FileOperations(
+        createFolder: { url throws(RunError) in try makeFolder(url) },
+        writeFile: { bytes, url throws(RunError) in
+            let file = try PosixFile.creating(url)
+            try file.write(bytes)
+            try file.synchronize()
+        },
+        synchronize: { url throws(RunError) in try PosixFile.reading(url).synchronize() },
+        rename: { source, destination throws(RunError) in
+            guard Foundation.rename(source.path, destination.path) == 0 else {
+                throw .system(action: "rename \(source.path) to", path: destination.path, code: errno)
+            }
+        },
+        remove: { url throws(RunError) in try removeTree(url) })
+
+    /// Writes a file so that readers see the old one or the new one, whole.
+    package func replaceFile(_ url: URL, with bytes: [UInt8]) throws(RunError) {
+        let partial = url.deletingLastPathComponent().appending(
+            path: ".\(url.lastPathComponent).partial-\(getpid())")
+        do {
+            try writeFile(bytes, partial)
+            try rename(partial, url)
+        } catch {
+            do { try remove(partial) } catch { /* the first failure is the one to report */  }
+            throw error
+        }
+        try synchronize(url.deletingLastPathComponent())
+    }
+
+    private static func makeFolder(_ url: URL) throws(RunError) {
+        if mkdir(url.path, 0o755) == 0 { return }
+        switch errno {
+        case EEXIST:
+            guard try FolderEntry(url)?.kind == .folder else {
+                throw .system(action: "make the folder", path: url.path, code: ENOTDIR)
+            }
+        case ENOENT where url.pathComponents.count > 1:
+            try makeFolder(url.deletingLastPathComponent())
+            guard mkdir(url.path, 0o755) == 0 || errno == EEXIST else {
+                throw .system(action: "make the folder", path: url.path, code: errno)
+            }
+        default:
+            throw .system(action: "make the folder", path: url.path, code: errno)
+        }
+    }
+
+    private static func removeTree(_ url: URL) throws(RunError) {
+        guard let entry = try FolderEntry(url, followsLinks: false) else { return }
+        if entry.kind == .folder {
+            for child in try FolderEntry.list(url) { try removeTree(child.url) }
+        }
+        let status = entry.kind == .folder ? rmdir(url.path) : unlink(url.path)
+        guard status == 0 || errno == ENOENT else { throw .system(action: "remove", path: url.path, code: errno) }
+    }
+}
+
+/// A file or folder as the file system lists it.
+package struct FolderEntry: Sendable, Equatable {
+    package enum Kind: Sendable { case file, folder, other }
+    package let url: URL
+    package let kind: Kind
+    package let byteCount: Int
+
+    /// `nil` when nothing stands at `url`.
+    package init?(_ url: URL, followsLinks: Bool = true) throws(RunError) {
+        var status = stat()
+        let result = followsLinks ? stat(url.path, &status) : lstat(url.path, &status)
+        if result != 0 {
+            if errno == ENOENT || errno == ENOTDIR { return nil }
+            throw .system(action: "read", path: url.path, code: errno)
+        }
+        self.url = url
+        byteCount = Int(status.st_size)
+        kind =
+            switch status.st_mode & S_IFMT {
+            case S_IFREG: .file
+            case S_IFDIR: .folder
+            default: .other
+            }
+    }
+
+    /// What a folder holds, hidden entries included, by name.
+    package static func list(_ folder: URL) throws(RunError) -> [FolderEntry] {
+        guard let stream = opendir(folder.path) else {
+            throw .system(action: "list", path: folder.path, code: errno)
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                String(cString: UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        var entries: [FolderEntry] = []
+        for name in names.sorted() {
+            // An entry may vanish between the listing and the look at it.
+            if let entry = try FolderEntry(folder.appending(path: name), followsLinks: false) { entries.append(entry) }
+        }
+        return entries
+    }
+}

@@ -1,0 +1,109 @@
+package import Foundation
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// An open file, closed when the last reference goes. Every failure carries the path and the system's own words.
+///
+/// Reads at an offset move no shared position, so they may run from several tasks at once.
+package final class PosixFile: Sendable {
+    package let path: String
+    let descriptor: Int32
+
+    private init(path: String, flags: Int32, action: String) throws(RunError) {
+        self.path = path
+        // A child process (a reward host) must not keep our files and locks.
+        var opened = open(path, flags | O_CLOEXEC, 0o644)
+        while opened < 0 && errno == EINTR { opened = open(path, flags | O_CLOEXEC, 0o644) }
+        guard opened >= 0 else { throw .system(action: action, path: path, code: errno) }
+        descriptor = opened
+    }
+
+    deinit { close(descriptor) }
+
+    package static func reading(_ url: URL) throws(RunError) -> PosixFile {
+        try PosixFile(path: url.path, flags: O_RDONLY, action: "read")
+    }
+
+    static func appending(_ url: URL) throws(RunError) -> PosixFile {
+        try PosixFile(path: url.path, flags: O_RDWR | O_CREAT | O_APPEND, action: "write")
+    }
+
+    static func creating(_ url: URL) throws(RunError) -> PosixFile {
+        try PosixFile(path: url.path, flags: O_WRONLY | O_CREAT | O_TRUNC, action: "write")
+    }
+
+    /// Opens without emptying, for a lock file.
+    static func keeping(_ url: URL) throws(RunError) -> PosixFile {
+        try PosixFile(path: url.path, flags: O_RDWR | O_CREAT, action: "open")
+    }
+
+    /// The size in bytes.
+    package func byteCount() throws(RunError) -> Int {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw .system(action: "read", path: path, code: errno) }
+        return Int(status.st_size)
+    }
+
+    /// Fills as much of `buffer` as the file has from `offset` on; returns the bytes read, 0 at the end.
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(RunError) -> Int {
+        var filled = 0
+        while filled < buffer.count {
+            let got = pread(descriptor, buffer.baseAddress! + filled, buffer.count - filled, off_t(offset + filled))
+            if got < 0 && errno == EINTR { continue }
+            guard got >= 0 else { throw .system(action: "read", path: path, code: errno) }
+            if got == 0 { break }
+            filled += got
+        }
+        return filled
+    }
+
+    /// `count` bytes from `offset` on; fewer when the file ends before.
+    package func bytes(at offset: Int, count: Int) throws(RunError) -> [UInt8] {
+        var failure: RunError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            do throws(RunError) {
+                filled = try read(into: UnsafeMutableRawBufferPointer(buffer), at: offset)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
+    /// Writes all of `bytes` at the file's position (at its end when appending).
+    func write(_ bytes: some Sequence<UInt8>) throws(RunError) {
+        let bytes = Array(bytes)
+        var written = 0
+        while written < bytes.count {
+            let put = bytes.withUnsafeBytes { buffer in
+                #if canImport(Glibc)
+                Glibc.write(descriptor, buffer.baseAddress! + written, buffer.count - written)
+                #else
+                Darwin.write(descriptor, buffer.baseAddress! + written, buffer.count - written)
+                #endif
+            }
+            if put < 0 && errno == EINTR { continue }
+            guard put >= 0 else { throw .system(action: "write", path: path, code: errno) }
+            written += put
+        }
+    }
+
+    /// Cuts the file to `count` bytes.
+    func truncate(to count: Int) throws(RunError) {
+        guard ftruncate(descriptor, off_t(count)) == 0 else {
+            throw .system(action: "shorten", path: path, code: errno)
+        }
+    }
+
+    /// Returns once the bytes are on the disk.
+    func synchronize() throws(RunError) {
+        while fsync(descriptor) != 0 {
+            if errno != EINTR { throw .system(action: "flush", path: path, code: errno) }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+package import Foundation
+import Synchronization
+
+/// The folder of a run (`output_dir`), held exclusively while the value lives.
+///
+///     config.yaml                          the resolved job
+///     metrics.jsonl                        one row a logged step
+///     completions/completions_00010.jsonl  what was sampled in step 10, with scores
+///     checkpoint-10/                       see ``CheckpointFolder``
+///     config.json, model.safetensors ...   the final model, with its manifest
+package final class RunFolder: Sendable {
+    package let url: URL
+    /// What an earlier process, killed while saving, had left and this one tidied; worth a notice each.
+    package let tidiedLeftovers: [String]
+    let operations: FileOperations
+    private let lock: RunLock
+    /// Opened at the first row.
+    private let metrics = Mutex<JSONLinesWriter?>(nil)
+
+    /// Makes the folder when it is missing, locks it, and tidies what a killed save left.
+    ///
+    /// - Throws: ``RunError/locked(path:process:)`` when another run holds it, ``RunError/system(action:path:code:)`` when it cannot be
+    ///   made or written.
+    package init(_ url: URL, operations: FileOperations = .system) throws(RunError) {
+        self.url = url
+        self.operations = operations
+        try operations.createFolder(url)
+        lock = try RunLock(url)
+        tidiedLeftovers = try AtomicFolder.removeLeftovers(in: url, operations)
+    }
+
+    package var configurationFile: URL { url.appending(path: "config.yaml") }
+    package var metricsFile: URL { url.appending(path: "metrics.jsonl") }
+    package var completionsFolder: URL { url.appending(path: "completions") }
+
+    /// Where the completions of `step` are: five digits at least, so that names sort.
+    package func completionsFile(step: Int) -> URL {
+        let digits = String(step)
+        let padded = String(repeating: "0", count: max(0, 5 - digits.count)) + digits
+        return completionsFolder.appending(path: "completions_\(padded).jsonl")
+    }
+
+    /// Whether a run has written here before: it has rows of metrics or checkpoints.
+    package func holdsEarlierRun() throws(RunError) -> Bool {
+        if let metrics = try FolderEntry(metricsFile), metrics.byteCount > 0 { return true }
+        return try !CheckpointFolder.all(in: url).isEmpty
+    }
+
+    /// Writes the resolved job, replacing that of an earlier start.
+    package func writeConfiguration(_ yaml: String) throws(RunError) {
+        try operations.replaceFile(configurationFile, with: Array(yaml.utf8))
+    }
+
+    /// Adds a row to `metrics.jsonl`: `step`, `time` (seconds since 1970), then `values` in their order.
+    ///
+    /// The row is in the file when this returns. A value that is not finite is written as null.
+    package func appendMetrics(
+        step: Int, time: Date = Date(), _ values: [(name: String, value: Double)]
+    ) throws(RunError) {
+        let milliseconds = (time.timeIntervalSince1970 * 1000).rounded()
+        var members = [JSON.Member("step", .number(step)), JSON.Member("time", .number(milliseconds / 1000))]
+        members += values.map { JSON.Member($0.name, .number($0.value)) }
+        try metrics.withLock { writer throws(RunError) in
+            if writer == nil { writer = try JSONLinesWriter(appendingTo: metricsFile) }
+            try writer?.append(.object(members))
+        }
+    }
+
+    /// Writes the completions of a step, one row each, whole or not at all; rows of an earlier try are replaced.
+    package func writeCompletions(step: Int, _ rows: [JSON]) throws(RunError) {
+        try operations.createFolder(completionsFolder)
+        var bytes: [UInt8] = []
+        for row in rows { bytes += row.serializedBytes + [0x0a] }
+        try operations.replaceFile(completionsFile(step: step), with: bytes)
+    }
+
+    // MARK: - Rewinding
+
+    /// What ``rewind(to:)`` took away.
+    package struct Rewound: Sendable, Equatable {
+        /// Rows of `metrics.jsonl` dropped: those beyond the step, and a torn last line.
+        package var metricsRows = 0
+        /// Files of completions removed, by step.
+        package var completionSteps: [Int] = []
+        /// New names of the checkpoints beyond the step.
+        package var supersededCheckpoints: [String] = []
+    }
+
+    /// Takes the folder back to the end of `step`, so that a resumed run writes no step twice (0: to the beginning).
+    ///
+    /// Rows of metrics and files of completions beyond `step` are removed. Checkpoints beyond it belong to a run that did not
+    /// happen; they are renamed `checkpoint-<step>.superseded`, where ``CheckpointFolder/latest(in:check:)`` does not look.
+    @discardableResult
+    package func rewind(to step: Int) throws(RunError) -> Rewound {
+        var rewound = Rewound()
+        rewound.metricsRows = try metrics.withLock { writer throws(RunError) in
+            writer = nil  // the file it holds is about to be replaced
+            return try dropMetrics(beyond: step)
+        }
+        if try FolderEntry(completionsFolder) != nil {
+            for entry in try FolderEntry.list(completionsFolder) {
+                guard let itsStep = completionStep(entry.url), itsStep > step else { continue }
+                try operations.remove(entry.url)
+                rewound.completionSteps.append(itsStep)
+            }
+        }
+        for checkpoint in try CheckpointFolder.all(in: url).reversed() where checkpoint.step > step {
+            let aside = url.appending(path: checkpoint.url.lastPathComponent + ".superseded")
+            try operations.remove(aside)
+            try operations.rename(checkpoint.url, aside)
+            rewound.supersededCheckpoints.append(aside.lastPathComponent)
+        }
+        return rewound
+    }
+
+    private func completionStep(_ file: URL) -> Int? {
+        let name = file.lastPathComponent
+        guard name.hasPrefix("completions_"), name.hasSuffix(".jsonl") else { return nil }
+        return Int(name.dropFirst("completions_".count).dropLast(".jsonl".count))
+    }
+
+    private func dropMetrics(beyond step: Int) throws(RunError) -> Int {
+        guard try FolderEntry(metricsFile) != nil else { return 0 }
+        let lines = try LineReader(metricsFile)
+        var kept: [UInt8] = []
+        var dropped = 0
+        while let line = try lines.next() {
+            if keeps(line, upTo: step) { kept += line.bytes + [0x0a] } else { dropped += 1 }
+        }
+        if dropped > 0 { try operations.replaceFile(metricsFile, with: kept) }
+        return dropped
+    }
+
+    /// A row is kept when it can be read and its step is not beyond `step`; a row without a step is kept.
+    private func keeps(_ line: LineReader.Line, upTo step: Int) -> Bool {
+        do {
+            let row = try JSON(parsing: line.bytes)
+            return row["step"]?.double.map { $0 <= Double(step) } ?? true
+        } catch {
+            return false  // the torn last line of a killed process; it is counted as dropped
+        }
+    }
+}

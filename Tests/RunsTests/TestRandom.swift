@@ -1,0 +1,38 @@
+import Foundation
+
+/// How many mutated inputs a fuzz test tries.
+let mutationCount = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1" ? 100_000 : 5_000
+
+/// A seeded generator (SplitMix64), so that a failing mutation can be found again.
+struct TestRandom: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+
+    /// `bytes` with one to four changes: a byte replaced, removed, doubled or flipped, a piece cut out or repeated, the end cut off.
+    mutating func mutated(_ bytes: [UInt8]) -> [UInt8] {
+        var bytes = bytes
+        for _ in 0..<Int.random(in: 1...4, using: &self) where !bytes.isEmpty {
+            let at = Int.random(in: 0..<bytes.count, using: &self)
+            let end = min(bytes.count, at + Int.random(in: 1...8, using: &self))
+            switch Int.random(in: 0..<7, using: &self) {
+            case 0: bytes[at] = UInt8.random(in: 0...255, using: &self)
+            case 1: bytes.remove(at: at)
+            case 2: bytes.insert(bytes[at], at: at)
+            case 3: bytes[at] ^= 1 << UInt8.random(in: 0..<8, using: &self)
+            case 4: bytes.removeSubrange(at..<end)
+            case 5: bytes.insert(contentsOf: bytes[at..<end], at: Int.random(in: 0...bytes.count, using: &self))
+            default: bytes.removeSubrange(at...)
+            }
+        }
+        return bytes
+    }
+}
