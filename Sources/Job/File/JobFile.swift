@@ -1,0 +1,111 @@
+package import Foundation
+internal import Records
+
+/// A job as its file and its overrides say it, checked key by key.
+package struct JobFile: Sendable, Equatable {
+    package var settings: JobSettings
+    /// Things the user should know that stop nothing.
+    package var notices: [String]
+    /// Where each key that was given stands.
+    package var places: [String: String]
+    /// Relative paths of the file start here.
+    package var folder: URL
+
+    /// Reads a job file.
+    ///
+    /// - Parameters:
+    ///   - url: A YAML file with TRL's names.
+    ///   - overrides: `key=value`, after the file; the last one wins.
+    /// - Throws: ``JobError`` with every problem of the file at once.
+    package init(url: URL, overrides: [String] = []) throws(JobError) {
+        let text: String
+        do {
+            text = try String(contentsOf: url, encoding: .utf8)
+        } catch {
+            let reason =
+                FileManager.default.fileExists(atPath: url.path)
+                ? "cannot be read as UTF-8 text" : "there is no such file"
+            throw JobError(place: url.path, message: reason)
+        }
+        try self.init(
+            text: text, name: url.lastPathComponent, folder: url.deletingLastPathComponent(), overrides: overrides)
+    }
+
+    /// Reads a job from a text; `name` is what messages call it.
+    package init(text: String, name: String, folder: URL, overrides: [String] = []) throws(JobError) {
+        settings = JobSettings()
+        notices = []
+        places = [:]
+        self.folder = folder
+        var problems: [JobProblem] = []
+        var entries = try JobNode.document(text, name: name)
+        for override in overrides {
+            do {
+                entries.append(try Self.entry(of: override))
+            } catch {
+                problems += error.problems
+            }
+        }
+        var withoutEffect: [String] = []
+        for (key, node) in entries {
+            do throws(JobProblem) {
+                if try !apply(key, node) { withoutEffect.append(key) }
+            } catch {
+                problems.append(error)
+            }
+        }
+        if !withoutEffect.isEmpty {
+            notices.append("without effect here: " + withoutEffect.joined(separator: ", "))
+        }
+        guard problems.isEmpty else { throw JobError(problems) }
+    }
+
+    private static func entry(of override: String) throws(JobError) -> (key: String, node: JobNode) {
+        guard let sign = override.firstIndex(of: "="), sign != override.startIndex else {
+            throw JobError(place: "the override '\(override)'", message: "expected key=value")
+        }
+        var key = String(override[..<sign])
+        while key.hasPrefix("-") { key.removeFirst() }  // --learning_rate=1e-5 is understood too
+        return (key, try JobNode.override(override, value: String(override[override.index(after: sign)...])))
+    }
+
+    /// Takes one key. Returns false when it is known and without effect.
+    private mutating func apply(_ key: String, _ node: JobNode) throws(JobProblem) -> Bool {
+        if let field = JobFields.byName[key] {
+            try field.read(node, &settings)
+            places[key] = node.place
+            return true
+        }
+        if let section = key.firstIndex(of: "."), let field = JobFields.byName[String(key[..<section])] {
+            return try applyMember(of: field, String(key[key.index(after: section)...]), node)
+        }
+        if JobKnownKeys.withoutEffect.contains(key) || JobKnownKeys.prefixesWithoutEffect.contains(where: key.hasPrefix)
+        {
+            return false
+        }
+        if let instead = JobKnownKeys.notBuilt[key] {
+            if node.content == .null || Bool.read(node) == false { return false }  // switched off: nothing is missing
+            throw node.problem("\(key) is not supported: \(instead)")
+        }
+        throw node.problem(Self.unknown(key))
+    }
+
+    /// `column_map.prompt=question`: one member of a section.
+    private mutating func applyMember(of field: JobField, _ member: String, _ node: JobNode) throws(JobProblem) -> Bool
+    {
+        guard field.name == "column_map" || field.name == "chat_template_kwargs" else {
+            throw node.problem("\(field.name) has no members, found '\(field.name).\(member)'")
+        }
+        let path: WritableKeyPath<JobSettings, [JobColumn]> =
+            field.name == "column_map" ? \.columnMap : \.chatTemplateVariables
+        settings[keyPath: path].removeAll { $0.name == member }
+        settings[keyPath: path].append(JobColumn(name: member, value: node.json))
+        places[field.name] = node.place
+        return true
+    }
+
+    private static func unknown(_ key: String) -> String {
+        let near = nearestNames(to: key, among: JobFields.supported.map(\.name))
+        return "unknown key '\(key)'" + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+    }
+}

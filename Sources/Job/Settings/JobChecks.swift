@@ -1,0 +1,128 @@
+/// The checks across settings of a job, made before any weight is read.
+struct JobChecks {
+    private(set) var problems: [JobProblem] = []
+    private(set) var notices: [String] = []
+    private let file: JobFile
+
+    init(_ file: JobFile) { self.file = file }
+
+    private mutating func refuse(_ key: String, _ message: String) {
+        problems.append(JobProblem(place: file.places[key] ?? "the job", message: message))
+    }
+
+    private func isGiven(_ key: String) -> Bool { file.places[key] != nil }
+
+    /// - Parameter settings: With the method's defaults filled in.
+    mutating func run(_ settings: JobSettings) {
+        requireNames(settings)
+        checkRewards(settings)
+        checkBatches(settings)
+        checkMethod(settings)
+        checkSampling(settings)
+        noticeUnused(settings)
+    }
+
+    private mutating func requireNames(_ settings: JobSettings) {
+        if settings.modelPath == nil {
+            refuse("model_name_or_path", "model_name_or_path is missing; name a model folder")
+        }
+        if settings.datasetName == nil {
+            refuse("dataset_name", "dataset_name is missing; name a prompt file or folder")
+        }
+        if settings.outputDirectory == nil { refuse("output_dir", "output_dir is missing; name the run's folder") }
+    }
+
+    private mutating func checkRewards(_ settings: JobSettings) {
+        guard settings.algorithm != .sft else { return }
+        if settings.rewards.isEmpty {
+            refuse(
+                "reward_funcs",
+                "reward_funcs is missing; \(settings.algorithm.rawValue) learns from at least one reward")
+        }
+        if let weights = file.settings.rewardWeights, weights.count != settings.rewards.count {
+            refuse(
+                "reward_weights",
+                "reward_weights has \(weights.count) numbers for \(settings.rewards.count) rewards; expected one each")
+        }
+        let names = settings.rewards.map(\.reference)
+        if Set(names).count != names.count {
+            refuse("reward_funcs", "reward_funcs names a reward twice; metrics need one name each")
+        }
+    }
+
+    private mutating func checkBatches(_ settings: JobSettings) {
+        let generations = settings.numGenerations ?? 1
+        let perGeneration = settings.stepsPerGeneration ?? 1
+        let completions = settings.trainBatchSize * perGeneration
+        if completions % generations != 0 {
+            let below = completions / generations * generations
+            let near = [below, below + generations].filter { $0 > 0 }.map(String.init).joined(separator: " or ")
+            refuse(
+                isGiven("per_device_train_batch_size") ? "per_device_train_batch_size" : "num_generations",
+                "per_device_train_batch_size × steps_per_generation = \(completions) completions cannot be shared out in groups of num_generations = \(generations); \(near) would do"
+            )
+        }
+        if perGeneration % settings.gradientAccumulationSteps != 0 {
+            refuse(
+                "steps_per_generation",
+                "steps_per_generation is \(perGeneration); expected a multiple of gradient_accumulation_steps = \(settings.gradientAccumulationSteps)"
+            )
+        }
+    }
+
+    private mutating func checkMethod(_ settings: JobSettings) {
+        let generations = settings.numGenerations ?? 1
+        let needsGroup: [JobAlgorithm] = [.grpo, .rloo]
+        if needsGroup.contains(settings.algorithm), generations < 2 {
+            refuse(
+                "num_generations",
+                "num_generations is \(generations); one completion has no baseline, expected at least 2")
+        }
+        if settings.algorithm == .sft, generations != 1 {
+            refuse("num_generations", "num_generations is \(generations); sft does not generate, leave it out")
+        }
+        if settings.importanceSamplingLevel == .sequence, settings.lossType != .grpo {
+            refuse(
+                "importance_sampling_level",
+                "importance_sampling_level sequence with loss_type \(settings.lossType?.rawValue ?? "dapo") would weight completions by their length; expected loss_type grpo (GSPO)"
+            )
+        }
+        if settings.algorithm == .remax, BatchArithmetic(settings).optimizerStepsPerRollout > 1 {
+            refuse(
+                isGiven("num_iterations") ? "num_iterations" : "steps_per_generation",
+                "remax takes one optimizer step per rollout (it has no ratio to correct with), found \(BatchArithmetic(settings).optimizerStepsPerRollout)"
+            )
+        }
+        if settings.syncReferenceModel, settings.beta == 0 {
+            refuse("sync_ref_model", "sync_ref_model needs a reference policy, and beta = 0 loads none")
+        }
+        if file.settings.lossType == .bnpo {
+            notices.append("loss_type bnpo depends on the micro-batch; taken as dapo, its limit for one micro-batch")
+        }
+    }
+
+    private mutating func checkSampling(_ settings: JobSettings) {
+        guard settings.algorithm != .sft else { return }
+        if settings.topP < 1 || settings.topK > 0 || settings.minP != nil || settings.repetitionPenalty != 1 {
+            notices.append(
+                "top_p, top_k, min_p or repetition_penalty shape sampling but not scoring: the rollout policy is not the policy that is trained"
+            )
+        }
+        if settings.stopStrings.contains("") { refuse("stop_strings", "stop_strings holds an empty text") }
+    }
+
+    private mutating func noticeUnused(_ settings: JobSettings) {
+        let rewardKeys = ["reward_funcs", "reward_weights", "beta", "epsilon", "loss_type", "scale_rewards"]
+        let unused: [String] =
+            switch settings.algorithm {
+            case .sft: rewardKeys + ["temperature", "num_iterations"]
+            case .remax: ["loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta"]
+            case .rloo, .reinforcePlusPlus: ["loss_type", "scale_rewards", "delta"]
+            case .grpo: ["remax_kl", "remax_reduction", "remax_reward_clip", "normalize_advantages"]
+            }
+        let given = unused.filter(isGiven)
+        if !given.isEmpty {
+            notices.append("without effect for \(settings.algorithm.rawValue): " + given.joined(separator: ", "))
+        }
+    }
+}

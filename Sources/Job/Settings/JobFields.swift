@@ -1,0 +1,97 @@
+/// Every key a job file may have.
+package enum JobFields {
+    /// The keys that do something, in the order in which a resolved job lists them.
+    package static let supported: [JobField] = model + rewards + generation + method + batches + optimizer + records
+
+    static let byName: [String: JobField] = Dictionary(uniqueKeysWithValues: supported.map { ($0.name, $0) })
+
+    static let model: [JobField] = [
+        JobField(
+            "algorithm", \.algorithm, "The method: its loss, credit rule and step recipe. TRL's defaults apply to each."
+        ),
+        JobField(
+            "model_name_or_path", \.modelPath,
+            "A Hugging Face folder (config.json, safetensors, tokenizer.json), relative to the job file, or a name in the local Hugging Face cache."
+        ),
+        JobField(
+            "dataset_name", \.datasetName,
+            "A prompt file, or a folder with train.jsonl and eval.jsonl, relative to the job file."),
+        JobField(
+            "dataset_train_split", \.trainSplit, "Which file of the folder training reads: train means train.jsonl."),
+        JobField(
+            "dataset_test_split", \.testSplit,
+            "Which file of the folder evaluation reads; by default eval.jsonl, else test.jsonl."),
+        JobField(
+            columns: "column_map", \.columnMap, "Names of your columns for the ones expected here: {prompt: question}."),
+        JobField(
+            "output_dir", \.outputDirectory,
+            "The run folder: config.yaml, metrics.jsonl, completions/, checkpoint-<step>/ and the final model. Relative to the working directory."
+        ),
+        JobField(
+            resume: "resume_from_checkpoint", \.resumeFromCheckpoint,
+            "A checkpoint folder, or true for the newest complete one in output_dir. The continued run equals an uninterrupted one to the bit."
+        ),
+        JobField(
+            columns: "chat_template_kwargs", \.chatTemplateVariables,
+            "Variables handed to the chat template as they are."),
+        JobField("dtype", \.dtype, "The element type weights are kept and computed in."),
+        JobField(
+            "seed", \.seed, in: 0...Int.max,
+            "Addresses every random draw: same seed, machine and thread count, same run to the bit."),
+        JobField("threads", \.threads, least: 1, "Threads of the tensor engine; by default the machine's cores."),
+    ]
+
+    static let rewards: [JobField] = [
+        JobField(
+            rewards: "reward_funcs", \.rewards,
+            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …} or {url: …}; an entry may be a section with the reward's own settings."
+        ),
+        JobField(
+            "reward_weights", \.rewardWeights,
+            "One factor per reward. Combined reward = Σ weight × score over the rewards that scored; by default every weight is 1."
+        ),
+        JobField(
+            "multi_objective_aggregation", \.aggregation,
+            "sum_then_normalize: advantages of the weighted sum. normalize_then_sum: each reward's own advantages, weighted and added (GDPO)."
+        ),
+        JobField(
+            "scale_rewards", \.scaleRewards,
+            "What r − mean(group) is divided by: the group's standard deviation + 1e-4, the batch's, or nothing (Dr. GRPO, arXiv:2503.20783)."
+        ),
+        JobField(
+            "reward_error_budget", \.rewardErrorBudget, .fraction,
+            "Largest share of scores that may fail or time out before the run stops with the first failure and its sample."
+        ),
+        JobField(
+            "reward_timeout", \.rewardTimeoutSeconds, .positive,
+            "Seconds one call of a reward outside this process may take, counted from when it starts."),
+    ]
+
+    static let generation: [JobField] = [
+        JobField(
+            "num_generations", \.numGenerations, least: 1,
+            "Completions per prompt, G. 8 for grpo, 2 for rloo, 1 for remax unless set. A group baseline needs at least 2."
+        ),
+        JobField(
+            "max_completion_length", \.maxCompletionLength, in: 1...1_000_000,
+            "Tokens a completion may have; longer ones are truncated and counted."),
+        JobField(
+            "temperature", \.temperature, .positive, "Logits are divided by this for sampling and for scoring alike."),
+        JobField(
+            "top_p", \.topP, .share,
+            "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased."
+        ),
+        JobField(
+            "top_k", \.topK, in: 0...Int.max,
+            "Sampling keeps this many of the likeliest tokens; 0 keeps all. Not applied when scoring."),
+        JobField(
+            "min_p", \.minP, .fraction, "Sampling drops tokens below this share of the likeliest one's probability."),
+        JobField(
+            "repetition_penalty", \.repetitionPenalty, .positive,
+            "Divides the positive and multiplies the negative logits of tokens already in the text; 1 is off."),
+        JobField("stop_strings", \.stopStrings, "A completion ends when one of these appears in its text."),
+        JobField(
+            "max_concurrent_completions", \.maxConcurrentCompletions, least: 1,
+            "Rows decoded at once; by default as many as the step has, up to 256."),
+    ]
+}

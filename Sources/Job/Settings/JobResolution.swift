@@ -1,0 +1,82 @@
+package import Records
+
+/// A job in which every choice is made: defaults that depend on the method are filled in, and values that contradict each
+/// other have been refused.
+package struct ResolvedJob: Sendable, Equatable {
+    /// Every value; the optional ones that the method needs are set.
+    package let settings: JobSettings
+    package let recipe: StepRecipe
+    package let batches: BatchArithmetic
+    package let notices: [String]
+
+    /// - Throws: ``JobError`` with every contradiction at once.
+    package init(_ file: JobFile) throws(JobError) {
+        var checks = JobChecks(file)
+        let settings = Self.filled(file.settings)
+        checks.run(settings)
+        guard checks.problems.isEmpty else { throw JobError(checks.problems) }
+        self.settings = settings
+        recipe = Self.recipe(of: settings)
+        batches = BatchArithmetic(settings)
+        notices = file.notices + checks.notices
+    }
+
+    /// The job as YAML; read again, it gives the same job.
+    package var yaml: String {
+        "# The resolved job: every value this run uses.\n"
+            + JobFields.supported.map { "\($0.name): \($0.yaml(settings))\n" }.joined()
+    }
+
+    /// Fills in what the method decides.
+    private static func filled(_ given: JobSettings) -> JobSettings {
+        var settings = given
+        let method = given.algorithm
+        settings.numGenerations = given.numGenerations ?? [.sft: 1, .remax: 1, .rloo: 2][method] ?? 8
+        settings.beta = given.beta ?? (method == .rloo ? 0.05 : 0)
+        settings.klEstimator = given.klEstimator ?? (method == .remax || method == .rloo ? .k1 : .k3)
+        settings.lossType = given.lossType == .bnpo ? .dapo : given.lossType ?? .dapo
+        settings.learningRate = given.learningRate ?? (method == .sft ? 2e-5 : 1e-6)
+        settings.stepsPerGeneration =
+            method == .sft
+            ? given.gradientAccumulationSteps : given.stepsPerGeneration ?? given.gradientAccumulationSteps
+        settings.rewardWeights = given.rewardWeights ?? given.rewards.map { _ in 1 }
+        settings.evaluationGenerations = given.evaluationGenerations ?? 1
+        return settings
+    }
+
+    private static func recipe(of settings: JobSettings) -> StepRecipe {
+        if settings.algorithm == .sft { return StepRecipe(method: "sft", calls: [.demonstrate, .train]) }
+        var calls: [StepCall] = [
+            .generate(samplesPerPrompt: settings.numGenerations ?? 1, greedy: settings.algorithm == .remax), .score,
+        ]
+        if BatchArithmetic(settings).optimizerStepsPerRollout > 1 { calls.append(.infer(.oldPolicy)) }
+        if settings.beta ?? 0 > 0 { calls.append(.infer(.reference)) }
+        return StepRecipe(method: settings.algorithm.rawValue, calls: calls + [.credit, .train])
+    }
+}
+
+/// The three numbers of a batch and what follows from them.
+package struct BatchArithmetic: Sendable, Equatable {
+    package let completionsPerOptimizerStep: Int
+    package let completionsPerRolloutStep: Int
+    package let promptsPerStep: Int
+    package let optimizerStepsPerRollout: Int
+
+    /// - Parameter settings: With every optional value of the arithmetic filled in.
+    init(_ settings: JobSettings) {
+        let generations = max(settings.numGenerations ?? 1, 1)
+        let perGeneration = settings.stepsPerGeneration ?? settings.gradientAccumulationSteps
+        completionsPerOptimizerStep = settings.trainBatchSize * settings.gradientAccumulationSteps
+        completionsPerRolloutStep = settings.trainBatchSize * perGeneration
+        promptsPerStep = completionsPerRolloutStep / generations
+        optimizerStepsPerRollout =
+            max(perGeneration / max(settings.gradientAccumulationSteps, 1), 1) * settings.numIterations
+    }
+
+    /// The arithmetic in one line, as `--dry-run` and the start of a run print it.
+    package func line(generations: Int) -> String {
+        "\(promptsPerStep) prompts × \(generations) completions = \(completionsPerRolloutStep) completions a rollout step; "
+            + "\(completionsPerOptimizerStep) completions an optimizer step; \(optimizerStepsPerRollout) optimizer "
+            + (optimizerStepsPerRollout == 1 ? "step" : "steps") + " a rollout step"
+    }
+}

@@ -1,0 +1,108 @@
+import Coordinator
+import Records
+import Testing
+
+@Suite("The Coordinator's order of work")
+struct CoordinatorTests {
+    private let recipe = StepRecipe(
+        method: "grpo", calls: [.generate(samplesPerPrompt: 2, greedy: false), .score, .credit, .train])
+    private let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 3, saveSteps: 2)
+
+    private func coordinator(_ world: World, _ schedule: StepSchedule? = nil, stop: StopSignal = StopSignal()) throws
+        -> Coordinator
+    {
+        try Coordinator(recipe: recipe, schedule: schedule ?? self.schedule, parts: world.parts, stop: stop)
+    }
+
+    @Test func everyStepGeneratesScoresCreditsAndTrains() async throws {
+        let world = World()
+        let outcome = try await coordinator(world).run()
+        #expect(outcome == .finished(RunProgress(step: 3, rolloutStep: 3, tokens: 3 * (2 * 1 + 4 * 2))))
+        #expect(await world.log.filter { $0.hasPrefix("train") } == ["train 4", "train 4", "train 4"])
+        #expect(await world.reports.map(\.step) == [1, 2, 3])
+    }
+
+    @Test func checkpointsComeOnTheirIntervalAndAtTheEnd() async throws {
+        let world = World()
+        _ = try await coordinator(world).run()
+        #expect(await world.saves.map(\.step) == [2, 3])
+    }
+
+    @Test func groupsAreLearnedFromInPromptOrderWhateverTheOrderTheyEndIn() async throws {
+        let world = World(reversesGroups: true)
+        _ = try await coordinator(world).run()
+        let rows = await world.reports.map { $0.groups.map(\.group.prompt.prompt.row) }
+        #expect(rows == [[0, 1], [2, 3], [4, 5]])
+    }
+
+    @Test func scoringBeginsWhileOthersStillDecode() async throws {
+        let world = World(holdsLastGroupUntilFirstIsScored: true)
+        _ = try await coordinator(world, StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 1))
+            .run()
+        #expect(await world.reports.count == 1)  // ends only when the first group was scored before the last one came
+    }
+
+    @Test func aStopWhileGeneratingLeavesNoTraceAndSaves() async throws {
+        let stop = StopSignal()
+        let world = World(stopAt: (.generate, step: 1), signal: stop)
+        let outcome = try await coordinator(world, stop: stop).run()
+        #expect(outcome == .stopped(RunProgress(step: 1, rolloutStep: 1, tokens: 10)))
+        #expect(await world.saves.map(\.step) == [1])
+        #expect(await world.nextRow == 2)  // the abandoned step's prompts come again
+    }
+
+    @Test func aStopWhileTrainingTheFirstBatchAbandonsTheStep() async throws {
+        let stop = StopSignal()
+        let world = World(stopAt: (.train, step: 1), signal: stop)
+        let outcome = try await coordinator(world, stop: stop).run()
+        #expect(outcome == .stopped(RunProgress(step: 1, rolloutStep: 1, tokens: 10)))
+        #expect(await world.nextRow == 2)
+    }
+
+    @Test func aStopAfterTheFirstOptimizerStepFinishesTheRollouts() async throws {
+        let stop = StopSignal()
+        let world = World(stopAt: (.secondTrain, step: 0), signal: stop)
+        var schedule = schedule
+        schedule.completionsPerOptimizerStep = 2
+        schedule.maxSteps = 6
+        let outcome = try await coordinator(world, schedule, stop: stop).run()
+        #expect(outcome == .stopped(RunProgress(step: 2, rolloutStep: 1, tokens: 10)))
+        #expect(await world.saves.map(\.step) == [2])
+    }
+
+    @Test func aFailingRewardEndsTheRunWithWhatWasReachedSaved() async throws {
+        let world = World(rewardFailsAtRow: 4)
+        await #expect(throws: World.RewardBroke.self) { _ = try await coordinator(world).run() }
+        #expect(await world.saves.map(\.step) == [2])
+        #expect(await world.nextRow == 4)
+    }
+
+    @Test func severalIterationsTakeSeveralOptimizerSteps() async throws {
+        let world = World()
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 2, iterations: 2, maxSteps: 5)
+        let outcome = try await coordinator(world, schedule).run()
+        #expect(await world.log.filter { $0 == "train 2" }.count == 5)  // 4 of the first rollouts, 1 of the second
+        guard case .finished(let progress) = outcome else { return #expect(Bool(false), "\(outcome)") }
+        #expect(progress.step == 5 && progress.rolloutStep == 2)
+    }
+
+    @Test func aRecipeWithoutItsPartIsRefused() throws {
+        var parts = World().parts
+        parts.scorer = nil
+        #expect(throws: CoordinatorError.missingPart("scorer", call: "generate")) {
+            try Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())
+        }
+    }
+
+    /// 3 + 1 completions in batches of 2: the first group is cut, the last batch holds what is left of both.
+    @Test func batchesCutGroupsBetweenCompletions() {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 2, maxSteps: 1)
+        let completions = (0..<4).map { UpdateCompletion(tokenIDs: [$0]) }
+        let batches = schedule.optimizerBatches([
+            UpdateGroup(promptTokenIDs: [9], completions: Array(completions[..<3])),
+            UpdateGroup(promptTokenIDs: [8], completions: Array(completions[3...])),
+        ])
+        #expect(batches.map { $0.groups.map(\.promptTokenIDs) } == [[[9]], [[9], [8]]])
+        #expect(batches.map { $0.groups.flatMap(\.completions).map(\.tokenIDs) } == [[[0], [1]], [[2], [3]]])
+    }
+}

@@ -1,0 +1,122 @@
+import Coordinator
+import Records
+
+/// Stand-ins for every part of a run: prompts are numbered, completions are two tokens, and what happened is kept.
+actor World {
+    enum Moment { case generate, train, secondTrain }
+    struct RewardBroke: Error {}
+
+    private(set) var nextRow = 0
+    private(set) var log: [String] = []
+    private(set) var reports: [StepReport] = []
+    private(set) var saves: [RunProgress] = []
+    private var marked = 0
+    private var scored = 0
+    private var trained = 0
+    private let reversesGroups: Bool
+    private let holdsLastGroup: Bool
+    private let stopAt: (moment: Moment, step: Int)?
+    private let signal: StopSignal
+    private let rewardFailsAtRow: Int?
+
+    init(
+        reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
+        stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil
+    ) {
+        self.reversesGroups = reversesGroups
+        holdsLastGroup = holdsLastGroupUntilFirstIsScored
+        self.stopAt = stopAt
+        self.signal = signal
+        self.rewardFailsAtRow = rewardFailsAtRow
+    }
+
+    nonisolated var parts: Coordinator.Parts {
+        Coordinator.Parts(
+            prompts: self, generator: self, scorer: self, creditor: self, updater: self, observer: self, saver: self)
+    }
+}
+
+extension World: PromptSource {
+    func next(_ count: Int) -> [TokenizedPrompt] {
+        defer { nextRow += count }
+        return (nextRow..<nextRow + count).map {
+            TokenizedPrompt(prompt: Prompt(row: $0, source: "numbers", content: .text("\($0)")), tokenIDs: [$0])
+        }
+    }
+
+    func nextDemonstrations(_ count: Int) -> [UpdateGroup] { [] }
+    func mark() { marked = nextRow }
+    func rewind() { nextRow = marked }
+    var epoch: Double { 0 }
+}
+
+extension World: Generating {
+    nonisolated func generate(
+        _ requests: [RolloutRequest], step: Int, stop: StopSignal
+    ) -> AsyncThrowingStream<RolloutGroup, any Error> {
+        AsyncThrowingStream { stream in
+            Task {
+                if stopAt?.moment == .generate, stopAt?.step == step { signal.request() }
+                for (place, request) in (reversesGroups ? requests.reversed() : requests).enumerated() {
+                    if stop.isRequested { return stream.finish(throwing: StopRequested()) }
+                    if holdsLastGroup, place == requests.count - 1 {
+                        while await scoredGroups == 0 { await Task.yield() }
+                    }
+                    stream.yield(group(request))
+                }
+                stream.finish()
+            }
+        }
+    }
+
+    private nonisolated func group(_ request: RolloutRequest) -> RolloutGroup {
+        let rollouts = (0..<request.samples).map { sample in
+            Rollout(
+                completion: Completion(text: "x", tokenIDs: [1, 2]), samplingLogProbabilities: [0, 0],
+                policyLogProbabilities: [0, 0], sample: sample)
+        }
+        return RolloutGroup(prompt: request.prompt, rollouts: rollouts, policyVersion: PolicyVersion(0))
+    }
+
+    private var scoredGroups: Int { scored }
+}
+
+extension World: Scoring {
+    nonisolated var rewardNames: [String] { ["one"] }
+
+    func score(_ group: RolloutGroup) throws -> ScoredGroup {
+        if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
+        scored += 1
+        return ScoredGroup(group: group, scores: group.rollouts.map { _ in [.value(1)] })
+    }
+}
+
+extension World: Crediting {
+    func credit(_ groups: [ScoredGroup], logProbabilities: StepLogProbabilities) -> CreditedStep {
+        CreditedStep(
+            groups: groups.map { scored in
+                UpdateGroup(
+                    promptTokenIDs: scored.group.prompt.tokenIDs,
+                    completions: scored.group.rollouts.map { UpdateCompletion(tokenIDs: $0.completion.tokenIDs) })
+            }, metrics: Metrics())
+    }
+}
+
+extension World: Updating {
+    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) -> [[[Float]]] { [] }
+
+    func train(_ batch: UpdateBatch, stop: StopSignal?) throws -> Metrics {
+        if stopAt?.moment == .train, stopAt?.step == trained { signal.request() }
+        if stopAt?.moment == .secondTrain, trained == 1 { signal.request() }
+        try stop?.check()
+        trained += 1
+        log.append("train \(batch.completionCount)")
+        return Metrics()
+    }
+}
+
+extension World: StepObserver, Saving {
+    func began(_ phase: StepPhase, step: Int) { log.append(phase.rawValue) }
+    func completed(_ report: StepReport) { reports.append(report) }
+    func save(_ progress: RunProgress, metrics: Metrics) { saves.append(progress) }
+}

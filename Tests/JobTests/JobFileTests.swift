@@ -1,0 +1,178 @@
+import Foundation
+import Job
+import Testing
+
+private let folder = URL(filePath: "/jobs")
+
+private func job(_ text: String, _ overrides: [String] = []) throws -> JobFile {
+    try JobFile(text: text, name: "job.yaml", folder: folder, overrides: overrides)
+}
+
+private let complete = """
+    model_name_or_path: model
+    dataset_name: prompts
+    output_dir: runs/one
+    reward_funcs: accuracy_reward
+    """
+
+@Suite("A job file says what it means, or says what is wrong with it")
+struct JobFileTests {
+    @Test func defaultsAreTRLs() throws {
+        let job = try ResolvedJob(job(complete))
+        let settings = job.settings
+        #expect(settings.numGenerations == 8)
+        #expect(settings.maxCompletionLength == 512)
+        #expect(settings.learningRate == 1e-6)
+        #expect(settings.beta == 0)
+        #expect(settings.epsilon == 0.2)
+        #expect(settings.lossType == .dapo)
+        #expect(settings.scaleRewards == .group)
+        #expect(settings.saveSteps == 500)
+        #expect(job.batches.promptsPerStep == 1)
+        #expect(job.batches.optimizerStepsPerRollout == 1)
+    }
+
+    @Test func methodsBringTheirOwnDefaults() throws {
+        let remax = try ResolvedJob(job(complete + "\nalgorithm: remax"))
+        #expect(remax.settings.numGenerations == 1)
+        #expect(remax.recipe.calls == [.generate(samplesPerPrompt: 1, greedy: true), .score, .credit, .train])
+        let rloo = try ResolvedJob(job(complete + "\nalgorithm: rloo"))
+        #expect(rloo.settings.beta == 0.05)
+        #expect(rloo.recipe.calls.contains(.infer(.reference)))
+        let sft = try ResolvedJob(job(complete + "\nalgorithm: sft"))
+        #expect(sft.recipe.calls == [.demonstrate, .train])
+        #expect(sft.settings.learningRate == 2e-5)
+    }
+
+    @Test func overridesComeLastAndReadAsYAML() throws {
+        let file = try job(
+            complete, ["learning_rate=2e-6", "--seed=7", "column_map.prompt=question", "stop_strings=['\\n', END]"])
+        #expect(file.settings.learningRate == 2e-6)
+        #expect(file.settings.seed == 7)
+        #expect(file.settings.columnMap == [JobColumn(name: "prompt", value: .string("question"))])
+        #expect(file.settings.stopStrings == ["\\n", "END"])
+    }
+
+    @Test func aResolvedJobReadBackIsTheSameJob() throws {
+        let first = try ResolvedJob(
+            job(
+                complete + """
+
+                    reward_weights: [0.5]
+                    column_map: {prompt: question, answer: "the answer"}
+                    stop_strings: ["a: b", "#", "\\t", "it's \\"quoted\\""]
+                    top_k: 40
+                    min_p: 0.05
+                    save_total_limit: 3
+                    resume_from_checkpoint: true
+                    """))
+        let again = try ResolvedJob(job(first.yaml))
+        #expect(again.settings == first.settings)
+        #expect(again.yaml == first.yaml)
+    }
+
+    @Test func rewardsMayHaveSettings() throws {
+        let file = try job(
+            complete.replacing(
+                "accuracy_reward",
+                with:
+                    "[accuracy_reward, {name: length_reward, target: 20}, 'rewards.py:score', {command: ./judge --fast, timeout: 5}]"
+            ))
+        #expect(
+            file.settings.rewards.map(\.reference) == [
+                "accuracy_reward", "length_reward", "rewards.py:score", "command: ./judge --fast",
+            ])
+        #expect(file.settings.rewards[1].settings == ["target": .number(20)])
+        #expect(try job(ResolvedJob(file).yaml).settings.rewards == file.settings.rewards)
+    }
+
+    @Test func keysOfTheFieldWithoutEffectAreNamedOnce() throws {
+        let file = try job(
+            complete + "\nuse_vllm: true\nvllm_gpu_memory_utilization: 0.3\nreport_to: wandb\nuse_peft: false")
+        #expect(file.notices == ["without effect here: use_vllm, vllm_gpu_memory_utilization, report_to, use_peft"])
+    }
+
+    /// A line of a job file and a piece of the message it must bring.
+    static let wrongLines: [(line: String, message: String)] = [
+        ("learning_rat: 1", "unknown key 'learning_rat'; did you mean learning_rate?"),
+        ("zzzzzz: 1", "unknown key 'zzzzzz'"),
+        ("learning_rate: fast", "learning_rate is 'fast'; expected a finite number"),
+        ("learning_rate: .nan", "learning_rate is '.nan'"),
+        ("num_generations: 2.5", "num_generations is '2.5'; expected a whole number"),
+        ("num_generations: -1", "num_generations is '-1'"),
+        ("temperature: 0", "temperature is '0'; expected a finite number above 0"),
+        ("top_p: 1.5", "top_p is '1.5'"),
+        ("delta: 0.9", "delta is '0.9'; expected a finite number, or nothing above 1"),
+        ("loss_type: gpro", "loss_type is 'gpro'; expected one of grpo, dapo, cispo, bnpo, dr_grpo"),
+        ("mask_truncated_completions: maybe", "expected true or false"),
+        ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a finite number"),
+        ("use_peft: true", "use_peft is not supported: LoRA is not built"),
+        ("soft_thinking: {top_k: 5}", "soft_thinking is not supported"),
+        ("column_map: question", "column_map is 'question'; expected a section"),
+        ("max_steps: 0", "max_steps is '0'; expected a whole number above 0, or -1"),
+        ("gradient_accumulation_steps: 0", "gradient_accumulation_steps is '0'"),
+    ]
+
+    @Test(arguments: wrongLines)
+    func aWrongLineIsNamed(_ example: (line: String, message: String)) throws {
+        let error = try #require(throws: JobError.self) { try job(complete + "\n" + example.line) }
+        #expect(error.problems.count == 1)
+        #expect(error.problems.first?.place == "job.yaml line 5")
+        #expect(error.description.contains(example.message), "\(error)")
+    }
+
+    @Test func everyProblemComesAtOnce() throws {
+        let error = try #require(throws: JobError.self) {
+            try job("sed: 1\nepsilon: -1\nloss_type: x", ["beta=-2", "nothing", "=3"])
+        }
+        #expect(
+            error.problems.map(\.place) == [
+                "the override 'nothing'", "the override '=3'", "job.yaml line 1", "job.yaml line 2", "job.yaml line 3",
+                "the override 'beta=-2'",
+            ])
+    }
+
+    /// Whole texts that are no job.
+    @Test(arguments: [
+        ("a: [1, 2", "this is no YAML"), ("seed: 1\nseed: 2", "this is no YAML"), ("- a\n- b", "a job is a list of"),
+        ("just words", "a job is a list of"), ("a: &x 1\nb: *x", "unknown key 'b'"), ("\u{0}", "this is no YAML"),
+        ("? [a]\n: 1", "a key must be a plain name"),
+    ])
+    func aTextThatIsNoJobIsRefused(_ text: String, _ message: String) throws {
+        let error = try #require(throws: JobError.self) { try job(text) }
+        #expect(error.description.contains(message), "\(error)")
+    }
+
+    /// Values that contradict each other.
+    static let contradictions: [(lines: String, message: String)] = [
+        ("num_generations: 6", "8 completions cannot be shared out in groups of num_generations = 6; 6 or 12 would do"),
+        ("num_generations: 1", "one completion has no baseline"),
+        ("reward_weights: [1, 2]", "reward_weights has 2 numbers for 1 rewards"),
+        ("importance_sampling_level: sequence", "expected loss_type grpo (GSPO)"),
+        (
+            "gradient_accumulation_steps: 2\nsteps_per_generation: 3",
+            "expected a multiple of gradient_accumulation_steps = 2"
+        ),
+        ("algorithm: remax\nnum_iterations: 2", "remax takes one optimizer step per rollout"),
+        ("sync_ref_model: true", "beta = 0 loads none"),
+        ("algorithm: sft\nnum_generations: 4", "sft does not generate"),
+    ]
+
+    @Test(arguments: contradictions)
+    func contradictionsAreRefused(_ example: (lines: String, message: String)) throws {
+        let file = try job(complete + "\n" + example.lines)
+        let error = try #require(throws: JobError.self) { try ResolvedJob(file) }
+        #expect(error.description.contains(example.message), "\(error)")
+    }
+
+    @Test func whatIsMissingIsNamed() throws {
+        let error = try #require(throws: JobError.self) { try ResolvedJob(job("seed: 1")) }
+        #expect(error.problems.count == 4)  // model, dataset, output folder, reward
+    }
+
+    @Test func everyFieldIsExplainedAndNamedOnce() {
+        let names = JobFields.supported.map(\.name)
+        #expect(Set(names).count == names.count)
+        #expect(JobFields.supported.allSatisfy { $0.summary.hasSuffix(".") && $0.summary.count > 20 })
+    }
+}
