@@ -32,7 +32,7 @@ let rooms: [Room] = [
     Room(name: "PromptSets", imports: ["Records", "Runs"]),
     // Floor 2
     Room(name: "Algorithms", imports: ["Tensors", "Records"], needsTorch: true),
-    Room(name: "Models", imports: ["Tensors", "Runs"], needsTorch: true),
+    Room(name: "Models", imports: ["Records", "Tensors", "Runs"], needsTorch: true),
     Room(name: "Placement", imports: ["Tensors", "Records"], needsTorch: true),
     Room(name: "ShippedRewards", path: "rewards", imports: ["RewardInterface", "Records"]),
     // Floor 3
