@@ -1,0 +1,199 @@
+package import Foundation
+
+/// Text to token ids and back, as a `tokenizer.json` of Hugging Face's `tokenizers` library defines it.
+///
+/// Byte-pair encoding over bytes (GPT-2, Llama 3, Qwen) or over characters with byte fallback (Llama 2, Mistral).
+/// The ids and the text are the library's own; a setting this type does not know is an error when the file is read.
+package struct Tokenizer: Sendable {
+    private let definition: TokenizerDefinition
+    private let files: TokenizerFiles
+    private let rawMatcher: AddedTokenMatcher
+    private let normalizedMatcher: AddedTokenMatcher
+    /// The normalized texts of added tokens, where normalization changes them.
+    private let normalizedTexts: [Int: String]
+
+    /// The id that ends a text (`eos_token`), when the tokenizer names one.
+    package let endOfTextID: Int?
+    /// The id that begins a text (`bos_token`), when the tokenizer names one.
+    package let beginningOfTextID: Int?
+    /// The id that fills a row (`pad_token`), when the tokenizer names one.
+    package let paddingID: Int?
+    /// The ids that decoding leaves out when it skips special tokens.
+    package let specialTokenIDs: Set<Int>
+
+    /// Reads `tokenizer.json` and, where they exist, `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `chat_template.jinja` and `generation_config.json`.
+    ///
+    /// - Throws: ``TokenizerError`` naming the file, the key, what was found and what would be right.
+    package init(folder: URL) throws(TokenizerError) {
+        try self.init(files: try TokenizerFiles.read(folder: folder))
+    }
+
+    /// Reads one `tokenizer.json`, from wherever it is.
+    package init(json file: URL) throws(TokenizerError) {
+        try self.init(json: try TokenizerFiles.bytes(of: file))
+    }
+
+    /// Reads the bytes of a `tokenizer.json`.
+    package init(json: Data) throws(TokenizerError) {
+        try self.init(files: try TokenizerFiles(contents: [TokenizerFiles.tokenizer: json]))
+    }
+
+    init(files: TokenizerFiles) throws(TokenizerError) {
+        let json = files.contents[TokenizerFiles.tokenizer] ?? Data()
+        let definition = try TokenizerDefinition(try JSONReader.read(Array(json), file: TokenizerFiles.tokenizer))
+        self.definition = definition
+        self.files = files
+        // Of two tokens with the same text the library's first counts, and it puts special tokens first.
+        let ordered = definition.addedTokens.filter(\.isSpecial) + definition.addedTokens.filter { !$0.isSpecial }
+        rawMatcher = AddedTokenMatcher(
+            ordered.filter { !$0.isNormalized }.map { ($0, Array($0.content.utf8)) })
+        let normalized = ordered.filter(\.isNormalized)
+            .map { (token: $0, text: definition.normalizer.normalized(Array($0.content.utf8))) }
+        normalizedMatcher = AddedTokenMatcher(normalized)
+        normalizedTexts = Dictionary(
+            uniqueKeysWithValues: normalized.filter { !$0.token.content.utf8.elementsEqual($0.text) }
+                .map { ($0.token.id, String(decoding: $0.text, as: UTF8.self)) })
+        specialTokenIDs = Set(definition.addedTokens.filter(\.isSpecial).map(\.id))
+        endOfTextID = try Self.id(of: files.endOfText, role: "eos_token", definition)
+        beginningOfTextID = try Self.id(of: files.beginningOfText, role: "bos_token", definition)
+        paddingID = try Self.id(of: files.padding, role: "pad_token", definition)
+    }
+
+    private static func id(
+        of token: String?, role: String, _ definition: TokenizerDefinition
+    ) throws(TokenizerError) -> Int? {
+        guard let token else { return nil }
+        guard let id = definition.ids[TokenText(token)] else {
+            throw TokenizerError(
+                file: TokenizerFiles.configuration, key: role, found: "\"\(token)\"",
+                expected: "a token of \(TokenizerFiles.tokenizer)")
+        }
+        return id
+    }
+
+    /// Number of ids, added tokens and gaps included: the highest id plus one.
+    package var vocabularySize: Int { definition.tokens.count }
+
+    /// The chat template (Jinja), when the folder has one.
+    package var chatTemplate: String? { files.chatTemplate }
+
+    /// The end-of-text ids that `generation_config.json` names; empty without one.
+    package var generationStopIDs: [Int] { files.generationStopIDs }
+
+    /// The tokens matched in the text before any splitting, in the order of the file.
+    package var addedTokens: [AddedToken] { definition.addedTokens }
+
+    /// Bytes that a byte-level vocabulary has no symbol for. `encode` leaves them out, as the `tokenizers` library
+    /// does; empty for every vocabulary trained with the full byte alphabet.
+    package var missingBytes: [UInt8] { definition.missingBytes }
+
+    /// A token as the vocabulary writes it (byte-level ones in the byte alphabet, `Ġthe`); nil for an unused id.
+    package func token(of id: Int) -> String? { definition.tokens.indices.contains(id) ? definition.tokens[id] : nil }
+
+    /// The id of a token as the vocabulary writes it.
+    package func id(of token: String) -> Int? { definition.ids[TokenText(token)] }
+
+    /// The ids of a text.
+    ///
+    /// Added tokens inside the text become their ids, special ones too.
+    ///
+    /// - Parameter addSpecialTokens: also put the post-processor's special ids around it, such as a beginning of text.
+    package func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int] {
+        var call = EncodeCall(definition: definition, matcher: normalizedMatcher)
+        let bytes = Array(text.utf8)
+        for part in rawMatcher.parts(of: bytes) {
+            switch part {
+            case .token(let id): call.ids.append(id)
+            case .text(let range):
+                call.encode(range.count == bytes.count ? bytes : Array(bytes[range]), startsText: range.lowerBound == 0)
+            }
+        }
+        return addSpecialTokens ? definition.postProcessor.wrap(call.ids) : call.ids
+    }
+
+    /// The text of ids. Bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// Departs from the library in one place: it keeps a special token whose text normalization changes (it looks for
+    /// the changed text among the special ones); here every id of ``specialTokenIDs`` is skipped.
+    ///
+    /// - Throws: ``TokenizerError`` for an id below 0 or not below ``vocabularySize``. An id in a gap of the vocabulary
+    ///   gives no text.
+    package func decode(_ ids: [Int], skipSpecialTokens: Bool = false) throws(TokenizerError) -> String {
+        var decoder = IncrementalDecoder(self, skipSpecialTokens: skipSpecialTokens)
+        var text = ""
+        for id in ids { text += try decoder.feed(id) }
+        return text + decoder.finish()
+    }
+
+    var decoder: TokenDecoder { definition.decoder }
+
+    /// What the decoder reads for an id. The library gives it the normalized text of an added token that is looked for
+    /// after normalization, and so does this.
+    func textToDecode(_ id: Int) -> String? { normalizedTexts[id] ?? token(of: id) }
+
+    /// Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, each a
+    /// byte-identical copy of what was read; a file that was not there is not written.
+    package func save(to folder: URL) throws(TokenizerError) {
+        for name in TokenizerFiles.saved {
+            guard let data = files.contents[name] else { continue }
+            let file = folder.appendingPathComponent(name)
+            do {
+                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+                try data.write(to: file, options: .atomic)
+            } catch {
+                throw TokenizerError(
+                    file: file.path, found: "a file that cannot be written (\(error.localizedDescription))",
+                    expected: "a folder with room and write permission")
+            }
+        }
+    }
+}
+
+/// One call of `encode`: its ids so far and the room it reuses.
+private struct EncodeCall {
+    /// Texts shorter than this meet too few pieces twice to pay for a cache.
+    private static let worthCaching = 4096
+
+    let definition: TokenizerDefinition
+    let matcher: AddedTokenMatcher
+    var ids: [Int] = []
+    private var scratch = MergeScratch()
+    private var cache: PieceCache?
+
+    init(definition: TokenizerDefinition, matcher: AddedTokenMatcher) {
+        self.definition = definition
+        self.matcher = matcher
+    }
+
+    mutating func encode(_ raw: [UInt8], startsText: Bool) {
+        let bytes = definition.normalizer.normalized(raw)
+        if bytes.count >= Self.worthCaching, cache == nil { cache = PieceCache() }
+        for part in matcher.parts(of: bytes) {
+            switch part {
+            case .token(let id): ids.append(id)
+            case .text(let range):
+                let isStart = startsText && range.lowerBound == 0
+                let isWhole = range.count == bytes.count
+                let piece = isWhole ? bytes : Array(bytes[range])
+                var text = SplitText(bytes: piece, pieces: [0..<piece.count], startsText: isStart)
+                definition.preTokenizer.apply(to: &text)
+                for piece in text.pieces { encode(text.bytes, piece) }
+            }
+        }
+    }
+
+    private mutating func encode(_ bytes: [UInt8], _ piece: Range<Int>) {
+        guard cache != nil, let key = PieceCache.Key(bytes, piece) else {
+            definition.model.encode(bytes, piece, scratch: &scratch, into: &ids)
+            return
+        }
+        if let known = cache?.ids(of: key) {
+            for index in known { ids.append(ids[index]) }
+            return
+        }
+        let start = ids.count
+        definition.model.encode(bytes, piece, scratch: &scratch, into: &ids)
+        cache?.remember(key, ids: start..<ids.count)
+    }
+}

@@ -1,0 +1,108 @@
+/// A `tokenizer.json`, read and checked.
+struct TokenizerDefinition: Sendable {
+    /// Ids lie below this: a table by id stays small whatever a file says.
+    static let idLimit = 1 << 22
+
+    let normalizer: Normalizer
+    let preTokenizer: PreTokenizer
+    let postProcessor: PostProcessor
+    let decoder: TokenDecoder
+    let model: BytePairModel
+    let addedTokens: [AddedToken]
+    /// Id to token text; nil where the ids have a gap.
+    let tokens: [String?]
+    let ids: [TokenText: Int]
+    /// Bytes that no symbol of a byte-level vocabulary stands for, and that encoding therefore leaves out.
+    let missingBytes: [UInt8]
+
+    init(_ root: JSONNode) throws(TokenizerError) {
+        // `truncation` and `padding` are the settings of whoever saved the file, not part of the vocabulary.
+        try root.requireKeys([
+            "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+            "decoder", "model",
+        ])
+        normalizer = try Normalizer(try root.optional("normalizer"))
+        preTokenizer = try PreTokenizer(try root.optional("pre_tokenizer"))
+        decoder = try TokenDecoder(try root.optional("decoder"))
+        let modelNode = try root.required("model")
+        let vocabulary = try Vocabulary(modelNode.required("vocab"))
+        model = try ModelReader(node: modelNode, vocabulary: vocabulary, usesBytes: preTokenizer.usesByteAlphabet)
+            .read()
+        let added = try Self.readAddedTokens(try root.optional("added_tokens"), vocabulary)
+        addedTokens = added
+        var tokens = vocabulary.tokens
+        var ids = vocabulary.ids
+        for token in added {
+            while tokens.count <= token.id { tokens.append(nil) }
+            tokens[token.id] = token.content
+            ids[TokenText(token.content)] = token.id
+        }
+        self.tokens = tokens
+        self.ids = ids
+        missingBytes = vocabulary.missingBytes(usesBytes: preTokenizer.usesByteAlphabet)
+        postProcessor = try PostProcessor(try root.optional("post_processor"), idLimit: max(tokens.count, 1))
+    }
+
+    private static func readAddedTokens(
+        _ node: JSONNode?, _ vocabulary: Vocabulary
+    ) throws(TokenizerError) -> [AddedToken] {
+        guard let node else { return [] }
+        var tokens: [AddedToken] = []
+        var contents: [TokenText: Int] = [:]
+        var owners: [Int: String] = [:]
+        for item in try node.items() {
+            let token = try AddedToken(item, idLimit: idLimit)
+            guard !token.content.isEmpty else { throw item.error(expected: "a content that is not empty") }
+            let known = vocabulary.ids[TokenText(token.content)]
+            if let known, known != token.id {
+                throw TokenizerError(
+                    file: item.file, key: "\(item.path).id", found: "\(token.id)",
+                    expected: "\(known), the id of \"\(token.content)\" in the vocabulary")
+            }
+            if known == nil, token.id < vocabulary.tokens.count, let other = vocabulary.tokens[token.id] {
+                throw TokenizerError(
+                    file: item.file, key: "\(item.path).id", found: "\(token.id) for \"\(token.content)\"",
+                    expected: "an id that is free; this one is \"\(other)\"")
+            }
+            guard contents.updateValue(token.id, forKey: TokenText(token.content)) == nil,
+                owners.updateValue(token.content, forKey: token.id) == nil
+            else { throw item.error(expected: "a content and an id that no other added token has") }
+            tokens.append(token)
+        }
+        return tokens
+    }
+}
+
+/// The `vocab` of a model: token text to id, both ways.
+struct Vocabulary: Sendable {
+    private(set) var ids: [TokenText: Int] = [:]
+    private(set) var tokens: [String?] = []
+
+    init(_ node: JSONNode) throws(TokenizerError) {
+        let members = try node.members()
+        ids.reserveCapacity(members.count)
+        tokens.reserveCapacity(members.count)
+        let range = 0...TokenizerDefinition.idLimit - 1
+        for (text, value) in members {
+            guard case .number(let number) = value, let id = Int(exactly: number), range.contains(id) else {
+                throw TokenizerError(
+                    file: node.file, key: "\(node.path)[\"\(text)\"]", found: value.summary,
+                    expected: "an id from 0 to \(range.upperBound)")
+            }
+            while tokens.count <= id { tokens.append(nil) }
+            guard ids.updateValue(id, forKey: TokenText(text)) == nil, tokens[id] == nil else {
+                throw TokenizerError(
+                    file: node.file, key: "\(node.path)[\"\(text)\"]", found: "the token or its id \(id) a second time",
+                    expected: "each token and each id once")
+            }
+            tokens[id] = text
+        }
+    }
+
+    func id(_ text: String) -> Int32? { ids[TokenText(text)].map { Int32($0) } }
+
+    func missingBytes(usesBytes: Bool) -> [UInt8] {
+        guard usesBytes else { return [] }
+        return (0...255).filter { id(ByteAlphabet.text(of: [$0])) == nil }
+    }
+}

@@ -1,0 +1,22 @@
+/// What went wrong with a tokenizer's files, ids or training, in the terms of the person who supplied them.
+package struct TokenizerError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The file or call at fault, such as `tokenizer.json` or `decode`.
+    package let file: String
+    /// Where in it, such as `model.merges[17]` or `line 3, column 9`; empty when it is the file as a whole.
+    package let key: String
+    /// What was there.
+    package let found: String
+    /// What would be right.
+    package let expected: String
+
+    package init(file: String, key: String = "", found: String, expected: String) {
+        self.file = file
+        self.key = key
+        self.found = found
+        self.expected = expected
+    }
+
+    package var description: String {
+        "\(file)\(key.isEmpty ? "" : ": \(key)"): found \(found); expected \(expected)"
+    }
+}

@@ -1,0 +1,92 @@
+import Foundation
+
+/// What a tokenizer's folder holds beside `tokenizer.json`: the roles of its special tokens and its chat template.
+struct TokenizerFiles: Sendable {
+    static let tokenizer = "tokenizer.json"
+    static let configuration = "tokenizer_config.json"
+    static let specialTokens = "special_tokens_map.json"
+    static let generation = "generation_config.json"
+    static let template = "chat_template.jinja"
+    /// What ``Tokenizer/save(to:)`` writes; generation settings belong to the model's folder.
+    static let saved = [tokenizer, configuration, specialTokens, template]
+
+    /// The files as they were read, byte for byte.
+    private(set) var contents: [String: Data]
+    private(set) var endOfText: String?
+    private(set) var beginningOfText: String?
+    private(set) var padding: String?
+    private(set) var chatTemplate: String?
+    private(set) var generationStopIDs: [Int] = []
+
+    /// - Parameter contents: file name to bytes; `tokenizer.json` is among them.
+    init(contents: [String: Data]) throws(TokenizerError) {
+        self.contents = contents
+        for name in [Self.specialTokens, Self.configuration] {
+            guard let data = contents[name] else { continue }
+            let root = try JSONReader.read(Array(data), file: name)
+            endOfText = try Self.token("eos_token", root) ?? endOfText
+            beginningOfText = try Self.token("bos_token", root) ?? beginningOfText
+            padding = try Self.token("pad_token", root) ?? padding
+            if name == Self.configuration { chatTemplate = try Self.template(root) }
+        }
+        if let data = contents[Self.template] { chatTemplate = try Self.text(data, file: Self.template) }
+        if let data = contents[Self.generation] {
+            generationStopIDs = try Self.stopIDs(try JSONReader.read(Array(data), file: Self.generation))
+        }
+    }
+
+    /// Reads the files of a folder; only `tokenizer.json` has to be there.
+    static func read(folder: URL) throws(TokenizerError) -> TokenizerFiles {
+        var contents: [String: Data] = [:]
+        for name in saved + [generation] {
+            let file = folder.appendingPathComponent(name)
+            if name == tokenizer || FileManager.default.fileExists(atPath: file.path) {
+                contents[name] = try bytes(of: file)
+            }
+        }
+        return try TokenizerFiles(contents: contents)
+    }
+
+    static func bytes(of file: URL) throws(TokenizerError) -> Data {
+        do {
+            return try Data(contentsOf: file)
+        } catch {
+            throw TokenizerError(
+                file: file.path, found: "a file that cannot be read (\(error.localizedDescription))",
+                expected: "a tokenizer file")
+        }
+    }
+
+    private static func text(_ data: Data, file: String) throws(TokenizerError) -> String {
+        guard let text = String(validating: data, as: UTF8.self) else {
+            throw TokenizerError(file: file, found: "bytes that are not UTF-8", expected: "text in UTF-8")
+        }
+        return text
+    }
+
+    /// A token is written as its text or as an object with `content`.
+    private static func token(_ key: String, _ root: JSONNode) throws(TokenizerError) -> String? {
+        guard let node = try root.optional(key) else { return nil }
+        if case .object = node.value { return try node.required("content").string() }
+        return try node.string()
+    }
+
+    /// The template itself, or the one named `default` in a list of several.
+    private static func template(_ root: JSONNode) throws(TokenizerError) -> String? {
+        guard let node = try root.optional("chat_template") else { return nil }
+        guard case .array = node.value else { return try node.string() }
+        for item in try node.items() where try item.required("name").string() == "default" {
+            return try item.required("template").string()
+        }
+        throw node.error(expected: "a template, or a list of templates with one named \"default\"")
+    }
+
+    private static func stopIDs(_ root: JSONNode) throws(TokenizerError) -> [Int] {
+        guard let node = try root.optional("eos_token_id") else { return [] }
+        let range = 0...TokenizerDefinition.idLimit - 1
+        guard case .array = node.value else { return [try node.integer(in: range)] }
+        var ids: [Int] = []
+        for item in try node.items() { ids.append(try item.integer(in: range)) }
+        return ids
+    }
+}

@@ -1,0 +1,124 @@
+/// The classes of a code point that splitting asks for, several at once.
+struct CharacterClass: OptionSet, Sendable {
+    let rawValue: UInt8
+
+    /// `\p{L}`.
+    static let letter = CharacterClass(rawValue: 1)
+    /// `\p{N}`.
+    static let number = CharacterClass(rawValue: 2)
+    /// `\s`.
+    static let space = CharacterClass(rawValue: 4)
+    /// `\w`: what an added token with `single_word` may not touch.
+    static let word = CharacterClass(rawValue: 8)
+    /// What the `Digits` pre-tokenizer takes; it follows a later Unicode version than `\p{N}`.
+    static let digit = CharacterClass(rawValue: 16)
+    /// May change under NFC, alone or beside others.
+    static let composing = CharacterClass(rawValue: 32)
+
+    static let letterOrNumber: CharacterClass = [.letter, .number]
+    static let notOther: CharacterClass = [.letter, .number, .space]
+}
+
+/// Code point to ``CharacterClass`` in two look-ups: a block of 256 code points, then a place in that block.
+struct UnicodeClasses: Sendable {
+    static let shared = UnicodeClasses()
+
+    private var blockOf: [UInt16]
+    private var classes: [UInt8]
+
+    private init() {
+        var flat = [UInt8](repeating: 0, count: 0x110000)
+        let tables: [(String, CharacterClass)] = [
+            (UnicodeTables.letters, .letter), (UnicodeTables.numbers, .number), (UnicodeTables.whitespace, .space),
+            (UnicodeTables.wordCharacters, .word), (UnicodeTables.digits, .digit),
+            (UnicodeTables.notInertNFC, .composing),
+        ]
+        for (text, characterClass) in tables {
+            for run in UnicodeTables.runs(text) {
+                for point in run { flat[point] |= characterClass.rawValue }
+            }
+        }
+        blockOf = []
+        classes = []
+        var known: [ArraySlice<UInt8>: UInt16] = [:]
+        for start in stride(from: 0, to: flat.count, by: 256) {
+            let block = flat[start..<start + 256]
+            if let index = known[block] {
+                blockOf.append(index)
+                continue
+            }
+            let index = UInt16(classes.count / 256)
+            known[block] = index
+            blockOf.append(index)
+            classes += block
+        }
+    }
+
+    @inline(__always)
+    subscript(point: UInt32) -> CharacterClass {
+        let block = Int(blockOf[Int(point >> 8)])
+        return CharacterClass(rawValue: classes[block << 8 | Int(point & 0xFF)])
+    }
+}
+
+extension UnicodeTables {
+    /// Reads `gap length` pairs as runs of code points.
+    static func runs(_ text: some StringProtocol) -> [Range<Int>] {
+        var runs: [Range<Int>] = []
+        var end = 0
+        let numbers = hexadecimals(text)
+        for pair in stride(from: 0, to: numbers.count - 1, by: 2) {
+            let start = end + numbers[pair]
+            end = start + numbers[pair + 1]
+            runs.append(start..<end)
+        }
+        return runs
+    }
+
+    /// Reads `;`-joined rows of hexadecimal numbers.
+    static func rows(_ text: String) -> [[Int]] {
+        text.split(separator: ";").map { hexadecimals($0) }
+    }
+
+    private static func hexadecimals(_ text: some StringProtocol) -> [Int] {
+        var numbers: [Int] = []
+        var number: Int?
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): number = (number ?? 0) << 4 | Int(byte - UInt8(ascii: "0"))
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): number = (number ?? 0) << 4 | Int(byte - UInt8(ascii: "a") + 10)
+            default:
+                if let done = number { numbers.append(done) }
+                number = nil
+            }
+        }
+        if let number { numbers.append(number) }
+        return numbers
+    }
+}
+
+/// The code point that starts at `index` of valid UTF-8, and its length in bytes.
+@inline(__always)
+func scalar(in bytes: [UInt8], at index: Int) -> (point: UInt32, width: Int) {
+    let first = UInt32(bytes[index])
+    if first < 0x80 { return (first, 1) }
+    let second = UInt32(bytes[index + 1] & 0x3F)
+    if first < 0xE0 { return ((first & 0x1F) << 6 | second, 2) }
+    let third = UInt32(bytes[index + 2] & 0x3F)
+    if first < 0xF0 { return ((first & 0x0F) << 12 | second << 6 | third, 3) }
+    return ((first & 0x07) << 18 | second << 12 | third << 6 | UInt32(bytes[index + 3] & 0x3F), 4)
+}
+
+/// Appends a code point as UTF-8.
+func appendScalar(_ point: UInt32, to bytes: inout [UInt8]) {
+    switch point {
+    case ..<0x80: bytes.append(UInt8(point))
+    case ..<0x800: bytes += [UInt8(0xC0 | point >> 6), UInt8(0x80 | point & 0x3F)]
+    case ..<0x10000: bytes += [UInt8(0xE0 | point >> 12), UInt8(0x80 | point >> 6 & 0x3F), UInt8(0x80 | point & 0x3F)]
+    default:
+        bytes += [
+            UInt8(0xF0 | point >> 18), UInt8(0x80 | point >> 12 & 0x3F), UInt8(0x80 | point >> 6 & 0x3F),
+            UInt8(0x80 | point & 0x3F),
+        ]
+    }
+}
