@@ -1,3 +1,4 @@
+package import Credit
 package import Records
 
 /// Runs a method's recipe, step after step: the order of work, its overlap, and what happens when it fails or is stopped.
@@ -10,7 +11,7 @@ package actor Coordinator {
         package var prompts: any PromptSource
         package var generator: (any Generating)?
         package var scorer: (any Scoring)?
-        package var creditor: (any Crediting)?
+        package var creditRule: (any CreditRule)?
         package var updater: any Updating
         package var observer: any StepObserver
         package var evaluator: (any Evaluating)?
@@ -18,13 +19,13 @@ package actor Coordinator {
 
         package init(
             prompts: any PromptSource, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
-            creditor: (any Crediting)? = nil, updater: any Updating, observer: any StepObserver,
+            creditRule: (any CreditRule)? = nil, updater: any Updating, observer: any StepObserver,
             evaluator: (any Evaluating)? = nil, saver: any Saving
         ) {
             self.prompts = prompts
             self.generator = generator
             self.scorer = scorer
-            self.creditor = creditor
+            self.creditRule = creditRule
             self.updater = updater
             self.observer = observer
             self.evaluator = evaluator
@@ -120,7 +121,7 @@ package actor Coordinator {
             case .infer(let role):
                 try await infer(role, into: &work)
             case .credit:
-                try await credit(&work)
+                try credit(&work)
             case .train:
                 try await train(&work)
             }
@@ -180,16 +181,17 @@ package actor Coordinator {
         let start = clock.now
         let scores = try await parts.updater.logProbabilities(work.batchToScore, under: role)
         switch role {
-        case .oldPolicy: work.logProbabilities.old = scores
-        case .reference: work.logProbabilities.reference = scores
+        case .oldPolicy: work.oldLogProbabilities = scores
+        case .reference: work.referenceLogProbabilities = scores
         }
         work.metrics[role == .oldPolicy ? "timing_s/old_log_prob" : "timing_s/ref"] = seconds(clock.now - start)
     }
 
-    private func credit(_ work: inout StepWork) async throws {
-        guard let creditor = parts.creditor else { return }  // checked in init
-        let credited = try await creditor.credit(work.groups, logProbabilities: work.logProbabilities)
-        work.update = credited.groups
+    private func credit(_ work: inout StepWork) throws {
+        guard let rule = parts.creditRule else { return }  // checked in init
+        let credited = try rule.credit(work.creditBatch)
+        work.update = credited.update.groups
+        work.credits = credited.credits
         work.metrics.merge(credited.metrics)
     }
 

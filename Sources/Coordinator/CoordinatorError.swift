@@ -23,7 +23,7 @@ extension Coordinator {
             case .generate:
                 if parts.generator == nil { throw .missingPart("generator", call: "generate") }
                 if parts.scorer == nil { throw .missingPart("scorer", call: "generate") }
-            case .credit: if parts.creditor == nil { throw .missingPart("credit rule", call: "credit") }
+            case .credit: if parts.creditRule == nil { throw .missingPart("credit rule", call: "credit") }
             case .demonstrate, .score, .infer, .train: break
             }
         }

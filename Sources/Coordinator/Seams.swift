@@ -1,3 +1,4 @@
+package import Credit
 package import Records
 
 // What a step needs of the other rooms. The Coordinator sees these protocols and plain values only; `Job` names the parts
@@ -44,34 +45,6 @@ package protocol Updating: Sendable {
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
 }
 
-/// Turns the scores of a step into advantages.
-package protocol Crediting: Sendable {
-    /// Groups without a single usable completion are left out.
-    func credit(_ groups: [ScoredGroup], logProbabilities: StepLogProbabilities) async throws -> CreditedStep
-}
-
-/// Log-probs that `infer` calls computed for a step: `[group][completion][token]` in nats; `nil` where the recipe asked for none.
-package struct StepLogProbabilities: Sendable, Equatable {
-    package var old: [[[Float]]]?
-    package var reference: [[[Float]]]?
-
-    package init(old: [[[Float]]]? = nil, reference: [[[Float]]]? = nil) {
-        self.old = old
-        self.reference = reference
-    }
-}
-
-/// What a step learns from, and the numbers that came up on the way.
-package struct CreditedStep: Sendable, Equatable {
-    package var groups: [UpdateGroup]
-    package var metrics: Metrics
-
-    package init(groups: [UpdateGroup], metrics: Metrics) {
-        self.groups = groups
-        self.metrics = metrics
-    }
-}
-
 /// Writes and shows what a run does.
 package protocol StepObserver: Sendable {
     /// A part of the step has begun.
@@ -92,14 +65,14 @@ package struct StepReport: Sendable {
     package var metrics: Metrics
     /// The scored groups of the step; empty for a method that does not generate.
     package var groups: [ScoredGroup]
-    /// What the step learned from, advantages included.
-    package var update: [UpdateGroup]
+    /// What each completion got, `[group][completion]`.
+    package var credits: [[CompletionCredit]]
 
-    package init(step: Int, metrics: Metrics, groups: [ScoredGroup], update: [UpdateGroup]) {
+    package init(step: Int, metrics: Metrics, groups: [ScoredGroup], credits: [[CompletionCredit]]) {
         self.step = step
         self.metrics = metrics
         self.groups = groups
-        self.update = update
+        self.credits = credits
     }
 }
 

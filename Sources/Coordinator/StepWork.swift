@@ -1,10 +1,13 @@
+import Credit
 import Records
 
 /// What one step gathers on its way from prompts to an update.
 struct StepWork {
     var groups: [ScoredGroup] = []
-    var logProbabilities = StepLogProbabilities()
+    var oldLogProbabilities: [[[Float]]]?
+    var referenceLogProbabilities: [[[Float]]]?
     var update: [UpdateGroup] = []
+    var credits: [[CompletionCredit]] = []
     var metrics = Metrics()
 
     /// The rollouts as plain tokens, for scoring under other weights; every completion, also the unscorable.
@@ -21,8 +24,14 @@ struct StepWork {
             })
     }
 
+    var creditBatch: CreditBatch {
+        CreditBatch(
+            groups: groups, oldLogProbabilities: oldLogProbabilities,
+            referenceLogProbabilities: referenceLogProbabilities)
+    }
+
     func report(step: Int) -> StepReport {
-        StepReport(step: step, metrics: metrics, groups: groups, update: update)
+        StepReport(step: step, metrics: metrics, groups: groups, credits: credits)
     }
 }
 

@@ -11,7 +11,7 @@ struct CoordinatorTests {
     private func coordinator(_ world: World, _ schedule: StepSchedule? = nil, stop: StopSignal = StopSignal()) throws
         -> Coordinator
     {
-        try Coordinator(recipe: recipe, schedule: schedule ?? self.schedule, parts: world.parts, stop: stop)
+        try Coordinator(recipe: recipe, schedule: schedule ?? self.schedule, parts: world.parts(), stop: stop)
     }
 
     @Test func everyStepGeneratesScoresCreditsAndTrains() async throws {
@@ -87,7 +87,7 @@ struct CoordinatorTests {
     }
 
     @Test func aRecipeWithoutItsPartIsRefused() throws {
-        var parts = World().parts
+        var parts = try World().parts()
         parts.scorer = nil
         #expect(throws: CoordinatorError.missingPart("scorer", call: "generate")) {
             try Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())

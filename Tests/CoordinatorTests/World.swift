@@ -1,4 +1,5 @@
 import Coordinator
+import Credit
 import Records
 
 /// Stand-ins for every part of a run: prompts are numbered, completions are two tokens, and what happened is kept.
@@ -30,9 +31,11 @@ actor World {
         self.rewardFailsAtRow = rewardFailsAtRow
     }
 
-    nonisolated var parts: Coordinator.Parts {
-        Coordinator.Parts(
-            prompts: self, generator: self, scorer: self, creditor: self, updater: self, observer: self, saver: self)
+    nonisolated func parts() throws -> Coordinator.Parts {
+        let rule = GroupBaseline(
+            rewards: try RewardCombination(names: rewardNames), settings: try GroupBaselineSettings())
+        return Coordinator.Parts(
+            prompts: self, generator: self, scorer: self, creditRule: rule, updater: self, observer: self, saver: self)
     }
 }
 
@@ -88,17 +91,6 @@ extension World: Scoring {
         if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
         scored += 1
         return ScoredGroup(group: group, scores: group.rollouts.map { _ in [.value(1)] })
-    }
-}
-
-extension World: Crediting {
-    func credit(_ groups: [ScoredGroup], logProbabilities: StepLogProbabilities) -> CreditedStep {
-        CreditedStep(
-            groups: groups.map { scored in
-                UpdateGroup(
-                    promptTokenIDs: scored.group.prompt.tokenIDs,
-                    completions: scored.group.rollouts.map { UpdateCompletion(tokenIDs: $0.completion.tokenIDs) })
-            }, metrics: Metrics())
     }
 }
 
