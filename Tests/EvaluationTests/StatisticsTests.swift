@@ -1,0 +1,98 @@
+import Evaluation
+import Records
+import Testing
+
+@Suite("Evaluation's estimators against worked numbers")
+struct StatisticsTests {
+    /// 1 − C(n−c, k)/C(n, k): by hand 1 − C(7,2)/C(10,2) = 1 − 21/45; 1 − C(2,1)/C(4,1); all wrong; all right; n−c < k.
+    @Test(arguments: [
+        (10, 3, 2, 1 - 21.0 / 45), (4, 2, 1, 0.5), (8, 0, 8, 0.0), (8, 8, 1, 1.0), (5, 3, 3, 1.0), (32, 1, 8, 0.25),
+    ])
+    func passAtK(_ n: Int, _ c: Int, _ k: Int, _ expected: Double) throws {
+        let estimate = try #require(PassAtK.estimate(samples: n, right: c, k: k))
+        #expect(abs(estimate - expected) < 1e-12)
+    }
+
+    /// Every way to draw 3 of 6 completions, 2 of them right, counted one by one.
+    @Test func passAtKIsTheMeanOverAllSubsets() throws {
+        let right: Set = [1, 4]
+        var hits = 0
+        var subsets = 0
+        for a in 0..<6 {
+            for b in a + 1..<6 {
+                for c in b + 1..<6 {
+                    subsets += 1
+                    hits += right.isDisjoint(with: [a, b, c]) ? 0 : 1
+                }
+            }
+        }
+        let estimate = try #require(PassAtK.estimate(samples: 6, right: 2, k: 3))
+        #expect(abs(estimate - Double(hits) / Double(subsets)) < 1e-12)
+    }
+
+    @Test func passAtKNeedsEnoughSamples() {
+        #expect(PassAtK.estimate(samples: 3, right: 1, k: 4) == nil)
+        #expect(PassAtK.estimate(samples: 3, right: 1, k: 0) == nil)
+        #expect(PassAtK.estimate(samples: 3, right: 4, k: 1) == nil)
+    }
+
+    /// scipy.stats.binomtest(k, n).proportion_ci(method="wilson").
+    @Test(arguments: [
+        (0, 10, 0.0, 0.27753279986288926), (7, 10, 0.39677814746114526, 0.892208732593699),
+        (150, 300, 0.4437795161339169, 0.5562204838660831), (1, 1, 0.20654931437723745, 1.0),
+    ])
+    func wilson(_ successes: Int, _ n: Int, _ low: Double, _ high: Double) throws {
+        let interval = try #require(Interval.wilson(successes: successes, of: n))
+        #expect(abs(interval.low - low) < 1e-9)
+        #expect(abs(interval.high - high) < 1e-9)
+    }
+
+    /// For many normal-looking values the percentile bootstrap is mean ± 1.96 standard errors, to about 2 %.
+    @Test func bootstrapMatchesTheNormalIntervalForManyValues() throws {
+        let values = (0..<2_000).map { Double(($0 * 7_919) % 101) / 100 }
+        let mean = values.reduce(0, +) / 2_000
+        let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 1_999
+        let halfWidth = 1.959964 * (variance / 2_000).squareRoot()
+        let interval = try #require(Interval.bootstrap(values, resamples: 4_000, seed: 1))
+        #expect(abs(interval.low - (mean - halfWidth)) < 0.1 * halfWidth)
+        #expect(abs(interval.high - (mean + halfWidth)) < 0.1 * halfWidth)
+        #expect(interval == Interval.bootstrap(values, resamples: 4_000, seed: 1))
+        #expect(interval != Interval.bootstrap(values, resamples: 4_000, seed: 2))
+    }
+
+    @Test func votesGoToTheMostFrequentAnswerTiesToTheEarliest() {
+        #expect(MajorityVote.winner(of: ["4", "5", nil, "5", "4", "6"]) == "4")
+        #expect(MajorityVote.winner(of: ["4", "5", "5"]) == "5")
+        #expect(MajorityVote.winner(of: [nil, nil]) == nil)
+    }
+
+    /// 1,319 right-or-wrong prompts of which 3 points more are right: 90 gained and 50 lost is a z of 3.4.
+    @Test func aPairedComparisonFindsThreePointsAtFullSizeAndNotAtFifty() throws {
+        let second = (0..<1_319).map { $0 % 2 == 0 ? 1.0 : 0.0 }
+        var first = second
+        for index in 0..<90 { first[2 * index + 1] = 1 }
+        for index in 0..<50 { first[2 * index] = 0 }
+        let all = try #require(PairedComparison(first, second))
+        #expect(abs(all.difference - 40.0 / 1_319) < 1e-12)
+        #expect(all.isResolved && all.verdict == "better")
+        // The same share of gains and losses among fifty prompts: 3 gained, 2 lost.
+        var few = Array(second.prefix(50))
+        for index in 0..<3 { few[2 * index + 1] = 1 }
+        for index in 0..<2 { few[2 * index] = 0 }
+        let small = try #require(PairedComparison(few, Array(second.prefix(50))))
+        #expect(!small.isResolved && small.verdict == "not resolved at n=50")
+    }
+
+    @Test func failuresAreCountedAndNeverZero() {
+        let summary = RewardSummary(
+            reward: "exact",
+            scores: [
+                [.value(1), .failed(message: "x")], [.timedOut(seconds: 1)], [.abstained(reason: "n/a"), .value(0)],
+            ],
+            ks: [1])
+        #expect(summary.mean == 0.5)
+        #expect(summary.failed == 2 && summary.abstained == 1 && summary.scored == 2 && summary.prompts == 2)
+        #expect(summary.promptMeans == [1, nil, 0])
+        #expect(summary.passAtK == [1: 0.5])
+    }
+}
