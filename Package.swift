@@ -95,7 +95,7 @@ let roomTargets = built.map { room in
         name: room.name,
         dependencies: room.imports.filter(builtNames.contains).map { .init(stringLiteral: $0) } + room.packages,
         path: room.path ?? "Sources/\(room.name)",
-        exclude: room.path == nil ? [] : ["README.md"].filter { exists("\(room.path!)/\($0)") },
+        exclude: room.path == nil ? [] : ["README.md", "python"].filter { exists("\(room.path!)/\($0)") },
         swiftSettings: swiftSettings)
 }
 
@@ -108,6 +108,11 @@ let testSupport =
             path: "Tests/Support", swiftSettings: swiftSettings)
     ] : []
 let testedNames = built.map(\.name) + ["Package", "EndToEnd"]
+/// Reference numbers beside the tests, which read them by path.
+func dataFiles(_ path: String) -> [String] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(Context.packageDirectory)/\(path)")) ?? []
+    return names.filter { $0.contains(".") && !$0.hasSuffix(".swift") }.sorted()
+}
 let tests = testedNames.filter { exists("Tests/\($0)Tests") && (hasTorch || $0 != "EndToEnd") }.map { name in
     Target.testTarget(
         name: "\(name)Tests",
@@ -118,7 +123,7 @@ let tests = testedNames.filter { exists("Tests/\($0)Tests") && (hasTorch || $0 !
                     name
                 ]) : [])
             .map { .init(stringLiteral: $0) } + testSupport.map { .init(stringLiteral: $0.name) },
-        path: "Tests/\(name)Tests", resources: [], swiftSettings: swiftSettings)
+        path: "Tests/\(name)Tests", exclude: dataFiles("Tests/\(name)Tests"), swiftSettings: swiftSettings)
 }
 let command =
     hasTorch && exists("Sources/plumbline")

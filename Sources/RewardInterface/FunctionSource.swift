@@ -1,0 +1,33 @@
+package import Records
+
+/// A ``RewardFunction`` as a ``RewardSource``: the one adapter between the two.
+package struct FunctionSource: RewardSource {
+    package let names: [String]
+    private let function: any RewardFunction
+    private let range: ClosedRange<Double>
+
+    package init(_ function: any RewardFunction) {
+        self.function = function
+        names = [type(of: function).name]
+        range = type(of: function).range
+    }
+
+    package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+        let prompt = group.prompt.prompt
+        let scores = try group.rollouts.map { [try score($0.completion, for: prompt)] }
+        let greedy = try group.greedy.map { [try score($0.completion, for: prompt)] }
+        return GroupScores(scores: scores, greedyScores: greedy)
+    }
+
+    /// One completion's score; a number outside the function's range is its failure.
+    package func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+        let score = try function.score(completion, for: prompt)
+        guard case .scored(let value, _) = score else { return score }
+        guard value.isFinite else { return .value(value) }
+        guard range.contains(value) else {
+            let bounds = "\(range.lowerBound)…\(range.upperBound)"
+            return .failed(message: "the reward returned \(value), outside its range \(bounds)")
+        }
+        return score
+    }
+}

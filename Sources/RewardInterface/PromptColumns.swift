@@ -1,0 +1,30 @@
+public import Records
+
+/// Columns of a prompt's row as rewards read them. A missing or unfit column throws, with the row's name.
+extension Prompt {
+    /// The number in column `name`, also when it is written as a text.
+    public func number(_ name: String) throws(RewardError) -> Double {
+        guard let value = columns[name] else { throw .missingColumn(name, in: self) }
+        guard let number = value.number, number.isFinite else {
+            throw .wrongColumn(name, expected: "a number", in: self)
+        }
+        return number
+    }
+
+    /// The text in column `name`; a number is written out.
+    public func text(_ name: String) throws(RewardError) -> String {
+        guard let value = columns[name] else { throw .missingColumn(name, in: self) }
+        guard let text = value.text else { throw .wrongColumn(name, expected: "a text", in: self) }
+        return text
+    }
+
+    /// The whole numbers in column `name`.
+    public func integers(_ name: String) throws(RewardError) -> [Int] {
+        guard let value = columns[name] else { throw .missingColumn(name, in: self) }
+        let whole = value.elements?.compactMap { $0.number.flatMap { Int(exactly: $0) } }
+        guard let whole, whole.count == value.elements?.count else {
+            throw .wrongColumn(name, expected: "a list of whole numbers", in: self)
+        }
+        return whole
+    }
+}

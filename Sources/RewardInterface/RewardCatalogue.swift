@@ -1,0 +1,47 @@
+public import Records
+
+/// Reward functions by name.
+public struct RewardCatalogue: Sendable {
+    /// In the order of the catalogue.
+    public let types: [any RewardFunction.Type]
+
+    public init(_ types: [any RewardFunction.Type]) { self.types = types }
+
+    /// The names a job file may use, sorted.
+    public var names: [String] { types.map { $0.name }.sorted() }
+
+    /// The function type named `name`.
+    ///
+    /// - Throws: ``RewardError/unknownReward(name:known:)`` with the nearest names,
+    ///   ``RewardError/ambiguousReward(name:types:)`` when two types share the name.
+    public func type(named name: String) throws(RewardError) -> any RewardFunction.Type {
+        let found = types.filter { $0.name == name }
+        guard let type = found.first else { throw .unknownReward(name: name, known: names) }
+        guard found.count == 1 else { throw .ambiguousReward(name: name, types: found.map { "\($0)" }) }
+        return type
+    }
+
+    /// Makes the function `name` with what the job file sets for it; a setting the function lacks is an error.
+    public func function(
+        named name: String, settings values: [String: JSONValue] = [:]
+    ) throws(RewardError) -> any RewardFunction {
+        var settings = RewardSettings(reward: name, values: values)
+        let function = try type(named: name).init(settings: &settings)
+        try settings.refuseUnasked()
+        return function
+    }
+
+    /// The settings the function `name` has, in the order in which it reads them.
+    ///
+    /// Found by making the function without any: one that requires a setting names those up to it.
+    public func settingNames(of name: String) throws(RewardError) -> [String] {
+        var settings = RewardSettings(reward: name)
+        let type = try type(named: name)
+        do {
+            _ = try type.init(settings: &settings)
+        } catch {
+            guard case .wrongSetting = error else { throw error }  // a required setting: asked for before it threw
+        }
+        return settings.knownNames
+    }
+}

@@ -1,0 +1,99 @@
+public import Records
+
+/// Why a reward cannot work with what it was given. The description says what, where, what was found and what would do.
+public enum RewardError: Error, Sendable, Equatable {
+    /// The prompt's row has none of the columns the reward can read.
+    case missingColumn(wanted: [String], found: [String], prompt: String)
+    /// A column holds another kind of value than the reward reads.
+    case wrongColumn(name: String, found: String, expected: String, prompt: String)
+    /// A setting is missing, of another type or out of its bounds.
+    case wrongSetting(reward: String, name: String, found: String, expected: String)
+    /// A setting the reward does not have.
+    case unknownSetting(reward: String, name: String, known: [String])
+    /// No reward has this name.
+    case unknownReward(name: String, known: [String])
+    /// Several rewards have this name.
+    case ambiguousReward(name: String, types: [String])
+    /// The code behind a reward could not be started or understood: a file, a module, a program, an address.
+    case unusable(reward: String, problem: String)
+    /// More scores failed than the budget allows. Carries the first failure and the completion it happened on.
+    case budgetExceeded(reward: String, failures: Int, of: Int, allowed: Double, first: String, sample: String)
+
+    /// The row has no column `name`.
+    public static func missingColumn(_ name: String, in prompt: Prompt) -> RewardError {
+        .missingColumn(wanted: [name], found: prompt.columns.keys.sorted(), prompt: prompt.id)
+    }
+
+    /// Column `name` of the row holds something else than `expected`.
+    public static func wrongColumn(_ name: String, expected: String, in prompt: Prompt) -> RewardError {
+        let found = prompt.columns[name].map(\.shortDescription) ?? "nothing"
+        return .wrongColumn(name: name, found: found, expected: expected, prompt: prompt.id)
+    }
+}
+
+extension RewardError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .missingColumn(let wanted, let found, let prompt):
+            let near = wanted.flatMap { NearMatches.of($0, among: found) }
+            let columns = found.isEmpty ? "it has no columns besides the prompt" : "it has \(found.quotedList)"
+            return "\(prompt): no column \(wanted.quotedList(joining: "or")); \(columns)" + NearMatches.hint(near)
+        case .wrongColumn(let name, let found, let expected, let prompt):
+            return "\(prompt): column '\(name)' is \(found), expected \(expected)"
+        case .wrongSetting(let reward, let name, let found, let expected):
+            return "reward \(reward): setting '\(name)' is \(found), expected \(expected)"
+        case .unknownSetting(let reward, let name, let known):
+            let settings = known.isEmpty ? "it has no settings" : "it has \(known.quotedList)"
+            return "reward \(reward): no setting '\(name)'; \(settings)"
+                + NearMatches.hint(NearMatches.of(name, among: known))
+        case .unknownReward(let name, let known):
+            return "no reward is named '\(name)'; known are \(known.quotedList)"
+                + NearMatches.hint(NearMatches.of(name, among: known))
+        case .ambiguousReward(let name, let types):
+            return "several rewards are named '\(name)': \(types.joined(separator: ", ")); rename all but one"
+        case .unusable(let reward, let problem):
+            return "reward \(reward): \(problem)"
+        case .budgetExceeded(let reward, let failures, let count, let allowed, let first, let sample):
+            return """
+                reward \(reward): \(failures) of the last \(count) scores failed or timed out, \
+                the budget allows \(percent(allowed)). First failure:
+                \(first)
+                on \(sample)
+                """
+        }
+    }
+}
+
+private func percent(_ share: Double) -> String { "\((share * 1000).rounded() / 10) %" }
+
+extension JSONValue {
+    /// What a message shows of a value: its kind, and its beginning when it has one.
+    package var shortDescription: String {
+        switch self {
+        case .null: "null"
+        case .bool(let value): value ? "true" : "false"
+        case .number: "the number \(text ?? "")"
+        case .string(let value): "the text \"\(value.shortened(to: 60))\""
+        case .array(let elements): "a list of \(elements.count)"
+        case .object(let members): "an object with \(members.keys.sorted().quotedList)"
+        }
+    }
+}
+
+extension String {
+    /// The first `length` characters, with an ellipsis where something was cut.
+    package func shortened(to length: Int) -> String {
+        let start = prefix(length)
+        return start.endIndex == endIndex ? self : start + "…"
+    }
+}
+
+extension [String] {
+    var quotedList: String { quotedList(joining: "and") }
+
+    func quotedList(joining word: String) -> String {
+        let quoted = map { "'\($0)'" }
+        guard let last = quoted.last, count > 1 else { return quoted.first ?? "" }
+        return quoted.dropLast().joined(separator: ", ") + " \(word) \(last)"
+    }
+}

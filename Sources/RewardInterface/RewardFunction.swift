@@ -1,0 +1,33 @@
+public import Records
+
+/// A reward written in Swift: one completion in, one score out.
+///
+///     public struct EndsPolitely: RewardFunction {
+///         public static let name = "ends_politely"
+///         public static let range = 0.0...1.0
+///         public init(settings: inout RewardSettings) throws(RewardError) {}
+///         public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+///             .value(completion.text.hasSuffix("please.") ? 1 : 0)
+///         }
+///     }
+///
+/// A function is called from several tasks at once and must return quickly; it has no time limit of its own. Work that
+/// can hang or crash belongs in a reward of another process.
+public protocol RewardFunction: Sendable {
+    /// How `reward_funcs` names it and how metrics spell it.
+    static var name: String { get }
+
+    /// Every score lies in here, whatever the settings. A score outside counts as a failure of the reward.
+    static var range: ClosedRange<Double> { get }
+
+    /// Reads what the job file sets for this reward.
+    ///
+    /// The names asked for are the names known: a setting that nobody asked for is refused after this returns.
+    init(settings: inout RewardSettings) throws(RewardError)
+
+    /// Scores one completion.
+    ///
+    /// - Throws: ``RewardError`` when the prompt's row is unfit (a column is missing or of another type). It stops the
+    ///   run: a bad row is no zero. A bad completion is a low score, never an error.
+    func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore
+}

@@ -1,0 +1,80 @@
+package import Records
+import Synchronization
+
+/// All rewards of a job side by side: one group in, a ``ScoredGroup`` out. Watches each reward's ``ErrorBudget``.
+package final class RewardPanel: Sendable {
+    /// Every reward's name, in the order of a completion's scores.
+    package let names: [String]
+    private let sources: [any RewardSource]
+    private let budgets: Mutex<[ErrorBudget]>
+
+    /// - Parameter errorRate: The share of each reward's scores that may fail before scoring throws; 1 allows all.
+    /// - Throws: ``RewardError/ambiguousReward(name:types:)`` when two sources give the same name.
+    package init(_ sources: [any RewardSource], errorRate: Double = 0.05) throws(RewardError) {
+        let names = sources.flatMap(\.names)
+        if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
+            let owners = sources.filter { $0.names.contains(twice) }.map { "\(type(of: $0))" }
+            throw .ambiguousReward(name: twice, types: owners)
+        }
+        self.names = names
+        self.sources = sources
+        budgets = Mutex(names.map { ErrorBudget(reward: $0, rate: errorRate) })
+    }
+
+    /// What the panel says of a group beyond its scores.
+    package struct Remarks: Sendable, Equatable {
+        /// One value per rollout; on a clash of names the reward's name is put before it.
+        package var extraColumns: [String: [JSONValue]] = [:]
+        /// Numbers the rewards reported.
+        package var metrics: [String: Double] = [:]
+    }
+
+    /// Asks every source for the group, all at once.
+    ///
+    /// - Throws: ``RewardError`` of a row that cannot be scored, or of a spent error budget.
+    package func score(
+        _ group: RolloutGroup, at progress: TrainingProgress = TrainingProgress()
+    ) async throws -> (scored: ScoredGroup, remarks: Remarks) {
+        let parts = try await scoresOfSources(group, progress)
+        let scores = group.rollouts.indices.map { row in parts.flatMap { $0.scores[row] } }
+        let greedy = group.greedy == nil ? nil : parts.flatMap { $0.greedyScores ?? [] }
+        try watch(scores, greedy, group)
+        var remarks = Remarks()
+        for (source, part) in zip(sources, parts) {
+            for (name, column) in part.extraColumns {
+                let key = remarks.extraColumns[name] == nil ? name : "\(source.names[0])/\(name)"
+                remarks.extraColumns[key] = column
+            }
+            remarks.metrics.merge(part.metrics) { _, new in new }
+        }
+        return (ScoredGroup(group: group, scores: scores, greedyScores: greedy), remarks)
+    }
+
+    /// Ends what the sources keep running.
+    package func close() async {
+        for source in sources { await source.close() }
+    }
+
+    private func scoresOfSources(_ group: RolloutGroup, _ progress: TrainingProgress) async throws -> [GroupScores] {
+        if sources.count == 1 { return [try await sources[0].score(group, at: progress)] }
+        return try await withThrowingTaskGroup(of: (Int, GroupScores).self) { tasks in
+            for (index, source) in sources.enumerated() {
+                tasks.addTask { (index, try await source.score(group, at: progress)) }
+            }
+            var parts = [GroupScores?](repeating: nil, count: sources.count)
+            for try await (index, part) in tasks { parts[index] = part }
+            return parts.compactMap(\.self)
+        }
+    }
+
+    private func watch(_ scores: [[RewardScore]], _ greedy: [RewardScore]?, _ group: RolloutGroup) throws(RewardError) {
+        let rows = zip(group.rollouts, scores) + (group.greedy.map { [($0, greedy ?? [])] } ?? [])
+        try budgets.withLock { (budgets) throws(RewardError) in
+            for (rollout, row) in rows {
+                for (index, score) in row.enumerated() {
+                    try budgets[index].record(score, of: rollout.completion, for: group.prompt.prompt)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+package import Records
+
+/// Where a run stands, for rewards that change with it (`trainer_state` in Python).
+package struct TrainingProgress: Sendable, Equatable {
+    /// Optimizer steps taken.
+    package var step: Int
+    /// Optimizer steps planned; 0 when the number is not known.
+    package var maxSteps: Int
+    /// Passes over the prompt set, with fraction.
+    package var epoch: Double
+
+    package init(step: Int = 0, maxSteps: Int = 0, epoch: Double = 0) {
+        self.step = step
+        self.maxSteps = maxSteps
+        self.epoch = epoch
+    }
+}
+
+/// What one source says of one group.
+package struct GroupScores: Sendable, Equatable {
+    /// `[completion][name]`, in the order of the group's rollouts and of the source's `names`.
+    package var scores: [[RewardScore]]
+    /// One score per name for the greedy completion, when the group has one.
+    package var greedyScores: [RewardScore]?
+    /// More columns for the completions file, one value per rollout (`log_extra` in Python).
+    package var extraColumns: [String: [JSONValue]]
+    /// Numbers for the step's metrics (`log_metric` in Python); a step reports their mean over its groups.
+    package var metrics: [String: Double]
+
+    package init(
+        scores: [[RewardScore]], greedyScores: [RewardScore]? = nil, extraColumns: [String: [JSONValue]] = [:],
+        metrics: [String: Double] = [:]
+    ) {
+        self.scores = scores
+        self.greedyScores = greedyScores
+        self.extraColumns = extraColumns
+        self.metrics = metrics
+    }
+}
+
+/// Gives scores to whole groups: the only form of a reward that the Coordinator sees.
+///
+/// Groups are scored concurrently and while other groups are still decoded. Every completion gets a score in one of the
+/// four states; none is left out, whatever breaks.
+package protocol RewardSource: Sendable {
+    /// Names of the rewards it gives, one per score of a completion.
+    var names: [String] { get }
+
+    /// Scores every rollout of the group, and its greedy completion when there is one.
+    ///
+    /// - Throws: ``RewardError`` for a row that cannot be scored as it stands; the run stops.
+    func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores
+
+    /// Ends what the source keeps running. Scoring after it is an error.
+    func close() async
+}
+
+extension RewardSource {
+    package func close() async {}
+}

@@ -1,0 +1,161 @@
+import Records
+import RewardInterface
+import Testing
+
+/// Scores what the completion spells; the words make it misbehave.
+struct Spelled: RewardFunction {
+    static let name = "spelled"
+    static let range = 0.0...1.0
+    let factor: Double
+
+    init(settings: inout RewardSettings) throws(RewardError) {
+        factor = try settings.number("factor", default: 1, in: 0...10)
+    }
+
+    func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+        if completion.text == "needs" { _ = try prompt.number("answer") }
+        if completion.text == "skip" { return .abstained(reason: "as asked") }
+        return .scored((Double(completion.text) ?? .nan) * factor, note: nil)
+    }
+}
+
+struct Demanding: RewardFunction {
+    static let name = "demanding"
+    static let range = 0.0...1.0
+    init(settings: inout RewardSettings) throws(RewardError) {
+        _ = try settings.integer("size", in: 1...9)
+        _ = try settings.choice("kind", of: ["a", "b"], default: "a")
+    }
+    func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore { .value(0) }
+}
+
+func group(_ texts: [String], greedy: String? = nil, columns: [String: JSONValue] = [:]) -> RolloutGroup {
+    let prompt = Prompt(row: 3, source: "set", content: .text("?"), columns: columns)
+    func rollout(_ text: String, _ sample: Int) -> Rollout {
+        Rollout(
+            completion: Completion(text: text), samplingLogProbabilities: [], policyLogProbabilities: [], sample: sample
+        )
+    }
+    return RolloutGroup(
+        prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [1]), rollouts: texts.enumerated().map { rollout($1, $0) },
+        greedy: greedy.map { rollout($0, 0) }, policyVersion: PolicyVersion(0))
+}
+
+@Suite("Rewards by name, their settings, and groups in")
+struct RewardInterfaceTests {
+    let catalogue = RewardCatalogue([Spelled.self, Demanding.self])
+
+    @Test func anUnknownNameNamesTheNearest() {
+        let error = #expect(throws: RewardError.self) { try catalogue.function(named: "speled") }
+        #expect(error?.description.contains("did you mean 'spelled'?") == true)
+        let far = #expect(throws: RewardError.self) { try catalogue.function(named: "xyz") }
+        #expect(far?.description.contains("did you mean") == false)
+        #expect(far?.description.contains("'demanding' and 'spelled'") == true)
+    }
+
+    @Test func twoTypesOfOneNameAreAnError() {
+        let twice = RewardCatalogue([Spelled.self, Spelled.self])
+        #expect(throws: RewardError.self) { try twice.function(named: "spelled") }
+    }
+
+    @Test func settingsAreChecked() throws {
+        #expect(throws: RewardError.self) { try catalogue.function(named: "demanding") }
+        for bad in [JSONValue.number(10), .number(1.5), .string("2"), .bool(true)] {
+            let error = #expect(throws: RewardError.self) {
+                try catalogue.function(named: "demanding", settings: ["size": bad])
+            }
+            #expect(error?.description.contains("1…9") == true)
+        }
+        let error = #expect(throws: RewardError.self) {
+            try catalogue.function(named: "demanding", settings: ["size": .number(2), "kin": .string("b")])
+        }
+        #expect(
+            error
+                == .unknownSetting(reward: "demanding", name: "kin", known: ["size", "kind"]))
+        _ = try catalogue.function(named: "demanding", settings: ["size": .number(2), "kind": .string("b")])
+        #expect(try catalogue.settingNames(of: "demanding") == ["size"])
+        #expect(try catalogue.settingNames(of: "spelled") == ["factor"])
+    }
+
+    @Test func everyCompletionGetsAState() async throws {
+        let source = FunctionSource(try catalogue.function(named: "spelled"))
+        let scores = try await source.score(
+            group(["1", "0.5", "skip", "x", "7"], greedy: "0.25"), at: TrainingProgress())
+        #expect(scores.scores.map { $0[0].state } == ["scored", "scored", "abstained", "failed", "failed"])
+        #expect(scores.scores[4][0].note?.contains("outside its range 0.0…1.0") == true)
+        #expect(scores.greedyScores?.map(\.score) == [0.25])
+    }
+
+    @Test func aBadRowStopsWithItsName() async throws {
+        let source = FunctionSource(try catalogue.function(named: "spelled"))
+        let error = await #expect(throws: RewardError.self) {
+            try await source.score(group(["needs"], columns: ["ansewr": .number(1)]), at: TrainingProgress())
+        }
+        #expect(error?.description.contains("set row 3: no column 'answer'") == true)
+        #expect(error?.description.contains("did you mean 'ansewr'?") == true)
+    }
+
+    @Test func nearMatchesAreNear() {
+        #expect(NearMatches.of("acuracy_rewrd", among: ["accuracy_reward", "length_reward"]) == ["accuracy_reward"])
+        #expect(NearMatches.of("Length-Reward", among: ["length_reward"]) == ["length_reward"])
+        #expect(NearMatches.of("soft_overlong", among: ["get_soft_overlong_punishment", "x"]).count == 1)
+        #expect(NearMatches.of("abc", among: ["xyz"]).isEmpty)
+    }
+}
+
+@Suite("All rewards of a job side by side")
+struct RewardPanelTests {
+    /// A source that gives what it is told to.
+    struct Fixed: RewardSource {
+        let names: [String]
+        let result: RewardScore
+        var delay = Duration.zero
+        func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+            try await Task.sleep(for: delay)
+            let row = names.map { _ in result }
+            let column = group.rollouts.map { _ in JSONValue.string(names[0]) }
+            return GroupScores(
+                scores: group.rollouts.map { _ in row }, greedyScores: group.greedy.map { _ in row },
+                extraColumns: ["said": column], metrics: [names[0]: 1])
+        }
+    }
+
+    @Test func scoresStandInTheOrderOfTheNames() async throws {
+        let slow = Fixed(names: ["a", "b"], result: .value(1), delay: .milliseconds(30))
+        let panel = try RewardPanel([slow, Fixed(names: ["c"], result: .value(2))])
+        #expect(panel.names == ["a", "b", "c"])
+        let (scored, remarks) = try await panel.score(group(["x", "y"], greedy: "z"))
+        #expect(scored.scores.map { $0.map(\.score) } == [[1, 1, 2], [1, 1, 2]])
+        #expect(scored.greedyScores?.map(\.score) == [1, 1, 2])
+        #expect(remarks.extraColumns.keys.sorted() == ["c/said", "said"])
+        #expect(remarks.metrics == ["a": 1, "c": 1])
+    }
+
+    @Test func twoRewardsOfOneNameAreAnError() {
+        let one = Fixed(names: ["a"], result: .value(1))
+        #expect(throws: RewardError.self) { try RewardPanel([one, one]) }
+    }
+
+    @Test func aRewardThatAlwaysFailsStopsTheRun() async throws {
+        let panel = try RewardPanel([Fixed(names: ["a"], result: .failed(message: "Traceback: line 7"))])
+        // 5 % of at least 200 scores are 10 failures: the eleventh is one too many.
+        for _ in 0..<10 { _ = try await panel.score(group(["x"])) }
+        let error = await #expect(throws: RewardError.self) { try await panel.score(group(["x"])) }
+        #expect(error?.description.contains("Traceback: line 7") == true)
+        #expect(error?.description.contains("set row 3, completion: x") == true)
+    }
+
+    @Test func fewFailuresAmongManyScoresStopNothing() throws {
+        var budget = ErrorBudget(reward: "a", rate: 0.05, window: 100, minimum: 20)
+        let prompt = Prompt(row: 0, source: "s", content: .text(""))
+        for index in 0..<1000 {
+            let score: RewardScore = index % 20 == 19 ? .timedOut(seconds: 1) : .value(1)
+            try budget.record(score, of: Completion(text: ""), for: prompt)
+        }
+        // The window holds 5 failures of 100; one more is more than 5 %.
+        #expect(throws: RewardError.self) {
+            try budget.record(.failed(message: "boom"), of: Completion(text: ""), for: prompt)
+            try budget.record(.failed(message: "boom"), of: Completion(text: ""), for: prompt)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+import Foundation
+public import Records
+public import RewardInterface
+
+/// Right or wrong, scaled by length along a cosine (Yeo et al. 2025, arXiv:2502.03373, appendix C.1).
+///
+///     R = min + ½ (max − min) (1 + cos(π · min(tokens / max_len, 1)))
+///
+/// For a right completion min and max are `min_value_correct` (0.5) and `max_value_correct` (1): short is better. For a wrong
+/// one they are `max_value_wrong` (−0.5) and `min_value_wrong` (−1): short is worse. Setting `max_len` is required. What is
+/// right is ``AccuracyReward``'s matter.
+public struct CosineScaledReward: RewardFunction {
+    public static let name = "get_cosine_scaled_reward"
+    public static let range = -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude
+    private let grader: AnswerGrader
+    private let maxLength: Int
+    /// Reward at length 0 and at `maxLength`.
+    private let correct: (short: Double, long: Double)
+    private let wrong: (short: Double, long: Double)
+
+    public init(settings: inout RewardSettings) throws(RewardError) {
+        maxLength = try settings.integer("max_len", in: 1...100_000_000)
+        wrong = (
+            short: try settings.number("min_value_wrong", default: -1),
+            long: try settings.number("max_value_wrong", default: -0.5)
+        )
+        let long = try settings.number("min_value_correct", default: 0.5)
+        correct = (short: try settings.number("max_value_correct", default: 1), long: long)
+        let column = try settings.text("column", default: "")
+        grader = AnswerGrader(column: column.isEmpty ? nil : column)
+    }
+
+    public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+        guard let verdict = try grader.verdict(on: completion.text, for: prompt) else {
+            return .abstained(reason: "the row has no reference answer")
+        }
+        return .value(reward(isRight: verdict.isRight, tokens: completion.tokenIDs.count), note: verdict.note)
+    }
+
+    func reward(isRight: Bool, tokens: Int) -> Double {
+        let progress = min(Double(tokens) / Double(maxLength), 1)
+        let bounds = isRight ? correct : wrong
+        return bounds.long + 0.5 * (bounds.short - bounds.long) * (1 + cos(progress * .pi))
+    }
+}

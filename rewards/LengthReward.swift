@@ -1,0 +1,34 @@
+public import Records
+public import RewardInterface
+
+/// How close the completion's length is to a wanted one.
+///
+///     R = max(0, 1 − |length − target_length| / tolerance)
+///
+/// Settings: `target_length` (required), `tolerance` (the distance at which the reward reaches 0; the target itself by default),
+/// `unit` (`tokens`, `words` or `characters`).
+public struct LengthReward: RewardFunction {
+    public static let name = "length_reward"
+    public static let range = 0.0...1.0
+    private enum Unit: String, CaseIterable { case tokens, words, characters }
+    private let target: Int
+    private let tolerance: Double
+    private let unit: Unit
+
+    public init(settings: inout RewardSettings) throws(RewardError) {
+        target = try settings.integer("target_length", in: 1...100_000_000)
+        tolerance = try settings.number("tolerance", default: Double(target), in: 1e-9...1e9)
+        let name = try settings.choice("unit", of: Unit.allCases.map(\.rawValue), default: Unit.tokens.rawValue)
+        unit = Unit(rawValue: name) ?? .tokens
+    }
+
+    public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+        let length =
+            switch unit {
+            case .tokens: completion.tokenIDs.count
+            case .words: completion.text.split(whereSeparator: \.isWhitespace).count
+            case .characters: completion.text.count
+            }
+        return .value(max(0, 1 - Double(abs(length - target)) / tolerance), note: "\(length) \(unit.rawValue)")
+    }
+}

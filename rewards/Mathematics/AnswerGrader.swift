@@ -1,0 +1,92 @@
+import Records
+import RewardInterface
+
+/// Compares the final answer of a completion with the reference answer of its prompt.
+struct AnswerGrader {
+    /// The column with the reference; `nil` means the first of `solution`, `answer`, `ground_truth` and
+    /// `reward_model.ground_truth` that the row has.
+    let column: String?
+
+    static let usualColumns = ["solution", "answer", "ground_truth"]
+
+    struct Verdict {
+        let isRight: Bool
+        let note: String
+    }
+
+    /// `nil` when the row holds no reference to compare with: null or an empty text, as rows of mixed sets do.
+    ///
+    /// - Throws: ``RewardError`` when there is no such column, or it holds no text, number or list of them.
+    func verdict(on text: String, for prompt: Prompt) throws(RewardError) -> Verdict? {
+        let references = try references(of: prompt)
+        guard !references.isEmpty else { return nil }
+        for reference in references {
+            let verdict = verdict(on: text, reference)
+            if verdict.isRight { return verdict }
+        }
+        return verdict(on: text, references[0])
+    }
+
+    private func verdict(on text: String, _ reference: String) -> Verdict {
+        let wanted = Self.reference(reference)
+        guard wanted.isComputed else { return verdictInWords(text, wanted) }
+        guard let final = FinalAnswer.find(in: text) else {
+            return Verdict(isRight: false, note: "no final answer in the text")
+        }
+        let isRight = final.answer.means(wanted)
+        return Verdict(isRight: isRight, note: "\(final.origin.rawValue): \(final.text.shortened(to: 80))")
+    }
+
+    /// For answers such as `Paris` or `(B)`: the last marker, else what follows the last "answer is" or "answer:", else all of
+    /// the text.
+    private func verdictInWords(_ text: String, _ wanted: MathAnswer) -> Verdict {
+        let bytes = Array(text.utf8)
+        if let marked = FinalAnswer.marked(in: bytes) {
+            guard let final = marked.answer else { return Verdict(isRight: false, note: "no final answer in the text") }
+            return Verdict(isRight: final.answer.means(wanted), note: "\(final.origin.rawValue): \(final.text)")
+        }
+        let lower = bytes.map { $0 < 0x80 && $0.isLetter ? $0 | 0x20 : $0 }
+        let ends = ["answer is", "answer:"].compactMap { phrase in
+            lower.lastRange(of: Array(phrase.utf8), where: { _ in true })?.upperBound
+        }
+        let start = ends.max() ?? 0
+        let said = bytes[start...].prefix { $0 != UInt8(ascii: "\n") || start == 0 }
+        let answer = MathAnswer(plain: PlainMath.bytes(of: said))
+        return Verdict(isRight: answer.means(wanted), note: String(decoding: said, as: UTF8.self).shortened(to: 80))
+    }
+
+    /// A reference is an answer, or a worked solution that ends with one.
+    static func reference(_ text: String) -> MathAnswer {
+        if let marked = FinalAnswer.marked(in: Array(text.utf8)), let final = marked.answer { return final.answer }
+        let whole = MathAnswer(text)
+        let words = text.split(whereSeparator: \.isWhitespace)
+        return whole.isComputed || words.count < 3 ? whole : FinalAnswer.find(in: text)?.answer ?? whole
+    }
+
+    // MARK: The reference column
+
+    private func references(of prompt: Prompt) throws(RewardError) -> [String] {
+        let (name, value) = try referenceColumn(of: prompt)
+        switch value {
+        case .null: return []
+        case .string(let text): return text.allSatisfy(\.isWhitespace) ? [] : [text]
+        case .array(let elements):
+            let texts = elements.compactMap(\.text)
+            guard texts.count == elements.count else {
+                throw .wrongColumn(name, expected: "an answer or a list of accepted answers", in: prompt)
+            }
+            return texts
+        case .number, .bool: return value.text.map { [$0] } ?? []
+        case .object: throw .wrongColumn(name, expected: "an answer or a list of accepted answers", in: prompt)
+        }
+    }
+
+    private func referenceColumn(of prompt: Prompt) throws(RewardError) -> (String, JSONValue) {
+        for name in column.map({ [$0] }) ?? Self.usualColumns {
+            if let value = prompt.columns[name] { return (name, value) }
+        }
+        if column == nil, let value = prompt.columns["reward_model"]?["ground_truth"] { return ("reward_model", value) }
+        throw .missingColumn(
+            wanted: column.map { [$0] } ?? Self.usualColumns, found: prompt.columns.keys.sorted(), prompt: prompt.id)
+    }
+}

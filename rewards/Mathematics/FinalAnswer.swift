@@ -1,0 +1,130 @@
+/// The answer a text ends with, and where it was found.
+///
+/// In this order: the last marker of the text, which is a `\boxed{…}` or a line `#### …` that holds an answer; then the last
+/// formula (`$…$`, `\(…\)`, `\[…\]`) when no number follows it; then the last number. An answer that is mentioned earlier
+/// does not count.
+struct FinalAnswer {
+    enum Origin: String {
+        case box = "\\boxed"
+        case hashes = "####"
+        case formula
+        case number = "last number"
+    }
+
+    let answer: MathAnswer
+    let origin: Origin
+    /// As it stands in the text, for notes.
+    let text: String
+
+    /// `nil` when the text ends with no answer: it holds no number, or its last box is empty or never closed.
+    static func find(in text: String) -> FinalAnswer? {
+        let bytes = Array(text.utf8)
+        if let marked = marked(in: bytes) { return marked.answer }
+        if let formula = lastFormula(in: bytes) { return formula }
+        return lastNumber(in: bytes)
+    }
+
+    /// Whether the text has a marker, and what it holds. For answers in words, where a last number means nothing.
+    static func marked(in bytes: [UInt8]) -> (answer: FinalAnswer?, Void)? {
+        let box = lastBox(in: bytes)
+        if let hashes = lastHashes(in: bytes), hashes.start > box?.start ?? -1 {
+            return (FinalAnswer(bytes[hashes.content], .hashes), ())
+        }
+        guard let box else { return nil }
+        return (box.content.flatMap { FinalAnswer(bytes[$0], .box) }, ())
+    }
+
+    private init?(_ bytes: ArraySlice<UInt8>, _ origin: Origin) {
+        self.init(plain: PlainMath.bytes(of: bytes), text: String(decoding: bytes, as: UTF8.self), origin)
+    }
+
+    private init?(plain: [UInt8], text: String, _ origin: Origin) {
+        let answer = MathAnswer(plain: plain)
+        guard !answer.words.isEmpty else { return nil }
+        self.answer = answer
+        self.origin = origin
+        self.text = text
+    }
+
+    // MARK: Markers
+
+    private static func lastBox(in bytes: [UInt8]) -> (start: Int, content: Range<Int>?)? {
+        let found = ["\\boxed", "\\fbox"].compactMap { word in
+            bytes.lastRange(of: Array(word.utf8), where: { end in opensGroup(bytes, end) })
+        }
+        guard let word = found.max(by: { $0.lowerBound < $1.lowerBound }) else { return nil }
+        guard let open = bytes[word.upperBound...].firstIndex(of: UInt8(ascii: "{")),
+            let close = bytes[...].closingBrace(of: open)
+        else { return (word.lowerBound, nil) }
+        return (word.lowerBound, (open + 1)..<close)
+    }
+
+    /// Whether a brace follows, with nothing but spaces before it.
+    private static func opensGroup(_ bytes: [UInt8], _ end: Int) -> Bool {
+        bytes[end...].first { $0 != UInt8(ascii: " ") } == UInt8(ascii: "{")
+    }
+
+    /// The last `####` whose line is an answer: in markdown the same sign opens a heading.
+    private static func lastHashes(in bytes: [UInt8]) -> (start: Int, content: Range<Int>)? {
+        var end = bytes.count
+        while let sign = bytes[..<end].lastRange(of: Array("####".utf8), where: { _ in true }) {
+            let line = bytes[sign.upperBound...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+            let answer = MathAnswer(plain: PlainMath.bytes(of: bytes[sign.upperBound..<line]))
+            if answer.isComputed || answer.words.count == 1 {
+                return (sign.lowerBound, sign.upperBound..<line)
+            }
+            end = sign.lowerBound
+        }
+        return nil
+    }
+
+    // MARK: Without a marker
+
+    private static func lastFormula(in bytes: [UInt8]) -> FinalAnswer? {
+        let lastDigit = bytes.lastIndex(where: \.isDigit) ?? -1
+        let pairs: [(opens: String, closes: String)] = [("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")]
+        let formulas = pairs.compactMap { pair -> Range<Int>? in
+            guard let end = bytes.lastRange(of: Array(pair.closes.utf8), where: { _ in true })?.lowerBound,
+                let start = bytes[..<end].lastRange(of: Array(pair.opens.utf8), where: { _ in true })?.upperBound
+            else { return nil }
+            return start..<end
+        }
+        guard let last = formulas.max(by: { $0.upperBound < $1.upperBound }), last.upperBound > lastDigit,
+            !last.isEmpty,
+            let found = FinalAnswer(bytes[last], .formula),
+            found.answer.isComputed
+        else { return nil }
+        return found
+    }
+
+    private static func lastNumber(in bytes: [UInt8]) -> FinalAnswer? {
+        let plain = PlainMath.bytes(of: bytes[...])
+        guard let range = NumberScan.lastNumber(in: plain) else { return nil }
+        let suffixEnd = min(plain.count, range.upperBound + 12)
+        // "%", "percent" and "million" belong to the number; a unit behind it does not have to be understood.
+        let tail = String(decoding: plain[range.upperBound..<suffixEnd], as: UTF8.self)
+        let word = tail.drop { $0 == " " }.prefix { $0.isLetter || $0 == "%" }
+        let isPart = ["%", "percent", "thousand", "million", "billion", "trillion"].contains(word.lowercased())
+        let suffix = isPart ? " \(word)" : ""
+        let number = plain[range] + Array(suffix.utf8)
+        let text = String(decoding: PlainMath.readable(number), as: UTF8.self)
+        return FinalAnswer(plain: Array(number), text: text, .number)
+    }
+}
+
+extension RandomAccessCollection<UInt8> where Index == Int {
+    /// The last place of `needle` whose end fulfils `condition`.
+    func lastRange(of needle: [UInt8], where condition: (Int) -> Bool) -> Range<Int>? {
+        guard let first = needle.first, count >= needle.count else { return nil }
+        var start = endIndex - needle.count
+        while start >= startIndex {
+            if self[start] == first, self[start..<(start + needle.count)].elementsEqual(needle),
+                condition(start + needle.count)
+            {
+                return start..<(start + needle.count)
+            }
+            start -= 1
+        }
+        return nil
+    }
+}

@@ -1,0 +1,34 @@
+public import Records
+public import RewardInterface
+
+/// ``AccuracyReward`` on what follows the reasoning; 0 when the reasoning never ends.
+///
+/// Setting `reasoning_delimiters` (default `["</think>"]`): the first of them that the text contains ends the reasoning, at its
+/// last occurrence.
+public struct ReasoningAccuracyReward: RewardFunction {
+    public static let name = "reasoning_accuracy_reward"
+    public static let range = 0.0...1.0
+    private let grader: AnswerGrader
+    private let delimiters: [[UInt8]]
+
+    public init(settings: inout RewardSettings) throws(RewardError) {
+        let texts = try settings.texts("reasoning_delimiters", default: ["</think>"])
+        guard !texts.isEmpty, texts.allSatisfy({ !$0.isEmpty }) else {
+            throw settings.wrong("reasoning_delimiters", expected: "at least one text, none of them empty")
+        }
+        delimiters = texts.map { Array($0.utf8) }
+        let column = try settings.text("column", default: "")
+        grader = AnswerGrader(column: column.isEmpty ? nil : column)
+    }
+
+    public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+        let bytes = Array(completion.text.utf8)
+        let ends = delimiters.compactMap { bytes.lastRange(of: $0, where: { _ in true })?.upperBound }
+        guard let end = ends.first else { return .value(0, note: "the reasoning does not end") }
+        let answer = String(decoding: bytes[end...], as: UTF8.self)
+        guard let verdict = try grader.verdict(on: answer, for: prompt) else {
+            return .abstained(reason: "the row has no reference answer")
+        }
+        return .value(verdict.isRight ? 1 : 0, note: verdict.note)
+    }
+}

@@ -1,0 +1,28 @@
+public import Records
+public import RewardInterface
+
+/// A penalty for n-grams of tokens that come again (Yeo et al. 2025, arXiv:2502.03373, appendix C.2).
+///
+///     R = (1 − distinct n-grams / all n-grams) · max_penalty
+///
+/// Settings: `ngram_size` (3), `max_penalty` (−1, not above 0). A completion shorter than an n-gram gets 0.
+public struct RepetitionPenaltyReward: RewardFunction {
+    public static let name = "get_repetition_penalty_reward"
+    public static let range = -Double.greatestFiniteMagnitude...0
+    private let size: Int
+    private let maxPenalty: Double
+
+    public init(settings: inout RewardSettings) throws(RewardError) {
+        size = try settings.integer("ngram_size", default: 3, in: 1...10_000)
+        maxPenalty = try settings.number("max_penalty", default: -1, in: -Double.greatestFiniteMagnitude...0)
+    }
+
+    public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+        let tokens = completion.tokenIDs
+        guard tokens.count >= size else { return .value(0) }
+        let count = tokens.count - size + 1
+        let distinct = Set((0..<count).map { tokens[$0..<($0 + size)] }).count
+        let repeated = 1 - Double(distinct) / Double(count)
+        return .value(repeated == 0 ? 0 : repeated * maxPenalty)
+    }
+}

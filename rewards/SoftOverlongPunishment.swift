@@ -1,0 +1,31 @@
+public import Records
+public import RewardInterface
+
+/// A penalty that sets in before the length limit (Yu et al. 2025, DAPO, arXiv:2503.14476, equation 13).
+///
+///     R = 0                                          length ≤ max_completion_len − soft_punish_cache
+///         (max_completion_len − soft_punish_cache − length) / soft_punish_cache    up to max_completion_len
+///         −1                                         beyond
+///
+/// Length in tokens. Both settings are required.
+public struct SoftOverlongPunishment: RewardFunction {
+    public static let name = "get_soft_overlong_punishment"
+    public static let range = -1.0...0.0
+    private let maxLength: Int
+    private let cache: Int
+
+    public init(settings: inout RewardSettings) throws(RewardError) {
+        maxLength = try settings.integer("max_completion_len", in: 1...100_000_000)
+        cache = try settings.integer("soft_punish_cache", in: 0...100_000_000)
+        guard cache <= maxLength else {
+            throw settings.wrong("soft_punish_cache", expected: "at most max_completion_len, \(maxLength)")
+        }
+    }
+
+    public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
+        let length = completion.tokenIDs.count
+        let free = maxLength - cache
+        if length <= free { return .value(0) }
+        return .value(length <= maxLength ? Double(free - length) / Double(cache) : -1)
+    }
+}
