@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -18,7 +19,14 @@
 
 namespace ctorch {
 
-inline ctorch_tensor wrap(at::Tensor tensor) { return reinterpret_cast<ctorch_tensor>(new at::Tensor(std::move(tensor))); }
+/// Handles given out and not yet released: a test that leaks shows here.
+extern std::atomic<ptrdiff_t> live_handles;
+
+inline ctorch_tensor wrap(at::Tensor tensor) {
+    auto *handle = new at::Tensor(std::move(tensor));
+    live_handles.fetch_add(1, std::memory_order_relaxed);
+    return reinterpret_cast<ctorch_tensor>(handle);
+}
 inline at::Tensor &unwrap(ctorch_tensor tensor) { return *reinterpret_cast<at::Tensor *>(tensor); }
 
 inline std::vector<at::Tensor> unwrap_list(const ctorch_tensor *tensors, size_t count) {
@@ -26,6 +34,15 @@ inline std::vector<at::Tensor> unwrap_list(const ctorch_tensor *tensors, size_t 
     list.reserve(count);
     for (size_t i = 0; i < count; ++i) list.push_back(unwrap(tensors[i]));
     return list;
+}
+
+static_assert(sizeof(ptrdiff_t) == sizeof(int64_t), "libtorch needs a 64-bit platform");
+inline at::IntArrayRef sizes(const ptrdiff_t *values, size_t count) {
+    return at::IntArrayRef(reinterpret_cast<const int64_t *>(values), count);
+}
+
+inline void wrap_list(const std::vector<at::Tensor> &tensors, ctorch_tensor *out) {
+    for (size_t i = 0; i < tensors.size(); ++i) out[i] = wrap(tensors[i]);
 }
 
 at::ScalarType scalar_type(ctorch_type type);

@@ -21,6 +21,33 @@ package enum ElementType: Sendable, Equatable, CaseIterable {
         }
     }
 
+    /// As tensor files spell it.
+    package var name: String {
+        switch self {
+        case .float32: "F32"
+        case .float64: "F64"
+        case .bfloat16: "BF16"
+        case .float16: "F16"
+        case .int64: "I64"
+        case .int32: "I32"
+        case .uint8: "U8"
+        case .bool: "BOOL"
+        }
+    }
+
+    /// The type a tensor file calls `name`, if this room has it.
+    package init?(name: String) {
+        guard let type = Self.allCases.first(where: { $0.name == name }) else { return nil }
+        self = type
+    }
+
+    init(code: ctorch_type) {
+        guard let type = Self.allCases.first(where: { $0.code == code }) else {
+            preconditionFailure("CTorch gave the element type code \(code.rawValue), which its header does not have")
+        }
+        self = type
+    }
+
     var code: ctorch_type {
         switch self {
         case .float32: CTORCH_FLOAT32
@@ -44,7 +71,12 @@ package enum Device: Sendable, Equatable {
     var code: ctorch_device {
         switch self {
         case .cpu: ctorch_device(cuda_index: -1)
-        case .cuda(let index): ctorch_device(cuda_index: Int32(index))
+        // CTorch refuses an index no machine has; below 0 it would read the CPU.
+        case .cuda(let index): ctorch_device(cuda_index: index < 0 ? Int32.max : Int32(clamping: index))
         }
+    }
+
+    init(code: ctorch_device) {
+        self = code.cuda_index < 0 ? .cpu : .cuda(Int(code.cuda_index))
     }
 }

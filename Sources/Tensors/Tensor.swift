@@ -34,3 +34,83 @@ package struct Tensor {
         throw .engine(operation: operation, message: String(cString: message))
     }
 }
+
+// What a tensor is.
+extension Tensor {
+    /// Sizes of the axes; empty for a single number.
+    package var shape: [Int] { (0..<rank).map { ctorch_size(raw, $0) } }
+
+    /// Number of axes.
+    package var rank: Int { ctorch_rank(raw) }
+
+    /// Number of elements.
+    package var count: Int { ctorch_count(raw) }
+
+    /// Size of one axis, without making an array of all.
+    package func size(_ axis: Int) throws(TensorError) -> Int {
+        let rank = rank
+        let place = axis < 0 ? axis + rank : axis
+        guard (0..<rank).contains(place) else {
+            throw .shape(operation: "size", expected: "an axis \(axis)", got: shape)
+        }
+        return ctorch_size(raw, place)
+    }
+
+    package var elementType: ElementType {
+        var code = CTORCH_FLOAT32
+        let status = ctorch_type_of(raw, &code)
+        precondition(status.message == nil, "an operation made a tensor of an element type this room does not have")
+        return ElementType(code: code)
+    }
+
+    package var device: Device { Device(code: ctorch_device_of(raw)) }
+
+    /// Whether the elements lie in row-major order without gaps.
+    package var isContiguous: Bool { ctorch_is_contiguous(raw) }
+}
+
+extension Tensor: CustomStringConvertible {
+    /// Type, shape and device; never the elements.
+    package var description: String { "\(elementType) \(shape) on \(device)" }
+}
+
+// Checks that operations state in their documentation.
+extension Tensor {
+    /// - Throws: ``TensorError/shape(operation:expected:got:)`` when the shape is another.
+    package func requireShape(_ expected: [Int], in operation: String) throws(TensorError) {
+        let shape = shape
+        guard shape == expected else { throw .shape(operation: operation, expected: "\(expected)", got: shape) }
+    }
+
+    /// - Throws: ``TensorError/shape(operation:expected:got:)`` when the number of axes is another.
+    package func requireRank(_ expected: Int, in operation: String) throws(TensorError) {
+        guard rank == expected else {
+            throw .shape(operation: operation, expected: "\(expected) axes", got: shape)
+        }
+    }
+
+    /// - Throws: ``TensorError/elementType(operation:expected:got:)`` when the element type is another.
+    package func requireType(_ expected: ElementType, in operation: String) throws(TensorError) {
+        let type = elementType
+        guard type == expected else {
+            throw .elementType(operation: operation, expected: "\(expected)", got: type)
+        }
+    }
+}
+
+// Lists.
+extension Tensor {
+    /// Handles for one engine call; the tensors must outlive it (`withExtendedLifetime`).
+    static func handles(of tensors: [Tensor]) -> [OpaquePointer?] { tensors.map { $0.raw } }
+
+    /// Takes over the handles an engine call wrote.
+    static func adopt(_ handles: [OpaquePointer?], from operation: String) throws(TensorError) -> [Tensor] {
+        var tensors: [Tensor] = []
+        tensors.reserveCapacity(handles.count)
+        for handle in handles {
+            guard let handle else { throw .engine(operation: operation, message: "the engine returned no tensor") }
+            tensors.append(Tensor(handle: TensorHandle(handle)))
+        }
+        return tensors
+    }
+}

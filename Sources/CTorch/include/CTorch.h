@@ -2,6 +2,15 @@
 #ifndef CTORCH_H
 #define CTORCH_H
 
+#include "ctorch_autograd.h"
 #include "ctorch_base.h"
+#include "ctorch_create.h"
+#include "ctorch_elementwise.h"
+#include "ctorch_engine.h"
+#include "ctorch_index.h"
+#include "ctorch_linear.h"
+#include "ctorch_optimizer.h"
+#include "ctorch_reduce.h"
+#include "ctorch_shape.h"
 
 #endif

@@ -23,6 +23,8 @@ typedef struct ctorch_status {
 
 void ctorch_status_free(ctorch_status status);
 void ctorch_release(ctorch_tensor tensor);
+/// A second handle of the same tensor.
+ctorch_status ctorch_share(ctorch_tensor tensor, ctorch_tensor *out);
 
 typedef enum ctorch_type {
     CTORCH_FLOAT32 = 0,

@@ -1,0 +1,25 @@
+// The process and the calling thread: version, threads, devices, live handles.
+#ifndef CTORCH_ENGINE_H
+#define CTORCH_ENGINE_H
+
+#include "ctorch_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/// Version of the headers this was compiled against, such as "2.13.0".
+const char *ctorch_version(void);
+/// Threads libtorch uses for work that starts on the calling thread.
+int ctorch_thread_count(void);
+ctorch_status ctorch_set_thread_count(int count);
+/// Names the calling thread for debuggers and `top`; the system keeps 15 bytes.
+void ctorch_name_thread(const char *name);
+int ctorch_cuda_device_count(void);
+/// Handles given out and not yet released, over all threads.
+ptrdiff_t ctorch_live_handles(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,18 @@
+// Products of matrices.
+#ifndef CTORCH_LINEAR_H
+#define CTORCH_LINEAR_H
+
+#include "ctorch_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+ctorch_status ctorch_matmul(ctorch_tensor a, ctorch_tensor b, ctorch_tensor *out);
+/// input · weightᵀ + bias; `bias` may be NULL.
+ctorch_status ctorch_linear(ctorch_tensor input, ctorch_tensor weight, ctorch_tensor bias, ctorch_tensor *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,34 @@
+// Operations along an axis: sums, extremes, softmax, running sums.
+#ifndef CTORCH_REDUCE_H
+#define CTORCH_REDUCE_H
+
+#include "ctorch_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ctorch_reduction {
+    CTORCH_SUM = 0,
+    CTORCH_MEAN,
+    CTORCH_MAX,
+    CTORCH_MIN,
+    CTORCH_LOG_SUM_EXP,
+    CTORCH_ARGMAX
+} ctorch_reduction;
+
+/// Over every element; the result has rank 0.
+ctorch_status ctorch_reduce_all(ctorch_reduction op, ctorch_tensor tensor, ctorch_tensor *out);
+ctorch_status ctorch_reduce(
+    ctorch_reduction op, ctorch_tensor tensor, ptrdiff_t axis, bool keeps_axis, ctorch_tensor *out);
+ctorch_status ctorch_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
+ctorch_status ctorch_log_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
+ctorch_status ctorch_cumulative_sum(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
+ctorch_status ctorch_all_finite(ctorch_tensor tensor, bool *out);
+/// out[s] = sum of the values whose segment is s, added in float64 in the order of the values.
+ctorch_status ctorch_segment_sum(ctorch_tensor values, ctorch_tensor segments, ptrdiff_t count, ctorch_tensor *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

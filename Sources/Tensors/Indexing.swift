@@ -1,0 +1,63 @@
+internal import CTorch
+
+// Elements chosen by int64 tensors. The CPU checks every index; a CUDA device stops the process on one out of range.
+// Backward is deterministic: the same inputs give the same bits.
+extension Tensor {
+    /// The rows (places of axis 0) at the indices: `[index count, …]`. Differentiable; a row chosen twice gets both
+    /// gradients. With a weight `[vocabulary, width]` this is the embedding of tokens.
+    package func rows(at index: Tensor) throws(TensorError) -> Tensor {
+        try Tensor.make("rows") { ctorch_index_select(raw, 0, index.raw, $0) }
+    }
+
+    /// The rows at the indices, given as an array.
+    package func rows(at index: [Int]) throws(TensorError) -> Tensor {
+        try rows(at: Tensor(index, device: device))
+    }
+
+    /// One element for each index: for rank 2 and axis 1, out[i, j] = self[i, index[i, j]]. The ranks agree.
+    package func gathered(axis: Int, index: Tensor) throws(TensorError) -> Tensor {
+        try Tensor.make("gathered") { ctorch_gather(raw, axis, index.raw, $0) }
+    }
+
+    /// A copy to which each element of `source` is added at its index: for rank 2 and axis 1,
+    /// out[i, index[i, j]] += source[i, j]. Differentiable in both.
+    package func scatterAdded(axis: Int, index: Tensor, source: Tensor) throws(TensorError) -> Tensor {
+        try Tensor.make("scatterAdded") { ctorch_scatter_add(raw, axis, index.raw, source.raw, $0) }
+    }
+
+    /// A copy to which slices of `source` are added: for axis 0, out[index[i], …] += source[i, …]. Differentiable in both.
+    package func indexAdded(axis: Int, index: Tensor, source: Tensor) throws(TensorError) -> Tensor {
+        try Tensor.make("indexAdded") { ctorch_index_add(raw, axis, index.raw, source.raw, $0) }
+    }
+}
+
+// Changes in place, for caches, optimizers and moving parameters. No gradient is recorded.
+extension Tensor {
+    /// Takes over the values of a tensor of the same shape, from any element type and device.
+    package func copy(from source: Tensor) throws(TensorError) {
+        try Tensor.check("copy", ctorch_copy_in_place(raw, source.raw))
+    }
+
+    /// self += scale · source, for a source of the same shape.
+    package func addInPlace(_ source: Tensor, scaledBy scale: Double = 1) throws(TensorError) {
+        try Tensor.check("addInPlace", ctorch_add_in_place(raw, source.raw, scale))
+    }
+
+    package func multiplyInPlace(_ factor: Double) throws(TensorError) {
+        try Tensor.check("multiplyInPlace", ctorch_multiply_in_place(raw, factor))
+    }
+
+    package func fillInPlace(_ value: Double) throws(TensorError) {
+        try Tensor.check("fillInPlace", ctorch_fill_in_place(raw, value))
+    }
+
+    /// Row `index[i]` becomes row `i` of the source `[index count, …]`. Indices that repeat leave one of their rows.
+    package func writeRows(at index: Tensor, from source: Tensor) throws(TensorError) {
+        try Tensor.check("writeRows", ctorch_write_rows(raw, index.raw, source.raw))
+    }
+
+    /// Row `index[i]` becomes row `i` of the source, with the indices given as an array.
+    package func writeRows(at index: [Int], from source: Tensor) throws(TensorError) {
+        try writeRows(at: Tensor(index, device: device), from: source)
+    }
+}

@@ -1,0 +1,19 @@
+internal import CTorch
+
+extension Tensor {
+    /// The matrix product over the last two axes; leading axes are batches, and one of size 1 goes with any size.
+    ///
+    ///     out[…, i, j] = Σ_k self[…, i, k] · other[…, k, j]
+    package func matmul(_ other: Tensor) throws(TensorError) -> Tensor {
+        try Tensor.make("matmul") { ctorch_matmul(raw, other.raw, $0) }
+    }
+
+    /// out[…, o] = Σ_i self[…, i] · weight[o, i] + bias[o]
+    ///
+    /// - Parameters:
+    ///   - weight: `[outputs, inputs]`, as Hugging Face stores it.
+    ///   - bias: `[outputs]`.
+    package func linear(weight: Tensor, bias: Tensor? = nil) throws(TensorError) -> Tensor {
+        try Tensor.make("linear") { ctorch_linear(raw, weight.raw, bias?.raw, $0) }
+    }
+}

@@ -1,0 +1,32 @@
+internal import CTorch
+internal import Glibc
+
+/// libtorch as a whole.
+///
+/// Deterministic algorithms are on from the start of the process. Denormal numbers are kept: the switch that flushes them
+/// acts on one thread, so a result would depend on how the work is divided among threads.
+package enum TensorEngine {
+    /// Such as "2.13.0".
+    package static var version: String { String(cString: ctorch_version()) }
+
+    /// CUDA devices that this libtorch and this machine have. The first call loads CUDA, which takes seconds.
+    package static var cudaDeviceCount: Int { Int(ctorch_cuda_device_count()) }
+
+    /// Threads that one operation uses; results can differ in the last bits from one count to another.
+    @TensorActor package static var threadCount: Int { Int(ctorch_thread_count()) }
+
+    /// - Throws: ``TensorError/engine(operation:message:)`` for a count below 1.
+    @TensorActor package static func setThreadCount(_ count: Int) throws(TensorError) {
+        try Tensor.check("setThreadCount", ctorch_set_thread_count(Int32(clamping: count)))
+    }
+
+    /// Tensor handles that are alive, over all threads; for finding leaks.
+    package static var liveTensors: Int { ctorch_live_handles() }
+
+    /// The most memory this process has held at once.
+    package static var peakMemoryBytes: Int {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss << 10
+    }
+}
