@@ -17,7 +17,8 @@ variable_list seeds(ctorch_tensor seed) { return seed ? variable_list{unwrap(see
 
 /// The caller's function with its context, which is released with the last reference.
 struct Segment : torch::CustomClassHolder {
-    Segment(ctorch_segment run, void *context, void (*release)(void *)) : run(run), context(context), release(release) {}
+    Segment(ctorch_segment run, void *context, void (*release)(void *))
+        : run(run), context(context), release(release) {}
     ~Segment() override { release(context); }
 
     at::Tensor operator()(const variable_list &inputs) const {
@@ -49,10 +50,10 @@ using SegmentPointer = c10::intrusive_ptr<Segment>;
 struct Checkpoint : torch::autograd::Function<Checkpoint> {
     static at::Tensor forward(
         torch::autograd::AutogradContext *context, const SegmentPointer &segment, const at::Tensor & /*anchor*/,
-        const variable_list &inputs) {
-        context->save_for_backward(inputs);
+        at::TensorList inputs) {
+        context->save_for_backward(inputs.vec());
         context->saved_data["segment"] = c10::IValue::make_capsule(segment);
-        return (*segment)(inputs);
+        return (*segment)(inputs.vec());
     }
 
     static variable_list backward(torch::autograd::AutogradContext *context, const variable_list &gradients) {
@@ -137,7 +138,9 @@ ctorch_status ctorch_checkpoint(
     return guarded([&] {
         const auto segment = c10::make_intrusive<Segment>(run, context, release);
         const at::Tensor anchor = at::empty({0}).set_requires_grad(true);
-        *out = wrap(Checkpoint::apply(segment, anchor, unwrap_list(inputs, count)));
+        const variable_list list = unwrap_list(inputs, count);
+        // Only as a TensorList are the tensors of a list seen as inputs.
+        *out = wrap(Checkpoint::apply(segment, anchor, at::TensorList(list)));
     });
 }
 

@@ -13,7 +13,8 @@ using namespace ctorch;
 namespace {
 
 void check_sizes(const at::Tensor &target, const at::Tensor &source) {
-    TORCH_CHECK(target.sizes() == source.sizes(), "the source has sizes ", source.sizes(), ", the target ", target.sizes());
+    TORCH_CHECK(
+        target.sizes() == source.sizes(), "the source has sizes ", source.sizes(), ", the target ", target.sizes());
 }
 
 template <class Body>

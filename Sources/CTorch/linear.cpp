@@ -42,7 +42,7 @@ double sum_of_squares(const at::Tensor &x) {
     return norm * norm;
 }
 
-/// The fused kernel walks raw memory by the parameter's size, so whatever differs in size or layout must be caught here.
+/// The fused kernel walks raw memory by the parameter's size: another size or layout must be caught here.
 void check_moments(const at::Tensor &parameter, const at::Tensor &other, const char *what, size_t place) {
     TORCH_CHECK(
         other.sizes() == parameter.sizes() && other.scalar_type() == parameter.scalar_type() &&

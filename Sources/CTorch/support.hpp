@@ -2,7 +2,7 @@
 #pragma once
 
 #if !__has_include(<ATen/core/Tensor.h>)
-#error "libtorch is missing. Run `make` (it unpacks the CPU build into .torch), or set LIBTORCH=/path to libtorch 2.11 or newer."
+#error "libtorch is missing. Run `make` (it unpacks the CPU build into .torch), or set LIBTORCH=/path (2.11 or newer)."
 #endif
 
 #include <ATen/core/Tensor.h>

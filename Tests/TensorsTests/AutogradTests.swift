@@ -62,7 +62,9 @@ struct AutogradTests {
         let x = try Tensor([2.0]).requiringGradient()
         #expect(try Tensor.withoutGradients { try (x * 2).requiresGradient } == false)
         #expect(try (x * 2).requiresGradient)
-        #expect(throws: TensorError.self) { try Tensor.withoutGradients { try x.matmul(x.reshaped([1, 1])).squeezed(5) } }
+        #expect(throws: TensorError.self) {
+            try Tensor.withoutGradients { try x.matmul(x.reshaped([1, 1])).squeezed(5) }
+        }
         #expect(Tensor.recordsGradients)
         Tensor.withoutGradients {
             Tensor.withoutGradients {}
