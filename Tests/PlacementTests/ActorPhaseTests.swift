@@ -1,0 +1,46 @@
+import Records
+import Testing
+
+import Placement
+
+@Suite("Which phase may follow which")
+struct ActorPhaseTests {
+    static let phases: [ActorPhase] =
+        [0, 1, 2].flatMap { number in
+            let version = PolicyVersion(number)
+            return [.idle(version), .generating(version), .scoring(version), .training(version)] as [ActorPhase]
+        } + [.poisoned(reason: "test")]
+
+    /// The permitted pairs over versions 0, 1 and 2, written out by hand from the runtime table.
+    static let permitted: Set<String> = [
+        "idle 0 > generating 0", "idle 0 > scoring 0", "idle 0 > training 0",
+        "idle 1 > generating 1", "idle 1 > scoring 1", "idle 1 > training 1",
+        "idle 2 > generating 2", "idle 2 > scoring 2", "idle 2 > training 2",
+        "generating 0 > idle 0", "generating 1 > idle 1", "generating 2 > idle 2",
+        "scoring 0 > idle 0", "scoring 1 > idle 1", "scoring 2 > idle 2",
+        "training 0 > idle 0", "training 1 > idle 1", "training 2 > idle 2",
+        "training 0 > idle 1", "training 1 > idle 2",
+        "idle 0 > poisoned", "idle 1 > poisoned", "idle 2 > poisoned",
+        "generating 0 > poisoned", "generating 1 > poisoned", "generating 2 > poisoned",
+        "scoring 0 > poisoned", "scoring 1 > poisoned", "scoring 2 > poisoned",
+        "training 0 > poisoned", "training 1 > poisoned", "training 2 > poisoned",
+    ]
+
+    static func name(_ phase: ActorPhase) -> String {
+        switch phase {
+        case .idle(let version): "idle \(version.number)"
+        case .generating(let version): "generating \(version.number)"
+        case .scoring(let version): "scoring \(version.number)"
+        case .training(let version): "training \(version.number)"
+        case .poisoned: "poisoned"
+        }
+    }
+
+    @Test func everyPairAgreesWithTheTable() {
+        var seen: Set<String> = []
+        for from in Self.phases {
+            for to in Self.phases where from.permits(to) { seen.insert("\(Self.name(from)) > \(Self.name(to))") }
+        }
+        #expect(seen == Self.permitted)
+    }
+}
