@@ -2,8 +2,8 @@ internal import Records
 
 /// The advantages of REINFORCE++ (Hu et al. 2025, arXiv:2501.03262v9): normalized over all tokens of the batch.
 ///
-///     plain          A'_t = r − β·Σ_{s ≥ t} k1_s                    (§3.1; one completion per prompt is enough)
-///     groupMean      A'_t = r − mean of the prompt's rewards        (§3.2; the KL term is in the loss, as k2)
+///     plain          A'_t = r − β·Σ_{s ≥ t} k1_s                    (one completion per prompt is enough)
+///     groupMean      A'_t = r − mean of the prompt's rewards        (the KL term is in the loss, as k2)
 ///     A_t = (A'_t − mean(A')) / std(A')                             over the action tokens of the whole batch
 ///
 /// Tokens of completions that are masked or have no reward stay out of mean and std and get 0. When all A' are equal, all

@@ -1,6 +1,6 @@
 package import Records
 
-/// Generalized advantage estimation (Schulman et al. 2016, arXiv:1506.02438v6, Eqs. 11 and 16), as PPO uses it.
+/// Generalized advantage estimation (Schulman et al. 2016, arXiv:1506.02438v6, Eq. 16), as PPO uses it.
 ///
 ///     δ_t = r_t + γ·V_{t+1} − V_t          V after the last token: 0, or the critic's value where a completion was cut off
 ///     A_t = δ_t + γ·λ·A_{t+1}

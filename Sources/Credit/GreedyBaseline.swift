@@ -19,7 +19,7 @@ package struct GreedyBaselineSettings: Sendable, Equatable {
     }
 }
 
-/// The baseline of ReMax (Li et al. 2024, arXiv:2310.10505, ICML 2024, §4): the reward of the greedy completion.
+/// The baseline of ReMax (Li et al. 2024, arXiv:2310.10505, ICML 2024): the reward of the greedy completion.
 ///
 ///     ȳ   = the completion of argmax decoding;  b = r(x, ȳ)
 ///     A_t = clip(r(x, y) − b, −c, c) − β·Σ_{s ≥ t} k1_s          k1 between the old and the reference policy, detached

@@ -24,7 +24,7 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
     }
 }
 
-/// REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740, §3.2): the other completions' mean as baseline.
+/// REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740): the other completions' mean as baseline.
 ///
 ///     R_i = clip(r_i) − β·Σ_t k1_t
 ///     A_i = R_i − Σ_{j≠i} R_j / (G − 1) = G/(G − 1) · (R_i − mean(R))

@@ -1,0 +1,80 @@
+package import Records
+package import Tensors
+
+/// PPO's clipped surrogate objective (Schulman et al. 2017, arXiv:1707.06347v2, Eq. 7), with the bounds that came later.
+///
+///     l = −min(ρ·A, clip(ρ, 1 − ε_low, 1 + ε_high)·A)
+///     delta δ     ρ in the first term is clamped to at most δ      (INTELLECT-2, arXiv:2505.07291)
+///     dual c      l ← min(l, −c·A) where A < 0                     (dual clip, arXiv:1912.09729)
+///
+/// The gradient is exactly 0 where A > 0 and ρ > 1 + ε_high, where A < 0 and ρ < 1 − ε_low, and where A < 0 and ρ is above
+/// δ or c. For δ = c > 1 + ε_high the two bounds are one function.
+package struct ClippedSurrogate: Sendable, Equatable {
+    /// What keeps the loss of a token with a negative advantage bounded when its ratio explodes.
+    package enum UpperBound: Sendable, Equatable {
+        case none
+        case delta(Double)
+        case dual(Double)
+    }
+
+    /// ε_low, above 0. Values from 1 on never clip below.
+    package let epsilon: Double
+    /// ε_high, above 0; larger than ε_low in DAPO's clip-higher.
+    package let epsilonHigh: Double
+    package let upperBound: UpperBound
+
+    /// - Parameter epsilonHigh: `nil` for the same as `epsilon`.
+    /// - Throws: `SettingsError` for clips that are not above 0, a delta not above 1 + ε_high, a dual clip not above 1.
+    package init(
+        epsilon: Double = 0.2, epsilonHigh: Double? = nil, upperBound: UpperBound = .none
+    ) throws(SettingsError) {
+        let high = epsilonHigh ?? epsilon
+        var problems = Problems("clip")
+        problems.require(epsilon > 0 && epsilon.isFinite, "epsilon", epsilon, "a number above 0")
+        problems.require(high > 0 && high.isFinite, "epsilonHigh", high, "a number above 0")
+        switch upperBound {
+        case .none: break
+        case .delta(let delta):
+            problems.require(delta > 1 + high, "delta", delta, "above 1 + epsilonHigh, which is \(1 + high)")
+        case .dual(let bound): problems.require(bound > 1, "dualClip", bound, "above 1")
+        }
+        try problems.throwIfAny()
+        self.epsilon = epsilon
+        self.epsilonHigh = high
+        self.upperBound = upperBound
+    }
+
+    /// The ratios within which nothing is clipped.
+    package var range: ClosedRange<Double> { 1 - epsilon...1 + epsilonHigh }
+
+    /// The loss of each token, or of each completion.
+    ///
+    /// - Parameters:
+    ///   - ratios: ρ, of any shape, differentiable.
+    ///   - advantages: A, of the same shape.
+    package func loss(ratios: Tensor, advantages: Tensor) throws -> Tensor {
+        let clipped = try ratios.clamped(to: range) * advantages
+        switch upperBound {
+        case .none:
+            return try -minimum(ratios * advantages, clipped)
+        case .delta(let delta):
+            return try -minimum(ratios.clamped(to: 0...delta) * advantages, clipped)
+        case .dual(let bound):
+            let loss = try -minimum(ratios * advantages, clipped)
+            return try Tensor.where(advantages.less(than: 0), minimum(loss, advantages * -bound), loss)
+        }
+    }
+
+    /// The loss of each token with the token's own ratio, and the metrics of it.
+    ///
+    /// - Returns: `[actionTokens]`.
+    func tokenLoss(_ inputs: PolicyLossInputs, _ metrics: inout LossMetrics) throws -> Tensor {
+        let old = try inputs.oldOrCurrent
+        let ratios = try ImportanceRatio.token.ratios(policy: inputs.logProbabilities, old: old, inputs.spans)
+        let clipped = try ClipMetrics(
+            ratios: ratios, advantages: inputs.advantages, clip: self, level: .token, inputs.spans)
+        metrics.combine(clipped.metrics)
+        try inputs.noteDrift(from: old, in: &metrics)
+        return try loss(ratios: ratios, advantages: inputs.advantages)
+    }
+}

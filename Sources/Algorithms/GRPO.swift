@@ -1,0 +1,105 @@
+internal import Records
+internal import Tensors
+
+/// Group Relative Policy Optimization (Shao et al. 2024, arXiv:2402.03300v3, §4.1, Eqs. 3 and 4) and its variants.
+///
+///     ρ_t = π(y_t) / π_old(y_t)
+///     l_t = −min(ρ_t·A, clip(ρ_t, 1 − ε_low, 1 + ε_high)·A) + β·k3_t        k3 between π and π_ref
+///     L   = l_t, aggregated as ``GRPOSettings/LossType`` says
+///
+///     cispo (MiniMax-M1, arXiv:2506.13585):  l_t = −sg(min(ρ_t, ε_high))·A·log π(y_t)
+///     GSPO  (arXiv:2507.18071v2):            ρ is one ratio per completion, ``ImportanceRatio/sequence``
+///
+/// A comes from `GroupBaseline` in Credit. Departs from the paper, each where TRL does: the default loss type averages over
+/// all tokens of the step instead of first over each completion; denominators span the whole optimizer step, so a cut into
+/// micro-batches changes nothing; by default the KL term is multiplied by ρ (DeepSeek-V3.2, arXiv:2512.02556), which turns
+/// the forward KL that k3 descends into the reverse KL that was meant.
+package enum GRPO {
+    /// This micro-batch's share of the loss.
+    ///
+    /// Metrics: `policy_loss` (the loss without the entropy bonus), `kl`, `entropy`, `clip_ratio/*`, `cispo_clip_ratio`,
+    /// `sampling/importance_sampling_ratio/*`, `approx_kl` between π_old and π.
+    ///
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an input that the settings
+    ///   need and that is absent.
+    package static func loss(_ inputs: PolicyLossInputs, _ settings: GRPOSettings) throws -> LossResult {
+        try inputs.requireShapes("grpo")
+        let old = try inputs.oldOrCurrent
+        let ratios = try settings.importanceLevel.ratios(
+            policy: inputs.logProbabilities, old: old, inputs.spans)
+        var metrics = LossMetrics()
+        var perToken = try policyTerm(inputs, ratios, settings)
+        perToken = try corrected(perToken, inputs, old, settings, &metrics)
+        if settings.klCoefficient > 0 {
+            let divergence = try divergence(inputs, ratios, settings)
+            metrics.setMean("kl", try divergence.doubles())
+            perToken = try perToken + divergence * settings.klCoefficient
+        }
+        var loss = try settings.lossType.aggregation.total(perToken, inputs.spans, inputs.denominators)
+        metrics["policy_loss"] = .total(try loss.item())
+        if settings.entropyCoefficient != 0 {
+            loss = try loss - EntropyBonus.meanEntropy(inputs, "grpo") * settings.entropyCoefficient
+        }
+        try note(inputs, ratios, old, settings, &metrics)
+        return LossResult(loss: loss, metrics: metrics)
+    }
+
+    /// The part of each token's loss that advantages drive.
+    private static func policyTerm(
+        _ inputs: PolicyLossInputs, _ ratios: Tensor, _ settings: GRPOSettings
+    ) throws -> Tensor {
+        guard settings.lossType == .cispo else {
+            return try settings.clip.loss(ratios: ratios, advantages: inputs.advantages)
+        }
+        let weights = try ratios.detached().clamped(to: 0...settings.clip.epsilonHigh)
+        return try -(weights * inputs.advantages * inputs.logProbabilities)
+    }
+
+    /// Weighs or drops tokens whose sampler or old policy disagrees with the trainer.
+    private static func corrected(
+        _ perToken: Tensor, _ inputs: PolicyLossInputs, _ old: Tensor, _ settings: GRPOSettings,
+        _ metrics: inout LossMetrics
+    ) throws -> Tensor {
+        var perToken = perToken
+        if let threshold = settings.offPolicyThreshold {
+            let rollout = inputs.rolloutLogProbabilities ?? old
+            perToken = try perToken * OffPolicyMask.mask(inputs, rollout: rollout, threshold: threshold)
+        }
+        if let correction = settings.mismatchCorrection {
+            guard let rollout = inputs.rolloutLogProbabilities else {
+                throw LossError.missing("the sampler's log-probs", method: "grpo")
+            }
+            let weights = try correction.weights(old: old, rollout: rollout, inputs.spans)
+            try correction.noteWeights(weights, inputs.spans, in: &metrics)
+            perToken = try perToken * weights
+        }
+        return perToken
+    }
+
+    private static func divergence(
+        _ inputs: PolicyLossInputs, _ ratios: Tensor, _ settings: GRPOSettings
+    ) throws -> Tensor {
+        let estimate = try settings.klEstimator.estimate(
+            policy: inputs.logProbabilities, reference: inputs.requireReference("grpo"))
+        return settings.correctsKLBias ? try estimate * ratios : estimate
+    }
+
+    private static func note(
+        _ inputs: PolicyLossInputs, _ ratios: Tensor, _ old: Tensor, _ settings: GRPOSettings,
+        _ metrics: inout LossMetrics
+    ) throws {
+        try inputs.noteEntropy(in: &metrics)
+        try inputs.noteDrift(from: old, in: &metrics)
+        guard settings.lossType == .cispo else {
+            let clipped = try ClipMetrics(
+                ratios: ratios, advantages: inputs.advantages, clip: settings.clip, level: settings.importanceLevel,
+                inputs.spans)
+            metrics.combine(clipped.metrics)
+            return
+        }
+        let tokens = zip(try ratios.doubles(), try inputs.advantages.doubles())
+        let clipped = tokens.map { $0 > settings.clip.epsilonHigh && $1 > 0 ? 1.0 : 0 }
+        let unit = settings.importanceLevel == .token ? clipped : inputs.spans.means(of: clipped)
+        metrics.setMean("cispo_clip_ratio", unit)
+    }
+}

@@ -1,0 +1,48 @@
+/// A method's loss with its settings: what an updater minimizes without knowing which method it is.
+package enum Objective: Sendable, Equatable {
+    case supervisedFineTuning
+    case grpo(GRPOSettings)
+    case reMax(ReMaxSettings)
+    case rloo(RLOOSettings)
+    case reinforcePlusPlus(REINFORCEPlusPlusSettings)
+
+    /// Whether the loss reads the reference policy's log-probs.
+    package var needsReference: Bool {
+        switch self {
+        case .grpo(let settings): settings.klCoefficient > 0
+        case .reinforcePlusPlus(let settings): settings.klCoefficient > 0
+        case .supervisedFineTuning, .reMax, .rloo: false
+        }
+    }
+
+    /// Whether the loss reads the sampler's own log-probs.
+    package var needsRolloutLogProbabilities: Bool {
+        if case .grpo(let settings) = self {
+            settings.mismatchCorrection != nil || settings.offPolicyThreshold != nil
+        } else {
+            false
+        }
+    }
+
+    /// Whether the entropies must carry a gradient.
+    package var needsEntropyGradient: Bool {
+        if case .grpo(let settings) = self { settings.entropyCoefficient != 0 } else { false }
+    }
+
+    /// This micro-batch's share of the loss. Supervised fine-tuning reads no advantages.
+    ///
+    /// - Throws: What the method's own `loss` throws.
+    package func loss(_ inputs: PolicyLossInputs) throws -> LossResult {
+        switch self {
+        case .supervisedFineTuning:
+            try SupervisedFineTuning.loss(
+                .init(
+                    logProbabilities: inputs.logProbabilities, entropies: inputs.entropies, spans: inputs.spans,
+                    denominators: inputs.denominators))
+        case .grpo(let settings): try GRPO.loss(inputs, settings)
+        case .reMax(let settings): try ReMax.loss(inputs, settings)
+        case .rloo(let settings): try RLOO.loss(inputs, settings)
+        case .reinforcePlusPlus(let settings): try REINFORCEPlusPlus.loss(inputs, settings)
+        }
+    }
+}

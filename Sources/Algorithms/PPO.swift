@@ -1,0 +1,100 @@
+package import Records
+package import Tensors
+
+/// Settings of ``PPO``. A value that exists is a value that passed its checks. The defaults are TRL's.
+package struct PPOSettings: Sendable, Equatable {
+    package let clip: ClippedSurrogate
+    /// ε_V: how far a value may move from the old one before its loss goes flat; `nil` for no clip.
+    package let valueEpsilon: Double?
+    /// c_V, the weight of the value loss.
+    package let valueCoefficient: Double
+    /// c_H, the weight of the entropy bonus; 0 for none.
+    package let entropyCoefficient: Double
+
+    /// - Throws: `SettingsError` with every problem.
+    package init(
+        clip: ClippedSurrogate? = nil, valueEpsilon: Double? = 0.2, valueCoefficient: Double = 0.1,
+        entropyCoefficient: Double = 0
+    ) throws(SettingsError) {
+        var problems = Problems("ppo")
+        problems.require(valueEpsilon.map { $0 > 0 } ?? true, "valueEpsilon", valueEpsilon ?? 0, "above 0")
+        problems.require(
+            valueCoefficient >= 0 && valueCoefficient.isFinite, "valueCoefficient", valueCoefficient,
+            "a number from 0 on")
+        problems.require(entropyCoefficient.isFinite, "entropyCoefficient", entropyCoefficient, "a finite number")
+        try problems.throwIfAny()
+        self.clip = if let clip { clip } else { try ClippedSurrogate() }
+        self.valueEpsilon = valueEpsilon
+        self.valueCoefficient = valueCoefficient
+        self.entropyCoefficient = entropyCoefficient
+    }
+}
+
+/// Proximal Policy Optimization (Schulman et al. 2017, arXiv:1707.06347v2, Eqs. 7 and 9), as used on language models.
+///
+///     L_π = mean over tokens of −min(ρ·A, clip(ρ, 1 − ε, 1 + ε)·A)
+///     L_V = ½ · mean over tokens of max((V − R)², (clip(V, V_old − ε_V, V_old + ε_V) − R)²)
+///     L   = L_π + c_V·L_V − c_H·H
+///
+/// A and R come from `GeneralizedAdvantage` in Credit, A whitened there over the whole batch: a micro-batch does not know
+/// the batch's mean. Departs from the paper by the clip on values, which its authors' code and TRL have.
+package enum PPO {
+    /// What the value loss reads, beside ``PolicyLossInputs``. Each is `[actionTokens]`.
+    package struct ValueInputs {
+        /// V: the critic's value of the state before each token, differentiable.
+        package var values: Tensor
+        /// V_old: what it was when the data was scored.
+        package var oldValues: Tensor
+        /// R: what it is trained towards.
+        package var returns: Tensor
+
+        package init(values: Tensor, oldValues: Tensor, returns: Tensor) {
+            self.values = values
+            self.oldValues = oldValues
+            self.returns = returns
+        }
+    }
+
+    /// This micro-batch's share of the loss.
+    ///
+    /// Metrics: `policy_loss`, `value_loss`, `value_clip_ratio`, `entropy`, `clip_ratio/*`, `approx_kl`.
+    ///
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an entropy bonus without
+    ///   entropies.
+    package static func loss(
+        _ inputs: PolicyLossInputs, _ values: ValueInputs, _ settings: PPOSettings
+    ) throws -> LossResult {
+        try inputs.requireShapes("ppo")
+        for tensor in [values.values, values.oldValues, values.returns] {
+            try inputs.spans.requireTokens(tensor, in: "ppo")
+        }
+        var metrics = LossMetrics()
+        let policy = try LossAggregation.tokenMean.total(
+            settings.clip.tokenLoss(inputs, &metrics), inputs.spans, inputs.denominators)
+        metrics["policy_loss"] = .total(try policy.item())
+        let value = try valueLoss(inputs, values, settings, &metrics)
+        metrics["value_loss"] = .total(try value.item())
+        var loss = try policy + value * settings.valueCoefficient
+        if settings.entropyCoefficient != 0 {
+            loss = try loss - EntropyBonus.meanEntropy(inputs, "ppo") * settings.entropyCoefficient
+        }
+        try inputs.noteEntropy(in: &metrics)
+        return LossResult(loss: loss, metrics: metrics)
+    }
+
+    private static func valueLoss(
+        _ inputs: PolicyLossInputs, _ values: ValueInputs, _ settings: PPOSettings, _ metrics: inout LossMetrics
+    ) throws -> Tensor {
+        let returns = try values.returns.detached()
+        var squares = try (values.values - returns).square()
+        if let epsilon = settings.valueEpsilon {
+            let old = try values.oldValues.detached()
+            let moved = try (values.values - old).clamped(to: -epsilon...epsilon)
+            let clipped = try (old + moved - returns).square()
+            let isClipped = zip(try clipped.doubles(), try squares.doubles()).map { $0 > $1 ? 1.0 : 0 }
+            metrics.setMean("value_clip_ratio", isClipped)
+            squares = try maximum(squares, clipped)
+        }
+        return try LossAggregation.tokenMean.total(squares, inputs.spans, inputs.denominators) * 0.5
+    }
+}

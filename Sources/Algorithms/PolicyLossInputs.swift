@@ -1,0 +1,100 @@
+internal import Records
+package import Tensors
+
+/// What a policy-gradient loss reads of one micro-batch.
+///
+/// Every tensor is `[actionTokens]`, of one floating-point type: the generated tokens of the completions that are trained,
+/// end to end. Only `logProbabilities`, and `entropies` where an entropy bonus is asked for, carry a gradient.
+package struct PolicyLossInputs {
+    /// The current policy's, in nats.
+    package var logProbabilities: Tensor
+    /// Those of the policy that produced the data, scored by the trainer. `nil` when this is the first optimizer step on
+    /// the data: they are then the current ones without their gradient.
+    package var oldLogProbabilities: Tensor?
+    /// The sampler's own, for the mismatch correction.
+    package var rolloutLogProbabilities: Tensor?
+    /// The reference policy's; needed where KL is part of the loss.
+    package var referenceLogProbabilities: Tensor?
+    /// From a credit rule; no gradient flows into them.
+    package var advantages: Tensor
+    /// The current policy's entropy at each token, in nats; reported when present.
+    package var entropies: Tensor?
+    package var spans: CompletionSpans
+    package var denominators: Denominators
+
+    package init(
+        logProbabilities: Tensor, oldLogProbabilities: Tensor? = nil, rolloutLogProbabilities: Tensor? = nil,
+        referenceLogProbabilities: Tensor? = nil, advantages: Tensor, entropies: Tensor? = nil, spans: CompletionSpans,
+        denominators: Denominators
+    ) {
+        self.logProbabilities = logProbabilities
+        self.oldLogProbabilities = oldLogProbabilities
+        self.rolloutLogProbabilities = rolloutLogProbabilities
+        self.referenceLogProbabilities = referenceLogProbabilities
+        self.advantages = advantages
+        self.entropies = entropies
+        self.spans = spans
+        self.denominators = denominators
+    }
+
+    /// The old policy's log-probs, without a gradient.
+    var oldOrCurrent: Tensor { get throws { try (oldLogProbabilities ?? logProbabilities).detached() } }
+
+    /// The reference policy's log-probs.
+    ///
+    /// - Throws: ``LossError/missing(_:method:)`` without them.
+    func requireReference(_ method: String) throws -> Tensor {
+        guard let referenceLogProbabilities else {
+            throw LossError.missing("the reference policy's log-probs", method: method)
+        }
+        return referenceLogProbabilities
+    }
+
+    /// Checks that every tensor has one element per action token.
+    ///
+    /// - Throws: `TensorError.shape`.
+    func requireShapes(_ method: String) throws {
+        let tensors = [
+            logProbabilities, oldLogProbabilities, rolloutLogProbabilities, referenceLogProbabilities, advantages,
+            entropies,
+        ]
+        for tensor in tensors.compactMap(\.self) { try spans.requireTokens(tensor, in: method) }
+    }
+
+    /// The entropy averaged over action tokens, for metrics.
+    func noteEntropy(in metrics: inout LossMetrics) throws {
+        if let entropies { metrics.setMean("entropy", try entropies.doubles()) }
+    }
+
+    /// How far the policy has moved from the one that produced the data: k3 of the two, averaged over tokens, in nats.
+    func noteDrift(from old: Tensor, in metrics: inout LossMetrics) throws {
+        // With d = log π_old − log π, the samples are π_old's and k3 is never negative.
+        let drift = try KLEstimator.k3.estimate(policy: old, reference: logProbabilities.detached())
+        metrics.setMean("approx_kl", try drift.doubles())
+    }
+}
+
+extension CompletionSpans {
+    /// - Throws: `TensorError.shape` unless the tensor is `[actionTokens]`.
+    func requireTokens(_ tensor: Tensor, in method: String) throws {
+        guard tensor.shape == [tokenCount] else {
+            throw TensorError.shape(
+                operation: method, expected: "[\(tokenCount)], one element per action token", got: tensor.shape)
+        }
+    }
+}
+
+/// A loss that cannot be computed from what it was given.
+package enum LossError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// An input that the settings ask for is absent.
+    case missing(String, method: String)
+    /// An entropy bonus was asked for, and the entropies carry no gradient: the bonus would do nothing.
+    case entropyWithoutGradient(method: String)
+
+    package var description: String {
+        switch self {
+        case .missing(let what, let method): "\(method): \(what) are missing"
+        case .entropyWithoutGradient(let method): "\(method): an entropy bonus needs entropies with a gradient"
+        }
+    }
+}

@@ -1,0 +1,50 @@
+package import Records
+internal import Tensors
+
+/// Settings of ``REINFORCEPlusPlus``. A value that exists is a value that passed its checks.
+package struct REINFORCEPlusPlusSettings: Sendable, Equatable {
+    package let clip: ClippedSurrogate
+    /// λ, the weight of the k2 term in the loss (the form with a group mean); 0 for the plain form, whose KL is in the reward.
+    package let klCoefficient: Double
+
+    /// - Throws: `SettingsError` for a negative coefficient.
+    package init(clip: ClippedSurrogate? = nil, klCoefficient: Double = 0) throws(SettingsError) {
+        var problems = Problems("reinforce_plus_plus")
+        problems.require(
+            klCoefficient >= 0 && klCoefficient.isFinite, "klCoefficient", klCoefficient, "a number from 0 on")
+        try problems.throwIfAny()
+        self.clip = if let clip { clip } else { try ClippedSurrogate() }
+        self.klCoefficient = klCoefficient
+    }
+}
+
+/// REINFORCE++ (Hu et al. 2025, arXiv:2501.03262v9, Eq. 1): PPO's clipped loss without a critic.
+///
+///     l_t = −min(ρ_t·A_t, clip(ρ_t, 1 − ε, 1 + ε)·A_t) + λ·k2_t
+///     L   = (1/N_seq) Σ_i (1/n_i) Σ_t l_t
+///
+/// A comes from `BatchWhitening` in Credit: normalized over all tokens of the batch, with or without a group mean.
+package enum REINFORCEPlusPlus {
+    /// This micro-batch's share of the loss.
+    ///
+    /// Metrics: `policy_loss`, `kl`, `entropy`, `clip_ratio/*`, `approx_kl`.
+    ///
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without a reference that λ needs.
+    package static func loss(
+        _ inputs: PolicyLossInputs, _ settings: REINFORCEPlusPlusSettings
+    ) throws -> LossResult {
+        try inputs.requireShapes("reinforce++")
+        var metrics = LossMetrics()
+        var perToken = try settings.clip.tokenLoss(inputs, &metrics)
+        if settings.klCoefficient > 0 {
+            let divergence = try KLEstimator.k2.estimate(
+                policy: inputs.logProbabilities, reference: inputs.requireReference("reinforce++"))
+            metrics.setMean("kl", try divergence.doubles())
+            perToken = try perToken + divergence * settings.klCoefficient
+        }
+        let loss = try LossAggregation.sequenceMeanTokenMean.total(perToken, inputs.spans, inputs.denominators)
+        metrics["policy_loss"] = .total(try loss.item())
+        try inputs.noteEntropy(in: &metrics)
+        return LossResult(loss: loss, metrics: metrics)
+    }
+}

@@ -1,0 +1,61 @@
+package import Records
+internal import Tensors
+
+/// Settings of ``RLOO``. A value that exists is a value that passed its checks.
+package struct RLOOSettings: Sendable, Equatable {
+    /// The clip on a completion's ratio, TRL's default 0.2; `nil` for the paper's estimator, without ratio and clip.
+    package let ratioClip: ClippedSurrogate?
+
+    package init(ratioClip: ClippedSurrogate?) { self.ratioClip = ratioClip }
+
+    /// - Throws: `SettingsError` for a clip that is not above 0.
+    package init(epsilon: Double = 0.2, epsilonHigh: Double? = nil) throws(SettingsError) {
+        self.init(ratioClip: try ClippedSurrogate(epsilon: epsilon, epsilonHigh: epsilonHigh))
+    }
+}
+
+/// REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740).
+///
+///     without a clip    L = −(1/N_seq) Σ_i A_i · Σ_t log π(y_t)
+///     with a clip       ρ_i = Π_t π(y_t) / π_old(y_t)
+///                       L = −(1/N_seq) Σ_i min(ρ_i·A_i, clip(ρ_i, 1 − ε, 1 + ε)·A_i)
+///
+/// The action is the whole completion. A comes from `LeaveOneOut` in Credit, equal on all tokens of a completion, KL
+/// included. The clip is TRL's, so that a rollout can serve several optimizer steps; the paper has none.
+package enum RLOO {
+    /// This micro-batch's share of the loss.
+    ///
+    /// Metrics: `policy_loss`, `entropy`; with a clip `clip_ratio/*` over completions.
+    ///
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`.
+    package static func loss(_ inputs: PolicyLossInputs, _ settings: RLOOSettings) throws -> LossResult {
+        try inputs.requireShapes("rloo")
+        var metrics = LossMetrics()
+        let loss: Tensor
+        if let clip = settings.ratioClip {
+            loss = try clippedLoss(inputs, clip, &metrics)
+        } else {
+            let perToken = try -(inputs.advantages * inputs.logProbabilities)
+            loss = try LossAggregation.sequenceMeanTokenSum.total(perToken, inputs.spans, inputs.denominators)
+        }
+        metrics["policy_loss"] = .total(try loss.item())
+        try inputs.noteEntropy(in: &metrics)
+        return LossResult(loss: loss, metrics: metrics)
+    }
+
+    private static func clippedLoss(
+        _ inputs: PolicyLossInputs, _ clip: ClippedSurrogate, _ metrics: inout LossMetrics
+    ) throws -> Tensor {
+        let spans = inputs.spans
+        let limit = ImportanceRatio.largestLogRatio
+        let logRatios = try spans.segmentSum(inputs.logProbabilities - inputs.oldOrCurrent)
+        let ratios = try logRatios.clamped(to: -limit...limit).exp()
+        // An empty completion has no token to carry an advantage: its mean is 0 and so is its loss.
+        let advantages = try spans.segmentMean(inputs.advantages)
+        let clipped = try ClipMetrics(
+            ratios: spans.spread(ratios), advantages: inputs.advantages, clip: clip, level: .sequence, spans)
+        metrics.combine(clipped.metrics)
+        let perCompletion = try clip.loss(ratios: ratios, advantages: advantages)
+        return try perCompletion.sum() * (1 / Double(max(inputs.denominators.sequences, 1)))
+    }
+}

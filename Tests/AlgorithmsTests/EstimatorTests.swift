@@ -1,0 +1,203 @@
+import Algorithms
+import Foundation
+import Records
+import Tensors
+import TestSupport
+import Testing
+
+@TensorActor @Suite("Clipped surrogate")
+struct ClippedSurrogateTests {
+    /// ε 0.2; worked by hand: min(1.5, 1.2) = 1.2, −min(−1.5, −1.2) = 1.5, −min(−0.5, −0.8) = 0.8, −min(0.5, 0.8) = −0.5.
+    @Test(arguments: [(1.5, 1.0, -1.2), (1.5, -1, 1.5), (0.5, -1, 0.8), (0.5, 1, -0.5)])
+    func goldenValues(_ ratio: Double, _ advantage: Double, _ expected: Double) throws {
+        let loss = try ClippedSurrogate().loss(ratios: Tensor([ratio]), advantages: Tensor([advantage]))
+        #expect(abs(try loss.item() - expected) < 1e-15)
+    }
+
+    /// Ratio 5 and advantage −1: unbounded 5, held at 3 by either bound.
+    @Test(arguments: [(ClippedSurrogate.UpperBound.none, 5.0), (.dual(3), 3), (.delta(3), 3)])
+    func boundsOnALargeRatio(_ bound: ClippedSurrogate.UpperBound, _ expected: Double) throws {
+        let clip = try ClippedSurrogate(upperBound: bound)
+        #expect(try clip.loss(ratios: Tensor([5.0]), advantages: Tensor([-1.0])).item() == expected)
+        #expect(try clip.loss(ratios: Tensor([5.0]), advantages: Tensor([1.0])).item() == -1.2)
+    }
+
+    /// Slopes of −min(ρA, clip(ρ)A) on either side of each kink.
+    @Test func theGradientIsExactlyZeroOutsideTheClip() throws {
+        let ratios = try Tensor([1.5, 1.1, 0.5, 0.5, 0.9, 5, 2]).requiringGradient()
+        let advantages = try Tensor([2.0, 2, 2, -2, -2, -2, -2])
+        let clip = try ClippedSurrogate(upperBound: .dual(3))
+        try clip.loss(ratios: ratios, advantages: advantages).sum().backward()
+        #expect(try ratios.gradient?.doubles() == [0, -2, -2, 0, 2, 0, 2])
+    }
+
+    @Test func clipHigherMovesOnlyTheUpperBound() throws {
+        let clip = try ClippedSurrogate(epsilon: 0.2, epsilonHigh: 0.28)
+        let loss = try clip.loss(ratios: Tensor([1.5, 0.5]), advantages: Tensor([1.0, -1]))
+        #expect(relativeDistance(try loss.doubles(), [-1.28, 0.8]) < 1e-15)
+    }
+
+    @Test func deltaAndDualClipAreOneFunctionAboveTheClip() throws {
+        let ratios = try Tensor(stride(from: 0.05, to: 6, by: 0.05).map { $0 })
+        for advantage in [-1.3, 0.7] {
+            let advantages = try Tensor([Double](repeating: advantage, count: ratios.count))
+            let delta = try ClippedSurrogate(upperBound: .delta(3)).loss(ratios: ratios, advantages: advantages)
+            let dual = try ClippedSurrogate(upperBound: .dual(3)).loss(ratios: ratios, advantages: advantages)
+            #expect(relativeDistance(try delta.doubles(), try dual.doubles()) < 1e-15)
+        }
+    }
+
+    @Test func settingsNameEveryProblem() {
+        let error = #expect(throws: SettingsError.self) {
+            try ClippedSurrogate(epsilon: 0, epsilonHigh: -1, upperBound: .dual(0.5))
+        }
+        #expect(error?.problems.map(\.setting) == ["epsilon", "epsilonHigh", "dualClip"])
+        #expect(throws: SettingsError.self) { try ClippedSurrogate(upperBound: .delta(1.1)) }
+    }
+}
+
+@TensorActor @Suite("KL estimators in the loss")
+struct KLGradientTests {
+    private let policy = TabularPolicy(vocabulary: 4, length: 1, seed: 21)
+    private let other = TabularPolicy(vocabulary: 4, length: 1, seed: 22)
+    private let reference = TabularPolicy(vocabulary: 4, length: 1, seed: 23)
+
+    /// E over y ∼ `sampler` of the gradient of a loss in log π(y).
+    private func expectedGradient(
+        sampler: TabularPolicy, _ loss: (_ logProbability: Tensor, _ token: [Int]) throws -> Tensor
+    ) throws -> [Double] {
+        try sampler.sequences.map { token in
+            let logProbability = try Tensor(policy.logProbabilities(token)).requiringGradient()
+            try loss(logProbability, token).sum().backward()
+            let slope = try #require(logProbability.gradient).doubles()
+            return policy.scoreGradient(token, coefficients: slope).map { $0 * sampler.probability(token) }
+        }.summed()
+    }
+
+    private func estimate(_ estimator: KLEstimator, _ logProbability: Tensor, _ token: [Int]) throws -> Tensor {
+        try estimator.estimate(policy: logProbability, reference: Tensor(reference.logProbabilities(token)))
+    }
+
+    private static func divergence(_ from: TabularPolicy, _ to: TabularPolicy) -> Double {
+        from.expectation { (token: [Int]) -> Double in from.logProbabilities(token)[0] - to.logProbabilities(token)[0] }
+    }
+
+    private var reverse: [Double] { policy.centralDifferences { Self.divergence($0, reference) } }
+    private var forward: [Double] { policy.centralDifferences { Self.divergence(reference, $0) } }
+
+    @Test func k1HasNoGradientOnAverage() throws {
+        let found = try expectedGradient(sampler: policy) { try estimate(.k1, $0, $1) }
+        #expect(found.allSatisfy { abs($0) < 1e-15 })
+    }
+
+    @Test func k2DescendsTheReverseKL() throws {
+        let found = try expectedGradient(sampler: policy) { try estimate(.k2, $0, $1) }
+        #expect(relativeDistance(found, reverse) < 1e-8)
+    }
+
+    @Test func k3DescendsTheForwardKL() throws {
+        let found = try expectedGradient(sampler: policy) { try estimate(.k3, $0, $1) }
+        #expect(relativeDistance(found, forward) < 1e-8)
+        #expect(relativeDistance(found, reverse) > 0.05)
+    }
+
+    @Test(arguments: [KLEstimator.k1, .k3])
+    func timesTheRatioItDescendsTheReverseKLWhateverTheSampler(_ estimator: KLEstimator) throws {
+        for sampler in [policy, other] {
+            let found = try expectedGradient(sampler: sampler) { logProbability, token in
+                let old = try Tensor(sampler.logProbabilities(token))
+                let ratio = try ImportanceRatio.token.ratios(
+                    policy: logProbability, old: old, CompletionSpans(lengths: [1]))
+                return try estimate(estimator, logProbability, token) * ratio
+            }
+            #expect(relativeDistance(found, reverse) < 1e-8)
+        }
+    }
+
+    @Test(arguments: zip(KLEstimator.allCases, [0.5, 0.125, 0.106_530_659_7, 0.5]))
+    func goldenValues(_ estimator: KLEstimator, _ expected: Double) throws {
+        let found = try estimator.estimate(policy: Tensor([-1.0]), reference: Tensor([-1.5])).item()
+        #expect(abs(found - expected) < 1e-10)
+    }
+}
+
+@TensorActor @Suite("Mismatch between sampler and trainer")
+struct MismatchCorrectionTests {
+    private func weights(_ correction: MismatchCorrection, _ example: LossExample) throws -> [Double] {
+        let inputs = try example.inputs().inputs
+        return try correction.weights(
+            old: Tensor(example.old), rollout: Tensor(example.rollout), inputs.spans
+        ).doubles()
+    }
+
+    @Test func aSequencesWeightIsTheProductOfItsTokens() throws {
+        let example = LossExample(seed: 3)
+        let tokens = try weights(.init(granularity: .token, constraint: .truncate, maximum: nil), example)
+        let sequences = try weights(.init(granularity: .sequence, constraint: .truncate, maximum: nil), example)
+        for range in example.ranges {
+            let product = tokens[range].reduce(1, *)
+            #expect(sequences[range].allSatisfy { abs($0 - product) < 1e-12 })
+        }
+    }
+
+    /// Ratios 0.5, 1 and 2 within 0.8...1.5.
+    @Test(arguments: [(MismatchCorrection.Constraint.truncate, [0.8, 1, 1.5]), (.mask, [0, 1, 0])])
+    func bounds(_ constraint: MismatchCorrection.Constraint, _ expected: [Double]) throws {
+        let correction = try MismatchCorrection(
+            granularity: .token, constraint: constraint, minimum: 0.8, maximum: 1.5)
+        let found = try correction.weights(
+            old: Tensor([log(0.5), 0, log(2.0)]), rollout: Tensor([0.0, 0, 0]), CompletionSpans(lengths: [3]))
+        #expect(relativeDistance(try found.doubles(), expected) < 1e-15)
+    }
+
+    @Test(arguments: MismatchCorrection.Granularity.allCases, MismatchCorrection.Constraint.allCases)
+    func whereSamplerAndTrainerAgreeItChangesNoBit(
+        _ granularity: MismatchCorrection.Granularity, _ constraint: MismatchCorrection.Constraint
+    ) throws {
+        var example = LossExample(seed: 3)
+        example.rollout = example.old
+        let correction = try MismatchCorrection(granularity: granularity, constraint: constraint)
+        let on = try example.evaluate(.grpo(.init(mismatchCorrection: correction)), type: .float32)
+        let off = try example.evaluate(.grpo(.init()), type: .float32)
+        #expect(on.loss == off.loss)
+        #expect(on.gradient == off.gradient)
+    }
+
+    @Test func aMaskedCompletionLeavesNoGradientAndTheDenominatorsStay() throws {
+        var example = LossExample(seed: 3)
+        example.rollout = example.old
+        example.rollout[example.ranges[3].lowerBound] -= 5  // weight e^5
+        let found = try example.evaluate(.grpo(.init(mismatchCorrection: try .init()))).gradient
+        let plain = try example.evaluate(.grpo(.init())).gradient
+        #expect(found[example.ranges[3]].allSatisfy { $0 == 0 })
+        #expect(found[..<example.ranges[3].lowerBound] == plain[..<example.ranges[3].lowerBound])
+    }
+
+    /// Sampling from another policy, unbounded sequence weights restore the policy gradient; token weights do not.
+    @Test func onlySequenceWeightsAreUnbiased() throws {
+        let policy = TabularPolicy(vocabulary: 3, length: 2, seed: 31)
+        let sampler = TabularPolicy(vocabulary: 3, length: 2, seed: 32)
+        func reward(_ sequence: [Int]) -> Double { sin(Double(sequence.reduce(3) { 2 * $0 + $1 })) }
+        let exact = policy.expectation { sequence in
+            policy.scoreGradient(sequence, coefficients: sequence.map { _ in reward(sequence) })
+        }
+        func found(_ granularity: MismatchCorrection.Granularity) throws -> [Double] {
+            let correction = try MismatchCorrection(granularity: granularity, constraint: .truncate, maximum: nil)
+            return try sampler.sequences.map { sequence in
+                let weights = try correction.weights(
+                    old: Tensor(policy.logProbabilities(sequence)),
+                    rollout: Tensor(sampler.logProbabilities(sequence)), CompletionSpans(lengths: [sequence.count])
+                ).doubles()
+                let coefficients = weights.map { $0 * reward(sequence) * sampler.probability(sequence) }
+                return policy.scoreGradient(sequence, coefficients: coefficients)
+            }.summed()
+        }
+        #expect(relativeDistance(try found(.sequence), exact) < 1e-12)
+        #expect(relativeDistance(try found(.token), exact) > 0.05)
+    }
+
+    @Test func settingsNameEveryProblem() {
+        let error = #expect(throws: SettingsError.self) { try MismatchCorrection(minimum: -1, maximum: -2) }
+        #expect(error?.problems.map(\.setting) == ["minimum", "maximum"])
+    }
+}

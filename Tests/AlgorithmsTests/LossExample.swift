@@ -1,0 +1,140 @@
+import Algorithms
+import Tensors
+import Testing
+
+/// A small batch in plain numbers, from which tensors of any part of it can be made.
+struct LossExample: Sendable {
+    /// Tokens per completion; one of them is empty.
+    var lengths = [5, 3, 1, 4, 0, 5]
+    var maxCompletionLength = 8
+    /// One per token, as are the next four.
+    var policy: [Double]
+    var old: [Double]
+    var reference: [Double]
+    var rollout: [Double]
+    var entropies: [Double]
+    /// One per token.
+    var advantages: [Double]
+
+    /// Numbers from a small generator, the same for the same seed. Ratios lie on both sides of the usual clips, at least
+    /// 1e-3 from them, so that differences of step 1e-5 stay on one side.
+    init(seed: UInt64) {
+        var state = seed
+        func draw(_ low: Double, _ high: Double) -> Double {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return low + (high - low) * Double(state >> 11) / Double(1 << 53)
+        }
+        let count = lengths.reduce(0, +)
+        let policy = (0..<count).map { _ in draw(-3, -0.2) }
+        self.policy = policy
+        old = policy.map { $0 + draw(-0.7, 0.7) }
+        old[1] = policy[1] - 2
+        old[6] = policy[6] - 1.9
+        reference = policy.map { $0 + draw(-0.8, 0.8) }
+        rollout = old.map { $0 + draw(-0.3, 0.3) }
+        entropies = policy.map { _ in draw(0.1, 2) }
+        let perCompletion = [0.9, -1.1, 0.4, -0.6, 0.7, 0.25]
+        advantages = zip(perCompletion, lengths).flatMap { [Double](repeating: $0, count: $1) }
+    }
+
+    var tokenCount: Int { lengths.reduce(0, +) }
+
+    var denominators: Denominators {
+        Denominators(tokens: tokenCount, sequences: lengths.count, maxCompletionLength: maxCompletionLength)
+    }
+
+    /// The token positions of each completion.
+    var ranges: [Range<Int>] {
+        var start = 0
+        return lengths.map { length in
+            defer { start += length }
+            return start..<start + length
+        }
+    }
+
+    /// The inputs of some completions in the given order, with the whole example's denominators.
+    ///
+    /// - Returns: The inputs and the leaf that collects the gradient.
+    func inputs(
+        completions: [Int]? = nil, type: ElementType = .float64
+    ) throws -> (inputs: PolicyLossInputs, policy: Tensor, entropies: Tensor) {
+        let chosen = completions ?? Array(lengths.indices)
+        func tensor(_ values: [Double]) throws -> Tensor {
+            try Tensor(chosen.flatMap { values[ranges[$0]] }).to(type)
+        }
+        let policy = try tensor(policy).requiringGradient()
+        let entropies = try tensor(entropies).requiringGradient()
+        let inputs = PolicyLossInputs(
+            logProbabilities: policy, oldLogProbabilities: try tensor(old),
+            rolloutLogProbabilities: try tensor(rollout), referenceLogProbabilities: try tensor(reference),
+            advantages: try tensor(advantages), entropies: entropies,
+            spans: try CompletionSpans(lengths: chosen.map { lengths[$0] }), denominators: denominators)
+        return (inputs, policy, entropies)
+    }
+
+    /// Loss, gradient over the chosen completions' tokens, and metrics.
+    func evaluate(
+        _ objective: Objective, completions: [Int]? = nil, type: ElementType = .float64
+    ) throws -> (loss: Double, gradient: [Double], metrics: LossMetrics) {
+        let (inputs, policy, _) = try inputs(completions: completions, type: type)
+        let result = try objective.loss(inputs)
+        try result.loss.backward()
+        let zeros = [Double](repeating: 0, count: policy.count)
+        return (try result.loss.item(), try policy.gradient?.doubles() ?? zeros, result.metrics)
+    }
+
+    /// The gradient of the objective's loss by central differences in float64.
+    func centralDifferences(_ objective: Objective, step: Double = 1e-5) throws -> [Double] {
+        try policy.indices.map { token in
+            func loss(_ shift: Double) throws -> Double {
+                var moved = self
+                moved.policy[token] += shift
+                return try objective.loss(moved.inputs().inputs).loss.item()
+            }
+            return (try loss(step) - loss(-step)) / (2 * step)
+        }
+    }
+}
+
+/// The methods and settings that the invariants are tested on.
+struct NamedObjective: Sendable, CustomTestStringConvertible {
+    let name: String
+    let objective: Objective
+    var testDescription: String { name }
+
+    static var all: [NamedObjective] {
+        get throws {
+            let correction = try MismatchCorrection(granularity: .token, constraint: .truncate, maximum: 1.1)
+            let sequenceMask = try MismatchCorrection(granularity: .sequence, constraint: .mask, maximum: 1.3)
+            let gspo = try ClippedSurrogate(epsilon: 0.05)
+            let delta = try ClippedSurrogate(epsilonHigh: 0.28, upperBound: .delta(4))
+            let dual = try ClippedSurrogate(upperBound: .dual(3))
+            let cispo = try ClippedSurrogate(epsilonHigh: 5)
+            return [
+                .init(name: "sft", objective: .supervisedFineTuning),
+                .init(name: "grpo", objective: .grpo(try .init(lossType: .grpo, klCoefficient: 0.3))),
+                .init(name: "dr_grpo", objective: .grpo(try .init(lossType: .drGRPO, clip: delta))),
+                .init(name: "dapo", objective: .grpo(try .init(clip: dual, klCoefficient: 0.3, klEstimator: .k2))),
+                .init(
+                    name: "gspo", objective: .grpo(try .init(lossType: .grpo, importanceLevel: .sequence, clip: gspo))),
+                .init(
+                    name: "dapo, token mismatch",
+                    objective: .grpo(try .init(klCoefficient: 0.3, mismatchCorrection: correction))),
+                .init(
+                    name: "grpo, sequence mismatch",
+                    objective: .grpo(
+                        try .init(lossType: .grpo, mismatchCorrection: sequenceMask, offPolicyThreshold: 0.02))),
+                .init(
+                    name: "dapo, k1 corrected and entropy",
+                    objective: .grpo(try .init(klCoefficient: 0.3, klEstimator: .k1, entropyCoefficient: 0.01))),
+                .init(name: "remax", objective: .reMax(.init())),
+                .init(name: "remax, sequence sum", objective: .reMax(.init(reduction: .sequenceSum))),
+                .init(name: "remax, clipped", objective: .reMax(.init(ratioClip: try .init()))),
+                .init(name: "rloo", objective: .rloo(try .init(epsilon: 0.9))),
+                .init(name: "rloo, paper", objective: .rloo(.init(ratioClip: nil))),
+                .init(name: "reinforce++", objective: .reinforcePlusPlus(try .init(klCoefficient: 0.2))),
+                .init(name: "cispo", objective: .grpo(try .init(lossType: .cispo, clip: cispo))),
+            ]
+        }
+    }
+}

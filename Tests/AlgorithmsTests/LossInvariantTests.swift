@@ -1,0 +1,102 @@
+import Algorithms
+import Tensors
+import TestSupport
+import Testing
+
+@TensorActor @Suite("What holds for every method's loss")
+struct LossInvariantTests {
+    @Test(arguments: try NamedObjective.all)
+    func theGradientIsTheLosssSlope(_ method: NamedObjective) throws {
+        let example = LossExample(seed: 5)
+        let gradient = try example.evaluate(method.objective).gradient
+        // CISPO's weights carry no gradient, so its gradient is no slope of its loss: −weight·A, worked out below.
+        guard method.name != "cispo" else { return }
+        let differences = try example.centralDifferences(method.objective)
+        #expect(relativeDistance(gradient, differences) < 1e-6)
+        #expect(relativeDistance(gradient.map(-), differences) > 1)
+    }
+
+    @Test(arguments: try NamedObjective.all)
+    func cuttingIntoMicroBatchesChangesNothing(_ method: NamedObjective) throws {
+        let example = LossExample(seed: 6)
+        let whole = try example.evaluate(method.objective)
+        for cut in [[[0, 1], [2, 3], [4, 5]], [[0], [1, 2, 3, 4], [5]], [[0, 1, 2, 3, 4], [5]]] {
+            let parts = try cut.map { try example.evaluate(method.objective, completions: $0) }
+            #expect(abs(parts.map(\.loss).reduce(0, +) - whole.loss) < 1e-14)
+            #expect(relativeDistance(parts.flatMap(\.gradient), whole.gradient) < 1e-14)
+            var metrics = LossMetrics()
+            for part in parts { metrics.combine(part.metrics) }
+            #expect(Set(metrics.names) == Set(whole.metrics.names))
+            for (name, value) in whole.metrics.metrics.entries {
+                let combined = try #require(metrics.metrics[name])
+                #expect(abs(combined - value) < 1e-12, "\(name)")
+            }
+        }
+    }
+
+    @Test(arguments: try NamedObjective.all)
+    func theOrderOfCompletionsChangesNothing(_ method: NamedObjective) throws {
+        let example = LossExample(seed: 7)
+        let order = [3, 5, 0, 4, 2, 1]
+        let whole = try example.evaluate(method.objective)
+        let turned = try example.evaluate(method.objective, completions: order)
+        #expect(abs(turned.loss - whole.loss) < 1e-14)
+        #expect(relativeDistance(turned.gradient, order.flatMap { whole.gradient[example.ranges[$0]] }) < 1e-14)
+    }
+
+    @Test(arguments: try NamedObjective.all)
+    func singlePrecisionStaysClose(_ method: NamedObjective) throws {
+        let example = LossExample(seed: 8)
+        let (exact, single) = (
+            try example.evaluate(method.objective), try example.evaluate(method.objective, type: .float32)
+        )
+        #expect(abs(single.loss - exact.loss) < 2e-6)
+        #expect(relativeDistance(single.gradient, exact.gradient) < 1e-5)
+    }
+
+    /// Advantages of 0, as equal rewards give them, and no KL or entropy term.
+    @Test(arguments: ["dr_grpo", "gspo", "grpo, sequence mismatch", "remax", "remax, clipped", "rloo", "cispo"])
+    func withoutAdvantagesTheGradientIsExactlyZero(_ name: String) throws {
+        let method = try #require(try NamedObjective.all.first { $0.name == name })
+        var example = LossExample(seed: 9)
+        example.advantages = example.advantages.map { _ in 0 }
+        #expect(try example.evaluate(method.objective).gradient.allSatisfy { $0 == 0 })
+    }
+
+    @Test(arguments: try NamedObjective.all)
+    func aBatchWithoutTokensHasALossOfZero(_ method: NamedObjective) throws {
+        var example = LossExample(seed: 9)
+        example.lengths = [0, 0]
+        let found = try example.evaluate(method.objective)
+        #expect(found.loss == 0)
+        #expect(found.gradient.isEmpty)
+        #expect(found.metrics.metrics.entries.allSatisfy { $0.value.isFinite })
+    }
+
+    @Test(arguments: try NamedObjective.all)
+    func aTensorOfTheWrongLengthIsRefused(_ method: NamedObjective) throws {
+        var inputs = try LossExample(seed: 9).inputs().inputs
+        inputs.logProbabilities = try Tensor([-1.0, -1.0])
+        #expect(throws: TensorError.self) { try method.objective.loss(inputs) }
+    }
+
+    @Test(arguments: try NamedObjective.all)
+    func whatTheSettingsNeedMustBeThere(_ method: NamedObjective) throws {
+        let objective = method.objective
+        var inputs = try LossExample(seed: 9).inputs().inputs
+        inputs.referenceLogProbabilities = nil
+        #expect(isRefused(objective, inputs) == objective.needsReference)
+        inputs = try LossExample(seed: 9).inputs().inputs
+        inputs.entropies = try inputs.entropies?.detached()
+        #expect(isRefused(objective, inputs) == objective.needsEntropyGradient)
+    }
+
+    private func isRefused(_ objective: Objective, _ inputs: PolicyLossInputs) -> Bool {
+        do {
+            _ = try objective.loss(inputs)
+            return false
+        } catch {
+            return error is LossError
+        }
+    }
+}

@@ -1,0 +1,295 @@
+import Algorithms
+import Foundation
+import Records
+import Tensors
+import TestSupport
+import Testing
+
+@TensorActor @Suite("GRPO against plain loops over Double")
+struct GRPOTests {
+    private static let clip = (low: 0.8, high: 1.28)
+
+    /// Written from the paper: first each token, then each completion, then the batch.
+    private static func lossByLoops(_ example: LossExample, _ type: GRPOSettings.LossType, beta: Double) -> Double {
+        var total = 0.0
+        for range in example.ranges {
+            var completion = 0.0
+            for token in range {
+                let ratio = exp(example.policy[token] - example.old[token])
+                let advantage = example.advantages[token]
+                let toReference = example.reference[token] - example.policy[token]
+                let divergence = exp(toReference) - toReference - 1
+                if type == .cispo {
+                    completion -= min(ratio, clip.high - 1) * advantage * example.policy[token]
+                } else {
+                    let clipped = max(clip.low, min(clip.high, ratio))
+                    completion -= min(ratio * advantage, clipped * advantage)
+                }
+                completion += beta * divergence
+            }
+            switch type {
+            case .grpo: total += range.isEmpty ? 0 : completion / Double(range.count) / Double(example.lengths.count)
+            case .drGRPO: total += completion / Double(example.lengths.count * example.maxCompletionLength)
+            case .dapo, .cispo: total += completion / Double(example.tokenCount)
+            }
+        }
+        return total
+    }
+
+    @Test(arguments: GRPOSettings.LossType.allCases, [0.0, 0.2])
+    func value(_ type: GRPOSettings.LossType, _ beta: Double) throws {
+        let example = LossExample(seed: 2)
+        let settings = try GRPOSettings(
+            lossType: type, clip: .init(epsilon: 0.2, epsilonHigh: 0.28), klCoefficient: beta, correctsKLBias: false)
+        let found = try example.evaluate(.grpo(settings)).loss
+        let expected = Self.lossByLoops(example, type, beta: beta)
+        #expect(abs(found - expected) < 1e-13)
+        #expect(abs(-found - expected) > 1e-3)
+    }
+
+    /// The weights min(ρ, bound) are constants: the slope of token t is −weight·A / N.
+    @Test func cispoKeepsAGradientWhereItClips() throws {
+        let example = LossExample(seed: 2)
+        let settings = try GRPOSettings(lossType: .cispo, clip: .init(epsilonHigh: 1.5))
+        let expected = example.policy.indices.map { token in
+            let weight = min(exp(example.policy[token] - example.old[token]), 1.5)
+            return -weight * example.advantages[token] / Double(example.tokenCount)
+        }
+        #expect(relativeDistance(try example.evaluate(.grpo(settings)).gradient, expected) < 1e-13)
+    }
+
+    /// Without old log-probs they are the current ones: the gradient is that of scoring them again.
+    @Test(arguments: GRPOSettings.LossType.allCases)
+    func theFirstStepNeedsNoSecondScoring(_ type: GRPOSettings.LossType) throws {
+        var example = LossExample(seed: 2)
+        example.old = example.policy
+        let settings = try GRPOSettings(lossType: type, klCoefficient: 0.1)
+        var (inputs, policy, _) = try example.inputs(type: .float32)
+        inputs.oldLogProbabilities = nil
+        try GRPO.loss(inputs, settings).loss.backward()
+        let again = try example.evaluate(.grpo(settings), type: .float32)
+        #expect(try policy.gradient?.doubles() == again.gradient)
+    }
+
+    /// Completions of one length n: the three aggregations differ by a constant.
+    @Test func withEqualLengthsTheLossTypesAgree() throws {
+        var example = LossExample(seed: 2)
+        example.lengths = [3, 3, 3, 3, 3, 3]
+        func gradient(_ type: GRPOSettings.LossType) throws -> [Double] {
+            try example.evaluate(.grpo(.init(lossType: type))).gradient
+        }
+        let scale = Double(example.maxCompletionLength) / 3
+        #expect(relativeDistance(try gradient(.grpo), try gradient(.dapo)) < 1e-14)
+        #expect(relativeDistance(try gradient(.drGRPO).map { $0 * scale }, try gradient(.dapo)) < 1e-14)
+    }
+
+    /// On policy, Dr. GRPO's centred rewards times G/(G − 1) are RLOO's advantages; its constant L is all that is left.
+    @Test func drGRPOIsRLOOUpToAConstant() throws {
+        var example = LossExample(seed: 2)
+        example.old = example.policy
+        var leaveOneOut = example
+        leaveOneOut.advantages = example.advantages.map { $0 * 6 / 5 }
+        let drGRPO = try example.evaluate(.grpo(.init(lossType: .drGRPO))).gradient
+        let rloo = try leaveOneOut.evaluate(.rloo(.init(ratioClip: nil))).gradient
+        let clipped = try leaveOneOut.evaluate(.rloo(.init())).gradient
+        let scale = Double(example.maxCompletionLength) * 6 / 5
+        #expect(relativeDistance(drGRPO.map { $0 * scale }, rloo) < 1e-14)
+        #expect(relativeDistance(clipped, rloo) < 1e-14)
+    }
+
+    @Test func withOneUpdatePerRolloutSequenceRatiosAreTokenRatios() throws {
+        var example = LossExample(seed: 2)
+        example.old = example.policy
+        let gspo = try GRPOSettings(lossType: .grpo, importanceLevel: .sequence, clip: .init(epsilon: 3e-4))
+        let sequence = try example.evaluate(.grpo(gspo)).gradient
+        let token = try example.evaluate(.grpo(.init(lossType: .grpo))).gradient
+        #expect(relativeDistance(sequence, token) < 1e-14)
+    }
+
+    /// The centred advantages of one group: a loss of about 0 whose gradient is not.
+    @Test func theLossOfTheFirstStepIsZeroAndItsGradientIsNot() throws {
+        var example = LossExample(seed: 2)
+        example.lengths = [3, 3]
+        example.policy = Array(example.policy[..<6])
+        example.old = example.policy
+        example.advantages = [1, 1, 1, -1, -1, -1]
+        let found = try example.evaluate(.grpo(.init(lossType: .grpo)))
+        #expect(abs(found.loss) < 1e-15)
+        #expect(relativeDistance(found.gradient, [-1, -1, -1, 1, 1, 1].map { $0 / 6 }) < 1e-14)
+    }
+
+    @Test func bnpoIsTakenAsDAPOWithANotice() throws {
+        let bnpo = try #require(GRPOSettings.LossType.named("bnpo"))
+        #expect(bnpo.lossType == .dapo)
+        #expect(bnpo.notice?.contains("micro-batch") == true)
+        #expect(try #require(GRPOSettings.LossType.named("dr_grpo")).lossType == .drGRPO)
+        #expect(GRPOSettings.LossType.named("grop") == nil)
+    }
+
+    @Test func settingsNameEveryProblem() {
+        let error = #expect(throws: SettingsError.self) {
+            try GRPOSettings(
+                lossType: .dapo, importanceLevel: .sequence, klCoefficient: .infinity, klEstimator: .k1,
+                correctsKLBias: false, entropyCoefficient: .nan, offPolicyThreshold: 0)
+        }
+        #expect(
+            error?.problems.map(\.setting) == [
+                "klCoefficient", "klEstimator", "entropyCoefficient", "offPolicyThreshold", "lossType",
+            ])
+        #expect(throws: SettingsError.self) {
+            try GRPOSettings(lossType: .cispo, clip: .init(upperBound: .dual(3)))
+        }
+    }
+}
+
+@TensorActor @Suite("ReMax, RLOO, REINFORCE++, PPO and supervised fine-tuning")
+struct OtherMethodTests {
+    /// Σ_y π(y)·∇L(y) with advantages r(y) − r(greedy), against differences of the expected reward.
+    @Test func reMaxsSequenceSumIsTheGradientOfTheExpectedReward() throws {
+        let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 41)
+        func reward(_ sequence: [Int]) -> Double { cos(Double(sequence.reduce(1) { 3 * $0 + $1 })) }
+        func expected(_ reduction: ReMaxSettings.Reduction) throws -> [Double] {
+            try policy.sequences.map { sequence in
+                let leaf = try Tensor(policy.logProbabilities(sequence)).requiringGradient()
+                let advantage = reward(sequence) - reward(policy.greedy)
+                let inputs = PolicyLossInputs(
+                    logProbabilities: leaf, advantages: try Tensor(sequence.map { _ in advantage }),
+                    spans: try CompletionSpans(lengths: [sequence.count]),
+                    denominators: Denominators(tokens: sequence.count, sequences: 1, maxCompletionLength: 3))
+                try ReMax.loss(inputs, .init(reduction: reduction)).loss.backward()
+                let slope = try #require(leaf.gradient).doubles().map { -$0 * policy.probability(sequence) }
+                return policy.scoreGradient(sequence, coefficients: slope)
+            }.summed()
+        }
+        let differences = policy.centralDifferences { $0.expectation(reward) }
+        #expect(relativeDistance(try expected(.sequenceSum), differences) < 1e-7)
+        #expect(relativeDistance(try expected(.tokenMean), differences) > 0.05)
+    }
+
+    @Test func reMaxsTokenMeanByLoops() throws {
+        let example = LossExample(seed: 2)
+        let found = try example.evaluate(.reMax(.init()))
+        let expected = -zip(example.advantages, example.policy).map(*).reduce(0, +) / Double(example.tokenCount)
+        #expect(abs(found.loss - expected) < 1e-14)
+        #expect(found.metrics["clip_ratio/low_mean"] == nil)
+        #expect(abs(try #require(found.metrics.metrics["entropy"]) - example.entropies.reduce(0, +) / 18) < 1e-14)
+    }
+
+    @Test func reinforcePlusPlusByLoops() throws {
+        let example = LossExample(seed: 2)
+        var expected = 0.0
+        for range in example.ranges where !range.isEmpty {
+            let tokens = range.map { token in
+                let ratio = exp(example.policy[token] - example.old[token])
+                let advantage = example.advantages[token]
+                let difference = example.policy[token] - example.reference[token]
+                return -min(ratio * advantage, max(0.8, min(1.2, ratio)) * advantage)
+                    + 0.3 * difference * difference / 2
+            }
+            expected += tokens.reduce(0, +) / Double(range.count) / 6
+        }
+        let found = try example.evaluate(.reinforcePlusPlus(.init(klCoefficient: 0.3))).loss
+        #expect(abs(found - expected) < 1e-14)
+    }
+
+    @Test func supervisedFineTuningIsTheMeanNegativeLogLikelihood() throws {
+        let example = LossExample(seed: 2)
+        let found = try example.evaluate(.supervisedFineTuning)
+        #expect(abs(found.loss + example.policy.reduce(0, +) / 18) < 1e-14)
+        #expect(relativeDistance(found.gradient, example.policy.map { _ in -1.0 / 18 }) < 1e-14)
+    }
+
+    private func ppo(
+        _ example: LossExample, values: [Double], oldValues: [Double], returns: [Double], _ settings: PPOSettings
+    ) throws -> (result: LossResult, valueGradient: [Double], policyGradient: [Double]) {
+        let (inputs, policy, _) = try example.inputs()
+        let leaf = try Tensor(values).requiringGradient()
+        let result = try PPO.loss(
+            inputs, .init(values: leaf, oldValues: Tensor(oldValues), returns: Tensor(returns)), settings)
+        try result.loss.backward()
+        return (result, try #require(leaf.gradient).doubles(), try #require(policy.gradient).doubles())
+    }
+
+    /// Two tokens, ε_V 0.2. First: V 1, V_old 0.5, R 2: plain 1, clipped (0.7 − 2)² = 1.69, larger and flat. Second: V 0.6,
+    /// V_old 0.5, R 0: both 0.36, slope 2·0.6. L_V = ½·(1.69 + 0.36)/2.
+    @Test func valueLossGolden() throws {
+        var example = LossExample(seed: 2)
+        example.lengths = [2]
+        example.advantages = [0, 0]
+        let (result, gradient, _) = try ppo(
+            example, values: [1, 0.6], oldValues: [0.5, 0.5], returns: [2, 0], PPOSettings(valueCoefficient: 1))
+        #expect(abs(try result.loss.item() - 0.5125) < 1e-15)
+        #expect(relativeDistance(gradient, [0, 0.3]) < 1e-14)
+        #expect(result.metrics.metrics["value_loss"] == (try result.loss.item()))
+        #expect(result.metrics.metrics["value_clip_ratio"] == 0.5)
+    }
+
+    @Test func withoutAValueClipTheLossIsTheSquare() throws {
+        var example = LossExample(seed: 2)
+        example.lengths = [2]
+        example.advantages = [0, 0]
+        let (result, gradient, _) = try ppo(
+            example, values: [1, 0.6], oldValues: [0.5, 0.5], returns: [2, 0],
+            PPOSettings(valueEpsilon: nil, valueCoefficient: 0.5))
+        #expect(abs(try result.loss.item() - 0.5 * 0.5 * (1 + 0.36) / 2) < 1e-15)
+        #expect(relativeDistance(gradient, [-0.25, 0.15]) < 1e-14)
+    }
+
+    @Test func theFirstMiniBatchIsThePlainPolicyGradient() throws {
+        var example = LossExample(seed: 2)
+        example.old = example.policy
+        let zeros = example.policy.map { _ in 0.0 }
+        let (result, _, gradient) = try ppo(
+            example, values: zeros, oldValues: zeros, returns: zeros, PPOSettings())
+        #expect(relativeDistance(gradient, example.advantages.map { -$0 / 18 }) < 1e-14)
+        #expect(result.metrics.metrics["ratio/max"] == 1)
+        #expect(result.metrics.metrics["approx_kl"] == 0)
+    }
+
+    @Test func settingsNameEveryProblem() {
+        let error = #expect(throws: SettingsError.self) {
+            try PPOSettings(valueEpsilon: 0, valueCoefficient: -1, entropyCoefficient: .nan)
+        }
+        #expect(error?.problems.map(\.setting) == ["valueEpsilon", "valueCoefficient", "entropyCoefficient"])
+        #expect(throws: SettingsError.self) { try REINFORCEPlusPlusSettings(klCoefficient: -1) }
+        #expect(throws: SettingsError.self) { try RLOOSettings(epsilon: 0) }
+    }
+}
+
+@Suite("Numbers that combine over micro-batches")
+struct LossMetricsTests {
+    @Test func meansAreWeighedAndExtremaKept() throws {
+        func share(_ sum: Double, _ count: Double, _ total: Double, _ low: Double, _ high: Double) -> LossMetrics {
+            var metrics = LossMetrics()
+            metrics["kl"] = .mean(sum: sum, count: count)
+            metrics["policy_loss"] = .total(total)
+            metrics["low"] = .minimum(low)
+            metrics["high"] = .maximum(high)
+            return metrics
+        }
+        var metrics = share(1, 1, 0.25, 2, 3)
+        metrics.combine(share(8, 2, 0.5, 1, 2.5))
+        var rare = LossMetrics()
+        rare["rare"] = .mean(sum: 0, count: 0)
+        metrics.combine(rare)
+        let found = metrics.metrics
+        #expect(found.names == ["kl", "policy_loss", "low", "high"])
+        #expect(found["kl"] == 3)
+        #expect(found["policy_loss"] == 0.75)
+        #expect(found["low"] == 1)
+        #expect(found["high"] == 3)
+    }
+
+    @Test func denominatorsComeFromTheWholeBatch() {
+        let batch = UpdateBatch(groups: [
+            UpdateGroup(
+                promptTokenIDs: [1],
+                completions: [
+                    UpdateCompletion(tokenIDs: [1, 2, 3]), UpdateCompletion(tokenIDs: [1, 2], isMasked: true),
+                    UpdateCompletion(tokenIDs: []),
+                ])
+        ])
+        let expected = Denominators(tokens: 3, sequences: 3, maxCompletionLength: 9)
+        #expect(Denominators(batch, maxCompletionLength: 9) == expected)
+    }
+}
