@@ -1,6 +1,7 @@
 import Foundation
 import Runs
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Checkpoint folders")

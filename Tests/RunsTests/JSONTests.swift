@@ -1,5 +1,6 @@
 import Foundation
 import Runs
+import TestSupport
 import Testing
 
 @Suite("JSON texts")

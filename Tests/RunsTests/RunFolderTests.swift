@@ -1,6 +1,7 @@
 import Foundation
 import Runs
 import Synchronization
+import TestSupport
 import Testing
 
 /// Owns one number, as the smallest owner of state.

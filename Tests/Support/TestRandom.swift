@@ -1,15 +1,15 @@
 import Foundation
 
 /// How many mutated inputs a fuzz test tries.
-let mutationCount = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1" ? 100_000 : 5_000
+package let mutationCount = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1" ? 100_000 : 5_000
 
 /// A seeded generator (SplitMix64), so that a failing mutation can be found again.
-struct TestRandom: RandomNumberGenerator {
+package struct TestRandom: RandomNumberGenerator {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed }
+    package init(seed: UInt64) { state = seed }
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var z = state
         z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
@@ -18,7 +18,7 @@ struct TestRandom: RandomNumberGenerator {
     }
 
     /// `bytes` with one to four changes: a byte replaced, removed, doubled or flipped, a piece cut out or repeated, the end cut off.
-    mutating func mutated(_ bytes: [UInt8]) -> [UInt8] {
+    package mutating func mutated(_ bytes: [UInt8]) -> [UInt8] {
         var bytes = bytes
         for _ in 0..<Int.random(in: 1...4, using: &self) where !bytes.isEmpty {
             let at = Int.random(in: 0..<bytes.count, using: &self)

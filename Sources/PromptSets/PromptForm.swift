@@ -1,0 +1,162 @@
+import Records
+import Runs
+
+/// Names columns of a file by what they are, where the file's own names do not say it (`column_map:`).
+package struct ColumnMap: Sendable, Equatable {
+    /// The column with the prompt, a text or messages.
+    package var prompt: String?
+    /// The column with the completion to imitate.
+    package var completion: String?
+    /// The column that names where the row came from.
+    package var source: String?
+    /// Further names for columns, as rewards ask for them: `["answer": "final_result"]`.
+    package var others: [String: String]
+
+    package init(
+        prompt: String? = nil, completion: String? = nil, source: String? = nil, others: [String: String] = [:]
+    ) {
+        self.prompt = prompt
+        self.completion = completion
+        self.source = source
+        self.others = others
+    }
+
+    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `source`, or any a reward asks for) the
+    /// file's column.
+    package init(_ entries: [String: String]) {
+        self.init(
+            prompt: entries["prompt"], completion: entries["completion"], source: entries["source"],
+            others: entries.filter { !["prompt", "completion", "source"].contains($0.key) })
+    }
+
+    var columns: [String] { ([prompt, completion, source].compactMap { $0 } + others.values.sorted()) }
+}
+
+/// How the rows of a file are read: found from the first row's columns, or given by a ``ColumnMap``.
+package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
+    /// Whose habit the columns follow.
+    package enum Convention: String, Sendable {
+        /// `prompt`, any other column goes to the rewards by name; `completion` makes it a demonstration.
+        case trl = "TRL"
+        /// `data_source`, `prompt`, `ability`, `reward_model.ground_truth`, `extra_info`.
+        case verl = "verl"
+        /// `prompt` or `input` with `label`.
+        case openRLHF = "OpenRLHF"
+        /// `question` (or `problem`) with `answer` (or `solution`), as in GSM8K.
+        case questionAnswer = "question and answer"
+        /// `messages`; a last message of the assistant is the completion.
+        case conversation = "messages"
+        /// As the column map says.
+        case mapped = "column map"
+    }
+
+    package let convention: Convention
+    package let promptColumn: String
+    /// `nil` when rows bring no completion of their own, or it is the last of the messages.
+    package let completionColumn: String?
+    package let sourceColumn: String?
+    /// Names under which rewards find a column besides its own, with the path of keys to it.
+    package let aliases: [String: [String]]
+
+    /// Whether rows can bring a completion to imitate.
+    package var hasCompletions: Bool { completionColumn != nil || convention == .conversation }
+
+    package var description: String {
+        var parts = ["\(convention.rawValue) form", "prompt from `\(promptColumn)`"]
+        if let completionColumn { parts.append("completion from `\(completionColumn)`") }
+        if let sourceColumn { parts.append("source from `\(sourceColumn)`") }
+        for (name, path) in aliases.sorted(by: { $0.key < $1.key }) {
+            parts.append("`\(name)` from `\(path.joined(separator: "."))`")
+        }
+        return parts.joined(separator: ", ")
+    }
+
+    /// Finds the form from the first row.
+    ///
+    /// - Throws: ``PromptSetError/row(path:line:column:message:)`` naming the columns found and near matches.
+    static func detect(
+        _ row: [JSON.Member], map: ColumnMap, path: String, line: Int
+    ) throws(PromptSetError) -> PromptForm {
+        let names = row.map(\.key)
+        for column in map.columns where !names.contains(column) {
+            throw .row(path: path, line: line, column: nil, message: missing(column, among: names))
+        }
+        guard let (convention, prompt) = convention(names, map) else {
+            throw .row(path: path, line: line, column: nil, message: noPrompt(among: names))
+        }
+        let completion = map.completion ?? (names.contains("completion") ? "completion" : nil)
+        var aliases = map.others.mapValues { [$0] }
+        for (name, columnPath) in answerAliases(convention, names, row) where aliases[name] == nil {
+            aliases[name] = columnPath
+        }
+        return PromptForm(
+            convention: convention, promptColumn: prompt, completionColumn: completion,
+            sourceColumn: map.source ?? source(convention, names), aliases: aliases)
+    }
+
+    private static func convention(_ names: [String], _ map: ColumnMap) -> (Convention, String)? {
+        if let prompt = map.prompt { return (.mapped, prompt) }
+        if names.contains("prompt") {
+            if names.contains("data_source") || names.contains("reward_model") { return (.verl, "prompt") }
+            return (hasLabelOnly(names) ? .openRLHF : .trl, "prompt")
+        }
+        if names.contains("messages") { return (.conversation, "messages") }
+        let hasAnswer = names.contains("answer") || names.contains("solution")
+        for question in ["question", "problem"] where names.contains(question) && hasAnswer {
+            return (.questionAnswer, question)
+        }
+        if names.contains("input") && (hasLabelOnly(names) || hasAnswer) { return (.openRLHF, "input") }
+        return nil
+    }
+
+    private static func hasLabelOnly(_ names: [String]) -> Bool {
+        names.contains("label") && !names.contains("answer") && !names.contains("solution")
+    }
+
+    private static func source(_ convention: Convention, _ names: [String]) -> String? {
+        switch convention {
+        case .verl: names.contains("data_source") ? "data_source" : nil
+        case .conversation: names.contains("dataset") ? "dataset" : nil
+        default: nil
+        }
+    }
+
+    /// The reference answer under the names that rewards ask for, where the file calls it something else.
+    private static func answerAliases(
+        _ convention: Convention, _ names: [String], _ row: [JSON.Member]
+    ) -> [String: [String]] {
+        var place: [String]?
+        if names.contains("reward_model"), JSON.object(row)["reward_model"]?["ground_truth"] != nil {
+            place = ["reward_model", "ground_truth"]
+        } else if names.contains("ground_truth") {
+            place = ["ground_truth"]
+        } else if convention == .openRLHF, names.contains("label") {
+            place = ["label"]
+        }
+        guard let place else { return [:] }
+        var aliases: [String: [String]] = [:]
+        if !names.contains("ground_truth"), place.first == "reward_model" { aliases["ground_truth"] = place }
+        if !names.contains("answer"), !names.contains("solution") { aliases["answer"] = place }
+        return aliases
+    }
+
+    static func missing(_ column: String, among names: [String]) -> String {
+        let near = nearestNames(to: column, among: names)
+        let hint = near.isEmpty ? "" : "; did you mean \(near.map { "`\($0)`" }.joined(separator: " or "))?"
+        return "no column `\(column)`; the row has \(listed(names))\(hint)"
+    }
+
+    private static func noPrompt(among names: [String]) -> String {
+        if names.contains("chosen") && names.contains("rejected") {
+            return "rows of preferences (chosen, rejected) without a `prompt` column"
+        }
+        return missing("prompt", among: names) + (nearestNames(to: "prompt", among: names).isEmpty ? "; " : " ")
+            + "name the column with column_map: {prompt: NAME}"
+    }
+
+    static func listed(_ names: [String]) -> String {
+        if names.isEmpty { return "no columns" }
+        let shown = names.prefix(12).map { "`\($0)`" }.joined(separator: ", ")
+        return names.count > 12 ? "\(shown) and \(names.count - 12) more" : shown
+    }
+}

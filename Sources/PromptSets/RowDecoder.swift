@@ -1,0 +1,159 @@
+package import Records
+import Runs
+
+/// A prompt with the completion to imitate: what supervised fine-tuning learns from.
+package struct Demonstration: Sendable, Equatable {
+    package let prompt: Prompt
+    package let completion: String
+
+    package init(prompt: Prompt, completion: String) {
+        self.prompt = prompt
+        self.completion = completion
+    }
+}
+
+/// Turns the columns of one row into a ``Prompt`` or ``Demonstration``.
+struct RowDecoder {
+    let form: PromptForm
+    let setName: String
+    let path: String
+    let line: Int
+    let row: Int
+    let members: [JSON.Member]
+
+    func prompt() throws(PromptSetError) -> Prompt {
+        var content = try content(of: form.promptColumn)
+        if form.convention == .conversation, case .messages(let messages) = content,
+            messages.last?.role == "assistant"
+        {
+            guard messages.count > 1 else {
+                throw failure(form.promptColumn, "only an answer of the assistant, nothing it answers to")
+            }
+            content = .messages(messages.dropLast())
+        }
+        return Prompt(row: row, source: try source(), content: content, columns: columns())
+    }
+
+    func demonstration() throws(PromptSetError) -> Demonstration {
+        Demonstration(prompt: try prompt(), completion: try completion())
+    }
+
+    private func completion() throws(PromptSetError) -> String {
+        guard let column = form.completionColumn else {
+            guard form.convention == .conversation else {
+                let names = members.map(\.key)
+                throw failure(nil, PromptForm.missing("completion", among: names) + "; demonstrations need one")
+            }
+            guard case .messages(let messages) = try content(of: form.promptColumn),
+                let last = messages.last, last.role == "assistant"
+            else {
+                throw failure(form.promptColumn, "the last message is not the assistant's; demonstrations need one")
+            }
+            return try filled(last.content, form.promptColumn)
+        }
+        let value = try value(of: column)
+        if case .string(let text) = value { return try filled(text, column) }
+        guard case .array(let elements) = value else {
+            throw failure(column, "\(value.kind); a text or one message of the assistant is expected")
+        }
+        let messages = try self.messages(elements, column)
+        guard messages.count == 1, messages[0].role == "assistant" else {
+            throw failure(column, "\(messages.count) messages; exactly one, of the assistant, is expected")
+        }
+        return try filled(messages[0].content, column)
+    }
+
+    /// Every column but the prompt and the completion, then the aliases.
+    private func columns() -> [String: JSONValue] {
+        var columns: [String: JSONValue] = [:]
+        for member in members where member.key != form.promptColumn && member.key != form.completionColumn {
+            columns[member.key] = JSONValue(member.value)
+        }
+        for (name, path) in form.aliases where columns[name] == nil || form.convention == .mapped {
+            let value = path.reduce(JSON.object(members) as JSON?) { $0?[$1] }
+            if let value { columns[name] = JSONValue(value) }
+        }
+        return columns
+    }
+
+    private func source() throws(PromptSetError) -> String {
+        guard let column = form.sourceColumn else { return setName }
+        let value = try value(of: column)
+        guard case .string(let text) = value, !text.isEmpty else {
+            throw failure(column, "\(value == "" ? "empty" : value.kind); the name of the source is expected")
+        }
+        return text
+    }
+
+    private func content(of column: String) throws(PromptSetError) -> PromptContent {
+        switch try value(of: column) {
+        case .string(let text): return .text(try filled(text, column))
+        case .array(let elements): return .messages(try messages(elements, column))
+        case let other: throw failure(column, "\(other.kind); a text or a list of messages is expected")
+        }
+    }
+
+    private func value(of column: String) throws(PromptSetError) -> JSON {
+        guard let member = members.first(where: { $0.key == column }) else {
+            throw failure(nil, PromptForm.missing(column, among: members.map(\.key)))
+        }
+        return member.value
+    }
+
+    private func filled(_ text: String, _ column: String) throws(PromptSetError) -> String {
+        guard !text.allSatisfy(\.isWhitespace) else { throw failure(column, "the text is empty") }
+        return text
+    }
+
+    // MARK: - Messages
+
+    private func messages(_ elements: [JSON], _ column: String) throws(PromptSetError) -> [ChatMessage] {
+        guard !elements.isEmpty else { throw failure(column, "an empty list of messages") }
+        var messages: [ChatMessage] = []
+        for (place, element) in elements.enumerated() { messages.append(try message(element, "\(column)[\(place)]")) }
+        guard !messages.allSatisfy({ $0.content.allSatisfy(\.isWhitespace) }) else {
+            throw failure(column, "every message is empty")
+        }
+        return messages
+    }
+
+    private func message(_ json: JSON, _ place: String) throws(PromptSetError) -> ChatMessage {
+        guard let members = json.members else {
+            throw failure(
+                place, "\(json.kind); a message such as {\"role\": \"user\", \"content\": \"...\"} is expected")
+        }
+        guard let role = json["role"]?.text, !role.isEmpty else {
+            throw failure(place, try wrong("role", json, members))
+        }
+        if let calls = json["tool_calls"], calls != .null, calls != .array([]) {
+            throw failure(place, "tool calls are not supported")
+        }
+        switch json["content"] {
+        case .string(let text): return ChatMessage(role: role, content: text)
+        case .array(let parts): return ChatMessage(role: role, content: try joined(parts, place))
+        default: throw failure(place, try wrong("content", json, members))
+        }
+    }
+
+    private func wrong(_ key: String, _ json: JSON, _ members: [JSON.Member]) throws(PromptSetError) -> String {
+        if let value = json[key] { return "\(key) is \(value == "" ? "empty" : value.kind); a text is expected" }
+        return "no key \(key); the message has \(PromptForm.listed(members.map(\.key)))"
+    }
+
+    /// The content of a message written in parts, when all of them are texts.
+    private func joined(_ parts: [JSON], _ place: String) throws(PromptSetError) -> String {
+        var text = ""
+        for part in parts {
+            guard part["type"] == "text", let piece = part["text"]?.text else {
+                throw failure(
+                    place, "a part of type \(part["type"]?.serialized ?? "unknown"); only texts are supported")
+            }
+            text += piece
+        }
+        return text
+    }
+
+    private func failure(_ column: String?, _ message: String) -> PromptSetError {
+        .row(path: path, line: line, column: column, message: message)
+    }
+}

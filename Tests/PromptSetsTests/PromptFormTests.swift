@@ -1,0 +1,215 @@
+import Foundation
+import PromptSets
+import Records
+import Runs
+import TestSupport
+import Testing
+
+@Suite("Forms of prompt files")
+struct PromptFormTests {
+    private let folder: TemporaryFolder
+    init() throws { folder = try TemporaryFolder() }
+
+    private func set(_ text: String, _ name: String = "rows.jsonl", columns: ColumnMap = ColumnMap()) throws
+        -> PromptSet
+    {
+        try PromptSet(folder.file(name, text), columns: columns)
+    }
+
+    @Test func trlText() throws {
+        let set = try set("{\"prompt\": \"1+1=\", \"answer\": 2, \"tags\": [\"a\", null]}\n")
+        #expect(set.detectedForm.convention == .trl)
+        #expect(set.detectedForm.description == "TRL form, prompt from `prompt`")
+        #expect(set.columnNames == ["prompt", "answer", "tags"])
+        #expect(
+            try set.prompt(at: 0)
+                == Prompt(
+                    row: 0, source: "rows", content: .text("1+1="),
+                    columns: ["answer": .number(2), "tags": .array([.string("a"), .null])]))
+    }
+
+    @Test func trlMessages() throws {
+        let set = try set(
+            #"{"prompt": [{"role": "system", "content": "Be short."}, {"role": "user", "content": [{"type": "text", "text": "1+"}, {"type": "text", "text": "1?"}]}], "solution": "2"}"#
+        )
+        let messages = [ChatMessage(role: "system", content: "Be short."), ChatMessage(role: "user", content: "1+1?")]
+        #expect(try set.prompt(at: 0).content == .messages(messages))
+        #expect(try set.prompt(at: 0).columns == ["solution": .string("2")])
+    }
+
+    @Test func verl() throws {
+        let set = try set(
+            #"{"data_source": "openai/gsm8k", "prompt": [{"role": "user", "content": "1+1?"}], "ability": "math", "reward_model": {"style": "rule", "ground_truth": "2"}, "extra_info": {"split": "train", "index": 0}}"#
+        )
+        #expect(set.detectedForm.convention == .verl)
+        let prompt = try set.prompt(at: 0)
+        #expect(prompt.source == "openai/gsm8k")
+        #expect(prompt.columns["ground_truth"] == .string("2"))
+        #expect(prompt.columns["answer"] == .string("2"))
+        #expect(prompt.columns["extra_info"]?["index"] == .number(0))
+        #expect(prompt.columns["reward_model"]?["style"] == .string("rule"))
+        #expect(prompt.columns["data_source"] == .string("openai/gsm8k"))
+    }
+
+    @Test(arguments: ["prompt", "input"])
+    func openRLHF(_ key: String) throws {
+        let set = try set("{\"\(key)\": \"1+1?\", \"label\": \"2\", \"metadata\": {\"k\": 1}}")
+        #expect(set.detectedForm.convention == .openRLHF)
+        let prompt = try set.prompt(at: 0)
+        #expect(prompt.text == "1+1?")
+        #expect(prompt.columns["label"] == .string("2") && prompt.columns["answer"] == .string("2"))
+    }
+
+    @Test func questionAndAnswer() throws {
+        let set = try set(#"{"question": "How many?", "answer": "Two.\n#### 2"}"#)
+        #expect(set.detectedForm.convention == .questionAnswer)
+        #expect(try set.prompt(at: 0).text == "How many?")
+        #expect(try set.prompt(at: 0).columns == ["answer": .string("Two.\n#### 2")])
+    }
+
+    @Test func promptAndCompletion() throws {
+        let set = try set(
+            #"{"prompt": "1+1=", "completion": "2", "answer": "2"}"# + "\n"
+                + #"{"prompt": "1+2=", "completion": [{"role": "assistant", "content": "3"}], "answer": "3"}"#)
+        #expect(set.detectedForm.hasCompletions)
+        let demonstration = try set.demonstration(at: 1)
+        #expect(demonstration.completion == "3" && demonstration.prompt.text == "1+2=")
+        #expect(demonstration.prompt.columns == ["answer": .string("3")])
+    }
+
+    @Test func aConversationEndsWithItsDemonstration() throws {
+        let set = try set(
+            #"{"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}], "dataset": "sums"}"#
+                + "\n"
+                + #"{"messages": [{"role": "user", "content": "1+2?"}], "dataset": "sums"}"#)
+        let demonstration = try set.demonstration(at: 0)
+        #expect(demonstration.prompt.content == .messages([ChatMessage(role: "user", content: "1+1?")]))
+        #expect(demonstration.completion == "2" && demonstration.prompt.source == "sums")
+        #expect(try set.prompt(at: 1).content == .messages([ChatMessage(role: "user", content: "1+2?")]))
+        #expect(throws: PromptSetError.self) { try set.demonstration(at: 1) }
+    }
+
+    @Test func aColumnMapWins() throws {
+        let text = #"{"prompt": "unused", "task": "1+1?", "final": "2", "gold": "two", "origin": "web"}"#
+        let map = ColumnMap(["prompt": "task", "answer": "final", "completion": "gold", "source": "origin"])
+        let set = try set(text, columns: map)
+        #expect(
+            set.detectedForm.description
+                == "column map form, prompt from `task`, completion from `gold`, source from `origin`, `answer` from `final`"
+        )
+        let demonstration = try set.demonstration(at: 0)
+        #expect(demonstration.prompt.text == "1+1?" && demonstration.completion == "two")
+        #expect(demonstration.prompt.columns["answer"] == .string("2") && demonstration.prompt.source == "web")
+    }
+
+    @Test func aMapToNoColumnNamesNearOnes() throws {
+        let error = #expect(throws: PromptSetError.self) {
+            try set(#"{"question": "a", "answer": "b"}"#, columns: ColumnMap(prompt: "questoin"))
+        }
+        #expect(
+            error?.description.hasSuffix(
+                "rows.jsonl, line 1: no column `questoin`; the row has `question`, `answer`; did you mean `question`?")
+                == true)
+    }
+
+    @Test(arguments: [
+        (
+            #"{"promt": "a", "answer": 1}"#,
+            "line 1: no column `prompt`; the row has `promt`, `answer`; did you mean `promt`? name the column with column_map: {prompt: NAME}"
+        ),
+        (#"{"a": 1}"#, "line 1: no column `prompt`; the row has `a`; name the column with column_map: {prompt: NAME}"),
+        (#"{}"#, "line 1: no column `prompt`; the row has no columns; name the column with column_map: {prompt: NAME}"),
+        (
+            #"{"chosen": "a", "rejected": "b"}"#,
+            "line 1: rows of preferences (chosen, rejected) without a `prompt` column"
+        ),
+        ("\n\n5\n{}", "line 3: the row is a number; an object such as {\"prompt\": \"...\"} is expected"),
+        (#"{"prompt": 5}"#, "line 1, column prompt: a number; a text or a list of messages is expected"),
+        (#"{"prompt": null}"#, "line 1, column prompt: null; a text or a list of messages is expected"),
+        (#"{"prompt": " \n"}"#, "line 1, column prompt: the text is empty"),
+        (#"{"prompt": []}"#, "line 1, column prompt: an empty list of messages"),
+        (
+            #"{"prompt": ["a"]}"#,
+            "line 1, column prompt[0]: a text; a message such as {\"role\": \"user\", \"content\": \"...\"} is expected"
+        ),
+        (#"{"prompt": [{"role": "user"}]}"#, "line 1, column prompt[0]: no key content; the message has `role`"),
+        (
+            #"{"prompt": [{"role": 1, "content": "a"}]}"#,
+            "line 1, column prompt[0]: role is a number; a text is expected"
+        ),
+        (#"{"prompt": [{"role": "user", "content": ""}]}"#, "line 1, column prompt: every message is empty"),
+        (
+            #"{"prompt": [{"role": "user", "content": [{"type": "image"}]}]}"#,
+            "line 1, column prompt[0]: a part of type \"image\"; only texts are supported"
+        ),
+        (
+            #"{"prompt": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}"#,
+            "line 1, column prompt[0]: tool calls are not supported"
+        ),
+        (
+            #"{"messages": [{"role": "assistant", "content": "a"}]}"#,
+            "line 1, column messages: only an answer of the assistant, nothing it answers to"
+        ),
+        (
+            #"{"prompt": "a", "data_source": 3}"#,
+            "line 1, column data_source: a number; the name of the source is expected"
+        ),
+        (
+            "{\n \"prompt\": \"a\"\n}",
+            "line 1, column 2: found the end where a key in quotes should stand; one whole object a line is expected"
+        ),
+        (#"{"prompt": "a}"#, "line 1, column 12: the text has no closing quote"),
+        ("", "the file has no rows"),
+        (" \n\n", "the file has no rows"),
+        ("PAR1xyz", "a Parquet file; convert it to JSON Lines first (pandas: to_json(orient=\"records\", lines=True))"),
+        ("[]", "the file has no rows"),
+        ("[{\"prompt\": \"a\"}", "line 1: the array is not closed; the file seems cut off"),
+        ("[{\"prompt\": \"a\"}]]", "line 1: something stands behind the end of the array"),
+        ("[,]", "line 1: found \",\" where a row should stand"),
+    ])
+    func aBadFileIsAnErrorThatSaysWhere(_ text: String, _ message: String) throws {
+        do {
+            _ = try set(text)
+            Issue.record("accepted \(text)")
+        } catch {
+            #expect("\(error)".hasSuffix(message), "\(error)")
+        }
+    }
+
+    @Test func badRowsAreFoundWhereverTheyAre() throws {
+        let set = try set("{\"prompt\": \"a\"}\n\n{\"prompt\": 1}\n{\"prompt\": \"b\"}\n{\"promt\": \"c\"}\n{\n")
+        #expect(set.count == 5)
+        let problems = set.problems().map { "\($0)".components(separatedBy: "rows.jsonl").last ?? "" }
+        #expect(
+            problems == [
+                ", line 3, column prompt: a number; a text or a list of messages is expected",
+                ", line 5: no column `prompt`; the row has `promt`; did you mean `promt`?",
+                ": line 6, column 2: found the end where a key in quotes should stand; one whole object a line is expected",
+            ])
+        #expect(set.problems(limit: 1).count == 1)
+        #expect(set.problems(asDemonstrations: true).count == 5)
+    }
+
+    @Test func foldersHoldSplits() throws {
+        _ = try folder.file("train.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}")
+        _ = try folder.file("test.csv", "prompt,answer\nx,1\n")
+        #expect(try PromptSet(folder.url).count == 2)
+        #expect(try PromptSet(folder.url, split: "eval").url.lastPathComponent == "test.csv")
+        #expect(try PromptSet(folder.url).name == folder.url.lastPathComponent)
+        #expect(try PromptSet(folder.url.appending(path: "train.jsonl")).name == folder.url.lastPathComponent)
+        let error = #expect(throws: PromptSetError.self) { try PromptSet(folder.url, split: "hard") }
+        #expect(
+            error?.description.hasSuffix(
+                "no file of the split \"hard\" (hard.jsonl); the folder holds test.csv, train.jsonl") == true)
+        let missing = #expect(throws: PromptSetError.self) { try PromptSet(folder.url.appending(path: "trian.jsonl")) }
+        #expect(missing?.description.hasSuffix("no such prompt file or folder; did you mean train.jsonl?") == true)
+    }
+
+    @Test func aFileChangedUnderARunIsAnError() throws {
+        let set = try set("{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n")
+        _ = try folder.file("rows.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": \"bc\"}\n")
+        #expect(throws: PromptSetError.file(path: set.url.path, message: "the file was changed while in use")) {
+            try set.prompt(at: 1)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+import Foundation
+import PromptSets
+import Records
+import Runs
+import TestSupport
+import Testing
+
+@Suite("Files of rows")
+struct RowFileTests {
+    private let folder: TemporaryFolder
+    init() throws { folder = try TemporaryFolder() }
+
+    private func prompts(_ name: String, _ text: String) throws -> [String] {
+        let set = try PromptSet(folder.file(name, text))
+        return try (0..<set.count).map { try set.prompt(at: $0).text }
+    }
+
+    @Test func linesWithMarkBlankLinesAndCRLF() throws {
+        let text = "\u{feff}{\"prompt\": \"a\"}\r\n\r\n  {\"prompt\": \"b\"}  \r\n\n{\"prompt\": \"c\"}"
+        #expect(try prompts("x.jsonl", text) == ["a", "b", "c"])
+    }
+
+    @Test func arraysOfRows() throws {
+        let text =
+            " [\n {\"prompt\": \"a ] } , \\\" b\", \"n\": [1, [2]]}, {\"prompt\": \"c\\\\\"},\n{\"prompt\":\n \"d\"} ]\n"
+        #expect(try prompts("x.json", text) == ["a ] } , \" b", "c\\", "d"])
+    }
+
+    @Test func anErrorInAnArrayCountsFromItsLine() throws {
+        let set = try PromptSet(folder.file("x.json", "[{\"prompt\": \"a\"},\n {\"prompt\": \"é\"}, {\"prompt\": x}]"))
+        #expect(
+            throws: RunError.json(
+                path: set.url.path,
+                JSONError(line: 2, column: 30, message: "found \"x\" where a value should stand"))
+        ) { try set.prompt(at: 2) }
+    }
+
+    @Test func quotedFields() throws {
+        let text = "prompt,answer\r\n\"one, \"\"two\"\"\r\nthree\",1\r\n\r\nplain,\"\"\r\n\"last\",3"
+        #expect(try prompts("x.csv", text) == ["one, \"two\"\r\nthree", "plain", "last"])
+        let set = try PromptSet(folder.url.appending(path: "x.csv"))
+        #expect(try set.prompt(at: 1).columns == ["answer": .string("")])
+        #expect(set.line(of: 1) == 5)
+        #expect(try prompts("x.tsv", "prompt\tanswer\na, b\t1\n") == ["a, b"])
+    }
+
+    @Test(arguments: [
+        ("prompt,answer\na\n", "line 2: 1 fields; the header names 2: prompt, answer"),
+        ("prompt,answer\na,b,c\n", "line 2: 3 fields; the header names 2: prompt, answer"),
+        ("prompt,prompt\na,b\n", "line 1, column 2: the name \"prompt\" stands twice"),
+        ("prompt,\na,b\n", "line 1, column 2: a column without a name"),
+        ("prompt\n\"a\n", "line 2: a quoted field is not closed"),
+        (
+            "prompt\n5\" pipe\n",
+            "line 2, column 1: a quote inside a field: put the whole field in quotes and double the quotes in it"
+        ),
+        (
+            "prompt\n\"a\"b\n",
+            "line 2, column 1: a quote inside a field: put the whole field in quotes and double the quotes in it"
+        ),
+        ("prompt,answer\n", "the file has no rows"), ("", "the file has no rows"),
+    ])
+    func aBadCSVIsAnErrorThatSaysWhere(_ text: String, _ message: String) throws {
+        do {
+            _ = try PromptSet(folder.file("x.csv", text))
+            Issue.record("accepted \(text)")
+        } catch {
+            #expect("\(error)".hasSuffix(message), "\(error)")
+        }
+    }
+
+    /// Rows beyond the first piece the scanner reads (1 MiB), in all three formats.
+    @Test func rowsAcrossPiecesStayWhole() throws {
+        let texts = (0..<5000).map { "row \($0) " + String(repeating: "é,\"]", count: $0 % 150) }
+        let rows = texts.map { JSON.object(["prompt": .string($0)]).serialized }
+        #expect(try prompts("x.jsonl", rows.joined(separator: "\n")) == texts)
+        #expect(try prompts("x.json", "[" + rows.joined(separator: ",\n") + "]") == texts)
+        let quoted = texts.map { "\"" + $0.replacingOccurrences(of: "\"", with: "\"\"") + "\"" }
+        #expect(try prompts("x.csv", "prompt\n" + quoted.joined(separator: "\n")) == texts)
+    }
+
+    @Test(arguments: ["jsonl", "json", "csv"])
+    func mutatedFilesNeverCrash(_ ending: String) throws {
+        let seeds = [
+            "jsonl":
+                "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n{\"prompt\": [{\"role\": \"user\", \"content\": \"é\"}]}\n",
+            "json": "[{\"prompt\": \"1+1=\", \"answer\": [2]},\n {\"prompt\": \"a\\n\\u00e9\"}]",
+            "csv": "prompt,answer\n\"a, \"\"b\"\"\n\",2\r\nc,3\n",
+        ]
+        let seed = Array(try #require(seeds[ending]).utf8)
+        let folder = try TemporaryFolder(inMemory: true)
+        var random = TestRandom(seed: 3)
+        var (read, refused) = (0, 0)
+        for _ in 0..<mutationCount {
+            let url = try folder.file("fuzz.\(ending)", random.mutated(seed))
+            do {
+                let set = try PromptSet(url)
+                for row in 0..<set.count {
+                    #expect(try !set.prompt(at: row).text.isEmpty)
+                    read += 1
+                }
+            } catch {
+                #expect(error is PromptSetError || error is RunError, "\(error)")
+                #expect("\(error)".contains("fuzz.\(ending)"))
+                refused += 1
+            }
+        }
+        #expect(read > mutationCount / 10 && refused > mutationCount / 10)
+    }
+
+    /// 100,000 rows by default, a million with PLUMBLINE_LONG_TESTS=1.
+    @Test func aLargeFileOpensInBoundedMemory() throws {
+        let count = mutationCount * (mutationCount == 5_000 ? 20 : 10)
+        let url = folder.url.appending(path: "large.jsonl")
+        #expect(FileManager.default.createFile(atPath: url.path, contents: nil))
+        let handle = try FileHandle(forWritingTo: url)
+        let padding = String(repeating: "x", count: 400)
+        for start in stride(from: 0, to: count, by: 1000) {
+            let rows = (start..<start + 1000).map { "{\"prompt\": \"row \($0) \(padding)\", \"answer\": \($0)}\n" }
+            try handle.write(contentsOf: Data(rows.joined().utf8))
+        }
+        try handle.close()
+        let before = try residentBytes()
+        let set = try PromptSet(url)
+        let grown = try residentBytes() - before
+        #expect(set.count == count)
+        let size = try #require(FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int)
+        // 16 bytes a row, up to twice that while the arrays grow, and the scanner's piece; the file is 25 times as large.
+        #expect(grown < count * 48 + (8 << 20) && size > count * 420, "grew by \(grown) bytes, file of \(size)")
+        for row in [0, count / 2, count - 1] {
+            #expect(try set.prompt(at: row).columns["answer"] == .number(Double(row)))
+            #expect(set.line(of: row) == row + 1)
+        }
+    }
+
+    private func residentBytes() throws -> Int {
+        let fields = try text(of: URL(filePath: "/proc/self/statm")).split(separator: " ")
+        return try #require(Int(fields[1])) * 4096
+    }
+
+    /// The counts are those of the published set.
+    @Test(
+        .enabled(
+            if: ProcessInfo.processInfo.environment["PLUMBLINE_GSM8K"] != nil,
+            "PLUMBLINE_GSM8K names no folder of GSM8K"))
+    func gsm8k() throws {
+        let folder = URL(filePath: try #require(ProcessInfo.processInfo.environment["PLUMBLINE_GSM8K"]))
+        let train = try PromptSet(folder)
+        let test = try PromptSet(folder, split: "eval")
+        #expect(train.count == 7473 && test.count == 1319)
+        #expect(train.detectedForm.convention == .questionAnswer && train.name == "gsm8k")
+        #expect(train.problems().isEmpty && test.problems().isEmpty)
+        #expect(try train.prompt(at: 0).text.hasPrefix("Natalia sold clips to 48 of her friends"))
+        for row in 0..<test.count {
+            #expect(try test.prompt(at: row).columns["answer"]?.text?.contains("\n#### ") == true)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import PromptSets
+import Records
+import Runs
+import TestSupport
+import Testing
+
+/// The files under `prompts/` are what their READMEs say: right, apart from each other, and made by the script beside them.
+@Suite("Shipped prompt sets")
+struct ShippedPromptsTests {
+    private static let prompts = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "prompts")
+
+    private static func rows(_ folder: String, _ split: String) throws -> [Demonstration] {
+        let set = try PromptSet(prompts.appending(path: folder), split: split)
+        #expect(set.problems(asDemonstrations: true).isEmpty)
+        return try (0..<set.count).map { try set.demonstration(at: $0) }
+    }
+
+    // MARK: - Arithmetic
+
+    /// `12+7=` worked out.
+    private func sum(_ prompt: String) throws -> Int {
+        let match = try #require(prompt.wholeMatch(of: /(\d{1,2})([+-])(\d{1,2})=/), "\(prompt)")
+        let (left, right) = (try #require(Int(match.1)), try #require(Int(match.3)))
+        return match.2 == "+" ? left + right : left - right
+    }
+
+    @Test(arguments: [("train", 4000), ("eval", 400), ("demonstrations", 4800)])
+    func arithmeticAnswersAreRight(_ split: String, _ count: Int) throws {
+        let rows = try Self.rows("arithmetic", split)
+        #expect(rows.count == count)
+        for row in rows {
+            let right = try sum(row.prompt.text)
+            #expect(right >= 0 && row.prompt.columns["answer"] == .string(String(right)), "\(row)")
+            let isCorrect = row.prompt.columns["correct"] != .bool(false)
+            #expect((row.completion == String(right)) == isCorrect, "\(row)")
+            #expect(Int(row.completion) != nil)
+        }
+    }
+
+    @Test func arithmeticSplitsShareNoProblem() throws {
+        let train = try Self.rows("arithmetic", "train").map(\.prompt.text)
+        let evaluation = try Self.rows("arithmetic", "eval").map(\.prompt.text)
+        let demonstrations = try Self.rows("arithmetic", "demonstrations").map(\.prompt.text)
+        #expect(Set(train).count == 4000 && Set(evaluation).count == 400)
+        #expect(Set(train).isDisjoint(with: evaluation))
+        #expect(Set(demonstrations) == Set(train))
+    }
+
+    // MARK: - Countdown
+
+    /// The value and the numbers of an expression such as `3*2+7`, without brackets.
+    private func value(_ expression: String) throws -> (Int, [Int]) {
+        #expect(expression.wholeMatch(of: /\d{1,2}([+*-]\d{1,2}){2}/) != nil, "\(expression)")
+        var total = 0
+        for term in expression.replacing("-", with: "+-").split(separator: "+") {
+            let sign = term.hasPrefix("-") ? -1 : 1
+            total += try term.drop { $0 == "-" }.split(separator: "*").reduce(sign) { try $0 * #require(Int($1)) }
+        }
+        return (total, try expression.split { "+-*".contains($0) }.map { try #require(Int($0)) })
+    }
+
+    @Test func theWorkedValueIsRight() throws {
+        #expect(try value("3*2+7") == (13, [3, 2, 7]))
+        #expect(try value("10-4*2") == (2, [10, 4, 2]))
+        #expect(try value("1-2-3") == (-4, [1, 2, 3]))
+    }
+
+    private func numbers(_ row: Demonstration) throws -> [Int] {
+        try #require(row.prompt.columns["numbers"]?.elements).map { Int(try #require($0.number)) }
+    }
+
+    @Test(arguments: [("train", 3000), ("eval", 320), ("demonstrations", 3300)])
+    func countdownCompletionsAreRight(_ split: String, _ count: Int) throws {
+        let rows = try Self.rows("countdown", split)
+        #expect(rows.count == count)
+        for row in rows {
+            let numbers = try numbers(row)
+            let target = Int(try #require(row.prompt.columns["target"]?.number))
+            let listed = numbers.map(String.init).joined(separator: " ")
+            #expect(row.prompt.text == "numbers \(listed) target \(target): ")
+            let (reached, used) = try value(row.completion)
+            #expect(used.sorted() == numbers.sorted(), "\(row)")
+            #expect((reached == target) == (row.prompt.columns["correct"] != .bool(false)), "\(row)")
+        }
+    }
+
+    @Test func countdownSplitsShareNoProblemInAnyOrder() throws {
+        func problems(_ split: String) throws -> [String] {
+            try Self.rows("countdown", split).map { row in
+                "\(try numbers(row).sorted()) \(row.prompt.columns["target"]?.text ?? "")"
+            }
+        }
+        let train = try problems("train")
+        let evaluation = try problems("eval")
+        #expect(Set(train).count == 3000 && Set(evaluation).count == 320)
+        #expect(Set(train).isDisjoint(with: evaluation))
+        #expect(Set(try problems("demonstrations")) == Set(train))
+    }
+
+    // MARK: - Both
+
+    @Test(arguments: [("arithmetic", 1920, 4800), ("countdown", 1320, 3300)])
+    func fourDemonstrationsInTenAreWrong(_ folder: String, _ wrong: Int, _ all: Int) throws {
+        let rows = try Self.rows(folder, "demonstrations")
+        #expect(rows.count == all)
+        #expect(rows.count { $0.prompt.columns["correct"] == .bool(false) } == wrong)
+        #expect(Double(wrong) / Double(all) == 0.4)
+    }
+
+    @Test(
+        .enabled(
+            if: FileManager.default.isExecutableFile(atPath: "/usr/bin/python3"),
+            "no /usr/bin/python3 to run make.py with"),
+        arguments: ["arithmetic", "countdown"])
+    func theScriptWritesTheseBytes(_ name: String) throws {
+        let folder = try TemporaryFolder()
+        let script = try folder.file(
+            "make.py", try text(of: Self.prompts.appending(path: name).appending(path: "make.py")))
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/python3")
+        process.arguments = [script.path]
+        try process.run()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] {
+            let shipped = try Data(contentsOf: Self.prompts.appending(path: name).appending(path: file))
+            #expect(try Data(contentsOf: folder.url.appending(path: file)) == shipped, "\(name)/\(file)")
+            #expect(shipped.count < 400_000)
+        }
+    }
+}
