@@ -1,0 +1,66 @@
+import Tensors
+import TestSupport
+import Testing
+
+@TensorActor @Suite("Products of matrices against plain loops")
+struct LinearAlgebraTests {
+    /// `[n, k] · [k, m]`
+    private func product(_ a: [Double], _ b: [Double], n: Int, k: Int, m: Int) -> [Double] {
+        (0..<n).flatMap { i in
+            (0..<m).map { j in (0..<k).map { a[i * k + $0] * b[$0 * m + j] }.reduce(0, +) }
+        }
+    }
+
+    @Test("two matrices", arguments: [(3, 4, 5), (1, 7, 1), (33, 65, 17), (2, 0, 3), (0, 2, 3)])
+    func matmul(_ n: Int, _ k: Int, _ m: Int) throws {
+        var numbers = SeededNumbers(seed: 2)
+        let (a, b) = (numbers.doubles(n * k), numbers.doubles(k * m))
+        let expected = product(a, b, n: n, k: k, m: m)
+        let (left, right) = (try Tensor(a, shape: [n, k]), try Tensor(b, shape: [k, m]))
+        #expect(relativeError(try left.matmul(right).doubles(), expected) < 1e-13)
+        let single = try left.to(.float32).matmul(right.to(.float32))
+        #expect(single.shape == [n, m])
+        #expect(relativeError(try single.doubles(), expected) < 1e-5)
+    }
+
+    @Test("batches of matrices, one shared by all")
+    func batches() throws {
+        var numbers = SeededNumbers(seed: 6)
+        let (a, b) = (numbers.doubles(2 * 3 * 4), numbers.doubles(4 * 5))
+        let expected = product(a, b, n: 6, k: 4, m: 5)
+        let found = try Tensor(a, shape: [2, 3, 4]).matmul(Tensor(b, shape: [1, 4, 5]))
+        #expect(found.shape == [2, 3, 5])
+        #expect(relativeError(try found.doubles(), expected) < 1e-14)
+    }
+
+    @Test("linear multiplies by the transposed weight and adds the bias")
+    func linear() throws {
+        // [1, 2] · [[3, 4], [5, 6], [7, 8]]ᵀ + [100, 200, 300] = [3 + 8, 5 + 12, 7 + 16] + bias
+        let weight = try Tensor([3.0, 4, 5, 6, 7, 8], shape: [3, 2])
+        let input = try Tensor([1.0, 2], shape: [1, 2])
+        #expect(try input.linear(weight: weight).doubles() == [11, 17, 23])
+        #expect(try input.linear(weight: weight, bias: Tensor([100.0, 200, 300])).doubles() == [111, 217, 323])
+    }
+
+    @Test("gradients")
+    func gradients() throws {
+        var numbers = SeededNumbers(seed: 7)
+        let (x, weight, bias) = (numbers.doubles(6), numbers.doubles(12), numbers.doubles(4))
+        #expect(
+            try gradientError(at: [(x, [2, 3]), (weight, [4, 3]), (bias, [4])]) {
+                try $0[0].linear(weight: $0[1], bias: $0[2]).tanh()
+            } < 1e-7)
+        #expect(try gradientError(at: [(x, [2, 3]), (weight, [3, 4])]) { try $0[0].matmul($0[1]).square() } < 1e-7)
+    }
+
+    @Test("sizes that do not fit are an error in libtorch's words")
+    func refused() throws {
+        let error = try #require(throws: TensorError.self) { try Tensor.ones([2, 3]).matmul(Tensor.ones([2, 3])) }
+        #expect(
+            error
+                == .engine(
+                    operation: "matmul", message: "mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"))
+        #expect(throws: TensorError.self) { try Tensor.ones([2, 3]).linear(weight: Tensor.ones([3, 2])) }
+        #expect(throws: TensorError.self) { try Tensor.ones([2, 3]).matmul(Tensor.ones([3, 2], .float64)) }
+    }
+}
