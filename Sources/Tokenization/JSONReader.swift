@@ -48,7 +48,7 @@ struct JSONReader {
         case UInt8(ascii: "t"): return try word("true", .bool(true))
         case UInt8(ascii: "f"): return try word("false", .bool(false))
         case UInt8(ascii: "n"): return try word("null", .null)
-        case let byte? where byte == UInt8(ascii: "-") || Self.digits.contains(byte): return .number(try number())
+        case let byte? where byte == UInt8(ascii: "-") || Self.digits.contains(byte): return try number()
         default: throw error(expected: "a JSON value")
         }
     }
@@ -111,7 +111,7 @@ struct JSONReader {
         }
     }
 
-    private mutating func number() throws(TokenizerError) -> Double {
+    private mutating func number() throws(TokenizerError) -> JSONValue {
         let start = position
         while let byte = current, Self.isNumeric(byte) { position += 1 }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
@@ -122,7 +122,10 @@ struct JSONReader {
             position = start
             throw error(expected: "a number")
         }
-        return number
+        if text.utf8.allSatisfy({ Self.digits.contains($0) || $0 == UInt8(ascii: "-") }), let whole = Int(text) {
+            return .integer(whole)
+        }
+        return .number(number)
     }
 
     private static func isNumeric(_ byte: UInt8) -> Bool {

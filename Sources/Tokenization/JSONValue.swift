@@ -5,6 +5,8 @@
 enum JSONValue: Sendable {
     case null
     case bool(Bool)
+    /// Written without fraction and exponent.
+    case integer(Int)
     case number(Double)
     case string(String)
     case array([JSONValue])
@@ -15,7 +17,8 @@ enum JSONValue: Sendable {
         switch self {
         case .null: "null"
         case .bool(let value): "\(value)"
-        case .number(let value): Int(exactly: value).map(String.init) ?? "\(value)"
+        case .integer(let value): "\(value)"
+        case .number(let value): "\(value)"
         case .string(let value): "\"\(value.prefix(80))\""
         case .array(let items): "an array of \(items.count)"
         case .object(let members): "an object of \(members.count)"
@@ -73,7 +76,7 @@ struct JSONNode: Sendable {
     }
 
     func integer(in range: ClosedRange<Int>) throws(TokenizerError) -> Int {
-        guard case .number(let number) = value, let whole = Int(exactly: number), range.contains(whole) else {
+        guard case .integer(let whole) = value, range.contains(whole) else {
             throw error(expected: "a whole number from \(range.lowerBound) to \(range.upperBound)")
         }
         return whole

@@ -14,11 +14,11 @@ struct ModelReader {
             "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
             "byte_fallback", "ignore_merges", "vocab", "merges",
         ])
-        if let dropout = try node.optional("dropout"), case .number(0) = dropout.value {
-        } else if let dropout =
-            try node.optional("dropout")
-        {
-            throw dropout.error(expected: "null or 0, encoding draws no random numbers")
+        if let dropout = try node.optional("dropout") {
+            switch dropout.value {
+            case .integer(0), .number(0): break
+            default: throw dropout.error(expected: "null or 0, encoding draws no random numbers")
+            }
         }
         for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
             if let affix = try node.optional(key), try !affix.string().isEmpty {

@@ -55,15 +55,15 @@ package struct Tokenizer: Sendable {
             uniqueKeysWithValues: normalized.filter { !$0.token.content.utf8.elementsEqual($0.text) }
                 .map { ($0.token.id, String(decoding: $0.text, as: UTF8.self)) })
         specialTokenIDs = Set(definition.addedTokens.filter(\.isSpecial).map(\.id))
-        endOfTextID = try Self.id(of: files.endOfText, role: "eos_token", definition)
-        beginningOfTextID = try Self.id(of: files.beginningOfText, role: "bos_token", definition)
-        paddingID = try Self.id(of: files.padding, role: "pad_token", definition)
+        endOfTextID = try Self.id(of: "eos_token", files, definition)
+        beginningOfTextID = try Self.id(of: "bos_token", files, definition)
+        paddingID = try Self.id(of: "pad_token", files, definition)
     }
 
     private static func id(
-        of token: String?, role: String, _ definition: TokenizerDefinition
+        of role: String, _ files: TokenizerFiles, _ definition: TokenizerDefinition
     ) throws(TokenizerError) -> Int? {
-        guard let token else { return nil }
+        guard let token = files.specialTokenTexts[role] else { return nil }
         guard let id = definition.ids[TokenText(token)] else {
             throw TokenizerError(
                 file: TokenizerFiles.configuration, key: role, found: "\"\(token)\"",
@@ -77,6 +77,9 @@ package struct Tokenizer: Sendable {
 
     /// The chat template (Jinja), when the folder has one.
     package var chatTemplate: String? { files.chatTemplate }
+
+    /// The texts of the special tokens by role (`bos_token`, `eos_token` …): what ``ChatTemplate`` takes as variables.
+    package var specialTokenTexts: [String: String] { files.specialTokenTexts }
 
     /// The end-of-text ids that `generation_config.json` names; empty without one.
     package var generationStopIDs: [Int] { files.generationStopIDs }

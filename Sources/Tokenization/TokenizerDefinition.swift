@@ -84,7 +84,7 @@ struct Vocabulary: Sendable {
         tokens.reserveCapacity(members.count)
         let range = 0...TokenizerDefinition.idLimit - 1
         for (text, value) in members {
-            guard case .number(let number) = value, let id = Int(exactly: number), range.contains(id) else {
+            guard case .integer(let id) = value, range.contains(id) else {
                 throw TokenizerError(
                     file: node.file, key: "\(node.path)[\"\(text)\"]", found: value.summary,
                     expected: "an id from 0 to \(range.upperBound)")

@@ -7,14 +7,16 @@ struct TokenizerFiles: Sendable {
     static let specialTokens = "special_tokens_map.json"
     static let generation = "generation_config.json"
     static let template = "chat_template.jinja"
+    private static let roles = [
+        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+    ]
     /// What ``Tokenizer/save(to:)`` writes; generation settings belong to the model's folder.
     static let saved = [tokenizer, configuration, specialTokens, template]
 
     /// The files as they were read, byte for byte.
     private(set) var contents: [String: Data]
-    private(set) var endOfText: String?
-    private(set) var beginningOfText: String?
-    private(set) var padding: String?
+    /// Role to text for every special token the configuration names, such as `unk_token`.
+    private(set) var specialTokenTexts: [String: String] = [:]
     private(set) var chatTemplate: String?
     private(set) var generationStopIDs: [Int] = []
 
@@ -24,9 +26,9 @@ struct TokenizerFiles: Sendable {
         for name in [Self.specialTokens, Self.configuration] {
             guard let data = contents[name] else { continue }
             let root = try JSONReader.read(Array(data), file: name)
-            endOfText = try Self.token("eos_token", root) ?? endOfText
-            beginningOfText = try Self.token("bos_token", root) ?? beginningOfText
-            padding = try Self.token("pad_token", root) ?? padding
+            for role in Self.roles {
+                if let text = try Self.token(role, root) { specialTokenTexts[role] = text }
+            }
             if name == Self.configuration { chatTemplate = try Self.template(root) }
         }
         if let data = contents[Self.template] { chatTemplate = try Self.text(data, file: Self.template) }
