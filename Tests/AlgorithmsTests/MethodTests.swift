@@ -118,6 +118,17 @@ struct GRPOTests {
         #expect(relativeDistance(found.gradient, [-1, -1, -1, 1, 1, 1].map { $0 / 6 }) < 1e-14)
     }
 
+    /// On samples of π_old, ρ − 1 − log ρ estimates KL(π_old‖π); the other direction would be another number.
+    @Test func driftAndRatiosByLoops() throws {
+        let example = LossExample(seed: 2)
+        let metrics = try example.evaluate(.grpo(.init())).metrics.metrics
+        let ratios = zip(example.policy, example.old).map { exp($0 - $1) }
+        let drift = ratios.map { $0 - 1 - log($0) }.reduce(0, +) / Double(ratios.count)
+        #expect(abs(try #require(metrics["approx_kl"]) - drift) < 1e-12)
+        #expect(abs(try #require(metrics["ratio/mean"]) - ratios.reduce(0, +) / Double(ratios.count)) < 1e-12)
+        #expect(abs(try #require(metrics["ratio/max"]) - exp(2)) < 1e-12)
+    }
+
     @Test func bnpoIsTakenAsDAPOWithANotice() throws {
         let bnpo = try #require(GRPOSettings.LossType.named("bnpo"))
         #expect(bnpo.lossType == .dapo)
