@@ -8,6 +8,8 @@ package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
     case elementType(operation: String, expected: String, got: ElementType)
     /// A tensor file is damaged, hostile or not of the expected form.
     case file(path: String, message: String)
+    /// Prompts and completions cannot be packed as asked.
+    case layout(String)
 
     package var description: String {
         switch self {
@@ -16,6 +18,7 @@ package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
         case .elementType(let operation, let expected, let got):
             "\(operation): element type \(got), expected \(expected)"
         case .file(let path, let message): "\(path): \(message)"
+        case .layout(let message): message
         }
     }
 }

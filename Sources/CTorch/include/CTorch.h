@@ -2,8 +2,10 @@
 #ifndef CTORCH_H
 #define CTORCH_H
 
+#include "ctorch_attention.h"
 #include "ctorch_autograd.h"
 #include "ctorch_base.h"
+#include "ctorch_blocks.h"
 #include "ctorch_create.h"
 #include "ctorch_elementwise.h"
 #include "ctorch_engine.h"
@@ -11,6 +13,8 @@
 #include "ctorch_linear.h"
 #include "ctorch_optimizer.h"
 #include "ctorch_reduce.h"
+#include "ctorch_sampling.h"
+#include "ctorch_scores.h"
 #include "ctorch_shape.h"
 
 #endif

@@ -1,0 +1,292 @@
+#include "include/ctorch_blocks.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "parallel.hpp"
+#include "support.hpp"
+#include "vectors.hpp"
+
+namespace ctorch {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+bool has_kernel(const at::Tensor &x) {
+    return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+}
+
+/// Calls `body` with a zero of the tensor's element type, float32 or float64.
+template <class Body>
+void with_type(const at::Tensor &x, const Body &body) {
+    x.scalar_type() == at::kFloat ? body(0.0f) : body(0.0);
+}
+
+// ---- RMS norm ----
+
+template <class T>
+struct NormRow {
+    static CTORCH_INLINE void run(const T *x, const T *weight, T *out, T *scale, int64_t size, T epsilon) {
+#pragma clang fp reassociate(on) contract(fast)
+        T sum = 0;
+        for (int64_t i = 0; i < size; ++i) sum += x[i] * x[i];
+        const T factor = 1 / std::sqrt(sum / size + epsilon);
+        for (int64_t i = 0; i < size; ++i) out[i] = x[i] * factor * weight[i];
+        *scale = factor;
+    }
+};
+
+/// With a = g·w and s the row's scale: dx = s·a − x·s³·mean(a·x), and dw gains g·x·s.
+template <class T>
+struct NormRowGradient {
+    static CTORCH_INLINE void run(
+        const T *x, const T *weight, const T *gradient, T scale, T *by_x, T *by_weight, int64_t size) {
+#pragma clang fp reassociate(on) contract(fast)
+        T product = 0;
+        for (int64_t i = 0; i < size; ++i) product += gradient[i] * weight[i] * x[i];
+        const T factor = product * scale * scale * scale / size;
+        for (int64_t i = 0; i < size; ++i) {
+            by_x[i] = gradient[i] * weight[i] * scale - x[i] * factor;
+            by_weight[i] += gradient[i] * x[i] * scale;
+        }
+    }
+};
+
+/// Rows are cut into blocks whose number does not depend on the threads, so that sums over rows repeat to the bit.
+int64_t block_count(int64_t rows) { return std::min<int64_t>(16, (rows + 31) / 32); }
+
+struct Norm : torch::autograd::Function<Norm> {
+    static at::Tensor forward(AutogradContext *context, const at::Tensor &input, const at::Tensor &weight, double epsilon) {
+        const at::Tensor x = input.contiguous(), w = weight.contiguous();
+        const int64_t size = x.size(-1), rows = x.numel() / std::max<int64_t>(size, 1), blocks = block_count(rows);
+        at::Tensor out = at::empty_like(x), scales = at::empty({rows}, x.options());
+        with_type(x, [&](auto zero) {
+            using T = decltype(zero);
+            const T *from = x.const_data_ptr<T>(), *by = w.const_data_ptr<T>();
+            T *to = out.mutable_data_ptr<T>(), *scale = scales.mutable_data_ptr<T>();
+            parallel_tasks(blocks, [&](int64_t block, int) {
+                for (int64_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row)
+                    dispatch<NormRow<T>>(
+                        from + row * size, by, to + row * size, scale + row, size, static_cast<T>(epsilon));
+            });
+        });
+        context->save_for_backward({x, w, scales});
+        return out;
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor &x = saved[0], &w = saved[1], &scales = saved[2], g = gradients[0].contiguous();
+        const int64_t size = x.size(-1), rows = x.numel() / std::max<int64_t>(size, 1), blocks = block_count(rows);
+        at::Tensor by_x = at::empty_like(x), by_block = at::zeros({std::max<int64_t>(blocks, 1), size}, w.options());
+        with_type(x, [&](auto zero) {
+            using T = decltype(zero);
+            const T *from = x.const_data_ptr<T>(), *by = w.const_data_ptr<T>(), *gradient = g.const_data_ptr<T>(),
+                    *scale = scales.const_data_ptr<T>();
+            T *to = by_x.mutable_data_ptr<T>(), *sums = by_block.mutable_data_ptr<T>();
+            parallel_tasks(blocks, [&](int64_t block, int) {
+                for (int64_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row)
+                    dispatch<NormRowGradient<T>>(
+                        from + row * size, by, gradient + row * size, scale[row], to + row * size, sums + block * size,
+                        size);
+            });
+        });
+        return {by_x, by_block.sum(0), at::Tensor()};
+    }
+};
+
+at::Tensor composed_norm(const at::Tensor &x, const at::Tensor &weight, double epsilon) {
+    const at::Tensor wide = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+    const at::Tensor scale = at::rsqrt(wide.pow(2).mean(-1, true) + epsilon);
+    return (wide * scale).to(x.scalar_type()) * weight;
+}
+
+// ---- Rotary positions ----
+
+/// One token: (first, second) becomes (first·c − second·s, second·c + first·s) in every head.
+template <class T>
+struct TurnToken {
+    static CTORCH_INLINE void run(
+        const T *__restrict x, const T *__restrict cosines, const T *__restrict sines, T *__restrict out, int64_t heads,
+        int64_t half, T sign) {
+        for (int64_t head = 0; head < heads; ++head) {
+            const T *first = x + head * 2 * half, *second = first + half;
+            T *to = out + head * 2 * half;
+            for (int64_t i = 0; i < half; ++i) {
+                const T sine = sign * sines[i];
+                to[i] = first[i] * cosines[i] - second[i] * sine;
+                to[half + i] = second[i] * cosines[i] + first[i] * sine;
+            }
+        }
+    }
+};
+
+at::Tensor turn(const at::Tensor &input, const at::Tensor &cosines, const at::Tensor &sines, int sign) {
+    const int64_t tokens = input.size(0), heads = input.size(1), half = input.size(2) / 2;
+    const bool packed = input.stride(2) == 1 && input.stride(1) == input.size(2);
+    const at::Tensor x = packed ? input : input.contiguous();
+    at::Tensor out = at::empty({tokens, heads, 2 * half}, x.options());
+    with_type(x, [&](auto zero) {
+        using T = decltype(zero);
+        const T *from = x.const_data_ptr<T>(), *c = cosines.const_data_ptr<T>(), *s = sines.const_data_ptr<T>();
+        T *to = out.mutable_data_ptr<T>();
+        const int64_t stride = x.stride(0), blocks = std::min<int64_t>(64, (tokens + 7) / 8);
+        parallel_tasks(blocks, [&](int64_t block, int) {
+            for (int64_t token = tokens * block / blocks; token < tokens * (block + 1) / blocks; ++token)
+                dispatch<TurnToken<T>>(
+                    from + token * stride, c + token * half, s + token * half, to + token * heads * 2 * half, heads, half,
+                    static_cast<T>(sign));
+        });
+    });
+    return out;
+}
+
+struct Rotary : torch::autograd::Function<Rotary> {
+    static at::Tensor forward(
+        AutogradContext *context, const at::Tensor &x, const at::Tensor &cosines, const at::Tensor &sines) {
+        const at::Tensor c = cosines.to(x.scalar_type()).contiguous(), s = sines.to(x.scalar_type()).contiguous();
+        context->save_for_backward({c, s});
+        return turn(x, c, s, 1);
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        const auto saved = context->get_saved_variables();
+        return {turn(gradients[0], saved[0], saved[1], -1), at::Tensor(), at::Tensor()};
+    }
+};
+
+at::Tensor composed_rotary(const at::Tensor &x, const at::Tensor &cosines, const at::Tensor &sines) {
+    const int64_t half = x.size(2) / 2;
+    const at::Tensor first = x.narrow(2, 0, half), second = x.narrow(2, half, half);
+    const at::Tensor c = cosines.to(x.scalar_type()).unsqueeze(1), s = sines.to(x.scalar_type()).unsqueeze(1);
+    return at::cat({first * c - second * s, second * c + first * s}, 2);
+}
+
+// ---- Gated activation ----
+
+template <class T>
+CTORCH_INLINE void sigmoid(const Lanes<T> &gate, Lanes<T> &out) {
+    Lanes<T> power = -gate;
+    exponentials(power);
+    out = 1 / (1 + power);
+}
+
+template <class T>
+struct GateBlock {
+    static CTORCH_INLINE void run(const T *gate, const T *up, T *out, int64_t count) {
+        const int64_t whole = count / lane_count * lane_count;
+        for (int64_t i = 0; i < whole; i += lane_count) {
+            const Lanes<T> g = *reinterpret_cast<const Lanes<T> *>(gate + i);
+            Lanes<T> open;
+            sigmoid<T>(g, open);
+            *reinterpret_cast<Lanes<T> *>(out + i) = g * open * *reinterpret_cast<const Lanes<T> *>(up + i);
+        }
+        for (int64_t i = whole; i < count; ++i) out[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+    }
+};
+
+/// With o = sigmoid(gate): d gate = g·up·o·(1 + gate·(1 − o)), d up = g·gate·o.
+template <class T>
+struct GateBlockGradient {
+    static CTORCH_INLINE void run(const T *gate, const T *up, const T *gradient, T *by_gate, T *by_up, int64_t count) {
+        const int64_t whole = count / lane_count * lane_count;
+        for (int64_t i = 0; i < whole; i += lane_count) {
+            const Lanes<T> g = *reinterpret_cast<const Lanes<T> *>(gate + i),
+                           u = *reinterpret_cast<const Lanes<T> *>(up + i),
+                           d = *reinterpret_cast<const Lanes<T> *>(gradient + i);
+            Lanes<T> open;
+            sigmoid<T>(g, open);
+            *reinterpret_cast<Lanes<T> *>(by_gate + i) = d * u * open * (1 + g * (1 - open));
+            *reinterpret_cast<Lanes<T> *>(by_up + i) = d * g * open;
+        }
+        for (int64_t i = whole; i < count; ++i) {
+            const T open = 1 / (1 + std::exp(-gate[i]));
+            by_gate[i] = gradient[i] * up[i] * open * (1 + gate[i] * (1 - open));
+            by_up[i] = gradient[i] * gate[i] * open;
+        }
+    }
+};
+
+constexpr int64_t gate_block = 8192;
+
+struct Gate : torch::autograd::Function<Gate> {
+    static at::Tensor forward(AutogradContext *context, const at::Tensor &gate_input, const at::Tensor &up_input) {
+        const at::Tensor gate = gate_input.contiguous(), up = up_input.contiguous();
+        at::Tensor out = at::empty_like(gate);
+        with_type(gate, [&](auto zero) {
+            using T = decltype(zero);
+            const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>();
+            T *to = out.mutable_data_ptr<T>();
+            const int64_t count = gate.numel();
+            parallel_tasks((count + gate_block - 1) / gate_block, [&](int64_t block, int) {
+                const int64_t start = block * gate_block;
+                dispatch<GateBlock<T>>(g + start, u + start, to + start, std::min(gate_block, count - start));
+            });
+        });
+        context->save_for_backward({gate, up});
+        return out;
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor &gate = saved[0], &up = saved[1], gradient = gradients[0].contiguous();
+        at::Tensor by_gate = at::empty_like(gate), by_up = at::empty_like(up);
+        with_type(gate, [&](auto zero) {
+            using T = decltype(zero);
+            const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>(), *d = gradient.const_data_ptr<T>();
+            T *to_gate = by_gate.mutable_data_ptr<T>(), *to_up = by_up.mutable_data_ptr<T>();
+            const int64_t count = gate.numel();
+            parallel_tasks((count + gate_block - 1) / gate_block, [&](int64_t block, int) {
+                const int64_t start = block * gate_block;
+                dispatch<GateBlockGradient<T>>(
+                    g + start, u + start, d + start, to_gate + start, to_up + start, std::min(gate_block, count - start));
+            });
+        });
+        return {by_gate, by_up};
+    }
+};
+
+}  // namespace
+}  // namespace ctorch
+
+using namespace ctorch;
+
+extern "C" ctorch_status ctorch_rms_norm(ctorch_tensor x, ctorch_tensor weight, double epsilon, ctorch_tensor *out) {
+    return guarded([&] {
+        const at::Tensor &input = unwrap(x), &by = unwrap(weight);
+        TORCH_CHECK(
+            input.dim() >= 1 && by.dim() == 1 && by.size(0) == input.size(-1), "weight ", by.sizes(),
+            " must have one element for each of the last axis of ", input.sizes());
+        const bool fused = has_kernel(input) && by.scalar_type() == input.scalar_type();
+        *out = wrap(fused ? Norm::apply(input, by, epsilon) : composed_norm(input, by, epsilon));
+    });
+}
+
+extern "C" ctorch_status ctorch_rotary(ctorch_tensor x, ctorch_tensor cosines, ctorch_tensor sines, ctorch_tensor *out) {
+    return guarded([&] {
+        const at::Tensor &input = unwrap(x), &c = unwrap(cosines), &s = unwrap(sines);
+        TORCH_CHECK(
+            input.dim() == 3 && input.size(2) % 2 == 0, "x ", input.sizes(), " must be [tokens, heads, even size]");
+        const std::vector<int64_t> expected = {input.size(0), input.size(2) / 2};
+        TORCH_CHECK(
+            c.sizes() == at::IntArrayRef(expected) && s.sizes() == c.sizes(), "cosines ", c.sizes(), " and sines ",
+            s.sizes(), " must be ", at::IntArrayRef(expected));
+        *out = wrap(has_kernel(input) ? Rotary::apply(input, c, s) : composed_rotary(input, c, s));
+    });
+}
+
+extern "C" ctorch_status ctorch_swiglu(ctorch_tensor gate, ctorch_tensor up, ctorch_tensor *out) {
+    return guarded([&] {
+        const at::Tensor &g = unwrap(gate), &u = unwrap(up);
+        TORCH_CHECK(
+            g.sizes() == u.sizes() && g.scalar_type() == u.scalar_type(), "gate ", g.sizes(), " and up ", u.sizes(),
+            " must have one shape and element type");
+        *out = wrap(has_kernel(g) ? Gate::apply(g, u) : g * at::sigmoid(g) * u);
+    });
+}

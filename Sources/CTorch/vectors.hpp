@@ -1,0 +1,100 @@
+// Inside CTorch only: vector arithmetic for our kernels and the choice of instruction set while the program runs.
+//
+// SwiftPM compiles for the oldest x86-64. A kernel is therefore written once, as a struct with an inlined `run`, and `dispatch`
+// calls the copy compiled for the widest instructions that the processor has. Vectors are passed by reference, because the
+// calling convention of wide vectors differs between the copies.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#define CTORCH_INLINE inline __attribute__((always_inline))
+
+namespace ctorch {
+
+/// Sixteen numbers that move together, wherever they stand in memory.
+template <class T>
+struct LanesOf;
+template <>
+struct LanesOf<float> {
+    typedef float Type __attribute__((vector_size(64), aligned(4)));
+};
+template <>
+struct LanesOf<double> {
+    typedef double Type __attribute__((vector_size(128), aligned(8)));
+};
+template <class T>
+using Lanes = typename LanesOf<T>::Type;
+constexpr int64_t lane_count = 16;
+
+/// x becomes eˣ, to about 1e-7 of its value; 0 below −87.
+CTORCH_INLINE void exponentials(Lanes<float> &x) {
+    typedef int32_t Integers __attribute__((vector_size(64)));
+    typedef float Aligned __attribute__((vector_size(64)));
+    const Aligned input = x;
+    const Aligned lowest = Aligned{} - 87.0f, highest = Aligned{} + 88.0f;
+    Aligned limited = input < lowest ? lowest : input;
+    limited = limited > highest ? highest : limited;
+    // Adding 1.5·2²³ rounds to an integer and leaves it in the low bits.
+    const Aligned shifted = limited * 1.44269504088896341f + 12582912.0f;
+    const Aligned whole = shifted - 12582912.0f;
+    const Aligned rest = (limited - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    Aligned series = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+    series = series * rest + 8.3334519073e-3f;
+    series = series * rest + 4.1665795894e-2f;
+    series = series * rest + 1.6666665459e-1f;
+    series = series * rest + 5.0000001201e-1f;
+    series = series * (rest * rest) + rest + 1.0f;
+    Integers exponent;
+    std::memcpy(&exponent, &shifted, sizeof exponent);
+    exponent = (exponent - 0x4B400000 + 127) << 23;
+    Aligned power;
+    std::memcpy(&power, &exponent, sizeof power);
+    x = input < lowest ? Aligned{} : series * power;
+}
+
+CTORCH_INLINE void exponentials(Lanes<double> &x) {
+    for (int64_t i = 0; i < lane_count; ++i) x[i] = std::exp(x[i]);
+}
+
+template <class T>
+CTORCH_INLINE T total(const Lanes<T> &x) {
+    T sum = 0;
+    for (int64_t i = 0; i < lane_count; ++i) sum += x[i];
+    return sum;
+}
+
+enum class InstructionSet { baseline, avx2, avx512 };
+
+inline InstructionSet instruction_set() {
+    static const InstructionSet found =
+        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
+            ? InstructionSet::avx512
+        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? InstructionSet::avx2
+                                                                          : InstructionSet::baseline;
+    return found;
+}
+
+template <class Kernel, class... Arguments>
+__attribute__((target("avx512f,avx512vl,avx512dq,avx2,fma"))) void run_avx512(Arguments... arguments) {
+    Kernel::run(arguments...);
+}
+
+template <class Kernel, class... Arguments>
+__attribute__((target("avx2,fma"))) void run_avx2(Arguments... arguments) {
+    Kernel::run(arguments...);
+}
+
+/// Runs `Kernel::run(arguments...)` compiled for this processor. `run` and all it calls must be CTORCH_INLINE.
+template <class Kernel, class... Arguments>
+void dispatch(Arguments... arguments) {
+    switch (instruction_set()) {
+        case InstructionSet::avx512: return run_avx512<Kernel, Arguments...>(arguments...);
+        case InstructionSet::avx2: return run_avx2<Kernel, Arguments...>(arguments...);
+        case InstructionSet::baseline: return Kernel::run(arguments...);
+    }
+}
+
+}  // namespace ctorch

@@ -1,0 +1,55 @@
+internal import CTorch
+
+extension Tensor {
+    /// Attention over packed groups in which every completion shares its prompt's keys and values.
+    ///
+    /// A prompt attends causally to itself. A completion attends to all of its prompt and causally to itself, never to another
+    /// completion or group. The two parts are computed apart and put together by their log-sum-exps, which is exact:
+    ///
+    ///     out = Σ_part exp(L_part − L)·out_part,   L = log Σ_part exp L_part
+    ///
+    /// The backward pass runs each part again from L, so no matrix of scores is kept. Grouped key heads: query head h reads key head
+    /// h / (H / Hkv). Same result as plain attention over each prompt and completion alone, to rounding; the same to the bit from run
+    /// to run.
+    ///
+    /// - Parameters:
+    ///   - query: `[tokens, H, d]`, positions already applied.
+    ///   - key: `[tokens, Hkv, d]`, H a multiple of Hkv.
+    ///   - value: `[tokens, Hkv, d]`.
+    ///   - plan: of the ``SequenceLayout`` with as many tokens.
+    ///   - scale: factor of the scores, usually 1/√d.
+    /// - Returns: `[tokens, H, d]`; differentiable in query, key and value.
+    package static func sharedPromptAttention(
+        query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scale: Double
+    ) throws(TensorError) -> Tensor {
+        try sharedPromptAttention(query: query, key: key, value: value, plan: plan, scale: scale, composed: false)
+    }
+
+    /// The same; `composed` takes matrix products and softmax, the way of devices without the flash kernel.
+    package static func sharedPromptAttention(
+        query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scale: Double, composed: Bool
+    ) throws(TensorError) -> Tensor {
+        let runs = plan.runBuckets.joined().flatMap { [$0.start, $0.length] }
+        let blocks = plan.blockBuckets.joined().flatMap {
+            [$0.queries.start, $0.queries.length, $0.prompt.start, $0.prompt.length]
+        }
+        let runCounts = plan.runBuckets.map(\.count)
+        let blockCounts = plan.blockBuckets.map(\.count)
+        return try Tensor.make("sharedPromptAttention") { out in
+            runs.withUnsafeBufferPointer { runs in
+                blocks.withUnsafeBufferPointer { blocks in
+                    runCounts.withUnsafeBufferPointer { runCounts in
+                        blockCounts.withUnsafeBufferPointer { blockCounts in
+                            let raw = ctorch_attention_plan(
+                                runs: runs.baseAddress, run_buckets: runCounts.baseAddress,
+                                run_bucket_count: runCounts.count, blocks: blocks.baseAddress,
+                                block_buckets: blockCounts.baseAddress, block_bucket_count: blockCounts.count)
+                            return ctorch_shared_prompt_attention(
+                                query.raw, key.raw, value.raw, raw, scale, composed, out)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+internal import CTorch
+package import Foundation
+
+/// Writes a safetensors file, one tensor at a time: the header first, then the elements in the order they were announced.
+///
+/// Nothing is kept in memory but one tensor. The file is not sound before ``finish()``; write it beside its final name.
+package final class TensorFileWriter {
+    /// What will be written.
+    package struct Announcement: Sendable, Equatable {
+        package var name: String
+        package var type: ElementType
+        package var shape: [Int]
+
+        package init(name: String, type: ElementType, shape: [Int]) {
+            self.name = name
+            self.type = type
+            self.shape = shape
+        }
+
+        var byteCount: Int { shape.reduce(type.byteCount, *) }
+    }
+
+    private let path: String
+    private let file: FileHandle
+    private var pending: ArraySlice<Announcement>
+
+    /// Creates the file, or empties it, and writes the header: `__metadata__` with `format: pt`, as transformers asks for.
+    /// - Throws: ``TensorError/file(path:message:)`` when names repeat or the file cannot be written.
+    package init(url: URL, announcing tensors: [Announcement]) throws(TensorError) {
+        path = url.path
+        var names: Set<String> = ["__metadata__"]
+        for tensor in tensors where !names.insert(tensor.name).inserted {
+            throw .file(path: url.path, message: "tensor \(tensor.name) is announced twice")
+        }
+        pending = tensors[...]
+        guard FileManager.default.createFile(atPath: url.path, contents: nil) else {
+            throw .file(path: url.path, message: "cannot be created: \(String(cString: strerror(errno)))")
+        }
+        do {
+            file = try FileHandle(forWritingTo: url)
+            try file.write(contentsOf: Self.header(of: tensors))
+        } catch {
+            throw .file(path: url.path, message: error.localizedDescription)
+        }
+    }
+
+    /// Bytes that `tensors` take in a file, header included.
+    package static func byteCount(of tensors: [Announcement]) -> Int {
+        header(of: tensors).count + tensors.reduce(0) { $0 + $1.byteCount }
+    }
+
+    /// The length and the JSON, filled with spaces to a multiple of 8 so that elements stand aligned.
+    private static func header(of tensors: [Announcement]) -> Data {
+        var text = #"{"__metadata__":{"format":"pt"}"#
+        var offset = 0
+        for tensor in tensors {
+            let shape = tensor.shape.map(String.init).joined(separator: ",")
+            let end = offset + tensor.byteCount
+            text += #",\#(quoted(tensor.name)):{"dtype":"\#(tensor.type.name)","shape":[\#(shape)],"#
+            text += #""data_offsets":[\#(offset),\#(end)]}"#
+            offset = end
+        }
+        text += "}"
+        text += String(repeating: " ", count: (8 - text.utf8.count % 8) % 8)
+        var bytes = withUnsafeBytes(of: UInt64(text.utf8.count).littleEndian) { Data($0) }
+        bytes.append(contentsOf: text.utf8)
+        return bytes
+    }
+
+    private static func quoted(_ name: String) -> String {
+        let escaped = name.unicodeScalars.map { scalar in
+            switch scalar {
+            case "\"", "\\": "\\\(scalar)"
+            case "\u{0}"..<"\u{20}":
+                "\\u" + String(repeating: "0", count: scalar.value < 16 ? 3 : 2) + String(scalar.value, radix: 16)
+            default: String(scalar)
+            }
+        }
+        return "\"\(escaped.joined())\""
+    }
+
+    /// Writes the next tensor, converted to its announced type.
+    /// - Throws: ``TensorError/file(path:message:)`` when it is not the tensor whose turn it is, or the disk refuses.
+    package func write(_ tensor: Tensor, named name: String) throws(TensorError) {
+        guard let next = pending.first, next.name == name, next.shape == tensor.shape else {
+            let expected = pending.first.map { "\($0.name) \($0.shape)" } ?? "no further tensor"
+            throw .file(path: path, message: "tensor \(name) \(tensor.shape) was written, expected \(expected)")
+        }
+        let source = try tensor.detached().to(.cpu).to(next.type).contiguous()
+        var start: UnsafeMutableRawPointer?
+        try Tensor.check("writing \(name)", ctorch_pointer(source.raw, &start))
+        if let start, next.byteCount > 0 {
+            do {
+                try withExtendedLifetime(source) {
+                    try file.write(
+                        contentsOf: Data(bytesNoCopy: start, count: next.byteCount, deallocator: .none))
+                }
+            } catch {
+                throw .file(path: path, message: "writing \(name): \(error.localizedDescription)")
+            }
+        }
+        pending = pending.dropFirst()
+    }
+
+    /// Puts the file on the disk and closes it.
+    /// - Throws: ``TensorError/file(path:message:)`` when a tensor was announced and not written, or the disk refuses.
+    package func finish() throws(TensorError) {
+        if let missing = pending.first {
+            throw .file(path: path, message: "tensor \(missing.name) was announced and not written")
+        }
+        do {
+            try file.synchronize()
+            try file.close()
+        } catch {
+            throw .file(path: path, message: error.localizedDescription)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+package import Foundation
+
+/// The weights of a model folder: one `model.safetensors`, or shards named by `model.safetensors.index.json`.
+package struct TensorFolder: Sendable {
+    /// Every tensor's name, sorted.
+    package let names: [String]
+    private let files: [String: TensorFile]
+
+    package static let singleFile = "model.safetensors"
+    package static let indexFile = "model.safetensors.index.json"
+
+    /// Opens the folder's files and checks their headers and, with an index, that index and shards say the same.
+    /// - Throws: ``TensorError/file(path:message:)``.
+    package init(url: URL) throws(TensorError) {
+        let index = url.appendingPathComponent(Self.indexFile)
+        var files: [String: TensorFile] = [:]
+        if FileManager.default.fileExists(atPath: index.path) {
+            let places = try Self.places(in: index)
+            for shard in Set(places.values).sorted() {
+                let file = try TensorFile(url: url.appendingPathComponent(shard))
+                for name in file.names {
+                    guard places[name] == shard else {
+                        throw .file(path: file.path, message: "tensor \(name) is not what \(Self.indexFile) says of it")
+                    }
+                    files[name] = file
+                }
+            }
+            if let lost = places.keys.sorted().first(where: { files[$0] == nil }) {
+                throw .file(path: index.path, message: "tensor \(lost) is not in \(places[lost] ?? "its shard")")
+            }
+        } else {
+            let file = try TensorFile(url: url.appendingPathComponent(Self.singleFile))
+            for name in file.names { files[name] = file }
+        }
+        self.files = files
+        names = files.keys.sorted()
+    }
+
+    /// Where each tensor is, by the index. A shard is a plain file name: the index must not lead out of the folder.
+    private static func places(in index: URL) throws(TensorError) -> [String: String] {
+        let parsed: Any
+        do {
+            parsed = try JSONSerialization.jsonObject(with: Data(contentsOf: index))
+        } catch {
+            throw .file(path: index.path, message: "not readable as JSON: \(error.localizedDescription)")
+        }
+        guard let places = (parsed as? [String: Any])?["weight_map"] as? [String: String], !places.isEmpty else {
+            throw .file(path: index.path, message: "weight_map is missing or maps something else than names to files")
+        }
+        for (name, shard) in places
+        where shard.contains("/") || shard.contains("\0") || shard.hasPrefix(".") || !shard.hasSuffix(".safetensors") {
+            throw .file(
+                path: index.path, message: "tensor \(name) is said to be in \(shard), expected a file of this folder")
+        }
+        return places
+    }
+
+    package func shape(of name: String) -> [Int]? { files[name]?.shape(of: name) }
+    package func typeName(of name: String) -> String? { files[name]?.typeName(of: name) }
+
+    /// Reads one tensor, in its file's element type.
+    package func tensor(named name: String, device: Device = .cpu) throws(TensorError) -> Tensor {
+        guard let file = files[name] else {
+            throw .file(path: Self.singleFile, message: "no tensor is named \(name)")
+        }
+        return try file.tensor(named: name, device: device)
+    }
+}

@@ -1,0 +1,66 @@
+internal import CTorch
+
+/// What ``Tensor/tokenScores(hidden:head:targets:temperature:)`` says of each token. Both tensors are `[N]`, in nats.
+package struct TokenScores {
+    /// Log-prob of the token under the policy.
+    package let logProbabilities: Tensor
+    /// Entropy of the policy at the token's place.
+    package let entropies: Tensor
+}
+
+extension Tensor {
+    /// Logits that exist at one time inside ``tokenScores(hidden:head:targets:temperature:)``: 16 MiB of float32.
+    private static let scoreChunk = 4 << 20
+
+    /// The log-prob that each hidden state gives to one token, and the entropy of its distribution.
+    ///
+    ///     z[n, v]    = hidden[n]·head[v] / temperature
+    ///     logp[n]    = z[n, target[n]] − logsumexp_v z[n, v]
+    ///     entropy[n] = logsumexp_v z[n, v] − Σ_v softmax(z[n])[v]·z[n, v]
+    ///
+    /// Computed a few rows at a time, again so in the backward pass: the logits of all tokens never exist together. Sums in float32,
+    /// or in float64 when `hidden` is. Both results are differentiable in `hidden` and `head`; detach the one that must not be.
+    ///
+    /// - Parameters:
+    ///   - hidden: `[N, D]`, the states that predict the tokens.
+    ///   - head: `[V, D]`.
+    ///   - targets: `[N]` int64, each in `0 ..< V`.
+    ///   - temperature: above 0.
+    /// - Returns: `[N]` each, float32 or float64.
+    /// - Throws: ``TensorError/engine(operation:message:)`` naming the shape, token or temperature that does not fit.
+    package static func tokenScores(
+        hidden: Tensor, head: Tensor, targets: Tensor, temperature: Double = 1
+    ) throws(TensorError) -> TokenScores {
+        try tokenScores(hidden: hidden, head: head, targets: targets, temperature: temperature, chunk: scoreChunk)
+    }
+
+    /// The same with the number of logits that may exist at one time; tests make it small.
+    package static func tokenScores(
+        hidden: Tensor, head: Tensor, targets: Tensor, temperature: Double, chunk: Int
+    ) throws(TensorError) -> TokenScores {
+        var entropies: OpaquePointer?
+        let logProbabilities = try Tensor.make("tokenScores") { out in
+            ctorch_token_scores(hidden.raw, head.raw, targets.raw, temperature, chunk, out, &entropies)
+        }
+        guard let entropies else {
+            throw .engine(operation: "tokenScores", message: "the engine returned no entropies")
+        }
+        return TokenScores(
+            logProbabilities: logProbabilities, entropies: Tensor(handle: TensorHandle(entropies)))
+    }
+
+    /// The logits of a few chosen words, without the others.
+    ///
+    ///     out[n, k] = hidden[n]·head[support[n, k]]
+    ///
+    /// - Parameters:
+    ///   - hidden: `[N, D]`.
+    ///   - head: `[V, D]`.
+    ///   - support: `[N, K]` int64, each in `0 ..< V`.
+    /// - Returns: `[N, K]` float32, or float64 when `hidden` is; differentiable in `hidden` and `head`.
+    package static func supportLogits(hidden: Tensor, head: Tensor, support: Tensor) throws(TensorError) -> Tensor {
+        try Tensor.make("supportLogits") { out in
+            ctorch_support_logits(hidden.raw, head.raw, support.raw, out)
+        }
+    }
+}

@@ -1,0 +1,98 @@
+import Tensors
+import Testing
+
+@TensorActor @Suite("Token scores against softmax over the whole vocabulary")
+struct TokenScoresTests {
+    /// [log-probs, entropies, gradient of hidden, gradient of head] of Σ a·logp + b·entropy by libtorch's log-softmax.
+    private func expected(_ inputs: Inputs, temperature: Double) throws -> [Tensor] {
+        let (hidden, head) = (try inputs.hidden.requiringGradient(), try inputs.head.requiringGradient())
+        let logs = try (hidden.matmul(head.transposed(0, 1)) / temperature).logSoftmax(axis: 1)
+        let picked = try logs.gathered(axis: 1, index: inputs.targets.unsqueezed(1)).squeezed(1)
+        let entropies = try -(logs.exp() * logs).sum(axis: 1)
+        try ((picked * inputs.a).sum() + (entropies * inputs.b).sum()).backward()
+        return try [
+            picked.detached(), entropies.detached(), #require(hidden.gradient), #require(head.gradient),
+        ]
+    }
+
+    struct Inputs {
+        var hidden, head, targets, a, b: Tensor
+
+        init(tokens: Int, vocabulary: Int, size: Int, _ type: ElementType) throws {
+            var random = RandomValues(seed: 9)
+            hidden = try random.tensor([tokens, size], type) * 2
+            head = try random.tensor([vocabulary, size], type)
+            targets = try Tensor((0..<tokens).map { _ in random.integer(0..<vocabulary) })
+            a = try random.tensor([tokens], type)
+            b = try random.tensor([tokens], type)
+        }
+    }
+
+    private func check(_ type: ElementType, tokens: Int, vocabulary: Int, chunk: Int, tolerance: Double) throws {
+        let inputs = try Inputs(tokens: tokens, vocabulary: vocabulary, size: 12, type)
+        for temperature in [1.0, 0.7] {
+            let (hidden, head) = (try inputs.hidden.requiringGradient(), try inputs.head.requiringGradient())
+            let scores = try Tensor.tokenScores(
+                hidden: hidden, head: head, targets: inputs.targets, temperature: temperature, chunk: chunk)
+            try ((scores.logProbabilities * inputs.a).sum() + (scores.entropies * inputs.b).sum()).backward()
+            let found = try [
+                scores.logProbabilities, scores.entropies, #require(hidden.gradient), #require(head.gradient),
+            ]
+            for (found, expected) in zip(found, try expected(inputs, temperature: temperature)) {
+                #expect(try relativeDistance(found, expected) < tolerance)
+            }
+        }
+    }
+
+    // Chunks of one row, of some rows, and of all: the last keeps its logits for the backward pass.
+    @Test(arguments: [1, 4 * 37, 1 << 20]) func float64(chunk: Int) throws {
+        try check(.float64, tokens: 11, vocabulary: 37, chunk: chunk, tolerance: 1e-12)
+    }
+
+    @Test(arguments: [1, 4 * 1003, 1 << 20]) func float32(chunk: Int) throws {
+        try check(.float32, tokens: 19, vocabulary: 1003, chunk: chunk, tolerance: 2e-6)
+    }
+
+    @Test func onlyWhatIsAskedForGetsAGradient() throws {
+        let inputs = try Inputs(tokens: 3, vocabulary: 8, size: 12, .float64)
+        let hidden = try inputs.hidden.requiringGradient()
+        let scores = try Tensor.tokenScores(hidden: hidden, head: inputs.head, targets: inputs.targets)
+        try scores.logProbabilities.sum().backward()
+        #expect(try #require(hidden.gradient).allFinite())
+        let silent = try Tensor.withoutGradients {
+            try Tensor.tokenScores(hidden: hidden, head: inputs.head, targets: inputs.targets)
+        }
+        #expect(!silent.logProbabilities.requiresGradient)
+        #expect(try silent.logProbabilities.doubles() == scores.logProbabilities.doubles())
+    }
+
+    @Test func bfloat16IsScoredInFloat32() throws {
+        let inputs = try Inputs(tokens: 6, vocabulary: 50, size: 12, .float32)
+        let (hidden, head) = (try inputs.hidden.to(.bfloat16), try inputs.head.to(.bfloat16))
+        let narrow = try Tensor.tokenScores(hidden: hidden, head: head, targets: inputs.targets)
+        let wide = try Tensor.tokenScores(
+            hidden: hidden.to(.float32), head: head.to(.float32), targets: inputs.targets)
+        #expect(narrow.logProbabilities.elementType == .float32)
+        #expect(try narrow.logProbabilities.floats() == wide.logProbabilities.floats())
+    }
+
+    @Test func supportLogitsAreTheWordsOwn() throws {
+        let inputs = try Inputs(tokens: 3, vocabulary: 8, size: 12, .float64)
+        let support = try Tensor([0, 7, 3, 3, 1, 2], shape: [3, 2])
+        let found = try Tensor.supportLogits(hidden: inputs.hidden, head: inputs.head, support: support)
+        let all = try inputs.hidden.matmul(inputs.head.transposed(0, 1))
+        #expect(try relativeDistance(found, all.gathered(axis: 1, index: support)) < 1e-12)
+    }
+
+    @Test func aTokenOutsideTheVocabularyIsRefused() throws {
+        let (hidden, head) = (try Tensor.zeros([1, 2]), try Tensor.zeros([4, 2]))
+        for token in [-1, 4] {
+            #expect(throws: TensorError.self) {
+                try Tensor.tokenScores(hidden: hidden, head: head, targets: Tensor([token]))
+            }
+        }
+        #expect(throws: TensorError.self) {
+            try Tensor.tokenScores(hidden: hidden, head: head, targets: Tensor([1]), temperature: 0)
+        }
+    }
+}
