@@ -1,4 +1,4 @@
-/// |found − expected| / max(|expected|, floor). NaN when either is: then no comparison with a tolerance holds.
+/// |found − expected| / max(|expected|, floor). NaN when either number is NaN: no comparison with a tolerance holds then.
 package func relativeError(_ found: Double, _ expected: Double, floor: Double = 1e-12) -> Double {
     if found == expected { return 0 }
     return abs(found - expected) / max(abs(expected), floor)

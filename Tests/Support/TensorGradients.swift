@@ -7,7 +7,7 @@ package import Tensors
 /// element, or any tensor, whose elements are then weighted by fixed odd numbers before they are added: an error in the
 /// place of a gradient cannot cancel.
 ///
-/// - Returns: the largest ``relativeError(_:_:floor:)-([Double],[Double],_)`` over the inputs; rounding leaves about 1e-8.
+/// - Returns: the largest relative error over the inputs; rounding leaves about 1e-8.
 package func gradientError(
     at inputs: [(values: [Double], shape: [Int])], step: Double = 1e-6, of function: ([Tensor]) throws -> Tensor
 ) throws -> Double {

@@ -30,8 +30,8 @@ ctorch_status ctorch_gradients(
 /// Part of a computation that can be run again. It owns the input handles it is given, and the caller owns `*out`. The
 /// message of a failed status is allocated with malloc.
 typedef ctorch_status (*ctorch_segment)(void *context, const ctorch_tensor *inputs, size_t count, ctorch_tensor *out);
-/// Runs `segment` without recording it, and once more with recording when backward arrives. `release(context)` is called
-/// when no backward can need it any more, also when this call fails.
+/// Runs `segment` without recording it, and once more with recording when backward arrives. `release(context)` is
+/// called when no backward can need it any more, also when this call fails.
 ctorch_status ctorch_checkpoint(
     ctorch_segment segment, void *context, void (*release)(void *context), const ctorch_tensor *inputs, size_t count,
     ctorch_tensor *out);

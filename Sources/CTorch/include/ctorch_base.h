@@ -1,7 +1,8 @@
 // What every part of the C header over libtorch shares: handles, the status of a call, element types and devices.
 //
 // Every call that can fail returns a status. On success its message is NULL and the outputs are set; on failure the
-// message is libtorch's own, owned by the caller (ctorch_status_free), and no output is touched. No C++ exception leaves.
+// message is libtorch's own, owned by the caller (ctorch_status_free), and no output is touched. No C++ exception leaves
+// a call.
 #ifndef CTORCH_BASE_H
 #define CTORCH_BASE_H
 
