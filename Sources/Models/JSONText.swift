@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Records
+internal import Runs
 
 /// Reads and writes the JSON files of a model folder, in the form Python writes them: keys sorted, two spaces, fractions kept.
 enum JSONText {
@@ -13,16 +14,31 @@ enum JSONText {
 
     /// The members of a JSON object.
     static func members(of text: String, path: String) throws(ModelError) -> [String: JSONValue] {
-        let value: JSONValue
+        let value: JSON
         do {
-            value = try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))
+            value = try JSON(parsing: text)
         } catch {
-            throw .file(path: path, message: "no valid JSON: \(reason(error))")
+            throw .file(path: path, message: "no valid JSON: \(error)")
         }
-        guard case .object(let members) = value else {
-            throw .file(path: path, message: "expected a JSON object at the top")
+        guard let members = value.members else {
+            throw .file(path: path, message: "expected a JSON object, found \(value.kind)")
         }
-        return members
+        return dictionary(members)
+    }
+
+    private static func dictionary(_ members: [JSON.Member]) -> [String: JSONValue] {
+        Dictionary(members.map { ($0.key, converted($0.value)) }) { $1 }
+    }
+
+    private static func converted(_ value: JSON) -> JSONValue {
+        switch value {
+        case .null: .null
+        case .bool(let flag): .bool(flag)
+        case .number(let number): .number(number)
+        case .string(let text): .string(text)
+        case .array(let elements): .array(elements.map(converted))
+        case .object(let members): .object(dictionary(members))
+        }
     }
 
     /// The value as text, ending in a line break.
@@ -67,13 +83,5 @@ enum JSONText {
             }
         }
         return out + "\""
-    }
-
-    private static func reason(_ error: any Error) -> String {
-        guard case DecodingError.dataCorrupted(let context) = error else { return "\(error)" }
-        return context.underlyingError.map {
-            ($0 as NSError).userInfo[NSDebugDescriptionErrorKey] as? String ?? "\($0)"
-        }
-            ?? context.debugDescription
     }
 }

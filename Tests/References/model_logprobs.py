@@ -79,12 +79,13 @@ def main(output: str) -> None:
     for index, (name, (classes, settings)) in enumerate(CASES.items()):
         torch.manual_seed(1000 + index)
         config = classes[0](**{**COMMON, **settings})
-        config._attn_implementation = "eager"
+        config._attn_implementation = "eager"  # written out, as the papers have it
         model = classes[1](config).float().eval()
         dtype = getattr(torch, name.rsplit("_", 1)[-1], torch.float32) if "float16" in name else torch.float32
         randomise(model, dtype)
         texts = [torch.randint(3, 96, (length,)).tolist() for length in (46, 17)]
-        entry = dict(texts=[dict(tokens=text, log_probs=log_probs(model, text)) for text in texts])
+        entry = dict(parameters=sum(p.numel() for p in model.parameters()))
+        entry.update(texts=[dict(tokens=text, log_probs=log_probs(model, text)) for text in texts])
         if name in ("llama3", "qwen2", "qwen3", "mistral_sliding"):
             start = texts[0][:20]
             made = model.generate(torch.tensor([start]), max_new_tokens=16, do_sample=False, eos_token_id=None)
@@ -94,7 +95,7 @@ def main(output: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         copy.deepcopy(model).to(dtype).save_pretrained(
             folder, max_shard_size="40KB" if name == "llama_sharded" else "5GB")
-        print(name, sum(p.numel() for p in model.parameters()), sorted(p.name for p in folder.iterdir()))
+        print(name, entry["parameters"], sorted(p.name for p in folder.iterdir()))
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in expected.items())
     (root / "log_probs.json").write_text("{\n" + lines + "\n}\n")
 

@@ -1,0 +1,64 @@
+package import Foundation
+
+/// Finds a model by folder or by its name in the cache that `hf download` fills.
+package enum HuggingFaceCache {
+    /// The folder that holds the model.
+    ///
+    /// A folder wins. Otherwise `org/name` (or `name`) is looked up in the cache, at `HF_HUB_CACHE`, `HF_HOME/hub`,
+    /// `XDG_CACHE_HOME/huggingface/hub` or `~/.cache/huggingface/hub`, in the snapshot that `refs/main` names.
+    ///
+    /// - Throws: ``ModelError/notFound(name:searched:)``, which names the command that downloads it.
+    package static func folder(
+        of nameOrPath: String, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws(ModelError) -> URL {
+        let path = (nameOrPath as NSString).expandingTildeInPath
+        if isFolder(path) { return URL(fileURLWithPath: path, isDirectory: true) }
+        guard isModelName(nameOrPath) else {
+            throw .file(
+                path: nameOrPath, message: "no such folder; expected one with config.json and safetensors files")
+        }
+        let entry = root(environment).appending(
+            path: "models--" + nameOrPath.replacingOccurrences(of: "/", with: "--"), directoryHint: .isDirectory)
+        if let snapshot = snapshot(in: entry) { return snapshot }
+        throw .notFound(name: nameOrPath, searched: [path, entry.path(percentEncoded: false)])
+    }
+
+    /// Where the cache lies.
+    static func root(_ environment: [String: String]) -> URL {
+        func folder(_ variable: String, _ below: String) -> URL? {
+            guard let path = environment[variable], !path.isEmpty else { return nil }
+            return URL(fileURLWithPath: (path as NSString).expandingTildeInPath).appending(path: below)
+        }
+        let home = environment["HOME"] ?? NSHomeDirectory()
+        return folder("HF_HUB_CACHE", "") ?? folder("HF_HOME", "hub") ?? folder("XDG_CACHE_HOME", "huggingface/hub")
+            ?? URL(fileURLWithPath: home).appending(path: ".cache/huggingface/hub")
+    }
+
+    /// The snapshot that `refs/main` names, if it holds a configuration.
+    private static func snapshot(in entry: URL) -> URL? {
+        guard
+            let text = FileManager.default.contents(
+                atPath: entry.appending(path: "refs/main").path(percentEncoded: false)),
+            let revision = String(data: text, encoding: .utf8)?.trimmingCharacters(in: .whitespacesAndNewlines),
+            !revision.isEmpty, revision.allSatisfy({ $0.isHexDigit })
+        else { return nil }
+        let snapshot = entry.appending(path: "snapshots/\(revision)", directoryHint: .isDirectory)
+        let configuration = snapshot.appending(path: "config.json").path(percentEncoded: false)
+        return FileManager.default.fileExists(atPath: configuration) ? snapshot : nil
+    }
+
+    /// `name` or `org/name`, in the letters the Hub allows.
+    private static func isModelName(_ name: String) -> Bool {
+        let parts = name.split(separator: "/", omittingEmptySubsequences: false)
+        return parts.count <= 2
+            && parts.allSatisfy { part in
+                !part.isEmpty && !part.hasPrefix(".") && !part.hasPrefix("-")
+                    && part.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-".contains($0)) }
+            }
+    }
+
+    private static func isFolder(_ path: String) -> Bool {
+        var isFolder: ObjCBool = false
+        return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
+    }
+}

@@ -1,0 +1,130 @@
+package import Foundation
+internal import Records
+internal import Runs
+package import Tensors
+
+extension ModelFolder {
+    /// Above this many bytes of weights, more than one file is written, as transformers does.
+    package static let usualShardBytes = 5_000_000_000
+
+    /// Writes a model as a Hugging Face folder: `config.json`, `generation_config.json` and the weights.
+    ///
+    /// Each file is written beside its place, flushed, and renamed; weights of another save in the same folder are removed. To make the whole
+    /// folder appear at once, write into a folder of ``AtomicFolder`` or a checkpoint. The bytes depend on the model alone.
+    ///
+    /// - Parameters:
+    ///   - parameters: By Hugging Face name, each of the configuration's once; leaves that require a gradient are fine.
+    ///   - folder: Made when missing.
+    ///   - elementType: What the weights are stored in; the `torch_dtype` of `config.json` says the same.
+    ///   - generation: What `generation_config.json` is to say; `nil` writes the configuration's own token ids.
+    ///   - shardBytes: Most bytes of tensors in one file, unless a single tensor is larger.
+    /// - Throws: ``ModelError`` when parameters and configuration differ, `RunError` or ``TensorError`` when the disk refuses.
+    package static func save(
+        configuration: ModelConfiguration, parameters: [String: Tensor], to folder: URL,
+        elementType: ElementType = .float32, generation: GenerationConfiguration? = nil,
+        shardBytes: Int = usualShardBytes
+    ) throws {
+        let path = folder.path(percentEncoded: false)
+        let problems = configuration.problems(in: parameters.mapValues(\.shape))
+        guard problems.isEmpty else { throw ModelError.weights(path: path, problems: problems) }
+        guard let typeName = configurationName(of: elementType) else {
+            throw ModelError.file(path: path, message: "weights cannot be stored as \(elementType)")
+        }
+        try FileOperations.system.createFolder(folder)
+        let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
+        let stated = try configuration.with([key: .string(typeName)])
+        try write(stated.json, configurationFile, in: folder)
+        try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
+        let shards = shards(of: configuration.parameterShapes, elementType, limit: shardBytes)
+        try removeOtherWeights(than: Set(shards.map(\.file)), in: folder)
+        for shard in shards { try write(shard, parameters, elementType, in: folder) }
+        if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
+    }
+
+    /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:)`` for a model.
+    package static func save(
+        _ model: Transformer, to folder: URL, elementType: ElementType = .float32,
+        generation: GenerationConfiguration? = nil, shardBytes: Int = usualShardBytes
+    ) throws {
+        try save(
+            configuration: model.configuration, parameters: model.parametersByName, to: folder,
+            elementType: elementType, generation: generation, shardBytes: shardBytes)
+    }
+
+    private struct Shard {
+        var file: String
+        var tensors: [ParameterShape]
+    }
+
+    /// Fills one file after another in the order of the parameters.
+    private static func shards(of parameters: [ParameterShape], _ type: ElementType, limit: Int) -> [Shard] {
+        var parts: [[ParameterShape]] = [[]]
+        var bytes = 0
+        for parameter in parameters {
+            let size = parameter.count * type.byteCount
+            if bytes + size > limit, bytes > 0 {
+                parts.append([])
+                bytes = 0
+            }
+            parts[parts.count - 1].append(parameter)
+            bytes += size
+        }
+        guard parts.count > 1 else { return [Shard(file: TensorFolder.singleFile, tensors: parts[0])] }
+        func number(_ value: Int) -> String { String(String(100_000 + value).dropFirst()) }
+        return parts.enumerated().map { place, tensors in
+            Shard(
+                file: "model-\(number(place + 1))-of-\(number(parts.count)).safetensors", tensors: tensors)
+        }
+    }
+
+    private static func write(
+        _ shard: Shard, _ parameters: [String: Tensor], _ type: ElementType, in folder: URL
+    ) throws {
+        let partial = folder.appending(path: ".\(shard.file).partial")
+        let announced = shard.tensors.map { TensorFileWriter.Announcement(name: $0.name, type: type, shape: $0.shape) }
+        do {
+            let writer = try TensorFileWriter(url: partial, announcing: announced)
+            for tensor in shard.tensors { try writer.write(parameters.required(tensor.name), named: tensor.name) }
+            try writer.finish()
+            try FileOperations.system.rename(partial, folder.appending(path: shard.file))
+        } catch {
+            do { try FileOperations.system.remove(partial) } catch { /* the first failure is the one to report */  }
+            throw error
+        }
+    }
+
+    private static func index(of shards: [Shard], _ type: ElementType) -> String {
+        let bytes = shards.reduce(0) { $0 + $1.tensors.reduce(0) { $0 + $1.count * type.byteCount } }
+        let places = shards.flatMap { shard in shard.tensors.map { ($0.name, JSONValue.string(shard.file)) } }
+        return JSONText.text(
+            .object([
+                "metadata": .object(["total_size": .number(Double(bytes))]),
+                "weight_map": .object(Dictionary(uniqueKeysWithValues: places)),
+            ]))
+    }
+
+    /// An index left by a larger save would win over the file written now.
+    private static func removeOtherWeights(than kept: Set<String>, in folder: URL) throws {
+        for name in try FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false)) {
+            let isWeights =
+                name == TensorFolder.singleFile || (name.hasPrefix("model-") && name.hasSuffix(".safetensors"))
+            guard name == TensorFolder.indexFile || (isWeights && !kept.contains(name)) else { continue }
+            try FileOperations.system.remove(folder.appending(path: name))
+        }
+    }
+
+    private static func write(_ text: String, _ name: String, in folder: URL) throws(RunError) {
+        try FileOperations.system.replaceFile(folder.appending(path: name), with: Array(text.utf8))
+    }
+
+    /// How `config.json` spells an element type.
+    private static func configurationName(of type: ElementType) -> String? {
+        switch type {
+        case .float32: "float32"
+        case .float64: "float64"
+        case .bfloat16: "bfloat16"
+        case .float16: "float16"
+        case .int64, .int32, .uint8, .bool: nil
+        }
+    }
+}

@@ -1,0 +1,101 @@
+package import Foundation
+internal import Records
+internal import Runs
+package import Tensors
+
+/// Reads models from Hugging Face folders.
+package enum ModelFolder {
+    /// Names of the files beside the weights.
+    static let configurationFile = "config.json"
+    static let generationFile = "generation_config.json"
+
+    /// Reads `config.json`.
+    ///
+    /// - Throws: ``ModelError/configuration(path:problems:)`` with all its problems, ``ModelError/file(path:message:)`` when there is
+    ///   none or it is no JSON.
+    package static func readConfiguration(_ folder: URL) throws(ModelError) -> ModelConfiguration {
+        let file = folder.appending(path: configurationFile)
+        return try ModelConfiguration(json: text(of: file), path: file.path(percentEncoded: false))
+    }
+
+    /// Reads `generation_config.json`; `nil` when the folder has none.
+    package static func readGenerationConfiguration(_ folder: URL) throws(ModelError) -> GenerationConfiguration? {
+        let file = folder.appending(path: generationFile)
+        let path = file.path(percentEncoded: false)
+        guard FileManager.default.fileExists(atPath: path) else { return nil }
+        return try GenerationConfiguration(members: JSONText.members(of: text(of: file), path: path), path: path)
+    }
+
+    /// The ids that end a completion: those of `generation_config.json`, else those of `config.json`. Empty when neither says.
+    package static func endTokenIDs(_ folder: URL) throws(ModelError) -> Set<Int> {
+        if let ids = try readGenerationConfiguration(folder)?.endTokenIDs { return Set(ids) }
+        return Set(try readConfiguration(folder).endTokenIDs)
+    }
+
+    /// Reads a model: `config.json` and `model.safetensors` or its shards.
+    ///
+    /// `lm_head.weight` may be present though the head is tied, and rotary frequencies of old files are passed over.
+    ///
+    /// - Parameters:
+    ///   - elementType: What the parameters are held in; files of float32, bfloat16, float16 or float64 are converted.
+    /// - Throws: ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another shape,
+    ///   other cases of ``ModelError``, or ``TensorError`` for a damaged file.
+    package static func load(
+        _ folder: URL, elementType: ElementType = .float32, device: Device = .cpu
+    ) throws -> Transformer {
+        let configuration = try readConfiguration(folder)
+        let weights = try openWeights(folder)
+        try check(weights, configuration, path: folder.path(percentEncoded: false))
+        var parameters: [String: Tensor] = [:]
+        for expected in configuration.parameterShapes {
+            parameters[expected.name] = try weights.tensor(named: expected.name).to(elementType).to(device)
+        }
+        return try Transformer(configuration: configuration, parameters: parameters)
+    }
+
+    private static func openWeights(_ folder: URL) throws -> TensorFolder {
+        func exists(_ name: String) -> Bool {
+            FileManager.default.fileExists(atPath: folder.appending(path: name).path(percentEncoded: false))
+        }
+        if !exists(TensorFolder.singleFile), !exists(TensorFolder.indexFile) {
+            let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first(where: exists)
+            throw ModelError.file(
+                path: folder.path(percentEncoded: false),
+                message: "no \(TensorFolder.singleFile) and no \(TensorFolder.indexFile)"
+                    + (pickle.map { "; \($0) is a pickle, which is never read: save the model as safetensors" } ?? ""))
+        }
+        return try TensorFolder(url: folder)
+    }
+
+    private static func check(
+        _ weights: TensorFolder, _ configuration: ModelConfiguration, path: String
+    ) throws(ModelError) {
+        var found: [String: [Int]] = [:]
+        for name in weights.names where !ParameterName.isDerived(name) { found[name] = weights.shape(of: name) }
+        if configuration.tiesEmbeddings { found[ParameterName.head] = nil }
+        let problems = configuration.problems(in: found)
+        guard problems.isEmpty else { throw .weights(path: path, problems: problems) }
+        let readable: [ElementType] = [.float32, .bfloat16, .float16, .float64]
+        for name in found.keys.sorted() {
+            let type = weights.typeName(of: name) ?? "nothing"
+            guard !readable.contains(where: { $0.name == type }) else { continue }
+            throw .file(
+                path: path,
+                message: "\(name) holds \(type); expected \(readable.map(\.name).joined(separator: ", "))")
+        }
+    }
+
+    private static func text(of file: URL) throws(ModelError) -> String {
+        let bytes: Data
+        do {
+            bytes = try Data(contentsOf: file)
+        } catch {
+            throw .file(
+                path: file.path(percentEncoded: false), message: "cannot be read: \(error.localizedDescription)")
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw .file(path: file.path(percentEncoded: false), message: "is no UTF-8 text")
+        }
+        return text
+    }
+}

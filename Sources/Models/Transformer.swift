@@ -1,0 +1,163 @@
+package import Tensors
+
+/// A decoder-only language model over given tensors.
+///
+/// It holds no state but rotary angles and copies no weight: whoever owns the parameters may change them in place, and may make
+/// a `Transformer` over them as often as it likes. Parameters that require a gradient collect it.
+///
+/// The projections of queries, keys and values stay apart, as published: joined they would save three calls a layer while decoding,
+/// but a joined copy costs the weights' memory again, and a joined original would hide the published names from every owner.
+package final class Transformer {
+    package let configuration: ModelConfiguration
+    /// Every parameter by its Hugging Face name, in the order of ``ModelConfiguration/parameterShapes``; a tied head is absent.
+    package let parameters: [(name: String, tensor: Tensor)]
+    /// `[vocabulary, hidden]`.
+    package let embedding: Tensor
+    /// `[vocabulary, hidden]`: logits are hidden · headᵀ. The embedding itself when the two are tied.
+    package let head: Tensor
+
+    private let blocks: [TransformerBlock]
+    private let finalNorm: Tensor
+    private let rotary: RotaryTable
+
+    /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device.
+    /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another shape.
+    package init(configuration: ModelConfiguration, parameters: [String: Tensor]) throws {
+        let shapes = configuration.parameterShapes
+        let problems = configuration.problems(in: parameters.mapValues(\.shape))
+        guard problems.isEmpty else { throw ModelError.weights(path: "parameters", problems: problems) }
+        self.configuration = configuration
+        self.parameters = shapes.map { ($0.name, parameters.required($0.name)) }
+        embedding = parameters.required(ParameterName.embedding)
+        head = configuration.tiesEmbeddings ? embedding : parameters.required(ParameterName.head)
+        finalNorm = parameters.required(ParameterName.finalNorm)
+        blocks = (0..<configuration.layers).map { TransformerBlock(configuration, layer: $0, parameters) }
+        rotary = RotaryTable(configuration, embedding.elementType, embedding.device)
+        let type = embedding.elementType
+        for (name, tensor) in self.parameters where tensor.elementType != type || !type.isFloatingPoint {
+            throw ModelError.call("\(name) is \(tensor.elementType); expected one floating type for all, as \(type)")
+        }
+    }
+
+    /// ``parameters`` as a dictionary, as other rooms lend them.
+    package var parametersByName: [String: Tensor] {
+        Dictionary(uniqueKeysWithValues: parameters.map { ($0.name, $0.tensor) })
+    }
+
+    package var elementType: ElementType { embedding.elementType }
+    package var device: Device { embedding.device }
+
+    // MARK: Packed texts
+
+    /// The hidden states of packed groups after the final norm: row `i` predicts the token behind packed token `i`.
+    ///
+    /// - Parameters:
+    ///   - tokens: `[N]` int64 in the order of the layout, each in `0 ..< vocabularySize`.
+    ///   - layout: Which token belongs to which prompt and completion; prompts are shared by their completions.
+    ///   - checkpointsBlocks: Keeps one tensor a layer for backward and computes the rest again: less memory, a third more time.
+    /// - Returns: `[N, hidden]`, differentiable in every parameter that requires a gradient.
+    /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling.
+    package func hiddenStates(
+        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
+    ) throws -> Tensor {
+        try hiddenStates(
+            embeddings: embedding.rows(at: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks)
+    }
+
+    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:)`` from `[N, hidden]` inputs that need not be rows of the embedding.
+    package func hiddenStates(
+        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
+    ) throws -> Tensor {
+        let context = try context(for: embeddings, layout)
+        var hidden = embeddings
+        for block in blocks {
+            hidden =
+                checkpointsBlocks
+                ? try Tensor.checkpoint(inputs: [hidden]) { try block.forward($0[0], context) }
+                : try block.forward(hidden, context)
+        }
+        return try normalized(hidden)
+    }
+
+    private func context(for embeddings: Tensor, _ layout: SequenceLayout) throws -> PackedContext {
+        let expected = [layout.tokenCount, configuration.hiddenSize]
+        guard embeddings.shape == expected else {
+            throw ModelError.call("inputs of shape \(embeddings.shape) for a layout of \(expected)")
+        }
+        return PackedContext(layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText)
+    }
+
+    private func normalized(_ hidden: Tensor) throws(TensorError) -> Tensor {
+        try hidden.rmsNorm(weight: finalNorm, epsilon: configuration.rmsNormEpsilon)
+    }
+
+    // MARK: Token by token
+
+    /// Reads several prompts in one packed pass and puts their keys and values into the cache. Records no gradient.
+    ///
+    /// - Parameters:
+    ///   - tokens: The prompts end to end, in the order of the layout.
+    ///   - layout: One group a prompt, without completions.
+    ///   - promptSlots: Where each prompt goes, one slot a group.
+    /// - Returns: `[prompts, hidden]`: the last token's hidden state of each prompt, which predicts the first sampled token.
+    /// - Throws: ``ModelError/call(_:)`` when the counts disagree or a prompt is longer than the cache's slots.
+    package func prefill(
+        tokens: [Int], layout: SequenceLayout, cache: KeyValueCache, promptSlots: [Int]
+    ) throws -> Tensor {
+        try cache.check(layout, promptSlots)
+        return try Tensor.withoutGradients {
+            let embeddings = try embedding.rows(at: Tensor(tokens, device: device))
+            let context = try context(for: embeddings, layout)
+            var hidden = embeddings
+            for (block, layer) in zip(blocks, cache.layers) {
+                let writer = PromptWriter(cache: layer, layout: layout, slots: promptSlots)
+                hidden = try block.forward(hidden, context, into: writer)
+            }
+            return try normalized(hidden.rows(at: layout.groups.map { $0.prompt.upperBound - 1 }))
+        }
+    }
+
+    /// One more token for each row. Records no gradient.
+    ///
+    /// - Parameters:
+    ///   - tokens: One a row: the token drawn last.
+    ///   - rows: Slots and lengths; `ownLengths` count this token already, so a row's first one has 1.
+    /// - Returns: `[rows, hidden]` after the final norm: what predicts each row's next token.
+    /// - Throws: ``ModelError/call(_:)`` when a text gets too long for the rotary scaling.
+    package func decode(tokens: [Int], cache: KeyValueCache, rows: DecodeRows) throws -> Tensor {
+        try Tensor.withoutGradients {
+            try decode(embeddings: embedding.rows(at: Tensor(tokens, device: device)), cache: cache, rows: rows)
+        }
+    }
+
+    /// As ``decode(tokens:cache:rows:)`` from `[rows, hidden]` inputs that need not be rows of the embedding.
+    package func decode(embeddings: Tensor, cache: KeyValueCache, rows: DecodeRows) throws -> Tensor {
+        try Tensor.withoutGradients {
+            let positions = zip(rows.promptLengths, rows.ownLengths).map { $0 + $1 - 1 }
+            let angles = try rotary.angles(at: positions)
+            var hidden = embeddings
+            for (block, layer) in zip(blocks, cache.layers) {
+                hidden = try block.decode(hidden, angles, layer, rows)
+            }
+            return try normalized(hidden)
+        }
+    }
+}
+
+extension ModelConfiguration {
+    /// What is wrong with a set of tensors, given by name and shape.
+    func problems(in found: [String: [Int]]) -> [ModelError.WeightProblem] {
+        var rest = found
+        var problems: [ModelError.WeightProblem] = []
+        for expected in parameterShapes {
+            guard let shape = rest.removeValue(forKey: expected.name) else {
+                problems.append(.missing(name: expected.name, shape: expected.shape))
+                continue
+            }
+            if shape != expected.shape {
+                problems.append(.shape(name: expected.name, found: shape, expected: expected.shape))
+            }
+        }
+        return problems + rest.sorted { $0.key < $1.key }.map { .unexpected(name: $0.key, shape: $0.value) }
+    }
+}

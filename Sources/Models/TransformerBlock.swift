@@ -1,0 +1,128 @@
+internal import Tensors
+
+/// x · weightᵀ + bias.
+struct Projection {
+    let weight: Tensor
+    let bias: Tensor?
+
+    init(_ name: String, _ parameters: [String: Tensor]) {
+        weight = parameters.required(name + ".weight")
+        bias = parameters[name + ".bias"]
+    }
+
+    func callAsFunction(_ x: Tensor) throws(TensorError) -> Tensor { try x.linear(weight: weight, bias: bias) }
+}
+
+/// What the blocks of one packed forward pass share.
+struct PackedContext {
+    let layout: SequenceLayout
+    let angles: RotaryAngles
+    /// Tokens of the longest text: a window at least that long hides nothing.
+    let longestText: Int
+}
+
+/// One layer: attention and a gated feed-forward part, each behind an RMS norm and added to its input.
+struct TransformerBlock {
+    private let inputNorm: Tensor
+    private let attention: Attention
+    private let feedForwardNorm: Tensor
+    private let gate, up, down: Projection
+    private let epsilon: Double
+
+    init(_ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor]) {
+        func name(_ part: String) -> String { ParameterName.layer(layer, part) }
+        inputNorm = parameters.required(name("input_layernorm.weight"))
+        attention = Attention(configuration, layer: layer, parameters)
+        feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
+        gate = Projection(name("mlp.gate_proj"), parameters)
+        up = Projection(name("mlp.up_proj"), parameters)
+        down = Projection(name("mlp.down_proj"), parameters)
+        epsilon = configuration.rmsNormEpsilon
+    }
+
+    /// `[tokens, hidden]` to `[tokens, hidden]`; keys and values also go to `cache` where there is one.
+    func forward(_ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil) throws -> Tensor {
+        try feedForward(hidden + attention.forward(normalized(hidden, inputNorm), context, into: cache))
+    }
+
+    /// One token of each row, `[rows, hidden]` to `[rows, hidden]`; its key and value join the cache.
+    func decode(_ hidden: Tensor, _ angles: RotaryAngles, _ cache: LayerCache, _ rows: DecodeRows) throws -> Tensor {
+        try feedForward(hidden + attention.decode(normalized(hidden, inputNorm), angles, cache, rows))
+    }
+
+    private func feedForward(_ hidden: Tensor) throws(TensorError) -> Tensor {
+        let x = try normalized(hidden, feedForwardNorm)
+        return try hidden + down(gate(x).swiGLU(up(x)))
+    }
+
+    private func normalized(_ hidden: Tensor, _ weight: Tensor) throws(TensorError) -> Tensor {
+        try hidden.rmsNorm(weight: weight, epsilon: epsilon)
+    }
+}
+
+/// Grouped-query attention with rotary positions, and norms on queries and keys where the family has them.
+struct Attention {
+    private let query, key, value, output: Projection
+    private let queryNorm, keyNorm: Tensor?
+    private let heads, keyValueHeads, headSize: Int
+    private let window: Int?
+    private let epsilon: Double
+    private var scale: Double { 1 / Double(headSize).squareRoot() }
+
+    init(_ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor]) {
+        func name(_ part: String) -> String { ParameterName.layer(layer, "self_attn." + part) }
+        query = Projection(name("q_proj"), parameters)
+        key = Projection(name("k_proj"), parameters)
+        value = Projection(name("v_proj"), parameters)
+        output = Projection(name("o_proj"), parameters)
+        queryNorm = parameters[name("q_norm.weight")]
+        keyNorm = parameters[name("k_norm.weight")]
+        (heads, keyValueHeads, headSize) = (configuration.heads, configuration.keyValueHeads, configuration.headSize)
+        window = configuration.slidingWindows[layer]
+        epsilon = configuration.rmsNormEpsilon
+    }
+
+    func forward(_ x: Tensor, _ context: PackedContext, into cache: PromptWriter?) throws -> Tensor {
+        let (q, k, v) = try projected(x, context.angles)
+        try cache?.write(keys: k, values: v)
+        let attended =
+            if let window, window < context.longestText {
+                try WindowedAttention(window: window, scale: scale).attended(q, k, v, context.layout)
+            } else {
+                try Tensor.sharedPromptAttention(
+                    query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale)
+            }
+        return try output(attended.reshaped([attended.size(0), heads * headSize]))
+    }
+
+    func decode(_ x: Tensor, _ angles: RotaryAngles, _ cache: LayerCache, _ rows: DecodeRows) throws -> Tensor {
+        let (q, k, v) = try projected(x, angles)
+        try cache.append(keys: k, values: v, rows)
+        let attended = try cache.attended(query: q, rows, scale: scale)
+        return try output(attended.reshaped([attended.size(0), heads * headSize]))
+    }
+
+    /// Queries, keys and values `[tokens, heads, headSize]`, the first two turned by their positions.
+    private func projected(
+        _ x: Tensor, _ angles: RotaryAngles
+    ) throws(TensorError) -> (query: Tensor, key: Tensor, value: Tensor) {
+        let tokens = try x.size(0)
+        var q = try query(x).reshaped([tokens, heads, headSize])
+        var k = try key(x).reshaped([tokens, keyValueHeads, headSize])
+        let v = try value(x).reshaped([tokens, keyValueHeads, headSize])
+        if let queryNorm { q = try q.rmsNorm(weight: queryNorm, epsilon: epsilon) }
+        if let keyNorm { k = try k.rmsNorm(weight: keyNorm, epsilon: epsilon) }
+        return (
+            try q.rotated(cosines: angles.cosines, sines: angles.sines),
+            try k.rotated(cosines: angles.cosines, sines: angles.sines), v
+        )
+    }
+}
+
+extension [String: Tensor] {
+    /// A parameter that ``Transformer`` has found present.
+    func required(_ name: String) -> Tensor {
+        guard let tensor = self[name] else { preconditionFailure("\(name) was checked to be present") }
+        return tensor
+    }
+}
