@@ -67,7 +67,9 @@ struct PublishedLogProbabilityTests {
 @TensorActor @Suite("Packed groups against each text alone")
 struct PackedTransformerTests {
     /// Lengths of two groups: prompts of 12 and 5 tokens, one completion empty.
-    nonisolated static let groups: [(promptLength: Int, completionLengths: [Int])] = [(12, [7, 1, 11]), (5, [4, 0, 9])]
+    nonisolated static let groups: [(promptLength: Int, completionLengths: [Int])] = [
+        (12, [7, 1, 11]), (5, [4, 0, 9]),
+    ]
     nonisolated static let families = ["llama_biases", "llama3", "qwen2", "mistral_sliding", "qwen2_sliding", "qwen3"]
 
     /// Token ids that only depend on their place.
