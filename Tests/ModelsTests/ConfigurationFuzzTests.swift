@@ -25,7 +25,7 @@ struct ConfigurationFuzzTests {
         for name in ["llama3", "llama_yarn_mscale", "llama_dynamic", "mistral_sliding", "qwen2_sliding", "qwen3"] {
             let file = PublishedModel.root.appending(path: "\(name)/config.json")
             let original = Array(try Data(contentsOf: file))
-            var random = Sequence(state: UInt64(name.utf8.reduce(7) { $0 * 31 + Int($1) }))
+            var random = Sequence(state: name.utf8.reduce(7) { $0 &* 31 &+ UInt64($1) })
             var read = 0
             for _ in 0..<5000 {
                 let text = String(decoding: Self.mutated(original, &random), as: UTF8.self)
