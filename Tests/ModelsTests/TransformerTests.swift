@@ -39,6 +39,21 @@ struct PublishedLogProbabilityTests {
         }
     }
 
+    /// bfloat16 keeps 8 bits: hidden states of two layers stay within hundredths, log-probs of a few nats within tenths.
+    @Test(
+        "weights held in bfloat16 give about the same log-probs, in float64 the same", arguments: ["llama3", "qwen2"])
+    func otherTypes(_ name: String) throws {
+        let published = try PublishedModel(name)
+        let text = published.texts[0]
+        let narrow = try ModelFolder.load(published.folder, elementType: .bfloat16)
+        let wide = try ModelFolder.load(published.folder, elementType: .float64)
+        #expect(narrow.elementType == .bfloat16 && wide.elementType == .float64)
+        #expect(largestDifference(try wide.logProbabilities(text.tokens), text.logProbabilities) <= 1e-4)
+        let difference = largestDifference(try narrow.logProbabilities(text.tokens), text.logProbabilities)
+        print("\(name) in bfloat16: largest |Δ log-prob| \(difference)")
+        #expect(difference > 1e-4 && difference < 0.3)
+    }
+
     @Test(
         "greedy decoding from the cache gives transformers' tokens",
         arguments: ["llama3", "qwen2", "qwen3", "mistral_sliding"])
