@@ -18,7 +18,6 @@ struct Room {
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
-let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 
 let rooms: [Room] = [
     // Floor 0
@@ -45,7 +44,7 @@ let rooms: [Room] = [
     Room(name: "Coordinator", imports: ["Records", "Credit", "Runs"]),
     Room(name: "Evaluation", imports: ["Records", "Credit", "Runs"]),
     // Floor 5
-    Room(name: "RewardHosts", imports: ["RewardInterface", "Records"], packages: [subprocess]),
+    Room(name: "RewardHosts", imports: ["RewardInterface", "Records"]),
     // Floor 6
     Room(
         name: "Job",
@@ -142,7 +141,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
-        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: (hasTorch ? [cTorch] : []) + roomTargets + testSupport + tests + command,
     swiftLanguageModes: [.v6],

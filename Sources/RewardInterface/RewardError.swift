@@ -35,9 +35,9 @@ extension RewardError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .missingColumn(let wanted, let found, let prompt):
-            let near = wanted.flatMap { NearMatches.of($0, among: found) }
+            let near = wanted.flatMap { nearestNames(to: $0, among: found) }
             let columns = found.isEmpty ? "it has no columns besides the prompt" : "it has \(found.quotedList)"
-            return "\(prompt): no column \(wanted.quotedList(joining: "or")); \(columns)" + NearMatches.hint(near)
+            return "\(prompt): no column \(wanted.quotedList(joining: "or")); \(columns)" + hint(near)
         case .wrongColumn(let name, let found, let expected, let prompt):
             return "\(prompt): column '\(name)' is \(found), expected \(expected)"
         case .wrongSetting(let reward, let name, let found, let expected):
@@ -45,10 +45,10 @@ extension RewardError: CustomStringConvertible {
         case .unknownSetting(let reward, let name, let known):
             let settings = known.isEmpty ? "it has no settings" : "it has \(known.quotedList)"
             return "reward \(reward): no setting '\(name)'; \(settings)"
-                + NearMatches.hint(NearMatches.of(name, among: known))
+                + hint(nearestNames(to: name, among: known))
         case .unknownReward(let name, let known):
             return "no reward is named '\(name)'; known are \(known.quotedList)"
-                + NearMatches.hint(NearMatches.of(name, among: known))
+                + hint(nearestNames(to: name, among: known))
         case .ambiguousReward(let name, let types):
             return "several rewards are named '\(name)': \(types.joined(separator: ", ")); rename all but one"
         case .unusable(let reward, let problem):
@@ -62,6 +62,11 @@ extension RewardError: CustomStringConvertible {
                 """
         }
     }
+}
+
+/// `; did you mean 'a' or 'b'?`, or nothing.
+private func hint(_ names: [String]) -> String {
+    names.isEmpty ? "" : "; did you mean \(names.quotedList(joining: "or"))?"
 }
 
 private func percent(_ share: Double) -> String { "\((share * 1000).rounded() / 10) %" }

@@ -94,6 +94,20 @@ public struct RewardSettings: Sendable {
         return texts
     }
 
+    /// A truth value, or `fallback` when the job does not set it.
+    public mutating func flag(_ name: String, default fallback: Bool) throws(RewardError) -> Bool {
+        guard let value = ask(name) else { return fallback }
+        guard case .bool(let flag) = value else { throw wrong(name, expected: "true or false") }
+        return flag
+    }
+
+    /// A section of further settings, empty when the job does not set it.
+    public mutating func section(_ name: String) throws(RewardError) -> [String: JSONValue] {
+        guard let value = ask(name) else { return [:] }
+        guard case .object(let members) = value else { throw wrong(name, expected: "a section of settings") }
+        return members
+    }
+
     /// The error of a setting that was read but is out of what the reward can do.
     public func wrong(_ name: String, expected: String) -> RewardError {
         let found = values[name].map(\.shortDescription) ?? "not set"

@@ -94,13 +94,6 @@ struct RewardInterfaceTests {
         #expect(error?.description.contains("set row 3: no column 'answer'") == true)
         #expect(error?.description.contains("did you mean 'ansewr'?") == true)
     }
-
-    @Test func nearMatchesAreNear() {
-        #expect(NearMatches.of("acuracy_rewrd", among: ["accuracy_reward", "length_reward"]) == ["accuracy_reward"])
-        #expect(NearMatches.of("Length-Reward", among: ["length_reward"]) == ["length_reward"])
-        #expect(NearMatches.of("soft_overlong", among: ["get_soft_overlong_punishment", "x"]).count == 1)
-        #expect(NearMatches.of("abc", among: ["xyz"]).isEmpty)
-    }
 }
 
 @Suite("All rewards of a job side by side")

@@ -1,0 +1,85 @@
+package import Records
+package import RewardInterface
+
+/// A reward that is any program speaking JSON Lines.
+package struct CommandRewardSettings: Sendable {
+    package var name: String
+    /// The program and its arguments.
+    package var command: [String]
+    package var process = ProcessSettings()
+    /// Whether an answer is kept for the same command, prompt, columns and completions.
+    package var caches = false
+
+    package init(name: String, command: [String]) {
+        self.name = name
+        self.command = command
+    }
+
+    /// A line for the shell, as a job file gives it.
+    package init(name: String, shellLine: String) {
+        self.init(name: name, command: ["/bin/sh", "-c", shellLine])
+    }
+}
+
+/// A program as a ``RewardSource``: one line in per group, one line out.
+///
+///     in   {"id":7,"op":"score","prompts":[…],"completions":[…],"completion_ids":[…],"columns":{…},"trainer_state":{…}}
+///     out  {"id":7,"scores":[1,0.5,null]}
+///
+/// Texts for a text prompt, lists of messages for a chat. A score of null is "not scored"; `states`, `errors`, `extra` and
+/// `metrics` may stand beside `scores`. The time limit holds for each line; a program that breaks it, ends, or writes anything
+/// else is killed with all it started and begun anew.
+package final class CommandReward: RewardSource {
+    package let names: [String]
+    private let pool: WorkerPool
+    private let requests = PythonRequests(style: .trl, referenceColumn: nil)
+    private let cache: ScoreCache?
+
+    private init(name: String, pool: WorkerPool, cache: ScoreCache?) {
+        names = [name]
+        self.pool = pool
+        self.cache = cache
+    }
+
+    /// Starts the program.
+    ///
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when there is no such program.
+    package static func start(_ settings: CommandRewardSettings) async throws -> CommandReward {
+        try settings.process.check(reward: settings.name)
+        guard let first = settings.command.first, first.contains("/") || ProcessSettings.program(first) != nil else {
+            let problem = "there is no program '\(settings.command.first ?? "")' in PATH"
+            throw RewardError.unusable(reward: settings.name, problem: problem)
+        }
+        let program = HostWorker.Program(
+            reward: settings.name, arguments: try settings.process.confined(settings.command, reward: settings.name),
+            environment: settings.process.environment(),
+            timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: false)
+        let (pool, _) = try await WorkerPool.start(program, workers: settings.process.workers)
+        let cache = settings.caches ? ScoreCache(source: settings.command.joined(separator: "\0")) : nil
+        return CommandReward(name: settings.name, pool: pool, cache: cache)
+    }
+
+    package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+        let prompt = group.prompt.prompt
+        let answer = await answer(try requests.call(group.rollouts.map(\.completion), for: prompt, at: progress))
+        var greedy: [RewardScore]?
+        if let rollout = group.greedy {
+            greedy = await self.answer(try requests.call([rollout.completion], for: prompt, at: progress)).scores
+        }
+        return GroupScores(
+            scores: answer.scores.map { [$0] }, greedyScores: greedy, extraColumns: answer.extraColumns,
+            metrics: answer.metrics)
+    }
+
+    package func close() async { await pool.close() }
+
+    private func answer(_ call: HostCall) async -> HostAnswer {
+        guard call.count > 0 else { return HostAnswer([]) }
+        guard let cache else { return await pool.run(call) }
+        let request = call.body(0)
+        if let kept = cache.answer(to: request) { return kept }
+        let answer = await pool.run(call)
+        cache.keep(answer, for: request)
+        return answer
+    }
+}

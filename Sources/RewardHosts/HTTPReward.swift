@@ -1,0 +1,179 @@
+import Foundation
+package import Records
+package import RewardInterface
+import Synchronization
+
+/// A reward behind an HTTP address, in OpenRLHF's form.
+package struct HTTPRewardSettings: Sendable {
+    package var name: String
+    /// `http://host:port/path`.
+    package var url: String
+    /// The time limit of one call with all its tries, from the moment it is sent.
+    package var timeoutSeconds: Double = 60
+    /// Calls under way at once.
+    package var concurrency = 8
+    /// Tries of one call before it fails.
+    package var tries = 5
+    /// The column with the reference (`labels`); the usual ones by default, null where the row has none.
+    package var referenceColumn: String?
+
+    package init(name: String, url: String) {
+        self.name = name
+        self.url = url
+    }
+}
+
+/// An HTTP endpoint as a ``RewardSource``: one POST per group.
+///
+///     out   {"query":[prompt + completion…],"prompts":[…],"labels":[…]}
+///     back  {"rewards":[…],"scores":[…]?,"extra_logs":{…}?}
+///
+/// A dropped connection and the answers 408, 425, 429, 500, 502, 503 and 504 are tried again, after a pause drawn between 0 and
+/// 0.25 s · 2^try (at most 8 s). Any other answer but 200 fails at once. `scores` becomes a column of the completions file,
+/// numbers of `extra_logs` become metrics.
+package final class HTTPReward: RewardSource {
+    package let names: [String]
+    private let exchange: HTTPExchange
+    private let settings: HTTPRewardSettings
+    private let slots: Slots
+    private let queue: DispatchQueue
+
+    /// - Throws: ``RewardError`` for an address that is none or a host that is unknown. Whether the server runs shows later.
+    package init(_ settings: HTTPRewardSettings) throws(RewardError) {
+        func require(_ holds: Bool, _ name: String, _ found: Any, _ expected: String) throws(RewardError) {
+            guard !holds else { return }
+            throw .wrongSetting(reward: settings.name, name: name, found: "\(found)", expected: expected)
+        }
+        let seconds = settings.timeoutSeconds
+        try require(seconds > 0 && seconds < 1e6, "timeout", seconds, "seconds above 0")
+        try require((1...256).contains(settings.concurrency), "concurrency", settings.concurrency, "between 1 and 256")
+        try require((1...100).contains(settings.tries), "tries", settings.tries, "between 1 and 100")
+        exchange = try HTTPExchange(settings.url, reward: settings.name)
+        names = [settings.name]
+        self.settings = settings
+        slots = Slots(settings.concurrency)
+        queue = DispatchQueue(label: "reward \(settings.name)", attributes: .concurrent)
+    }
+
+    package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+        let prompt = group.prompt.prompt
+        let reference = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)
+        let answer = await ask(group.rollouts.map(\.completion), prompt, reference)
+        var greedy: [RewardScore]?
+        if let rollout = group.greedy { greedy = await ask([rollout.completion], prompt, reference).scores }
+        return GroupScores(
+            scores: answer.scores.map { [$0] }, greedyScores: greedy, extraColumns: answer.extraColumns,
+            metrics: answer.metrics)
+    }
+
+    private func ask(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) async -> HostAnswer {
+        guard !completions.isEmpty else { return HostAnswer([]) }
+        var line = JSONLine()
+        let members = PythonRequests.openRLHF(completions[...], prompt, reference, queriesName: "query")
+        line.object(members.filter { $0.0 != "completions" })
+        let body = line.bytes
+        await slots.take()
+        let answer = await withCheckedContinuation { continuation in
+            queue.async { continuation.resume(returning: self.tried(body, completions.count)) }
+        }
+        slots.giveBack()
+        return answer
+    }
+
+    // MARK: Tries
+
+    private static let transientStatuses: Set = [408, 425, 429, 500, 502, 503, 504]
+
+    private func tried(_ body: [UInt8], _ count: Int) -> HostAnswer {
+        let deadline = ContinuousClock.now + .seconds(settings.timeoutSeconds)
+        var reason = ""
+        for attempt in 0..<settings.tries {
+            do throws(HTTPExchange.Problem) {
+                return try once(body, count, deadline)
+            } catch {
+                switch error.kind {
+                case .late: return HostAnswer(repeating: .timedOut(seconds: settings.timeoutSeconds), count: count)
+                case .lasting: return HostAnswer(repeating: .failed(message: error.text), count: count)
+                case .transient: reason = error.text
+                }
+            }
+            guard attempt + 1 < settings.tries else { break }
+            let pause = Double.random(in: 0...min(8, 0.25 * pow(2, Double(attempt))))
+            guard ContinuousClock.now + .seconds(pause) < deadline else {
+                return HostAnswer(repeating: .timedOut(seconds: settings.timeoutSeconds), count: count)
+            }
+            Thread.sleep(forTimeInterval: pause)
+        }
+        return HostAnswer(repeating: .failed(message: "\(reason) (\(settings.tries) tries)"), count: count)
+    }
+
+    private func once(
+        _ body: [UInt8], _ count: Int, _ deadline: ContinuousClock.Instant
+    ) throws(HTTPExchange.Problem) -> HostAnswer {
+        let (status, content) = try exchange.post(body, by: deadline)
+        guard status == 200 else {
+            let kind: HTTPExchange.Problem.Kind = Self.transientStatuses.contains(status) ? .transient : .lasting
+            let start = String(decoding: content.prefix(300), as: UTF8.self)
+            throw HTTPExchange.Problem(kind: kind, text: "\(settings.url) answered \(status): \(start)")
+        }
+        do {
+            return try JSONDecoder().decode(EndpointReply.self, from: Data(content)).answer(count: count)
+        } catch {
+            let start = String(decoding: content.prefix(300), as: UTF8.self)
+            throw HTTPExchange.Problem(
+                kind: .lasting, text: "\(settings.url) answered '\(start)' instead of a JSON object with 'rewards'")
+        }
+    }
+}
+
+/// What an endpoint in OpenRLHF's form answers.
+private struct EndpointReply: Decodable {
+    let rewards: [HostReply.LooseNumber]
+    let scores: [JSONValue]?
+    let extra_logs: [String: JSONValue]?
+
+    func answer(count: Int) -> HostAnswer {
+        let extra = scores.map { ["scores": $0] }
+        let reply = HostReply(
+            id: nil, scores: rewards, states: nil, errors: nil, extra: extra,
+            metrics: extra_logs?.compactMapValues { value in value.number.map { JSONValue.number($0) } })
+        return reply.answer(count: count)
+    }
+}
+
+/// A number of places; who finds none waits in line.
+private final class Slots: Sendable {
+    private struct State {
+        var free: Int
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state: Mutex<State>
+
+    init(_ count: Int) { state = Mutex(State(free: count)) }
+
+    func take() async {
+        await withCheckedContinuation { continuation in
+            let isFree = state.withLock { state in
+                if state.free > 0 {
+                    state.free -= 1
+                    return true
+                }
+                state.waiting.append(continuation)
+                return false
+            }
+            if isFree { continuation.resume() }
+        }
+    }
+
+    func giveBack() {
+        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            if state.waiting.isEmpty {
+                state.free += 1
+                return nil
+            }
+            return state.waiting.removeFirst()
+        }
+        next?.resume()
+    }
+}

@@ -1,0 +1,146 @@
+import Foundation
+import Records
+import RewardInterface
+
+/// Runs calls on one process at a time: starts it, talks to it, gives it up when it breaks, and starts the next.
+///
+/// Belongs to one thread.
+final class HostWorker {
+    /// How the process is started and what it must say before it is asked anything.
+    struct Program: Sendable {
+        let reward: String
+        let arguments: [String]
+        let environment: [String: String]
+        let timeoutSeconds: Double
+        let startSeconds: Double
+        /// Whether the program says `{"ready":1,…}` first.
+        let greets: Bool
+    }
+
+    /// What a Python host says when it is ready.
+    struct Greeting: Decodable, Sendable {
+        let ready: Int
+        let error: String?
+        let name: String?
+        let style: String?
+        let source: String?
+    }
+
+    private let program: Program
+    private var process: ChildProcess?
+    private var lastID = 0
+
+    init(_ program: Program) { self.program = program }
+
+    /// Starts the process when none runs.
+    @discardableResult
+    func start() throws(RewardError) -> Greeting? {
+        guard process == nil else { return nil }
+        let process = try ChildProcess(
+            reward: program.reward, arguments: program.arguments, environment: program.environment)
+        let greeting = program.greets ? try greeting(of: process) : nil
+        self.process = process
+        return greeting
+    }
+
+    private func greeting(of process: ChildProcess) throws(RewardError) -> Greeting {
+        func unusable(_ problem: String) -> RewardError {
+            process.end()
+            return .unusable(reward: program.reward, problem: problem)
+        }
+        switch process.receiveLine(by: .now + .seconds(program.startSeconds)) {
+        case .timedOut: throw unusable("it did not start within \(program.startSeconds) s\(process.lastWords)")
+        case .ended(let reason): throw unusable(reason)
+        case .line(let line):
+            let greeting: Greeting
+            do {
+                greeting = try JSONDecoder().decode(Greeting.self, from: Data(line))
+            } catch {
+                throw unusable("it greeted with '\(String(decoding: line.prefix(200), as: UTF8.self))'")
+            }
+            guard greeting.ready == 1 else { throw unusable(greeting.error ?? "it is not ready and does not say why") }
+            return greeting
+        }
+    }
+
+    /// Gets an answer for every completion of the call; whatever breaks is the state of those it broke for.
+    func run(_ call: HostCall) -> HostAnswer {
+        var answer = HostAnswer([])
+        while answer.scores.count < call.count {
+            do throws(RewardError) {
+                try start()
+            } catch {
+                let missing = call.count - answer.scores.count
+                answer.scores += Array(repeating: .failed(message: error.description), count: missing)
+                return answer
+            }
+            ask(call, &answer)
+        }
+        return answer
+    }
+
+    /// Sends what is not yet answered and reads until all is, or the process breaks.
+    private func ask(_ call: HostCall, _ answer: inout HostAnswer) {
+        guard let process else { return }
+        lastID += 1
+        let first = answer.scores.count
+        process.send(Array("{\"id\":\(lastID),\"op\":\"score\",".utf8) + call.body(first) + [UInt8(ascii: "}")])
+        while answer.scores.count < call.count {
+            let count = call.answersSingly ? 1 : call.count - first
+            let limit = ContinuousClock.now + .seconds(program.timeoutSeconds)
+            switch process.receiveLine(by: limit) {
+            case .line(let line):
+                switch Self.reply(line, id: lastID) {
+                case .success(let reply):
+                    answer.append(reply.answer(count: count), at: answer.scores.count, of: call.count)
+                case .failure(let garbage):
+                    return giveUp(.failed(message: garbage.text + process.lastWords), count, &answer)
+                }
+            case .timedOut: return giveUp(.timedOut(seconds: program.timeoutSeconds), count, &answer)
+            case .ended(let reason): return giveUp(.failed(message: reason), count, &answer)
+            }
+        }
+    }
+
+    /// Ends the process with all it started and notes `score` for the completions it was busy with.
+    private func giveUp(_ score: RewardScore, _ count: Int, _ answer: inout HostAnswer) {
+        process?.end()
+        process = nil
+        answer.scores += Array(repeating: score, count: count)
+    }
+
+    private struct Garbage: Error { let text: String }
+
+    private static func reply(_ line: [UInt8], id: Int) -> Result<HostReply, Garbage> {
+        let reply: HostReply
+        do {
+            reply = try JSONDecoder().decode(HostReply.self, from: Data(line))
+        } catch {
+            let start = String(decoding: line.prefix(200), as: UTF8.self)
+            return .failure(Garbage(text: "the reward wrote '\(start)' instead of a JSON object with 'scores'"))
+        }
+        guard reply.id == nil || reply.id == id else {
+            return .failure(Garbage(text: "the reward answered request \(reply.id ?? 0) instead of \(id)"))
+        }
+        return .success(reply)
+    }
+
+    /// Lets the process end by itself for a moment, then ends it.
+    func close() {
+        process?.close(patience: 300)
+        process = nil
+    }
+}
+
+extension HostAnswer {
+    /// Takes over `part`, whose completions begin at `offset` of `count`.
+    mutating func append(_ part: HostAnswer, at offset: Int, of count: Int) {
+        scores += part.scores
+        for (name, values) in part.extraColumns {
+            var column = extraColumns[name] ?? Array(repeating: .null, count: count)
+            for (index, value) in values.enumerated() where offset + index < count { column[offset + index] = value }
+            extraColumns[name] = column
+        }
+        metrics.merge(part.metrics) { _, new in new }
+    }
+}

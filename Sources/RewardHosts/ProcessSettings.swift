@@ -1,0 +1,98 @@
+import Foundation
+import RewardInterface
+
+/// Whether a reward's process is shut into bubblewrap: no network, a read-only file system, processes of its own.
+package enum SandboxPolicy: String, Sendable, CaseIterable {
+    case off
+    /// Used where `bwrap` is installed.
+    case whenAvailable = "auto"
+    /// Without `bwrap` the reward is refused.
+    case required
+}
+
+/// What a reward's process may use and see.
+package struct ProcessSettings: Sendable, Equatable {
+    /// The time limit of one call, from the moment work on it starts.
+    package var timeoutSeconds: Double
+    /// The time limit for starting: a Python reward may import torch.
+    package var startSeconds: Double
+    /// How many processes work side by side.
+    package var workers: Int
+    /// Data the process may allocate; half of the machine's memory by default.
+    package var memoryBytes: Int
+    /// Processor time over the life of the process; `nil` for no limit.
+    package var cpuSeconds: Int?
+    package var sandbox: SandboxPolicy
+    /// Environment variables let through beyond the usual ones, by name.
+    package var passedVariables: [String]
+    /// The working folder; the run's own by default.
+    package var folder: String?
+
+    package init(
+        timeoutSeconds: Double = 30, startSeconds: Double = 120, workers: Int = 1, memoryBytes: Int? = nil,
+        cpuSeconds: Int? = nil, sandbox: SandboxPolicy = .off, passedVariables: [String] = [], folder: String? = nil
+    ) {
+        self.timeoutSeconds = timeoutSeconds
+        self.startSeconds = startSeconds
+        self.workers = workers
+        self.memoryBytes = memoryBytes ?? Int(ProcessInfo.processInfo.physicalMemory / 2)
+        self.cpuSeconds = cpuSeconds
+        self.sandbox = sandbox
+        self.passedVariables = passedVariables
+        self.folder = folder
+    }
+
+    /// - Throws: ``RewardError/wrongSetting(reward:name:found:expected:)`` for a number out of bounds.
+    func check(reward: String) throws(RewardError) {
+        func require(_ holds: Bool, _ name: String, _ found: Any, _ expected: String) throws(RewardError) {
+            guard holds else { throw .wrongSetting(reward: reward, name: name, found: "\(found)", expected: expected) }
+        }
+        try require(timeoutSeconds > 0 && timeoutSeconds < 1e6, "timeout", timeoutSeconds, "seconds above 0")
+        try require(startSeconds > 0 && startSeconds < 1e6, "start_timeout", startSeconds, "seconds above 0")
+        try require((1...256).contains(workers), "workers", workers, "between 1 and 256")
+        try require(memoryBytes >= 16 << 20, "memory", memoryBytes, "at least 16 MiB, in bytes")
+        try require(cpuSeconds ?? 1 > 0, "cpu_seconds", cpuSeconds ?? 0, "above 0")
+    }
+
+    /// The environment of the process: what programs need to run, and nothing that could be a secret.
+    func environment() -> [String: String] {
+        let allowed = Self.usualVariables.union(passedVariables)
+        return ProcessInfo.processInfo.environment.filter { allowed.contains($0.key) || $0.key.hasPrefix("LC_") }
+    }
+
+    private static let usualVariables: Set = [
+        "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TERM", "PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED",
+        "VIRTUAL_ENV", "CONDA_PREFIX", "PYENV_ROOT", "PYENV_VERSION", "LD_LIBRARY_PATH", "OMP_NUM_THREADS",
+        "CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
+        "TOKENIZERS_PARALLELISM", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    ]
+
+    /// `arguments` with the limits, and the sandbox when there is to be one, in front.
+    ///
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when the sandbox is required and not installed.
+    func confined(_ arguments: [String], reward: String) throws(RewardError) -> [String] {
+        let seconds = cpuSeconds.map { "ulimit -t \($0); " } ?? ""
+        let limits = "cd -- \"$0\" || exit 1; ulimit -c 0; ulimit -d \(memoryBytes / 1024); \(seconds)exec \"$@\""
+        let here = folder ?? FileManager.default.currentDirectoryPath
+        let limited = ["/bin/sh", "-c", limits, here] + arguments
+        guard sandbox != .off else { return limited }
+        guard let bubblewrap = Self.program("bwrap") else {
+            guard sandbox == .whenAvailable else {
+                throw .unusable(
+                    reward: reward,
+                    problem: "a sandbox is required and bwrap is not installed (Debian: apt install bubblewrap)")
+            }
+            return limited
+        }
+        return [
+            bubblewrap, "--die-with-parent", "--new-session", "--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev",
+            "--proc", "/proc", "--tmpfs", "/tmp", "--ro-bind", here, here, "--",
+        ] + limited
+    }
+
+    /// Where `PATH` has a program of this name.
+    package static func program(_ name: String) -> String? {
+        let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin").split(separator: ":")
+        return folders.map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+}

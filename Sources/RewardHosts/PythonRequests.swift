@@ -1,0 +1,139 @@
+import Records
+import RewardInterface
+
+/// Requests as each style of Python function reads them.
+struct PythonRequests: Sendable {
+    let style: PythonRewardStyle
+    let referenceColumn: String?
+
+    static let usualReferences = ["ground_truth", "label", "answer", "solution"]
+
+    /// - Throws: ``RewardError`` when the style needs a reference and the row has none.
+    func call(
+        _ completions: [Completion], for prompt: Prompt, at progress: TrainingProgress
+    ) throws(RewardError) -> HostCall {
+        switch style {
+        case .trl: return trl(completions, prompt, progress)
+        case .verl:
+            let reference = try Self.reference(of: prompt, column: referenceColumn)
+            return verl(completions, prompt, reference)
+        case .openrlhf:
+            let reference = try Self.labels(of: prompt, column: referenceColumn)
+            return HostCall(count: completions.count, answersSingly: false) { first in
+                Self.members(Self.openRLHF(completions[first...], prompt, reference, queriesName: "queries"))
+            }
+        }
+    }
+
+    /// The reference answer: the column asked for, `reward_model.ground_truth`, or the first of the usual columns.
+    static func reference(of prompt: Prompt, column: String?) throws(RewardError) -> JSONValue {
+        if let column {
+            guard let value = prompt.columns[column] else { throw .missingColumn(column, in: prompt) }
+            return value
+        }
+        if let value = prompt.columns["reward_model"]?["ground_truth"] { return value }
+        for name in usualReferences {
+            if let value = prompt.columns[name] { return value }
+        }
+        throw .missingColumn(wanted: usualReferences, found: prompt.columns.keys.sorted(), prompt: prompt.id)
+    }
+
+    /// The reference where there is one, for functions that need none; a column asked for must be there.
+    static func labels(of prompt: Prompt, column: String?) throws(RewardError) -> JSONValue {
+        do throws(RewardError) {
+            return try reference(of: prompt, column: column)
+        } catch {
+            guard column == nil, case .missingColumn = error else { throw error }
+            return .null
+        }
+    }
+
+    typealias Members = [(String, (inout JSONLine) -> Void)]
+
+    /// `"a":…,"b":…`: the object without its braces, to stand behind an id.
+    static func members(_ members: Members) -> [UInt8] {
+        var line = JSONLine()
+        line.object(members)
+        return Array(line.bytes.dropFirst().dropLast())
+    }
+
+    // MARK: TRL
+
+    /// Text prompts and completions are strings; of a chat, both are lists of messages. Every column comes once a completion.
+    private func trl(_ completions: [Completion], _ prompt: Prompt, _ progress: TrainingProgress) -> HostCall {
+        HostCall(count: completions.count, answersSingly: false) { first in
+            let completions = completions[first...]
+            let own: Set = ["prompt", "completion", "completion_ids", "prompts", "completions"]
+            let columns = prompt.columns.filter { !own.contains($0.key) }.sorted { $0.key < $1.key }
+            return Self.members([
+                ("prompts", { $0.array(completions) { line, _ in Self.write(prompt.content, &line) } }),
+                ("completions", { $0.array(completions) { Self.write($1, after: prompt.content, &$0) } }),
+                (
+                    "completion_ids",
+                    { $0.array(completions) { line, one in line.array(one.tokenIDs) { $0.integer($1) } } }
+                ),
+                (
+                    "columns",
+                    { line in
+                        line.object(
+                            columns.map { name, value in
+                                (name, { $0.array(completions) { line, _ in line.value(value) } })
+                            })
+                    }
+                ),
+                (
+                    "trainer_state",
+                    {
+                        $0.object([
+                            ("global_step", { $0.integer(progress.step) }),
+                            ("max_steps", { $0.integer(progress.maxSteps) }),
+                            ("epoch", { $0.number(progress.epoch) }),
+                        ])
+                    }
+                ),
+            ])
+        }
+    }
+
+    private static func write(_ content: PromptContent, _ line: inout JSONLine) {
+        switch content {
+        case .text(let text): line.string(text)
+        case .messages(let messages): line.array(messages) { write($1, &$0) }
+        }
+    }
+
+    private static func write(_ message: ChatMessage, _ line: inout JSONLine) {
+        line.object([("role", { $0.string(message.role) }), ("content", { $0.string(message.content) })])
+    }
+
+    private static func write(_ completion: Completion, after content: PromptContent, _ line: inout JSONLine) {
+        guard case .messages = content else { return line.string(completion.text) }
+        line.array([ChatMessage(role: "assistant", content: completion.text)]) { write($1, &$0) }
+    }
+
+    // MARK: verl and OpenRLHF
+
+    private func verl(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) -> HostCall {
+        let source = prompt.columns["data_source"] ?? .string(prompt.source)
+        let extra = prompt.columns["extra_info"] ?? .object([:])
+        return HostCall(count: completions.count, answersSingly: true) { first in
+            Self.members([
+                ("completions", { $0.array(completions[first...]) { $0.string($1.text) } }),
+                ("data_source", { $0.value(source) }), ("ground_truth", { $0.value(reference) }),
+                ("extra_info", { $0.value(extra) }),
+            ])
+        }
+    }
+
+    /// Queries are prompt and completion in one text, the completion with its special tokens.
+    static func openRLHF(
+        _ completions: ArraySlice<Completion>, _ prompt: Prompt, _ reference: JSONValue, queriesName: String
+    ) -> Members {
+        [
+            (queriesName, { $0.array(completions) { $0.string(prompt.text + $1.textWithSpecials) } }),
+            ("completions", { $0.array(completions) { $0.string($1.text) } }),
+            ("prompts", { $0.array(completions) { line, _ in line.string(prompt.text) } }),
+            ("labels", { $0.array(completions) { line, _ in line.value(reference) } }),
+        ]
+    }
+}

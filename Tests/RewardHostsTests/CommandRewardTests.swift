@@ -1,0 +1,76 @@
+import Foundation
+import Records
+import RewardHosts
+import RewardInterface
+import Testing
+
+@Suite("Programs that speak JSON Lines")
+struct CommandRewardTests {
+    private func reward(
+        _ line: String, timeoutSeconds: Double = 2, _ change: (inout CommandRewardSettings) -> Void = { _ in }
+    ) async throws -> CommandReward {
+        var settings = CommandRewardSettings(name: "program", shellLine: line)
+        settings.process = ProcessSettings(timeoutSeconds: timeoutSeconds, memoryBytes: 512 << 20)
+        change(&settings)
+        return try await CommandReward.start(settings)
+    }
+
+    private let python = """
+        python3 -uc 'import json, sys
+        for line in sys.stdin:
+            request = json.loads(line)
+            scores = [len(text) if text else None for text in request["completions"]]
+            print(json.dumps({"id": request["id"], "scores": scores, "metrics": {"seen": len(scores)}}))'
+        """
+
+    @Test func scoresWholeGroups() async throws {
+        let reward = try await reward(python)
+        let scores = try await reward.scores(["a", "", "ccc"], greedy: "dd")
+        #expect(scores.values == [1, nil, 3])
+        #expect(scores.states == ["scored", "abstained", "scored"])
+        #expect(scores.greedyScores?.map(\.score) == [2])
+        #expect(scores.metrics == ["seen": 3])
+        await reward.close()
+    }
+
+    @Test(arguments: [
+        ("echo hello; cat", "wrote 'hello'"), ("exit 4", "exited with code 4"), ("kill -9 $$", "killed by signal 9"),
+        ("read line; echo '{\"id\":99,\"scores\":[1]}'; cat", "answered request 99 instead of 1"),
+        ("read line; echo '{\"scores\":[1,2]}'; cat", "2 scores for 1 completions"),
+        ("read line; echo '{\"scores\":[\"a\"]}'; cat", "\"a\", not a number"),
+        ("read line; echo oops >&2; exit 1", "oops"), ("exec >&-; sleep 60", "closed its output"),
+        ("head -c 10 /dev/zero; sleep 60", "no answer within"), ("sleep 60", "no answer within"),
+    ])
+    func brokenProgramsAreNamed(_ line: String, _ words: String) async throws {
+        let reward = try await reward(line, timeoutSeconds: 0.5)
+        let scores = try await reward.scores(["a"])
+        #expect(scores.notes[0].contains(words), "\(line): \(scores.notes[0])")
+        // It is begun anew each time, and each time breaks in the same way.
+        #expect(try await reward.scores(["a"]).values == [nil])
+        await reward.close()
+    }
+
+    @Test func aMissingProgramIsSaidAtTheStart() async throws {
+        let settings = CommandRewardSettings(name: "program", command: ["no-such-program", "-x"])
+        let error = await #expect(throws: RewardError.self) { try await CommandReward.start(settings) }
+        #expect(error?.description.contains("no program 'no-such-program' in PATH") == true)
+    }
+
+    @Test func aRequestLargerThanThePipeArrives() async throws {
+        let reward = try await reward(python, timeoutSeconds: 20)
+        let text = String(repeating: "x", count: 3_000_000)
+        #expect(try await reward.scores([text, "a"]).values == [3_000_000, 1])
+        await reward.close()
+    }
+
+    @Test func aSandboxThatIsRequiredIsThereOrRefused() async throws {
+        let hasBubblewrap = ProcessSettings.program("bwrap") != nil
+        do {
+            let reward = try await reward(python) { $0.process.sandbox = .required }
+            #expect(hasBubblewrap)
+            await reward.close()
+        } catch let error as RewardError {
+            #expect(!hasBubblewrap && error.description.contains("apt install bubblewrap"))
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import Foundation
+import Records
+import RewardHosts
+import RewardInterface
+import Testing
+
+/// `server.py` on a port of its own, gone with this value.
+final class TestServer {
+    let address: String
+    private let process = Process()
+    private let input = Pipe()
+
+    init() throws {
+        let output = Pipe()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["python3", "\(testFolder)/server.py"]
+        process.standardInput = input
+        process.standardOutput = output
+        try process.run()
+        let port = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+        address = "http://127.0.0.1:\(port.trimmingCharacters(in: .whitespacesAndNewlines))"
+    }
+
+    deinit {
+        // Started from a thread of the pool it has SIGTERM blocked.
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+    }
+}
+
+@Suite("Rewards behind HTTP")
+struct HTTPRewardTests {
+    private func reward(
+        _ server: TestServer, _ path: String, timeoutSeconds: Double = 10, tries: Int = 3
+    ) throws -> HTTPReward {
+        var settings = HTTPRewardSettings(name: "remote", url: "\(server.address)/\(path)")
+        settings.timeoutSeconds = timeoutSeconds
+        settings.tries = tries
+        return try HTTPReward(settings)
+    }
+
+    @Test func scoresWholeGroupsInOpenRLHFsForm() async throws {
+        let server = try TestServer()
+        for path in ["ok", "chunks"] {
+            // The query is prompt, completion and "<eos>", five characters more.
+            let scores = try await reward(server, path).scores(["a", "bb"], greedy: "ccc")
+            #expect(scores.values == [6, 7])
+            #expect(scores.greedyScores?.map(\.score) == [8])
+            #expect(scores.extraColumns == ["scores": [.number(6), .number(7)]])
+            #expect(scores.metrics == ["seen": 2])
+        }
+    }
+
+    @Test func whatPassesIsTriedAgainAndWhatStaysFails() async throws {
+        let server = try TestServer()
+        // Dropped, then 500, then well.
+        #expect(try await reward(server, "flaky").scores(["a"]).values == [6])
+        for (path, words) in [
+            ("down", "answered 500: out of order (3 tries)"), ("drop", "(3 tries)"),
+            ("half", "before its answer was whole"),
+            ("refuse", "answered 403: not you"), ("bad", "'<html>' instead of a JSON object with 'rewards'"),
+            ("short", "1 scores for 2 completions"),
+        ] {
+            let scores = try await reward(server, path).scores(["a", "b"])
+            #expect(scores.states == ["failed", "failed"])
+            #expect(scores.notes[0].contains(words), "\(path): \(scores.notes[0])")
+        }
+        #expect(try await reward(server, "tries").scores(["a"]).values == [1], "403 is not tried again")
+    }
+
+    @Test func aStallingServerTimesOut() async throws {
+        let server = try TestServer()
+        let start = ContinuousClock.now
+        let scores = try await reward(server, "stall", timeoutSeconds: 0.5).scores(["a", "b"])
+        #expect(scores.states == ["timedOut", "timedOut"])
+        #expect(ContinuousClock.now - start < .seconds(3))
+    }
+
+    @Test func manyGroupsAtOnceAreAllAnswered() async throws {
+        let server = try TestServer()
+        let reward = try reward(server, "ok")
+        let values = try await withThrowingTaskGroup(of: Double?.self) { tasks in
+            for _ in 0..<40 { tasks.addTask { try await reward.scores(["a"]).values[0] } }
+            return try await tasks.reduce(into: []) { $0.append($1) }
+        }
+        #expect(values == Array(repeating: 6, count: 40))
+    }
+
+    @Test func addressesAreChecked() {
+        for (url, words) in [
+            ("https://example.test/", "use http"), ("not a url", "no address"), ("http://", "no address"),
+            ("http://no-such-host.invalid/", "no machine is named"),
+        ] {
+            let error = #expect(throws: RewardError.self) { try HTTPReward(HTTPRewardSettings(name: "r", url: url)) }
+            #expect(error?.description.contains(words) == true, "\(url): \(error?.description ?? "")")
+        }
+    }
+
+    @Test func aServerThatIsNotThereIsAFailure() async throws {
+        var settings = HTTPRewardSettings(name: "r", url: "http://127.0.0.1:9/")
+        settings.tries = 2
+        #expect(try await HTTPReward(settings).scores(["a"]).notes[0].contains("(2 tries)"))
+    }
+}

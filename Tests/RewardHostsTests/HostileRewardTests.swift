@@ -1,0 +1,104 @@
+import Foundation
+import Records
+import RewardHosts
+import RewardInterface
+import Testing
+
+/// Runs alone: it looks at every process that is left.
+@Suite("Rewards that hang, crash and lie", .serialized)
+struct HostileRewardTests {
+    private func reward(timeoutSeconds: Double = 1, memoryBytes: Int = 512 << 20) async throws -> PythonReward {
+        setenv("PLUMBLINE_TEST_RUN", "\(getpid())", 1)
+        return try await zoo("misbehaves", timeoutSeconds: timeoutSeconds, memoryBytes: memoryBytes) {
+            $0.process.passedVariables = ["PLUMBLINE_TEST_RUN"]
+        }
+    }
+
+    /// Scores a group of three whose first completion is `kind`; then one that is well, which must be scored.
+    private func outcome(
+        _ kind: String, timeoutSeconds: Double = 1, memoryBytes: Int = 512 << 20
+    ) async throws -> (first: GroupScores, seconds: Double) {
+        let reward = try await reward(timeoutSeconds: timeoutSeconds, memoryBytes: memoryBytes)
+        let start = ContinuousClock.now
+        let first = try await reward.scores([kind, "b", "c"])
+        #expect(first.scores.count == 3)
+        #expect(try await reward.scores(["well", "b"]).values == [1, 1], "after \(kind)")
+        await reward.close()
+        let left = try await leftOverProcesses()
+        #expect(left.isEmpty, "left after \(kind): \(left)")
+        let time = (ContinuousClock.now - start).components
+        return (first, Double(time.seconds) + Double(time.attoseconds) / 1e18)
+    }
+
+    @Test(arguments: ["hang", "busy", "fork and hang"])
+    func timesOut(_ kind: String) async throws {
+        let (scores, seconds) = try await outcome(kind)
+        #expect(scores.states == ["timedOut", "timedOut", "timedOut"])
+        #expect(seconds < 6)
+    }
+
+    @Test(arguments: [
+        ("nan", "nan"), ("inf", "inf"), ("str", "'high' (str), not a number"), ("short", "1 scores for 3 completions"),
+        ("float", "not a list of 3"), ("raise", "ValueError: no such thing"), ("exit", "SystemExit: 3"),
+    ])
+    func fails(_ kind: String, _ words: String) async throws {
+        let (scores, seconds) = try await outcome(kind)
+        #expect(scores.states == ["failed", "failed", "failed"])
+        #expect(scores.notes[0].contains(words), "\(scores.notes[0])")
+        #expect(seconds < 6)
+    }
+
+    @Test func endsOfTheProcessAreNamed() async throws {
+        let hard = try await outcome("exit hard").first
+        #expect(hard.states == ["failed", "failed", "failed"])
+        #expect(hard.notes[0].contains("exited with code 3") && hard.notes[0].contains("about to leave"))
+        let fault = try await outcome("segfault").first
+        #expect(fault.notes[0].contains("killed by signal 11"), "\(fault.notes[0])")
+        let closed = try await outcome("close").first
+        #expect(closed.states == ["failed", "failed", "failed"])
+    }
+
+    @Test(arguments: ["print", "print without end", "fork and return", "grandchild"])
+    func isScoredAllTheSame(_ kind: String) async throws {
+        let (scores, seconds) = try await outcome(kind, timeoutSeconds: 3)
+        #expect(scores.values == [1, 1, 1])
+        #expect(seconds < 6)
+    }
+
+    @Test func memoryIsBounded() async throws {
+        let (scores, seconds) = try await outcome("allocate", timeoutSeconds: 5, memoryBytes: 256 << 20)
+        #expect(scores.states == ["failed", "failed", "failed"])
+        #expect(scores.notes[0].contains("MemoryError"))
+        #expect(seconds < 8)
+    }
+
+    @Test func manyGroupsAtOnceLoseNothing() async throws {
+        let reward = try await reward(timeoutSeconds: 0.4)
+        let kinds = ["well", "raise", "exit hard", "well", "hang", "nan", "well", "segfault"]
+        let states = try await withThrowingTaskGroup(of: (Int, [String]).self) { tasks in
+            for index in 0..<24 {
+                tasks.addTask { (index, try await reward.scores([kinds[index % kinds.count], "x"]).states) }
+            }
+            return try await tasks.reduce(into: [Int: [String]]()) { $0[$1.0] = $1.1 }
+        }
+        #expect(states.count == 24)
+        for (index, found) in states {
+            let kind = kinds[index % kinds.count]
+            let expected = kind == "well" ? "scored" : kind == "hang" ? "timedOut" : "failed"
+            #expect(found == [expected, expected], "\(kind)")
+        }
+        await reward.close()
+        #expect(try await reward.scores(["well"]).states == ["failed"], "closed")
+        #expect(try await leftOverProcesses().isEmpty)
+    }
+
+    @Test func theBudgetStopsTheRunWithTheFirstTraceback() async throws {
+        let panel = try RewardPanel([try await reward()])
+        let error = await #expect(throws: RewardError.self) {
+            for _ in 0..<20 { _ = try await panel.score(group(["raise", "b"])) }
+        }
+        #expect(error?.description.contains("ValueError: no such thing") == true)
+        #expect(error?.description.contains("completion: raise") == true)
+        await panel.close()
+    }
+}

@@ -1,0 +1,147 @@
+import Foundation
+import Records
+import RewardHosts
+import RewardInterface
+import Testing
+
+@Suite("Python rewards as written for TRL, verl and OpenRLHF")
+struct PythonRewardTests {
+    @Test func textAndChatComeInTRLsForm() async throws {
+        let texts = try await zoo("lengths")
+        #expect(texts.names == ["lengths"] && texts.style == .trl)
+        let scores = try await texts.scores(["a", "bb", "ccc"], greedy: "dddd")
+        #expect(scores.values == [1, 2, 3])
+        #expect(scores.greedyScores?.map(\.score) == [4])
+        await texts.close()
+        let chats = try await zoo("chat_lengths")
+        #expect(try await chats.scores(["a", "é\"\n\u{1}"], isChat: true).values == [1, 4])
+        await chats.close()
+    }
+
+    @Test func columnsSettingsLogsAndTrainerStateArrive() async throws {
+        let reward = try await zoo("everything") { $0.settings = ["scale": .number(0.5)] }
+        let scores = try await reward.scores(["abcd", ""], columns: ["answer": .number(7), "scale2": .null], step: 4)
+        #expect(scores.values == [2, nil])
+        #expect(scores.states == ["scored", "abstained"])
+        #expect(scores.extraColumns["seen"] == [.string("How many?|7"), .string("How many?|7")])
+        #expect(scores.metrics == ["step": 4])
+        await reward.close()
+    }
+
+    @Test func asyncFunctionsMadeFunctionsAndNarrowOnes() async throws {
+        let waits = try await zoo("waits")
+        #expect(try await waits.scores(["a", "b"]).values == [1, 1])
+        let scaled = try await zoo("get_scaled") { $0.settings = ["factor": .number(3)] }
+        #expect(scaled.names == ["scaled"])
+        #expect(try await scaled.scores(["a", "bb"]).values == [3, 6])
+        let narrow = try await zoo("only_completions")
+        #expect(try await narrow.scores(["a"], columns: ["x": .number(1)]).values == [0.5])
+        let forced = try await zoo("anything") { $0.style = .trl }
+        #expect(try await forced.scores(["a"]).values == [2])
+        for reward in [waits, scaled, narrow, forced] { await reward.close() }
+    }
+
+    @Test func verlScoresSampleBySample() async throws {
+        let reward = try await zoo("compute_score", timeoutSeconds: 1, workers: 2)
+        #expect(reward.style == .verl)
+        let columns: [String: JSONValue] = [
+            "data_source": .string("gsm8k"), "reward_model": .object(["ground_truth": .string("7")]),
+            "extra_info": .object(["index": .number(12)]),
+        ]
+        let scores = try await reward.scores(["7", "hang", "8", "raise", "none", "7"], greedy: "7", columns: columns)
+        #expect(scores.states == ["scored", "timedOut", "scored", "failed", "abstained", "scored"])
+        #expect(scores.values == [1, nil, 0, nil, nil, 1])
+        #expect(scores.notes[3].contains("ValueError: cannot read raise"))
+        #expect(scores.greedyScores?.map(\.score) == [1])
+        #expect(scores.extraColumns["source"]?[0] == .string("gsm8k"))
+        #expect(scores.extraColumns["index"]?[5] == .number(12))
+        let error = await #expect(throws: RewardError.self) { try await reward.scores(["7"], columns: ["gold": .null]) }
+        #expect(error?.description.contains("set row 3: no column") == true)
+        await reward.close()
+        let other = try await zoo("compute_score_async") { $0.settings = ["bonus": .number(2)] }
+        #expect(try await other.scores(["7", "8"], columns: ["answer": .string("7")]).values == [3, 2])
+        await other.close()
+    }
+
+    @Test func openRLHFSeesTheSpecialTokens() async throws {
+        let reward = try await zoo("reward_func")
+        #expect(reward.style == .openrlhf)
+        let scores = try await reward.scores(["a", "b"], columns: ["label": .string("a<eos>")])
+        #expect(scores.values == [1, 0])
+        #expect(scores.metrics == ["mean": 0.5])
+        #expect(scores.extraColumns["scores"] == [.number(1), .number(0)])
+        await reward.close()
+    }
+
+    @Test func whatCannotWorkIsSaidAtTheStart() async throws {
+        func problem(_ target: String) async -> String {
+            var settings = PythonRewardSettings(target: target)
+            settings.process.startSeconds = 30
+            do {
+                await (try PythonReward.start(settings)).close()
+                return "it started"
+            } catch {
+                return "\(error)"
+            }
+        }
+        #expect(await problem("\(testFolder)/zoo.py:lenghts").contains("did you mean lengths"))
+        #expect(await problem("\(testFolder)/none.py:f").contains("there is no file"))
+        #expect(await problem("no_such_package.f").contains("ModuleNotFoundError"))
+        #expect(await problem("f").contains("neither path/file.py:function nor"))
+        #expect(await problem("\(testFolder)/zoo.py:unknown").contains("its parameters (text)"))
+        #expect(await problem("\(testFolder)/zoo.py:os").contains("is a module, not a function"))
+        var missing = PythonRewardSettings(target: "math.sqrt")
+        missing.python = "/no/such/python"
+        await #expect(throws: RewardError.self) { try await PythonReward.start(missing) }
+    }
+
+    @Test func answersAreKeptWhenAskedFor() async throws {
+        let reward = try await zoo("compute_score") { $0.caches = true }
+        #expect(reward.sourceHash.count == 64)
+        let columns: [String: JSONValue] = ["answer": .string("7")]
+        _ = try await reward.scores(["7", "8"], columns: columns)
+        #expect(reward.cacheHits == 0)
+        #expect(try await reward.scores(["8", "7", "9"], columns: columns).values == [0, 1, 0])
+        #expect(reward.cacheHits == 2)
+        // Another reference is another question, and a failure is asked again.
+        #expect(try await reward.scores(["8", "raise"], columns: ["answer": .string("8")]).values == [1, nil])
+        _ = try await reward.scores(["raise"], columns: ["answer": .string("8")])
+        #expect(reward.cacheHits == 2)
+        await reward.close()
+    }
+
+    @Test func secretsStayOutside() async throws {
+        setenv("SECRET_TOKEN", "x", 1)
+        let shut = try await zoo("secrets")
+        #expect(try await shut.scores(["a"]).values == [0])
+        let opened = try await zoo("secrets") { $0.process.passedVariables = ["SECRET_TOKEN"] }
+        #expect(try await opened.scores(["a"]).values == [1])
+        await shut.close()
+        await opened.close()
+    }
+
+    @Test(
+        .enabled(
+            if: ProcessInfo.processInfo.environment["PEERS_PYTHON"] != nil,
+            "PEERS_PYTHON names no Python with trl installed"))
+    func functionsOfTRLRunUnchanged() async throws {
+        func trl(_ name: String, _ settings: [String: JSONValue] = [:]) async throws -> PythonReward {
+            var reward = PythonRewardSettings(target: "trl.rewards.\(name)")
+            reward.python = ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? ""
+            reward.settings = settings
+            return try await PythonReward.start(reward)
+        }
+        // The examples of the functions' own documentation, with the values stated there.
+        let think = try await trl("think_format_reward")
+        let texts = ["<think>\nreasoning\n</think>\nanswer", "<think>\nreasoning\nanswer"]
+        #expect(try await think.scores(texts, isChat: true).values == [1, 0])
+        let overlong = try await trl(
+            "get_soft_overlong_punishment", ["max_completion_len": .number(100), "soft_punish_cache": .number(20)])
+        #expect(overlong.names == ["soft_overlong_punishment_reward"])
+        #expect(try await overlong.scores([String(repeating: "x", count: 90)]).values == [-0.5])
+        // Token ids 0, 1, 2, 3: no pair comes twice.
+        let repetition = try await trl("get_repetition_penalty_reward", ["ngram_size": .number(2)])
+        #expect(try await repetition.scores(["abcd"]).values == [0])
+        for reward in [think, overlong, repetition] { await reward.close() }
+    }
+}

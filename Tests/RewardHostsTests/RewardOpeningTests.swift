@@ -1,0 +1,71 @@
+import Foundation
+import Records
+import RewardHosts
+import RewardInterface
+import Testing
+
+private struct Half: RewardFunction {
+    static let name = "half"
+    static let range = 0.0...1.0
+    init(settings: inout RewardSettings) throws(RewardError) {}
+    func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore { .value(0.5) }
+}
+
+@Suite("Entries of reward_funcs become sources")
+struct RewardOpeningTests {
+    private let catalogue = RewardCatalogue([Half.self])
+    private let examples = URL(fileURLWithPath: testFolder).appendingPathComponent("../../rewards/python")
+        .standardizedFileURL.path
+
+    @Test func eachFormIsRecognised() throws {
+        let cases: [(String, RewardOpening.Kind)] = [
+            ("half", .function("half")), ("rewards/my.py:f", .python("rewards/my.py:f")),
+            ("trl.rewards.accuracy_reward", .python("trl.rewards.accuracy_reward")),
+            ("command: sh x.sh", .command("sh x.sh")), ("url: http://h/p", .url("http://h/p")),
+            ("http://h/p", .url("http://h/p")),
+        ]
+        for (reference, kind) in cases { #expect(try RewardOpening.kind(of: reference, in: catalogue) == kind) }
+        for reference in ["halve", "a b.c", "", "model: x", ".x"] {
+            #expect(throws: RewardError.self) { try RewardOpening.kind(of: reference, in: catalogue) }
+        }
+    }
+
+    @Test func theExamplesScore() async throws {
+        let columns: [String: JSONValue] = ["answer": .string("7")]
+        let cases: [(String, String, [Double])] = [
+            ("trl_style.py:short_and_right", "short_and_right", [0.998, -0.001]),
+            ("verl_style.py:compute_score", "compute_score", [1, 0.1]),
+            ("openrlhf_style.py:reward_func", "reward_func", [1, 0]),
+        ]
+        for (target, name, expected) in cases {
+            let source = try await RewardOpening.open(target, catalogue: catalogue, baseFolder: examples)
+            #expect(source.names == [name])
+            #expect(try await source.scores(["is 7", "8"], columns: columns).values == expected, "\(target)")
+            await source.close()
+        }
+        let line = "command: python3 \(examples)/json_lines.py"
+        let program = try await RewardOpening.open(line, settings: ["timeout": .number(9)], catalogue: catalogue)
+        #expect(program.names == ["json_lines"])
+        #expect(try await program.scores(["one two three", ""]).values == [0.25, nil])
+        await program.close()
+        let function = try await RewardOpening.open("half", catalogue: catalogue)
+        #expect(try await function.scores(["x"]).values == [0.5])
+    }
+
+    @Test func settingsAreChecked() async throws {
+        func problem(_ reference: String, _ settings: [String: JSONValue]) async -> String {
+            do {
+                await (try RewardOpening.open(reference, settings: settings, catalogue: catalogue)).close()
+                return "it opened"
+            } catch {
+                return "\(error)"
+            }
+        }
+        #expect(await problem("command: cat", ["timeuot": .number(5)]).contains("did you mean 'timeout'?"))
+        #expect(await problem("command: cat", ["workers": .number(0)]).contains("whole number in 1…256"))
+        #expect(await problem("x.py:f", ["style": .string("slime")]).contains("'auto', 'trl', 'verl' or 'openrlhf'"))
+        #expect(await problem("x.py:f", ["sandbox": .bool(true)]).contains("'off', 'auto' or 'required'"))
+        #expect(await problem("half", ["x": .number(1)]).contains("it has no settings"))
+        #expect(await problem("hlaf", [:]).contains("did you mean 'half'?"))
+    }
+}

@@ -1,0 +1,76 @@
+import Foundation
+import Records
+import RewardHosts
+import RewardInterface
+
+/// The folder of the tests, where `zoo.py` lies.
+let testFolder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
+
+func group(
+    _ texts: [String], greedy: String? = nil, columns: [String: JSONValue] = [:], isChat: Bool = false
+) -> RolloutGroup {
+    let content: PromptContent =
+        isChat ? .messages([ChatMessage(role: "user", content: "How many?")]) : .text("How many?")
+    func rollout(_ text: String, _ sample: Int) -> Rollout {
+        let completion = Completion(text: text, textWithSpecials: text + "<eos>", tokenIDs: Array(0..<text.utf8.count))
+        return Rollout(completion: completion, samplingLogProbabilities: [], policyLogProbabilities: [], sample: sample)
+    }
+    let prompt = Prompt(row: 3, source: "set", content: content, columns: columns)
+    return RolloutGroup(
+        prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [1]), rollouts: texts.enumerated().map { rollout($1, $0) },
+        greedy: greedy.map { rollout($0, 0) }, policyVersion: PolicyVersion(0))
+}
+
+extension RewardSource {
+    /// The scores of a group of texts.
+    func scores(
+        _ texts: [String], greedy: String? = nil, columns: [String: JSONValue] = [:], isChat: Bool = false,
+        step: Int = 0
+    ) async throws -> GroupScores {
+        try await score(
+            group(texts, greedy: greedy, columns: columns, isChat: isChat),
+            at: TrainingProgress(step: step, maxSteps: 10, epoch: 0.5))
+    }
+}
+
+extension GroupScores {
+    var states: [String] { scores.map { $0[0].state } }
+    var values: [Double?] { scores.map { $0[0].score } }
+    var notes: [String] { scores.map { $0[0].note ?? "" } }
+}
+
+/// A function of `zoo.py`, with limits that suit tests.
+func zoo(
+    _ function: String, timeoutSeconds: Double = 5, workers: Int = 1, memoryBytes: Int = 512 << 20,
+    _ change: (inout PythonRewardSettings) -> Void = { _ in }
+) async throws -> PythonReward {
+    var settings = PythonRewardSettings(target: "\(testFolder)/zoo.py:\(function)")
+    settings.process = ProcessSettings(
+        timeoutSeconds: timeoutSeconds, startSeconds: 60, workers: workers, memoryBytes: memoryBytes)
+    change(&settings)
+    return try await PythonReward.start(settings)
+}
+
+/// Processes of the hostile rewards, and zombies of this test process, that are still there after a second.
+///
+/// Suites that run beside this one have zombies too, each for the moment until it is collected.
+func leftOverProcesses() async throws -> [String] {
+    for _ in 0..<20 {
+        if processesNow().isEmpty { return [] }
+        try await Task.sleep(for: .milliseconds(50))
+    }
+    return processesNow()
+}
+
+private func processesNow() -> [String] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+    return names.compactMap { pid_t($0) }.compactMap { identifier in
+        guard let status = try? String(contentsOfFile: "/proc/\(identifier)/stat", encoding: .utf8) else { return nil }
+        let fields = status[(status.lastIndex(of: ")") ?? status.startIndex)...].split(separator: " ")
+        let isZombieOfOurs = fields[1] == "Z" && pid_t(fields[2]) == getpid()
+        let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") ?? Data()
+        let text = String(decoding: environment, as: UTF8.self)
+        let isMarked = text.contains("PLUMBLINE_REWARD_HOST=") && text.contains("PLUMBLINE_TEST_RUN=\(getpid())\0")
+        return isZombieOfOurs || isMarked ? "\(identifier) \(status)" : nil
+    }
+}

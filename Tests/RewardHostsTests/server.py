@@ -1,0 +1,65 @@
+"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /drop /half /stall /bad /refuse /chunks /short."""
+import http.server
+import json
+import sys
+import threading
+import time
+
+tries = {}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments):
+        pass
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        kind = self.path.strip("/")
+        tries[kind] = tries.get(kind, 0) + 1
+        rewards = [float(len(query) - len(prompt)) for query, prompt in zip(request["query"], request["prompts"])]
+        if kind == "stall":
+            time.sleep(60)
+        if kind == "drop" or (kind == "flaky" and tries[kind] == 1):
+            self.connection.close()
+            return
+        if kind == "down" or (kind == "flaky" and tries[kind] == 2):
+            return self.answer(500, b"out of order")
+        if kind == "refuse":
+            return self.answer(403, b"not you")
+        if kind == "bad":
+            return self.answer(200, b"<html>")
+        if kind == "short":
+            rewards = rewards[1:]
+        if kind == "tries":
+            return self.answer(200, json.dumps({"rewards": [tries.get("refuse", 0)]}).encode())
+        body = json.dumps({"rewards": rewards, "scores": rewards, "extra_logs": {"seen": len(rewards)}}).encode()
+        if kind == "half":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body) + 10))
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = True
+            return
+        if kind == "chunks":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for part in (body[:5], body[5:]):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\n\r\n")
+            return
+        self.answer(200, body)
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
+print(server.server_address[1], flush=True)
+server.serve_forever()
