@@ -1,0 +1,72 @@
+internal import Records
+
+/// Which of a completion's arrays a computation reads.
+struct BatchFields: OptionSet {
+    let rawValue: Int
+    static let advantages = BatchFields(rawValue: 1)
+    static let referenceLogProbabilities = BatchFields(rawValue: 2)
+    static let rolloutLogProbabilities = BatchFields(rawValue: 4)
+}
+
+extension UpdateBatch {
+    /// The completions that are trained: those neither masked nor empty.
+    var trainedCompletions: [UpdateCompletion] {
+        groups.flatMap(\.completions).filter { !$0.isMasked && !$0.tokenIDs.isEmpty }
+    }
+
+    /// Checks every array against its tokens before anything is computed.
+    ///
+    /// - Parameter required: the arrays that must be there. The others may be empty, for all completions alike.
+    /// - Throws: ``UpdateError`` naming the first group and completion that cannot be used.
+    func check(requiring required: BatchFields, vocabularySize: Int) throws(UpdateError) {
+        let vocabulary = 0..<vocabularySize
+        let hasOld = trainedCompletions.first?.oldLogProbabilities.isEmpty == false
+        for (groupIndex, group) in groups.enumerated() {
+            guard !group.promptTokenIDs.isEmpty else {
+                throw .group(
+                    groupIndex, message: "the prompt has no tokens; the first generated token needs one before it")
+            }
+            if let token = group.promptTokenIDs.first(where: { !vocabulary.contains($0) }) {
+                throw .group(
+                    groupIndex, message: "prompt token \(token) is outside the vocabulary of \(vocabularySize)")
+            }
+            for (index, completion) in group.completions.enumerated()
+            where !completion.isMasked && !completion.tokenIDs.isEmpty {
+                if let message = completion.problem(requiring: required, hasOld: hasOld, vocabulary: vocabulary) {
+                    throw .batch(group: groupIndex, completion: index, message: message)
+                }
+            }
+        }
+    }
+}
+
+extension UpdateCompletion {
+    fileprivate func problem(requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>) -> String? {
+        if let token = tokenIDs.first(where: { !vocabulary.contains($0) }) {
+            return "token \(token) is outside the vocabulary of \(vocabulary.upperBound)"
+        }
+        let arrays: [(name: String, values: [Double], isRequired: Bool)] = [
+            ("advantages", advantages, required.contains(.advantages)),
+            (
+                "rolloutLogProbabilities", rolloutLogProbabilities.map(Double.init),
+                required.contains(.rolloutLogProbabilities)
+            ),
+            ("oldLogProbabilities", oldLogProbabilities.map(Double.init), hasOld),
+            (
+                "referenceLogProbabilities", referenceLogProbabilities.map(Double.init),
+                required.contains(.referenceLogProbabilities)
+            ),
+        ]
+        for (name, values, isRequired) in arrays {
+            if values.isEmpty && !isRequired { continue }
+            if values.count != tokenIDs.count { return "\(values.count) \(name) for \(tokenIDs.count) tokens" }
+            if let index = values.firstIndex(where: { !$0.isFinite }) {
+                return "\(name)[\(index)] is \(values[index]), not a finite number"
+            }
+        }
+        if !hasOld, !oldLogProbabilities.isEmpty {
+            return "it has oldLogProbabilities and earlier completions have none; give them to all or to none"
+        }
+        return nil
+    }
+}

@@ -1,0 +1,22 @@
+/// A batch or a saved state that cannot be used.
+package enum UpdateError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// A completion's arrays do not fit its tokens.
+    case batch(group: Int, completion: Int, message: String)
+    /// A group cannot be learned from at all.
+    case group(Int, message: String)
+    /// Log-probs were asked for under weights that the updater does not have.
+    case missingReference
+    /// The saved state does not belong to this model or job.
+    case state(message: String)
+
+    package var description: String {
+        switch self {
+        case .batch(let group, let completion, let message):
+            "update batch, group \(group), completion \(completion): \(message)"
+        case .group(let group, let message): "update batch, group \(group): \(message)"
+        case .missingReference:
+            "log-probs of the reference policy were asked for, but none is loaded; a reference is loaded when beta is above 0"
+        case .state(let message): "saved optimizer state: \(message)"
+        }
+    }
+}

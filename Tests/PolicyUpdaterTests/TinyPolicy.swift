@@ -1,0 +1,137 @@
+import Algorithms
+import Models
+import Placement
+import PolicyUpdater
+import Records
+import Tensors
+
+/// A model small enough for central differences, and an updater over it.
+@TensorActor
+struct TinyPolicy {
+    let actor: ReallocatingActor
+    let updater: PolicyUpdater
+    /// The weights the actor reads: writing them goes behind its back.
+    let parameters: [String: Tensor]
+
+    static let vocabularySize = 7
+
+    static func configuration() throws -> ModelConfiguration {
+        try ModelConfiguration(
+            json: """
+                {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": \(vocabularySize),
+                 "hidden_size": 8, "intermediate_size": 10, "num_hidden_layers": 1, "num_attention_heads": 2,
+                 "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+                 "hidden_act": "silu", "tie_word_embeddings": true}
+                """)
+    }
+
+    /// Weights of both signs that differ everywhere, as plain numbers by name.
+    static func weights(phase: Double = 0) throws -> [String: [Double]] {
+        var weights: [String: [Double]] = [:]
+        for (number, parameter) in try configuration().parameterShapes.enumerated() {
+            let scale = parameter.role == .weight ? 0.5 : 0.2
+            let offset = parameter.role == .norm ? 1.0 : 0
+            weights[parameter.name] = (0..<parameter.count).map { index in
+                offset + scale * wave(1.7 * Double(index) + 2.3 * Double(number) + phase)
+            }
+        }
+        return weights
+    }
+
+    /// Repeats itself after 97 whole steps at the earliest; between −1 and 1.
+    private static func wave(_ x: Double) -> Double {
+        let place = (x * 31.7).truncatingRemainder(dividingBy: 97) / 97
+        return 4 * abs(place - 0.5) - 1
+    }
+
+    static func tensors(
+        _ weights: [String: [Double]], _ type: ElementType = .float64
+    ) throws -> [String: Tensor] {
+        var tensors: [String: Tensor] = [:]
+        for parameter in try configuration().parameterShapes {
+            tensors[parameter.name] = try Tensor(weights[parameter.name]!, shape: parameter.shape).to(type)
+        }
+        return tensors
+    }
+
+    init(
+        _ objective: Objective, _ settings: UpdaterSettings, weights: [String: [Double]]? = nil,
+        type: ElementType = .float64, reference: Transformer? = nil
+    ) throws {
+        try TensorEngine.setThreadCount(1)  // a team of threads costs more than these matrices
+        parameters = try Self.tensors(weights ?? Self.weights(), type)
+        actor = try ReallocatingActor(role: "policy", parameters: parameters)
+        updater = try PolicyUpdater(
+            policy: actor, configuration: Self.configuration(), reference: reference, objective: objective,
+            settings: settings)
+    }
+
+    /// The weights' bits, for comparisons that allow no difference.
+    func bits() throws -> [String: [UInt64]] {
+        try parameters.mapValues { try $0.to(.float64).doubles().map(\.bitPattern) }
+    }
+
+    static func reference(phase: Double = 0.4, _ type: ElementType = .float64) throws -> Transformer {
+        try Transformer(configuration: configuration(), parameters: tensors(weights(phase: phase), type))
+    }
+}
+
+extension UpdaterSettings {
+    /// A constant learning rate without clipping, unless said otherwise.
+    static func plain(
+        learningRate: Double, beta1: Double = 0.9, weightDecay: Double = 0, maxGradientNorm: Double? = nil,
+        maxTokensPerMicroBatch: Int? = nil, schedule: LearningRateSchedule? = nil, temperature: Double = 1,
+        checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil
+    ) throws -> UpdaterSettings {
+        try UpdaterSettings(
+            optimizer: OptimizerSettings(
+                learningRate: learningRate, beta1: beta1, weightDecay: weightDecay, maxGradientNorm: maxGradientNorm,
+                schedule: schedule ?? LearningRateSchedule(.constant, totalSteps: 100)),
+            temperature: temperature, maxCompletionLength: 9, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
+            checkpointsBlocks: checkpointsBlocks, referenceSync: referenceSync)
+    }
+}
+
+/// Batches for the tests.
+enum ExampleBatch {
+    /// Three groups of unequal completions with log-probs near those of ``TinyPolicy``, some beyond the clip range.
+    @TensorActor
+    static func mixed(temperature: Double = 1) async throws -> UpdateBatch {
+        var batch = UpdateBatch(groups: [
+            group([1, 2, 3], [[4, 5], [6, 0, 1, 2], [3]]),
+            group([5], [[2, 2, 6, 4, 1], [0, 3]]),
+            group([6, 6, 0, 4], [[1, 1, 1], [5, 0, 2, 3, 4, 6]]),
+        ])
+        let scorer = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, temperature: temperature))
+        let scores = try await scorer.updater.logProbabilities(batch, under: .oldPolicy)
+        var number = 0.0
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                let own = scores[group][index]
+                let shifts = own.indices.map { _ -> (Float, Double) in
+                    number += 1
+                    // ratios e^±0.09 stay inside the clip range of 0.2, e^±0.6 are far outside
+                    let shift: Float = Int(number) % 5 == 0 ? 0.6 : 0.09
+                    return (
+                        Int(number) % 2 == 0 ? shift : -shift, 1.5 * (number.truncatingRemainder(dividingBy: 3) - 0.8)
+                    )
+                }
+                batch.groups[group].completions[index].oldLogProbabilities = zip(own, shifts).map { $0 + $1.0 }
+                batch.groups[group].completions[index].referenceLogProbabilities = own.enumerated().map {
+                    $1 + ($0 % 2 == 0 ? 0.3 : -0.2)
+                }
+                batch.groups[group].completions[index].advantages = shifts.map(\.1)
+            }
+        }
+        return batch
+    }
+
+    static func group(_ prompt: [Int], _ completions: [[Int]]) -> UpdateGroup {
+        UpdateGroup(
+            promptTokenIDs: prompt,
+            completions: completions.map { tokens in
+                UpdateCompletion(
+                    tokenIDs: tokens, advantages: tokens.indices.map { Double($0) - 0.5 + Double(tokens[0]) / 4 })
+            })
+    }
+}

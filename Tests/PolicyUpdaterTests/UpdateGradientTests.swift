@@ -1,0 +1,164 @@
+import Algorithms
+import Models
+import PolicyUpdater
+import Records
+import Tensors
+import Testing
+
+@TensorActor @Suite("The gradient of a whole update", .timeLimit(.minutes(5)))
+struct UpdateGradientTests {
+    /// The objectives by name, with a KL term where there is one.
+    nonisolated static let objectives = ["sft", "grpo", "dapo", "dr_grpo", "grpo kl", "remax", "rloo", "reinforce++"]
+
+    static func objective(_ name: String) throws -> Objective {
+        switch name {
+        case "sft": .supervisedFineTuning
+        case "grpo": .grpo(try GRPOSettings(lossType: .grpo))
+        case "dapo": .grpo(try GRPOSettings())
+        case "dr_grpo": .grpo(try GRPOSettings(lossType: .drGRPO))
+        case "grpo kl": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.3, correctsKLBias: false))
+        case "remax": .reMax(ReMaxSettings(reduction: .sequenceSum))
+        case "rloo": .rloo(RLOOSettings(ratioClip: nil))
+        default: .reinforcePlusPlus(try REINFORCEPlusPlusSettings(klCoefficient: 0.2))
+        }
+    }
+
+    struct Gradient {
+        let loss: Double
+        let metrics: Metrics
+        let values: [String: [Double]]
+
+        /// ‖a − b‖ / ‖b‖ over all parameters.
+        func distance(from other: Gradient) -> Double {
+            var difference = 0.0
+            var size = 0.0
+            for (name, expected) in other.values {
+                for (a, b) in zip(values[name]!, expected) {
+                    difference += (a - b) * (a - b)
+                    size += b * b
+                }
+            }
+            return (difference / size).squareRoot()
+        }
+    }
+
+    /// One update that writes nothing: with β₁ = 0 and no clipping the first moment is the gradient itself.
+    private func gradient(
+        _ objective: Objective, _ batch: UpdateBatch, maxTokens: Int? = nil, temperature: Double = 1,
+        checkpointsBlocks: Bool = false, weights: [String: [Double]]? = nil
+    ) async throws -> Gradient {
+        let policy = try TinyPolicy(
+            objective,
+            .plain(
+                learningRate: 0, beta1: 0, maxTokensPerMicroBatch: maxTokens, temperature: temperature,
+                checkpointsBlocks: checkpointsBlocks),
+            weights: weights, reference: objective.needsReference ? TinyPolicy.reference() : nil)
+        let metrics = try await policy.updater.train(batch)
+        return Gradient(
+            loss: try #require(metrics["loss"]), metrics: metrics,
+            values: try policy.updater.optimizer.firstMoments.mapValues { try $0.doubles() })
+    }
+
+    @Test(arguments: objectives)
+    func equalsCentralDifferencesOfTheLoss(_ name: String) async throws {
+        let objective = try Self.objective(name)
+        let batch = try await ExampleBatch.mixed(temperature: 0.7)
+        let found = try await gradient(objective, batch, maxTokens: 9, temperature: 0.7)
+        let weights = try TinyPolicy.weights()
+        let h = 1e-5  // the error of a central difference is h² times the third derivative, and 10⁻¹⁶/h of rounding
+        var largest = 0.0
+        for (number, name) in weights.keys.sorted().enumerated() {
+            // one direction per tensor, with another step along each of its elements
+            let direction = weights[name]!.indices.map {
+                1 + 0.5 * Double(($0 * 7 + number) % 5) * ($0 % 2 == 0 ? 1 : -1)
+            }
+            var losses: [Double] = []
+            for sign in [1.0, -1] {
+                var moved = weights
+                for index in direction.indices { moved[name]![index] += sign * h * direction[index] }
+                losses.append(try await gradient(objective, batch, temperature: 0.7, weights: moved).loss)
+            }
+            let expected = (losses[0] - losses[1]) / (2 * h)
+            let slope = zip(found.values[name]!, direction).reduce(0) { $0 + $1.0 * $1.1 }
+            #expect(abs(slope - expected) < 1e-6 * max(1, abs(expected)), "\(name): \(slope), \(expected)")
+            largest = max(largest, abs(expected))
+        }
+        #expect(largest > 0.01)  // the comparison is not one of zeros
+    }
+
+    @Test(arguments: objectives)
+    func doesNotDependOnTheCut(_ name: String) async throws {
+        let objective = try Self.objective(name)
+        let batch = try await ExampleBatch.mixed()
+        let whole = try await gradient(objective, batch)
+        for limit in [1, 9, 14] {
+            let cut = try await gradient(objective, batch, maxTokens: limit)
+            #expect(cut.distance(from: whole) < 1e-11, "\(limit) tokens")
+            for (metric, value) in whole.metrics.entries where !metric.hasPrefix("timing_s/") {
+                let other = try #require(cut.metrics[metric])
+                #expect(abs(other - value) < 1e-11, "\(metric) with \(limit) tokens")
+            }
+        }
+    }
+
+    @Test(arguments: objectives)
+    func doesNotDependOnTheOrderOfGroupsAndCompletions(_ name: String) async throws {
+        let objective = try Self.objective(name)
+        let batch = try await ExampleBatch.mixed()
+        var turned = UpdateBatch(groups: batch.groups.reversed())
+        for index in turned.groups.indices { turned.groups[index].completions.reverse() }
+        let distance = try await gradient(objective, turned, maxTokens: 14)
+            .distance(from: gradient(objective, batch, maxTokens: 14))
+        #expect(distance < 1e-11)
+    }
+
+    @Test func isTheSameWhenActivationsAreComputedAgain() async throws {
+        let objective = try Self.objective("grpo kl")
+        let batch = try await ExampleBatch.mixed()
+        let kept = try await gradient(objective, batch, maxTokens: 14)
+        let computed = try await gradient(objective, batch, maxTokens: 14, checkpointsBlocks: true)
+        #expect(computed.distance(from: kept) < 1e-12)
+        #expect(computed.loss == kept.loss)
+    }
+
+    @Test func oldLogProbsThatAreThePresentOnesNeedNotBeGiven() async throws {
+        let objective = try Self.objective("dapo")
+        var batch = try await ExampleBatch.mixed()
+        let own = try await TinyPolicy(objective, .plain(learningRate: 0)).updater
+            .logProbabilities(batch, under: .oldPolicy)
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                batch.groups[group].completions[index].oldLogProbabilities = own[group][index]
+            }
+        }
+        let given = try await gradient(objective, batch)
+        let absent = try await gradient(objective, batch.withoutOldLogProbabilities)
+        #expect(given.distance(from: absent) < 1e-6)  // the given ones are float32
+        #expect(absent.metrics["clip_ratio/region_mean"] == 0)
+    }
+
+    @Test func aMaskedCompletionTrainsNothingAndStillCountsAsASequence() async throws {
+        var masked = try await ExampleBatch.mixed()
+        masked.groups[0].completions[1].isMasked = true
+        var removed = masked
+        removed.groups[0].completions.remove(at: 1)
+        let dapo = try Self.objective("dapo")  // divides by trained tokens: the masked one is as if it were absent
+        #expect(try await gradient(dapo, masked).distance(from: gradient(dapo, removed)) < 1e-14)
+        let rloo = try Self.objective("rloo")  // divides by 7 sequences instead of 6
+        let loss = try await gradient(rloo, masked).loss
+        #expect(abs(loss * 7 - (try await gradient(rloo, removed).loss) * 6) < 1e-12)
+    }
+}
+
+extension UpdateBatch {
+    /// The same batch, as right after its rollout.
+    var withoutOldLogProbabilities: UpdateBatch {
+        var batch = self
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                batch.groups[group].completions[index].oldLogProbabilities = []
+            }
+        }
+        return batch
+    }
+}

@@ -1,0 +1,210 @@
+import Algorithms
+import Foundation
+import Models
+import Placement
+import PolicyUpdater
+import Records
+import Tensors
+import Testing
+
+@TensorActor @Suite("What an update does to weights and version", .timeLimit(.minutes(5)))
+struct UpdateStepTests {
+    private func grpo(klCoefficient: Double = 0) throws -> Objective {
+        .grpo(try GRPOSettings(klCoefficient: klCoefficient))
+    }
+
+    /// Two groups of fp32-sized work, as right after a rollout.
+    private func batch() -> UpdateBatch {
+        UpdateBatch(groups: [
+            ExampleBatch.group([1, 2], [[3, 4, 5], [6]]), ExampleBatch.group([0], [[2, 2], [5, 1, 4, 3]]),
+        ])
+    }
+
+    @Test func writesTheWeightsAndMakesTheNextVersion() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
+        let before = try policy.bits()
+        let metrics = try await policy.updater.train(batch())
+        #expect(try policy.actor.version == PolicyVersion(1))
+        let after = try policy.bits()
+        for name in before.keys { #expect(before[name] != after[name], "\(name)") }
+        #expect(metrics["learning_rate"] == 0.01)
+        #expect(metrics["skipped_steps"] == 0)
+        #expect(metrics["realloc/bytes"] == 0)
+        #expect(try #require(metrics["grad_norm"]) > 0)
+        #expect(try #require(metrics["entropy"]) > 0 && metrics["entropy"]! < Foundation.log(7.0))
+        #expect(metrics["sampling/sampling_logp_difference/mean"] == nil)  // the batch has no rollout log-probs
+    }
+
+    @Test func aConstantRewardLeavesTheWeightsExactlyAsTheyWere() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.1), type: .float32)
+        let before = try policy.bits()
+        var batch = batch()
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                let count = batch.groups[group].completions[index].tokenIDs.count
+                batch.groups[group].completions[index].advantages = Array(repeating: 0, count: count)
+            }
+        }
+        for _ in 0..<3 { #expect(try await policy.updater.train(batch)["grad_norm"] == 0) }
+        #expect(try policy.bits() == before)
+    }
+
+    @Test func aGradientThatIsNotFiniteSkipsTheStepAndIsCounted() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
+        let before = try policy.bits()
+        var broken = batch()
+        broken.groups[0].completions[0].advantages[1] = 1e300  // infinite in float32
+        let skipped = try await policy.updater.train(broken)
+        #expect(skipped["skipped_steps"] == 1)
+        #expect(try #require(skipped["loss"]).isFinite == false)
+        #expect(try policy.bits() == before)
+        #expect(try policy.actor.version == PolicyVersion(0))
+        let next = try await policy.updater.train(batch())
+        #expect(next["skipped_steps"] == 1)
+        #expect(try policy.actor.version == PolicyVersion(1))
+        for values in try policy.bits().values {
+            #expect(values.allSatisfy { Double(bitPattern: $0).isFinite })
+        }
+    }
+
+    @Test func aStoppedStepLeavesWeightsVersionAndMoments() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01, maxTokensPerMicroBatch: 4), type: .float32)
+        let before = try policy.bits()
+        let stop = StopSignal()
+        stop.request()
+        await #expect(throws: StopRequested.self) { _ = try await policy.updater.train(batch(), stop: stop) }
+        #expect(try policy.bits() == before)
+        #expect(policy.actor.phase == .idle(PolicyVersion(0)))
+        #expect(policy.updater.schedulePosition == 0)
+        // the step taken afterwards is the one that would have been taken without the stop
+        let fresh = try TinyPolicy(grpo(), .plain(learningRate: 0.01, maxTokensPerMicroBatch: 4), type: .float32)
+        _ = try await policy.updater.train(batch())
+        _ = try await fresh.updater.train(batch())
+        #expect(try policy.bits() == fresh.bits())
+    }
+
+    @Test func logProbsOfTheSamplerAreComparedWithTheTrainers() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0), type: .float32)
+        var batch = batch()
+        let scores = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                batch.groups[group].completions[index].rolloutLogProbabilities = scores[group][index]
+            }
+        }
+        batch.groups[1].completions[1].rolloutLogProbabilities[2] -= 0.5  // one of ten tokens
+        let metrics = try await policy.updater.train(batch)
+        #expect(abs(try #require(metrics["sampling/sampling_logp_difference/mean"]) - 0.05) < 1e-6)
+        #expect(abs(try #require(metrics["sampling/sampling_logp_difference/max"]) - 0.5) < 1e-6)
+        #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/max"]) - exp(0.5)) < 1e-5)
+        #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/mean"]) - (9 + exp(0.5)) / 10) < 1e-5)
+        #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/min"]) - 1) < 1e-5)
+    }
+
+    @Test func theLogProbsOfAllNextTokensAddUpToOneAndTemperatureFlattensThem() async throws {
+        let batch = UpdateBatch(groups: [ExampleBatch.group([1, 2], (0..<7).map { [$0] })])
+        var entropies: [Double] = []
+        for temperature in [0.5, 1, 2] {
+            let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, temperature: temperature))
+            let scores = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+            let probabilities = scores[0].map { exp(Double($0[0])) }
+            #expect(abs(probabilities.reduce(0, +) - 1) < 1e-6)
+            entropies.append(probabilities.reduce(0) { $0 - $1 * Foundation.log($1) })
+        }
+        #expect(entropies[0] < entropies[1] && entropies[1] < entropies[2])
+    }
+
+    @Test func scoresStandAtTheirCompletionHoweverTheBatchIsCut() async throws {
+        var batch = try await ExampleBatch.mixed()
+        batch.groups[2].completions[1].isMasked = true  // scored all the same: masks may be decided later
+        batch.groups[1].completions.insert(UpdateCompletion(tokenIDs: []), at: 1)
+        let whole = try await TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0)).updater
+            .logProbabilities(batch, under: .oldPolicy)
+        #expect(whole.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
+        let alone = UpdateBatch(groups: [
+            UpdateGroup(
+                promptTokenIDs: batch.groups[2].promptTokenIDs, completions: [batch.groups[2].completions[1]])
+        ])
+        let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, maxTokensPerMicroBatch: 9))
+        let cut = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+        for (found, expected) in zip(cut.joined().joined(), whole.joined().joined()) {
+            #expect(abs(found - expected) < 1e-6)
+        }
+        let single = try await policy.updater.logProbabilities(alone, under: .oldPolicy)[0][0]
+        for (found, expected) in zip(single, whole[2][1]) { #expect(abs(found - expected) < 1e-6) }
+    }
+
+    @Test func batchesThatDoNotFitAreRefusedWithTheirPlace() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
+        func refusal(_ change: (inout UpdateBatch) -> Void) async -> String {
+            var batch = batch()
+            change(&batch)
+            do {
+                _ = try await policy.updater.train(batch)
+                return "accepted"
+            } catch {
+                return "\(error)"
+            }
+        }
+        #expect(
+            await refusal { $0.groups[1].completions[0].advantages = [1] }
+                == "update batch, group 1, completion 0: 1 advantages for 2 tokens")
+        #expect(
+            await refusal { $0.groups[1].completions[1].advantages[2] = .nan }
+                == "update batch, group 1, completion 1: advantages[2] is nan, not a finite number")
+        #expect(
+            await refusal { $0.groups[0].completions[1].tokenIDs = [7] }
+                == "update batch, group 0, completion 1: token 7 is outside the vocabulary of 7")
+        #expect(
+            await refusal { $0.groups[0].promptTokenIDs = [] }.hasPrefix("update batch, group 0: the prompt has no"))
+        #expect(
+            await refusal { $0.groups[0].completions[0].oldLogProbabilities = [-1, -1, -1] }
+                == "update batch, group 0, completion 1: 0 oldLogProbabilities for 1 tokens")
+        #expect(
+            await refusal { $0.groups[0].completions[1].oldLogProbabilities = [-1] }
+                .contains("give them to all or to none"))
+        #expect(policy.actor.phase == .idle(PolicyVersion(0)))
+    }
+
+    @Test func anObjectiveWithKLNeedsAReference() throws {
+        #expect(throws: UpdateError.missingReference) {
+            _ = try TinyPolicy(grpo(klCoefficient: 0.1), .plain(learningRate: 0.1))
+        }
+    }
+
+    @Test func logProbsUnderAReferenceThatIsNotThereAreAnError() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.1))
+        await #expect(throws: UpdateError.missingReference) {
+            _ = try await policy.updater.logProbabilities(batch(), under: .reference)
+        }
+    }
+
+    @Test func theReferenceFollowsEverySecondStepByTheMixupShare() async throws {
+        let reference = try TinyPolicy.reference()
+        let policy = try TinyPolicy(
+            grpo(), .plain(learningRate: 0.01, referenceSync: ReferenceSync(mixupAlpha: 0.25, everySteps: 2)),
+            reference: reference)
+        let name = "model.norm.weight"
+        func weights() throws -> [Double] {
+            try #require(reference.parameters.first { $0.name == name }).tensor.doubles()
+        }
+        let start = try weights()
+        _ = try await policy.updater.train(batch())
+        #expect(try weights() == start)
+        _ = try await policy.updater.train(batch())
+        let now = try policy.parameters[name]!.doubles()
+        for (found, (old, new)) in zip(try weights(), zip(start, now)) {
+            #expect(abs(found - (0.75 * old + 0.25 * new)) < 1e-14)
+        }
+        #expect(try weights() != start)
+    }
+
+    @Test func scoringUnderTheReferenceUsesItsOwnWeights() async throws {
+        let policy = try TinyPolicy(
+            grpo(klCoefficient: 0.1), .plain(learningRate: 0.1), reference: TinyPolicy.reference())
+        let other = try TinyPolicy(grpo(), .plain(learningRate: 0), weights: TinyPolicy.weights(phase: 0.4))
+        let found = try await policy.updater.logProbabilities(batch(), under: .reference)
+        #expect(try await other.updater.logProbabilities(batch(), under: .oldPolicy) == found)
+        #expect(try await policy.updater.logProbabilities(batch(), under: .oldPolicy) != found)
+    }
+}
