@@ -58,8 +58,8 @@ struct CommandRewardTests {
 
     @Test func aRequestLargerThanThePipeArrives() async throws {
         let reward = try await reward(python, timeoutSeconds: 20)
-        let text = String(repeating: "x", count: 3_000_000)
-        #expect(try await reward.scores([text, "a"]).values == [3_000_000, 1])
+        let text = String(repeating: "x", count: 400_000)
+        #expect(try await reward.scores([text, "a"]).values == [400_000, 1])
         await reward.close()
     }
 

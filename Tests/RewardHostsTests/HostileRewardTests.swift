@@ -92,6 +92,20 @@ struct HostileRewardTests {
         #expect(try await leftOverProcesses().isEmpty)
     }
 
+    @Test(.enabled(if: ProcessSettings.program("bwrap") != nil, "bwrap is not installed (Debian: bubblewrap)"))
+    func theSandboxHoldsAndCanBeKilled() async throws {
+        setenv("PLUMBLINE_TEST_RUN", "\(getpid())", 1)
+        let reward = try await zoo("confined", timeoutSeconds: 1) {
+            $0.process.sandbox = .required
+            $0.process.passedVariables = ["PLUMBLINE_TEST_RUN"]
+        }
+        #expect(try await reward.scores(["well"]).values == [1])
+        #expect(try await reward.scores(["hang"]).states == ["timedOut"])
+        #expect(try await reward.scores(["well"]).values == [1])
+        await reward.close()
+        #expect(try await leftOverProcesses().isEmpty)
+    }
+
     @Test func theBudgetStopsTheRunWithTheFirstTraceback() async throws {
         let panel = try RewardPanel([try await reward()])
         let error = await #expect(throws: RewardError.self) {

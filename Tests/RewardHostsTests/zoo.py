@@ -91,6 +91,20 @@ def secrets(completions, **kwargs):
         completions)
 
 
+def confined(completions, **kwargs):
+    """1 where no file can be written beside this one and no network is there but the loopback."""
+    if completions[0] == "hang":
+        time.sleep(600)
+    try:
+        with open(os.path.join(os.path.dirname(__file__), "written"), "w"):
+            pass
+        os.remove(os.path.join(os.path.dirname(__file__), "written"))
+        return [0.0] * len(completions)
+    except OSError:
+        with open("/proc/net/dev") as devices:
+            return [float(len(devices.readlines()) == 3)] * len(completions)
+
+
 # verl's signature
 def compute_score(data_source, solution_str, ground_truth, extra_info):
     if solution_str == "hang":
