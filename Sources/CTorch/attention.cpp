@@ -30,8 +30,9 @@ struct Span {
     int64_t start, length;
 };
 
-/// Queries of one padded call and the keys they see. Two lists of equal length; all key spans of a non-causal call are of one
-/// length, so that no key needs a mask; in a causal call padding stands behind every real query and is never seen.
+/// Queries of one padded call and the keys they see. Two lists of equal length; all key spans of a non-causal call are
+/// of one length, so that no key needs a mask; in a causal call padding stands behind every real query and is never
+/// seen.
 struct Call {
     std::vector<Span> queries, keys;
     bool is_causal;
@@ -117,8 +118,8 @@ struct Heads {
     int64_t key_heads, shared, size;
 };
 
-/// [n, L, H, d] -> [n·shared, Hkv, L, d], a view where n is 1. The query heads that share a key head go to the batch axis, where
-/// the key needs no copy of its own.
+/// [n, L, H, d] -> [n·shared, Hkv, L, d], a view where n is 1. The query heads that share a key head go to the batch
+/// axis, where the key needs no copy of its own.
 at::Tensor fold_queries(const at::Tensor &x, const Heads &heads) {
     const int64_t n = x.size(0), length = x.size(1);
     return x.view({n, length, heads.key_heads, heads.shared, heads.size})
@@ -162,8 +163,8 @@ at::Tensor unfold_key_gradient(const at::Tensor &x, int64_t n, const Heads &head
     return (heads.shared == 1 ? parts.squeeze(1) : parts.sum(1)).permute({0, 2, 1, 3});
 }
 
-/// Attention of [B, H, L, d] with its log-sum-exp [B, H, L], and its backward from the output and log-sum-exp of a larger whole:
-/// p = exp(s − whole's log-sum-exp) are then this call's share of the probabilities.
+/// Attention of [B, H, L, d] with its log-sum-exp [B, H, L], and its backward from the output and log-sum-exp of a
+/// larger whole: p = exp(s − whole's log-sum-exp) are then this call's share of the probabilities.
 struct Engine {
     bool composed;
     double scale;
@@ -187,7 +188,8 @@ struct Engine {
     }
 
     std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
-        const at::Tensor &gradient, const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const at::Tensor &out,
+        const at::Tensor &gradient, const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
+        const at::Tensor &out,
         const at::Tensor &log_sum, bool is_causal) const {
         if (!composed)
             return at::_scaled_dot_product_flash_attention_for_cpu_backward(
@@ -204,7 +206,9 @@ struct Engine {
 };
 
 /// What a completion's queries saw in themselves and in their prompt, put together by the two log-sum-exps.
-void merge(at::Tensor &out, at::Tensor &log_sums, const Gathering &queries, const at::Tensor &more, const at::Tensor &more_sums) {
+void merge(
+    at::Tensor &out, at::Tensor &log_sums, const Gathering &queries, const at::Tensor &more,
+    const at::Tensor &more_sums) {
     const at::Tensor first = queries.take(out), first_sums = queries.take(log_sums);
     const at::Tensor sums = at::logaddexp(first_sums, more_sums);
     const auto type = out.scalar_type();
@@ -309,10 +313,12 @@ void check_plan(const std::vector<Call> &calls, int64_t tokens) {
             const Span &query = call.queries[i], &key = call.keys[i];
             TORCH_CHECK(inside(query) && inside(key), "the plan leaves the ", tokens, " packed tokens");
             TORCH_CHECK(
-                call.is_causal || key.length == call.keys[0].length, "a padded call holds prompts of ", key.length, " and ",
+                call.is_causal || key.length == call.keys[0].length, "a padded call holds prompts of ", key.length,
+                " and ",
                 call.keys[0].length, " tokens");
             for (int64_t token = query.start; call.is_causal && token < query.start + query.length; ++token)
-                TORCH_CHECK(!std::exchange(covered[token], 1), "packed token ", token, " stands in two runs of the plan");
+                TORCH_CHECK(
+                    !std::exchange(covered[token], 1), "packed token ", token, " stands in two runs of the plan");
         }
     }
     for (int64_t token = 0; token < tokens; ++token)
@@ -325,12 +331,14 @@ void check_plan(const std::vector<Call> &calls, int64_t tokens) {
 using namespace ctorch;
 
 extern "C" ctorch_status ctorch_shared_prompt_attention(
-    ctorch_tensor query, ctorch_tensor key, ctorch_tensor value, ctorch_attention_plan plan, double scale, bool composed,
+    ctorch_tensor query, ctorch_tensor key, ctorch_tensor value, ctorch_attention_plan plan, double scale,
+    bool composed,
     ctorch_tensor *out) {
     return guarded([&] {
         const at::Tensor &q = unwrap(query), &k = unwrap(key), &v = unwrap(value);
         TORCH_CHECK(
-            q.dim() == 3 && k.dim() == 3 && k.sizes() == v.sizes() && k.size(0) == q.size(0) && k.size(2) == q.size(2) &&
+            q.dim() == 3 && k.dim() == 3 && k.sizes() == v.sizes() && k.size(0) == q.size(0) &&
+            k.size(2) == q.size(2) &&
                 k.size(1) > 0 && q.size(1) % k.size(1) == 0,
             "query ", q.sizes(), ", key ", k.sizes(), ", value ", v.sizes(),
             " must be [tokens, H, d] and twice [tokens, Hkv, d] with H a multiple of Hkv");

@@ -62,7 +62,8 @@ struct NormRowGradient {
 int64_t block_count(int64_t rows) { return std::min<int64_t>(16, (rows + 31) / 32); }
 
 struct Norm : torch::autograd::Function<Norm> {
-    static at::Tensor forward(AutogradContext *context, const at::Tensor &input, const at::Tensor &weight, double epsilon) {
+    static at::Tensor forward(
+        AutogradContext *context, const at::Tensor &input, const at::Tensor &weight, double epsilon) {
         const at::Tensor x = input.contiguous(), w = weight.contiguous();
         const int64_t size = x.size(-1), rows = x.numel() / std::max<int64_t>(size, 1), blocks = block_count(rows);
         at::Tensor out = at::empty_like(x), scales = at::empty({rows}, x.options());
@@ -70,7 +71,7 @@ struct Norm : torch::autograd::Function<Norm> {
             using T = decltype(zero);
             const T *from = x.const_data_ptr<T>(), *by = w.const_data_ptr<T>();
             T *to = out.mutable_data_ptr<T>(), *scale = scales.mutable_data_ptr<T>();
-            parallel_tasks(blocks, [&](int64_t block, int) {
+            parallel_tasks(blocks, 4 * x.numel() / std::max<int64_t>(blocks, 1), [&](int64_t block, int) {
                 for (int64_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row)
                     dispatch<NormRow<T>>(
                         from + row * size, by, to + row * size, scale + row, size, static_cast<T>(epsilon));
@@ -90,7 +91,7 @@ struct Norm : torch::autograd::Function<Norm> {
             const T *from = x.const_data_ptr<T>(), *by = w.const_data_ptr<T>(), *gradient = g.const_data_ptr<T>(),
                     *scale = scales.const_data_ptr<T>();
             T *to = by_x.mutable_data_ptr<T>(), *sums = by_block.mutable_data_ptr<T>();
-            parallel_tasks(blocks, [&](int64_t block, int) {
+            parallel_tasks(blocks, 4 * x.numel() / std::max<int64_t>(blocks, 1), [&](int64_t block, int) {
                 for (int64_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row)
                     dispatch<NormRowGradient<T>>(
                         from + row * size, by, gradient + row * size, scale[row], to + row * size, sums + block * size,
@@ -137,10 +138,11 @@ at::Tensor turn(const at::Tensor &input, const at::Tensor &cosines, const at::Te
         const T *from = x.const_data_ptr<T>(), *c = cosines.const_data_ptr<T>(), *s = sines.const_data_ptr<T>();
         T *to = out.mutable_data_ptr<T>();
         const int64_t stride = x.stride(0), blocks = std::min<int64_t>(64, (tokens + 7) / 8);
-        parallel_tasks(blocks, [&](int64_t block, int) {
+        parallel_tasks(blocks, 2 * x.numel() / std::max<int64_t>(blocks, 1), [&](int64_t block, int) {
             for (int64_t token = tokens * block / blocks; token < tokens * (block + 1) / blocks; ++token)
                 dispatch<TurnToken<T>>(
-                    from + token * stride, c + token * half, s + token * half, to + token * heads * 2 * half, heads, half,
+                    from + token * stride, c + token * half, s + token * half, to + token * heads * 2 * half, heads,
+                    half,
                     static_cast<T>(sign));
         });
     });
@@ -224,7 +226,7 @@ struct Gate : torch::autograd::Function<Gate> {
             const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>();
             T *to = out.mutable_data_ptr<T>();
             const int64_t count = gate.numel();
-            parallel_tasks((count + gate_block - 1) / gate_block, [&](int64_t block, int) {
+            parallel_tasks((count + gate_block - 1) / gate_block, 8 * gate_block, [&](int64_t block, int) {
                 const int64_t start = block * gate_block;
                 dispatch<GateBlock<T>>(g + start, u + start, to + start, std::min(gate_block, count - start));
             });
@@ -242,10 +244,11 @@ struct Gate : torch::autograd::Function<Gate> {
             const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>(), *d = gradient.const_data_ptr<T>();
             T *to_gate = by_gate.mutable_data_ptr<T>(), *to_up = by_up.mutable_data_ptr<T>();
             const int64_t count = gate.numel();
-            parallel_tasks((count + gate_block - 1) / gate_block, [&](int64_t block, int) {
+            parallel_tasks((count + gate_block - 1) / gate_block, 8 * gate_block, [&](int64_t block, int) {
                 const int64_t start = block * gate_block;
                 dispatch<GateBlockGradient<T>>(
-                    g + start, u + start, d + start, to_gate + start, to_up + start, std::min(gate_block, count - start));
+                    g + start, u + start, d + start, to_gate + start, to_up + start,
+                    std::min(gate_block, count - start));
             });
         });
         return {by_gate, by_up};
@@ -268,7 +271,8 @@ extern "C" ctorch_status ctorch_rms_norm(ctorch_tensor x, ctorch_tensor weight, 
     });
 }
 
-extern "C" ctorch_status ctorch_rotary(ctorch_tensor x, ctorch_tensor cosines, ctorch_tensor sines, ctorch_tensor *out) {
+extern "C" ctorch_status ctorch_rotary(
+    ctorch_tensor x, ctorch_tensor cosines, ctorch_tensor sines, ctorch_tensor *out) {
     return guarded([&] {
         const at::Tensor &input = unwrap(x), &c = unwrap(cosines), &s = unwrap(sines);
         TORCH_CHECK(

@@ -19,8 +19,8 @@
 namespace ctorch {
 namespace {
 
-/// Rows of one prompt that one task handles together: enough to use a key read from memory many times, few enough that one
-/// prompt still feeds every thread.
+/// Rows of one prompt that one task handles together: enough to use a key read from memory many times, few enough that
+/// one prompt still feeds every thread.
 constexpr int64_t rows_per_task = 8;
 /// Queries that read one tile of keys at the same time.
 constexpr int64_t queries_at_once = 8;
@@ -29,7 +29,8 @@ int64_t whole_tiles(int64_t length) { return (length + lane_count - 1) / lane_co
 
 /// Scores of `count` queries against one tile of 16 keys.
 template <class T, int count>
-CTORCH_INLINE void score_tile(const T *const *queries, const T *tile, int64_t size, T scale, T *const *scores, int64_t place) {
+CTORCH_INLINE void score_tile(
+    const T *const *queries, const T *tile, int64_t size, T scale, T *const *scores, int64_t place) {
     Lanes<T> sums[count] = {};
     for (int64_t i = 0; i < size; ++i) {
         const Lanes<T> keys = *reinterpret_cast<const Lanes<T> *>(tile + i * lane_count);
@@ -77,7 +78,8 @@ CTORCH_INLINE T exponentials_of_row(T *scores, int64_t count) {
 /// out[q] += Σ over keys of weight · value, for `queries` queries and `chunks` · 16 elements of the head.
 template <class T, int queries, int chunks>
 CTORCH_INLINE void add_values(
-    const T *const *weights, int64_t place, const T *values, int64_t length, int64_t size, T *const *out, int64_t offset) {
+    const T *const *weights, int64_t place, const T *values, int64_t length, int64_t size, T *const *out,
+    int64_t offset) {
     Lanes<T> sums[queries][chunks];
     for (int q = 0; q < queries; ++q)
         for (int c = 0; c < chunks; ++c)
@@ -109,7 +111,8 @@ CTORCH_INLINE void add_all_values(
 
 template <class T>
 CTORCH_INLINE void add_values_of_queries(
-    const T *const *weights, int64_t count, int64_t place, const T *values, int64_t length, int64_t size, T *const *out) {
+    const T *const *weights, int64_t count, int64_t place, const T *values, int64_t length, int64_t size,
+    T *const *out) {
     // Keys in stretches whose values stay in the first-level cache while every query reads them.
     for (int64_t start = 0; start < length; start += 64) {
         const int64_t keys = std::min<int64_t>(64, length - start);
@@ -160,7 +163,8 @@ struct DecodeHead {
             const HeadCache<T> &own = task.own[row];
             T *const *scores = task.scores + row * task.shared;
             score_tiles<T>(
-                task.queries + row * task.shared, task.shared, own.keys, own.length, task.size, task.scale, scores, own_place);
+                task.queries + row * task.shared, task.shared, own.keys, own.length, task.size, task.scale, scores,
+                own_place);
             const int64_t end = own_place + (own.length + lane_count - 1) / lane_count * lane_count;
             for (int64_t q = 0; q < task.shared; ++q) {
                 hide(scores[q], 0, task.prompt.length);
@@ -170,7 +174,8 @@ struct DecodeHead {
                 T *out = task.out[row * task.shared + q];
                 for (int64_t i = 0; i < task.size; ++i) out[i] = 0;
             }
-            add_values_of_queries<T>(scores, task.shared, own_place, own.values, own.length, task.size, task.out + row * task.shared);
+            add_values_of_queries<T>(
+                scores, task.shared, own_place, own.values, own.length, task.size, task.out + row * task.shared);
         }
         add_values_of_queries<T>(
             task.scores, count, 0, task.prompt.values, task.prompt.length, task.size, task.out);
@@ -198,7 +203,8 @@ bool has_kernel(const at::Tensor &x) {
 
 template <class T>
 void decode_rows(
-    const at::Tensor &query, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own, const ctorch_decode_rows &rows,
+    const at::Tensor &query, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own,
+    const ctorch_decode_rows &rows,
     T scale, at::Tensor &out) {
     const CacheShape prompts(unwrap(prompt.keys), unwrap(prompt.values)), owns(unwrap(own.keys), unwrap(own.values));
     const int64_t heads = query.size(1), size = query.size(2), shared = heads / owns.heads;
@@ -238,7 +244,10 @@ void decode_rows(
         return HeadCache<T>{
             keys + place * shape.tiles * size * lane_count, values + place * shape.capacity * size, length};
     };
-    parallel_tasks(static_cast<int64_t>(parts.size()) * owns.heads, [&](int64_t index, int thread) {
+    const auto tasks = static_cast<int64_t>(parts.size()) * owns.heads;
+    // A vector instruction does 16 of the multiplications of a task.
+    const int64_t operations = rows.count * heads * width * size / (4 * tasks);
+    parallel_tasks(tasks, operations, [&](int64_t index, int thread) {
         const auto [first, count] = parts[index / owns.heads];
         const int64_t head = index % owns.heads;
         for (int64_t i = 0; i < count; ++i) {
@@ -283,7 +292,8 @@ struct GatheredCache {
 };
 
 at::Tensor composed_decode(
-    const at::Tensor &query, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own, const ctorch_decode_rows &rows,
+    const at::Tensor &query, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own,
+    const ctorch_decode_rows &rows,
     double scale) {
     const GatheredCache first(prompt, rows.prompt_slots, rows.prompt_lengths, rows.count),
         second(own, rows.own_slots, rows.own_lengths, rows.count);
@@ -300,11 +310,13 @@ at::Tensor composed_decode(
 }
 
 void check_positions(
-    const CacheShape &shape, const int64_t *slots, const int64_t *ends, int64_t count, int64_t least, const char *name) {
+    const CacheShape &shape, const int64_t *slots, const int64_t *ends, int64_t count, int64_t least,
+    const char *name) {
     for (int64_t i = 0; i < count; ++i)
         TORCH_CHECK(
-            slots[i] >= 0 && slots[i] < shape.slots && ends[i] >= least && ends[i] <= shape.capacity, "row ", i, ": ", name,
-            " slot ", slots[i], " with ", ends[i], " keys, the cache has ", shape.slots, " slots of ", shape.capacity);
+            slots[i] >= 0 && slots[i] < shape.slots && ends[i] >= least && ends[i] <= shape.capacity, "row ", i, ": ",
+            name, " slot ", slots[i], " with ", ends[i], " keys, the cache has ", shape.slots,
+            " slots of ", shape.capacity);
 }
 
 template <class T>
@@ -312,7 +324,8 @@ void write_rows(
     const ctorch_decode_cache &cache, const CacheShape &shape, const at::Tensor &keys, const at::Tensor &values,
     const int64_t *slots, const int64_t *positions, int64_t count) {
     const T *k = keys.const_data_ptr<T>(), *v = values.const_data_ptr<T>();
-    T *to_keys = unwrap(cache.keys).template mutable_data_ptr<T>(), *to_values = unwrap(cache.values).template mutable_data_ptr<T>();
+    T *to_keys = unwrap(cache.keys).template mutable_data_ptr<T>();
+    T *to_values = unwrap(cache.values).template mutable_data_ptr<T>();
     for (int64_t i = 0; i < count; ++i) {
         for (int64_t head = 0; head < shape.heads; ++head) {
             const int64_t place = slots[i] * shape.heads + head, from = (i * shape.heads + head) * shape.size;
@@ -338,13 +351,15 @@ extern "C" ctorch_status ctorch_cache_write(
         const at::Tensor k = unwrap(keys).contiguous(), v = unwrap(values).contiguous();
         const std::vector<int64_t> expected = {count, shape.heads, shape.size};
         TORCH_CHECK(
-            k.sizes() == at::IntArrayRef(expected) && v.sizes() == k.sizes() && k.scalar_type() == to_keys.scalar_type() &&
+            k.sizes() == at::IntArrayRef(expected) && v.sizes() == k.sizes() &&
+            k.scalar_type() == to_keys.scalar_type() &&
                 v.scalar_type() == k.scalar_type() && k.device() == to_keys.device(),
             "keys ", k.sizes(), " ", k.scalar_type(), " and values ", v.sizes(), " ", v.scalar_type(), " must be ",
             at::IntArrayRef(expected), " ", to_keys.scalar_type());
         for (int64_t i = 0; i < count; ++i)
             TORCH_CHECK(
-                slots[i] >= 0 && slots[i] < shape.slots && positions[i] >= 0 && positions[i] < shape.capacity, "token ", i,
+                slots[i] >= 0 && slots[i] < shape.slots && positions[i] >= 0 && positions[i] < shape.capacity,
+                "token ", i,
                 ": slot ", slots[i], " position ", positions[i], ", the cache has ", shape.slots, " slots of ",
                 shape.capacity);
         if (has_kernel(to_keys)) {
@@ -365,11 +380,14 @@ extern "C" ctorch_status ctorch_decode_attention(
     return guarded([&] {
         const c10::NoGradGuard no_gradients;
         const at::Tensor q = unwrap(query).contiguous();
-        const CacheShape prompts(unwrap(prompt.keys), unwrap(prompt.values)), owns(unwrap(own.keys), unwrap(own.values));
+        const CacheShape prompts(unwrap(prompt.keys), unwrap(prompt.values));
+        const CacheShape owns(unwrap(own.keys), unwrap(own.values));
         TORCH_CHECK(
-            q.dim() == 3 && q.size(0) == rows.count && rows.count > 0 && q.size(2) == owns.size && prompts.size == owns.size &&
+            q.dim() == 3 && q.size(0) == rows.count && rows.count > 0 && q.size(2) == owns.size &&
+            prompts.size == owns.size &&
                 prompts.heads == owns.heads && q.size(1) % owns.heads == 0 &&
-                q.scalar_type() == unwrap(own.keys).scalar_type() && q.scalar_type() == unwrap(prompt.keys).scalar_type(),
+                q.scalar_type() == unwrap(own.keys).scalar_type() &&
+                q.scalar_type() == unwrap(prompt.keys).scalar_type(),
             "query ", q.sizes(), " ", q.scalar_type(), " must be [", rows.count, ", a multiple of ", owns.heads, ", ",
             owns.size, "] of the caches' element type ", unwrap(own.keys).scalar_type());
         check_positions(prompts, rows.prompt_slots, rows.prompt_lengths, rows.count, 0, "prompt");

@@ -38,7 +38,8 @@ struct RowMaximum {
 struct RowWeights {
     static CTORCH_INLINE void run(const float *z, int64_t count, float highest, float *weights, double *block_sums) {
         for (int64_t start = 0; start < count; start += block_size) {
-            const int64_t end = std::min(count, start + block_size), whole = start + (end - start) / lane_count * lane_count;
+            const int64_t end = std::min(count, start + block_size),
+                whole = start + (end - start) / lane_count * lane_count;
             Lanes<double> sums = {};
             for (int64_t i = start; i < whole; i += lane_count) {
                 Lanes<float> power = *reinterpret_cast<const Lanes<float> *>(z + i) - highest;
@@ -102,7 +103,8 @@ void keep_top_k(float *z, int64_t count, int64_t k, Scratch &scratch) {
         if (z[i] < lowest) z[i] = removed;
 }
 
-/// Keeps the words before which, from the most likely down, less than `share` of the mass stands. Equal words: lowest id first.
+/// Keeps the words before which, from the most likely down, less than `share` of the mass stands. Equal words: lowest
+/// id first.
 ///
 /// Words are sorted only within the one bin of 1/32 nat in which the share is reached.
 void keep_top_p(float *z, int64_t count, float highest, double share, Scratch &scratch) {
@@ -161,7 +163,8 @@ struct RowSampler {
     }
 
     bool filters() const {
-        return (distribution.top_k > 0 && distribution.top_k < words) || distribution.top_p < 1 || distribution.min_p > 0;
+        return (distribution.top_k > 0 && distribution.top_k < words) || distribution.top_p < 1 ||
+            distribution.min_p > 0;
     }
 
     Drawn draw(const float *logits, int64_t row, Scratch &scratch) const {
@@ -170,7 +173,8 @@ struct RowSampler {
         scale(z);
         float highest;
         dispatch<RowMaximum>(static_cast<const float *>(z), words, &highest);
-        dispatch<RowWeights>(static_cast<const float *>(z), words, highest, scratch.weights.data(), scratch.sums.data());
+        dispatch<RowWeights>(
+            static_cast<const float *>(z), words, highest, scratch.weights.data(), scratch.sums.data());
         const double log_sum = std::log(sum_of(scratch.sums));
         const auto policy = [&, base = highest](int64_t token) {
             const float logit = distribution.temperature == 1
@@ -202,7 +206,8 @@ struct RowSampler {
             for (int64_t i = 0; i < words; ++i)
                 if (z[i] < lowest) z[i] = removed;
         }
-        dispatch<RowWeights>(static_cast<const float *>(z), words, highest, scratch.weights.data(), scratch.sums.data());
+        dispatch<RowWeights>(
+            static_cast<const float *>(z), words, highest, scratch.weights.data(), scratch.sums.data());
         const int64_t token = inverse_cumulative(scratch.weights.data(), words, scratch.sums, rows.uniforms[row]);
         const auto sampling = static_cast<float>(z[token] - highest - std::log(sum_of(scratch.sums)));
         return {token, sampling, policy(token)};
@@ -220,7 +225,8 @@ extern "C" ctorch_status ctorch_sample_tokens(
     return guarded([&] {
         const at::Tensor &input = unwrap(logits);
         TORCH_CHECK(
-            input.dim() == 2 && input.size(0) == rows.count && input.size(1) > 0, "logits ", input.sizes(), " must be [",
+            input.dim() == 2 && input.size(0) == rows.count && input.size(1) > 0, "logits ", input.sizes(),
+            " must be [",
             rows.count, ", vocabulary]");
         const at::Tensor z = input.to(at::kCPU, at::kFloat).contiguous();
         const int64_t words = z.size(1);
@@ -229,7 +235,7 @@ extern "C" ctorch_status ctorch_sample_tokens(
         std::vector<Scratch> scratch(std::min<int64_t>(thread_count(), rows.count), Scratch(words));
         const RowSampler sampler{distribution, rows, words};
         const float *from = z.const_data_ptr<float>();
-        parallel_tasks(rows.count, [&](int64_t row, int thread) {
+        parallel_tasks(rows.count, 8 * words, [&](int64_t row, int thread) {
             const Drawn drawn = sampler.draw(from + row * words, row, scratch[thread]);
             tokens[row] = drawn.token;
             sampling_log_probabilities[row] = drawn.sampling;

@@ -88,7 +88,7 @@ std::pair<at::Tensor, at::Tensor> statistics(const at::Tensor &logits) {
         using T = decltype(zero);
         const T *z = logits.const_data_ptr<T>();
         T *log_sum = log_sums.mutable_data_ptr<T>(), *entropy = entropies.mutable_data_ptr<T>();
-        parallel_tasks(rows, [&](int64_t row, int) {
+        parallel_tasks(rows, 4 * words, [&](int64_t row, int) {
             T found[3];
             dispatch<RowStatistics<T>>(z + row * words, words, static_cast<T *>(found));
             log_sum[row] = found[0] + std::log(found[1]);
@@ -112,7 +112,7 @@ void turn_into_gradient(
             using T = decltype(zero);
             T *z = logits.mutable_data_ptr<T>();
             const T *first = a.const_data_ptr<T>(), *second = b.const_data_ptr<T>(), *sum = sums.const_data_ptr<T>();
-            parallel_tasks(rows, [&](int64_t row, int) {
+            parallel_tasks(rows, 4 * words, [&](int64_t row, int) {
                 dispatch<RowGradient<T>>(z + row * words, words, sum[row], first[row], second[row]);
             });
         };
@@ -125,7 +125,9 @@ void turn_into_gradient(
     logits.scatter_(1, index, logits.gather(1, index) + gradient_log.unsqueeze(1));
 }
 
-at::ScalarType sum_type(const at::Tensor &hidden) { return hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+at::ScalarType sum_type(const at::Tensor &hidden) {
+    return hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 struct TokenScores : torch::autograd::Function<TokenScores> {
     static variable_list forward(
@@ -150,7 +152,8 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         }
         context->saved_data["temperature"] = temperature;
         context->saved_data["chunk"] = chunk;
-        // Logits that fitted in one chunk are kept: they cost no more memory than the chunk itself, and save their product.
+        // Logits that fitted in one chunk are kept: they cost no more memory than the chunk itself, and save their
+        // product.
         const bool kept = keeps && count <= chunk;
         context->save_for_backward({hidden, head, targets, log_sums, entropies, kept ? buffer : at::Tensor()});
         return {scores, entropies.clone()};

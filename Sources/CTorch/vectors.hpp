@@ -1,8 +1,8 @@
 // Inside CTorch only: vector arithmetic for our kernels and the choice of instruction set while the program runs.
 //
-// SwiftPM compiles for the oldest x86-64. A kernel is therefore written once, as a struct with an inlined `run`, and `dispatch`
-// calls the copy compiled for the widest instructions that the processor has. Vectors are passed by reference, because the
-// calling convention of wide vectors differs between the copies.
+// SwiftPM compiles for the oldest x86-64. A kernel is therefore written once, as a struct with an inlined `run`, and
+// `dispatch` calls the copy compiled for the widest instructions that the processor has. Vectors are passed by
+// reference, because the calling convention of wide vectors differs between the copies.
 #pragma once
 
 #include <cmath>

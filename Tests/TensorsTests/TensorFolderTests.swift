@@ -1,5 +1,6 @@
 import Foundation
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("Folders of tensor files")
@@ -20,7 +21,7 @@ struct TensorFolderTests {
     }
 
     private func index(_ map: String) throws {
-        _ = try folder.file("model.safetensors.index.json", Data(#"{"metadata":{},"weight_map":\#(map)}"#.utf8))
+        _ = try folder.file("model.safetensors.index.json", #"{"metadata":{},"weight_map":\#(map)}"#)
     }
 
     @Test func shardsReadAsOne() throws {

@@ -22,13 +22,16 @@ typedef struct ctorch_attention_plan {
     size_t block_bucket_count;
 } ctorch_attention_plan;
 
-/// query [tokens, H, d], key and value [tokens, Hkv, d] -> [tokens, H, d], with gradients. H is a multiple of Hkv; query head h
-/// reads key head h / (H / Hkv). `composed` forces matrix products and softmax in place of libtorch's flash kernel.
+/// query [tokens, H, d], key and value [tokens, Hkv, d] -> [tokens, H, d], with gradients. H is a multiple of Hkv;
+/// query head h reads key head h / (H / Hkv). `composed` forces matrix products and softmax in place of libtorch's
+/// flash kernel.
 ctorch_status ctorch_shared_prompt_attention(
-    ctorch_tensor query, ctorch_tensor key, ctorch_tensor value, ctorch_attention_plan plan, double scale, bool composed,
+    ctorch_tensor query, ctorch_tensor key, ctorch_tensor value, ctorch_attention_plan plan, double scale,
+    bool composed,
     ctorch_tensor *out);
 
-/// The caches of one layer. Keys [slots, Hkv, tiles, d, 16]: key t is lane t % 16 of tile t / 16. Values [slots, Hkv, capacity, d].
+/// The caches of one layer. Keys [slots, Hkv, tiles, d, 16]: key t is lane t % 16 of tile t / 16. Values [slots, Hkv,
+/// capacity, d].
 typedef struct ctorch_decode_cache {
     ctorch_tensor keys;
     ctorch_tensor values;
@@ -36,7 +39,8 @@ typedef struct ctorch_decode_cache {
 
 /// keys and values [count, Hkv, d] into the cache: token i at positions[i] of slots[i]. No gradient.
 ctorch_status ctorch_cache_write(
-    ctorch_decode_cache cache, ctorch_tensor keys, ctorch_tensor values, const ptrdiff_t *slots, const ptrdiff_t *positions,
+    ctorch_decode_cache cache, ctorch_tensor keys, ctorch_tensor values, const ptrdiff_t *slots,
+    const ptrdiff_t *positions,
     ptrdiff_t count);
 
 /// One element a row.
@@ -48,8 +52,8 @@ typedef struct ctorch_decode_rows {
     ptrdiff_t count;
 } ctorch_decode_rows;
 
-/// query [R, H, d] -> [R, H, d]: row i attends to the first prompt_lengths[i] keys of its prompt slot and the first own_lengths[i]
-/// of its own slot. `composed` forces libtorch's operations in place of our kernel. No gradient.
+/// query [R, H, d] -> [R, H, d]: row i attends to the first prompt_lengths[i] keys of its prompt slot and the first
+/// own_lengths[i] of its own slot. `composed` forces libtorch's operations in place of our kernel. No gradient.
 ctorch_status ctorch_decode_attention(
     ctorch_tensor query, ctorch_decode_cache prompt, ctorch_decode_cache own, ctorch_decode_rows rows, double scale,
     bool composed, ctorch_tensor *out);

@@ -17,8 +17,8 @@ typedef struct ctorch_policy_distribution {
     double min_p;
 } ctorch_policy_distribution;
 
-/// One element a row. `seen` lists the tokens of rows end to end, row i's in seen_offsets[i] ..< seen_offsets[i + 1]; both may be
-/// NULL when the penalty is 1.
+/// One element a row. `seen` lists the tokens of rows end to end, row i's in seen_offsets[i] ..< seen_offsets[i + 1];
+/// both may be NULL when the penalty is 1.
 typedef struct ctorch_sampling_rows {
     ptrdiff_t count;
     const double *uniforms;
@@ -27,8 +27,8 @@ typedef struct ctorch_sampling_rows {
     const ptrdiff_t *seen_offsets;
 } ctorch_sampling_rows;
 
-/// logits [R, V]. Writes R tokens, their log-probs under the distribution drawn from (0 for greedy rows) and under the policy at
-/// the temperature, without penalty and filters. A row whose largest logit is not finite is an error.
+/// logits [R, V]. Writes R tokens, their log-probs under the distribution drawn from (0 for greedy rows) and under the
+/// policy at the temperature, without penalty and filters. A row whose largest logit is not finite is an error.
 ctorch_status ctorch_sample_tokens(
     ctorch_tensor logits, ctorch_policy_distribution distribution, ctorch_sampling_rows rows, ptrdiff_t *tokens,
     float *sampling_log_probabilities, float *policy_log_probabilities);

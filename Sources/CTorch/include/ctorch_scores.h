@@ -8,14 +8,15 @@
 extern "C" {
 #endif
 
-/// hidden [N, D], head [V, D], targets [N] int64 -> log-probs [N] and entropies [N]; both carry gradients to hidden and head.
-/// `chunk_elements` bounds the logits that exist at one time.
+/// hidden [N, D], head [V, D], targets [N] int64 -> log-probs [N] and entropies [N]; both carry gradients to hidden and
+/// head. `chunk_elements` bounds the logits that exist at one time.
 ctorch_status ctorch_token_scores(
     ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements,
     ctorch_tensor *log_probabilities, ctorch_tensor *entropies);
 
 /// hidden [N, D], head [V, D], support [N, K] int64 -> logits [N, K] of the given words, with gradients.
-ctorch_status ctorch_support_logits(ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor support, ctorch_tensor *logits);
+ctorch_status ctorch_support_logits(
+    ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor support, ctorch_tensor *logits);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,203 @@
+internal import Models
+internal import Records
+internal import Tensors
+internal import Tokenization
+
+/// Decodes requests in one batch that never waits for its longest row: a row that ends leaves, a waiting one takes its slot.
+///
+/// Each prompt is read once, whatever number of completions follow it, and several prompts are read in one packed pass. Rows depend on
+/// each other in nothing but the rounding of matrix products of another size.
+struct ContinuousBatch {
+    /// A request some of whose completions are being written or still wait.
+    private struct OpenGroup {
+        let promptSlot: Int
+        /// `[1, hidden]`: what predicts the first token of every completion.
+        let firstHidden: Tensor
+        var unfinished: Int
+        var rollouts: [Rollout?]
+    }
+
+    private let model: Transformer
+    private let tokenizer: Tokenizer
+    private let settings: SamplingSettings
+    private let seed: UInt64
+    private let step: Int
+    private let version: PolicyVersion
+    private let requests: [RolloutRequest]
+    private let limits: BatchLimits
+    private let cache: KeyValueCache
+    private var freePromptSlots: [Int]
+    private var freeRowSlots: [Int]
+    private var open: [Int: OpenGroup] = [:]
+    private var rows: [DecodeRow] = []
+    /// The next completion that waits: its request and its number there.
+    private var waiting: (group: Int, sample: Int) = (0, 0)
+
+    init(
+        model: Transformer, tokenizer: Tokenizer, requests: [RolloutRequest], settings: SamplingSettings,
+        limits: BatchLimits, seed: UInt64, step: Int, version: PolicyVersion
+    ) throws {
+        let configuration = model.configuration
+        for request in requests { try Self.check(request, configuration) }
+        self.model = model
+        self.tokenizer = tokenizer
+        self.requests = requests
+        self.settings = settings
+        self.limits = limits
+        self.seed = seed
+        self.step = step
+        self.version = version
+        let longestPrompt = requests.map(\.prompt.tokenIDs.count).max() ?? 1
+        let count = limits.rows(
+            wanted: requests.reduce(0) { $0 + $1.rowCount },
+            bytesPerToken: configuration.keyValueBytesPerToken(model.elementType), promptLength: longestPrompt,
+            completionLength: settings.maxCompletionLength)
+        let prompts = max(1, min(count, requests.count))
+        cache = try KeyValueCache(
+            configuration: configuration, promptSlots: prompts, promptCapacity: longestPrompt, rowSlots: count,
+            rowCapacity: settings.maxCompletionLength, type: model.elementType, device: model.device)
+        freePromptSlots = (0..<prompts).reversed()
+        freeRowSlots = (0..<count).reversed()
+    }
+
+    private static func check(_ request: RolloutRequest, _ configuration: ModelConfiguration) throws(RolloutError) {
+        let (name, tokens) = (request.prompt.prompt.id, request.prompt.tokenIDs)
+        guard !tokens.isEmpty else { throw .emptyPrompt(prompt: name) }
+        guard tokens.count < configuration.contextLength else {
+            throw .promptTooLong(prompt: name, tokens: tokens.count, contextLength: configuration.contextLength)
+        }
+        if let token = tokens.first(where: { $0 < 0 || $0 >= configuration.vocabularySize }) {
+            throw .unknownToken(prompt: name, token: token, vocabularySize: configuration.vocabularySize)
+        }
+        guard ((request.includesGreedy ? 0 : 1)...65535).contains(request.samples) else {
+            throw .sampleCount(prompt: name, samples: request.samples)
+        }
+    }
+
+    /// Whether every completion has been written.
+    var isDone: Bool { rows.isEmpty && waiting.group >= requests.count }
+
+    /// Writes one token of every row, after letting in what waits and fits.
+    /// - Returns: the groups whose last row ended.
+    mutating func advance() throws -> [RolloutGroup] {
+        let going = rows.count
+        try admit()
+        var hidden: [Tensor] = []
+        if going > 0 {
+            hidden.append(
+                try model.decode(
+                    tokens: rows[..<going].map { $0.tokens[$0.tokens.count - 1] }, cache: cache,
+                    rows: decodeRows(rows[..<going])))
+        }
+        for row in rows[going...] { hidden.append(group(of: row).firstHidden) }
+        let drawn = try Tensor.withoutGradients {
+            try Tensor.concatenated(hidden).linear(weight: model.head).sampledTokens(
+                from: settings.distribution, choices: rows.map { $0.choice(seed: seed, step: step) },
+                seenTokens: settings.distribution.repetitionPenalty == 1 ? [] : rows.map(\.seen))
+        }
+        return try take(drawn)
+    }
+
+    private func group(of row: DecodeRow) -> OpenGroup {
+        guard let group = open[row.group] else { preconditionFailure("a row outlived its group") }
+        return group
+    }
+
+    private func decodeRows(_ rows: ArraySlice<DecodeRow>) -> DecodeRows {
+        DecodeRows(
+            promptSlots: rows.map { group(of: $0).promptSlot },
+            promptLengths: rows.map { requests[$0.group].prompt.tokenIDs.count }, ownSlots: rows.map(\.ownSlot),
+            ownLengths: rows.map(\.tokens.count))
+    }
+
+    /// Appends the drawn tokens, lets ended rows go and closes groups.
+    private mutating func take(_ drawn: SampledTokens) throws -> [RolloutGroup] {
+        var staying: [DecodeRow] = []
+        var finished: [RolloutGroup] = []
+        for (index, current) in rows.enumerated() {
+            var row = current
+            let reason = try row.append(
+                drawn.tokens[index], sampling: drawn.samplingLogProbabilities[index],
+                policy: drawn.policyLogProbabilities[index], settings)
+            guard let reason else {
+                staying.append(row)
+                continue
+            }
+            freeRowSlots.append(row.ownSlot)
+            open[row.group]?.rollouts[row.sample] = try row.rollout(reason)
+            open[row.group]?.unfinished -= 1
+            if let group = open[row.group], group.unfinished == 0 {
+                open[row.group] = nil
+                freePromptSlots.append(group.promptSlot)
+                finished.append(closed(group, requests[row.group]))
+            }
+        }
+        rows = staying
+        return finished
+    }
+
+    private func closed(_ group: OpenGroup, _ request: RolloutRequest) -> RolloutGroup {
+        let rollouts = group.rollouts.compactMap { $0 }
+        return RolloutGroup(
+            prompt: request.prompt, rollouts: Array(rollouts.prefix(request.samples)),
+            greedy: request.includesGreedy ? rollouts.last : nil, policyVersion: version)
+    }
+
+    // MARK: Letting rows in
+
+    /// Gives free slots to waiting completions, in order; prompts met for the first time are read together.
+    private mutating func admit() throws {
+        var fresh: [Int] = []
+        var slots: [Int: Int] = [:]
+        var freshTokens = 0
+        var entering: [(group: Int, sample: Int)] = []
+        while waiting.group < requests.count, entering.count < freeRowSlots.count {
+            let group = waiting.group
+            if waiting.sample == 0 {
+                let length = requests[group].prompt.tokenIDs.count
+                guard fresh.isEmpty || freshTokens + length <= limits.prefillTokens else { break }
+                guard let slot = freePromptSlots.popLast() else { break }
+                slots[group] = slot
+                fresh.append(group)
+                freshTokens += length
+            }
+            entering.append(waiting)
+            let isLast = waiting.sample + 1 == requests[group].rowCount
+            waiting = isLast ? (group + 1, 0) : (group, waiting.sample + 1)
+        }
+        try read(fresh, into: slots)
+        for (group, sample) in entering { rows.append(newRow(group, sample)) }
+    }
+
+    private mutating func read(_ groups: [Int], into slots: [Int: Int]) throws {
+        guard !groups.isEmpty else { return }
+        let prompts = groups.map { requests[$0].prompt.tokenIDs }
+        let placed = groups.compactMap { slots[$0] }
+        let hidden = try model.prefill(
+            tokens: Array(prompts.joined()), layout: SequenceLayout(sequenceLengths: prompts.map(\.count)),
+            cache: cache,
+            promptSlots: placed)
+        for (index, group) in groups.enumerated() {
+            open[group] = OpenGroup(
+                promptSlot: placed[index], firstHidden: try hidden.narrow(axis: 0, start: index, count: 1),
+                unfinished: requests[group].rowCount,
+                rollouts: Array(repeating: nil, count: requests[group].rowCount))
+        }
+    }
+
+    private mutating func newRow(_ group: Int, _ sample: Int) -> DecodeRow {
+        let request = requests[group]
+        return DecodeRow(
+            group: group, sample: sample, isGreedy: settings.isGreedy || sample == request.samples,
+            prompt: request.prompt,
+            limit: min(
+                settings.maxCompletionLength, model.configuration.contextLength - request.prompt.tokenIDs.count),
+            ownSlot: freeRowSlots.removeLast(), text: CompletionText(tokenizer, stopStrings: settings.stopStrings),
+            notesSeen: settings.distribution.repetitionPenalty != 1)
+    }
+}
+
+extension RolloutRequest {
+    /// Completions to write, the greedy one included.
+    var rowCount: Int { samples + (includesGreedy ? 1 : 0) }
+}

@@ -1,0 +1,69 @@
+internal import Records
+internal import Tensors
+internal import Tokenization
+
+/// One completion while it is being written.
+struct DecodeRow {
+    /// Which request it belongs to.
+    let group: Int
+    /// Which of the request's completions; the greedy one comes behind the sampled ones.
+    let sample: Int
+    let isGreedy: Bool
+    let promptRow: Int
+    /// Most tokens it may have.
+    let limit: Int
+    let ownSlot: Int
+    private(set) var tokens: [Int] = []
+    private var samplingLogProbabilities: [Float] = []
+    private var policyLogProbabilities: [Float] = []
+    private var text: CompletionText
+    /// Ids of prompt and completion without duplicates, kept only for a repetition penalty.
+    private(set) var seen: [Int] = []
+    private var seenSet: Set<Int> = []
+
+    init(
+        group: Int, sample: Int, isGreedy: Bool, prompt: TokenizedPrompt, limit: Int, ownSlot: Int,
+        text: CompletionText,
+        notesSeen: Bool
+    ) {
+        self.group = group
+        self.sample = sample
+        self.isGreedy = isGreedy
+        promptRow = prompt.prompt.row
+        self.limit = limit
+        self.ownSlot = ownSlot
+        self.text = text
+        if notesSeen { prompt.tokenIDs.forEach { note($0) } }
+    }
+
+    private mutating func note(_ token: Int) {
+        if seenSet.insert(token).inserted { seen.append(token) }
+    }
+
+    /// How the next token is chosen: one uniform at the address of step, prompt row, sample and token.
+    func choice(seed: UInt64, step: Int) -> TokenChoice {
+        guard !isGreedy else { return .greedy }
+        let address = RandomAddress(step: step, row: promptRow, sample: sample, token: tokens.count)
+        return .draw(uniform: address.uniform(seed: seed, stream: .sample))
+    }
+
+    /// Takes the chosen token; returns why the completion ends with it, if it does.
+    mutating func append(
+        _ token: Int, sampling: Float, policy: Float, _ settings: SamplingSettings
+    ) throws(TokenizerError) -> FinishReason? {
+        tokens.append(token)
+        samplingLogProbabilities.append(sampling)
+        policyLogProbabilities.append(policy)
+        if settings.distribution.repetitionPenalty != 1 { note(token) }
+        let stop = try text.feed(token)
+        if settings.stopTokenIDs.contains(token) { return .stopToken }
+        if let stop { return .stopString(stop) }
+        return tokens.count >= limit ? .length : nil
+    }
+
+    func rollout(_ reason: FinishReason) throws(TokenizerError) -> Rollout {
+        Rollout(
+            completion: try text.completion(tokens, reason), samplingLogProbabilities: samplingLogProbabilities,
+            policyLogProbabilities: policyLogProbabilities, sample: sample)
+    }
+}

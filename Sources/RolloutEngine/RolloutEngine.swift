@@ -1,0 +1,85 @@
+package import Models
+package import Placement
+package import Records
+package import Tensors
+package import Tokenization
+
+/// Samples completions from a policy.
+///
+/// A call takes the policy's parameters for a generating phase, decodes all requests in one continuous batch, and gives each group
+/// away as soon as its last completion has ended. Every token's draw stands at the address (step, prompt row, sample, token) of
+/// the seed, so the batch's composition changes no draw.
+@TensorActor
+package final class RolloutEngine {
+    private let policy: ReallocatingActor
+    private let configuration: ModelConfiguration
+    private let tokenizer: Tokenizer
+    private let seed: UInt64
+    private let limits: BatchLimits
+
+    /// - Parameters:
+    ///   - policy: Owner of the policy's parameters, by Hugging Face names.
+    ///   - configuration: Of the policy's model.
+    ///   - tokenizer: Of the same model; writes completions' texts and finds stop strings.
+    ///   - seed: Of the run.
+    ///   - limits: What is decoded at a time.
+    package nonisolated init(
+        policy: ReallocatingActor, configuration: ModelConfiguration, tokenizer: Tokenizer, seed: UInt64,
+        limits: BatchLimits
+    ) {
+        self.policy = policy
+        self.configuration = configuration
+        self.tokenizer = tokenizer
+        self.seed = seed
+        self.limits = limits
+    }
+
+    /// Samples every request's completions.
+    ///
+    /// Groups come in the order in which they finish. Between two decode steps the tensor thread is given to others that wait for it, and
+    /// `stop` is looked at. A stream that nobody reads any more ends the work.
+    ///
+    /// - Parameters:
+    ///   - requests: Prompts and how many completions of each.
+    ///   - settings: The same for all rows; a request's greedy completion only takes stops and length from it.
+    ///   - step: Addresses the draws.
+    ///   - stop: Ends the stream with `StopRequested` at the next step.
+    /// - Returns: one group a request. The stream throws ``RolloutError`` for a request that cannot be met, before anything is
+    ///   sampled, and the errors of the policy's owner, the model and the tokenizer.
+    package nonisolated func generate(
+        _ requests: [RolloutRequest], settings: SamplingSettings, step: Int, stop: StopSignal = StopSignal()
+    ) -> AsyncThrowingStream<RolloutGroup, any Error> {
+        AsyncThrowingStream { continuation in
+            let work = Task { @TensorActor in
+                do {
+                    try await self.run(requests, settings, step, stop) { continuation.yield($0) }
+                    continuation.finish()
+                } catch {
+                    continuation.finish(throwing: error)
+                }
+            }
+            continuation.onTermination = { reason in
+                if case .cancelled = reason { work.cancel() }
+            }
+        }
+    }
+
+    private func run(
+        _ requests: [RolloutRequest], _ settings: SamplingSettings, _ step: Int, _ stop: StopSignal,
+        _ give: (RolloutGroup) -> Void
+    ) async throws {
+        guard !requests.isEmpty else { return }
+        _ = try await policy.generate { lease in
+            let model = try Transformer(configuration: configuration, parameters: lease.parameters)
+            var batch = try ContinuousBatch(
+                model: model, tokenizer: tokenizer, requests: requests, settings: settings, limits: limits, seed: seed,
+                step: step, version: lease.version)
+            while !batch.isDone {
+                try stop.check()
+                try Task.checkCancellation()
+                for group in try batch.advance() { give(group) }
+                await Task.yield()
+            }
+        }
+    }
+}
