@@ -109,6 +109,7 @@ package actor Coordinator {
     private func takeStep() async throws -> Metrics {
         let clock = ContinuousClock()
         let start = clock.now
+        let tokensBefore = progress.tokens
         var work = StepWork()
         for call in recipe.calls {
             switch call {
@@ -127,7 +128,9 @@ package actor Coordinator {
             }
         }
         progress.rolloutStep += 1
-        work.metrics["step_time"] = seconds(clock.now - start)
+        let stepTime = seconds(clock.now - start)
+        work.metrics["step_time"] = stepTime
+        work.metrics["perf/throughput"] = Double(progress.tokens - tokensBefore) / stepTime
         work.metrics["epoch"] = await parts.prompts.epoch
         work.metrics["num_tokens"] = Double(progress.tokens)
         try await parts.observer.completed(work.report(step: progress.step))
@@ -212,7 +215,7 @@ package actor Coordinator {
         }
         if progress.step == before {
             // Every completion was unscorable. It is a step all the same: else such a run would never end.
-            work.metrics["skipped_steps"] = 1
+            work.metrics["unscored_steps"] = 1
             progress.step += 1
         }
         work.metrics.merge(summary.metrics)

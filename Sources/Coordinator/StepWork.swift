@@ -55,7 +55,8 @@ enum GenerationMetrics {
     }
 }
 
-/// Brings the metrics of several optimizer steps to one row: extrema stay extrema, counts add up, the rest is averaged.
+/// Brings the metrics of several optimizer steps to one row: extrema stay extrema, what is a state of the optimizer is taken
+/// from the last step, the rest is averaged.
 struct MetricSummary {
     private var values: [(name: String, numbers: [Double])] = []
 
@@ -79,10 +80,11 @@ struct MetricSummary {
         switch name.split(whereSeparator: { $0 == "/" || $0 == "_" }).last {
         case "min": numbers.min()
         case "max": numbers.max()
-        case "steps": numbers.reduce(0, +)
-        default: name == "learning_rate" ? numbers.last : numbers.reduce(0, +) / Double(numbers.count)
+        default: isState(name) ? numbers.last : numbers.reduce(0, +) / Double(numbers.count)
         }
     }
+
+    private static func isState(_ name: String) -> Bool { name == "learning_rate" || name == "skipped_steps" }
 }
 
 extension UpdateBatch {

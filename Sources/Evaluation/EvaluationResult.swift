@@ -42,6 +42,20 @@ package struct RewardSummary: Sendable, Equatable {
         passAtK = isRightOrWrong ? Self.passAtK(numbers, ks) : [:]
     }
 
+    /// A summary read back from a file, with what a comparison needs.
+    package init(reward: String, promptMeans: [Double?]) {
+        self.reward = reward
+        self.promptMeans = promptMeans
+        let means = promptMeans.compactMap(\.self)
+        prompts = means.count
+        scored = means.count
+        failed = 0
+        abstained = 0
+        mean = means.isEmpty ? nil : means.reduce(0, +) / Double(means.count)
+        interval = nil
+        passAtK = [:]
+    }
+
     private static func passAtK(_ numbers: [[Double]], _ ks: [Int]) -> [Int: Double] {
         var result: [Int: Double] = [:]
         for k in ks {
@@ -77,6 +91,16 @@ package struct EvaluationResult: Sendable, Equatable {
         rewards = rewardNames.enumerated().map { place, name in
             RewardSummary(reward: name, scores: groups.map { $0.scores.map { $0[place] } }, ks: ks, seed: seed)
         }
+    }
+
+    /// A result read back from a file, with what a comparison needs.
+    package init(promptSet: String, rewards: [RewardSummary]) {
+        self.promptSet = promptSet
+        self.rewards = rewards
+        prompts = rewards.map(\.prompts).max() ?? 0
+        samplesPerPrompt = 0
+        truncated = 0
+        meanLength = 0
     }
 
     /// The numbers under evaluation's names: `eval_reward`-like prefixes are the caller's.

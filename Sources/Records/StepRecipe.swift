@@ -35,6 +35,20 @@ package enum StepCall: Sendable, Equatable {
     case train
 }
 
+extension StepCall {
+    /// The call in words, for plans: `generate(8, greedy)`.
+    package var word: String {
+        switch self {
+        case .demonstrate: "demonstrate"
+        case .generate(let samples, let greedy): "generate(\(samples)\(greedy ? " + greedy" : ""))"
+        case .score: "score"
+        case .infer(let role): "infer(\(role.rawValue))"
+        case .credit: "credit"
+        case .train: "train"
+        }
+    }
+}
+
 /// Whose log-probs an `infer` call computes.
 package enum ScoringRole: String, Sendable, Equatable {
     /// The policy as it was when the step began.

@@ -11,7 +11,7 @@ package enum JobFields {
         ),
         JobField(
             "model_name_or_path", \.modelPath,
-            "A Hugging Face folder (config.json, safetensors, tokenizer.json), relative to the job file, or a name in the local Hugging Face cache."
+            "A Hugging Face folder (config.json, safetensors, tokenizer.json), relative to the working directory, or a name in the local Hugging Face cache."
         ),
         JobField(
             "dataset_name", \.datasetName,
@@ -27,6 +27,9 @@ package enum JobFields {
             "output_dir", \.outputDirectory,
             "The run folder: config.yaml, metrics.jsonl, completions/, checkpoint-<step>/ and the final model. Relative to the working directory."
         ),
+        JobField(
+            "overwrite_output_dir", \.overwritesOutput,
+            "Starts anew in a folder that holds an earlier run: its metrics go, its checkpoints are set aside."),
         JobField(
             resume: "resume_from_checkpoint", \.resumeFromCheckpoint,
             "A checkpoint folder, or true for the newest complete one in output_dir. The continued run equals an uninterrupted one to the bit."

@@ -15,6 +15,7 @@ package struct JobSettings: Sendable, Equatable {
     package var testSplit: String?
     package var columnMap: [JobColumn] = []
     package var outputDirectory: String?
+    package var overwritesOutput = false
     package var resumeFromCheckpoint: String?
     package var chatTemplateVariables: [JobColumn] = []
 
@@ -48,7 +49,7 @@ package struct JobSettings: Sendable, Equatable {
     package var maskTruncatedCompletions = false
     package var numIterations = 1
     package var entropyCoefficient = 0.0
-    package var usesBiasCorrectedKL = false
+    package var usesBiasCorrectedKL = true
     package var syncReferenceModel = false
     package var referenceMixup = 0.6
     package var referenceSyncSteps = 512

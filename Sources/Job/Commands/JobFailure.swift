@@ -1,0 +1,22 @@
+internal import Models
+internal import PromptSets
+internal import Records
+internal import RewardInterface
+internal import Runs
+internal import Tensors
+internal import Tokenization
+
+/// Sorts errors into the user's input and our own broken promises.
+package enum JobFailure {
+    /// Whether the user can mend it: a file, a row, a setting, a reward, a full disk.
+    package static func isInput(_ error: any Error) -> Bool {
+        switch error {
+        case is JobError, is JobProblem, is SettingsError, is RewardError, is RunError, is ModelError,
+            is TokenizerError,
+            is PromptSetError, is ChatTemplateError, is JSONError:
+            true
+        case let error as TensorError: if case .file = error { true } else { false }
+        default: false
+        }
+    }
+}

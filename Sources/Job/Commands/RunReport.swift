@@ -1,0 +1,138 @@
+internal import Foundation
+internal import Runs
+
+/// `plumbline report`: runs and evaluations side by side.
+package struct RunReport {
+    /// One run's rows of metrics.jsonl.
+    struct Run {
+        var name: String
+        /// `(step, metrics)`, in order.
+        var rows: [(step: Double, values: JSON)]
+
+        func series(_ metric: String) -> [(x: Double, y: Double)] {
+            rows.compactMap { row in row.values[metric]?.double.map { (row.step, $0) } }
+        }
+    }
+
+    private let runs: [Run]
+    private let metric: String
+    private let evaluations: [(name: String, result: JSON)]
+
+    /// - Parameters:
+    ///   - runs: Run folders.
+    ///   - evaluations: `name=file` each, files of `plumbline eval --output`.
+    /// - Throws: ``JobError`` naming the folder or file that cannot be used.
+    package init(runs: [String], metric: String, evaluations: [String]) throws {
+        self.metric = metric
+        self.runs = try runs.map(Self.run)
+        self.evaluations = try evaluations.map(Self.evaluation)
+        for run in self.runs where run.series(metric).isEmpty {
+            let known = run.rows.first?.values.members?.map(\.key) ?? []
+            throw JobError(
+                place: run.name,
+                message: "no metric '\(metric)' in metrics.jsonl; it has \(known.joined(separator: ", "))")
+        }
+    }
+
+    private static func run(_ path: String) throws -> Run {
+        let folder = URL(filePath: path)
+        let file = folder.appending(path: "metrics.jsonl")
+        guard FileManager.default.fileExists(atPath: file.path) else {
+            throw JobError(place: path, message: "no metrics.jsonl; this is no run folder")
+        }
+        var rows: [(Double, JSON)] = []
+        try InputLine.each(of: file.path) { line, value in
+            guard let step = value["step"]?.double else { throw JobError(place: line.place, message: "no 'step'") }
+            rows.append((step, value))
+        }
+        return Run(name: folder.lastPathComponent, rows: rows)
+    }
+
+    private static func evaluation(_ text: String) throws -> (String, JSON) {
+        guard let sign = text.firstIndex(of: "=") else {
+            throw JobError(place: "--evaluations '\(text)'", message: "expected name=file")
+        }
+        let path = String(text[text.index(after: sign)...])
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw JobError(place: path, message: "cannot be read")
+        }
+        do {
+            return (String(text[..<sign]), try JSON(parsing: Array(data)))
+        } catch {
+            throw JobError(place: path, message: "\(error)")
+        }
+    }
+
+    // MARK: The table
+
+    /// Evaluations first, then the runs.
+    package var table: String {
+        var parts: [String] = []
+        if !evaluations.isEmpty { parts.append(Self.columns(evaluationRows)) }
+        parts.append(Self.columns(runRows))
+        return parts.joined(separator: "\n\n")
+    }
+
+    private var evaluationRows: [[String]] {
+        var rows = [["policy", "prompts", "samples", "reward", "mean", "95 % interval", "truncated"]]
+        for (name, result) in evaluations {
+            for set in result["results"]?.elements ?? [] {
+                for reward in set["rewards"]?.elements ?? [] {
+                    let interval = reward["interval"]?.elements?.compactMap(\.double) ?? []
+                    rows.append([
+                        name, Self.number(set["n"]?.double, 0), Self.number(set["samples"]?.double, 0),
+                        reward["reward"]?.text ?? "", Self.number(reward["mean"]?.double, 3),
+                        interval.count == 2 ? "\(Self.number(interval[0], 3))–\(Self.number(interval[1], 3))" : "",
+                        Self.number(set["truncated"]?.double, 3),
+                    ])
+                }
+            }
+        }
+        return rows
+    }
+
+    private var runRows: [[String]] {
+        var rows = [["run", "steps", "\(metric), first", "\(metric), last", "seconds", "tokens/s", "gap, max"]]
+        for run in runs {
+            let curve = run.series(metric).map(\.y)
+            let share = max(1, curve.count / 10)
+            let gap = run.series("sampling/sampling_logp_difference/max").map(\.y).max()
+            let rate = run.series("perf/throughput").map(\.y).sorted()
+            rows.append([
+                run.name, Self.number(run.rows.last?.step, 0), Self.number(Self.mean(curve.prefix(share)), 3),
+                Self.number(Self.mean(curve.suffix(share)), 3),
+                Self.number(run.series("step_time").map(\.y).reduce(0, +), 1),
+                Self.number(rate.isEmpty ? nil : rate[rate.count / 2], 0),
+                gap.map { String(format: "%.1e", $0) } ?? "",
+            ])
+        }
+        return rows
+    }
+
+    private static func mean(_ values: ArraySlice<Double>) -> Double? {
+        values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
+    }
+
+    private static func number(_ value: Double?, _ digits: Int) -> String {
+        value.map { String(format: "%.\(digits)f", $0) } ?? ""
+    }
+
+    private static func columns(_ rows: [[String]]) -> String {
+        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        return rows.map { row in
+            row.enumerated().map { column, cell in
+                let padding = String(repeating: " ", count: widths[column] - cell.count)
+                return column == 0 ? cell + padding : padding + cell
+            }.joined(separator: "  ")
+        }.joined(separator: "\n")
+    }
+
+    // MARK: The picture
+
+    /// Writes the runs' learning curves as an SVG file.
+    package func writeCurves(to path: String) throws {
+        let curves = runs.map { LearningCurves.Curve(name: $0.name, points: $0.series(metric)) }
+        let picture = LearningCurves(title: metric, curves: curves).svg
+        try Data(picture.utf8).write(to: URL(filePath: path), options: .atomic)
+    }
+}

@@ -1,0 +1,108 @@
+internal import Foundation
+internal import Models
+internal import Placement
+internal import PromptSets
+package import Records
+internal import Tensors
+
+/// `plumbline generate`: completions of prompts.
+package struct TextGeneration: Sendable {
+    /// Where the prompts come from.
+    package enum Source: Sendable {
+        case text(String)
+        /// A prompt file or folder; `limit` takes the first rows only.
+        case file(String, limit: Int?)
+    }
+
+    let model: ModelSource
+    private let generator: EngineGenerator
+    private let sampling: SamplingRequest
+
+    /// Loads a model.
+    ///
+    /// - Parameter name: A folder, or a name in the Hugging Face cache.
+    package init(model name: String, sampling: SamplingRequest) async throws {
+        let model = try ModelSource(name)
+        self.model = model
+        self.sampling = sampling
+        generator = try await Self.generator(model, sampling)
+    }
+
+    @TensorActor private static func generator(_ model: ModelSource, _ sampling: SamplingRequest) throws
+        -> EngineGenerator
+    {
+        try TensorEngine.setThreadCount(ProcessInfo.processInfo.activeProcessorCount)
+        let policy = try ReallocatingActor(role: "actor", parameters: model.load(.float32).parametersByName)
+        return try EngineGenerator(policy: policy, model: model, sampling: sampling, rows: 128)
+    }
+
+    /// The completions of every prompt, in the order of the prompts.
+    package func groups(
+        _ source: Source, samples: Int, stop: StopSignal
+    ) async throws -> AsyncThrowingStream<RolloutGroup, any Error> {
+        try await groups(prompts(source, split: "train"), samples: samples, stop: stop)
+    }
+
+    func groups(
+        _ prompts: [TokenizedPrompt], samples: Int, stop: StopSignal
+    ) async throws -> AsyncThrowingStream<RolloutGroup, any Error> {
+        let requests = prompts.map { RolloutRequest(prompt: $0, samples: samples) }
+        let stream = generator.generate(requests, step: 0, stop: stop)
+        return AsyncThrowingStream { ordered in
+            let task = Task {
+                do {
+                    var waiting: [Int: RolloutGroup] = [:]
+                    var next = prompts[...]
+                    for try await group in stream {
+                        waiting[group.prompt.prompt.row] = group
+                        while let first = next.first, let ready = waiting.removeValue(forKey: first.prompt.row) {
+                            ordered.yield(ready)
+                            next.removeFirst()
+                        }
+                    }
+                    ordered.finish()
+                } catch {
+                    ordered.finish(throwing: error)
+                }
+            }
+            ordered.onTermination = { _ in task.cancel() }
+        }
+    }
+
+    /// The prompts of a source as the model reads them.
+    func prompts(_ source: Source, split: String) throws -> [TokenizedPrompt] {
+        let limit = try model.promptLimit(asked: nil, completion: sampling.maxCompletionLength)
+        let encoder = model.encoder(maxPromptLength: limit)
+        switch source {
+        case .text(let text):
+            return [try encoder.encode(Prompt(row: 0, source: "--prompt", content: .text(text)))]
+        case .file(let path, let limit):
+            let set = try PromptSet(URL(filePath: path), split: Self.split(of: path, wanted: split))
+            return try (0..<min(limit ?? .max, set.count)).map { try encoder.encode(set.prompt(at: $0)) }
+        }
+    }
+
+    /// A folder without the wanted split is read at `test`, then at `train`.
+    static func split(of path: String, wanted: String) -> String {
+        let folder = URL(filePath: path)
+        func has(_ split: String) -> Bool {
+            FileManager.default.fileExists(atPath: folder.appending(path: "\(split).jsonl").path)
+        }
+        return [wanted, "test", "train"].first(where: has) ?? wanted
+    }
+
+    /// A group as one line of JSON.
+    package static func json(_ group: RolloutGroup) -> String {
+        let completions = group.rollouts.map { rollout in
+            JSONText.object([
+                ("text", JSONText.string(rollout.completion.text)),
+                ("token_ids", JSONText.array(rollout.completion.tokenIDs.map(String.init))),
+                ("log_probs", JSONText.array(rollout.policyLogProbabilities.map { JSONText.number(Double($0)) })),
+                ("finish_reason", JSONText.string(rollout.completion.finishReason.name)),
+            ])
+        }
+        return JSONText.object([
+            ("prompt", JSONText.string(group.prompt.prompt.text)), ("completions", JSONText.array(completions)),
+        ])
+    }
+}

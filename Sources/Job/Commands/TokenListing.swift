@@ -1,0 +1,101 @@
+internal import Foundation
+internal import Records
+internal import Runs
+internal import Tokenization
+
+/// `plumbline tokenizer encode` and `decode`: JSON Lines in, JSON Lines out.
+package struct TokenListing {
+    private let tokenizer: Tokenizer
+    private let template: ChatTemplateRenderer?
+    private let addsGenerationPrompt: Bool
+
+    /// - Parameter tokenizer: A tokenizer.json or the folder it is in.
+    package init(tokenizer path: String, chat: Bool, addsGenerationPrompt: Bool) throws {
+        let url = URL(filePath: path)
+        tokenizer = url.lastPathComponent.hasSuffix(".json") ? try Tokenizer(json: url) : try Tokenizer(folder: url)
+        template = chat ? try ChatTemplateRenderer(tokenizer: tokenizer, variables: []) : nil
+        self.addsGenerationPrompt = addsGenerationPrompt
+    }
+
+    /// Hands one line per line of input to `emit`.
+    package func encode(_ input: String, emit: (String) -> Void) throws {
+        try eachLine(input) { line, row in
+            guard let template else {
+                let text = try line.text("text", of: row)
+                return emit(JSONText.object([("ids", ids(tokenizer.encode(text)))]))
+            }
+            let text = try template.render(try line.messages(of: row), addsGenerationPrompt: addsGenerationPrompt)
+            emit(JSONText.object([("text", JSONText.string(text)), ("ids", ids(tokenizer.encode(text)))]))
+        }
+    }
+
+    /// Hands one line per line of input to `emit`.
+    package func decode(_ input: String, skipsSpecials: Bool, emit: (String) -> Void) throws {
+        try eachLine(input) { line, row in
+            let text = try tokenizer.decode(try line.tokenIDs("ids", of: row), skipSpecialTokens: skipsSpecials)
+            emit(JSONText.object([("text", JSONText.string(text))]))
+        }
+    }
+
+    private func ids(_ tokenIDs: [Int]) -> String { JSONText.array(tokenIDs.map(String.init)) }
+
+    private func eachLine(_ input: String, _ body: (InputLine, JSON) throws -> Void) throws {
+        try InputLine.each(of: input, body)
+    }
+}
+
+/// A line of a JSON Lines input, for messages.
+struct InputLine {
+    var path: String
+    var number: Int
+
+    var place: String { "\(path) line \(number)" }
+
+    /// Calls `body` with every line of a file, or of standard input for `-`.
+    static func each(of path: String, _ body: (InputLine, JSON) throws -> Void) throws {
+        let reader = try JSONLinesReader(URL(filePath: path == "-" ? "/dev/stdin" : path))
+        while let (line, value) = try reader.next() {
+            try body(InputLine(path: path, number: line.number), value)
+        }
+    }
+
+    /// The text under `key`.
+    func text(_ key: String, of row: JSON) throws(JobError) -> String {
+        guard let value = row[key] else { throw missing(key, of: row) }
+        guard let text = value.text else { throw wrong(key, value, expected: "a text") }
+        return text
+    }
+
+    /// The token ids under `key`.
+    func tokenIDs(_ key: String, of row: JSON) throws(JobError) -> [Int] {
+        guard let value = row[key] else { throw missing(key, of: row) }
+        let whole = value.elements?.compactMap(\.integer)
+        guard let whole, whole.count == value.elements?.count else {
+            throw wrong(key, value, expected: "a list of token ids")
+        }
+        return whole
+    }
+
+    /// The messages under `messages`.
+    func messages(of row: JSON) throws(JobError) -> [Records.ChatMessage] {
+        guard let value = row["messages"] else { throw missing("messages", of: row) }
+        let messages = value.elements?.compactMap { element -> Records.ChatMessage? in
+            guard let role = element["role"]?.text, let content = element["content"]?.text else { return nil }
+            return Records.ChatMessage(role: role, content: content)
+        }
+        guard let messages, messages.count == value.elements?.count else {
+            throw wrong("messages", value, expected: "a list of {\"role\": …, \"content\": …}")
+        }
+        return messages
+    }
+
+    private func missing(_ key: String, of row: JSON) -> JobError {
+        let names = row.members?.map(\.key) ?? []
+        let found = row.members == nil ? "the line is \(row.kind)" : "it has \(names.joined(separator: ", "))"
+        return JobError(place: place, message: "no '\(key)'; \(found)")
+    }
+
+    private func wrong(_ key: String, _ value: JSON, expected: String) -> JobError {
+        JobError(place: place, message: "'\(key)' is \(value.kind), expected \(expected)")
+    }
+}

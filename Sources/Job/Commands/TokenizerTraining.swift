@@ -1,0 +1,62 @@
+internal import Foundation
+internal import Runs
+package import Tokenization
+
+/// `plumbline tokenizer train`.
+package struct TokenizerTraining {
+    private let inputs: [String]
+    private let trainer: BPETrainer
+    private let specialTokens: [String]
+
+    /// - Parameter inputs: Text files, and .jsonl files whose texts (nested ones too) are read.
+    /// - Throws: ``JobError`` or `TokenizerError` for settings that make no tokenizer.
+    package init(
+        inputs: [String], vocabularySize: Int, specialTokens: [String], splitPattern: String, splitsDigits: Bool
+    ) throws {
+        let patterns: [String: SplitPattern] = ["gpt2": .gpt2, "llama3": .llama3, "qwen2": .qwen2]
+        guard let pattern = patterns[splitPattern] else {
+            throw JobError(
+                place: "--split-pattern",
+                message: "'\(splitPattern)' is none of \(patterns.keys.sorted().joined(separator: ", "))")
+        }
+        self.inputs = inputs
+        self.specialTokens = specialTokens
+        trainer = try BPETrainer(
+            vocabularySize: vocabularySize, specialTokens: specialTokens, splitPattern: pattern,
+            splitsDigits: splitsDigits)
+    }
+
+    /// Trains and writes the tokenizer's files into `output`, which is made when it is missing.
+    package func run(output: String) throws -> Tokenizer {
+        let texts = try inputs.flatMap(texts)
+        let padding = specialTokens.count > 1 ? specialTokens[1] : specialTokens.first
+        let tokenizer = try trainer.train(
+            texts, roles: BPETrainer.Roles(endOfText: specialTokens.first, padding: padding))
+        let folder = URL(filePath: output)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try tokenizer.save(to: folder)
+        return tokenizer
+    }
+
+    private func texts(of path: String) throws -> [String] {
+        guard path.hasSuffix(".jsonl") else {
+            guard let data = FileManager.default.contents(atPath: path) else {
+                throw JobError(place: path, message: "cannot be read")
+            }
+            return [String(decoding: data, as: UTF8.self)]
+        }
+        var texts: [String] = []
+        try InputLine.each(of: path) { _, row in Self.collect(row, into: &texts) }
+        return texts
+    }
+
+    private static func collect(_ value: JSON, into texts: inout [String]) {
+        switch value {
+        case .string(let text): texts.append(text)
+        case .array(let elements): for element in elements { collect(element, into: &texts) }
+        case .object(let members): for member in members { collect(member.value, into: &texts) }
+        case .number(let number): texts.append(JSON.number(number).serialized)
+        case .null, .bool: break
+        }
+    }
+}

@@ -1,0 +1,54 @@
+internal import Records
+package import Tokenization
+
+/// Renders messages with the chat template that came with a tokenizer.
+package struct ChatTemplateRenderer: Sendable {
+    private let template: ChatTemplate?
+    private let variables: [String: TemplateValue]
+
+    /// - Parameter variables: `chat_template_kwargs` of the job.
+    /// - Throws: the template's own error, with its line, for a construct that is not supported.
+    package init(tokenizer: Tokenizer, variables: [JobColumn]) throws {
+        template = try tokenizer.chatTemplate.map { try ChatTemplate(source: $0) }
+        var named: [String: TemplateValue] = [:]
+        for (name, id) in [
+            ("bos_token", tokenizer.beginningOfTextID), ("eos_token", tokenizer.endOfTextID),
+            ("pad_token", tokenizer.paddingID),
+        ] {
+            named[name] = id.flatMap(tokenizer.token).map(TemplateValue.string)
+        }
+        for variable in variables { named[variable.name] = TemplateValue(variable.value) }
+        self.variables = named
+    }
+
+    /// The text of a chat.
+    ///
+    /// - Throws: ``JobError`` without a template, else the template's own error.
+    func render(_ messages: [Records.ChatMessage], addsGenerationPrompt: Bool = true) throws -> String {
+        guard let template else {
+            throw JobError(
+                place: "the tokenizer",
+                message: "the prompt is a chat and the model's folder has no chat template (chat_template.jinja, or "
+                    + "chat_template in tokenizer_config.json)")
+        }
+        return try template.render(
+            messages: messages.map { Tokenization.ChatMessage(role: $0.role, content: $0.content) },
+            addGenerationPrompt: addsGenerationPrompt, variables: variables)
+    }
+}
+
+extension TemplateValue {
+    /// A variable of the job; whole numbers are integers there.
+    init(_ value: JSONValue) {
+        self =
+            switch value {
+            case .null: .null
+            case .bool(let truth): .bool(truth)
+            case .number(let number): Int(exactly: number).map(TemplateValue.integer) ?? .double(number)
+            case .string(let text): .string(text)
+            case .array(let values): .array(values.map(TemplateValue.init))
+            case .object(let members):
+                .object(members.sorted { $0.key < $1.key }.map { TemplateMember($0.key, TemplateValue($0.value)) })
+            }
+    }
+}

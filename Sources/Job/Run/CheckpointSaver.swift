@@ -1,0 +1,77 @@
+package import Coordinator
+internal import Foundation
+internal import Models
+package import Placement
+package import Records
+package import Runs
+internal import Tensors
+
+/// Writes checkpoints and the final model of a run, and keeps the best.
+package actor CheckpointSaver: Saving {
+    private let folder: RunFolder
+    private let model: ModelSource
+    private let policy: ReallocatingActor
+    private let states: [any Checkpointable]
+    private let progress: ProgressState
+    private let settings: JobSettings
+    private var best: (step: Int, value: Double)?
+
+    /// - Parameter states: Every owner of state but the run's own progress.
+    package init(
+        folder: RunFolder, model: ModelSource, policy: ReallocatingActor, states: [any Checkpointable],
+        progress: ProgressState, settings: JobSettings
+    ) {
+        self.folder = folder
+        self.model = model
+        self.policy = policy
+        self.states = states
+        self.progress = progress
+        self.settings = settings
+        best = progress.best
+    }
+
+    package func save(_ progress: RunProgress, metrics: Metrics) async throws {
+        rank(metrics, step: progress.step)
+        self.progress.take(progress, best: best)
+        _ = try await folder.saveCheckpoint(
+            step: progress.step, states: states + [self.progress], contents: modelFiles(progress))
+        if let limit = settings.saveTotalLimit { try folder.prune(keeping: limit, best: best?.step) }
+    }
+
+    /// Puts the model at the top of the run folder.
+    package func placeFinalModel(_ progress: RunProgress) async throws {
+        try await folder.placeFinalModel(step: progress.step, contents: modelFiles(progress))
+    }
+
+    /// Writes the model's folder: weights, tokenizer, `trainer_state.json`.
+    private func modelFiles(_ progress: RunProgress) -> @Sendable (URL) async throws -> Void {
+        let state = JSON.object([
+            "global_step": .number(progress.step), "num_input_tokens_seen": .number(progress.tokens),
+            "max_steps": .number(settings.maxSteps),
+            "best_metric": best.map { .number($0.value) } ?? .null,
+            "best_global_step": best.map { .number($0.step) } ?? .null,
+        ])
+        return { [model, policy] url in
+            try await Self.writeWeights(of: policy, model, to: url)
+            try model.tokenizer.save(to: url)
+            try FileOperations.system.replaceFile(
+                url.appending(path: "trainer_state.json"), with: Array((state.serialized + "\n").utf8))
+        }
+    }
+
+    @TensorActor
+    private static func writeWeights(of policy: ReallocatingActor, _ model: ModelSource, to url: URL) async throws {
+        let generation = try ModelFolder.readGenerationConfiguration(model.folder)
+        _ = try await policy.infer { lease in
+            try ModelFolder.save(
+                configuration: model.configuration, parameters: lease.parameters, to: url,
+                elementType: lease.parameters.values.first?.elementType ?? .float32, generation: generation)
+        }
+    }
+
+    private func rank(_ metrics: Metrics, step: Int) {
+        guard let name = settings.bestModelMetric, let value = metrics[name] else { return }
+        let isBetter = best.map { settings.bestIsGreater ? value > $0.value : value < $0.value } ?? true
+        if isBetter { best = (step, value) }
+    }
+}

@@ -1,0 +1,145 @@
+internal import Algorithms
+internal import Credit
+internal import PolicyUpdater
+internal import Records
+
+/// Turns the method's settings into its three parts: loss, credit rule and (in ``ResolvedJob``) recipe.
+struct MethodAssembly {
+    let settings: JobSettings
+
+    /// The loss.
+    func objective() throws(SettingsError) -> Objective {
+        let beta = settings.beta ?? 0
+        switch settings.algorithm {
+        case .sft: return .supervisedFineTuning
+        case .grpo: return .grpo(try grpo(beta))
+        case .remax:
+            return .reMax(
+                ReMaxSettings(reduction: settings.remaxReduction == .tokenMean ? .tokenMean : .sequenceSum))
+        case .rloo:
+            return .rloo(try RLOOSettings(epsilon: settings.epsilon, epsilonHigh: settings.epsilonHigh))
+        case .reinforcePlusPlus:
+            return .reinforcePlusPlus(try REINFORCEPlusPlusSettings(clip: try clip(), klCoefficient: beta))
+        }
+    }
+
+    private func grpo(_ beta: Double) throws(SettingsError) -> GRPOSettings {
+        let lossType: GRPOSettings.LossType =
+            switch settings.lossType ?? .dapo {
+            case .grpo: .grpo
+            case .drGRPO: .drGRPO
+            case .dapo, .bnpo: .dapo
+            case .cispo: .cispo
+            }
+        return try GRPOSettings(
+            lossType: lossType, importanceLevel: settings.importanceSamplingLevel == .token ? .token : .sequence,
+            clip: try clip(), klCoefficient: beta, klEstimator: estimator, correctsKLBias: settings.usesBiasCorrectedKL,
+            entropyCoefficient: settings.entropyCoefficient)
+    }
+
+    private func clip() throws(SettingsError) -> ClippedSurrogate {
+        let bound: ClippedSurrogate.UpperBound = if let delta = settings.delta { .delta(delta) } else { .none }
+        return try ClippedSurrogate(epsilon: settings.epsilon, epsilonHigh: settings.epsilonHigh, upperBound: bound)
+    }
+
+    /// The credit rule.
+    func creditRule(rewardNames: [String]) throws(SettingsError) -> any CreditRule {
+        let rewards = try RewardCombination(names: rewardNames, weights: settings.rewardWeights)
+        let overlong: OverlongHandling = settings.maskTruncatedCompletions ? .mask : .keep
+        switch settings.algorithm {
+        case .grpo, .sft:
+            return GroupBaseline(rewards: rewards, settings: try groupBaseline(), overlong: overlong)
+        case .remax:
+            let penalty = try penalty(reach: settings.remaxKL)
+            return GreedyBaseline(
+                rewards: rewards,
+                settings: try GreedyBaselineSettings(differenceClip: settings.remaxRewardClip, penalty: penalty),
+                overlong: overlong)
+        case .rloo:
+            let penalty = try penalty(.completion)
+            return LeaveOneOut(
+                rewards: rewards,
+                settings: try LeaveOneOutSettings(
+                    penalty: penalty, normalizesAdvantages: settings.normalizesAdvantages),
+                overlong: overlong)
+        case .reinforcePlusPlus:
+            return BatchWhitening(
+                rewards: rewards,
+                form: settings.numGenerations ?? 1 > 1 ? .groupMean : .plain(penalty: try penalty(.toGo)),
+                overlong: overlong)
+        }
+    }
+
+    private func groupBaseline() throws(SettingsError) -> GroupBaselineSettings {
+        let scaling: GroupBaselineSettings.Scaling =
+            switch settings.scaleRewards {
+            case .group: .group
+            case .batch: .batch
+            case .none: .none
+            }
+        return try GroupBaselineSettings(
+            scaling: scaling,
+            aggregation: settings.aggregation == .sumThenNormalize ? .sumThenNormalize : .normalizeThenSum)
+    }
+
+    private func penalty(reach: JobKLReach) throws(SettingsError) -> KLToGo? {
+        switch reach {
+        case .toGo: try penalty(.toGo)
+        case .oneStep: try penalty(.oneStep)
+        case .none: nil
+        }
+    }
+
+    private func penalty(_ reach: KLToGo.Reach) throws(SettingsError) -> KLToGo? {
+        guard let beta = settings.beta, beta > 0 else { return nil }
+        return try KLToGo(coefficient: beta, estimator: estimator, reach: reach)
+    }
+
+    private var estimator: KLEstimator {
+        switch settings.klEstimator ?? .k3 {
+        case .k1: .k1
+        case .k2: .k2
+        case .k3: .k3
+        }
+    }
+}
+
+extension MethodAssembly {
+    /// The optimizer, its schedule, and how a batch is cut.
+    func updaterSettings(maxSteps: Int) throws(SettingsError) -> UpdaterSettings {
+        let sync =
+            settings.syncReferenceModel
+            ? try ReferenceSync(mixupAlpha: settings.referenceMixup, everySteps: settings.referenceSyncSteps) : nil
+        return try UpdaterSettings(
+            optimizer: try optimizer(maxSteps: maxSteps),
+            temperature: settings.algorithm == .sft ? 1 : settings.temperature,
+            maxCompletionLength: settings.maxCompletionLength, maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch,
+            checkpointsBlocks: settings.gradientCheckpointing, referenceSync: sync)
+    }
+
+    private func optimizer(maxSteps: Int) throws(SettingsError) -> OptimizerSettings {
+        try OptimizerSettings(
+            learningRate: settings.learningRate ?? 1e-6, beta1: settings.adamBeta1, beta2: settings.adamBeta2,
+            epsilon: settings.adamEpsilon, weightDecay: settings.weightDecay,
+            maxGradientNorm: settings.maxGradNorm > 0 ? settings.maxGradNorm : nil,
+            schedule: try schedule(maxSteps: maxSteps))
+    }
+
+    private func schedule(maxSteps: Int) throws(SettingsError) -> LearningRateSchedule {
+        let warmup: LearningRateSchedule.Warmup =
+            if settings.warmupSteps >= 1 {
+                .steps(Int(settings.warmupSteps))
+            } else {
+                .ratio(settings.warmupSteps > 0 ? settings.warmupSteps : settings.warmupRatio ?? 0)
+            }
+        let shape: LearningRateSchedule.Shape =
+            switch settings.schedule {
+            case .constant: .constant
+            case .constantWithWarmup: .constantWithWarmup
+            case .linear: .linear
+            case .cosine: .cosine
+            case .warmupStableDecay: .warmupStableDecay(decaySteps: max(1, maxSteps / 10))
+            }
+        return try LearningRateSchedule(shape, warmup: warmup, totalSteps: maxSteps)
+    }
+}

@@ -1,0 +1,73 @@
+package import Foundation
+package import Models
+internal import Placement
+internal import Records
+package import Tensors
+package import Tokenization
+
+/// A model folder that a job names, its tokenizer and what it says of itself; the weights are not read yet.
+package struct ModelSource: Sendable {
+    package let folder: URL
+    package let configuration: ModelConfiguration
+    package let tokenizer: Tokenizer
+    package let template: ChatTemplateRenderer
+    /// Sampling one of these ends a completion.
+    package let stopTokenIDs: Set<Int>
+
+    /// - Parameters:
+    ///   - name: A folder, or a name in the Hugging Face cache.
+    ///   - templateVariables: `chat_template_kwargs` of the job.
+    /// - Throws: `ModelError`, `TokenizerError` or ``JobError`` naming the file and what would be right.
+    package init(_ name: String, templateVariables: [JobColumn] = []) throws {
+        folder = try HuggingFaceCache.folder(of: name)
+        configuration = try ModelFolder.readConfiguration(folder)
+        tokenizer = try Tokenizer(folder: folder)
+        template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: templateVariables)
+        var ends = try ModelFolder.endTokenIDs(folder)
+        if let end = tokenizer.endOfTextID { ends.insert(end) }
+        stopTokenIDs = ends
+        guard tokenizer.vocabularySize <= configuration.vocabularySize else {
+            throw JobError(
+                place: folder.path,
+                message:
+                    "the tokenizer has \(tokenizer.vocabularySize) ids, the model's embedding \(configuration.vocabularySize) "
+                    + "rows; they do not belong together")
+        }
+        guard !ends.isEmpty else {
+            throw JobError(
+                place: folder.path,
+                message: "neither generation_config.json, config.json nor the tokenizer names an end-of-text token; "
+                    + "no completion could end")
+        }
+    }
+
+    /// The encoder of this model's prompts.
+    package func encoder(maxPromptLength: Int) -> PromptEncoder {
+        PromptEncoder(tokenizer: tokenizer, maxPromptLength: maxPromptLength) { [template] in try template.render($0) }
+    }
+
+    /// The most tokens a prompt may have beside a completion.
+    package func promptLimit(asked: Int?, completion: Int) throws(JobError) -> Int {
+        let room = configuration.contextLength - completion
+        guard room >= 1 else {
+            throw JobError(
+                place: folder.path,
+                message: "max_completion_length \(completion) leaves no room for a prompt in the model's context of "
+                    + "\(configuration.contextLength) tokens")
+        }
+        guard let asked else { return room }
+        guard asked <= room else {
+            throw JobError(
+                place: folder.path,
+                message:
+                    "max_prompt_length \(asked) + max_completion_length \(completion) exceed the model's context of "
+                    + "\(configuration.contextLength) tokens")
+        }
+        return asked
+    }
+
+    /// Reads the weights.
+    @TensorActor package func load(_ type: JobElementType) throws -> Transformer {
+        try ModelFolder.load(folder, elementType: type.elementType)
+    }
+}

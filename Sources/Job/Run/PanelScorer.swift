@@ -1,0 +1,45 @@
+internal import Coordinator
+package import Records
+package import RewardInterface
+internal import Synchronization
+
+/// Asks a panel of rewards for the scores of each group, and keeps what they remarked for the step's record.
+package final class PanelScorer: Scoring {
+    package var rewardNames: [String] { panel.names }
+    private let panel: RewardPanel
+    private let state = Mutex(State())
+
+    private struct State {
+        var progress = TrainingProgress()
+        var metrics: [String: [Double]] = [:]
+        var columns: [Int: [String: [JSONValue]]] = [:]
+    }
+
+    package init(_ panel: RewardPanel) { self.panel = panel }
+
+    package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
+        let progress = state.withLock { $0.progress }
+        let (scored, remarks) = try await panel.score(group, at: progress)
+        state.withLock { state in
+            for (name, value) in remarks.metrics { state.metrics[name, default: []].append(value) }
+            if !remarks.extraColumns.isEmpty { state.columns[group.prompt.prompt.row] = remarks.extraColumns }
+        }
+        return scored
+    }
+
+    /// Tells the rewards how far the run is; they may ask for it.
+    package func advance(to progress: TrainingProgress) { state.withLock { $0.progress = progress } }
+
+    /// What the rewards remarked since the last call: means of their metrics, and extra columns by prompt row.
+    package func takeRemarks() -> (metrics: [String: Double], columns: [Int: [String: [JSONValue]]]) {
+        state.withLock { state in
+            defer {
+                state.metrics = [:]
+                state.columns = [:]
+            }
+            return (state.metrics.mapValues { $0.reduce(0, +) / Double($0.count) }, state.columns)
+        }
+    }
+
+    package func close() async { await panel.close() }
+}

@@ -1,0 +1,56 @@
+package import Coordinator
+package import Foundation
+internal import Runs
+internal import Synchronization
+
+/// The run's own numbers in a checkpoint: steps taken, tokens read, the best step, the thread count.
+package final class ProgressState: Checkpointable {
+    package let stateName = "run"
+    private let content: Mutex<Content>
+
+    private struct Content: Codable {
+        var progress = RunProgress()
+        var bestStep: Int?
+        var bestValue: Double?
+        /// Sums are formed in an order that depends on it: another count gives another run, to rounding.
+        var threads: Int
+    }
+
+    package init(threads: Int) { content = Mutex(Content(threads: threads)) }
+
+    package var progress: RunProgress { content.withLock(\.progress) }
+    package var threads: Int { content.withLock(\.threads) }
+    package var best: (step: Int, value: Double)? {
+        content.withLock { content in
+            guard let step = content.bestStep, let value = content.bestValue else { return nil }
+            return (step, value)
+        }
+    }
+
+    /// Takes the numbers of the save that follows.
+    func take(_ progress: RunProgress, best: (step: Int, value: Double)?) {
+        content.withLock { content in
+            content.progress = progress
+            content.bestStep = best?.step
+            content.bestValue = best?.value
+        }
+    }
+
+    /// Uses another number of threads from here on.
+    func use(threads: Int) { content.withLock { $0.threads = threads } }
+
+    package func save(to folder: URL) async throws {
+        let data = try JSONEncoder().encode(content.withLock { $0 })
+        try data.write(to: folder.appending(path: "progress.json"))
+    }
+
+    package func restore(from folder: URL) async throws {
+        let file = folder.appending(path: "progress.json")
+        do {
+            let restored = try JSONDecoder().decode(Content.self, from: try Data(contentsOf: file))
+            content.withLock { $0 = restored }
+        } catch {
+            throw JobError(place: file.path, message: "this is no saved progress: \(error)")
+        }
+    }
+}

@@ -1,0 +1,85 @@
+internal import Coordinator
+package import PromptSets
+package import Records
+
+/// The prompts of a run in their order, as tokens.
+package struct PromptFeed: PromptSource {
+    package let cursor: PromptCursor
+    private let encoder: PromptEncoder
+
+    package init(_ cursor: PromptCursor, encoder: PromptEncoder) {
+        self.cursor = cursor
+        self.encoder = encoder
+    }
+
+    package func next(_ count: Int) async throws -> [TokenizedPrompt] {
+        try await cursor.next(count).map(encoder.encode)
+    }
+
+    package func nextDemonstrations(_ count: Int) async throws -> [UpdateGroup] {
+        try await cursor.nextDemonstrations(count).map {
+            try encoder.encode(demonstration: $0.completion, of: $0.prompt)
+        }
+    }
+
+    package func mark() async { await cursor.mark() }
+    package func rewind() async { await cursor.rewind() }
+    package var epoch: Double { get async { await cursor.epoch } }
+}
+
+/// The rows of a prompt set whose prompts fit the length limit, by their places in it.
+package struct FittingRows: PromptRows {
+    package let all: any PromptRows
+    private let places: [Int]
+    /// Rows that were left out because they are too long.
+    package var droppedCount: Int { all.count - places.count }
+
+    package var name: String { all.name }
+    package var count: Int { places.count }
+    package var identity: String { "\(all.identity), \(places.count) of them short enough" }
+
+    /// Reads every row; encodes only those that might be too long (a token covers at least one byte).
+    ///
+    /// - Parameters:
+    ///   - drops: Whether rows over the limit are left out; otherwise the first one found is an error that comes with the
+    ///     lengths of all.
+    /// - Throws: ``JobError`` for rows over the limit, and whatever reading a row throws.
+    package init(_ rows: any PromptRows, encoder: PromptEncoder, drops: Bool) throws {
+        let limit = encoder.maxPromptLength
+        places = try (0..<rows.count).filter { row in
+            let prompt = try rows.prompt(at: row)
+            if case .text(let text) = prompt.content, text.utf8.count + Self.mostSpecials <= limit, !text.isEmpty {
+                return true
+            }
+            return try encoder.tokens(of: prompt).count <= limit
+        }
+        all = rows
+        guard drops || places.count == rows.count else { throw try Self.tooLong(rows, encoder) }
+        guard !places.isEmpty else {
+            throw JobError(
+                place: rows.name, message: "every prompt is longer than \(limit) tokens; raise max_prompt_length")
+        }
+    }
+
+    package func prompt(at row: Int) throws -> Prompt { try all.prompt(at: places[row]) }
+    package func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: places[row]) }
+
+    /// Special tokens that a tokenizer may put around a text.
+    private static let mostSpecials = 8
+
+    private static func tooLong(_ rows: any PromptRows, _ encoder: PromptEncoder) throws -> JobError {
+        let limit = encoder.maxPromptLength
+        let lengths = try (0..<rows.count).map { try encoder.tokens(of: rows.prompt(at: $0)).count }
+        let sorted = lengths.sorted()
+        let shares = [50, 90, 99, 100].map { share in
+            "\(share == 100 ? "max" : "p\(share)") \(sorted[min(sorted.count - 1, sorted.count * share / 100)])"
+        }
+        let first = lengths.firstIndex { $0 > limit } ?? 0
+        return JobError(
+            place: "\(rows.name) row \(first)",
+            message:
+                "the prompt has \(lengths[first]) tokens, the limit is \(limit); \(lengths.count { $0 > limit }) of "
+                + "\(lengths.count) prompts are over it (lengths: \(shares.joined(separator: ", "))). Raise max_prompt_length, "
+                + "lower max_completion_length, or set overlong_prompts: drop")
+    }
+}

@@ -1,0 +1,35 @@
+package import Foundation
+internal import RewardHosts
+package import RewardInterface
+internal import ShippedRewards
+
+/// Turns the entries of `reward_funcs` into sources of scores.
+package struct RewardAssembly {
+    /// Relative paths of entries start here.
+    private let folder: URL
+    private let timeoutSeconds: Double
+
+    package init(folder: URL, timeoutSeconds: Double) {
+        self.folder = folder
+        self.timeoutSeconds = timeoutSeconds
+    }
+
+    /// - Throws: `RewardError` for an entry that is unknown, has wrong settings, or cannot start.
+    package func source(of entry: JobReward) async throws -> any RewardSource {
+        try await RewardOpening.open(
+            entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
+            timeoutSeconds: timeoutSeconds)
+    }
+
+    /// Every entry's source behind one panel. What was opened is closed again when a later entry cannot be.
+    package func panel(_ entries: [JobReward], errorRate: Double) async throws -> RewardPanel {
+        var sources: [any RewardSource] = []
+        do {
+            for entry in entries { sources.append(try await source(of: entry)) }
+            return try RewardPanel(sources, errorRate: errorRate)
+        } catch {
+            for source in sources { await source.close() }
+            throw error
+        }
+    }
+}

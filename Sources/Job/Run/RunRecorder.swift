@@ -1,0 +1,116 @@
+package import Coordinator
+package import Records
+internal import RewardInterface
+package import Runs
+
+/// Shows a run to a person.
+package protocol RunDisplay: Sendable {
+    /// A part of the step has begun.
+    func began(_ phase: StepPhase, step: Int) async
+    /// A step is done.
+    func completed(_ report: StepReport) async
+    /// Something worth a line.
+    func notice(_ text: String) async
+}
+
+/// Writes every step to the run folder and passes it on to the display.
+package actor RunRecorder: StepObserver {
+    private let folder: RunFolder
+    private let scorer: PanelScorer?
+    private let display: any RunDisplay
+    private let logsCompletions: Bool
+    private let maxSteps: Int
+    /// Alarms seen so far, so that each comes once.
+    private var raised: Set<String> = []
+    private let watch: RunWatch
+
+    /// - Parameter scorer: The scorer whose remarks belong into the record; `nil` for a method without rewards.
+    package init(
+        folder: RunFolder, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool, maxSteps: Int,
+        watch: RunWatch
+    ) {
+        self.folder = folder
+        self.scorer = scorer
+        self.display = display
+        self.logsCompletions = logsCompletions
+        self.maxSteps = maxSteps
+        self.watch = watch
+    }
+
+    package func began(_ phase: StepPhase, step: Int) async { await display.began(phase, step: step) }
+
+    package func completed(_ report: StepReport) async throws {
+        var report = report
+        let remarks = scorer?.takeRemarks()
+        for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) { report.metrics[name] = value }
+        report.metrics["memory/rss_gb"] = ProcessMemory.residentBytes.map { Double($0) / 1e9 }
+        try folder.appendMetrics(step: report.step, report.metrics.entries.map { ($0.name, $0.value) })
+        if logsCompletions, !report.groups.isEmpty {
+            try folder.writeCompletions(step: report.step, CompletionRows.of(report, scorer, remarks?.columns ?? [:]))
+        }
+        scorer?.advance(
+            to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
+        await display.completed(report)
+        for (name, text) in watch.warnings(report.metrics) where raised.insert(name).inserted {
+            await display.notice(text)
+        }
+        try watch.check(report.metrics, step: report.step)
+    }
+
+    /// Adds an evaluation's numbers to the record.
+    package func record(_ metrics: Metrics, step: Int) throws {
+        try folder.appendMetrics(step: step, metrics.entries.map { ($0.name, $0.value) })
+    }
+}
+
+/// The rows of a completions file, with TRL's columns: step, prompt, completion, one per reward, extras, advantage.
+enum CompletionRows {
+    static func of(_ report: StepReport, _ scorer: PanelScorer?, _ columns: [Int: [String: [JSONValue]]]) -> [JSON] {
+        let names = scorer?.rewardNames ?? []
+        return report.groups.enumerated().flatMap { place, scored in
+            let extras = (columns[scored.group.prompt.prompt.row] ?? [:]).sorted { $0.key < $1.key }
+            return scored.group.rollouts.indices.map { index in
+                var row = members(report.step, scored, index, names)
+                row += extras.compactMap { name, values in
+                    values.indices.contains(index) ? JSON.Member(name, JSON(values[index])) : nil
+                }
+                let credit = report.credits.indices.contains(place) ? report.credits[place][index] : nil
+                row.append(JSON.Member("advantage", credit?.advantage.map(JSON.number) ?? .null))
+                return JSON.object(row)
+            }
+        }
+    }
+
+    private static func members(_ step: Int, _ scored: ScoredGroup, _ index: Int, _ names: [String]) -> [JSON.Member] {
+        let completion = scored.group.rollouts[index].completion
+        var row = [
+            JSON.Member("step", .number(Double(step))),
+            JSON.Member("row", .number(Double(scored.group.prompt.prompt.row))),
+            JSON.Member("prompt", .string(scored.group.prompt.prompt.text)),
+            JSON.Member("completion", .string(completion.text)),
+            JSON.Member("finish_reason", .string(completion.finishReason.name)),
+            JSON.Member("length", .number(Double(completion.tokenIDs.count))),
+        ]
+        for (name, score) in zip(names, scored.scores[index]) {
+            row.append(JSON.Member(name, score.score.map(JSON.number) ?? .null))
+            if score.score == nil { row.append(JSON.Member("\(name)/state", .string(score.state))) }
+        }
+        return row
+    }
+}
+
+extension JSON {
+    /// A column's value as it is written to a file.
+    init(_ value: JSONValue) {
+        self =
+            switch value {
+            case .null: .null
+            case .bool(let truth): .bool(truth)
+            case .number(let number): .number(number)
+            case .string(let text): .string(text)
+            case .array(let values): .array(values.map(JSON.init))
+            case .object(let members):
+                .object(members.sorted { $0.key < $1.key }.map { Member($0.key, JSON($0.value)) })
+            }
+    }
+}

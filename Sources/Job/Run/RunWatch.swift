@@ -1,0 +1,41 @@
+internal import Records
+
+/// Looks at each step's numbers for signs that a run is broken.
+package struct RunWatch: Sendable {
+    /// Largest mean difference between sampled and re-scored log-probs, in nats.
+    private let gapLimit: Double
+
+    package init(gapLimit: Double) { self.gapLimit = gapLimit }
+
+    /// Signs that a run may be learning nothing, by name; worth a line each, once.
+    func warnings(_ metrics: Metrics) -> [(name: String, text: String)] {
+        var found: [(String, String)] = []
+        if let clipped = metrics["completions/clipped_ratio"], clipped >= 0.5 {
+            found.append(
+                (
+                    "clipped",
+                    "\(Int(clipped * 100)) % of the completions hit max_completion_length; their ends are cut off"
+                ))
+        }
+        if let dead = metrics["frac_reward_zero_std"], dead >= 1 {
+            found.append(("dead", "every group's completions have equal rewards: this step teaches nothing"))
+        }
+        if let skipped = metrics["skipped_steps"], skipped > 0 {
+            found.append(
+                ("skipped", "an optimizer step was skipped: its loss or gradient was not finite"))
+        }
+        if metrics["unscored_steps"] != nil {
+            found.append(("unscored", "no completion of a step was scored: it taught nothing"))
+        }
+        return found
+    }
+
+    /// Ends a run whose sampler and trainer disagree.
+    func check(_ metrics: Metrics, step: Int) throws(JobError) {
+        guard let gap = metrics["sampling/sampling_logp_difference/mean"], !(gap <= gapLimit) else { return }
+        throw JobError(
+            place: "step \(step)",
+            message: "sampled and re-scored log-probs differ by \(gap) nats on average, the limit is "
+                + "\(gapLimit) (logprob_gap_limit); the rollouts are not the policy's own")
+    }
+}

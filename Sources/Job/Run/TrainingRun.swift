@@ -1,0 +1,206 @@
+internal import Algorithms
+package import Coordinator
+package import Foundation
+internal import Models
+internal import Placement
+internal import PolicyUpdater
+internal import PromptSets
+package import Records
+internal import RewardInterface
+internal import Runs
+internal import Tensors
+
+/// A run of a job: the one place that names the concrete parts and puts them behind the Coordinator's seams.
+package final class TrainingRun: Sendable {
+    /// Optimizer steps of the whole run.
+    package let maxSteps: Int
+    /// Where this start begins: 0, or the step of the checkpoint it resumes.
+    package let firstStep: Int
+    /// What a person should read before the first step.
+    package let opening: [String]
+    /// The run folder.
+    package var outputFolder: URL { folder.url }
+
+    private let job: ResolvedJob
+    private let folder: RunFolder
+    private let parts: TrainingParts
+    private let progress: ProgressState
+    private let stop: StopSignal
+    /// Prompt sets and rewards are found relative to it.
+    private let base: URL
+
+    /// Reads everything the run needs and checks it; nothing has been trained when this throws.
+    ///
+    /// - Parameters:
+    ///   - base: The job file's folder; prompt sets and rewards are found relative to it.
+    /// - Throws: An error that names the file, row or key and what would be right.
+    package init(_ job: ResolvedJob, folder base: URL, stop: StopSignal) async throws {
+        self.job = job
+        self.stop = stop
+        self.base = base
+        let settings = job.settings
+        folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
+        var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
+        let resumed = try ResumePoint(settings, folder)
+        lines += resumed.notices
+        let threads = try await Self.useThreads(settings.threads)
+        let model = try ModelSource(settings.modelPath ?? "", templateVariables: settings.chatTemplateVariables)
+        let prompts = try RunPrompts(settings, model, base: base)
+        lines += prompts.lines
+        maxSteps = try prompts.maxSteps(settings, job.batches)
+        progress = ProgressState(threads: threads)
+        parts = try await TrainingParts(
+            job, model: model, prompts: prompts, weights: resumed.checkpoint?.url ?? model.folder, maxSteps: maxSteps,
+            base: base)
+        if let checkpoint = resumed.checkpoint {
+            try await folder.restore(parts.states + [progress], from: checkpoint)
+            if progress.threads != threads {
+                lines.append(
+                    "the checkpoint was made with \(progress.threads) threads, this start has \(threads): equal to rounding, not to the bit"
+                )
+                progress.use(threads: threads)
+            }
+        }
+        firstStep = progress.progress.step
+        try folder.rewind(to: firstStep)
+        try folder.writeConfiguration(job.yaml)
+        lines.append(job.batches.line(generations: settings.numGenerations ?? 1) + "; \(maxSteps) optimizer steps")
+        opening = lines
+    }
+
+    @TensorActor private static func useThreads(_ asked: Int?) throws -> Int {
+        try TensorEngine.setThreadCount(asked ?? ProcessInfo.processInfo.activeProcessorCount)
+        return TensorEngine.threadCount
+    }
+
+    /// Trains to the end, or until a stop is asked for.
+    package func run(display: any RunDisplay) async throws -> RunOutcome {
+        let settings = job.settings
+        let recorder = RunRecorder(
+            folder: folder, scorer: parts.scorer, display: display, logsCompletions: settings.logCompletions,
+            maxSteps: maxSteps, watch: RunWatch(gapLimit: settings.logProbabilityGapLimit))
+        let saver = CheckpointSaver(
+            folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
+            settings: settings)
+        let evaluator =
+            settings.evaluationSteps == nil
+            ? nil : try await PeriodicEvaluation(settings, parts, recorder: recorder, display: display, base: base)
+        let coordinator = try Coordinator(
+            recipe: job.recipe, schedule: schedule,
+            parts: Coordinator.Parts(
+                prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.creditRule,
+                updater: parts.updater, observer: recorder, evaluator: evaluator, saver: saver),
+            stop: stop, progress: progress.progress)
+        let outcome: RunOutcome
+        do {
+            outcome = try await coordinator.run()
+        } catch {
+            await parts.scorer?.close()
+            throw error
+        }
+        await parts.scorer?.close()
+        if case .finished(let progress) = outcome { try await saver.placeFinalModel(progress) }
+        return outcome
+    }
+
+    private var schedule: StepSchedule {
+        StepSchedule(
+            promptsPerStep: job.batches.promptsPerStep,
+            completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
+            iterations: job.settings.numIterations,
+            maxSteps: maxSteps, loggingSteps: job.settings.loggingSteps, saveSteps: job.settings.saveSteps,
+            evaluationSteps: job.settings.evaluationSteps)
+    }
+}
+
+/// Where a start of a run begins.
+struct ResumePoint {
+    let checkpoint: CheckpointFolder?
+    let notices: [String]
+
+    /// - Throws: ``JobError`` when the folder holds an earlier run that nobody asked to resume or replace, or the named
+    ///   checkpoint is none.
+    init(_ settings: JobSettings, _ folder: RunFolder) throws {
+        guard let asked = settings.resumeFromCheckpoint else {
+            let isTaken = try folder.holdsEarlierRun()
+            guard !isTaken || settings.overwritesOutput else {
+                throw JobError(
+                    place: folder.url.relativePath,
+                    message: "output_dir holds an earlier run; resume_from_checkpoint=true goes on with it, "
+                        + "overwrite_output_dir=true starts anew, or name another folder")
+            }
+            checkpoint = nil
+            notices = []
+            return
+        }
+        if asked == "true" {
+            let search = try CheckpointFolder.latest(in: folder.url)
+            checkpoint = search.newest
+            let none =
+                search.newest == nil
+                ? ["no checkpoint in \(folder.url.relativePath) yet: the run starts from the beginning"] : []
+            notices = search.passedOver.map { "passed over: \($0)" } + none
+        } else {
+            guard let named = CheckpointFolder(URL(filePath: asked)) else {
+                throw JobError(
+                    place: "resume_from_checkpoint",
+                    message: "'\(asked)' is no checkpoint folder; expected …/checkpoint-<step> or true")
+            }
+            try named.verify()
+            checkpoint = named
+            notices = []
+        }
+    }
+}
+
+/// The prompts of a run, read and measured.
+struct RunPrompts {
+    let rows: any PromptRows
+    let encoder: PromptEncoder
+    /// The form that was detected, and what was left out.
+    let lines: [String]
+
+    init(_ settings: JobSettings, _ model: ModelSource, base: URL) throws {
+        let limit = try model.promptLimit(asked: settings.maxPromptLength, completion: settings.maxCompletionLength)
+        encoder = model.encoder(maxPromptLength: limit)
+        let set = try PromptSet(
+            Self.url(settings, base), split: settings.trainSplit, columns: try Self.columns(settings))
+        if let problem = set.problems(asDemonstrations: settings.algorithm == .sft, limit: 1).first { throw problem }
+        let fitting = try FittingRows(set, encoder: encoder, drops: settings.overlongPrompts == .drop)
+        rows = fitting
+        var lines = ["prompts: \(set.identity), form \(set.detectedForm)"]
+        if fitting.droppedCount > 0 {
+            lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")
+        }
+        self.lines = lines
+    }
+
+    static func url(_ settings: JobSettings, _ base: URL) -> URL {
+        URL(filePath: settings.datasetName ?? ".", relativeTo: base.hasDirectoryPath ? base : base.appending(path: ""))
+    }
+
+    static func columns(_ settings: JobSettings) throws -> ColumnMap {
+        var entries: [String: String] = [:]
+        for column in settings.columnMap {
+            guard let name = column.value.text else {
+                throw JobError(
+                    place: "column_map", message: "'\(column.name)' must name a column, found \(column.value.yaml)")
+            }
+            entries[column.name] = name
+        }
+        return ColumnMap(entries)
+    }
+
+    /// The optimizer steps of the run: `max_steps`, or what `num_train_epochs` come to.
+    func maxSteps(_ settings: JobSettings, _ batches: BatchArithmetic) throws(JobError) -> Int {
+        guard batches.promptsPerStep <= rows.count else {
+            throw JobError(
+                place: rows.name,
+                message: "a step takes \(batches.promptsPerStep) prompts and the set has \(rows.count); lower "
+                    + "per_device_train_batch_size or steps_per_generation")
+        }
+        if settings.maxSteps > 0 { return settings.maxSteps }
+        let perEpoch = rows.count / batches.promptsPerStep * batches.optimizerStepsPerRollout
+        return Int((Double(perEpoch) * settings.epochs).rounded(.up))
+    }
+}
