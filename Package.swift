@@ -50,24 +50,13 @@ let rooms: [Room] = [
         name: "Job",
         imports: [
             "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Algorithms",
-            "Models",
-            "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation", "RewardHosts",
+            "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation",
+            "RewardHosts",
         ], packages: [yams], needsTorch: true),
-    // Floor 7
-    Room(
-        name: "Benchmarks",
-        imports: [
-            "Records", "Runs", "Tokenization", "Tensors", "Models", "Placement", "RolloutEngine", "PolicyUpdater",
-            "Job",
-        ],
-        needsTorch: true),
 ]
 
-// A room that is not there yet is left out.
-func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: "\(Context.packageDirectory)/\(path)") }
-func isBuilt(_ room: Room) -> Bool { (hasTorch || !room.needsTorch) && exists(room.path ?? "Sources/\(room.name)") }
-let built = rooms.filter(isBuilt)
-let builtNames = Set(built.map(\.name)).union(hasTorch ? ["CTorch"] : [])
+let built = rooms.filter { hasTorch || !$0.needsTorch }
+let builtNames = built.map(\.name)
 
 let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
@@ -89,60 +78,40 @@ let cTorch = Target.target(
         ])
     ], linkerSettings: torchLinkage)
 
-let roomTargets = built.map { room in
-    Target.target(
-        name: room.name,
-        dependencies: room.imports.filter(builtNames.contains).map { .init(stringLiteral: $0) } + room.packages,
-        path: room.path ?? "Sources/\(room.name)",
-        exclude: room.path == nil ? [] : ["README.md", "python"].filter { exists("\(room.path!)/\($0)") },
-        swiftSettings: swiftSettings)
+/// The rooms of `names` that are built, as dependencies.
+func dependencies(on names: [String]) -> [Target.Dependency] {
+    names.filter { builtNames.contains($0) || (hasTorch && $0 == "CTorch") }.map { .init(stringLiteral: $0) }
 }
 
-let testSupport =
-    exists("Tests/Support")
-    ? [
-        Target.target(
-            name: "TestSupport",
-            dependencies: builtNames.subtracting(["CTorch"]).sorted().map { .init(stringLiteral: $0) },
-            path: "Tests/Support", swiftSettings: swiftSettings)
-    ] : []
-let testedNames = built.map(\.name) + ["Package", "EndToEnd"]
-/// Reference numbers beside the tests, which read them by path.
-func dataFiles(_ path: String) -> [String] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: "\(Context.packageDirectory)/\(path)")) ?? []
-    return names.filter { $0.contains(".") && !$0.hasSuffix(".swift") }.sorted()
+let roomTargets = built.map { room in
+    Target.target(
+        name: room.name, dependencies: dependencies(on: room.imports) + room.packages,
+        path: room.path ?? "Sources/\(room.name)", exclude: room.path == nil ? [] : ["README.md", "python"],
+        swiftSettings: swiftSettings)
 }
-let tests = testedNames.filter { exists("Tests/\($0)Tests") && (hasTorch || $0 != "EndToEnd") }.map { name in
-    Target.testTarget(
-        name: "\(name)Tests",
-        dependencies: (name == "EndToEnd"
-            ? builtNames.subtracting(["CTorch"]).sorted()
-            : builtNames.contains(name)
-                ? (rooms.first { $0.name == name }!.imports.filter { builtNames.contains($0) && $0 != "CTorch" } + [
-                    name
-                ]) : [])
-            .map { .init(stringLiteral: $0) } + testSupport.map { .init(stringLiteral: $0.name) },
-        path: "Tests/\(name)Tests", exclude: dataFiles("Tests/\(name)Tests"), swiftSettings: swiftSettings)
+let testSupport = Target.target(
+    name: "TestSupport", dependencies: dependencies(on: builtNames), path: "Tests/Support", swiftSettings: swiftSettings
+)
+
+/// The tests of one room; `Package` and `EndToEnd` are about the whole.
+func tests(of name: String) -> Target {
+    let imports = rooms.first { $0.name == name }?.imports.filter { $0 != "CTorch" } ?? builtNames
+    return .testTarget(
+        name: "\(name)Tests", dependencies: dependencies(on: imports + [name]) + ["TestSupport"],
+        path: "Tests/\(name)Tests", swiftSettings: swiftSettings)
 }
-let command =
-    hasTorch && exists("Sources/plumbline")
-    ? [
-        Target.executableTarget(
-            name: "plumbline",
-            dependencies: builtNames.subtracting(["CTorch"]).sorted().map { .init(stringLiteral: $0) } + [
-                argumentParser
-            ],
-            swiftSettings: swiftSettings)
-    ] : []
+let testTargets = (builtNames + ["Package"] + (hasTorch ? ["EndToEnd"] : [])).map(tests)
+let command = Target.executableTarget(
+    name: "plumbline", dependencies: dependencies(on: builtNames) + [argumentParser], swiftSettings: swiftSettings)
 
 let package = Package(
     name: "plumbline",
-    products: [.library(name: "PlumblineRewards", targets: ["Records"])],
+    products: [.library(name: "PlumblineRewards", targets: ["Records", "RewardInterface"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
-    targets: (hasTorch ? [cTorch] : []) + roomTargets + testSupport + tests + command,
+    targets: (hasTorch ? [cTorch, command] : []) + roomTargets + [testSupport] + testTargets,
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx20
 )

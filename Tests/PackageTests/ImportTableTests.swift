@@ -48,7 +48,7 @@ struct ImportTableTests {
 
     @Test func theTableIsRead() throws {
         let rooms = try table()
-        #expect(rooms.count >= 18)
+        #expect(rooms.count >= 17)
         #expect(rooms["Credit"]?.imports == ["Records"])
         #expect(rooms["ShippedRewards"]?.folder == "rewards")
         #expect(rooms["Job"]?.imports.contains("Yams") == true)

@@ -1,0 +1,29 @@
+import ArgumentParser
+import Job
+
+struct Env: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print versions, device and memory, ready to paste into a report.")
+
+    @Flag(help: "Print one JSON object.") var json = false
+
+    func run() async throws {
+        let facts = try await EnvironmentReport.facts()
+        if json {
+            Terminal.result(JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) }))
+        } else {
+            Terminal.result(TextTable(facts.map { [$0.name, $0.value] }).leftText)
+        }
+    }
+}
+
+extension TextTable {
+    /// Every column flush left.
+    var leftText: String {
+        let width = rows.map { $0[0].count }.max() ?? 0
+        return rows.map {
+            $0[0].padding(toLength: width + 2, withPad: " ", startingAt: 0) + $0.dropFirst().joined(separator: "  ")
+        }
+        .joined(separator: "\n")
+    }
+}

@@ -1,0 +1,62 @@
+import ArgumentParser
+import Foundation
+import Job
+import Records
+
+/// Options that shape sampling, shared by generate and eval.
+struct SamplingOptions: ParsableArguments {
+    @Option(help: "Divides the logits; 0 is greedy.") var temperature = 1.0
+    @Option(help: "Keep this many of the likeliest tokens; 0 keeps all.") var topK = 0
+    @Option(help: "Keep the smallest set with this mass.") var topP = 1.0
+    @Option(help: "Drop tokens below this share of the likeliest.") var minP = 0.0
+    @Option(help: "Penalty on tokens already in the text; 1 is off.") var repetitionPenalty = 1.0
+    @Option(help: "Tokens a completion may have.") var maxCompletionLength = 512
+    @Option(help: "A text that ends a completion; may be given several times.") var stop: [String] = []
+    @Option(help: "Addresses the draws: same seed, same completions.") var seed = 0
+
+    func validate() throws {
+        guard temperature >= 0 else { throw ValidationError("--temperature \(temperature): 0 or above") }
+        guard (1...1_000_000).contains(maxCompletionLength) else {
+            throw ValidationError("--max-completion-length \(maxCompletionLength): at least 1")
+        }
+    }
+
+    var request: SamplingRequest {
+        SamplingRequest(
+            temperature: temperature, topK: topK, topP: topP, minP: minP, repetitionPenalty: repetitionPenalty,
+            maxCompletionLength: maxCompletionLength, stopStrings: stop, seed: seed)
+    }
+}
+
+struct Generate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Sample completions of prompts.")
+
+    @Option(help: "Folder with config.json and safetensors files, or a name in the Hugging Face cache.") var model:
+        String
+    @Option(help: "A prompt file or folder.") var prompts: String?
+    @Option(help: "One prompt, given here.") var prompt: String?
+    @Option(help: "Completions per prompt.") var samples = 1
+    @Option(help: "Use only the first rows.") var limit: Int?
+    @OptionGroup var sampling: SamplingOptions
+    @Flag(help: "JSON Lines: prompt, and per completion text, token ids, log-probs and finish reason.") var json = false
+
+    func validate() throws {
+        guard (prompts == nil) != (prompt == nil) else { throw ValidationError("give either --prompts or --prompt") }
+        guard (1...4096).contains(samples) else { throw ValidationError("--samples \(samples): between 1 and 4096") }
+    }
+
+    func run() async throws {
+        let stop = StopSignal()
+        let signals = StopOnSignal(stop)
+        defer { signals.end() }
+        let generation = try await TextGeneration(model: model, sampling: sampling.request)
+        let source: TextGeneration.Source = prompt.map { .text($0) } ?? .file(prompts ?? "", limit: limit)
+        for try await group in try await generation.groups(source, samples: samples, stop: stop) {
+            Terminal.result(json ? TextGeneration.json(group) : plain(group))
+        }
+    }
+
+    private func plain(_ group: RolloutGroup) -> String {
+        group.rollouts.map { "\(group.prompt.prompt.text)\($0.completion.text)" }.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,152 @@
+import Coordinator
+import Foundation
+import Job
+import Records
+
+/// Shows a run on standard error: on a terminal a status line that is rewritten under the logged rows, otherwise plain lines.
+actor LiveDisplay: RunDisplay {
+    private let maxSteps: Int
+    private let loggingSteps: Int
+    private let completionsToPrint: Int
+    private let isInteractive: Bool
+    private let started = ContinuousClock.now
+    private var firstStep: Int
+    private var lastLogged: Int
+    private var window = MetricWindow()
+    private var summary: [(step: Int, metrics: Metrics)] = []
+    private var hasStatusLine = false
+
+    /// - Parameter step: Where the run begins: 0, or the step of the checkpoint.
+    init(settings: JobSettings, maxSteps: Int, step: Int) {
+        self.maxSteps = maxSteps
+        loggingSteps = settings.loggingSteps
+        completionsToPrint = settings.completionsToPrint ?? 0
+        isInteractive = Terminal.isInteractive
+        firstStep = step
+        lastLogged = step
+    }
+
+    func began(_ phase: StepPhase, step: Int) {
+        guard isInteractive else { return }
+        let bar = Self.bar(Double(step) / Double(max(maxSteps, 1)))
+        let line = "\(bar) \(step)/\(maxSteps) \(phase.rawValue)\(Self.dots) \(window.brief) \(remaining(after: step))"
+        Terminal.rewrite(String(line.prefix(Terminal.width - 1)))
+        hasStatusLine = true
+    }
+
+    func completed(_ report: StepReport) {
+        window.add(report.metrics)
+        summary.append((report.step, report.metrics))
+        guard report.step / loggingSteps > lastLogged / loggingSteps || report.step >= maxSteps else { return }
+        lastLogged = report.step
+        line("step \(report.step)/\(maxSteps)  \(window.text)  \(remaining(after: report.step))")
+        for sample in report.groups.prefix(completionsToPrint) { show(sample) }
+        window = MetricWindow()
+    }
+
+    func notice(_ text: String) { line("note: \(text)") }
+
+    /// The table at the end of a run: its first and last tenth side by side.
+    func finish() -> String {
+        clear()
+        guard let last = summary.last else { return "" }
+        let share = max(1, summary.count / 10)
+        let first = MetricWindow(summary.prefix(share).map(\.metrics))
+        let final = MetricWindow(summary.suffix(share).map(\.metrics))
+        var rows = [["", "first \(share) steps", "last \(share) steps"]]
+        for (name, label) in Self.columns {
+            guard let end = final.mean(name) else { continue }
+            rows.append([label, first.mean(name).map(MetricWindow.short) ?? "", MetricWindow.short(end)])
+        }
+        let seconds = (ContinuousClock.now - started) / .seconds(1)
+        return "\(last.step) steps in \(Self.duration(seconds))\n" + TextTable(rows).text
+    }
+
+    private static let columns = [
+        ("reward", "reward"), ("loss", "loss"), ("kl", "KL to reference"), ("entropy", "entropy"),
+        ("completions/mean_length", "mean length"), ("completions/clipped_ratio", "truncated share"),
+        ("sampling/sampling_logp_difference/max", "sampler-trainer gap, max"), ("step_time", "seconds a step"),
+        ("perf/throughput", "tokens/s"),
+    ]
+
+    private func show(_ scored: ScoredGroup) {
+        guard let rollout = scored.group.rollouts.first else { return }
+        let score =
+            scored.scores.first?.map { $0.score.map(MetricWindow.short) ?? $0.state }.joined(separator: ", ") ?? ""
+        line(
+            "  \(Self.oneLine(scored.group.prompt.prompt.text)) → \(Self.oneLine(rollout.completion.text))  [\(score)]")
+    }
+
+    private static func oneLine(_ text: String) -> String {
+        String(text.prefix(160)).replacingOccurrences(of: "\n", with: "⏎")
+    }
+
+    private func remaining(after step: Int) -> String {
+        let done = step - firstStep
+        guard done > 0, step < maxSteps else { return "" }
+        let seconds = (ContinuousClock.now - started) / .seconds(1)
+        return "ETA " + Self.duration(seconds / Double(done) * Double(maxSteps - step))
+    }
+
+    private func line(_ text: String) {
+        clear()
+        Terminal.progress(text)
+    }
+
+    private func clear() {
+        if hasStatusLine { Terminal.rewrite("") }
+        hasStatusLine = false
+    }
+
+    private static let dots = " …"
+
+    private static func bar(_ share: Double) -> String {
+        let filled = Int((share * 16).rounded(.down))
+        return "[" + String(repeating: "█", count: filled) + String(repeating: "·", count: 16 - filled) + "]"
+    }
+
+    static func duration(_ seconds: Double) -> String {
+        let whole = Int(seconds.rounded())
+        if whole < 60 { return seconds < 10 ? String(format: "%.1f s", seconds) : "\(whole) s" }
+        return whole < 3600 ? "\(whole / 60) min \(whole % 60) s" : "\(whole / 3600) h \(whole % 3600 / 60) min"
+    }
+}
+
+/// Means over the steps since the last row.
+struct MetricWindow {
+    private var sums: [String: (total: Double, count: Int)] = [:]
+
+    init(_ rows: [Metrics] = []) { for row in rows { add(row) } }
+
+    mutating func add(_ metrics: Metrics) {
+        for (name, value) in metrics.entries where value.isFinite {
+            let (total, count) = sums[name] ?? (0, 0)
+            sums[name] = (total + value, count + 1)
+        }
+    }
+
+    func mean(_ name: String) -> Double? { sums[name].map { $0.total / Double($0.count) } }
+
+    /// The numbers of a logged row.
+    var text: String {
+        [
+            ("reward", "reward"), ("loss", "loss"), ("kl", "kl"), ("entropy", "entropy"), ("grad_norm", "grad"),
+            ("completions/mean_length", "length"), ("learning_rate", "lr"), ("perf/throughput", "tok/s"),
+        ].compactMap { name, label in mean(name).map { "\(label) \(Self.short($0))" } }.joined(separator: "  ")
+    }
+
+    /// The numbers of the status line.
+    var brief: String {
+        [("reward", "reward"), ("loss", "loss")].compactMap { name, label in
+            mean(name).map { "\(label) \(Self.short($0))" }
+        }.joined(separator: " ")
+    }
+
+    static func short(_ value: Double) -> String {
+        if value == 0 { return "0" }
+        if abs(value) < 1e-3 { return String(format: "%.1e", value) }
+        if abs(value) < 10 { return String(format: "%.3f", value) }
+        if abs(value) < 1000 { return String(format: "%.1f", value) }
+        return String(format: "%.0f", value)
+    }
+}

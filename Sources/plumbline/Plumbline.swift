@@ -1,0 +1,66 @@
+import ArgumentParser
+import Foundation
+import Job
+
+/// The command. Parsing is separate from running: each subcommand turns its options into settings and calls `Job`.
+@main
+struct Plumbline: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plumbline",
+        abstract: "Reinforcement-learning alignment of language models.",
+        discussion: "Results go to standard output, progress to standard error.",
+        version: PlumblineVersion.text,
+        subcommands: [
+            Train.self, Eval.self, Generate.self, LogProbs.self, InitModel.self, TokenizerCommand.self,
+            RewardCommand.self, DataCommand.self, Report.self, Explain.self, Env.self,
+        ])
+
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            exit(withError: error)
+        }
+    }
+
+    /// Ends the process with the code that the error's kind has.
+    private static func exit(withError error: any Error) -> Never {
+        if let stopped = error as? StoppedRun {
+            Terminal.progress(stopped.description)
+            Foundation.exit(ExitStatus.stopped.rawValue)
+        }
+        // The parser's own errors (usage, help, a validation) know how to print themselves.
+        let code = Self.exitCode(for: error)
+        if code == .success || code == .validationFailure || error is ExitCode || error is ValidationError {
+            Self.exit(withError: error) as Never
+        }
+        Terminal.progress("plumbline: \(describe(error))")
+        Foundation.exit(ExitStatus.of(error).rawValue)
+    }
+
+    private static func describe(_ error: any Error) -> String {
+        (error as? any LocalizedError)?.errorDescription ?? "\(error)"
+    }
+}
+
+/// The exit codes, as in BSD's sysexits.
+enum ExitStatus: Int32 {
+    case badInput = 65
+    case ourFault = 70
+    case stopped = 75
+
+    /// What a run's error is: the user's input, unless it is one of our own broken promises.
+    static func of(_ error: any Error) -> ExitStatus { JobFailure.isInput(error) ? .badInput : .ourFault }
+}
+
+/// A run that was stopped on request and has saved where it was.
+struct StoppedRun: Error, CustomStringConvertible {
+    var checkpoint: String
+
+    var description: String { "stopped on request; \(checkpoint) is saved, resume with resume_from_checkpoint=true" }
+}

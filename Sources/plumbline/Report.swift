@@ -1,0 +1,19 @@
+import ArgumentParser
+import Job
+
+struct Report: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Put runs and evaluations side by side: a table, and their learning curves as a picture.")
+
+    @Argument(help: "Run folders.") var runs: [String]
+    @Option(help: "The metric of the curves.") var metric = "reward"
+    @Option(help: "Write the curves as SVG to this file.") var svg: String?
+    @Option(parsing: .upToNextOption, help: "Results of plumbline eval --output, as name=file.") var evaluations:
+        [String] = []
+
+    func run() throws {
+        let report = try RunReport(runs: runs, metric: metric, evaluations: evaluations)
+        if let svg { try report.writeCurves(to: svg) }
+        Terminal.result(report.table)
+    }
+}

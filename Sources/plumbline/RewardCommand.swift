@@ -1,0 +1,54 @@
+import ArgumentParser
+import Job
+
+struct RewardCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reward", abstract: "List the shipped rewards, or try one on a file of completions.",
+        subcommands: [List.self, Check.self])
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "The rewards a job can name, with range and settings.")
+
+        @Flag(help: "Print one JSON array.") var json = false
+
+        func run() throws {
+            let rows = try RewardListing.rows()
+            guard !json else {
+                Terminal.result(
+                    JSONText.array(
+                        rows.map { row in
+                            JSONText.object([
+                                ("name", JSONText.string(row.name)), ("range", JSONText.string(row.range)),
+                                ("settings", JSONText.array(row.settings.map(JSONText.string))),
+                            ])
+                        }))
+                return
+            }
+            let heading = ["name", "range", "settings"]
+            Terminal.result(
+                TextTable([heading] + rows.map { [$0.name, $0.range, $0.settings.joined(separator: ", ")] }).text)
+        }
+    }
+
+    struct Check: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Score a file of completions with a reward: distribution, failures, timing.")
+
+        @Option(help: "As in reward_funcs: a name, path/file.py:function, 'command: …' or 'url: …'.") var reward: String
+        @Option(help: "JSON Lines with prompt, completion and the columns the reward reads; expected is compared with.")
+        var file: String
+        @Option(help: "Settings of the reward, key=value.") var setting: [String] = []
+        @Flag(help: "Print one JSON object per completion instead of the summary.") var json = false
+
+        func run() async throws {
+            let check = try RewardCheck(reward: reward, file: file, settings: setting)
+            let report = try await check.run()
+            if json {
+                for line in report.lines { Terminal.result(line) }
+            } else {
+                Terminal.result(report.summary)
+            }
+        }
+    }
+}
