@@ -21,7 +21,7 @@ demo: build ## a small policy learns arithmetic in minutes, from nothing (DEMO=s
 
 test: libtorch ## every test, the smoke demo among them
 	@$(SWIFT_BUILD) --build-tests
-	@swift test -c release --skip-build --disable-testable-imports
+	@OMP_NUM_THREADS=1 swift test -c release --skip-build --disable-testable-imports
 
 test-long: export PLUMBLINE_LONG_TESTS = 1
 test-long: test ## the same with 100,000 mutations a parser, and long fault tests

@@ -101,6 +101,6 @@ struct AccuracyRewardTests {
         ]
         let start = ContinuousClock.now
         for text in texts { #expect(try score("accuracy_reward", text, ["answer": .number(42)]).score == 0) }
-        #expect(ContinuousClock.now - start < .seconds(10))
+        #expect(ContinuousClock.now - start < .seconds(30))
     }
 }

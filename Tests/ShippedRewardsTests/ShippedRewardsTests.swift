@@ -91,7 +91,7 @@ struct ShippedRewardsTests {
         let start = ContinuousClock.now
         let result = try score("regular_expression", text, settings: settings)
         #expect(result == .timedOut(seconds: 0.05))
-        #expect(ContinuousClock.now - start < .seconds(5))
+        #expect(ContinuousClock.now - start < .seconds(20))
     }
 
     /// `trl_rewards.json` comes from Tests/References/trl_rewards.py: TRL's own functions, called directly.

@@ -1,0 +1,67 @@
+import Foundation
+import Testing
+
+@Suite("Runs repeat and resume to the bit", .serialized)
+struct ResumeTests {
+    /// Methods with what makes each one's state larger.
+    static let jobs: [(algorithm: String, lines: String)] = [
+        ("sft", ""),
+        ("grpo", "num_generations: 4\nbeta: 0.1\nmax_grad_norm: 0.5\nweight_decay: 0.1"),
+        ("grpo", "num_generations: 4\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
+        ("remax", "beta: 0.05"), ("rloo", "num_generations: 2"), ("reinforce_pp", "num_generations: 2"),
+    ]
+
+    @Test(arguments: jobs)
+    func aResumedRunEqualsAnUninterruptedOne(_ example: (algorithm: String, lines: String)) throws {
+        let place = try Workplace()
+        let job = try place.job(example.algorithm, example.lines)
+        #expect(try place.train(job, "output_dir=whole").status == 0)
+        let half = example.lines.contains("max_steps: 8") ? 4 : 2
+        #expect(
+            try place.train(job, "output_dir=resumed", "resume_from_checkpoint=whole/checkpoint-\(half)").status == 0)
+        #expect(try place.bytes("whole/model.safetensors") == place.bytes("resumed/model.safetensors"))
+        let state = "checkpoint-\(2 * half)/plumbline_state/policy_updater/moments.safetensors"
+        #expect(try place.bytes("whole/\(state)") == place.bytes("resumed/\(state)"))
+        let whole = try place.metrics("whole").filter { $0["step"] ?? 0 > Double(half) }
+        #expect(try place.metrics("resumed") == whole)
+        #expect(try place.bytes("whole/model.safetensors") != place.bytes("model/model.safetensors"))  // it learned
+    }
+
+    @Test func theSameSeedIsTheSameRunAndAnotherSeedIsNot() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4")
+        for (run, seed) in [("one", 1), ("two", 1), ("other", 2)] {
+            #expect(try place.train(job, "output_dir=\(run)", "seed=\(seed)").status == 0)
+        }
+        #expect(try place.bytes("one/model.safetensors") == place.bytes("two/model.safetensors"))
+        #expect(try place.metrics("one") == place.metrics("two"))
+        #expect(try place.bytes("one/model.safetensors") != place.bytes("other/model.safetensors"))
+    }
+
+    @Test func howABatchIsCutChangesNothingButRounding() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4")
+        #expect(try place.train(job, "output_dir=whole").status == 0)
+        #expect(try place.train(job, "output_dir=cut", "max_tokens_per_micro_batch=16").status == 0)
+        for (whole, cut) in zip(try place.metrics("whole"), try place.metrics("cut")) {
+            #expect(abs((whole["grad_norm"] ?? 0) - (cut["grad_norm"] ?? 1)) < 1e-3 * (whole["grad_norm"] ?? 0) + 1e-6)
+            #expect(whole["reward"] == cut["reward"])
+        }
+    }
+
+    @Test func aRequestToStopEndsWithACheckpointThatGoesOnToTheBit() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nmax_steps: 400\nsave_steps: 1000\nlogging_steps: 1")
+        #expect(try place.train(job, "output_dir=whole").status == 0)
+        let running = try Command.start(["train", job, "output_dir=stopped"], in: place.folder)
+        let metrics = place.folder.appending(path: "stopped/metrics.jsonl")
+        for _ in 0..<2_000 where !FileManager.default.fileExists(atPath: metrics.path) { usleep(5_000) }
+        running.process.terminate()
+        let outcome = try running.wait()
+        #expect(outcome.status == 75, "\(outcome.progress)")
+        #expect(outcome.progress.contains("resume_from_checkpoint=true"))
+        #expect(try place.train(job, "output_dir=stopped", "resume_from_checkpoint=true").status == 0)
+        #expect(try place.bytes("whole/model.safetensors") == place.bytes("stopped/model.safetensors"))
+        #expect(try place.metrics("whole") == place.metrics("stopped"))
+    }
+}
