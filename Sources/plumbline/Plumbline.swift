@@ -24,12 +24,12 @@ struct Plumbline: AsyncParsableCommand {
                 try command.run()
             }
         } catch {
-            exit(withError: error)
+            finish(with: error)
         }
     }
 
     /// Ends the process with the code that the error's kind has.
-    private static func exit(withError error: any Error) -> Never {
+    private static func finish(with error: any Error) -> Never {
         if let stopped = error as? StoppedRun {
             Terminal.progress(stopped.description)
             Foundation.exit(ExitStatus.stopped.rawValue)
@@ -37,7 +37,7 @@ struct Plumbline: AsyncParsableCommand {
         // The parser's own errors (usage, help, a validation) know how to print themselves.
         let code = Self.exitCode(for: error)
         if code == .success || code == .validationFailure || error is ExitCode || error is ValidationError {
-            Self.exit(withError: error) as Never
+            exit(withError: error)
         }
         Terminal.progress("plumbline: \(describe(error))")
         Foundation.exit(ExitStatus.of(error).rawValue)
