@@ -49,10 +49,14 @@ package final class PosixFile: Sendable {
     }
 
     /// Fills as much of `buffer` as the file has from `offset` on; returns the bytes read, 0 at the end.
+    ///
+    /// A pipe has no places: it gives its next bytes, so it must be read from front to back.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(RunError) -> Int {
         var filled = 0
         while filled < buffer.count {
-            let got = pread(descriptor, buffer.baseAddress! + filled, buffer.count - filled, off_t(offset + filled))
+            let (target, room) = (buffer.baseAddress! + filled, buffer.count - filled)
+            var got = pread(descriptor, target, room, off_t(offset + filled))
+            if got < 0 && errno == ESPIPE { got = systemRead(descriptor, target, room) }
             if got < 0 && errno == EINTR { continue }
             guard got >= 0 else { throw .system(action: "read", path: path, code: errno) }
             if got == 0 { break }
@@ -106,4 +110,9 @@ package final class PosixFile: Sendable {
             if errno != EINTR { throw .system(action: "flush", path: path, code: errno) }
         }
     }
+}
+
+/// The system's `read`, which the method of the same name hides.
+private func systemRead(_ descriptor: Int32, _ target: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    read(descriptor, target, count)
 }

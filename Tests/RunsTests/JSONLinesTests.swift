@@ -17,6 +17,25 @@ struct JSONLinesTests {
         return found
     }
 
+    /// 600,000 bytes: more than the reader's buffer and more than a pipe holds.
+    @Test func aPipeIsReadFromFrontToBack() throws {
+        let pipe = folder.url.appending(path: "pipe")
+        try #require(mkfifo(pipe.path, 0o600) == 0)
+        let text = (0..<100_000).map { "\($0 + 100_000 - 1)" }.joined(separator: "\n")
+        Thread.detachNewThread {
+            guard let handle = FileHandle(forWritingAtPath: pipe.path) else { return }
+            handle.write(Data(text.utf8))
+            handle.closeFile()
+        }
+        let reader = try LineReader(pipe)
+        var count = 0
+        while let line = try reader.next() {
+            #expect(line.bytes == Array("\(count + 100_000 - 1)".utf8))
+            count += 1
+        }
+        #expect(count == 100_000)
+    }
+
     @Test func linesAreNumberedAndLocated() throws {
         #expect(try lines("") == [])
         #expect(try lines("a\nbc\n") == ["1@0:a", "2@2:bc"])
