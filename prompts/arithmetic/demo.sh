@@ -2,7 +2,7 @@
 # The demo: a policy learns two-digit arithmetic from nothing, in minutes, on a CPU.
 #   demo.sh PLUMBLINE [smoke]      PLUMBLINE: the command; smoke: seconds instead of minutes, to see that every part works
 #
-# 1 a tokenizer and a model of 0.6 M parameters, made here
+# 1 a tokenizer and a model of 0.7 M parameters, made here
 # 2 SFT on demonstrations of which 40 % are wrong on purpose: the policy half-solves the set
 # 3 GRPO with a reward that only says right or wrong, until it is solved
 # 4 ReMax from the same start, for fewer completions
@@ -35,8 +35,8 @@ began=$SECONDS
 
 step "A tokenizer with one token a byte, and a fresh model"
 run tokenizer train --input $set_folder/train.jsonl --output "$runs/fresh" --vocabulary-size 257 --split-digits
-run init-model --output "$runs/fresh" --tokenizer "$runs/fresh" --family qwen2 --hidden-size 128 --layers 3 --heads 4 \
-    --intermediate-size 384 --context-length 64
+run init-model --output "$runs/fresh" --tokenizer "$runs/fresh" --family qwen2 --hidden-size 128 --layers 4 --heads 4 \
+    --intermediate-size 256 --context-length 64
 
 step "SFT on demonstrations, 40 % of them wrong"
 run train $set_folder/sft.yaml model_name_or_path="$runs/fresh" output_dir="$runs/sft" ${sft[@]+"${sft[@]}"}
