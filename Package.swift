@@ -93,12 +93,19 @@ let testSupport = Target.target(
     name: "TestSupport", dependencies: dependencies(on: builtNames), path: "Tests/Support", swiftSettings: swiftSettings
 )
 
+/// Reference numbers and helpers beside the tests that read them by path.
+let testData = [
+    "Algorithms": ["trl_losses.json"], "RewardHosts": ["server.py", "zoo.py"],
+    "ShippedRewards": ["accuracy_cases.jsonl", "trl_rewards.json"],
+    "Tensors": ["reference.safetensors", "sampling_filters.json"],
+]
+
 /// The tests of one room; `Package` and `EndToEnd` are about the whole.
 func tests(of name: String) -> Target {
     let imports = rooms.first { $0.name == name }?.imports.filter { $0 != "CTorch" } ?? builtNames
     return .testTarget(
         name: "\(name)Tests", dependencies: dependencies(on: imports + [name]) + ["TestSupport"],
-        path: "Tests/\(name)Tests", swiftSettings: swiftSettings)
+        path: "Tests/\(name)Tests", exclude: testData[name] ?? [], swiftSettings: swiftSettings)
 }
 let testTargets = (builtNames + ["Package"] + (hasTorch ? ["EndToEnd"] : [])).map(tests)
 let command = Target.executableTarget(
