@@ -15,6 +15,8 @@ struct PeriodicEvaluation: Evaluating {
     private let recorder: RunRecorder
     private let display: any RunDisplay
     private let setName: String
+    /// One per reward, as in training.
+    private let weights: [Double]
 
     init(_ settings: JobSettings, _ parts: TrainingParts, recorder: RunRecorder, display: any RunDisplay, base: URL)
         async throws
@@ -40,6 +42,7 @@ struct PeriodicEvaluation: Evaluating {
         self.recorder = recorder
         self.display = display
         setName = set.name
+        weights = settings.rewardWeights ?? scorer.rewardNames.map { _ in 1 }
     }
 
     @TensorActor
@@ -53,8 +56,8 @@ struct PeriodicEvaluation: Evaluating {
         _ = scorer.takeRemarks()  // they belong to evaluation, not to the next step
         let result = EvaluationResult(promptSet: setName, groups: groups, rewardNames: scorer.rewardNames, ks: [1])
         var metrics = Metrics()
-        let means = result.rewards.compactMap(\.mean)
-        metrics["eval_reward"] = means.isEmpty ? nil : means.reduce(0, +)
+        let terms = zip(result.rewards, weights).compactMap { reward, weight in reward.mean.map { $0 * weight } }
+        metrics["eval_reward"] = terms.isEmpty ? nil : terms.reduce(0, +)
         for (name, value) in result.metrics.entries { metrics["eval_\(name)"] = value }
         try await recorder.record(metrics, step: step)
         let shown = metrics["eval_reward"].map { String(format: "%.3f", $0) } ?? "none"

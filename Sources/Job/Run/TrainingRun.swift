@@ -168,7 +168,7 @@ struct RunPrompts {
         if let problem = set.problems(asDemonstrations: settings.algorithm == .sft, limit: 1).first { throw problem }
         let fitting = try FittingRows(set, encoder: encoder, drops: settings.overlongPrompts == .drop)
         rows = fitting
-        var lines = ["prompts: \(set.identity), form \(set.detectedForm)"]
+        var lines = ["prompts: \(set.identity), \(set.detectedForm)"]
         if fitting.droppedCount > 0 {
             lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")
         }
