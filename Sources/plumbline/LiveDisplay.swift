@@ -15,6 +15,8 @@ actor LiveDisplay: RunDisplay {
     private var window = MetricWindow()
     private var summary: [(step: Int, metrics: Metrics)] = []
     private var hasStatusLine = false
+    /// The status line's numbers; they stay until there are newer ones.
+    private var brief = ""
 
     /// - Parameter step: Where the run begins: 0, or the step of the checkpoint.
     init(settings: JobSettings, maxSteps: Int, step: Int) {
@@ -29,13 +31,14 @@ actor LiveDisplay: RunDisplay {
     func began(_ phase: StepPhase, step: Int) {
         guard isInteractive else { return }
         let bar = Self.bar(Double(step) / Double(max(maxSteps, 1)))
-        let line = "\(bar) \(step)/\(maxSteps) \(phase.rawValue)\(Self.dots) \(window.brief) \(remaining(after: step))"
+        let line = "\(bar) \(step)/\(maxSteps) \(phase.rawValue) … \(brief) \(remaining(after: step))"
         Terminal.rewrite(String(line.prefix(Terminal.width - 1)))
         hasStatusLine = true
     }
 
     func completed(_ report: StepReport) {
         window.add(report.metrics)
+        brief = window.brief
         summary.append((report.step, report.metrics))
         guard report.step / loggingSteps > lastLogged / loggingSteps || report.step >= maxSteps else { return }
         lastLogged = report.step
@@ -98,8 +101,6 @@ actor LiveDisplay: RunDisplay {
         hasStatusLine = false
     }
 
-    private static let dots = " …"
-
     private static func bar(_ share: Double) -> String {
         let filled = Int((share * 16).rounded(.down))
         return "[" + String(repeating: "█", count: filled) + String(repeating: "·", count: 16 - filled) + "]"
@@ -135,11 +136,12 @@ struct MetricWindow {
         ].compactMap { name, label in mean(name).map { "\(label) \(Self.short($0))" } }.joined(separator: "  ")
     }
 
-    /// The numbers of the status line.
+    /// The numbers of the status line, shorter.
     var brief: String {
-        [("reward", "reward"), ("loss", "loss")].compactMap { name, label in
-            mean(name).map { "\(label) \(Self.short($0))" }
-        }.joined(separator: " ")
+        [
+            ("reward", "reward"), ("loss", "loss"), ("kl", "kl"), ("entropy", "entropy"),
+            ("completions/mean_length", "length"), ("perf/throughput", "tok/s"),
+        ].compactMap { name, label in mean(name).map { "\(label) \(Self.short($0))" } }.joined(separator: " ")
     }
 
     static func short(_ value: Double) -> String {
