@@ -16,7 +16,7 @@ package final class LogProbabilityListing {
     ///   - model: A Hugging Face folder or a name in its cache.
     ///   - dtype: What the weights are computed in.
     package init(model name: String, dtype: String) throws {
-        guard let type = JobElementType(rawValue: dtype), type != .bfloat16 else {
+        guard let type = JobElementType(rawValue: dtype) else {
             throw JobError(place: "--dtype", message: "'\(dtype)' is neither float32 nor float64")
         }
         folder = try HuggingFaceCache.folder(of: name)
@@ -75,7 +75,6 @@ extension JobElementType {
         switch self {
         case .float32: .float32
         case .float64: .float64
-        case .bfloat16: .bfloat16
         }
     }
 }

@@ -165,9 +165,9 @@ package enum JobSchedule: String, JobChoice {
     case warmupStableDecay = "warmup_stable_decay"
 }
 
-/// `dtype:`, the element type weights are kept in.
+/// `dtype:`, the element type weights are kept and computed in.
 package enum JobElementType: String, JobChoice {
-    case float32, bfloat16, float64
+    case float32, float64
 }
 
 /// One renaming of `column_map:` or one variable of `chat_template_kwargs:`.
