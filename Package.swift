@@ -53,6 +53,13 @@ let rooms: [Room] = [
             "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation",
             "RewardHosts",
         ], packages: [yams], needsTorch: true),
+    // Floor 7
+    Room(
+        name: "Benchmarks",
+        imports: [
+            "Records", "Tensors", "Credit", "Algorithms", "Models", "Placement", "RolloutEngine", "PolicyUpdater",
+            "Job",
+        ], needsTorch: true),
 ]
 
 let built = rooms.filter { hasTorch || !$0.needsTorch }

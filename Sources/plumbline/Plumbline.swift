@@ -13,6 +13,7 @@ struct Plumbline: AsyncParsableCommand {
         subcommands: [
             Train.self, Eval.self, Generate.self, LogProbs.self, InitModel.self, TokenizerCommand.self,
             RewardCommand.self, DataCommand.self, Report.self, Explain.self, Env.self,
+            Bench.self,
         ])
 
     static func main() async {

@@ -1,0 +1,103 @@
+internal import Job
+
+/// What a benchmark measured, for people and as one JSON object.
+package struct BenchmarkReport: Sendable {
+    package let model: String
+    package let parameters: Int
+    package let workload: Workload
+    package let threads: Int
+    /// Seconds of one repetition.
+    package let step: Spread
+    /// Seconds of sampling and credit; `nil` when only updates were timed.
+    package let generation: Spread?
+    /// Seconds of the optimizer step; `nil` when only rollouts were timed.
+    package let update: Spread?
+    package let ceilings: MachineCeilings
+    /// The most memory the process held, ceilings' matrices included.
+    package let peakResidentBytes: Int
+    /// Machine and versions.
+    package let facts: [(name: String, value: String)]
+
+    package init(
+        model: String, parameters: Int, workload: Workload, threads: Int, step: Spread, generation: Spread?,
+        update: Spread?, ceilings: MachineCeilings, peakResidentBytes: Int, facts: [(name: String, value: String)]
+    ) {
+        self.model = model
+        self.parameters = parameters
+        self.workload = workload
+        self.threads = threads
+        self.step = step
+        self.generation = generation
+        self.update = update
+        self.ceilings = ceilings
+        self.peakResidentBytes = peakResidentBytes
+        self.facts = facts
+    }
+
+    /// Sampled tokens a second of the whole repetition; for updates, tokens learned from.
+    package var tokensPerSecond: Double { Double(workload.newTokens) / step.median }
+
+    /// Useful operations a second, over the matrix rate.
+    package var fractionOfCeiling: Double {
+        workload.usefulOperations(parameters: parameters) / step.median / (ceilings.gigaflops * 1e9)
+    }
+
+    /// One line a number.
+    package var text: String {
+        let size =
+            "\(workload.prompts) × \(workload.completions), \(workload.promptTokens) + \(workload.completionTokens)"
+        var lines = facts.map { "\($0.name): \($0.value)" }
+        lines.append(
+            "\(model): \(Self.rounded(Double(parameters) / 1e6)) M parameters, \(size) tokens, \(threads) threads")
+        lines.append("\(workload.part.rawValue): \(Self.seconds(step))")
+        if let generation { lines.append("generation: \(Self.seconds(generation))") }
+        if let update { lines.append("update: \(Self.seconds(update))") }
+        lines.append("\(Self.rounded(tokensPerSecond)) tokens/s")
+        lines.append(
+            "machine: \(Self.rounded(ceilings.gigaflops)) GFLOP/s, \(Self.rounded(ceilings.gigabytesPerSecond)) GB/s; "
+                + "useful work runs at \(Self.rounded(100 * fractionOfCeiling)) % of the matrix rate")
+        lines.append("peak memory: \(Self.rounded(Double(peakResidentBytes) / 1_073_741_824)) GiB")
+        return lines.joined(separator: "\n")
+    }
+
+    /// One line; the numbers' units are in their names.
+    package var json: String {
+        JSONText.object([
+            ("trainer", JSONText.string("plumbline")),
+            ("step_s", Self.object(step)), ("generation_s", generation.map(Self.object) ?? "null"),
+            ("update_s", update.map(Self.object) ?? "null"), ("tokens_per_s", JSONText.number(tokensPerSecond)),
+            ("ceiling_gflops", JSONText.number(ceilings.gigaflops)),
+            ("ceiling_gbps", JSONText.number(ceilings.gigabytesPerSecond)),
+            ("fraction_of_ceiling", JSONText.number(fractionOfCeiling)),
+            ("peak_rss_bytes", "\(peakResidentBytes)"), ("workload", workloadJSON),
+            ("machine", JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) })),
+        ])
+    }
+
+    private var workloadJSON: String {
+        JSONText.object([
+            ("part", JSONText.string(workload.part.rawValue)), ("model", JSONText.string(model)),
+            ("parameters", "\(parameters)"), ("prompts", "\(workload.prompts)"),
+            ("completions", "\(workload.completions)"), ("prompt_tokens", "\(workload.promptTokens)"),
+            ("completion_tokens", "\(workload.completionTokens)"), ("steps", "\(workload.steps)"),
+            ("threads", "\(threads)"),
+        ])
+    }
+
+    private static func object(_ spread: Spread) -> String {
+        JSONText.object([
+            ("median", JSONText.number(spread.median)), ("p10", JSONText.number(spread.p10)),
+            ("p90", JSONText.number(spread.p90)),
+        ])
+    }
+
+    private static func seconds(_ spread: Spread) -> String {
+        "\(rounded(spread.median)) s (p10 \(rounded(spread.p10)), p90 \(rounded(spread.p90)))"
+    }
+
+    /// Three places below ten, one above.
+    static func rounded(_ value: Double) -> String {
+        let scale = value < 10 ? 1000.0 : 10.0
+        return "\((value * scale).rounded() / scale)"
+    }
+}

@@ -1,0 +1,135 @@
+internal import Algorithms
+internal import Credit
+internal import Foundation
+internal import Job
+internal import Models
+internal import Placement
+internal import PolicyUpdater
+internal import Records
+internal import RolloutEngine
+internal import Tensors
+
+/// Times the parts of a training step on a model folder, with the same engine, credit and updater that a job uses.
+package struct BenchmarkRun: Sendable {
+    private let model: ModelSource
+    private let workload: Workload
+    private let threads: Int
+    private let maxTokensPerMicroBatch: Int
+
+    /// - Parameters:
+    ///   - threads: `nil` uses every core.
+    ///   - maxTokensPerMicroBatch: Packed tokens of one backward pass; it decides the peak of memory.
+    /// - Throws: What is wrong with the folder, or a workload longer than the model's context.
+    package init(model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int) throws {
+        model = try ModelSource(name)
+        _ = try model.promptLimit(asked: workload.promptTokens, completion: workload.completionTokens)
+        self.workload = workload
+        self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
+        self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
+    }
+
+    /// Measures. The first repetition warms up and is left out.
+    package func run() async throws -> BenchmarkReport {
+        let ceilings = try await ceilings()
+        let parts = try await parts()
+        let clock = ContinuousClock()
+        var times = (generation: [Double](), update: [Double](), step: [Double]())
+        var rollouts: UpdateBatch?
+        for step in 0...workload.steps {
+            let start = clock.now
+            let batch: UpdateBatch
+            if workload.part == .update, let rollouts {
+                batch = rollouts
+            } else {
+                batch = try await sample(parts.engine, parts.sampling, step: step)
+            }
+            rollouts = batch
+            let sampled = clock.now
+            if workload.part != .rollout { _ = try await parts.updater.train(batch) }
+            let end = clock.now
+            guard step > 0 else { continue }
+            times.generation.append((sampled - start) / .seconds(1))
+            times.update.append((end - sampled) / .seconds(1))
+            times.step.append((end - start) / .seconds(1))
+        }
+        let facts = try await EnvironmentReport.facts()
+        return BenchmarkReport(
+            model: model.folder.lastPathComponent, parameters: model.configuration.parameterCount, workload: workload,
+            threads: threads, step: Spread(times.step),
+            generation: workload.part == .update ? nil : Spread(times.generation),
+            update: workload.part == .rollout ? nil : Spread(times.update), ceilings: ceilings,
+            peakResidentBytes: TensorEngine.peakMemoryBytes, facts: facts)
+    }
+
+    @TensorActor private func ceilings() throws -> MachineCeilings {
+        try TensorEngine.setThreadCount(threads)
+        return try MachineCeilings.measured()
+    }
+
+    private struct Parts: Sendable {
+        let engine: RolloutEngine
+        let sampling: SamplingSettings
+        let updater: PolicyUpdater
+    }
+
+    @TensorActor private func parts() throws -> Parts {
+        let policy = try ReallocatingActor(
+            role: "actor", parameters: ModelFolder.load(model.folder, elementType: .float32).parametersByName)
+        let schedule = try LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
+        let updater = try PolicyUpdater(
+            policy: policy, configuration: model.configuration, objective: .grpo(try GRPOSettings()),
+            settings: UpdaterSettings(
+                optimizer: OptimizerSettings(schedule: schedule), maxCompletionLength: workload.completionTokens,
+                maxTokensPerMicroBatch: maxTokensPerMicroBatch))
+        // No stop tokens: every completion has its full length, so the work is fixed.
+        let engine = RolloutEngine(
+            policy: policy, configuration: model.configuration, tokenizer: model.tokenizer, seed: 0,
+            limits: try BatchLimits(rows: min(workload.prompts * workload.completions, 256)))
+        return Parts(
+            engine: engine, sampling: try SamplingSettings(maxCompletionLength: workload.completionTokens),
+            updater: updater)
+    }
+
+    /// One rollout with its advantages.
+    private func sample(_ engine: RolloutEngine, _ sampling: SamplingSettings, step: Int) async throws -> UpdateBatch {
+        var groups: [ScoredGroup] = []
+        for try await group in engine.generate(requests(step: step), settings: sampling, step: step) {
+            groups.append(ScoredGroup(group: group, scores: group.rollouts.map { [Self.reward($0)] }))
+        }
+        groups.sort { $0.group.prompt.prompt.row < $1.group.prompt.prompt.row }
+        let rule = GroupBaseline(
+            rewards: try RewardCombination(names: ["spread"]), settings: try GroupBaselineSettings())
+        return try rule.credit(CreditBatch(groups: groups)).update
+    }
+
+    /// Different prompts of random token ids, new ones in each repetition.
+    private func requests(step: Int) -> [RolloutRequest] {
+        (0..<workload.prompts).map { index in
+            let row = step * workload.prompts + index
+            let ids = (0..<workload.promptTokens).map { position in
+                RandomTokens.id(row: row, position: position, below: model.tokenizer.vocabularySize)
+            }
+            let prompt = Prompt(row: row, source: "bench", content: .text(""))
+            return RolloutRequest(
+                prompt: TokenizedPrompt(prompt: prompt, tokenIDs: ids), samples: workload.completions)
+        }
+    }
+
+    /// A reward that differs inside a group, so that advantages are not zero: the sum of its token ids modulo a prime.
+    private static func reward(_ rollout: Rollout) -> RewardScore {
+        let sum = rollout.completion.tokenIDs.reduce(rollout.sample, &+)
+        return .value(Double(sum % 97) / 97)
+    }
+}
+
+/// Token ids that depend on their place alone.
+enum RandomTokens {
+    /// - Returns: An id in `0 ..< limit`, from the finaliser of splitmix64 over row and position.
+    static func id(row: Int, position: Int, below limit: Int) -> Int {
+        var word = UInt64(truncatingIfNeeded: row) << 32 ^ UInt64(truncatingIfNeeded: position)
+        word = word &+ 0x9E37_79B9_7F4A_7C15
+        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+        return Int((word ^ (word >> 31)) % UInt64(limit))
+    }
+}

@@ -1,0 +1,151 @@
+internal import Foundation
+internal import Job
+
+/// The standing comparison: steps of a tiny and of a small model, beside TRL where a Python that has it is given.
+///
+/// Each measurement is a process of its own, one after the other, so that its peak of memory is its own.
+package struct BenchmarkSuite: Sendable {
+    private let peersPython: String?
+    private let peersScript: String
+    private let steps: Int
+
+    package init(peersPython: String?, peersScript: String, steps: Int) {
+        self.peersPython = peersPython
+        self.peersScript = peersScript
+        self.steps = steps
+    }
+
+    /// Makes the models in a temporary folder, measures, and removes them.
+    ///
+    /// - Parameter note: Hears what is measured next.
+    /// - Returns: A table whose first row is the heading.
+    package func run(note: (String) -> Void) async throws -> [[String]] {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "plumbline-bench-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer {
+            do { try FileManager.default.removeItem(at: folder) } catch {
+                note("\(folder.path) could not be removed: \(error)")
+            }
+        }
+        try Self.writeTokenizer(to: folder.appending(path: "tokenizer"), texts: folder.appending(path: "texts.txt"))
+        var rows = [["model", "trainer", "step s", "generation s", "tokens/s", "of ceiling", "peak GiB", "× TRL"]]
+        for shape in Shape.all {
+            let model = folder.appending(path: shape.name).path
+            note(try await shape.making(output: model, tokenizer: folder.appending(path: "tokenizer").path).run())
+            var peer: Measurement?
+            if let peersPython {
+                note("\(shape.name): a step of TRL")
+                let script = URL(filePath: peersScript).path
+                peer = try Measurement(
+                    program: peersPython, arguments: [script, model] + shape.flags(steps: steps), folder: folder)
+            }
+            note("\(shape.name): a step of Plumbline")
+            let own = try Measurement(
+                program: "/proc/self/exe",
+                arguments: ["bench", "step", "--json", "--model", model] + shape.flags(steps: steps), folder: folder)
+            rows.append(own.row(shape, trainer: "Plumbline", peer: peer))
+            if let peer { rows.append(peer.row(shape, trainer: "TRL", peer: nil)) }
+        }
+        return rows
+    }
+
+    /// A byte-level tokenizer of the tiny model's vocabulary, trained on sums.
+    private static func writeTokenizer(to folder: URL, texts: URL) throws {
+        let lines = (0..<2000).map { "\($0 % 100)+\($0 / 20)=\($0 % 100 + $0 / 20). What is \($0) plus \($0 % 7)?" }
+        try Data(lines.joined(separator: "\n").utf8).write(to: texts)
+        _ = try TokenizerTraining(
+            inputs: [texts.path], vocabularySize: 320, specialTokens: ["<|endoftext|>"], splitPattern: "qwen2",
+            splitsDigits: false
+        ).run(output: folder.path)
+    }
+}
+
+extension BenchmarkSuite {
+    /// A model and the step that is timed on it.
+    struct Shape: Sendable {
+        let name: String
+        let vocabulary: Int
+        let hidden: Int
+        let layers: Int
+        let heads: Int
+        let keyValueHeads: Int
+        let intermediate: Int
+        let prompts: Int
+        let promptTokens: Int
+
+        /// 6 and 135 million parameters.
+        static let all = [
+            Shape(
+                name: "tiny", vocabulary: 512, hidden: 256, layers: 6, heads: 8, keyValueHeads: 4, intermediate: 1024,
+                prompts: 8, promptTokens: 32),
+            Shape(
+                name: "small", vocabulary: 49152, hidden: 576, layers: 30, heads: 9, keyValueHeads: 3,
+                intermediate: 1536, prompts: 4, promptTokens: 256),
+        ]
+
+        func making(output: String, tokenizer: String) -> ModelMaking {
+            ModelMaking(
+                output: output, family: "qwen2", tokenizer: tokenizer, vocabularySize: vocabulary, hiddenSize: hidden,
+                layers: layers, heads: heads, keyValueHeads: keyValueHeads, intermediateSize: intermediate,
+                contextLength: 2048, tiesEmbeddings: true, seed: 0)
+        }
+
+        func flags(steps: Int) -> [String] {
+            [
+                "--prompts", "\(prompts)", "--completions", "8", "--prompt-tokens", "\(promptTokens)",
+                "--completion-tokens", "64", "--steps", "\(steps)", "--threads",
+                "\(ProcessInfo.processInfo.activeProcessorCount)",
+            ]
+        }
+    }
+
+    /// The JSON object that a measuring process printed last.
+    struct Measurement {
+        let stepSeconds: Double
+        let generationSeconds: Double
+        let fractionOfCeiling: Double?
+        let peakBytes: Double?
+
+        init(program: String, arguments: [String], folder: URL) throws {
+            let process = Process()
+            process.executableURL = URL(filePath: program).resolvingSymlinksInPath()
+            if program != "/proc/self/exe" { process.executableURL = URL(filePath: program) }
+            process.arguments = arguments
+            process.currentDirectoryURL = folder
+            let output = Pipe()
+            process.standardOutput = output
+            try process.run()
+            let bytes = output.fileHandleForReading.readDataToEndOfFile()
+            process.waitUntilExit()
+            guard process.terminationStatus == 0 else {
+                throw JobError(place: program, message: "ended with status \(process.terminationStatus)")
+            }
+            let last = bytes.split(separator: UInt8(ascii: "\n")).last ?? Data()
+            guard let object = try JSONSerialization.jsonObject(with: last) as? [String: Any],
+                let step = Self.median(object["step_s"]), let generation = Self.median(object["generation_s"])
+            else {
+                throw JobError(place: program, message: "the last line is no object with step_s and generation_s")
+            }
+            stepSeconds = step
+            generationSeconds = generation
+            fractionOfCeiling = object["fraction_of_ceiling"] as? Double
+            peakBytes = object["peak_rss_bytes"] as? Double
+        }
+
+        /// A number, or the median of a spread.
+        private static func median(_ value: Any?) -> Double? {
+            (value as? Double) ?? (value as? [String: Any])?["median"] as? Double
+        }
+
+        func row(_ shape: Shape, trainer: String, peer: Measurement?) -> [String] {
+            let tokens = Double(shape.prompts * 8 * 64) / stepSeconds
+            return [
+                shape.name, trainer, BenchmarkReport.rounded(stepSeconds), BenchmarkReport.rounded(generationSeconds),
+                BenchmarkReport.rounded(tokens),
+                fractionOfCeiling.map { "\(BenchmarkReport.rounded(100 * $0)) %" } ?? "",
+                peakBytes.map { BenchmarkReport.rounded($0 / 1_073_741_824) } ?? "",
+                peer.map { BenchmarkReport.rounded($0.stepSeconds / stepSeconds) } ?? "",
+            ]
+        }
+    }
+}

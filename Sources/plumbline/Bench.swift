@@ -1,0 +1,69 @@
+import ArgumentParser
+import Benchmarks
+import Job
+
+struct Bench: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Time a step, a rollout or an update beside the machine's ceilings.",
+        subcommands: [Step.self, Rollout.self, Update.self, Suite.self])
+
+    /// What is timed and how often; the defaults are the small comparison's.
+    struct Options: ParsableArguments {
+        @Option(help: "A model folder; init-model makes one.") var model: String
+        @Option(help: "Different prompts a step.") var prompts = 4
+        @Option(help: "Completions of each prompt.") var completions = 8
+        @Option(help: "Tokens of a prompt.") var promptTokens = 256
+        @Option(help: "Tokens of a completion; every one has its full length.") var completionTokens = 64
+        @Option(help: "Measured repetitions, after one that warms up.") var steps = 3
+        @Option(help: "Threads of one operation; all cores by default.") var threads: Int?
+        @Option(help: "Packed tokens of one backward pass; fewer need less memory.") var maxTokensPerMicroBatch = 2048
+        @Flag(help: "Print the JSON object alone.") var json = false
+
+        func validate() throws {
+            if let threads, threads < 1 { throw ValidationError("--threads \(threads): at least 1") }
+        }
+
+        func run(_ part: Workload.Part) async throws {
+            let workload = try Workload(
+                part, prompts: prompts, completions: completions, promptTokens: promptTokens,
+                completionTokens: completionTokens, steps: steps)
+            let run = try BenchmarkRun(
+                model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch)
+            let report = try await run.run()
+            if !json { Terminal.result(report.text) }
+            Terminal.result(report.json)
+        }
+    }
+
+    struct Step: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "A rollout, its credit and one optimizer step.")
+        @OptionGroup var options: Options
+        func run() async throws { try await options.run(.step) }
+    }
+
+    struct Rollout: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Sampling alone.")
+        @OptionGroup var options: Options
+        func run() async throws { try await options.run(.rollout) }
+    }
+
+    struct Update: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Optimizer steps on one rollout.")
+        @OptionGroup var options: Options
+        func run() async throws { try await options.run(.update) }
+    }
+
+    struct Suite: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Time steps of a tiny and a small model made on the spot; beside TRL when it is given.")
+        @Option(help: "A Python that has TRL.") var peersPython: String?
+        @Option(help: "The script that times TRL's step.") var peersScript = "Tests/References/trl_step.py"
+        @Option(help: "Measured steps of each model.") var steps = 2
+
+        func run() async throws {
+            let suite = BenchmarkSuite(peersPython: peersPython, peersScript: peersScript, steps: steps)
+            let rows = try await suite.run { Terminal.progress($0) }
+            Terminal.result(TextTable(rows).text)
+        }
+    }
+}

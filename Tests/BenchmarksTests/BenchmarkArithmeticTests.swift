@@ -1,0 +1,67 @@
+import Benchmarks
+import Foundation
+import Records
+import Testing
+
+@Suite("Benchmarks: the arithmetic around the stopwatch")
+struct BenchmarkArithmeticTests {
+    /// Eleven values 0, 10, … 100: position 0.1 · 10 = 1 holds 10, position 9 holds 90.
+    @Test func percentilesAreOrderStatisticsWhateverTheOrder() {
+        let spread = Spread([100, 0, 50, 10, 90, 20, 80, 30, 70, 40, 60])
+        #expect(spread.median == 50)
+        #expect(abs(spread.p10 - 10) < 1e-12)
+        #expect(abs(spread.p90 - 90) < 1e-12)
+    }
+
+    /// Of 1 and 3 the median is 2; a tenth of the way from 1 to 3 is 1.2, nine tenths is 2.8.
+    @Test func percentilesLieBetweenNeighbours() {
+        let spread = Spread([3, 1])
+        #expect(spread.median == 2)
+        #expect(abs(spread.p10 - 1.2) < 1e-12)
+        #expect(abs(spread.p90 - 2.8) < 1e-12)
+    }
+
+    @Test func oneMeasurementIsItsOwnSpread() {
+        let spread = Spread([7])
+        #expect(spread.median == 7 && spread.p10 == 7 && spread.p90 == 7)
+    }
+
+    /// 4 prompts × 256 + 32 completions × 64 = 3,072 tokens; 10 parameters.
+    @Test(arguments: [(Workload.Part.step, 245_760.0), (.rollout, 61_440), (.update, 184_320)])
+    func usefulOperationsReadEveryPromptOnce(part: Workload.Part, operations: Double) throws {
+        let workload = try Workload(
+            part, prompts: 4, completions: 8, promptTokens: 256, completionTokens: 64, steps: 1)
+        #expect(workload.distinctTokens == 3072)
+        #expect(workload.newTokens == 2048)
+        #expect(workload.usefulOperations(parameters: 10) == operations)
+    }
+
+    @Test func aGroupOfOneIsRefused() {
+        #expect(throws: SettingsError.self) {
+            try Workload(.step, prompts: 1, completions: 1, promptTokens: 1, completionTokens: 1, steps: 1)
+        }
+    }
+
+    /// 3,072 tokens × 8 × 1 M = 24.576 GFLOP in 2 s on a machine of 100 GFLOP/s: 12.288 %.
+    @Test func theJSONHasItsKeysAndItsNumbers() throws {
+        let workload = try Workload(
+            .step, prompts: 4, completions: 8, promptTokens: 256, completionTokens: 64, steps: 3)
+        let report = BenchmarkReport(
+            model: "m", parameters: 1_000_000, workload: workload, threads: 2, step: Spread([2]),
+            generation: Spread([0.5]), update: Spread([1.5]),
+            ceilings: MachineCeilings(gigaflops: 100, gigabytesPerSecond: 20), peakResidentBytes: 5,
+            facts: [("cores", "2")])
+        let object = try #require(
+            try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
+        let expected = [
+            "trainer", "step_s", "generation_s", "update_s", "tokens_per_s", "ceiling_gflops", "ceiling_gbps",
+            "fraction_of_ceiling", "peak_rss_bytes", "workload", "machine",
+        ]
+        #expect(Set(object.keys) == Set(expected))
+        #expect(object["tokens_per_s"] as? Double == 1024)
+        let share = try #require(object["fraction_of_ceiling"] as? Double)
+        #expect(abs(share - 0.12288) < 1e-12)
+        let update = try #require(object["update_s"] as? [String: Double])
+        #expect(update == ["median": 1.5, "p10": 1.5, "p90": 1.5])
+    }
+}
