@@ -10,7 +10,7 @@ public import RewardInterface
 ///
 /// TRL's function of this name reads LaTeX only; this one also accepts a bare last number. As there, a row without a
 /// reference (null or empty) abstains.
-public struct AccuracyReward: RewardFunction {
+public struct AccuracyReward: AnswerReading {
     public static let name = "accuracy_reward"
     public static let range = 0.0...1.0
     private let grader: AnswerGrader
@@ -25,5 +25,9 @@ public struct AccuracyReward: RewardFunction {
             return .abstained(reason: "the row has no reference answer")
         }
         return .value(verdict.isRight ? 1 : 0, note: verdict.note)
+    }
+
+    public func answer(in completion: Completion, for prompt: Prompt) throws(RewardError) -> String? {
+        try grader.answer(in: completion.text, for: prompt)
     }
 }

@@ -9,7 +9,7 @@ public import RewardInterface
 /// For a right completion min and max are `min_value_correct` (0.5) and `max_value_correct` (1): short is better. For a wrong
 /// one they are `max_value_wrong` (−0.5) and `min_value_wrong` (−1): short is worse. Setting `max_len` is required. What is
 /// right is ``AccuracyReward``'s matter.
-public struct CosineScaledReward: RewardFunction {
+public struct CosineScaledReward: AnswerReading {
     public static let name = "get_cosine_scaled_reward"
     public static let range = -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude
     private let grader: AnswerGrader
@@ -35,6 +35,10 @@ public struct CosineScaledReward: RewardFunction {
             return .abstained(reason: "the row has no reference answer")
         }
         return .value(reward(isRight: verdict.isRight, tokens: completion.tokenIDs.count), note: verdict.note)
+    }
+
+    public func answer(in completion: Completion, for prompt: Prompt) throws(RewardError) -> String? {
+        try grader.answer(in: completion.text, for: prompt)
     }
 
     func reward(isRight: Bool, tokens: Int) -> Double {

@@ -6,7 +6,7 @@ public import RewardInterface
 ///
 /// Columns: `numbers` (whole numbers) and `target`. The expression may use `+ - * /` and parentheses; it stands alone, or in the
 /// last `<answer>…</answer>` or `\boxed{…}`, and may end with `= target`. Computed in fractions, without rounding.
-public struct Countdown: RewardFunction {
+public struct Countdown: AnswerReading {
     public static let name = "countdown"
     public static let range = 0.0...1.0
 
@@ -23,6 +23,14 @@ public struct Countdown: RewardFunction {
             return .value(0, note: "does not use each number exactly once")
         }
         return .value(value == Rational(Int128(target)) ? 1 : 0, note: value.isWhole ? "\(value.numerator)" : nil)
+    }
+
+    /// The expression itself without spaces: two that make the same number may not both use the numbers right.
+    public func answer(in completion: Completion, for prompt: Prompt) throws(RewardError) -> String? {
+        let bytes = Self.expression(in: completion.text)
+        var expression = Arithmetic(bytes)
+        guard expression.value() != nil else { return nil }
+        return String(decoding: PlainMath.readable(bytes.filter { !$0.isSpace }[...]), as: UTF8.self)
     }
 
     /// The part of the text that is the answer, in plain bytes, without `= …` behind it.

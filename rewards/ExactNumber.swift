@@ -5,7 +5,7 @@ public import RewardInterface
 ///
 /// The answer is the number in column `answer` (setting `column` names another). No rounding, no units, no markers: for sets
 /// whose answers are plain numbers.
-public struct ExactNumber: RewardFunction {
+public struct ExactNumber: AnswerReading {
     public static let name = "exact_number"
     public static let range = 0.0...1.0
     private let column: String
@@ -23,6 +23,10 @@ public struct ExactNumber: RewardFunction {
             return .value(0, note: "no number in the text")
         }
         return .value(found == wanted ? 1 : 0)
+    }
+
+    public func answer(in completion: Completion, for prompt: Prompt) throws(RewardError) -> String? {
+        Self.number(in: PlainMath.bytes(of: completion.text), all: false)?.text
     }
 
     /// The last number in `plain`; with `all`, nothing but spaces may stand around it.

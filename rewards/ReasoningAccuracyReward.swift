@@ -5,7 +5,7 @@ public import RewardInterface
 ///
 /// Setting `reasoning_delimiters` (default `["</think>"]`): the first of them that the text contains ends the reasoning, at its
 /// last occurrence.
-public struct ReasoningAccuracyReward: RewardFunction {
+public struct ReasoningAccuracyReward: AnswerReading {
     public static let name = "reasoning_accuracy_reward"
     public static let range = 0.0...1.0
     private let grader: AnswerGrader
@@ -22,13 +22,23 @@ public struct ReasoningAccuracyReward: RewardFunction {
     }
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
-        let bytes = Array(completion.text.utf8)
-        let ends = delimiters.compactMap { bytes.lastRange(of: $0, where: { _ in true })?.upperBound }
-        guard let end = ends.first else { return .value(0, note: "the reasoning does not end") }
-        let answer = String(decoding: bytes[end...], as: UTF8.self)
+        guard let answer = afterReasoning(completion.text) else {
+            return .value(0, note: "the reasoning does not end")
+        }
         guard let verdict = try grader.verdict(on: answer, for: prompt) else {
             return .abstained(reason: "the row has no reference answer")
         }
         return .value(verdict.isRight ? 1 : 0, note: verdict.note)
+    }
+
+    public func answer(in completion: Completion, for prompt: Prompt) throws(RewardError) -> String? {
+        guard let answer = afterReasoning(completion.text) else { return nil }
+        return try grader.answer(in: answer, for: prompt)
+    }
+
+    private func afterReasoning(_ text: String) -> String? {
+        let bytes = Array(text.utf8)
+        let ends = delimiters.compactMap { bytes.lastRange(of: $0, where: { _ in true })?.upperBound }
+        return ends.first.map { String(decoding: bytes[$0...], as: UTF8.self) }
     }
 }

@@ -13,17 +13,3 @@ package enum PassAtK {
         return 1 - allWrong
     }
 }
-
-/// The answer most completions agree on.
-package enum MajorityVote {
-    /// - Parameter answers: The extracted answer of each completion, in order; `nil` where none was found.
-    /// - Returns: The most frequent answer, ties to the earliest; `nil` when there is none.
-    package static func winner(of answers: [String?]) -> String? {
-        var counts: [String: (votes: Int, first: Int)] = [:]
-        for (place, answer) in answers.enumerated() {
-            guard let answer else { continue }
-            counts[answer, default: (0, place)].votes += 1
-        }
-        return counts.max { ($0.value.votes, -$0.value.first) < ($1.value.votes, -$1.value.first) }?.key
-    }
-}

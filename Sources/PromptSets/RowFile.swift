@@ -1,6 +1,6 @@
 import Foundation
-import Records
-import Runs
+package import Records
+package import Runs
 
 /// A file of rows, opened by looking through it once; rows are read when they are asked for.
 struct RowFile: Sendable {
@@ -134,7 +134,7 @@ struct RowFile: Sendable {
 
 extension JSONValue {
     /// The same value without the order of keys.
-    init(_ json: JSON) {
+    package init(_ json: JSON) {
         switch json {
         case .null: self = .null
         case .bool(let value): self = .bool(value)

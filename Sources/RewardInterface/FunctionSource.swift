@@ -19,6 +19,15 @@ package struct FunctionSource: RewardSource {
         return GroupScores(scores: scores, greedyScores: greedy)
     }
 
+    package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] {
+        guard let reader = function as? any AnswerReading else { return [nil] }
+        var answers: [String?] = []
+        for rollout in group.rollouts {
+            answers.append(try reader.answer(in: rollout.completion, for: group.prompt.prompt))
+        }
+        return [answers]
+    }
+
     /// One completion's score; a number outside the function's range is its failure.
     package func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let score = try function.score(completion, for: prompt)

@@ -31,3 +31,14 @@ public protocol RewardFunction: Sendable {
     ///   run: a bad row is no zero. A bad completion is a low score, never an error.
     func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore
 }
+
+/// A reward that judges one answer within the completion, and can say which.
+///
+/// Evaluation lets the completions of a prompt vote with it (maj@k) and counts the completions without an answer.
+public protocol AnswerReading: RewardFunction {
+    /// The answer a completion gives, written such that answers that mean the same are the same text.
+    ///
+    /// - Returns: `nil` when the completion gives none: a parse failure.
+    /// - Throws: ``RewardError`` as ``RewardFunction/score(_:for:)`` does.
+    func answer(in completion: Completion, for prompt: Prompt) throws(RewardError) -> String?
+}

@@ -50,6 +50,13 @@ package final class RewardPanel: Sendable {
         return (ScoredGroup(group: group, scores: scores, greedyScores: greedy), remarks)
     }
 
+    /// Every source's answers in the group: `[reward][completion]`, as ``RewardSource/answers(in:)`` gives them.
+    package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] {
+        var answers: [[String?]?] = []
+        for source in sources { answers += try source.answers(in: group) }
+        return answers
+    }
+
     /// Ends what the sources keep running.
     package func close() async {
         for source in sources { await source.close() }

@@ -51,10 +51,18 @@ package protocol RewardSource: Sendable {
     /// - Throws: ``RewardError`` for a row that cannot be scored as it stands; the run stops.
     func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores
 
+    /// The answers that the scores judge, for votes.
+    ///
+    /// - Returns: `[name][completion]`; `nil` in place of a reward that judges no single answer, and for a completion
+    ///   that gives none.
+    func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?]
+
     /// Ends what the source keeps running. Scoring after it is an error.
     func close() async
 }
 
 extension RewardSource {
+    package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { names.map { _ in nil } }
+
     package func close() async {}
 }

@@ -16,14 +16,3 @@ struct Env: AsyncParsableCommand {
         }
     }
 }
-
-extension TextTable {
-    /// Every column flush left.
-    var leftText: String {
-        let width = rows.map { $0[0].count }.max() ?? 0
-        return rows.map {
-            $0[0].padding(toLength: width + 2, withPad: " ", startingAt: 0) + $0.dropFirst().joined(separator: "  ")
-        }
-        .joined(separator: "\n")
-    }
-}

@@ -10,10 +10,12 @@ struct Eval: AsyncParsableCommand {
     @Option(parsing: .upToNextOption, help: "Prompt files or folders (their eval.jsonl).") var prompts: [String]
     @Option(parsing: .upToNextOption, help: "Rewards, as in reward_funcs.") var rewards: [String]
     @Option(help: "Completions behind each prompt's mean.") var samples = 1
-    @Option(name: .short, help: "The k of pass@k, comma-separated; at most --samples.") var k = "1"
+    @Option(name: .short, help: "The k of pass@k and maj@k, comma-separated; at most --samples.") var k = "1"
     @Option(help: "Use only the first rows of each set.") var limit: Int?
     @Option(help: "Write every completion with its scores to this file.") var completions: String?
     @Option(help: "Write the result to this file as JSON.") var output: String?
+    @Option(help: "Write the tables to this file as markdown.") var markdown: String?
+    @Option(help: "Write tables, plots and every completion to this file as one HTML page.") var html: String?
     @Option(help: "Another model, or a result written by --output, to compare with prompt by prompt.") var compare:
         String?
     @OptionGroup var sampling: SamplingOptions
@@ -37,6 +39,8 @@ struct Eval: AsyncParsableCommand {
             sampling: sampling.request, completionsFile: completions)
         let report = try await evaluation.run(model: model, compareWith: compare, stop: stop)
         if let output { try report.write(to: output) }
+        if let markdown { try report.writeMarkdown(to: markdown) }
+        if let html { try report.writeHTML(to: html) }
         Terminal.result(json ? report.json : report.text)
     }
 }

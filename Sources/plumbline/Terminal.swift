@@ -30,23 +30,3 @@ enum Terminal {
         }
     }
 }
-
-/// Columns lined up, for people.
-struct TextTable {
-    var rows: [[String]]
-
-    /// - Parameter rows: The first is the heading.
-    init(_ rows: [[String]]) { self.rows = rows }
-
-    var text: String {
-        let count = rows.map(\.count).max() ?? 0
-        let widths = (0..<count).map { column in rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0 }
-        return rows.map { row in
-            let cells = row.enumerated().map { column, cell in
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
-                return column == 0 ? cell + padding : padding + cell
-            }
-            return "  " + cells.joined(separator: "  ")
-        }.joined(separator: "\n")
-    }
-}

@@ -27,6 +27,13 @@ struct AnswerGrader {
         return verdict(on: text, references[0])
     }
 
+    /// The final answer in one spelling; `nil` when the text ends with none.
+    func answer(in text: String, for prompt: Prompt) throws(RewardError) -> String? {
+        let isComputed = try references(of: prompt).first.map { Self.reference($0).isComputed } ?? true
+        let answer = isComputed ? FinalAnswer.find(in: text)?.answer : answerInWords(text)?.answer
+        return answer.flatMap { $0.words.isEmpty ? nil : $0.spelling }
+    }
+
     private func verdict(on text: String, _ reference: String) -> Verdict {
         let wanted = Self.reference(reference)
         guard wanted.isComputed else { return verdictInWords(text, wanted) }
@@ -40,10 +47,16 @@ struct AnswerGrader {
     /// For answers such as `Paris` or `(B)`: the last marker, else what follows the last "answer is" or "answer:", else all of
     /// the text.
     private func verdictInWords(_ text: String, _ wanted: MathAnswer) -> Verdict {
+        guard let (answer, note) = answerInWords(text) else {
+            return Verdict(isRight: false, note: "no final answer in the text")
+        }
+        return Verdict(isRight: answer.means(wanted), note: note)
+    }
+
+    private func answerInWords(_ text: String) -> (answer: MathAnswer, note: String)? {
         let bytes = Array(text.utf8)
         if let marked = FinalAnswer.marked(in: bytes) {
-            guard let final = marked.answer else { return Verdict(isRight: false, note: "no final answer in the text") }
-            return Verdict(isRight: final.answer.means(wanted), note: "\(final.origin.rawValue): \(final.text)")
+            return marked.answer.map { ($0.answer, "\($0.origin.rawValue): \($0.text)") }
         }
         let lower = bytes.map { $0 < 0x80 && $0.isLetter ? $0 | 0x20 : $0 }
         let ends = ["answer is", "answer:"].compactMap { phrase in
@@ -52,7 +65,7 @@ struct AnswerGrader {
         let start = ends.max() ?? 0
         let said = bytes[start...].prefix { $0 != UInt8(ascii: "\n") || start == 0 }
         let answer = MathAnswer(plain: PlainMath.bytes(of: said))
-        return Verdict(isRight: answer.means(wanted), note: String(decoding: said, as: UTF8.self).shortened(to: 80))
+        return (answer, String(decoding: said, as: UTF8.self).shortened(to: 80))
     }
 
     /// A reference is an answer, or a worked solution that ends with one.

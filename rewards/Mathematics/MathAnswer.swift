@@ -40,6 +40,15 @@ struct MathAnswer {
         return samples != nil && words.contains(where: signs.contains)
     }
 
+    /// One spelling for answers that are sure to mean the same: numbers as fractions (a percentage apart from the number
+    /// it may stand for), lists item by item, everything else in its plain words.
+    var spelling: String {
+        if let quantity, let exact = quantity.number.exact { return exact.text + (quantity.isPercent ? "%" : "") }
+        if let quantity { return "\(quantity.number.value)" }
+        if let list { return "\(list.bracket) " + list.items.map(\.spelling).joined(separator: ", ") }
+        return String(decoding: PlainMath.readable(words[...]), as: UTF8.self)
+    }
+
     /// Whether both mean the same.
     func means(_ other: MathAnswer) -> Bool {
         if quantity != nil || other.quantity != nil {

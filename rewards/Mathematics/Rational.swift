@@ -19,6 +19,8 @@ struct Rational: Equatable, Hashable {
     }
 
     var value: Double { Double(numerator) / Double(denominator) }
+    /// `3` or `3/4`: one spelling for one number.
+    var text: String { isWhole ? "\(numerator)" : "\(numerator)/\(denominator)" }
     var isWhole: Bool { denominator == 1 }
 
     /// Whether the decimal expansion ends: the denominator has no prime factor but 2 and 5.

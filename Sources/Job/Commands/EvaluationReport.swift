@@ -1,87 +1,64 @@
-internal import Evaluation
+package import Evaluation
 internal import Foundation
 internal import Runs
 
 /// What an evaluation found, for people and for files.
 package struct EvaluationReport: Sendable {
-    /// One reward on one prompt set against another policy.
-    struct Comparison: Sendable {
-        var promptSet: String
-        var reward: String
-        var other: String
-        var paired: PairedComparison
-    }
+    package let findings: Findings
 
-    let model: String
-    let results: [EvaluationResult]
-    let comparisons: [Comparison]
+    package init(findings: Findings) { self.findings = findings }
 
     /// The table a person reads.
     package var text: String {
-        var lines: [String] = []
-        for result in results {
-            lines.append(
-                "\(result.promptSet): \(result.prompts) prompts × \(result.samplesPerPrompt), mean length "
-                    + "\(Self.short(result.meanLength)), truncated \(Self.percent(result.truncated))")
-            for reward in result.rewards { lines.append("  " + Self.line(reward)) }
-            for comparison in comparisons where comparison.promptSet == result.promptSet {
-                lines.append("  " + Self.line(comparison))
-            }
+        let scores = ReportTable(findings)
+        var parts = ["policy: \(findings.model)", TextTable([scores.heading] + scores.rows).text]
+        if !findings.comparisons.isEmpty {
+            let comparisons = ReportTable.comparisons(findings)
+            parts.append(TextTable([comparisons.heading] + comparisons.rows).text)
         }
-        return lines.joined(separator: "\n")
+        return parts.joined(separator: "\n\n")
     }
-
-    private static func line(_ reward: RewardSummary) -> String {
-        var text = "\(reward.reward): " + (reward.mean.map(short) ?? "no score")
-        if let interval = reward.interval { text += " [\(short(interval.low)), \(short(interval.high))]" }
-        for (k, value) in reward.passAtK.sorted(by: { $0.key < $1.key }) where k > 1 {
-            text += "  pass@\(k) \(short(value))"
-        }
-        if reward.failed > 0 { text += "  failed \(reward.failed)" }
-        if reward.abstained > 0 { text += "  abstained \(reward.abstained)" }
-        return text
-    }
-
-    private static func line(_ comparison: Comparison) -> String {
-        let paired = comparison.paired
-        return "\(comparison.reward) against \(comparison.other): \(paired.difference >= 0 ? "+" : "")"
-            + "\(short(paired.difference)) [\(short(paired.interval.low)), \(short(paired.interval.high))], \(paired.verdict)"
-    }
-
-    private static func short(_ value: Double) -> String { String(format: "%.3f", value) }
-    private static func percent(_ share: Double) -> String { String(format: "%.1f %%", share * 100) }
 
     /// One JSON object on one line.
     package var json: String {
         JSONText.object([
-            ("model", JSONText.string(model)), ("results", JSONText.array(results.map(Self.json))),
-            ("comparisons", JSONText.array(comparisons.map(Self.json))),
+            ("model", JSONText.string(findings.model)),
+            ("results", JSONText.array(findings.results.map { Self.json($0) })),
+            ("comparisons", JSONText.array(findings.comparisons.map { Self.json($0) })),
         ])
     }
 
-    private static func json(_ result: EvaluationResult) -> String {
-        JSONText.object([
-            ("prompt_set", JSONText.string(result.promptSet)), ("n", "\(result.prompts)"),
+    private static func json(_ result: EvaluationResult, isSource: Bool = false) -> String {
+        var members = [
+            (isSource ? "source" : "prompt_set", JSONText.string(result.promptSet)), ("n", "\(result.prompts)"),
             ("samples", "\(result.samplesPerPrompt)"), ("truncated", JSONText.number(result.truncated)),
-            ("mean_length", JSONText.number(result.meanLength)), ("rewards", JSONText.array(result.rewards.map(json))),
-        ])
+            ("mean_length", JSONText.number(result.meanLength)),
+            ("rewards", JSONText.array(result.rewards.map { json($0) })),
+        ]
+        if !isSource { members.append(("sources", JSONText.array(result.sources.map { json($0, isSource: true) }))) }
+        return JSONText.object(members)
     }
 
     private static func json(_ reward: RewardSummary) -> String {
-        let passes = reward.passAtK.sorted { $0.key < $1.key }.map { ("\($0.key)", JSONText.number($0.value)) }
-        return JSONText.object([
+        JSONText.object([
             ("reward", JSONText.string(reward.reward)), ("n", "\(reward.prompts)"), ("scored", "\(reward.scored)"),
             ("mean", JSONText.number(reward.mean)), ("interval", reward.interval.map(json) ?? "null"),
-            ("pass@k", JSONText.object(passes)), ("failed", "\(reward.failed)"), ("abstained", "\(reward.abstained)"),
+            ("pass@k", json(reward.passAtK)), ("maj@k", json(reward.majorityAtK)),
+            ("parse_failures", JSONText.number(reward.parseFailures)), ("failed", "\(reward.failed)"),
+            ("abstained", "\(reward.abstained)"),
             ("prompt_means", JSONText.array(reward.promptMeans.map(JSONText.number))),
         ])
+    }
+
+    private static func json(_ byK: [Int: Double]) -> String {
+        JSONText.object(byK.sorted { $0.key < $1.key }.map { ("\($0.key)", JSONText.number($0.value)) })
     }
 
     private static func json(_ interval: Interval) -> String {
         JSONText.array([JSONText.number(interval.low), JSONText.number(interval.high)])
     }
 
-    private static func json(_ comparison: Comparison) -> String {
+    private static func json(_ comparison: Findings.Comparison) -> String {
         JSONText.object([
             ("prompt_set", JSONText.string(comparison.promptSet)), ("reward", JSONText.string(comparison.reward)),
             ("against", JSONText.string(comparison.other)),
@@ -92,17 +69,25 @@ package struct EvaluationReport: Sendable {
     }
 
     /// Writes the JSON object to a file, whole or not at all.
-    package func write(to path: String) throws {
-        try FileOperations.system.replaceFile(URL(filePath: path), with: Array((json + "\n").utf8))
+    package func write(to path: String) throws { try Self.write(json + "\n", to: path) }
+
+    /// Writes the tables as a markdown document.
+    package func writeMarkdown(to path: String) throws { try Self.write(MarkdownReport(findings).text, to: path) }
+
+    /// Writes tables, plots and every completion as one HTML page that needs nothing but itself.
+    package func writeHTML(to path: String) throws { try Self.write(HTMLReport(findings).text, to: path) }
+
+    private static func write(_ text: String, to path: String) throws {
+        try FileOperations.system.replaceFile(URL(filePath: path), with: Array(text.utf8))
     }
 
     // MARK: Comparing
 
     /// Pairs the prompts of equal sets and rewards; prompts that either did not score are left out.
-    static func comparisons(
+    package static func comparisons(
         _ first: [EvaluationResult], _ second: [EvaluationResult], _ other: String
-    ) throws(JobError) -> [Comparison] {
-        var comparisons: [Comparison] = []
+    ) throws -> [Findings.Comparison] {
+        var comparisons: [Findings.Comparison] = []
         for result in first {
             guard let counterpart = second.first(where: { $0.promptSet == result.promptSet }) else {
                 throw JobError(place: other, message: "it has no result for \(result.promptSet)")
@@ -116,7 +101,8 @@ package struct EvaluationReport: Sendable {
                     )
                 }
                 comparisons.append(
-                    Comparison(promptSet: result.promptSet, reward: reward.reward, other: other, paired: paired))
+                    Findings.Comparison(
+                        promptSet: result.promptSet, reward: reward.reward, other: other, paired: paired))
             }
         }
         return comparisons
@@ -133,7 +119,7 @@ package struct EvaluationReport: Sendable {
     }
 
     /// Reads what ``write(to:)`` wrote, as far as a comparison needs it.
-    static func read(_ path: String) throws -> [EvaluationResult] {
+    package static func read(_ path: String) throws -> [EvaluationResult] {
         guard let data = FileManager.default.contents(atPath: path) else {
             throw JobError(place: path, message: "cannot be read")
         }

@@ -1,3 +1,4 @@
+internal import Evaluation
 internal import Foundation
 
 /// Learning curves as one SVG picture: every step as a thin line, a moving mean as a bold one.
@@ -21,7 +22,7 @@ struct LearningCurves {
             <svg xmlns="http://www.w3.org/2000/svg" width="\(Int(width))" height="\(Int(height))" \
             viewBox="0 0 \(Int(width)) \(Int(height))" font-family="sans-serif" font-size="13">
             <rect width="100%" height="100%" fill="white"/>
-            <text x="\(Self.margin.left)" y="26" font-size="16" font-weight="bold">\(Self.escaped(title)) by optimizer step</text>
+            <text x="\(Self.margin.left)" y="26" font-size="16" font-weight="bold">\(HTMLText.escaped(title)) by optimizer step</text>
             \(axes)
             \(curves.enumerated().map(drawn).joined(separator: "\n"))
             </svg>
@@ -54,14 +55,14 @@ struct LearningCurves {
     private var axes: String {
         let right = Self.size.width - Self.margin.right
         let bottom = Self.size.height - Self.margin.bottom
-        let horizontal = Self.ticks(yRange).map { value in
+        let horizontal = PlotScale.ticks(in: yRange).map { value in
             """
             <line x1="\(Self.margin.left)" y1="\(Self.text(y(value)))" x2="\(right)" y2="\(Self.text(y(value)))" stroke="#dddddd"/>
-            <text x="\(Self.margin.left - 8)" y="\(Self.text(y(value) + 4))" text-anchor="end">\(Self.label(value))</text>
+            <text x="\(Self.margin.left - 8)" y="\(Self.text(y(value) + 4))" text-anchor="end">\(PlotScale.label(value))</text>
             """
         }
-        let vertical = Self.ticks(xRange).map { value in
-            "<text x=\"\(Self.text(x(value)))\" y=\"\(bottom + 20)\" text-anchor=\"middle\">\(Self.label(value))</text>"
+        let vertical = PlotScale.ticks(in: xRange).map { value in
+            "<text x=\"\(Self.text(x(value)))\" y=\"\(bottom + 20)\" text-anchor=\"middle\">\(PlotScale.label(value))</text>"
         }
         let frame = """
             <line x1="\(Self.margin.left)" y1="\(bottom)" x2="\(right)" y2="\(bottom)" stroke="black"/>
@@ -79,7 +80,7 @@ struct LearningCurves {
             <polyline points="\(path(curve.points))" fill="none" stroke="\(colour)" stroke-opacity="0.3" stroke-width="1"/>
             <polyline points="\(path(smooth))" fill="none" stroke="\(colour)" stroke-width="2.5"/>
             <line x1="\(legendX)" y1="\(legendY)" x2="\(legendX + 22)" y2="\(legendY)" stroke="\(colour)" stroke-width="2.5"/>
-            <text x="\(legendX + 28)" y="\(legendY + 4)">\(Self.escaped(curve.name))</text>
+            <text x="\(legendX + 28)" y="\(legendY + 4)">\(HTMLText.escaped(curve.name))</text>
             """
     }
 
@@ -96,22 +97,5 @@ struct LearningCurves {
         }
     }
 
-    /// About five round values in the range.
-    private static func ticks(_ range: ClosedRange<Double>) -> [Double] {
-        let rough = (range.upperBound - range.lowerBound) / 5
-        let power = pow(10, floor(log10(rough)))
-        let step = [1.0, 2, 2.5, 5, 10].first { $0 * power >= rough }.map { $0 * power } ?? rough
-        let first = (range.lowerBound / step).rounded(.up)
-        return stride(from: first, through: (range.upperBound / step + 1e-9).rounded(.down), by: 1).map { $0 * step }
-    }
-
-    private static func label(_ value: Double) -> String {
-        value == value.rounded() && abs(value) < 1e6 ? String(Int(value)) : String(format: "%.3g", value)
-    }
-
     private static func text(_ value: Double) -> String { String(format: "%.1f", value) }
-
-    private static func escaped(_ text: String) -> String {
-        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-    }
 }

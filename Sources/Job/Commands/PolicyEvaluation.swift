@@ -30,26 +30,25 @@ package struct PolicyEvaluation: Sendable {
 
     /// Evaluates a model, and compares it with another model or a stored result.
     package func run(model: String, compareWith other: String?, stop: StopSignal) async throws -> EvaluationReport {
-        let results = try await evaluate(model, writing: completionsFile, stop: stop)
-        guard let other else { return EvaluationReport(model: model, results: results, comparisons: []) }
-        let otherResults: [EvaluationResult]
-        if other.hasSuffix(".json") {
-            otherResults = try EvaluationReport.read(other)
-        } else {
-            otherResults = try await evaluate(other, writing: nil, stop: stop)
+        var findings = try await evaluate(model, writing: completionsFile, stop: stop)
+        if let other {
+            let otherResults =
+                other.hasSuffix(".json")
+                ? try EvaluationReport.read(other) : try await evaluate(other, writing: nil, stop: stop).results
+            findings.comparisons = try EvaluationReport.comparisons(findings.results, otherResults, other)
         }
-        return EvaluationReport(
-            model: model, results: results, comparisons: try EvaluationReport.comparisons(results, otherResults, other))
+        return EvaluationReport(findings: findings)
     }
 
-    private func evaluate(_ model: String, writing file: String?, stop: StopSignal) async throws -> [EvaluationResult] {
+    private func evaluate(_ model: String, writing file: String?, stop: StopSignal) async throws -> Findings {
         let generation = try await TextGeneration(model: model, sampling: sampling)
         let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
         let panel = try await assembly.panel(rewards.map { JobReward(reference: $0) }, errorRate: 1)
         do {
-            let results = try await evaluate(generation, PanelScorer(panel), writing: file, stop: stop)
+            var findings = Findings(model: model, rewardNames: panel.names, results: [])
+            try await evaluate(generation, PanelScorer(panel), into: &findings, writing: file, stop: stop)
             await panel.close()
-            return results
+            return findings
         } catch {
             await panel.close()
             throw error
@@ -57,27 +56,29 @@ package struct PolicyEvaluation: Sendable {
     }
 
     private func evaluate(
-        _ generation: TextGeneration, _ scorer: PanelScorer, writing file: String?, stop: StopSignal
-    ) async throws -> [EvaluationResult] {
-        var results: [EvaluationResult] = []
+        _ generation: TextGeneration, _ scorer: PanelScorer, into findings: inout Findings, writing file: String?,
+        stop: StopSignal
+    ) async throws {
         var rows: [JSON] = []
         for path in prompts {
             let tokenized = try generation.prompts(.file(path, limit: limit), split: "eval")
             let stream = try await generation.groups(tokenized, samples: samples, stop: stop)
-            let groups = try await Self.scored(stream, scorer)
+            let scored = try await Self.scored(stream, scorer)
             try stop.check()
-            results.append(
+            let groups = try scored.map { EvaluatedGroup($0, answers: try scorer.answers(in: $0.group)) }
+            findings.results.append(
                 EvaluationResult(promptSet: path, groups: groups, rewardNames: scorer.rewardNames, ks: ks))
+            findings.samples += groups.flatMap { Findings.Sample.all(of: $0, in: path) }
+            let columns = scorer.takeRemarks().columns
             if file != nil {
-                let report = StepReport(step: 0, metrics: Metrics(), groups: groups, credits: [])
-                rows += CompletionRows.of(report, scorer, scorer.takeRemarks().columns)
+                let report = StepReport(step: 0, metrics: Metrics(), groups: scored, credits: [])
+                rows += CompletionRows.of(report, scorer, columns)
             }
         }
         if let file {
             let text = rows.map { $0.serialized + "\n" }.joined()
             try FileOperations.system.replaceFile(URL(filePath: file), with: Array(text.utf8))
         }
-        return results
     }
 
     /// Scores groups as they arrive; they come back in the order in which they were sampled for.

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import PromptSets
 internal import Records
 internal import RewardInterface
 internal import Runs
@@ -165,20 +166,4 @@ struct RewardDistribution {
     }
 
     private func round(_ value: Double) -> String { JSON.number((value * 1e4).rounded() / 1e4).serialized }
-}
-
-extension JSONValue {
-    /// A value of a file as a column.
-    init(_ value: JSON) {
-        self =
-            switch value {
-            case .null: .null
-            case .bool(let truth): .bool(truth)
-            case .number(let number): .number(number)
-            case .string(let text): .string(text)
-            case .array(let elements): .array(elements.map(JSONValue.init))
-            case .object(let members):
-                .object(Dictionary(members.map { ($0.key, JSONValue($0.value)) }) { _, last in last })
-            }
-    }
 }

@@ -68,8 +68,8 @@ package struct RunReport {
     /// Evaluations first, then the runs.
     package var table: String {
         var parts: [String] = []
-        if !evaluations.isEmpty { parts.append(Self.columns(evaluationRows)) }
-        parts.append(Self.columns(runRows))
+        if !evaluations.isEmpty { parts.append(TextTable(evaluationRows).text) }
+        parts.append(TextTable(runRows).text)
         return parts.joined(separator: "\n\n")
     }
 
@@ -115,16 +115,6 @@ package struct RunReport {
 
     private static func number(_ value: Double?, _ digits: Int) -> String {
         value.map { String(format: "%.\(digits)f", $0) } ?? ""
-    }
-
-    private static func columns(_ rows: [[String]]) -> String {
-        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        return rows.map { row in
-            row.enumerated().map { column, cell in
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
-                return column == 0 ? cell + padding : padding + cell
-            }.joined(separator: "  ")
-        }.joined(separator: "\n")
     }
 
     // MARK: The picture

@@ -27,6 +27,9 @@ package final class PanelScorer: Scoring {
         return scored
     }
 
+    /// The answers that the scores judge: `[reward][completion]`; see `RewardSource.answers(in:)`.
+    package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { try panel.answers(in: group) }
+
     /// Tells the rewards how far the run is; they may ask for it.
     package func advance(to progress: TrainingProgress) { state.withLock { $0.progress = progress } }
 

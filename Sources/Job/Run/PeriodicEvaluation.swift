@@ -54,7 +54,8 @@ struct PeriodicEvaluation: Evaluating {
         let groups = try await PolicyEvaluation.scored(generator.generate(requests, step: step, stop: stop), scorer)
         try stop.check()
         _ = scorer.takeRemarks()  // they belong to evaluation, not to the next step
-        let result = EvaluationResult(promptSet: setName, groups: groups, rewardNames: scorer.rewardNames, ks: [1])
+        let result = EvaluationResult(
+            promptSet: setName, groups: groups.map { EvaluatedGroup($0) }, rewardNames: scorer.rewardNames, ks: [1])
         var metrics = Metrics()
         let terms = zip(result.rewards, weights).compactMap { reward, weight in reward.mean.map { $0 * weight } }
         metrics["eval_reward"] = terms.isEmpty ? nil : terms.reduce(0, +)

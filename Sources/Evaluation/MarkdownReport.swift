@@ -1,0 +1,58 @@
+internal import Foundation
+
+/// An evaluation as a markdown document: tables of scores and comparisons, and how the numbers were made.
+package struct MarkdownReport: Sendable {
+    private let findings: Findings
+
+    package init(_ findings: Findings) { self.findings = findings }
+
+    package var text: String {
+        let scores = ReportTable(findings)
+        var parts = [
+            "# Evaluation of \(Self.escaped(findings.model))",
+            Self.table(scores.heading, scores.rows, scores.wordColumns),
+        ]
+        if !findings.comparisons.isEmpty {
+            let comparisons = ReportTable.comparisons(findings)
+            parts += ["## Comparison, prompt by prompt", Self.table(comparisons.heading, comparisons.rows, 3)]
+        }
+        parts.append(ReportWords.method.map { "- \($0)" }.joined(separator: "\n"))
+        return parts.joined(separator: "\n\n") + "\n"
+    }
+
+    private static func table(_ heading: [String], _ rows: [[String]], _ wordColumns: Int) -> String {
+        let rule = heading.indices.map { $0 < wordColumns ? "---" : "---:" }
+        return ([heading.map(escaped), rule] + rows.map { $0.map(escaped) })
+            .map { "| " + $0.joined(separator: " | ") + " |" }.joined(separator: "\n")
+    }
+
+    /// The text as it is: no sign of it shapes the table, opens an element or is read as markup.
+    static func escaped(_ text: String) -> String {
+        var result = ""
+        for character in text {
+            switch character {
+            case "<": result += "&lt;"
+            case "&": result += "&amp;"
+            case _ where character.isNewline: result += " "
+            case "|", "\\", "`", "*", "_", "[", "]": result += "\\\(character)"
+            default: result.append(character)
+            }
+        }
+        return result
+    }
+}
+
+/// The sentences every report ends with.
+enum ReportWords {
+    static let method = [
+        "Mean: over prompts, of the mean over each prompt's scored completions. Completions whose reward failed or "
+            + "abstained have no score and are counted beside it.",
+        "Interval: 95 %; Wilson's for one right-or-wrong score per prompt, else the percentile bootstrap over prompts.",
+        "pass@k: the unbiased estimate that at least one of k completions is right. maj@k: how often the answer most of "
+            + "k completions give is right.",
+        "No answer: share of the scored completions in which the reward found no answer to judge. Truncated: share of "
+            + "all completions that reached the length limit.",
+        "Comparison: the mean difference over prompts that both policies were scored on, with a paired bootstrap; "
+            + "“not resolved” means that the interval holds zero.",
+    ]
+}

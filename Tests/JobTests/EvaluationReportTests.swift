@@ -1,0 +1,88 @@
+import Evaluation
+import Foundation
+import Job
+import Records
+import Runs
+import TestSupport
+import Testing
+
+@Suite("An evaluation's report is written, read back and compared")
+struct EvaluationReportTests {
+    /// One right-or-wrong score on each of four prompts of two sources.
+    private func report(_ scores: [Double], set: String = "set.jsonl") -> EvaluationReport {
+        let groups = scores.enumerated().map { row, score in
+            let rollout = Rollout(
+                completion: Completion(text: "\(row)", tokenIDs: [1]), samplingLogProbabilities: [],
+                policyLogProbabilities: [], sample: 0)
+            let prompt = Prompt(row: row, source: row < 2 ? "a" : "b", content: .text("?"))
+            let group = RolloutGroup(
+                prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [0]), rollouts: [rollout],
+                policyVersion: PolicyVersion(0))
+            return EvaluatedGroup(
+                ScoredGroup(group: group, scores: [[.value(score)]]), answers: [[score == 0 ? nil : "1"]])
+        }
+        let result = EvaluationResult(promptSet: set, groups: groups, rewardNames: ["exact"], ks: [1])
+        return EvaluationReport(
+            findings: Findings(
+                model: "model", rewardNames: ["exact"], results: [result],
+                samples: groups.flatMap { Findings.Sample.all(of: $0, in: set) }))
+    }
+
+    @Test func theJSONKeepsItsFieldsAndHasTheNewOnes() throws {
+        let json = try JSON(parsing: report([1, 0, 1, 1]).json)
+        let result = try #require(json["results"]?.elements?.first)
+        #expect(
+            result.members?.map(\.key) == [
+                "prompt_set", "n", "samples", "truncated", "mean_length", "rewards", "sources",
+            ])
+        let reward = try #require(result["rewards"]?.elements?.first)
+        #expect(
+            reward.members?.map(\.key) == [
+                "reward", "n", "scored", "mean", "interval", "pass@k", "maj@k", "parse_failures", "failed", "abstained",
+                "prompt_means",
+            ])
+        #expect(reward["mean"]?.double == 0.75 && reward["parse_failures"]?.double == 0.25)
+        #expect(reward["maj@k"]?["1"]?.double == 0.75)
+        let sources = try #require(result["sources"]?.elements)
+        #expect(sources.map { $0["source"]?.text } == ["a", "b"])
+        #expect(sources.map { $0["rewards"]?.elements?.first?["mean"]?.double } == [0.5, 1])
+    }
+
+    @Test func aStoredResultIsComparedWithPromptByPrompt() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.url.appending(path: "base.json").path
+        try report([1, 0, 0, 0]).write(to: path)
+        let stored = try EvaluationReport.read(path)
+        let results = report([1, 0, 1, 1]).findings.results
+        let comparison = try #require(try EvaluationReport.comparisons(results, stored, path).first)
+        #expect(comparison.paired.difference == 0.5 && comparison.paired.prompts == 4)
+        #expect(comparison.paired.verdict == "not resolved at n=4")
+    }
+
+    @Test func aResultOfOtherPromptsIsRefused() throws {
+        let results = report([1, 0]).findings.results
+        let fewer = report([1, 0, 1]).findings.results
+        let error = try #require(throws: JobError.self) { try EvaluationReport.comparisons(results, fewer, "x.json") }
+        #expect("\(error)".contains("of other prompts"))
+        let other = report([1, 0], set: "other.jsonl").findings.results
+        let missing = try #require(throws: JobError.self) { try EvaluationReport.comparisons(results, other, "x.json") }
+        #expect("\(missing)".contains("no result for set.jsonl"))
+    }
+
+    @Test func everyFormOfTheReportIsWritten() throws {
+        let folder = try TemporaryFolder()
+        let report = report([1, 0, 1, 1])
+        let (page, tables) = (folder.url.appending(path: "r.html"), folder.url.appending(path: "r.md"))
+        try report.writeHTML(to: page.path)
+        try report.writeMarkdown(to: tables.path)
+        #expect(try String(contentsOf: page, encoding: .utf8).hasSuffix("</html>\n"))
+        #expect(try String(contentsOf: tables, encoding: .utf8).contains("| set.jsonl | exact | 4 | 1 | 0.750 |"))
+        #expect(report.text.contains("· b"))
+    }
+
+    @Test func tablesLineUp() {
+        let table = TextTable([["name", "n"], ["long name", "12"], ["x"]])
+        #expect(table.text == "  name        n\n  long name  12\n  x")
+        #expect(TextTable([["a", "b"], ["ccc", "d"]]).leftText == "  a    b\n  ccc  d")
+    }
+}
