@@ -7,6 +7,7 @@ public enum ShippedRewards {
         CosineScaledReward.self,
         Countdown.self,
         ExactNumber.self,
+        FormatRules.self,
         LengthReward.self,
         ReasoningAccuracyReward.self,
         RegularExpression.self,

@@ -18,12 +18,14 @@ struct TokenizerCommand: AsyncParsableCommand {
             "<|endoftext|>"
         @Option(help: "How text is cut before merging: gpt2, llama3 or qwen2.") var splitPattern = "qwen2"
         @Flag(help: "Make every digit a token of its own.") var splitDigits = false
+        @Option(help: "A Jinja chat template to store with the tokenizer; name its markers in --special-tokens.")
+        var chatTemplate: String?
 
         func run() throws {
             let tokenizer = try TokenizerTraining(
                 inputs: input, vocabularySize: vocabularySize,
                 specialTokens: specialTokens.split(separator: ",").map(String.init), splitPattern: splitPattern,
-                splitsDigits: splitDigits
+                splitsDigits: splitDigits, chatTemplate: chatTemplate
             ).run(output: output)
             Terminal.progress("\(output): \(tokenizer.vocabularySize) tokens")
         }

@@ -99,7 +99,85 @@ struct ShippedPromptsTests {
         #expect(Set(try problems("demonstrations")) == Set(train))
     }
 
-    // MARK: - Both
+    // MARK: - Instructions
+
+    /// Whether a text keeps a rule, written down a second time: the reward and make.py have their own.
+    private func keeps(_ rule: String, _ argument: String, _ text: String) throws -> Bool {
+        let pattern: Regex<AnyRegexOutput> =
+            switch rule {
+            case "upper_case": try Regex("[A-Z .,!?\"]*[A-Z][A-Z .,!?\"]*")
+            case "lower_case": try Regex("[a-z .,!?\"]*[a-z][a-z .,!?\"]*")
+            case "word_count": try Regex("\\S+( \\S+){\(#require(Int(argument)) - 1)}")
+            case "ends_with": try Regex(".*[a-zA-Z].*\\\(argument)")
+            case "without_letter": try Regex("[^\(argument)\(argument.uppercased())]+")
+            case "list_of": try Regex("[^,]+(,[^,]+){\(#require(Int(argument)) - 1)}")
+            case "quoted": try Regex("\"[^\"]+\"")
+            default:
+                try Regex(
+                    Array(
+                        repeating: #require(argument.split(separator: " ").last),
+                        count: #require(Int(argument.prefix(1)))
+                    )
+                    .joined(separator: " "))
+            }
+        return text.wholeMatch(of: pattern) != nil
+    }
+
+    private func instructions(_ split: String) throws -> PromptSet {
+        try PromptSet(Self.prompts.appending(path: "instructions"), split: split)
+    }
+
+    @Test func instructionsHaveARuleEachAndShareNoTask() throws {
+        var rules: [String: [String: Int]] = [:]
+        var messages: [String: Set<String>] = [:]
+        var tasks: [String: Set<String>] = [:]
+        for (split, count) in [("train", 1240), ("eval", 320), ("demonstrations", 2000)] {
+            let set = try instructions(split)
+            #expect(set.count == count && set.problems(asDemonstrations: split == "demonstrations").isEmpty)
+            for row in 0..<set.count {
+                let prompt = try set.prompt(at: row)
+                guard case .messages(let chat) = prompt.content else {
+                    Issue.record("\(prompt) is no chat")
+                    continue
+                }
+                let rule = try #require(prompt.columns["rule"]?.text)
+                let argument = try #require(prompt.columns["argument"]?.text)
+                #expect(chat.count == 1 && chat[0].role == "user" && chat[0].content.count < 60)
+                rules[split, default: [:]][rule, default: 0] += 1
+                messages[split, default: []].insert(chat[0].content)
+                // The word stands in the message among the words of the two ways to ask.
+                let phrase: Set = [
+                    "in", "upper", "lower", "case", "write", "capitals", "small", "letters", "letter", "words", "about",
+                    "two", "three", "four", "end", "with", "and", "a", "an", "full", "stop", "exclamation", "question",
+                    "mark", "no", "without", "list", "of", "things", "commas", "repeat", "say", "times", "quotes",
+                    "put",
+                    "e", "o",
+                ]
+                let words = chat[0].content.lowercased().split { !$0.isLetter }.map(String.init)
+                let word = words.filter { !phrase.contains($0) }
+                #expect(word.count == 1, "\(chat[0].content)")
+                tasks[split, default: []].insert("\(rule) \(argument) \(word)")
+            }
+        }
+        #expect(rules["eval"]?.count == 8 && rules["eval"]?.values.allSatisfy { $0 == 40 } == true)
+        #expect(messages["train"]?.count == 1240 && messages["eval"]?.count == 320)
+        let (train, held) = (try #require(messages["train"]), try #require(messages["eval"]))
+        #expect(train.isDisjoint(with: held) && messages["demonstrations"] == train)
+        #expect(try #require(tasks["train"]).isDisjoint(with: try #require(tasks["eval"])))
+    }
+
+    @Test func halfOfTheInstructionDemonstrationsKeepTheirRule() throws {
+        let rows = try Self.rows("instructions", "demonstrations")
+        #expect(rows.count { $0.prompt.columns["correct"] == .bool(false) } == 1000)
+        for row in rows {
+            let rule = try #require(row.prompt.columns["rule"]?.text)
+            let argument = try #require(row.prompt.columns["argument"]?.text)
+            let isCorrect = row.prompt.columns["correct"] == .bool(true)
+            #expect(try keeps(rule, argument, row.completion) == isCorrect, "\(row)")
+        }
+    }
+
+    // MARK: - All
 
     @Test(arguments: [("arithmetic", 1920, 4800), ("countdown", 1320, 3300)])
     func fourDemonstrationsInTenAreWrong(_ folder: String, _ wrong: Int, _ all: Int) throws {
@@ -113,7 +191,7 @@ struct ShippedPromptsTests {
         .enabled(
             if: FileManager.default.isExecutableFile(atPath: "/usr/bin/python3"),
             "no /usr/bin/python3 to run make.py with"),
-        arguments: ["arithmetic", "countdown"])
+        arguments: ["arithmetic", "countdown", "instructions"])
     func theScriptWritesTheseBytes(_ name: String) throws {
         let folder = try TemporaryFolder()
         let script = try folder.file(

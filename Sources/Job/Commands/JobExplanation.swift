@@ -12,6 +12,13 @@ package enum JobExplanation {
                     default: \(field.yaml(JobSettings()))
                 """
         }
+        if let conditional = JobKnownKeys.conditional[name] {
+            let harmless = (["nothing"] + conditional.harmless.sorted()).joined(separator: ", ")
+            return switch conditional.otherwise {
+            case .refuse(let instead): "\(name)\n    not supported but for \(harmless): \(instead)"
+            case .notice(let instead): "\(name)\n    accepted and without effect here: \(instead)"
+            }
+        }
         if let instead = JobKnownKeys.notBuilt[name] { return "\(name)\n    not supported: \(instead)" }
         if JobKnownKeys.withoutEffect.contains(name)
             || JobKnownKeys.prefixesWithoutEffect.contains(where: name.hasPrefix)

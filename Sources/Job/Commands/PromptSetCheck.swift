@@ -24,7 +24,7 @@ package struct PromptSetCheck {
         let encoder = try model.map { name in
             let tokenizer = try Tokenizer(folder: HuggingFaceCache.folder(of: name))
             let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: [])
-            return PromptEncoder(tokenizer: tokenizer, maxPromptLength: Int.max) { try template.render($0) }
+            return PromptEncoder(tokenizer: tokenizer, template: template, maxPromptLength: Int.max)
         }
         var lines = [
             "\(set.identity)", "form: \(set.detectedForm)", "columns: \(set.columnNames.joined(separator: ", "))",
@@ -32,7 +32,11 @@ package struct PromptSetCheck {
         let problems = set.problems(asDemonstrations: asDemonstrations)
         for problem in problems { lines.append("problem: \(problem)") }
         guard problems.isEmpty else { return lines.joined(separator: "\n") }
+        if let encoder, set.count > 0 {
+            lines += encoder.templateNotices(for: try set.prompt(at: 0)).map { "note: \($0)" }
+        }
         lines += try lengths(set, encoder)
+        lines += try overlap(set)
         for row in 0..<min(rows, set.count) { lines += try shown(set, row, encoder) }
         return lines.joined(separator: "\n")
     }
@@ -52,6 +56,25 @@ package struct PromptSetCheck {
             "prompt length in \(unit): \(shares.joined(separator: ", "))",
             "prompts that stand twice: \(set.count - texts.count)",
         ]
+    }
+
+    /// Prompts that the folder's evaluation rows share with this set.
+    private func overlap(_ set: PromptSet) throws -> [String] {
+        let folder = URL(filePath: path)
+        guard
+            folder.hasDirectoryPath
+                || FileManager.default.fileExists(atPath: folder.appending(path: "train.jsonl").path)
+        else { return [] }
+        let names = ["eval", "test"].filter {
+            FileManager.default.fileExists(atPath: folder.appending(path: "\($0).jsonl").path)
+        }
+        guard !names.isEmpty else { return [] }
+        let seen = Set(try (0..<set.count).map { try set.prompt(at: $0).text })
+        return try names.map { name in
+            let other = try PromptSet(folder, split: name)
+            let shared = try (0..<other.count).count { seen.contains(try other.prompt(at: $0).text) }
+            return "prompts of \(name) that stand here too: \(shared) of \(other.count)"
+        }
     }
 
     private func shown(_ set: PromptSet, _ row: Int, _ encoder: PromptEncoder?) throws -> [String] {

@@ -7,11 +7,16 @@ package struct TokenizerTraining {
     private let inputs: [String]
     private let trainer: BPETrainer
     private let specialTokens: [String]
+    private let chatTemplate: String?
 
-    /// - Parameter inputs: Text files, and .jsonl files whose texts (nested ones too) are read.
-    /// - Throws: ``JobError`` or `TokenizerError` for settings that make no tokenizer.
+    /// - Parameters:
+    ///   - inputs: Text files, and .jsonl files whose texts (nested ones too) are read.
+    ///   - specialTokens: The first closes a completion, the second (or the only one) pads.
+    ///   - chatTemplate: A file with the Jinja template that comes to stand in the tokenizer's folder.
+    /// - Throws: ``JobError``, `TokenizerError` or `ChatTemplateError` for settings that make no tokenizer.
     package init(
-        inputs: [String], vocabularySize: Int, specialTokens: [String], splitPattern: String, splitsDigits: Bool
+        inputs: [String], vocabularySize: Int, specialTokens: [String], splitPattern: String, splitsDigits: Bool,
+        chatTemplate: String? = nil
     ) throws {
         let patterns: [String: SplitPattern] = ["gpt2": .gpt2, "llama3": .llama3, "qwen2": .qwen2]
         guard let pattern = patterns[splitPattern] else {
@@ -21,6 +26,7 @@ package struct TokenizerTraining {
         }
         self.inputs = inputs
         self.specialTokens = specialTokens
+        self.chatTemplate = try chatTemplate.map(Self.template(of:))
         trainer = try BPETrainer(
             vocabularySize: vocabularySize, specialTokens: specialTokens, splitPattern: pattern,
             splitsDigits: splitsDigits)
@@ -31,11 +37,23 @@ package struct TokenizerTraining {
         let texts = try inputs.flatMap(texts)
         let padding = specialTokens.count > 1 ? specialTokens[1] : specialTokens.first
         let tokenizer = try trainer.train(
-            texts, roles: BPETrainer.Roles(endOfText: specialTokens.first, padding: padding))
+            texts, roles: BPETrainer.Roles(endOfText: specialTokens.first, padding: padding, chatTemplate: chatTemplate)
+        )
         let folder = URL(filePath: output)
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         try tokenizer.save(to: folder)
         return tokenizer
+    }
+
+    private static func template(of path: String) throws -> String {
+        guard let contents = FileManager.default.contents(atPath: path) else {
+            throw JobError(place: path, message: "cannot be read")
+        }
+        guard let text = String(data: contents, encoding: .utf8) else {
+            throw JobError(place: path, message: "is not UTF-8; a chat template is text")
+        }
+        do { _ = try ChatTemplate(source: text) } catch { throw JobError(place: path, message: "\(error)") }
+        return text
     }
 
     private func texts(of path: String) throws -> [String] {

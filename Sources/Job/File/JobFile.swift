@@ -79,6 +79,14 @@ package struct JobFile: Sendable, Equatable {
         if let section = key.firstIndex(of: "."), let field = JobFields.byName[String(key[..<section])] {
             return try applyMember(of: field, String(key[key.index(after: section)...]), node)
         }
+        if let conditional = JobKnownKeys.conditional[key] {
+            guard !conditional.isHarmless(node) else { return false }
+            switch conditional.otherwise {
+            case .refuse(let instead): throw node.problem("\(key): \(node.found) is not supported: \(instead)")
+            case .notice(let instead): notices.append("\(key): \(node.found) is not taken: \(instead)")
+            }
+            return true
+        }
         if JobKnownKeys.withoutEffect.contains(key) || JobKnownKeys.prefixesWithoutEffect.contains(where: key.hasPrefix)
         {
             return false

@@ -43,7 +43,8 @@ package struct ModelSource: Sendable {
 
     /// The encoder of this model's prompts.
     package func encoder(maxPromptLength: Int) -> PromptEncoder {
-        PromptEncoder(tokenizer: tokenizer, maxPromptLength: maxPromptLength) { [template] in try template.render($0) }
+        PromptEncoder(
+            tokenizer: tokenizer, template: template, maxPromptLength: maxPromptLength, stopTokenIDs: stopTokenIDs)
     }
 
     /// The most tokens a prompt may have beside a completion.

@@ -172,6 +172,7 @@ struct RunPrompts {
         if fitting.droppedCount > 0 {
             lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")
         }
+        lines += encoder.templateNotices(for: try fitting.prompt(at: 0)).map { "note: \($0)" }
         self.lines = lines
     }
 

@@ -1,0 +1,87 @@
+internal import Records
+
+/// A key of TRL's whose value decides: some values ask for what happens here anyway, others for something else.
+struct JobConditionalKey: Sendable {
+    enum Otherwise: Sendable {
+        /// The run would not be the one that was asked for.
+        case refuse(String)
+        /// The run goes on; the text says what happens instead.
+        case notice(String)
+    }
+
+    /// Values that change nothing, as they are written; no value and an empty section never do.
+    let harmless: Set<String>
+    let otherwise: Otherwise
+
+    init(_ harmless: Set<String> = [], _ otherwise: Otherwise) {
+        self.harmless = harmless
+        self.otherwise = otherwise
+    }
+
+    func isHarmless(_ node: JobNode) -> Bool {
+        switch node.content {
+        case .null: true
+        case .list(let items): items.isEmpty
+        case .map(let entries): entries.isEmpty
+        case .scalar(let text, _):
+            text.isEmpty || harmless.contains(text.lowercased())
+                || harmless.contains { Double($0) != nil && Double($0) == Double(text) }
+        }
+    }
+}
+
+extension JobKnownKeys {
+    private static let off: Set<String> = ["false", "no", "off"]
+
+    /// Keys whose effect depends on their value. They stand in none of the other tables.
+    static let conditional: [String: JobConditionalKey] = precision.merging(training) { first, _ in first }.merging(
+        data
+    ) { first, _ in first }
+
+    private static let precision: [String: JobConditionalKey] = [
+        "bf16": JobConditionalKey(off, .notice("weights are kept and computed in dtype; set dtype: bfloat16 for that")),
+        "fp16": JobConditionalKey(off, .notice("weights are kept and computed in dtype")),
+        "bf16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
+        "fp16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
+        "torch_dtype": JobConditionalKey(["auto", "float32", "torch.float32"], .refuse("it is called dtype")),
+        "model_init_kwargs": JobConditionalKey([], .refuse("a model is loaded as its folder says; set dtype")),
+        "model_revision": JobConditionalKey(
+            ["main"], .refuse("a revision is not looked up; name the snapshot's folder in model_name_or_path")),
+    ]
+
+    private static let training: [String: JobConditionalKey] = [
+        "optim": JobConditionalKey(
+            ["adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_torch_xla", "adamw_torch_npu_fused"],
+            .refuse("AdamW is the optimizer that is built (optim: adamw_torch)")),
+        "optim_args": JobConditionalKey([], .refuse("AdamW's settings are adam_beta1, adam_beta2 and adam_epsilon")),
+        "optim_target_modules": JobConditionalKey(off, .refuse("AdamW moves every parameter")),
+        "load_best_model_at_end": JobConditionalKey(
+            off,
+            .notice("the final model is the newest; the best one is kept as a checkpoint (metric_for_best_model)")),
+        "save_strategy": JobConditionalKey(
+            ["steps"], .notice("checkpoints are written every save_steps and at the end")),
+        "eval_strategy": JobConditionalKey(
+            ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
+        "evaluation_strategy": JobConditionalKey(
+            ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
+        "ignore_data_skip": JobConditionalKey(
+            off, .notice("a continued run goes on with the prompt it stopped at")),
+        "label_smoothing_factor": JobConditionalKey(["0"], .refuse("label smoothing is not built")),
+        "top_entropy_quantile": JobConditionalKey(["1"], .refuse("token selection by entropy is not built")),
+        "eval_delay": JobConditionalKey(["0"], .refuse("set eval_steps")),
+        "vllm_structured_outputs_regex": JobConditionalKey([], .refuse("guided decoding is not built")),
+        "vllm_guided_decoding_regex": JobConditionalKey([], .refuse("guided decoding is not built")),
+    ]
+
+    private static let data: [String: JobConditionalKey] = [
+        "dataset_config": JobConditionalKey(
+            [], .refuse("a prompt set has no configurations here; name the file or folder in dataset_name")),
+        "data_seed": JobConditionalKey([], .notice("seed addresses the order of prompts too")),
+        "train_sampling_strategy": JobConditionalKey(["random"], .refuse("set shuffle_dataset")),
+        "completion_only_loss": JobConditionalKey(
+            ["true", "yes", "on"], .refuse("the loss on prompt tokens is not built; only the completion is trained")),
+        "packing": JobConditionalKey(
+            off, .notice("demonstrations are not joined; per_device_train_batch_size counts demonstrations")),
+        "eval_packing": JobConditionalKey(off, .notice("demonstrations are not joined")),
+    ]
+}
