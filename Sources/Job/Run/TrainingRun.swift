@@ -39,15 +39,15 @@ package final class TrainingRun: Sendable {
         self.stop = stop
         self.base = base
         let settings = job.settings
-        folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
-        var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
-        let resumed = try ResumePoint(settings, folder)
-        lines += resumed.notices
         let threads = try await Self.useThreads(settings.threads)
         let model = try ModelSource(settings.modelPath ?? "", templateVariables: settings.chatTemplateVariables)
         let prompts = try RunPrompts(settings, model, base: base)
-        lines += prompts.lines
         maxSteps = try prompts.maxSteps(settings, job.batches)
+        // The folder is made only now: a job that cannot run leaves nothing behind.
+        folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
+        var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
+        let resumed = try ResumePoint(settings, folder)
+        lines += resumed.notices + prompts.lines
         progress = ProgressState(threads: threads)
         parts = try await TrainingParts(
             job, model: model, prompts: prompts, weights: resumed.checkpoint?.url ?? model.folder, maxSteps: maxSteps,
@@ -145,6 +145,9 @@ struct ResumePoint {
                 throw JobError(
                     place: "resume_from_checkpoint",
                     message: "'\(asked)' is no checkpoint folder; expected …/checkpoint-<step> or true")
+            }
+            guard FileManager.default.fileExists(atPath: named.url.path) else {
+                throw JobError(place: "resume_from_checkpoint", message: "there is no folder '\(asked)'")
             }
             try named.verify()
             checkpoint = named
