@@ -92,7 +92,7 @@ struct TRLKeysTests {
             model_name_or_path: Qwen/Qwen2.5-0.5B-Instruct
             dataset_name: prompts/arithmetic
             output_dir: runs/grpo
-            dtype: bfloat16
+            dtype: float32
             bf16: true
             attn_implementation: flash_attention_2
             gradient_checkpointing: true

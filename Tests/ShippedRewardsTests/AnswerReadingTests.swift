@@ -4,8 +4,11 @@ import ShippedRewards
 import Testing
 
 /// The answer that the shipped reward `name` judges in a text.
-private func answer(_ name: String, _ text: String, _ columns: [String: JSONValue]) throws -> String? {
-    let reader = try #require(try ShippedRewards.catalogue.function(named: name) as? any AnswerReading)
+private func answer(
+    _ name: String, _ text: String, _ columns: [String: JSONValue], settings: [String: JSONValue] = [:]
+) throws -> String? {
+    let function = try ShippedRewards.catalogue.function(named: name, settings: settings)
+    let reader = try #require(function as? any AnswerReading)
     return try reader.answer(in: Completion(text: text), for: prompt(columns))
 }
 
@@ -29,7 +32,7 @@ struct AnswerReadingTests {
     @Test(arguments: ["nothing to see", "", "\\boxed{}"])
     func aTextWithoutAnAnswerHasNone(_ text: String) throws {
         #expect(try answer("accuracy_reward", text, half) == nil)
-        #expect(try answer("get_cosine_scaled_reward", text, half) == nil)
+        #expect(try answer("get_cosine_scaled_reward", text, half, settings: ["max_len": .number(100)]) == nil)
     }
 
     @Test func answersInWords() throws {
