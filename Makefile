@@ -3,7 +3,6 @@ SHELL := /bin/bash
 SWIFT_BUILD := swift build -c release
 PLUMBLINE := .build/release/plumbline
 SOURCES := Package.swift Sources Tests rewards
-export LIBTORCH
 
 .PHONY: help build demo test test-long bench format lint libtorch clean
 

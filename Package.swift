@@ -4,8 +4,9 @@
 import Foundation
 import PackageDescription
 
-/// Where libtorch is: unset means the folder `make` unpacks, `none` leaves out every room that needs it.
-let libtorch = Context.environment["LIBTORCH"] ?? "\(Context.packageDirectory)/.torch/torch"
+/// Where libtorch is: unset or empty means the folder `make` unpacks, `none` leaves out every room that needs it.
+let named = Context.environment["LIBTORCH"] ?? ""
+let libtorch = named.isEmpty ? "\(Context.packageDirectory)/.torch/torch" : named
 let hasTorch = libtorch != "none"
 
 struct Room {
@@ -102,7 +103,7 @@ let testSupport = Target.target(
 
 /// Reference numbers and helpers beside the tests that read them by path.
 let testData = [
-    "Algorithms": ["trl_losses.json"], "RewardHosts": ["server.py", "zoo.py"],
+    "Algorithms": ["trl_losses.json"], "Job": ["trl_fields.json"], "RewardHosts": ["server.py", "zoo.py"],
     "ShippedRewards": ["accuracy_cases.jsonl", "trl_rewards.json"],
     "Tensors": ["reference.safetensors", "sampling_filters.json"],
 ]
