@@ -156,6 +156,7 @@ struct JobFileTests {
         ),
         ("algorithm: remax\nnum_iterations: 2", "remax takes one optimizer step per rollout"),
         ("sync_ref_model: true", "beta = 0 loads none"),
+        ("algorithm: remax\nkl_placement: loss", "remax has its KL term in the reward"),
         ("algorithm: sft\nnum_generations: 4", "sft does not generate"),
     ]
 

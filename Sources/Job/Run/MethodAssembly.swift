@@ -33,7 +33,9 @@ struct MethodAssembly {
             }
         return try GRPOSettings(
             lossType: lossType, importanceLevel: settings.importanceSamplingLevel == .token ? .token : .sequence,
-            clip: try clip(), klCoefficient: beta, klEstimator: estimator, correctsKLBias: settings.usesBiasCorrectedKL,
+            clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta,
+            klEstimator: settings.klPlacement == .reward ? .k3 : estimator,
+            correctsKLBias: settings.usesBiasCorrectedKL,
             entropyCoefficient: settings.entropyCoefficient)
     }
 
@@ -79,7 +81,8 @@ struct MethodAssembly {
             }
         return try GroupBaselineSettings(
             scaling: scaling,
-            aggregation: settings.aggregation == .sumThenNormalize ? .sumThenNormalize : .normalizeThenSum)
+            aggregation: settings.aggregation == .sumThenNormalize ? .sumThenNormalize : .normalizeThenSum,
+            penalty: settings.klPlacement == .reward ? try penalty(.completion) : nil)
     }
 
     private func penalty(reach: JobKLReach) throws(SettingsError) -> KLToGo? {

@@ -93,6 +93,19 @@ struct JobChecks {
                 "remax takes one optimizer step per rollout (it has no ratio to correct with), found \(BatchArithmetic(settings).optimizerStepsPerRollout)"
             )
         }
+        if let placement = file.settings.klPlacement, settings.algorithm != .grpo {
+            let own = settings.algorithm == .remax || settings.algorithm == .rloo ? JobKLPlacement.reward : .loss
+            if placement != own {
+                refuse(
+                    "kl_placement",
+                    "kl_placement is \(placement.rawValue); \(settings.algorithm.rawValue) has its KL term in the \(own.rawValue)"
+                )
+            }
+        }
+        if settings.klPlacement == .reward, settings.algorithm == .grpo, settings.aggregation == .normalizeThenSum {
+            refuse(
+                "kl_placement", "kl_placement reward needs one reward to take the KL from; expected sum_then_normalize")
+        }
         if settings.syncReferenceModel, settings.beta == 0 {
             refuse("sync_ref_model", "sync_ref_model needs a reference policy, and beta = 0 loads none")
         }

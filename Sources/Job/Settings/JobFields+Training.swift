@@ -9,6 +9,10 @@ extension JobFields {
             "With d = log π − log π_ref: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. k3 in the loss by default (GRPO), k1 in the reward."
         ),
         JobField(
+            "kl_placement", \.klPlacement,
+            "Where grpo has its KL term: loss (the paper) or reward, where a completion's estimates are summed and taken from its reward before the baseline. remax and rloo have it in the reward."
+        ),
+        JobField(
             "loss_type", \.lossType,
             "Denominator of the loss. grpo: mean over each completion's tokens, then over completions. dapo: mean over all tokens of the optimizer step. dr_grpo: sum / (completions × max_completion_length). cispo: clipped weights, dapo's denominator. Fixed before the first backward, whatever the micro-batches."
         ),

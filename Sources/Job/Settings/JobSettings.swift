@@ -41,6 +41,7 @@ package struct JobSettings: Sendable, Equatable {
     // The method
     package var beta: Double?
     package var klEstimator: JobKLEstimator?
+    package var klPlacement: JobKLPlacement?
     package var lossType: JobLossType?
     package var epsilon = 0.2
     package var epsilonHigh: Double?
@@ -133,6 +134,11 @@ package enum JobLossType: String, JobChoice {
 /// `kl_estimator:`.
 package enum JobKLEstimator: String, JobChoice {
     case k1, k2, k3
+}
+
+/// `kl_placement:`.
+package enum JobKLPlacement: String, JobChoice {
+    case loss, reward
 }
 
 /// `importance_sampling_level:`.
