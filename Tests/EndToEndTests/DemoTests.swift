@@ -11,7 +11,7 @@ struct DemoTests {
         try #require(outcome.status == 0, "\(outcome.progress)")
         for policy in ["sft", "sft-greedy", "grpo", "grpo-greedy", "remax", "remax-greedy"] {
             #expect(
-                outcome.output.split(separator: "\n").contains { $0.hasPrefix("\(policy) ") }, "no row of \(policy)")
+                outcome.output.split(separator: "\n").contains { $0.contains(" \(policy) ") }, "no row of \(policy)")
         }
         let picture = try #require(outcome.output.firstMatch(of: /learning curve: (.+)/)).output.1
         #expect(try String(contentsOfFile: String(picture), encoding: .utf8).contains("<polyline"))

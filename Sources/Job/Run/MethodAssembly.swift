@@ -19,7 +19,9 @@ struct MethodAssembly {
         case .rloo:
             return .rloo(try RLOOSettings(epsilon: settings.epsilon, epsilonHigh: settings.epsilonHigh))
         case .reinforcePlusPlus:
-            return .reinforcePlusPlus(try REINFORCEPlusPlusSettings(clip: try clip(), klCoefficient: beta))
+            return .reinforcePlusPlus(
+                try REINFORCEPlusPlusSettings(
+                    clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta))
         }
     }
 

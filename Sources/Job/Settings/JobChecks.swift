@@ -94,7 +94,7 @@ struct JobChecks {
             )
         }
         if let placement = file.settings.klPlacement, settings.algorithm != .grpo {
-            let own = settings.algorithm == .remax || settings.algorithm == .rloo ? JobKLPlacement.reward : .loss
+            let own = settings.ownKLPlacement
             if placement != own {
                 refuse(
                     "kl_placement",

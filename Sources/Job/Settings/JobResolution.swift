@@ -33,7 +33,7 @@ package struct ResolvedJob: Sendable, Equatable {
         let method = given.algorithm
         settings.numGenerations = given.numGenerations ?? [.sft: 1, .remax: 1, .rloo: 2][method] ?? 8
         settings.beta = given.beta ?? (method == .rloo ? 0.05 : 0)
-        settings.klPlacement = given.klPlacement ?? (method == .remax || method == .rloo ? .reward : .loss)
+        settings.klPlacement = given.klPlacement ?? settings.ownKLPlacement
         settings.klEstimator = given.klEstimator ?? (settings.klPlacement == .reward ? .k1 : .k3)
         settings.lossType = given.lossType == .bnpo ? .dapo : given.lossType ?? .dapo
         settings.learningRate = given.learningRate ?? (method == .sft ? 2e-5 : 1e-6)

@@ -136,6 +136,17 @@ package enum JobKLEstimator: String, JobChoice {
     case k1, k2, k3
 }
 
+extension JobSettings {
+    /// Where the method's source has its KL term. REINFORCE++ has it in the reward, and with groups in the loss.
+    var ownKLPlacement: JobKLPlacement {
+        switch algorithm {
+        case .remax, .rloo: .reward
+        case .reinforcePlusPlus: numGenerations ?? 1 > 1 ? .loss : .reward
+        case .grpo, .sft: .loss
+        }
+    }
+}
+
 /// `kl_placement:`.
 package enum JobKLPlacement: String, JobChoice {
     case loss, reward
