@@ -5,13 +5,15 @@ package enum Objective: Sendable, Equatable {
     case reMax(ReMaxSettings)
     case rloo(RLOOSettings)
     case reinforcePlusPlus(REINFORCEPlusPlusSettings)
+    /// PPO's policy part; its critic has an updater of its own.
+    case ppo(PPOSettings)
 
     /// Whether the loss reads the reference policy's log-probs.
     package var needsReference: Bool {
         switch self {
         case .grpo(let settings): settings.klCoefficient > 0
         case .reinforcePlusPlus(let settings): settings.klCoefficient > 0
-        case .supervisedFineTuning, .reMax, .rloo: false
+        case .supervisedFineTuning, .reMax, .rloo, .ppo: false
         }
     }
 
@@ -26,7 +28,11 @@ package enum Objective: Sendable, Equatable {
 
     /// Whether the entropies must carry a gradient.
     package var needsEntropyGradient: Bool {
-        if case .grpo(let settings) = self { settings.entropyCoefficient != 0 } else { false }
+        switch self {
+        case .grpo(let settings): settings.entropyCoefficient != 0
+        case .ppo(let settings): settings.entropyCoefficient != 0
+        case .supervisedFineTuning, .reMax, .rloo, .reinforcePlusPlus: false
+        }
     }
 
     /// This micro-batch's share of the loss. Supervised fine-tuning reads no advantages.
@@ -43,6 +49,7 @@ package enum Objective: Sendable, Equatable {
         case .reMax(let settings): try ReMax.loss(inputs, settings)
         case .rloo(let settings): try RLOO.loss(inputs, settings)
         case .reinforcePlusPlus(let settings): try REINFORCEPlusPlus.loss(inputs, settings)
+        case .ppo(let settings): try PPO.policyLoss(inputs, settings)
         }
     }
 }

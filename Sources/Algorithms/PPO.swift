@@ -64,17 +64,22 @@ package enum PPO {
     package static func loss(
         _ inputs: PolicyLossInputs, _ values: ValueInputs, _ settings: PPOSettings
     ) throws -> LossResult {
+        let policy = try policyLoss(inputs, settings)
+        let value = try valueLoss(values, inputs.spans, inputs.denominators, settings)
+        var metrics = policy.metrics
+        metrics.combine(value.metrics)
+        return LossResult(loss: try policy.loss + value.loss, metrics: metrics)
+    }
+
+    /// L_π − c_H·H: what a policy of its own parameters minimizes. A mean over the micro-batch's share of the tokens.
+    ///
+    /// Metrics and errors as ``loss(_:_:_:)``'s.
+    package static func policyLoss(_ inputs: PolicyLossInputs, _ settings: PPOSettings) throws -> LossResult {
         try inputs.requireShapes("ppo")
-        for tensor in [values.values, values.oldValues, values.returns] {
-            try inputs.spans.requireTokens(tensor, in: "ppo")
-        }
         var metrics = LossMetrics()
-        let policy = try LossAggregation.tokenMean.total(
+        var loss = try LossAggregation.tokenMean.total(
             settings.clip.tokenLoss(inputs, &metrics), inputs.spans, inputs.denominators)
-        metrics["policy_loss"] = .total(try policy.item())
-        let value = try valueLoss(inputs, values, settings, &metrics)
-        metrics["value_loss"] = .total(try value.item())
-        var loss = try policy + value * settings.valueCoefficient
+        metrics["policy_loss"] = .total(try loss.item())
         if settings.entropyCoefficient != 0 {
             loss = try loss - EntropyBonus.meanEntropy(inputs, "ppo") * settings.entropyCoefficient
         }
@@ -82,9 +87,14 @@ package enum PPO {
         return LossResult(loss: loss, metrics: metrics)
     }
 
-    private static func valueLoss(
-        _ inputs: PolicyLossInputs, _ values: ValueInputs, _ settings: PPOSettings, _ metrics: inout LossMetrics
-    ) throws -> Tensor {
+    /// c_V·L_V: what a critic of its own parameters minimizes. The metric `value_loss` is L_V.
+    ///
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`.
+    package static func valueLoss(
+        _ values: ValueInputs, _ spans: CompletionSpans, _ denominators: Denominators, _ settings: PPOSettings
+    ) throws -> LossResult {
+        for tensor in [values.values, values.oldValues, values.returns] { try spans.requireTokens(tensor, in: "ppo") }
+        var metrics = LossMetrics()
         let returns = try values.returns.detached()
         var squares = try (values.values - returns).square()
         if let epsilon = settings.valueEpsilon {
@@ -95,6 +105,8 @@ package enum PPO {
             metrics.setMean("value_clip_ratio", isClipped)
             squares = try maximum(squares, clipped)
         }
-        return try LossAggregation.tokenMean.total(squares, inputs.spans, inputs.denominators) * 0.5
+        let loss = try LossAggregation.tokenMean.total(squares, spans, denominators) * 0.5
+        metrics["value_loss"] = .total(try loss.item())
+        return LossResult(loss: try loss * settings.valueCoefficient, metrics: metrics)
     }
 }

@@ -15,12 +15,15 @@ package struct BenchmarkReport: Sendable {
     package let ceilings: MachineCeilings
     /// The most memory the process held, ceilings' matrices included.
     package let peakResidentBytes: Int
+    /// What ``Job/MemoryEstimate`` says of this model and step.
+    package let estimatedPeakBytes: Int
     /// Machine and versions.
     package let facts: [(name: String, value: String)]
 
     package init(
         model: String, parameters: Int, workload: Workload, threads: Int, step: Spread, generation: Spread?,
-        update: Spread?, ceilings: MachineCeilings, peakResidentBytes: Int, facts: [(name: String, value: String)]
+        update: Spread?, ceilings: MachineCeilings, peakResidentBytes: Int, estimatedPeakBytes: Int,
+        facts: [(name: String, value: String)]
     ) {
         self.model = model
         self.parameters = parameters
@@ -31,6 +34,7 @@ package struct BenchmarkReport: Sendable {
         self.update = update
         self.ceilings = ceilings
         self.peakResidentBytes = peakResidentBytes
+        self.estimatedPeakBytes = estimatedPeakBytes
         self.facts = facts
     }
 
@@ -56,7 +60,9 @@ package struct BenchmarkReport: Sendable {
         lines.append(
             "machine: \(Self.rounded(ceilings.gigaflops)) GFLOP/s, \(Self.rounded(ceilings.gigabytesPerSecond)) GB/s; "
                 + "useful work runs at \(Self.rounded(100 * fractionOfCeiling)) % of the matrix rate")
-        lines.append("peak memory: \(Self.rounded(Double(peakResidentBytes) / 1_073_741_824)) GiB")
+        lines.append(
+            "peak memory: \(Self.gibibytes(peakResidentBytes)), estimated before: \(Self.gibibytes(estimatedPeakBytes))"
+        )
         return lines.joined(separator: "\n")
     }
 
@@ -69,7 +75,8 @@ package struct BenchmarkReport: Sendable {
             ("ceiling_gflops", JSONText.number(ceilings.gigaflops)),
             ("ceiling_gbps", JSONText.number(ceilings.gigabytesPerSecond)),
             ("fraction_of_ceiling", JSONText.number(fractionOfCeiling)),
-            ("peak_rss_bytes", "\(peakResidentBytes)"), ("workload", workloadJSON),
+            ("peak_rss_bytes", "\(peakResidentBytes)"), ("estimated_peak_bytes", "\(estimatedPeakBytes)"),
+            ("workload", workloadJSON),
             ("machine", JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) })),
         ])
     }
@@ -94,6 +101,8 @@ package struct BenchmarkReport: Sendable {
     private static func seconds(_ spread: Spread) -> String {
         "\(rounded(spread.median)) s (p10 \(rounded(spread.p10)), p90 \(rounded(spread.p90)))"
     }
+
+    private static func gibibytes(_ bytes: Int) -> String { "\(rounded(Double(bytes) / 1_073_741_824)) GiB" }
 
     /// Three places below ten, one above.
     static func rounded(_ value: Double) -> String {

@@ -58,7 +58,19 @@ package struct BenchmarkRun: Sendable {
             threads: threads, step: Spread(times.step),
             generation: workload.part == .update ? nil : Spread(times.generation),
             update: workload.part == .rollout ? nil : Spread(times.update), ceilings: ceilings,
-            peakResidentBytes: TensorEngine.peakMemoryBytes, facts: facts)
+            peakResidentBytes: TensorEngine.peakMemoryBytes, estimatedPeakBytes: estimate.peak, facts: facts)
+    }
+
+    /// The workload's own estimate; a rollout alone keeps nothing for a backward pass.
+    private var estimate: MemoryEstimate {
+        MemoryEstimate(
+            model.configuration, type: .float32, hasReference: false,
+            MemoryEstimate.Sizes(
+                promptLength: workload.promptTokens, completionLength: workload.completionTokens,
+                completionsPerPrompt: workload.completions,
+                completionsPerOptimizerStep: workload.part == .rollout ? 0 : workload.prompts * workload.completions,
+                rows: min(workload.prompts * workload.completions, 256),
+                maxTokensPerMicroBatch: maxTokensPerMicroBatch, checkpointsBlocks: false))
     }
 
     @TensorActor private func ceilings() throws -> MachineCeilings {

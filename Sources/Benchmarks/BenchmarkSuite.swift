@@ -107,20 +107,11 @@ extension BenchmarkSuite {
         let peakBytes: Double?
 
         init(program: String, arguments: [String], folder: URL) throws {
-            let process = Process()
-            process.executableURL = URL(filePath: program).resolvingSymlinksInPath()
-            if program != "/proc/self/exe" { process.executableURL = URL(filePath: program) }
-            process.arguments = arguments
-            process.currentDirectoryURL = folder
-            let output = Pipe()
-            process.standardOutput = output
-            try process.run()
-            let bytes = output.fileHandleForReading.readDataToEndOfFile()
-            process.waitUntilExit()
-            guard process.terminationStatus == 0 else {
-                throw JobError(place: program, message: "ended with status \(process.terminationStatus)")
-            }
-            let last = bytes.split(separator: UInt8(ascii: "\n")).last ?? Data()
+            let url = URL(filePath: program)
+            // A Python of a virtual environment is a link that must be run as one.
+            let text = try ProcessOutput.of(
+                program == "/proc/self/exe" ? url.resolvingSymlinksInPath() : url, arguments, folder: folder)
+            let last = text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
             guard let object = try JSONSerialization.jsonObject(with: last) as? [String: Any],
                 let step = Self.median(object["step_s"]), let generation = Self.median(object["generation_s"])
             else {

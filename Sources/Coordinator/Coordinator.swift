@@ -12,6 +12,10 @@ package actor Coordinator {
         package var generator: (any Generating)?
         package var scorer: (any Scoring)?
         package var creditRule: (any CreditRule)?
+        /// Moves the coefficient of the credit rule's KL penalty; `nil` leaves it.
+        package var klController: AdaptiveKL?
+        /// Fills the places of groups that teach nothing; `nil` leaves them.
+        package var replay: ReplayBuffer?
         package var updater: any Updating
         package var observer: any StepObserver
         package var evaluator: (any Evaluating)?
@@ -19,9 +23,11 @@ package actor Coordinator {
 
         package init(
             prompts: any PromptSource, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
-            creditRule: (any CreditRule)? = nil, updater: any Updating, observer: any StepObserver,
-            evaluator: (any Evaluating)? = nil, saver: any Saving
+            creditRule: (any CreditRule)? = nil, klController: AdaptiveKL? = nil, replay: ReplayBuffer? = nil,
+            updater: any Updating, observer: any StepObserver, evaluator: (any Evaluating)? = nil, saver: any Saving
         ) {
+            self.klController = klController
+            self.replay = replay
             self.prompts = prompts
             self.generator = generator
             self.scorer = scorer
@@ -57,17 +63,22 @@ package actor Coordinator {
     package func run() async throws -> RunOutcome {
         var lastSaved = progress.step
         while progress.step < schedule.maxSteps {
+            let start = progress
             let before = progress.step
             await parts.prompts.mark()
             var metrics: Metrics
             do {
                 metrics = try await takeStep()
             } catch is StopRequested {
+                progress = start
                 await parts.prompts.rewind()
                 return try await stopped(lastSaved: lastSaved)
             } catch {
                 // What was reached is worth keeping. A step without an optimizer step has left no trace.
-                if progress.step == before { await parts.prompts.rewind() }
+                if progress.step == before {
+                    progress = start
+                    await parts.prompts.rewind()
+                }
                 if progress.step > lastSaved { try await save(Metrics()) }
                 throw error
             }
@@ -122,7 +133,7 @@ package actor Coordinator {
             case .infer(let role):
                 try await infer(role, into: &work)
             case .credit:
-                try credit(&work)
+                try await credit(&work)
             case .train:
                 try await train(&work)
             }
@@ -137,8 +148,38 @@ package actor Coordinator {
         return work.metrics
     }
 
-    /// Samples every prompt of the step and scores each group as it arrives, while the others still decode.
+    /// Samples the prompts of the step; with dynamic sampling, waves of them until enough groups differ.
     private func generate(samples: Int, greedy: Bool, into work: inout StepWork) async throws {
+        try await generateWave(samples: samples, greedy: greedy, into: &work)
+        guard let dynamic = schedule.dynamicSampling else { return }
+        let wanted = schedule.promptsPerStep
+        var waves = 1
+        while work.groups.count(where: dynamic.keeps) < wanted, waves < dynamic.maxWaves {
+            progress.rolloutStep += 1  // another wave has draws of its own, also for a prompt that comes again
+            try await generateWave(samples: samples, greedy: greedy, into: &work)
+            waves += 1
+        }
+        try keepLiveGroups(dynamic, waves, wanted, &work)
+    }
+
+    private func keepLiveGroups(
+        _ dynamic: DynamicSampling, _ waves: Int, _ wanted: Int, _ work: inout StepWork
+    ) throws(CoordinatorError) {
+        let live = work.groups.filter(dynamic.keeps)
+        if live.count < wanted, dynamic.exhausted == .fail {
+            let reward = parts.scorer?.rewardNames[dynamic.reward] ?? "the reward"
+            throw .tooFewLiveGroups(kept: live.count, wanted: wanted, waves: waves, reward: reward)
+        }
+        let scores = work.groups.flatMap { $0.scores.compactMap { $0[dynamic.reward].score } }
+        work.metrics["dynamic_sampling/waves"] = Double(waves)
+        work.metrics["dynamic_sampling/kept"] = Double(live.count) / Double(max(work.groups.count, 1))
+        // The kept groups are the ones that differ: their mean says nothing of the policy, this one does.
+        work.metrics["dynamic_sampling/reward"] = scores.isEmpty ? nil : scores.reduce(0, +) / Double(scores.count)
+        work.groups = Array(live.prefix(wanted))
+    }
+
+    /// Samples a step's number of prompts and scores each group as it arrives, while the others still decode.
+    private func generateWave(samples: Int, greedy: Bool, into work: inout StepWork) async throws {
         guard let generator = parts.generator, let scorer = parts.scorer else { return }  // checked in init
         await parts.observer.began(.generating, step: progress.step)
         let clock = ContinuousClock()
@@ -159,9 +200,10 @@ package actor Coordinator {
             return (scored, generated)
         }
         try stop.check()
-        work.groups = try inOrder(scored, of: requests)
-        work.metrics["timing_s/gen"] = seconds(generated - start)
-        work.metrics["timing_s/reward"] = seconds(clock.now - generated)  // what scoring took beyond decoding
+        work.groups += try inOrder(scored, of: requests)
+        work.metrics["timing_s/gen", default: 0] += seconds(generated - start)
+        // What scoring took beyond decoding.
+        work.metrics["timing_s/reward", default: 0] += seconds(clock.now - generated)
         work.metrics.merge(GenerationMetrics.of(work.groups))
     }
 
@@ -179,23 +221,41 @@ package actor Coordinator {
 
     private func infer(_ role: ScoringRole, into work: inout StepWork) async throws {
         try stop.check()
+        guard role != .sampler else {
+            work.oldLogProbabilities = work.groups.map { $0.group.rollouts.map(\.policyLogProbabilities) }
+            return
+        }
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
         let scores = try await parts.updater.logProbabilities(work.batchToScore, under: role)
         switch role {
-        case .oldPolicy: work.oldLogProbabilities = scores
+        case .oldPolicy, .sampler: work.oldLogProbabilities = scores
         case .reference: work.referenceLogProbabilities = scores
+        case .critic: work.values = scores
         }
-        work.metrics[role == .oldPolicy ? "timing_s/old_log_prob" : "timing_s/ref"] = seconds(clock.now - start)
+        let names: [ScoringRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
+        work.metrics[names[role] ?? "timing_s/old_log_prob"] = seconds(clock.now - start)
     }
 
-    private func credit(_ work: inout StepWork) throws {
+    private func credit(_ work: inout StepWork) async throws {
         guard let rule = parts.creditRule else { return }  // checked in init
-        let credited = try rule.credit(work.creditBatch)
+        var batch = work.creditBatch
+        batch.klCoefficient = progress.klCoefficient ?? parts.klController?.initial
+        let credited = try rule.credit(batch)
         work.update = credited.update.groups
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)
+        if let controller = parts.klController, let present = batch.klCoefficient, let kl = credited.metrics["kl"] {
+            work.metrics["kl_coefficient"] = present
+            let completions = batch.groups.reduce(0) { $0 + $1.group.rollouts.count }
+            progress.klCoefficient = controller.next(present, kl: kl, completions: completions)
+        }
+        if let replay = parts.replay {
+            let exchanged = await replay.exchange(work.update, step: progress.step)
+            work.update = exchanged.groups
+            work.metrics.merge(exchanged.metrics)
+        }
     }
 
     /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved, and

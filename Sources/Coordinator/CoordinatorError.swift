@@ -6,11 +6,17 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
     case missingPart(String, call: String)
     /// Generation ended without this prompt's completions.
     case lostGroup(prompt: String)
+    /// Dynamic sampling ended with too few groups that differ.
+    case tooFewLiveGroups(kept: Int, wanted: Int, waves: Int, reward: String)
 
     package var description: String {
         switch self {
         case .missingPart(let part, let call): "the recipe's call '\(call)' needs a \(part), and the run has none"
         case .lostGroup(let prompt): "generation ended without the completions of \(prompt)"
+        case .tooFewLiveGroups(let kept, let wanted, let waves, let reward):
+            "dynamic sampling: after \(waves) waves \(kept) of \(wanted) groups have completions that \(reward) tells apart; "
+                + "the set may be too easy or too hard for the policy. Raise dynamic_sampling_max_waves, or set "
+                + "dynamic_sampling_exhausted: partial"
         }
     }
 }

@@ -6,6 +6,8 @@ package struct RunProgress: Sendable, Equatable, Codable {
     package var rolloutStep: Int
     /// Tokens read in training so far (`num_tokens`).
     package var tokens: Int
+    /// β of the KL penalty, where a controller moves it.
+    package var klCoefficient: Double?
 
     package init(step: Int = 0, rolloutStep: Int = 0, tokens: Int = 0) {
         self.step = step

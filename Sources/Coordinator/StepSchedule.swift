@@ -21,12 +21,15 @@ package struct StepSchedule: Sendable, Equatable {
     package var saveSteps: Int?
     /// Optimizer steps between evaluations; `nil` for none.
     package var evaluationSteps: Int?
+    /// Keeps sampling until the step has groups that differ; `nil` takes every group.
+    package var dynamicSampling: DynamicSampling?
 
     package init(
         promptsPerStep: Int, completionsPerOptimizerStep: Int, iterations: Int = 1, maxSteps: Int,
         loggingSteps: Int = 10,
-        saveSteps: Int? = nil, evaluationSteps: Int? = nil
+        saveSteps: Int? = nil, evaluationSteps: Int? = nil, dynamicSampling: DynamicSampling? = nil
     ) {
+        self.dynamicSampling = dynamicSampling
         self.promptsPerStep = promptsPerStep
         self.completionsPerOptimizerStep = completionsPerOptimizerStep
         self.iterations = iterations

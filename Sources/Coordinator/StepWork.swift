@@ -6,6 +6,7 @@ struct StepWork {
     var groups: [ScoredGroup] = []
     var oldLogProbabilities: [[[Float]]]?
     var referenceLogProbabilities: [[[Float]]]?
+    var values: [[[Float]]]?
     var update: [UpdateGroup] = []
     var credits: [[CompletionCredit]] = []
     var metrics = Metrics()
@@ -27,7 +28,7 @@ struct StepWork {
     var creditBatch: CreditBatch {
         CreditBatch(
             groups: groups, oldLogProbabilities: oldLogProbabilities,
-            referenceLogProbabilities: referenceLogProbabilities)
+            referenceLogProbabilities: referenceLogProbabilities, values: values)
     }
 
     func report(step: Int) -> StepReport {

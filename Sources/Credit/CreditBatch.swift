@@ -8,10 +8,17 @@ package struct CreditBatch: Sendable, Equatable {
     package var oldLogProbabilities: [[[Float]]]?
     /// The reference policy's log-probs in the same shape; `nil` without a reference.
     package var referenceLogProbabilities: [[[Float]]]?
+    /// The critic's values in the same shape, each of the state before its token; `nil` without a critic.
+    package var values: [[[Float]]]?
+    /// β of the KL penalty in this step, where a controller moves it; `nil` takes the rule's own.
+    package var klCoefficient: Double?
 
     package init(
-        groups: [ScoredGroup], oldLogProbabilities: [[[Float]]]? = nil, referenceLogProbabilities: [[[Float]]]? = nil
+        groups: [ScoredGroup], oldLogProbabilities: [[[Float]]]? = nil, referenceLogProbabilities: [[[Float]]]? = nil,
+        values: [[[Float]]]? = nil, klCoefficient: Double? = nil
     ) {
+        self.values = values
+        self.klCoefficient = klCoefficient
         self.groups = groups
         self.oldLogProbabilities = oldLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
@@ -54,15 +61,18 @@ package enum CreditError: Error, Sendable, Equatable, CustomStringConvertible {
     case logProbabilityCount(prompt: String, whose: String, expected: Int, found: Int)
     /// The rule has a KL term and the batch brings no log-probs of the reference policy.
     case missingReference(rule: String)
+    /// The rule needs a critic's values.
+    case missingValues(rule: String)
 
     package var description: String {
         switch self {
         case .scoreCount(let prompt, let what, let expected, let found):
             "\(prompt): found \(found) \(what), expected \(expected)"
         case .logProbabilityCount(let prompt, let whose, let expected, let found):
-            "\(prompt): found \(found) log-probs of the \(whose), expected \(expected)"
+            "\(prompt): found \(found) numbers of the \(whose), expected \(expected)"
         case .missingReference(let rule):
             "\(rule) has a KL term in its reward, but nothing scored the completions under the reference policy"
+        case .missingValues(let rule): "\(rule) needs a critic's values, and the step brought none"
         }
     }
 }
@@ -79,6 +89,7 @@ extension CreditBatch {
         let needsOld = referenceLogProbabilities != nil  // a KL term compares the two
         try requireLogProbabilities(oldLogProbabilities ?? (needsOld ? samplers : nil), of: "old policy")
         try requireLogProbabilities(referenceLogProbabilities, of: "reference policy")
+        try requireLogProbabilities(values, of: "critic")
     }
 
     private func requireScores(of scored: ScoredGroup, rewardCount: Int) throws(CreditError) {

@@ -15,7 +15,7 @@ package struct KLToGo: Sendable, Equatable {
     package enum Reach: String, Sendable, Equatable, CaseIterable { case toGo, oneStep, completion }
 
     /// β, above 0. Without a penalty there is no `KLToGo`.
-    package let coefficient: Double
+    package private(set) var coefficient: Double
     package let estimator: KLEstimator
     package let reach: Reach
 
@@ -59,6 +59,8 @@ package struct KLToGo: Sendable, Equatable {
     /// - Parameter rule: Who asks, for the message.
     func penalties(of batch: CreditBatch, rule: String) throws(CreditError) -> KLPenalties {
         guard let references = batch.referenceLogProbabilities else { throw .missingReference(rule: rule) }
+        var present = self
+        if let coefficient = batch.klCoefficient { present.coefficient = coefficient }
         var tokens: [[[Double]]] = []
         var all: [Double] = []
         for (group, completions) in references.enumerated() {
@@ -66,7 +68,7 @@ package struct KLToGo: Sendable, Equatable {
                 completions.enumerated().map { completion, reference in
                     let old = batch.oldLogProbabilities(group: group, completion: completion)
                     all += estimates(old: old, reference: reference)
-                    return penalties(old: old, reference: reference)
+                    return present.penalties(old: old, reference: reference)
                 })
         }
         return KLPenalties(tokens: tokens, meanEstimate: Moments(all).mean)

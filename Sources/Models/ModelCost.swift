@@ -23,13 +23,14 @@ extension ModelConfiguration {
     package func keyValueBytesPerToken(_ type: ElementType) -> Int { 2 * layers * keyValueWidth * type.byteCount }
 
     /// What a training pass keeps of each packed token until its backward: in each layer the inputs of both norms, of the
-    /// projections and of attention, attention's result, and three tensors of the feed-forward part.
+    /// projections and of attention, attention's two parts (over the prompt and over the completion) and their joint
+    /// result, and three tensors of the feed-forward part. One layer's worth more is for its gradients.
     ///
     /// With checkpoints a layer keeps its input alone, and one layer at a time is computed anew.
     package func activationBytesPerToken(_ type: ElementType, checkpointsBlocks: Bool) -> Int {
-        let heads = (normalizesQueriesAndKeys ? 3 : 2) * queryWidth + (normalizesQueriesAndKeys ? 3 : 2) * keyValueWidth
+        let heads = (normalizesQueriesAndKeys ? 5 : 4) * queryWidth + (normalizesQueriesAndKeys ? 3 : 2) * keyValueWidth
         let layer = 4 * hiddenSize + heads + 3 * intermediateSize
-        let kept = checkpointsBlocks ? layers * hiddenSize + layer : layers * layer
+        let kept = checkpointsBlocks ? layers * hiddenSize + 2 * layer : (layers + 1) * layer
         return (kept + 2 * hiddenSize) * type.byteCount
     }
 }

@@ -13,6 +13,8 @@ package struct InferenceLease: ~Copyable {
     package let version: PolicyVersion
     /// Name to tensor, to be read only.
     package let parameters: [String: Tensor]
+    /// The weights as they are trained: what a checkpoint holds. To be read only.
+    package let masters: [String: Tensor]
 }
 
 /// The weights lent to a trainer: it runs backward passes over them and proposes a step; it writes nothing itself.
@@ -20,6 +22,15 @@ package struct TrainingLease: ~Copyable {
     package let version: PolicyVersion
     /// Name to leaf tensor that collects a gradient; shares its elements with the role's parameter.
     package let parameters: [String: Tensor]
+    /// What the forward pass computes in; the type of the parameters in the shared layout.
+    package let computeType: ElementType
+
+    /// The parameters as a forward pass reads them: the leaves, or casts of them that hand their gradients on.
+    ///
+    /// May be read by several forward and backward passes; the gradients of all add up in the leaves' type.
+    @TensorActor package func computed() throws -> [String: Tensor] {
+        try parameters.mapValues { try $0.to(computeType) }
+    }
 }
 
 /// What a training phase came to.

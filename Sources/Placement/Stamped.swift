@@ -1,4 +1,5 @@
 package import Records
+package import Tensors
 
 /// A result with the version of the weights that produced all of it.
 package struct Stamped<Value: Sendable>: Sendable {
@@ -14,23 +15,23 @@ package struct Stamped<Value: Sendable>: Sendable {
     }
 }
 
-/// How the weights lie while they are generated with, compared with how they are trained.
-package enum ParameterLayout: String, Sendable, Equatable {
-    /// Generation and training read the same tensors: a switch moves nothing.
+/// How the weights lie while they are read, for sampling and scoring, compared with how they are trained.
+package enum ParameterLayout: Sendable, Equatable {
+    /// Everyone reads the tensors that are trained: a switch moves nothing.
     case shared
-
-    /// What one switch between training and generation moves.
-    package var reallocation: ReallocationReport {
-        switch self {
-        case .shared: ReallocationReport(milliseconds: 0, bytes: 0)
-        }
-    }
+    /// Sampling and scoring read copies of another element type, made from the trained weights (the masters) at the first
+    /// hand-over after each step and gone while the next one is trained. A trainer's forward pass casts the masters to
+    /// the same type, so that sampler and trainer round alike, and gradients add up in the masters' type.
+    case copies(ElementType)
 }
 
 /// The time and the bytes of one switch of layout.
 package struct ReallocationReport: Sendable, Equatable {
     package let milliseconds: Double
     package let bytes: Int
+
+    /// Nothing had to be moved.
+    package static let nothing = ReallocationReport(milliseconds: 0, bytes: 0)
 
     package init(milliseconds: Double, bytes: Int) {
         self.milliseconds = milliseconds

@@ -11,7 +11,7 @@ package import Tensors
 package struct WeightFingerprint: Sendable, Equatable {
     private let digests: [String: UInt64]
 
-    /// Reads every parameter; float32 and float64 are read bit by bit.
+    /// Reads every parameter bit by bit; types below float32 through float32, which holds each of their values.
     ///
     /// - Throws: ``TensorError`` when a tensor cannot be read.
     @TensorActor
@@ -32,7 +32,7 @@ package struct WeightFingerprint: Sendable, Equatable {
         if values.elementType == .float64 {
             return sum(of: try values.doubles(), seed: seed, bits: \.bitPattern)
         }
-        return try values.withFloats { floats in
+        return try values.to(.float32).withFloats { floats in
             var total: UInt64 = 0
             for index in floats.indices {
                 total &+= mixed(seed, index, UInt64(floats[index].bitPattern))

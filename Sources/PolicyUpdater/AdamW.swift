@@ -41,6 +41,13 @@ package final class AdamW {
         stepCount += 1
     }
 
+    /// Both moments under the names they have in a checkpoint.
+    var moments: [String: Tensor] {
+        let first = firstMoments.map { ("first_moment.\($0)", $1) }
+        let second = secondMoments.map { ("second_moment.\($0)", $1) }
+        return Dictionary(uniqueKeysWithValues: first + second)
+    }
+
     /// Goes on after `stepCount` steps, whose moments have been written into ``firstMoments`` and ``secondMoments``.
     package func resume(after stepCount: Int) { self.stepCount = stepCount }
 }

@@ -6,6 +6,8 @@ struct BatchFields: OptionSet {
     static let advantages = BatchFields(rawValue: 1)
     static let referenceLogProbabilities = BatchFields(rawValue: 2)
     static let rolloutLogProbabilities = BatchFields(rawValue: 4)
+    /// What a critic learns from: returns and its own old values.
+    static let returns = BatchFields(rawValue: 8)
 }
 
 extension UpdateBatch {
@@ -52,6 +54,8 @@ extension UpdateCompletion {
                 required.contains(.rolloutLogProbabilities)
             ),
             ("oldLogProbabilities", oldLogProbabilities.map(Double.init), hasOld),
+            ("returns", returns, required.contains(.returns)),
+            ("oldValues", oldValues.map(Double.init), required.contains(.returns)),
             (
                 "referenceLogProbabilities", referenceLogProbabilities.map(Double.init),
                 required.contains(.referenceLogProbabilities)

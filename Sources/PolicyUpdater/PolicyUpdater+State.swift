@@ -24,9 +24,9 @@ extension PolicyUpdater: Checkpointable {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
             try encoder.encode(counters).write(to: folder.appending(path: "counters.json"))
-            try Self.write(moments, to: folder.appending(path: "moments.safetensors"))
+            try StateTensors.write(optimizer.moments, to: folder.appending(path: "moments.safetensors"))
             if settings.referenceSync != nil, let reference {
-                try Self.write(reference.parametersByName, to: folder.appending(path: "reference.safetensors"))
+                try StateTensors.write(reference.parametersByName, to: folder.appending(path: "reference.safetensors"))
             }
         }
     }
@@ -37,58 +37,18 @@ extension PolicyUpdater: Checkpointable {
     package func restore(from folder: URL) async throws {
         let counters = try JSONDecoder().decode(
             Counters.self, from: Data(contentsOf: folder.appending(path: "counters.json")))
-        let saved = try Self.read(folder.appending(path: "moments.safetensors"), expecting: moments)
+        let saved = try StateTensors.read(folder.appending(path: "moments.safetensors"), expecting: optimizer.moments)
         var followed: [String: Tensor] = [:]
         if settings.referenceSync != nil, let reference {
-            followed = try Self.read(
+            followed = try StateTensors.read(
                 folder.appending(path: "reference.safetensors"),
                 expecting: reference.parametersByName)
         }
         try policy.resume(at: PolicyVersion(counters.policyVersion))
-        for (name, tensor) in moments { try tensor.copy(from: saved[name]!) }
+        for (name, tensor) in optimizer.moments { try tensor.copy(from: saved[name]!) }
         for (name, tensor) in followed { try reference?.parametersByName[name]?.copy(from: tensor) }
         optimizer.resume(after: counters.optimizerSteps)
         schedulePosition = counters.schedulePosition
         skippedSteps = counters.skippedSteps
-    }
-
-    /// Both moments under the names they have in the file.
-    private var moments: [String: Tensor] {
-        let first = optimizer.firstMoments.map { ("first_moment.\($0)", $1) }
-        let second = optimizer.secondMoments.map { ("second_moment.\($0)", $1) }
-        return Dictionary(uniqueKeysWithValues: first + second)
-    }
-
-    /// Writes the tensors by name.
-    private static func write(_ tensors: [String: Tensor], to url: URL) throws {
-        let named = tensors.sorted { $0.key < $1.key }
-        let writer = try TensorFileWriter(
-            url: url, announcing: named.map { .init(name: $0.key, type: $0.value.elementType, shape: $0.value.shape) })
-        for (name, tensor) in named { try writer.write(tensor, named: name) }
-        try writer.finish()
-    }
-
-    /// Reads a file that must hold exactly these names and shapes.
-    private static func read(_ url: URL, expecting expected: [String: Tensor]) throws -> [String: Tensor] {
-        let file = try TensorFile(url: url)
-        let surplus = Set(file.names).subtracting(expected.keys).sorted()
-        if let name = surplus.first {
-            throw UpdateError.state(message: "\(url.path) has \(name), which this model lacks")
-        }
-        var tensors: [String: Tensor] = [:]
-        for (name, tensor) in expected {
-            guard file.names.contains(name) else {
-                throw UpdateError.state(message: "\(url.path) lacks \(name)")
-            }
-            let saved = try file.tensor(named: name)
-            guard saved.shape == tensor.shape, saved.elementType == tensor.elementType else {
-                throw UpdateError.state(
-                    message:
-                        "\(name) in \(url.path) is \(saved.elementType) \(saved.shape); this model has "
-                        + "\(tensor.elementType) \(tensor.shape)")
-            }
-            tensors[name] = saved
-        }
-        return tensors
     }
 }

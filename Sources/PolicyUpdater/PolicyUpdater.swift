@@ -61,7 +61,7 @@ package final class PolicyUpdater {
         let started = clock.now
         let trained = try await policy.train { lease in
             let parameters = lease.parameters
-            let model = try Transformer(configuration: configuration, parameters: parameters)
+            let model = try Transformer(configuration: configuration, parameters: lease.computed())
             var (loss, metrics) = try accumulateGradients(of: batch, plan, model, stop)
             let gradients = try StepGradients(of: parameters)
             let learningRate =
@@ -89,17 +89,19 @@ package final class PolicyUpdater {
 
     /// Scores every completion token of the batch without gradients, masked completions included.
     ///
-    /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's.
+    /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's. A critic
+    ///   is an owner of its own, ``Critic``.
     /// - Returns: `[group][completion][token]`, in nats, at the sampling temperature.
     /// - Throws: ``UpdateError/missingReference`` without a reference, ``UpdateError`` for a batch that does not fit.
     package func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
         let batch = batch.unmasked
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
         switch role {
-        case .oldPolicy:
+        case .oldPolicy, .sampler:
             return try await policy.infer { lease in
                 try score(batch, under: Transformer(configuration: configuration, parameters: lease.parameters))
             }.value
+        case .critic: throw UpdateError.missingCritic
         case .reference:
             guard let reference else { throw UpdateError.missingReference }
             return try score(batch, under: reference)
@@ -167,7 +169,7 @@ package final class PolicyUpdater {
 
 extension UpdateBatch {
     /// The batch with every completion to be read, for scoring.
-    fileprivate var unmasked: UpdateBatch {
+    var unmasked: UpdateBatch {
         var batch = self
         for group in batch.groups.indices {
             for completion in batch.groups[group].completions.indices {

@@ -6,6 +6,8 @@ package enum UpdateError: Error, Sendable, Equatable, CustomStringConvertible {
     case group(Int, message: String)
     /// Log-probs were asked for under weights that the updater does not have.
     case missingReference
+    /// Values were asked for, and there is no critic.
+    case missingCritic
     /// The saved state does not belong to this model or job.
     case state(message: String)
 
@@ -16,6 +18,7 @@ package enum UpdateError: Error, Sendable, Equatable, CustomStringConvertible {
         case .group(let group, let message): "update batch, group \(group): \(message)"
         case .missingReference:
             "log-probs of the reference policy were asked for, but none is loaded; a reference is loaded when beta is above 0"
+        case .missingCritic: "values were asked for, but the method has no critic"
         case .state(let message): "saved optimizer state: \(message)"
         }
     }

@@ -1,3 +1,5 @@
+internal import Records
+
 /// A shuffle of `0 ..< count` in no memory: any element of it can be asked for at once.
 ///
 /// A Feistel network of six rounds over the next power of four, walked until it lands inside (Black and Rogaway 2002, "Ciphers with
@@ -42,12 +44,4 @@ package struct KeyedPermutation: Sendable, Equatable {
         }
         return left << halfBits | right
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection of 64 bits that spreads every input bit over the output.
-private func mix64(_ value: UInt64) -> UInt64 {
-    var z = value &+ 0x9e37_79b9_7f4a_7c15
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
 }

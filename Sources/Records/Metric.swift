@@ -15,6 +15,12 @@ package struct Metrics: Sendable, Equatable {
         }
     }
 
+    /// The number of a name, to be changed in place; one that is absent counts as `value`.
+    package subscript(name: String, default value: Double) -> Double {
+        get { values[name] ?? value }
+        set { self[name] = newValue }
+    }
+
     /// Adds or replaces every number of `other`.
     package mutating func merge(_ other: Metrics) {
         for name in other.names { self[name] = other[name] }

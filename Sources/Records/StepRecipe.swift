@@ -1,6 +1,7 @@
 /// A method's step as an ordered list of calls: what the Coordinator runs and what a planner draws as a graph.
 ///
 ///     GRPO    generate(8) → score → infer(reference)? → credit → train
+///     PPO     generate(1) → score → infer(oldPolicy) → infer(reference)? → infer(critic) → credit → train
 ///     ReMax   generate(1, greedy) → score → infer(reference)? → credit → train
 ///     SFT     demonstrate → train
 package struct StepRecipe: Sendable, Equatable {
@@ -53,6 +54,10 @@ extension StepCall {
 package enum ScoringRole: String, Sendable, Equatable {
     /// The policy as it was when the step began.
     case oldPolicy
+    /// The policy that sampled, by the log-probs it left: nothing is computed.
+    case sampler
     /// The frozen reference policy.
     case reference
+    /// The critic: values instead of log-probs, one before each token.
+    case critic
 }

@@ -15,7 +15,7 @@ package struct UpdateBatch: Sendable, Equatable {
 }
 
 /// A prompt and the completions learned from.
-package struct UpdateGroup: Sendable, Equatable {
+package struct UpdateGroup: Sendable, Equatable, Codable {
     package var promptTokenIDs: [Int]
     package var completions: [UpdateCompletion]
 
@@ -26,7 +26,7 @@ package struct UpdateGroup: Sendable, Equatable {
 }
 
 /// One completion to learn from. The arrays have one element per token of `tokenIDs`, or are empty where the method has no use for them.
-package struct UpdateCompletion: Sendable, Equatable {
+package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var tokenIDs: [Int]
     package var advantages: [Double]
     /// The sampler's own log-probs of the policy at the sampling temperature, before filters.
@@ -35,14 +35,20 @@ package struct UpdateCompletion: Sendable, Equatable {
     package var oldLogProbabilities: [Float]
     /// The reference policy's log-probs; empty without a reference.
     package var referenceLogProbabilities: [Float]
+    /// What a critic is trained towards at each token; empty without one.
+    package var returns: [Double]
+    /// The critic's values when the step began; empty without one.
+    package var oldValues: [Float]
     /// Whether the completion is left out of the loss (its tokens still count as read, never as trained).
     package var isMasked: Bool
 
     package init(
         tokenIDs: [Int], advantages: [Double] = [], rolloutLogProbabilities: [Float] = [],
         oldLogProbabilities: [Float] = [],
-        referenceLogProbabilities: [Float] = [], isMasked: Bool = false
+        referenceLogProbabilities: [Float] = [], returns: [Double] = [], oldValues: [Float] = [], isMasked: Bool = false
     ) {
+        self.returns = returns
+        self.oldValues = oldValues
         self.tokenIDs = tokenIDs
         self.advantages = advantages
         self.rolloutLogProbabilities = rolloutLogProbabilities

@@ -26,6 +26,8 @@ struct ContinuousBatch {
     private let requests: [RolloutRequest]
     private let limits: BatchLimits
     private let cache: KeyValueCache
+    /// The model's head in the type that logits are summed in, as the updater scores them: float32 for 16-bit weights.
+    private let head: Tensor
     private var freePromptSlots: [Int]
     private var freeRowSlots: [Int]
     private var open: [Int: OpenGroup] = [:]
@@ -56,6 +58,7 @@ struct ContinuousBatch {
         cache = try KeyValueCache(
             configuration: configuration, promptSlots: prompts, promptCapacity: longestPrompt, rowSlots: count,
             rowCapacity: settings.maxCompletionLength, type: model.elementType, device: model.device)
+        head = try model.head.to(model.elementType == .float64 ? .float64 : .float32)
         freePromptSlots = (0..<prompts).reversed()
         freeRowSlots = (0..<count).reversed()
     }
@@ -91,7 +94,7 @@ struct ContinuousBatch {
         }
         for row in rows[going...] { hidden.append(group(of: row).firstHidden) }
         let drawn = try Tensor.withoutGradients {
-            try Tensor.concatenated(hidden).linear(weight: model.head).sampledTokens(
+            try Tensor.concatenated(hidden).to(head.elementType).linear(weight: head).sampledTokens(
                 from: settings.distribution, choices: rows.map { $0.choice(seed: seed, step: step) },
                 seenTokens: settings.distribution.repetitionPenalty == 1 ? [] : rows.map(\.seen))
         }

@@ -5,7 +5,7 @@ import Job
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Time a step, a rollout or an update beside the machine's ceilings.",
-        subcommands: [Step.self, Rollout.self, Update.self, Suite.self])
+        subcommands: [Step.self, Rollout.self, Update.self, Suite.self, Learning.self])
 
     /// What is timed and how often; the defaults are the small comparison's.
     struct Options: ParsableArguments {
@@ -51,6 +51,33 @@ struct Bench: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Optimizer steps on one rollout.")
         @OptionGroup var options: Options
         func run() async throws { try await options.run(.update) }
+    }
+
+    struct Learning: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Train one policy by every method for a short time; append what came of it to a table.")
+        @Option(help: "The model every run starts from.") var model: String
+        @Option(help: "The job all runs share.") var job = "prompts/arithmetic/grpo.yaml"
+        @Option(help: "The prompt set that is evaluated.") var prompts = "prompts/arithmetic"
+        @Option(help: "The reward that is evaluated.") var reward = "exact_number"
+        @Option(parsing: .upToNextOption, help: "As algorithm: names them; all that learn from a reward by default.")
+        var methods = LearningTable.methods
+        @Option(parsing: .upToNextOption, help: "One run of each method a seed.") var seeds = [1, 2, 3]
+        @Option(help: "Optimizer steps of a run.") var steps = 300
+        @Option(help: "The accuracy whose price is noted.") var target = 0.7
+        @Option(help: "JSON lines that rows are appended to; runs that are there are not made again.")
+        var output = "learning.jsonl"
+        @Argument(help: "Overrides of the job, key=value.") var overrides: [String] = []
+
+        func run() throws {
+            let setting = LearningTable.Setting(
+                model: model, job: job, prompts: prompts, reward: reward, steps: steps, target: target,
+                overrides: overrides)
+            let rows = try LearningTable(setting, output: output).run(methods: methods, seeds: seeds) {
+                Terminal.progress($0)
+            }
+            Terminal.result(TextTable(rows).text)
+        }
     }
 
     struct Suite: AsyncParsableCommand {

@@ -10,7 +10,7 @@ struct LogProbs: AsyncParsableCommand {
         String
     @Option(help: "Lines of {\"token_ids\": […]} or {\"prompt\": …, \"completion\": …}; - reads standard input.")
     var input: String
-    @Option(help: "float32 or float64.") var dtype = "float32"
+    @Option(help: "float32, bfloat16 or float64.") var dtype = "float32"
     @Flag(help: "JSON Lines out (the default and only form).") var json = false
 
     func run() async throws {

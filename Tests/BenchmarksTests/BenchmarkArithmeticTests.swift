@@ -50,12 +50,13 @@ struct BenchmarkArithmeticTests {
             model: "m", parameters: 1_000_000, workload: workload, threads: 2, step: Spread([2]),
             generation: Spread([0.5]), update: Spread([1.5]),
             ceilings: MachineCeilings(gigaflops: 100, gigabytesPerSecond: 20), peakResidentBytes: 5,
+            estimatedPeakBytes: 6,
             facts: [("cores", "2")])
         let object = try #require(
             try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
         let expected = [
             "trainer", "step_s", "generation_s", "update_s", "tokens_per_s", "ceiling_gflops", "ceiling_gbps",
-            "fraction_of_ceiling", "peak_rss_bytes", "workload", "machine",
+            "fraction_of_ceiling", "peak_rss_bytes", "estimated_peak_bytes", "workload", "machine",
         ]
         #expect(Set(object.keys) == Set(expected))
         #expect(object["tokens_per_s"] as? Double == 1024)

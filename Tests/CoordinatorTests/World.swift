@@ -19,11 +19,15 @@ actor World {
     private let stopAt: (moment: Moment, step: Int)?
     private let signal: StopSignal
     private let rewardFailsAtRow: Int?
+    /// Rows that divide by it have completions with different rewards; `nil` rewards all alike.
+    private let liveRows: Int?
 
     init(
         reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
-        stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil
+        stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil,
+        liveRows: Int? = nil
     ) {
+        self.liveRows = liveRows
         self.reversesGroups = reversesGroups
         holdsLastGroup = holdsLastGroupUntilFirstIsScored
         self.stopAt = stopAt
@@ -90,7 +94,9 @@ extension World: Scoring {
     func score(_ group: RolloutGroup) throws -> ScoredGroup {
         if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
         scored += 1
-        return ScoredGroup(group: group, scores: group.rollouts.map { _ in [.value(1)] })
+        let isLive = liveRows.map { group.prompt.prompt.row % $0 == 0 } ?? false
+        return ScoredGroup(
+            group: group, scores: group.rollouts.map { [RewardScore.value(isLive && $0.sample == 0 ? 0 : 1)] })
     }
 }
 

@@ -132,7 +132,7 @@ final class Workplace {
                 let row = try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any] ?? [:]
                 let isTimed = { (name: String) in
                     name.hasPrefix("timing_s") || name.hasPrefix("perf") || name.hasPrefix("memory")
-                        || ["time", "step_time"].contains(name)
+                        || ["time", "step_time", "realloc/ms"].contains(name)
                 }
                 return row.filter { !isTimed($0.key) }.compactMapValues { ($0 as? NSNumber)?.doubleValue }
             }

@@ -104,7 +104,7 @@ struct JobFileTests {
         ("top_p: 1.5", "top_p is '1.5'"),
         ("delta: 0.9", "delta is '0.9'; expected a finite number, or nothing above 1"),
         ("loss_type: gpro", "loss_type is 'gpro'; expected one of grpo, dapo, cispo, bnpo, dr_grpo"),
-        ("dtype: bfloat16", "dtype is 'bfloat16'; expected one of float32, float64"),
+        ("dtype: float16", "dtype is 'float16'; expected one of float32, bfloat16, float64"),
         ("mask_truncated_completions: maybe", "expected true or false"),
         ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a finite number"),
         ("use_peft: true", "use_peft is not supported: LoRA is not built"),

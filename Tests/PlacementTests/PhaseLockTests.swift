@@ -2,7 +2,7 @@ import Placement
 import Tensors
 import Testing
 
-@TensorActor @Suite("The phase lock", .timeLimit(.minutes(1)))
+@TensorActor @Suite("The phase lock", .timeLimit(.minutes(10)))
 struct PhaseLockTests {
     /// Starts a task that takes the lock, and waits until it stands in the queue.
     private func queued(

@@ -3,7 +3,7 @@ import Records
 import Tensors
 import Testing
 
-@TensorActor @Suite("The reallocating actor", .timeLimit(.minutes(1)))
+@TensorActor @Suite("The reallocating actor", .timeLimit(.minutes(10)))
 struct ReallocatingActorTests {
     struct Stop: Error {}
 

@@ -5,7 +5,7 @@ import Records
 import Tensors
 import Testing
 
-@TensorActor @Suite("A bandit with one best token", .timeLimit(.minutes(5)))
+@TensorActor @Suite("A bandit with one best token", .timeLimit(.minutes(10)))
 struct BanditTests {
     /// Pulls from the policy's own distribution, improves it, and says how likely the best arm became.
     ///

@@ -7,7 +7,7 @@ import Records
 import Tensors
 import Testing
 
-@TensorActor @Suite("A resumed updater", .timeLimit(.minutes(5)))
+@TensorActor @Suite("A resumed updater", .timeLimit(.minutes(10)))
 struct ResumeTests {
     private func settings() throws -> UpdaterSettings {
         try .plain(

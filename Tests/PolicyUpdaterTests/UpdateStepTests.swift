@@ -7,7 +7,7 @@ import Records
 import Tensors
 import Testing
 
-@TensorActor @Suite("What an update does to weights and version", .timeLimit(.minutes(5)))
+@TensorActor @Suite("What an update does to weights and version", .timeLimit(.minutes(10)))
 struct UpdateStepTests {
     private func grpo(klCoefficient: Double = 0) throws -> Objective {
         .grpo(try GRPOSettings(klCoefficient: klCoefficient))

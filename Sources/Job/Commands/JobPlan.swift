@@ -20,7 +20,7 @@ package struct JobPlan {
     package var comments: String {
         get throws {
             let settings = job.settings
-            let memory = MemoryEstimate(job, model.configuration)
+            let memory = MemoryEstimate(job, model.configuration, promptLength: try prompts.longestPrompt(among: 256))
             var lines = prompts.lines
             lines.append(job.batches.line(generations: settings.numGenerations ?? 1))
             lines.append("\(try prompts.maxSteps(settings, job.batches)) optimizer steps")
@@ -28,44 +28,5 @@ package struct JobPlan {
             lines += memory.lines
             return lines.map { "# \($0)\n" }.joined()
         }
-    }
-}
-
-/// Bytes a run needs at its peak, from the model's configuration and the job's limits.
-struct MemoryEstimate {
-    /// Weights, gradients, two moments.
-    let training: Int
-    let reference: Int
-    let activations: Int
-    let cache: Int
-    /// What the process takes before it has a model: code, libraries, thread stacks.
-    static let process = 350_000_000
-
-    init(_ job: ResolvedJob, _ model: ModelConfiguration) {
-        let settings = job.settings
-        let type = settings.dtype.elementType
-        training = 4 * model.parameterBytes(type)
-        reference = job.recipe.calls.contains(.infer(.reference)) ? model.parameterBytes(type) : 0
-        let tokens = min(
-            settings.maxTokensPerMicroBatch, job.batches.completionsPerOptimizerStep * settings.maxCompletionLength * 2)
-        activations = tokens * model.activationBytesPerToken(type, checkpointsBlocks: settings.gradientCheckpointing)
-        let rows = settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
-        cache = job.recipe.generates ? rows * settings.maxCompletionLength * model.keyValueBytesPerToken(type) : 0
-    }
-
-    /// Generation and training take turns; the cache and the activations are not held at once.
-    var peak: Int { Self.process + training + reference + max(activations, cache) }
-
-    var lines: [String] {
-        [
-            "memory, at most \(Self.text(peak)): weights, gradients and moments \(Self.text(training))"
-                + (reference > 0 ? ", reference \(Self.text(reference))" : "")
-                + ", activations of a full micro-batch \(Self.text(activations))"
-                + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")
-        ]
-    }
-
-    private static func text(_ bytes: Int) -> String {
-        bytes < 1_000_000_000 ? "\((bytes + 999_999) / 1_000_000) MB" : String(format: "%.1f GB", Double(bytes) / 1e9)
     }
 }

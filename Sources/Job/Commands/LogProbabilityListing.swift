@@ -17,7 +17,7 @@ package final class LogProbabilityListing {
     ///   - dtype: What the weights are computed in.
     package init(model name: String, dtype: String) throws {
         guard let type = JobElementType(rawValue: dtype) else {
-            throw JobError(place: "--dtype", message: "'\(dtype)' is neither float32 nor float64")
+            throw JobError(place: "--dtype", message: "'\(dtype)' is none of float32, bfloat16 and float64")
         }
         folder = try HuggingFaceCache.folder(of: name)
         model = try ModelFolder.load(folder, elementType: type.elementType)
@@ -74,7 +74,11 @@ extension JobElementType {
     var elementType: ElementType {
         switch self {
         case .float32: .float32
+        case .bfloat16: .bfloat16
         case .float64: .float64
         }
     }
+
+    /// The type in which weights are trained, saved and summed.
+    var masterType: ElementType { self == .bfloat16 ? .float32 : elementType }
 }

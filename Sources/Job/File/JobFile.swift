@@ -47,9 +47,32 @@ package struct JobFile: Sendable, Equatable {
             }
         }
         var withoutEffect: [String] = []
+        var presets: [(name: String, preset: JobPresets.Preset)] = []
         for (key, node) in entries {
             do throws(JobProblem) {
+                if let preset = try preset(key, node) {
+                    presets.removeAll { $0.name.hasPrefix(key) }  // the last one wins
+                    presets.append(("\(key): \(String.read(node) ?? "")", preset))
+                    if key == "algorithm" { settings.algorithm = preset.algorithm }
+                    places[key] = node.place
+                    continue
+                }
+                if key == "algorithm" { presets.removeAll { $0.name.hasPrefix(key) } }
                 if try !apply(key, node) { withoutEffect.append(key) }
+            } catch {
+                problems.append(error)
+            }
+        }
+        for (name, preset) in presets {
+            do throws(JobProblem) {
+                if places["algorithm"] == nil { settings.algorithm = preset.algorithm }
+                guard settings.algorithm == preset.algorithm else {
+                    throw JobProblem(
+                        place: places["preset"] ?? "the job",
+                        message: "\(name) is for algorithm \(preset.algorithm.rawValue), the job has "
+                            + settings.algorithm.rawValue)
+                }
+                try fill(in: preset, named: name)
             } catch {
                 problems.append(error)
             }

@@ -64,8 +64,8 @@ package actor CheckpointSaver: Saving {
         let generation = try ModelFolder.readGenerationConfiguration(model.folder)
         _ = try await policy.infer { lease in
             try ModelFolder.save(
-                configuration: model.configuration, parameters: lease.parameters, to: url,
-                elementType: lease.parameters.values.first?.elementType ?? .float32, generation: generation)
+                configuration: model.configuration, parameters: lease.masters, to: url,
+                elementType: lease.masters.values.first?.elementType ?? .float32, generation: generation)
         }
     }
 

@@ -13,7 +13,9 @@ struct MethodAssembly {
         switch settings.algorithm {
         case .sft: return .supervisedFineTuning
         case .grpo: return .grpo(try grpo(beta))
-        case .remax:
+        case .bestOfK: return .supervisedFineTuning
+        case .ppo: return .ppo(try ppo())
+        case .remax, .reinforce:
             return .reMax(
                 ReMaxSettings(reduction: settings.remaxReduction == .tokenMean ? .tokenMean : .sequenceSum))
         case .rloo:
@@ -23,6 +25,13 @@ struct MethodAssembly {
                 try REINFORCEPlusPlusSettings(
                     clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta))
         }
+    }
+
+    /// PPO's settings, of the policy's loss and the critic's alike.
+    func ppo() throws(SettingsError) -> PPOSettings {
+        try PPOSettings(
+            clip: try clip(), valueEpsilon: settings.valueClip, valueCoefficient: settings.valueCoefficient,
+            entropyCoefficient: settings.entropyCoefficient)
     }
 
     private func grpo(_ beta: Double) throws(SettingsError) -> GRPOSettings {
@@ -38,7 +47,23 @@ struct MethodAssembly {
             clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta,
             klEstimator: settings.klPlacement == .reward ? .k3 : estimator,
             correctsKLBias: settings.usesBiasCorrectedKL,
-            entropyCoefficient: settings.entropyCoefficient)
+            entropyCoefficient: settings.entropyCoefficient, mismatchCorrection: try mismatchCorrection(),
+            offPolicyThreshold: settings.offPolicyMaskThreshold)
+    }
+
+    private func mismatchCorrection() throws(SettingsError) -> MismatchCorrection? {
+        let form: (MismatchCorrection.Granularity, MismatchCorrection.Constraint)? =
+            switch settings.importanceCorrection {
+            case .none: nil
+            case .tokenTruncate: (.token, .truncate)
+            case .tokenMask: (.token, .mask)
+            case .sequenceTruncate: (.sequence, .truncate)
+            case .sequenceMask: (.sequence, .mask)
+            }
+        guard let form else { return nil }
+        return try MismatchCorrection(
+            granularity: form.0, constraint: form.1, minimum: settings.importanceMinimum,
+            maximum: settings.importanceMaximum)
     }
 
     private func clip() throws(SettingsError) -> ClippedSurrogate {
@@ -53,6 +78,15 @@ struct MethodAssembly {
         switch settings.algorithm {
         case .grpo, .sft:
             return GroupBaseline(rewards: rewards, settings: try groupBaseline(), overlong: overlong)
+        case .ppo:
+            return try ActorCritic(
+                rewards: rewards,
+                estimator: try GeneralizedAdvantage(discount: settings.discount, lambda: settings.gaeLambda),
+                penalty: try penalty(.oneStep), missingEndPenalty: settings.missingEndPenalty, overlong: overlong)
+        case .bestOfK:
+            return BestOfGroup(rewards: rewards, threshold: settings.bestOfKThreshold, overlong: overlong)
+        case .reinforce:
+            return PlainReward(rewards: rewards, penalty: try penalty(reach: settings.remaxKL), overlong: overlong)
         case .remax:
             let penalty = try penalty(reach: settings.remaxKL)
             return GreedyBaseline(
@@ -87,6 +121,12 @@ struct MethodAssembly {
             penalty: settings.klPlacement == .reward ? try penalty(.completion) : nil)
     }
 
+    /// Moves the coefficient of the penalty, where `kl_target` is set.
+    func klController() throws(SettingsError) -> AdaptiveKL? {
+        guard let target = settings.klTarget, let beta = settings.beta, beta > 0 else { return nil }
+        return try AdaptiveKL(initial: beta, target: target, horizon: settings.klHorizon)
+    }
+
     private func penalty(reach: JobKLReach) throws(SettingsError) -> KLToGo? {
         switch reach {
         case .toGo: try penalty(.toGo)
@@ -110,6 +150,14 @@ struct MethodAssembly {
 }
 
 extension MethodAssembly {
+    /// The critic's own optimizer; everything else as the policy's.
+    func criticSettings(maxSteps: Int) throws(SettingsError) -> UpdaterSettings {
+        var own = settings
+        own.learningRate = settings.criticLearningRate
+        own.syncReferenceModel = false
+        return try MethodAssembly(settings: own).updaterSettings(maxSteps: maxSteps)
+    }
+
     /// The optimizer, its schedule, and how a batch is cut.
     func updaterSettings(maxSteps: Int) throws(SettingsError) -> UpdaterSettings {
         let sync =

@@ -20,6 +20,8 @@ struct TrainingParts: Sendable {
     let generator: EngineGenerator?
     let scorer: PanelScorer?
     let creditRule: (any CreditRule)?
+    let klController: AdaptiveKL?
+    let replay: ReplayBuffer?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
 
@@ -46,7 +48,14 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
-        states = [cursor, built.updater.updater]
+        klController = try method.klController()
+        replay =
+            settings.replayCapacity > 0
+            ? ReplayBuffer(
+                capacity: settings.replayCapacity, maxAge: settings.replayMaxAge, alpha: settings.replayAlpha,
+                seed: UInt64(settings.seed)) : nil
+        let critic = built.updater.critic.map { [$0] } ?? []
+        states = [cursor, built.updater.updater] + [replay].compactMap { $0 } + critic
     }
 
     private struct TensorParts: Sendable {
@@ -60,32 +69,63 @@ struct TrainingParts: Sendable {
         _ job: ResolvedJob, _ method: MethodAssembly, _ model: ModelSource, weights: URL, maxSteps: Int
     ) throws -> TensorParts {
         let settings = job.settings
-        let type = settings.dtype.elementType
+        let type = settings.dtype
         let policy = try ReallocatingActor(
-            role: "actor", parameters: ModelFolder.load(weights, elementType: type).parametersByName)
+            role: "actor", parameters: ModelFolder.load(weights, elementType: type.masterType).parametersByName,
+            layout: type.layout)
         let needsReference = job.recipe.calls.contains(.infer(.reference))
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration,
-            reference: needsReference ? model.load(settings.dtype) : nil,
+            reference: needsReference ? model.load(type) : nil,
             objective: method.objective(), settings: method.updaterSettings(maxSteps: maxSteps))
         let generator =
             job.recipe.generates
             ? try EngineGenerator(
                 policy: policy, model: model, sampling: SamplingRequest(settings),
                 rows: settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)) : nil
-        return TensorParts(policy: policy, updater: UpdaterSeam(updater: updater), generator: generator)
+        let critic = try settings.algorithm == .ppo ? Self.critic(job, method, model, maxSteps: maxSteps) : nil
+        return TensorParts(policy: policy, updater: UpdaterSeam(updater: updater, critic: critic), generator: generator)
+    }
+
+    /// A critic of its own weights, as new; a checkpoint's are restored into it.
+    @TensorActor
+    private static func critic(
+        _ job: ResolvedJob, _ method: MethodAssembly, _ model: ModelSource, maxSteps: Int
+    ) throws -> Critic {
+        let settings = job.settings
+        let folder = try settings.criticPath.map { try ModelSource($0).folder } ?? model.folder
+        let trunk = try ModelFolder.load(folder, elementType: settings.dtype.masterType)
+        guard trunk.configuration.vocabularySize == model.configuration.vocabularySize else {
+            throw JobError(
+                place: "critic_model_name_or_path",
+                message: "its embedding has \(trunk.configuration.vocabularySize) rows, the policy's "
+                    + "\(model.configuration.vocabularySize); a critic reads the policy's token ids")
+        }
+        return try Critic(
+            trunk: trunk, objective: method.ppo(), settings: method.criticSettings(maxSteps: maxSteps),
+            layout: settings.dtype.layout)
     }
 }
 
-/// The updater behind the Coordinator's seam.
+extension JobElementType {
+    /// Masters in one type are read as they are, else through copies.
+    var layout: ParameterLayout { masterType == elementType ? .shared : .copies(elementType) }
+}
+
+/// The updater behind the Coordinator's seam, and the critic where the method has one.
 struct UpdaterSeam: Updating {
     let updater: PolicyUpdater
+    let critic: Critic?
 
     func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
-        try await updater.logProbabilities(batch, under: role)
+        if role == .critic, let critic { return try await critic.values(batch) }
+        return try await updater.logProbabilities(batch, under: role)
     }
 
+    /// Only the policy's part can be stopped: once it has moved, the critic follows.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
-        try await updater.train(batch, stop: stop)
+        var metrics = try await updater.train(batch, stop: stop)
+        if let critic { metrics.merge(try await critic.train(batch)) }
+        return metrics
     }
 }

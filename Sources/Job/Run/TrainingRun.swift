@@ -89,7 +89,8 @@ package final class TrainingRun: Sendable {
             recipe: job.recipe, schedule: schedule,
             parts: Coordinator.Parts(
                 prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.creditRule,
-                updater: parts.updater, observer: recorder, evaluator: evaluator, saver: saver),
+                klController: parts.klController, replay: parts.replay, updater: parts.updater, observer: recorder,
+                evaluator: evaluator, saver: saver),
             stop: stop, progress: progress.progress)
         let outcome: RunOutcome
         do {
@@ -107,9 +108,19 @@ package final class TrainingRun: Sendable {
         StepSchedule(
             promptsPerStep: job.batches.promptsPerStep,
             completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
-            iterations: job.settings.numIterations,
+            iterations: job.settings.numIterations ?? 1,
             maxSteps: maxSteps, loggingSteps: job.settings.loggingSteps, saveSteps: job.settings.saveSteps,
-            evaluationSteps: job.settings.evaluationSteps)
+            evaluationSteps: job.settings.evaluationSteps, dynamicSampling: dynamicSampling)
+    }
+
+    private var dynamicSampling: DynamicSampling? {
+        let settings = job.settings
+        guard settings.dynamicSampling,
+            let place = settings.rewards.firstIndex(where: { $0.reference == settings.dynamicSamplingMetric })
+        else { return nil }
+        return DynamicSampling(
+            reward: place, maxWaves: settings.dynamicSamplingMaxWaves,
+            exhausted: settings.dynamicSamplingExhausted == .fail ? .fail : .partial)
     }
 }
 
@@ -193,6 +204,14 @@ struct RunPrompts {
             entries[column.name] = name
         }
         return ColumnMap(entries)
+    }
+
+    /// Tokens of the longest prompt among `count` rows that lie evenly over the set.
+    func longestPrompt(among count: Int) throws -> Int {
+        let stride = max(1, rows.count / count)
+        return try Swift.stride(from: 0, to: rows.count, by: stride).map {
+            try encoder.tokens(of: rows.prompt(at: $0)).count
+        }.max() ?? 0
     }
 
     /// The optimizer steps of the run: `max_steps`, or what `num_train_epochs` come to.

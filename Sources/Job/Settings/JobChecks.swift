@@ -87,10 +87,10 @@ struct JobChecks {
                 "importance_sampling_level sequence with loss_type \(settings.lossType?.rawValue ?? "dapo") would weight completions by their length; expected loss_type grpo (GSPO)"
             )
         }
-        if settings.algorithm == .remax, BatchArithmetic(settings).optimizerStepsPerRollout > 1 {
+        if [.remax, .reinforce].contains(settings.algorithm), BatchArithmetic(settings).optimizerStepsPerRollout > 1 {
             refuse(
                 isGiven("num_iterations") ? "num_iterations" : "steps_per_generation",
-                "remax takes one optimizer step per rollout (it has no ratio to correct with), found \(BatchArithmetic(settings).optimizerStepsPerRollout)"
+                "\(settings.algorithm.rawValue) takes one optimizer step per rollout (it has no ratio to correct with), found \(BatchArithmetic(settings).optimizerStepsPerRollout)"
             )
         }
         if let placement = file.settings.klPlacement, settings.algorithm != .grpo {
@@ -109,8 +109,47 @@ struct JobChecks {
         if settings.syncReferenceModel, settings.beta == 0 {
             refuse("sync_ref_model", "sync_ref_model needs a reference policy, and beta = 0 loads none")
         }
+        if settings.syncReferenceModel, settings.dtype == .bfloat16 {
+            refuse(
+                "sync_ref_model",
+                "sync_ref_model with dtype bfloat16: small moves of the reference would be lost to rounding; use float32"
+            )
+        }
+        checkControl(settings)
         if file.settings.lossType == .bnpo {
             notices.append("loss_type bnpo depends on the micro-batch; taken as dapo, its limit for one micro-batch")
+        }
+    }
+
+    /// Dynamic sampling, replay, and what moves the KL coefficient.
+    private mutating func checkControl(_ settings: JobSettings) {
+        if settings.dynamicSampling {
+            let names = settings.rewards.map(\.reference)
+            if !names.contains(settings.dynamicSamplingMetric ?? "") {
+                refuse(
+                    isGiven("dynamic_sampling_metric") ? "dynamic_sampling_metric" : "dynamic_sampling",
+                    "dynamic_sampling_metric must name the reward that tells completions apart, one of "
+                        + names.joined(separator: ", "))
+            }
+            if settings.numGenerations ?? 1 < 2 {
+                refuse(
+                    "dynamic_sampling",
+                    "dynamic_sampling compares the completions of a prompt; expected num_generations of at least 2")
+            }
+        }
+        if settings.replayCapacity > 0, settings.algorithm != .grpo {
+            refuse(
+                "replay_buffer_size",
+                "replay_buffer_size is for grpo, whose loss has the ratio that replayed completions need")
+        }
+        if settings.klTarget != nil, settings.klPlacement != .reward || settings.beta ?? 0 == 0 {
+            refuse(
+                "kl_target",
+                "kl_target moves the coefficient of a KL term in the reward; expected beta above 0 and kl_placement reward"
+            )
+        }
+        if settings.algorithm == .bestOfK, settings.numGenerations ?? 1 < 2 {
+            refuse("num_generations", "best_of_k chooses among completions; expected num_generations of at least 2")
         }
     }
 
@@ -129,8 +168,13 @@ struct JobChecks {
         let unused: [String] =
             switch settings.algorithm {
             case .sft: rewardKeys + ["temperature", "num_iterations"]
-            case .remax: ["loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta"]
-            case .rloo, .reinforcePlusPlus: ["loss_type", "scale_rewards", "delta"]
+            case .remax, .reinforce: ["loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta"]
+            case .bestOfK:
+                [
+                    "loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta", "beta", "remax_kl",
+                    "remax_reduction",
+                ]
+            case .rloo, .reinforcePlusPlus, .ppo: ["loss_type", "scale_rewards", "delta"]
             case .grpo: ["remax_kl", "remax_reduction", "remax_reward_clip", "normalize_advantages"]
             }
         let given = unused.filter(isGiven)

@@ -39,8 +39,8 @@ extension JobKnownKeys {
     ) { first, _ in first }
 
     private static let precision: [String: JobConditionalKey] = [
-        "bf16": JobConditionalKey(off, .notice("weights are kept and computed in dtype; set dtype: bfloat16 for that")),
-        "fp16": JobConditionalKey(off, .notice("weights are kept and computed in dtype")),
+        "bf16": JobConditionalKey(off, .notice("passes over the model compute in dtype; set dtype: bfloat16 for that")),
+        "fp16": JobConditionalKey(off, .notice("passes over the model compute in dtype")),
         "bf16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
         "fp16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
         "torch_dtype": JobConditionalKey(["auto", "float32", "torch.float32"], .refuse("it is called dtype")),

@@ -1,69 +1,141 @@
 extension JobFields {
-    static let method: [JobField] = [
+    static let method: [JobField] =
+        [
+            JobField(
+                "beta", \.beta, .notNegative,
+                "Weight of the KL to the reference policy; 0 loads no reference. In the loss for grpo, in the reward for remax and rloo. 0 unless set; 0.05 for rloo, as in TRL."
+            ),
+            JobField(
+                "kl_estimator", \.klEstimator,
+                "With d = log π − log π_ref: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. k3 in the loss by default (GRPO), k1 in the reward."
+            ),
+            JobField(
+                "kl_placement", \.klPlacement,
+                "Where grpo has its KL term: loss (the paper) or reward, where a completion's estimates are summed and taken from its reward before the baseline. remax and rloo have it in the reward."
+            ),
+            JobField(
+                "loss_type", \.lossType,
+                "Denominator of the loss. grpo: mean over each completion's tokens, then over completions. dapo: mean over all tokens of the optimizer step. dr_grpo: sum / (completions × max_completion_length). cispo: clipped weights, dapo's denominator. Fixed before the first backward, whatever the micro-batches."
+            ),
+            JobField(
+                "epsilon", \.epsilon, .positive,
+                "The ratio's lower clip is 1 − ε, its upper 1 + ε unless epsilon_high is set (PPO, arXiv:1707.06347)."),
+            JobField(
+                "epsilon_high", \.epsilonHigh, .positive,
+                "The ratio's upper clip is 1 + ε_high (DAPO's clip-higher: 0.28, arXiv:2503.14476)."),
+            JobField(
+                "delta", \.delta, .aboveOne,
+                "Two-sided clip: the unclipped term's ratio never exceeds δ (INTELLECT-2, arXiv:2505.07291). Off unless set."
+            ),
+            JobField(
+                "importance_sampling_level", \.importanceSamplingLevel,
+                "token: one ratio per token. sequence: the geometric mean over the completion (GSPO, arXiv:2507.18071)."
+            ),
+            JobField(
+                "mask_truncated_completions", \.maskTruncatedCompletions,
+                "Leaves truncated completions out of the loss and its denominator; their rewards still count in baselines (DAPO)."
+            ),
+            JobField(
+                "num_iterations", \.numIterations, least: 1,
+                "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first. 1 unless set; 4 for ppo, as in TRL."
+            ),
+            JobField(
+                "entropy_coef", \.entropyCoefficient, .notNegative,
+                "Weight of the policy's entropy, subtracted from the loss."),
+            JobField(
+                "use_bias_correction_kl", \.usesBiasCorrectedKL,
+                "Multiplies the KL term by the ratio π/π_old (DeepSeek-V3.2): its gradient is then that of KL(π‖π_ref) off policy too."
+            ),
+            JobField(
+                "sync_ref_model", \.syncReferenceModel,
+                "Moves the reference towards the policy every ref_model_sync_steps optimizer steps."),
+            JobField("ref_model_mixup_alpha", \.referenceMixup, .fraction, "π_ref ← α π + (1 − α) π_ref at each sync."),
+            JobField(
+                "ref_model_sync_steps", \.referenceSyncSteps, in: 1...Int.max,
+                "Optimizer steps between two syncs of the reference."),
+            JobField(
+                "remax_reduction", \.remaxReduction,
+                "token_mean: Σ −A log π / tokens (the published code). sequence_sum: mean over completions of the sum (the paper's estimator, arXiv:2310.10505)."
+            ),
+            JobField(
+                "remax_kl", \.remaxKL,
+                "How far a token's KL penalty reaches: to_go sums over the rest of the completion (the gradient of the sequence KL), one_step is the token's own (published code), none."
+            ),
+            JobField(
+                "remax_reward_clip", \.remaxRewardClip, .positive,
+                "Clips r − b to ± this; off unless set (published code: 5)."),
+            JobField(
+                "normalize_advantages", \.normalizesAdvantages,
+                "rloo: whitens advantages over the batch, (A − mean) / (std + 1e-4)."),
+        ] + control + sampling + critic
+
+    private static let critic: [JobField] = [
         JobField(
-            "beta", \.beta, .notNegative,
-            "Weight of the KL to the reference policy; 0 loads no reference. In the loss for grpo, in the reward for remax and rloo. 0 unless set; 0.05 for rloo, as in TRL."
+            "critic_model_name_or_path", \.criticPath,
+            "ppo: the model the critic's trunk starts from; model_name_or_path unless set. Its value head starts at 0."),
+        JobField("critic_learning_rate", \.criticLearningRate, .notNegative, "ppo: the critic's own learning rate."),
+        JobField("vf_coef", \.valueCoefficient, .notNegative, "ppo: weight of the value loss ½·mean (V − R)²."),
+        JobField(
+            "cliprange_value", \.valueClip, .positive,
+            "ppo: how far a value may move from the old one before its loss goes flat; null for no clip."),
+        JobField("gamma", \.discount, .fraction, "ppo: discount of later rewards in the advantage estimate."),
+        JobField(
+            "lam", \.gaeLambda, .fraction,
+            "ppo: λ of generalized advantage estimation, from 0 (one step, little variance) to 1 (rewards to go, no bias) (arXiv:1506.02438)."
         ),
         JobField(
-            "kl_estimator", \.klEstimator,
-            "With d = log π − log π_ref: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. k3 in the loss by default (GRPO), k1 in the reward."
+            "missing_eos_penalty", \.missingEndPenalty, .notNegative,
+            "ppo: taken off the score of a completion that was cut off."),
+    ]
+
+    private static let control: [JobField] = [
+        JobField(
+            "kl_target", \.klTarget, .positive,
+            "Moves beta so that the KL per token stays near this: β ← β·(1 + clip(KL/target − 1, ±0.2)·completions/kl_horizon) (arXiv:1909.08593). For methods with the KL in the reward; off unless set."
+        ),
+        JobField("kl_horizon", \.klHorizon, .positive, "Completions over which kl_target's correction acts in full."),
+        JobField(
+            "importance_sampling_correction", \.importanceCorrection,
+            "Weights w = π_old/π_sampler on grpo's policy term, for samplers that are not quite the trainer's policy (top_p below 1, bypass_old_log_probs): per token or per sequence, truncated to the bounds or masked outside them (TIS, MIS). Off unless set."
         ),
         JobField(
-            "kl_placement", \.klPlacement,
-            "Where grpo has its KL term: loss (the paper) or reward, where a completion's estimates are summed and taken from its reward before the baseline. remax and rloo have it in the reward."
+            "importance_sampling_min", \.importanceMinimum, .notNegative, "The weights' lower bound; none unless set."),
+        JobField("importance_sampling_max", \.importanceMaximum, .positive, "The weights' upper bound; null for none."),
+        JobField(
+            "bypass_old_log_probs", \.bypassesOldLogProbabilities,
+            "Takes the sampler's log-probs for the old policy's: saves the pass that scores them again."),
+        JobField(
+            "off_policy_mask_threshold", \.offPolicyMaskThreshold, .positive,
+            "Leaves out completions with a negative advantage whose mean log π_sampler − log π exceeds this many nats (DeepSeek-V3.2, arXiv:2512.02556). Off unless set."
         ),
         JobField(
-            "loss_type", \.lossType,
-            "Denominator of the loss. grpo: mean over each completion's tokens, then over completions. dapo: mean over all tokens of the optimizer step. dr_grpo: sum / (completions × max_completion_length). cispo: clipped weights, dapo's denominator. Fixed before the first backward, whatever the micro-batches."
+            "best_of_k_threshold", \.bestOfKThreshold,
+            "best_of_k: the least reward worth imitating; any unless set.", requirement: ("", { _ in true })),
+    ]
+
+    private static let sampling: [JobField] = [
+        JobField(
+            "dynamic_sampling", \.dynamicSampling,
+            "Samples further prompts until the step has enough groups whose completions differ in dynamic_sampling_metric (DAPO, arXiv:2503.14476). Surplus groups are left out."
         ),
         JobField(
-            "epsilon", \.epsilon, .positive,
-            "The ratio's lower clip is 1 − ε, its upper 1 + ε unless epsilon_high is set (PPO, arXiv:1707.06347)."),
+            "dynamic_sampling_metric", \.dynamicSamplingMetric,
+            "The reward that decides: the task's own, not a length term. The only reward unless set."),
         JobField(
-            "epsilon_high", \.epsilonHigh, .positive,
-            "The ratio's upper clip is 1 + ε_high (DAPO's clip-higher: 0.28, arXiv:2503.14476)."),
+            "dynamic_sampling_max_waves", \.dynamicSamplingMaxWaves, in: 1...1_000_000,
+            "Most times a step samples its number of prompts."),
         JobField(
-            "delta", \.delta, .aboveOne,
-            "Two-sided clip: the unclipped term's ratio never exceeds δ (INTELLECT-2, arXiv:2505.07291). Off unless set."
+            "dynamic_sampling_exhausted", \.dynamicSamplingExhausted,
+            "fail: a step that stays short after the last wave ends the run. partial: it learns from what was kept."),
+        JobField(
+            "replay_buffer_size", \.replayCapacity, in: 0...1_000_000,
+            "Groups kept to stand in for groups whose rewards are all equal (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them."
         ),
         JobField(
-            "importance_sampling_level", \.importanceSamplingLevel,
-            "token: one ratio per token. sequence: the geometric mean over the completion (GSPO, arXiv:2507.18071)."),
+            "replay_max_age", \.replayMaxAge, in: 1...Int.max, "Optimizer steps after which a kept group leaves."),
         JobField(
-            "mask_truncated_completions", \.maskTruncatedCompletions,
-            "Leaves truncated completions out of the loss and its denominator; their rewards still count in baselines (DAPO)."
-        ),
-        JobField(
-            "num_iterations", \.numIterations, in: 1...1_000,
-            "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first."),
-        JobField(
-            "entropy_coef", \.entropyCoefficient, .notNegative,
-            "Weight of the policy's entropy, subtracted from the loss."),
-        JobField(
-            "use_bias_correction_kl", \.usesBiasCorrectedKL,
-            "Multiplies the KL term by the ratio π/π_old (DeepSeek-V3.2): its gradient is then that of KL(π‖π_ref) off policy too."
-        ),
-        JobField(
-            "sync_ref_model", \.syncReferenceModel,
-            "Moves the reference towards the policy every ref_model_sync_steps optimizer steps."),
-        JobField("ref_model_mixup_alpha", \.referenceMixup, .fraction, "π_ref ← α π + (1 − α) π_ref at each sync."),
-        JobField(
-            "ref_model_sync_steps", \.referenceSyncSteps, in: 1...Int.max,
-            "Optimizer steps between two syncs of the reference."),
-        JobField(
-            "remax_reduction", \.remaxReduction,
-            "token_mean: Σ −A log π / tokens (the published code). sequence_sum: mean over completions of the sum (the paper's estimator, arXiv:2310.10505)."
-        ),
-        JobField(
-            "remax_kl", \.remaxKL,
-            "How far a token's KL penalty reaches: to_go sums over the rest of the completion (the gradient of the sequence KL), one_step is the token's own (published code), none."
-        ),
-        JobField(
-            "remax_reward_clip", \.remaxRewardClip, .positive,
-            "Clips r − b to ± this; off unless set (published code: 5)."),
-        JobField(
-            "normalize_advantages", \.normalizesAdvantages,
-            "rloo: whitens advantages over the batch, (A − mean) / (std + 1e-4)."),
+            "replay_alpha", \.replayAlpha, .notNegative,
+            "A kept group is drawn with a weight of its mean |advantage| to this power."),
     ]
 
     static let batches: [JobField] =

@@ -7,7 +7,8 @@ package enum JobFields {
 
     static let model: [JobField] = [
         JobField(
-            "algorithm", \.algorithm, "The method: its loss, credit rule and step recipe. TRL's defaults apply to each."
+            "algorithm", \.algorithm,
+            "The method: its loss, credit rule and step recipe, with TRL's defaults. dr_grpo, dapo, gspo and cispo are grpo with the values of their papers."
         ),
         JobField(
             "model_name_or_path", \.modelPath,
@@ -37,7 +38,9 @@ package enum JobFields {
         JobField(
             columns: "chat_template_kwargs", \.chatTemplateVariables,
             "Variables handed to the chat template as they are."),
-        JobField("dtype", \.dtype, "The element type weights are kept and computed in."),
+        JobField(
+            "dtype", \.dtype,
+            "What passes over the model compute in; bfloat16 trains float32 weights and reads copies of them."),
         JobField(
             "seed", \.seed, in: 0...Int.max,
             "Addresses every random draw: same seed, machine and thread count, same run to the bit."),

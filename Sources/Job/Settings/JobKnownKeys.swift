@@ -58,7 +58,6 @@ enum JobKnownKeys {
         "entropy_coef_max": "the adaptive entropy coefficient is not built; set entropy_coef",
         "entropy_coef_delta": "the adaptive entropy coefficient is not built; set entropy_coef",
         "entropy_target": "the adaptive entropy coefficient is not built; set entropy_coef",
-        "off_policy_mask_threshold": "the off-policy sequence mask is not built",
         "reward_clip_range": "clipping each reward is not built",
         "generation_batch_size":
             "set steps_per_generation: completions per rollout step = per_device_train_batch_size × steps_per_generation",
@@ -73,11 +72,15 @@ enum JobKnownKeys {
         "dataset_text_field": "a row needs prompt and completion",
         "dataset_kwargs": "a row needs prompt and completion",
         "eos_token": "the tokenizer's own end-of-text token is used",
+        "kl_coef": "it is called beta", "cliprange": "it is called epsilon",
+        "num_ppo_epochs": "it is called num_iterations",
+        "num_mini_batches": "set steps_per_generation: optimizer steps per pass over the rollouts",
+        "response_length": "it is called max_completion_length",
+        "value_model_path": "it is called critic_model_name_or_path",
         "activation_offloading": "offloading activations is not built; set gradient_checkpointing",
         "eval_on_start": "run plumbline eval on the model",
         "constraints": "constrained methods are not built", "dynamic_weights": "dynamic reward weights are not built",
         "soft_thinking": "soft thinking is not built", "bvpo": "BVPO is not built", "amft": "AMFT is not built",
         "placement": "placement plans are not built; generation and training share the weights of one process",
-        "preset": "papers' presets are not built; set the keys themselves",
     ]
 }

@@ -31,17 +31,22 @@ package struct ResolvedJob: Sendable, Equatable {
     private static func filled(_ given: JobSettings) -> JobSettings {
         var settings = given
         let method = given.algorithm
-        settings.numGenerations = given.numGenerations ?? [.sft: 1, .remax: 1, .rloo: 2][method] ?? 8
-        settings.beta = given.beta ?? (method == .rloo ? 0.05 : 0)
+        settings.numGenerations =
+            given.numGenerations ?? [.sft: 1, .remax: 1, .rloo: 2, .reinforce: 1, .ppo: 1][method] ?? 8
+        settings.beta = given.beta ?? ([.rloo, .ppo].contains(method) ? 0.05 : 0)
+        settings.numIterations = given.numIterations ?? (method == .ppo ? 4 : 1)
         settings.klPlacement = given.klPlacement ?? settings.ownKLPlacement
         settings.klEstimator = given.klEstimator ?? (settings.klPlacement == .reward ? .k1 : .k3)
         settings.lossType = given.lossType == .bnpo ? .dapo : given.lossType ?? .dapo
-        settings.learningRate = given.learningRate ?? (method == .sft ? 2e-5 : 1e-6)
+        settings.learningRate = given.learningRate ?? ([.sft: 2e-5, .ppo: 3e-6][method] ?? 1e-6)
         settings.stepsPerGeneration =
             method == .sft
             ? given.gradientAccumulationSteps : given.stepsPerGeneration ?? given.gradientAccumulationSteps
         settings.rewardWeights = given.rewardWeights ?? given.rewards.map { _ in 1 }
         settings.evaluationGenerations = given.evaluationGenerations ?? 1
+        if given.dynamicSampling, given.dynamicSamplingMetric == nil, given.rewards.count == 1 {
+            settings.dynamicSamplingMetric = given.rewards[0].reference
+        }
         return settings
     }
 
@@ -50,9 +55,22 @@ package struct ResolvedJob: Sendable, Equatable {
         var calls: [StepCall] = [
             .generate(samplesPerPrompt: settings.numGenerations ?? 1, greedy: settings.algorithm == .remax), .score,
         ]
-        if BatchArithmetic(settings).optimizerStepsPerRollout > 1 { calls.append(.infer(.oldPolicy)) }
+        if settings.bypassesOldLogProbabilities {
+            calls.append(.infer(.sampler))
+        } else if settings.needsOldLogProbabilities {
+            calls.append(.infer(.oldPolicy))
+        }
         if settings.beta ?? 0 > 0 { calls.append(.infer(.reference)) }
+        if settings.algorithm == .ppo { calls.append(.infer(.critic)) }
         return StepRecipe(method: settings.algorithm.rawValue, calls: calls + [.credit, .train])
+    }
+}
+
+extension JobSettings {
+    /// Whether the policy that sampled must be scored before the first optimizer step: there are several, or replayed
+    /// completions bring log-probs of their own, or weights compare it with the sampler.
+    var needsOldLogProbabilities: Bool {
+        BatchArithmetic(self).optimizerStepsPerRollout > 1 && algorithm != .bestOfK || replayCapacity > 0
     }
 }
 
@@ -71,7 +89,7 @@ package struct BatchArithmetic: Sendable, Equatable {
         completionsPerRolloutStep = settings.trainBatchSize * perGeneration
         promptsPerStep = completionsPerRolloutStep / generations
         optimizerStepsPerRollout =
-            max(perGeneration / max(settings.gradientAccumulationSteps, 1), 1) * settings.numIterations
+            max(perGeneration / max(settings.gradientAccumulationSteps, 1), 1) * (settings.numIterations ?? 1)
     }
 
     /// The arithmetic in one line, as `--dry-run` and the start of a run print it.

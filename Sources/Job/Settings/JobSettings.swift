@@ -48,7 +48,7 @@ package struct JobSettings: Sendable, Equatable {
     package var delta: Double?
     package var importanceSamplingLevel = JobImportanceLevel.token
     package var maskTruncatedCompletions = false
-    package var numIterations = 1
+    package var numIterations: Int?
     package var entropyCoefficient = 0.0
     package var usesBiasCorrectedKL = true
     package var syncReferenceModel = false
@@ -58,6 +58,28 @@ package struct JobSettings: Sendable, Equatable {
     package var remaxKL = JobKLReach.toGo
     package var remaxRewardClip: Double?
     package var normalizesAdvantages = false
+    package var klTarget: Double?
+    package var klHorizon = 10_000.0
+    package var importanceCorrection = JobImportanceCorrection.none
+    package var importanceMinimum: Double?
+    package var importanceMaximum: Double? = 3.0
+    package var bypassesOldLogProbabilities = false
+    package var offPolicyMaskThreshold: Double?
+    package var bestOfKThreshold: Double?
+    package var criticPath: String?
+    package var criticLearningRate = 1e-5
+    package var valueCoefficient = 0.1
+    package var valueClip: Double? = 0.2
+    package var discount = 1.0
+    package var gaeLambda = 0.95
+    package var missingEndPenalty = 0.0
+    package var dynamicSampling = false
+    package var dynamicSamplingMetric: String?
+    package var dynamicSamplingMaxWaves = 10
+    package var dynamicSamplingExhausted = JobExhausted.fail
+    package var replayCapacity = 0
+    package var replayMaxAge = 16
+    package var replayAlpha = 1.0
 
     // Batches and steps
     package var trainBatchSize = 8
@@ -103,8 +125,23 @@ package struct JobSettings: Sendable, Equatable {
 
 /// The method: `algorithm:`.
 package enum JobAlgorithm: String, JobChoice {
-    case sft, grpo, remax, rloo
+    case sft, grpo, remax, rloo, reinforce, ppo
     case reinforcePlusPlus = "reinforce_pp"
+    case bestOfK = "best_of_k"
+}
+
+/// `importance_sampling_correction:`, which weights correct for a sampler that is not quite the trainer's policy.
+package enum JobImportanceCorrection: String, JobChoice {
+    case none
+    case tokenTruncate = "token_truncate"
+    case tokenMask = "token_mask"
+    case sequenceTruncate = "sequence_truncate"
+    case sequenceMask = "sequence_mask"
+}
+
+/// `dynamic_sampling_exhausted:`.
+package enum JobExhausted: String, JobChoice {
+    case fail, partial
 }
 
 /// How several rewards become one advantage: `multi_objective_aggregation:`.
@@ -140,9 +177,9 @@ extension JobSettings {
     /// Where the method's source has its KL term. REINFORCE++ has it in the reward, and with groups in the loss.
     var ownKLPlacement: JobKLPlacement {
         switch algorithm {
-        case .remax, .rloo: .reward
+        case .remax, .rloo, .reinforce, .ppo: .reward
         case .reinforcePlusPlus: numGenerations ?? 1 > 1 ? .loss : .reward
-        case .grpo, .sft: .loss
+        case .grpo, .sft, .bestOfK: .loss
         }
     }
 }
@@ -182,9 +219,11 @@ package enum JobSchedule: String, JobChoice {
     case warmupStableDecay = "warmup_stable_decay"
 }
 
-/// `dtype:`, the element type weights are kept and computed in.
+/// `dtype:`, the element type that passes over the model compute in.
+///
+/// Weights are trained in the same type, but those of bfloat16 in float32: sampling and scoring read copies in bfloat16.
 package enum JobElementType: String, JobChoice {
-    case float32, float64
+    case float32, bfloat16, float64
 }
 
 /// One renaming of `column_map:` or one variable of `chat_template_kwargs:`.

@@ -1,0 +1,112 @@
+package import Models
+internal import Tensors
+
+/// Bytes a run needs at its peak, from the model's configuration and the sizes of a step.
+///
+/// Calibrated against `plumbline bench`, which prints it beside what it measured.
+package struct MemoryEstimate: Sendable, Equatable {
+    /// The sizes that decide it.
+    package struct Sizes: Sendable, Equatable {
+        package var promptLength: Int
+        package var completionLength: Int
+        package var completionsPerPrompt: Int
+        package var completionsPerOptimizerStep: Int
+        /// Completions decoded at a time; 0 for a method that does not generate.
+        package var rows: Int
+        package var maxTokensPerMicroBatch: Int
+        package var checkpointsBlocks: Bool
+
+        package init(
+            promptLength: Int, completionLength: Int, completionsPerPrompt: Int, completionsPerOptimizerStep: Int,
+            rows: Int, maxTokensPerMicroBatch: Int, checkpointsBlocks: Bool
+        ) {
+            self.promptLength = promptLength
+            self.completionLength = completionLength
+            self.completionsPerPrompt = completionsPerPrompt
+            self.completionsPerOptimizerStep = completionsPerOptimizerStep
+            self.rows = rows
+            self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
+            self.checkpointsBlocks = checkpointsBlocks
+        }
+
+        private var group: Int { promptLength + completionsPerPrompt * completionLength }
+        private var groups: Int {
+            (completionsPerOptimizerStep + completionsPerPrompt - 1) / max(completionsPerPrompt, 1)
+        }
+
+        /// Whether one backward pass takes the whole optimizer step.
+        var isOnePass: Bool { groups * group <= maxTokensPerMicroBatch }
+        /// Packed tokens of the longest backward pass: whole groups where they fit.
+        var tokensPerPass: Int {
+            if isOnePass { return groups * group }
+            return group <= maxTokensPerMicroBatch ? maxTokensPerMicroBatch / group * group : maxTokensPerMicroBatch
+        }
+    }
+
+    /// Weights, two moments and gradients; with narrower copies of the weights where the layout has them.
+    package let training: Int
+    package let reference: Int
+    /// What a backward pass keeps, and the head's gradient, which is whole before any of that is freed.
+    package let activations: Int
+    package let cache: Int
+    /// The process without a model (code, libraries, thread stacks) and what its heap holds back.
+    static let process = 230_000_000
+
+    /// At the peak. The cache and the activations are not held at once.
+    package let peak: Int
+
+    /// - Parameters:
+    ///   - type: What passes compute in.
+    ///   - hasReference: Whether a frozen reference policy is held in the same type.
+    ///   - hasCritic: Whether a critic of the same shape is trained too, in turns with the policy.
+    package init(
+        _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, hasCritic: Bool = false, _ sizes: Sizes
+    ) {
+        let (master, compute) = (type.masterType, type.elementType)
+        let weights = model.parameterBytes(master)
+        let copies = master == compute ? 0 : model.parameterBytes(compute)
+        let critic = hasCritic ? 3 * weights + copies : 0  // its gradients and the policy's take turns
+        training = 4 * weights + copies
+        reference = hasReference ? model.parameterBytes(compute) : 0
+        let head = model.vocabularySize * model.hiddenSize * 4
+        let kept =
+            sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
+        activations = kept + (sizes.isOnePass ? 1 : 2) * head
+        cache =
+            sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
+            * model.keyValueBytesPerToken(compute)
+        // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
+        let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
+        let generating = 3 * weights + copies + cache
+        peak = Self.process + reference + critic + max(updating, generating)
+    }
+
+    init(_ job: ResolvedJob, _ model: ModelConfiguration, promptLength: Int) {
+        let settings = job.settings
+        let rows = settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
+        self.init(
+            model, type: settings.dtype, hasReference: job.recipe.calls.contains(.infer(.reference)),
+            hasCritic: job.recipe.calls.contains(.infer(.critic)),
+            Sizes(
+                promptLength: promptLength, completionLength: settings.maxCompletionLength,
+                completionsPerPrompt: settings.numGenerations ?? 1,
+                completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
+                rows: job.recipe.generates ? min(rows, job.batches.completionsPerRolloutStep) : 0,
+                maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch,
+                checkpointsBlocks: settings.gradientCheckpointing))
+    }
+
+    /// For `--dry-run`.
+    var lines: [String] {
+        [
+            "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and moments "
+                + Self.text(training) + (reference > 0 ? ", reference \(Self.text(reference))" : "")
+                + ", activations of a micro-batch \(Self.text(activations))"
+                + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")
+        ]
+    }
+
+    private static func text(_ bytes: Int) -> String {
+        bytes < 1_000_000_000 ? "\((bytes + 999_999) / 1_000_000) MB" : String(format: "%.1f GB", Double(bytes) / 1e9)
+    }
+}

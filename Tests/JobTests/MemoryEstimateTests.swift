@@ -1,0 +1,54 @@
+import Job
+import Models
+import Testing
+
+/// Peaks that `plumbline bench update` measured (resident bytes, float32, one thread, 8 completions a prompt), in MB.
+@Suite("The memory estimate against measured peaks")
+struct MemoryEstimateTests {
+    struct Measured: CustomTestStringConvertible {
+        var model: (vocabulary: Int, hidden: Int, layers: Int, heads: Int, keyValueHeads: Int, intermediate: Int)
+        var prompts: Int
+        var promptLength: Int
+        var completionLength: Int
+        var limit: Int
+        var megabytes: Double
+        var testDescription: String { "\(model.layers) layers, \(prompts) × (\(promptLength) + \(completionLength))" }
+    }
+
+    private static let small = (49152, 576, 30, 9, 3, 1536)
+    private static let middle = (8192, 512, 8, 8, 8, 1408)
+    private static let tiny = (512, 256, 6, 8, 4, 1024)
+
+    static let measured = [
+        Measured(model: small, prompts: 1, promptLength: 64, completionLength: 8, limit: 2048, megabytes: 2548),
+        Measured(model: small, prompts: 1, promptLength: 256, completionLength: 64, limit: 2048, megabytes: 2927),
+        Measured(model: small, prompts: 2, promptLength: 256, completionLength: 64, limit: 2048, megabytes: 3849),
+        Measured(model: small, prompts: 3, promptLength: 256, completionLength: 64, limit: 768, megabytes: 3754),
+        Measured(model: small, prompts: 4, promptLength: 256, completionLength: 64, limit: 2048, megabytes: 4777),
+        Measured(model: middle, prompts: 4, promptLength: 64, completionLength: 64, limit: 1024, megabytes: 965),
+        Measured(model: middle, prompts: 8, promptLength: 64, completionLength: 64, limit: 2048, megabytes: 1438),
+        Measured(model: middle, prompts: 16, promptLength: 64, completionLength: 64, limit: 16384, megabytes: 3694),
+        Measured(model: middle, prompts: 8, promptLength: 256, completionLength: 16, limit: 8192, megabytes: 1674),
+        Measured(model: tiny, prompts: 8, promptLength: 32, completionLength: 64, limit: 8192, megabytes: 891),
+    ]
+
+    @Test(arguments: measured) func isWithinFifteenPercent(_ example: Measured) throws {
+        let shape = example.model
+        let configuration = try ModelConfiguration(
+            json: """
+                {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": \(shape.vocabulary),
+                 "hidden_size": \(shape.hidden), "intermediate_size": \(shape.intermediate),
+                 "num_hidden_layers": \(shape.layers), "num_attention_heads": \(shape.heads),
+                 "num_key_value_heads": \(shape.keyValueHeads), "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
+                 "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true}
+                """)
+        let estimate = MemoryEstimate(
+            configuration, type: .float32, hasReference: false,
+            MemoryEstimate.Sizes(
+                promptLength: example.promptLength, completionLength: example.completionLength, completionsPerPrompt: 8,
+                completionsPerOptimizerStep: 8 * example.prompts, rows: 8 * example.prompts,
+                maxTokensPerMicroBatch: example.limit, checkpointsBlocks: false))
+        let ratio = Double(estimate.peak) / 1e6 / example.megabytes
+        #expect(abs(ratio - 1) < 0.15, "estimated \(estimate.peak / 1_000_000) MB, measured \(example.megabytes)")
+    }
+}

@@ -1,0 +1,136 @@
+import Algorithms
+import Models
+import PolicyUpdater
+import Records
+import TestSupport
+import Tensors
+import Testing
+
+@TensorActor @Suite("PPO's critic", .timeLimit(.minutes(10)))
+struct CriticTests {
+    private static let head = (0..<8).map { 0.4 * Double(($0 * 5) % 7) - 1 }
+
+    private func critic(
+        _ weights: [String: [Double]]? = nil, head: [Double]? = Self.head, learningRate: Double = 0,
+        beta1: Double = 0, maxTokens: Int? = nil, type: ElementType = .float64
+    ) throws -> Critic {
+        try TensorEngine.setThreadCount(1)
+        let trunk = try Transformer(
+            configuration: TinyPolicy.configuration(),
+            parameters: TinyPolicy.tensors(weights ?? TinyPolicy.weights(), type))
+        return try Critic(
+            trunk: trunk, head: head.map { try Tensor($0, shape: [1, 8]).to(type) },
+            objective: PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5),
+            settings: .plain(learningRate: learningRate, beta1: beta1, maxTokensPerMicroBatch: maxTokens))
+    }
+
+    /// Returns of both signs; old values near the present ones, some beyond the clip range.
+    private func batch() async throws -> UpdateBatch {
+        var batch = try await ExampleBatch.mixed()
+        let values = try await critic().values(batch)
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                let own = values[group][index]
+                batch.groups[group].completions[index].oldValues = own.enumerated().map {
+                    $1 + ($0 % 3 == 0 ? 0.5 : 0.05)
+                }
+                batch.groups[group].completions[index].returns = own.enumerated().map {
+                    Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4)
+                }
+            }
+        }
+        return batch
+    }
+
+    @Test func aHeadOfZerosGivesValuesOfZero() async throws {
+        let batch = try await ExampleBatch.mixed()
+        let values = try await critic(head: nil).values(batch)
+        #expect(values.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
+        #expect(values.joined().joined().allSatisfy { $0 == 0 })
+    }
+
+    /// V_t by hand: the head times the hidden state that a plain forward pass over prompt and completion gives one token before t.
+    @Test func aValueBelongsToTheStateBeforeItsToken() async throws {
+        let group = ExampleBatch.group([1, 2, 3], [[4, 5, 6]])
+        let values = try await critic().values(UpdateBatch(groups: [group]))[0][0]
+        let model = try TinyPolicy.reference(phase: 0)
+        let layout = try SequenceLayout(sequenceLengths: [6])
+        let hidden = try model.hiddenStates(tokens: Tensor([1, 2, 3, 4, 5, 6]), layout: layout).doubles()
+        for (token, value) in values.enumerated() {
+            let state = hidden[(2 + token) * 8..<(3 + token) * 8]
+            let products: [Double] = zip(state, Self.head).map { $0 * $1 }
+            let expected = products.reduce(0, +)
+            #expect(abs(Double(value) - expected) < 1e-5)
+        }
+    }
+
+    @Test func itsGradientIsThatOfTheClippedSquares() async throws {
+        let batch = try await batch()
+        let critic = try critic()
+        let loss = try #require(try await critic.train(batch)["value_loss"])
+        let gradients = try critic.optimizer.firstMoments.mapValues { try $0.doubles() }
+        #expect(loss > 0.01)
+        let weights = try TinyPolicy.weights()
+        let step = 1e-5
+        for name in weights.keys.sorted() + [Critic.headName] {
+            let count = weights[name]?.count ?? 8
+            let direction: [Double] = (0..<count).map { place in
+                let size = 0.5 * Double((place * 7) % 5)
+                return place % 2 == 0 ? 1 + size : 1 - size
+            }
+            var losses: [Double] = []
+            for sign in [1.0, -1] {
+                var (moved, head) = (weights, Self.head)
+                for (index, along) in direction.enumerated() {
+                    if name == Critic.headName {
+                        head[index] += sign * step * along
+                    } else {
+                        moved[name]![index] += sign * step * along
+                    }
+                }
+                losses.append(try #require(try await self.critic(moved, head: head).train(batch)["value_loss"]))
+            }
+            let expected = 0.5 * (losses[0] - losses[1]) / (2 * step)  // c_V = 0.5
+            let products: [Double] = zip(gradients[name]!, direction).map { $0 * $1 }
+            let slope = products.reduce(0, +)
+            #expect(abs(slope - expected) < 1e-6 * max(1, abs(expected)), "\(name): \(slope), \(expected)")
+        }
+    }
+
+    @Test func howABatchIsCutChangesNothing() async throws {
+        let batch = try await batch()
+        let (whole, cut) = (try critic(), try critic(maxTokens: 9))
+        _ = try await whole.train(batch)
+        _ = try await cut.train(batch)
+        for (name, moment) in whole.optimizer.firstMoments {
+            #expect(relativeDistance(try cut.optimizer.firstMoments[name]!.doubles(), try moment.doubles()) < 1e-11)
+        }
+    }
+
+    @Test func itLearnsReturnsAndGoesOnFromACheckpoint() async throws {
+        let batch = try await batch()
+        let critic = try critic(head: nil, learningRate: 0.02, beta1: 0.9, type: .float32)
+        let first = try #require(try await critic.train(batch)["value_loss"])
+        for _ in 0..<60 { _ = try await critic.train(try await rescored(batch, critic)) }
+        let folder = try TemporaryFolder()
+        try await critic.save(to: folder.url)
+        let next = try await critic.train(try await rescored(batch, critic))
+        #expect(try #require(next["value_loss"]) < 0.1 * first)
+        let other = try self.critic(head: nil, learningRate: 0.02, beta1: 0.9, type: .float32)
+        try await other.restore(from: folder.url)
+        #expect(try await other.train(try await rescored(batch, other)) == next)
+        #expect(try await other.values(batch) == critic.values(batch))
+    }
+
+    /// The batch with the critic's present values as old ones, as each new rollout has them.
+    private func rescored(_ batch: UpdateBatch, _ critic: Critic) async throws -> UpdateBatch {
+        var batch = batch
+        let values = try await critic.values(batch)
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                batch.groups[group].completions[index].oldValues = values[group][index]
+            }
+        }
+        return batch
+    }
+}
