@@ -1,4 +1,5 @@
 package import Foundation
+internal import Models
 internal import Runs
 internal import Records
 internal import Tensors
@@ -23,7 +24,8 @@ extension PolicyUpdater: Checkpointable {
                 schedulePosition: schedulePosition, skippedSteps: skippedSteps)
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            try encoder.encode(counters).write(to: folder.appending(path: "counters.json"))
+            try FileOperations.system.writeFile(
+                Array(encoder.encode(counters)), folder.appending(path: "counters.json"))
             try Self.write(moments, to: folder.appending(path: "moments.safetensors"))
             if settings.referenceSync != nil, let reference {
                 try Self.write(reference.parametersByName, to: folder.appending(path: "reference.safetensors"))
@@ -62,10 +64,13 @@ extension PolicyUpdater: Checkpointable {
     /// Writes the tensors by name.
     private static func write(_ tensors: [String: Tensor], to url: URL) throws {
         let named = tensors.sorted { $0.key < $1.key }
-        let writer = try TensorFileWriter(
-            url: url, announcing: named.map { .init(name: $0.key, type: $0.value.elementType, shape: $0.value.shape) })
-        for (name, tensor) in named { try writer.write(tensor, named: name) }
-        try writer.finish()
+        try RunError.fromWritingTensors {
+            let writer = try TensorFileWriter(
+                url: url,
+                announcing: named.map { .init(name: $0.key, type: $0.value.elementType, shape: $0.value.shape) })
+            for (name, tensor) in named { try writer.write(tensor, named: name) }
+            try writer.finish()
+        }
     }
 
     /// Reads a file that must hold exactly these names and shapes.
