@@ -5,6 +5,15 @@
 #error "libtorch is missing. Run `make` (it unpacks the CPU build into .torch), or set LIBTORCH=/path (2.11 or newer)."
 #endif
 
+#if __has_include(<torch/headeronly/version.h>)
+#include <torch/headeronly/version.h>
+#else
+#include <torch/version.h>
+#endif
+#if TORCH_VERSION_MAJOR < 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 11)
+#error "libtorch is too old, 2.11 or newer is needed. Unset LIBTORCH and run `make`, or set LIBTORCH=/path to a newer one."
+#endif
+
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 

@@ -62,11 +62,16 @@ package actor Coordinator {
     /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped.
     package func run() async throws -> RunOutcome {
         var lastSaved = progress.step
+        if let before = progress.unconcludedSince,
+            let outcome = try await conclude(from: before, Metrics(), lastSaved: &lastSaved)
+        {
+            return outcome
+        }
         while progress.step < schedule.maxSteps {
             let start = progress
             let before = progress.step
             await parts.prompts.mark()
-            var metrics: Metrics
+            let metrics: Metrics
             do {
                 metrics = try await takeStep()
             } catch is StopRequested {
@@ -82,20 +87,34 @@ package actor Coordinator {
                 if progress.step > lastSaved { try await save(Metrics()) }
                 throw error
             }
-            if schedule.evaluates(from: before, to: progress.step) {
-                do {
-                    metrics.merge(try await evaluate())
-                } catch is StopRequested {
-                    return try await stopped(lastSaved: lastSaved)
-                }
-            }
-            if schedule.saves(from: before, to: progress.step) {
-                try await save(metrics)
-                lastSaved = progress.step
-            }
-            if stop.isRequested, progress.step < schedule.maxSteps { return try await stopped(lastSaved: lastSaved) }
+            if let outcome = try await conclude(from: before, metrics, lastSaved: &lastSaved) { return outcome }
         }
         return .finished(progress)
+    }
+
+    /// What comes after a recipe step that began at the optimizer step `before`: its evaluation and its checkpoint.
+    ///
+    /// When the evaluation is stopped or fails, what was reached is saved with a note that both are still owed.
+    /// - Returns: the run's outcome when it was stopped.
+    private func conclude(from before: Int, _ metrics: Metrics, lastSaved: inout Int) async throws -> RunOutcome? {
+        var metrics = metrics
+        if schedule.evaluates(from: before, to: progress.step) {
+            progress.unconcludedSince = before
+            do {
+                metrics.merge(try await evaluate())
+            } catch {
+                try await save(schedule.saves(from: before, to: progress.step) ? metrics : Metrics())
+                guard error is StopRequested else { throw error }
+                return .stopped(progress)
+            }
+            progress.unconcludedSince = nil
+        }
+        if schedule.saves(from: before, to: progress.step) {
+            try await save(metrics)
+            lastSaved = progress.step
+        }
+        guard stop.isRequested, progress.step < schedule.maxSteps else { return nil }
+        return try await stopped(lastSaved: lastSaved)
     }
 
     private func stopped(lastSaved: Int) async throws -> RunOutcome {
@@ -195,6 +214,7 @@ package actor Coordinator {
                 tasks.addTask { try await scorer.score(group) }
             }
             let generated = clock.now
+            await parts.observer.began(.scoring, step: progress.step)
             var scored: [ScoredGroup] = []
             for try await group in tasks { scored.append(group) }
             return (scored, generated)

@@ -8,11 +8,15 @@ package struct RunProgress: Sendable, Equatable, Codable {
     package var tokens: Int
     /// β of the KL penalty, where a controller moves it.
     package var klCoefficient: Double?
+    /// The optimizer step at which the newest recipe step began, while its evaluation and its checkpoint are still owed: a
+    /// run that was stopped in between makes up for them first.
+    package var unconcludedSince: Int?
 
-    package init(step: Int = 0, rolloutStep: Int = 0, tokens: Int = 0) {
+    package init(step: Int = 0, rolloutStep: Int = 0, tokens: Int = 0, unconcludedSince: Int? = nil) {
         self.step = step
         self.rolloutStep = rolloutStep
         self.tokens = tokens
+        self.unconcludedSince = unconcludedSince
     }
 }
 

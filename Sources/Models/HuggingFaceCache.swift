@@ -13,6 +13,10 @@ package enum HuggingFaceCache {
     ) throws(ModelError) -> URL {
         let path = (nameOrPath as NSString).expandingTildeInPath
         if isFolder(path) { return URL(fileURLWithPath: path, isDirectory: true) }
+        guard !FileManager.default.fileExists(atPath: path) else {
+            throw .file(
+                path: nameOrPath, message: "is a file; expected a folder with config.json and safetensors files")
+        }
         guard isModelName(nameOrPath) else {
             throw .file(
                 path: nameOrPath, message: "no such folder; expected one with config.json and safetensors files")

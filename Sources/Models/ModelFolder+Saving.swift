@@ -83,9 +83,11 @@ extension ModelFolder {
         let partial = folder.appending(path: ".\(shard.file).partial")
         let announced = shard.tensors.map { TensorFileWriter.Announcement(name: $0.name, type: type, shape: $0.shape) }
         do {
-            let writer = try TensorFileWriter(url: partial, announcing: announced)
-            for tensor in shard.tensors { try writer.write(parameters.required(tensor.name), named: tensor.name) }
-            try writer.finish()
+            try RunError.fromWritingTensors {
+                let writer = try TensorFileWriter(url: partial, announcing: announced)
+                for tensor in shard.tensors { try writer.write(parameters.required(tensor.name), named: tensor.name) }
+                try writer.finish()
+            }
             try FileOperations.system.rename(partial, folder.appending(path: shard.file))
         } catch {
             do { try FileOperations.system.remove(partial) } catch { /* the first failure is the one to report */  }

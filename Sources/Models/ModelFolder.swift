@@ -48,7 +48,14 @@ package enum ModelFolder {
         try check(weights, configuration, path: folder.path(percentEncoded: false))
         var parameters: [String: Tensor] = [:]
         for expected in configuration.parameterShapes {
-            parameters[expected.name] = try weights.tensor(named: expected.name).to(elementType).to(device)
+            let tensor = try weights.tensor(named: expected.name)
+            guard try tensor.allFinite() else {
+                throw ModelError.file(
+                    path: folder.path(percentEncoded: false),
+                    message: "\(expected.name) holds NaN or infinity; the weights come from a run that broke, take an "
+                        + "earlier checkpoint")
+            }
+            parameters[expected.name] = try tensor.to(elementType).to(device)
         }
         return try Transformer(configuration: configuration, parameters: parameters)
     }
@@ -61,8 +68,10 @@ package enum ModelFolder {
             let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first(where: exists)
             throw ModelError.file(
                 path: folder.path(percentEncoded: false),
-                message: "no \(TensorFolder.singleFile) and no \(TensorFolder.indexFile)"
-                    + (pickle.map { "; \($0) is a pickle, which is never read: save the model as safetensors" } ?? ""))
+                message: "no weights: neither \(TensorFolder.singleFile) nor \(TensorFolder.indexFile); "
+                    + (pickle.map { "\($0) is a pickle, which is never read: save the model as safetensors" }
+                        ?? "download the whole model (hf download NAME --local-dir FOLDER), or make a fresh one with "
+                        + "plumbline init-model"))
         }
         return try TensorFolder(url: folder)
     }
@@ -81,11 +90,18 @@ package enum ModelFolder {
             guard !readable.contains(where: { $0.name == type }) else { continue }
             throw .file(
                 path: path,
-                message: "\(name) holds \(type); expected \(readable.map(\.name).joined(separator: ", "))")
+                message: "\(name) holds \(type); expected \(readable.map(\.name).joined(separator: ", ")) "
+                    + "(quantised models are not built: take the unquantised one)")
         }
     }
 
     private static func text(of file: URL) throws(ModelError) -> String {
+        guard FileManager.default.fileExists(atPath: file.path(percentEncoded: false)) else {
+            throw .file(
+                path: file.path(percentEncoded: false),
+                message: "no such file; a model's folder has config.json, model.safetensors (or its shards) and "
+                    + "tokenizer.json")
+        }
         let bytes: Data
         do {
             bytes = try Data(contentsOf: file)

@@ -20,7 +20,8 @@ extension Critic: Checkpointable {
             let counters = Counters(
                 version: lease.version.number, optimizerSteps: optimizer.stepCount, schedulePosition: schedulePosition,
                 skippedSteps: skippedSteps)
-            try JSONEncoder().encode(counters).write(to: folder.appending(path: "counters.json"))
+            try FileOperations.system.writeFile(
+                Array(JSONEncoder().encode(counters)), folder.appending(path: "counters.json"))
             try StateTensors.write(lease.masters, to: folder.appending(path: "weights.safetensors"))
             try StateTensors.write(optimizer.moments, to: folder.appending(path: "moments.safetensors"))
         }

@@ -1,4 +1,5 @@
 package import Foundation
+internal import Models
 internal import Runs
 internal import Records
 internal import Tensors
@@ -23,7 +24,8 @@ extension PolicyUpdater: Checkpointable {
                 schedulePosition: schedulePosition, skippedSteps: skippedSteps)
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            try encoder.encode(counters).write(to: folder.appending(path: "counters.json"))
+            try FileOperations.system.writeFile(
+                Array(encoder.encode(counters)), folder.appending(path: "counters.json"))
             try StateTensors.write(optimizer.moments, to: folder.appending(path: "moments.safetensors"))
             if settings.referenceSync != nil, let reference {
                 try StateTensors.write(reference.parametersByName, to: folder.appending(path: "reference.safetensors"))

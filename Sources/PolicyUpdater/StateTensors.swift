@@ -1,4 +1,6 @@
 internal import Foundation
+internal import Models
+internal import Runs
 internal import Tensors
 
 /// Tensors by name in a file of a checkpoint's state.
@@ -6,10 +8,13 @@ enum StateTensors {
     /// Writes the tensors by name.
     static func write(_ tensors: [String: Tensor], to url: URL) throws {
         let named = tensors.sorted { $0.key < $1.key }
-        let writer = try TensorFileWriter(
-            url: url, announcing: named.map { .init(name: $0.key, type: $0.value.elementType, shape: $0.value.shape) })
-        for (name, tensor) in named { try writer.write(tensor, named: name) }
-        try writer.finish()
+        try RunError.fromWritingTensors {
+            let writer = try TensorFileWriter(
+                url: url,
+                announcing: named.map { .init(name: $0.key, type: $0.value.elementType, shape: $0.value.shape) })
+            for (name, tensor) in named { try writer.write(tensor, named: name) }
+            try writer.finish()
+        }
     }
 
     /// Reads a file that must hold exactly these names and shapes.

@@ -31,7 +31,8 @@ struct RowDecoder {
             }
             content = .messages(messages.dropLast())
         }
-        return Prompt(row: row, source: try source(), content: content, columns: columns())
+        return Prompt(
+            row: row, source: try source(), content: content, columns: columns(), place: "\(path), line \(line)")
     }
 
     func demonstration() throws(PromptSetError) -> Demonstration {

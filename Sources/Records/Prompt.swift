@@ -25,16 +25,21 @@ public struct Prompt: Sendable, Equatable {
     public var content: PromptContent
     /// Every other column of the row, by name. Rewards read their reference answers here.
     public var columns: [String: JSONValue]
+    /// Where a person finds the row, such as `prompts/train.jsonl, line 18`; `nil` for a prompt that no file holds.
+    public var place: String?
 
-    public init(row: Int, source: String, content: PromptContent, columns: [String: JSONValue] = [:]) {
+    public init(
+        row: Int, source: String, content: PromptContent, columns: [String: JSONValue] = [:], place: String? = nil
+    ) {
         self.row = row
         self.source = source
         self.content = content
         self.columns = columns
+        self.place = place
     }
 
-    /// How messages name the row: `arithmetic row 17`.
-    public var id: String { "\(source) row \(row)" }
+    /// How messages name the row: its ``place``, else `arithmetic row 17`.
+    public var id: String { place ?? "\(source) row \(row)" }
 
     /// The prompt as one text; the contents of a chat joined by line breaks, without a template.
     public var text: String {

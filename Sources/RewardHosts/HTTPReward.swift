@@ -55,6 +55,10 @@ package final class HTTPReward: RewardSource {
         queue = DispatchQueue(label: "reward \(settings.name)", attributes: .concurrent)
     }
 
+    package func check(_ prompt: Prompt) throws(RewardError) {
+        _ = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)
+    }
+
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let prompt = group.prompt.prompt
         let reference = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)

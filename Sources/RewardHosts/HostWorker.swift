@@ -24,6 +24,8 @@ final class HostWorker {
         let name: String?
         let style: String?
         let source: String?
+        /// Parameters that must come from the prompt's row.
+        let columns: [String]?
     }
 
     private let program: Program

@@ -62,6 +62,17 @@ enum PythonHostProgram {
             return names, any(p.kind == p.VAR_KEYWORD for p in kinds)
 
 
+        def columns_of(function, settings):
+            """Parameters without a default that neither the trainer nor the settings fill: columns of the prompt's row."""
+            given = {"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", *settings}
+            try:
+                kinds = inspect.signature(function).parameters.values()
+            except (TypeError, ValueError):
+                return []
+            named = [p for p in kinds if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.default is p.empty]
+            return [p.name for p in named if p.name not in given]
+
+
         def style_of(function):
             names, _ = parameters(function)
             fitting = [style for style, wanted in STYLES.items() if wanted & names]
@@ -257,6 +268,7 @@ enum PythonHostProgram {
             reply({
                 "ready": 1, "name": getattr(function, "__name__", type(function).__name__), "style": style,
                 "async": inspect.iscoroutinefunction(function), "source": source_hash(function, config),
+                "columns": columns_of(function, settings),
             })
             for line in requests:
                 host.answer(json.loads(line))

@@ -43,18 +43,21 @@ package final class PythonReward: RewardSource {
     package let style: PythonRewardStyle
     /// SHA-256 of the function's file and settings, in hexadecimal.
     package let sourceHash: String
+    /// Columns without which a function in TRL's form cannot be called.
+    private let requiredColumns: [String]
     private let pool: WorkerPool
     private let requests: PythonRequests
     private let workers: Int
     private let cache: ScoreCache?
 
     private init(
-        names: [String], style: PythonRewardStyle, sourceHash: String, pool: WorkerPool, requests: PythonRequests,
-        workers: Int, caches: Bool
+        names: [String], style: PythonRewardStyle, sourceHash: String, requiredColumns: [String], pool: WorkerPool,
+        requests: PythonRequests, workers: Int, caches: Bool
     ) {
         self.names = names
         self.style = style
         self.sourceHash = sourceHash
+        self.requiredColumns = requiredColumns
         self.pool = pool
         self.requests = requests
         self.workers = workers
@@ -88,9 +91,16 @@ package final class PythonReward: RewardSource {
         }
         return PythonReward(
             names: [settings.name ?? greeting.name ?? settings.target], style: style,
-            sourceHash: greeting.source ?? "", pool: pool,
+            sourceHash: greeting.source ?? "", requiredColumns: style == .trl ? greeting.columns ?? [] : [], pool: pool,
             requests: PythonRequests(style: style, referenceColumn: settings.referenceColumn),
             workers: settings.process.workers, caches: settings.caches)
+    }
+
+    package func check(_ prompt: Prompt) throws(RewardError) {
+        _ = try requests.call([Completion(text: "")], for: prompt, at: TrainingProgress())
+        for column in requiredColumns where prompt.columns[column] == nil {
+            throw .missingColumn(column, in: prompt)
+        }
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {

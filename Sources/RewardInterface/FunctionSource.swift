@@ -12,6 +12,11 @@ package struct FunctionSource: RewardSource {
         range = type(of: function).range
     }
 
+    /// Scores an empty completion: a function throws for a bad row, whatever the completion.
+    package func check(_ prompt: Prompt) throws(RewardError) {
+        _ = try function.score(Completion(text: ""), for: prompt)
+    }
+
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let prompt = group.prompt.prompt
         let scores = try group.rollouts.map { [try score($0.completion, for: prompt)] }

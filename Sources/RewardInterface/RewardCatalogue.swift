@@ -26,7 +26,13 @@ public struct RewardCatalogue: Sendable {
         named name: String, settings values: [String: JSONValue] = [:]
     ) throws(RewardError) -> any RewardFunction {
         var settings = RewardSettings(reward: name, values: values)
-        let function = try type(named: name).init(settings: &settings)
+        let type = try type(named: name)
+        let function: any RewardFunction
+        do throws(RewardError) {
+            function = try type.init(settings: &settings)
+        } catch {
+            throw settings.misspelling(behind: error) ?? error
+        }
         try settings.refuseUnasked()
         return function
     }

@@ -29,6 +29,13 @@ package final class RewardPanel: Sendable {
         package var metrics: [String: Double] = [:]
     }
 
+    /// Whether every reward can score the prompt's row.
+    ///
+    /// - Throws: ``RewardError`` naming the row and the column that is missing or unfit.
+    package func check(_ prompt: Prompt) throws(RewardError) {
+        for source in sources { try source.check(prompt) }
+    }
+
     /// Asks every source for the group, all at once.
     ///
     /// - Throws: ``RewardError`` of a row that cannot be scored, or of a spent error budget.

@@ -120,6 +120,16 @@ public struct RewardSettings: Sendable {
         throw .unknownSetting(reward: reward, name: unknown, known: asked)
     }
 
+    /// When a required setting is missing and the job has an unknown one of nearly that name: that one is the mistake.
+    func misspelling(behind error: RewardError) -> RewardError? {
+        guard case .wrongSetting(_, let missing, _, _) = error, values[missing] == nil else { return nil }
+        let unknown = values.keys.filter { !asked.contains($0) }.sorted()
+        guard let given = unknown.first(where: { nearestNames(to: $0, among: [missing]) == [missing] }) else {
+            return nil
+        }
+        return .unknownSetting(reward: reward, name: given, known: asked)
+    }
+
     private mutating func ask(_ name: String) -> JSONValue? {
         if !asked.contains(name) { asked.append(name) }
         if case .null? = values[name] { return nil }

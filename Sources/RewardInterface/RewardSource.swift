@@ -46,6 +46,11 @@ package protocol RewardSource: Sendable {
     /// Names of the rewards it gives, one per score of a completion.
     var names: [String] { get }
 
+    /// Whether the prompt's row has what scoring reads, found out before anything is sampled for it.
+    ///
+    /// - Throws: ``RewardError`` naming the row and the column that is missing or unfit.
+    func check(_ prompt: Prompt) throws(RewardError)
+
     /// Scores every rollout of the group, and its greedy completion when there is one.
     ///
     /// - Throws: ``RewardError`` for a row that cannot be scored as it stands; the run stops.
@@ -62,6 +67,8 @@ package protocol RewardSource: Sendable {
 }
 
 extension RewardSource {
+    package func check(_ prompt: Prompt) throws(RewardError) {}
+
     package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { names.map { _ in nil } }
 
     package func close() async {}

@@ -14,6 +14,9 @@ package final class RunFolder: Sendable {
     package let tidiedLeftovers: [String]
     let operations: FileOperations
     private let lock: RunLock
+    /// Folders that were missing and made, the outermost first.
+    private let madeFolders: [URL]
+    private let madeLock: Bool
     /// Opened at the first row.
     private let metrics = Mutex<JSONLinesWriter?>(nil)
 
@@ -24,9 +27,30 @@ package final class RunFolder: Sendable {
     package init(_ url: URL, operations: FileOperations = .system) throws(RunError) {
         self.url = url
         self.operations = operations
+        madeFolders = try Self.missingFolders(to: url)
+        madeLock = try FolderEntry(url.appending(path: RunLock.fileName)) == nil
         try operations.createFolder(url)
         lock = try RunLock(url)
         tidiedLeftovers = try AtomicFolder.removeLeftovers(in: url, operations)
+    }
+
+    /// Takes back what making this value left on the disk, for a start that failed before it wrote anything: its lock file and
+    /// the folders it made, as far as they are empty.
+    package func withdraw() {
+        do {
+            if madeLock { try operations.remove(url.appending(path: RunLock.fileName)) }
+            for made in madeFolders.reversed() where try FolderEntry.list(made).isEmpty { try operations.remove(made) }
+        } catch { /* what stays is an empty folder or a lock that nobody holds: the next start takes both */  }
+    }
+
+    private static func missingFolders(to url: URL) throws(RunError) -> [URL] {
+        var missing: [URL] = []
+        var folder = url.standardizedFileURL
+        while folder.pathComponents.count > 1, try FolderEntry(folder) == nil {
+            missing.insert(folder, at: 0)
+            folder.deleteLastPathComponent()
+        }
+        return missing
     }
 
     package var configurationFile: URL { url.appending(path: "config.yaml") }

@@ -11,10 +11,11 @@ import Darwin
 /// An advisory lock (`flock`) on `.lock`: the system drops it when the process ends in whatever way, so a killed run never locks
 /// its folder for good. The file holds the process id for the other run's error message.
 final class RunLock: Sendable {
+    static let fileName = ".lock"
     private let file: PosixFile
 
     init(_ folder: URL) throws(RunError) {
-        let url = folder.appending(path: ".lock")
+        let url = folder.appending(path: Self.fileName)
         file = try PosixFile.keeping(url)
         var status = flock(file.descriptor, LOCK_EX | LOCK_NB)
         while status != 0 && errno == EINTR { status = flock(file.descriptor, LOCK_EX | LOCK_NB) }

@@ -1,3 +1,5 @@
+internal import Foundation
+
 /// What can go wrong with a tensor: always the caller's input or the engine's refusal, never a crash.
 package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
     /// libtorch refused; the message is its own.
@@ -8,6 +10,8 @@ package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
     case elementType(operation: String, expected: String, got: ElementType)
     /// A tensor file is damaged, hostile or not of the expected form.
     case file(path: String, message: String)
+    /// The operating system refused to write a tensor file. `code` is its `errno`.
+    case system(action: String, path: String, code: Int32)
     /// Prompts and completions cannot be packed as asked.
     case layout(String)
 
@@ -18,6 +22,7 @@ package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
         case .elementType(let operation, let expected, let got):
             "\(operation): element type \(got), expected \(expected)"
         case .file(let path, let message): "\(path): \(message)"
+        case .system(let action, let path, let code): "cannot \(action) \(path): \(String(cString: strerror(code)))"
         case .layout(let message): message
         }
     }

@@ -21,11 +21,13 @@ package final class TensorFileWriter {
     }
 
     private let path: String
-    private let file: FileHandle
+    private let descriptor: Int32
+    private var isOpen = true
     private var pending: ArraySlice<Announcement>
 
     /// Creates the file, or empties it, and writes the header: `__metadata__` with `format: pt`, as transformers asks for.
-    /// - Throws: ``TensorError/file(path:message:)`` when names repeat or the file cannot be written.
+    /// - Throws: ``TensorError/file(path:message:)`` when names repeat, ``TensorError/system(action:path:code:)`` when the file
+    ///   cannot be written.
     package init(url: URL, announcing tensors: [Announcement]) throws(TensorError) {
         path = url.path
         var names: Set<String> = ["__metadata__"]
@@ -33,14 +35,25 @@ package final class TensorFileWriter {
             throw .file(path: url.path, message: "tensor \(tensor.name) is announced twice")
         }
         pending = tensors[...]
-        guard FileManager.default.createFile(atPath: url.path, contents: nil) else {
-            throw .file(path: url.path, message: "cannot be created: \(String(cString: strerror(errno)))")
+        descriptor = open(url.path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw .system(action: "write", path: url.path, code: errno) }
+        let header = Self.header(of: tensors)
+        var failure: TensorError?
+        header.withUnsafeBytes { bytes in
+            do throws(TensorError) { try write(bytes) } catch { failure = error }
         }
-        do {
-            file = try FileHandle(forWritingTo: url)
-            try file.write(contentsOf: Self.header(of: tensors))
-        } catch {
-            throw .file(path: url.path, message: error.localizedDescription)
+        if let failure { throw failure }
+    }
+
+    deinit { if isOpen { close(descriptor) } }
+
+    private func write(_ bytes: UnsafeRawBufferPointer) throws(TensorError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let written = Foundation.write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
+            if written < 0, errno == EINTR { continue }
+            guard written >= 0 else { throw .system(action: "write", path: path, code: errno) }
+            rest = rest.dropFirst(written)
         }
     }
 
@@ -80,7 +93,8 @@ package final class TensorFileWriter {
     }
 
     /// Writes the next tensor, converted to its announced type.
-    /// - Throws: ``TensorError/file(path:message:)`` when it is not the tensor whose turn it is, or the disk refuses.
+    /// - Throws: ``TensorError/file(path:message:)`` when it is not the tensor whose turn it is,
+    ///   ``TensorError/system(action:path:code:)`` when the disk refuses.
     package func write(_ tensor: Tensor, named name: String) throws(TensorError) {
         guard let next = pending.first, next.name == name, next.shape == tensor.shape else {
             let expected = pending.first.map { "\($0.name) \($0.shape)" } ?? "no further tensor"
@@ -89,30 +103,22 @@ package final class TensorFileWriter {
         let source = try tensor.detached().to(.cpu).to(next.type).contiguous()
         var start: UnsafeMutableRawPointer?
         try Tensor.check("writing \(name)", ctorch_pointer(source.raw, &start))
-        if let start, next.byteCount > 0 {
-            do {
-                try withExtendedLifetime(source) {
-                    try file.write(
-                        contentsOf: Data(bytesNoCopy: start, count: next.byteCount, deallocator: .none))
-                }
-            } catch {
-                throw .file(path: path, message: "writing \(name): \(error.localizedDescription)")
-            }
-        }
+        if let start { try write(UnsafeRawBufferPointer(start: start, count: next.byteCount)) }
+        withExtendedLifetime(source) {}
         pending = pending.dropFirst()
     }
 
     /// Puts the file on the disk and closes it.
-    /// - Throws: ``TensorError/file(path:message:)`` when a tensor was announced and not written, or the disk refuses.
+    /// - Throws: ``TensorError/file(path:message:)`` when a tensor was announced and not written,
+    ///   ``TensorError/system(action:path:code:)`` when the disk refuses.
     package func finish() throws(TensorError) {
         if let missing = pending.first {
             throw .file(path: path, message: "tensor \(missing.name) was announced and not written")
         }
-        do {
-            try file.synchronize()
-            try file.close()
-        } catch {
-            throw .file(path: path, message: error.localizedDescription)
+        while fsync(descriptor) != 0 {
+            if errno != EINTR { throw .system(action: "flush", path: path, code: errno) }
         }
+        isOpen = false
+        guard close(descriptor) == 0 else { throw .system(action: "close", path: path, code: errno) }
     }
 }

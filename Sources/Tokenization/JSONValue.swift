@@ -47,10 +47,13 @@ struct JSONNode: Sendable {
         return nil
     }
 
-    func required(_ key: String) throws(TokenizerError) -> JSONNode {
+    /// The member `key`, which must be there.
+    ///
+    /// - Parameter expected: What the member is, for the message when it is absent or null.
+    func required(_ key: String, expected: String = "a value") throws(TokenizerError) -> JSONNode {
         guard let node = try optional(key) else {
             throw TokenizerError(
-                file: file, key: path.isEmpty ? key : "\(path).\(key)", found: "nothing", expected: "a value")
+                file: file, key: path.isEmpty ? key : "\(path).\(key)", found: "nothing", expected: expected)
         }
         return node
     }

@@ -75,7 +75,8 @@ struct ModelReader {
     }
 
     private func readMerges() throws(TokenizerError) -> MergeTable {
-        let list = try node.required("merges")
+        let list = try node.required(
+            "merges", expected: "the merges of byte-pair encoding, an array of \"left right\" (empty for single bytes)")
         guard case .array(let items) = list.value else { throw list.error(expected: "an array of pairs") }
         var table = MergeTable(capacity: items.count)
         var rank = 0

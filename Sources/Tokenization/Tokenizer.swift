@@ -26,12 +26,20 @@ package struct Tokenizer: Sendable {
     ///
     /// - Throws: ``TokenizerError`` naming the file, the key, what was found and what would be right.
     package init(folder: URL) throws(TokenizerError) {
-        try self.init(files: try TokenizerFiles.read(folder: folder))
+        do throws(TokenizerError) {
+            try self.init(files: try TokenizerFiles.read(folder: folder))
+        } catch {
+            throw error.placed { folder.appendingPathComponent($0).path }
+        }
     }
 
     /// Reads one `tokenizer.json`, from wherever it is.
     package init(json file: URL) throws(TokenizerError) {
-        try self.init(json: try TokenizerFiles.bytes(of: file))
+        do throws(TokenizerError) {
+            try self.init(json: try TokenizerFiles.bytes(of: file))
+        } catch {
+            throw error.placed { _ in file.path }
+        }
     }
 
     /// Reads the bytes of a `tokenizer.json`.

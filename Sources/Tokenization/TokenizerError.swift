@@ -16,6 +16,12 @@ package struct TokenizerError: Error, Sendable, Equatable, CustomStringConvertib
         self.expected = expected
     }
 
+    /// The same error with its file's whole path, when the file is so far named without a folder.
+    func placed(at path: (String) -> String) -> TokenizerError {
+        guard !file.contains("/"), file.contains(".") else { return self }
+        return TokenizerError(file: path(file), key: key, found: found, expected: expected)
+    }
+
     package var description: String {
         "\(file)\(key.isEmpty ? "" : ": \(key)"): found \(found); expected \(expected)"
     }

@@ -50,6 +50,7 @@ struct TokenizerFiles: Sendable {
     }
 
     static func bytes(of file: URL) throws(TokenizerError) -> Data {
+        guard FileManager.default.fileExists(atPath: file.path) else { throw missing(file) }
         do {
             return try Data(contentsOf: file)
         } catch {
@@ -57,6 +58,21 @@ struct TokenizerFiles: Sendable {
                 file: file.path, found: "a file that cannot be read (\(error.localizedDescription))",
                 expected: "a tokenizer file")
         }
+    }
+
+    /// What to do about a folder without `tokenizer.json`, by what it has instead.
+    private static func missing(_ file: URL) -> TokenizerError {
+        let folder = file.deletingLastPathComponent()
+        let older = ["tokenizer.model", "vocab.json", "spiece.model"].first {
+            FileManager.default.fileExists(atPath: folder.appendingPathComponent($0).path)
+        }
+        let remedy =
+            older.map {
+                "\(tokenizer): \($0) is not read, save it as \(tokenizer) with transformers "
+                    + "(AutoTokenizer.from_pretrained(…).save_pretrained(…))"
+            }
+            ?? "\(tokenizer) of the model, copied beside its config.json, or a new one from plumbline tokenizer train"
+        return TokenizerError(file: file.path, found: "no such file", expected: remedy)
     }
 
     private static func text(_ data: Data, file: String) throws(TokenizerError) -> String {

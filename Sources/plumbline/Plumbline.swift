@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Job
+import Records
 
 /// The command. Parsing is separate from running: each subcommand turns its options into settings and calls `Job`.
 @main
@@ -33,6 +34,10 @@ struct Plumbline: AsyncParsableCommand {
     private static func finish(with error: any Error) -> Never {
         if let stopped = error as? StoppedRun {
             Terminal.progress(stopped.description)
+            Foundation.exit(ExitStatus.stopped.rawValue)
+        }
+        if error is StopRequested {  // a command that has nothing to save
+            Terminal.progress("stopped on request")
             Foundation.exit(ExitStatus.stopped.rawValue)
         }
         // The parser's own errors (usage, help, a validation) know how to print themselves.

@@ -102,7 +102,8 @@ struct JobFileTests {
         ("num_generations: -1", "num_generations is '-1'"),
         ("temperature: 0", "temperature is '0'; expected a finite number above 0"),
         ("top_p: 1.5", "top_p is '1.5'"),
-        ("delta: 0.9", "delta is '0.9'; expected a finite number, or nothing above 1"),
+        ("delta: 0.9", "delta is '0.9'; expected a finite number above 1, or nothing"),
+        ("threads: -3", "threads is '-3'; expected a whole number of at least 1, or nothing"),
         ("loss_type: gpro", "loss_type is 'gpro'; expected one of grpo, dapo, cispo, bnpo, dr_grpo"),
         ("dtype: float16", "dtype is 'float16'; expected one of float32, bfloat16, float64"),
         ("mask_truncated_completions: maybe", "expected true or false"),
@@ -135,7 +136,9 @@ struct JobFileTests {
 
     /// Whole texts that are no job.
     @Test(arguments: [
-        ("a: [1, 2", "this is no YAML"), ("seed: 1\nseed: 2", "this is no YAML"), ("- a\n- b", "a job is a list of"),
+        ("a: [1, 2", "job.yaml line 2: this is no YAML: while parsing a flow sequence"),
+        ("seed: 1\nseed: 2", "job.yaml line 2: the key 'seed' stands twice, first in line 1"),
+        ("- a\n- b", "a job is a list of"),
         ("just words", "a job is a list of"), ("a: &x 1\nb: *x", "unknown key 'b'"), ("\u{0}", "this is no YAML"),
         ("? [a]\n: 1", "a key must be a plain name"),
     ])

@@ -110,7 +110,7 @@ struct ModelFolderTests {
         #expect(pickle.description.contains("pytorch_model.bin is a pickle, which is never read"))
         try FileManager.default.removeItem(at: folder.url.appending(path: "config.json"))
         let nothing = try #require(throws: ModelError.self) { try ModelFolder.load(folder.url) }
-        #expect(nothing.description.contains("config.json: cannot be read"))
+        #expect(nothing.description.contains("config.json: no such file; a model's folder has"))
     }
 
     @Test("weights of integers are refused by name")
@@ -125,7 +125,7 @@ struct ModelFolderTests {
         for (name, tensor) in model.parameters { try writer.write(tensor, named: name) }
         try writer.finish()
         let error = try #require(throws: ModelError.self) { try ModelFolder.load(folder.url) }
-        #expect(error.description.hasSuffix("model.norm.weight holds I32; expected F32, BF16, F16, F64"))
+        #expect(error.description.contains("model.norm.weight holds I32; expected F32, BF16, F16, F64 ("))
     }
 
     @Test("ids that end a completion come from generation_config.json first")

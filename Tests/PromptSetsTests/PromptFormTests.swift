@@ -25,7 +25,8 @@ struct PromptFormTests {
             try set.prompt(at: 0)
                 == Prompt(
                     row: 0, source: "rows", content: .text("1+1="),
-                    columns: ["answer": .number(2), "tags": .array([.string("a"), .null])]))
+                    columns: ["answer": .number(2), "tags": .array([.string("a"), .null])],
+                    place: "\(set.url.path), line 1"))
     }
 
     @Test func trlMessages() throws {

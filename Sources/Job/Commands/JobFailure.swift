@@ -1,4 +1,6 @@
+internal import Foundation
 internal import Models
+internal import PolicyUpdater
 internal import PromptSets
 internal import Records
 internal import RewardInterface
@@ -15,7 +17,13 @@ package enum JobFailure {
             is TokenizerError,
             is PromptSetError, is ChatTemplateError, is JSONError:
             true
-        case let error as TensorError: if case .file = error { true } else { false }
+        case let error as TensorError:
+            switch error {
+            case .file, .system: true
+            case .engine, .shape, .elementType, .layout: false
+            }
+        case let error as UpdateError: if case .state = error { true } else { false }
+        case is CocoaError: true  // a file that cannot be read or written
         default: false
         }
     }

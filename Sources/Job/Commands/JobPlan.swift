@@ -14,6 +14,8 @@ package struct JobPlan {
         self.job = job
         model = try ModelSource(job.settings.modelPath ?? "", templateVariables: job.settings.chatTemplateVariables)
         prompts = try RunPrompts(job.settings, model, base: base)
+        _ = try EvaluationPrompts(job.settings, model, base: base)
+        try RewardAssembly.check(job.recipe.generates ? job.settings.rewards : [])
     }
 
     /// The plan as YAML comments, so that what `--dry-run` prints is still the job.

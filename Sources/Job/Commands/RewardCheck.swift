@@ -108,7 +108,8 @@ package struct RewardCheck {
             }
             expected = columns["expected"]?.number
             let prompt = Prompt(
-                row: line.number - 1, source: line.path, content: .text(json["prompt"]?.text ?? ""), columns: columns)
+                row: line.number - 1, source: line.path, content: .text(json["prompt"]?.text ?? ""), columns: columns,
+                place: line.place)
             let rollout = Rollout(
                 completion: Completion(text: completion), samplingLogProbabilities: [], policyLogProbabilities: [],
                 sample: 0)

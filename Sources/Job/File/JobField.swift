@@ -20,7 +20,7 @@ package struct JobField: Sendable {
     ) {
         self.name = name
         self.summary = summary
-        let expectation = requirement.map { "\(Value.expectation) \($0.text)" } ?? Value.expectation
+        let expectation = requirement.map { Value.expectation(that: $0.text) } ?? Value.expectation
         self.expectation = expectation
         read = { (node, settings) throws(JobProblem) in
             guard let value = Value.read(node), requirement?.holds(value) ?? true else {

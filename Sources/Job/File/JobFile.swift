@@ -22,9 +22,13 @@ package struct JobFile: Sendable, Equatable {
         do {
             text = try String(contentsOf: url, encoding: .utf8)
         } catch {
+            var isFolder: ObjCBool = false
+            let exists = FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder)
             let reason =
-                FileManager.default.fileExists(atPath: url.path)
-                ? "cannot be read as UTF-8 text" : "there is no such file"
+                !exists
+                ? "there is no such file"
+                : isFolder.boolValue
+                    ? "is a folder; a job is a YAML file" : "cannot be read as UTF-8 text; a job is a YAML file"
             throw JobError(place: url.path, message: reason)
         }
         try self.init(

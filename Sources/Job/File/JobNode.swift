@@ -73,7 +73,7 @@ extension JobNode {
         do {
             root = try Yams.compose(yaml: text)
         } catch {
-            throw JobError(place: name, message: "this is no YAML: \(Self.firstLines(of: error))")
+            throw JobError([JobProblem(yaml: error, in: text, name: name)])
         }
         guard let root else { return [] }
         let node: JobNode
@@ -98,7 +98,7 @@ extension JobNode {
             guard let root = try Yams.compose(yaml: value) else { return JobNode(.null, place: place) }
             return try read(root, name: nil, depth: 0).moved(to: place)
         } catch {
-            throw JobError(place: place, message: "the value is no YAML: \(firstLines(of: error))")
+            throw JobError([(error as? JobProblem) ?? JobProblem(yaml: error, in: value, name: place)])
         }
     }
 
@@ -133,9 +133,5 @@ extension JobNode {
         case .alias:
             throw JobProblem(place: place, message: "anchors and aliases are not supported in a job file")
         }
-    }
-
-    private static func firstLines(of error: any Error) -> String {
-        "\(error)".split(separator: "\n").prefix(3).joined(separator: " | ")
     }
 }

@@ -2,10 +2,16 @@
 package protocol JobScalar: Sendable, Equatable {
     /// What a right value is, in words: `a whole number`.
     static var expectation: String { get }
+    /// The same with what it must be beyond its type: `a whole number of at least 1`.
+    static func expectation(that requirement: String) -> String
     /// The value of a node, or `nil` when it is of another form.
     static func read(_ node: JobNode) -> Self?
     /// The value as YAML on one line.
     var yaml: String { get }
+}
+
+extension JobScalar {
+    package static func expectation(that requirement: String) -> String { "\(expectation) \(requirement)" }
 }
 
 extension Int: JobScalar {
@@ -87,6 +93,10 @@ extension String: JobScalar {
 /// An absent value is written `null`.
 extension Optional: JobScalar where Wrapped: JobScalar {
     package static var expectation: String { "\(Wrapped.expectation), or nothing" }
+
+    package static func expectation(that requirement: String) -> String {
+        "\(Wrapped.expectation(that: requirement)), or nothing"
+    }
 
     package static func read(_ node: JobNode) -> Wrapped?? {
         if node.content == .null { return .some(nil) }

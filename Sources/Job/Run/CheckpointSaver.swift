@@ -31,11 +31,12 @@ package actor CheckpointSaver: Saving {
     }
 
     package func save(_ progress: RunProgress, metrics: Metrics) async throws {
-        rank(metrics, step: progress.step)
+        let misspelling = rank(metrics, step: progress.step)
         self.progress.take(progress, best: best)
         _ = try await folder.saveCheckpoint(
             step: progress.step, states: states + [self.progress], contents: modelFiles(progress))
         if let limit = settings.saveTotalLimit { try folder.prune(keeping: limit, best: best?.step) }
+        if let misspelling { throw misspelling }  // only now: the step is saved
     }
 
     /// Puts the model at the top of the run folder.
@@ -69,9 +70,21 @@ package actor CheckpointSaver: Saving {
         }
     }
 
-    private func rank(_ metrics: Metrics, step: Int) {
-        guard let name = settings.bestModelMetric, let value = metrics[name] else { return }
+    /// Takes the step for the best one if it is; returns an error when the metric seems to be misspelt.
+    private func rank(_ metrics: Metrics, step: Int) -> JobError? {
+        guard let name = settings.bestModelMetric else { return nil }
+        guard let value = metrics[name] else {
+            // A step need not be evaluated, and a reward may have scored nothing: only a name never seen is doubtful.
+            let isEvaluated = name.hasPrefix("eval_")
+            let names = metrics.entries.map(\.name).filter { $0.hasPrefix("eval_") == isEvaluated }
+            let near = nearestNames(to: name, among: names)
+            guard best == nil, !near.isEmpty else { return nil }
+            return JobError(
+                place: "metric_for_best_model",
+                message: "step \(step) has no metric '\(name)'; did you mean \(near.joined(separator: ", "))?")
+        }
         let isBetter = best.map { settings.bestIsGreater ? value > $0.value : value < $0.value } ?? true
         if isBetter { best = (step, value) }
+        return nil
     }
 }

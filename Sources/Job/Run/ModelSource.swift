@@ -2,7 +2,7 @@ package import Foundation
 package import Models
 internal import Placement
 internal import Records
-package import Tensors
+internal import Tensors
 package import Tokenization
 
 /// A model folder that a job names, its tokenizer and what it says of itself; the weights are not read yet.
@@ -68,7 +68,7 @@ package struct ModelSource: Sendable {
     }
 
     /// Reads the weights.
-    @TensorActor package func load(_ type: JobElementType) throws -> Transformer {
+    @TensorActor func load(_ type: JobElementType) throws -> Transformer {
         try ModelFolder.load(folder, elementType: type.elementType)
     }
 }

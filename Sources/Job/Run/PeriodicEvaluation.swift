@@ -5,6 +5,28 @@ internal import PromptSets
 internal import Records
 internal import Tensors
 
+/// The prompts a run evaluates its policy on: those of the test split.
+struct EvaluationPrompts {
+    let name: String
+    let prompts: [TokenizedPrompt]
+
+    /// `nil` when the job has no `eval_steps`.
+    ///
+    /// - Throws: As `PromptSet` and ``PromptEncoder``, naming the row.
+    init?(_ settings: JobSettings, _ model: ModelSource, base: URL) throws {
+        guard settings.evaluationSteps != nil else { return nil }
+        let url = RunPrompts.url(settings, base)
+        let split = settings.testSplit ?? TextGeneration.split(of: url.path, wanted: "eval")
+        let set = try PromptSet(url, split: split, columns: try RunPrompts.columns(settings))
+        let encoder = model.encoder(
+            maxPromptLength: try model.promptLimit(asked: nil, completion: settings.maxCompletionLength))
+        name = set.name
+        prompts = try (0..<min(settings.evaluationLimit ?? .max, set.count)).map { row in
+            try encoder.encode(set.prompt(at: row))
+        }
+    }
+}
+
 /// Evaluates the policy between two steps, on the prompts of the test split.
 ///
 /// Its draws come from a seed of their own: evaluating or not changes no draw of training.
@@ -18,22 +40,12 @@ struct PeriodicEvaluation: Evaluating {
     /// One per reward, as in training.
     private let weights: [Double]
 
-    init(_ settings: JobSettings, _ parts: TrainingParts, recorder: RunRecorder, display: any RunDisplay, base: URL)
-        async throws
-    {
-        guard let scorer = parts.scorer else {
-            throw JobError(
-                place: "eval_steps",
-                message: "\(settings.algorithm.rawValue) has no reward to evaluate with; leave eval_steps out")
-        }
-        let url = RunPrompts.url(settings, base)
-        let split = settings.testSplit ?? TextGeneration.split(of: url.path, wanted: "eval")
-        let set = try PromptSet(url, split: split, columns: try RunPrompts.columns(settings))
-        let encoder = parts.model.encoder(
-            maxPromptLength: try parts.model.promptLimit(asked: nil, completion: settings.maxCompletionLength))
-        requests = try (0..<min(settings.evaluationLimit ?? .max, set.count)).map { row in
-            RolloutRequest(
-                prompt: try encoder.encode(set.prompt(at: row)), samples: settings.evaluationGenerations ?? 1)
+    init(
+        _ settings: JobSettings, _ prompts: EvaluationPrompts, _ parts: TrainingParts, _ scorer: PanelScorer,
+        recorder: RunRecorder, display: any RunDisplay
+    ) async throws {
+        requests = prompts.prompts.map {
+            RolloutRequest(prompt: $0, samples: settings.evaluationGenerations ?? 1)
         }
         var sampling = SamplingRequest(settings)
         sampling.seed = ~settings.seed
@@ -41,7 +53,7 @@ struct PeriodicEvaluation: Evaluating {
         self.scorer = scorer
         self.recorder = recorder
         self.display = display
-        setName = set.name
+        setName = prompts.name
         weights = settings.rewardWeights ?? scorer.rewardNames.map { _ in 1 }
     }
 

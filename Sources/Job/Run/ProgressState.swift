@@ -41,7 +41,7 @@ package final class ProgressState: Checkpointable {
 
     package func save(to folder: URL) async throws {
         let data = try JSONEncoder().encode(content.withLock { $0 })
-        try data.write(to: folder.appending(path: "progress.json"))
+        try FileOperations.system.writeFile(Array(data), folder.appending(path: "progress.json"))
     }
 
     package func restore(from folder: URL) async throws {

@@ -57,7 +57,8 @@ package struct FittingRows: PromptRows {
         guard drops || places.count == rows.count else { throw try Self.tooLong(rows, encoder) }
         guard !places.isEmpty else {
             throw JobError(
-                place: rows.name, message: "every prompt is longer than \(limit) tokens; raise max_prompt_length")
+                place: "prompt set \(rows.name)",
+                message: "every prompt is longer than \(limit) tokens; raise max_prompt_length")
         }
     }
 
@@ -76,7 +77,7 @@ package struct FittingRows: PromptRows {
         }
         let first = lengths.firstIndex { $0 > limit } ?? 0
         return JobError(
-            place: "\(rows.name) row \(first)",
+            place: try rows.prompt(at: first).id,
             message:
                 "the prompt has \(lengths[first]) tokens, the limit is \(limit); \(lengths.count { $0 > limit }) of "
                 + "\(lengths.count) prompts are over it (lengths: \(shares.joined(separator: ", "))). Raise max_prompt_length, "

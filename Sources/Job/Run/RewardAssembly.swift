@@ -21,6 +21,18 @@ package struct RewardAssembly {
             timeoutSeconds: timeoutSeconds)
     }
 
+    /// Checks the entries as far as that starts nothing: names, and the settings of rewards of this process.
+    ///
+    /// - Throws: `RewardError` for an entry that is unknown or has wrong settings.
+    static func check(_ entries: [JobReward]) throws(RewardError) {
+        let catalogue = ShippedRewards.catalogue
+        for entry in entries {
+            let kind = try RewardOpening.kind(of: entry.reference, in: catalogue)
+            guard case .function(let name) = kind else { continue }
+            _ = try catalogue.function(named: name, settings: entry.settings)
+        }
+    }
+
     /// Every entry's source behind one panel. What was opened is closed again when a later entry cannot be.
     package func panel(_ entries: [JobReward], errorRate: Double) async throws -> RewardPanel {
         var sources: [any RewardSource] = []

@@ -25,25 +25,20 @@ struct TrainingParts: Sendable {
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
 
-    /// - Parameter weights: The folder the policy's weights come from: the model's, or a checkpoint's.
+    /// - Parameters:
+    ///   - scorer: The open rewards; `nil` for a method without any.
+    ///   - weights: The folder the policy's weights come from: the model's, or a checkpoint's.
     init(
-        _ job: ResolvedJob, model: ModelSource, prompts: RunPrompts, weights: URL, maxSteps: Int, base: URL
+        _ job: ResolvedJob, model: ModelSource, prompts: RunPrompts, scorer: PanelScorer?, weights: URL, maxSteps: Int
     ) async throws {
         let settings = job.settings
         self.model = model
+        self.scorer = scorer
         let cursor = PromptCursor(
             prompts.rows, seed: UInt64(settings.seed), shuffles: settings.shufflesDataset)
         feed = PromptFeed(cursor, encoder: prompts.encoder)
         let method = MethodAssembly(settings: settings)
-        if job.recipe.generates {
-            let panel = try await RewardAssembly(folder: base, timeoutSeconds: settings.rewardTimeoutSeconds)
-                .panel(settings.rewards, errorRate: settings.rewardErrorBudget)
-            scorer = PanelScorer(panel)
-            creditRule = try method.creditRule(rewardNames: panel.names)
-        } else {
-            scorer = nil
-            creditRule = nil
-        }
+        creditRule = try scorer.map { try method.creditRule(rewardNames: $0.rewardNames) }
         let built = try await Self.tensorParts(job, method, model, weights: weights, maxSteps: maxSteps)
         policy = built.policy
         updater = built.updater

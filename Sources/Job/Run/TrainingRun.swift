@@ -24,12 +24,11 @@ package final class TrainingRun: Sendable {
     private let job: ResolvedJob
     private let folder: RunFolder
     private let parts: TrainingParts
+    private let evaluation: EvaluationPrompts?
     private let progress: ProgressState
     private let stop: StopSignal
-    /// Prompt sets and rewards are found relative to it.
-    private let base: URL
 
-    /// Reads everything the run needs and checks it; nothing has been trained when this throws.
+    /// Reads everything the run needs and checks it; nothing has been trained when this throws, and no folder is left behind.
     ///
     /// - Parameters:
     ///   - base: The job file's folder; prompt sets and rewards are found relative to it.
@@ -37,21 +36,62 @@ package final class TrainingRun: Sendable {
     package init(_ job: ResolvedJob, folder base: URL, stop: StopSignal) async throws {
         self.job = job
         self.stop = stop
-        self.base = base
         let settings = job.settings
         let threads = try await Self.useThreads(settings.threads)
         let model = try ModelSource(settings.modelPath ?? "", templateVariables: settings.chatTemplateVariables)
         let prompts = try RunPrompts(settings, model, base: base)
         maxSteps = try prompts.maxSteps(settings, job.batches)
-        // The folder is made only now: a job that cannot run leaves nothing behind.
-        folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
+        evaluation = try EvaluationPrompts(settings, model, base: base)
+        let scorer = try await Self.scorer(job, prompts, evaluation, base: base)
+        do {
+            // The folder is made only now: a job that cannot run leaves nothing behind.
+            folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
+            do {
+                let begun = try await Self.begin(
+                    job, model, prompts, scorer, folder, threads: threads, maxSteps: maxSteps)
+                (parts, progress) = (begun.parts, begun.progress)
+                opening = begun.lines
+            } catch {
+                folder.withdraw()
+                throw error
+            }
+        } catch {
+            await scorer?.close()
+            throw error
+        }
+        firstStep = progress.progress.step
+    }
+
+    /// Opens the rewards and checks that every row has what they read; `nil` for a method without rewards.
+    private static func scorer(
+        _ job: ResolvedJob, _ prompts: RunPrompts, _ evaluation: EvaluationPrompts?, base: URL
+    ) async throws -> PanelScorer? {
+        guard job.recipe.generates else { return nil }
+        let assembly = RewardAssembly(folder: base, timeoutSeconds: job.settings.rewardTimeoutSeconds)
+        let scorer = PanelScorer(
+            try await assembly.panel(job.settings.rewards, errorRate: job.settings.rewardErrorBudget))
+        do {
+            try scorer.check(prompts.rows)
+            try scorer.check(evaluation?.prompts.map(\.prompt) ?? [])
+            return scorer
+        } catch {
+            await scorer.close()
+            throw error
+        }
+    }
+
+    /// Loads the weights and goes to where the run begins: its start, or a checkpoint.
+    private static func begin(
+        _ job: ResolvedJob, _ model: ModelSource, _ prompts: RunPrompts, _ scorer: PanelScorer?, _ folder: RunFolder,
+        threads: Int, maxSteps: Int
+    ) async throws -> (parts: TrainingParts, progress: ProgressState, lines: [String]) {
         var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
-        let resumed = try ResumePoint(settings, folder)
+        let resumed = try ResumePoint(job.settings, folder)
         lines += resumed.notices + prompts.lines
-        progress = ProgressState(threads: threads)
-        parts = try await TrainingParts(
-            job, model: model, prompts: prompts, weights: resumed.checkpoint?.url ?? model.folder, maxSteps: maxSteps,
-            base: base)
+        let progress = ProgressState(threads: threads)
+        let parts = try await TrainingParts(
+            job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
+            maxSteps: maxSteps)
         if let checkpoint = resumed.checkpoint {
             try await folder.restore(parts.states + [progress], from: checkpoint)
             if progress.threads != threads {
@@ -61,11 +101,12 @@ package final class TrainingRun: Sendable {
                 progress.use(threads: threads)
             }
         }
-        firstStep = progress.progress.step
-        try folder.rewind(to: firstStep)
+        let step = progress.progress.step
+        scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
+        try folder.rewind(to: step)
         try folder.writeConfiguration(job.yaml)
-        lines.append(job.batches.line(generations: settings.numGenerations ?? 1) + "; \(maxSteps) optimizer steps")
-        opening = lines
+        lines.append(job.batches.line(generations: job.settings.numGenerations ?? 1) + "; \(maxSteps) optimizer steps")
+        return (parts, progress, lines)
     }
 
     @TensorActor private static func useThreads(_ asked: Int?) throws -> Int {
@@ -82,9 +123,11 @@ package final class TrainingRun: Sendable {
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: settings)
-        let evaluator =
-            settings.evaluationSteps == nil
-            ? nil : try await PeriodicEvaluation(settings, parts, recorder: recorder, display: display, base: base)
+        var evaluator: PeriodicEvaluation?
+        if let evaluation, let scorer = parts.scorer {
+            evaluator = try await PeriodicEvaluation(
+                settings, evaluation, parts, scorer, recorder: recorder, display: display)
+        }
         let coordinator = try Coordinator(
             recipe: job.recipe, schedule: schedule,
             parts: Coordinator.Parts(
@@ -218,7 +261,7 @@ struct RunPrompts {
     func maxSteps(_ settings: JobSettings, _ batches: BatchArithmetic) throws(JobError) -> Int {
         guard batches.promptsPerStep <= rows.count else {
             throw JobError(
-                place: rows.name,
+                place: "prompt set \(rows.name)",
                 message: "a step takes \(batches.promptsPerStep) prompts and the set has \(rows.count); lower "
                     + "per_device_train_batch_size or steps_per_generation")
         }

@@ -78,6 +78,13 @@ struct JobChecks {
                 "num_generations",
                 "num_generations is \(generations); one completion has no baseline, expected at least 2")
         }
+        if let metric = settings.bestModelMetric, metric.hasPrefix("eval_"), settings.evaluationSteps == nil {
+            refuse(
+                "metric_for_best_model", "metric_for_best_model is \(metric), and nothing is evaluated; set eval_steps")
+        }
+        if settings.algorithm == .sft, settings.evaluationSteps != nil {
+            refuse("eval_steps", "eval_steps is set; sft has no reward to evaluate with, leave it out")
+        }
         if settings.algorithm == .sft, generations != 1 {
             refuse("num_generations", "num_generations is \(generations); sft does not generate, leave it out")
         }

@@ -64,6 +64,7 @@ extension JobKnownKeys {
             ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
         "evaluation_strategy": JobConditionalKey(
             ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
+        "env": JobConditionalKey([], .notice("a job sets no environment variables; set them for the command")),
         "ignore_data_skip": JobConditionalKey(
             off, .notice("a continued run goes on with the prompt it stopped at")),
         "label_smoothing_factor": JobConditionalKey(["0"], .refuse("label smoothing is not built")),

@@ -1,0 +1,313 @@
+import Foundation
+
+// What users get wrong, by where it is.
+
+extension BadInput {
+    static let jobs = [
+        BadInput(
+            what: "malformed YAML", lines: "stop_strings: [a, b",
+            says: ["job.yaml line 12", "this is no YAML", "flow sequence that begins in line 11"]),
+        BadInput(
+            what: "an unknown key", lines: "learning_rat: 1e-6",
+            says: ["job.yaml line 11: unknown key 'learning_rat'; did you mean learning_rate?"]),
+        BadInput(
+            what: "a key twice", lines: "seed: 1\nbeta: 0\nseed: 2",
+            says: ["job.yaml line 13: the key 'seed' stands twice, first in line 11"]),
+        BadInput(
+            what: "values that contradict each other", lines: "num_iterations: 2", overrides: ["algorithm=remax"],
+            says: ["job.yaml line 11: remax takes one optimizer step per rollout", "found 2"]),
+        BadInput(
+            what: "a batch that cannot be shared out", overrides: ["num_generations=6"],
+            says: ["job.yaml line 6", "16 completions", "num_generations = 6", "12 or 18 would do"]),
+        BadInput(
+            what: "a negative number of threads", overrides: ["threads=-3"],
+            says: ["the override 'threads=-3'", "expected a whole number of at least 1, or nothing"]),
+        BadInput(
+            what: "no number", lines: "learning_rate: fast",
+            says: ["job.yaml line 11: learning_rate is 'fast'; expected a finite number of at least 0, or nothing"]),
+        BadInput(
+            what: "bytes that are no text", says: ["job.yaml: cannot be read as UTF-8 text; a job is a YAML file"],
+            prepare: { try $0.write("job.yaml", Data([0x61, 0x3a, 0xff, 0xfe, 0x00])) }),
+        BadInput(
+            what: "a folder for a job", command: ["train", "model"], says: ["model: is a folder; a job is a YAML file"]),
+        BadInput(what: "no job", command: ["train", "jib.yaml"], says: ["jib.yaml: there is no such file"]),
+        BadInput(
+            what: "a best metric without evaluation", lines: "metric_for_best_model: eval_reward",
+            says: ["job.yaml line 11: metric_for_best_model is eval_reward", "set eval_steps"]),
+        BadInput(
+            what: "an evaluation without reward", lines: "eval_steps: 2",
+            overrides: ["algorithm=sft", "num_generations="],
+            says: ["job.yaml line 11: eval_steps is set; sft has no reward"]),
+        BadInput(
+            what: "a checkpoint that is none", overrides: ["resume_from_checkpoint=model"],
+            says: ["'model' is no checkpoint folder; expected …/checkpoint-<step> or true"]),
+        BadInput(
+            what: "a file for an output folder", overrides: ["output_dir=prompts.jsonl"],
+            says: ["cannot make the folder", "prompts.jsonl: Not a directory"]),
+        BadInput(what: "a subcommand nobody knows", command: ["trian", "job.yaml"], says: ["'trian'"], status: 64),
+    ]
+
+    /// The job with another model folder, `broken`: a copy of the model in which something is changed.
+    private static func model(
+        _ what: String, says: [String], change: @escaping @Sendable (Workplace) throws -> Void
+    ) -> BadInput {
+        BadInput(
+            what: what, overrides: ["model_name_or_path=broken"], says: says,
+            prepare: {
+                try $0.copy("model", to: "broken")
+                try change($0)
+            })
+    }
+
+    static let models = [
+        BadInput(
+            what: "no such model", overrides: ["model_name_or_path=org/nothing"],
+            says: ["org/nothing: no such model folder", "hf download org/nothing"]),
+        BadInput(
+            what: "no such folder", overrides: ["model_name_or_path=./nothing"],
+            says: ["./nothing: no such folder; expected one with config.json and safetensors files"]),
+        BadInput(
+            what: "a file for a model", overrides: ["model_name_or_path=prompts.jsonl"],
+            says: ["prompts.jsonl: is a file; expected a folder with config.json"]),
+        model("no config.json", says: ["broken/config.json: no such file", "model.safetensors", "tokenizer.json"]) {
+            try $0.remove("broken/config.json")
+        },
+        model("no tokenizer", says: ["broken/tokenizer.json: found no such file", "plumbline tokenizer train"]) {
+            try $0.remove("broken/tokenizer.json")
+        },
+        model("an older tokenizer", says: ["tokenizer.json: found no such file", "tokenizer.model is not read"]) {
+            try $0.remove("broken/tokenizer.json")
+            try $0.write("broken/tokenizer.model", "x")
+        },
+        model("no weights", says: ["broken", "no weights", "hf download", "plumbline init-model"]) {
+            try $0.remove("broken/model.safetensors")
+        },
+        model("pickled weights", says: ["pytorch_model.bin is a pickle, which is never read"]) {
+            try $0.remove("broken/model.safetensors")
+            try $0.write("broken/pytorch_model.bin", "x")
+        },
+        model("a folder for weights", says: ["broken/model.safetensors: not a regular file"]) {
+            try $0.remove("broken/model.safetensors")
+            try $0.copy("model", to: "broken/model.safetensors")
+        },
+        model("weights that are cut off", says: ["broken/model.safetensors", "bytes of elements, the file holds"]) {
+            try $0.write("broken/model.safetensors", try $0.bytes("model/model.safetensors").dropLast(1000))
+        },
+        model("a header that lies", says: ["model.norm.weight of F32 [64] needs 256 bytes, its offsets hold 128"]) {
+            try Safetensors($0).changing { $0["model.norm.weight"]?["shape"] = [64] }.write("broken", $0)
+        },
+        model("a header without end", says: ["claim a header of 1152921504606846976 bytes"]) {
+            try $0.write("broken/model.safetensors", Data([0, 0, 0, 0, 0, 0, 0, 16, 0x7b, 0x7d]))
+        },
+        model("weights of integers", says: ["model.norm.weight holds I32; expected F32, BF16", "quantised"]) {
+            try Safetensors($0).changing { $0["model.norm.weight"]?["dtype"] = "I32" }.write("broken", $0)
+        },
+        model("weights of eight bits", says: ["holds F8_E4M3; expected F32, BF16", "take the unquantised one"]) {
+            try Safetensors($0).inEightBits().write("broken", $0)
+        },
+        model("NaN in the weights", says: ["broken", "model.norm.weight holds NaN or infinity"]) {
+            try Safetensors($0).withNaN(in: "model.norm.weight").write("broken", $0)
+        },
+        model("a tokenizer without merges", says: ["broken/tokenizer.json: model.merges: found nothing", "byte-pair"]) {
+            let text = String(decoding: try $0.bytes("model/tokenizer.json"), as: UTF8.self)
+            try $0.write("broken/tokenizer.json", text.replacing("\"merges\"", with: "\"dropout\":null,\"type\""))
+        },
+        model("a model nobody built", says: ["broken/config.json: model_type is \"gpt2\"; expected one of llama"]) {
+            try $0.write("broken/config.json", #"{"model_type": "gpt2"}"#)
+        },
+        model("a configuration that is no JSON", says: ["broken/config.json: no valid JSON: line 1, column 16"]) {
+            try $0.write("broken/config.json", #"{"model_type": gpt2}"#)
+        },
+    ]
+
+    /// The job with another prompt file.
+    private static func rows(
+        _ what: String, _ text: String, says: [String], method: [String] = []
+    ) -> BadInput {
+        BadInput(
+            what: what, overrides: ["dataset_name=rows.jsonl"] + method, says: says,
+            prepare: { try $0.write("rows.jsonl", text) })
+    }
+
+    static let prompts = [
+        rows(
+            "rows without prompt", "{\"promt\": \"a\", \"answer\": 1}\n",
+            says: [
+                "rows.jsonl, line 1: no column `prompt`; the row has `promt`, `answer`", "column_map: {prompt: NAME}",
+            ]),
+        rows(
+            "one row without prompt", "{\"prompt\": \"a\"}\n\n{\"question\": \"b\"}\n",
+            says: ["rows.jsonl, line 3: no column `prompt`; the row has `question`"]),
+        rows(
+            "a prompt of another type", "{\"prompt\": \"a\"}\n{\"prompt\": 7}\n",
+            says: ["rows.jsonl, line 2, column prompt: a number; a text or a list of messages is expected"]),
+        rows(
+            "a prompt beyond the context",
+            "{\"prompt\": \"a\"}\n{\"prompt\": \"\(String(repeating: "x", count: 99))\"}\n",
+            says: ["rows.jsonl, line 2: the prompt has 99 tokens, the limit is 60", "overlong_prompts: drop"]),
+        rows("an empty file", "", says: ["rows.jsonl: the file has no rows"]),
+        rows(
+            "an empty prompt", "{\"prompt\": \"a\"}\n{\"prompt\": \" \"}\n",
+            says: ["rows.jsonl, line 2, column prompt: the text is empty"]),
+        rows(
+            "too few rows", "{\"prompt\": \"a\", \"answer\": 1}\n",
+            says: ["prompt set rows: a step takes 4 prompts and the set has 1"]),
+        rows(
+            "an empty completion",
+            "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\", \"completion\": \"\"}\n",
+            says: ["rows.jsonl, line 2, column completion: the text is empty"],
+            method: ["algorithm=sft", "num_generations="]),
+        rows(
+            "no completion", "{\"prompt\": \"a\", \"complation\": \"b\"}\n",
+            says: ["rows.jsonl, line 1: no column `completion`", "did you mean `complation`?"],
+            method: ["algorithm=sft", "num_generations="]),
+        rows("rows that are no objects", "[1, 2]\n", says: ["line 1: the row is a number; an object such as"]),
+        rows("half a row", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\n", says: ["rows.jsonl: line 2, column"]),
+        BadInput(
+            what: "bytes that are no JSON Lines", overrides: ["dataset_name=rows.jsonl"],
+            says: ["rows.jsonl: line 1, column 1: found"],
+            prepare: { try $0.write("rows.jsonl", Data((0..<512).map { UInt8(truncatingIfNeeded: $0 &* 37) })) }),
+        BadInput(
+            what: "no such prompt file", overrides: ["dataset_name=prompt.jsonl"],
+            says: ["prompt.jsonl: no such prompt file or folder; did you mean prompts.jsonl?"]),
+        BadInput(
+            what: "a folder without prompts", overrides: ["dataset_name=model"],
+            says: ["model: no file of the split \"train\" (train.jsonl)"]),
+        BadInput(
+            what: "no file of the test split",
+            overrides: ["eval_steps=1", "dataset_name=set", "dataset_test_split=held"],
+            says: ["set: no file of the split \"held\"", "the folder holds train.jsonl"],
+            prepare: { try $0.write("set/train.jsonl", try $0.bytes("prompts.jsonl")) }),
+    ]
+
+    /// The job with a prompt file whose fifth row is another one.
+    private static func fifthRow(_ what: String, _ row: String, reward: String, says: [String]) -> BadInput {
+        BadInput(
+            what: what, overrides: ["dataset_name=rows.jsonl", "reward_funcs=\(reward)"], says: says,
+            prepare: { place in
+                var rows = String(decoding: try place.bytes("prompts.jsonl"), as: UTF8.self).split(separator: "\n")
+                rows[4] = Substring(row)
+                try place.write("rows.jsonl", rows.joined(separator: "\n"))
+                try place.write(
+                    "r.py", "def needs(completions, answer, **kwargs):\n    return [1.0] * len(completions)\n")
+            })
+    }
+
+    private static func reward(_ what: String, _ entry: String, says: [String], begins: Bool = false) -> BadInput {
+        BadInput(
+            what: what, overrides: ["reward_funcs=\(entry)"], says: says, begins: begins,
+            prepare: { try $0.write("r.py", "def score(completions, **kwargs):\n    raise ValueError('boom')\n") })
+    }
+
+    static let rewards = [
+        fifthRow(
+            "a column that is missing in one row", #"{"prompt": "1=", "anser": "1"}"#, reward: "exact_number",
+            says: ["rows.jsonl, line 5: no column 'answer'; it has 'anser'; did you mean 'anser'?"]),
+        fifthRow(
+            "a column of another type in one row", #"{"prompt": "1=", "answer": "one"}"#, reward: "exact_number",
+            says: ["rows.jsonl, line 5: column 'answer' is the text \"one\", expected a number"]),
+        fifthRow(
+            "a column that a Python reward lacks", #"{"prompt": "1="}"#, reward: "r.py:needs",
+            says: ["rows.jsonl, line 5: no column 'answer'; it has no columns besides the prompt"]),
+        reward(
+            "a reward that does not exist", "acuracy_reward",
+            says: ["no reward is named 'acuracy_reward'; known are", "did you mean 'accuracy_reward'?"]),
+        reward(
+            "a required setting that is misspelt", "[{name: regular_expression, patern: a}]",
+            says: ["reward regular_expression: no setting 'patern'", "did you mean 'pattern'?"]),
+        reward(
+            "a required setting that is missing", "regular_expression",
+            says: ["reward regular_expression: setting 'pattern' is not set, expected a text"]),
+        reward(
+            "a setting that is misspelt", "[{name: exact_number, colum: a}]",
+            says: ["reward exact_number: no setting 'colum'", "did you mean 'column'?"]),
+        reward("no such function", "r.py:scre", says: ["r.py has no function 'scre'; did you mean score?"]),
+        reward("no such Python file", "s.py:score", says: ["reward s.py:score: there is no file", "s.py"]),
+        reward(
+            "a reward that throws", "r.py:score", says: ["reward score: ", "ValueError: boom", "prompts.jsonl, line"],
+            begins: true),
+        reward(
+            "a program that is not there", "[{command: ./nothing}]", says: ["reward nothing: ", "not found"],
+            begins: true),
+    ]
+
+    static let commands = [
+        BadInput(
+            what: "a dry run names a reward nobody has", command: ["train", "job.yaml", "--dry-run"],
+            overrides: ["reward_funcs=acuracy_reward"], says: ["did you mean 'accuracy_reward'?"]),
+        BadInput(
+            what: "a token the model lacks", command: ["logprobs", "--model", "model", "--input", "ids.jsonl"],
+            says: ["ids.jsonl line 1: token id 999 is outside the vocabulary of 257"],
+            prepare: { try $0.write("ids.jsonl", #"{"token_ids": [1, 999]}"#) }),
+        BadInput(
+            what: "a line without text",
+            command: ["tokenizer", "encode", "--tokenizer", "model", "--input", "t.jsonl"],
+            says: ["t.jsonl line 1: no 'text'; it has txt"], prepare: { try $0.write("t.jsonl", #"{"txt": "a"}"#) }),
+        BadInput(
+            what: "a completion that is no text",
+            command: ["reward", "check", "--reward", "exact_number", "--file", "c.jsonl"],
+            says: ["c.jsonl line 1: 'completion' is a number, expected a text"],
+            prepare: { try $0.write("c.jsonl", #"{"prompt": "a", "completion": 1}"#) }),
+        BadInput(
+            what: "a missing column in an evaluation",
+            command: [
+                "eval", "--model", "model", "--prompts", "e.jsonl", "--rewards", "exact_number",
+                "--max-completion-length", "4",
+            ],
+            says: ["e.jsonl, line 1: no column 'answer'"], prepare: { try $0.write("e.jsonl", #"{"prompt": "a"}"#) }),
+        BadInput(
+            what: "too many completions", command: ["generate", "--model", "model", "--prompt", "a", "--samples", "0"],
+            says: ["--samples 0: between 1 and 4096"], status: 64),
+    ]
+}
+
+/// A safetensors file taken apart: its header and its elements.
+struct Safetensors {
+    var header: [String: [String: any Sendable]]
+    var elements: Data
+
+    struct Unreadable: Error {}
+
+    /// The model's weights.
+    init(_ place: Workplace) throws {
+        let bytes = try place.bytes("model/model.safetensors")
+        let length = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+        guard
+            let header = try JSONSerialization.jsonObject(with: bytes.dropFirst(8).prefix(length))
+                as? [String: [String: any Sendable]]
+        else { throw Unreadable() }
+        self.header = header
+        elements = Data(bytes.dropFirst(8 + length))
+    }
+
+    func changing(_ change: (inout [String: [String: any Sendable]]) -> Void) -> Safetensors {
+        var copy = self
+        change(&copy.header)
+        return copy
+    }
+
+    /// A quarter of the bytes, each tensor announced as eight-bit floating point.
+    func inEightBits() -> Safetensors {
+        var copy = self
+        copy.elements = elements.prefix(elements.count / 4)
+        for (name, entry) in header {
+            guard let offsets = entry["data_offsets"] as? [Int] else { continue }
+            copy.header[name]?["data_offsets"] = offsets.map { $0 / 4 }
+            copy.header[name]?["dtype"] = "F8_E4M3"
+        }
+        return copy
+    }
+
+    func withNaN(in name: String) throws -> Safetensors {
+        guard let start = (header[name]?["data_offsets"] as? [Int])?.first else { throw Unreadable() }
+        var copy = self
+        copy.elements.replaceSubrange(start..<start + 4, with: [0, 0, 0xc0, 0x7f])  // float32's quiet NaN
+        return copy
+    }
+
+    func write(_ folder: String, _ place: Workplace) throws {
+        let text = try JSONSerialization.data(withJSONObject: header, options: .sortedKeys)
+        let length = withUnsafeBytes(of: UInt64(text.count).littleEndian) { Data($0) }
+        try place.write("\(folder)/model.safetensors", length + text + elements)
+    }
+}

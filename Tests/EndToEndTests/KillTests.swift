@@ -1,0 +1,102 @@
+import Foundation
+import Runs
+import TestSupport
+import Testing
+
+@Suite("A run that is killed loses nothing that it had saved", .serialized)
+struct KillTests {
+    /// 15 kills, 200 with PLUMBLINE_LONG_TESTS=1.
+    private static let kills = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1" ? 200 : 15
+
+    /// A run that saves after every step is killed again and again, somewhere between two checkpoints; every start goes on from
+    /// the newest one, and in the end the weights are those of a run that nobody disturbed.
+    @Test func atAnyMomentOfSaving() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "sft", "save_steps: 1\nsave_total_limit: 3\nlr_scheduler_type: constant\nmax_steps: 1000000")
+        let folder = place.folder.appending(path: "run")
+        var random = TestRandom(seed: 9)
+        var saved = 0
+        var whileSaving = 0
+        for _ in 0..<Self.kills {
+            let running = try Command.start(["train", job, "resume_from_checkpoint=true"], in: place.folder)
+            for _ in 0..<30_000 where try newest(folder) <= saved && running.process.isRunning { usleep(1_000) }
+            usleep(UInt32.random(in: 0..<40_000, using: &random))
+            let seen = try newest(folder)
+            let outcome = try running.killed()
+            try #require(running.process.terminationReason == .uncaughtSignal, "\(outcome.progress)")
+            #expect(seen > saved, "the start went on from checkpoint-\(saved) and saved the next: \(outcome.progress)")
+            let search = try CheckpointFolder.latest(in: folder)  // reads every byte
+            let found = try #require(search.newest, "no whole checkpoint is left: \(search.passedOver)")
+            #expect(search.passedOver.isEmpty && found.step >= seen)
+            saved = found.step
+            if try leftovers(folder).isEmpty == false { whileSaving += 1 }
+        }
+        print(
+            "\(Self.kills) kills, \(whileSaving) of them while a checkpoint was written or removed, up to step \(saved)"
+        )
+        #expect(whileSaving > 0, "no kill met a save")
+        #expect(place.exists("run/.lock"))  // a dead run's lock stops nobody
+        let last = "max_steps=\(saved + 2)"
+        #expect(try place.train(job, last, "resume_from_checkpoint=true").status == 0)
+        #expect(try leftovers(folder).isEmpty)
+        #expect(try place.train(job, last, "output_dir=whole", "save_steps=1000000").status == 0)
+        #expect(try place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"))
+        #expect(try place.metrics("run") == place.metrics("whole"))
+    }
+
+    private func newest(_ folder: URL) throws -> Int {
+        guard FileManager.default.fileExists(atPath: folder.path) else { return 0 }
+        return try CheckpointFolder.all(in: folder).first?.step ?? 0
+    }
+
+    /// Folders that a save was in the middle of.
+    private func leftovers(_ folder: URL) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasPrefix(".checkpoint-") }
+    }
+
+    /// The learning rate falls: as a metric it makes the first checkpoint the best, or the last one.
+    @Test(arguments: [(true, [1, 6]), (false, [5, 6])])
+    func theNewestAndTheBestCheckpointAreKept(_ isGreaterBetter: Bool, _ kept: [Int]) throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "sft",
+            """
+            save_steps: 1
+            max_steps: 6
+            save_total_limit: 2
+            metric_for_best_model: learning_rate
+            greater_is_better: \(isGreaterBetter)
+            """)
+        #expect(try place.train(job).status == 0)
+        let left = try CheckpointFolder.all(in: place.folder.appending(path: "run"))
+        #expect(left.map(\.step).sorted() == kept)
+        let state = try JSON(parsing: Array(place.bytes("run/trainer_state.json")))
+        #expect(state["best_global_step"]?.integer == (isGreaterBetter ? 1 : 6))
+        let rates = try place.metrics("run").compactMap { $0["learning_rate"] }
+        #expect(state["best_metric"]?.double == (isGreaterBetter ? rates.max() : rates.min()))
+    }
+
+    @Test func theBestByAnEvaluationIsKept() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo",
+            """
+            num_generations: 4
+            save_steps: 1
+            max_steps: 6
+            eval_steps: 1
+            save_total_limit: 1
+            metric_for_best_model: eval_reward
+            """)
+        #expect(try place.train(job).status == 0)
+        let rows = try place.metrics("run").filter { $0["eval_reward"] != nil }
+        let best = try #require(rows.max { $0["eval_reward"]! < $1["eval_reward"]! })  // the first of equal ones
+        let first = try #require(rows.first { $0["eval_reward"] == best["eval_reward"] }?["step"])
+        let left = try CheckpointFolder.all(in: place.folder.appending(path: "run")).map(\.step)
+        #expect(Set(left) == [Int(first), 6])
+        let misspelt = try place.train(job, "metric_for_best_model=eval_rewrd", "output_dir=other")
+        #expect(misspelt.status == 65)
+        #expect(misspelt.progress.contains("no metric 'eval_rewrd'; did you mean eval_reward?"))
+    }
+}

@@ -1,0 +1,147 @@
+import Foundation
+import Job
+import Records
+import TestSupport
+import Testing
+import Tokenization
+
+@Suite("A chat template is tried before a run, and prompts are encoded by it")
+struct ChatTemplateTrialTests {
+    /// Every rule kept: the turns of a chat in order, each closed by the end of text.
+    static let plain = """
+        {{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}\
+        {% if add_generation_prompt %}<assistant>{% endif %}
+        """
+
+    private func encoder(_ template: String?, limit: Int = 100, variables: [JobColumn] = []) throws -> PromptEncoder {
+        let trainer = try BPETrainer(vocabularySize: 258, specialTokens: ["<s>", "</s>"])
+        let roles = BPETrainer.Roles(endOfText: "</s>", beginningOfText: "<s>", chatTemplate: template)
+        let tokenizer = try Self.adding("<s>", to: try trainer.train(["a"], roles: roles))
+        return PromptEncoder(
+            tokenizer: tokenizer, template: try ChatTemplateRenderer(tokenizer: tokenizer, variables: variables),
+            maxPromptLength: limit)
+    }
+
+    /// The tokenizer with a post-processor that puts a special token before every text, as Llama's does.
+    private static func adding(_ token: String, to tokenizer: Tokenizer) throws -> Tokenizer {
+        let folder = try TemporaryFolder()
+        try tokenizer.save(to: folder.url)
+        let file = folder.url.appending(path: "tokenizer.json")
+        var root = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+        let special: [String: Any] = ["SpecialToken": ["id": token, "type_id": 0]]
+        let text: [String: Any] = ["Sequence": ["id": "A", "type_id": 0]]
+        root["post_processor"] = [
+            "type": "TemplateProcessing", "single": [special, text], "pair": [special, text],
+            "special_tokens": [token: ["id": token, "ids": [tokenizer.id(of: token) ?? 0], "tokens": [token]]],
+        ]
+        try JSONSerialization.data(withJSONObject: root).write(to: file)
+        return try Tokenizer(folder: folder.url)
+    }
+
+    private func chat(_ text: String) -> Prompt {
+        Prompt(
+            row: 0, source: "set", content: .messages([ChatMessage(role: "user", content: text)]),
+            place: "set.jsonl, line 7")
+    }
+
+    /// The ids of a text as it stands, special tokens in it included.
+    private func ids(_ encoder: PromptEncoder, _ text: String) -> [Int] { encoder.tokenizer.encode(text) }
+
+    @Test func oneThatKeepsEveryRuleIsNotRemarkedOn() throws {
+        #expect(try encoder(Self.plain).templateNotices(for: chat("?")) == [])
+        #expect(try encoder(nil).templateNotices(for: chat("?")) == [])
+        let text = Prompt(row: 0, source: "set", content: .text("?"))
+        #expect(try encoder("{{ 1 / 0 }}").templateNotices(for: text) == [])  // a text never meets the template
+    }
+
+    /// A template and what its one notice must say.
+    static let departures: [(change: @Sendable (String) -> String, says: [String])] = [
+        (  // the opening of an answer is not how the finished chat goes on: the prompt ends in a thinking tag
+            { $0.replacing("<assistant>{% endif", with: "<assistant><think>{% endif") },
+            [
+                "fails the prefix test", "the answer in message 2", "differ from character 38",
+                "prompt \"<think>\"", "chat \"First answer</s>\"",
+            ]
+        ),
+        (  // thoughts of earlier turns are dropped: only the second answer's chat shows it
+            { $0.replacing("{{ m.content }}", with: "{{ m.content if loop.last or m.role == 'user' else '' }}") },
+            []
+        ),
+        (
+            { $0.replacing("{{ bos_token }}", with: "{{ bos_token }}{{ bos_token }}") },
+            ["writes the beginning-of-text token 2 times"]
+        ),
+        (
+            { $0.replacing("{{ bos_token }}", with: "") },
+            ["writes no beginning-of-text token", "without the one that texts get"]
+        ),
+        (
+            { $0.replacing("{{ eos_token }}", with: "<end>") },
+            ["closes an answer with \"<end>\"", "does not end a completion (</s> does)"]
+        ),
+        (
+            { _ in "{% for m in messages %}{{ raise_exception('no ' ~ m.role) }}{% endfor %}" },
+            ["could not be tried", "no user"]
+        ),
+    ]
+
+    @Test(arguments: departures.indices)
+    func aDepartureIsNamed(_ index: Int) throws {
+        let (change, says) = Self.departures[index]
+        let notices = try encoder(change(Self.plain)).templateNotices(for: chat("?"))
+        #expect(notices.count == (says.isEmpty ? 0 : 1), "\(notices)")
+        for piece in says { #expect(notices.first?.contains(piece) == true, "'\(piece)' in \(notices)") }
+    }
+
+    @Test func aChatIsEncodedAsItComesOut() throws {
+        let encoder = try encoder(Self.plain)
+        let prompt = try encoder.encode(chat("Hi"))
+        #expect(prompt.tokenIDs == ids(encoder, "<s><user>Hi</s><assistant>"))
+        #expect(prompt.tokenIDs.count == 1 + 6 + 2 + 1 + 11)  // one token a byte, one for each special
+    }
+
+    @Test func aTextGetsTheTokenizersOwnSpecialsOnce() throws {
+        let encoder = try encoder(nil)
+        func tokens(_ text: String) throws -> [Int] {
+            try encoder.encode(Prompt(row: 2, source: "set", content: .text(text))).tokenIDs
+        }
+        #expect(try tokens("Hi") == ids(encoder, "<s>Hi"))
+        let error = #expect(throws: JobError.self) { try tokens("<s>Hi") }
+        #expect(error?.description.contains("set row 2: the text begins with the beginning-of-text token") == true)
+    }
+
+    @Test func aPromptThatCannotBeUsedNamesItsPlace() throws {
+        let long = #expect(throws: JobError.self) { try encoder(Self.plain, limit: 20).encode(chat("Hi")) }
+        #expect(long?.description.contains("set.jsonl, line 7: the prompt has 21 tokens, the limit is 20") == true)
+        let bare = #expect(throws: JobError.self) { try encoder(nil).encode(chat("Hi")) }
+        #expect(bare?.description.contains("set.jsonl, line 7: ") == true)
+        #expect(bare?.description.contains("has no chat template") == true)
+    }
+
+    @Test func variablesReachTheTemplate() throws {
+        let template = "{% if enable_thinking %}<think>{% endif %}{{ messages[0].content }}"
+        let on = try encoder(template, variables: [JobColumn(name: "enable_thinking", value: .bool(true))])
+        #expect(try on.encode(chat("Hi")).tokenIDs == ids(on, "<think>Hi"))
+        #expect(try encoder(template).encode(chat("Hi")).tokenIDs == ids(on, "Hi"))
+    }
+
+    /// A demonstration ends as a sampled completion would: at the first token of the closing that ends one.
+    @Test(arguments: [
+        ("{{ eos_token }}", "Yes</s>"), ("{{ eos_token }}\n", "Yes</s>"), ("<end>", "Yes<end></s>"),
+    ])
+    func aDemonstrationIsClosedAsACompletionEnds(_ closing: String, _ expected: String) throws {
+        let encoder = try encoder(Self.plain.replacing("{{ eos_token }}", with: closing))
+        let group = try encoder.encode(demonstration: "Yes", of: chat("Hi"))
+        #expect(group.completions.map(\.tokenIDs) == [ids(encoder, expected)])
+        #expect(group.promptTokenIDs == (try encoder.encode(chat("Hi")).tokenIDs))
+    }
+
+    @Test func aDemonstrationOfATextEndsInTheEndOfTextOnce() throws {
+        let encoder = try encoder(nil)
+        let prompt = Prompt(row: 0, source: "set", content: .text("Hi"))
+        for text in ["Yes", "Yes</s>"] {
+            let group = try encoder.encode(demonstration: text, of: prompt)
+            #expect(group.completions.map(\.tokenIDs) == [ids(encoder, "Yes</s>")])
+        }
+    }
+}

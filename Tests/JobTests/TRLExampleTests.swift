@@ -1,0 +1,176 @@
+import Foundation
+import Job
+import Testing
+
+/// A job with the keys of one of TRL's example files, and what becomes of each key.
+struct TRLExample: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    let yaml: String
+    /// Accepted, and named once as without effect.
+    var withoutEffect: [String] = []
+    /// Accepted with a notice of what happens instead: key, and a piece of it.
+    var noticed: [(key: String, instead: String)] = []
+    /// Refused: key, line, and a piece of what to do instead.
+    var refused: [(key: String, line: Int, instead: String)] = []
+    /// What the rest of the file comes to.
+    let comesTo: @Sendable (ResolvedJob) -> Bool
+}
+
+extension TRLExample {
+    /// The command-line interface's example, with the trainer's keys that its documentation adds.
+    static let sft = TRLExample(
+        testDescription: "sft",
+        yaml: """
+            algorithm: sft
+            env:
+              CUDA_VISIBLE_DEVICES: 0
+            model_name_or_path:
+              Qwen/Qwen2.5-0.5B
+            dataset_name:
+              demonstrations.jsonl
+            dataset_train_split: train
+            output_dir: runs/sft
+            report_to:
+              none
+            learning_rate:
+              0.0001
+            lr_scheduler_type:
+              cosine
+            warmup_steps: 100
+            num_train_epochs: 1
+            packing: true
+            max_length: 2048
+            dataset_text_field: text
+            assistant_only_loss: true
+            neftune_noise_alpha: 5
+            eos_token: <|im_end|>
+            per_device_train_batch_size: 2
+            per_device_eval_batch_size: 4
+            gradient_accumulation_steps: 8
+            gradient_checkpointing: true
+            dataset_num_proc: 4
+            dataloader_pin_memory: false
+            remove_unused_columns: false
+            trust_remote_code: false
+            push_to_hub: true
+            """,
+        withoutEffect: [
+            "report_to", "per_device_eval_batch_size", "dataset_num_proc", "dataloader_pin_memory",
+            "remove_unused_columns", "trust_remote_code", "push_to_hub",
+        ],
+        noticed: [("env", "for the command"), ("packing", "not joined")],
+        refused: [
+            ("max_length", 19, "set max_prompt_length and max_completion_length"),
+            ("dataset_text_field", 20, "a row needs prompt and completion"),
+            ("assistant_only_loss", 21, "the completion is what is trained"),
+            ("neftune_noise_alpha", 22, "noise on embeddings"), ("eos_token", 23, "tokenizer's own end-of-text token"),
+        ],
+        comesTo: {
+            $0.settings.algorithm == .sft && $0.settings.learningRate == 1e-4 && $0.settings.schedule == .cosine
+                && $0.settings.warmupSteps == 100 && $0.settings.gradientCheckpointing
+                && $0.batches.completionsPerOptimizerStep == 16 && $0.settings.modelPath == "Qwen/Qwen2.5-0.5B"
+        })
+
+    /// A long-completion GRPO run: a batch of one and many accumulation steps, evaluation on the way.
+    static let grpo = TRLExample(
+        testDescription: "grpo",
+        yaml: """
+            model_name_or_path: Qwen/Qwen2.5-1.5B-Instruct
+            dataset_name: prompts
+            output_dir: outputs/grpo
+            reward_funcs: accuracy_reward
+            log_completions: true
+            num_completions_to_print: 2
+            learning_rate: 1.0e-5
+            max_steps: 1000
+            num_generations: 16
+            per_device_train_batch_size: 1
+            per_device_eval_batch_size: 1
+            gradient_accumulation_steps: 256
+            max_completion_length: 10000
+            warmup_steps: 3
+            lr_scheduler_type: "linear"
+            optim: "adamw_torch_fused"
+            weight_decay: 0.01
+            vllm_importance_sampling_correction: true
+            temperature: 1.0
+            top_p: 0.999
+            save_steps: 10
+            eval_strategy: "steps"
+            eval_steps: 10
+            use_peft: true
+            lora_r: 16
+            lora_target_modules: all-linear
+            """,
+        withoutEffect: ["per_device_eval_batch_size", "optim", "vllm_importance_sampling_correction"],
+        noticed: [("eval_strategy", "every eval_steps"), ("top_p", "shape sampling but not scoring")],
+        refused: [
+            ("use_peft", 24, "LoRA is not built"), ("lora_r", 25, "LoRA is not built"),
+            ("lora_target_modules", 26, "LoRA is not built"),
+        ],
+        comesTo: {
+            $0.batches.completionsPerOptimizerStep == 256 && $0.batches.promptsPerStep == 16
+                && $0.batches.optimizerStepsPerRollout == 1 && $0.settings.evaluationSteps == 10
+                && $0.settings.maxCompletionLength == 10_000 && $0.settings.completionsToPrint == 2
+        })
+
+    static let rloo = TRLExample(
+        testDescription: "rloo",
+        yaml: """
+            algorithm: rloo
+            model_name_or_path: Qwen/Qwen2-0.5B-Instruct
+            dataset_name: prompts
+            output_dir: runs/rloo
+            reward_funcs: [think_format_reward, get_soft_overlong_punishment]
+            reward_weights: [1.0, 0.5]
+            normalize_advantages: true
+            reward_clip_range: [-5, 5]
+            torch_dtype: bfloat16
+            bf16: true
+            beta: 0.1
+            num_generations: 4
+            max_prompt_length: 256
+            ds3_gather_for_generation: true
+            load_best_model_at_end: true
+            save_strategy: epoch
+            save_total_limit: 2
+            save_only_model: false
+            """,
+        withoutEffect: ["ds3_gather_for_generation", "save_only_model"],
+        noticed: [
+            ("bf16", "dtype"), ("load_best_model_at_end", "metric_for_best_model"), ("save_strategy", "save_steps"),
+        ],
+        refused: [("reward_clip_range", 8, "clipping each reward"), ("torch_dtype", 9, "it is called dtype")],
+        comesTo: {
+            $0.settings.beta == 0.1 && $0.settings.normalizesAdvantages && $0.settings.rewardWeights == [1, 0.5]
+                && $0.settings.maxPromptLength == 256 && $0.settings.saveTotalLimit == 2
+                && $0.batches.promptsPerStep == 2
+        })
+}
+
+@Suite("TRL's example files: every key is taken, without effect, or refused with what to do instead")
+struct TRLExampleTests {
+    private func read(_ text: String) throws -> JobFile {
+        try JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs"))
+    }
+
+    @Test(arguments: [TRLExample.sft, .grpo, .rloo])
+    func eachKeyLandsWhereItShould(_ example: TRLExample) throws {
+        let error = try #require(throws: JobError.self) { try read(example.yaml) }
+        #expect(error.problems.map(\.place) == example.refused.map { "job.yaml line \($0.line)" })
+        for (problem, refused) in zip(error.problems, example.refused) {
+            #expect(problem.message.contains(refused.key) && problem.message.contains(refused.instead), "\(problem)")
+        }
+        let taken = example.yaml.split(separator: "\n").filter { line in
+            !example.refused.contains { line.hasPrefix("\($0.key):") }
+        }
+        let job = try ResolvedJob(try read(taken.joined(separator: "\n")))
+        let quiet = "without effect here: " + example.withoutEffect.joined(separator: ", ")
+        #expect(job.notices.contains(quiet), "\(job.notices)")
+        #expect(job.notices.count == example.noticed.count + 1, "\(job.notices)")
+        for (key, instead) in example.noticed {
+            #expect(job.notices.contains { $0.contains(key) && $0.contains(instead) }, "\(key) in \(job.notices)")
+        }
+        #expect(example.comesTo(job), "\(job.yaml)")
+    }
+}
