@@ -31,6 +31,7 @@ package struct PromptSet: PromptRows {
     /// The names of the first row's columns, in their order.
     package let columnNames: [String]
     private let file: RowFile
+    private let kept: Set<String>?
 
     /// Opens a prompt file, or the file of one split in a folder.
     ///
@@ -45,9 +46,16 @@ package struct PromptSet: PromptRows {
         self.url = found
         name = place.setName
         file = try RowFile(found)
-        let first = try file.columns(of: 0)
+        kept = columns.kept.map(Set.init)
+        let all = try file.columns(of: 0)
+        let first = kept.map { kept in all.filter { kept.contains($0.key) } } ?? all
         columnNames = first.map(\.key)
         do throws(PromptSetError) {
+            for name in columns.kept ?? [] where !columnNames.contains(name) {
+                throw .row(
+                    path: found.path, line: file.line(of: 0), column: nil,
+                    message: PromptForm.missing(name, among: all.map(\.key)))
+            }
             detectedForm = try PromptForm.detect(first, map: columns, path: found.path, line: file.line(of: 0))
         } catch {
             throw file.format == .parquet ? error.countingRows : error
@@ -95,9 +103,10 @@ package struct PromptSet: PromptRows {
         _ row: Int, _ body: (RowDecoder) throws(PromptSetError) -> Result
     ) throws -> Result {
         precondition((0..<count).contains(row), "row \(row) of \(count)")
+        let members = try file.columns(of: row)
         let decoder = RowDecoder(
             form: detectedForm, setName: name, path: url.path, line: file.line(of: row), row: row,
-            members: try file.columns(of: row))
+            members: kept.map { kept in members.filter { kept.contains($0.key) } } ?? members)
         do throws(PromptSetError) {
             return try body(decoder)
         } catch {

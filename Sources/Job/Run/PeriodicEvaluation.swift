@@ -26,12 +26,10 @@ struct PeriodicEvaluation: Evaluating {
                 place: "eval_steps",
                 message: "\(settings.algorithm.rawValue) has no reward to evaluate with; leave eval_steps out")
         }
-        let url = RunPrompts.url(settings, base)
-        let split = settings.testSplit ?? TextGeneration.split(of: url.path, wanted: "eval")
-        let set = try PromptSet(url, split: split, columns: try RunPrompts.columns(settings))
+        let set = try RunPromptSets.evaluation(settings, base: base)
         let encoder = parts.model.encoder(
             maxPromptLength: try parts.model.promptLimit(asked: nil, completion: settings.maxCompletionLength))
-        requests = try (0..<min(settings.evaluationLimit ?? .max, set.count)).map { row in
+        requests = try RunPromptSets.places(set, limit: settings.evaluationLimit).map { row in
             RolloutRequest(
                 prompt: try encoder.encode(set.prompt(at: row)), samples: settings.evaluationGenerations ?? 1)
         }
