@@ -13,7 +13,7 @@ package struct MachineCeilings: Sendable, Equatable {
     }
 
     /// Multiplies two 2048 × 2048 matrices and sums 256 MB, five times each; the best time counts.
-    @TensorActor package static func measured() throws -> MachineCeilings {
+    @TensorActor static func measured() throws -> MachineCeilings {
         let size = 2048
         let left = try Tensor.full([size, size], 0.5)
         let right = try Tensor.full([size, size], 0.25)

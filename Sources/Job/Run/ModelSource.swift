@@ -68,7 +68,7 @@ package struct ModelSource: Sendable {
     }
 
     /// Reads the weights.
-    @TensorActor package func load(_ type: JobElementType) throws -> Transformer {
+    @TensorActor func load(_ type: JobElementType) throws -> Transformer {
         try ModelFolder.load(folder, elementType: type.elementType)
     }
 }
