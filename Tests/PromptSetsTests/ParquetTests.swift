@@ -12,7 +12,7 @@ struct ParquetTests {
 
     /// `verl-gzip` is a file with the rows of `verl.jsonl.gz`.
     private static let variants = [
-        "verl-none", "verl-snappy", "verl-gzip", "verl-zstd", "verl-v2-snappy", "verl-v2-gzip-plain",
+        "verl-none", "verl-snappy", "verl-gzip", "verl-zstd", "verl-lz4", "verl-v2-snappy", "verl-v2-gzip-plain",
         "verl-v2-zstd-groups", "nested-snappy", "nested-v2-none-pages", "nested-v1-none-pages", "nested-groups",
         "nested-checksums", "nested-legacy", "types-dictionary", "types-plain", "types-delta", "types-delta-v2",
         "types-int96", "types-fallback",
@@ -51,6 +51,35 @@ struct ParquetTests {
         #expect(prompt.columns["ground_truth"] == .string("6") && prompt.columns["answer"] == .string("6"))
         #expect(prompt.columns["extra_info"]?["index"] == .number(2))
         #expect(set.place(of: 2) == "row 3")
+    }
+
+    /// GSM8K as a Parquet file, written by pyarrow at the time of the test.
+    @Test(
+        .enabled(
+            if: ProcessInfo.processInfo.environment["PLUMBLINE_GSM8K"] != nil
+                && ProcessInfo.processInfo.environment["PEERS_PYTHON"] != nil,
+            "PLUMBLINE_GSM8K or PEERS_PYTHON is not set"))
+    func gsm8k() throws {
+        let environment = ProcessInfo.processInfo.environment
+        let gsm8k = URL(filePath: try #require(environment["PLUMBLINE_GSM8K"]))
+        let folder = try TemporaryFolder()
+        let program = """
+            import json, sys, pyarrow as pa, pyarrow.parquet as pq
+            rows = [json.loads(line) for line in open(sys.argv[1] + "/train.jsonl", encoding="utf-8")]
+            pq.write_table(pa.Table.from_pylist(rows), sys.argv[2] + "/train.parquet", row_group_size=1000)
+            """
+        let process = Process()
+        process.executableURL = URL(filePath: try #require(environment["PEERS_PYTHON"]))
+        process.arguments = ["-c", program, gsm8k.path, folder.url.path]
+        try process.run()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        let (lines, parquet) = (try PromptSet(gsm8k), try PromptSet(folder.url))
+        #expect(parquet.count == 7473 && parquet.url.lastPathComponent == "train.parquet")
+        for row in 0..<parquet.count {
+            let (left, right) = (try parquet.prompt(at: row), try lines.prompt(at: row))
+            #expect(left.content == right.content && left.columns == right.columns)
+        }
     }
 
     @Test(arguments: [

@@ -101,7 +101,7 @@ verl = pa.Table.from_pylist(
     ]
 )
 expected("verl", verl)
-for codec in ["none", "snappy", "gzip", "zstd"]:
+for codec in ["none", "snappy", "gzip", "zstd", "lz4"]:
     write(f"verl-{codec}", verl, compression=codec)
 write("verl-v2-snappy", verl, compression="snappy", data_page_version="2.0")
 write("verl-v2-gzip-plain", verl, compression="gzip", data_page_version="2.0", use_dictionary=False)

@@ -152,7 +152,8 @@ enum ParquetCodec: Int {
         case .snappy: unpacked = try Snappy.unpacked(bytes, byteCount: byteCount)
         case .gzip: unpacked = try Gzip.unpacked(bytes, limit: byteCount)
         case .zstd: unpacked = try Zstandard.unpacked(bytes, byteCount: byteCount)
-        case .lzo, .brotli, .lz4, .lz4Raw:
+        case .lz4Raw: unpacked = try LZ4.unpacked(bytes, byteCount: byteCount)
+        case .lzo, .brotli, .lz4:
             throw FormatFault(
                 "its pages are compressed with \(self), which is not supported; write the file with "
                     + "compression=\"snappy\", \"gzip\" or \"zstd\"")
