@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Job
 
 struct DataCommand: AsyncParsableCommand {
@@ -10,7 +11,10 @@ struct DataCommand: AsyncParsableCommand {
             abstract: "The detected form, the first rows as the model and the rewards see them, counts and lengths.",
             discussion: "Ends with exit code 65 when a run would stop at a row.")
 
-        @Argument(help: "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet) or folder.") var prompts: String
+        @Argument(
+            help:
+                "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet) or folder; or a job file, whose sets are checked with its model, rewards and columns."
+        ) var prompts: String
         @Option(help: "Which file of a folder.") var split = "train"
         @Option(help: "A model or tokenizer folder: shows prompts through its chat template and counts tokens.")
         var model: String?
@@ -33,18 +37,34 @@ struct DataCommand: AsyncParsableCommand {
         }
 
         func run() async throws {
-            var check = PromptSetCheck(path: prompts)
-            check.split = split
-            check.model = model
-            check.rewards = rewards
-            check.columnMap = columnMap
-            check.against = against
-            check.maxPromptLength = maxPromptLength
-            check.shownRows = rows
-            check.asDemonstrations = demonstrations
-            let report = try await check.run()
-            Terminal.result(json ? report.json : report.text)
-            if let verdict = report.verdict { throw JobError(place: prompts, message: verdict) }
+            var verdicts: [String] = []
+            for check in try checks() {
+                let report = try await check.run()
+                Terminal.result(json ? report.json : report.text)
+                if let verdict = report.verdict { verdicts.append("\(check.path): \(verdict)") }
+            }
+            if !verdicts.isEmpty { throw JobError(verdicts.map { JobProblem(place: "data check", message: $0) }) }
+        }
+
+        private func checks() throws -> [PromptSetCheck] {
+            var checks: [PromptSetCheck]
+            if prompts.hasSuffix(".yaml") || prompts.hasSuffix(".yml") {
+                checks = try PromptSetCheck.ofJob(URL(filePath: prompts))
+            } else {
+                var check = PromptSetCheck(path: prompts)
+                check.split = split
+                try check.mapColumns(columnMap)
+                check.asDemonstrations = demonstrations
+                checks = [check]
+            }
+            for place in checks.indices {
+                checks[place].model = model ?? checks[place].model
+                checks[place].rewards += rewards.map { JobReward(reference: $0) }
+                checks[place].against = against
+                checks[place].maxPromptLength = maxPromptLength ?? checks[place].maxPromptLength
+                checks[place].shownRows = rows
+            }
+            return checks
         }
     }
 }

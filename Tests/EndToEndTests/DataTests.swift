@@ -21,6 +21,21 @@ struct DataTests {
         #expect(bad.status == 65 && bad.progress.contains("chats.jsonl: 1 prompts are over the limit of 12 tokens"))
     }
 
+    @Test func theSetsOfAJobAreCheckedWithItsRewardsAndColumns() throws {
+        let place = try Workplace()
+        try place.write("other.csv", "question,answer\n1+1=,2\n")
+        let job = try place.job(
+            "grpo",
+            "num_generations: 4\ndatasets: [prompts.jsonl, {path: other.csv, columns: [question], column_map: {prompt: question}}]"
+        )
+        let outcome = try Command.succeed(["data", "check", job, "--rows", "1"], in: place.folder)
+        #expect(outcome.output.components(separatedBy: "regular_expression: every row can be scored").count == 3)
+        #expect(outcome.output.contains("other.csv: 1 rows") && outcome.output.contains("  rewards see no column"))
+        let bad = try Command.run(["data", "check", job, "--rewards", "exact_number"], in: place.folder)
+        #expect(bad.status == 65 && bad.progress.contains("other.csv: exact_number cannot score every row"), "\(bad)")
+        #expect(!bad.progress.contains("prompts.jsonl: exact_number"))
+    }
+
     @Test func aMixtureIsShownByDryRunAndLongPromptsByAHistogram() throws {
         let place = try Workplace()
         let job = try place.job(

@@ -8,11 +8,11 @@ struct PromptSetCheckTests {
     private let folder: TemporaryFolder
     init() throws { folder = try TemporaryFolder() }
 
-    private func check(_ name: String = "", _ change: (inout PromptSetCheck) -> Void = { _ in }) async throws
+    private func check(_ name: String = "", _ change: (inout PromptSetCheck) throws -> Void = { _ in }) async throws
         -> PromptSetReport
     {
         var check = PromptSetCheck(path: name.isEmpty ? folder.url.path : folder.url.appending(path: name).path)
-        change(&check)
+        try change(&check)
         return try await check.run()
     }
 
@@ -25,7 +25,7 @@ struct PromptSetCheckTests {
             "train.jsonl", (1...20).map { "{\"prompt\": \"\($0)+1=\", \"answer\": \"\($0 + 1)\", \"note\": [1]}" })
         try write("eval.jsonl", ["{\"prompt\": \"3+1=\"}", "{\"prompt\": \"new\"}", "{\"prompt\": \"4+1=\"}"])
         let report = try await check {
-            $0.rewards = ["accuracy_reward", "think_format_reward"]
+            $0.rewards = ["accuracy_reward", "think_format_reward"].map { JobReward(reference: $0) }
             $0.shownRows = 1
         }
         #expect(report.verdict == nil)
@@ -50,7 +50,7 @@ struct PromptSetCheckTests {
                 #"{"prompt": "a", "answer": 2}"#, #"{"prompt": "long prompt", "answer": "one"}"#,
             ])
         let report = try await check("x.jsonl") {
-            $0.rewards = ["exact_number"]
+            $0.rewards = [JobReward(reference: "exact_number")]
             $0.maxPromptLength = 8
         }
         #expect(
@@ -76,11 +76,11 @@ struct PromptSetCheckTests {
                 #"{"data_source": "s", "q": "1+2?", "reward_model": {"ground_truth": "3"}}"#,
             ])
         let report = try await check("v.jsonl") {
-            $0.columnMap = ["prompt=q"]
-            $0.rewards = ["accuracy_reward"]
+            try $0.mapColumns(["prompt=q"])
+            $0.rewards = [JobReward(reference: "accuracy_reward")]
         }
         #expect(report.text.contains("accuracy_reward: every row can be scored; reads answer"), "\(report.text)")
-        await #expect(throws: JobError.self) { try await check("v.jsonl") { $0.columnMap = ["prompt"] } }
+        await #expect(throws: JobError.self) { try await check("v.jsonl") { try $0.mapColumns(["prompt"]) } }
     }
 
     /// Nearest rank, worked by hand: of 1…10, half are at most 5 and nine in ten at most 9.

@@ -65,13 +65,16 @@ struct GzipTests {
         arguments: [0, 1, 6, 9])
     func whatPythonPacksComesOutAgain(_ level: Int) throws {
         let program = """
-            import gzip, json, random, sys
+            import csv, gzip, io, json, random, sys
             random.seed(\(level))
             words = ["".join(random.choices("abcdefgh", k=random.randint(1, 30))) for _ in range(3000)]
             rows = [{"prompt": str(i) + " " + " ".join(random.choices(words, k=i % 40)), "n": i} for i in range(2500)]
             text = "".join(json.dumps(row) + "\\n" for row in rows).encode()
             open(sys.argv[1] + "/plain.jsonl", "wb").write(text)
-            open(sys.argv[1] + "/packed.jsonl.gz", "wb").write(gzip.compress(text, \(level)))
+            table = io.StringIO()
+            csv.writer(table).writerows([["prompt", "n"]] + [[row["prompt"], row["n"]] for row in rows])
+            for name, data in [("jsonl", text), ("csv", table.getvalue().encode()), ("json", json.dumps(rows).encode())]:
+                open(sys.argv[1] + "/packed." + name + ".gz", "wb").write(gzip.compress(data, \(level)))
             """
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/python3")
@@ -87,6 +90,15 @@ struct GzipTests {
             #expect(left.content == right.content && left.columns == right.columns)
         }
         #expect(packed.place(of: 2499) == "line 2500")
+        for ending in ["csv", "json"] {
+            let other = try PromptSet(folder.url.appending(path: "packed.\(ending).gz"))
+            #expect(other.count == 2500 && other.name == "packed")
+            for row in 0..<other.count {
+                let (left, right) = (try other.prompt(at: row), try plain.prompt(at: row))
+                // A CSV file knows texts only.
+                #expect(left.content == right.content && left.columns["n"]?.number == right.columns["n"]?.number)
+            }
+        }
     }
 
     @Test func mutatedFilesNeverCrash() throws {

@@ -1,4 +1,4 @@
-internal import Foundation
+package import Foundation
 internal import Models
 internal import PromptSets
 internal import Records
@@ -12,10 +12,11 @@ package struct PromptSetCheck: Sendable {
     package var split = "train"
     /// A model or tokenizer folder, or a name in the Hugging Face cache.
     package var model: String?
-    /// As in `reward_funcs`.
-    package var rewards: [String] = []
-    /// `name=column` each, as in `column_map`.
-    package var columnMap: [String] = []
+    package var rewards: [JobReward] = []
+    /// Where relative paths of rewards start.
+    var rewardFolder = URL(filePath: ".")
+    var columns = ColumnMap()
+    var templateVariables: [JobColumn] = []
     /// Other prompt files, looked through for prompts of this set.
     package var against: [String] = []
     package var maxPromptLength: Int?
@@ -25,9 +26,52 @@ package struct PromptSetCheck: Sendable {
 
     package init(path: String) { self.path = path }
 
+    /// Sets `columns` from `name=column` each, as in `column_map`.
+    package mutating func mapColumns(_ entries: [String]) throws(JobError) {
+        var map: [String: String] = [:]
+        for entry in entries {
+            guard let sign = entry.firstIndex(of: "="), sign != entry.startIndex else {
+                throw JobError(
+                    place: "--column-map '\(entry)'", message: "expected name=column, such as prompt=question")
+            }
+            map[String(entry[..<sign])] = String(entry[entry.index(after: sign)...])
+        }
+        columns = ColumnMap(map)
+    }
+
+    /// One check for each prompt set of a job, with the job's model, rewards and limits.
+    package static func ofJob(_ url: URL) throws -> [PromptSetCheck] {
+        let file = try JobFile(url: url)
+        let settings = try ResolvedJob(file).settings
+        let limit = try settings.modelPath.map {
+            try ModelSource($0, templateVariables: settings.chatTemplateVariables)
+                .promptLimit(asked: settings.maxPromptLength, completion: settings.maxCompletionLength)
+        }
+        func check(_ path: String, _ split: String, _ columns: ColumnMap) -> PromptSetCheck {
+            var check = PromptSetCheck(path: RunPromptSets.url(path, file.folder).path)
+            check.split = split
+            check.columns = columns
+            check.model = settings.modelPath
+            check.templateVariables = settings.chatTemplateVariables
+            check.rewards = settings.algorithm == .sft ? [] : settings.rewards
+            check.rewardFolder = file.folder
+            check.maxPromptLength = limit
+            check.asDemonstrations = settings.algorithm == .sft
+            return check
+        }
+        guard settings.datasets.isEmpty else {
+            return try settings.datasets.map {
+                check($0.path, $0.split, try RunPromptSets.columns($0, settings))
+            }
+        }
+        return [
+            check(settings.datasetName ?? ".", settings.trainSplit, try RunPromptSets.columns(settings.columnMap))
+        ]
+    }
+
     /// - Throws: The errors of a set that cannot be opened, of a model without a tokenizer and of a reward that cannot start.
     package func run() async throws -> PromptSetReport {
-        let set = try PromptSet(URL(filePath: path), split: split, columns: try columns())
+        let set = try PromptSet(URL(filePath: path), split: split, columns: columns)
         let encoder = try encoder()
         var report = PromptSetReport(set)
         var survey = Survey(unit: encoder == nil ? "characters" : "tokens")
@@ -47,22 +91,10 @@ package struct PromptSetCheck: Sendable {
         return report
     }
 
-    private func columns() throws(JobError) -> ColumnMap {
-        var entries: [String: String] = [:]
-        for entry in columnMap {
-            guard let sign = entry.firstIndex(of: "="), sign != entry.startIndex else {
-                throw JobError(
-                    place: "--column-map '\(entry)'", message: "expected name=column, such as prompt=question")
-            }
-            entries[String(entry[..<sign])] = String(entry[entry.index(after: sign)...])
-        }
-        return ColumnMap(entries)
-    }
-
     private func encoder() throws -> PromptEncoder? {
         guard let model else { return nil }
         let tokenizer = try Tokenizer(folder: HuggingFaceCache.folder(of: model))
-        let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: [])
+        let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: templateVariables)
         return PromptEncoder(tokenizer: tokenizer, template: template, maxPromptLength: Int.max)
     }
 
@@ -102,7 +134,7 @@ package struct PromptSetCheck: Sendable {
         urls += against.map { URL(filePath: $0) }
         var seen: Set = [set.url.standardizedFileURL]
         return try urls.filter { seen.insert($0.standardizedFileURL).inserted }.map {
-            try PromptSet($0, split: "eval", columns: try columns())
+            try PromptSet($0, split: "eval", columns: columns)
         }
     }
 
@@ -116,8 +148,7 @@ package struct PromptSetCheck: Sendable {
     private func rewardChecks(_ set: PromptSet, _ usable: [Int]) async throws -> [RewardRowCheck] {
         var checks: [RewardRowCheck] = []
         for reward in rewards {
-            let source = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
-                .source(of: JobReward(reference: reward))
+            let source = try await RewardAssembly(folder: rewardFolder, timeoutSeconds: 60).source(of: reward)
             do {
                 for name in source.names { checks.append(try await RewardRowCheck(source, name, set, usable)) }
                 await source.close()

@@ -103,17 +103,17 @@ struct RunPromptSets {
         return (0..<count).map { rows is PromptMixture ? $0 * rows.count / count : $0 }
     }
 
-    private static func url(_ path: String, _ base: URL) -> URL {
+    static func url(_ path: String, _ base: URL) -> URL {
         URL(filePath: path, relativeTo: base.hasDirectoryPath ? base : base.appending(path: ""))
     }
 
-    private static func columns(_ dataset: JobDataset, _ settings: JobSettings) throws -> ColumnMap {
+    static func columns(_ dataset: JobDataset, _ settings: JobSettings) throws -> ColumnMap {
         var map = try columns(dataset.columnMap ?? settings.columnMap)
         map.kept = dataset.columns
         return map
     }
 
-    private static func columns(_ columnMap: [JobColumn]) throws -> ColumnMap {
+    static func columns(_ columnMap: [JobColumn]) throws -> ColumnMap {
         var entries: [String: String] = [:]
         for column in columnMap {
             guard let name = column.value.text else {
