@@ -9,7 +9,6 @@ package struct KeyedPermutation: Sendable, Equatable {
     /// What the shuffle is for: two purposes never share an order.
     package enum Stream: UInt64, Sendable {
         case epoch = 1
-        case mixture = 2
     }
 
     package let count: Int

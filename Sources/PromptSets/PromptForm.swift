@@ -11,6 +11,8 @@ package struct ColumnMap: Sendable, Equatable {
     package var source: String?
     /// Further names for columns, as rewards ask for them: `["answer": "final_result"]`.
     package var others: [String: String]
+    /// The columns of the file that are read, `nil` for all of them: the others are as if they were not there.
+    package var kept: [String]?
 
     package init(
         prompt: String? = nil, completion: String? = nil, source: String? = nil, others: [String: String] = [:]

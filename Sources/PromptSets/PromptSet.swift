@@ -20,8 +20,9 @@ package protocol PromptRows: Sendable {
 
 /// The prompts of one file.
 ///
-/// JSON Lines, a JSON array, CSV or TSV (told by `.csv` and `.tsv`). Opening looks through the file once and keeps 16 bytes a row; rows
-/// are read when they are asked for, so a file of millions of rows opens in little memory.
+/// JSON Lines, a JSON array, CSV or TSV (told by `.csv` and `.tsv`), any of them packed by gzip, or Parquet. Opening looks through the file
+/// once and keeps 16 bytes a row; rows are read when they are asked for, so a file of millions of rows opens in little memory. What is
+/// packed is unpacked on the way, to a nameless file in `TMPDIR`.
 package struct PromptSet: PromptRows {
     package let name: String
     package let url: URL
@@ -30,23 +31,35 @@ package struct PromptSet: PromptRows {
     /// The names of the first row's columns, in their order.
     package let columnNames: [String]
     private let file: RowFile
+    private let kept: Set<String>?
 
     /// Opens a prompt file, or the file of one split in a folder.
     ///
     /// - Parameters:
-    ///   - url: A file, or a folder that holds `train.jsonl` and `eval.jsonl` (or `.json`, `.csv`, `.tsv`).
+    ///   - url: A file, or a folder that holds `train.jsonl` and `eval.jsonl` (or `.json`, `.csv`, `.tsv`, `.parquet`, `.jsonl.gz` …).
     ///   - split: The split wanted of a folder. `eval` also finds `test`, `validation` and `valid`. Ignored for a file.
     ///   - columns: Says what columns are, where their names do not.
     /// - Throws: ``PromptSetError`` or ``RunError`` when there is no such file, it has no rows, or the first row is no prompt.
     package init(_ url: URL, split: String = "train", columns: ColumnMap = ColumnMap()) throws {
-        let isFolder = try Self.isFolder(url)
-        let found = try isFolder ? Self.file(of: split, in: url) : url
+        let place = try PromptFile(url, split: split)
+        let found = place.url
         self.url = found
-        name = isFolder ? url.standardizedFileURL.lastPathComponent : Self.name(ofFile: url)
+        name = place.setName
         file = try RowFile(found)
-        let first = try file.columns(of: 0)
+        kept = columns.kept.map(Set.init)
+        let all = try file.columns(of: 0)
+        let first = kept.map { kept in all.filter { kept.contains($0.key) } } ?? all
         columnNames = first.map(\.key)
-        detectedForm = try PromptForm.detect(first, map: columns, path: found.path, line: file.line(of: 0))
+        do throws(PromptSetError) {
+            for name in columns.kept ?? [] where !columnNames.contains(name) {
+                throw .row(
+                    path: found.path, line: file.line(of: 0), column: nil,
+                    message: PromptForm.missing(name, among: all.map(\.key)))
+            }
+            detectedForm = try PromptForm.detect(first, map: columns, path: found.path, line: file.line(of: 0))
+        } catch {
+            throw file.format == .parquet ? error.countingRows : error
+        }
         _ = try prompt(at: 0)
     }
 
@@ -54,12 +67,19 @@ package struct PromptSet: PromptRows {
 
     package var identity: String { "\(url.lastPathComponent): \(count) rows, \(file.byteCount) bytes" }
 
-    package func prompt(at row: Int) throws -> Prompt { try decoder(row).prompt() }
+    package func prompt(at row: Int) throws -> Prompt {
+        try decoded(row) { decoder throws(PromptSetError) in try decoder.prompt() }
+    }
 
-    package func demonstration(at row: Int) throws -> Demonstration { try decoder(row).demonstration() }
+    package func demonstration(at row: Int) throws -> Demonstration {
+        try decoded(row) { decoder throws(PromptSetError) in try decoder.demonstration() }
+    }
 
-    /// The line of the file a row begins in, for messages.
+    /// The line of the file a row begins in, for messages; in a Parquet file, which has none, the row's number.
     package func line(of row: Int) -> Int { file.line(of: row) }
+
+    /// Where a row stands in the file, for messages: `line 17`, or `row 17` where there are no lines.
+    package func place(of row: Int) -> String { "\(file.format == .parquet ? "row" : "line") \(line(of: row))" }
 
     /// Reads every row and tells what is wrong with those that cannot be used.
     ///
@@ -79,51 +99,18 @@ package struct PromptSet: PromptRows {
         return problems
     }
 
-    private func decoder(_ row: Int) throws -> RowDecoder {
+    private func decoded<Result>(
+        _ row: Int, _ body: (RowDecoder) throws(PromptSetError) -> Result
+    ) throws -> Result {
         precondition((0..<count).contains(row), "row \(row) of \(count)")
-        return RowDecoder(
+        let members = try file.columns(of: row)
+        let decoder = RowDecoder(
             form: detectedForm, setName: name, path: url.path, line: file.line(of: row), row: row,
-            members: try file.columns(of: row))
-    }
-
-    // MARK: - Finding the file
-
-    private static let extensions = ["jsonl", "json", "ndjson", "csv", "tsv"]
-
-    private static func isFolder(_ url: URL) throws -> Bool {
-        guard let entry = try FolderEntry(url) else {
-            let parent = url.deletingLastPathComponent()
-            let names =
-                try FolderEntry(parent)?.kind == .folder
-                ? FolderEntry.list(parent).map(\.url.lastPathComponent) : []
-            let near = nearestNames(to: url.lastPathComponent, among: names)
-            let hint = near.isEmpty ? "" : "; did you mean \(near.joined(separator: " or "))?"
-            throw PromptSetError.file(path: url.path, message: "no such prompt file or folder\(hint)")
+            members: kept.map { kept in members.filter { kept.contains($0.key) } } ?? members)
+        do throws(PromptSetError) {
+            return try body(decoder)
+        } catch {
+            throw file.format == .parquet ? error.countingRows : error
         }
-        return entry.kind == .folder
-    }
-
-    private static func file(of split: String, in folder: URL) throws -> URL {
-        let spellings = split == "eval" ? ["eval", "test", "validation", "valid"] : [split]
-        for spelling in spellings {
-            for ending in extensions {
-                let candidate = folder.appending(path: "\(spelling).\(ending)")
-                if try FolderEntry(candidate)?.kind == .file { return candidate }
-            }
-        }
-        let names = try FolderEntry.list(folder).filter { $0.kind == .file }.map(\.url.lastPathComponent)
-            .filter { name in extensions.contains { name.hasSuffix(".\($0)") } }
-        throw PromptSetError.file(
-            path: folder.path,
-            message: "no file of the split \"\(split)\" (\(spellings.map { "\($0).jsonl" }.joined(separator: ", "))); "
-                + (names.isEmpty
-                    ? "the folder holds no prompt file" : "the folder holds \(names.joined(separator: ", "))"))
-    }
-
-    /// A file in a folder of prompts is named by the folder; any other by itself.
-    private static func name(ofFile url: URL) -> String {
-        let stem = url.deletingPathExtension().lastPathComponent
-        guard ["train", "eval", "test", "validation", "valid"].contains(stem) else { return stem }
-        return url.standardizedFileURL.deletingLastPathComponent().lastPathComponent
     }
 }

@@ -3,52 +3,73 @@ package import Records
 package import Runs
 
 /// A file of rows, opened by looking through it once; rows are read when they are asked for.
+///
+/// A compressed or Parquet file is unpacked on the way (``UnpackedRows``).
 struct RowFile: Sendable {
     enum Format: Sendable, Equatable {
         case jsonLines
         case jsonArray
         case csv(separator: UInt8, header: [String])
+        /// Its rows stand in the unpacked file as JSON Lines; they are numbered, they have no lines.
+        case parquet
     }
 
     let path: String
     let format: Format
+    /// The file, or what it was unpacked to.
     private let file: PosixFile
     private let index: RowIndex
-    /// The size at opening; a file that changes under a run is an error, not other rows.
+    /// The size at opening.
     let byteCount: Int
+    /// The size of the text; one that changes under a run is an error, not other rows.
+    private let textByteCount: Int
 
     init(_ url: URL) throws {
-        file = try PosixFile.reading(url)
+        let original = try PosixFile.reading(url)
         path = url.path
-        byteCount = try file.byteCount()
-        let head = try file.bytes(at: 0, count: min(byteCount, 4096))
-        if head.starts(with: Array("PAR1".utf8)) {
-            throw PromptSetError.file(
-                path: path,
-                message: "a Parquet file; convert it to JSON Lines first (pandas: to_json(orient=\"records\", "
-                    + "lines=True))")
+        byteCount = try original.byteCount()
+        let text = try UnpackedRows.text(of: original)
+        let head = try text.bytes(at: 0, count: 4096)
+        let type = Self.type(of: url)
+        if ParquetFile.isParquet(head) {
+            (file, index) = try UnpackedRows.rows(ofParquet: text)
+            format = .parquet
+        } else {
+            guard type != "parquet" else {
+                throw PromptSetError.file(path: path, message: "this is no Parquet file, it does not begin with PAR1")
+            }
+            file = text
+            (format, index) = try Self.scanned(text, head, type)
         }
-        let mark = try LineReader.byteOrderMarkLength(head, path: path)
+        textByteCount = try file.byteCount()
+        guard count > 0 else { throw PromptSetError.file(path: path, message: "the file has no rows") }
+    }
+
+    /// What a file's name says it is, without the ending of its compression.
+    private static func type(of url: URL) -> String {
+        let outer = url.pathExtension.lowercased()
+        return outer == "gz" ? url.deletingPathExtension().pathExtension.lowercased() : outer
+    }
+
+    private static func scanned(_ file: PosixFile, _ head: [UInt8], _ type: String) throws -> (Format, RowIndex) {
+        let mark = try LineReader.byteOrderMarkLength(head, path: file.path)
         let scanner = RowScanner(file: file, start: mark)
-        switch url.pathExtension.lowercased() {
+        switch type {
         case "csv", "tsv":
-            let separator = UInt8(ascii: url.pathExtension.lowercased() == "csv" ? "," : "\t")
+            let separator = UInt8(ascii: type == "csv" ? "," : "\t")
             let records = try scanner.records(separator: separator)
-            format = .csv(separator: separator, header: try Self.header(records, file, separator))
-            index = records
+            return (.csv(separator: separator, header: try header(records, file, separator)), records)
         default:
             let isArray = head.dropFirst(mark).first { $0 > 0x20 } == UInt8(ascii: "[")
-            format = isArray ? .jsonArray : .jsonLines
-            index = try isArray ? scanner.arrayElements() : scanner.lines()
+            return isArray ? (.jsonArray, try scanner.arrayElements()) : (.jsonLines, try scanner.lines())
         }
-        guard count > 0 else { throw PromptSetError.file(path: path, message: "the file has no rows") }
     }
 
     private var headerRows: Int { if case .csv = format { 1 } else { 0 } }
 
     var count: Int { index.count - headerRows }
 
-    /// The line a row begins in.
+    /// The line a row begins in; in a Parquet file the row's number, from 1.
     func line(of row: Int) -> Int { index[row + headerRows].line }
 
     /// A row's columns in the order of the file. Values of a CSV file are texts.
@@ -58,7 +79,7 @@ struct RowFile: Sendable {
         switch format {
         case .csv(let separator, let header):
             return try record(bytes, separator, header, line: entry.line)
-        case .jsonLines, .jsonArray:
+        case .jsonLines, .jsonArray, .parquet:
             let json = try parsed(bytes, entry)
             guard let members = json.members else {
                 throw PromptSetError.row(
@@ -71,7 +92,7 @@ struct RowFile: Sendable {
 
     private func bytes(of entry: RowIndex.Entry) throws -> [UInt8] {
         let bytes = try file.bytes(at: entry.byteOffset, count: entry.byteCount)
-        guard bytes.count == entry.byteCount, try file.byteCount() == byteCount else {
+        guard bytes.count == entry.byteCount, try file.byteCount() == textByteCount else {
             throw PromptSetError.file(path: path, message: "the file was changed while in use")
         }
         return bytes

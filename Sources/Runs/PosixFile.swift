@@ -22,6 +22,11 @@ package final class PosixFile: Sendable {
         descriptor = opened
     }
 
+    private init(path: String, descriptor: Int32) {
+        self.path = path
+        self.descriptor = descriptor
+    }
+
     deinit { close(descriptor) }
 
     package static func reading(_ url: URL) throws(RunError) -> PosixFile {
@@ -39,6 +44,18 @@ package final class PosixFile: Sendable {
     /// Opens without emptying, for a lock file.
     static func keeping(_ url: URL) throws(RunError) -> PosixFile {
         try PosixFile(path: url.path, flags: O_RDWR | O_CREAT, action: "open")
+    }
+
+    /// A new file without a name in `folder`, for its owner's eyes only; it goes with the last reference.
+    ///
+    /// - Parameter path: What messages call it: the file it stands for.
+    package static func unnamed(in folder: URL, standingFor path: String) throws(RunError) -> PosixFile {
+        let url = folder.appending(path: "plumbline-\(UUID().uuidString)")
+        let opened = open(url.path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard opened >= 0 else { throw .system(action: "make a temporary file in", path: folder.path, code: errno) }
+        let file = PosixFile(path: path, descriptor: opened)
+        guard unlink(url.path) == 0 else { throw .system(action: "unlink", path: url.path, code: errno) }
+        return file
     }
 
     /// The size in bytes.
@@ -80,7 +97,7 @@ package final class PosixFile: Sendable {
     }
 
     /// Writes all of `bytes` at the file's position (at its end when appending).
-    func write(_ bytes: some Sequence<UInt8>) throws(RunError) {
+    package func write(_ bytes: some Sequence<UInt8>) throws(RunError) {
         let bytes = Array(bytes)
         var written = 0
         while written < bytes.count {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Job
 
 struct DataCommand: AsyncParsableCommand {
@@ -7,16 +8,63 @@ struct DataCommand: AsyncParsableCommand {
 
     struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "The detected form, the first rows as the model and the rewards see them, counts and lengths.")
+            abstract: "The detected form, the first rows as the model and the rewards see them, counts and lengths.",
+            discussion: "Ends with exit code 65 when a run would stop at a row.")
 
-        @Argument(help: "A prompt file or folder.") var prompts: String
-        @Option(help: "A model or tokenizer folder, to count tokens with.") var model: String?
+        @Argument(
+            help:
+                "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet) or folder; or a job file, whose sets are checked with its model, rewards and columns."
+        ) var prompts: String
+        @Option(help: "Which file of a folder.") var split = "train"
+        @Option(help: "A model or tokenizer folder: shows prompts through its chat template and counts tokens.")
+        var model: String?
+        @Option(parsing: .upToNextOption, help: "Rewards, as in reward_funcs: can they score every row?")
+        var rewards: [String] = []
+        @Option(parsing: .upToNextOption, help: "Names of columns, as in column_map: prompt=question.")
+        var columnMap: [String] = []
+        @Option(parsing: .upToNextOption, help: "Other prompt files to look for these prompts in.")
+        var against: [String] = []
+        @Option(help: "Marks prompts longer than this.") var maxPromptLength: Int?
         @Option(help: "Rows to show.") var rows = 3
         @Flag(help: "Read rows as demonstrations (prompt and completion).") var demonstrations = false
+        @Flag(help: "Print one JSON object.") var json = false
+
+        func validate() throws {
+            guard rows >= 0 else { throw ValidationError("--rows \(rows): at least 0") }
+            if let maxPromptLength, maxPromptLength < 1 {
+                throw ValidationError("--max-prompt-length \(maxPromptLength): at least 1")
+            }
+        }
 
         func run() async throws {
-            let check = PromptSetCheck(path: prompts, model: model, rows: rows, asDemonstrations: demonstrations)
-            Terminal.result(try check.text())
+            var verdicts: [String] = []
+            for check in try checks() {
+                let report = try await check.run()
+                Terminal.result(json ? report.json : report.text)
+                if let verdict = report.verdict { verdicts.append("\(check.path): \(verdict)") }
+            }
+            if !verdicts.isEmpty { throw JobError(verdicts.map { JobProblem(place: "data check", message: $0) }) }
+        }
+
+        private func checks() throws -> [PromptSetCheck] {
+            var checks: [PromptSetCheck]
+            if prompts.hasSuffix(".yaml") || prompts.hasSuffix(".yml") {
+                checks = try PromptSetCheck.ofJob(URL(filePath: prompts))
+            } else {
+                var check = PromptSetCheck(path: prompts)
+                check.split = split
+                try check.mapColumns(columnMap)
+                check.asDemonstrations = demonstrations
+                checks = [check]
+            }
+            for place in checks.indices {
+                checks[place].model = model ?? checks[place].model
+                checks[place].rewards += rewards.map { JobReward(reference: $0) }
+                checks[place].against = against
+                checks[place].maxPromptLength = maxPromptLength ?? checks[place].maxPromptLength
+                checks[place].shownRows = rows
+            }
+            return checks
         }
     }
 }

@@ -9,6 +9,10 @@ struct ResumeTests {
         ("grpo", "num_generations: 4\nbeta: 0.1\nmax_grad_norm: 0.5\nweight_decay: 0.1"),
         ("grpo", "num_generations: 4\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
         ("remax", "beta: 0.05"), ("rloo", "num_generations: 2"),
+        (
+            "grpo",
+            "num_generations: 2\ndatasets: [{path: prompts.jsonl, fraction: 0.75}, {path: prompts.jsonl, fraction: 0.25}]"
+        ),
         ("grpo", "num_generations: 4\nkl_placement: reward\nbeta: 0.1"), ("reinforce_pp", "num_generations: 2"),
         ("reinforce", "beta: 0.05\nkl_target: 0.01"), ("best_of_k", "num_generations: 4"),
         ("ppo", "num_iterations: 1"),

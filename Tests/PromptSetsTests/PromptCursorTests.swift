@@ -53,14 +53,14 @@ struct PromptCursorTests {
         #expect((130...270).contains(neighbours), "\(neighbours)")
     }
 
-    @Test func seedsEpochsAndStreamsHaveOrdersOfTheirOwn() {
-        func order(_ seed: UInt64, _ stream: KeyedPermutation.Stream, _ index: UInt64) -> [Int] {
-            let order = KeyedPermutation(count: 50, seed: seed, stream: stream, index: index)
+    @Test func seedsAndEpochsHaveOrdersOfTheirOwn() {
+        func order(_ seed: UInt64, _ index: UInt64) -> [Int] {
+            let order = KeyedPermutation(count: 50, seed: seed, stream: .epoch, index: index)
             return (0..<50).map { order[$0] }
         }
-        let orders = [order(1, .epoch, 0), order(1, .epoch, 1), order(2, .epoch, 0), order(1, .mixture, 0)]
-        #expect(Set(orders).count == 4)
-        #expect(order(1, .epoch, 0) == orders[0])
+        let orders = [order(1, 0), order(1, 1), order(2, 0)]
+        #expect(Set(orders).count == 3)
+        #expect(order(1, 0) == orders[0])
     }
 
     @Test func anEpochGivesEveryRowOnceAndDropsAnIncompleteEnd() async throws {
@@ -154,20 +154,5 @@ struct PromptCursorTests {
             await #expect(throws: (any Error).self) { try await cursor.restore(from: folder.url) }
             #expect(await cursor.position == PromptPosition(epoch: 0, taken: 4))
         }
-    }
-
-    @Test func mixturesTakeTheirShares() throws {
-        let (first, second) = (try rows(10), try rows(40, "second.jsonl"))
-        let mixture = try PromptMixture([.init(first), .init(second, fraction: 0.25)], seed: 4)
-        #expect(mixture.count == 20)
-        let prompts = try (0..<20).map { try mixture.prompt(at: $0) }
-        #expect(prompts.map(\.row) == Array(0..<20))
-        #expect(prompts.filter { $0.source == "rows" }.map(\.text) == (0..<10).map(String.init))
-        let sampled = prompts.filter { $0.source == "second" }.map(\.text)
-        #expect(Set(sampled).count == 10 && sampled != (0..<10).map(String.init))
-        #expect(try mixture.demonstration(at: 15).completion == "c\(sampled[5])")
-        #expect(throws: PromptSetError.self) { try PromptMixture([.init(first, fraction: 0)], seed: 4) }
-        #expect(throws: PromptSetError.self) { try PromptMixture([.init(first, fraction: 1.5)], seed: 4) }
-        #expect(throws: PromptSetError.self) { try PromptMixture([], seed: 4) }
     }
 }

@@ -162,7 +162,7 @@ struct PromptFormTests {
         (#"{"prompt": "a}"#, "line 1, column 12: the text has no closing quote"),
         ("", "the file has no rows"),
         (" \n\n", "the file has no rows"),
-        ("PAR1xyz", "a Parquet file; convert it to JSON Lines first (pandas: to_json(orient=\"records\", lines=True))"),
+        ("PAR1xyz", "as a Parquet file: it does not end as a Parquet file does; it seems cut off"),
         ("[]", "the file has no rows"),
         ("[{\"prompt\": \"a\"}", "line 1: the array is not closed; the file seems cut off"),
         ("[{\"prompt\": \"a\"}]]", "line 1: something stands behind the end of the array"),

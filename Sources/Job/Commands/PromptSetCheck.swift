@@ -1,97 +1,173 @@
-internal import Foundation
+package import Foundation
 internal import Models
 internal import PromptSets
 internal import Records
-internal import Runs
+internal import RewardInterface
 internal import Tokenization
 
 /// `plumbline data check`: what a prompt set looks like to the model and to the rewards.
-package struct PromptSetCheck {
-    private let path: String
-    private let model: String?
-    private let rows: Int
-    private let asDemonstrations: Bool
+package struct PromptSetCheck: Sendable {
+    /// A prompt file or folder.
+    package var path: String
+    package var split = "train"
+    /// A model or tokenizer folder, or a name in the Hugging Face cache.
+    package var model: String?
+    package var rewards: [JobReward] = []
+    /// Where relative paths of rewards start.
+    var rewardFolder = URL(filePath: ".")
+    var columns = ColumnMap()
+    var templateVariables: [JobColumn] = []
+    /// Other prompt files, looked through for prompts of this set.
+    package var against: [String] = []
+    package var maxPromptLength: Int?
+    /// First rows to show.
+    package var shownRows = 3
+    package var asDemonstrations = false
 
-    package init(path: String, model: String?, rows: Int, asDemonstrations: Bool) {
-        self.path = path
-        self.model = model
-        self.rows = rows
-        self.asDemonstrations = asDemonstrations
+    package init(path: String) { self.path = path }
+
+    /// Sets `columns` from `name=column` each, as in `column_map`.
+    package mutating func mapColumns(_ entries: [String]) throws(JobError) {
+        var map: [String: String] = [:]
+        for entry in entries {
+            guard let sign = entry.firstIndex(of: "="), sign != entry.startIndex else {
+                throw JobError(
+                    place: "--column-map '\(entry)'", message: "expected name=column, such as prompt=question")
+            }
+            map[String(entry[..<sign])] = String(entry[entry.index(after: sign)...])
+        }
+        columns = ColumnMap(map)
     }
 
-    package func text() throws -> String {
-        let set = try PromptSet(URL(filePath: path))
-        let encoder = try model.map { name in
-            let tokenizer = try Tokenizer(folder: HuggingFaceCache.folder(of: name))
-            let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: [])
-            return PromptEncoder(tokenizer: tokenizer, template: template, maxPromptLength: Int.max)
+    /// One check for each prompt set of a job, with the job's model, rewards and limits.
+    package static func ofJob(_ url: URL) throws -> [PromptSetCheck] {
+        let file = try JobFile(url: url)
+        let settings = try ResolvedJob(file).settings
+        let limit = try settings.modelPath.map {
+            try ModelSource($0, templateVariables: settings.chatTemplateVariables)
+                .promptLimit(asked: settings.maxPromptLength, completion: settings.maxCompletionLength)
         }
-        var lines = [
-            "\(set.identity)", "form: \(set.detectedForm)", "columns: \(set.columnNames.joined(separator: ", "))",
-        ]
-        let problems = set.problems(asDemonstrations: asDemonstrations)
-        for problem in problems { lines.append("problem: \(problem)") }
-        guard problems.isEmpty else { return lines.joined(separator: "\n") }
-        if let encoder, set.count > 0 {
-            lines += encoder.templateNotices(for: try set.prompt(at: 0)).map { "note: \($0)" }
+        func check(_ path: String, _ split: String, _ columns: ColumnMap) -> PromptSetCheck {
+            var check = PromptSetCheck(path: RunPromptSets.url(path, file.folder).path)
+            check.split = split
+            check.columns = columns
+            check.model = settings.modelPath
+            check.templateVariables = settings.chatTemplateVariables
+            check.rewards = settings.algorithm == .sft ? [] : settings.rewards
+            check.rewardFolder = file.folder
+            check.maxPromptLength = limit
+            check.asDemonstrations = settings.algorithm == .sft
+            return check
         }
-        lines += try lengths(set, encoder)
-        lines += try overlap(set)
-        for row in 0..<min(rows, set.count) { lines += try shown(set, row, encoder) }
-        return lines.joined(separator: "\n")
-    }
-
-    private func lengths(_ set: PromptSet, _ encoder: PromptEncoder?) throws -> [String] {
-        var lengths: [Int] = []
-        var texts: Set<String> = []
-        for row in 0..<set.count {
-            let prompt = try set.prompt(at: row)
-            texts.insert(prompt.text)
-            lengths.append(try encoder?.tokens(of: prompt).count ?? prompt.text.count)
+        guard settings.datasets.isEmpty else {
+            return try settings.datasets.map {
+                check($0.path, $0.split, try RunPromptSets.columns($0, settings))
+            }
         }
-        let sorted = lengths.sorted()
-        let unit = encoder == nil ? "characters" : "tokens"
-        let shares = [0, 50, 90, 99, 100].map { "p\($0) \(sorted[min(sorted.count - 1, sorted.count * $0 / 100)])" }
         return [
-            "prompt length in \(unit): \(shares.joined(separator: ", "))",
-            "prompts that stand twice: \(set.count - texts.count)",
+            check(settings.datasetName ?? ".", settings.trainSplit, try RunPromptSets.columns(settings.columnMap))
         ]
     }
 
-    /// Prompts that the folder's evaluation rows share with this set.
-    private func overlap(_ set: PromptSet) throws -> [String] {
-        let folder = URL(filePath: path)
-        guard
-            folder.hasDirectoryPath
-                || FileManager.default.fileExists(atPath: folder.appending(path: "train.jsonl").path)
-        else { return [] }
-        let names = ["eval", "test"].filter {
-            FileManager.default.fileExists(atPath: folder.appending(path: "\($0).jsonl").path)
+    /// - Throws: The errors of a set that cannot be opened, of a model without a tokenizer and of a reward that cannot start.
+    package func run() async throws -> PromptSetReport {
+        let set = try PromptSet(URL(filePath: path), split: split, columns: columns)
+        let encoder = try encoder()
+        var report = PromptSetReport(set)
+        var survey = Survey(unit: encoder == nil ? "characters" : "tokens")
+        for row in 0..<set.count { survey.note(row, of: set, encoder, asDemonstrations: asDemonstrations) }
+        report.problemCount = survey.problemCount
+        report.problems = survey.problems
+        report.unit = survey.unit
+        report.limit = maxPromptLength
+        report.duplicates = survey.usable.count - survey.hashes.count
+        if !survey.lengths.isEmpty { report.lengths = LengthDistribution(survey.lengths) }
+        report.overlaps = try others(set).map { try Self.overlap(of: $0, with: survey.hashes) }
+        if let encoder, let first = survey.usable.first {
+            report.notes = encoder.templateNotices(for: try set.prompt(at: first))
         }
-        guard !names.isEmpty else { return [] }
-        let seen = Set(try (0..<set.count).map { try set.prompt(at: $0).text })
-        return try names.map { name in
-            let other = try PromptSet(folder, split: name)
-            let shared = try (0..<other.count).count { seen.contains(try other.prompt(at: $0).text) }
-            return "prompts of \(name) that stand here too: \(shared) of \(other.count)"
+        report.rewards = try await rewardChecks(set, survey.usable)
+        report.rows = try survey.usable.prefix(shownRows).map { try shown($0, of: set, encoder) }
+        return report
+    }
+
+    private func encoder() throws -> PromptEncoder? {
+        guard let model else { return nil }
+        let tokenizer = try Tokenizer(folder: HuggingFaceCache.folder(of: model))
+        let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: templateVariables)
+        return PromptEncoder(tokenizer: tokenizer, template: template, maxPromptLength: Int.max)
+    }
+
+    /// What one pass over the rows finds. Memory: a length and a hash for each row.
+    private struct Survey {
+        let unit: String
+        var usable: [Int] = []
+        var lengths: [Int] = []
+        var hashes: Set<Int> = []
+        var problems: [String] = []
+        var problemCount = 0
+
+        private static let mostProblems = 20
+
+        init(unit: String) { self.unit = unit }
+
+        mutating func note(_ row: Int, of set: PromptSet, _ encoder: PromptEncoder?, asDemonstrations: Bool) {
+            do {
+                let prompt = try asDemonstrations ? set.demonstration(at: row).prompt : set.prompt(at: row)
+                lengths.append(try encoder?.tokens(of: prompt).count ?? prompt.text.count)
+                hashes.insert(prompt.content.hashValue)
+                usable.append(row)
+            } catch {
+                problemCount += 1
+                if problems.count < Self.mostProblems { problems.append("\(error)") }
+            }
         }
     }
 
-    private func shown(_ set: PromptSet, _ row: Int, _ encoder: PromptEncoder?) throws -> [String] {
+    // MARK: - Other sets
+
+    /// The sets that are compared with this one: the folder's other splits, and those that were named.
+    private func others(_ set: PromptSet) throws -> [PromptSet] {
+        let folder = URL(filePath: path)
+        let splits = try ["train", "eval", "test", "validation"].filter { try PromptFile.holds($0, in: folder) }
+        var urls = try splits.map { try PromptFile(folder, split: $0).url }
+        urls += against.map { URL(filePath: $0) }
+        var seen: Set = [set.url.standardizedFileURL]
+        return try urls.filter { seen.insert($0.standardizedFileURL).inserted }.map {
+            try PromptSet($0, split: "eval", columns: columns)
+        }
+    }
+
+    private static func overlap(of other: PromptSet, with hashes: Set<Int>) throws -> PromptSetReport.Overlap {
+        let shared = try (0..<other.count).count { hashes.contains(try other.prompt(at: $0).content.hashValue) }
+        return PromptSetReport.Overlap(file: other.url.lastPathComponent, rows: other.count, shared: shared)
+    }
+
+    // MARK: - Rewards and rows
+
+    private func rewardChecks(_ set: PromptSet, _ usable: [Int]) async throws -> [RewardRowCheck] {
+        var checks: [RewardRowCheck] = []
+        for reward in rewards {
+            let source = try await RewardAssembly(folder: rewardFolder, timeoutSeconds: 60).source(of: reward)
+            do {
+                for name in source.names { checks.append(try await RewardRowCheck(source, name, set, usable)) }
+                await source.close()
+            } catch {
+                await source.close()
+                throw error
+            }
+        }
+        return checks
+    }
+
+    private func shown(_ row: Int, of set: PromptSet, _ encoder: PromptEncoder?) throws -> PromptSetReport.Row {
         let prompt = try set.prompt(at: row)
-        var lines = ["", "row \(row) (line \(set.line(of: row)))", "  prompt: \(JSONText.string(prompt.text))"]
-        if asDemonstrations {
-            lines.append("  completion: \(JSONText.string(try set.demonstration(at: row).completion))")
-        }
+        var shown = PromptSetReport.Row(place: set.place(of: row), prompt: prompt)
+        if asDemonstrations { shown.completion = try set.demonstration(at: row).completion }
         if let encoder {
-            let ids = try encoder.tokens(of: prompt)
-            lines.append(
-                "  as the model reads it: \(ids.prefix(40).map(String.init).joined(separator: " "))\(ids.count > 40 ? " …" : "")"
-            )
+            shown.tokenIDs = try encoder.tokens(of: prompt)
+            shown.rendered = try encoder.tokenizer.decode(shown.tokenIDs)
         }
-        for (name, value) in prompt.columns.sorted(by: { $0.key < $1.key }) {
-            lines.append("  as rewards see it: \(name) = \(JSON(value).serialized)")
-        }
-        return lines
+        return shown
     }
 }

@@ -83,12 +83,8 @@ package struct TextGeneration: Sendable {
     }
 
     /// A folder without the wanted split is read at `test`, then at `train`.
-    static func split(of path: String, wanted: String) -> String {
-        let folder = URL(filePath: path)
-        func has(_ split: String) -> Bool {
-            FileManager.default.fileExists(atPath: folder.appending(path: "\(split).jsonl").path)
-        }
-        return [wanted, "test", "train"].first(where: has) ?? wanted
+    static func split(of path: String, wanted: String) throws -> String {
+        try [wanted, "test", "train"].first { try PromptFile.holds($0, in: URL(filePath: path)) } ?? wanted
     }
 
     /// A group as one line of JSON.

@@ -128,6 +128,11 @@ package struct JobFile: Sendable, Equatable {
     /// `column_map.prompt=question`: one member of a section.
     private mutating func applyMember(of field: JobField, _ member: String, _ node: JobNode) throws(JobProblem) -> Bool
     {
+        if field.name == "datasets" {
+            try settings.datasets.set(member, node)
+            places[field.name] = node.place
+            return true
+        }
         guard field.name == "column_map" || field.name == "chat_template_kwargs" else {
             throw node.problem("\(field.name) has no members, found '\(field.name).\(member)'")
         }

@@ -15,13 +15,11 @@ struct EvaluationPrompts {
     /// - Throws: As `PromptSet` and ``PromptEncoder``, naming the row.
     init?(_ settings: JobSettings, _ model: ModelSource, base: URL) throws {
         guard settings.evaluationSteps != nil else { return nil }
-        let url = RunPrompts.url(settings, base)
-        let split = settings.testSplit ?? TextGeneration.split(of: url.path, wanted: "eval")
-        let set = try PromptSet(url, split: split, columns: try RunPrompts.columns(settings))
+        let set = try RunPromptSets.evaluation(settings, base: base)
         let encoder = model.encoder(
             maxPromptLength: try model.promptLimit(asked: nil, completion: settings.maxCompletionLength))
         name = set.name
-        prompts = try (0..<min(settings.evaluationLimit ?? .max, set.count)).map { row in
+        prompts = try RunPromptSets.places(set, limit: settings.evaluationLimit).map { row in
             try encoder.encode(set.prompt(at: row))
         }
     }

@@ -71,16 +71,14 @@ package struct FittingRows: PromptRows {
     private static func tooLong(_ rows: any PromptRows, _ encoder: PromptEncoder) throws -> JobError {
         let limit = encoder.maxPromptLength
         let lengths = try (0..<rows.count).map { try encoder.tokens(of: rows.prompt(at: $0)).count }
-        let sorted = lengths.sorted()
-        let shares = [50, 90, 99, 100].map { share in
-            "\(share == 100 ? "max" : "p\(share)") \(sorted[min(sorted.count - 1, sorted.count * share / 100)])"
-        }
+        let distribution = LengthDistribution(lengths)
         let first = lengths.firstIndex { $0 > limit } ?? 0
         return JobError(
             place: try rows.prompt(at: first).id,
             message:
-                "the prompt has \(lengths[first]) tokens, the limit is \(limit); \(lengths.count { $0 > limit }) of "
-                + "\(lengths.count) prompts are over it (lengths: \(shares.joined(separator: ", "))). Raise max_prompt_length, "
-                + "lower max_completion_length, or set overlong_prompts: drop")
+                "the prompt has \(lengths[first]) tokens, the limit is \(limit); \(distribution.count(over: limit)) of "
+                + "\(lengths.count) prompts are over it. Raise max_prompt_length, lower max_completion_length, or set "
+                + "overlong_prompts: drop. Lengths: \(distribution.summary)\n"
+                + distribution.histogram(limit: limit).map { "  \($0)" }.joined(separator: "\n"))
     }
 }

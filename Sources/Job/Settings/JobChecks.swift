@@ -26,10 +26,23 @@ struct JobChecks {
         if settings.modelPath == nil {
             refuse("model_name_or_path", "model_name_or_path is missing; name a model folder")
         }
-        if settings.datasetName == nil {
-            refuse("dataset_name", "dataset_name is missing; name a prompt file or folder")
-        }
+        checkDatasets(settings)
         if settings.outputDirectory == nil { refuse("output_dir", "output_dir is missing; name the run's folder") }
+    }
+
+    private mutating func checkDatasets(_ settings: JobSettings) {
+        if settings.datasets.isEmpty {
+            if settings.datasetName == nil {
+                refuse("dataset_name", "dataset_name is missing; name a prompt file or folder, or several in datasets")
+            }
+            return
+        }
+        if settings.datasetName != nil { notices.append("without effect beside datasets: dataset_name") }
+        let fractions = settings.datasets.compactMap(\.fraction)
+        if !fractions.isEmpty, fractions.count < settings.datasets.count {
+            let without = settings.datasets.filter { $0.fraction == nil }.map(\.path).joined(separator: ", ")
+            refuse("datasets", "datasets gives a fraction to some sets and none to \(without); expected all or none")
+        }
     }
 
     private mutating func checkRewards(_ settings: JobSettings) {

@@ -77,6 +77,8 @@ extension JobKnownKeys {
     private static let data: [String: JobConditionalKey] = [
         "dataset_config": JobConditionalKey(
             [], .refuse("a prompt set has no configurations here; name the file or folder in dataset_name")),
+        "test_split_size": JobConditionalKey(
+            [], .refuse("rows are not held out; put them into a file of their own (eval.jsonl of the folder)")),
         "data_seed": JobConditionalKey([], .notice("seed addresses the order of prompts too")),
         "train_sampling_strategy": JobConditionalKey(["random"], .refuse("set shuffle_dataset")),
         "completion_only_loss": JobConditionalKey(

@@ -16,7 +16,12 @@ package enum JobFields {
         ),
         JobField(
             "dataset_name", \.datasetName,
-            "A prompt file, or a folder with train.jsonl and eval.jsonl, relative to the job file."),
+            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file."
+        ),
+        JobField(
+            datasets: "datasets", \.datasets,
+            "Several prompt sets as one: a list of sections with path, and if wanted split, fraction, columns (those kept) and column_map. fraction f_i is the set's share of the mixture, as in TRL: the mixture has N = min(n_i / f_i) rows, and the first round(f_i N) rows of each set are taken; without fractions, all rows of all sets. Instead of dataset_name."
+        ),
         JobField(
             "dataset_train_split", \.trainSplit, "Which file of the folder training reads: train means train.jsonl."),
         JobField(

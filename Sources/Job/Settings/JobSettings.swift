@@ -11,6 +11,7 @@ package struct JobSettings: Sendable, Equatable {
     package var algorithm = JobAlgorithm.grpo
     package var modelPath: String?
     package var datasetName: String?
+    package var datasets: [JobDataset] = []
     package var trainSplit = "train"
     package var testSplit: String?
     package var columnMap: [JobColumn] = []

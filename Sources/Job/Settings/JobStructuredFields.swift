@@ -8,15 +8,8 @@ extension JobField {
         self.init(
             name: name, summary: summary, expectation: "a section of 'name: value' lines",
             read: { (node, settings) throws(JobProblem) in
-                guard node.content != .null else { return settings[keyPath: path] = [] }
-                guard case .map(let entries) = node.content else {
-                    throw node.problem("\(name) is \(node.found); expected a section of 'name: value' lines")
-                }
-                settings[keyPath: path] = entries.map { JobColumn(name: $0.key, value: $0.node.json) }
-            },
-            yaml: { settings in
-                "{" + settings[keyPath: path].map { "\($0.name.yaml): \($0.value.yaml)" }.joined(separator: ", ") + "}"
-            })
+                settings[keyPath: path] = try node.content == .null ? [] : JobColumn.list(node, name)
+            }, yaml: { $0[keyPath: path].yaml })
     }
 
     /// A path, or true for the newest checkpoint.
@@ -46,7 +39,7 @@ extension JobField {
             }, yaml: { "[" + $0[keyPath: path].map(\.yaml).joined(separator: ", ") + "]" })
     }
 
-    private init(
+    init(
         name: String, summary: String, expectation: String,
         read: @escaping @Sendable (JobNode, inout JobSettings) throws(JobProblem) -> Void,
         yaml: @escaping @Sendable (JobSettings) -> String
@@ -57,6 +50,20 @@ extension JobField {
         self.read = read
         self.yaml = yaml
     }
+}
+
+extension JobColumn {
+    /// The entries of a section of names and plain values.
+    static func list(_ node: JobNode, _ name: String) throws(JobProblem) -> [JobColumn] {
+        guard case .map(let entries) = node.content else {
+            throw node.problem("\(name) is \(node.found); expected a section of 'name: value' lines")
+        }
+        return entries.map { JobColumn(name: $0.key, value: $0.node.json) }
+    }
+}
+
+extension [JobColumn] {
+    var yaml: String { "{" + map { "\($0.name.yaml): \($0.value.yaml)" }.joined(separator: ", ") + "}" }
 }
 
 extension JobReward {

@@ -1,0 +1,135 @@
+internal import Foundation
+internal import PromptSets
+internal import Records
+
+/// The prompts of a run, read and measured.
+struct RunPrompts {
+    let rows: any PromptRows
+    let encoder: PromptEncoder
+    /// The form that was detected, and what was left out.
+    let lines: [String]
+
+    init(_ settings: JobSettings, _ model: ModelSource, base: URL) throws {
+        let limit = try model.promptLimit(asked: settings.maxPromptLength, completion: settings.maxCompletionLength)
+        encoder = model.encoder(maxPromptLength: limit)
+        let sets = try RunPromptSets(settings, base: base)
+        for set in sets.sets {
+            if let problem = set.problems(asDemonstrations: settings.algorithm == .sft, limit: 1).first {
+                throw problem
+            }
+        }
+        let training = try sets.training()
+        let fitting = try FittingRows(training, encoder: encoder, drops: settings.overlongPrompts == .drop)
+        rows = fitting
+        var lines = sets.lines(training)
+        if fitting.droppedCount > 0 {
+            lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")
+        }
+        lines += encoder.templateNotices(for: try fitting.prompt(at: 0)).map { "note: \($0)" }
+        self.lines = lines
+    }
+
+    /// Tokens of the longest prompt among `count` rows that lie evenly over the set.
+    func longestPrompt(among count: Int) throws -> Int {
+        let stride = max(1, rows.count / count)
+        return try Swift.stride(from: 0, to: rows.count, by: stride).map {
+            try encoder.tokens(of: rows.prompt(at: $0)).count
+        }.max() ?? 0
+    }
+
+    /// The optimizer steps of the run: `max_steps`, or what `num_train_epochs` come to.
+    func maxSteps(_ settings: JobSettings, _ batches: BatchArithmetic) throws(JobError) -> Int {
+        guard batches.promptsPerStep <= rows.count else {
+            throw JobError(
+                place: "prompt set \(rows.name)",
+                message: "a step takes \(batches.promptsPerStep) prompts and the set has \(rows.count); lower "
+                    + "per_device_train_batch_size or steps_per_generation")
+        }
+        if settings.maxSteps > 0 { return settings.maxSteps }
+        let perEpoch = rows.count / batches.promptsPerStep * batches.optimizerStepsPerRollout
+        return Int((Double(perEpoch) * settings.epochs).rounded(.up))
+    }
+}
+
+/// The prompt sets a job names: the one of `dataset_name`, or those of `datasets`.
+struct RunPromptSets {
+    /// At least one, for training.
+    let sets: [PromptSet]
+    /// As the job says it; empty for `dataset_name`.
+    private let datasets: [JobDataset]
+
+    init(_ settings: JobSettings, base: URL) throws {
+        datasets = settings.datasets
+        sets =
+            datasets.isEmpty
+            ? [
+                try PromptSet(
+                    Self.url(settings.datasetName ?? ".", base), split: settings.trainSplit,
+                    columns: try Self.columns(settings.columnMap))
+            ]
+            : try datasets.map { dataset in
+                try PromptSet(
+                    Self.url(dataset.path, base), split: dataset.split, columns: try Self.columns(dataset, settings))
+            }
+    }
+
+    /// The rows training draws from.
+    func training() throws -> any PromptRows {
+        guard !datasets.isEmpty else { return sets[0] }
+        return try PromptMixture(zip(sets, datasets).map { PromptMixture.Part($0, fraction: $1.fraction) })
+    }
+
+    /// What the start of a run says of its sets.
+    func lines(_ training: any PromptRows) -> [String] {
+        guard let mixture = training as? PromptMixture else {
+            return sets.map { "prompts: \($0.identity), \($0.detectedForm)" }
+        }
+        return ["prompts: \(mixture.count) rows of \(sets.count) sets"]
+            + zip(sets, mixture.counts).enumerated().map { place, part in
+                let share = String(format: "%.1f", 100 * Double(part.1) / Double(mixture.count))
+                return "  datasets[\(place)]: \(part.1) rows (\(share) %) of \(part.0.identity), \(part.0.detectedForm)"
+            }
+    }
+
+    /// The rows evaluation reads: the test split of every set.
+    static func evaluation(_ settings: JobSettings, base: URL) throws -> any PromptRows {
+        func set(_ path: String, _ columns: ColumnMap) throws -> PromptSet {
+            let url = url(path, base)
+            let split = try settings.testSplit ?? TextGeneration.split(of: url.path, wanted: "eval")
+            return try PromptSet(url, split: split, columns: columns)
+        }
+        guard !settings.datasets.isEmpty else {
+            return try set(settings.datasetName ?? ".", try columns(settings.columnMap))
+        }
+        return try PromptMixture(
+            settings.datasets.map { PromptMixture.Part(try set($0.path, try columns($0, settings))) })
+    }
+
+    /// The places of at most `limit` rows: the first of a set, and of a mixture the same share of every part.
+    static func places(_ rows: any PromptRows, limit: Int?) -> [Int] {
+        let count = min(limit ?? .max, rows.count)
+        return (0..<count).map { rows is PromptMixture ? $0 * rows.count / count : $0 }
+    }
+
+    static func url(_ path: String, _ base: URL) -> URL {
+        URL(filePath: path, relativeTo: base.hasDirectoryPath ? base : base.appending(path: ""))
+    }
+
+    static func columns(_ dataset: JobDataset, _ settings: JobSettings) throws -> ColumnMap {
+        var map = try columns(dataset.columnMap ?? settings.columnMap)
+        map.kept = dataset.columns
+        return map
+    }
+
+    static func columns(_ columnMap: [JobColumn]) throws -> ColumnMap {
+        var entries: [String: String] = [:]
+        for column in columnMap {
+            guard let name = column.value.text else {
+                throw JobError(
+                    place: "column_map", message: "'\(column.name)' must name a column, found \(column.value.yaml)")
+            }
+            entries[column.name] = name
+        }
+        return ColumnMap(entries)
+    }
+}

@@ -1,0 +1,78 @@
+import Foundation
+import Job
+import Testing
+
+private func job(_ text: String, _ overrides: [String] = []) throws -> JobFile {
+    try JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs"), overrides: overrides)
+}
+
+@Suite("datasets: in a job")
+struct JobDatasetsTests {
+    private static let complete = """
+        model_name_or_path: model
+        output_dir: runs/one
+        reward_funcs: accuracy_reward
+        datasets:
+          - path: math.parquet
+            fraction: 0.7
+            columns: [question, answer]
+            column_map: {prompt: question}
+          - path: words
+            split: hard
+            fraction: 0.3
+
+        """
+
+    @Test func aMixtureIsReadAndWrittenAgain() throws {
+        let resolved = try ResolvedJob(job(Self.complete))
+        let datasets = resolved.settings.datasets
+        #expect(datasets.map(\.path) == ["math.parquet", "words"] && datasets.map(\.split) == ["train", "hard"])
+        #expect(datasets.map(\.fraction) == [0.7, 0.3] && datasets[0].columns == ["question", "answer"])
+        #expect(datasets[0].columnMap == [JobColumn(name: "prompt", value: .string("question"))])
+        #expect(datasets[1].columns == nil && datasets[1].columnMap == nil)
+        #expect(try ResolvedJob(job(resolved.yaml)).settings == resolved.settings)
+    }
+
+    @Test func pathsAloneAndOverridesAreTaken() throws {
+        let file = try job(Self.complete, ["datasets=[a.jsonl, {path: b.csv, fraction: null}]", "datasets.1.split=x"])
+        #expect(file.settings.datasets.map(\.path) == ["a.jsonl", "b.csv"])
+        #expect(file.settings.datasets[1].split == "x" && file.settings.datasets[1].fraction == nil)
+        #expect(try job(Self.complete, ["datasets.1.fraction=0.5"]).settings.datasets[1].fraction == 0.5)
+        #expect(try job("datasets:").settings.datasets.isEmpty)
+    }
+
+    @Test func datasetNameBesideItIsWithoutEffect() throws {
+        #expect(
+            try ResolvedJob(job(Self.complete + "dataset_name: other")).notices
+                == ["without effect beside datasets: dataset_name"])
+    }
+
+    @Test(arguments: [
+        ("datasets: math.jsonl", 1, "datasets is 'math.jsonl'; expected a list of sections"),
+        ("datasets:\n  - split: train", 2, "a set of datasets has no path; found a section with split"),
+        ("datasets:\n  - path: a\n    fraction: 0", 3, "datasets: fraction is '0'; expected a number above 0"),
+        ("datasets:\n  - path: a\n    fraktion: 1", 3, "datasets: unknown key 'fraktion'; did you mean fraction?"),
+        ("datasets:\n  - path: a\n    weight: 1", 3, "datasets: unknown key 'weight'; expected path, split, fraction"),
+        (
+            "datasets:\n  - path: a\n    name: main", 3,
+            "datasets: name is not supported; name the file or folder in path"
+        ),
+        ("datasets:\n  - path: a\n    column_map: x", 3, "datasets: column_map is 'x'; expected a section"),
+        ("datasets:\n  - [a]", 2, "a set of datasets is a list of 1; expected a section with path"),
+        ("test_split_size: 0.1", 1, "test_split_size: '0.1' is not supported: rows are not held out"),
+    ])
+    func aWrongEntryIsNamedWithItsLine(_ text: String, _ line: Int, _ message: String) throws {
+        let error = try #require(throws: JobError.self) { try job(text) }
+        #expect(error.problems.map(\.place) == ["job.yaml line \(line)"])
+        #expect(error.description.contains(message), "\(error)")
+    }
+
+    @Test func fractionsForSomeSetsOnlyAreRefused() throws {
+        let error = try #require(throws: JobError.self) {
+            try ResolvedJob(job(Self.complete, ["datasets.0.fraction=null"]))
+        }
+        #expect(error.description.contains("a fraction to some sets and none to math.parquet; expected all or none"))
+        let member = try #require(throws: JobError.self) { try job(Self.complete, ["datasets.7.path=x"]) }
+        #expect(member.description.contains("datasets has no member '7.path'; it has the sets 0 to 1"))
+    }
+}
