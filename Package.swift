@@ -41,6 +41,9 @@ let rooms: [Room] = [
     Room(
         name: "PolicyUpdater", imports: ["Records", "Runs", "Tensors", "Algorithms", "Models", "Placement"],
         needsTorch: true),
+    Room(
+        name: "RewardModels", imports: ["Records", "Tokenization", "Tensors", "RewardInterface", "Models"],
+        needsTorch: true),
     // Floor 4
     Room(name: "Coordinator", imports: ["Records", "Credit", "Runs"]),
     Room(name: "Evaluation", imports: ["Records", "Credit", "Runs"]),
@@ -52,7 +55,7 @@ let rooms: [Room] = [
         imports: [
             "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Algorithms",
             "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation",
-            "RewardHosts",
+            "RewardModels", "RewardHosts",
         ], packages: [yams], needsTorch: true),
     // Floor 7
     Room(

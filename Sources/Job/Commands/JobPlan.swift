@@ -1,11 +1,13 @@
 package import Foundation
 internal import Models
+internal import RewardModels
 
 /// What a job will take, worked out before anything is loaded.
 package struct JobPlan {
     private let job: ResolvedJob
     private let model: ModelSource
     private let prompts: RunPrompts
+    private let rewardModels: Int
 
     /// Reads the model's configuration and the prompt set; no weights.
     ///
@@ -14,13 +16,19 @@ package struct JobPlan {
         self.job = job
         model = try ModelSource(job.settings.modelPath ?? "", templateVariables: job.settings.chatTemplateVariables)
         prompts = try RunPrompts(job.settings, model, base: base)
+        let folders = try job.settings.rewards.compactMap(\.modelReference).map {
+            try RewardModelSettings.folder(of: $0, base: base)
+        }
+        rewardModels = try folders.reduce(0) { bytes, folder in
+            try bytes + ClassifierConfiguration(folder: folder).trunk.parameterBytes(.float32)
+        }
     }
 
     /// The plan as YAML comments, so that what `--dry-run` prints is still the job.
     package var comments: String {
         get throws {
             let settings = job.settings
-            let memory = MemoryEstimate(job, model.configuration)
+            let memory = MemoryEstimate(job, model.configuration, rewardModels: rewardModels)
             var lines = prompts.lines
             lines.append(job.batches.line(generations: settings.numGenerations ?? 1))
             lines.append("\(try prompts.maxSteps(settings, job.batches)) optimizer steps")
@@ -36,12 +44,15 @@ struct MemoryEstimate {
     /// Weights, gradients, two moments.
     let training: Int
     let reference: Int
+    /// Weights of reward models, held for the whole run.
+    let rewardModels: Int
     let activations: Int
     let cache: Int
     /// What the process takes before it has a model: code, libraries, thread stacks.
     static let process = 350_000_000
 
-    init(_ job: ResolvedJob, _ model: ModelConfiguration) {
+    init(_ job: ResolvedJob, _ model: ModelConfiguration, rewardModels: Int) {
+        self.rewardModels = rewardModels
         let settings = job.settings
         let type = settings.dtype.elementType
         training = 4 * model.parameterBytes(type)
@@ -54,12 +65,13 @@ struct MemoryEstimate {
     }
 
     /// Generation and training take turns; the cache and the activations are not held at once.
-    var peak: Int { Self.process + training + reference + max(activations, cache) }
+    var peak: Int { Self.process + training + reference + rewardModels + max(activations, cache) }
 
     var lines: [String] {
         [
             "memory, at most \(Self.text(peak)): weights, gradients and moments \(Self.text(training))"
                 + (reference > 0 ? ", reference \(Self.text(reference))" : "")
+                + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a full micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")
         ]

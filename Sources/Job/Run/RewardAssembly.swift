@@ -1,6 +1,7 @@
 package import Foundation
 internal import RewardHosts
 package import RewardInterface
+internal import RewardModels
 internal import ShippedRewards
 
 /// Turns the entries of `reward_funcs` into sources of scores.
@@ -16,7 +17,11 @@ package struct RewardAssembly {
 
     /// - Throws: `RewardError` for an entry that is unknown, has wrong settings, or cannot start.
     package func source(of entry: JobReward) async throws -> any RewardSource {
-        try await RewardOpening.open(
+        if let model = entry.modelReference {
+            var values = RewardSettings(reward: entry.reference, values: entry.settings)
+            return try await ModelReward.open(RewardModelSettings(model, &values, base: folder))
+        }
+        return try await RewardOpening.open(
             entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
             timeoutSeconds: timeoutSeconds)
     }
