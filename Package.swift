@@ -48,7 +48,7 @@ let rooms: [Room] = [
     Room(name: "Coordinator", imports: ["Records", "Credit", "Runs"]),
     Room(name: "Evaluation", imports: ["Records", "Credit", "Runs"]),
     // Floor 5
-    Room(name: "RewardHosts", imports: ["RewardInterface", "Records"]),
+    Room(name: "RewardHosts", imports: ["RewardInterface", "Records", "Runs"]),
     // Floor 6
     Room(
         name: "Job",

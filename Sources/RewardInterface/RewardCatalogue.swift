@@ -1,20 +1,20 @@
 public import Records
 
-/// Reward functions by name.
+/// Rewards by name.
 public struct RewardCatalogue: Sendable {
     /// In the order of the catalogue.
-    public let types: [any RewardFunction.Type]
+    public let types: [any Reward.Type]
 
-    public init(_ types: [any RewardFunction.Type]) { self.types = types }
+    public init(_ types: [any Reward.Type]) { self.types = types }
 
     /// The names a job file may use, sorted.
     public var names: [String] { types.map { $0.name }.sorted() }
 
-    /// The function type named `name`.
+    /// The reward type named `name`.
     ///
     /// - Throws: ``RewardError/unknownReward(name:known:)`` with the nearest names,
     ///   ``RewardError/ambiguousReward(name:types:)`` when two types share the name.
-    public func type(named name: String) throws(RewardError) -> any RewardFunction.Type {
+    public func type(named name: String) throws(RewardError) -> any Reward.Type {
         let found = types.filter { $0.name == name }
         guard let type = found.first else { throw .unknownReward(name: name, known: names) }
         guard found.count == 1 else { throw .ambiguousReward(name: name, types: found.map { "\($0)" }) }
@@ -26,14 +26,17 @@ public struct RewardCatalogue: Sendable {
         named name: String, settings values: [String: JSONValue] = [:]
     ) throws(RewardError) -> any RewardFunction {
         var settings = RewardSettings(reward: name, values: values)
-        let function = try type(named: name).init(settings: &settings)
+        guard let type = try type(named: name) as? any RewardFunction.Type else {
+            throw .unusable(reward: name, problem: "it runs programs: it is no function, and needs a runner")
+        }
+        let function = try type.init(settings: &settings)
         try settings.refuseUnasked()
         return function
     }
 
-    /// The settings the function `name` has, in the order in which it reads them.
+    /// The settings the reward `name` has, in the order in which it reads them.
     ///
-    /// Found by making the function without any: one that requires a setting names those up to it.
+    /// Found by making the reward without any: one that requires a setting names those up to it.
     public func settingNames(of name: String) throws(RewardError) -> [String] {
         var settings = RewardSettings(reward: name)
         let type = try type(named: name)

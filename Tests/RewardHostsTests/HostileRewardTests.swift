@@ -92,7 +92,7 @@ struct HostileRewardTests {
         #expect(try await leftOverProcesses().isEmpty)
     }
 
-    @Test(.enabled(if: ProcessSettings.program("bwrap") != nil, "bwrap is not installed (Debian: bubblewrap)"))
+    @Test(.enabled(if: Sandbox.problem == nil, "\(Sandbox.problem ?? "")"))
     func theSandboxHoldsAndCanBeKilled() async throws {
         setenv("PLUMBLINE_TEST_RUN", "\(getpid())", 1)
         let reward = try await zoo("confined", timeoutSeconds: 1) {

@@ -48,6 +48,10 @@ struct RewardOpeningTests {
         #expect(program.names == ["json_lines"])
         #expect(try await program.scores(["one two three", ""]).values == [0.25, nil])
         await program.close()
+        let server = try TestServer("\(examples)/http_server.py", "0")
+        let remote = try await RewardOpening.open("url: \(server.address)/get_reward", catalogue: catalogue)
+        let served = try await remote.scores(["is 7", "8"], columns: columns)
+        #expect(served.values == [1, 0] && served.metrics == ["share": 0.5])
         let function = try await RewardOpening.open("half", catalogue: catalogue)
         #expect(try await function.scores(["x"]).values == [0.5])
     }
@@ -65,6 +69,8 @@ struct RewardOpeningTests {
         #expect(await problem("command: cat", ["workers": .number(0)]).contains("whole number in 1…256"))
         #expect(await problem("x.py:f", ["style": .string("slime")]).contains("'auto', 'trl', 'verl' or 'openrlhf'"))
         #expect(await problem("x.py:f", ["sandbox": .bool(true)]).contains("'off', 'auto' or 'required'"))
+        #expect(
+            await problem("half", ["cache": .bool(true)]).contains("Half does not declare that it is deterministic"))
         #expect(await problem("half", ["x": .number(1)]).contains("it has no settings"))
         #expect(await problem("hlaf", [:]).contains("did you mean 'half'?"))
     }

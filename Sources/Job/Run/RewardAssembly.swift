@@ -8,10 +8,14 @@ internal import ShippedRewards
 package struct RewardAssembly {
     /// Relative paths of entries start here.
     private let folder: URL
+    /// Relative files of caches lie here.
+    private let cacheFolder: URL
     private let timeoutSeconds: Double
 
-    package init(folder: URL, timeoutSeconds: Double) {
+    /// - Parameter cacheFolder: The run's folder; `folder` where there is no run.
+    package init(folder: URL, cacheFolder: URL? = nil, timeoutSeconds: Double) {
         self.folder = folder
+        self.cacheFolder = cacheFolder ?? folder
         self.timeoutSeconds = timeoutSeconds
     }
 
@@ -19,10 +23,13 @@ package struct RewardAssembly {
     package func source(of entry: JobReward) async throws -> any RewardSource {
         if let model = entry.modelReference {
             var values = RewardSettings(reward: entry.reference, values: entry.settings)
-            return try await ModelReward.open(RewardModelSettings(model, &values, base: folder))
+            let caching = try ScoreCaching(&values)
+            let reward = try await ModelReward.open(RewardModelSettings(model, &values, base: folder))
+            return try caching.applied(to: reward, identity: reward.identity, folder: cacheFolder.path)
         }
         return try await RewardOpening.open(
             entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
+            cacheFolder: cacheFolder.path,
             timeoutSeconds: timeoutSeconds)
     }
 

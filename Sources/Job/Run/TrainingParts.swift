@@ -34,8 +34,11 @@ struct TrainingParts: Sendable {
         feed = PromptFeed(cursor, encoder: prompts.encoder)
         let method = MethodAssembly(settings: settings)
         if job.recipe.generates {
-            let panel = try await RewardAssembly(folder: base, timeoutSeconds: settings.rewardTimeoutSeconds)
-                .panel(settings.rewards, errorRate: settings.rewardErrorBudget)
+            let panel = try await RewardAssembly(
+                folder: base, cacheFolder: settings.outputDirectory.map { URL(filePath: $0) },
+                timeoutSeconds: settings.rewardTimeoutSeconds
+            )
+            .panel(settings.rewards, errorRate: settings.rewardErrorBudget)
             scorer = PanelScorer(panel)
             creditRule = try method.creditRule(rewardNames: panel.names)
         } else {
