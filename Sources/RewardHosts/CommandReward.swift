@@ -47,7 +47,10 @@ package final class CommandReward: RewardSource {
             throw RewardError.unusable(reward: settings.name, problem: problem)
         }
         let program = HostWorker.Program(
-            reward: settings.name, arguments: try settings.process.confined(settings.command, reward: settings.name),
+            reward: settings.name,
+            arguments: try settings.process.confined(
+                settings.command, reward: settings.name,
+                files: settings.command.flatMap { SourceIdentity.words(of: $0) }),
             environment: settings.process.environment(),
             timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: false)
         let (pool, _) = try await WorkerPool.start(program, workers: settings.process.workers)

@@ -61,14 +61,15 @@ package struct ProcessSettings: Sendable, Equatable {
 
     /// `arguments` with the limits, and the sandbox when there is to be one, in front.
     ///
+    /// - Parameter files: What the program needs to see of the file system, wherever it lies.
     /// - Throws: ``RewardError/unusable(reward:problem:)`` when the sandbox is required and does not work here.
-    func confined(_ arguments: [String], reward: String) throws(RewardError) -> [String] {
+    func confined(_ arguments: [String], reward: String, files: [String]) throws(RewardError) -> [String] {
         let seconds = cpuSeconds.map { "ulimit -t \($0); " } ?? ""
         let limits = "cd -- \"$0\" || exit 1; ulimit -c 0; ulimit -d \(memoryBytes / 1024); \(seconds)exec \"$@\""
         let here = folder ?? FileManager.default.currentDirectoryPath
         let limited = ["/bin/sh", "-c", limits, here] + arguments
         let isInSandbox = try Sandbox.isUsed(sandbox, reward: reward, otherwise: "sandbox: off runs it without one")
-        return isInSandbox ? Sandbox.readOnlySystem(limited, folder: here) : limited
+        return isInSandbox ? Sandbox.readOnlySystem(limited, folder: here, files: files) : limited
     }
 
     /// Where `PATH` has a program of this name.

@@ -18,7 +18,9 @@ package final class ProgramSource: RewardSource {
     /// Finds the programs, checks that they can be shut in, and lets the reward try them.
     ///
     /// - Throws: ``RewardError/unusable(reward:problem:)``.
-    package static func start(_ reward: any ProgramReward, _ settings: ProgramSettings) async throws -> ProgramSource {
+    package static func start(
+        _ reward: any ProgramReward, _ settings: ProgramSettings
+    ) async throws(RewardError) -> ProgramSource {
         let runner = try ConfinedRunner(
             reward: type(of: reward).name, settings: settings, programs: reward.programs)
         try await reward.prepare(with: runner)

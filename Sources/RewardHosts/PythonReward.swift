@@ -29,6 +29,9 @@ package struct PythonRewardSettings: Sendable {
     package var referenceColumn: String?
 
     package init(target: String) { self.target = target }
+
+    /// The file of a target in one.
+    var file: String { target.lastIndex(of: ":").map { String(target[..<$0]) } ?? target }
 }
 
 /// A Python function as a ``RewardSource``: its own processes, whole groups in, every completion in one of the four states.
@@ -74,7 +77,9 @@ package final class PythonReward: RewardSource {
             settings.python, "-c", PythonHostProgram.source, String(decoding: configuration.bytes, as: UTF8.self),
         ]
         let program = HostWorker.Program(
-            reward: reward, arguments: try settings.process.confined(command, reward: reward),
+            reward: reward,
+            arguments: try settings.process.confined(
+                command, reward: reward, files: settings.target.contains(".py:") ? [settings.file] : []),
             environment: settings.process.environment(),
             timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: true)
         let (pool, greeting) = try await WorkerPool.start(program, workers: settings.process.workers)

@@ -58,10 +58,9 @@ package enum RewardOpening {
         let identity: String
         switch try kind(of: reference, in: catalogue) {
         case .function(let name):
-            let rest = settings.filter { !ScoreCaching.settings.contains($0.key) }
             try requireDeterminism(of: catalogue.type(named: name), caching, values)
-            source = try await function(name, rest, catalogue)
-            identity = SourceIdentity.function(name, rest)
+            source = try await function(name, settings, catalogue)
+            identity = SourceIdentity.function(name, settings.filter { !ScoreCaching.settings.contains($0.key) })
         case .python(let target):
             let python = try pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
             try values.refuseUnasked()
@@ -85,15 +84,19 @@ package enum RewardOpening {
     /// The reward of a name in the catalogue.
     private static func function(
         _ name: String, _ settings: [String: JSONValue], _ catalogue: RewardCatalogue
-    ) async throws -> any RewardSource {
-        guard let type = try catalogue.type(named: name) as? any ProgramReward.Type else {
-            return FunctionSource(try catalogue.function(named: name, settings: settings))
-        }
+    ) async throws(RewardError) -> any RewardSource {
+        let type = try catalogue.type(named: name)
         var values = RewardSettings(reward: name, values: settings)
         let reward = try type.init(settings: &values)
-        let limits = try ProgramSettings(&values)
+        let limits = reward is any ProgramReward ? try ProgramSettings(&values) : nil
+        if type.isDeterministic { _ = try ScoreCaching(&values) }
         try values.refuseUnasked()
-        return try await ProgramSource.start(reward, limits)
+        switch reward {
+        case let function as any RewardFunction: return FunctionSource(function)
+        case let programs as any ProgramReward:
+            return try await ProgramSource.start(programs, limits ?? ProgramSettings())
+        default: throw .unusable(reward: name, problem: "it is neither a function nor runs programs")
+        }
     }
 
     private static func requireDeterminism(

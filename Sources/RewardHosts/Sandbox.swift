@@ -58,8 +58,10 @@ package enum Sandbox {
 
     /// A program that sees the whole file system, read-only, but for `/tmp`, `/run` with its sockets, and usual places of credentials.
     ///
-    /// - Parameter folder: Where the program works; seen also when it lies under `/tmp`.
-    static func readOnlySystem(_ arguments: [String], folder: String) -> [String] {
+    /// - Parameters:
+    ///   - folder: Where the program works.
+    ///   - files: Files it needs. Folder and files are seen also where they lie under `/tmp` or `/run`.
+    static func readOnlySystem(_ arguments: [String], folder: String, files: [String]) -> [String] {
         let home = ProcessInfo.processInfo.environment["HOME"] ?? "/root"
         let hidden = credentials.map { "\(home)/\($0)" }.flatMap { path -> [String] in
             var isFolder: ObjCBool = false
@@ -68,7 +70,19 @@ package enum Sandbox {
         }
         return [ProcessSettings.program("bwrap") ?? "bwrap"] + separation
             + ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/run"] + hidden
-            + ["--ro-bind", folder, folder, "--"] + arguments
+            + ([folder] + beside(files)).flatMap { ["--ro-bind", $0, $0] } + ["--"] + arguments
+    }
+
+    /// What must be shown again of folders that are hidden: the folders of files, for a script reads what lies beside it.
+    private static func beside(_ files: [String]) -> [String] {
+        let hidden = ["/tmp", "/run"]
+        let paths = files.map { URL(fileURLWithPath: ($0 as NSString).expandingTildeInPath).path }.filter { path in
+            hidden.contains { path.hasPrefix($0 + "/") } && FileManager.default.fileExists(atPath: path)
+        }
+        return paths.map { path in
+            let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+            return hidden.contains(folder) ? path : folder
+        }
     }
 
     /// A program that sees the system's programs, read-only, an empty `/tmp` of its own, and nothing else.

@@ -13,12 +13,16 @@ enum SourceIdentity {
 
     /// A program: its command line, and the content of every file named there.
     static func command(_ line: String) -> String {
-        let words = line.split { $0.isWhitespace || "'\"=".contains($0) }.map(String.init)
-        let files = words.compactMap { word -> String? in
+        let files = words(of: line).compactMap { word -> String? in
             let url = URL(fileURLWithPath: (word as NSString).expandingTildeInPath)
             return (try? SHA256.file(url))?.hex  // a word that names no file
         }
         return ([line] + files).joined(separator: "\n")
+    }
+
+    /// What may name a file in a line for the shell.
+    static func words(of line: String) -> [String] {
+        line.split { $0.isWhitespace || "'\"=;|&<>()".contains($0) }.map(String.init)
     }
 
     /// Size and date of this executable.

@@ -66,15 +66,15 @@ struct CommandRewardTests {
     @Test func aSandboxThatIsRequiredIsThereOrRefused() async throws {
         // 1 for a program that can write nowhere but in an empty /tmp and sees no socket of the system.
         let line = """
-            python3 -uc 'import json, os, sys
+            python3 -uc 'import json, os, sys, tempfile
             def writes(path):
                 try:
                     open(path, "w").close()
                     return True
                 except OSError:
                     return False
-            held = not writes("written") and not os.listdir("/run") and not os.listdir("/tmp") and writes("/tmp/own")
-            for line in sys.stdin: print(json.dumps({"scores": [int(held)]}))'
+            held = not writes("written") and not os.listdir("/run") and not os.listdir("/tmp") and tempfile.TemporaryFile()
+            for line in sys.stdin: print(json.dumps({"scores": [int(bool(held))]}))'
             """
         guard Sandbox.problem == nil else {
             let error = await #expect(throws: RewardError.self) {

@@ -4,6 +4,14 @@ import RewardHosts
 import RewardInterface
 import Testing
 
+private struct Steady: RewardFunction {
+    static let name = "steady"
+    static let range = 0.0...1.0
+    static let isDeterministic = true
+    init(settings: inout RewardSettings) throws(RewardError) {}
+    func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore { .value(0.5) }
+}
+
 private struct Half: RewardFunction {
     static let name = "half"
     static let range = 0.0...1.0
@@ -13,7 +21,7 @@ private struct Half: RewardFunction {
 
 @Suite("Entries of reward_funcs become sources")
 struct RewardOpeningTests {
-    private let catalogue = RewardCatalogue([Half.self])
+    private let catalogue = RewardCatalogue([Half.self, Steady.self])
     private let examples = URL(fileURLWithPath: testFolder).appendingPathComponent("../../rewards/python")
         .standardizedFileURL.path
 
@@ -72,6 +80,8 @@ struct RewardOpeningTests {
         #expect(
             await problem("half", ["cache": .bool(true)]).contains("Half does not declare that it is deterministic"))
         #expect(await problem("half", ["x": .number(1)]).contains("it has no settings"))
+        #expect(await problem("steady", ["cach": .bool(true)]).contains("did you mean 'cache'?"))
+        #expect(await problem("steady", ["cache": .bool(true)]) == "it opened")
         #expect(await problem("hlaf", [:]).contains("did you mean 'half'?"))
     }
 }
