@@ -101,16 +101,27 @@ package struct ScoreCaching: Sendable, Equatable {
     /// - Parameters:
     ///   - identity: Tells the source's code and settings from others.
     ///   - folder: Where a relative `cache_file` lies.
+    /// - Throws: `RunError` when the file cannot be used; the source is closed then.
     package func applied(
         to source: any RewardSource, identity: String, folder: String?
-    ) throws -> any RewardSource {
+    ) async throws -> any RewardSource {
         guard isWanted else { return source }
+        do {
+            return CachedSource(source, cache: try ScoreCache(source: identity, file: try place(in: folder)))
+        } catch {
+            await source.close()
+            throw error
+        }
+    }
+
+    /// Where the file is to be, its folder made.
+    private func place(in folder: String?) throws -> URL? {
         let base = URL(filePath: folder ?? FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
         let url = file.map { URL(filePath: $0, relativeTo: base).absoluteURL }
         if let url {
             try FileManager.default.createDirectory(
                 at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
         }
-        return CachedSource(source, cache: try ScoreCache(source: identity, file: url))
+        return url
     }
 }

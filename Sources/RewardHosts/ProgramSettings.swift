@@ -15,6 +15,9 @@ package struct ProgramSettings: Sendable, Equatable {
     package var workers: Int
     package var sandbox = SandboxPolicy.required
 
+    /// The settings' names in a job.
+    package static let names = ["timeout", "memory_gb", "max_processes", "workers", "sandbox"]
+
     package init() { workers = max(1, min(8, ProcessInfo.processInfo.activeProcessorCount)) }
 
     /// Reads the settings every such reward has.

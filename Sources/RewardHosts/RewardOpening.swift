@@ -78,7 +78,7 @@ package enum RewardOpening {
             source = try HTTPReward(remote)
             identity = "\(address) \(remote.referenceColumn ?? "")"
         }
-        return try caching.applied(to: source, identity: identity, folder: cacheFolder)
+        return try await caching.applied(to: source, identity: identity, folder: cacheFolder)
     }
 
     /// The reward of a name in the catalogue.

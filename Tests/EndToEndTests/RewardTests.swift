@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@Suite("Rewards of every kind in a run")
+@Suite("Rewards of every kind in a run", .serialized)
 struct RewardTests {
     private static let classifiers = Command.root.appending(path: "Tests/References/classifiers")
 

@@ -1,6 +1,7 @@
 internal import Foundation
 internal import PromptSets
 internal import Records
+internal import RewardHosts
 internal import RewardInterface
 internal import Runs
 internal import ShippedRewards
@@ -16,10 +17,12 @@ package enum RewardListing {
     package static func rows() throws -> [Row] {
         let catalogue = ShippedRewards.catalogue
         return try catalogue.names.map { name in
-            let range = try catalogue.type(named: name).range
+            let type = try catalogue.type(named: name)
+            let range = type.range
+            let more = type is any ProgramReward.Type ? ProgramSettings.names : []
             return Row(
                 name: name, range: "\(bound(range.lowerBound))…\(bound(range.upperBound))",
-                settings: try catalogue.settingNames(of: name))
+                settings: try catalogue.settingNames(of: name) + more)
         }
     }
 

@@ -25,7 +25,7 @@ package struct RewardAssembly {
             var values = RewardSettings(reward: entry.reference, values: entry.settings)
             let caching = try ScoreCaching(&values)
             let reward = try await ModelReward.open(RewardModelSettings(model, &values, base: folder))
-            return try caching.applied(to: reward, identity: reward.identity, folder: cacheFolder.path)
+            return try await caching.applied(to: reward, identity: reward.identity, folder: cacheFolder.path)
         }
         return try await RewardOpening.open(
             entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
