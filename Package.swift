@@ -41,18 +41,21 @@ let rooms: [Room] = [
     Room(
         name: "PolicyUpdater", imports: ["Records", "Runs", "Tensors", "Algorithms", "Models", "Placement"],
         needsTorch: true),
+    Room(
+        name: "RewardModels", imports: ["Records", "Tokenization", "Tensors", "RewardInterface", "Models"],
+        needsTorch: true),
     // Floor 4
     Room(name: "Coordinator", imports: ["Records", "Credit", "Runs"]),
     Room(name: "Evaluation", imports: ["Records", "Credit", "Runs"]),
     // Floor 5
-    Room(name: "RewardHosts", imports: ["RewardInterface", "Records"]),
+    Room(name: "RewardHosts", imports: ["RewardInterface", "Records", "Runs"]),
     // Floor 6
     Room(
         name: "Job",
         imports: [
             "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Algorithms",
             "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation",
-            "RewardHosts",
+            "RewardModels", "RewardHosts",
         ], packages: [yams], needsTorch: true),
     // Floor 7
     Room(

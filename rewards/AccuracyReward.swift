@@ -13,6 +13,7 @@ public import RewardInterface
 public struct AccuracyReward: AnswerReading {
     public static let name = "accuracy_reward"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
     private let grader: AnswerGrader
 
     public init(settings: inout RewardSettings) throws(RewardError) {

@@ -4,6 +4,7 @@ public import RewardInterface
 public enum ShippedRewards {
     public static let catalogue = RewardCatalogue([
         AccuracyReward.self,
+        CodeExecution.self,
         CosineScaledReward.self,
         Countdown.self,
         ExactNumber.self,

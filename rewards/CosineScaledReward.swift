@@ -12,6 +12,7 @@ public import RewardInterface
 public struct CosineScaledReward: AnswerReading {
     public static let name = "get_cosine_scaled_reward"
     public static let range = -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude
+    public static let isDeterministic = true
     private let grader: AnswerGrader
     private let maxLength: Int
     /// Reward at length 0 and at `maxLength`.

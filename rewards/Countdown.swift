@@ -9,6 +9,7 @@ public import RewardInterface
 public struct Countdown: AnswerReading {
     public static let name = "countdown"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
 
     public init(settings: inout RewardSettings) throws(RewardError) {}
 

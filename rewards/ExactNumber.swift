@@ -8,6 +8,7 @@ public import RewardInterface
 public struct ExactNumber: AnswerReading {
     public static let name = "exact_number"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
     private let column: String
 
     public init(settings: inout RewardSettings) throws(RewardError) {

@@ -10,6 +10,7 @@ public import RewardInterface
 public struct FormatRules: RewardFunction {
     public static let name = "format_rules"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
 
     private enum Rule: String, CaseIterable {
         case upperCase = "upper_case"

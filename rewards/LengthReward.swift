@@ -10,6 +10,7 @@ public import RewardInterface
 public struct LengthReward: RewardFunction {
     public static let name = "length_reward"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
     private enum Unit: String, CaseIterable { case tokens, words, characters }
     private let target: Int
     private let tolerance: Double

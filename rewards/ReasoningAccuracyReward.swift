@@ -8,6 +8,7 @@ public import RewardInterface
 public struct ReasoningAccuracyReward: AnswerReading {
     public static let name = "reasoning_accuracy_reward"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
     private let grader: AnswerGrader
     private let delimiters: [[UInt8]]
 

@@ -10,6 +10,7 @@ public import RewardInterface
 public struct RegularExpression: RewardFunction {
     public static let name = "regular_expression"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
     private let expression: NSRegularExpression
     private let matchesAll: Bool
     private let timeoutSeconds: Double

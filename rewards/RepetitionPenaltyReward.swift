@@ -9,6 +9,7 @@ public import RewardInterface
 public struct RepetitionPenaltyReward: RewardFunction {
     public static let name = "get_repetition_penalty_reward"
     public static let range = -Double.greatestFiniteMagnitude...0
+    public static let isDeterministic = true
     private let size: Int
     private let maxPenalty: Double
 

@@ -11,6 +11,7 @@ public import RewardInterface
 public struct SoftOverlongPunishment: RewardFunction {
     public static let name = "get_soft_overlong_punishment"
     public static let range = -1.0...0.0
+    public static let isDeterministic = true
     private let maxLength: Int
     private let cache: Int
 

@@ -7,6 +7,7 @@ public import RewardInterface
 public struct ThinkFormatReward: RewardFunction {
     public static let name = "think_format_reward"
     public static let range = 0.0...1.0
+    public static let isDeterministic = true
     private static let opening = Array("<think>".utf8)
     private static let closing = Array("</think>".utf8)
 

@@ -60,7 +60,8 @@ package enum ModelFolder {
         return try Transformer(configuration: configuration, parameters: parameters)
     }
 
-    private static func openWeights(_ folder: URL) throws -> TensorFolder {
+    /// Opens the weights of a folder; their absence is said with what would be right.
+    static func openWeights(_ folder: URL) throws -> TensorFolder {
         func exists(_ name: String) -> Bool {
             FileManager.default.fileExists(atPath: folder.appending(path: name).path(percentEncoded: false))
         }
@@ -84,8 +85,13 @@ package enum ModelFolder {
         if configuration.tiesEmbeddings { found[ParameterName.head] = nil }
         let problems = configuration.problems(in: found)
         guard problems.isEmpty else { throw .weights(path: path, problems: problems) }
+        try requireReadable(found.keys.sorted(), of: weights, path: path)
+    }
+
+    /// Refuses tensors of an element type that weights do not have.
+    static func requireReadable(_ names: [String], of weights: TensorFolder, path: String) throws(ModelError) {
         let readable: [ElementType] = [.float32, .bfloat16, .float16, .float64]
-        for name in found.keys.sorted() {
+        for name in names {
             let type = weights.typeName(of: name) ?? "nothing"
             guard !readable.contains(where: { $0.name == type }) else { continue }
             throw .file(
@@ -95,7 +101,8 @@ package enum ModelFolder {
         }
     }
 
-    private static func text(of file: URL) throws(ModelError) -> String {
+    /// The text of a file of the folder.
+    static func text(of file: URL) throws(ModelError) -> String {
         guard FileManager.default.fileExists(atPath: file.path(percentEncoded: false)) else {
             throw .file(
                 path: file.path(percentEncoded: false),

@@ -1,11 +1,7 @@
 import Foundation
 import RewardInterface
-import Synchronization
 
-/// A program in a process group of its own, spoken to in lines, every wait bounded by a deadline.
-///
-/// Started with `posix_spawn` itself: swift-subprocess keeps a process inside one closure and its streams have no deadline, while a
-/// reward host must be given up in the middle of a write or a read, killed with all it started, and replaced at once.
+/// A ``SpawnedProcess`` spoken to in lines, every wait bounded by a deadline.
 ///
 /// Belongs to one thread, the one that made it.
 final class ChildProcess {
@@ -16,9 +12,7 @@ final class ChildProcess {
         case ended(String)
     }
 
-    private let processID: pid_t
-    /// Marks the environment of the program and of all it starts, however they detach themselves.
-    private let mark: String
+    private let process: SpawnedProcess
     private var standardInput: Int32
     private let standardOutput: Int32
     private let standardError: Int32
@@ -26,95 +20,34 @@ final class ChildProcess {
     private var incoming: [UInt8] = []
     private var scanned = 0
     private var errorTail: [UInt8] = []
-    private var hasEnded = false
+    private var isOpen = true
 
     /// A longer line is no answer.
     static let lineLimit = 256 << 20
-    static let markName = "PLUMBLINE_REWARD_HOST"
 
     /// - Throws: ``RewardError/unusable(reward:problem:)`` when there is no such program.
     init(reward: String, arguments: [String], environment: [String: String]) throws(RewardError) {
-        mark = UUID().uuidString
-        let marked = environment.merging([Self.markName: mark]) { _, new in new }
-        // One at a time: a program started between a pipe and its close-on-exec flag would hold the pipe open.
-        let started = Self.starting.withLock { _ in
-            Self.pipes().map { ends in
-                (ends, Self.spawn(arguments, marked, [ends[0].read, ends[1].write, ends[2].write]))
+        // The program's ends are closed here once it has its own.
+        let (process, ours) = try SpawnedProcess.alone { () throws(RewardError) in
+            let pipes = try SpawnedProcess.pipes(3, reward: reward)
+            let ours = [pipes[0].write, pipes[1].read, pipes[2].read]
+            let theirs = [pipes[0].read, pipes[1].write, pipes[2].write]
+            defer { theirs.forEach { _ = Glibc.close($0) } }
+            do throws(RewardError) {
+                let process = try SpawnedProcess(
+                    reward: reward, arguments: arguments, environment: environment, descriptors: theirs)
+                return (process, ours)
+            } catch {
+                ours.forEach { _ = Glibc.close($0) }
+                throw error
             }
         }
-        guard let (ends, (status, child)) = started else {
-            throw .unusable(reward: reward, problem: "no pipe could be made: \(String(cString: strerror(errno)))")
-        }
-        [ends[0].read, ends[1].write, ends[2].write].forEach { _ = Glibc.close($0) }
-        (standardInput, standardOutput, standardError) = (ends[0].write, ends[1].read, ends[2].read)
-        processID = child
-        for descriptor in [standardInput, standardOutput, standardError] {
-            _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
-        }
-        guard status == 0 else {
-            hasEnded = true
-            closeDescriptors()
-            let reason = String(cString: strerror(status))
-            throw .unusable(reward: reward, problem: "'\(arguments[0])' could not be started: \(reason)")
-        }
+        self.process = process
+        (standardInput, standardOutput, standardError) = (ours[0], ours[1], ours[2])
+        for descriptor in ours { _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK) }
     }
 
     deinit { end() }
-
-    private static let starting = Mutex(())
-
-    private static func pipes() -> [(read: Int32, write: Int32)]? {
-        var ends: [(read: Int32, write: Int32)] = []
-        for _ in 0..<3 {
-            var pair: [Int32] = [-1, -1]
-            guard pipe(&pair) == 0 else {
-                ends.forEach { _ = (Glibc.close($0.read), Glibc.close($0.write)) }
-                return nil
-            }
-            pair.forEach { _ = fcntl($0, F_SETFD, FD_CLOEXEC) }
-            ends.append((pair[0], pair[1]))
-        }
-        return ends
-    }
-
-    /// The descriptors the program must not get: every file and socket of the run.
-    private static var ownDescriptors: [Int32] {
-        // No /proc: none known.
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
-        return names.compactMap { Int32($0) }.filter { $0 > 2 }
-    }
-
-    private static func spawn(
-        _ arguments: [String], _ environment: [String: String], _ descriptors: [Int32]
-    ) -> (status: Int32, child: pid_t) {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        for (target, descriptor) in descriptors.enumerated() {
-            posix_spawn_file_actions_adddup2(&actions, descriptor, Int32(target))
-        }
-        // Closing one that is closed by then is no failure.
-        for descriptor in ownDescriptors { posix_spawn_file_actions_addclose(&actions, descriptor) }
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        // A group of its own, no signal blocked, none ignored: our thread blocks SIGPIPE.
-        var none = sigset_t()
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        var all = sigset_t()
-        sigfillset(&all)
-        posix_spawnattr_setsigdefault(&attributes, &all)
-        posix_spawnattr_setpgroup(&attributes, 0)
-        let flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
-        posix_spawnattr_setflags(&attributes, Int16(flags))
-        let words = arguments.map { strdup($0) } + [nil]
-        let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-        defer { (words + variables).forEach { free($0) } }
-        var child: pid_t = 0
-        let status = posix_spawnp(&child, arguments[0], &actions, &attributes, words, variables)
-        return (status, child)
-    }
 
     // MARK: Lines
 
@@ -190,7 +123,7 @@ final class ChildProcess {
 
     private func reasonOfEnd() -> String {
         // Closing stdout and exiting are not one moment.
-        let status = waitForExit(milliseconds: 200, reaps: false)
+        let status = process.exitStatus(within: 200)
         let words = lastWords
         guard let status else { return "the reward's process closed its output" + words }
         switch status {
@@ -199,68 +132,26 @@ final class ChildProcess {
         }
     }
 
-    private enum ExitStatus {
-        case exited(Int32)
-        case signalled(Int32)
-    }
-
-    private func waitForExit(milliseconds: Int, reaps: Bool) -> ExitStatus? {
-        for round in 0...milliseconds {
-            var state = siginfo_t()
-            // WNOWAIT leaves the zombie: as long as it is there, nobody else can have its process group's number.
-            let options = WEXITED | WNOHANG | (reaps ? 0 : WNOWAIT)
-            guard waitid(P_PID, id_t(processID), &state, options) == 0 else { return nil }
-            if state._sifields._sigchld.si_pid == processID {
-                let code = state._sifields._sigchld.si_status
-                return state.si_code == CLD_EXITED ? .exited(code) : .signalled(code)
-            }
-            if round < milliseconds { usleep(1000) }
-        }
-        return nil
-    }
-
     /// Asks the program to end by closing its stdin, then ends it and everything it started.
     func close(patience milliseconds: Int) {
-        guard !hasEnded else { return }
+        guard isOpen else { return }
         _ = Glibc.close(standardInput)
         standardInput = -1
-        _ = waitForExit(milliseconds: milliseconds, reaps: false)
+        _ = process.exitStatus(within: milliseconds)
         end()
     }
 
-    /// Kills the process group, collects the program, and kills what left the group.
+    /// Ends the program and everything it started.
     func end() {
-        guard !hasEnded else { return }
-        hasEnded = true
-        kill(-processID, SIGKILL)
-        kill(processID, SIGKILL)  // in case it changed its group
-        _ = waitForExit(milliseconds: 10_000, reaps: true)
+        guard isOpen else { return }
+        isOpen = false
+        process.end()
         closeDescriptors()
-        Self.killMarked(mark)
     }
 
     private func closeDescriptors() {
         for descriptor in [standardInput, standardOutput, standardError] where descriptor >= 0 {
             _ = Glibc.close(descriptor)
-        }
-    }
-
-    /// Kills every process whose environment carries the mark, until none is found: those that called `setsid` too.
-    private static func killMarked(_ mark: String) {
-        let entry = Array("\(markName)=\(mark)".utf8)
-        for _ in 0..<5 {
-            // No /proc: nothing to find.
-            let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-            let found = names.compactMap { pid_t($0) }.filter { identifier in
-                // Unreadable means another user's or already gone.
-                guard let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") else {
-                    return false
-                }
-                return environment.split(separator: 0).contains { $0.elementsEqual(entry) }
-            }
-            if found.isEmpty { return }
-            found.forEach { kill($0, SIGKILL) }
-            usleep(2000)
         }
     }
 }

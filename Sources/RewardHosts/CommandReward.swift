@@ -7,8 +7,6 @@ package struct CommandRewardSettings: Sendable {
     /// The program and its arguments.
     package var command: [String]
     package var process = ProcessSettings()
-    /// Whether an answer is kept for the same command, prompt, columns and completions.
-    package var caches = false
 
     package init(name: String, command: [String]) {
         self.name = name
@@ -33,12 +31,10 @@ package final class CommandReward: RewardSource {
     package let names: [String]
     private let pool: WorkerPool
     private let requests = PythonRequests(style: .trl, referenceColumn: nil)
-    private let cache: ScoreCache?
 
-    private init(name: String, pool: WorkerPool, cache: ScoreCache?) {
+    private init(name: String, pool: WorkerPool) {
         names = [name]
         self.pool = pool
-        self.cache = cache
     }
 
     /// Starts the program.
@@ -51,12 +47,14 @@ package final class CommandReward: RewardSource {
             throw RewardError.unusable(reward: settings.name, problem: problem)
         }
         let program = HostWorker.Program(
-            reward: settings.name, arguments: try settings.process.confined(settings.command, reward: settings.name),
+            reward: settings.name,
+            arguments: try settings.process.confined(
+                settings.command, reward: settings.name,
+                files: settings.command.flatMap { SourceIdentity.words(of: $0) }),
             environment: settings.process.environment(),
             timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: false)
         let (pool, _) = try await WorkerPool.start(program, workers: settings.process.workers)
-        let cache = settings.caches ? ScoreCache(source: settings.command.joined(separator: "\0")) : nil
-        return CommandReward(name: settings.name, pool: pool, cache: cache)
+        return CommandReward(name: settings.name, pool: pool)
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
@@ -75,11 +73,6 @@ package final class CommandReward: RewardSource {
 
     private func answer(_ call: HostCall) async -> HostAnswer {
         guard call.count > 0 else { return HostAnswer([]) }
-        guard let cache else { return await pool.run(call) }
-        let request = call.body(0)
-        if let kept = cache.answer(to: request) { return kept }
-        let answer = await pool.run(call)
-        cache.keep(answer, for: request)
-        return answer
+        return await pool.run(call)
     }
 }

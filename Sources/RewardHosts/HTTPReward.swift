@@ -1,7 +1,6 @@
 import Foundation
 package import Records
 package import RewardInterface
-import Synchronization
 
 /// A reward behind an HTTP address, in OpenRLHF's form.
 package struct HTTPRewardSettings: Sendable {
@@ -142,42 +141,5 @@ private struct EndpointReply: Decodable {
             id: nil, scores: rewards, states: nil, errors: nil, extra: extra,
             metrics: extra_logs?.compactMapValues { value in value.number.map { JSONValue.number($0) } })
         return reply.answer(count: count)
-    }
-}
-
-/// A number of places; who finds none waits in line.
-private final class Slots: Sendable {
-    private struct State {
-        var free: Int
-        var waiting: [CheckedContinuation<Void, Never>] = []
-    }
-
-    private let state: Mutex<State>
-
-    init(_ count: Int) { state = Mutex(State(free: count)) }
-
-    func take() async {
-        await withCheckedContinuation { continuation in
-            let isFree = state.withLock { state in
-                if state.free > 0 {
-                    state.free -= 1
-                    return true
-                }
-                state.waiting.append(continuation)
-                return false
-            }
-            if isFree { continuation.resume() }
-        }
-    }
-
-    func giveBack() {
-        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
-            if state.waiting.isEmpty {
-                state.free += 1
-                return nil
-            }
-            return state.waiting.removeFirst()
-        }
-        next?.resume()
     }
 }

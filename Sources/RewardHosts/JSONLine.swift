@@ -64,5 +64,16 @@ struct JSONLine {
         bytes.append(UInt8(ascii: "\""))
     }
 
+    /// A text, or the messages of a chat as TRL has them.
+    mutating func prompt(_ content: PromptContent) {
+        switch content {
+        case .text(let text): string(text)
+        case .messages(let messages):
+            array(messages) { line, message in
+                line.object([("role", { $0.string(message.role) }), ("content", { $0.string(message.content) })])
+            }
+        }
+    }
+
     mutating func raw(_ other: [UInt8]) { bytes += other }
 }

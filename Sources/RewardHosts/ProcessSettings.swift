@@ -1,15 +1,6 @@
 import Foundation
 import RewardInterface
 
-/// Whether a reward's process is shut into bubblewrap: no network, a read-only file system, processes of its own.
-package enum SandboxPolicy: String, Sendable, CaseIterable {
-    case off
-    /// Used where `bwrap` is installed.
-    case whenAvailable = "auto"
-    /// Without `bwrap` the reward is refused.
-    case required
-}
-
 /// What a reward's process may use and see.
 package struct ProcessSettings: Sendable, Equatable {
     /// The time limit of one call, from the moment work on it starts.
@@ -57,37 +48,28 @@ package struct ProcessSettings: Sendable, Equatable {
     /// The environment of the process: what programs need to run, and nothing that could be a secret.
     func environment() -> [String: String] {
         let allowed = Self.usualVariables.union(passedVariables)
-        return ProcessInfo.processInfo.environment.filter { allowed.contains($0.key) || $0.key.hasPrefix("LC_") }
+        return ProcessInfo.processInfo.environment.filter { allowed.contains($0.key) }
     }
 
     private static let usualVariables: Set = [
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TERM", "PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED",
         "VIRTUAL_ENV", "CONDA_PREFIX", "PYENV_ROOT", "PYENV_VERSION", "LD_LIBRARY_PATH", "OMP_NUM_THREADS",
         "CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE",
-        "TOKENIZERS_PARALLELISM", "SSL_CERT_FILE", "SSL_CERT_DIR",
+        "TOKENIZERS_PARALLELISM", "SSL_CERT_FILE", "SSL_CERT_DIR", "LC_ALL", "LC_CTYPE", "LC_COLLATE", "LC_MESSAGES",
+        "LC_NUMERIC", "LC_TIME",
     ]
 
     /// `arguments` with the limits, and the sandbox when there is to be one, in front.
     ///
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when the sandbox is required and not installed.
-    func confined(_ arguments: [String], reward: String) throws(RewardError) -> [String] {
+    /// - Parameter files: What the program needs to see of the file system, wherever it lies.
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when the sandbox is required and does not work here.
+    func confined(_ arguments: [String], reward: String, files: [String]) throws(RewardError) -> [String] {
         let seconds = cpuSeconds.map { "ulimit -t \($0); " } ?? ""
         let limits = "cd -- \"$0\" || exit 1; ulimit -c 0; ulimit -d \(memoryBytes / 1024); \(seconds)exec \"$@\""
         let here = folder ?? FileManager.default.currentDirectoryPath
         let limited = ["/bin/sh", "-c", limits, here] + arguments
-        guard sandbox != .off else { return limited }
-        guard let bubblewrap = Self.program("bwrap") else {
-            guard sandbox == .whenAvailable else {
-                throw .unusable(
-                    reward: reward,
-                    problem: "a sandbox is required and bwrap is not installed (Debian: apt install bubblewrap)")
-            }
-            return limited
-        }
-        return [
-            bubblewrap, "--die-with-parent", "--new-session", "--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev",
-            "--proc", "/proc", "--tmpfs", "/tmp", "--ro-bind", here, here, "--",
-        ] + limited
+        let isInSandbox = try Sandbox.isUsed(sandbox, reward: reward, otherwise: "sandbox: off runs it without one")
+        return isInSandbox ? Sandbox.readOnlySystem(limited, folder: here, files: files) : limited
     }
 
     /// Where `PATH` has a program of this name.

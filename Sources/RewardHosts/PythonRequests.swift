@@ -66,7 +66,7 @@ struct PythonRequests: Sendable {
             let own: Set = ["prompt", "completion", "completion_ids", "prompts", "completions"]
             let columns = prompt.columns.filter { !own.contains($0.key) }.sorted { $0.key < $1.key }
             return Self.members([
-                ("prompts", { $0.array(completions) { line, _ in Self.write(prompt.content, &line) } }),
+                ("prompts", { $0.array(completions) { line, _ in line.prompt(prompt.content) } }),
                 ("completions", { $0.array(completions) { Self.write($1, after: prompt.content, &$0) } }),
                 (
                     "completion_ids",
@@ -95,20 +95,9 @@ struct PythonRequests: Sendable {
         }
     }
 
-    private static func write(_ content: PromptContent, _ line: inout JSONLine) {
-        switch content {
-        case .text(let text): line.string(text)
-        case .messages(let messages): line.array(messages) { write($1, &$0) }
-        }
-    }
-
-    private static func write(_ message: ChatMessage, _ line: inout JSONLine) {
-        line.object([("role", { $0.string(message.role) }), ("content", { $0.string(message.content) })])
-    }
-
     private static func write(_ completion: Completion, after content: PromptContent, _ line: inout JSONLine) {
         guard case .messages = content else { return line.string(completion.text) }
-        line.array([ChatMessage(role: "assistant", content: completion.text)]) { write($1, &$0) }
+        line.prompt(.messages([ChatMessage(role: "assistant", content: completion.text)]))
     }
 
     // MARK: verl and OpenRLHF

@@ -25,12 +25,13 @@ package struct PythonRewardSettings: Sendable {
     /// The interpreter.
     package var python = "python3"
     package var process = ProcessSettings()
-    /// Whether an answer is kept for the same source, prompt, columns and completions.
-    package var caches = false
     /// The column with the reference for verl's `ground_truth` and OpenRLHF's `labels`; the usual ones by default.
     package var referenceColumn: String?
 
     package init(target: String) { self.target = target }
+
+    /// The file of a target in one.
+    var file: String { target.lastIndex(of: ":").map { String(target[..<$0]) } ?? target }
 }
 
 /// A Python function as a ``RewardSource``: its own processes, whole groups in, every completion in one of the four states.
@@ -48,11 +49,10 @@ package final class PythonReward: RewardSource {
     private let pool: WorkerPool
     private let requests: PythonRequests
     private let workers: Int
-    private let cache: ScoreCache?
 
     private init(
         names: [String], style: PythonRewardStyle, sourceHash: String, requiredColumns: [String], pool: WorkerPool,
-        requests: PythonRequests, workers: Int, caches: Bool
+        requests: PythonRequests, workers: Int
     ) {
         self.names = names
         self.style = style
@@ -61,7 +61,6 @@ package final class PythonReward: RewardSource {
         self.pool = pool
         self.requests = requests
         self.workers = workers
-        cache = caches ? ScoreCache(source: sourceHash) : nil
     }
 
     /// Starts the interpreter and loads the function.
@@ -81,7 +80,9 @@ package final class PythonReward: RewardSource {
             settings.python, "-c", PythonHostProgram.source, String(decoding: configuration.bytes, as: UTF8.self),
         ]
         let program = HostWorker.Program(
-            reward: reward, arguments: try settings.process.confined(command, reward: reward),
+            reward: reward,
+            arguments: try settings.process.confined(
+                command, reward: reward, files: settings.target.contains(".py:") ? [settings.file] : []),
             environment: settings.process.environment(),
             timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: true)
         let (pool, greeting) = try await WorkerPool.start(program, workers: settings.process.workers)
@@ -93,7 +94,7 @@ package final class PythonReward: RewardSource {
             names: [settings.name ?? greeting.name ?? settings.target], style: style,
             sourceHash: greeting.source ?? "", requiredColumns: style == .trl ? greeting.columns ?? [] : [], pool: pool,
             requests: PythonRequests(style: style, referenceColumn: settings.referenceColumn),
-            workers: settings.process.workers, caches: settings.caches)
+            workers: settings.process.workers)
     }
 
     package func check(_ prompt: Prompt) throws(RewardError) {
@@ -109,7 +110,7 @@ package final class PythonReward: RewardSource {
         let prompt = group.prompt.prompt
         let parts = try parts(of: completions, for: prompt, progress) + parts(of: greedy, for: prompt, progress)
         let answers = await withTaskGroup(of: (Int, HostAnswer).self) { tasks in
-            for (index, part) in parts.enumerated() { tasks.addTask { (index, await self.answer(part)) } }
+            for (index, part) in parts.enumerated() { tasks.addTask { (index, await self.pool.run(part)) } }
             return await tasks.reduce(into: [Int: HostAnswer]()) { $0[$1.0] = $1.1 }
         }
         var whole = HostAnswer([])
@@ -125,9 +126,6 @@ package final class PythonReward: RewardSource {
 
     package func close() async { await pool.close() }
 
-    /// How many calls were answered from the cache.
-    package var cacheHits: Int { cache?.hits ?? 0 }
-
     /// A batch function gets all completions at once; a function of one completion gets them in runs, one a worker.
     private func parts(
         of completions: [Completion], for prompt: Prompt, _ progress: TrainingProgress
@@ -136,21 +134,12 @@ package final class PythonReward: RewardSource {
         guard style == .verl else {
             return [try requests.call(completions, for: prompt, at: progress)]
         }
-        let size = cache == nil ? (completions.count + workers - 1) / workers : 1
+        let size = (completions.count + workers - 1) / workers
         var calls: [HostCall] = []
         for start in stride(from: 0, to: completions.count, by: size) {
             let run = Array(completions[start..<min(start + size, completions.count)])
             calls.append(try requests.call(run, for: prompt, at: progress))
         }
         return calls
-    }
-
-    private func answer(_ call: HostCall) async -> HostAnswer {
-        guard let cache else { return await pool.run(call) }
-        let request = call.body(0)
-        if let kept = cache.answer(to: request) { return kept }
-        let answer = await pool.run(call)
-        cache.keep(answer, for: request)
-        return answer
     }
 }

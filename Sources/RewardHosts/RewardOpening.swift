@@ -6,7 +6,7 @@ package import RewardInterface
 ///
 /// | reference | source |
 /// | --- | --- |
-/// | a name of the catalogue | the Swift function |
+/// | a name of the catalogue | the Swift function, or ``ProgramSource`` for a reward that runs programs |
 /// | `path/file.py:function`, `package.module.function` | ``PythonReward`` |
 /// | `command: line` | ``CommandReward``, the line given to the shell |
 /// | `url: http://…`, `http://…` | ``HTTPReward`` |
@@ -45,35 +45,94 @@ package enum RewardOpening {
     /// - Parameters:
     ///   - settings: The rest of the entry. An unknown one is an error.
     ///   - baseFolder: Where a relative Python file is looked for first: the job file's folder.
+    ///   - cacheFolder: Where a relative `cache_file` lies: the run's folder.
     ///   - timeoutSeconds: The time limit of a call where the entry sets none.
     /// - Throws: ``RewardError`` for a reward that is unknown, has wrong settings, or cannot start.
     package static func open(
         _ reference: String, settings: [String: JSONValue] = [:], catalogue: RewardCatalogue,
-        baseFolder: String? = nil, timeoutSeconds: Double = 30
+        baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30
     ) async throws -> any RewardSource {
         var values = RewardSettings(reward: reference, values: settings)
+        let caching = try ScoreCaching(&values)
+        let source: any RewardSource
+        let identity: String
         switch try kind(of: reference, in: catalogue) {
-        case .function(let name): return FunctionSource(try catalogue.function(named: name, settings: settings))
+        case .function(let name):
+            try requireDeterminism(of: catalogue.type(named: name), caching, values)
+            source = try await function(name, settings, catalogue)
+            identity = SourceIdentity.function(name, settings.filter { !ScoreCaching.settings.contains($0.key) })
         case .python(let target):
             let python = try pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
             try values.refuseUnasked()
-            return try await PythonReward.start(python)
+            let reward = try await PythonReward.start(python)
+            source = reward
+            identity = "\(reward.sourceHash) \(reward.style) \(python.referenceColumn ?? "")"
         case .command(let line):
             var command = CommandRewardSettings(name: try name(&values, or: stem(of: line)), shellLine: line)
             command.process = try processSettings(&values, timeoutSeconds)
-            command.caches = try values.flag("cache", default: false)
             try values.refuseUnasked()
-            return try await CommandReward.start(command)
+            source = try await CommandReward.start(command)
+            identity = SourceIdentity.command(line)
         case .url(let address):
-            let host = URLComponents(string: address)?.host ?? address
-            var remote = HTTPRewardSettings(name: try name(&values, or: host), url: address)
-            remote.timeoutSeconds = try values.number("timeout", default: timeoutSeconds, in: 0.001...1e6)
-            remote.concurrency = try values.integer("concurrency", default: remote.concurrency, in: 1...256)
-            remote.tries = try values.integer("tries", default: remote.tries, in: 1...100)
-            remote.referenceColumn = try optionalText("reference_column", &values)
-            try values.refuseUnasked()
-            return try HTTPReward(remote)
+            let remote = try remoteSettings(address, &values, timeoutSeconds)
+            source = try HTTPReward(remote)
+            identity = "\(address) \(remote.referenceColumn ?? "")"
         }
+        return try await caching.applied(to: source, identity: identity, folder: cacheFolder)
+    }
+
+    /// Checks an entry as far as that starts nothing: its name, and the settings of a reward of the catalogue.
+    ///
+    /// - Throws: ``RewardError`` for a reward that is unknown or has wrong settings.
+    package static func check(
+        _ reference: String, settings: [String: JSONValue], catalogue: RewardCatalogue
+    ) throws(RewardError) {
+        guard case .function(let name) = try kind(of: reference, in: catalogue) else { return }
+        _ = try made(name, settings, catalogue)
+    }
+
+    /// The reward of a name in the catalogue, its settings all read.
+    private static func made(
+        _ name: String, _ settings: [String: JSONValue], _ catalogue: RewardCatalogue
+    ) throws(RewardError) -> (any Reward, ProgramSettings) {
+        var values = RewardSettings(reward: name, values: settings)
+        let reward = try catalogue.reward(named: name, settings: &values)
+        let limits = reward is any ProgramReward ? try ProgramSettings(&values) : ProgramSettings()
+        if try catalogue.type(named: name).isDeterministic { _ = try ScoreCaching(&values) }
+        try values.refuseUnasked()
+        return (reward, limits)
+    }
+
+    /// The source of a name in the catalogue.
+    private static func function(
+        _ name: String, _ settings: [String: JSONValue], _ catalogue: RewardCatalogue
+    ) async throws(RewardError) -> any RewardSource {
+        let (reward, limits) = try made(name, settings, catalogue)
+        switch reward {
+        case let function as any RewardFunction: return FunctionSource(function)
+        case let programs as any ProgramReward: return try await ProgramSource.start(programs, limits)
+        default: throw .unusable(reward: name, problem: "it is neither a function nor runs programs")
+        }
+    }
+
+    private static func requireDeterminism(
+        of type: any Reward.Type, _ caching: ScoreCaching, _ values: RewardSettings
+    ) throws(RewardError) {
+        guard caching.isWanted, !type.isDeterministic else { return }
+        throw values.wrong("cache", expected: "nothing: \(type) does not declare that it is deterministic")
+    }
+
+    private static func remoteSettings(
+        _ address: String, _ values: inout RewardSettings, _ timeoutSeconds: Double
+    ) throws(RewardError) -> HTTPRewardSettings {
+        let host = URLComponents(string: address)?.host ?? address
+        var remote = HTTPRewardSettings(name: try name(&values, or: host), url: address)
+        remote.timeoutSeconds = try values.number("timeout", default: timeoutSeconds, in: 0.001...1e6)
+        remote.concurrency = try values.integer("concurrency", default: remote.concurrency, in: 1...256)
+        remote.tries = try values.integer("tries", default: remote.tries, in: 1...100)
+        remote.referenceColumn = try optionalText("reference_column", &values)
+        try values.refuseUnasked()
+        return remote
     }
 
     private static func pythonSettings(
@@ -87,7 +146,6 @@ package enum RewardOpening {
         python.settings = try values.section("settings")
         python.python = try values.text("python", default: python.python)
         python.process = try processSettings(&values, timeoutSeconds)
-        python.caches = try values.flag("cache", default: false)
         python.referenceColumn = try optionalText("reference_column", &values)
         return python
     }

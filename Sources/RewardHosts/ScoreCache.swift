@@ -1,53 +1,108 @@
+package import Foundation
 import Records
 import RewardInterface
+import Runs
 import Synchronization
 
-/// Answers by what was asked: the hash of the reward's source, and the whole request (prompt, columns, completions).
+/// Scores by what was judged: SHA-256 of the reward's source, the prompt with its columns, and the completion.
 ///
-/// Only answers without failures are kept. Bounded: when the younger half is full, the older half is forgotten.
-final class ScoreCache: Sendable {
-    private struct Halves {
-        var young: [Key: HostAnswer] = [:]
-        var old: [Key: HostAnswer] = [:]
-        var youngBytes = 0
-        var hits = 0
+/// Bounded: when the younger half is full, the older half is forgotten. With a file, every score kept is also a line of it, and the
+/// file is read at the start.
+package final class ScoreCache: Sendable {
+    /// What is kept of one completion.
+    struct Entry: Codable, Sendable, Equatable {
+        /// One per name of the source: a number, or null where it abstained.
+        let scores: [Double?]
+        let notes: [String?]
+        /// The completion's values in the source's extra columns.
+        let columns: [String: JSONValue]?
     }
 
-    private struct Key: Hashable {
-        let source: String
-        let request: [UInt8]
+    private struct Line: Codable {
+        let key: String
+        let entry: Entry
+    }
+
+    private struct Halves {
+        var young: [String: Entry] = [:]
+        var old: [String: Entry] = [:]
     }
 
     private let halves = Mutex(Halves())
     private let source: String
-    private let byteLimit: Int
+    private let entryLimit: Int
+    private let file: JSONLinesWriter?
 
-    /// - Parameter byteLimit: Roughly what both halves may hold, in bytes of requests.
-    init(source: String, byteLimit: Int = 256 << 20) {
+    /// - Parameters:
+    ///   - source: Tells this reward, its code and its settings from others.
+    ///   - entryLimit: How many completions both halves hold.
+    ///   - file: A file of JSON Lines to keep the scores in, made when missing.
+    /// - Throws: ``RunError`` when the file cannot be read or written, or has a line that is none of ours.
+    package init(source: String, entryLimit: Int = 1 << 20, file: URL? = nil) throws {
         self.source = source
-        self.byteLimit = byteLimit
-    }
-
-    /// How many requests were answered from here.
-    var hits: Int { halves.withLock { $0.hits } }
-
-    func answer(to request: [UInt8]) -> HostAnswer? {
-        let key = Key(source: source, request: request)
-        return halves.withLock { halves in
-            guard let answer = halves.young[key] ?? halves.old[key] else { return nil }
-            halves.hits += 1
-            return answer
+        self.entryLimit = entryLimit
+        self.file = try file.map { try JSONLinesWriter(appendingTo: $0) }
+        guard let file else { return }
+        let reader = try LineReader(file)
+        while let line = try reader.next() {
+            do {
+                let read = try JSONDecoder().decode(Line.self, from: Data(line.bytes))
+                remember(read.entry, for: read.key)
+            } catch {
+                throw RunError.line(
+                    path: file.path, line: line.number,
+                    message: "this is no line of a score cache; remove the file to begin anew")
+            }
         }
     }
 
-    func keep(_ answer: HostAnswer, for request: [UInt8]) {
-        guard !answer.scores.contains(where: \.isFailure) else { return }
-        let key = Key(source: source, request: request)
+    /// The key of a completion.
+    func key(of completion: Completion, for prompt: Prompt) -> String {
+        var line = JSONLine()
+        line.object([
+            ("source", { $0.string(self.source) }), ("prompt", { $0.prompt(prompt.content) }),
+            ("data_source", { $0.string(prompt.source) }), ("columns", { $0.value(.object(prompt.columns)) }),
+            ("text", { $0.string(completion.text) }), ("raw", { $0.string(completion.textWithSpecials) }),
+            ("ids", { $0.array(completion.tokenIDs) { $0.integer($1) } }),
+        ])
+        var hash = SHA256()
+        hash.update(line.bytes)
+        return hash.hexDigest()
+    }
+
+    func entry(for key: String) -> Entry? { halves.withLock { $0.young[key] ?? $0.old[key] } }
+
+    /// - Throws: ``RunError`` when the file cannot be written.
+    func keep(_ entry: Entry, for key: String) throws {
+        guard remember(entry, for: key) else { return }
+        try file?.append(encoding: Line(key: key, entry: entry))
+    }
+
+    /// Whether the entry is new.
+    @discardableResult
+    private func remember(_ entry: Entry, for key: String) -> Bool {
         halves.withLock { halves in
-            if halves.youngBytes + request.count > byteLimit / 2 {
-                (halves.old, halves.young, halves.youngBytes) = (halves.young, [:], 0)
-            }
-            if halves.young.updateValue(answer, forKey: key) == nil { halves.youngBytes += request.count }
+            guard halves.young[key] == nil, halves.old[key] == nil else { return false }
+            if halves.young.count >= entryLimit / 2 { (halves.old, halves.young) = (halves.young, [:]) }
+            halves.young[key] = entry
+            return true
+        }
+    }
+}
+
+extension ScoreCache.Entry {
+    /// - Returns: `nil` for a row in which a reward failed: that is asked again.
+    init?(_ row: [RewardScore], columns: [String: JSONValue]) {
+        guard !row.contains(where: \.isFailure) else { return nil }
+        scores = row.map(\.score)
+        notes = row.map(\.note)
+        self.columns = columns.isEmpty ? nil : columns
+    }
+
+    /// The scores as they were.
+    var row: [RewardScore] {
+        zip(scores, notes).map { score, note in
+            score.map { .scored($0, note: note) } ?? .abstained(reason: note ?? "")
         }
     }
 }

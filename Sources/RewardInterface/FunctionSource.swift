@@ -35,13 +35,19 @@ package struct FunctionSource: RewardSource {
 
     /// One completion's score; a number outside the function's range is its failure.
     package func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
-        let score = try function.score(completion, for: prompt)
-        guard case .scored(let value, _) = score else { return score }
+        try function.score(completion, for: prompt).within(range)
+    }
+}
+
+extension RewardScore {
+    /// The score, or a failure when its number lies outside the range that the reward states.
+    package func within(_ range: ClosedRange<Double>) -> RewardScore {
+        guard case .scored(let value, _) = self else { return self }
         guard value.isFinite else { return .value(value) }
         guard range.contains(value) else {
             let bounds = "\(range.lowerBound)…\(range.upperBound)"
             return .failed(message: "the reward returned \(value), outside its range \(bounds)")
         }
-        return score
+        return self
     }
 }

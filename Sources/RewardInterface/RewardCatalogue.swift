@@ -1,20 +1,20 @@
 public import Records
 
-/// Reward functions by name.
+/// Rewards by name.
 public struct RewardCatalogue: Sendable {
     /// In the order of the catalogue.
-    public let types: [any RewardFunction.Type]
+    public let types: [any Reward.Type]
 
-    public init(_ types: [any RewardFunction.Type]) { self.types = types }
+    public init(_ types: [any Reward.Type]) { self.types = types }
 
     /// The names a job file may use, sorted.
     public var names: [String] { types.map { $0.name }.sorted() }
 
-    /// The function type named `name`.
+    /// The reward type named `name`.
     ///
     /// - Throws: ``RewardError/unknownReward(name:known:)`` with the nearest names,
     ///   ``RewardError/ambiguousReward(name:types:)`` when two types share the name.
-    public func type(named name: String) throws(RewardError) -> any RewardFunction.Type {
+    public func type(named name: String) throws(RewardError) -> any Reward.Type {
         let found = types.filter { $0.name == name }
         guard let type = found.first else { throw .unknownReward(name: name, known: names) }
         guard found.count == 1 else { throw .ambiguousReward(name: name, types: found.map { "\($0)" }) }
@@ -26,20 +26,26 @@ public struct RewardCatalogue: Sendable {
         named name: String, settings values: [String: JSONValue] = [:]
     ) throws(RewardError) -> any RewardFunction {
         var settings = RewardSettings(reward: name, values: values)
-        let type = try type(named: name)
-        let function: any RewardFunction
-        do throws(RewardError) {
-            function = try type.init(settings: &settings)
-        } catch {
-            throw settings.misspelling(behind: error) ?? error
+        guard let function = try reward(named: name, settings: &settings) as? any RewardFunction else {
+            throw .unusable(reward: name, problem: "it runs programs: it is no function, and needs a runner")
         }
         try settings.refuseUnasked()
         return function
     }
 
-    /// The settings the function `name` has, in the order in which it reads them.
+    /// Makes the reward `name`, of either kind; settings it does not ask for are left for the caller to read or to refuse.
+    package func reward(named name: String, settings: inout RewardSettings) throws(RewardError) -> any Reward {
+        let type = try type(named: name)
+        do throws(RewardError) {
+            return try type.init(settings: &settings)
+        } catch {
+            throw settings.misspelling(behind: error) ?? error
+        }
+    }
+
+    /// The settings the reward `name` has, in the order in which it reads them.
     ///
-    /// Found by making the function without any: one that requires a setting names those up to it.
+    /// Found by making the reward without any: one that requires a setting names those up to it.
     public func settingNames(of name: String) throws(RewardError) -> [String] {
         var settings = RewardSettings(reward: name)
         let type = try type(named: name)

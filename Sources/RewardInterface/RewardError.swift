@@ -36,6 +36,7 @@ extension RewardError: CustomStringConvertible {
         switch self {
         case .missingColumn(let wanted, let found, let prompt):
             let near = wanted.flatMap { nearestNames(to: $0, among: found) }
+                .reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
             let columns = found.isEmpty ? "it has no columns besides the prompt" : "it has \(found.quotedList)"
             return "\(prompt): no column \(wanted.quotedList(joining: "or")); \(columns)" + hint(near)
         case .wrongColumn(let name, let found, let expected, let prompt):

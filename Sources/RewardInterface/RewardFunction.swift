@@ -1,5 +1,27 @@
 public import Records
 
+/// What every reward of a catalogue says of itself.
+public protocol Reward: Sendable {
+    /// How `reward_funcs` names it and how metrics spell it.
+    static var name: String { get }
+
+    /// Every score lies in here, whatever the settings. A score outside counts as a failure of the reward.
+    static var range: ClosedRange<Double> { get }
+
+    /// Whether a score depends on nothing but the completion, the prompt with its columns, and the settings. Then `cache: true` may
+    /// keep it. Not so unless declared.
+    static var isDeterministic: Bool { get }
+
+    /// Reads what the job file sets for this reward.
+    ///
+    /// The names asked for are the names known: a setting that nobody asked for is refused after this returns.
+    init(settings: inout RewardSettings) throws(RewardError)
+}
+
+extension Reward {
+    public static var isDeterministic: Bool { false }
+}
+
 /// A reward written in Swift: one completion in, one score out.
 ///
 ///     public struct EndsPolitely: RewardFunction {
@@ -13,18 +35,7 @@ public import Records
 ///
 /// A function is called from several tasks at once and must return quickly; it has no time limit of its own. Work that
 /// can hang or crash belongs in a reward of another process.
-public protocol RewardFunction: Sendable {
-    /// How `reward_funcs` names it and how metrics spell it.
-    static var name: String { get }
-
-    /// Every score lies in here, whatever the settings. A score outside counts as a failure of the reward.
-    static var range: ClosedRange<Double> { get }
-
-    /// Reads what the job file sets for this reward.
-    ///
-    /// The names asked for are the names known: a setting that nobody asked for is refused after this returns.
-    init(settings: inout RewardSettings) throws(RewardError)
-
+public protocol RewardFunction: Reward {
     /// Scores one completion.
     ///
     /// - Throws: ``RewardError`` when the prompt's row is unfit (a column is missing or of another type). It stops the

@@ -35,8 +35,9 @@ struct RewardCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Score a file of completions with a reward: distribution, failures, timing.")
 
-        @Option(help: "As in reward_funcs: a name, path/file.py:function, 'command: …' or 'url: …'.") var reward: String
-        @Option(help: "JSON Lines with prompt, completion and the columns the reward reads; expected is compared with.")
+        @Option(help: "As in reward_funcs: a name, path/file.py:function, 'command: …', 'url: …' or 'model: folder'.")
+        var reward: String
+        @Option(help: "JSON Lines with prompt (text or messages), completion and columns; expected is compared with.")
         var file: String
         @Option(help: "Settings of the reward, key=value.") var setting: [String] = []
         @Flag(help: "Print one JSON object per completion instead of the summary.") var json = false

@@ -64,13 +64,33 @@ struct CommandRewardTests {
     }
 
     @Test func aSandboxThatIsRequiredIsThereOrRefused() async throws {
-        let hasBubblewrap = ProcessSettings.program("bwrap") != nil
-        do {
-            let reward = try await reward(python) { $0.process.sandbox = .required }
-            #expect(hasBubblewrap)
-            await reward.close()
-        } catch let error as RewardError {
-            #expect(!hasBubblewrap && error.description.contains("apt install bubblewrap"))
+        // 1 for a program that can write nowhere but in an empty /tmp and sees no socket of the system.
+        let line = """
+            python3 -uc 'import json, os, sys, tempfile
+            def writes(path):
+                try:
+                    open(path, "w").close()
+                    return True
+                except OSError:
+                    return False
+            held = not writes("written") and not os.listdir("/run") and not os.listdir("/tmp") and tempfile.TemporaryFile()
+            for line in sys.stdin: print(json.dumps({"scores": [int(bool(held))]}))'
+            """
+        guard Sandbox.problem == nil else {
+            let error = await #expect(throws: RewardError.self) {
+                try await self.reward(line) { $0.process.sandbox = .required }
+            }
+            #expect(error?.description.contains("sandbox: off runs it without one") == true)
+            return
         }
+        for (policy, held) in [(SandboxPolicy.required, 1.0), (.whenAvailable, 1), (.off, 0)] {
+            let reward = try await reward(line) {
+                $0.process.sandbox = policy
+                $0.process.folder = testFolder
+            }
+            #expect(try await reward.scores(["a"]).values == [held], "\(policy)")
+            await reward.close()
+        }
+        unlink("\(testFolder)/written")
     }
 }

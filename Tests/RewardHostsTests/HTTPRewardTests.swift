@@ -4,16 +4,16 @@ import RewardHosts
 import RewardInterface
 import Testing
 
-/// `server.py` on a port of its own, gone with this value.
+/// A server in Python that prints its port, by default `server.py`; gone with this value.
 final class TestServer {
     let address: String
     private let process = Process()
     private let input = Pipe()
 
-    init() throws {
+    init(_ script: String = "\(testFolder)/server.py", _ arguments: String...) throws {
         let output = Pipe()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["python3", "\(testFolder)/server.py"]
+        process.arguments = ["python3", script] + arguments
         process.standardInput = input
         process.standardOutput = output
         try process.run()

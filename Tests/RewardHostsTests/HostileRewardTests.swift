@@ -2,6 +2,7 @@ import Foundation
 import Records
 import RewardHosts
 import RewardInterface
+import TestSupport
 import Testing
 
 /// Runs alone: it looks at every process that is left.
@@ -92,7 +93,7 @@ struct HostileRewardTests {
         #expect(try await leftOverProcesses().isEmpty)
     }
 
-    @Test(.enabled(if: ProcessSettings.program("bwrap") != nil, "bwrap is not installed (Debian: bubblewrap)"))
+    @Test(.enabled(if: Sandbox.problem == nil, "\(Sandbox.problem ?? "")"))
     func theSandboxHoldsAndCanBeKilled() async throws {
         setenv("PLUMBLINE_TEST_RUN", "\(getpid())", 1)
         let reward = try await zoo("confined", timeoutSeconds: 1) {
@@ -104,6 +105,15 @@ struct HostileRewardTests {
         #expect(try await reward.scores(["well"]).values == [1])
         await reward.close()
         #expect(try await leftOverProcesses().isEmpty)
+        // A script under /tmp is seen, with what lies beside it.
+        let folder = try TemporaryFolder()
+        _ = try folder.file("beside.py", "number = 3.0\n")
+        let script = try folder.file("script.py", "from beside import number\ndef f(completions): return [number]\n")
+        var settings = PythonRewardSettings(target: "\(script.path):f")
+        settings.process.sandbox = .required
+        let hidden = try await PythonReward.start(settings)
+        #expect(try await hidden.scores(["a"]).values == [3])
+        await hidden.close()
     }
 
     @Test func theBudgetStopsTheRunWithTheFirstTraceback() async throws {

@@ -95,21 +95,6 @@ struct PythonRewardTests {
         await #expect(throws: RewardError.self) { try await PythonReward.start(missing) }
     }
 
-    @Test func answersAreKeptWhenAskedFor() async throws {
-        let reward = try await zoo("compute_score") { $0.caches = true }
-        #expect(reward.sourceHash.count == 64)
-        let columns: [String: JSONValue] = ["answer": .string("7")]
-        _ = try await reward.scores(["7", "8"], columns: columns)
-        #expect(reward.cacheHits == 0)
-        #expect(try await reward.scores(["8", "7", "9"], columns: columns).values == [0, 1, 0])
-        #expect(reward.cacheHits == 2)
-        // Another reference is another question, and a failure is asked again.
-        #expect(try await reward.scores(["8", "raise"], columns: ["answer": .string("8")]).values == [1, nil])
-        _ = try await reward.scores(["raise"], columns: ["answer": .string("8")])
-        #expect(reward.cacheHits == 2)
-        await reward.close()
-    }
-
     @Test func secretsStayOutside() async throws {
         setenv("SECRET_TOKEN", "x", 1)
         let shut = try await zoo("secrets")
@@ -118,6 +103,17 @@ struct PythonRewardTests {
         #expect(try await opened.scores(["a"]).values == [1])
         await shut.close()
         await opened.close()
+    }
+
+    @Test func onlyNamedVariablesArrive() async throws {
+        let secrets = ["OPENAI_API_KEY", "DB_PASSWORD", "GITHUB_TOKEN", "MY_SECRET", "LC_API_KEY", "HTTPS_PROXY"]
+        for name in secrets + ["PLUMBLINE_LET_THROUGH"] { setenv(name, "x", 1) }
+        let reward = try await zoo("environment") { $0.process.passedVariables = ["PLUMBLINE_LET_THROUGH"] }
+        let names = try await reward.scores(["a"]).extraColumns["names"]?[0].text ?? ""
+        let found = Set(names.split(separator: ",").map(String.init))
+        #expect(found.isDisjoint(with: secrets), "\(names)")
+        #expect(found.isSuperset(of: ["PATH", "PLUMBLINE_LET_THROUGH"]))
+        await reward.close()
     }
 
     @Test(

@@ -4,6 +4,14 @@ import RewardHosts
 import RewardInterface
 import Testing
 
+private struct Steady: RewardFunction {
+    static let name = "steady"
+    static let range = 0.0...1.0
+    static let isDeterministic = true
+    init(settings: inout RewardSettings) throws(RewardError) {}
+    func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore { .value(0.5) }
+}
+
 private struct Half: RewardFunction {
     static let name = "half"
     static let range = 0.0...1.0
@@ -13,7 +21,7 @@ private struct Half: RewardFunction {
 
 @Suite("Entries of reward_funcs become sources")
 struct RewardOpeningTests {
-    private let catalogue = RewardCatalogue([Half.self])
+    private let catalogue = RewardCatalogue([Half.self, Steady.self])
     private let examples = URL(fileURLWithPath: testFolder).appendingPathComponent("../../rewards/python")
         .standardizedFileURL.path
 
@@ -48,6 +56,10 @@ struct RewardOpeningTests {
         #expect(program.names == ["json_lines"])
         #expect(try await program.scores(["one two three", ""]).values == [0.25, nil])
         await program.close()
+        let server = try TestServer("\(examples)/http_server.py", "0")
+        let remote = try await RewardOpening.open("url: \(server.address)/get_reward", catalogue: catalogue)
+        let served = try await remote.scores(["is 7", "8"], columns: columns)
+        #expect(served.values == [1, 0] && served.metrics == ["share": 0.5])
         let function = try await RewardOpening.open("half", catalogue: catalogue)
         #expect(try await function.scores(["x"]).values == [0.5])
     }
@@ -65,7 +77,11 @@ struct RewardOpeningTests {
         #expect(await problem("command: cat", ["workers": .number(0)]).contains("whole number in 1…256"))
         #expect(await problem("x.py:f", ["style": .string("slime")]).contains("'auto', 'trl', 'verl' or 'openrlhf'"))
         #expect(await problem("x.py:f", ["sandbox": .bool(true)]).contains("'off', 'auto' or 'required'"))
+        #expect(
+            await problem("half", ["cache": .bool(true)]).contains("Half does not declare that it is deterministic"))
         #expect(await problem("half", ["x": .number(1)]).contains("it has no settings"))
+        #expect(await problem("steady", ["cach": .bool(true)]).contains("did you mean 'cache'?"))
+        #expect(await problem("steady", ["cache": .bool(true)]) == "it opened")
         #expect(await problem("hlaf", [:]).contains("did you mean 'half'?"))
     }
 }

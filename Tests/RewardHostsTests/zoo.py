@@ -91,6 +91,11 @@ def secrets(completions, **kwargs):
         completions)
 
 
+def environment(completions, log_extra, **kwargs):
+    log_extra("names", [",".join(sorted(os.environ))] * len(completions))
+    return [1.0] * len(completions)
+
+
 def confined(completions, **kwargs):
     """1 where no file can be written beside this one and no network is there but the loopback."""
     if completions[0] == "hang":

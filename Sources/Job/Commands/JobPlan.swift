@@ -1,11 +1,13 @@
 package import Foundation
 internal import Models
+internal import RewardModels
 
 /// What a job will take, worked out before anything is loaded.
 package struct JobPlan {
     private let job: ResolvedJob
     private let model: ModelSource
     private let prompts: RunPrompts
+    private let rewardModels: Int
 
     /// Reads the model's configuration and the prompt set; no weights.
     ///
@@ -16,13 +18,21 @@ package struct JobPlan {
         prompts = try RunPrompts(job.settings, model, base: base)
         _ = try EvaluationPrompts(job.settings, model, base: base)
         try RewardAssembly.check(job.recipe.generates ? job.settings.rewards : [])
+        let folders = try job.settings.rewards.compactMap(\.modelReference).map {
+            try RewardModelSettings.folder(of: $0, base: base)
+        }
+        rewardModels = try folders.reduce(0) { bytes, folder in
+            try bytes + ClassifierConfiguration(folder: folder).trunk.parameterBytes(.float32)
+        }
     }
 
     /// The plan as YAML comments, so that what `--dry-run` prints is still the job.
     package var comments: String {
         get throws {
             let settings = job.settings
-            let memory = MemoryEstimate(job, model.configuration, promptLength: try prompts.longestPrompt(among: 256))
+            let memory = MemoryEstimate(
+                job, model.configuration, rewardModels: rewardModels,
+                promptLength: try prompts.longestPrompt(among: 256))
             var lines = prompts.lines
             lines.append(job.batches.line(generations: settings.numGenerations ?? 1))
             lines.append("\(try prompts.maxSteps(settings, job.batches)) optimizer steps")

@@ -46,6 +46,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// Weights, two moments and gradients; with narrower copies of the weights where the layout has them.
     package let training: Int
     package let reference: Int
+    /// Weights of reward models, held for the whole run.
+    package let rewardModels: Int
     /// What a backward pass keeps, and the head's gradient, which is whole before any of that is freed.
     package let activations: Int
     package let cache: Int
@@ -58,10 +60,13 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// - Parameters:
     ///   - type: What passes compute in.
     ///   - hasReference: Whether a frozen reference policy is held in the same type.
+    ///   - rewardModels: Bytes of the weights of reward models.
     ///   - hasCritic: Whether a critic of the same shape is trained too, in turns with the policy.
     package init(
-        _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, hasCritic: Bool = false, _ sizes: Sizes
+        _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, rewardModels: Int = 0,
+        hasCritic: Bool = false, _ sizes: Sizes
     ) {
+        self.rewardModels = rewardModels
         let (master, compute) = (type.masterType, type.elementType)
         let weights = model.parameterBytes(master)
         let copies = master == compute ? 0 : model.parameterBytes(compute)
@@ -78,15 +83,15 @@ package struct MemoryEstimate: Sendable, Equatable {
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         let generating = 3 * weights + copies + cache
-        peak = Self.process + reference + critic + max(updating, generating)
+        peak = Self.process + reference + rewardModels + critic + max(updating, generating)
     }
 
-    init(_ job: ResolvedJob, _ model: ModelConfiguration, promptLength: Int) {
+    init(_ job: ResolvedJob, _ model: ModelConfiguration, rewardModels: Int, promptLength: Int) {
         let settings = job.settings
         let rows = settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
         self.init(
             model, type: settings.dtype, hasReference: job.recipe.calls.contains(.infer(.reference)),
-            hasCritic: job.recipe.calls.contains(.infer(.critic)),
+            rewardModels: rewardModels, hasCritic: job.recipe.calls.contains(.infer(.critic)),
             Sizes(
                 promptLength: promptLength, completionLength: settings.maxCompletionLength,
                 completionsPerPrompt: settings.numGenerations ?? 1,
@@ -101,6 +106,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         [
             "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and moments "
                 + Self.text(training) + (reference > 0 ? ", reference \(Self.text(reference))" : "")
+                + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")
         ]

@@ -1,6 +1,7 @@
 internal import Foundation
 internal import PromptSets
 internal import Records
+internal import RewardHosts
 internal import RewardInterface
 internal import Runs
 internal import ShippedRewards
@@ -16,10 +17,12 @@ package enum RewardListing {
     package static func rows() throws -> [Row] {
         let catalogue = ShippedRewards.catalogue
         return try catalogue.names.map { name in
-            let range = try catalogue.type(named: name).range
+            let type = try catalogue.type(named: name)
+            let range = type.range
+            let more = type is any ProgramReward.Type ? ProgramSettings.names : []
             return Row(
                 name: name, range: "\(bound(range.lowerBound))…\(bound(range.upperBound))",
-                settings: try catalogue.settingNames(of: name))
+                settings: try catalogue.settingNames(of: name) + more)
         }
     }
 
@@ -101,21 +104,41 @@ package struct RewardCheck {
         var expected: Double?
 
         init(_ line: InputLine, _ json: JSON) throws(JobError) {
-            let completion = try line.text("completion", of: json)
+            let own: Set = ["prompt", "completion", "completion_ids"]
             var columns: [String: JSONValue] = [:]
-            for member in json.members ?? [] where member.key != "prompt" && member.key != "completion" {
+            for member in json.members ?? [] where !own.contains(member.key) {
                 columns[member.key] = JSONValue(member.value)
             }
             expected = columns["expected"]?.number
             let prompt = Prompt(
-                row: line.number - 1, source: line.path, content: .text(json["prompt"]?.text ?? ""), columns: columns,
+                row: line.number - 1, source: line.path, content: try Self.prompt(line, json), columns: columns,
                 place: line.place)
             let rollout = Rollout(
-                completion: Completion(text: completion), samplingLogProbabilities: [], policyLogProbabilities: [],
-                sample: 0)
+                completion: Completion(
+                    text: try Self.completion(line, json),
+                    tokenIDs: json["completion_ids"] == nil ? [] : try line.tokenIDs("completion_ids", of: json)),
+                samplingLogProbabilities: [], policyLogProbabilities: [], sample: 0)
             group = RolloutGroup(
                 prompt: TokenizedPrompt(prompt: prompt, tokenIDs: []), rollouts: [rollout],
                 policyVersion: PolicyVersion(0))
+        }
+
+        /// A text, or the messages of a chat; empty where the line has none.
+        private static func prompt(_ line: InputLine, _ json: JSON) throws(JobError) -> PromptContent {
+            if json["prompt"]?.elements != nil { return .messages(try line.messages("prompt", of: json)) }
+            return .text(json["prompt"] == nil ? "" : try line.text("prompt", of: json))
+        }
+
+        /// A text, or a chat's one message of the assistant, as TRL writes it.
+        private static func completion(_ line: InputLine, _ json: JSON) throws(JobError) -> String {
+            guard json["completion"]?.elements != nil else { return try line.text("completion", of: json) }
+            let messages = try line.messages("completion", of: json)
+            guard messages.count == 1 else {
+                throw JobError(
+                    place: line.place, message: "'completion' has \(messages.count) messages, expected the answer alone"
+                )
+            }
+            return messages[0].content
         }
     }
 }

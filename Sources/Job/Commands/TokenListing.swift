@@ -76,15 +76,15 @@ struct InputLine {
         return whole
     }
 
-    /// The messages under `messages`.
-    func messages(of row: JSON) throws(JobError) -> [Records.ChatMessage] {
-        guard let value = row["messages"] else { throw missing("messages", of: row) }
+    /// The messages of a chat under `key`.
+    func messages(_ key: String = "messages", of row: JSON) throws(JobError) -> [Records.ChatMessage] {
+        guard let value = row[key] else { throw missing(key, of: row) }
         let messages = value.elements?.compactMap { element -> Records.ChatMessage? in
             guard let role = element["role"]?.text, let content = element["content"]?.text else { return nil }
             return Records.ChatMessage(role: role, content: content)
         }
         guard let messages, messages.count == value.elements?.count else {
-            throw wrong("messages", value, expected: "a list of {\"role\": …, \"content\": …}")
+            throw wrong(key, value, expected: "a list of {\"role\": …, \"content\": …}")
         }
         return messages
     }

@@ -1,35 +1,43 @@
 package import Foundation
 internal import RewardHosts
 package import RewardInterface
+internal import RewardModels
 internal import ShippedRewards
 
 /// Turns the entries of `reward_funcs` into sources of scores.
 package struct RewardAssembly {
     /// Relative paths of entries start here.
     private let folder: URL
+    /// Relative files of caches lie here.
+    private let cacheFolder: URL
     private let timeoutSeconds: Double
 
-    package init(folder: URL, timeoutSeconds: Double) {
+    /// - Parameter cacheFolder: The run's folder; `folder` where there is no run.
+    package init(folder: URL, cacheFolder: URL? = nil, timeoutSeconds: Double) {
         self.folder = folder
+        self.cacheFolder = cacheFolder ?? folder
         self.timeoutSeconds = timeoutSeconds
     }
 
     /// - Throws: `RewardError` for an entry that is unknown, has wrong settings, or cannot start.
     package func source(of entry: JobReward) async throws -> any RewardSource {
-        try await RewardOpening.open(
+        if let model = entry.modelReference {
+            var values = RewardSettings(reward: entry.reference, values: entry.settings)
+            let caching = try ScoreCaching(&values)
+            let reward = try await ModelReward.open(RewardModelSettings(model, &values, base: folder))
+            return try await caching.applied(to: reward, identity: reward.identity, folder: cacheFolder.path)
+        }
+        return try await RewardOpening.open(
             entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
-            timeoutSeconds: timeoutSeconds)
+            cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds)
     }
 
     /// Checks the entries as far as that starts nothing: names, and the settings of rewards of this process.
     ///
     /// - Throws: `RewardError` for an entry that is unknown or has wrong settings.
     static func check(_ entries: [JobReward]) throws(RewardError) {
-        let catalogue = ShippedRewards.catalogue
-        for entry in entries {
-            let kind = try RewardOpening.kind(of: entry.reference, in: catalogue)
-            guard case .function(let name) = kind else { continue }
-            _ = try catalogue.function(named: name, settings: entry.settings)
+        for entry in entries where entry.modelReference == nil {
+            try RewardOpening.check(entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue)
         }
     }
 

@@ -67,7 +67,9 @@ package final class TrainingRun: Sendable {
         _ job: ResolvedJob, _ prompts: RunPrompts, _ evaluation: EvaluationPrompts?, base: URL
     ) async throws -> PanelScorer? {
         guard job.recipe.generates else { return nil }
-        let assembly = RewardAssembly(folder: base, timeoutSeconds: job.settings.rewardTimeoutSeconds)
+        let assembly = RewardAssembly(
+            folder: base, cacheFolder: job.settings.outputDirectory.map { URL(filePath: $0) },
+            timeoutSeconds: job.settings.rewardTimeoutSeconds)
         let scorer = PanelScorer(
             try await assembly.panel(job.settings.rewards, errorRate: job.settings.rewardErrorBudget))
         do {

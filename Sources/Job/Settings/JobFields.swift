@@ -55,7 +55,7 @@ package enum JobFields {
     static let rewards: [JobField] = [
         JobField(
             rewards: "reward_funcs", \.rewards,
-            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …} or {url: …}; an entry may be a section with the reward's own settings."
+            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings."
         ),
         JobField(
             "reward_weights", \.rewardWeights,

@@ -240,7 +240,7 @@ package struct JobColumn: Sendable, Equatable {
 
 /// One entry of `reward_funcs:`: a name of the catalogue or a place outside, with its settings.
 package struct JobReward: Sendable, Equatable {
-    /// As written: `accuracy_reward`, `rewards.py:score`, `command: …`, `url: …`.
+    /// As written: `accuracy_reward`, `rewards.py:score`, `command: …`, `url: …`, `model: …`.
     package var reference: String
     /// Everything else of the entry, handed to the reward.
     package var settings: [String: JSONValue]
@@ -248,5 +248,11 @@ package struct JobReward: Sendable, Equatable {
     package init(reference: String, settings: [String: JSONValue] = [:]) {
         self.reference = reference
         self.settings = settings
+    }
+
+    /// The folder or name of a reward model; `nil` for every other kind of reward.
+    var modelReference: String? {
+        guard reference.hasPrefix("model:") else { return nil }
+        return String(reference.dropFirst("model:".count).drop { $0 == " " })
     }
 }

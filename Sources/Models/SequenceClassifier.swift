@@ -1,0 +1,84 @@
+package import Foundation
+package import Tensors
+
+/// A transformer with a score head: what a published reward model is.
+///
+///     scores[text, label] = head[label] · hidden[text's last token that is no padding]
+///
+/// As `…ForSequenceClassification` of transformers computes it; the head has no bias.
+package final class SequenceClassifier {
+    package let configuration: ClassifierConfiguration
+    private let trunk: Transformer
+    /// `[labels, hidden]`.
+    private let head: Tensor
+
+    /// The head's name in a file.
+    static let headName = "score.weight"
+
+    private init(configuration: ClassifierConfiguration, trunk: Transformer, head: Tensor) {
+        self.configuration = configuration
+        self.trunk = trunk
+        self.head = head
+    }
+
+    /// Numbers a text gets.
+    package var labelCount: Int { head.shape[0] }
+
+    /// Reads a folder: `config.json` and `model.safetensors` or its shards. A language-model head beside the score head is passed over.
+    ///
+    /// - Throws: ``ModelError/configuration(path:problems:)`` for a folder that holds no sequence classifier,
+    ///   ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another shape, other cases of
+    ///   ``ModelError``, or ``TensorError`` for a damaged file.
+    package static func load(
+        _ folder: URL, elementType: ElementType = .float32, device: Device = .cpu
+    ) throws -> SequenceClassifier {
+        let configuration = try ClassifierConfiguration(folder: folder)
+        let weights = try ModelFolder.openWeights(folder)
+        let path = folder.path(percentEncoded: false)
+        try check(weights, configuration, path: path)
+        func tensor(_ name: String) throws -> Tensor {
+            try weights.tensor(named: name).to(elementType).to(device)
+        }
+        var parameters: [String: Tensor] = [:]
+        for expected in configuration.trunk.parameterShapes { parameters[expected.name] = try tensor(expected.name) }
+        return SequenceClassifier(
+            configuration: configuration,
+            trunk: try Transformer(configuration: configuration.trunk, parameters: parameters),
+            head: try tensor(headName))
+    }
+
+    private static func check(
+        _ weights: TensorFolder, _ configuration: ClassifierConfiguration, path: String
+    ) throws(ModelError) {
+        var found: [String: [Int]] = [:]
+        for name in weights.names where !ParameterName.isDerived(name) { found[name] = weights.shape(of: name) }
+        found[ParameterName.head] = nil
+        let types = found
+        let width = configuration.trunk.hiddenSize
+        let shape = found.removeValue(forKey: headName)
+        var problems = configuration.trunk.problems(in: found)
+        let expected = [configuration.labels?.count ?? shape?.first ?? 1, width]
+        if let shape, shape != expected || shape[0] < 1 {
+            problems.append(.shape(name: headName, found: shape, expected: expected))
+        } else if shape == nil {
+            problems.append(.missing(name: headName, shape: expected))
+        }
+        guard problems.isEmpty else { throw .weights(path: path, problems: problems) }
+        try ModelFolder.requireReadable(types.keys.sorted(), of: weights, path: path)
+    }
+
+    /// The scores of packed texts, without gradients.
+    ///
+    /// - Parameters:
+    ///   - tokens: In the order of the layout, each in `0 ..< vocabularySize`.
+    ///   - indices: The packed index of each text's last token that is no padding.
+    /// - Returns: `[text][label]`.
+    /// - Throws: ``ModelError/call(_:)`` or ``TensorError`` when tokens, layout and indices disagree.
+    package func scores(tokens: [Int], layout: SequenceLayout, at indices: [Int]) throws -> [[Double]] {
+        let flat = try Tensor.withoutGradients {
+            let hidden = try trunk.hiddenStates(tokens: Tensor(tokens, device: head.device), layout: layout)
+            return try hidden.rows(at: indices).linear(weight: head).doubles()
+        }
+        return indices.indices.map { Array(flat[$0 * labelCount..<($0 + 1) * labelCount]) }
+    }
+}

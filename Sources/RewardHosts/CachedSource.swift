@@ -1,0 +1,129 @@
+import Foundation
+package import Records
+package import RewardInterface
+
+/// Asks a source only for completions it has not scored before.
+///
+/// For rewards whose score depends on the prompt, its columns and the completion alone: not on the other completions of the group, on the
+/// step, or on chance. Failures are asked again. Metrics that the source reports count the completions it was asked for;
+/// `rewards/{name}/cache_hit_rate` is the share of a group that it was not.
+package final class CachedSource: RewardSource {
+    package var names: [String] { source.names }
+    private let source: any RewardSource
+    private let cache: ScoreCache
+
+    package init(_ source: any RewardSource, cache: ScoreCache) {
+        self.source = source
+        self.cache = cache
+    }
+
+    package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+        let prompt = group.prompt.prompt
+        let keys = group.rollouts.map { cache.key(of: $0.completion, for: prompt) }
+        let greedyKey = group.greedy.map { cache.key(of: $0.completion, for: prompt) }
+        var known: [String: ScoreCache.Entry] = [:]
+        for key in keys + [greedyKey].compactMap(\.self) { known[key] = cache.entry(for: key) }
+
+        // Each text once.
+        var asked: [String: Int] = [:]
+        var missing = group
+        missing.rollouts = []
+        for (key, rollout) in zip(keys, group.rollouts) where known[key] == nil && asked[key] == nil {
+            asked[key] = missing.rollouts.count
+            missing.rollouts.append(rollout)
+        }
+        if let key = greedyKey, known[key] != nil || asked[key] != nil { missing.greedy = nil }
+        let isAsked = !missing.rollouts.isEmpty || missing.greedy != nil
+        let answer = isAsked ? try await source.score(missing, at: progress) : GroupScores(scores: [])
+
+        var whole = GroupScores(scores: [], metrics: answer.metrics)
+        for (place, key) in keys.enumerated() {
+            let entry = known[key]
+            whole.scores.append(entry?.row ?? asked[key].map { answer.scores[$0] } ?? [])
+            for (name, value) in entry?.columns ?? asked[key].map(answer.columns) ?? [:] {
+                whole.extraColumns[name, default: Array(repeating: .null, count: keys.count)][place] = value
+            }
+        }
+        whole.greedyScores = greedyKey.map { key in
+            known[key]?.row ?? asked[key].map { answer.scores[$0] } ?? answer.greedyScores ?? []
+        }
+        try keep(answer, asked, greedyKey)
+        let hits = keys.count - missing.rollouts.count
+        for name in names {
+            whole.metrics["rewards/\(name)/cache_hit_rate"] = Double(hits) / Double(max(keys.count, 1))
+        }
+        return whole
+    }
+
+    private func keep(_ answer: GroupScores, _ asked: [String: Int], _ greedyKey: String?) throws {
+        for (key, place) in asked.sorted(by: { $0.value < $1.value }) {
+            guard let entry = ScoreCache.Entry(answer.scores[place], columns: answer.columns(of: place)) else {
+                continue
+            }
+            try cache.keep(entry, for: key)
+        }
+        if let greedyKey, let row = answer.greedyScores, let entry = ScoreCache.Entry(row, columns: [:]) {
+            try cache.keep(entry, for: greedyKey)
+        }
+    }
+
+    package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { try source.answers(in: group) }
+
+    package func check(_ prompt: Prompt) throws(RewardError) { try source.check(prompt) }
+
+    package func close() async { await source.close() }
+}
+
+extension GroupScores {
+    /// The extra columns of one completion.
+    fileprivate func columns(of place: Int) -> [String: JSONValue] { extraColumns.mapValues { $0[place] } }
+}
+
+/// What an entry of `reward_funcs` says of a cache: `cache: true`, or `cache_file: name`.
+package struct ScoreCaching: Sendable, Equatable {
+    /// The settings' names, for readers of the same entry that do not know them.
+    package static let settings: Set = ["cache", "cache_file"]
+
+    /// Whether there is to be one.
+    package let isWanted: Bool
+    /// A file to keep it in, relative to the run's folder.
+    package let file: String?
+
+    package init(_ values: inout RewardSettings) throws(RewardError) {
+        let path = try values.text("cache_file", default: "")
+        file = path.isEmpty ? nil : path
+        isWanted = try values.flag("cache", default: file != nil)
+        guard isWanted || file == nil else {
+            throw values.wrong("cache", expected: "true, or no cache_file")
+        }
+    }
+
+    /// The source behind a cache, when one is wanted.
+    ///
+    /// - Parameters:
+    ///   - identity: Tells the source's code and settings from others.
+    ///   - folder: Where a relative `cache_file` lies.
+    /// - Throws: `RunError` when the file cannot be used; the source is closed then.
+    package func applied(
+        to source: any RewardSource, identity: String, folder: String?
+    ) async throws -> any RewardSource {
+        guard isWanted else { return source }
+        do {
+            return CachedSource(source, cache: try ScoreCache(source: identity, file: try place(in: folder)))
+        } catch {
+            await source.close()
+            throw error
+        }
+    }
+
+    /// Where the file is to be, its folder made.
+    private func place(in folder: String?) throws -> URL? {
+        let base = URL(filePath: folder ?? FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
+        let url = file.map { URL(filePath: $0, relativeTo: base).absoluteURL }
+        if let url {
+            try FileManager.default.createDirectory(
+                at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        }
+        return url
+    }
+}

@@ -1,0 +1,91 @@
+import Foundation
+import Testing
+
+@Suite("Rewards of every kind in a run", .serialized)
+struct RewardTests {
+    private static let classifiers = Command.root.appending(path: "Tests/References/classifiers")
+
+    /// A workplace with a reward model beside the policy.
+    private func place() throws -> Workplace {
+        let place = try Workplace()
+        let model = place.folder.appending(path: "reward-model")
+        try FileManager.default.copyItem(at: Self.classifiers.appending(path: "qwen3"), to: model)
+        let tokenizer = Self.classifiers.appending(path: "tokenizer")
+        for file in try FileManager.default.contentsOfDirectory(at: tokenizer, includingPropertiesForKeys: nil) {
+            try FileManager.default.copyItem(at: file, to: model.appending(path: file.lastPathComponent))
+        }
+        return place
+    }
+
+    @Test func aRewardModelAndACacheTrainAndResumeToTheBit() throws {
+        let place = try place()
+        let rewards =
+            "reward_funcs: [{model: reward-model, cache_file: scores.jsonl}, {name: length_reward, target_length: 3}]"
+        let job = try place.job("grpo", "num_generations: 4\nlogging_steps: 1\n" + rewards)
+        let plan = try place.train(job, "--dry-run")
+        #expect(plan.output.contains(", reward models 1 MB"), "\(plan.output)\(plan.progress)")
+        let outcome = try place.train(job, "output_dir=whole")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let rows = try place.metrics("whole")
+        #expect(rows.count == 4)
+        for row in rows {
+            #expect(row["rewards/reward-model/mean"] != nil && (row["rewards/reward-model/std"] ?? 0) > 0)
+            #expect((0...1).contains(row["rewards/reward-model/cache_hit_rate"] ?? -1))
+        }
+        let half = "resume_from_checkpoint=whole/checkpoint-2"
+        #expect(try place.train(job, "output_dir=resumed", half).status == 0)
+        #expect(try place.bytes("whole/model.safetensors") == place.bytes("resumed/model.safetensors"))
+        // Without a cache the run is the same.
+        let plain = try place.job(
+            "grpo", "num_generations: 4\nlogging_steps: 1\n" + rewards.replacing(", cache_file: scores.jsonl", with: "")
+        )
+        #expect(try place.train(plain, "output_dir=plain").status == 0)
+        #expect(try place.bytes("whole/model.safetensors") == place.bytes("plain/model.safetensors"))
+    }
+
+    @Test func rewardCheckTakesAModel() throws {
+        let place = try place()
+        try place.write("texts.jsonl", #"{"prompt": "2 + 2 = ", "completion": "5 or so"}"# + "\n")
+        let arguments = ["reward", "check", "--reward", "model:reward-model", "--file", "texts.jsonl", "--json"]
+        let outcome = try Command.succeed(arguments, in: place.folder)
+        let scores = try JSONSerialization.jsonObject(
+            with: Data(contentsOf: Self.classifiers.appending(path: "scores.json")))
+        let cases = ((scores as? [String: Any])?["qwen3"] as? [String: Any])?["texts"] as? [[String: Any]]
+        let expected = try #require((cases?[0]["scores"] as? [[Double]])?[1][0])
+        let found = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any]
+        #expect(abs((found?["score"] as? Double ?? .nan) - expected) < 1e-4, "\(outcome.output), expected \(expected)")
+        let missing = try Command.run(
+            ["reward", "check", "--reward", "model:modle", "--file", "texts.jsonl"], in: place.folder)
+        #expect(missing.status == 65 && missing.progress.contains("modle: no such model folder"), "\(missing.progress)")
+        let policy = try Command.run(
+            ["reward", "check", "--reward", "model:model", "--file", "texts.jsonl"], in: place.folder)
+        #expect(policy.status == 65 && policy.progress.contains("expected a sequence classifier"), "\(policy.progress)")
+    }
+
+    /// TRL's own functions and one in verl's form, as they stand, in one run.
+    @Test(
+        .enabled(
+            if: ProcessInfo.processInfo.environment["PEERS_PYTHON"] != nil,
+            "PEERS_PYTHON names no Python with trl installed"))
+    func functionsOfTRLAndVerlTrain() throws {
+        let python = ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? ""
+        let place = try Workplace()
+        let verl = Command.root.appending(path: "rewards/python/verl_style.py").path
+        let job = try place.job(
+            "grpo",
+            """
+            num_generations: 4
+            max_steps: 1
+            reward_timeout: 120
+            reward_funcs: [{path: trl.rewards.get_repetition_penalty_reward, python: "\(python)", settings: {ngram_size: 2}}, \
+            {path: trl.rewards.get_soft_overlong_punishment, python: "\(python)", settings: {max_completion_len: 4, soft_punish_cache: 2}}, \
+            "\(verl):compute_score"]
+            """)
+        let outcome = try place.train(job, "output_dir=run")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let row = try #require(try place.metrics("run").last)
+        for name in ["repetition_penalty_reward", "soft_overlong_punishment_reward", "compute_score"] {
+            #expect(row["rewards/\(name)/mean"] != nil, "\(row)")
+        }
+    }
+}

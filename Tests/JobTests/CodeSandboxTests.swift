@@ -1,0 +1,264 @@
+import Foundation
+import Records
+import RewardHosts
+import RewardInterface
+import ShippedRewards
+import Testing
+
+private func source(_ settings: [String: JSONValue] = [:]) async throws -> any RewardSource {
+    let usual: [String: JSONValue] = ["timeout": .number(2), "memory_gb": .number(0.3)]
+    return try await RewardOpening.open(
+        "code_execution", settings: usual.merging(settings) { $1 }, catalogue: ShippedRewards.catalogue)
+}
+
+/// The score of code against tests.
+private func score(_ source: any RewardSource, _ code: String, _ tests: [JSONValue]) async throws -> RewardScore {
+    let prompt = Prompt(row: 0, source: "set", content: .text("?"), columns: ["tests": .array(tests)])
+    let rollout = Rollout(
+        completion: Completion(text: "```python\n\(code)\n```"), samplingLogProbabilities: [],
+        policyLogProbabilities: [],
+        sample: 0)
+    let group = RolloutGroup(
+        prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [1]), rollouts: [rollout], policyVersion: PolicyVersion(0))
+    return try await source.score(group, at: TrainingProgress()).scores[0][0]
+}
+
+private func score(_ source: any RewardSource, _ code: String, _ test: String) async throws -> RewardScore {
+    try await score(source, code, [.string(test)])
+}
+
+/// Programs of this reward that still run after two seconds.
+private func leftOver() async throws -> [String] {
+    for round in 0..<40 {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        let found = names.filter { Int($0) != nil }.filter { name in
+            let variables = FileManager.default.contents(atPath: "/proc/\(name)/environ") ?? Data()
+            let text = String(decoding: variables, as: UTF8.self)
+            return text.contains("PLUMBLINE_REWARD_HOST=") && text.contains("HOME=/tmp\0")
+        }
+        if found.isEmpty || round == 39 { return found }
+        try await Task.sleep(for: .milliseconds(50))
+    }
+    return []
+}
+
+/// One after the other: each looks at what the programs of the other would leave.
+@Suite(.serialized) enum CodeExecutionRuns {}
+
+extension CodeExecutionRuns {
+    @Suite(
+        "Code of the model runs shut in, and cannot pass its tests but by passing them",
+        .enabled(if: Sandbox.problem == nil, "\(Sandbox.problem ?? "")"))
+    struct CodeSandboxTests {
+        /// Code and a test that it passes.
+        static let honest: [(String, String)] = [
+            ("def f(x): return x + 1", "assert f(2) == 3"),
+            (
+                "def f(x): return (1, [2, {'a': {3}}], None, 1.5, b'x', 'ü')",
+                "assert f(2) == (1, [2, {'a': {3}}], None, 1.5, b'x', 'ü')"
+            ),
+            ("def sum(a, b): return a * b", "assert sum(2, 3) == 6"),
+            (
+                "class Solution:\n  def two(self, a, t): return [0, 1]",
+                "s = Solution()\nassert s.two(a=[1], t=3) == [0, 1]\nassert isinstance(s, Solution)"
+            ),
+            ("def sort(a): a.sort()", "a = [3, 1, 2]\nsort(a)\nassert a == [1, 2, 3]"),
+            ("def apply(f, xs): return [f(x) for x in xs]", "assert apply(lambda x: x * x, [1, 2]) == [1, 4]"),
+            (
+                "class My(Exception): pass\ndef f(x):\n  raise My('no')",
+                "try:\n  f(1)\n  assert False\nexcept My as e:\n  assert str(e) == 'no'"
+            ),
+            ("def f(n):\n  yield from range(n)", "assert list(f(3)) == [0, 1, 2]"),
+            (
+                "class V:\n  def __init__(s, x): s.x = x\n  def __eq__(s, o): return s.x == o.x\n  def __add__(s, o): return V(s.x + o.x)",
+                "assert V(1) + V(2) == V(3)\nassert V(1) != V(2)"
+            ),
+            ("def f(x): print('noise'); return x", "from solution import f\ndef test_one():\n  assert f(1) == 1"),
+            ("def f(a): return all(a)", "assert all(f(x) for x in [[1], [1, 2]])"),
+        ]
+
+        @Test func honestCodePasses() async throws {
+            let source = try await source()
+            for (code, test) in Self.honest {
+                let found = try await score(source, code, test)
+                #expect(found.score == 1, "\(code): \(found)")
+            }
+            let pairs: [JSONValue] = [("2 3", "5"), ("1 1", "2"), ("1 1", "3")].map {
+                .object(["input": .string($0.0), "output": .string($0.1)])
+            }
+            #expect(try await score(source, "a, b = map(int, input().split())\nprint(a + b)", pairs).score == 2.0 / 3)
+            let calls = JSONValue.object([
+                "fn_name": .string("two"), "inputs": .array([.array([.array([.number(1)]), .number(3)])]),
+                "outputs": .array([.array([.number(0), .number(1)])]),
+            ])
+            #expect(
+                try await score(source, "class Solution:\n  def two(self, a, t): return (0, 1)", [calls]).score == 1)
+            #expect(try await score(source, "def two(a, t): return (0, 2)", [calls]).score == 0)
+        }
+
+        /// Code that would pass `assert f(1) == 2` wrongly, or do harm.
+        static let hostile: [(String, String)] = [
+            ("leaves early", "import sys; sys.exit(0)"), ("leaves early, hard", "import os; os._exit(0)"),
+            ("leaves within the call", "def f(x):\n  import os; os._exit(0)"),
+            ("raises SystemExit within the call", "def f(x): raise SystemExit(0)"),
+            ("hangs", "def f(x):\n  while True: pass"),
+            (
+                "is equal to everything",
+                "class E:\n  def __eq__(s, o): return True\n  def __ne__(s, o): return False\ndef f(x): return E()"
+            ),
+            ("is an int equal to everything", "class E(int):\n  def __eq__(s, o): return True\ndef f(x): return E(0)"),
+            (
+                "changes builtins",
+                "import builtins\nbuiltins.AssertionError = builtins.all = lambda *a: True\ndef f(x): return 0"
+            ),
+            (
+                "prints that it passed",
+                "import os\ndef f(x):\n  print('passed'); os.write(1, b'passed'); os.write(2, b'passed'); return 0"
+            ),
+            (
+                "writes forged answers",
+                "import os\nfor i in range(20):\n  try: os.write(i, b'{\"ok\": 1}\\n' * 9)\n  except OSError: pass\ndef f(x): return 0"
+            ),
+            (
+                "takes over the link",
+                "import gc\nfor o in gc.get_objects():\n  if type(o).__name__ == 'Link': o.send({'ok': 1})\ndef f(x): return 0"
+            ),
+            ("kills its parent", "import os\nos.kill(os.getppid(), 9)\ndef f(x): return 0"),
+            ("kills all it sees", "import os\ndef f(x):\n  os.kill(-1, 9)\n  return 0"),
+            ("kills the first process", "import os\ndef f(x):\n  os.kill(1, 9)\n  return 0"),
+            ("eats memory", "def f(x):\n  a = []\n  while True: a.append(bytearray(1 << 24))"),
+            ("forks without end", "import os\ndef f(x):\n  while True:\n    try: os.fork()\n    except OSError: pass"),
+            ("answers without end", "def f(x): return 'x' * (1 << 28)"),
+            ("hands out a module", "import os\nf = os"), ("is no Python", "def f(:"), ("is empty", ""),
+            (
+                "reads its judge",
+                "def f(x):\n  import os\n  return max(int(p) for p in os.listdir('/proc') if p.isdigit()) < 0"
+            ),
+        ]
+
+        @Test(arguments: hostile)
+        func hostileCodeGainsNothing(_ kind: String, _ code: String) async throws {
+            let source = try await source(["timeout": .number(1)])
+            let start = ContinuousClock.now
+            let found = try await score(source, code, "assert f(1) == 2")
+            #expect(found.score == 0, "\(kind): \(found)")
+            #expect(ContinuousClock.now - start < .seconds(20), "\(kind)")
+            #expect(try await score(source, "def f(x): return 2", "assert f(1) == 2").score == 1, "after \(kind)")
+            let left = try await leftOver()
+            #expect(left.isEmpty, "left after \(kind): \(left)")
+        }
+
+        @Test func builtinsAreTheTestsOwn() async throws {
+            let source = try await source()
+            let code = "all = lambda *a: True\ndef f(x): return 0"
+            #expect(try await score(source, code, "assert all(f(i) == i + 1 for i in range(3))").score == 0)
+            #expect(
+                try await score(source, "all = lambda *a: True", "assert all(f(i) == 1 for i in range(3))").score == 0)
+            let spy = "def f(g):\n  try: return g.__globals__['os']._exit(0)\n  except Exception: return 0"
+            #expect(try await score(source, spy, "assert f(lambda x: 1) == 2").score == 0)
+        }
+
+        /// What code can reach, printed as a list.
+        private func reach(_ port: Int) -> String {
+            """
+            import os, socket
+            found = []
+            for path in ["/written", "/usr/written", "/etc/written", "/root/written", "\(FileManager.default.currentDirectoryPath)/written"]:
+                try:
+                    open(path, "w").close()
+                    found.append(path)
+                except OSError:
+                    pass
+            try:
+                socket.create_connection(("127.0.0.1", \(port)), 1).close()
+                found.append("network")
+            except OSError:
+                pass
+            for place in ["/proc/self/environ", "/proc/1/environ", "/proc/\(getpid())/environ"]:
+                try:
+                    if b"PLUMBLINE_TEST_SECRET" in open(place, "rb").read():
+                        found.append("secret")
+                except OSError:
+                    pass
+            for place in ["/root", "/home", "/run", "/etc/passwd", "\(#filePath)"]:
+                if os.path.exists(place):
+                    found.append(place)
+            try:
+                children = 0
+                while children < 200:
+                    if os.fork() == 0:
+                        import time
+                        time.sleep(30)
+                        os._exit(0)
+                    children += 1
+                found.append("processes")
+            except OSError:
+                pass
+            open("/tmp/own", "w").write("x" * 1000)
+            print(found)
+            """
+        }
+
+        @Test func filesNetworkSecretsAndProcessesAreOutOfReach() async throws {
+            setenv("PLUMBLINE_TEST_SECRET", "x", 1)
+            let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            defer { close(listener) }
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = inet_addr("127.0.0.1")
+            var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let port =
+                withUnsafeMutablePointer(to: &address) { pointer in
+                    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address -> Int in
+                        guard bind(listener, address, length) == 0, listen(listener, 8) == 0 else { return 0 }
+                        return getsockname(listener, address, &length) == 0 ? 1 : 0
+                    }
+                } == 1 ? Int(UInt16(bigEndian: address.sin_port)) : 0
+            try #require(port > 0)
+            let nothing = JSONValue.object(["input": .string(""), "output": .string("[]")])
+            let shut = try await score(source(), reach(port), [nothing])
+            #expect(shut.score == 1, "\(shut)")
+            // The check can fail: without a sandbox the network is there.
+            let open = try await source(["sandbox": .string("off")])
+            let wrong = try await score(open, reach(port) + "\nassert 'network' in found, found", [nothing])
+            #expect(wrong.note?.contains("wrong output") == true, "\(wrong)")
+            #expect(try await leftOver().isEmpty)
+        }
+
+        @Test func anUnfitInterpreterIsSaidAtTheStart() async throws {
+            for (python, words) in [
+                ("no-such-python", "there is no program 'no-such-python' in PATH"),
+                ("/bin/true", "does not run shut in"),
+            ] {
+                let error = await #expect(throws: RewardError.self) { try await source(["python": .string(python)]) }
+                #expect(error?.description.contains(words) == true, "\(String(describing: error))")
+            }
+            let error = await #expect(throws: RewardError.self) { try await source(["sandbox": .string("auto")]) }
+            #expect(error?.description.contains("'required' or 'off'") == true)
+        }
+    }
+
+    @Suite("Without a sandbox code of the model runs only where a setting accepts it")
+    struct CodeWithoutSandboxTests {
+        @Test func theLimitsRemain() async throws {
+            let source = try await source(["sandbox": .string("off"), "timeout": .number(1)])
+            #expect(try await score(source, "def f(x): return 2", "assert f(1) == 2").score == 1)
+            let kinds: Set = [
+                "hangs", "eats memory", "leaves early, hard", "is equal to everything", "forks without end",
+            ]
+            // Only root's programs run as a user of their own, whose processes can be counted.
+            for (kind, code) in CodeSandboxTests.hostile
+            where kinds.contains(kind) && (kind != "forks without end" || getuid() == 0) {
+                #expect(try await score(source, code, "assert f(1) == 2").score == 0, "\(kind)")
+                let left = try await leftOver()
+                #expect(left.isEmpty, "left after \(kind): \(left)")
+            }
+        }
+
+        @Test(.enabled(if: Sandbox.problem != nil, "a sandbox works here"))
+        func withoutTheSettingItIsRefused() async throws {
+            let error = await #expect(throws: RewardError.self) { try await source() }
+            #expect(error?.description.contains("Setting sandbox: off accepts that") == true)
+        }
+    }
+}

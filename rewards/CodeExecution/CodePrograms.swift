@@ -1,0 +1,192 @@
+/// The Python programs that hold a completion's code against tests. The standard library is all they need.
+///
+/// The *judge* runs the tests, the *subject* the completion's code, and each is shut in on its own: the subject cannot reach the judge's
+/// memory, its exit code, or what the tests expect. The judge ends with 0 when the tests came to their end, and with 10 and the reason on its
+/// last line of stderr when they did not.
+enum CodePrograms {
+    static let judge = link + judgeBody
+    static let subject = link + subjectBody
+
+    private static let subjectBody = #"""
+        class Serve:
+            """The completion's program: everything in it may be asked for."""
+
+            def exports(self, value):
+                return True
+
+            def callable(self, value):
+                return value
+
+            def perform(self, link, request):
+                kind = request["do"]
+                if kind == "load":
+                    sys.modules["solution"] = module = type(sys)("solution")
+                    self.names = module.__dict__
+                    exec(compile(request["code"], "solution.py", "exec"), self.names)
+                    return None
+                if kind == "names":
+                    return [name for name in request["names"] if name in self.names]
+                if kind == "get":
+                    return self.names[request["name"]]
+                target = link.objects[request["of"]]
+                if kind == "attribute":
+                    return getattr(target, request["name"])
+                if kind == "set":
+                    return setattr(target, request["name"], link.decode(request["value"]))
+                if kind == "isinstance":
+                    return isinstance(link.decode(request["value"]), target)
+                if kind == "method":
+                    arguments = [link.decode(one) for one in request["arguments"]]
+                    return getattr(target, request["name"])(*arguments)
+                raise ValueError(kind)
+
+
+        reader, writer = os.fdopen(os.dup(0), "rb"), os.dup(1)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.dup2(nothing, 1)
+        link = Link(reader, writer, Serve())
+        try:
+            while True:
+                link.answer(link.receive())
+        except Ended:
+            os._exit(0)
+
+        """#
+
+    private static let judgeBody = #"""
+        import ast, builtins, traceback, types
+
+
+        class Serve:
+            """The program of the tests: the completion may call functions it is handed, and no more."""
+
+            def exports(self, value):
+                return isinstance(value, (types.FunctionType, types.BuiltinFunctionType, types.MethodType)) \
+                    or type(value).__module__ == "tests"
+
+            def callable(self, value):
+                if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, types.MethodType)):
+                    return value
+                raise TypeError("not a function of the tests")
+
+            def perform(self, link, request):
+                target, name = link.objects[request["of"]], request["name"]
+                if type(target).__module__ != "tests" or name.startswith("_"):
+                    raise TypeError("not an object of the tests")
+                if request["do"] == "attribute":
+                    return getattr(target, name)
+                if request["do"] == "set":
+                    return setattr(target, name, link.decode(request["value"]))
+                raise TypeError("not an object of the tests")
+
+
+        def outside_names(tree):
+            """Names that the tests read and do not make; those of builtins apart."""
+            read, made = set(), set()
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Name):
+                    (read if isinstance(node.ctx, ast.Load) else made).add(node.id)
+                elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                    made.add(node.name)
+                elif isinstance(node, ast.arg):
+                    made.add(node.arg)
+                elif isinstance(node, ast.alias):
+                    made.add((node.asname or node.name).split(".")[0])
+                elif isinstance(node, ast.ExceptHandler) and node.name:
+                    made.add(node.name)
+            outside = read - made
+            own = {name for name in outside if hasattr(builtins, name)}
+            return sorted(outside - own), sorted(own)
+
+
+        def namespace(link, tree):
+            names, shadowed = outside_names(tree)
+            # A completion may be asked for a function named as a builtin (`sum`); but where the tests also use other names of its, a
+            # builtin is the builtin: else `all` could be made to say yes.
+            asked = names or shadowed
+            found = link.ask({"do": "names", "names": asked})
+            return {name: link.ask({"do": "get", "name": name}) for name in found if name in asked}
+
+
+        class Solution(types.ModuleType):
+            """What `import solution` gives to tests."""
+
+            def __getattr__(self, name):
+                if name.startswith("__"):
+                    raise AttributeError(name)
+                try:
+                    return self.link.ask({"do": "get", "name": name})
+                except KeyError:
+                    raise AttributeError(f"the completion defines no {name}") from None
+
+
+        def run(job):
+            link = Link(os.fdopen(3, "rb"), 4, Serve())
+            link.ask({"do": "load", "code": job["code"]})
+            sys.modules["solution"] = module = Solution("solution")
+            module.link = link
+            tree = ast.parse(job["test"], "tests.py")
+            own = {"__name__": "tests", **namespace(link, tree)}
+            exec(compile(tree, "tests.py", "exec"), own)
+            for name, test in list(own.items()):
+                if name.startswith("test_") and isinstance(test, types.FunctionType) and test.__code__.co_argcount == 0:
+                    test()
+
+
+        try:
+            job = json.load(sys.stdin.buffer)
+            run(job)
+        except Ended:
+            sys.stderr.write("the completion's program ended\n")
+            sys.stderr.flush()
+            os._exit(10)
+        except BaseException as error:
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "tests.py"]
+            lines = job["test"].splitlines() if "job" in globals() else []
+            place = frames[-1].lineno if frames else 0
+            where = f" at: {lines[place - 1].strip()[:200]}" if 0 < place <= len(lines) else ""
+            sys.stderr.write(f"{type(error).__name__}: {error}"[:500] + where + "\n")
+            sys.stderr.flush()
+            os._exit(10)
+        os._exit(0)
+
+        """#
+
+    /// A test that calls a function with arguments and compares the result; `JOB` stands for a text with `name`, `input`, `output` as JSON.
+    static let call = #"""
+        import json
+
+        job = json.loads(JOB)
+        given, expected = job["input"], job["output"]
+        if isinstance(given, str):
+            given = [json.loads(line) for line in given.split("\n") if line.strip()]
+        if isinstance(expected, str):
+            try:
+                expected = json.loads(expected)
+            except ValueError:
+                pass
+        if not isinstance(given, list):
+            given = [given]
+        import solution
+
+        try:
+            function = getattr(solution.Solution(), job["name"])
+        except AttributeError:
+            function = getattr(solution, job["name"])
+
+
+        def plain(value):
+            if isinstance(value, (list, tuple)):
+                return [plain(item) for item in value]
+            if isinstance(value, dict):
+                return {str(key): plain(item) for key, item in value.items()}
+            return value
+
+
+        found = plain(function(*given))
+        assert found == expected or (isinstance(expected, list) and len(expected) == 1 and found == expected[0]), \
+            f"returned {found!r}"
+
+        """#
+}
