@@ -1,4 +1,4 @@
-package import Tensors
+internal import Tensors
 
 /// What this machine can do at best, measured in the same run as the work that is compared with it.
 package struct MachineCeilings: Sendable, Equatable {

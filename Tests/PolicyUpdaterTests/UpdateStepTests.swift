@@ -134,34 +134,32 @@ struct UpdateStepTests {
         for (found, expected) in zip(single, whole[2][1]) { #expect(abs(found - expected) < 1e-6) }
     }
 
+    private func refusal(_ policy: TinyPolicy, _ change: (inout UpdateBatch) -> Void) async -> String {
+        var batch = batch()
+        change(&batch)
+        let error = await #expect(throws: UpdateError.self) { try await policy.updater.train(batch) }
+        return error.map { "\($0)" } ?? "accepted"
+    }
+
     @Test func batchesThatDoNotFitAreRefusedWithTheirPlace() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
-        func refusal(_ change: (inout UpdateBatch) -> Void) async -> String {
-            var batch = batch()
-            change(&batch)
-            do {
-                _ = try await policy.updater.train(batch)
-                return "accepted"
-            } catch {
-                return "\(error)"
-            }
-        }
         #expect(
-            await refusal { $0.groups[1].completions[0].advantages = [1] }
+            await refusal(policy) { $0.groups[1].completions[0].advantages = [1] }
                 == "update batch, group 1, completion 0: 1 advantages for 2 tokens")
         #expect(
-            await refusal { $0.groups[1].completions[1].advantages[2] = .nan }
+            await refusal(policy) { $0.groups[1].completions[1].advantages[2] = .nan }
                 == "update batch, group 1, completion 1: advantages[2] is nan, not a finite number")
         #expect(
-            await refusal { $0.groups[0].completions[1].tokenIDs = [7] }
+            await refusal(policy) { $0.groups[0].completions[1].tokenIDs = [7] }
                 == "update batch, group 0, completion 1: token 7 is outside the vocabulary of 7")
         #expect(
-            await refusal { $0.groups[0].promptTokenIDs = [] }.hasPrefix("update batch, group 0: the prompt has no"))
+            await refusal(policy) { $0.groups[0].promptTokenIDs = [] }.hasPrefix(
+                "update batch, group 0: the prompt has no"))
         #expect(
-            await refusal { $0.groups[0].completions[0].oldLogProbabilities = [-1, -1, -1] }
+            await refusal(policy) { $0.groups[0].completions[0].oldLogProbabilities = [-1, -1, -1] }
                 == "update batch, group 0, completion 1: 0 oldLogProbabilities for 1 tokens")
         #expect(
-            await refusal { $0.groups[0].completions[1].oldLogProbabilities = [-1] }
+            await refusal(policy) { $0.groups[0].completions[1].oldLogProbabilities = [-1] }
                 .contains("give them to all or to none"))
         #expect(policy.actor.phase == .idle(PolicyVersion(0)))
     }

@@ -2,7 +2,7 @@ package import Foundation
 package import Models
 internal import Placement
 internal import Records
-package import Tensors
+internal import Tensors
 package import Tokenization
 
 /// A model folder that a job names, its tokenizer and what it says of itself; the weights are not read yet.
