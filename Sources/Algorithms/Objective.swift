@@ -5,22 +5,24 @@ package enum Objective: Sendable, Equatable {
     case reMax(ReMaxSettings)
     case rloo(RLOOSettings)
     case reinforcePlusPlus(REINFORCEPlusPlusSettings)
+    case softGRPO(SofTGRPOSettings)
 
     /// Whether the loss reads the reference policy's log-probs.
     package var needsReference: Bool {
         switch self {
         case .grpo(let settings): settings.klCoefficient > 0
         case .reinforcePlusPlus(let settings): settings.klCoefficient > 0
+        case .softGRPO(let settings): settings.surrogate.klCoefficient > 0
         case .supervisedFineTuning, .reMax, .rloo: false
         }
     }
 
     /// Whether the loss reads the sampler's own log-probs.
     package var needsRolloutLogProbabilities: Bool {
-        if case .grpo(let settings) = self {
-            settings.mismatchCorrection != nil || settings.offPolicyThreshold != nil
-        } else {
-            false
+        switch self {
+        case .grpo(let settings): settings.mismatchCorrection != nil || settings.offPolicyThreshold != nil
+        case .softGRPO(let settings): settings.surrogate.mismatchCorrection != nil
+        default: false
         }
     }
 
@@ -43,6 +45,7 @@ package enum Objective: Sendable, Equatable {
         case .reMax(let settings): try ReMax.loss(inputs, settings)
         case .rloo(let settings): try RLOO.loss(inputs, settings)
         case .reinforcePlusPlus(let settings): try REINFORCEPlusPlus.loss(inputs, settings)
+        case .softGRPO(let settings): try SofTGRPO.loss(inputs, settings)
         }
     }
 }

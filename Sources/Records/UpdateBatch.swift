@@ -37,11 +37,14 @@ package struct UpdateCompletion: Sendable, Equatable {
     package var referenceLogProbabilities: [Float]
     /// Whether the completion is left out of the loss (its tokens still count as read, never as trained).
     package var isMasked: Bool
+    /// What the soft tokens among `tokenIDs` were made of; `nil` without any.
+    package var softTokens: SoftTokens?
 
     package init(
         tokenIDs: [Int], advantages: [Double] = [], rolloutLogProbabilities: [Float] = [],
         oldLogProbabilities: [Float] = [],
-        referenceLogProbabilities: [Float] = [], isMasked: Bool = false
+        referenceLogProbabilities: [Float] = [], isMasked: Bool = false,
+        softTokens: SoftTokens? = nil
     ) {
         self.tokenIDs = tokenIDs
         self.advantages = advantages
@@ -49,5 +52,6 @@ package struct UpdateCompletion: Sendable, Equatable {
         self.oldLogProbabilities = oldLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
         self.isMasked = isMasked
+        self.softTokens = softTokens
     }
 }
