@@ -163,6 +163,7 @@ package actor Coordinator {
         work.metrics["timing_s/gen"] = seconds(generated - start)
         work.metrics["timing_s/reward"] = seconds(clock.now - generated)  // what scoring took beyond decoding
         work.metrics.merge(GenerationMetrics.of(work.groups))
+        work.metrics.merge(SoftThinkingMetrics.of(work.groups))
     }
 
     /// Groups end in any order; learning takes them in the order of the prompts, so that a run repeats to the bit.
@@ -182,11 +183,7 @@ package actor Coordinator {
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
-        let scores = try await parts.updater.logProbabilities(work.batchToScore, under: role)
-        switch role {
-        case .oldPolicy: work.oldLogProbabilities = scores
-        case .reference: work.referenceLogProbabilities = scores
-        }
+        work.keep(try await parts.updater.scores(work.batchToScore, under: role), of: role)
         work.metrics[role == .oldPolicy ? "timing_s/old_log_prob" : "timing_s/ref"] = seconds(clock.now - start)
     }
 

@@ -19,7 +19,7 @@ struct StepWork {
                     completions: scored.group.rollouts.map { rollout in
                         UpdateCompletion(
                             tokenIDs: rollout.completion.tokenIDs,
-                            rolloutLogProbabilities: rollout.policyLogProbabilities)
+                            rolloutLogProbabilities: rollout.policyLogProbabilities, softTokens: rollout.softTokens)
                     })
             })
     }
@@ -28,6 +28,22 @@ struct StepWork {
         CreditBatch(
             groups: groups, oldLogProbabilities: oldLogProbabilities,
             referenceLogProbabilities: referenceLogProbabilities)
+    }
+
+    /// Keeps the scores of a role; what belongs to soft tokens goes into their records.
+    mutating func keep(_ scores: CompletionScores, of role: ScoringRole) {
+        switch role {
+        case .oldPolicy: oldLogProbabilities = scores.logProbabilities
+        case .reference: referenceLogProbabilities = scores.logProbabilities
+        }
+        for (group, completions) in scores.softParameters.enumerated() {
+            for (index, parameters) in completions.enumerated() where !parameters.isEmpty {
+                switch role {
+                case .oldPolicy: groups[group].group.rollouts[index].softTokens?.oldParameters = parameters
+                case .reference: groups[group].group.rollouts[index].softTokens?.referenceParameters = parameters
+                }
+            }
+        }
     }
 
     func report(step: Int) -> StepReport {

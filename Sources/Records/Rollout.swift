@@ -31,6 +31,11 @@ package struct Rollout: Sendable, Equatable {
     }
 }
 
+extension Rollout {
+    /// Whether every token is soft: the length limit came before the end of the thinking.
+    package var onlyThinks: Bool { softTokens?.supportSizes.allSatisfy { $0 > 0 } ?? false }
+}
+
 /// All completions of one prompt.
 package struct RolloutGroup: Sendable, Equatable {
     package var prompt: TokenizedPrompt

@@ -43,7 +43,7 @@ struct UpdateGradientTests {
     }
 
     /// One update that writes nothing: with β₁ = 0 and no clipping the first moment is the gradient itself.
-    private func gradient(
+    func gradient(
         _ objective: Objective, _ batch: UpdateBatch, maxTokens: Int? = nil, temperature: Double = 1,
         checkpointsBlocks: Bool = false, weights: [String: [Double]]? = nil
     ) async throws -> Gradient {

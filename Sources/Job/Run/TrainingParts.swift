@@ -85,6 +85,10 @@ struct UpdaterSeam: Updating {
         try await updater.logProbabilities(batch, under: role)
     }
 
+    func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
+        try await updater.scores(batch, under: role)
+    }
+
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
         try await updater.train(batch, stop: stop)
     }
