@@ -1,5 +1,5 @@
 internal import Credit
-internal import Records
+package import Records
 
 /// Numbers about the soft tokens of a step: whether thinking still mixes words, and whether it comes to an end. Empty without soft tokens.
 ///
@@ -8,8 +8,8 @@ internal import Records
 /// - `soft/entropy`: of the policy over all words, averaged over thinking steps, in nats.
 /// - `soft/mean_length`: thinking steps of a completion.
 /// - `soft/unended_ratio`: share of completions that never left thinking.
-enum SoftThinkingMetrics {
-    static func of(_ groups: [ScoredGroup]) -> Metrics {
+package enum SoftThinkingMetrics {
+    package static func of(_ groups: [ScoredGroup]) -> Metrics {
         let rollouts = groups.flatMap(\.group.rollouts)
         let records = rollouts.compactMap(\.softTokens)
         let steps = Double(records.reduce(0) { $0 + $1.count })

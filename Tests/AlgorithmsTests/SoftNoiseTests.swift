@@ -17,7 +17,7 @@ struct SoftNoiseTests {
     private var filled: Tensor { get throws { try row([1, 1, 1]) } }
 
     /// Draws of one step each; every step has an address of its own.
-    private func draws(
+    private nonisolated func draws(
         _ density: some SoftDensity, _ shares: [Double], count: Int, seed: UInt64 = 3
     ) -> [[Float]] {
         let parameters = shares.map { Float(log($0)) }
@@ -161,7 +161,7 @@ struct SoftNoiseTests {
     }
 
     @Test func scoresHaveMeanZeroAndGumbelsHaveVarianceOne() throws {
-        let count = 40_000
+        let count = 20_000
         for (name, density) in Self.densities where density.release == nil && !name.hasPrefix("embedding") {
             let drawn = draws(density, oldShares, count: count)
             let x = try Tensor(drawn.joined().map(Double.init), shape: [count, 3])
@@ -175,12 +175,12 @@ struct SoftNoiseTests {
                 let variance = own.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(count)
                 #expect(abs(mean) < 4.5 * (variance / Double(count)).squareRoot(), "\(name) \(component): \(mean)")
                 guard name == "gumbel" else { continue }
-                #expect(abs(variance - 1) < 0.07)  // a standard exponential's square has a deviation of √8: 5 of them
+                #expect(abs(variance - 1) < 0.1)  // a standard exponential's square has a deviation of √8: 5 of them
             }
         }
     }
 
-    @Test func valueTimesScoreIsTheSlopeOfTheMean() throws {
+    @Test nonisolated func valueTimesScoreIsTheSlopeOfTheMean() throws {
         // d/dz of E[y₀] by the score against the same draws moved: 60,000 draws leave a few thousandths
         let (count, step) = (60_000, 1e-3)
         let noise = try GumbelNoise(temperature: 0.5)
@@ -205,7 +205,7 @@ struct SoftNoiseTests {
         }
     }
 
-    @Test func aColdMixtureIsADrawOfOneWord() throws {
+    @Test nonisolated func aColdMixtureIsADrawOfOneWord() throws {
         let noise = try GumbelNoise(temperature: 1e-4)
         var counts = [0, 0, 0]
         for drawn in draws(noise, newShares, count: 100_000) {
@@ -220,7 +220,7 @@ struct SoftNoiseTests {
         #expect(counts.allSatisfy { $0 > 0 })
     }
 
-    @Test func weightsAreAPointOfTheSimplex() throws {
+    @Test nonisolated func weightsAreAPointOfTheSimplex() throws {
         for (name, density) in Self.densities where !name.hasPrefix("embedding") {
             for drawn in draws(density, [0.7, 0.2, 0.06, 0.03, 0.01], count: 300) {
                 let weights = density.weights(drawn).map(Double.init)
@@ -233,8 +233,8 @@ struct SoftNoiseTests {
 
     @Test func theReleaseClampsAndAverages() throws {
         let release = try GumbelNoise(followsRelease: true)
-        // The noise as a function of u, on the middles of 10⁶ equal parts of (0, 1)
-        let parts = 1_000_000
+        // The noise as a function of u, on the middles of 200,000 equal parts of (0, 1)
+        let parts = 200_000
         var (score, low, high) = (0.0, 0, 0)
         for index in 0..<parts {
             let noise = release.noise(-log(-log((Double(index) + 0.5) / Double(parts))))
@@ -243,7 +243,7 @@ struct SoftNoiseTests {
             high += noise == 3 ? 1 : 0
         }
         #expect(abs(score - 0.0100952) < 1e-5)
-        #expect(abs(Double(low) / 1e6 - 0.0113143) < 2e-6 && abs(Double(high) / 1e6 - 0.0485680) < 2e-6)
+        #expect(abs(Double(low) / 2e5 - 0.0113143) < 6e-6 && abs(Double(high) / 2e5 - 0.0485680) < 6e-6)
         // The mean over components instead of the sum; the third policy leaves its last word out
         let ratio = try release.logRatio(row(values), policy: logs(newShares), old: logs(oldShares), filled: filled)
         #expect(abs(exp(try ratio.item()) - 1.0074817) < 1e-7)
@@ -258,7 +258,7 @@ struct SoftNoiseTests {
         #expect(abs(Double(counts[0]) / 5e4 - 0.994) < 2e-3 && counts[1] > 0 && counts[2] == 0)
     }
 
-    @Test func drawsBelongToWordsAndNotToTheirOrder() throws {
+    @Test nonisolated func drawsBelongToWordsAndNotToTheirOrder() throws {
         let address = SoftDraws(seed: 1, address: RandomAddress(step: 3, row: 2, sample: 1, token: 4))
         for (name, density) in Self.densities where !name.hasPrefix("gaussian") {
             let one = density.sample([-0.5, -1, -2], slots: [7, 3, 5], address)
@@ -270,7 +270,7 @@ struct SoftNoiseTests {
         #expect(noise.sample([-1], slots: [7], address) != noise.sample([-1], slots: [7], elsewhere))
     }
 
-    @Test func settingsAreChecked() {
+    @Test nonisolated func settingsAreChecked() {
         #expect(throws: SettingsError.self) { try GumbelNoise(temperature: 0) }
         #expect(throws: SettingsError.self) { try DirichletNoise(concentration: -1) }
         #expect(throws: SettingsError.self) { try GaussianNoise(deviation: 2) }

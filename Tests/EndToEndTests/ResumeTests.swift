@@ -10,6 +10,11 @@ struct ResumeTests {
         ("grpo", "num_generations: 4\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
         ("remax", "beta: 0.05"), ("rloo", "num_generations: 2"),
         ("grpo", "num_generations: 4\nkl_placement: reward\nbeta: 0.1"), ("reinforce_pp", "num_generations: 2"),
+        ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"),
+        (
+            "soft_grpo",
+            "num_generations: 4\nsteps_per_generation: 2\nmax_steps: 8\nsave_steps: 4\nsoft_thinking: {noise: dirichlet, think_end: e}"
+        ),
     ]
 
     @Test(arguments: jobs)

@@ -69,29 +69,8 @@ struct SoftUpdateTests {
     @Test(arguments: noises)
     func theGradientIsTheLosssSlopeWithTheRecordFrozen(_ noise: SoftNoise) async throws {
         let settings = try settings(noise)
-        let batch = try await batch(settings)
-        let gradients = UpdateGradientTests()
-        let found = try await gradients.gradient(.softGRPO(settings), batch, maxTokens: 9, temperature: 0.7)
-        let weights = try TinyPolicy.weights()
-        let h = 1e-5
-        var largest = 0.0
-        for (number, name) in weights.keys.sorted().enumerated() {
-            let direction = weights[name]!.indices.map {
-                1 + 0.5 * Double(($0 * 7 + number) % 5) * ($0 % 2 == 0 ? 1 : -1)
-            }
-            var losses: [Double] = []
-            for sign in [1.0, -1] {
-                var moved = weights
-                for index in direction.indices { moved[name]![index] += sign * h * direction[index] }
-                losses.append(
-                    try await gradients.gradient(.softGRPO(settings), batch, temperature: 0.7, weights: moved).loss)
-            }
-            let expected = (losses[0] - losses[1]) / (2 * h)
-            let slope = zip(found.values[name]!, direction).reduce(0) { $0 + $1.0 * $1.1 }
-            #expect(abs(slope - expected) < 2e-6 * max(1, abs(expected)), "\(noise) \(name): \(slope), \(expected)")
-            largest = max(largest, abs(expected))
-        }
-        #expect(largest > 0.01)
+        try await UpdateGradientTests().expectTheSlopeOfTheLoss(
+            .softGRPO(settings), batch(settings), tolerance: 2e-6)
     }
 
     @Test(arguments: noises)

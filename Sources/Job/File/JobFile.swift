@@ -47,7 +47,7 @@ package struct JobFile: Sendable, Equatable {
             }
         }
         var withoutEffect: [String] = []
-        for (key, node) in entries {
+        for (key, node) in entries.flatMap(Self.members) {
             do throws(JobProblem) {
                 if try !apply(key, node) { withoutEffect.append(key) }
             } catch {
@@ -58,6 +58,14 @@ package struct JobFile: Sendable, Equatable {
             notices.append("without effect here: " + withoutEffect.joined(separator: ", "))
         }
         guard problems.isEmpty else { throw JobError(problems) }
+    }
+
+    /// The members of a section whose members are keys of their own; any other entry as it is.
+    private static func members(_ entry: (key: String, node: JobNode)) -> [(key: String, node: JobNode)] {
+        guard JobFields.sections.contains(entry.key), case .map(let members) = entry.node.content else {
+            return [entry]
+        }
+        return members.map { ("\(entry.key).\($0.key)", $0.node) }
     }
 
     private static func entry(of override: String) throws(JobError) -> (key: String, node: JobNode) {
@@ -74,6 +82,12 @@ package struct JobFile: Sendable, Equatable {
         if let field = JobFields.byName[key] {
             try field.read(node, &settings)
             places[key] = node.place
+            return true
+        }
+        if JobFields.sections.contains(key) {
+            guard node.content == .null else {
+                throw node.problem("\(key) is \(node.found); expected a section of 'name: value' lines")
+            }
             return true
         }
         if let section = key.firstIndex(of: "."), let field = JobFields.byName[String(key[..<section])] {

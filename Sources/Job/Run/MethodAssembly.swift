@@ -22,6 +22,9 @@ struct MethodAssembly {
             return .reinforcePlusPlus(
                 try REINFORCEPlusPlusSettings(
                     clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta))
+        case .softGRPO:
+            return .softGRPO(
+                try settings.softThinking.lossSettings(try grpo(beta), temperature: settings.temperature))
         }
     }
 
@@ -37,7 +40,7 @@ struct MethodAssembly {
             lossType: lossType, importanceLevel: settings.importanceSamplingLevel == .token ? .token : .sequence,
             clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta,
             klEstimator: settings.klPlacement == .reward ? .k3 : estimator,
-            correctsKLBias: settings.usesBiasCorrectedKL,
+            correctsKLBias: settings.algorithm == .grpo && settings.usesBiasCorrectedKL,
             entropyCoefficient: settings.entropyCoefficient)
     }
 
@@ -51,7 +54,7 @@ struct MethodAssembly {
         let rewards = try RewardCombination(names: rewardNames, weights: settings.rewardWeights)
         let overlong: OverlongHandling = settings.maskTruncatedCompletions ? .mask : .keep
         switch settings.algorithm {
-        case .grpo, .sft:
+        case .grpo, .softGRPO, .sft:
             return GroupBaseline(rewards: rewards, settings: try groupBaseline(), overlong: overlong)
         case .remax:
             let penalty = try penalty(reach: settings.remaxKL)

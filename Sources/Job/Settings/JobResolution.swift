@@ -32,10 +32,12 @@ package struct ResolvedJob: Sendable, Equatable {
         var settings = given
         let method = given.algorithm
         settings.numGenerations = given.numGenerations ?? [.sft: 1, .remax: 1, .rloo: 2][method] ?? 8
-        settings.beta = given.beta ?? (method == .rloo ? 0.05 : 0)
+        settings.beta = given.beta ?? [.rloo: 0.05, .softGRPO: 0.001][method] ?? 0
         settings.klPlacement = given.klPlacement ?? settings.ownKLPlacement
         settings.klEstimator = given.klEstimator ?? (settings.klPlacement == .reward ? .k1 : .k3)
-        settings.lossType = given.lossType == .bnpo ? .dapo : given.lossType ?? .dapo
+        settings.lossType =
+            given.lossType == .bnpo ? .dapo : given.lossType ?? (method == .softGRPO ? .grpo : .dapo)
+        settings.delta = given.delta ?? (method == .softGRPO ? 3 : nil)  // the published runs' dual clip
         settings.learningRate = given.learningRate ?? (method == .sft ? 2e-5 : 1e-6)
         settings.stepsPerGeneration =
             method == .sft

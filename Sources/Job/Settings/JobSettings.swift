@@ -58,6 +58,7 @@ package struct JobSettings: Sendable, Equatable {
     package var remaxKL = JobKLReach.toGo
     package var remaxRewardClip: Double?
     package var normalizesAdvantages = false
+    package var softThinking = JobSoftThinking()
 
     // Batches and steps
     package var trainBatchSize = 8
@@ -105,6 +106,7 @@ package struct JobSettings: Sendable, Equatable {
 package enum JobAlgorithm: String, JobChoice {
     case sft, grpo, remax, rloo
     case reinforcePlusPlus = "reinforce_pp"
+    case softGRPO = "soft_grpo"
 }
 
 /// How several rewards become one advantage: `multi_objective_aggregation:`.
@@ -142,7 +144,7 @@ extension JobSettings {
         switch algorithm {
         case .remax, .rloo: .reward
         case .reinforcePlusPlus: numGenerations ?? 1 > 1 ? .loss : .reward
-        case .grpo, .sft: .loss
+        case .grpo, .softGRPO, .sft: .loss
         }
     }
 }
