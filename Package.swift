@@ -37,7 +37,8 @@ let rooms: [Room] = [
     Room(name: "ShippedRewards", path: "rewards", imports: ["RewardInterface", "Records"]),
     // Floor 3
     Room(
-        name: "RolloutEngine", imports: ["Records", "Tokenization", "Tensors", "Models", "Placement"], needsTorch: true),
+        name: "RolloutEngine", imports: ["Records", "Tokenization", "Tensors", "Algorithms", "Models", "Placement"],
+        needsTorch: true),
     Room(
         name: "PolicyUpdater", imports: ["Records", "Runs", "Tensors", "Algorithms", "Models", "Placement"],
         needsTorch: true),

@@ -7,22 +7,24 @@ package enum Objective: Sendable, Equatable {
     case reinforcePlusPlus(REINFORCEPlusPlusSettings)
     /// PPO's policy part; its critic has an updater of its own.
     case ppo(PPOSettings)
+    case softGRPO(SofTGRPOSettings)
 
     /// Whether the loss reads the reference policy's log-probs.
     package var needsReference: Bool {
         switch self {
         case .grpo(let settings): settings.klCoefficient > 0
         case .reinforcePlusPlus(let settings): settings.klCoefficient > 0
+        case .softGRPO(let settings): settings.surrogate.klCoefficient > 0
         case .supervisedFineTuning, .reMax, .rloo, .ppo: false
         }
     }
 
     /// Whether the loss reads the sampler's own log-probs.
     package var needsRolloutLogProbabilities: Bool {
-        if case .grpo(let settings) = self {
-            settings.mismatchCorrection != nil || settings.offPolicyThreshold != nil
-        } else {
-            false
+        switch self {
+        case .grpo(let settings): settings.mismatchCorrection != nil || settings.offPolicyThreshold != nil
+        case .softGRPO(let settings): settings.surrogate.mismatchCorrection != nil
+        default: false
         }
     }
 
@@ -31,7 +33,7 @@ package enum Objective: Sendable, Equatable {
         switch self {
         case .grpo(let settings): settings.entropyCoefficient != 0
         case .ppo(let settings): settings.entropyCoefficient != 0
-        case .supervisedFineTuning, .reMax, .rloo, .reinforcePlusPlus: false
+        case .supervisedFineTuning, .reMax, .rloo, .reinforcePlusPlus, .softGRPO: false
         }
     }
 
@@ -50,6 +52,7 @@ package enum Objective: Sendable, Equatable {
         case .rloo(let settings): try RLOO.loss(inputs, settings)
         case .reinforcePlusPlus(let settings): try REINFORCEPlusPlus.loss(inputs, settings)
         case .ppo(let settings): try PPO.policyLoss(inputs, settings)
+        case .softGRPO(let settings): try SofTGRPO.loss(inputs, settings)
         }
     }
 }

@@ -21,11 +21,13 @@ package struct PolicyLossInputs {
     package var entropies: Tensor?
     package var spans: CompletionSpans
     package var denominators: Denominators
+    /// The soft steps among the action tokens; the log-probs above hold 0 at their places. `nil` without any.
+    package var soft: SoftLossInputs?
 
     package init(
         logProbabilities: Tensor, oldLogProbabilities: Tensor? = nil, rolloutLogProbabilities: Tensor? = nil,
         referenceLogProbabilities: Tensor? = nil, advantages: Tensor, entropies: Tensor? = nil, spans: CompletionSpans,
-        denominators: Denominators
+        denominators: Denominators, soft: SoftLossInputs? = nil
     ) {
         self.logProbabilities = logProbabilities
         self.oldLogProbabilities = oldLogProbabilities
@@ -35,6 +37,7 @@ package struct PolicyLossInputs {
         self.entropies = entropies
         self.spans = spans
         self.denominators = denominators
+        self.soft = soft
     }
 
     /// The old policy's log-probs, without a gradient.

@@ -4,6 +4,7 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/cos.h>
+#include <ATen/ops/digamma.h>
 #include <ATen/ops/div.h>
 #include <ATen/ops/eq.h>
 #include <ATen/ops/exp.h>
@@ -13,6 +14,7 @@
 #include <ATen/ops/gt.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/le.h>
+#include <ATen/ops/lgamma.h>
 #include <ATen/ops/log.h>
 #include <ATen/ops/log1p.h>
 #include <ATen/ops/log_sigmoid.h>
@@ -121,6 +123,8 @@ at::Tensor unary(ctorch_unary_op op, const at::Tensor &x) {
         case CTORCH_SOFTPLUS: return at::softplus(x);
         case CTORCH_COS: return at::cos(x);
         case CTORCH_SIN: return at::sin(x);
+        case CTORCH_LOG_GAMMA: return at::lgamma(x);
+        case CTORCH_DIGAMMA: return at::digamma(x);
         case CTORCH_IS_FINITE: return at::isfinite(x);
         case CTORCH_LOGICAL_NOT: return at::logical_not(x);
     }

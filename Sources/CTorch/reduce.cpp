@@ -12,6 +12,7 @@
 #include <ATen/ops/mean.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sum.h>
+#include <ATen/ops/topk.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -61,6 +62,14 @@ ctorch_status ctorch_log_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_te
 
 ctorch_status ctorch_cumulative_sum(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out) {
     return guarded([&] { *out = wrap(at::cumsum(unwrap(tensor), axis)); });
+}
+
+ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *values, ctorch_tensor *places) {
+    return guarded([&] {
+        auto [largest, where] = at::topk(unwrap(tensor), k);
+        *values = wrap(largest);
+        *places = wrap(where);
+    });
 }
 
 ctorch_status ctorch_all_finite(ctorch_tensor tensor, bool *out) {

@@ -225,6 +225,7 @@ package actor Coordinator {
         // What scoring took beyond decoding.
         work.metrics["timing_s/reward", default: 0] += seconds(clock.now - generated)
         work.metrics.merge(GenerationMetrics.of(work.groups))
+        work.metrics.merge(SoftThinkingMetrics.of(work.groups))
     }
 
     /// Groups end in any order; learning takes them in the order of the prompts, so that a run repeats to the bit.
@@ -242,18 +243,13 @@ package actor Coordinator {
     private func infer(_ role: ScoringRole, into work: inout StepWork) async throws {
         try stop.check()
         guard role != .sampler else {
-            work.oldLogProbabilities = work.groups.map { $0.group.rollouts.map(\.policyLogProbabilities) }
+            work.keepTheSamplersScores()
             return
         }
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
-        let scores = try await parts.updater.logProbabilities(work.batchToScore, under: role)
-        switch role {
-        case .oldPolicy, .sampler: work.oldLogProbabilities = scores
-        case .reference: work.referenceLogProbabilities = scores
-        case .critic: work.values = scores
-        }
+        work.keep(try await parts.updater.scores(work.batchToScore, under: role), of: role)
         let names: [ScoringRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
         work.metrics[names[role] ?? "timing_s/old_log_prob"] = seconds(clock.now - start)
     }

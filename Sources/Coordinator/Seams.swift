@@ -40,9 +40,18 @@ package protocol Scoring: Sendable {
 package protocol Updating: Sendable {
     /// The log-prob of every completion token under the named weights: `[group][completion][token]`, in nats.
     func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]]
+    /// The same, with what soft tokens' densities are made of under those weights.
+    func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores
     /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the weights
     /// untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
+}
+
+extension Updating {
+    /// For an updater that knows no soft tokens.
+    package func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
+        CompletionScores(logProbabilities: try await logProbabilities(batch, under: role))
+    }
 }
 
 /// Writes and shows what a run does.

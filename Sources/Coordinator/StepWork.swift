@@ -20,7 +20,7 @@ struct StepWork {
                     completions: scored.group.rollouts.map { rollout in
                         UpdateCompletion(
                             tokenIDs: rollout.completion.tokenIDs,
-                            rolloutLogProbabilities: rollout.policyLogProbabilities)
+                            rolloutLogProbabilities: rollout.policyLogProbabilities, softTokens: rollout.softTokens)
                     })
             })
     }
@@ -29,6 +29,35 @@ struct StepWork {
         CreditBatch(
             groups: groups, oldLogProbabilities: oldLogProbabilities,
             referenceLogProbabilities: referenceLogProbabilities, values: values)
+    }
+
+    /// Keeps the scores of a role; what belongs to soft tokens goes into their records.
+    mutating func keep(_ scores: CompletionScores, of role: ScoringRole) {
+        switch role {
+        case .oldPolicy, .sampler: oldLogProbabilities = scores.logProbabilities
+        case .reference: referenceLogProbabilities = scores.logProbabilities
+        case .critic: values = scores.logProbabilities
+        }
+        for (group, completions) in scores.softParameters.enumerated() {
+            for (index, parameters) in completions.enumerated() where !parameters.isEmpty {
+                switch role {
+                case .oldPolicy, .sampler:
+                    groups[group].group.rollouts[index].softTokens?.oldParameters = parameters
+                case .reference: groups[group].group.rollouts[index].softTokens?.referenceParameters = parameters
+                case .critic: break  // values belong to positions, not to densities
+                }
+            }
+        }
+    }
+
+    /// Takes what the sampler noted for the old policy's scores.
+    mutating func keepTheSamplersScores() {
+        let rollouts = groups.map(\.group.rollouts)
+        keep(
+            CompletionScores(
+                logProbabilities: rollouts.map { $0.map(\.policyLogProbabilities) },
+                softParameters: rollouts.map { $0.map { $0.softTokens?.parameters ?? [] } }),
+            of: .sampler)
     }
 
     func report(step: Int) -> StepReport {

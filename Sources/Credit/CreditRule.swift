@@ -70,6 +70,6 @@ extension CreditRule {
             rolloutLogProbabilities: rollout.policyLogProbabilities,
             oldLogProbabilities: batch.oldLogProbabilities?[group][completion] ?? [],
             referenceLogProbabilities: batch.referenceLogProbabilities?[group][completion] ?? [],
-            isMasked: overlong.masks(rollout.completion))
+            isMasked: overlong.masks(rollout.completion), softTokens: rollout.softTokens)
     }
 }

@@ -79,6 +79,36 @@ package final class Transformer {
         return try normalized(hidden)
     }
 
+    /// Mixtures of rows of the embedding.
+    ///
+    ///     out[n] = Σ_k weights[n, k]·embedding[ids[n, k]]
+    ///
+    /// - Parameters:
+    ///   - ids: `[N, K]` int64; any id where the weight is 0.
+    ///   - weights: `[N, K]`, of the model's element type.
+    /// - Returns: `[N, hidden]`, differentiable in the embedding and in the weights.
+    package func mixtures(ids: Tensor, weights: Tensor) throws(TensorError) -> Tensor {
+        let (count, words) = (try ids.size(0), try ids.size(1))
+        return try
+            (embedding.rows(at: ids.reshaped([count * words])).reshaped([count, words, configuration.hiddenSize])
+            * weights.unsqueezed(2)).sum(axis: 1)
+    }
+
+    /// The embedding of tokens, with other inputs at some places.
+    ///
+    /// - Parameters:
+    ///   - places: Ascending, of the tokens that are replaced.
+    ///   - inputs: `[places, hidden]`.
+    /// - Returns: `[tokens, hidden]`, differentiable in the embedding and in `inputs`. A replaced token's own row gets no gradient.
+    package func embeddings(tokens: [Int], replacing places: [Int], with inputs: Tensor) throws(TensorError) -> Tensor {
+        let replaced = Set(places)
+        let kept = tokens.indices.filter { !replaced.contains($0) }
+        var order = [Int](repeating: 0, count: tokens.count)
+        for (index, place) in (kept + places).enumerated() { order[place] = index }
+        let rows = try embedding.rows(at: kept.map { tokens[$0] })
+        return try Tensor.concatenated([rows, inputs]).rows(at: order)
+    }
+
     private func context(for embeddings: Tensor, _ layout: SequenceLayout) throws -> PackedContext {
         let expected = [layout.tokenCount, configuration.hiddenSize]
         guard embeddings.shape == expected else {

@@ -18,9 +18,13 @@ extension UpdateBatch {
 
     /// Checks every array against its tokens before anything is computed.
     ///
-    /// - Parameter required: the arrays that must be there. The others may be empty, for all completions alike.
+    /// - Parameters:
+    ///   - required: the arrays that must be there. The others may be empty, for all completions alike.
+    ///   - takesSoftTokens: whether the method knows what a soft token is.
     /// - Throws: ``UpdateError`` naming the first group and completion that cannot be used.
-    func check(requiring required: BatchFields, vocabularySize: Int) throws(UpdateError) {
+    func check(
+        requiring required: BatchFields, vocabularySize: Int, takesSoftTokens: Bool = false
+    ) throws(UpdateError) {
         let vocabulary = 0..<vocabularySize
         let hasOld = trainedCompletions.first?.oldLogProbabilities.isEmpty == false
         for (groupIndex, group) in groups.enumerated() {
@@ -34,7 +38,10 @@ extension UpdateBatch {
             }
             for (index, completion) in group.completions.enumerated()
             where !completion.isMasked && !completion.tokenIDs.isEmpty {
-                if let message = completion.problem(requiring: required, hasOld: hasOld, vocabulary: vocabulary) {
+                if let message = completion.problem(requiring: required, hasOld: hasOld, vocabulary: vocabulary)
+                    ?? completion.softProblem(
+                        requiring: required, hasOld: hasOld, vocabulary: vocabulary, isTaken: takesSoftTokens)
+                {
                     throw .batch(group: groupIndex, completion: index, message: message)
                 }
             }
@@ -43,6 +50,36 @@ extension UpdateBatch {
 }
 
 extension UpdateCompletion {
+    fileprivate func softProblem(
+        requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>, isTaken: Bool
+    ) -> String? {
+        guard let softTokens, softTokens.count > 0 else { return nil }
+        guard isTaken else { return "it has soft tokens, which this method does not learn from" }
+        guard softTokens.supportSizes.count == tokenIDs.count else {
+            return "a record of \(softTokens.supportSizes.count) tokens for \(tokenIDs.count)"
+        }
+        if let id = softTokens.ids.first(where: { !vocabulary.contains(Int($0)) }) {
+            return "word \(id) of a soft token is outside the vocabulary of \(vocabulary.upperBound)"
+        }
+        let arrays: [(name: String, values: [Float], isRequired: Bool)] = [
+            ("values", softTokens.values, true), ("parameters", softTokens.parameters, true),
+            ("oldParameters", softTokens.oldParameters, hasOld),
+            (
+                "referenceParameters", softTokens.referenceParameters,
+                required.contains(.referenceLogProbabilities)
+            ),
+        ]
+        for (name, values, isRequired) in arrays where isRequired || !values.isEmpty {
+            guard values.count == softTokens.values.count else {
+                return "soft tokens with \(values.count) \(name) for \(softTokens.values.count) components"
+            }
+            if let value = values.first(where: { !$0.isFinite }) {
+                return "soft tokens with \(value) among their \(name), not a finite number"
+            }
+        }
+        return nil
+    }
+
     fileprivate func problem(requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>) -> String? {
         if let token = tokenIDs.first(where: { !vocabulary.contains($0) }) {
             return "token \(token) is outside the vocabulary of \(vocabulary.upperBound)"

@@ -56,7 +56,9 @@ package final class Critic {
             for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
                 let packed = try PackedMicroBatch(pieces, of: batch)
                 let values = try Tensor.withoutGradients { try self.values(packed, model, head).floats() }
-                for (group, completion, values) in packed.scattered(values) { found[group][completion] = values }
+                for (owner, values) in zip(packed.owners, packed.scattered(values)) {
+                    found[owner.group][owner.completion] = values
+                }
             }
             return found
         }.value

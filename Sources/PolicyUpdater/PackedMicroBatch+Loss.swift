@@ -4,12 +4,15 @@ internal import Tensors
 
 extension PackedMicroBatch {
     /// What a loss reads: this micro-batch's scores beside the batch's own numbers, in the scores' type and place.
-    func inputs(_ scores: TokenScores, _ denominators: Denominators) throws -> PolicyLossInputs {
+    func inputs(_ packedScores: PackedScores, _ denominators: Denominators) throws -> PolicyLossInputs {
+        let scores = packedScores.tokens
         func tensor(_ values: [Double]) throws -> Tensor {
             try Tensor(values).to(scores.logProbabilities.elementType).to(scores.logProbabilities.device)
         }
         func tensor(_ field: KeyPath<UpdateCompletion, [Float]>) throws -> Tensor? {
-            try values(field).map { try tensor($0.map(Double.init)) }
+            guard var values = values(field)?.map(Double.init) else { return nil }
+            for position in softTokens?.positions ?? [] { values[position] = 0 }
+            return try tensor(values)
         }
         return PolicyLossInputs(
             logProbabilities: scores.logProbabilities,
@@ -19,7 +22,17 @@ extension PackedMicroBatch {
             advantages: try tensor(values(\.advantages) ?? targets.map { _ in 0 }),
             entropies: scores.entropies,
             spans: try CompletionSpans(lengths: completionCounts, device: scores.logProbabilities.device),
-            denominators: denominators)
+            denominators: denominators, soft: try packedScores.soft.map(softInputs))
+    }
+
+    private func softInputs(_ scores: SoftScores) throws -> SoftLossInputs {
+        guard let softTokens, let rollout = try softTokens.tensor(\.parameters, like: scores.parameters) else {
+            preconditionFailure("scores of soft tokens come from a pass with soft tokens")
+        }
+        return SoftLossInputs(
+            positions: softTokens.positions, values: scores.values, filled: scores.filled, policy: scores.parameters,
+            old: try softTokens.tensor(\.oldParameters, like: scores.parameters), rollout: rollout,
+            reference: try softTokens.tensor(\.referenceParameters, like: scores.parameters))
     }
 }
 
@@ -31,4 +44,7 @@ extension Objective {
         if needsRolloutLogProbabilities { fields.insert(.rolloutLogProbabilities) }
         return fields
     }
+
+    /// How the method's soft tokens were made; `nil` for a method without them.
+    var softSettings: SofTGRPOSettings? { if case .softGRPO(let settings) = self { settings } else { nil } }
 }

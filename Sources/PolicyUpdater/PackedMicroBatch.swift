@@ -3,7 +3,6 @@ internal import Tensors
 
 /// The plain numbers of one forward pass: each prompt once, its completions behind it.
 struct PackedMicroBatch {
-    private let batch: UpdateBatch
     private let pieces: [MicroBatchPlan.Piece]
     /// Every token read, in packed order.
     let tokens: [Int]
@@ -12,9 +11,12 @@ struct PackedMicroBatch {
     let targets: [Int]
     /// Tokens of each completion, in the same order.
     let completionCounts: [Int]
+    /// The soft ones among the generated tokens; `nil` without any.
+    let softTokens: PackedSoftTokens?
+    /// In packed order.
+    let completions: [UpdateCompletion]
 
     init(_ pieces: [MicroBatchPlan.Piece], of batch: UpdateBatch) throws {
-        self.batch = batch
         self.pieces = pieces
         let packed = pieces.map { piece in
             let group = batch.groups[piece.group]
@@ -22,25 +24,29 @@ struct PackedMicroBatch {
         }
         tokens = packed.flatMap { $0.prompt + $0.completions.flatMap(\.self) }
         targets = packed.flatMap { $0.completions.flatMap(\.self) }
+        completions = pieces.flatMap { piece in piece.completions.map { batch.groups[piece.group].completions[$0] } }
+        softTokens = PackedSoftTokens(completions)
         completionCounts = packed.flatMap { $0.completions.map(\.count) }
         layout = try SequenceLayout(groups: packed.map { ($0.prompt.count, $0.completions.map(\.count)) })
     }
 
     /// One of the batch's arrays, end to end in the order of ``targets``; `nil` when the completions have none.
     func values<Value>(_ field: KeyPath<UpdateCompletion, [Value]>) -> [Value]? {
-        let all = pieces.flatMap { piece in
-            piece.completions.flatMap { batch.groups[piece.group].completions[$0][keyPath: field] }
-        }
+        let all = completions.flatMap { $0[keyPath: field] }
         return all.count == targets.count ? all : nil
     }
 
-    /// Puts one number per generated token back to its completion: `(group, completion, values)`.
-    func scattered(_ values: [Float]) -> [(group: Int, completion: Int, values: [Float])] {
-        let owners = pieces.flatMap { piece in piece.completions.map { (piece.group, $0) } }
+    /// The group of each completion and its place there, in packed order.
+    var owners: [(group: Int, completion: Int)] {
+        pieces.flatMap { piece in piece.completions.map { (piece.group, $0) } }
+    }
+
+    /// Cuts one number per generated token into each completion's own.
+    func scattered(_ values: [Float]) -> [[Float]] {
         var start = 0
-        return zip(owners, completionCounts).map { owner, count in
+        return completionCounts.map { count in
             defer { start += count }
-            return (owner.0, owner.1, Array(values[start..<start + count]))
+            return Array(values[start..<start + count])
         }
     }
 }

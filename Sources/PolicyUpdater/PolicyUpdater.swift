@@ -43,7 +43,9 @@ package final class PolicyUpdater {
         self.settings = settings
         optimizer = try AdamW(
             firstMoments: policy.zeros(), secondMoments: policy.zeros(), settings: settings.optimizer)
-        scorer = TokenScorer(temperature: settings.temperature, checkpointsBlocks: settings.checkpointsBlocks)
+        scorer = TokenScorer(
+            temperature: settings.temperature, checkpointsBlocks: settings.checkpointsBlocks,
+            soft: objective.softSettings)
     }
 
     /// Takes one optimizer step on the batch.
@@ -56,7 +58,9 @@ package final class PolicyUpdater {
     ///   (`sampling/…`) where the batch has rollout log-probs, `skipped_steps`, `timing_s/update_actor`, `realloc/…`.
     /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, or what the engine refuses.
     package func train(_ batch: UpdateBatch, stop: StopSignal? = nil) async throws -> Metrics {
-        try batch.check(requiring: objective.requiredFields, vocabularySize: configuration.vocabularySize)
+        try batch.check(
+            requiring: objective.requiredFields, vocabularySize: configuration.vocabularySize,
+            takesSoftTokens: objective.softSettings != nil)
         let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch)
         let started = clock.now
         let trained = try await policy.train { lease in
@@ -94,8 +98,15 @@ package final class PolicyUpdater {
     /// - Returns: `[group][completion][token]`, in nats, at the sampling temperature.
     /// - Throws: ``UpdateError/missingReference`` without a reference, ``UpdateError`` for a batch that does not fit.
     package func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
+        try await scores(batch, under: role).logProbabilities
+    }
+
+    /// The same, and what the densities of soft tokens are made of under the named weights.
+    package func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
         let batch = batch.unmasked
-        try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
+        try batch.check(
+            requiring: [], vocabularySize: configuration.vocabularySize,
+            takesSoftTokens: objective.softSettings != nil)
         switch role {
         case .oldPolicy, .sampler:
             return try await policy.infer { lease in
@@ -108,16 +119,22 @@ package final class PolicyUpdater {
         }
     }
 
-    private func score(_ batch: UpdateBatch, under model: Transformer) throws -> [[[Float]]] {
-        var scores = batch.groups.map { $0.completions.map { _ in [] as [Float] } }
+    private func score(_ batch: UpdateBatch, under model: Transformer) throws -> CompletionScores {
+        var all = CompletionScores(logProbabilities: batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
             let packed = try PackedMicroBatch(pieces, of: batch)
-            let values = try Tensor.withoutGradients {
-                try scorer.scores(packed, under: model).logProbabilities.floats()
+            let scores = try Tensor.withoutGradients { try scorer.scores(packed, under: model) }
+            let values = packed.scattered(try scores.logProbabilities(packed).map(Float.init))
+            for (owner, values) in zip(packed.owners, values) {
+                all.logProbabilities[owner.group][owner.completion] = values
             }
-            for (group, completion, values) in packed.scattered(values) { scores[group][completion] = values }
+            guard let softTokens = packed.softTokens, let soft = scores.soft else { continue }
+            let parameters = softTokens.scattered(try soft.parameters.floats(), over: packed.completions)
+            for (owner, values) in zip(packed.owners, parameters) {
+                all.softParameters[owner.group][owner.completion] = values
+            }
         }
-        return scores
+        return all
     }
 
     /// Runs every micro-batch forward and backward; the parameters then hold the gradient of the whole batch.
@@ -149,7 +166,7 @@ package final class PolicyUpdater {
         var metrics = result.metrics
         if let sampler = packed.values(\.rolloutLogProbabilities) {
             let trainer =
-                try packed.values(\.oldLogProbabilities)?.map(Double.init) ?? scores.logProbabilities.doubles()
+                try packed.values(\.oldLogProbabilities)?.map(Double.init) ?? scores.logProbabilities(packed)
             SamplingGap.note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
         }
         return (try result.loss.item(), metrics)

@@ -7,7 +7,7 @@ package struct PolicyVersion: Sendable, Hashable, Comparable, Codable {
 
 /// A completion with what the sampler knew while writing it.
 ///
-/// The two arrays have one element per generated token, in nats.
+/// The two arrays have one element per generated token, in nats; at a soft token both are the log-density of what was drawn.
 package struct Rollout: Sendable, Equatable {
     package var completion: Completion
     /// Log-prob under the distribution that was sampled from: after temperature, penalties and filters.
@@ -16,15 +16,24 @@ package struct Rollout: Sendable, Equatable {
     package var policyLogProbabilities: [Float]
     /// Which of the prompt's completions this is, from 0; addresses its draws.
     package var sample: Int
+    /// What the soft tokens among the completion's were made of; `nil` when every token is an ordinary one.
+    package var softTokens: SoftTokens?
 
     package init(
-        completion: Completion, samplingLogProbabilities: [Float], policyLogProbabilities: [Float], sample: Int
+        completion: Completion, samplingLogProbabilities: [Float], policyLogProbabilities: [Float], sample: Int,
+        softTokens: SoftTokens? = nil
     ) {
         self.completion = completion
         self.samplingLogProbabilities = samplingLogProbabilities
         self.policyLogProbabilities = policyLogProbabilities
         self.sample = sample
+        self.softTokens = softTokens
     }
+}
+
+extension Rollout {
+    /// Whether every token is soft: the length limit came before the end of the thinking.
+    package var onlyThinks: Bool { softTokens?.supportSizes.allSatisfy { $0 > 0 } ?? false }
 }
 
 /// All completions of one prompt.

@@ -41,11 +41,14 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var oldValues: [Float]
     /// Whether the completion is left out of the loss (its tokens still count as read, never as trained).
     package var isMasked: Bool
+    /// What the soft tokens among `tokenIDs` were made of; `nil` without any.
+    package var softTokens: SoftTokens?
 
     package init(
         tokenIDs: [Int], advantages: [Double] = [], rolloutLogProbabilities: [Float] = [],
         oldLogProbabilities: [Float] = [],
-        referenceLogProbabilities: [Float] = [], returns: [Double] = [], oldValues: [Float] = [], isMasked: Bool = false
+        referenceLogProbabilities: [Float] = [], returns: [Double] = [], oldValues: [Float] = [],
+        isMasked: Bool = false, softTokens: SoftTokens? = nil
     ) {
         self.returns = returns
         self.oldValues = oldValues
@@ -55,5 +58,6 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
         self.oldLogProbabilities = oldLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
         self.isMasked = isMasked
+        self.softTokens = softTokens
     }
 }

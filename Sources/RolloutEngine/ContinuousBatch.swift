@@ -28,6 +28,8 @@ struct ContinuousBatch {
     private let cache: KeyValueCache
     /// The model's head in the type that logits are summed in, as the updater scores them: float32 for 16-bit weights.
     private let head: Tensor
+    /// How rows think; `nil` where they do not.
+    private let softStep: SoftStep?
     private var freePromptSlots: [Int]
     private var freeRowSlots: [Int]
     private var open: [Int: OpenGroup] = [:]
@@ -45,6 +47,13 @@ struct ContinuousBatch {
         self.tokenizer = tokenizer
         self.requests = requests
         self.settings = settings
+        let head = try model.head.to(model.elementType == .float64 ? .float64 : .float32)
+        self.head = head
+        softStep = settings.softThinking.map {
+            SoftStep(
+                model: model, head: head, settings: $0, stopTokenIDs: settings.stopTokenIDs,
+                answerTemperature: settings.distribution.temperature)
+        }
         self.limits = limits
         self.seed = seed
         self.step = step
@@ -58,7 +67,6 @@ struct ContinuousBatch {
         cache = try KeyValueCache(
             configuration: configuration, promptSlots: prompts, promptCapacity: longestPrompt, rowSlots: count,
             rowCapacity: settings.maxCompletionLength, type: model.elementType, device: model.device)
-        head = try model.head.to(model.elementType == .float64 ? .float64 : .float32)
         freePromptSlots = (0..<prompts).reversed()
         freeRowSlots = (0..<count).reversed()
     }
@@ -87,18 +95,45 @@ struct ContinuousBatch {
         try admit()
         var hidden: [Tensor] = []
         if going > 0 {
-            hidden.append(
-                try model.decode(
-                    tokens: rows[..<going].map { $0.tokens[$0.tokens.count - 1] }, cache: cache,
-                    rows: decodeRows(rows[..<going])))
+            let lastTokens = rows[..<going].map { $0.tokens[$0.tokens.count - 1] }
+            let places = decodeRows(rows[..<going])
+            if let softStep {
+                let inputs = try Tensor.withoutGradients {
+                    try softStep.inputs(after: lastTokens, rows[..<going].map(\.lastSoftToken))
+                }
+                hidden.append(try model.decode(embeddings: inputs, cache: cache, rows: places))
+            } else {
+                hidden.append(try model.decode(tokens: lastTokens, cache: cache, rows: places))
+            }
         }
         for row in rows[going...] { hidden.append(group(of: row).firstHidden) }
-        let drawn = try Tensor.withoutGradients {
-            try Tensor.concatenated(hidden).to(head.elementType).linear(weight: head).sampledTokens(
-                from: settings.distribution, choices: rows.map { $0.choice(seed: seed, step: step) },
-                seenTokens: settings.distribution.repetitionPenalty == 1 ? [] : rows.map(\.seen))
+        return try Tensor.withoutGradients { try take(reasons(Tensor.concatenated(hidden))) }
+    }
+
+    /// Gives every row its next token; returns why rows end with it, those that do.
+    private mutating func reasons(_ hidden: Tensor) throws -> [FinishReason?] {
+        var reasons = [FinishReason?](repeating: nil, count: rows.count)
+        let thinking = rows.indices.filter { rows[$0].isThinking }
+        let answering = rows.indices.filter { !rows[$0].isThinking }
+        if let softStep, !thinking.isEmpty {
+            let outcomes = try softStep.outcomes(
+                thinking.count == rows.count ? hidden : hidden.rows(at: thinking),
+                thinking.map { rows[$0].thinking(seed: seed, step: step) })
+            for (row, next) in zip(thinking, outcomes) {
+                reasons[row] = try rows[row].append(next.outcome, sureSteps: next.sureSteps, settings)
+            }
         }
-        return try take(drawn)
+        guard !answering.isEmpty else { return reasons }
+        let drawn = try (answering.count == rows.count ? hidden : hidden.rows(at: answering))
+            .to(head.elementType).linear(weight: head).sampledTokens(
+                from: settings.distribution, choices: answering.map { rows[$0].choice(seed: seed, step: step) },
+                seenTokens: settings.distribution.repetitionPenalty == 1 ? [] : answering.map { rows[$0].seen })
+        for (index, row) in answering.enumerated() {
+            reasons[row] = try rows[row].append(
+                drawn.tokens[index], sampling: drawn.samplingLogProbabilities[index],
+                policy: drawn.policyLogProbabilities[index], settings)
+        }
+        return reasons
     }
 
     private func group(of row: DecodeRow) -> OpenGroup {
@@ -113,15 +148,11 @@ struct ContinuousBatch {
             ownLengths: rows.map(\.tokens.count))
     }
 
-    /// Appends the drawn tokens, lets ended rows go and closes groups.
-    private mutating func take(_ drawn: SampledTokens) throws -> [RolloutGroup] {
+    /// Lets ended rows go and closes groups.
+    private mutating func take(_ reasons: [FinishReason?]) throws -> [RolloutGroup] {
         var staying: [DecodeRow] = []
         var finished: [RolloutGroup] = []
-        for (index, current) in rows.enumerated() {
-            var row = current
-            let reason = try row.append(
-                drawn.tokens[index], sampling: drawn.samplingLogProbabilities[index],
-                policy: drawn.policyLogProbabilities[index], settings)
+        for (row, reason) in zip(rows, reasons) {
             guard let reason else {
                 staying.append(row)
                 continue
@@ -196,7 +227,11 @@ struct ContinuousBatch {
             limit: min(
                 settings.maxCompletionLength, model.configuration.contextLength - request.prompt.tokenIDs.count),
             ownSlot: freeRowSlots.removeLast(), text: CompletionText(tokenizer, stopStrings: settings.stopStrings),
-            notesSeen: settings.distribution.repetitionPenalty != 1)
+            notesSeen: settings.distribution.repetitionPenalty != 1,
+            softTokens: settings.softThinking.map { thinking in
+                SoftTokens(
+                    componentCount: thinking.noise.perturbsEmbedding ? model.configuration.hiddenSize : nil)
+            })
     }
 }
 

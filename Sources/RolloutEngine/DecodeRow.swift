@@ -1,3 +1,4 @@
+internal import Algorithms
 internal import Records
 internal import Tensors
 internal import Tokenization
@@ -20,11 +21,17 @@ struct DecodeRow {
     /// Ids of prompt and completion without duplicates, kept only for a repetition penalty.
     private(set) var seen: [Int] = []
     private var seenSet: Set<Int> = []
+    /// Whether the next token is a soft one.
+    private(set) var isThinking = false
+    /// The last token where it is soft: the row's next input.
+    private(set) var lastSoftToken: SoftToken?
+    private var sureSteps = 0
+    private var softTokens: SoftTokens?
 
     init(
         group: Int, sample: Int, isGreedy: Bool, prompt: TokenizedPrompt, limit: Int, ownSlot: Int,
         text: CompletionText,
-        notesSeen: Bool
+        notesSeen: Bool, softTokens: SoftTokens? = nil
     ) {
         self.group = group
         self.sample = sample
@@ -33,6 +40,8 @@ struct DecodeRow {
         self.limit = limit
         self.ownSlot = ownSlot
         self.text = text
+        self.softTokens = softTokens
+        isThinking = softTokens != nil
         if notesSeen { prompt.tokenIDs.forEach { note($0) } }
     }
 
@@ -51,6 +60,38 @@ struct DecodeRow {
     mutating func append(
         _ token: Int, sampling: Float, policy: Float, _ settings: SamplingSettings
     ) throws(TokenizerError) -> FinishReason? {
+        lastSoftToken = nil
+        softTokens?.appendOrdinary()
+        return try note(token, sampling: sampling, policy: policy, settings)
+    }
+
+    /// The row as a thinking step sees it.
+    func thinking(seed: UInt64, step: Int) -> ThinkingRow {
+        let address = RandomAddress(step: step, row: promptRow, sample: sample, token: tokens.count)
+        return ThinkingRow(draws: SoftDraws(seed: seed, address: address), isGreedy: isGreedy, sureSteps: sureSteps)
+    }
+
+    /// Takes the outcome of a thinking step; returns why the completion ends with it, if it does.
+    mutating func append(
+        _ outcome: SoftOutcome, sureSteps: Int, _ settings: SamplingSettings
+    ) throws(TokenizerError) -> FinishReason? {
+        self.sureSteps = sureSteps
+        switch outcome {
+        case .word(let token, let logProbability):
+            isThinking = false
+            return try append(token, sampling: logProbability, policy: logProbability, settings)
+        case .soft(let token):
+            lastSoftToken = token
+            softTokens?.append(
+                ids: token.ids, values: token.values, parameters: token.parameters, entropy: token.entropy,
+                largestWeight: token.largestWeight)
+            return try note(token.leading, sampling: token.logDensity, policy: token.logDensity, settings)
+        }
+    }
+
+    private mutating func note(
+        _ token: Int, sampling: Float, policy: Float, _ settings: SamplingSettings
+    ) throws(TokenizerError) -> FinishReason? {
         tokens.append(token)
         samplingLogProbabilities.append(sampling)
         policyLogProbabilities.append(policy)
@@ -64,6 +105,6 @@ struct DecodeRow {
     func rollout(_ reason: FinishReason) throws(TokenizerError) -> Rollout {
         Rollout(
             completion: try text.completion(tokens, reason), samplingLogProbabilities: samplingLogProbabilities,
-            policyLogProbabilities: policyLogProbabilities, sample: sample)
+            policyLogProbabilities: policyLogProbabilities, sample: sample, softTokens: softTokens)
     }
 }

@@ -1,3 +1,4 @@
+package import Algorithms
 package import Records
 package import Tensors
 
@@ -13,6 +14,9 @@ package struct SamplingSettings: Sendable, Equatable {
     package let stopTokenIDs: Set<Int>
     /// Texts that end a completion wherever they appear, also across the borders of tokens.
     package let stopStrings: [String]
+    /// How completions think in mixtures of words before they answer; `nil` samples words from the start. Everything above is then about
+    /// the answer; greedy rows draw no noise.
+    package let softThinking: SoftThinkingSettings?
 
     /// - Parameters:
     ///   - temperature: Logits are divided by it; above 0. For the most likely token ask for `isGreedy`.
@@ -23,7 +27,8 @@ package struct SamplingSettings: Sendable, Equatable {
     /// - Throws: `SettingsError` with every setting that cannot be used.
     package init(
         temperature: Double = 1, topK: Int = 0, topP: Double = 1, minP: Double = 0, repetitionPenalty: Double = 1,
-        isGreedy: Bool = false, maxCompletionLength: Int = 512, stopTokenIDs: Set<Int> = [], stopStrings: [String] = []
+        isGreedy: Bool = false, maxCompletionLength: Int = 512, stopTokenIDs: Set<Int> = [], stopStrings: [String] = [],
+        softThinking: SoftThinkingSettings? = nil
     ) throws(SettingsError) {
         var problems = Problems("sampling")
         problems.require(
@@ -42,6 +47,9 @@ package struct SamplingSettings: Sendable, Equatable {
             stopTokenIDs.allSatisfy { $0 >= 0 }, "stopTokenIDs", stopTokenIDs.sorted(), "token ids of at least 0")
         problems.require(
             !stopStrings.contains(""), "stopStrings", stopStrings, "no empty text: it would end every completion")
+        problems.require(
+            softThinking == nil || repetitionPenalty == 1, "repetitionPenalty", repetitionPenalty,
+            "1 with soft thinking: a mixture of words is not a word already seen")
         try problems.throwIfAny()
         distribution = PolicyDistribution(
             repetitionPenalty: repetitionPenalty, temperature: temperature, topK: topK, topP: topP, minP: minP)
@@ -49,5 +57,6 @@ package struct SamplingSettings: Sendable, Equatable {
         self.maxCompletionLength = maxCompletionLength
         self.stopTokenIDs = stopTokenIDs
         self.stopStrings = stopStrings
+        self.softThinking = softThinking
     }
 }

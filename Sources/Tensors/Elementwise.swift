@@ -34,6 +34,10 @@ extension Tensor {
     package func softplus() throws(TensorError) -> Tensor { try unary("softplus", CTORCH_SOFTPLUS) }
     package func cos() throws(TensorError) -> Tensor { try unary("cos", CTORCH_COS) }
     package func sin() throws(TensorError) -> Tensor { try unary("sin", CTORCH_SIN) }
+    /// log Γ(x), for x above 0.
+    package func logGamma() throws(TensorError) -> Tensor { try unary("logGamma", CTORCH_LOG_GAMMA) }
+    /// ψ(x), the derivative of log Γ.
+    package func digamma() throws(TensorError) -> Tensor { try unary("digamma", CTORCH_DIGAMMA) }
 
     func unary(_ operation: String, _ op: ctorch_unary_op) throws(TensorError) -> Tensor {
         try Tensor.make(operation) { ctorch_unary(op, raw, $0) }

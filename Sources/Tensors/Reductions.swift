@@ -55,6 +55,13 @@ extension Tensor {
     package func logSoftmax(axis: Int) throws(TensorError) -> Tensor {
         try Tensor.make("logSoftmax") { ctorch_log_softmax(raw, axis, $0) }
     }
+    /// The `count` largest elements along the last axis, largest first, and where they stand as int64.
+    package func topK(_ count: Int) throws(TensorError) -> (values: Tensor, places: Tensor) {
+        var places: OpaquePointer?
+        let values = try Tensor.make("topK") { ctorch_top_k(raw, count, $0, &places) }
+        guard let places else { throw .engine(operation: "topK", message: "the engine returned no places") }
+        return (values, Tensor(handle: TensorHandle(places)))
+    }
     /// out[i] = x[0] + … + x[i] along the axis. Deterministic mode refuses floating types on CUDA.
     package func cumulativeSum(axis: Int) throws(TensorError) -> Tensor {
         try Tensor.make("cumulativeSum") { ctorch_cumulative_sum(raw, axis, $0) }

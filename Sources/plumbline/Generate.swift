@@ -13,6 +13,7 @@ struct SamplingOptions: ParsableArguments {
     @Option(help: "Tokens a completion may have.") var maxCompletionLength = 512
     @Option(help: "A text that ends a completion; may be given several times.") var stop: [String] = []
     @Option(help: "Addresses the draws: same seed, same completions.") var seed = 0
+    @OptionGroup(title: "Soft thinking") var soft: SoftThinkingOptions
 
     func validate() throws {
         guard temperature >= 0 else { throw ValidationError("--temperature \(temperature): 0 or above") }
@@ -24,7 +25,8 @@ struct SamplingOptions: ParsableArguments {
     var request: SamplingRequest {
         SamplingRequest(
             temperature: temperature, topK: topK, topP: topP, minP: minP, repetitionPenalty: repetitionPenalty,
-            maxCompletionLength: maxCompletionLength, stopStrings: stop, seed: seed)
+            maxCompletionLength: maxCompletionLength, stopStrings: stop, seed: seed,
+            softThinking: soft.request)
     }
 }
 

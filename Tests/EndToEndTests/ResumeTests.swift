@@ -20,6 +20,11 @@ struct ResumeTests {
         ("grpo", "num_generations: 4\nreplay_buffer_size: 8\nbypass_old_log_probs: true"),
         ("dapo", "num_generations: 4\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"),
         ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),
+        ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"),
+        (
+            "soft_grpo",
+            "num_generations: 4\nsteps_per_generation: 2\nmax_steps: 8\nsave_steps: 4\nsoft_thinking: {noise: dirichlet, think_end: e}"
+        ),
     ]
 
     @Test(arguments: jobs)

@@ -44,6 +44,23 @@ struct JobFileTests {
         #expect(sft.settings.learningRate == 2e-5)
     }
 
+    @Test func softGRPOBringsThePapersSettings() throws {
+        let file = try job(
+            complete + "\nalgorithm: soft_grpo\nsoft_thinking:\n  noise: dirichlet\n  dirichlet_alpha: 4",
+            ["soft_thinking.top_k=7"])
+        let soft = try ResolvedJob(file)
+        #expect(soft.settings.beta == 0.001 && soft.settings.lossType == .grpo && soft.settings.delta == 3)
+        #expect(soft.recipe.calls.contains(.infer(.reference)))
+        var expected = JobSoftThinking()
+        #expect(expected.topP == 0.95 && expected.gumbelTemperature == 0.1 && expected.noiseFactor == 1)
+        (expected.noise, expected.dirichletAlpha, expected.topK) = (.dirichlet, 4, 7)
+        #expect(soft.settings.softThinking == expected)
+        #expect(try ResolvedJob(job(soft.yaml)).settings == soft.settings)
+        let unused = try ResolvedJob(job(complete + "\nsoft_thinking: {top_k: 3}")).notices
+        #expect(unused == ["without effect for grpo: soft_thinking.top_k"])
+        #expect(try JobExplanation.text(of: "soft_thinking").contains("soft_thinking.cold_stop_steps"))
+    }
+
     @Test func overridesComeLastAndReadAsYAML() throws {
         let file = try job(
             complete, ["learning_rate=2e-6", "--seed=7", "column_map.prompt=question", "stop_strings=['\\n', END]"])
@@ -109,7 +126,11 @@ struct JobFileTests {
         ("mask_truncated_completions: maybe", "expected true or false"),
         ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a finite number"),
         ("use_peft: true", "use_peft is not supported: LoRA is not built"),
-        ("soft_thinking: {top_k: 5}", "soft_thinking is not supported"),
+        ("bvpo: {alpha: 1}", "bvpo is not supported"),
+        ("soft_thinking: gumbel", "soft_thinking is 'gumbel'; expected a section"),
+        ("soft_thinking: {top_k: 0}", "soft_thinking.top_k is '0'; expected a whole number from 1 to 1024"),
+        ("soft_thinking: {topk: 5}", "unknown key 'soft_thinking.topk'; did you mean soft_thinking.top_k"),
+        ("soft_thinking: {noise: gumble}", "soft_thinking.noise is 'gumble'; expected one of none, gumbel"),
         ("column_map: question", "column_map is 'question'; expected a section"),
         ("max_steps: 0", "max_steps is '0'; expected a whole number above 0, or -1"),
         ("gradient_accumulation_steps: 0", "gradient_accumulation_steps is '0'"),
@@ -161,6 +182,14 @@ struct JobFileTests {
         ("sync_ref_model: true", "beta = 0 loads none"),
         ("algorithm: remax\nkl_placement: loss", "remax has its KL term in the reward"),
         ("algorithm: sft\nnum_generations: 4", "sft does not generate"),
+        ("algorithm: soft_grpo\nsoft_thinking: {noise: none}", "without noise thinking has no density"),
+        (
+            "algorithm: soft_grpo\nsoft_thinking: {noise: embedding_gaussian, compat: release}",
+            "the published code has no"
+        ),
+        ("algorithm: soft_grpo\nentropy_coef: 0.01", "soft_grpo has no entropy bonus"),
+        ("algorithm: soft_grpo\nloss_type: cispo", "soft_grpo takes grpo, dapo or dr_grpo"),
+        ("algorithm: soft_grpo\nrepetition_penalty: 1.1", "expected 1"),
     ]
 
     @Test(arguments: contradictions)

@@ -48,6 +48,14 @@ struct ShippedPromptsTests {
         #expect(Set(demonstrations) == Set(train))
     }
 
+    @Test func arithmeticThinkingIsTheDemonstrationsDraftedFirst() throws {
+        let thinking = try Self.rows("arithmetic", "thinking")
+        let demonstrations = try Self.rows("arithmetic", "demonstrations")
+        #expect(thinking.map(\.completion) == demonstrations.map { "\($0.completion)=\($0.completion)" })
+        #expect(thinking.map(\.prompt.text) == demonstrations.map(\.prompt.text))
+        #expect(thinking.map { $0.prompt.columns["answer"] } == demonstrations.map { $0.prompt.columns["answer"] })
+    }
+
     // MARK: - Countdown
 
     /// The value and the numbers of an expression such as `3*2+7`, without brackets.
@@ -202,7 +210,8 @@ struct ShippedPromptsTests {
         try process.run()
         process.waitUntilExit()
         #expect(process.terminationStatus == 0)
-        for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] {
+        let thinking = name == "arithmetic" ? ["thinking.jsonl"] : []
+        for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] + thinking {
             let shipped = try Data(contentsOf: Self.prompts.appending(path: name).appending(path: file))
             #expect(try Data(contentsOf: folder.url.appending(path: file)) == shipped, "\(name)/\(file)")
             #expect(shipped.count < 400_000)

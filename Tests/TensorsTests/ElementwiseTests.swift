@@ -34,7 +34,18 @@ struct ElementwiseTests {
         Case(testDescription: "softplus", tensor: { try $0.softplus() }, number: { log1p(exp($0)) }),
         Case(testDescription: "cos", tensor: { try $0.cos() }, number: { cos($0) }),
         Case(testDescription: "sin", tensor: { try $0.sin() }, number: { sin($0) }),
+        Case(testDescription: "logGamma", tensor: { try $0.logGamma() }, number: { lgamma($0) }, range: 0.1...5),
+        Case(testDescription: "digamma", tensor: { try $0.digamma() }, number: digamma, range: 0.1...5),
     ]
+
+    /// ψ(x) = ψ(x + n) − Σ 1/(x + k), and Stirling's series far out.
+    private nonisolated static func digamma(_ x: Double) -> Double {
+        let far = x + 15
+        let steps = (0..<15).map { 1 / (x + Double($0)) }.reduce(0, +)
+        let square = 1 / (far * far)
+        let series = square * (1.0 / 12 - square * (1.0 / 120 - square * (1.0 / 252 - square / 240)))
+        return log(far) - 1 / (2 * far) - series - steps
+    }
 
     @Test("values and gradients", arguments: cases)
     func function(_ example: Case) throws {

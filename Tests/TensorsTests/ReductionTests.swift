@@ -132,4 +132,18 @@ struct ReductionTests {
         let sum = try Tensor(values).segmentSum(Tensor([Int](repeating: 0, count: values.count)), count: 1)
         #expect(try sum.floats() == [Float(100_000 * Double(Float(0.1)))])
     }
+
+    @Test("the largest elements of each row, largest first")
+    func topK() throws {
+        var numbers = SeededNumbers(seed: 4)
+        let values = numbers.doubles(21)
+        let (largest, places) = try Tensor(values, shape: [3, 7]).topK(3)
+        let found = try places.integers()
+        for row in 0..<3 {
+            let order = (0..<7).sorted { values[7 * row + $0] > values[7 * row + $1] }
+            #expect(Array(found[3 * row..<3 * row + 3]) == Array(order[..<3]))
+        }
+        #expect(try largest.doubles() == found.enumerated().map { values[7 * ($0 / 3) + $1] })
+        #expect(throws: TensorError.self) { try Tensor(values, shape: [3, 7]).topK(8) }
+    }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes train.jsonl, eval.jsonl and demonstrations.jsonl of prompts/arithmetic.
+"""Makes train.jsonl, eval.jsonl, demonstrations.jsonl and thinking.jsonl of prompts/arithmetic.
 
     python3 prompts/arithmetic/make.py
 
@@ -68,6 +68,11 @@ def demonstrations(train, rng):
     return rows
 
 
+def with_thinking(row):
+    """The demonstration with its result drafted first: 12+7= goes on as 19=19."""
+    return {**row, "completion": row["completion"] + "=" + row["completion"]}
+
+
 def write(name, rows):
     lines = [json.dumps(row) for row in rows]
     Path(__file__).with_name(name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -87,7 +92,9 @@ def main():
     held_out, train = chosen[:EVAL_ROWS], chosen[EVAL_ROWS:]
     write("train.jsonl", [row(problem) for problem in train])
     write("eval.jsonl", [row(problem) for problem in held_out])
-    write("demonstrations.jsonl", demonstrations(train, rng))
+    shown = demonstrations(train, rng)
+    write("demonstrations.jsonl", shown)
+    write("thinking.jsonl", [with_thinking(row) for row in shown])
 
 
 if __name__ == "__main__":

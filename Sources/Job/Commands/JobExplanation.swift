@@ -12,6 +12,10 @@ package enum JobExplanation {
                     default: \(field.yaml(JobSettings()))
                 """
         }
+        if JobFields.sections.contains(name) {
+            let members = JobFields.supported.map(\.name).filter { $0.hasPrefix(name + ".") }
+            return try members.map(text).joined(separator: "\n")
+        }
         if let conditional = JobKnownKeys.conditional[name] {
             let harmless = (["nothing"] + conditional.harmless.sorted()).joined(separator: ", ")
             return switch conditional.otherwise {

@@ -90,12 +90,13 @@ package struct TextGeneration: Sendable {
     /// A group as one line of JSON.
     package static func json(_ group: RolloutGroup) -> String {
         let completions = group.rollouts.map { rollout in
-            JSONText.object([
-                ("text", JSONText.string(rollout.completion.text)),
-                ("token_ids", JSONText.array(rollout.completion.tokenIDs.map(String.init))),
-                ("log_probs", JSONText.array(rollout.policyLogProbabilities.map { JSONText.number(Double($0)) })),
-                ("finish_reason", JSONText.string(rollout.completion.finishReason.name)),
-            ])
+            JSONText.object(
+                [
+                    ("text", JSONText.string(rollout.completion.text)),
+                    ("token_ids", JSONText.array(rollout.completion.tokenIDs.map(String.init))),
+                    ("log_probs", JSONText.array(rollout.policyLogProbabilities.map { JSONText.number(Double($0)) })),
+                    ("finish_reason", JSONText.string(rollout.completion.finishReason.name)),
+                ] + (rollout.softTokens.map { [("soft_tokens", String($0.count))] } ?? []))
         }
         return JSONText.object([
             ("prompt", JSONText.string(group.prompt.prompt.text)), ("completions", JSONText.array(completions)),

@@ -52,7 +52,7 @@ package struct JobFile: Sendable, Equatable {
         }
         var withoutEffect: [String] = []
         var presets: [(name: String, preset: JobPresets.Preset)] = []
-        for (key, node) in entries {
+        for (key, node) in entries.flatMap(Self.members) {
             do throws(JobProblem) {
                 if let preset = try preset(key, node) {
                     presets.removeAll { $0.name.hasPrefix(key) }  // the last one wins
@@ -87,6 +87,14 @@ package struct JobFile: Sendable, Equatable {
         guard problems.isEmpty else { throw JobError(problems) }
     }
 
+    /// The members of a section whose members are keys of their own; any other entry as it is.
+    private static func members(_ entry: (key: String, node: JobNode)) -> [(key: String, node: JobNode)] {
+        guard JobFields.sections.contains(entry.key), case .map(let members) = entry.node.content else {
+            return [entry]
+        }
+        return members.map { ("\(entry.key).\($0.key)", $0.node) }
+    }
+
     private static func entry(of override: String) throws(JobError) -> (key: String, node: JobNode) {
         guard let sign = override.firstIndex(of: "="), sign != override.startIndex else {
             throw JobError(place: "the override '\(override)'", message: "expected key=value")
@@ -101,6 +109,12 @@ package struct JobFile: Sendable, Equatable {
         if let field = JobFields.byName[key] {
             try field.read(node, &settings)
             places[key] = node.place
+            return true
+        }
+        if JobFields.sections.contains(key) {
+            guard node.content == .null else {
+                throw node.problem("\(key) is \(node.found); expected a section of 'name: value' lines")
+            }
             return true
         }
         if let section = key.firstIndex(of: "."), let field = JobFields.byName[String(key[..<section])] {

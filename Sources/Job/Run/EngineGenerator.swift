@@ -18,12 +18,14 @@ struct EngineGenerator: Generating {
         endsAtStopTokens: Bool = true
     ) throws(SettingsError) {
         let isGreedy = sampling.temperature == 0
+        let temperature = isGreedy ? 1 : sampling.temperature
         settings = try SamplingSettings(
-            temperature: isGreedy ? 1 : sampling.temperature, topK: sampling.topK, topP: sampling.topP,
+            temperature: temperature, topK: sampling.topK, topP: sampling.topP,
             minP: sampling.minP,
             repetitionPenalty: sampling.repetitionPenalty, isGreedy: isGreedy,
             maxCompletionLength: sampling.maxCompletionLength, stopTokenIDs: endsAtStopTokens ? model.stopTokenIDs : [],
-            stopStrings: sampling.stopStrings)
+            stopStrings: sampling.stopStrings,
+            softThinking: try sampling.softThinking?.settings(temperature: temperature) { model.tokenizer.encode($0) })
         engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer,
             seed: UInt64(bitPattern: Int64(sampling.seed)), limits: try BatchLimits(rows: rows))

@@ -24,6 +24,9 @@ struct MethodAssembly {
             return .reinforcePlusPlus(
                 try REINFORCEPlusPlusSettings(
                     clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta))
+        case .softGRPO:
+            return .softGRPO(
+                try settings.softThinking.lossSettings(try grpo(beta), temperature: settings.temperature))
         }
     }
 
@@ -46,7 +49,7 @@ struct MethodAssembly {
             lossType: lossType, importanceLevel: settings.importanceSamplingLevel == .token ? .token : .sequence,
             clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta,
             klEstimator: settings.klPlacement == .reward ? .k3 : estimator,
-            correctsKLBias: settings.usesBiasCorrectedKL,
+            correctsKLBias: settings.algorithm == .grpo && settings.usesBiasCorrectedKL,
             entropyCoefficient: settings.entropyCoefficient, mismatchCorrection: try mismatchCorrection(),
             offPolicyThreshold: settings.offPolicyMaskThreshold)
     }
@@ -76,7 +79,7 @@ struct MethodAssembly {
         let rewards = try RewardCombination(names: rewardNames, weights: settings.rewardWeights)
         let overlong: OverlongHandling = settings.maskTruncatedCompletions ? .mask : .keep
         switch settings.algorithm {
-        case .grpo, .sft:
+        case .grpo, .softGRPO, .sft:
             return GroupBaseline(rewards: rewards, settings: try groupBaseline(), overlong: overlong)
         case .ppo:
             return try ActorCritic(

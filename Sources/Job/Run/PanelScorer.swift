@@ -18,12 +18,18 @@ package final class PanelScorer: Scoring {
 
     package init(_ panel: RewardPanel) { self.panel = panel }
 
+    /// Scores a group. A completion that never came out of its soft thinking has no answer: 0 from every reward that scored it.
     package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
         let progress = state.withLock { $0.progress }
-        let (scored, remarks) = try await panel.score(group, at: progress)
+        var (scored, remarks) = try await panel.score(group, at: progress)
         state.withLock { state in
             for (name, value) in remarks.metrics { state.metrics[name, default: []].append(value) }
             if !remarks.extraColumns.isEmpty { state.columns[group.prompt.prompt.row] = remarks.extraColumns }
+        }
+        for (index, rollout) in group.rollouts.enumerated() where rollout.onlyThinks {
+            scored.scores[index] = scored.scores[index].map {
+                $0.score == nil ? $0 : .value(0, note: "the thinking did not end")
+            }
         }
         return scored
     }

@@ -1,4 +1,4 @@
-internal import Records
+package import Records
 
 /// Looks at each step's numbers for signs that a run is broken.
 package struct RunWatch: Sendable {
@@ -8,7 +8,7 @@ package struct RunWatch: Sendable {
     package init(gapLimit: Double) { self.gapLimit = gapLimit }
 
     /// Signs that a run may be learning nothing, by name; worth a line each, once.
-    func warnings(_ metrics: Metrics) -> [(name: String, text: String)] {
+    package func warnings(_ metrics: Metrics) -> [(name: String, text: String)] {
         var found: [(String, String)] = []
         if let clipped = metrics["completions/clipped_ratio"], clipped >= 0.5 {
             found.append(
@@ -26,6 +26,30 @@ package struct RunWatch: Sendable {
         }
         if metrics["unscored_steps"] != nil {
             found.append(("unscored", "no completion of a step was scored: it taught nothing"))
+        }
+        return found + Self.softWarnings(metrics)
+    }
+
+    /// Signs that soft thinking has collapsed: mixtures of one word, thinking without an end, a policy far from its reference.
+    private static func softWarnings(_ metrics: Metrics) -> [(name: String, text: String)] {
+        var found: [(String, String)] = []
+        if let several = metrics["soft/multi_ratio"], several < 0.01 {
+            found.append(
+                ("soft_collapse", "soft thinking has collapsed: fewer than 1 % of its steps mix more than one word"))
+        }
+        if let unended = metrics["soft/unended_ratio"], unended >= 0.5 {
+            found.append(
+                (
+                    "soft_unended",
+                    "\(Int(unended * 100)) % of the completions never end their thinking (soft_thinking.think_end)"
+                ))
+        }
+        if let divergence = metrics["soft/kl"], divergence > 1 {
+            found.append(
+                (
+                    "soft_kl",
+                    "thinking steps are \(divergence) nats from the reference policy on average; such runs tend to collapse"
+                ))
         }
         return found
     }

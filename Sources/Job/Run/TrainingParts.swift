@@ -117,6 +117,13 @@ struct UpdaterSeam: Updating {
         return try await updater.logProbabilities(batch, under: role)
     }
 
+    func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
+        if role == .critic {
+            return CompletionScores(logProbabilities: try await logProbabilities(batch, under: role))
+        }
+        return try await updater.scores(batch, under: role)
+    }
+
     /// Only the policy's part can be stopped: once it has moved, the critic follows.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
         var metrics = try await updater.train(batch, stop: stop)

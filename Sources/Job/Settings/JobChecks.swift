@@ -19,6 +19,7 @@ struct JobChecks {
         checkBatches(settings)
         checkMethod(settings)
         checkSampling(settings)
+        checkSoftThinking(settings)
         noticeUnused(settings)
     }
 
@@ -85,7 +86,7 @@ struct JobChecks {
 
     private mutating func checkMethod(_ settings: JobSettings) {
         let generations = settings.numGenerations ?? 1
-        let needsGroup: [JobAlgorithm] = [.grpo, .rloo]
+        let needsGroup: [JobAlgorithm] = [.grpo, .rloo, .softGRPO]
         if needsGroup.contains(settings.algorithm), generations < 2 {
             refuse(
                 "num_generations",
@@ -183,6 +184,47 @@ struct JobChecks {
         if settings.stopStrings.contains("") { refuse("stop_strings", "stop_strings holds an empty text") }
     }
 
+    private mutating func checkSoftThinking(_ settings: JobSettings) {
+        guard settings.algorithm == .softGRPO else { return }
+        let soft = settings.softThinking
+        if soft.noise == .none {
+            refuse(
+                "soft_thinking.noise",
+                "soft_thinking.noise is none; without noise thinking has no density to learn from, expected gumbel, dirichlet, gaussian or embedding_gaussian"
+            )
+        }
+        if soft.compat == .release, soft.noise == .embeddingGaussian {
+            refuse(
+                "soft_thinking.compat",
+                "soft_thinking.compat is release; the published code has no embedding_gaussian, expected none")
+        }
+        if soft.thinkEnd.isEmpty {
+            refuse("soft_thinking.think_end", "soft_thinking.think_end is empty; no completion could end its thinking")
+        }
+        if settings.lossType == .cispo {
+            refuse("loss_type", "loss_type is cispo, which weighs log-probs; soft_grpo takes grpo, dapo or dr_grpo")
+        }
+        if settings.klEstimator == .k1 {
+            refuse("kl_estimator", "kl_estimator is k1, which has no gradient on average in a loss; expected k2 or k3")
+        }
+        if settings.entropyCoefficient != 0 {
+            refuse(
+                "entropy_coef",
+                "entropy_coef is \(settings.entropyCoefficient); soft_grpo has no entropy bonus, expected 0")
+        }
+        if settings.offPolicyMaskThreshold != nil {
+            refuse(
+                "off_policy_mask_threshold",
+                "off_policy_mask_threshold is in nats of a word; a soft step's density has another unit, expected none")
+        }
+        if settings.repetitionPenalty != 1 {
+            refuse(
+                "repetition_penalty",
+                "repetition_penalty is \(settings.repetitionPenalty); a mixture of words is not a word already seen, expected 1"
+            )
+        }
+    }
+
     private mutating func noticeUnused(_ settings: JobSettings) {
         let rewardKeys = ["reward_funcs", "reward_weights", "beta", "epsilon", "loss_type", "scale_rewards"]
         let unused: [String] =
@@ -195,9 +237,12 @@ struct JobChecks {
                     "remax_reduction",
                 ]
             case .rloo, .reinforcePlusPlus, .ppo: ["loss_type", "scale_rewards", "delta"]
+            case .softGRPO:
+                ["use_bias_correction_kl", "remax_kl", "remax_reduction", "remax_reward_clip", "normalize_advantages"]
             case .grpo: ["remax_kl", "remax_reduction", "remax_reward_clip", "normalize_advantages"]
             }
-        let given = unused.filter(isGiven)
+        let softKeys = settings.algorithm == .softGRPO ? [] : JobFields.softThinking.map(\.name)
+        let given = (unused + softKeys).filter(isGiven)
         if !given.isEmpty {
             notices.append("without effect for \(settings.algorithm.rawValue): " + given.joined(separator: ", "))
         }

@@ -1,7 +1,8 @@
 /// Every key a job file may have.
 package enum JobFields {
     /// The keys that do something, in the order in which a resolved job lists them.
-    package static let supported: [JobField] = model + rewards + generation + method + batches + optimizer + records
+    package static let supported: [JobField] =
+        model + rewards + generation + method + softThinking + batches + optimizer + records
 
     static let byName: [String: JobField] = Dictionary(uniqueKeysWithValues: supported.map { ($0.name, $0) })
 

@@ -79,7 +79,7 @@ enum JobKnownKeys {
         "activation_offloading": "offloading activations is not built; set gradient_checkpointing",
         "eval_on_start": "run plumbline eval on the model",
         "constraints": "constrained methods are not built", "dynamic_weights": "dynamic reward weights are not built",
-        "soft_thinking": "soft thinking is not built", "bvpo": "BVPO is not built", "amft": "AMFT is not built",
+        "bvpo": "BVPO is not built", "amft": "AMFT is not built",
         "placement": "placement plans are not built; generation and training share the weights of one process",
     ]
 }

@@ -33,11 +33,13 @@ package struct ResolvedJob: Sendable, Equatable {
         let method = given.algorithm
         settings.numGenerations =
             given.numGenerations ?? [.sft: 1, .remax: 1, .rloo: 2, .reinforce: 1, .ppo: 1][method] ?? 8
-        settings.beta = given.beta ?? ([.rloo, .ppo].contains(method) ? 0.05 : 0)
+        settings.beta = given.beta ?? [.rloo: 0.05, .ppo: 0.05, .softGRPO: 0.001][method] ?? 0
         settings.numIterations = given.numIterations ?? (method == .ppo ? 4 : 1)
         settings.klPlacement = given.klPlacement ?? settings.ownKLPlacement
         settings.klEstimator = given.klEstimator ?? (settings.klPlacement == .reward ? .k1 : .k3)
-        settings.lossType = given.lossType == .bnpo ? .dapo : given.lossType ?? .dapo
+        settings.lossType =
+            given.lossType == .bnpo ? .dapo : given.lossType ?? (method == .softGRPO ? .grpo : .dapo)
+        settings.delta = given.delta ?? (method == .softGRPO ? 3 : nil)  // the published runs' dual clip
         settings.learningRate = given.learningRate ?? ([.sft: 2e-5, .ppo: 3e-6][method] ?? 1e-6)
         settings.stepsPerGeneration =
             method == .sft

@@ -81,6 +81,7 @@ package struct JobSettings: Sendable, Equatable {
     package var replayCapacity = 0
     package var replayMaxAge = 16
     package var replayAlpha = 1.0
+    package var softThinking = JobSoftThinking()
 
     // Batches and steps
     package var trainBatchSize = 8
@@ -129,6 +130,7 @@ package enum JobAlgorithm: String, JobChoice {
     case sft, grpo, remax, rloo, reinforce, ppo
     case reinforcePlusPlus = "reinforce_pp"
     case bestOfK = "best_of_k"
+    case softGRPO = "soft_grpo"
 }
 
 /// `importance_sampling_correction:`, which weights correct for a sampler that is not quite the trainer's policy.
@@ -180,7 +182,7 @@ extension JobSettings {
         switch algorithm {
         case .remax, .rloo, .reinforce, .ppo: .reward
         case .reinforcePlusPlus: numGenerations ?? 1 > 1 ? .loss : .reward
-        case .grpo, .sft, .bestOfK: .loss
+        case .grpo, .softGRPO, .sft, .bestOfK: .loss
         }
     }
 }

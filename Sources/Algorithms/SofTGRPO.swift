@@ -1,0 +1,166 @@
+package import Records
+package import Tensors
+
+/// Settings of ``SofTGRPO``. A value that exists is a value that passed its checks.
+package struct SofTGRPOSettings: Sendable, Equatable {
+    /// How KL to the reference policy is taken at soft steps.
+    package enum Divergence: String, Sendable, Equatable, CaseIterable {
+        /// The two densities' own KL, in closed form.
+        case analytic
+        /// The estimator of the settings, on the step's log-densities, as at discrete steps.
+        case sampled
+    }
+
+    /// Everything of the loss that soft and discrete steps share.
+    package let surrogate: GRPOSettings
+    /// One with a density.
+    package let noise: SoftNoise
+    /// τ of the thinking steps.
+    package let temperature: Double
+    package let divergence: Divergence
+    /// Whether no gradient flows from inputs into the embedding, prompts and answers included: the published code's way.
+    package let detachesInputs: Bool
+
+    /// - Throws: `SettingsError` for noise without a density, or what the loss cannot give soft steps.
+    package init(
+        surrogate: GRPOSettings, noise: SoftNoise, temperature: Double = 1, divergence: Divergence = .analytic,
+        detachesInputs: Bool = false
+    ) throws(SettingsError) {
+        var problems = Problems("soft_grpo")
+        problems.require(
+            noise.density != nil, "noise", noise, "noise with a density; without it thinking cannot be learned")
+        problems.require(temperature > 0 && temperature.isFinite, "temperature", temperature, "a number above 0")
+        problems.require(
+            surrogate.lossType != .cispo, "lossType", surrogate.lossType.rawValue,
+            "grpo, dapo or dr_grpo: cispo weighs log-probs, and soft steps have log-ratios")
+        problems.require(
+            surrogate.klEstimator != .k1, "klEstimator", surrogate.klEstimator.rawValue,
+            "k2 or k3: k1 has a gradient where it is 0, and soft steps with their own KL are to get none from it")
+        problems.require(
+            surrogate.entropyCoefficient == 0, "entropyCoefficient", surrogate.entropyCoefficient,
+            "0: soft steps have no entropy term")
+        problems.require(
+            surrogate.offPolicyThreshold == nil, "offPolicyThreshold", surrogate.offPolicyThreshold ?? 0,
+            "none: its unit is nats of a word, and a soft step's density has another")
+        try problems.throwIfAny()
+        self.surrogate = surrogate
+        self.noise = noise
+        self.temperature = temperature
+        self.divergence = divergence
+        self.detachesInputs = detachesInputs
+    }
+}
+
+/// The soft steps among a micro-batch's action tokens.
+///
+/// Tensors are `[soft steps, components]` of the losses' type, with zeros in empty slots; only `policy` carries a gradient.
+package struct SoftLossInputs {
+    /// Which action tokens are soft, ascending.
+    package var positions: [Int]
+    /// What the rollout drew.
+    package var values: Tensor
+    /// 1 for a component, 0 for an empty slot.
+    package var filled: Tensor
+    /// θ under the current policy; see ``SoftDensity``.
+    package var policy: Tensor
+    /// θ under the policy that produced the data; `nil` when this is the first optimizer step on it.
+    package var old: Tensor?
+    /// θ as the sampler recorded it.
+    package var rollout: Tensor
+    /// θ under the reference policy.
+    package var reference: Tensor?
+
+    package init(
+        positions: [Int], values: Tensor, filled: Tensor, policy: Tensor, old: Tensor? = nil, rollout: Tensor,
+        reference: Tensor? = nil
+    ) {
+        self.positions = positions
+        self.values = values
+        self.filled = filled
+        self.policy = policy
+        self.old = old
+        self.rollout = rollout
+        self.reference = reference
+    }
+}
+
+/// SofT-GRPO (arXiv:2511.06411v2, Eqs. 8 to 12, App. C to E): GRPO whose thinking steps are mixtures of words drawn from a density.
+///
+///     ρ_t = f(values_t | θ) / f(values_t | θ_old)     at a soft step, on the support that the rollout recorded
+///     ρ_t = π(y_t) / π_old(y_t)                       at a discrete step: the end of thinking, the answer, the stop token
+///     L   = ``GRPO`` over all steps;  + β·KL(f(· | θ) ‖ f(· | θ_ref)) at soft steps, β·k3 at discrete ones
+///
+/// Log-probs enter ``GRPO`` as differences alone. At a soft step every policy's log-density is therefore given relative to the old
+/// policy's, which ``SoftDensity/logRatio(_:policy:old:filled:)`` computes without cancellation. Without soft steps this is GRPO to the bit.
+package enum SofTGRPO {
+    /// This micro-batch's share of the loss.
+    ///
+    /// Metrics: those of GRPO over all steps; `soft/kl` (to the reference, per soft step), `soft/approx_kl` (old to current),
+    /// `soft/clamped` (log-probs in a support that had to be clamped).
+    ///
+    /// - Throws: what ``GRPO/loss(_:_:)`` throws; ``LossError`` when soft steps lack the reference that β needs.
+    package static func loss(_ inputs: PolicyLossInputs, _ settings: SofTGRPOSettings) throws -> LossResult {
+        guard let soft = inputs.soft, let density = settings.noise.density else {
+            return try GRPO.loss(inputs, settings.surrogate)
+        }
+        let old = try (soft.old ?? soft.policy).detached()
+        func ratio(_ parameters: Tensor) throws -> Tensor {
+            try density.logRatio(soft.values, policy: parameters, old: old, filled: soft.filled)
+        }
+        let places = try Tensor(soft.positions, device: soft.policy.device)
+        let policyRatio = try ratio(soft.policy)
+        var relative = inputs
+        relative.logProbabilities = try inputs.logProbabilities.indexAdded(axis: 0, index: places, source: policyRatio)
+        relative.rolloutLogProbabilities = try inputs.rolloutLogProbabilities?
+            .indexAdded(axis: 0, index: places, source: ratio(soft.rollout))
+        let isAnalytic = settings.divergence == .analytic
+        let needsReference = settings.surrogate.klCoefficient > 0
+        let reference = needsReference ? try soft.requireReference() : nil
+        if let reference {
+            // With the closed form the estimator sees no difference at soft steps, so that it adds exactly 0 there.
+            let source = isAnalytic ? try policyRatio.detached() : try ratio(reference).detached()
+            relative.referenceLogProbabilities = try inputs.requireReference("soft_grpo")
+                .indexAdded(axis: 0, index: places, source: source)
+        }
+        var result = try GRPO.loss(relative, settings.surrogate)
+        if let reference, isAnalytic {
+            let divergence = try density.divergence(policy: soft.policy, reference: reference, filled: soft.filled)
+            result = try adding(divergence, at: places, to: result, inputs, settings)
+        }
+        var metrics = result.metrics
+        let drift = try density.divergence(policy: old, reference: soft.policy.detached(), filled: soft.filled)
+        metrics.setMean("soft/approx_kl", try drift.doubles())
+        if !settings.noise.perturbsEmbedding {
+            let atTheClamp = try soft.policy.detached().lessOrEqual(to: SoftSupport.lowestLogProbability)
+            metrics["soft/clamped"] = .total(try atTheClamp.sum().item())
+        }
+        return LossResult(loss: result.loss, metrics: metrics)
+    }
+
+    private static func adding(
+        _ divergence: Tensor, at places: Tensor, to result: LossResult, _ inputs: PolicyLossInputs,
+        _ settings: SofTGRPOSettings
+    ) throws -> LossResult {
+        let perToken = try (inputs.advantages * 0).indexAdded(axis: 0, index: places, source: divergence)
+        let share =
+            try settings.surrogate.lossType.aggregation
+            .total(perToken, inputs.spans, inputs.denominators) * settings.surrogate.klCoefficient
+        var metrics = result.metrics
+        let values = try divergence.doubles()
+        metrics.setMean("soft/kl", values)
+        if case .mean(let sum, let count) = metrics["kl"] {
+            metrics["kl"] = .mean(sum: sum + values.reduce(0, +), count: count)
+        }
+        if case .total(let loss) = metrics["policy_loss"] { metrics["policy_loss"] = .total(loss + (try share.item())) }
+        return LossResult(loss: try result.loss + share, metrics: metrics)
+    }
+}
+
+extension SoftLossInputs {
+    fileprivate func requireReference() throws -> Tensor {
+        guard let reference else {
+            throw LossError.missing("the reference policy's numbers of soft steps", method: "soft_grpo")
+        }
+        return reference
+    }
+}

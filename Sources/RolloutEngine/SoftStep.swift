@@ -1,0 +1,180 @@
+internal import Algorithms
+internal import Foundation
+internal import Models
+internal import Records
+internal import Tensors
+
+/// What a row that is thinking does next.
+enum SoftOutcome {
+    /// A mixture, which is the row's next input.
+    case soft(SoftToken)
+    /// The end of thinking or a stop token: a word like any other. The log-prob is the policy's at the answer's temperature.
+    case word(Int, logProbability: Float)
+}
+
+/// One soft token of one row.
+struct SoftToken {
+    let ids: [Int32]
+    let values: [Float]
+    let parameters: [Float]
+    /// Of the words; empty where the values are the input.
+    let weights: [Float]
+    /// The log-density of the values; the leading word's log-prob without noise.
+    var logDensity: Float
+    let entropy: Float
+    let largestWeight: Float
+    /// The word with the largest weight.
+    let leading: Int
+}
+
+/// A row that is thinking, as one step sees it.
+struct ThinkingRow {
+    let draws: SoftDraws
+    /// Whether nothing is drawn: the mixture is that of the probabilities.
+    let isGreedy: Bool
+    /// Sure steps in a row so far.
+    let sureSteps: Int
+}
+
+/// Takes one thinking step for rows of hidden states.
+struct SoftStep {
+    let model: Transformer
+    /// The model's head in the type that logits are summed in.
+    let head: Tensor
+    let settings: SoftThinkingSettings
+    let stopTokenIDs: Set<Int>
+    /// At which the words of the answer, the think-end token and stop tokens are scored.
+    let answerTemperature: Double
+
+    /// - Parameter hidden: `[rows, hidden]`: what predicts each row's next token.
+    /// - Returns: each row's outcome and how many sure steps in a row it has now.
+    func outcomes(_ hidden: Tensor, _ rows: [ThinkingRow]) throws -> [(outcome: SoftOutcome, sureSteps: Int)] {
+        let found = try likeliest(hidden)
+        var tokens: [SoftToken?] = []
+        var words: [Int?] = []
+        var sureSteps: [Int] = []
+        for (index, row) in rows.enumerated() {
+            let isSure = settings.coldStop.map { Double(found.entropies[index]) < $0.entropyNats } ?? false
+            sureSteps.append(isSure ? row.sureSteps + 1 : 0)
+            if let coldStop = settings.coldStop, sureSteps[index] >= coldStop.steps {
+                sureSteps[index] = 0
+                words.append(settings.thinkEndTokenID)
+                tokens.append(nil)
+                continue
+            }
+            let token = try drawn(row, found.ids[index], found.logProbabilities[index], found.entropies[index])
+            let ends = token.leading == settings.thinkEndTokenID || stopTokenIDs.contains(token.leading)
+            words.append(ends ? token.leading : nil)
+            tokens.append(ends ? nil : token)
+        }
+        tokens = try scored(tokens)
+        let wordScores = try logProbabilities(of: words, hidden)
+        return rows.indices.map { index in
+            if let token = tokens[index] { return (.soft(token), sureSteps[index]) }
+            return (.word(words[index] ?? 0, logProbability: wordScores[index] ?? 0), sureSteps[index])
+        }
+    }
+
+    /// The likeliest words of every row with their log-probs, and the entropy over all words.
+    private func likeliest(_ hidden: Tensor) throws -> (ids: [[Int]], logProbabilities: [[Float]], entropies: [Float]) {
+        let count = min(settings.support.topK, model.configuration.vocabularySize)
+        let logits = try hidden.to(head.elementType).linear(weight: head) / settings.temperature
+        let all = try logits.to(.float32).logSoftmax(axis: 1)
+        let entropies = try -(all.exp() * all).sum(axis: 1)
+        let (values, places) = try all.topK(count)
+        let (flatValues, flatPlaces) = (try values.floats(), try places.integers())
+        guard flatValues.allSatisfy(\.isFinite) else {
+            throw TensorError.engine(operation: "soft step", message: "a row has logits that are not finite")
+        }
+        func rows<Element>(_ flat: [Element]) -> [[Element]] {
+            stride(from: 0, to: flat.count, by: count).map { Array(flat[$0..<$0 + count]) }
+        }
+        return (rows(flatPlaces), rows(flatValues), try entropies.floats())
+    }
+
+    private func drawn(
+        _ row: ThinkingRow, _ candidates: [Int], _ logProbabilities: [Float], _ entropy: Float
+    ) throws -> SoftToken {
+        let shares = settings.support.logProbabilities(logProbabilities)
+        let ids = Array(candidates.prefix(shares.count))
+        let probabilities = SoftNoise.none.weights(shares)
+        let (parameters, slots) = settings.noise.perturbsEmbedding ? try mean(ids, probabilities) : (shares, ids)
+        let isDrawn = !row.isGreedy && settings.noise != .none
+        let values = isDrawn ? settings.noise.density?.sample(parameters, slots: slots, row.draws) : nil
+        let weights =
+            settings.noise.perturbsEmbedding ? [] : values.map(settings.noise.weights) ?? probabilities
+        let mixed = weights.isEmpty ? probabilities : weights
+        let leading = mixed.indices.max { mixed[$0] < mixed[$1] } ?? 0
+        return SoftToken(
+            ids: ids.map(Int32.init), values: values ?? parameters, parameters: parameters, weights: weights,
+            logDensity: logProbabilities[0], entropy: entropy, largestWeight: mixed[leading], leading: ids[leading])
+    }
+
+    /// The mixture of the words' embeddings, and its dimensions.
+    private func mean(_ ids: [Int], _ weights: [Float]) throws -> (parameters: [Float], slots: [Int]) {
+        let mixture = try model.mixtures(
+            ids: Tensor(ids, shape: [1, ids.count], device: model.device), weights: inputs(weights, words: ids.count))
+        let parameters = try mixture.reshaped([-1]).floats()
+        return (parameters, Array(parameters.indices))
+    }
+
+    /// The tokens with their log-densities, worked out together.
+    private func scored(_ tokens: [SoftToken?]) throws -> [SoftToken?] {
+        let found = tokens.compactMap(\.self)
+        guard let density = settings.noise.density, let width = found.map(\.values.count).max() else { return tokens }
+        func padded(_ rows: [[Float]]) throws -> Tensor {
+            try Tensor(rows.flatMap { $0.padded(to: width, with: 0) }, shape: [rows.count, width])
+        }
+        let logDensities = try density.logDensity(
+            padded(found.map(\.values)), padded(found.map(\.parameters)),
+            filled: padded(found.map { $0.values.map { _ in 1 } })
+        ).floats()
+        var next = 0
+        return tokens.map { token in
+            guard var token else { return nil }
+            token.logDensity = logDensities[next]
+            next += 1
+            return token
+        }
+    }
+
+    private func inputs(_ flat: [Float], words: Int) throws -> Tensor {
+        try Tensor(flat, shape: [flat.count / words, words]).to(model.elementType).to(model.device)
+    }
+
+    private func logProbabilities(of words: [Int?], _ hidden: Tensor) throws -> [Int: Float] {
+        let places = words.indices.filter { words[$0] != nil }
+        guard !places.isEmpty else { return [:] }
+        let scores = try Tensor.tokenScores(
+            hidden: hidden.rows(at: places).to(head.elementType), head: head,
+            targets: Tensor(places.compactMap { words[$0] }, device: model.device), temperature: answerTemperature)
+        return Dictionary(uniqueKeysWithValues: zip(places, try scores.logProbabilities.floats()))
+    }
+
+    // MARK: The next inputs
+
+    /// The inputs of rows that follow their last tokens: the tokens' embeddings, and mixtures where a row's last token is soft.
+    func inputs(after tokens: [Int], _ soft: [SoftToken?]) throws -> Tensor {
+        let places = soft.indices.filter { soft[$0] != nil }
+        let softTokens = soft.compactMap(\.self)
+        guard !softTokens.isEmpty else { return try model.embedding.rows(at: tokens) }
+        let mixed: Tensor
+        if settings.noise.perturbsEmbedding {
+            mixed = try inputs(softTokens.flatMap(\.values), words: model.configuration.hiddenSize)
+        } else {
+            let width = softTokens.map(\.ids.count).max() ?? 1
+            mixed = try model.mixtures(
+                ids: Tensor(
+                    softTokens.flatMap { $0.ids.map(Int.init).padded(to: width, with: 0) },
+                    shape: [softTokens.count, width], device: model.device),
+                weights: inputs(softTokens.flatMap { $0.weights.padded(to: width, with: 0) }, words: width))
+        }
+        return try model.embeddings(tokens: tokens, replacing: places, with: mixed)
+    }
+}
+
+extension Array {
+    fileprivate func padded(to count: Int, with filler: Element) -> [Element] {
+        self + [Element](repeating: filler, count: count - self.count)
+    }
+}

@@ -1,0 +1,90 @@
+import Algorithms
+import Models
+import Placement
+import PolicyUpdater
+import Records
+import RolloutEngine
+import Tensors
+import Testing
+import Tokenization
+
+@TensorActor @Suite("Soft rollouts in the trainer")
+struct SoftReplayTests {
+    nonisolated static let noises: [SoftNoise] = [
+        .gumbel(try! GumbelNoise()), .gumbel(try! GumbelNoise(temperature: 0.7)),
+        .dirichlet(try! DirichletNoise(concentration: 4)),
+        .gaussian(try! GaussianNoise()), .embedding(try! EmbeddingNoise()),
+    ]
+
+    /// The trainer builds a rollout's inputs from its record and finds what the sampler saw: at every thinking step the parameters and the
+    /// log-density, at every other token the log-prob.
+    @Test(arguments: noises)
+    func theTrainerSeesWhatTheSamplerSaw(_ noise: SoftNoise) async throws {
+        let tokenizer = try BPETrainer(vocabularySize: 280, specialTokens: ["<|end|>"]).train(["one two three four"])
+        let configuration = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .qwen2, vocabularySize: tokenizer.vocabularySize, hiddenSize: 32, layers: 2, heads: 4,
+                keyValueHeads: 2, intermediateSize: 64, contextLength: 64))
+        let model = try ModelInitializer.model(configuration, seed: 8)
+        for (_, tensor) in model.parameters { try tensor.multiplyInPlace(tensor.rank == 2 ? 8 : 1) }
+        let policy = try ReallocatingActor(role: "policy", parameters: model.parametersByName)
+        let coldStop = try SoftThinkingSettings.ColdStop(entropyNats: 50, steps: 9)
+        let sampling = try SamplingSettings(
+            temperature: 0.8, maxCompletionLength: 14,
+            softThinking: SoftThinkingSettings(
+                noise: noise, support: SoftSupport(), temperature: 1.2, thinkEndTokenID: 101, coldStop: coldStop))
+        let engine = RolloutEngine(
+            policy: policy, configuration: configuration, tokenizer: tokenizer, seed: 4,
+            limits: try BatchLimits(rows: 5))
+        let requests = (0..<4).map { row in
+            RolloutRequest(
+                prompt: TokenizedPrompt(
+                    prompt: Prompt(row: row, source: "test", content: .text("")), tokenIDs: [row + 40, 3, 9 * row + 1]),
+                samples: 4)
+        }
+        var batch = UpdateBatch(groups: [])
+        for try await group in engine.generate(requests, settings: sampling, step: 1) {
+            let completions = group.rollouts.map { rollout in
+                UpdateCompletion(
+                    tokenIDs: rollout.completion.tokenIDs,
+                    advantages: rollout.completion.tokenIDs.map { _ in Double(rollout.sample) - 1.5 },
+                    rolloutLogProbabilities: rollout.policyLogProbabilities, softTokens: rollout.softTokens)
+            }
+            batch.groups.append(UpdateGroup(promptTokenIDs: group.prompt.tokenIDs, completions: completions))
+        }
+        let settings = try SofTGRPOSettings(surrogate: GRPOSettings(lossType: .grpo), noise: noise, temperature: 1.2)
+        let updater = try PolicyUpdater(
+            policy: policy, configuration: configuration, objective: .softGRPO(settings),
+            settings: UpdaterSettings(
+                optimizer: OptimizerSettings(
+                    learningRate: 1e-3, schedule: LearningRateSchedule(.constant, totalSteps: 1)), temperature: 0.8,
+                maxTokensPerMicroBatch: 60))
+        let scores = try await updater.scores(batch, under: .oldPolicy)
+        var (soft, plain, largest) = (0, 0, Float(0))
+        for (group, completions) in batch.groups.map(\.completions).enumerated() {
+            for (index, completion) in completions.enumerated() {
+                let record = try #require(completion.softTokens)
+                let parameters = scores.softParameters[group][index]
+                #expect(parameters.count == record.parameters.count)
+                for (a, b) in zip(parameters, record.parameters) { largest = max(largest, abs(a - b)) }
+                for (place, pair) in zip(
+                    scores.logProbabilities[group][index], completion.rolloutLogProbabilities
+                ).enumerated() {
+                    if record.supportSizes[place] > 0 {
+                        soft += 1
+                        // a density's slope is up to 1/σ² steeper than its parameters: relative to its size
+                        #expect(abs(pair.0 - pair.1) < 2e-3 * max(1, abs(pair.1)))
+                    } else {
+                        plain += 1
+                        #expect(abs(pair.0 - pair.1) < 1e-4)
+                    }
+                }
+            }
+        }
+        #expect(largest < 1e-4, "largest difference of a parameter: \(largest)")
+        #expect(soft > 60 && plain > 40)
+        let metrics = try await updater.train(batch)
+        #expect(metrics["ratio/max"] == 1 && metrics["ratio/mean"] == 1)
+        #expect(try #require(metrics["grad_norm"]) > 0)
+    }
+}

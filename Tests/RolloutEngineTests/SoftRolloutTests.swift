@@ -1,0 +1,182 @@
+import Algorithms
+import Foundation
+import Models
+import Records
+import RolloutEngine
+import Tensors
+import Testing
+
+@TensorActor @Suite("Completions that think in mixtures of words")
+struct SoftRolloutTests {
+    private let fixture: RolloutFixture
+
+    init() throws { fixture = try RolloutFixture() }
+
+    private func settings(
+        _ noise: SoftNoise, topK: Int = 4, topP: Double = 1, thinkEnd: Int = 263,
+        coldStop: SoftThinkingSettings.ColdStop? = nil,
+        isGreedy: Bool = false, stops: Set<Int> = [], length: Int = 8
+    ) throws -> SamplingSettings {
+        try SamplingSettings(
+            temperature: 0.9, isGreedy: isGreedy, maxCompletionLength: length, stopTokenIDs: stops,
+            softThinking: SoftThinkingSettings(
+                noise: noise, support: SoftSupport(topK: topK, topP: topP), temperature: 1.3, thinkEndTokenID: thinkEnd,
+                coldStop: coldStop))
+    }
+
+    nonisolated static let noises: [SoftNoise] = [
+        .none, .gumbel(try! GumbelNoise(temperature: 0.6)), .dirichlet(try! DirichletNoise(concentration: 4)),
+        .gaussian(try! GaussianNoise(deviation: 0.1)), .embedding(try! EmbeddingNoise(deviation: 0.2)),
+        .gumbel(try! GumbelNoise(followsRelease: true)),
+    ]
+
+    /// The embedding as rows of plain numbers.
+    private func table() throws -> [[Double]] {
+        let flat = try fixture.model.embedding.doubles()
+        return stride(from: 0, to: flat.count, by: 32).map { Array(flat[$0..<$0 + 32]) }
+    }
+
+    /// Every step's distribution again, by a full forward pass over inputs that plain loops make of the record.
+    @Test(arguments: noises)
+    func aFullPassOverTheRecordSeesTheSameDistributions(_ noise: SoftNoise) async throws {
+        let requests = fixture.requests(4, samples: 3)
+        let coldStop = try SoftThinkingSettings.ColdStop(entropyNats: 50, steps: 6)
+        let groups = try await collected(
+            fixture.engine(rows: 7).generate(requests, settings: settings(noise, coldStop: coldStop), step: 2))
+        let table = try table()
+        var compared = 0
+        for group in groups {
+            for rollout in group.rollouts {
+                let record = try #require(rollout.softTokens)
+                let tokens = rollout.completion.tokenIDs
+                // The sixth sure step ends the thinking, unless the word has come up before.
+                let end = try #require(tokens.firstIndex(of: 263))
+                #expect(end <= 5 && record.supportSizes.count == tokens.count)
+                #expect(record.positions == Array(0..<end))
+                let ids = SoftTokens.pieces(record.ids, record.supportSizes)
+                let values = SoftTokens.pieces(record.values, record.componentCounts)
+                let parameters = SoftTokens.pieces(record.parameters, record.componentCounts)
+                var inputs = group.prompt.tokenIDs.map { table[$0] }
+                for (place, token) in tokens.enumerated() {
+                    guard record.supportSizes[place] > 0 else {
+                        inputs.append(table[token])
+                        continue
+                    }
+                    let weights = noise.weights(Array(values[place])).map(Double.init)
+                    inputs.append(
+                        weights.isEmpty
+                            ? values[place].map(Double.init)
+                            : (0..<32).map { dimension in
+                                zip(weights, ids[place]).reduce(0) { $0 + $1.0 * table[Int($1.1)][dimension] }
+                            })
+                }
+                let hidden = try Tensor.withoutGradients {
+                    try fixture.model.hiddenStates(
+                        embeddings: Tensor(inputs.flatMap { $0.map(Float.init) }, shape: [inputs.count, 32]),
+                        layout: SequenceLayout(sequenceLengths: [inputs.count]))
+                }
+                for (place, token) in tokens.enumerated() {
+                    let state = try hidden.narrow(axis: 0, start: group.prompt.tokenIDs.count - 1 + place, count: 1)
+                    let logits = try state.linear(weight: fixture.model.head).doubles()
+                    guard record.supportSizes[place] > 0 else {
+                        let scaled = logits.map { exp($0 / 0.9) }
+                        let expected = log(scaled[token] / scaled.reduce(0, +))
+                        #expect(abs(Double(rollout.policyLogProbabilities[place]) - expected) < 1e-4)
+                        continue
+                    }
+                    let powers = ids[place].map { exp(logits[Int($0)] / 1.3) }
+                    let shares = powers.map { $0 / powers.reduce(0, +) }
+                    let expected: [Double] =
+                        if noise.perturbsEmbedding {
+                            (0..<32).map { dimension in
+                                zip(shares, ids[place]).reduce(0) { $0 + $1.0 * table[Int($1.1)][dimension] }
+                            }
+                        } else {
+                            shares.map { log($0) }
+                        }
+                    for (found, wanted) in zip(parameters[place], expected) {
+                        #expect(abs(Double(found) - wanted) < 1e-4, "\(noise)")
+                    }
+                    let all = logits.map { exp($0 / 1.3) }
+                    let total = all.reduce(0, +)
+                    let entropy = -all.reduce(0) { $0 + $1 / total * log($1 / total) }
+                    #expect(abs(Double(record.entropies[place]) - entropy) < 1e-4)
+                    #expect(Set(ids[place].map(Int.init)).contains(token))
+                    compared += 1
+                }
+            }
+        }
+        #expect(compared > 50)
+    }
+
+    @Test(arguments: noises)
+    func drawsDoNotDependOnTheBatch(_ noise: SoftNoise) async throws {
+        let settings = try settings(noise, coldStop: .init(entropyNats: 50, steps: 5))
+        let requests = fixture.requests(5, samples: 3)
+        let together = try await collected(fixture.engine().generate(requests, settings: settings, step: 5))
+        let narrow = try await collected(
+            fixture.engine(rows: 4, prefillTokens: 5).generate(requests.reversed(), settings: settings, step: 5))
+        for (a, b) in zip(together.flatMap(\.rollouts), narrow.flatMap(\.rollouts)) {
+            #expect(a.completion == b.completion)
+            for (p, q) in zip(a.softTokens?.values ?? [], b.softTokens?.values ?? [0]) { #expect(abs(p - q) < 1e-4) }
+        }
+        #expect(try await collected(fixture.engine().generate(requests, settings: settings, step: 5)) == together)
+        let otherStep = try await collected(fixture.engine().generate(requests, settings: settings, step: 6))
+        let isSilent = noise == .none
+        #expect(
+            (otherStep.map { $0.rollouts.map { $0.softTokens?.values } }
+                == together.map { $0.rollouts.map { $0.softTokens?.values } }) == isSilent)
+    }
+
+    @Test func oneWordWithoutNoiseIsGreedyDecoding() async throws {
+        let requests = fixture.requests(4, samples: 1)
+        let soft = try await collected(
+            fixture.engine().generate(requests, settings: settings(.none, topK: 1), step: 0))
+        let greedy = try await collected(
+            fixture.engine().generate(
+                requests, settings: SamplingSettings(isGreedy: true, maxCompletionLength: 8), step: 0))
+        #expect(soft.map { $0.rollouts[0].completion.tokenIDs } == greedy.map { $0.rollouts[0].completion.tokenIDs })
+        #expect(soft.allSatisfy { $0.rollouts[0].softTokens?.largestWeights.allSatisfy { $0 == 1 } ?? false })
+    }
+
+    @Test func theThinkEndTokenSwitchesOnTheVeryNextToken() async throws {
+        let noise = SoftNoise.gumbel(try GumbelNoise(temperature: 0.5))
+        let requests = fixture.requests(3, samples: 1)
+        let free = try await collected(fixture.engine().generate(requests, settings: settings(noise), step: 1))
+        // Whatever word leads the third step of a completion is declared the end of thinking.
+        for (request, group) in zip(requests, free) {
+            let leading = group.rollouts[0].completion.tokenIDs
+            guard let place = leading.indices.first(where: { $0 >= 1 && !leading[..<$0].contains(leading[$0]) }) else {
+                continue
+            }
+            let ended = try await collected(
+                fixture.engine().generate(
+                    [request], settings: settings(noise, thinkEnd: leading[place]), step: 1))[0].rollouts[0]
+            #expect(ended.softTokens?.supportSizes.enumerated().allSatisfy { ($1 > 0) == ($0 < place) } ?? false)
+            #expect(Array(ended.completion.tokenIDs[...place]) == Array(leading[...place]))
+            let stopped = try await collected(
+                fixture.engine().generate(
+                    [request], settings: settings(noise, stops: [leading[place]]), step: 1))[0].rollouts[0]
+            #expect(stopped.completion.finishReason == .stopToken)
+            #expect(stopped.completion.tokenIDs == Array(leading[...place]))
+            #expect(stopped.softTokens?.supportSizes.last == 0)
+        }
+    }
+
+    @Test func greedyRowsDrawNothing() async throws {
+        let noise = SoftNoise.gumbel(try GumbelNoise())
+        let requests = fixture.requests(3, samples: 1)
+        let settings = try settings(noise, coldStop: .init(entropyNats: 50, steps: 4), isGreedy: true)
+        let one = try await collected(fixture.engine().generate(requests, settings: settings, step: 0))
+        let other = try await collected(fixture.engine(seed: 99).generate(requests, settings: settings, step: 7))
+        #expect(one.map(\.rollouts) == other.map(\.rollouts))
+    }
+
+    @Test func aPenaltyOnWordsAlreadySeenIsRefused() throws {
+        #expect(throws: SettingsError.self) {
+            try SamplingSettings(
+                repetitionPenalty: 1.2,
+                softThinking: SoftThinkingSettings(noise: .none, support: SoftSupport(), thinkEndTokenID: 1))
+        }
+    }
+}
