@@ -60,9 +60,10 @@ package struct LearningTable: Sendable {
         self.output = URL(filePath: output)
     }
 
-    /// The methods that learn from a reward, as `algorithm:` names them.
+    /// As `algorithm:` names them; `sft` learns from the set's right answers, the others from the reward.
     package static let methods = [
         "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce", "reinforce_pp", "remax", "ppo", "best_of_k",
+        "sft",
     ]
 
     /// Makes the runs that are missing.

@@ -77,7 +77,7 @@ package final class PythonReward: RewardSource {
                 "style": settings.style.map { .string($0.rawValue) } ?? .null,
             ]))
         let command = [
-            settings.python, "-c", PythonHostProgram.source, String(decoding: configuration.bytes, as: UTF8.self),
+            settings.python, "-B", "-c", PythonHostProgram.source, String(decoding: configuration.bytes, as: UTF8.self),
         ]
         let program = HostWorker.Program(
             reward: reward,

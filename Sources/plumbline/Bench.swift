@@ -57,13 +57,13 @@ struct Bench: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Train one policy by every method for a short time; append what came of it to a table.")
         @Option(help: "The model every run starts from.") var model: String
-        @Option(help: "The job all runs share.") var job = "prompts/arithmetic/grpo.yaml"
+        @Option(help: "The job all runs share.") var job = "prompts/arithmetic/learning.yaml"
         @Option(help: "The prompt set that is evaluated.") var prompts = "prompts/arithmetic"
         @Option(help: "The reward that is evaluated.") var reward = "exact_number"
-        @Option(parsing: .upToNextOption, help: "As algorithm: names them; all that learn from a reward by default.")
+        @Option(parsing: .upToNextOption, help: "As algorithm: names them; all but soft_grpo by default.")
         var methods = LearningTable.methods
         @Option(parsing: .upToNextOption, help: "One run of each method a seed.") var seeds = [1, 2, 3]
-        @Option(help: "Optimizer steps of a run.") var steps = 300
+        @Option(help: "Optimizer steps of a run.") var steps = 350
         @Option(help: "The accuracy whose price is noted.") var target = 0.7
         @Option(help: "JSON lines that rows are appended to; runs that are there are not made again.")
         var output = "learning.jsonl"
