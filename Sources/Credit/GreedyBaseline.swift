@@ -1,3 +1,4 @@
+internal import Foundation
 package import Records
 
 /// Settings of ``GreedyBaseline``. A value that exists is a value that passed its checks.
@@ -6,23 +7,38 @@ package struct GreedyBaselineSettings: Sendable, Equatable {
     package let differenceClip: Double?
     /// The KL penalty on each token; `nil` for none.
     package let penalty: KLToGo?
+    /// γ: the difference reaches the token that stands k tokens before the last as γᵏ of it.
+    package let discount: Double
+    /// Whether the last token has one factor γ too, as in the authors' code.
+    package let discountsLastToken: Bool
 
-    /// - Throws: `SettingsError` for a clip that is not above 0.
-    package init(differenceClip: Double? = nil, penalty: KLToGo? = nil) throws(SettingsError) {
+    /// - Throws: `SettingsError` for a clip that is not above 0, or a discount outside (0, 1].
+    package init(
+        differenceClip: Double? = nil, penalty: KLToGo? = nil, discount: Double = 1, discountsLastToken: Bool = false
+    ) throws(SettingsError) {
         var problems = Problems("greedy_baseline")
         problems.require(
             differenceClip.map { $0 > 0 } ?? true, "differenceClip", differenceClip ?? 0,
             "above 0; leave it out for no clip")
+        problems.require(discount > 0 && discount <= 1, "discount", discount, "above 0 and at most 1")
         try problems.throwIfAny()
         self.differenceClip = differenceClip
         self.penalty = penalty
+        self.discount = discount
+        self.discountsLastToken = discountsLastToken
+    }
+
+    /// The share of the difference that each of `count` tokens gets.
+    package func shares(count: Int) -> [Double] {
+        guard discount < 1 else { return .init(repeating: 1, count: count) }
+        return (0..<count).map { pow(discount, Double(count - 1 - $0 + (discountsLastToken ? 1 : 0))) }
     }
 }
 
 /// The baseline of ReMax (Li et al. 2024, arXiv:2310.10505, ICML 2024): the reward of the greedy completion.
 ///
 ///     ȳ   = the completion of argmax decoding;  b = r(x, ȳ)
-///     A_t = clip(r(x, y) − b, −c, c) − β·Σ_{s ≥ t} k1_s          k1 between the old and the reference policy, detached
+///     A_t = γⁿ⁻ᵗ·clip(r(x, y) − b, −c, c) − β·Σ_{s ≥ t} k1_s     k1 between the old and the reference policy, detached
 ///
 /// b does not depend on the sampled y, so the estimate stays unbiased for any number of completions per prompt. A prompt
 /// whose greedy completion has no reward is dropped whole: a baseline of 0 in its place would be another method. A sampled
@@ -73,7 +89,8 @@ package struct GreedyBaseline: CreditRule {
             let count = group.rollouts[completion].completion.tokenIDs.count
             guard let reward, let baseline else { return .init(repeating: 0, count: count) }
             let difference = difference(reward: reward, baseline: baseline)
-            return penalties?[completion].map { difference - $0 } ?? .init(repeating: difference, count: count)
+            let shares = settings.shares(count: count).map { $0 * difference }
+            return penalties.map { zip(shares, $0[completion]).map { $0 - $1 } } ?? shares
         }
     }
 

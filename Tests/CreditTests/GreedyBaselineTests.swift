@@ -120,6 +120,28 @@ struct GreedyBaselineTests {
         #expect(throws: SettingsError.self) { try GreedyBaselineSettings(differenceClip: 0) }
     }
 
+    /// γ = 1/2 over three tokens: γⁿ⁻ᵗ is 1/4, 1/2, 1; the authors' code has one factor more.
+    @Test func theDifferenceIsDiscountedFromTheEnd() throws {
+        func advantages(_ settings: GreedyBaselineSettings) throws -> [Double] {
+            let group = ScoredGroup(
+                group: RolloutGroup(
+                    prompt: ScoredGroups.prompt(0),
+                    rollouts: [ScoredGroups.rollout(tokens: [1, 2, 0], logProbabilities: [-1, -1, -1])],
+                    policyVersion: PolicyVersion(0)),
+                scores: [[.value(9)]], greedyScores: [.value(1)])
+            let batch = CreditBatch(groups: [group], referenceLogProbabilities: [[[-1.5, -0.75, -2]]])
+            return try GreedyBaseline(rewards: .single, settings: settings).credit(batch)
+                .update.groups[0].completions[0].advantages
+        }
+        #expect(try advantages(.init(discount: 0.5)) == [2, 4, 8])
+        #expect(try advantages(.init(discount: 0.5, discountsLastToken: true)) == [1, 2, 4])
+        let release = try GreedyBaselineSettings(
+            differenceClip: 4, penalty: KLToGo(coefficient: 2, reach: .oneStep), discount: 0.5, discountsLastToken: true
+        )
+        #expect(try advantages(release) == [0.5 - 1, 1 + 0.5, 2 - 2])  // c = 4; β·k1 is 1, −0.5, 2
+        #expect(throws: SettingsError.self) { try GreedyBaselineSettings(discount: 0) }
+    }
+
     /// d = 0.5, −0.25, 1 with β = 2: to go 2.5, 1.5, 2; one step 1, −0.5, 2; whole 2.5.
     @Test func penaltiesByReach() throws {
         let (old, reference): ([Float], [Float]) = ([-1, -1, -1], [-1.5, -0.75, -2])

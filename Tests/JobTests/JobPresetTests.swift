@@ -41,6 +41,9 @@ struct JobPresetTests {
         #expect(math.settings.numGenerations == 64)
         #expect(math.settings.beta == 0.04)
         #expect(try job("preset: remax").settings.algorithm == .remax)
+        let release = try job("preset: remax_release\ngamma: 0.95")
+        #expect(release.settings.remaxKL == .oneStep && release.settings.remaxRewardClip == 5)
+        #expect(release.settings.discount == 0.95 && release.settings.remaxCompatibility == .release)
         #expect(throws: JobError.self) { try job("preset: remax\nalgorithm: rloo") }
         #expect(throws: JobError.self) { try job("preset: nobody") }
     }

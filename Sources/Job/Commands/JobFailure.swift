@@ -1,3 +1,4 @@
+internal import Coordinator
 internal import Foundation
 internal import Models
 internal import PolicyUpdater
@@ -23,6 +24,7 @@ package enum JobFailure {
             case .engine, .shape, .elementType, .layout: false
             }
         case let error as UpdateError: if case .state = error { true } else { false }
+        case let error as CoordinatorError: if case .tooFewLiveGroups = error { true } else { false }
         case is CocoaError: true  // a file that cannot be read or written
         default: false
         }

@@ -94,7 +94,9 @@ struct MethodAssembly {
             let penalty = try penalty(reach: settings.remaxKL)
             return GreedyBaseline(
                 rewards: rewards,
-                settings: try GreedyBaselineSettings(differenceClip: settings.remaxRewardClip, penalty: penalty),
+                settings: try GreedyBaselineSettings(
+                    differenceClip: settings.remaxRewardClip, penalty: penalty, discount: settings.discount,
+                    discountsLastToken: settings.remaxCompatibility == .release),
                 overlong: overlong)
         case .rloo:
             let penalty = try penalty(.completion)

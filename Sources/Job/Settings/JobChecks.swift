@@ -238,8 +238,11 @@ struct JobChecks {
                 ]
             case .rloo, .reinforcePlusPlus, .ppo: ["loss_type", "scale_rewards", "delta"]
             case .softGRPO:
-                ["use_bias_correction_kl", "remax_kl", "remax_reduction", "remax_reward_clip", "normalize_advantages"]
-            case .grpo: ["remax_kl", "remax_reduction", "remax_reward_clip", "normalize_advantages"]
+                [
+                    "use_bias_correction_kl", "remax_kl", "remax_reduction", "remax_reward_clip", "remax_compat",
+                    "normalize_advantages",
+                ]
+            case .grpo: ["remax_kl", "remax_reduction", "remax_reward_clip", "remax_compat", "normalize_advantages"]
             }
         let softKeys = settings.algorithm == .softGRPO ? [] : JobFields.softThinking.map(\.name)
         let given = (unused + softKeys).filter(isGiven)

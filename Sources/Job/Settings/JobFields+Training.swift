@@ -65,6 +65,9 @@ extension JobFields {
                 "remax_reward_clip", \.remaxRewardClip, .positive,
                 "Clips r − b to ± this; off unless set (published code: 5)."),
             JobField(
+                "remax_compat", \.remaxCompatibility,
+                "release: gamma has one factor more at every token, the last included, as in the published code."),
+            JobField(
                 "normalize_advantages", \.normalizesAdvantages,
                 "rloo: whitens advantages over the batch, (A − mean) / (std + 1e-4)."),
         ] + control + sampling + critic
@@ -78,7 +81,9 @@ extension JobFields {
         JobField(
             "cliprange_value", \.valueClip, .positive,
             "ppo: how far a value may move from the old one before its loss goes flat; null for no clip."),
-        JobField("gamma", \.discount, .fraction, "ppo: discount of later rewards in the advantage estimate."),
+        JobField(
+            "gamma", \.discount, .fraction,
+            "ppo: discount of later rewards in the advantage estimate. remax: γⁿ⁻ᵗ(r − b) at token t of n."),
         JobField(
             "lam", \.gaeLambda, .fraction,
             "ppo: λ of generalized advantage estimation, from 0 (one step, little variance) to 1 (rewards to go, no bias) (arXiv:1506.02438)."

@@ -56,6 +56,14 @@ enum JobPresets {
                 ("beta", "0.05"), ("learning_rate", "1e-6"), ("lr_scheduler_type", "cosine"), ("weight_decay", "0.1"),
                 ("num_train_epochs", "1"), ("max_completion_length", "256"),
             ], source: "arXiv:2310.10505, the 7B script"),
+        "remax_release": Preset(
+            algorithm: .remax,
+            values: [
+                ("beta", "0.05"), ("remax_kl", "one_step"), ("remax_reward_clip", "5"), ("gamma", "0.99"),
+                ("remax_compat", "release"), ("top_p", "0.9"), ("learning_rate", "1e-6"),
+                ("lr_scheduler_type", "cosine"), ("weight_decay", "0.1"), ("num_train_epochs", "1"),
+                ("max_completion_length", "256"),
+            ], source: "ReMax as its authors' code runs it, where that departs from arXiv:2310.10505"),
         "reinforce_pp": Preset(
             algorithm: .reinforcePlusPlus, values: [("learning_rate", "1e-6"), ("epsilon", "0.2")],
             source: "arXiv:2501.03262"),

@@ -58,6 +58,7 @@ package struct JobSettings: Sendable, Equatable {
     package var remaxReduction = JobReMaxReduction.tokenMean
     package var remaxKL = JobKLReach.toGo
     package var remaxRewardClip: Double?
+    package var remaxCompatibility = JobCompatibility.none
     package var normalizesAdvantages = false
     package var klTarget: Double?
     package var klHorizon = 10_000.0
@@ -208,6 +209,11 @@ package enum JobKLReach: String, JobChoice {
     case toGo = "to_go"
     case oneStep = "one_step"
     case none
+}
+
+/// `remax_compat:` and `soft_thinking.compat:`, whether choices are those of the authors' code where it departs from the paper.
+package enum JobCompatibility: String, JobChoice {
+    case none, release
 }
 
 /// `overlong_prompts:`.

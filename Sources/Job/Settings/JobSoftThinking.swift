@@ -21,7 +21,7 @@ package struct JobSoftThinking: Sendable, Equatable {
     package var coldStopSteps = 256
     /// `nil` takes what `compat` does.
     package var divergence: JobSoftDivergence?
-    package var compat = JobSoftCompatibility.none
+    package var compat = JobCompatibility.none
 }
 
 /// `soft_thinking.noise:`.
@@ -33,11 +33,6 @@ package enum JobSoftNoise: String, JobChoice {
 /// `soft_thinking.kl:`.
 package enum JobSoftDivergence: String, JobChoice {
     case analytic, sampled
-}
-
-/// `soft_thinking.compat:`.
-package enum JobSoftCompatibility: String, JobChoice {
-    case none, release
 }
 
 extension JobSoftThinking {
