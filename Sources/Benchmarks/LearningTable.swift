@@ -33,23 +33,44 @@ package struct LearningTable: Sendable {
     }
 
     /// One method and seed.
-    struct Row: Codable, Equatable {
-        var commit: String
-        var date: String
-        var prompts: String
-        var method: String
-        var seed: Int
-        var steps: Int
-        var trainSeconds: Double
-        var before: Double
-        var after: Double
-        var low: Double
-        var high: Double
+    package struct Row: Codable, Equatable, Sendable {
+        package var commit: String
+        package var date: String
+        package var prompts: String
+        package var method: String
+        package var seed: Int
+        package var steps: Int
+        package var trainSeconds: Double
+        package var before: Double
+        package var after: Double
+        package var low: Double
+        package var high: Double
         /// Sampled completions, and seconds, until a tenth of the run averages the target; absent when it never did.
-        var completionsToTarget: Double?
-        var secondsToTarget: Double?
+        package var completionsToTarget: Double?
+        package var secondsToTarget: Double?
         /// Nats a token at the end.
-        var entropy: Double?
+        package var entropy: Double?
+
+        package init(
+            commit: String, date: String, prompts: String, method: String, seed: Int, steps: Int, trainSeconds: Double,
+            before: Double, after: Double, low: Double, high: Double, completionsToTarget: Double?,
+            secondsToTarget: Double?, entropy: Double?
+        ) {
+            self.commit = commit
+            self.date = date
+            self.prompts = prompts
+            self.method = method
+            self.seed = seed
+            self.steps = steps
+            self.trainSeconds = trainSeconds
+            self.before = before
+            self.after = after
+            self.low = low
+            self.high = high
+            self.completionsToTarget = completionsToTarget
+            self.secondsToTarget = secondsToTarget
+            self.entropy = entropy
+        }
     }
 
     private let setting: Setting
@@ -105,7 +126,9 @@ package struct LearningTable: Sendable {
             ] + Self.shape(of: method))
         let seconds = (clock.now - start) / .seconds(1)
         let score = try evaluate(folder.path, seed: 1)
-        let curve = try Curve(folder.appending(path: "metrics.jsonl"))
+        let job = try ResolvedJob(JobFile(url: folder.appending(path: "config.yaml")))
+        let curve = try LearningCurve(
+            folder.appending(path: "metrics.jsonl"), completionsPerStep: job.batches.completionsPerRolloutStep)
         let reached = curve.reaching(setting.target, window: max(1, setting.steps / 10))
         return Row(
             commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), prompts: setting.prompts,
@@ -168,7 +191,7 @@ package struct LearningTable: Sendable {
     }
 
     /// Rows of one method become one line: the mean over seeds and the range.
-    static func table(_ rows: [Row]) -> [[String]] {
+    package static func table(_ rows: [Row]) -> [[String]] {
         var lines = [["method", "seeds", "before", "after", "range", "entropy", "seconds", "completions to target"]]
         var seen: [String] = []
         for row in rows where !seen.contains(row.method) { seen.append(row.method) }
@@ -192,67 +215,5 @@ package struct LearningTable: Sendable {
         let found = try? ProcessOutput.of(
             URL(filePath: "/usr/bin/env"), ["git", "rev-parse", "--short", "HEAD"], quiet: true)
         return found?.trimmingCharacters(in: .whitespacesAndNewlines) ?? "unknown"
-    }
-}
-
-/// What `metrics.jsonl` says of a run's progress.
-private struct Curve {
-    private var rows: [(reward: Double, seconds: Double, entropy: Double?, completions: Double)] = []
-
-    init(_ file: URL) throws {
-        for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {
-            guard let row = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any],
-                let seconds = row["step_time"] as? Double,
-                let reward = row["dynamic_sampling/reward"] as? Double ?? row["reward"] as? Double
-            else { continue }
-            let waves = row["dynamic_sampling/waves"] as? Double ?? 1
-            rows.append((reward, seconds, row["entropy"] as? Double, 256 * waves))
-        }
-    }
-
-    var lastEntropy: Double? { rows.last?.entropy }
-
-    /// Where the mean of `window` rows first reaches the target.
-    func reaching(_ target: Double, window: Int) -> (completions: Double, seconds: Double)? {
-        guard rows.count >= window else { return nil }
-        for end in window...rows.count
-        where rows[(end - window)..<end].reduce(0, { $0 + $1.reward }) / Double(window) >= target {
-            return (
-                rows[..<end].reduce(0) { $0 + $1.completions }, rows[..<end].reduce(0) { $0 + $1.seconds }
-            )
-        }
-        return nil
-    }
-}
-
-/// Runs a program to its end.
-enum ProcessOutput {
-    /// What it wrote to its standard output.
-    ///
-    /// - Parameter quiet: Whether its progress is left out, and shown only when it fails.
-    /// - Throws: `JobError` with the end of its progress for a status other than 0.
-    static func of(_ program: URL, _ arguments: [String], folder: URL? = nil, quiet: Bool = false) throws -> String {
-        let process = Process()
-        process.executableURL = program
-        process.arguments = arguments
-        process.currentDirectoryURL = folder
-        let output = Pipe()
-        process.standardOutput = output
-        let progress = FileManager.default.temporaryDirectory.appending(path: "plumbline-\(UUID().uuidString).log")
-        if quiet {
-            try Data().write(to: progress)
-            process.standardError = try FileHandle(forWritingTo: progress)
-        }
-        defer { try? FileManager.default.removeItem(at: progress) }  // a leftover in /tmp harms nobody
-        try process.run()
-        let bytes = output.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else {
-            let said = quiet ? try String(contentsOf: progress, encoding: .utf8).suffix(500) : ""
-            throw JobError(
-                place: "\(program.lastPathComponent) \(arguments.joined(separator: " "))",
-                message: "ended with status \(process.terminationStatus): \(said)")
-        }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }

@@ -1,0 +1,44 @@
+import Benchmarks
+import Foundation
+import Testing
+
+@Suite("bench learning: the table and what it reads")
+struct LearningTableTests {
+    private func curve(_ lines: [String]) throws -> LearningCurve {
+        let file = FileManager.default.temporaryDirectory.appending(path: "curve-\(UUID().uuidString).jsonl")
+        defer { try? FileManager.default.removeItem(at: file) }  // a leftover in /tmp harms no test
+        try Data(lines.joined(separator: "\n").utf8).write(to: file)
+        return try LearningCurve(file, completionsPerStep: 10)
+    }
+
+    /// Means of two: 0.25, 0.5, 0.75, so that the target 0.5 is met with the third row: 30 completions and 1 + 2 + 3 seconds.
+    @Test func theTargetIsMetByTheMeanOfAWindow() throws {
+        let rewards = [0.0, 0.5, 0.5, 1.0]
+        let found = try curve(
+            rewards.enumerated().map { #"{"step_time": \#($0 + 1), "reward": \#($1), "entropy": 0.\#(9 - $0)}"# })
+        #expect(found.reaching(0.5, window: 2)?.completions == 30)
+        #expect(found.reaching(0.5, window: 2)?.seconds == 6)
+        #expect(found.reaching(0.8, window: 2) == nil)
+        #expect(found.reaching(0.1, window: 5) == nil)
+        #expect(found.lastEntropy == 0.6)
+    }
+
+    /// Two waves are twice the completions, and what they earned before any were left out.
+    @Test func wavesOfDynamicSamplingCount() throws {
+        let row = #"{"step_time": 1, "reward": 0.5, "dynamic_sampling/reward": 0.9, "dynamic_sampling/waves": 2}"#
+        #expect(try curve([row]).reaching(0.9, window: 1)?.completions == 20)
+    }
+
+    @Test func seedsOfAMethodBecomeOneLine() {
+        func row(_ seed: Int, after: Double, reached: Double?) -> LearningTable.Row {
+            LearningTable.Row(
+                commit: "c", date: "d", prompts: "p", method: "grpo", seed: seed, steps: 5, trainSeconds: 4,
+                before: 0.5,
+                after: after, low: 0, high: 1, completionsToTarget: reached, secondsToTarget: nil, entropy: 0.25)
+        }
+        let both = LearningTable.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: 300)])
+        #expect(both[1] == ["grpo", "2", "0.5", "0.5", "0.25–0.75", "0.25", "4.0", "200.0"], "\(both[1])")
+        let one = LearningTable.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: nil)])
+        #expect(one[1].last == "reached by 1 of 2")
+    }
+}
