@@ -10,15 +10,21 @@ struct SamplingOptions: ParsableArguments {
     @Option(help: "Keep the smallest set with this mass.") var topP = 1.0
     @Option(help: "Drop tokens below this share of the likeliest.") var minP = 0.0
     @Option(help: "Penalty on tokens already in the text; 1 is off.") var repetitionPenalty = 1.0
-    @Option(help: "Tokens a completion may have.") var maxCompletionLength = 512
+    @Option(help: "Tokens a completion may have; 512 by default, or half of a small model's context.")
+    var maxCompletionLength: Int?
+    @Option(help: "Threads of one operation; by default all cores, and one for a model below 2 M weights.")
+    var threads: Int?
     @Option(help: "A text that ends a completion; may be given several times.") var stop: [String] = []
     @Option(help: "Addresses the draws: same seed, same completions.") var seed = 0
     @OptionGroup(title: "Soft thinking") var soft: SoftThinkingOptions
 
     func validate() throws {
         guard temperature >= 0 else { throw ValidationError("--temperature \(temperature): 0 or above") }
-        guard (1...1_000_000).contains(maxCompletionLength) else {
+        if let maxCompletionLength, !(1...1_000_000).contains(maxCompletionLength) {
             throw ValidationError("--max-completion-length \(maxCompletionLength): at least 1")
+        }
+        if let threads, !(1...1024).contains(threads) {
+            throw ValidationError("--threads \(threads): between 1 and 1024")
         }
     }
 
@@ -26,7 +32,7 @@ struct SamplingOptions: ParsableArguments {
         SamplingRequest(
             temperature: temperature, topK: topK, topP: topP, minP: minP, repetitionPenalty: repetitionPenalty,
             maxCompletionLength: maxCompletionLength, stopStrings: stop, seed: seed,
-            softThinking: soft.request)
+            softThinking: soft.request, threads: threads)
     }
 }
 

@@ -106,6 +106,13 @@ struct CommandFormsTests {
         #expect(try lines(decode).map { $0["text"]?.text } == samples.map { $0.1["text"]?.text })
     }
 
+    /// The model's context is 64 tokens; a fresh policy seldom ends by itself.
+    @Test func withoutALengthHalfOfASmallContextIsTheCompletions() throws {
+        let found = try lines(["generate", "--model", "model", "--prompt", "1+1=", "--samples", "8", "--json"])
+        let lengths = (found[0]["completions"]?.elements ?? []).map { integers($0["token_ids"]).count }
+        #expect(lengths.count == 8 && lengths.max() == 32, "\(lengths)")
+    }
+
     @Test func rewardCheckHasFourStates() throws {
         try place.write(
             "r.py",

@@ -23,6 +23,8 @@ package struct TextGeneration: Sendable {
     /// - Parameter name: A folder, or a name in the Hugging Face cache.
     package init(model name: String, sampling: SamplingRequest) async throws {
         let model = try ModelSource(name)
+        var sampling = sampling
+        sampling.maxCompletionLength = sampling.askedCompletionLength ?? model.usualCompletionLength
         self.model = model
         self.sampling = sampling
         generator = try await Self.generator(model, sampling)
@@ -31,7 +33,7 @@ package struct TextGeneration: Sendable {
     @TensorActor private static func generator(_ model: ModelSource, _ sampling: SamplingRequest) throws
         -> EngineGenerator
     {
-        try TensorEngine.setThreadCount(ProcessInfo.processInfo.activeProcessorCount)
+        _ = try model.useThreads(sampling.threads)
         let policy = try ReallocatingActor(role: "actor", parameters: model.load(.float32).parametersByName)
         return try EngineGenerator(policy: policy, model: model, sampling: sampling, rows: 128)
     }

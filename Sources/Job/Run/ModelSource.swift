@@ -67,6 +67,20 @@ package struct ModelSource: Sendable {
         return asked
     }
 
+    /// The longest completion a command allows where it was not asked: 512 tokens, or half of a small model's context.
+    var usualCompletionLength: Int { min(512, max(1, configuration.contextLength / 2)) }
+
+    /// Sets the threads of the tensor engine: as asked, or the machine's cores, or one for a model of so few weights that
+    /// sharing its products out takes longer than they do.
+    ///
+    /// - Returns: the threads in use.
+    @TensorActor func useThreads(_ asked: Int?) throws -> Int {
+        let weights = configuration.parameterBytes(.float32) / 4
+        try TensorEngine.setThreadCount(
+            asked ?? (weights < 2_000_000 ? 1 : ProcessInfo.processInfo.activeProcessorCount))
+        return TensorEngine.threadCount
+    }
+
     /// Reads the weights.
     @TensorActor func load(_ type: JobElementType) throws -> Transformer {
         try ModelFolder.load(folder, elementType: type.elementType)

@@ -37,8 +37,8 @@ package final class TrainingRun: Sendable {
         self.job = job
         self.stop = stop
         let settings = job.settings
-        let threads = try await Self.useThreads(settings.threads)
         let model = try ModelSource(settings.modelPath ?? "", templateVariables: settings.chatTemplateVariables)
+        let threads = try await model.useThreads(settings.threads)
         let prompts = try RunPrompts(settings, model, base: base)
         maxSteps = try prompts.maxSteps(settings, job.batches)
         evaluation = try EvaluationPrompts(settings, model, base: base)
@@ -109,11 +109,6 @@ package final class TrainingRun: Sendable {
         try folder.writeConfiguration(job.yaml)
         lines.append(job.batches.line(generations: job.settings.numGenerations ?? 1) + "; \(maxSteps) optimizer steps")
         return (parts, progress, lines)
-    }
-
-    @TensorActor private static func useThreads(_ asked: Int?) throws -> Int {
-        try TensorEngine.setThreadCount(asked ?? ProcessInfo.processInfo.activeProcessorCount)
-        return TensorEngine.threadCount
     }
 
     /// Trains to the end, or until a stop is asked for.

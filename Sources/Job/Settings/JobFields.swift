@@ -50,7 +50,9 @@ package enum JobFields {
         JobField(
             "seed", \.seed, in: 0...Int.max,
             "Addresses every random draw: same seed, machine and thread count, same run to the bit."),
-        JobField("threads", \.threads, least: 1, "Threads of the tensor engine; by default the machine's cores."),
+        JobField(
+            "threads", \.threads, least: 1,
+            "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights."),
     ]
 
     static let rewards: [JobField] = [
