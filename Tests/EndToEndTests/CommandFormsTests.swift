@@ -121,7 +121,7 @@ struct CommandFormsTests {
             def judged(completions, **kwargs):
                 text = completions[0]
                 if text == "raise": raise ValueError("boom")
-                if text == "sleep": time.sleep(60)
+                if text == "sleep": time.sleep(600)
                 return [None if text == "none" else float(len(text))]
             """)
         let texts = ["abc", "none", "raise", "sleep", "", "nan"]

@@ -87,7 +87,7 @@ struct LockTests {
             """)
         let job = try place.job("grpo", "num_generations: 4\nreward_funcs: [{command: python3 reward.py}]")
         let first = try Command.start(["train", job], in: place.folder)
-        for _ in 0..<10_000 where !place.exists("run/config.yaml") { usleep(1_000) }
+        for _ in 0..<120_000 where !place.exists("run/config.yaml") { usleep(1_000) }
         for arguments in [["resume_from_checkpoint=true"], ["overwrite_output_dir=true"], []] {
             let second = try Command.run(["train", job] + arguments, in: place.folder)
             #expect(second.status == 65)

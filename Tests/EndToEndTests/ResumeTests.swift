@@ -71,7 +71,7 @@ struct ResumeTests {
         #expect(try place.train(job, "output_dir=whole").status == 0)
         let running = try Command.start(["train", job, "output_dir=stopped"], in: place.folder)
         let metrics = place.folder.appending(path: "stopped/metrics.jsonl")
-        for _ in 0..<2_000 where !FileManager.default.fileExists(atPath: metrics.path) { usleep(5_000) }
+        for _ in 0..<24_000 where !FileManager.default.fileExists(atPath: metrics.path) { usleep(5_000) }
         running.process.terminate()
         let outcome = try running.wait()
         #expect(outcome.status == 75, "\(outcome.progress)")

@@ -142,7 +142,7 @@ extension CodeExecutionRuns {
             let start = ContinuousClock.now
             let found = try await score(source, code, "assert f(1) == 2")
             #expect(found.score == 0, "\(kind): \(found)")
-            #expect(ContinuousClock.now - start < .seconds(20), "\(kind)")
+            #expect(ContinuousClock.now - start < .seconds(300), "\(kind)")
             #expect(try await score(source, "def f(x): return 2", "assert f(1) == 2").score == 1, "after \(kind)")
             let left = try await leftOver()
             #expect(left.isEmpty, "left after \(kind): \(left)")

@@ -6,7 +6,7 @@ import Tensors
 import TestSupport
 import Testing
 
-@TensorActor @Suite("Updates on soft tokens", .timeLimit(.minutes(5)))
+@TensorActor @Suite("Updates on soft tokens", .timeLimit(.minutes(10)))
 struct SoftUpdateTests {
     nonisolated static let noises: [SoftNoise] = [
         .gumbel(try! GumbelNoise(temperature: 0.5)), .gumbel(try! GumbelNoise(scale: 0.7)),

@@ -38,8 +38,8 @@ struct CommandRewardTests {
         ("read line; echo '{\"id\":99,\"scores\":[1]}'; cat", "answered request 99 instead of 1"),
         ("read line; echo '{\"scores\":[1,2]}'; cat", "2 scores for 1 completions"),
         ("read line; echo '{\"scores\":[\"a\"]}'; cat", "\"a\", not a number"),
-        ("read line; echo oops >&2; exit 1", "oops"), ("exec >&-; sleep 60", "closed its output"),
-        ("head -c 10 /dev/zero; sleep 60", "no answer within"), ("sleep 60", "no answer within"),
+        ("read line; echo oops >&2; exit 1", "oops"), ("exec >&-; sleep 600", "closed its output"),
+        ("head -c 10 /dev/zero; sleep 600", "no answer within"), ("sleep 600", "no answer within"),
     ])
     func brokenProgramsAreNamed(_ line: String, _ words: String) async throws {
         let reward = try await reward(line, timeoutSeconds: 0.5)

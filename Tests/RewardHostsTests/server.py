@@ -20,7 +20,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         tries[kind] = tries.get(kind, 0) + 1
         rewards = [float(len(query) - len(prompt)) for query, prompt in zip(request["query"], request["prompts"])]
         if kind == "stall":
-            time.sleep(60)
+            time.sleep(600)
         if kind == "drop" or (kind == "flaky" and tries[kind] == 1):
             self.connection.close()
             return
