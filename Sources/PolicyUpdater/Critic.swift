@@ -64,7 +64,7 @@ package final class Critic {
         }.value
     }
 
-    /// Takes one optimizer step towards the batch's returns.
+    /// Takes one optimizer step towards the batch's returns; none when every completion is masked or empty.
     ///
     /// - Returns: `value_loss`, `value_clip_ratio`, `critic/grad_norm`, `critic/learning_rate`, `critic/skipped_steps`.
     /// - Throws: ``UpdateError`` for a batch without returns or old values.
@@ -91,7 +91,7 @@ package final class Critic {
             metrics["critic/grad_norm"] = gradients.norm
             metrics["critic/learning_rate"] = rate
             metrics["critic/skipped_steps"] = Double(skippedSteps)
-            guard isFinite else { return .skipped(metrics) }
+            guard isFinite, !plan.microBatches.isEmpty else { return .skipped(metrics) }
             if let limit = settings.optimizer.maxGradientNorm { try gradients.clip(to: limit) }
             return .step(metrics) {
                 try self.optimizer.step(parameters: parameters, gradients: gradients.gradients, learningRate: rate)

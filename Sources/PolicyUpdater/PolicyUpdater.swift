@@ -48,7 +48,7 @@ package final class PolicyUpdater {
             soft: objective.softSettings)
     }
 
-    /// Takes one optimizer step on the batch.
+    /// Takes one optimizer step on the batch; none when every completion is masked or empty.
     ///
     /// When the completions have no `oldLogProbabilities`, the policy that produced them is taken to be the present one:
     /// right for exactly one step per rollout, and a pass cheaper.
@@ -77,7 +77,8 @@ package final class PolicyUpdater {
             metrics["grad_norm"] = gradients.norm
             metrics["learning_rate"] = learningRate
             metrics["skipped_steps"] = Double(skippedSteps)
-            guard isFinite else { return .skipped(metrics) }
+            // A batch that trains nothing is no step: momentum and decay would move the weights all the same.
+            guard isFinite, !plan.microBatches.isEmpty else { return .skipped(metrics) }
             if let maxNorm = settings.optimizer.maxGradientNorm { try gradients.clip(to: maxNorm) }
             return .step(metrics) {
                 try self.optimizer.step(
