@@ -229,7 +229,7 @@ struct JobChecks {
         let rewardKeys = ["reward_funcs", "reward_weights", "beta", "epsilon", "loss_type", "scale_rewards"]
         let unused: [String] =
             switch settings.algorithm {
-            case .sft: rewardKeys + ["temperature", "num_iterations"]
+            case .sft: rewardKeys + ["temperature", "num_iterations", "shuffle_mini_batches"]
             case .remax, .reinforce: ["loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta"]
             case .bestOfK:
                 [

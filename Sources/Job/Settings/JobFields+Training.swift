@@ -160,6 +160,10 @@ extension JobFields {
                 "max_tokens_per_micro_batch", \.maxTokensPerMicroBatch, in: 1...Int.max,
                 "Tokens of one forward and backward pass; a group that does not fit is cut between completions."),
             JobField(
+            JobField(
+                "shuffle_mini_batches", \.shufflesMiniBatches,
+                "Draws which completions each optimizer step takes, anew in every pass over the rollouts and addressed by the seed; false takes them in order. true for ppo, false for other methods."
+            ),
                 "max_steps", \.maxSteps, "Optimizer steps of the run; -1 takes num_train_epochs.",
                 requirement: ("above 0, or -1 for num_train_epochs", { $0 > 0 || $0 == -1 })),
         ] + data

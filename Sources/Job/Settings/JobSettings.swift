@@ -89,6 +89,7 @@ package struct JobSettings: Sendable, Equatable {
     package var gradientAccumulationSteps = 1
     package var stepsPerGeneration: Int?
     package var maxTokensPerMicroBatch = 16_384
+    package var shufflesMiniBatches: Bool?
     package var maxSteps = -1
     package var epochs = 3.0
     package var shufflesDataset = true
