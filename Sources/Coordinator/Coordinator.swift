@@ -282,8 +282,9 @@ package actor Coordinator {
         let start = clock.now
         var summary = MetricSummary()
         let before = progress.step
-        for _ in 0..<schedule.iterations {
-            for batch in schedule.optimizerBatches(work.update) where progress.step < schedule.maxSteps {
+        for pass in 0..<schedule.iterations {
+            let batches = schedule.optimizerBatches(work.update, rolloutStep: progress.rolloutStep, pass: pass)
+            for batch in batches where progress.step < schedule.maxSteps {
                 summary.add(try await parts.updater.train(batch, stop: progress.step == before ? stop : nil))
                 progress.tokens += batch.tokenCount
                 progress.step += 1

@@ -1,5 +1,3 @@
-package import Records
-
 /// The arithmetic of a run: how many prompts a step takes, how often its rollouts are learned from, and when it is logged,
 /// evaluated and saved.
 ///
@@ -23,13 +21,17 @@ package struct StepSchedule: Sendable, Equatable {
     package var evaluationSteps: Int?
     /// Keeps sampling until the step has groups that differ; `nil` takes every group.
     package var dynamicSampling: DynamicSampling?
+    /// Draws which completions an optimizer step takes, anew in every pass over the rollouts; `nil` takes them in order.
+    package var shuffleSeed: UInt64?
 
     package init(
         promptsPerStep: Int, completionsPerOptimizerStep: Int, iterations: Int = 1, maxSteps: Int,
         loggingSteps: Int = 10,
-        saveSteps: Int? = nil, evaluationSteps: Int? = nil, dynamicSampling: DynamicSampling? = nil
+        saveSteps: Int? = nil, evaluationSteps: Int? = nil, dynamicSampling: DynamicSampling? = nil,
+        shuffleSeed: UInt64? = nil
     ) {
         self.dynamicSampling = dynamicSampling
+        self.shuffleSeed = shuffleSeed
         self.promptsPerStep = promptsPerStep
         self.completionsPerOptimizerStep = completionsPerOptimizerStep
         self.iterations = iterations
@@ -53,30 +55,5 @@ package struct StepSchedule: Sendable, Equatable {
     private static func passes(_ interval: Int?, before: Int, after: Int) -> Bool {
         guard let interval, interval > 0 else { return false }
         return after / interval > before / interval
-    }
-
-    /// Cuts the groups of a rollout step into the batches of its optimizer steps, `completionsPerOptimizerStep` completions
-    /// each. Groups stay whole where they fit; one that straddles a border is cut between completions. The last batch may be
-    /// smaller when completions were left out.
-    package func optimizerBatches(_ groups: [UpdateGroup]) -> [UpdateBatch] {
-        var batches: [UpdateBatch] = []
-        var open = UpdateBatch(groups: [])
-        var room = completionsPerOptimizerStep
-        for group in groups {
-            var rest = group.completions[...]
-            while !rest.isEmpty {
-                let taken = rest.prefix(room)
-                open.groups.append(UpdateGroup(promptTokenIDs: group.promptTokenIDs, completions: Array(taken)))
-                rest = rest.dropFirst(taken.count)
-                room -= taken.count
-                if room == 0 {
-                    batches.append(open)
-                    open = UpdateBatch(groups: [])
-                    room = completionsPerOptimizerStep
-                }
-            }
-        }
-        if !open.groups.isEmpty { batches.append(open) }
-        return batches
     }
 }

@@ -8,12 +8,13 @@ package import Tensors
 ///
 ///     V_t = w · h_t       h_t: the hidden state that predicts token t, after the final norm; w `[1, hidden]`
 ///
+/// The other form, a head on the policy's own trunk, is ``PolicyUpdater``'s `valueHead`.
 /// Its weights, gradients and moments are its own: nothing is shared with the policy. With w = 0 to start with, values are 0
 /// and the first advantages are those of no critic.
 @TensorActor
 package final class Critic {
     /// The head's name among the parameters, as transformers' sequence classifiers have it.
-    package static let headName = "score.weight"
+    package static let headName = ValueHead.name
 
     let owner: ReallocatingActor
     /// Its moments are part of what a checkpoint holds.
@@ -52,19 +53,13 @@ package final class Critic {
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
         return try await owner.infer { lease in
             let (model, head) = try parts(lease.parameters)
-            var found = batch.groups.map { $0.completions.map { _ in [] as [Float] } }
-            for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
-                let packed = try PackedMicroBatch(pieces, of: batch)
-                let values = try Tensor.withoutGradients { try self.values(packed, model, head).floats() }
-                for (owner, values) in zip(packed.owners, packed.scattered(values)) {
-                    found[owner.group][owner.completion] = values
-                }
+            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed in
+                try values(packed, model, head)
             }
-            return found
         }.value
     }
 
-    /// Takes one optimizer step towards the batch's returns.
+    /// Takes one optimizer step towards the batch's returns; none when every completion is masked or empty.
     ///
     /// - Returns: `value_loss`, `value_clip_ratio`, `critic/grad_norm`, `critic/learning_rate`, `critic/skipped_steps`.
     /// - Throws: ``UpdateError`` for a batch without returns or old values.
@@ -91,7 +86,7 @@ package final class Critic {
             metrics["critic/grad_norm"] = gradients.norm
             metrics["critic/learning_rate"] = rate
             metrics["critic/skipped_steps"] = Double(skippedSteps)
-            guard isFinite else { return .skipped(metrics) }
+            guard isFinite, !plan.microBatches.isEmpty else { return .skipped(metrics) }
             if let limit = settings.optimizer.maxGradientNorm { try gradients.clip(to: limit) }
             return .step(metrics) {
                 try self.optimizer.step(parameters: parameters, gradients: gradients.gradients, learningRate: rate)
@@ -107,28 +102,18 @@ package final class Critic {
         return (try Transformer(configuration: configuration, parameters: trunk), head)
     }
 
-    /// `[generated tokens]`, in float32 or float64.
+    /// `[generated tokens]`.
     private func values(_ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor) throws -> Tensor {
         let hidden = try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
             checkpointsBlocks: settings.checkpointsBlocks)
-        let sum: ElementType = model.elementType == .float64 ? .float64 : .float32
-        return try hidden.rows(at: packed.layout.predictionIndices).to(sum).linear(weight: head.to(sum))
-            .reshaped([packed.targets.count])
+        return try ValueHead.values(hidden.rows(at: packed.layout.predictionIndices), head)
     }
 
     private func backward(
         _ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor, _ denominators: Denominators
     ) throws -> (loss: Double, metrics: LossMetrics) {
-        let values = try values(packed, model, head)
-        func tensor(_ numbers: [Double]) throws -> Tensor {
-            try Tensor(numbers).to(values.elementType).to(values.device)
-        }
-        let old = packed.values(\.oldValues)?.map(Double.init) ?? []
-        let result = try PPO.valueLoss(
-            PPO.ValueInputs(
-                values: values, oldValues: tensor(old), returns: tensor(packed.values(\.returns) ?? [])),
-            CompletionSpans(lengths: packed.completionCounts, device: values.device), denominators, objective)
+        let result = try packed.valueLoss(values(packed, model, head), denominators, objective)
         try result.loss.backward()
         return (try result.loss.item(), result.metrics)
     }

@@ -47,4 +47,7 @@ extension Objective {
 
     /// How the method's soft tokens were made; `nil` for a method without them.
     var softSettings: SofTGRPOSettings? { if case .softGRPO(let settings) = self { settings } else { nil } }
+
+    /// PPO's settings; `nil` for another method.
+    var ppoSettings: PPOSettings? { if case .ppo(let settings) = self { settings } else { nil } }
 }

@@ -5,7 +5,7 @@ internal import Records
 internal import Tensors
 
 /// The optimizer's state in a checkpoint: `moments.safetensors`, `counters.json` and, when the reference follows the policy,
-/// `reference.safetensors`. The weights themselves are the model folder around it.
+/// `reference.safetensors`, and with a value head `value_head.safetensors`. The weights themselves are the model folder around it.
 extension PolicyUpdater: Checkpointable {
     private struct Counters: Codable {
         var policyVersion: Int
@@ -27,6 +27,10 @@ extension PolicyUpdater: Checkpointable {
             try FileOperations.system.writeFile(
                 Array(encoder.encode(counters)), folder.appending(path: "counters.json"))
             try StateTensors.write(optimizer.moments, to: folder.appending(path: "moments.safetensors"))
+            if let valueHead {
+                try StateTensors.write(
+                    [ValueHead.name: valueHead], to: folder.appending(path: "value_head.safetensors"))
+            }
             if settings.referenceSync != nil, let reference {
                 try StateTensors.write(reference.parametersByName, to: folder.appending(path: "reference.safetensors"))
             }
@@ -40,6 +44,9 @@ extension PolicyUpdater: Checkpointable {
         let counters = try JSONDecoder().decode(
             Counters.self, from: Data(contentsOf: folder.appending(path: "counters.json")))
         let saved = try StateTensors.read(folder.appending(path: "moments.safetensors"), expecting: optimizer.moments)
+        let head = try valueHead.map {
+            try StateTensors.read(folder.appending(path: "value_head.safetensors"), expecting: [ValueHead.name: $0])
+        }
         var followed: [String: Tensor] = [:]
         if settings.referenceSync != nil, let reference {
             followed = try StateTensors.read(
@@ -48,6 +55,7 @@ extension PolicyUpdater: Checkpointable {
         }
         try policy.resume(at: PolicyVersion(counters.policyVersion))
         for (name, tensor) in optimizer.moments { try tensor.copy(from: saved[name]!) }
+        if let head { try valueHead?.copy(from: head[ValueHead.name]!) }
         for (name, tensor) in followed { try reference?.parametersByName[name]?.copy(from: tensor) }
         optimizer.resume(after: counters.optimizerSteps)
         schedulePosition = counters.schedulePosition

@@ -13,7 +13,8 @@ struct TokenScorer {
     ///   log-prob is 0 and the entropy the sampler's, and `soft` has their parameters.
     func scores(_ packed: PackedMicroBatch, under model: Transformer) throws -> PackedScores {
         guard let softTokens = packed.softTokens, let soft, let density = soft.noise.density else {
-            return PackedScores(tokens: try wordScores(packed, states(packed, model), model), soft: nil)
+            let hidden = try states(packed, model)
+            return PackedScores(states: hidden, tokens: try wordScores(packed, hidden, model), soft: nil)
         }
         let hidden = try states(packed, model, replacing: softTokens, soft)
         let parameters = try softParameters(softTokens, hidden.rows(at: softTokens.positions), model, soft)
@@ -25,12 +26,12 @@ struct TokenScorer {
             try density.logDensity(values, parameters, filled: filled).doubles()
         }
         return PackedScores(
-            tokens: try ordinaryScores(packed, softTokens, hidden, model),
+            states: hidden, tokens: try ordinaryScores(packed, softTokens, hidden, model),
             soft: SoftScores(values: values, filled: filled, parameters: parameters, logDensities: logDensities))
     }
 
     /// The states that predict the generated tokens.
-    private func states(_ packed: PackedMicroBatch, _ model: Transformer) throws -> Tensor {
+    func states(_ packed: PackedMicroBatch, _ model: Transformer) throws -> Tensor {
         try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
             checkpointsBlocks: checkpointsBlocks
@@ -115,6 +116,8 @@ struct SoftScores {
 
 /// The scores of a pass.
 struct PackedScores {
+    /// The states that the generated tokens were predicted from, `[generated tokens, hidden]`.
+    let states: Tensor
     let tokens: PackedTokenScores
     let soft: SoftScores?
 

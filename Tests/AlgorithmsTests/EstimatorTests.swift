@@ -114,6 +114,62 @@ struct KLGradientTests {
         }
     }
 
+    /// The KL term of whole objectives, advantages 0 and β = 1.
+    @Test func theMethodsDescendTheKLTheySay() throws {
+        func found(_ objective: Objective, sampler: TabularPolicy) throws -> [Double] {
+            try expectedGradient(sampler: sampler) { logProbability, token in
+                try objective.loss(
+                    PolicyLossInputs(
+                        logProbabilities: logProbability, oldLogProbabilities: Tensor(sampler.logProbabilities(token)),
+                        referenceLogProbabilities: Tensor(reference.logProbabilities(token)),
+                        advantages: Tensor([0.0]), spans: CompletionSpans(lengths: [1]),
+                        denominators: Denominators(tokens: 1, sequences: 1, maxCompletionLength: 1))
+                ).loss
+            }
+        }
+        let corrected = try Objective.grpo(.init(klCoefficient: 1))
+        let plain = try Objective.grpo(.init(klCoefficient: 1, correctsKLBias: false))
+        #expect(relativeDistance(try found(corrected, sampler: policy), reverse) < 1e-8)
+        #expect(relativeDistance(try found(corrected, sampler: other), reverse) < 1e-8)
+        #expect(relativeDistance(try found(plain, sampler: policy), forward) < 1e-8)
+        #expect(relativeDistance(try found(plain, sampler: other), reverse) > 0.05)
+        let plusPlus = try Objective.reinforcePlusPlus(.init(klCoefficient: 1))
+        #expect(relativeDistance(try found(plusPlus, sampler: policy), reverse) < 1e-8)
+    }
+
+    /// Over completions of several tokens a term in the loss descends the KL at the states that were visited; what a token does
+    /// to the states after it is left out. The penalty in the reward has that, where each token gets the sum to go.
+    @Test func inTheLossLaterStatesAreLeftOut() throws {
+        let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 24)
+        let reference = TabularPolicy(vocabulary: 3, length: 3, seed: 25)
+        let found = try policy.sequences.map { sequence in
+            let leaf = try Tensor(policy.logProbabilities(sequence)).requiringGradient()
+            try KLEstimator.k2.estimate(policy: leaf, reference: Tensor(reference.logProbabilities(sequence))).sum()
+                .backward()
+            let slope = try #require(leaf.gradient).doubles().map { $0 * policy.probability(sequence) }
+            return policy.scoreGradient(sequence, coefficients: slope)
+        }.summed()
+        func divergence(of moved: TabularPolicy, along sequence: [Int]) -> Double {
+            var sum = 0.0
+            for step in sequence.indices {
+                for token in 0..<3 {
+                    let next = sequence[..<step] + [token]
+                    let mine = moved.logProbabilities(Array(next))[step]
+                    sum += exp(mine) * (mine - reference.logProbabilities(Array(next))[step])
+                }
+            }
+            return sum
+        }
+        let visited = policy.centralDifferences { moved in
+            policy.expectation { (sequence: [Int]) -> Double in divergence(of: moved, along: sequence) }
+        }
+        let whole = policy.centralDifferences { moved in
+            moved.expectation { (sequence: [Int]) -> Double in divergence(of: moved, along: sequence) }
+        }
+        #expect(relativeDistance(found, visited) < 1e-8)
+        #expect(relativeDistance(found, whole) > 0.05)
+    }
+
     @Test(arguments: zip(KLEstimator.allCases, [0.5, 0.125, 0.106_530_659_7, 0.5]))
     func goldenValues(_ estimator: KLEstimator, _ expected: Double) throws {
         let found = try estimator.estimate(policy: Tensor([-1.0]), reference: Tensor([-1.5])).item()

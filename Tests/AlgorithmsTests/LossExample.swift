@@ -37,6 +37,24 @@ struct LossExample: Sendable {
         advantages = zip(perCompletion, lengths).flatMap { [Double](repeating: $0, count: $1) }
     }
 
+    /// An example of given numbers, with what is left out taken from the small generator.
+    ///
+    /// - Parameter advantages: One per completion.
+    init(
+        lengths: [Int], maxCompletionLength: Int, policy: [Double], old: [Double], rollout: [Double],
+        reference: [Double]? = nil, entropies: [Double]? = nil, advantages: [Double]
+    ) {
+        self.init(seed: 1)
+        self.lengths = lengths
+        self.maxCompletionLength = maxCompletionLength
+        self.policy = policy
+        self.old = old
+        self.rollout = rollout
+        self.reference = reference ?? self.reference
+        self.entropies = entropies ?? self.entropies
+        self.advantages = zip(advantages, lengths).flatMap { [Double](repeating: $0, count: $1) }
+    }
+
     var tokenCount: Int { lengths.reduce(0, +) }
 
     var denominators: Denominators {
@@ -133,6 +151,10 @@ struct NamedObjective: Sendable, CustomTestStringConvertible {
                 .init(name: "rloo", objective: .rloo(try .init(epsilon: 0.9))),
                 .init(name: "rloo, paper", objective: .rloo(.init(ratioClip: nil))),
                 .init(name: "reinforce++", objective: .reinforcePlusPlus(try .init(klCoefficient: 0.2))),
+                .init(name: "ppo", objective: .ppo(try .init())),
+                .init(
+                    name: "ppo, dual clip and entropy",
+                    objective: .ppo(try .init(clip: dual, entropyCoefficient: 0.01))),
                 .init(name: "cispo", objective: .grpo(try .init(lossType: .cispo, clip: cispo))),
             ]
         }

@@ -55,7 +55,7 @@ struct LossInvariantTests {
     }
 
     /// Advantages of 0, as equal rewards give them, and no KL or entropy term.
-    @Test(arguments: ["dr_grpo", "gspo", "grpo, sequence mismatch", "remax", "remax, clipped", "rloo", "cispo"])
+    @Test(arguments: ["dr_grpo", "gspo", "grpo, sequence mismatch", "remax", "remax, clipped", "rloo", "ppo", "cispo"])
     func withoutAdvantagesTheGradientIsExactlyZero(_ name: String) throws {
         let method = try #require(try NamedObjective.all.first { $0.name == name })
         var example = LossExample(seed: 9)

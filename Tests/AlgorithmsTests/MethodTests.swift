@@ -153,7 +153,7 @@ struct GRPOTests {
     }
 }
 
-@TensorActor @Suite("ReMax, RLOO, REINFORCE++, PPO and supervised fine-tuning")
+@TensorActor @Suite("ReMax, RLOO, REINFORCE++ and supervised fine-tuning")
 struct OtherMethodTests {
     /// Σ_y π(y)·∇L(y) with advantages r(y) − r(greedy), against differences of the expected reward.
     @Test func reMaxsSequenceSumIsTheGradientOfTheExpectedReward() throws {
@@ -210,58 +210,7 @@ struct OtherMethodTests {
         #expect(relativeDistance(found.gradient, example.policy.map { _ in -1.0 / 18 }) < 1e-14)
     }
 
-    private func ppo(
-        _ example: LossExample, values: [Double], oldValues: [Double], returns: [Double], _ settings: PPOSettings
-    ) throws -> (result: LossResult, valueGradient: [Double], policyGradient: [Double]) {
-        let (inputs, policy, _) = try example.inputs()
-        let leaf = try Tensor(values).requiringGradient()
-        let result = try PPO.loss(
-            inputs, .init(values: leaf, oldValues: Tensor(oldValues), returns: Tensor(returns)), settings)
-        try result.loss.backward()
-        return (result, try #require(leaf.gradient).doubles(), try #require(policy.gradient).doubles())
-    }
-
-    /// Two tokens, ε_V 0.2. First: V 1, V_old 0.5, R 2: plain 1, clipped (0.7 − 2)² = 1.69, larger and flat. Second: V 0.6,
-    /// V_old 0.5, R 0: both 0.36, slope 2·0.6. L_V = ½·(1.69 + 0.36)/2.
-    @Test func valueLossGolden() throws {
-        var example = LossExample(seed: 2)
-        example.lengths = [2]
-        example.advantages = [0, 0]
-        let (result, gradient, _) = try ppo(
-            example, values: [1, 0.6], oldValues: [0.5, 0.5], returns: [2, 0], PPOSettings(valueCoefficient: 1))
-        #expect(abs(try result.loss.item() - 0.5125) < 1e-15)
-        #expect(relativeDistance(gradient, [0, 0.3]) < 1e-14)
-        #expect(result.metrics.metrics["value_loss"] == (try result.loss.item()))
-        #expect(result.metrics.metrics["value_clip_ratio"] == 0.5)
-    }
-
-    @Test func withoutAValueClipTheLossIsTheSquare() throws {
-        var example = LossExample(seed: 2)
-        example.lengths = [2]
-        example.advantages = [0, 0]
-        let (result, gradient, _) = try ppo(
-            example, values: [1, 0.6], oldValues: [0.5, 0.5], returns: [2, 0],
-            PPOSettings(valueEpsilon: nil, valueCoefficient: 0.5))
-        #expect(abs(try result.loss.item() - 0.5 * 0.5 * (1 + 0.36) / 2) < 1e-15)
-        #expect(relativeDistance(gradient, [-0.25, 0.15]) < 1e-14)
-    }
-
-    @Test func theFirstMiniBatchIsThePlainPolicyGradient() throws {
-        var example = LossExample(seed: 2)
-        example.old = example.policy
-        let zeros = example.policy.map { _ in 0.0 }
-        let (result, _, gradient) = try ppo(
-            example, values: zeros, oldValues: zeros, returns: zeros, PPOSettings())
-        #expect(relativeDistance(gradient, example.advantages.map { -$0 / 18 }) < 1e-14)
-        #expect(result.metrics.metrics["ratio/max"] == 1)
-        #expect(result.metrics.metrics["approx_kl"] == 0)
-    }
-
     @Test func settingsNameEveryProblem() {
-        let error = #expect(throws: SettingsError.self) {
-            try PPOSettings(valueEpsilon: 0, valueCoefficient: -1, entropyCoefficient: .nan)
-        }
-        #expect(error?.problems.map(\.setting) == ["valueEpsilon", "valueCoefficient", "entropyCoefficient"])
         #expect(throws: SettingsError.self) { try REINFORCEPlusPlusSettings(klCoefficient: -1) }
         #expect(throws: SettingsError.self) { try RLOOSettings(epsilon: 0) }
     }

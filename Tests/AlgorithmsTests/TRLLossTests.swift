@@ -46,16 +46,10 @@ private struct TRLReference: Decodable, Sendable {
     }
 
     var example: LossExample {
-        var example = LossExample(seed: 1)
-        example.lengths = lengths
-        example.maxCompletionLength = maxCompletionLength
-        example.policy = logProbabilities
-        example.old = oldLogProbabilities
-        example.reference = referenceLogProbabilities
-        example.rollout = rolloutLogProbabilities
-        example.entropies = entropies
-        example.advantages = zip(advantages, lengths).flatMap { [Double](repeating: $0, count: $1) }
-        return example
+        LossExample(
+            lengths: lengths, maxCompletionLength: maxCompletionLength, policy: logProbabilities,
+            old: oldLogProbabilities, rollout: rolloutLogProbabilities, reference: referenceLogProbabilities,
+            entropies: entropies, advantages: advantages)
     }
 }
 

@@ -105,4 +105,60 @@ struct CoordinatorTests {
         #expect(batches.map { $0.groups.map(\.promptTokenIDs) } == [[[9]], [[9], [8]]])
         #expect(batches.map { $0.groups.flatMap(\.completions).map(\.tokenIDs) } == [[[0], [1]], [[2], [3]]])
     }
+
+    /// 3 + 2 + 3 completions, numbered, in batches of 3.
+    @Test func shuffledBatchesTakeEveryCompletionOnceAndKeepPromptsTogether() {
+        var number = 0
+        let groups = [3, 2, 3].enumerated().map { prompt, count in
+            UpdateGroup(
+                promptTokenIDs: [prompt],
+                completions: (0..<count).map { _ in
+                    number += 1
+                    return UpdateCompletion(tokenIDs: [number - 1])
+                })
+        }
+        func batches(step: Int, pass: Int, seed: UInt64? = 5) -> [[Int]] {
+            let schedule = StepSchedule(
+                promptsPerStep: 3, completionsPerOptimizerStep: 3, maxSteps: 1, shuffleSeed: seed)
+            let batches = schedule.optimizerBatches(groups, rolloutStep: step, pass: pass)
+            for batch in batches {
+                let prompts = batch.groups.map { $0.promptTokenIDs[0] }
+                #expect(prompts == Set(prompts).sorted())
+                for group in batch.groups {
+                    let own = [0..<3, 3..<5, 5..<8][group.promptTokenIDs[0]]
+                    #expect(group.completions.allSatisfy { own.contains($0.tokenIDs[0]) })
+                }
+            }
+            return batches.map { $0.groups.flatMap(\.completions).map { $0.tokenIDs[0] } }
+        }
+        var firsts = [Int](repeating: 0, count: 8)
+        for step in 0..<400 {
+            let found = batches(step: step, pass: 1)
+            #expect(found.map(\.count) == [3, 3, 2] && found.joined().sorted() == Array(0..<8))
+            for place in found[0] { firsts[place] += 1 }
+        }
+        // each stands in the first batch 3 times in 8: 150, three standard deviations are 29
+        #expect(firsts.allSatisfy { abs($0 - 150) < 29 }, "\(firsts)")
+        #expect(batches(step: 2, pass: 0) == batches(step: 2, pass: 0))
+        #expect(batches(step: 2, pass: 0) != batches(step: 2, pass: 1))
+        #expect(batches(step: 2, pass: 0) != batches(step: 3, pass: 0))
+        #expect(batches(step: 2, pass: 0) != batches(step: 2, pass: 0, seed: 6))
+        #expect(batches(step: 2, pass: 0, seed: nil) == [[0, 1, 2], [3, 4, 5], [6, 7]])
+    }
+
+    /// Eight prompts of two completions, two passes of four batches each.
+    @Test func everyPassDrawsItsOwnBatches() async throws {
+        let world = World()
+        let schedule = StepSchedule(
+            promptsPerStep: 8, completionsPerOptimizerStep: 4, iterations: 2, maxSteps: 8, shuffleSeed: 3)
+        _ = try await coordinator(world, schedule).run()
+        let prompts = await world.batches.map { batch in
+            batch.groups.flatMap { group in group.completions.map { _ in group.promptTokenIDs[0] } }
+        }
+        #expect(prompts.map(\.count) == [Int](repeating: 4, count: 8))
+        let inOrder = (0..<16).map { $0 / 2 }
+        #expect(prompts[..<4].joined().sorted() == inOrder && prompts[4...].joined().sorted() == inOrder)
+        #expect(Array(prompts[..<4]) != Array(prompts[4...]))
+        #expect(Array(prompts[..<4].joined()) != inOrder)
+    }
 }

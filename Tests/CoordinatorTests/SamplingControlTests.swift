@@ -58,7 +58,38 @@ struct SamplingControlTests {
         #expect(await world.nextRow == 0)
     }
 
+    /// With a length penalty beside it, a prompt that everybody solves would never look solved.
+    @Test func theTasksOwnRewardDecidesAndNotAShapedSum() {
+        let sampling = DynamicSampling(reward: 1)
+        func keeps(_ scores: [[RewardScore]]) -> Bool {
+            let prompt = TokenizedPrompt(prompt: Prompt(row: 0, source: "test", content: .text("?")), tokenIDs: [1])
+            let group = RolloutGroup(prompt: prompt, rollouts: [], policyVersion: PolicyVersion(0))
+            return sampling.keeps(ScoredGroup(group: group, scores: scores))
+        }
+        #expect(!keeps([[.value(-0.2), .value(1)], [.value(0), .value(1)]]))
+        #expect(keeps([[.value(0), .value(0)], [.value(0), .value(1)]]))
+        // one score tells nothing apart
+        #expect(!keeps([[.value(0), .value(1)], [.value(1), .abstained(reason: "-")]]))
+        #expect(!keeps([[.value(0), .failed(message: "-")], [.value(1), .abstained(reason: "-")]]))
+        #expect(keeps([[.value(0), .value(1)]]))  // a single completion is kept, as in verl
+    }
+
     // MARK: Replay
+
+    /// Of rows 0 1 | 2 3 only row 0 has completions that differ; the sampler's log-probs are −(row + 1)/8.
+    @Test func aReplayedGroupIsTrainedWithTheLogProbsItWasWrittenWith() async throws {
+        let world = World(liveRows: 50)
+        var parts = try world.parts()
+        parts.replay = ReplayBuffer(capacity: 4, maxAge: 9, seed: 1)
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
+        _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        let batches = await world.batches
+        #expect(batches.map { $0.groups.map(\.promptTokenIDs) } == [[[0], [1]], [[0], [3]]])
+        let old = batches[1].groups.map { $0.completions.map(\.oldLogProbabilities) }
+        #expect(old == [[[-0.125, -0.125], [-0.125, -0.125]], [[-0.5, -0.5], [-0.5, -0.5]]])
+        #expect(batches[1].groups[0] == batches[0].groups[0])
+        #expect(await world.reports[1].metrics["replay/age"] == 1)
+    }
 
     private func group(_ token: Int, advantage: Double) -> UpdateGroup {
         UpdateGroup(

@@ -9,6 +9,8 @@ actor World {
 
     private(set) var nextRow = 0
     private(set) var log: [String] = []
+    /// What each optimizer step was taken on.
+    private(set) var batches: [UpdateBatch] = []
     private(set) var reports: [StepReport] = []
     private(set) var saves: [RunProgress] = []
     private var marked = 0
@@ -77,10 +79,11 @@ extension World: Generating {
     }
 
     private nonisolated func group(_ request: RolloutRequest) -> RolloutGroup {
+        let logProbability = -Float(request.prompt.prompt.row + 1) / 8
         let rollouts = (0..<request.samples).map { sample in
             Rollout(
                 completion: Completion(text: "x", tokenIDs: [1, 2]), samplingLogProbabilities: [0, 0],
-                policyLogProbabilities: [0, 0], sample: sample)
+                policyLogProbabilities: [logProbability, logProbability], sample: sample)
         }
         return RolloutGroup(prompt: request.prompt, rollouts: rollouts, policyVersion: PolicyVersion(0))
     }
@@ -108,6 +111,7 @@ extension World: Updating {
         if stopAt?.moment == .secondTrain, trained == 1 { signal.request() }
         try stop?.check()
         trained += 1
+        batches.append(batch)
         log.append("train \(batch.completionCount)")
         return Metrics()
     }

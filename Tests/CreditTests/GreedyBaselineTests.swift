@@ -71,30 +71,45 @@ struct GreedyBaselineTests {
         #expect(relativeDistance(try found(.oneStep), expected) > 0.05)
     }
 
-    /// Traces of the covariance over the two logits, worked out for arms with rewards 1 and 0.2 and p = π(first).
-    /// The greedy arm is the first; below p = 1/2 + 0.2/(2·0.8) = 0.625 its baseline has the lower variance.
-    @Test(arguments: [(0.55, 0.0958, 0.1552), (0.63, 0.1184, 0.1147)])
-    func varianceOfTwoArms(_ p: Double, _ withGreedy: Double, _ without: Double) throws {
+    /// The trace of the covariance of (r − baseline)·∇ log π over the two logits, for p = π(first arm).
+    private func variance(_ p: Double, rewards: [Double], baseline: Double) throws -> Double {
         let rule = try GreedyBaseline(rewards: .single, settings: .init())
         var arms = TabularPolicy(vocabulary: 2, length: 1, seed: 1)
         arms.logits = [[log(p), log(1 - p)]]
-        let rewards = [1.0, 0.2]
-        #expect(arms.greedy == [0])
-        func trace(baseline: Double) -> Double {
-            func gradient(_ arm: [Int]) -> [Double] {
-                let difference = rule.difference(reward: rewards[arm[0]], baseline: baseline)
-                return arms.scoreGradient(arm, coefficients: [difference])
-            }
-            let mean = arms.expectation(gradient)
-            return arms.expectation { (arm: [Int]) -> Double in
-                let deviations: [Double] = zip(gradient(arm), mean).map { $0 - $1 }
-                return deviations.map { $0 * $0 }.reduce(0, +)
-            }
+        func gradient(_ arm: [Int]) -> [Double] {
+            let difference = rule.difference(reward: rewards[arm[0]], baseline: baseline)
+            return arms.scoreGradient(arm, coefficients: [difference])
         }
-        #expect(abs(trace(baseline: rewards[0]) - withGreedy) < 5e-5)
-        #expect(abs(trace(baseline: 0) - without) < 5e-5)
-        #expect((trace(baseline: rewards[0]) < trace(baseline: 0)) == (p < 0.625))
-        #expect(trace(baseline: (1 - p) * rewards[0] + p * rewards[1]) < 1e-15)  // the best baseline of two arms
+        let mean = arms.expectation(gradient)
+        return arms.expectation { (arm: [Int]) -> Double in
+            let deviations: [Double] = zip(gradient(arm), mean).map { $0 - $1 }
+            return deviations.map { $0 * $0 }.reduce(0, +)
+        }
+    }
+
+    /// The specification's traces for rewards 1 and 0.2. The greedy arm is the first; below p = 1/2 + 0.2/(2·0.8) = 0.625 its
+    /// baseline has the lower variance.
+    @Test(arguments: [(0.55, 0.0958, 0.1552), (0.63, 0.1184, 0.1147)])
+    func varianceOfTwoArms(_ p: Double, _ withGreedy: Double, _ without: Double) throws {
+        let rewards = [1.0, 0.2]
+        let greedy = try variance(p, rewards: rewards, baseline: rewards[0])
+        let plain = try variance(p, rewards: rewards, baseline: 0)
+        #expect(abs(greedy - withGreedy) < 5e-5)
+        #expect(abs(plain - without) < 5e-5)
+        #expect((greedy < plain) == (p < 0.625))
+        let best = (1 - p) * rewards[0] + p * rewards[1]
+        #expect(try variance(p, rewards: rewards, baseline: best) < 1e-15)  // the best baseline of two arms
+    }
+
+    @Test(arguments: [0.05, 0.2, 0.35, 0.45, 0.49])
+    func whereTheGreedyArmIsTheWorseOneItsVarianceIsAlwaysLower(_ p: Double) throws {
+        let rewards = [1.0, 0.2]
+        #expect(try variance(p, rewards: rewards, baseline: 0.2) < variance(p, rewards: rewards, baseline: 0))
+        // A constant on every reward changes the variance of REINFORCE and not that of ReMax.
+        let shifted = rewards.map { $0 + 3 }
+        let greedy = try variance(p, rewards: rewards, baseline: 0.2)
+        #expect(abs(try variance(p, rewards: shifted, baseline: 3.2) - greedy) < 1e-12)
+        #expect(try variance(p, rewards: shifted, baseline: 0) > 2 * variance(p, rewards: rewards, baseline: 0))
     }
 
     @Test func aPromptWithoutAGreedyRewardIsDropped() throws {

@@ -122,6 +122,45 @@ struct GroupBaselineTests {
         #expect(ratios.max()! - ratios.min()! > 0.1)
     }
 
+    /// The specification's .91, 1.29 and .54, for two samples. Two different rewards have advantages of ± 1/√2 however little
+    /// they differ, so coordinate j of the mean gradient is Σ_b p_b·sign(r_j − r_b) / (√2·(r_j − r̄)) of the policy gradient's.
+    /// Rewards 1, 0, 0.3 and logits −0.6, −1.1, 0: p = .2917, .1769, .5314, r̄ = .4511; .7083/.7763, −.8231/−.6379 and
+    /// −.1148/−.2137.
+    @Test func theDeviationsBiasHasAnotherFactorForEveryArm() throws {
+        var arms = TabularPolicy(vocabulary: 3, length: 1, seed: 4)
+        arms.logits = [[-0.6, -1.1, 0]]
+        let rewards = [1.0, 0, 0.3]
+        let exact = arms.expectation { arms.scoreGradient($0, coefficients: [rewards[$0[0]]]) }
+        func ratios(_ settings: GroupBaselineSettings) throws -> [Double] {
+            let rule = GroupBaseline(rewards: try .single, settings: settings)
+            let mean = Enumeration.expectedGradient(of: arms, samples: 2) { group in
+                rule.advantages(of: [group.map { rewards[$0] }])[0]
+            }
+            return zip(mean, exact).map { $0 / $1 }
+        }
+        #expect(zip(try ratios(.init()), [0.91, 1.29, 0.54]).allSatisfy { abs($0 - $1) < 0.005 })
+        let probabilities = (0..<3).map { arms.probability([$0]) }
+        let mean = zip(probabilities, rewards).map { $0 * $1 }.reduce(0, +)
+        let worked = rewards.map { own in
+            let signs = zip(probabilities, rewards).map { $0 * (own > $1 ? 1 : own < $1 ? -1 : 0) }
+            return signs.reduce(0, +) / (2.0.squareRoot() * (own - mean))
+        }
+        #expect(relativeDistance(try ratios(.init(epsilon: 0)), worked) < 1e-12)
+        #expect(relativeDistance(try ratios(.init(scaling: .none)), [0.5, 0.5, 0.5]) < 1e-12)
+    }
+
+    /// Accuracy is the same for a whole prompt: only the other reward is left, and its weight cancels in the batch's scale.
+    @Test func aRewardThatTellsNobodyApartAddsNothing() throws {
+        let rewards = try RewardCombination(names: ["accuracy", "style"], weights: [5, 0.25])
+        let rule = GroupBaseline(rewards: rewards, settings: try .init(aggregation: .normalizeThenSum, epsilon: 0))
+        let groups = [[0.3, 0.1], [0.7, 0.9]].enumerated().map { row, style in
+            ScoredGroups.group(scores: style.map { [.value(1), .value($0)] }, row: row)
+        }
+        let found = try rule.credit(CreditBatch(groups: groups)).credits.joined().compactMap(\.advantage)
+        let deviation = (4.0 / 3).squareRoot()  // of ±1 four times, in units of the sums' size
+        #expect(relativeDistance(found, [1, -1, -1, 1].map { $0 / deviation }) < 1e-12)
+    }
+
     @Test func settingsNameEveryProblem() throws {
         let penalty = try KLToGo(coefficient: 0.1, reach: .toGo)
         let error = #expect(throws: SettingsError.self) {

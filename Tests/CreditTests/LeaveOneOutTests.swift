@@ -24,6 +24,40 @@ struct LeaveOneOutTests {
         #expect(relativeDistance(mean, exact) < 1e-12)
     }
 
+    /// Over pairs of completions: with the penalty in the reward it is the gradient of E[r] − β·KL(π‖π_ref) over completions.
+    @Test func thePenaltysGradientIsThatOfTheSequencesKL() throws {
+        let policy = TabularPolicy(vocabulary: 3, length: 2, seed: 71)
+        let reference = TabularPolicy(vocabulary: 3, length: 2, seed: 72)
+        func reward(_ sequence: [Int]) -> Double { sequence.reduce(0.5) { $0 / 2 + Double($1) } }
+        let penalty = try KLToGo(coefficient: 0.4, reach: .completion)
+        let rule = try LeaveOneOut(rewards: .single, settings: .init(penalty: penalty))
+        let all = policy.sequences
+        let found = try Enumeration.groups(of: 2, from: all.count).map { pair in
+            let completions = pair.map { all[$0] }
+            let rollouts = completions.enumerated().map { sample, tokens in
+                ScoredGroups.rollout(
+                    tokens: tokens, logProbabilities: policy.logProbabilities(tokens), sample: sample)
+            }
+            let scored = ScoredGroup(
+                group: RolloutGroup(
+                    prompt: ScoredGroups.prompt(0), rollouts: rollouts, policyVersion: PolicyVersion(0)),
+                scores: completions.map { [.value(reward($0))] })
+            let references = completions.map { reference.logProbabilities($0).map(Float.init) }
+            let credited = try rule.credit(CreditBatch(groups: [scored], referenceLogProbabilities: [references]))
+            let weight = completions.map(policy.probability).reduce(1, *) / 2
+            return zip(completions, credited.update.groups[0].completions).map { tokens, completion in
+                policy.scoreGradient(tokens, coefficients: completion.advantages.map { $0 * weight })
+            }.summed()
+        }.summed()
+        let expected = policy.centralDifferences { moved in
+            moved.expectation { (sequence: [Int]) -> Double in
+                let difference = zip(moved.logProbabilities(sequence), reference.logProbabilities(sequence))
+                return reward(sequence) - 0.4 * difference.reduce(0) { $0 + $1.0 - $1.1 }
+            }
+        }
+        #expect(relativeDistance(found, expected) < 1e-5)  // log-probs cross rooms as Float
+    }
+
     /// Rewards 9 and 0 clipped to 0...4; penalties 0.5·(1 + 1) and 0: 3 against 0.
     @Test func theClipComesBeforeThePenalty() throws {
         let penalty = try KLToGo(coefficient: 0.5, reach: .completion)

@@ -88,6 +88,38 @@ struct GeneralizedAdvantageTests {
         #expect(estimate.advantages == [0, 0, 0])
     }
 
+    /// Over all completions of a policy: with the critic that knows every state's mean reward the estimate is the policy gradient
+    /// for every λ; with another critic only for λ = 1, where values are no more than a baseline.
+    @Test func theMeanGradientIsThePolicyGradient() throws {
+        let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 61)
+        func reward(_ sequence: [Int]) -> Double { Double(sequence.reduce(1) { ($0 * 3 + $1) % 7 }) / 4 }
+        func perfect(_ sequence: [Int]) -> [Double] {
+            sequence.indices.map { step in
+                let same = policy.sequences.filter { $0.starts(with: sequence[..<step]) }
+                let mass = same.map(policy.probability).reduce(0, +)
+                return same.map { policy.probability($0) * reward($0) }.reduce(0, +) / mass
+            }
+        }
+        func wrong(_ sequence: [Int]) -> [Double] {
+            sequence.indices.map { step in sequence[..<step].reduce(0.8) { $0 - 0.6 * Double($1) } }
+        }
+        func gradient(_ lambda: Double, _ values: ([Int]) -> [Double]) throws -> [Double] {
+            let estimator = try GeneralizedAdvantage(discount: 1, lambda: lambda)
+            return policy.expectation { sequence in
+                let rewards = GeneralizedAdvantage.tokenRewards(
+                    score: reward(sequence), penalties: sequence.map { _ in 0 })
+                let estimate = estimator.estimate(rewards: rewards, values: values(sequence))
+                return policy.scoreGradient(sequence, coefficients: estimate.advantages)
+            }
+        }
+        let exact = policy.centralDifferences { $0.expectation(reward) }
+        for lambda in [0, 0.5, 0.95, 1] {
+            #expect(relativeDistance(try gradient(lambda, perfect), exact) < 1e-7, "λ = \(lambda)")
+        }
+        #expect(relativeDistance(try gradient(1, wrong), exact) < 1e-7)
+        #expect(relativeDistance(try gradient(0.5, wrong), exact) > 0.05)
+    }
+
     @Test func theScoreFallsOnTheLastToken() {
         #expect(GeneralizedAdvantage.tokenRewards(score: 2, penalties: [0.5, -1, 0.25]) == [-0.5, 1, 1.75])
         #expect(GeneralizedAdvantage.tokenRewards(score: 2, penalties: []) == [])

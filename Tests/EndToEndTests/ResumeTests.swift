@@ -17,6 +17,9 @@ struct ResumeTests {
         ("reinforce", "beta: 0.05\nkl_target: 0.01"), ("best_of_k", "num_generations: 4"),
         ("ppo", "num_iterations: 1"),
         ("ppo", "steps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
+        (
+            "ppo", "critic_shares_trunk: true\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"
+        ),
         ("grpo", "num_generations: 4\nreplay_buffer_size: 8\nbypass_old_log_probs: true"),
         ("dapo", "num_generations: 4\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"),
         ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),

@@ -182,6 +182,10 @@ struct JobFileTests {
         ("sync_ref_model: true", "beta = 0 loads none"),
         ("algorithm: remax\nkl_placement: loss", "remax has its KL term in the reward"),
         ("algorithm: sft\nnum_generations: 4", "sft does not generate"),
+        (
+            "algorithm: ppo\ncritic_shares_trunk: true\ncritic_model_name_or_path: other",
+            "critic_model_name_or_path is other, and critic_shares_trunk makes the critic a head on the policy"
+        ),
         ("algorithm: soft_grpo\nsoft_thinking: {noise: none}", "without noise thinking has no density"),
         (
             "algorithm: soft_grpo\nsoft_thinking: {noise: embedding_gaussian, compat: release}",

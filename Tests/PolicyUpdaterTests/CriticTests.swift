@@ -107,6 +107,21 @@ struct CriticTests {
         }
     }
 
+    @Test func aBatchThatTrainsNothingIsNoStep() async throws {
+        var batch = try await batch()
+        let critic = try critic(learningRate: 0.1, beta1: 0.9)
+        _ = try await critic.train(batch)
+        let values = try await critic.values(batch)
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                batch.groups[group].completions[index].isMasked = true
+            }
+        }
+        let metrics = try await critic.train(batch)
+        #expect(try await critic.values(batch) == values)
+        #expect(metrics["critic/grad_norm"] == 0 && metrics["critic/skipped_steps"] == 0)
+    }
+
     @Test func itLearnsReturnsAndGoesOnFromACheckpoint() async throws {
         let batch = try await batch()
         let critic = try critic(head: nil, learningRate: 0.02, beta1: 0.9, type: .float32)

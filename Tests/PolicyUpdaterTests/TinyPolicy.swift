@@ -56,14 +56,15 @@ struct TinyPolicy {
 
     init(
         _ objective: Objective, _ settings: UpdaterSettings, weights: [String: [Double]]? = nil,
-        type: ElementType = .float64, layout: ParameterLayout = .shared, reference: Transformer? = nil
+        type: ElementType = .float64, layout: ParameterLayout = .shared, reference: Transformer? = nil,
+        valueHead: Tensor? = nil
     ) throws {
         try TensorEngine.setThreadCount(1)  // a team of threads costs more than these matrices
         parameters = try Self.tensors(weights ?? Self.weights(), type)
         actor = try ReallocatingActor(role: "policy", parameters: parameters, layout: layout)
         updater = try PolicyUpdater(
             policy: actor, configuration: Self.configuration(), reference: reference, objective: objective,
-            settings: settings)
+            settings: settings, valueHead: valueHead)
     }
 
     /// The weights' bits, for comparisons that allow no difference.

@@ -9,7 +9,9 @@ import Testing
 @TensorActor @Suite("The gradient of a whole update", .timeLimit(.minutes(10)))
 struct UpdateGradientTests {
     /// The objectives by name, with a KL term where there is one.
-    nonisolated static let objectives = ["sft", "grpo", "dapo", "dr_grpo", "grpo kl", "remax", "rloo", "reinforce++"]
+    nonisolated static let objectives = [
+        "sft", "grpo", "dapo", "dr_grpo", "grpo kl", "gspo", "remax", "rloo", "reinforce++", "ppo",
+    ]
 
     static func objective(_ name: String) throws -> Objective {
         switch name {
@@ -18,6 +20,10 @@ struct UpdateGradientTests {
         case "dapo": .grpo(try GRPOSettings())
         case "dr_grpo": .grpo(try GRPOSettings(lossType: .drGRPO))
         case "grpo kl": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.3, correctsKLBias: false))
+        case "gspo":
+            .grpo(try GRPOSettings(lossType: .grpo, importanceLevel: .sequence, clip: ClippedSurrogate(epsilon: 0.05)))
+        case "ppo":
+            .ppo(try PPOSettings(clip: ClippedSurrogate(upperBound: .dual(3)), entropyCoefficient: 0.1))
         case "remax": .reMax(ReMaxSettings(reduction: .sequenceSum))
         case "rloo": .rloo(RLOOSettings(ratioClip: nil))
         default: .reinforcePlusPlus(try REINFORCEPlusPlusSettings(klCoefficient: 0.2))

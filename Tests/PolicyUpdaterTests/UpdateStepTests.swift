@@ -49,6 +49,23 @@ struct UpdateStepTests {
         #expect(try policy.bits() == before)
     }
 
+    @Test func aBatchThatTrainsNothingIsNoStep() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.1, weightDecay: 0.1), type: .float32)
+        _ = try await policy.updater.train(batch())  // leaves a momentum
+        let before = try policy.bits()
+        var masked = batch()
+        for group in masked.groups.indices {
+            for index in masked.groups[group].completions.indices {
+                masked.groups[group].completions[index].isMasked = true
+            }
+        }
+        let metrics = try await policy.updater.train(masked)
+        #expect(try policy.bits() == before)
+        #expect(try policy.actor.version == PolicyVersion(1))
+        #expect(metrics["loss"] == 0 && metrics["grad_norm"] == 0 && metrics["skipped_steps"] == 0)
+        #expect(metrics.entries.allSatisfy { $0.value.isFinite })
+    }
+
     @Test func aGradientThatIsNotFiniteSkipsTheStepAndIsCounted() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
         let before = try policy.bits()

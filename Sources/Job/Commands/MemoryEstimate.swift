@@ -91,7 +91,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let rows = settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
         self.init(
             model, type: settings.dtype, hasReference: job.recipe.calls.contains(.infer(.reference)),
-            rewardModels: rewardModels, hasCritic: job.recipe.calls.contains(.infer(.critic)),
+            rewardModels: rewardModels,
+            hasCritic: job.recipe.calls.contains(.infer(.critic)) && !settings.criticSharesTrunk,
             Sizes(
                 promptLength: promptLength, completionLength: settings.maxCompletionLength,
                 completionsPerPrompt: settings.numGenerations ?? 1,

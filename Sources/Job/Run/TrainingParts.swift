@@ -65,20 +65,24 @@ struct TrainingParts: Sendable {
     ) throws -> TensorParts {
         let settings = job.settings
         let type = settings.dtype
+        let loaded = try ModelFolder.load(weights, elementType: type.masterType)
         let policy = try ReallocatingActor(
-            role: "actor", parameters: ModelFolder.load(weights, elementType: type.masterType).parametersByName,
-            layout: type.layout)
+            role: "actor", parameters: loaded.parametersByName, layout: type.layout)
         let needsReference = job.recipe.calls.contains(.infer(.reference))
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration,
             reference: needsReference ? model.load(type) : nil,
-            objective: method.objective(), settings: method.updaterSettings(maxSteps: maxSteps))
+            objective: method.objective(), settings: method.updaterSettings(maxSteps: maxSteps),
+            valueHead: settings.algorithm == .ppo && settings.criticSharesTrunk
+                ? Tensor.zeros([1, model.configuration.hiddenSize], type.masterType, device: loaded.device) : nil)
         let generator =
             job.recipe.generates
             ? try EngineGenerator(
                 policy: policy, model: model, sampling: SamplingRequest(settings),
                 rows: settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)) : nil
-        let critic = try settings.algorithm == .ppo ? Self.critic(job, method, model, maxSteps: maxSteps) : nil
+        let critic =
+            try settings.algorithm == .ppo && !settings.criticSharesTrunk
+            ? Self.critic(job, method, model, maxSteps: maxSteps) : nil
         return TensorParts(policy: policy, updater: UpdaterSeam(updater: updater, critic: critic), generator: generator)
     }
 
@@ -107,7 +111,7 @@ extension JobElementType {
     var layout: ParameterLayout { masterType == elementType ? .shared : .copies(elementType) }
 }
 
-/// The updater behind the Coordinator's seam, and the critic where the method has one.
+/// The updater behind the Coordinator's seam, and the critic where the method has one of its own weights.
 struct UpdaterSeam: Updating {
     let updater: PolicyUpdater
     let critic: Critic?

@@ -150,7 +150,8 @@ package final class TrainingRun: Sendable {
             completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
             iterations: job.settings.numIterations ?? 1,
             maxSteps: maxSteps, loggingSteps: job.settings.loggingSteps, saveSteps: job.settings.saveSteps,
-            evaluationSteps: job.settings.evaluationSteps, dynamicSampling: dynamicSampling)
+            evaluationSteps: job.settings.evaluationSteps, dynamicSampling: dynamicSampling,
+            shuffleSeed: job.settings.shufflesMiniBatches ?? false ? UInt64(job.settings.seed) : nil)
     }
 
     private var dynamicSampling: DynamicSampling? {

@@ -136,6 +136,12 @@ struct JobChecks {
                 "sync_ref_model with dtype bfloat16: small moves of the reference would be lost to rounding; use float32"
             )
         }
+        if settings.criticSharesTrunk, let path = settings.criticPath {
+            refuse(
+                "critic_model_name_or_path",
+                "critic_model_name_or_path is \(path), and critic_shares_trunk makes the critic a head on the policy; leave one of them out"
+            )
+        }
         checkControl(settings)
         if file.settings.lossType == .bnpo {
             notices.append("loss_type bnpo depends on the micro-batch; taken as dapo, its limit for one micro-batch")
@@ -229,14 +235,16 @@ struct JobChecks {
         let rewardKeys = ["reward_funcs", "reward_weights", "beta", "epsilon", "loss_type", "scale_rewards"]
         let unused: [String] =
             switch settings.algorithm {
-            case .sft: rewardKeys + ["temperature", "num_iterations"]
+            case .sft: rewardKeys + ["temperature", "num_iterations", "shuffle_mini_batches"]
             case .remax, .reinforce: ["loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta"]
             case .bestOfK:
                 [
                     "loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta", "beta", "remax_kl",
                     "remax_reduction",
                 ]
-            case .rloo, .reinforcePlusPlus, .ppo: ["loss_type", "scale_rewards", "delta"]
+            case .rloo, .reinforcePlusPlus: ["loss_type", "scale_rewards", "delta"]
+            case .ppo:
+                ["loss_type", "scale_rewards", "delta"] + (settings.criticSharesTrunk ? ["critic_learning_rate"] : [])
             case .softGRPO:
                 [
                     "use_bias_correction_kl", "remax_kl", "remax_reduction", "remax_reward_clip", "remax_compat",

@@ -77,6 +77,10 @@ extension JobFields {
             "critic_model_name_or_path", \.criticPath,
             "ppo: the model the critic's trunk starts from; model_name_or_path unless set. Its value head starts at 0."),
         JobField("critic_learning_rate", \.criticLearningRate, .notNegative, "ppo: the critic's own learning rate."),
+        JobField(
+            "critic_shares_trunk", \.criticSharesTrunk,
+            "ppo: the critic is a linear head on the policy's own trunk instead of a model of its own. One optimizer, one loss: policy + vf_coef × value; the memory of a second model and its passes are saved. The head starts at 0."
+        ),
         JobField("vf_coef", \.valueCoefficient, .notNegative, "ppo: weight of the value loss ½·mean (V − R)²."),
         JobField(
             "cliprange_value", \.valueClip, .positive,
@@ -155,6 +159,10 @@ extension JobFields {
             JobField(
                 "steps_per_generation", \.stepsPerGeneration, least: 1,
                 "Completions of one rollout step = per_device_train_batch_size × this. By default gradient_accumulation_steps: one optimizer step per rollout."
+            ),
+            JobField(
+                "shuffle_mini_batches", \.shufflesMiniBatches,
+                "Draws which completions each optimizer step takes, anew in every pass over the rollouts and addressed by the seed; false takes them in order. true for ppo, false for other methods."
             ),
             JobField(
                 "max_tokens_per_micro_batch", \.maxTokensPerMicroBatch, in: 1...Int.max,

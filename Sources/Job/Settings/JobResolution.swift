@@ -35,6 +35,7 @@ package struct ResolvedJob: Sendable, Equatable {
             given.numGenerations ?? [.sft: 1, .remax: 1, .rloo: 2, .reinforce: 1, .ppo: 1][method] ?? 8
         settings.beta = given.beta ?? [.rloo: 0.05, .ppo: 0.05, .softGRPO: 0.001][method] ?? 0
         settings.numIterations = given.numIterations ?? (method == .ppo ? 4 : 1)
+        settings.shufflesMiniBatches = given.shufflesMiniBatches ?? (method == .ppo)
         settings.klPlacement = given.klPlacement ?? settings.ownKLPlacement
         settings.klEstimator = given.klEstimator ?? (settings.klPlacement == .reward ? .k1 : .k3)
         settings.lossType =

@@ -68,6 +68,7 @@ package struct JobSettings: Sendable, Equatable {
     package var bypassesOldLogProbabilities = false
     package var offPolicyMaskThreshold: Double?
     package var bestOfKThreshold: Double?
+    package var criticSharesTrunk = false
     package var criticPath: String?
     package var criticLearningRate = 1e-5
     package var valueCoefficient = 0.1
@@ -88,6 +89,7 @@ package struct JobSettings: Sendable, Equatable {
     package var trainBatchSize = 8
     package var gradientAccumulationSteps = 1
     package var stepsPerGeneration: Int?
+    package var shufflesMiniBatches: Bool?
     package var maxTokensPerMicroBatch = 16_384
     package var maxSteps = -1
     package var epochs = 3.0

@@ -1,0 +1,76 @@
+internal import Models
+internal import Placement
+package import Records
+internal import Tensors
+
+extension PolicyUpdater {
+    /// Scores every completion token of the batch without gradients, masked completions included.
+    ///
+    /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's; `critic` gives
+    ///   values instead, where the policy's trunk has a value head. A ``Critic`` of its own weights is asked itself.
+    /// - Returns: `[group][completion][token]`, in nats, at the sampling temperature.
+    /// - Throws: ``UpdateError/missingReference`` without a reference, ``UpdateError`` for a batch that does not fit.
+    package func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
+        try await scores(batch, under: role).logProbabilities
+    }
+
+    /// The same, and what the densities of soft tokens are made of under the named weights.
+    package func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
+        let batch = batch.unmasked
+        try batch.check(
+            requiring: [], vocabularySize: configuration.vocabularySize,
+            takesSoftTokens: objective.softSettings != nil)
+        switch role {
+        case .oldPolicy, .sampler:
+            return try await policy.infer { lease in
+                try score(batch, under: Transformer(configuration: configuration, parameters: lease.parameters))
+            }.value
+        case .critic:
+            guard let valueHead else { throw UpdateError.missingCritic }
+            return CompletionScores(logProbabilities: try await values(batch, valueHead))
+        case .reference:
+            guard let reference else { throw UpdateError.missingReference }
+            return try score(batch, under: reference)
+        }
+    }
+
+    private func values(_ batch: UpdateBatch, _ head: Tensor) async throws -> [[[Float]]] {
+        try await policy.infer { lease in
+            let model = try Transformer(configuration: configuration, parameters: lease.parameters)
+            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed in
+                try ValueHead.values(scorer.states(packed, model), head)
+            }
+        }.value
+    }
+
+    private func score(_ batch: UpdateBatch, under model: Transformer) throws -> CompletionScores {
+        var all = CompletionScores(logProbabilities: batch.groups.map { $0.completions.map { _ in [] } })
+        for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
+            let packed = try PackedMicroBatch(pieces, of: batch)
+            let scores = try Tensor.withoutGradients { try scorer.scores(packed, under: model) }
+            let values = packed.scattered(try scores.logProbabilities(packed).map(Float.init))
+            for (owner, values) in zip(packed.owners, values) {
+                all.logProbabilities[owner.group][owner.completion] = values
+            }
+            guard let softTokens = packed.softTokens, let soft = scores.soft else { continue }
+            let parameters = softTokens.scattered(try soft.parameters.floats(), over: packed.completions)
+            for (owner, values) in zip(packed.owners, parameters) {
+                all.softParameters[owner.group][owner.completion] = values
+            }
+        }
+        return all
+    }
+}
+
+extension UpdateBatch {
+    /// The batch with every completion to be read, for scoring.
+    var unmasked: UpdateBatch {
+        var batch = self
+        for group in batch.groups.indices {
+            for completion in batch.groups[group].completions.indices {
+                batch.groups[group].completions[completion].isMasked = false
+            }
+        }
+        return batch
+    }
+}

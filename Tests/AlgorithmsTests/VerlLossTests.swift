@@ -1,0 +1,184 @@
+import Algorithms
+import Foundation
+import Records
+import Tensors
+import Testing
+
+/// What `Tests/References/verl_core.py` wrote: verl's own losses, gradients and KL penalties.
+private struct VerlReference: Decodable, Sendable {
+    struct Policy: Decodable, Sendable {
+        var name: String
+        /// verl's `loss_agg_mode`.
+        var mode: String
+        var loss: Double
+        var gradient: [Double]
+        var clipFraction: Double?
+        var dualFraction: Double?
+    }
+
+    struct Value: Decodable, Sendable {
+        var clip: Double
+        var loss: Double
+        var gradient: [Double]
+        var clipFraction: Double
+    }
+
+    struct KL: Decodable, Sendable {
+        /// verl's name of the estimator.
+        var kind: String
+        var values: [Double]
+        var slopes: [Double]
+    }
+
+    var lengths: [Int]
+    var maxCompletionLength: Int
+    var logProbabilities: [Double]
+    var oldLogProbabilities: [Double]
+    var rolloutLogProbabilities: [Double]
+    /// One per completion.
+    var advantages: [Double]
+    var policy: [Policy]
+    /// One per token, as are the next two.
+    var values: [Double]
+    var oldValues: [Double]
+    var returns: [Double]
+    var value: [Value]
+    /// log π − log π_ref.
+    var differences: [Double]
+    var kl: [KL]
+
+    static func read() throws -> VerlReference {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "verl_losses.json")
+        return try JSONDecoder().decode(VerlReference.self, from: Data(contentsOf: file))
+    }
+
+    var example: LossExample {
+        LossExample(
+            lengths: lengths, maxCompletionLength: maxCompletionLength, policy: logProbabilities,
+            old: oldLogProbabilities, rollout: rolloutLogProbabilities, advantages: advantages)
+    }
+}
+
+extension VerlReference.Policy {
+    /// The method of ours that has this loss. verl's dual clip of 3 is always on.
+    var objective: Objective {
+        get throws {
+            let dual = try ClippedSurrogate(upperBound: .dual(3))
+            switch (name, mode) {
+            case ("vanilla", "token-mean"): return .ppo(try .init(clip: dual))
+            case ("vanilla", "seq-mean-token-sum"): return .reMax(.init(reduction: .sequenceSum, ratioClip: dual))
+            case ("vanilla", "seq-mean-token-mean"): return .reinforcePlusPlus(try .init(clip: dual))
+            case ("vanilla", _): return .grpo(try .init(lossType: .drGRPO, clip: dual))
+            case ("uncounted", _): return .grpo(try .init(lossType: .grpo, clip: dual))
+            case ("clip higher", _): return .ppo(try .init(clip: .init(epsilonHigh: 0.28, upperBound: .dual(10))))
+            case ("gspo", _):
+                return .grpo(
+                    try .init(
+                        lossType: .grpo, importanceLevel: .sequence, clip: .init(epsilon: 0.03, epsilonHigh: 0.04)))
+            case ("cispo", _): return .grpo(try .init(lossType: .cispo, clip: .init(epsilonHigh: 5)))
+            case ("reinforce", "token-mean"): return .reMax(.init())
+            case ("reinforce", _): return .rloo(.init(ratioClip: nil))
+            default: return .grpo(try .init(clip: dual, mismatchCorrection: mismatchCorrection))
+            }
+        }
+    }
+
+    /// `weighted LEVEL MAXIMUM` truncates, `weighted LEVEL MINIMUM_MAXIMUM` masks; verl calls the second IcePop.
+    private var mismatchCorrection: MismatchCorrection {
+        get throws {
+            let words = name == "bypass" ? ["weighted", "token", "1.125"] : name.split(separator: " ").map(String.init)
+            let bounds = words[2].split(separator: "_").compactMap { Double($0) }
+            return try MismatchCorrection(
+                granularity: try #require(.init(rawValue: words[1])),
+                constraint: bounds.count == 2 ? .mask : .truncate, minimum: bounds.count == 2 ? bounds[0] : nil,
+                maximum: bounds.last)
+        }
+    }
+}
+
+@TensorActor @Suite("Losses against verl's own")
+struct VerlLossTests {
+    private let reference: VerlReference
+
+    init() throws { reference = try .read() }
+
+    private static func distance(_ found: [Double], _ expected: [Double]) -> Double {
+        found.count == expected.count ? zip(found, expected).map { abs($0 - $1) }.max() ?? 0 : .infinity
+    }
+
+    /// In bypass mode the sampler's log-probs are the old ones: the ratio corrects for it, and every weight is 1.
+    @Test(arguments: [ElementType.float64, .float32])
+    func policyLosses(_ type: ElementType) throws {
+        #expect(reference.policy.count == 15)
+        for expected in reference.policy {
+            var example = reference.example
+            if expected.name == "bypass" { example.old = example.rollout }
+            let found = try example.evaluate(expected.objective, type: type)
+            // verl counts five completions where the batch's own number is not given: the empty one is left out. Six here.
+            let scale = expected.name == "uncounted" ? 6.0 / 5 : 1
+            let tolerance = type == .float64 ? 1e-8 : 1e-6
+            #expect(abs(found.loss * scale - expected.loss) < tolerance, "\(expected.name), \(expected.mode)")
+            let gradient = found.gradient.map { $0 * scale }
+            #expect(Self.distance(gradient, expected.gradient) < tolerance, "\(expected.name), \(expected.mode)")
+        }
+    }
+
+    /// GSPO's are left out: verl counts tokens where the ratio is a completion's. CISPO's too: verl counts what is beyond the
+    /// clip whatever the advantage, which that loss learns from all the same.
+    @Test func shareOfClippedTokens() throws {
+        let clipped = reference.policy.filter { !["gspo", "cispo", "reinforce"].contains($0.name) }
+        #expect(clipped.count == 11)
+        for expected in clipped {
+            var example = reference.example
+            if expected.name == "bypass" { example.old = example.rollout }
+            let metrics = try example.evaluate(expected.objective).metrics.metrics
+            for (name, share) in [
+                ("clip_ratio/region_mean", expected.clipFraction), ("clip_ratio/dual_mean", expected.dualFraction),
+            ] {
+                #expect(abs(try #require(metrics[name]) - #require(share)) < 1e-8, "\(name), \(expected.name)")
+            }
+        }
+    }
+
+    @Test(arguments: [ElementType.float64, .float32])
+    func valueLosses(_ type: ElementType) throws {
+        for expected in reference.value {
+            let values = try Tensor(reference.values).to(type).requiringGradient()
+            let found = try PPO.valueLoss(
+                .init(
+                    values: values, oldValues: Tensor(reference.oldValues).to(type),
+                    returns: Tensor(reference.returns).to(type)),
+                CompletionSpans(lengths: reference.lengths), reference.example.denominators,
+                PPOSettings(valueEpsilon: expected.clip, valueCoefficient: 1))
+            try found.loss.backward()
+            #expect(abs(try found.loss.item() - expected.loss) < 1e-6)
+            #expect(Self.distance(try #require(values.gradient).doubles(), expected.gradient) < 1e-6)
+            let share = try #require(found.metrics.metrics["value_clip_ratio"])
+            #expect(abs(share - expected.clipFraction) < 1e-8)
+        }
+    }
+
+    /// Where verl's k3 is clamped to 10, ours goes on as e^(−d) − 1 + d with the slope 1 − e^(−d), as its definition says.
+    @Test func klPenalties() throws {
+        let differences = reference.differences
+        var clamped: [Double] = []
+        for expected in reference.kl {
+            let estimator = try #require(KLEstimator(rawValue: expected.kind))
+            let policy = try Tensor(differences).requiringGradient()
+            let estimate = try estimator.estimate(policy: policy, reference: Tensor(differences.map { _ in 0 }))
+            try estimate.sum().backward()
+            let (values, slopes) = (try estimate.doubles(), try #require(policy.gradient).doubles())
+            for (place, d) in differences.enumerated() {
+                var (value, slope) = (expected.values[place], expected.slopes[place])
+                if estimator == .k3, value == 10 {
+                    #expect(slope == 0)
+                    (value, slope) = (exp(-d) - 1 + d, 1 - exp(-d))
+                    clamped.append(d)
+                }
+                #expect(
+                    abs(values[place] - value) < 1e-12 && abs(slopes[place] - slope) < 1e-12, "\(expected.kind), \(d)")
+            }
+        }
+        #expect(reference.kl.count == 4 && clamped == [-4, 12])
+    }
+}
