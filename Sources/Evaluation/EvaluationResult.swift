@@ -10,6 +10,8 @@ package struct EvaluationResult: Sendable, Equatable {
     package var truncated: Double
     package var meanLength: Double
     package var rewards: [RewardSummary]
+    /// The prompts by their content, in order: 16 hexadecimal digits each; see ``shared(with:)``.
+    package var promptIDs: [String]
     /// The same for the prompts of each source alone, in the order of their first prompts; empty for a set of one source.
     package var sources: [EvaluationResult] = []
 
@@ -22,6 +24,7 @@ package struct EvaluationResult: Sendable, Equatable {
     ) {
         self.promptSet = promptSet
         prompts = groups.count
+        promptIDs = groups.map { PromptIdentity.of($0.scored.group.prompt.prompt.content) }
         let completions = groups.flatMap(\.completions)
         samplesPerPrompt = groups.map(\.completions.count).max() ?? 0
         let count = Double(max(completions.count, 1))
@@ -46,13 +49,22 @@ package struct EvaluationResult: Sendable, Equatable {
     }
 
     /// A result read back from a file, with what a comparison needs.
-    package init(promptSet: String, rewards: [RewardSummary]) {
+    package init(promptSet: String, promptIDs: [String], rewards: [RewardSummary]) {
         self.promptSet = promptSet
+        self.promptIDs = promptIDs
         self.rewards = rewards
         prompts = rewards.map(\.prompts).max() ?? 0
         samplesPerPrompt = 0
         truncated = 0
         meanLength = 0
+    }
+
+    /// The places of the prompts that both results have, here and there, in the order of this one.
+    ///
+    /// A prompt that stands several times is paired once each time, in order.
+    package func shared(with other: EvaluationResult) -> [(here: Int, there: Int)] {
+        var places = Dictionary(grouping: other.promptIDs.indices.reversed()) { other.promptIDs[$0] }
+        return promptIDs.enumerated().compactMap { here, id in places[id]?.popLast().map { (here, $0) } }
     }
 
     /// The numbers under evaluation's names: `eval_reward`-like prefixes are the caller's.

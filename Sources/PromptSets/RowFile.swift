@@ -1,11 +1,11 @@
-import Foundation
+package import Foundation
 package import Records
 package import Runs
 
 /// A file of rows, opened by looking through it once; rows are read when they are asked for.
 ///
 /// A compressed or Parquet file is unpacked on the way (``UnpackedRows``).
-struct RowFile: Sendable {
+package struct RowFile: Sendable {
     enum Format: Sendable, Equatable {
         case jsonLines
         case jsonArray
@@ -24,7 +24,8 @@ struct RowFile: Sendable {
     /// The size of the text; one that changes under a run is an error, not other rows.
     private let textByteCount: Int
 
-    init(_ url: URL) throws {
+    /// - Throws: ``PromptSetError`` or `RunError` when it is no such file, or has no rows.
+    package init(_ url: URL) throws {
         let original = try PosixFile.reading(url)
         path = url.path
         byteCount = try original.byteCount()
@@ -67,13 +68,16 @@ struct RowFile: Sendable {
 
     private var headerRows: Int { if case .csv = format { 1 } else { 0 } }
 
-    var count: Int { index.count - headerRows }
+    /// Rows; at least 1.
+    package var count: Int { index.count - headerRows }
 
     /// The line a row begins in; in a Parquet file the row's number, from 1.
-    func line(of row: Int) -> Int { index[row + headerRows].line }
+    package func line(of row: Int) -> Int { index[row + headerRows].line }
 
     /// A row's columns in the order of the file. Values of a CSV file are texts.
-    func columns(of row: Int) throws -> [JSON.Member] {
+    ///
+    /// - Throws: ``PromptSetError`` or `RunError` when the row is not what it should be, naming file and line.
+    package func columns(of row: Int) throws -> [JSON.Member] {
         let entry = index[row + headerRows]
         let bytes = try bytes(of: entry)
         switch format {

@@ -71,6 +71,10 @@ package final class CachedSource: RewardSource {
 
     package func check(_ prompt: Prompt) throws(RewardError) { try source.check(prompt) }
 
+    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
+        try source.arguments(for: prompt)
+    }
+
     package func close() async { await source.close() }
 }
 

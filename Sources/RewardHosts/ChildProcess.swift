@@ -20,13 +20,17 @@ final class ChildProcess {
     private var incoming: [UInt8] = []
     private var scanned = 0
     private var errorTail: [UInt8] = []
+    private let log: RewardLogWriter
     private var isOpen = true
 
     /// A longer line is no answer.
     static let lineLimit = 256 << 20
 
     /// - Throws: ``RewardError/unusable(reward:problem:)`` when there is no such program.
-    init(reward: String, arguments: [String], environment: [String: String]) throws(RewardError) {
+    init(
+        reward: String, arguments: [String], environment: [String: String], log: RewardLog = .none
+    ) throws(RewardError) {
+        self.log = RewardLogWriter(log, reward: reward)
         // The program's ends are closed here once it has its own.
         let (process, ours) = try SpawnedProcess.alone { () throws(RewardError) in
             let pipes = try SpawnedProcess.pipes(3, reward: reward)
@@ -82,7 +86,7 @@ final class ChildProcess {
         guard poll(&polled, 3, Int32(min(milliseconds, 60_000))) > 0 else { return true }  // 0: time; -1: a signal
         if polled[2].revents != 0 { writeSome() }
         if polled[1].revents != 0, let bytes = readSome(standardError) {
-            errorTail = (errorTail + bytes).suffix(8192)
+            note(bytes)
         } else if polled[1].revents & Int16(POLLIN) == 0, polled[1].revents != 0, polled[0].revents == 0 {
             usleep(1000)  // stderr is closed and stdout is not: poll would return at once, again and again
         }
@@ -116,9 +120,18 @@ final class ChildProcess {
 
     /// The last of stderr, for messages.
     var lastWords: String {
-        while let bytes = readSome(standardError), !bytes.isEmpty { errorTail = (errorTail + bytes).suffix(8192) }
+        drainErrors()
         let text = String(decoding: errorTail, as: UTF8.self)
         return text.allSatisfy(\.isWhitespace) ? "" : "; it wrote to stderr:\n\(text)"
+    }
+
+    private func drainErrors() {
+        while let bytes = readSome(standardError), !bytes.isEmpty { note(bytes) }
+    }
+
+    private func note(_ bytes: [UInt8]) {
+        errorTail = (errorTail + bytes).suffix(8192)
+        log.write(bytes)
     }
 
     private func reasonOfEnd() -> String {
@@ -146,6 +159,7 @@ final class ChildProcess {
         guard isOpen else { return }
         isOpen = false
         process.end()
+        drainErrors()
         closeDescriptors()
     }
 

@@ -52,7 +52,8 @@ package final class CommandReward: RewardSource {
                 settings.command, reward: settings.name,
                 files: settings.command.flatMap { SourceIdentity.words(of: $0) }),
             environment: settings.process.environment(),
-            timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: false)
+            timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: false,
+            log: settings.process.log)
         let (pool, _) = try await WorkerPool.start(program, workers: settings.process.workers)
         return CommandReward(name: settings.name, pool: pool)
     }

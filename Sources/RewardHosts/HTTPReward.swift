@@ -58,6 +58,11 @@ package final class HTTPReward: RewardSource {
         _ = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)
     }
 
+    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
+        PythonRequests.openRLHFArguments(
+            prompt, try PythonRequests.labels(of: prompt, column: settings.referenceColumn))
+    }
+
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let prompt = group.prompt.prompt
         let reference = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)

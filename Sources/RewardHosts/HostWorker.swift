@@ -13,8 +13,10 @@ final class HostWorker {
         let environment: [String: String]
         let timeoutSeconds: Double
         let startSeconds: Double
-        /// Whether the program says `{"ready":1,…}` first.
+        /// Whether the program says `{"ready":1,…}` first. One that does not may take the time for starting before its first answer.
         let greets: Bool
+        /// Where it goes what the program writes to stderr.
+        let log: RewardLog
     }
 
     /// What a Python host says when it is ready.
@@ -31,6 +33,8 @@ final class HostWorker {
     private let program: Program
     private var process: ChildProcess?
     private var lastID = 0
+    /// Whether the process has yet to show that it has started.
+    private var isStarting = false
 
     init(_ program: Program) { self.program = program }
 
@@ -39,9 +43,10 @@ final class HostWorker {
     func start() throws(RewardError) -> Greeting? {
         guard process == nil else { return nil }
         let process = try ChildProcess(
-            reward: program.reward, arguments: program.arguments, environment: program.environment)
+            reward: program.reward, arguments: program.arguments, environment: program.environment, log: program.log)
         let greeting = program.greets ? try greeting(of: process) : nil
         self.process = process
+        isStarting = !program.greets
         return greeting
     }
 
@@ -89,16 +94,17 @@ final class HostWorker {
         process.send(Array("{\"id\":\(lastID),\"op\":\"score\",".utf8) + call.body(first) + [UInt8(ascii: "}")])
         while answer.scores.count < call.count {
             let count = call.answersSingly ? 1 : call.count - first
-            let limit = ContinuousClock.now + .seconds(program.timeoutSeconds)
-            switch process.receiveLine(by: limit) {
+            let seconds = program.timeoutSeconds + (isStarting ? program.startSeconds : 0)
+            switch process.receiveLine(by: .now + .seconds(seconds)) {
             case .line(let line):
+                isStarting = false
                 switch Self.reply(line, id: lastID) {
                 case .success(let reply):
                     answer.append(reply.answer(count: count), at: answer.scores.count, of: call.count)
                 case .failure(let garbage):
                     return giveUp(.failed(message: garbage.text + process.lastWords), count, &answer)
                 }
-            case .timedOut: return giveUp(.timedOut(seconds: program.timeoutSeconds), count, &answer)
+            case .timedOut: return giveUp(.timedOut(seconds: seconds), count, &answer)
             case .ended(let reason): return giveUp(.failed(message: reason), count, &answer)
             }
         }

@@ -18,6 +18,8 @@ package struct ProcessSettings: Sendable, Equatable {
     package var passedVariables: [String]
     /// The working folder; the run's own by default.
     package var folder: String?
+    /// Where it goes what the process writes to stderr.
+    package var log = RewardLog.none
 
     package init(
         timeoutSeconds: Double = 30, startSeconds: Double = 120, workers: Int = 1, memoryBytes: Int? = nil,

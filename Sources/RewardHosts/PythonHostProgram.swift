@@ -1,7 +1,7 @@
 /// The Python side of a Python reward: one program of the standard library, given to the interpreter with `-c`.
 ///
 /// It loads one function, says that it is ready, then answers one JSON line per request on a descriptor of its own: whatever the
-/// function prints goes to stderr, and what it reads from stdin is empty. The function runs in the main thread, so that its own
+/// function prints goes to stderr line by line, and what it reads from stdin is empty. The function runs in the main thread, so that its own
 /// alarms work. When Plumbline is gone the program ends itself and its process group.
 enum PythonHostProgram {
     static let source = #"""
@@ -25,11 +25,23 @@ enum PythonHostProgram {
             os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+        def told(error):
+            """What Python says of an error, without the frames of this host and of the import machinery in front."""
+            report = traceback.TracebackException.from_exception(error)
+            frames = list(report.stack)
+            while frames and frames[0].filename.startswith(("<string>", "<frozen importlib")):
+                frames.pop(0)
+            report.stack = traceback.StackSummary.from_list(frames)
+            return "".join(report.format() if frames else report.format_exception_only())[-6000:]
+
+
         def member(module, name, where):
             if hasattr(module, name):
                 return getattr(module, name)
             near = difflib.get_close_matches(name, [n for n in dir(module) if callable(getattr(module, n))], 3)
-            hint = "; did you mean " + " or ".join(near) + "?" if near else ""
+            own = [n for n, value in vars(module).items() if inspect.isfunction(value) and not n.startswith("_")]
+            hint = "; it has " + ", ".join(own[:10]) if own else ""
+            hint = "; did you mean " + " or ".join(near) + "?" if near else hint
             raise Unusable(f"{where} has no function '{name}'{hint}")
 
 
@@ -194,9 +206,8 @@ enum PythonHostProgram {
                 try:
                     values, extra, metrics = work()
                     parts = [judged(value) for value in values]
-                except BaseException:
-                    text = traceback.format_exc()[-6000:]
-                    parts, extra, metrics = [(None, "error", text)] * count, {}, {}
+                except BaseException as error:
+                    parts, extra, metrics = [(None, "error", told(error))] * count, {}, {}
                 self.reply({
                     "id": request["id"], "index": index, "scores": [p[0] for p in parts],
                     "states": [p[1] for p in parts], "errors": [p[2] for p in parts], "extra": plain(extra),
@@ -250,6 +261,7 @@ enum PythonHostProgram {
             out = os.dup(1)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(2, 1)
+            sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash must not be lost
             threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
 
             def reply(message):
@@ -261,8 +273,10 @@ enum PythonHostProgram {
                 function, style, settings = prepare(config)
             except Unusable as problem:
                 return reply({"ready": 0, "error": str(problem)})
-            except BaseException:
-                return reply({"ready": 0, "error": "loading it failed:\n" + traceback.format_exc()[-6000:]})
+            except BaseException as error:
+                hint = f"the interpreter is {sys.executable}; 'python:' names another one, such as a virtual environment's"
+                hint = hint if isinstance(error, ImportError) else ""
+                return reply({"ready": 0, "error": "loading it failed:\n" + told(error) + hint})
             host = Host(function, style, settings, reply)
             asyncio.set_event_loop(host.loop)
             reply({

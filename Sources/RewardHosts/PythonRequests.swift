@@ -31,11 +31,14 @@ struct PythonRequests: Sendable {
             guard let value = prompt.columns[column] else { throw .missingColumn(column, in: prompt) }
             return value
         }
-        if let value = prompt.columns["reward_model"]?["ground_truth"] { return value }
-        for name in usualReferences {
-            if let value = prompt.columns[name] { return value }
+        let found =
+            [prompt.columns["reward_model"]?["ground_truth"]].compactMap(\.self)
+            + usualReferences.compactMap { prompt.columns[$0] }
+        // A row of a mixture has null in the columns of the other sets.
+        guard let value = found.first(where: { $0 != .null }) ?? found.first else {
+            throw .missingColumn(wanted: usualReferences, found: prompt.columns.keys.sorted(), prompt: prompt.id)
         }
-        throw .missingColumn(wanted: usualReferences, found: prompt.columns.keys.sorted(), prompt: prompt.id)
+        return value
     }
 
     /// The reference where there is one, for functions that need none; a column asked for must be there.
@@ -103,15 +106,26 @@ struct PythonRequests: Sendable {
     // MARK: verl and OpenRLHF
 
     private func verl(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) -> HostCall {
-        let source = prompt.columns["data_source"] ?? .string(prompt.source)
-        let extra = prompt.columns["extra_info"] ?? .object([:])
+        let arguments = Self.verlArguments(prompt, reference)
         return HostCall(count: completions.count, answersSingly: true) { first in
-            Self.members([
-                ("completions", { $0.array(completions[first...]) { $0.string($1.text) } }),
-                ("data_source", { $0.value(source) }), ("ground_truth", { $0.value(reference) }),
-                ("extra_info", { $0.value(extra) }),
-            ])
+            Self.members(
+                [("completions", { $0.array(completions[first...]) { $0.string($1.text) } })]
+                    + arguments.map { name, value in (name, { $0.value(value) }) })
         }
+    }
+
+    /// What a function in verl's form is handed of a row.
+    static func verlArguments(_ prompt: Prompt, _ reference: JSONValue) -> [(name: String, value: JSONValue)] {
+        func given(_ name: String) -> JSONValue? { prompt.columns[name].flatMap { $0 == .null ? nil : $0 } }
+        return [
+            ("data_source", given("data_source") ?? .string(prompt.source)), ("ground_truth", reference),
+            ("extra_info", given("extra_info") ?? .object([:])),
+        ]
+    }
+
+    /// What a function or server in OpenRLHF's form is handed of a row, once a completion.
+    static func openRLHFArguments(_ prompt: Prompt, _ reference: JSONValue) -> [(name: String, value: JSONValue)] {
+        [("prompts", .string(prompt.text)), ("labels", reference)]
     }
 
     /// Queries are prompt and completion in one text, the completion with its special tokens.
@@ -121,8 +135,9 @@ struct PythonRequests: Sendable {
         [
             (queriesName, { $0.array(completions) { $0.string(prompt.text + $1.textWithSpecials) } }),
             ("completions", { $0.array(completions) { $0.string($1.text) } }),
-            ("prompts", { $0.array(completions) { line, _ in line.string(prompt.text) } }),
-            ("labels", { $0.array(completions) { line, _ in line.value(reference) } }),
         ]
+            + openRLHFArguments(prompt, reference).map { name, value in
+                (name, { $0.array(completions) { line, _ in line.value(value) } })
+            }
     }
 }

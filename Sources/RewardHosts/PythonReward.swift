@@ -84,7 +84,8 @@ package final class PythonReward: RewardSource {
             arguments: try settings.process.confined(
                 command, reward: reward, files: settings.target.contains(".py:") ? [settings.file] : []),
             environment: settings.process.environment(),
-            timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: true)
+            timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: true,
+            log: settings.process.log)
         let (pool, greeting) = try await WorkerPool.start(program, workers: settings.process.workers)
         guard let greeting, let style = greeting.style.flatMap(PythonRewardStyle.init) else {
             await pool.close()
@@ -101,6 +102,18 @@ package final class PythonReward: RewardSource {
         _ = try requests.call([Completion(text: "")], for: prompt, at: TrainingProgress())
         for column in requiredColumns where prompt.columns[column] == nil {
             throw .missingColumn(column, in: prompt)
+        }
+    }
+
+    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
+        switch style {
+        case .trl: nil
+        case .verl:
+            PythonRequests.verlArguments(
+                prompt, try PythonRequests.reference(of: prompt, column: requests.referenceColumn))
+        case .openrlhf:
+            PythonRequests.openRLHFArguments(
+                prompt, try PythonRequests.labels(of: prompt, column: requests.referenceColumn))
         }
     }
 

@@ -47,10 +47,11 @@ package enum RewardOpening {
     ///   - baseFolder: Where a relative Python file is looked for first: the job file's folder.
     ///   - cacheFolder: Where a relative `cache_file` lies: the run's folder.
     ///   - timeoutSeconds: The time limit of a call where the entry sets none.
+    ///   - log: Where it goes what the reward's process writes to stderr.
     /// - Throws: ``RewardError`` for a reward that is unknown, has wrong settings, or cannot start.
     package static func open(
         _ reference: String, settings: [String: JSONValue] = [:], catalogue: RewardCatalogue,
-        baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30
+        baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30, log: RewardLog = .none
     ) async throws -> any RewardSource {
         var values = RewardSettings(reward: reference, values: settings)
         let caching = try ScoreCaching(&values)
@@ -62,7 +63,8 @@ package enum RewardOpening {
             source = try await function(name, settings, catalogue)
             identity = SourceIdentity.function(name, settings.filter { !ScoreCaching.settings.contains($0.key) })
         case .python(let target):
-            let python = try pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
+            var python = try pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
+            python.process.log = log
             try values.refuseUnasked()
             let reward = try await PythonReward.start(python)
             source = reward
@@ -70,6 +72,7 @@ package enum RewardOpening {
         case .command(let line):
             var command = CommandRewardSettings(name: try name(&values, or: stem(of: line)), shellLine: line)
             command.process = try processSettings(&values, timeoutSeconds)
+            command.process.log = log
             try values.refuseUnasked()
             source = try await CommandReward.start(command)
             identity = SourceIdentity.command(line)

@@ -43,17 +43,18 @@ public struct RewardCatalogue: Sendable {
         }
     }
 
-    /// The settings the reward `name` has, in the order in which it reads them.
+    /// The settings the reward `name` has, in the order in which it reads them, and those of them it requires.
     ///
-    /// Found by making the reward without any: one that requires a setting names those up to it.
-    public func settingNames(of name: String) throws(RewardError) -> [String] {
-        var settings = RewardSettings(reward: name)
+    /// Found by making the reward: something that its bounds allow stands in for what is required.
+    public func settings(of name: String) throws(RewardError) -> (names: [String], required: [String]) {
+        var settings = RewardSettings(reward: name, standsIn: true)
         let type = try type(named: name)
         do {
             _ = try type.init(settings: &settings)
         } catch {
-            guard case .wrongSetting = error else { throw error }  // a required setting: asked for before it threw
+            // What stands in may be unfit; it was asked for all the same.
+            guard case .wrongSetting = error else { throw error }
         }
-        return settings.knownNames
+        return (settings.knownNames, settings.missing)
     }
 }

@@ -57,7 +57,7 @@ extension RewardError: CustomStringConvertible {
         case .budgetExceeded(let reward, let failures, let count, let allowed, let first, let sample):
             return """
                 reward \(reward): \(failures) of the last \(count) scores failed or timed out, \
-                the budget allows \(percent(allowed)). First failure:
+                the budget allows \(percent(allowed)) (reward_error_budget). First failure:
                 \(first)
                 on \(sample)
                 """

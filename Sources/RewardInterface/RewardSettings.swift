@@ -13,10 +13,19 @@ public struct RewardSettings: Sendable {
     public let reward: String
     private let values: [String: JSONValue]
     private var asked: [String] = []
+    /// Answers a required setting with one that its bounds allow, to find out what a reward asks for.
+    private let standsIn: Bool
+    /// The names that were required and not set, in order.
+    private(set) var missing: [String] = []
 
     public init(reward: String, values: [String: JSONValue] = [:]) {
+        self.init(reward: reward, values: values, standsIn: false)
+    }
+
+    init(reward: String, values: [String: JSONValue] = [:], standsIn: Bool) {
         self.reward = reward
         self.values = values
+        self.standsIn = standsIn
     }
 
     /// The names asked for so far, in order: the settings a reward has.
@@ -27,7 +36,10 @@ public struct RewardSettings: Sendable {
         _ name: String,
         in bounds: ClosedRange<Double> = -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude
     ) throws(RewardError) -> Double {
-        guard let value = ask(name) else { throw wrong(name, expected: "a number (the setting is required)") }
+        guard let value = ask(name) else {
+            try require(name, "a number")
+            return min(max(1, bounds.lowerBound), bounds.upperBound)
+        }
         guard case .number(let number) = value, bounds.contains(number) else {
             throw wrong(name, expected: Self.words("a number", bounds))
         }
@@ -44,7 +56,10 @@ public struct RewardSettings: Sendable {
 
     /// A required whole number in `bounds`.
     public mutating func integer(_ name: String, in bounds: ClosedRange<Int>) throws(RewardError) -> Int {
-        guard let value = ask(name) else { throw wrong(name, expected: "a whole number (the setting is required)") }
+        guard let value = ask(name) else {
+            try require(name, "a whole number")
+            return bounds.lowerBound
+        }
         guard case .number(let number) = value, let whole = Int(exactly: number), bounds.contains(whole) else {
             throw wrong(name, expected: "a whole number in \(bounds.lowerBound)…\(bounds.upperBound)")
         }
@@ -60,9 +75,11 @@ public struct RewardSettings: Sendable {
 
     /// A required text.
     public mutating func text(_ name: String) throws(RewardError) -> String {
-        guard case .string(let text)? = ask(name) else {
-            throw wrong(name, expected: "a text (the setting is required)")
+        guard let value = ask(name) else {
+            try require(name, "a text")
+            return name
         }
+        guard case .string(let text) = value else { throw wrong(name, expected: "a text (the setting is required)") }
         return text
     }
 
@@ -128,6 +145,12 @@ public struct RewardSettings: Sendable {
             return nil
         }
         return .unknownSetting(reward: reward, name: given, known: asked)
+    }
+
+    /// Notes a required setting that is not set; throws unless something may stand in for it.
+    private mutating func require(_ name: String, _ kind: String) throws(RewardError) {
+        missing.append(name)
+        guard standsIn else { throw wrong(name, expected: "\(kind) (the setting is required)") }
     }
 
     private mutating func ask(_ name: String) -> JSONValue? {

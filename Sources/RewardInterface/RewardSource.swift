@@ -51,6 +51,12 @@ package protocol RewardSource: Sendable {
     /// - Throws: ``RewardError`` naming the row and the column that is missing or unfit.
     func check(_ prompt: Prompt) throws(RewardError)
 
+    /// What a call hands over of the prompt's row beside the completions, by argument.
+    ///
+    /// - Returns: `nil` when that is every column by its own name.
+    /// - Throws: ``RewardError`` as ``check(_:)`` does.
+    func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]?
+
     /// Scores every rollout of the group, and its greedy completion when there is one.
     ///
     /// - Throws: ``RewardError`` for a row that cannot be scored as it stands; the run stops.
@@ -68,6 +74,8 @@ package protocol RewardSource: Sendable {
 
 extension RewardSource {
     package func check(_ prompt: Prompt) throws(RewardError) {}
+
+    package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? { nil }
 
     package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { names.map { _ in nil } }
 

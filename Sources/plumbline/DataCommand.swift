@@ -59,7 +59,7 @@ struct DataCommand: AsyncParsableCommand {
             }
             for place in checks.indices {
                 checks[place].model = model ?? checks[place].model
-                checks[place].rewards += rewards.map { JobReward(reference: $0) }
+                checks[place].rewards += try rewards.map { try JobReward(argument: $0) }
                 checks[place].against = against
                 checks[place].maxPromptLength = maxPromptLength ?? checks[place].maxPromptLength
                 checks[place].shownRows = rows

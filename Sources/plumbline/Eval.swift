@@ -8,8 +8,15 @@ struct Eval: AsyncParsableCommand {
     @Option(help: "Folder with config.json and safetensors files, or a name in the Hugging Face cache.") var model:
         String
     @Option(parsing: .upToNextOption, help: "Prompt files or folders (their eval.jsonl).") var prompts: [String]
-    @Option(parsing: .upToNextOption, help: "Rewards, as in reward_funcs.") var rewards: [String]
-    @Option(help: "Completions behind each prompt's mean.") var samples = 1
+    @Option(parsing: .upToNextOption, help: "Names of columns, as in column_map: prompt=question.")
+    var columnMap: [String] = []
+    @Option(
+        parsing: .upToNextOption,
+        help: "Rewards, as in reward_funcs; '{name: length_reward, target_length: 50}' gives one its settings.")
+    var rewards: [String]
+    @Option(help: "Share of a reward's scores that may fail or time out before the evaluation stops.")
+    var rewardErrorBudget = 0.05
+    @Option(help: "Completions behind each prompt's mean; the largest k unless given.") var samples: Int?
     @Option(name: .short, help: "The k of pass@k and maj@k, comma-separated; at most --samples.") var k = "1"
     @Option(help: "Use only the first rows of each set.") var limit: Int?
     @Option(help: "Write every completion with its scores to this file.") var completions: String?
@@ -21,11 +28,18 @@ struct Eval: AsyncParsableCommand {
     @OptionGroup var sampling: SamplingOptions
     @Flag(help: "Print one JSON object.") var json = false
 
+    private var ks: [Int?] { k.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) } }
+    private var samplesPerPrompt: Int { samples ?? ks.compactMap(\.self).max() ?? 1 }
+
     func validate() throws {
-        guard (1...4096).contains(samples) else { throw ValidationError("--samples \(samples): between 1 and 4096") }
-        let ks = k.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) }
-        guard ks.allSatisfy({ $0.map { (1...samples).contains($0) } ?? false }) else {
-            throw ValidationError("-k \(k): whole numbers from 1 to --samples (\(samples)), comma-separated")
+        guard (1...4096).contains(samplesPerPrompt) else {
+            throw ValidationError("--samples \(samplesPerPrompt): between 1 and 4096")
+        }
+        guard ks.allSatisfy({ $0.map { (1...samplesPerPrompt).contains($0) } ?? false }) else {
+            throw ValidationError("-k \(k): whole numbers from 1 to --samples (\(samplesPerPrompt)), comma-separated")
+        }
+        guard (0...1).contains(rewardErrorBudget) else {
+            throw ValidationError("--reward-error-budget \(rewardErrorBudget): between 0 and 1")
         }
     }
 
@@ -33,10 +47,10 @@ struct Eval: AsyncParsableCommand {
         let stop = StopSignal()
         let signals = StopOnSignal(stop)
         defer { signals.end() }
-        let evaluation = PolicyEvaluation(
-            prompts: prompts, rewards: rewards, samples: samples,
-            ks: k.split(separator: ",").compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }, limit: limit,
-            sampling: sampling.request, completionsFile: completions)
+        let evaluation = try PolicyEvaluation(
+            prompts: prompts, rewards: rewards, rewardErrorBudget: rewardErrorBudget, columnMap: columnMap,
+            samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: sampling.request,
+            completionsFile: completions)
         let report = try await evaluation.run(model: model, compareWith: compare, stop: stop)
         if let output { try report.write(to: output) }
         if let markdown { try report.writeMarkdown(to: markdown) }

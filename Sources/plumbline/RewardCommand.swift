@@ -25,9 +25,11 @@ struct RewardCommand: AsyncParsableCommand {
                         }))
                 return
             }
-            let heading = ["name", "range", "settings"]
-            Terminal.result(
-                TextTable([heading] + rows.map { [$0.name, $0.range, $0.settings.joined(separator: ", ")] }).text)
+            let table = rows.map { row in
+                let settings = row.settings.map { row.required.contains($0) ? "\($0)*" : $0 }
+                return [row.name, row.range, settings.joined(separator: ", ")]
+            }
+            Terminal.result(TextTable([["name", "range", "settings (* required)"]] + table).leftText)
         }
     }
 
@@ -35,12 +37,17 @@ struct RewardCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Score a file of completions with a reward: distribution, failures, timing.")
 
-        @Option(help: "As in reward_funcs: a name, path/file.py:function, 'command: …', 'url: …' or 'model: folder'.")
-        var reward: String
-        @Option(help: "JSON Lines with prompt (text or messages), completion and columns; expected is compared with.")
-        var file: String
-        @Option(help: "Settings of the reward, key=value.") var setting: [String] = []
+        @Option(
+            help:
+                "As in reward_funcs: a name, path/file.py:function, 'command: …', 'url: …', 'model: folder', or '{name: …, setting: …}'."
+        ) var reward: String
+        @Option(
+            help:
+                "Rows with prompt (text or messages), completion and columns; expected is compared with. JSON Lines (- for standard input), a JSON array, CSV, TSV or Parquet."
+        ) var file: String
+        @Option(help: "Settings of the reward, key=value, dotted for nested keys.") var setting: [String] = []
         @Flag(help: "Print one JSON object per completion instead of the summary.") var json = false
+        @Flag(help: "End with exit code 65 when a score failed, timed out, or is not as expected.") var strict = false
 
         func run() async throws {
             let check = try RewardCheck(reward: reward, file: file, settings: setting)
@@ -49,6 +56,9 @@ struct RewardCommand: AsyncParsableCommand {
                 for line in report.lines { Terminal.result(line) }
             } else {
                 Terminal.result(report.summary)
+            }
+            if strict, let verdict = report.verdict {
+                throw JobError([JobProblem(place: "reward check", message: verdict)])
             }
         }
     }

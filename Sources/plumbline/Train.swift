@@ -34,7 +34,11 @@ struct Train: AsyncParsableCommand {
         let table = await display.finish()
         if !table.isEmpty { Terminal.progress(table) }
         switch outcome {
-        case .finished: Terminal.progress("final model: \(run.outputFolder.relativePath)")
+        case .finished:
+            Terminal.progress("final model: \(run.outputFolder.relativePath)")
+            if let best = run.bestCheckpoint {
+                Terminal.progress("best: \(best.path), \(best.metric) \(String(format: "%.4g", best.value))")
+            }
         case .stopped(let progress): throw StoppedRun(checkpoint: "checkpoint-\(progress.step)")
         }
     }

@@ -62,6 +62,59 @@ struct RewardTests {
         #expect(policy.status == 65 && policy.progress.contains("expected a sequence classifier"), "\(policy.progress)")
     }
 
+    /// A quarter of the calls fails: within the budget, and yet nothing of it is hidden.
+    @Test func aRewardThatFailsNowAndThenIsSaidToAndItsWordsAreKept() throws {
+        let place = try Workplace()
+        try place.write(
+            "r.py",
+            """
+            calls = 0
+            def f(completions, **kwargs):
+                global calls
+                calls += 1
+                print("call", calls)
+                if calls % 4 == 2: raise RuntimeError("out of paper")
+                return [float(len(c)) for c in completions]
+            """)
+        let job = try place.job(
+            "grpo", "num_generations: 4\nlogging_steps: 1\nreward_error_budget: 1\nreward_funcs: r.py:f")
+        let outcome = try place.train(job, "output_dir=run")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let notice = "4 of 16 scores of f failed or timed out in step 1: RuntimeError: out of paper"
+        #expect(outcome.progress.contains(notice), "\(outcome.progress)")
+        #expect(outcome.progress.components(separatedBy: "out of paper").count == 2, "said once")
+        let log = String(decoding: try place.bytes("run/reward_logs/r.py.f.log"), as: UTF8.self)
+        #expect(log.hasPrefix("call 1\ncall 2\n"))
+        let completions = String(decoding: try place.bytes("run/completions/completions_00001.jsonl"), as: UTF8.self)
+        let failed = completions.split(separator: "\n").filter { $0.contains("\"f/state\": \"failed\"") }
+        #expect(failed.count == 4 && failed.allSatisfy { $0.contains("\"f/note\": \"Traceback") }, "\(completions)")
+        let strict = try place.train(job, "output_dir=strict", "reward_error_budget=0.01")
+        #expect(strict.status == 65 && strict.progress.contains("RuntimeError: out of paper"), "\(strict.progress)")
+    }
+
+    @Test func anEvaluationTakesRewardsWithSettingsAndStopsWhenTheyFail() throws {
+        let place = try Workplace()
+        try place.write("e.jsonl", (1...30).map { #"{"q": "\#($0)+1=", "a": "\#($0 + 1)"}"# }.joined(separator: "\n"))
+        try place.write(
+            "r.py",
+            """
+            def f(completions, a, **kwargs):
+                if a[0] in ("2", "3"): raise RuntimeError("out of paper")
+                return [1.0] * len(completions)
+            """)
+        let arguments = [
+            "eval", "--model", "model", "--prompts", "e.jsonl", "--column-map", "prompt=q", "--max-completion-length",
+            "2", "--rewards", "{name: length_reward, target_length: 2}", "r.py:f", "-k", "1,3",
+        ]
+        let outcome = try Command.succeed(arguments, in: place.folder)
+        // The largest k is the number of samples; 2 of 30 prompts lose their 3 scores.
+        #expect(
+            outcome.output.contains("f: 6 of 90 scores failed or timed out and are in no mean"), "\(outcome.output)")
+        #expect(outcome.output.contains("RuntimeError: out of paper"))
+        let strict = try Command.run(arguments + ["--reward-error-budget", "0.01"], in: place.folder)
+        #expect(strict.status == 65 && strict.progress.contains("RuntimeError: out of paper"), "\(strict.progress)")
+    }
+
     /// TRL's own functions and one in verl's form, as they stand, in one run.
     @Test(
         .enabled(

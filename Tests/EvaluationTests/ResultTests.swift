@@ -112,7 +112,7 @@ struct MarkdownReportTests {
     }
 
     @Test func namesCannotBreakTheTable() {
-        let result = EvaluationResult(promptSet: "a|b\n<i>*", rewards: [])
+        let result = EvaluationResult(promptSet: "a|b\n<i>*", promptIDs: [], rewards: [])
         let reward = RewardSummary(reward: "`x`", promptMeans: [1])
         var named = result
         named.rewards = [reward]

@@ -9,12 +9,14 @@ import Testing
 @Suite("An evaluation's report is written, read back and compared")
 struct EvaluationReportTests {
     /// One right-or-wrong score on each of four prompts of two sources.
-    private func report(_ scores: [Double], set: String = "set.jsonl") -> EvaluationReport {
+    private func report(
+        _ scores: [Double], set: String = "set.jsonl", prompts: [String] = ["p", "q", "r", "p"]
+    ) -> EvaluationReport {
         let groups = scores.enumerated().map { row, score in
             let rollout = Rollout(
                 completion: Completion(text: "\(row)", tokenIDs: [1]), samplingLogProbabilities: [],
                 policyLogProbabilities: [], sample: 0)
-            let prompt = Prompt(row: row, source: row < 2 ? "a" : "b", content: .text("?"))
+            let prompt = Prompt(row: row, source: row < 2 ? "a" : "b", content: .text(prompts[row]))
             let group = RolloutGroup(
                 prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [0]), rollouts: [rollout],
                 policyVersion: PolicyVersion(0))
@@ -33,7 +35,7 @@ struct EvaluationReportTests {
         let result = try #require(json["results"]?.elements?.first)
         #expect(
             result.members?.map(\.key) == [
-                "prompt_set", "n", "samples", "truncated", "mean_length", "rewards", "sources",
+                "prompt_set", "n", "samples", "truncated", "mean_length", "rewards", "sources", "prompt_ids",
             ])
         let reward = try #require(result["rewards"]?.elements?.first)
         #expect(
@@ -59,14 +61,33 @@ struct EvaluationReportTests {
         #expect(comparison.paired.verdict == "not resolved at n=4")
     }
 
+    /// By hand: of p, q, r, p the other has r, p and z; the second p has no partner. r: 1 − 0, p: 1 − 1.
+    @Test func promptsArePairedByWhatTheySay() throws {
+        let results = report([1, 0, 1, 1]).findings.results
+        let other = report([0, 1, 1], set: "elsewhere/set.jsonl", prompts: ["r", "p", "z"]).findings.results
+        let comparison = try #require(try EvaluationReport.comparisons(results, other, "x.json").first)
+        #expect(comparison.paired.prompts == 2 && comparison.paired.difference == 0.5)
+        #expect(comparison.promptSet == "set.jsonl")
+        // printf p | sha256sum
+        #expect(results[0].promptIDs.first == "148de9c5a7a44d19")
+    }
+
     @Test func aResultOfOtherPromptsIsRefused() throws {
         let results = report([1, 0]).findings.results
-        let fewer = report([1, 0, 1]).findings.results
-        let error = try #require(throws: JobError.self) { try EvaluationReport.comparisons(results, fewer, "x.json") }
-        #expect("\(error)".contains("of other prompts"))
-        let other = report([1, 0], set: "other.jsonl").findings.results
-        let missing = try #require(throws: JobError.self) { try EvaluationReport.comparisons(results, other, "x.json") }
-        #expect("\(missing)".contains("no result for set.jsonl"))
+        let other = report([1, 0], prompts: ["x", "y"]).findings.results
+        let error = try #require(throws: JobError.self) { try EvaluationReport.comparisons(results, other, "x.json") }
+        #expect("\(error)".contains("none of its prompts is one of set.jsonl"))
+        var renamed = results
+        renamed[0].rewards[0].reward = "another"
+        let reward = try #require(throws: JobError.self) {
+            try EvaluationReport.comparisons(results, renamed, "x.json")
+        }
+        #expect("\(reward)".contains("no score of exact on set.jsonl; it has another"))
+        let folder = try TemporaryFolder()
+        let old = try folder.file(
+            "old.json", #"{"results": [{"prompt_set": "s", "rewards": [{"reward": "r", "prompt_means": [1]}]}]}"#)
+        let missing = try #require(throws: JobError.self) { try EvaluationReport.read(old.path) }
+        #expect("\(missing)".contains("no 'prompt_ids'"))
     }
 
     @Test func everyFormOfTheReportIsWritten() throws {

@@ -83,6 +83,42 @@ struct PromptSetCheckTests {
         await #expect(throws: JobError.self) { try await check("v.jsonl") { try $0.mapColumns(["prompt"]) } }
     }
 
+    @Test func rowsWithTheSameFaultShareALineAndARewardWithoutRowsIsNotTried() async throws {
+        try write("x.jsonl", [#"{"prompt": "a"}"#] + (0..<30).map { _ in #"{"prompt": 5}"# } + [#"{"prompt": " "}"#])
+        let report = try await check("x.jsonl") { $0.rewards = [JobReward(reference: "think_format_reward")] }
+        #expect(report.verdict == "31 of 32 rows cannot be used")
+        let problems = report.text.split(separator: "\n").filter { $0.hasPrefix("problem:") }
+        #expect(problems.count == 2, "\(report.text)")
+        #expect(problems.first?.contains("line 2, column prompt") == true)
+        #expect(problems.first?.hasSuffix("(and the same in 29 more rows)") == true)
+        try write("y.jsonl", [#"{"prompt": "a"}"#, #"{"prompt": 5}"#])
+        let none = try await check("y.jsonl") {
+            $0.rewards = [JobReward(reference: "think_format_reward")]
+            $0.asDemonstrations = true
+        }
+        #expect(none.text.contains("think_format_reward: not tried, no row can be used"), "\(none.text)")
+    }
+
+    @Test func aRowIsShownAsEachRewardIsCalled() async throws {
+        try write("v.jsonl", [#"{"prompt": "1+1?", "label": "2", "extra_info": {"index": 4}}"#])
+        let script = try folder.file(
+            "r.py",
+            """
+            def compute_score(data_source, solution_str, ground_truth, extra_info=None): return 0.0
+            def reward_func(queries, prompts, labels): return [0.0] * len(queries)
+            """
+        ).path
+        let report = try await check("v.jsonl") {
+            $0.rewards = ["compute_score", "reward_func"].map { JobReward(reference: "\(script):\($0)") }
+        }
+        let wanted = [
+            "  as compute_score is called:", "    data_source  = \"v\"", "    ground_truth = \"2\"",
+            "    extra_info   = {\"index\": 4}", "  as reward_func is called:", "    prompts = \"1+1?\"",
+            "    labels  = \"2\"",
+        ]
+        #expect(report.text.contains(wanted.joined(separator: "\n")), "\(report.text)")
+    }
+
     /// Nearest rank, worked by hand: of 1…10, half are at most 5 and nine in ten at most 9.
     @Test func percentilesAndTheHistogram() {
         let even = LengthDistribution(Array((1...10).reversed()))

@@ -10,7 +10,7 @@ struct CommandRewardTests {
         _ line: String, timeoutSeconds: Double = 2, _ change: (inout CommandRewardSettings) -> Void = { _ in }
     ) async throws -> CommandReward {
         var settings = CommandRewardSettings(name: "program", shellLine: line)
-        settings.process = ProcessSettings(timeoutSeconds: timeoutSeconds, memoryBytes: 512 << 20)
+        settings.process = ProcessSettings(timeoutSeconds: timeoutSeconds, startSeconds: 60, memoryBytes: 512 << 20)
         change(&settings)
         return try await CommandReward.start(settings)
     }
@@ -42,11 +42,21 @@ struct CommandRewardTests {
         ("head -c 10 /dev/zero; sleep 600", "no answer within"), ("sleep 600", "no answer within"),
     ])
     func brokenProgramsAreNamed(_ line: String, _ words: String) async throws {
-        let reward = try await reward(line, timeoutSeconds: 0.5)
+        let reward = try await reward(line, timeoutSeconds: 0.5) { $0.process.startSeconds = 0.2 }
         let scores = try await reward.scores(["a"])
         #expect(scores.notes[0].contains(words), "\(line): \(scores.notes[0])")
         // It is begun anew each time, and each time breaks in the same way.
         #expect(try await reward.scores(["a"]).values == [nil])
+        await reward.close()
+    }
+
+    /// A program that loads a model first needs its time once, and no more of it afterwards.
+    @Test func startingHasATimeLimitOfItsOwn() async throws {
+        let slow = "sleep 1; while read line; do echo '{\"scores\":[1]}'; sleep 1; done"
+        let reward = try await reward(slow, timeoutSeconds: 0.3)
+        #expect(try await reward.scores(["a"]).states == ["scored"])
+        #expect(try await reward.scores(["a"]).notes == ["no answer within 0.3 s"])
+        #expect(try await reward.scores(["a"]).states == ["scored"], "begun anew")
         await reward.close()
     }
 

@@ -2,6 +2,7 @@ import Foundation
 import Records
 import RewardHosts
 import RewardInterface
+import TestSupport
 import Testing
 
 @Suite("Python rewards as written for TRL, verl and OpenRLHF")
@@ -63,6 +64,64 @@ struct PythonRewardTests {
         await other.close()
     }
 
+    /// Rows of a mixture have null in the columns of the other sets.
+    @Test func nullIsNoReference() async throws {
+        let mixed: [String: JSONValue] = [
+            "label": .null, "answer": .string("7"), "data_source": .null, "extra_info": .null, "reward_model": .null,
+        ]
+        let verl = try await zoo("compute_score")
+        let scores = try await verl.scores(["7", "8"], columns: mixed)
+        #expect(scores.values == [1, 0])
+        #expect(scores.extraColumns["source"]?[0] == .string("set"))
+        let arguments = try verl.arguments(for: group(["7"], columns: mixed).prompt.prompt)
+        #expect(arguments?.map(\.name) == ["data_source", "ground_truth", "extra_info"])
+        #expect(arguments?.map(\.value) == [.string("set"), .string("7"), .object([:])])
+        await verl.close()
+        let openRLHF = try await zoo("reward_func")
+        #expect(try await openRLHF.scores(["a"], columns: ["label": .null, "answer": .string("a<eos>")]).values == [1])
+        await openRLHF.close()
+    }
+
+    @Test func whatIsPrintedIsInTheLogAtOnce() async throws {
+        let folder = try TemporaryFolder()
+        let script = try folder.file(
+            "talks.py",
+            """
+            import os
+            print("loading")
+            def f(completions, **kwargs):
+                print("judging", completions[0])
+                if completions[0] == "exit": os._exit(3)
+                return [1.0] * len(completions)
+            """)
+        var settings = PythonRewardSettings(target: "\(script.path):f")
+        let run = folder.url.appending(path: "run")
+        settings.process.log = .folder(run.appending(path: "reward_logs").path)
+        let reward = try await PythonReward.start(settings)
+        #expect(try await reward.scores(["one"]).values == [1])
+        #expect(!FileManager.default.fileExists(atPath: run.path), "the run's folder is the run's to make")
+        try FileManager.default.createDirectory(at: run, withIntermediateDirectories: false)
+        #expect(try await reward.scores(["exit"]).states == ["failed"])
+        #expect(try await reward.scores(["two"]).values == [1])
+        await reward.close()
+        let text = try String(contentsOf: run.appending(path: "reward_logs/talks.py.f.log"), encoding: .utf8)
+        #expect(text == "loading\njudging one\njudging exit\nloading\njudging two\n")
+    }
+
+    /// The time of a loaded machine varies: the best of three counts.
+    @Test func tenThousandTrivialScoresTakeLessThanTwoSeconds() async throws {
+        let reward = try await zoo("lengths")
+        let texts = (0..<50).map { String(repeating: "x", count: $0 % 17) }
+        var best = Duration.seconds(1_000)
+        for _ in 0..<3 where best > .seconds(2) {
+            let start = ContinuousClock.now
+            for _ in 0..<200 { #expect(try await reward.scores(texts).values.count == 50) }
+            best = min(best, .now - start)
+        }
+        #expect(best < .seconds(2), "10,000 scores by one worker in \(best)")
+        await reward.close()
+    }
+
     @Test func openRLHFSeesTheSpecialTokens() async throws {
         let reward = try await zoo("reward_func")
         #expect(reward.style == .openrlhf)
@@ -87,6 +146,7 @@ struct PythonRewardTests {
         #expect(await problem("\(testFolder)/zoo.py:lenghts").contains("did you mean lengths"))
         #expect(await problem("\(testFolder)/none.py:f").contains("there is no file"))
         #expect(await problem("no_such_package.f").contains("ModuleNotFoundError"))
+        #expect(await problem("no_such_package.f").contains("'python:' names another one"))
         #expect(await problem("f").contains("neither path/file.py:function nor"))
         #expect(await problem("\(testFolder)/zoo.py:unknown").contains("its parameters (text)"))
         #expect(await problem("\(testFolder)/zoo.py:os").contains("is a module, not a function"))

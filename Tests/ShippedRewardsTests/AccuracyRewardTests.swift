@@ -62,6 +62,10 @@ struct AccuracyRewardTests {
         #expect(try score("accuracy_reward", "7", ["reward_model": .object(["ground_truth": .string("7")])]).score == 1)
         #expect(try score("accuracy_reward", "7", ["answer": .array([.string("8"), .string("7")])]).score == 1)
         #expect(try score("accuracy_reward", "7", ["solution": .string("8"), "answer": .string("7")]).score == 0)
+        // Rows of a mixture have null in the columns of the other sets.
+        #expect(try score("accuracy_reward", "7", ["solution": .null, "answer": .string("7")]).score == 1)
+        let nested: [String: JSONValue] = ["answer": .null, "reward_model": .object(["ground_truth": .string("7")])]
+        #expect(try score("accuracy_reward", "7", nested).score == 1)
         let named: [String: JSONValue] = ["column": .string("gold")]
         #expect(
             try score("accuracy_reward", "7", ["gold": .number(7), "answer": .number(8)], settings: named).score == 1)

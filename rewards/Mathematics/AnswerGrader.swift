@@ -95,10 +95,14 @@ struct AnswerGrader {
     }
 
     private func referenceColumn(of prompt: Prompt) throws(RewardError) -> (String, JSONValue) {
-        for name in column.map({ [$0] }) ?? Self.usualColumns {
-            if let value = prompt.columns[name] { return (name, value) }
+        var found = (column.map { [$0] } ?? Self.usualColumns).compactMap { name in
+            prompt.columns[name].map { (name, $0) }
         }
-        if column == nil, let value = prompt.columns["reward_model"]?["ground_truth"] { return ("reward_model", value) }
+        if column == nil, let value = prompt.columns["reward_model"]?["ground_truth"] {
+            found.append(("reward_model", value))
+        }
+        // A row of a mixture has null in the columns of the other sets.
+        if let place = found.first(where: { $0.1 != .null }) ?? found.first { return place }
         throw .missingColumn(
             wanted: column.map { [$0] } ?? Self.usualColumns, found: prompt.columns.keys.sorted(), prompt: prompt.id)
     }

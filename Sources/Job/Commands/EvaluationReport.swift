@@ -1,5 +1,6 @@
 package import Evaluation
 internal import Foundation
+internal import RewardInterface
 internal import Runs
 
 /// What an evaluation found, for people and for files.
@@ -11,12 +12,25 @@ package struct EvaluationReport: Sendable {
     /// The table a person reads.
     package var text: String {
         let scores = ReportTable(findings)
-        var parts = ["policy: \(findings.model)", TextTable([scores.heading] + scores.rows).text]
+        var parts = ["policy: \(findings.model)", TextTable([scores.heading] + scores.rows).text] + failures
         if !findings.comparisons.isEmpty {
             let comparisons = ReportTable.comparisons(findings)
             parts.append(TextTable([comparisons.heading] + comparisons.rows).text)
         }
         return parts.joined(separator: "\n\n")
+    }
+
+    /// The first failure of each reward that has one, in its own words.
+    private var failures: [String] {
+        findings.rewardNames.enumerated().compactMap { place, name in
+            let failed = findings.samples.filter { $0.scores[place].isFailure }
+            guard let first = failed.first else { return nil }
+            return """
+                \(name): \(failed.count) of \(findings.samples.count) scores failed or timed out and are in no mean; \
+                the first, on row \(first.row) of \(first.promptSet):
+                \(first.scores[place].note ?? first.scores[place].state)
+                """
+        }
     }
 
     /// One JSON object on one line.
@@ -35,7 +49,10 @@ package struct EvaluationReport: Sendable {
             ("mean_length", JSONText.number(result.meanLength)),
             ("rewards", JSONText.array(result.rewards.map { json($0) })),
         ]
-        if !isSource { members.append(("sources", JSONText.array(result.sources.map { json($0, isSource: true) }))) }
+        if !isSource {
+            members.append(("sources", JSONText.array(result.sources.map { json($0, isSource: true) })))
+            members.append(("prompt_ids", JSONText.array(result.promptIDs.map(JSONText.string))))
+        }
         return JSONText.object(members)
     }
 
@@ -83,22 +100,31 @@ package struct EvaluationReport: Sendable {
 
     // MARK: Comparing
 
-    /// Pairs the prompts of equal sets and rewards; prompts that either did not score are left out.
+    /// Pairs the prompts that both results have, for every reward that both have; prompts that either did not score are left out.
+    ///
+    /// - Throws: ``JobError`` when the other result has none of a set's prompts, or none of its rewards.
     package static func comparisons(
         _ first: [EvaluationResult], _ second: [EvaluationResult], _ other: String
     ) throws -> [Findings.Comparison] {
         var comparisons: [Findings.Comparison] = []
         for result in first {
-            guard let counterpart = second.first(where: { $0.promptSet == result.promptSet }) else {
-                throw JobError(place: other, message: "it has no result for \(result.promptSet)")
+            let counterpart = try counterpart(of: result, among: second, other)
+            let names = counterpart.rewards.map(\.reward)
+            guard result.rewards.contains(where: { names.contains($0.reward) }) else {
+                throw JobError(
+                    place: other,
+                    message: "it has no score of \(result.rewards.map(\.reward).joined(separator: ", ")) on "
+                        + "\(result.promptSet); it has \(names.joined(separator: ", "))")
             }
             for reward in result.rewards {
-                guard let paired = pair(reward, counterpart) else {
+                guard let same = counterpart.rewards.first(where: { $0.reward == reward.reward }) else { continue }
+                let both = result.shared(with: counterpart).compactMap { here, there in
+                    if let a = reward.promptMeans[here], let b = same.promptMeans[there] { (a, b) } else { nil }
+                }
+                guard let paired = PairedComparison(both.map(\.0), both.map(\.1)) else {
                     throw JobError(
                         place: other,
-                        message:
-                            "its result for \(reward.reward) on \(result.promptSet) is of other prompts: nothing to pair"
-                    )
+                        message: "no prompt of \(result.promptSet) has a score of \(reward.reward) in both")
                 }
                 comparisons.append(
                     Findings.Comparison(
@@ -108,14 +134,19 @@ package struct EvaluationReport: Sendable {
         return comparisons
     }
 
-    private static func pair(_ reward: RewardSummary, _ counterpart: EvaluationResult) -> PairedComparison? {
-        guard let same = counterpart.rewards.first(where: { $0.reward == reward.reward }),
-            same.promptMeans.count == reward.promptMeans.count
-        else { return nil }
-        let both = zip(reward.promptMeans, same.promptMeans).compactMap { a, b in
-            if let a, let b { (a, b) } else { nil }
+    /// The result of the set of the same name, else the one with most of the prompts.
+    private static func counterpart(
+        of result: EvaluationResult, among others: [EvaluationResult], _ other: String
+    ) throws -> EvaluationResult {
+        let named = others.first { $0.promptSet == result.promptSet }
+        let sharing = others.max { result.shared(with: $0).count < result.shared(with: $1).count }
+        guard let found = [named, sharing].compactMap(\.self).first(where: { !result.shared(with: $0).isEmpty }) else {
+            let names = others.map(\.promptSet).joined(separator: ", ")
+            throw JobError(
+                place: other,
+                message: "none of its prompts is one of \(result.promptSet): nothing to pair; its sets are \(names)")
         }
-        return PairedComparison(both.map(\.0), both.map(\.1))
+        return found
     }
 
     /// Reads what ``write(to:)`` wrote, as far as a comparison needs it.
@@ -132,13 +163,18 @@ package struct EvaluationReport: Sendable {
         guard let results = root["results"]?.elements else {
             throw JobError(place: path, message: "no 'results'; expected a file written by plumbline eval --output")
         }
-        return results.map { result in
+        return try results.map { result in
+            let ids = (result["prompt_ids"]?.elements ?? []).compactMap(\.text)
             let rewards = (result["rewards"]?.elements ?? []).map { reward in
                 RewardSummary(
                     reward: reward["reward"]?.text ?? "",
                     promptMeans: (reward["prompt_means"]?.elements ?? []).map(\.double))
             }
-            return EvaluationResult(promptSet: result["prompt_set"]?.text ?? "", rewards: rewards)
+            guard !ids.isEmpty, rewards.allSatisfy({ $0.promptMeans.count == ids.count }) else {
+                throw JobError(
+                    place: path, message: "a result has no 'prompt_ids' for its 'prompt_means'; write the file anew")
+            }
+            return EvaluationResult(promptSet: result["prompt_set"]?.text ?? "", promptIDs: ids, rewards: rewards)
         }
     }
 }

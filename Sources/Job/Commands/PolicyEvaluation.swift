@@ -1,6 +1,7 @@
 internal import Coordinator
 internal import Evaluation
 internal import Foundation
+internal import PromptSets
 package import Records
 internal import RewardInterface
 internal import Runs
@@ -8,19 +9,29 @@ internal import Runs
 /// `plumbline eval`: scores a policy on prompt sets and changes nothing.
 package struct PolicyEvaluation: Sendable {
     private let prompts: [String]
-    private let rewards: [String]
+    private let rewards: [JobReward]
+    private let rewardErrorBudget: Double
+    private let columns: ColumnMap
     private let samples: Int
     private let ks: [Int]
     private let limit: Int?
     private let sampling: SamplingRequest
     private let completionsFile: String?
 
+    /// - Parameters:
+    ///   - rewards: As ``JobReward/init(argument:)`` reads them.
+    ///   - rewardErrorBudget: The share of a reward's scores that may fail.
+    ///   - columnMap: `name=column` each, for every prompt set.
     package init(
-        prompts: [String], rewards: [String], samples: Int, ks: [Int], limit: Int?, sampling: SamplingRequest,
-        completionsFile: String?
-    ) {
+        prompts: [String], rewards: [String], rewardErrorBudget: Double, columnMap: [String], samples: Int, ks: [Int],
+        limit: Int?, sampling: SamplingRequest, completionsFile: String?
+    ) throws(JobError) {
         self.prompts = prompts
-        self.rewards = rewards
+        var entries: [JobReward] = []
+        for reward in rewards { entries.append(try JobReward(argument: reward)) }
+        self.rewards = entries
+        self.rewardErrorBudget = rewardErrorBudget
+        columns = try ColumnMap(arguments: columnMap)
         self.samples = samples
         self.ks = ks
         self.limit = limit
@@ -30,11 +41,12 @@ package struct PolicyEvaluation: Sendable {
 
     /// Evaluates a model, and compares it with another model or a stored result.
     package func run(model: String, compareWith other: String?, stop: StopSignal) async throws -> EvaluationReport {
+        // A file that is none must not cost the sampling.
+        let stored = try other.flatMap { $0.hasSuffix(".json") ? try EvaluationReport.read($0) : nil }
         var findings = try await evaluate(model, writing: completionsFile, stop: stop)
         if let other {
-            let otherResults =
-                other.hasSuffix(".json")
-                ? try EvaluationReport.read(other) : try await evaluate(other, writing: nil, stop: stop).results
+            var otherResults = stored ?? []
+            if stored == nil { otherResults = try await evaluate(other, writing: nil, stop: stop).results }
             findings.comparisons = try EvaluationReport.comparisons(findings.results, otherResults, other)
         }
         return EvaluationReport(findings: findings)
@@ -43,7 +55,7 @@ package struct PolicyEvaluation: Sendable {
     private func evaluate(_ model: String, writing file: String?, stop: StopSignal) async throws -> Findings {
         let generation = try await TextGeneration(model: model, sampling: sampling)
         let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
-        let panel = try await assembly.panel(rewards.map { JobReward(reference: $0) }, errorRate: 1)
+        let panel = try await assembly.panel(rewards, errorRate: rewardErrorBudget)
         do {
             var findings = Findings(model: model, rewardNames: panel.names, results: [])
             try await evaluate(generation, PanelScorer(panel), into: &findings, writing: file, stop: stop)
@@ -61,7 +73,7 @@ package struct PolicyEvaluation: Sendable {
     ) async throws {
         var rows: [JSON] = []
         for path in prompts {
-            let tokenized = try generation.prompts(.file(path, limit: limit), split: "eval")
+            let tokenized = try generation.prompts(.file(path, limit: limit), split: "eval", columns: columns)
             try scorer.check(tokenized.map(\.prompt))
             let stream = try await generation.groups(tokenized, samples: samples, stop: stop)
             let scored = try await Self.scored(stream, scorer)

@@ -28,15 +28,7 @@ package struct PromptSetCheck: Sendable {
 
     /// Sets `columns` from `name=column` each, as in `column_map`.
     package mutating func mapColumns(_ entries: [String]) throws(JobError) {
-        var map: [String: String] = [:]
-        for entry in entries {
-            guard let sign = entry.firstIndex(of: "="), sign != entry.startIndex else {
-                throw JobError(
-                    place: "--column-map '\(entry)'", message: "expected name=column, such as prompt=question")
-            }
-            map[String(entry[..<sign])] = String(entry[entry.index(after: sign)...])
-        }
-        columns = ColumnMap(map)
+        columns = try ColumnMap(arguments: entries)
     }
 
     /// One check for each prompt set of a job, with the job's model, rewards and limits.
@@ -77,7 +69,7 @@ package struct PromptSetCheck: Sendable {
         var survey = Survey(unit: encoder == nil ? "characters" : "tokens")
         for row in 0..<set.count { survey.note(row, of: set, encoder, asDemonstrations: asDemonstrations) }
         report.problemCount = survey.problemCount
-        report.problems = survey.problems
+        report.problems = survey.kinds.prefix(Survey.mostKinds).map(\.problem)
         report.unit = survey.unit
         report.limit = maxPromptLength
         report.duplicates = survey.usable.count - survey.hashes.count
@@ -87,7 +79,13 @@ package struct PromptSetCheck: Sendable {
             report.notes = encoder.templateNotices(for: try set.prompt(at: first))
         }
         report.rewards = try await rewardChecks(set, survey.usable)
-        report.rows = try survey.usable.prefix(shownRows).map { try shown($0, of: set, encoder) }
+        report.rows = try survey.usable.prefix(shownRows).map { row in
+            var shown = try shown(row, of: set, encoder)
+            shown.calls = report.rewards.compactMap { check in
+                check.arguments[row].map { PromptSetReport.Call(reward: check.name, arguments: $0) }
+            }
+            return shown
+        }
         return report
     }
 
@@ -104,10 +102,12 @@ package struct PromptSetCheck: Sendable {
         var usable: [Int] = []
         var lengths: [Int] = []
         var hashes: Set<Int> = []
-        var problems: [String] = []
-        var problemCount = 0
+        /// What is wrong, rows with the same fault together.
+        var kinds: [(kind: String, problem: PromptSetReport.Problem)] = []
+        var problemCount: Int { kinds.reduce(0) { $0 + $1.problem.rows } }
 
-        private static let mostProblems = 20
+        static let mostKinds = 20
+        private static let mostKindsCounted = 1_000
 
         init(unit: String) { self.unit = unit }
 
@@ -118,8 +118,21 @@ package struct PromptSetCheck: Sendable {
                 hashes.insert(prompt.content.hashValue)
                 usable.append(row)
             } catch {
-                problemCount += 1
-                if problems.count < Self.mostProblems { problems.append("\(error)") }
+                let kind = kinds.count < Self.mostKindsCounted ? Self.kind(of: error) : kinds[0].kind
+                if let place = kinds.firstIndex(where: { $0.kind == kind }) {
+                    kinds[place].problem.rows += 1
+                } else {
+                    kinds.append((kind, PromptSetReport.Problem(first: "\(error)", rows: 1)))
+                }
+            }
+        }
+
+        /// The error without the row it is of.
+        private static func kind(of error: any Error) -> String {
+            switch error {
+            case PromptSetError.row(_, _, let column, let message): "\(column ?? ""): \(message)"
+            case let error as JobError: error.problems.map(\.message).joined(separator: "\n")
+            default: "\(error)"
             }
         }
     }
@@ -150,7 +163,9 @@ package struct PromptSetCheck: Sendable {
         for reward in rewards {
             let source = try await RewardAssembly(folder: rewardFolder, timeoutSeconds: 60).source(of: reward)
             do {
-                for name in source.names { checks.append(try await RewardRowCheck(source, name, set, usable)) }
+                for name in source.names {
+                    checks.append(try await RewardRowCheck(source, name, set, usable, shown: shownRows))
+                }
                 await source.close()
             } catch {
                 await source.close()

@@ -11,6 +11,21 @@ package struct PromptSetReport: Sendable {
         var shared: Int
     }
 
+    /// Something wrong with one row or more.
+    struct Problem: Sendable {
+        /// The first row's error.
+        var first: String
+        var rows: Int
+
+        var text: String { rows == 1 ? first : "\(first) (and the same in \(rows - 1) more rows)" }
+    }
+
+    /// What a reward is handed for a row, where that is not the columns by name.
+    struct Call: Sendable {
+        var reward: String
+        var arguments: [(name: String, value: JSONValue)]
+    }
+
     /// One row as the model and the rewards see it.
     struct Row: Sendable {
         /// `line 17`
@@ -20,6 +35,7 @@ package struct PromptSetReport: Sendable {
         var tokenIDs: [Int] = []
         /// The text of the tokens, special ones written out.
         var rendered: String?
+        var calls: [Call] = []
     }
 
     private let identity: String
@@ -28,7 +44,7 @@ package struct PromptSetReport: Sendable {
     private let rowCount: Int
     /// Rows that cannot be used; the first of them are in `problems`.
     var problemCount = 0
-    var problems: [String] = []
+    var problems: [Problem] = []
     var notes: [String] = []
     var unit = "characters"
     var lengths: LengthDistribution?
@@ -59,8 +75,9 @@ package struct PromptSetReport: Sendable {
 
     package var text: String {
         var lines = [identity, "form: \(form)", "columns: \(columnNames.joined(separator: ", "))"]
-        lines += problems.map { "problem: \($0)" }
-        if problemCount > problems.count { lines.append("problem: … and \(problemCount - problems.count) rows more") }
+        lines += problems.map { "problem: \($0.text)" }
+        let others = problemCount - problems.reduce(0) { $0 + $1.rows }
+        if others > 0 { lines.append("problem: … and \(others) rows more") }
         lines += notes.map { "note: \($0)" }
         if let lengths {
             lines += ["", "prompt length in \(unit): \(lengths.summary)"]
@@ -90,12 +107,17 @@ package struct PromptSetReport: Sendable {
         }
         if let completion = row.completion { lines += ["  completion:"] + quoted(completion) }
         lines.append(row.prompt.columns.isEmpty ? "  rewards see no column" : "  as rewards see it:")
-        let width = row.prompt.columns.keys.map(\.count).max() ?? 0
-        for (name, value) in row.prompt.columns.sorted(by: { $0.key < $1.key }) {
-            let padding = String(repeating: " ", count: width - name.count)
-            lines.append("    \(name)\(padding) = \(shortened(JSON(value).serialized))")
-        }
+        lines += values(row.prompt.columns.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+        for call in row.calls { lines += ["  as \(call.reward) is called:"] + values(call.arguments) }
         return lines
+    }
+
+    private static func values(_ values: [(name: String, value: JSONValue)]) -> [String] {
+        let width = values.map(\.name.count).max() ?? 0
+        return values.map { name, value in
+            let padding = String(repeating: " ", count: width - name.count)
+            return "    \(name)\(padding) = \(shortened(JSON(value).serialized))"
+        }
     }
 
     private static let mostCharacters = 1_500
@@ -129,7 +151,7 @@ package struct PromptSetReport: Sendable {
         return JSONText.object([
             ("set", JSONText.string(identity)), ("rows", String(rowCount)), ("form", JSONText.string(form)),
             ("columns", JSONText.array(columnNames.map(JSONText.string))), ("unusable", String(problemCount)),
-            ("problems", JSONText.array(problems.map(JSONText.string))),
+            ("problems", JSONText.array(problems.map { JSONText.string($0.text) })),
             ("notes", JSONText.array(notes.map(JSONText.string))), ("length", length ?? "null"),
             ("duplicates", String(duplicates)), ("overlap", JSONText.array(others)),
             ("rewards", JSONText.array(rewards.map(\.json))),

@@ -1,54 +1,39 @@
 internal import Foundation
 internal import PromptSets
 internal import Records
-internal import RewardHosts
 internal import RewardInterface
 internal import Runs
-internal import ShippedRewards
-
-/// What `plumbline reward list` shows.
-package enum RewardListing {
-    package struct Row: Sendable {
-        package var name: String
-        package var range: String
-        package var settings: [String]
-    }
-
-    package static func rows() throws -> [Row] {
-        let catalogue = ShippedRewards.catalogue
-        return try catalogue.names.map { name in
-            let type = try catalogue.type(named: name)
-            let range = type.range
-            let more = type is any ProgramReward.Type ? ProgramSettings.names : []
-            return Row(
-                name: name, range: "\(bound(range.lowerBound))…\(bound(range.upperBound))",
-                settings: try catalogue.settingNames(of: name) + more)
-        }
-    }
-
-    private static func bound(_ value: Double) -> String {
-        value.magnitude == .greatestFiniteMagnitude || value.isInfinite
-            ? (value < 0 ? "-∞" : "∞") : JSON.number(value).serialized
-    }
-}
 
 /// `plumbline reward check`: scores a file of completions and says how it went.
 package struct RewardCheck {
     private let entry: JobReward
     private let file: String
 
-    /// - Parameter settings: `key=value` each.
+    /// - Parameters:
+    ///   - reward: As ``JobReward/init(argument:)`` reads it.
+    ///   - file: JSON Lines, a JSON array, CSV, TSV or Parquet; `-` for JSON Lines on standard input.
+    ///   - settings: `key=value` each, dotted for nested keys.
     package init(reward: String, file: String, settings: [String]) throws {
-        var values: [String: JSONValue] = [:]
+        var entry = try JobReward(argument: reward)
         for setting in settings {
-            guard let sign = setting.firstIndex(of: "=") else {
+            guard let sign = setting.firstIndex(of: "="), sign != setting.startIndex else {
                 throw JobError(place: "--setting '\(setting)'", message: "expected key=value")
             }
-            values[String(setting[..<sign])] =
-                try JobNode.override(setting, value: String(setting[setting.index(after: sign)...])).json
+            let value = try JobNode.override(setting, value: String(setting[setting.index(after: sign)...])).json
+            entry.settings = Self.setting(setting[..<sign].split(separator: ".")[...], to: value, in: entry.settings)
         }
-        entry = JobReward(reference: reward, settings: values)
+        self.entry = entry
         self.file = file
+    }
+
+    private static func setting(
+        _ path: ArraySlice<Substring>, to value: JSONValue, in section: [String: JSONValue]
+    ) -> [String: JSONValue] {
+        guard let key = path.first.map(String.init) else { return section }
+        var section = section
+        let inner = if case .object(let members)? = section[key] { members } else { [String: JSONValue]() }
+        section[key] = path.count == 1 ? value : .object(setting(path.dropFirst(), to: value, in: inner))
+        return section
     }
 
     package struct Report: Sendable {
@@ -56,12 +41,14 @@ package struct RewardCheck {
         package var lines: [String]
         /// For people.
         package var summary: String
+        /// What is not as it should be, in a few words; `nil` when every score is there and as expected.
+        package var verdict: String?
     }
 
+    /// - Throws: The errors of a file that cannot be read and of a reward that cannot start; a score that fails is in the report.
     package func run() async throws -> Report {
+        let rows = try rows()
         let source = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60).source(of: entry)
-        var rows: [Row] = []
-        try InputLine.each(of: file) { line, json in rows.append(try Row(line, json)) }
         do {
             let report = try await report(rows, source)
             await source.close()
@@ -82,13 +69,20 @@ package struct RewardCheck {
             milliseconds.append((clock.now - start) / .milliseconds(1))
             scores.append(group.scores.first ?? [])
         }
-        let lines = scores.map { row in row.first.map(Self.line) ?? "null" }
         let columns = source.names.enumerated().map { place, name in
             RewardDistribution(
-                name: name, scores: scores.map { $0[place] }, milliseconds: milliseconds, expected: rows.map(\.expected)
-            )
+                name: name,
+                samples: zip(rows, scores).map { row, scores in
+                    RewardDistribution.Sample(
+                        line: row.line, completion: row.group.rollouts[0].completion.text, score: scores[place],
+                        expected: row.expected)
+                }, milliseconds: milliseconds)
         }
-        return Report(lines: lines, summary: columns.map(\.text).joined(separator: "\n\n"))
+        let verdicts = columns.compactMap(\.verdict)
+        return Report(
+            lines: scores.map { row in row.first.map(Self.line) ?? "null" },
+            summary: columns.map(\.text).joined(separator: "\n\n"),
+            verdict: verdicts.isEmpty ? nil : verdicts.joined(separator: "; "))
     }
 
     private static func line(_ score: RewardScore) -> String {
@@ -97,9 +91,27 @@ package struct RewardCheck {
             ("note", score.note.map(JSONText.string) ?? "null"),
         ])
     }
+}
+
+// MARK: - Rows
+
+extension RewardCheck {
+    private func rows() throws -> [Row] {
+        guard file == "-" else {
+            let table = try RowFile(URL(filePath: file))
+            return try (0..<table.count).map { row in
+                try Row(InputLine(path: file, number: table.line(of: row)), .object(table.columns(of: row)))
+            }
+        }
+        var rows: [Row] = []
+        try InputLine.each(of: file) { line, json in rows.append(try Row(line, json)) }
+        guard !rows.isEmpty else { throw JobError(place: "standard input", message: "it holds no completions") }
+        return rows
+    }
 
     /// One completion of the file as a group of one.
     private struct Row {
+        var line: Int
         var group: RolloutGroup
         var expected: Double?
 
@@ -109,6 +121,7 @@ package struct RewardCheck {
             for member in json.members ?? [] where !own.contains(member.key) {
                 columns[member.key] = JSONValue(member.value)
             }
+            self.line = line.number
             expected = columns["expected"]?.number
             let prompt = Prompt(
                 row: line.number - 1, source: line.path, content: try Self.prompt(line, json), columns: columns,
@@ -141,53 +154,4 @@ package struct RewardCheck {
             return messages[0].content
         }
     }
-}
-
-/// How a reward's scores are spread, for people.
-struct RewardDistribution {
-    var name: String
-    var scores: [RewardScore]
-    var milliseconds: [Double]
-    var expected: [Double?]
-
-    var text: String {
-        let numbers = scores.compactMap(\.score).sorted()
-        var lines = ["\(name): \(scores.count) completions"]
-        for state in ["scored", "abstained", "failed", "timedOut"] {
-            let count = scores.count { $0.state == state }
-            if count > 0 { lines.append("  \(state): \(count)") }
-        }
-        if let low = numbers.first, let high = numbers.last {
-            let mean = numbers.reduce(0, +) / Double(numbers.count)
-            lines.append(
-                "  mean \(round(mean)), min \(round(low)), median \(round(numbers[numbers.count / 2])), max \(round(high))"
-            )
-        }
-        let times = milliseconds.sorted()
-        if !times.isEmpty {
-            lines.append(
-                "  time p50 \(round(times[times.count / 2])) ms, p99 \(round(times[min(times.count - 1, times.count * 99 / 100)])) ms"
-            )
-        }
-        lines += comparison + firstFailures
-        return lines.joined(separator: "\n")
-    }
-
-    private var comparison: [String] {
-        let pairs = zip(scores, expected).enumerated().filter { $0.element.1 != nil }
-        guard !pairs.isEmpty else { return [] }
-        let wrong = pairs.filter { $0.element.0.score != $0.element.1 }
-        return ["  equal to 'expected': \(pairs.count - wrong.count) of \(pairs.count)"]
-            + wrong.prefix(5).map { place, pair in
-                "    line \(place + 1): \(pair.0.score.map(round) ?? pair.0.state), expected \(pair.1.map(round) ?? "nothing")"
-            }
-    }
-
-    private var firstFailures: [String] {
-        scores.enumerated().filter { $0.element.isFailure }.prefix(3).map { place, score in
-            "  line \(place + 1) \(score.state): \(score.note ?? "")"
-        }
-    }
-
-    private func round(_ value: Double) -> String { JSON.number((value * 1e4).rounded() / 1e4).serialized }
 }

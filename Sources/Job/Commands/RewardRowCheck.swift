@@ -17,6 +17,8 @@ struct RewardRowCheck: Sendable {
     private(set) var failed = 0
     /// The first reasons, with near names.
     private(set) var reasons: [String] = []
+    /// What the reward is handed for the first rows, where that is not the columns by name.
+    private(set) var arguments: [Int: [(name: String, value: JSONValue)]] = [:]
     private var kinds: Set<String> = []
 
     /// Rows that are tried with a reward of another process.
@@ -26,8 +28,15 @@ struct RewardRowCheck: Sendable {
     /// A run would stop at one of these rows.
     var hasProblem: Bool { refused > 0 || failed > 0 }
 
-    init(_ source: any RewardSource, _ name: String, _ rows: any PromptRows, _ usable: [Int]) async throws {
+    /// - Parameter shown: Rows for which ``arguments`` are kept.
+    init(
+        _ source: any RewardSource, _ name: String, _ rows: any PromptRows, _ usable: [Int], shown: Int
+    ) async throws {
         self.name = name
+        for row in usable.prefix(shown) {
+            // A row it refuses is told of below.
+            arguments[row] = try? source.arguments(for: rows.prompt(at: row))
+        }
         let place = source.names.firstIndex(of: name) ?? 0
         let isOurs = source is FunctionSource
         for row in isOurs ? usable[...] : usable.prefix(Self.fewRows) {
@@ -122,6 +131,7 @@ struct RewardRowCheck: Sendable {
 extension RewardRowCheck {
     /// What a person reads.
     var lines: [String] {
+        guard tried > 0 else { return ["\(name): not tried, no row can be used"] }
         var parts: [String] = []
         if tried == scored {
             parts.append(reads == nil ? "the first \(tried) rows can be scored" : "every row can be scored")

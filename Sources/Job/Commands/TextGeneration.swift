@@ -72,14 +72,15 @@ package struct TextGeneration: Sendable {
     }
 
     /// The prompts of a source as the model reads them.
-    func prompts(_ source: Source, split: String) throws -> [TokenizedPrompt] {
+    func prompts(_ source: Source, split: String, columns: ColumnMap = ColumnMap()) throws -> [TokenizedPrompt] {
         let limit = try model.promptLimit(asked: nil, completion: sampling.maxCompletionLength)
         let encoder = model.encoder(maxPromptLength: limit)
         switch source {
         case .text(let text):
             return [try encoder.encode(Prompt(row: 0, source: "--prompt", content: .text(text)))]
         case .file(let path, let limit):
-            let set = try PromptSet(URL(filePath: path), split: Self.split(of: path, wanted: split))
+            let set = try PromptSet(
+                URL(filePath: path), split: Self.split(of: path, wanted: split), columns: columns)
             return try (0..<min(limit ?? .max, set.count)).map { try encoder.encode(set.prompt(at: $0)) }
         }
     }

@@ -93,7 +93,11 @@ extension JobNode {
 
     /// Reads the value of a `key=value` override, as YAML would.
     static func override(_ text: String, value: String) throws(JobError) -> JobNode {
-        let place = "the override '\(text)'"
+        try Self.value(value, place: "the override '\(text)'")
+    }
+
+    /// Reads one value as YAML.
+    static func value(_ value: String, place: String) throws(JobError) -> JobNode {
         do {
             guard let root = try Yams.compose(yaml: value) else { return JobNode(.null, place: place) }
             return try read(root, name: nil, depth: 0).moved(to: place)

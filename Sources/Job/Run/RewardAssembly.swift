@@ -11,11 +11,13 @@ package struct RewardAssembly {
     /// Relative files of caches lie here.
     private let cacheFolder: URL
     private let timeoutSeconds: Double
+    private let log: RewardLog
 
-    /// - Parameter cacheFolder: The run's folder; `folder` where there is no run.
-    package init(folder: URL, cacheFolder: URL? = nil, timeoutSeconds: Double) {
+    /// - Parameter runFolder: Where relative files of caches lie, and `reward_logs`; without a run `folder`, and standard error.
+    package init(folder: URL, runFolder: URL? = nil, timeoutSeconds: Double) {
         self.folder = folder
-        self.cacheFolder = cacheFolder ?? folder
+        cacheFolder = runFolder ?? folder
+        log = runFolder.map { .folder($0.appending(path: "reward_logs").path) } ?? .standardError
         self.timeoutSeconds = timeoutSeconds
     }
 
@@ -29,7 +31,7 @@ package struct RewardAssembly {
         }
         return try await RewardOpening.open(
             entry.reference, settings: entry.settings, catalogue: ShippedRewards.catalogue, baseFolder: folder.path,
-            cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds)
+            cacheFolder: cacheFolder.path, timeoutSeconds: timeoutSeconds, log: log)
     }
 
     /// Checks the entries as far as that starts nothing: names, and the settings of rewards of this process.

@@ -51,7 +51,8 @@ package actor RunRecorder: StepObserver {
         scorer?.advance(
             to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
         await display.completed(report)
-        for (name, text) in watch.warnings(report.metrics) where raised.insert(name).inserted {
+        let warnings = watch.warnings(report.metrics) + RunWatch.failures(of: scorer?.rewardNames ?? [], in: report)
+        for (name, text) in warnings where raised.insert(name).inserted {
             await display.notice(text)
         }
         try watch.check(report.metrics, step: report.step)
@@ -94,6 +95,9 @@ enum CompletionRows {
         for (name, score) in zip(names, scored.scores[index]) {
             row.append(JSON.Member(name, score.score.map(JSON.number) ?? .null))
             if score.score == nil { row.append(JSON.Member("\(name)/state", .string(score.state))) }
+            if score.isFailure, let note = score.note {
+                row.append(JSON.Member("\(name)/note", .string(note.shortened(to: 2_000))))
+            }
         }
         return row
     }

@@ -1,4 +1,6 @@
+internal import Coordinator
 package import Records
+internal import RewardInterface
 
 /// Looks at each step's numbers for signs that a run is broken.
 package struct RunWatch: Sendable {
@@ -52,6 +54,21 @@ package struct RunWatch: Sendable {
                 ))
         }
         return found
+    }
+
+    /// Rewards that failed in a step, each with its first reason; a failure is no zero, and no secret either.
+    static func failures(of rewards: [String], in report: StepReport) -> [(name: String, text: String)] {
+        rewards.enumerated().compactMap { place, reward in
+            let scores = report.groups.flatMap(\.scores).compactMap { $0.indices.contains(place) ? $0[place] : nil }
+            let failed = scores.filter(\.isFailure)
+            guard let first = failed.first else { return nil }
+            let reason = (first.note ?? first.state).split(separator: "\n").last ?? ""
+            return (
+                "failed \(reward)",
+                "\(failed.count) of \(scores.count) scores of \(reward) failed or timed out in step \(report.step): \(reason) "
+                    + "(completions/ has each; rewards/\(reward)/error_rate and timeout_rate count them)"
+            )
+        }
     }
 
     /// Ends a run whose sampler and trainer disagree.

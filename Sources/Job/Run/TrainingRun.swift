@@ -20,6 +20,11 @@ package final class TrainingRun: Sendable {
     package let opening: [String]
     /// The run folder.
     package var outputFolder: URL { folder.url }
+    /// The best checkpoint so far and what it is best in; `nil` when none was chosen.
+    package var bestCheckpoint: (path: String, metric: String, value: Double)? {
+        guard let best = progress.best, let metric = job.settings.bestModelMetric else { return nil }
+        return ("\(folder.url.relativePath)/checkpoint-\(best.step)", metric, best.value)
+    }
 
     private let job: ResolvedJob
     private let folder: RunFolder
@@ -68,7 +73,7 @@ package final class TrainingRun: Sendable {
     ) async throws -> PanelScorer? {
         guard job.recipe.generates else { return nil }
         let assembly = RewardAssembly(
-            folder: base, cacheFolder: job.settings.outputDirectory.map { URL(filePath: $0) },
+            folder: base, runFolder: job.settings.outputDirectory.map { URL(filePath: $0) },
             timeoutSeconds: job.settings.rewardTimeoutSeconds)
         let scorer = PanelScorer(
             try await assembly.panel(job.settings.rewards, errorRate: job.settings.rewardErrorBudget))

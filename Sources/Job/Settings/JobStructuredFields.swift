@@ -70,6 +70,22 @@ extension JobReward {
     /// Keys that name where a reward comes from; the first one present is the reference.
     private static let references = ["name", "path", "command", "url", "model"]
 
+    /// A reward as the command line names it: as in a job file, its name or a section in braces.
+    ///
+    /// - Throws: ``JobError`` for a section that is no YAML or names no reward.
+    package init(argument text: String) throws(JobError) {
+        guard text.hasPrefix("{") else {
+            self.init(reference: text)
+            return
+        }
+        let node = try JobNode.value(text, place: "the reward '\(text)'")
+        do throws(JobProblem) {
+            self = try Self.read(node)
+        } catch {
+            throw JobError([error])
+        }
+    }
+
     static func read(_ node: JobNode) throws(JobProblem) -> JobReward {
         switch node.content {
         case .scalar(let text, _) where !text.isEmpty:

@@ -1,0 +1,33 @@
+internal import RewardHosts
+internal import RewardInterface
+internal import Runs
+internal import ShippedRewards
+
+/// What `plumbline reward list` shows.
+package enum RewardListing {
+    package struct Row: Sendable {
+        package var name: String
+        package var range: String
+        package var settings: [String]
+        /// Those of the settings without which the reward does not start.
+        package var required: [String]
+    }
+
+    package static func rows() throws -> [Row] {
+        let catalogue = ShippedRewards.catalogue
+        return try catalogue.names.map { name in
+            let type = try catalogue.type(named: name)
+            let own = try catalogue.settings(of: name)
+            let limits = type is any ProgramReward.Type ? ProgramSettings.names : []
+            let caching = type.isDeterministic ? ScoreCaching.settings.sorted() : []
+            return Row(
+                name: name, range: "\(bound(type.range.lowerBound))…\(bound(type.range.upperBound))",
+                settings: own.names + limits + caching, required: own.required)
+        }
+    }
+
+    private static func bound(_ value: Double) -> String {
+        value.magnitude == .greatestFiniteMagnitude || value.isInfinite
+            ? (value < 0 ? "-∞" : "∞") : JSON.number(value).serialized
+    }
+}

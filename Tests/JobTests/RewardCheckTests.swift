@@ -1,0 +1,126 @@
+import Foundation
+import Job
+import TestSupport
+import Testing
+
+@Suite("plumbline reward check")
+struct RewardCheckTests {
+    private let folder: TemporaryFolder
+    init() throws { folder = try TemporaryFolder() }
+
+    private func report(
+        _ reward: String, _ rows: String, file: String = "c.jsonl", settings: [String] = []
+    ) async throws -> RewardCheck.Report {
+        let path = try folder.file(file, rows).path
+        return try await RewardCheck(reward: reward, file: path, settings: settings).run()
+    }
+
+    private func script(_ text: String) throws -> String { try folder.file("r.py", text).path }
+
+    /// Six completions: three scores, a None, two exceptions of one kind. The numbers are plain to see.
+    @Test func theSummaryTellsSpreadFailuresAndSurprises() async throws {
+        let script = try script(
+            """
+            def inner(text):
+                raise ValueError("cannot read it")
+            def f(completions, **kwargs):
+                if "bad" in completions[0]: inner(completions[0])
+                return [None if completions[0] == "none" else float(len(completions[0]))]
+            """)
+        let rows = ["a", "bb", "bb", "none", "bad one", "bad two"].enumerated().map { place, text in
+            "{\"completion\": \"\(text)\", \"expected\": \(place < 2 ? place + 1 : 7)}\n"
+        }
+        let report = try await report("\(script):f", rows.joined())
+        let lines = report.summary.split(separator: "\n").map(String.init)
+        for line in [
+            "f: 6 completions, 3 scored, 1 abstained, 2 failed", "  mean 1.6667, min 1, median 2, max 2",
+            "    1  ███████████████ 1", "    2  ██████████████████████████████ 2", "  equal to 'expected': 2 of 6",
+            "    line 3: 2, expected 7; completion: \"bb\"", "    line 5: failed, expected 7; completion: \"bad one\"",
+            "  2 × ValueError: cannot read it", "    lines 5, 6; first completion: \"bad one\"",
+        ] { #expect(lines.contains(line), "\(line)\n\(report.summary)") }
+        // The user's own frames and no others.
+        #expect(report.summary.contains("r.py\", line 2, in inner") && !report.summary.contains("<string>"))
+        #expect(report.verdict == "f: 2 of 6 scores failed or timed out, 4 scores are not as expected")
+        #expect(report.lines.count == 6)
+    }
+
+    @Test func manyValuesComeInTenRanges() async throws {
+        let rows = (0..<40).map { "{\"completion\": \"\(String(repeating: "x", count: $0 / 2))\"}\n" }.joined()
+        let script = try script("def f(completions, **kwargs): return [float(len(c)) for c in completions]\n")
+        let lines = try await report("\(script):f", rows).summary.split(separator: "\n")
+        // 0, 0, 1, 1, … 19, 19: ranges of width 1.9 hold two values each.
+        #expect(lines.count { $0.contains(" – ") && $0.hasSuffix("█ 4") } == 10, "\(lines)")
+        #expect(lines.contains { $0.hasPrefix("        0 – 1.9") }, "\(lines)")
+    }
+
+    @Test func theSameRowsInEveryFormatGetTheSameScores() async throws {
+        let files = [
+            ("c.jsonl", "{\"completion\": \"so 7\", \"answer\": \"7\"}\n{\"completion\": \"9\", \"answer\": \"7\"}\n"),
+            ("c.json", "[{\"completion\": \"so 7\", \"answer\": \"7\"}, {\"completion\": \"9\", \"answer\": \"7\"}]"),
+            ("c.csv", "completion,answer\nso 7,7\n9,7\n"), ("c.tsv", "completion\tanswer\nso 7\t7\n9\t7\n"),
+        ]
+        for (name, text) in files {
+            let lines = try await report("exact_number", text, file: name).lines
+            #expect(lines.map { $0.prefix(11) } == ["{\"score\": 1", "{\"score\": 0"], "\(name)")
+        }
+        let empty = await #expect(throws: (any Error).self) { try await report("exact_number", "", file: "e.jsonl") }
+        #expect("\(try #require(empty))".contains("the file has no rows"))
+    }
+
+    @Test func settingsComeDottedOrInBraces() async throws {
+        let script = try script("def f(completions, factor, **kwargs): return [factor * len(c) for c in completions]\n")
+        let rows = "{\"completion\": \"abc\"}\n"
+        let dotted = try await report("\(script):f", rows, settings: ["settings.factor=2", "timeout=20"])
+        #expect(dotted.lines[0].hasPrefix("{\"score\": 6"))
+        let braces = try await report("{path: '\(script):f', metric_name: twice, settings: {factor: 2}}", rows)
+        #expect(braces.lines == dotted.lines && braces.summary.hasPrefix("twice: 1 completions"))
+        let error = await #expect(throws: JobError.self) { try await report("{timeout: 3}", rows) }
+        #expect(error?.description.contains("exactly one of name, path, command, url, model") == true)
+    }
+
+    @Test func listNamesEverySettingAndWhatIsRequired() throws {
+        let rows = try RewardListing.rows()
+        let settings = Dictionary(uniqueKeysWithValues: rows.map { ($0.name, ($0.settings, $0.required)) })
+        let length = try #require(settings["length_reward"])
+        #expect(length.0.prefix(3) == ["target_length", "tolerance", "unit"] && length.1 == ["target_length"])
+        #expect(settings["get_soft_overlong_punishment"]?.1 == ["max_completion_len", "soft_punish_cache"])
+        #expect(settings["regular_expression"]?.0.contains("timeout_seconds") == true)
+        #expect(settings["accuracy_reward"]?.0 == ["column", "cache", "cache_file"])
+    }
+
+    /// Functions of TRL and one in verl's form through this command, against calls of the same functions in Python.
+    @Test(
+        .enabled(
+            if: ProcessInfo.processInfo.environment["PEERS_PYTHON"] != nil,
+            "PEERS_PYTHON names no Python with trl installed"))
+    func scoresEqualDirectCallsInPython() async throws {
+        let python = ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? ""
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let reference = root.appending(path: "Tests/References/reward_calls.py").path
+        let rows = try folder.file("rows.jsonl", "")
+        let process = Process()
+        let output = folder.url.appending(path: "scores.json")
+        process.executableURL = URL(filePath: python)
+        process.arguments = [reference, rows.path, output.path]
+        try process.run()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        struct Call: Decodable {
+            let reward: String
+            let settings: [String]
+            let scores: [Double?]
+        }
+        let calls = try JSONDecoder().decode([Call].self, from: Data(contentsOf: output))
+        #expect(calls.count == 4)
+        struct Line: Decodable { let score: Double? }
+        for call in calls {
+            let target = call.reward.replacing("ROOT", with: root.path)
+            let report = try await RewardCheck(
+                reward: target, file: rows.path, settings: ["python=\(python)", "timeout=60"] + call.settings
+            ).run()
+            let scores = try report.lines.map { try JSONDecoder().decode(Line.self, from: Data($0.utf8)).score }
+            #expect(scores == call.scores && Set(scores).count > 1, "\(call.reward)")
+        }
+    }
+}
