@@ -108,8 +108,8 @@ struct PythonRewardTests {
         #expect(text == "loading\njudging one\njudging exit\nloading\njudging two\n")
     }
 
-    /// The time of a loaded machine varies: the best of three counts.
-    @Test func tenThousandTrivialScoresTakeLessThanTwoSeconds() async throws {
+    /// The time of a loaded machine varies: the best of three counts, and only the long run looks.
+    @Test(.enabled(if: runsLongTests)) func tenThousandTrivialScoresTakeLessThanTwoSeconds() async throws {
         let reward = try await zoo("lengths")
         let texts = (0..<50).map { String(repeating: "x", count: $0 % 17) }
         var best = Duration.seconds(1_000)

@@ -1,5 +1,6 @@
 import Records
 import RewardInterface
+import TestSupport
 import Testing
 
 /// Scores what the completion spells; the words make it misbehave.
@@ -88,8 +89,8 @@ struct RewardInterfaceTests {
         #expect(scores.greedyScores?.map(\.score) == [0.25])
     }
 
-    /// What the panel, its budget and the adapter cost a score of a reward that does nothing, against 5 µs; the best of five counts.
-    @Test func theWayToASwiftRewardIsShort() async throws {
+    /// What the panel, its budget and the adapter cost a score of a reward that does nothing, against 5 µs; the best of five counts, in the long run.
+    @Test(.enabled(if: runsLongTests)) func theWayToASwiftRewardIsShort() async throws {
         let panel = try RewardPanel([
             FunctionSource(try catalogue.function(named: "demanding", settings: ["size": .number(1)]))
         ])

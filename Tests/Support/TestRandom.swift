@@ -1,7 +1,10 @@
 import Foundation
 
 /// How many mutated inputs a fuzz test tries.
-package let mutationCount = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1" ? 100_000 : 5_000
+package let mutationCount = runsLongTests ? 100_000 : 5_000
+
+/// Whether `make test-long` asks for what takes minutes or needs a quiet machine.
+package let runsLongTests = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1"
 
 /// A seeded generator (SplitMix64), so that a failing mutation can be found again.
 package struct TestRandom: RandomNumberGenerator {
