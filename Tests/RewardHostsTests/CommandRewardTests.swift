@@ -52,7 +52,7 @@ struct CommandRewardTests {
 
     /// A program that loads a model first needs its time once, and no more of it afterwards.
     @Test func startingHasATimeLimitOfItsOwn() async throws {
-        let slow = "sleep 1; while read line; do echo '{\"scores\":[1]}'; sleep 1; done"
+        let slow = "sleep 1; while read line; do echo '{\"scores\":[1]}'; sleep 600; done"
         let reward = try await reward(slow, timeoutSeconds: 0.3)
         #expect(try await reward.scores(["a"]).states == ["scored"])
         #expect(try await reward.scores(["a"]).notes == ["no answer within 0.3 s"])

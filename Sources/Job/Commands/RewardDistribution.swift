@@ -52,7 +52,7 @@ struct RewardDistribution {
         let numbers = samples.compactMap(\.score.score).sorted()
         guard let low = numbers.first, let high = numbers.last else { return ["no score"] }
         let mean = numbers.reduce(0, +) / Double(numbers.count)
-        let median = numbers[numbers.count / 2]
+        let median = (numbers[(numbers.count - 1) / 2] + numbers[numbers.count / 2]) / 2
         let middle = "mean \(Self.round(mean)), min \(Self.round(low)), median \(Self.round(median))"
         return ["\(middle), max \(Self.round(high))"] + Self.histogram(numbers).map { "  \($0)" }
     }
