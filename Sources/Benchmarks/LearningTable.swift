@@ -192,7 +192,12 @@ package struct LearningTable: Sendable {
 
     /// Rows of one method become one line: the mean over seeds and the range.
     package static func table(_ rows: [Row]) -> [[String]] {
-        var lines = [["method", "seeds", "before", "after", "range", "entropy", "seconds", "completions to target"]]
+        var lines = [
+            [
+                "method", "seeds", "before", "after", "range", "entropy", "seconds", "completions to target",
+                "seconds to target",
+            ]
+        ]
         var seen: [String] = []
         for row in rows where !seen.contains(row.method) { seen.append(row.method) }
         func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(values.count, 1)) }
@@ -206,6 +211,7 @@ package struct LearningTable: Sendable {
                 "\(text(after.min() ?? 0))–\(text(after.max() ?? 0))", text(mean(own.compactMap(\.entropy))),
                 text(mean(own.map(\.trainSeconds))),
                 reached.count == own.count ? text(mean(reached)) : "reached by \(reached.count) of \(own.count)",
+                reached.count == own.count ? text(mean(own.compactMap(\.secondsToTarget))) : "–",
             ])
         }
         return lines

@@ -34,11 +34,12 @@ struct LearningTableTests {
             LearningTable.Row(
                 commit: "c", date: "d", prompts: "p", method: "grpo", seed: seed, steps: 5, trainSeconds: 4,
                 before: 0.5,
-                after: after, low: 0, high: 1, completionsToTarget: reached, secondsToTarget: nil, entropy: 0.25)
+                after: after, low: 0, high: 1, completionsToTarget: reached,
+                secondsToTarget: reached.map { $0 / 50 }, entropy: 0.25)
         }
         let both = LearningTable.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: 300)])
-        #expect(both[1] == ["grpo", "2", "0.5", "0.5", "0.25–0.75", "0.25", "4.0", "200.0"], "\(both[1])")
+        #expect(both[1] == ["grpo", "2", "0.5", "0.5", "0.25–0.75", "0.25", "4.0", "200.0", "4.0"], "\(both[1])")
         let one = LearningTable.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: nil)])
-        #expect(one[1].last == "reached by 1 of 2")
+        #expect(one[1].suffix(2) == ["reached by 1 of 2", "–"])
     }
 }

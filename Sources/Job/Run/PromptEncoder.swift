@@ -41,8 +41,8 @@ package struct PromptEncoder: Sendable {
             throw JobError(
                 place: prompt.id,
                 message:
-                    "the prompt has \(tokenIDs.count) tokens, the limit is \(maxPromptLength); raise max_prompt_length, "
-                    + "lower max_completion_length, or set overlong_prompts: drop")
+                    "the prompt has \(tokenIDs.count) tokens, and \(maxPromptLength) fit beside the completion; shorten "
+                    + "it, or lower the completion's length")
         }
         return TokenizedPrompt(prompt: prompt, tokenIDs: tokenIDs)
     }
