@@ -112,7 +112,9 @@ struct ChatTemplateTrialTests {
 
     @Test func aPromptThatCannotBeUsedNamesItsPlace() throws {
         let long = #expect(throws: JobError.self) { try encoder(Self.plain, limit: 20).encode(chat("Hi")) }
-        #expect(long?.description.contains("set.jsonl, line 7: the prompt has 21 tokens, and 20 fit beside the completion") == true)
+        #expect(
+            long?.description.contains("set.jsonl, line 7: the prompt has 21 tokens, and 20 fit beside the completion")
+                == true)
         let bare = #expect(throws: JobError.self) { try encoder(nil).encode(chat("Hi")) }
         #expect(bare?.description.contains("set.jsonl, line 7: ") == true)
         #expect(bare?.description.contains("has no chat template") == true)
