@@ -33,7 +33,8 @@ package enum GRPO {
         if settings.klCoefficient > 0 {
             let divergence = try divergence(inputs, ratios, settings)
             metrics.setMean("kl", try divergence.doubles())
-            perToken = try perToken + divergence * settings.klCoefficient
+            let weighted = try inputs.klWeights.map { try divergence * $0 } ?? divergence
+            perToken = try perToken + weighted * settings.klCoefficient
         }
         var loss = try settings.lossType.aggregation.total(perToken, inputs.spans, inputs.denominators)
         metrics["policy_loss"] = .total(try loss.item())

@@ -15,6 +15,8 @@ package struct PolicyLossInputs {
     package var rolloutLogProbabilities: Tensor?
     /// The reference policy's; needed where KL is part of the loss.
     package var referenceLogProbabilities: Tensor?
+    /// What the KL term at each token is multiplied by; `nil` for 1.
+    package var klWeights: Tensor?
     /// From a credit rule; no gradient flows into them.
     package var advantages: Tensor
     /// The current policy's entropy at each token, in nats; reported when present.
@@ -26,13 +28,15 @@ package struct PolicyLossInputs {
 
     package init(
         logProbabilities: Tensor, oldLogProbabilities: Tensor? = nil, rolloutLogProbabilities: Tensor? = nil,
-        referenceLogProbabilities: Tensor? = nil, advantages: Tensor, entropies: Tensor? = nil, spans: CompletionSpans,
+        referenceLogProbabilities: Tensor? = nil, klWeights: Tensor? = nil, advantages: Tensor,
+        entropies: Tensor? = nil, spans: CompletionSpans,
         denominators: Denominators, soft: SoftLossInputs? = nil
     ) {
         self.logProbabilities = logProbabilities
         self.oldLogProbabilities = oldLogProbabilities
         self.rolloutLogProbabilities = rolloutLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
+        self.klWeights = klWeights
         self.advantages = advantages
         self.entropies = entropies
         self.spans = spans
@@ -59,7 +63,7 @@ package struct PolicyLossInputs {
     func requireShapes(_ method: String) throws {
         let tensors = [
             logProbabilities, oldLogProbabilities, rolloutLogProbabilities, referenceLogProbabilities, advantages,
-            entropies,
+            entropies, klWeights,
         ]
         for tensor in tensors.compactMap(\.self) { try spans.requireTokens(tensor, in: method) }
     }

@@ -141,7 +141,8 @@ package enum SofTGRPO {
         _ divergence: Tensor, at places: Tensor, to result: LossResult, _ inputs: PolicyLossInputs,
         _ settings: SofTGRPOSettings
     ) throws -> LossResult {
-        let perToken = try (inputs.advantages * 0).indexAdded(axis: 0, index: places, source: divergence)
+        var perToken = try (inputs.advantages * 0).indexAdded(axis: 0, index: places, source: divergence)
+        if let weights = inputs.klWeights { perToken = try perToken * weights }
         let share =
             try settings.surrogate.lossType.aggregation
             .total(perToken, inputs.spans, inputs.denominators) * settings.surrogate.klCoefficient

@@ -39,7 +39,7 @@ extension CreditRule {
     /// Puts advantages beside the tokens they belong to.
     func assemble(
         _ batch: CreditBatch, _ combined: [[Double?]], _ advantages: Advantages, _ overlong: OverlongHandling,
-        penalties: KLPenalties?
+        penalties: KLPenalties?, deadGroupsTakeKL: Bool = true
     ) -> CreditedBatch {
         var kept: [UpdateGroup] = []
         var credits: [[CompletionCredit]] = []
@@ -50,8 +50,9 @@ extension CreditRule {
                     CompletionCredit(reward: reward, advantage: isKept ? Moments(values).mean ?? 0 : nil)
                 })
             guard isKept else { continue }
+            let takesKL = deadGroupsTakeKL || !advantages.isDead[index]
             let completions = scored.group.rollouts.indices.map { completion in
-                updateCompletion(batch, index, completion, advantages.values[index][completion], overlong)
+                updateCompletion(batch, index, completion, advantages.values[index][completion], overlong, takesKL)
             }
             kept.append(UpdateGroup(promptTokenIDs: scored.group.prompt.tokenIDs, completions: completions))
         }
@@ -62,7 +63,8 @@ extension CreditRule {
     }
 
     private func updateCompletion(
-        _ batch: CreditBatch, _ group: Int, _ completion: Int, _ advantages: [Double], _ overlong: OverlongHandling
+        _ batch: CreditBatch, _ group: Int, _ completion: Int, _ advantages: [Double], _ overlong: OverlongHandling,
+        _ takesKL: Bool
     ) -> UpdateCompletion {
         let rollout = batch.groups[group].group.rollouts[completion]
         return UpdateCompletion(
@@ -70,6 +72,6 @@ extension CreditRule {
             rolloutLogProbabilities: rollout.policyLogProbabilities,
             oldLogProbabilities: batch.oldLogProbabilities?[group][completion] ?? [],
             referenceLogProbabilities: batch.referenceLogProbabilities?[group][completion] ?? [],
-            isMasked: overlong.masks(rollout.completion), softTokens: rollout.softTokens)
+            isMasked: overlong.masks(rollout.completion), takesKL: takesKL, softTokens: rollout.softTokens)
     }
 }

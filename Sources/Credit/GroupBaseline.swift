@@ -18,12 +18,14 @@ package struct GroupBaselineSettings: Sendable, Equatable {
     package let epsilon: Double
     /// A KL penalty inside the reward, subtracted before the baseline; `nil` for none (GRPO has it in the loss).
     package let penalty: KLToGo?
+    /// Whether a KL term in the loss acts on groups whose rewards are all equal, as in TRL. Without it they move nothing.
+    package let deadGroupsTakeKL: Bool
 
     /// - Throws: `SettingsError` for a negative epsilon, a penalty that is not one number per completion, or one together
     ///   with `normalizeThenSum`, where no single reward exists to take it from.
     package init(
         scaling: Scaling = .group, aggregation: RewardAggregation = .sumThenNormalize, epsilon: Double = 1e-4,
-        penalty: KLToGo? = nil
+        penalty: KLToGo? = nil, deadGroupsTakeKL: Bool = true
     ) throws(SettingsError) {
         var problems = Problems("group_baseline")
         problems.require(
@@ -39,6 +41,7 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         self.aggregation = aggregation
         self.epsilon = epsilon
         self.penalty = penalty
+        self.deadGroupsTakeKL = deadGroupsTakeKL
     }
 }
 
@@ -81,7 +84,8 @@ package struct GroupBaseline: CreditRule {
             }
         }
         let advantages = Advantages(perCompletion.repeated(over: batch), isDead: isDead)
-        return assemble(batch, combined, advantages, overlong, penalties: penalties)
+        return assemble(
+            batch, combined, advantages, overlong, penalties: penalties, deadGroupsTakeKL: settings.deadGroupsTakeKL)
     }
 
     /// One advantage per completion.

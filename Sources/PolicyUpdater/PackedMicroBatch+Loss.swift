@@ -19,10 +19,18 @@ extension PackedMicroBatch {
             oldLogProbabilities: try tensor(\.oldLogProbabilities),
             rolloutLogProbabilities: try tensor(\.rolloutLogProbabilities),
             referenceLogProbabilities: try tensor(\.referenceLogProbabilities),
+            klWeights: try klWeights.map(tensor),
             advantages: try tensor(values(\.advantages) ?? targets.map { _ in 0 }),
             entropies: scores.entropies,
             spans: try CompletionSpans(lengths: completionCounts, device: scores.logProbabilities.device),
             denominators: denominators, soft: try packedScores.soft.map(softInputs))
+    }
+
+    /// 0 at the tokens of completions that take no KL term, 1 elsewhere; `nil` when all take it.
+    private var klWeights: [Double]? {
+        let taking = completions.map(\.takesKL)
+        guard taking.contains(false) else { return nil }
+        return zip(taking, completionCounts).flatMap { [Double](repeating: $0 ? 1 : 0, count: $1) }
     }
 
     private func softInputs(_ scores: SoftScores) throws -> SoftLossInputs {

@@ -41,6 +41,8 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var oldValues: [Float]
     /// Whether the completion is left out of the loss (its tokens still count as read, never as trained).
     package var isMasked: Bool
+    /// Whether a KL term in the loss acts on it.
+    package var takesKL: Bool
     /// What the soft tokens among `tokenIDs` were made of; `nil` without any.
     package var softTokens: SoftTokens?
 
@@ -48,7 +50,7 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
         tokenIDs: [Int], advantages: [Double] = [], rolloutLogProbabilities: [Float] = [],
         oldLogProbabilities: [Float] = [],
         referenceLogProbabilities: [Float] = [], returns: [Double] = [], oldValues: [Float] = [],
-        isMasked: Bool = false, softTokens: SoftTokens? = nil
+        isMasked: Bool = false, takesKL: Bool = true, softTokens: SoftTokens? = nil
     ) {
         self.returns = returns
         self.oldValues = oldValues
@@ -58,6 +60,7 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
         self.oldLogProbabilities = oldLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
         self.isMasked = isMasked
+        self.takesKL = takesKL
         self.softTokens = softTokens
     }
 }

@@ -44,6 +44,25 @@ struct LossInvariantTests {
         #expect(relativeDistance(turned.gradient, order.flatMap { whole.gradient[example.ranges[$0]] }) < 1e-14)
     }
 
+    /// Tokens with weight 1 have the gradient of the loss with its KL term, tokens with weight 0 that of the loss without.
+    @Test func theKLTermActsWhereItsWeightIsNotZero() throws {
+        let example = LossExample(seed: 9)
+        let with = Objective.grpo(try GRPOSettings(klCoefficient: 0.3))
+        let (inputs, policy, _) = try example.inputs()
+        let weights = example.lengths.enumerated().flatMap { [Double](repeating: $0 == 1 ? 0 : 1, count: $1) }
+        var weighted = inputs
+        weighted.klWeights = try Tensor(weights)
+        try with.loss(weighted).loss.backward()
+        let found = try #require(policy.gradient).doubles()
+        let (all, none) = (
+            try example.evaluate(with).gradient, try example.evaluate(.grpo(GRPOSettings(klCoefficient: 0))).gradient
+        )
+        #expect(relativeDistance(all, none) > 0.01)
+        for token in found.indices {
+            #expect(abs(found[token] - (weights[token] == 1 ? all : none)[token]) < 1e-15)
+        }
+    }
+
     @Test(arguments: try NamedObjective.all)
     func singlePrecisionStaysClose(_ method: NamedObjective) throws {
         let example = LossExample(seed: 8)

@@ -34,6 +34,16 @@ struct GroupBaselineTests {
         #expect(rule.advantages(of: [[0.1, 0.1, 0.1], [1, 0, 0.5]])[0] == [0, 0, 0])
     }
 
+    @Test func groupsWithoutADifferenceMayBeSparedTheKLTerm() throws {
+        let batch = CreditBatch(groups: [ScoredGroups.group([1, 1]), ScoredGroups.group([1, 0], row: 1)])
+        func taking(_ settings: GroupBaselineSettings) throws -> [[Bool]] {
+            try GroupBaseline(rewards: .single, settings: settings).credit(batch).update.groups
+                .map { $0.completions.map(\.takesKL) }
+        }
+        #expect(try taking(.init()) == [[true, true], [true, true]])
+        #expect(try taking(.init(deadGroupsTakeKL: false)) == [[false, false], [true, true]])
+    }
+
     @Test(arguments: GroupBaselineSettings.Scaling.allCases)
     func anUnscorableCompletionChangesNothingForTheOthers(_ scaling: GroupBaselineSettings.Scaling) throws {
         let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: scaling))

@@ -87,7 +87,7 @@ def first_gradient(run):
 
 
 def variance(lab, draws=24):
-    """Trace of the covariance of the gradient on the same prompts and samples, over its squared mean (ReMax, Fig. 4)."""
+    """Trace of the covariance of the gradient, every baseline on the same prompts and samples (ReMax, Fig. 4)."""
     policies = {"early": lab.half_solved()}
     policies["mid"] = lab.train("mid", JOB, model_name_or_path=policies["early"], algorithm="reinforce", max_steps=150,
                                 save_steps=150)

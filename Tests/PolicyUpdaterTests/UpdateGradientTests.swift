@@ -99,6 +99,28 @@ struct UpdateGradientTests {
         #expect(largest > 0.01)  // the comparison is not one of zeros
     }
 
+    /// With advantages of 0 the KL term is all there is: completions that take none move nothing.
+    @Test func completionsThatTakeNoKLMoveNothing() async throws {
+        let objective = try Self.objective("grpo kl")
+        var batch = try await ExampleBatch.mixed()
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                batch.groups[group].completions[index].advantages = batch.groups[group].completions[index].tokenIDs.map
+                { _ in 0 }
+            }
+        }
+        let pulled = try await gradient(objective, batch)
+        #expect(pulled.values.values.contains { $0.contains { abs($0) > 1e-6 } })
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                batch.groups[group].completions[index].takesKL = false
+            }
+        }
+        let still = try await gradient(objective, batch, maxTokens: 9)
+        #expect(still.values.values.allSatisfy { $0.allSatisfy { $0 == 0 } })
+        #expect(try #require(still.metrics["kl"]) > 0)  // it is still measured
+    }
+
     @Test(arguments: objectives)
     func doesNotDependOnTheCut(_ name: String) async throws {
         let objective = try Self.objective(name)

@@ -123,7 +123,8 @@ struct MethodAssembly {
         return try GroupBaselineSettings(
             scaling: scaling,
             aggregation: settings.aggregation == .sumThenNormalize ? .sumThenNormalize : .normalizeThenSum,
-            penalty: settings.klPlacement == .reward ? try penalty(.completion) : nil)
+            penalty: settings.klPlacement == .reward ? try penalty(.completion) : nil,
+            deadGroupsTakeKL: settings.deadGroupsTakeKL)
     }
 
     /// Moves the coefficient of the penalty, where `kl_target` is set.

@@ -47,6 +47,10 @@ extension JobFields {
                 "Multiplies the KL term by the ratio π/π_old (DeepSeek-V3.2): its gradient is then that of KL(π‖π_ref) off policy too."
             ),
             JobField(
+                "kl_on_zero_std_groups", \.deadGroupsTakeKL,
+                "grpo: whether the KL term of the loss acts on groups whose rewards are all equal, as in TRL. With false they move nothing."
+            ),
+            JobField(
                 "sync_ref_model", \.syncReferenceModel,
                 "Moves the reference towards the policy every ref_model_sync_steps optimizer steps."),
             JobField("ref_model_mixup_alpha", \.referenceMixup, .fraction, "π_ref ← α π + (1 − α) π_ref at each sync."),

@@ -60,6 +60,7 @@ package struct JobSettings: Sendable, Equatable {
     package var remaxRewardClip: Double?
     package var remaxCompatibility = JobCompatibility.none
     package var normalizesAdvantages = false
+    package var deadGroupsTakeKL = true
     package var klTarget: Double?
     package var klHorizon = 10_000.0
     package var importanceCorrection = JobImportanceCorrection.none
