@@ -86,7 +86,11 @@ def first_gradient(run):
     return numpy.concatenate(parts).astype(numpy.float64) / 0.1
 
 
-def variance(lab, draws=24):
+# exact_number, and a reward that every completion gets.
+ONE_MORE = "[exact_number, {name: regular_expression, pattern: '^'}]"
+
+
+def variance(lab, draws=24, stages=("early", "mid", "late")):
     """Trace of the covariance of the gradient, every baseline on the same prompts and samples (ReMax, Fig. 4)."""
     policies = {"early": lab.half_solved()}
     policies["mid"] = lab.train("mid", JOB, model_name_or_path=policies["early"], algorithm="reinforce", max_steps=150,
@@ -94,26 +98,28 @@ def variance(lab, draws=24):
     policies["late"] = lab.train("late", JOB, model_name_or_path=policies["early"], algorithm="reinforce",
                                  max_steps=900, save_steps=900)
     rows = []
-    for stage, policy in policies.items():
+    for stage in stages:
+        policy = policies[stage]
         found, reward = {}, []
-        for method in ("reinforce", "rloo", "remax"):
-            gradients = []
+        for name in ("reinforce", "reinforce, rewards + 1", "rloo", "remax"):
+            method, gradients = name.split(",")[0], []
             for seed in range(1, draws + 1):
                 run = lab.train("variance-run", JOB, model_name_or_path=policy, algorithm=method, seed=seed, max_steps=1,
                                 save_steps=1, num_generations=4, shuffle_dataset="false", max_grad_norm=0, beta=0,
-                                **({} if method == "rloo" else {"remax_reduction": "sequence_sum"}))
+                                **({} if method == "rloo" else {"remax_reduction": "sequence_sum"}),
+                                **({"reward_funcs": ONE_MORE} if "+ 1" in name else {}))
                 gradients.append(first_gradient(run))
-                reward.append(metrics(run)[0]["reward"])
+                reward.append(metrics(run)[0]["rewards/exact_number/mean"])
                 shutil.rmtree(run)
             gradients = numpy.stack(gradients)
             mean = gradients.mean(axis=0)
-            found[method] = (((gradients - mean) ** 2).sum() / (draws - 1), numpy.linalg.norm(mean), mean)
+            found[name] = (((gradients - mean) ** 2).sum() / (draws - 1), numpy.linalg.norm(mean), mean)
         base = found["reinforce"]
         cosine = {m: float(f[2] @ base[2] / f[1] / base[1]) for m, f in found.items()}
-        for method, (trace, norm, _) in found.items():
-            rows.append([stage, statistics.mean(reward), method, float(trace), float(norm), cosine[method],
+        for name, (trace, norm, _) in found.items():
+            rows.append([stage, statistics.mean(reward), name, float(trace), float(norm), cosine[name],
                          float(trace / base[0])])
-            lab.note("variance", stage=stage, reward=statistics.mean(reward), method=method, trace=float(trace),
+            lab.note("variance", stage=stage, reward=statistics.mean(reward), method=name, trace=float(trace),
                      mean_norm=float(norm), relative=float(trace / base[0]), draws=draws)
     table(["policy", "mean reward", "baseline", "trace of covariance", "norm of mean", "cosine with REINFORCE's mean",
            "variance over REINFORCE's"], rows)
@@ -153,8 +159,8 @@ def clip_higher(lab, seeds=(1, 2, 3), steps=360):
         ends = []
         for seed in seeds:
             run = lab.train(f"clip-{high}-{seed}", JOB, model_name_or_path=lab.half_solved(), seed=seed, epsilon_high=high,
-                            loss_type="dapo", num_iterations=4, steps_per_generation=4, max_steps=steps,
-                            save_steps=steps, learning_rate=6e-4, per_device_train_batch_size=64)
+                            loss_type="dapo", num_iterations=2, steps_per_generation=4, max_steps=steps,
+                            save_steps=steps)
             tail = metrics(run)[-10:]
             ends.append([statistics.mean(step[name] for step in tail)
                          for name in ("entropy", "reward", "clip_ratio/high_mean")])
