@@ -144,21 +144,44 @@ final class SpawnedProcess {
     }
 
     /// Kills every process whose environment carries the mark, until none is found: those that called `setsid` too.
+    ///
+    /// A program that is just being loaded has no environment to show yet: it is looked at again.
     private static func killMarked(_ mark: String) {
         let entry = Array("\(markName)=\(mark)".utf8)
-        for _ in 0..<5 {
+        for _ in 0..<50 {
             // No /proc: nothing to find.
             let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-            let found = names.compactMap { pid_t($0) }.filter { identifier in
+            var mayBeMore = false
+            for identifier in names.compactMap({ pid_t($0) }) {
                 // Unreadable means another user's or already gone.
                 guard let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") else {
-                    return false
+                    continue
                 }
-                return environment.split(separator: 0).contains { $0.elementsEqual(entry) }
+                if environment.isEmpty {
+                    mayBeMore = mayBeMore || isBeingLoaded(identifier)
+                } else if environment.split(separator: 0).contains(where: { $0.elementsEqual(entry) }) {
+                    kill(identifier, SIGKILL)
+                    mayBeMore = true
+                }
             }
-            if found.isEmpty { return }
-            found.forEach { kill($0, SIGKILL) }
+            guard mayBeMore else { return }
             usleep(2000)
         }
+    }
+
+    /// Whether a process without an environment may be a program that is just being loaded: it has a program, unlike threads of the kernel
+    /// and the dead, and began within the last seconds, unlike what lives without an environment.
+    private static func isBeingLoaded(_ identifier: pid_t) -> Bool {
+        // Without a program there is no such link.
+        let program = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(identifier)/exe")
+        guard program != nil, let status = FileManager.default.contents(atPath: "/proc/\(identifier)/stat") else {
+            return false
+        }
+        // The name, in parentheses, may hold anything; field 22 of all is the time of the start, in ticks since the machine's.
+        let fields = String(decoding: status, as: UTF8.self).split(separator: ")").last?.split(separator: " ") ?? []
+        guard fields.count > 19, let start = Double(fields[19]) else { return false }
+        var now = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &now)
+        return Double(now.tv_sec) - start / Double(sysconf(Int32(_SC_CLK_TCK))) < 10
     }
 }
