@@ -3,7 +3,8 @@ internal import Job
 
 /// Trains one policy by every method for a short time and keeps what came of it, a row a run.
 ///
-/// Each run is a process of its own: `train` with the same job and another `algorithm`, then `eval` on held-out prompts. Rows
+/// Each run is a process of its own: `train` with the same job and another `algorithm`, then `eval` on held-out prompts, compared
+/// with the start prompt by prompt. `soft_grpo` and its start are evaluated with the job's soft thinking, the others in words. Rows
 /// are appended to a file of JSON lines; a run that is there already is not made again, so a table may come from several
 /// sittings.
 package struct LearningTable: Sendable {
@@ -13,68 +14,34 @@ package struct LearningTable: Sendable {
         package var job: String
         package var prompts: String
         package var reward: String
-        /// Completions an optimizer step learns from, and how many of them share a prompt where the method compares.
+        /// Optimizer steps of a run.
         package var steps: Int
+        /// Completions of each held-out prompt.
+        package var samples: Int
         /// The accuracy whose price in completions and seconds is noted.
         package var target: Double
         package var overrides: [String]
 
         package init(
-            model: String, job: String, prompts: String, reward: String, steps: Int, target: Double, overrides: [String]
+            model: String, job: String, prompts: String, reward: String, steps: Int, samples: Int, target: Double,
+            overrides: [String]
         ) {
             self.model = model
             self.job = job
             self.prompts = prompts
             self.reward = reward
             self.steps = steps
+            self.samples = samples
             self.target = target
             self.overrides = overrides
         }
     }
 
-    /// One method and seed.
-    package struct Row: Codable, Equatable, Sendable {
-        package var commit: String
-        package var date: String
-        package var prompts: String
-        package var method: String
-        package var seed: Int
-        package var steps: Int
-        package var trainSeconds: Double
-        package var before: Double
-        package var after: Double
-        package var low: Double
-        package var high: Double
-        /// Sampled completions, and seconds, until a tenth of the run averages the target; absent when it never did.
-        package var completionsToTarget: Double?
-        package var secondsToTarget: Double?
-        /// Nats a token at the end.
-        package var entropy: Double?
-
-        package init(
-            commit: String, date: String, prompts: String, method: String, seed: Int, steps: Int, trainSeconds: Double,
-            before: Double, after: Double, low: Double, high: Double, completionsToTarget: Double?,
-            secondsToTarget: Double?, entropy: Double?
-        ) {
-            self.commit = commit
-            self.date = date
-            self.prompts = prompts
-            self.method = method
-            self.seed = seed
-            self.steps = steps
-            self.trainSeconds = trainSeconds
-            self.before = before
-            self.after = after
-            self.low = low
-            self.high = high
-            self.completionsToTarget = completionsToTarget
-            self.secondsToTarget = secondsToTarget
-            self.entropy = entropy
-        }
-    }
-
     private let setting: Setting
     private let output: URL
+    /// Runs and evaluations of this sitting.
+    private let workspace = FileManager.default.temporaryDirectory.appending(
+        path: "plumbline-learning-\(UUID().uuidString)")
 
     package init(_ setting: Setting, output: String) {
         self.setting = setting
@@ -84,7 +51,7 @@ package struct LearningTable: Sendable {
     /// As `algorithm:` names them; `sft` learns from the set's right answers, the others from the reward.
     package static let methods = [
         "grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce", "reinforce_pp", "remax", "ppo", "best_of_k",
-        "sft",
+        "soft_grpo", "sft",
     ]
 
     /// Makes the runs that are missing.
@@ -94,28 +61,30 @@ package struct LearningTable: Sendable {
     /// - Throws: What a run that fails says.
     package func run(methods: [String], seeds: [Int], note: (String) -> Void) throws -> [[String]] {
         var rows = try read()
-        var before: Double?
+        try FileManager.default.createDirectory(at: workspace, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: workspace) }  // a leftover in /tmp spoils no row
         for method in methods {
-            for seed in seeds {
-                guard !rows.contains(where: { isSame($0, method, seed) }) else { continue }
+            for seed in seeds where !rows.contains(where: { isSame($0, method, seed) }) {
                 note("\(method), seed \(seed)")
-                let start = try before ?? evaluate(setting.model, seed: 1).mean
-                before = start
-                let row = try train(method, seed, before: start)
+                let row = try train(method, seed)
                 rows.append(row)
                 try append(row)
             }
         }
-        return Self.table(rows.filter { $0.prompts == setting.prompts && $0.steps == setting.steps })
+        return LearningRow.table(rows.filter { isOfThisTable($0) })
     }
 
-    private func isSame(_ row: Row, _ method: String, _ seed: Int) -> Bool {
-        row.method == method && row.seed == seed && row.prompts == setting.prompts && row.steps == setting.steps
+    private func isSame(_ row: LearningRow, _ method: String, _ seed: Int) -> Bool {
+        isOfThisTable(row) && row.method == method && row.seed == seed
     }
 
-    private func train(_ method: String, _ seed: Int, before: Double) throws -> Row {
-        let folder = FileManager.default.temporaryDirectory.appending(path: "plumbline-learning-\(UUID().uuidString)")
-        defer { try? FileManager.default.removeItem(at: folder) }  // a leftover in /tmp spoils no row
+    private func isOfThisTable(_ row: LearningRow) -> Bool {
+        row.start == setting.model && row.prompts == setting.prompts && row.steps == setting.steps
+    }
+
+    private func train(_ method: String, _ seed: Int) throws -> LearningRow {
+        let folder = workspace.appending(path: "run")
+        try? FileManager.default.removeItem(at: folder)  // the run before, if any
         let clock = ContinuousClock()
         let start = clock.now
         _ = try own(
@@ -125,16 +94,15 @@ package struct LearningTable: Sendable {
                 "save_steps=\(setting.steps)", "log_completions=false",
             ] + Self.shape(of: method))
         let seconds = (clock.now - start) / .seconds(1)
-        let score = try evaluate(folder.path, seed: 1)
         let job = try ResolvedJob(JobFile(url: folder.appending(path: "config.yaml")))
+        let scores = try evaluate(folder.path, sampledAs: job.settings)
         let curve = try LearningCurve(
             folder.appending(path: "metrics.jsonl"), completionsPerStep: job.batches.completionsPerRolloutStep)
-        let reached = curve.reaching(setting.target, window: max(1, setting.steps / 10))
-        return Row(
-            commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), prompts: setting.prompts,
-            method: method, seed: seed, steps: setting.steps, trainSeconds: seconds, before: before, after: score.mean,
-            low: score.low, high: score.high, completionsToTarget: reached?.completions,
-            secondsToTarget: reached?.seconds, entropy: curve.lastEntropy)
+        return LearningRow(
+            commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), start: setting.model,
+            prompts: setting.prompts, method: method, seed: seed, steps: setting.steps, trainSeconds: seconds,
+            scores: scores, target: curve.reaching(setting.target, window: max(1, setting.steps / 10)),
+            entropy: curve.lastEntropy)
     }
 
     /// Methods that need no group see as many prompts as the others see completions.
@@ -142,44 +110,55 @@ package struct LearningTable: Sendable {
         ["reinforce", "reinforce_pp", "remax", "ppo"].contains(method) ? ["num_generations=1"] : []
     }
 
-    private func evaluate(_ model: String, seed: Int) throws -> (mean: Double, low: Double, high: Double) {
-        let text = try own([
-            "eval", "--model", model, "--prompts", setting.prompts, "--rewards", setting.reward, "--seed", "\(seed)",
-            "--max-completion-length", "24", "--json",
-        ])
-        let last = text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
-        guard let object = try JSONSerialization.jsonObject(with: last) as? [String: Any],
-            let found = Self.firstScore(in: object)
-        else { throw JobError(place: "plumbline eval", message: "its last line has no mean with an interval") }
-        return found
+    /// The policy beside the start, which is evaluated once for each way of sampling.
+    private func evaluate(_ model: String, sampledAs job: JobSettings) throws -> LearningScores {
+        let flags = ["--max-completion-length", "\(job.maxCompletionLength)"] + Self.softThinking(of: job)
+        let start = workspace.appending(path: flags.contains("--soft-thinking") ? "soft.json" : "words.json")
+        if !FileManager.default.fileExists(atPath: start.path) {
+            _ = try evaluation(of: setting.model, flags + ["--output", start.path])
+        }
+        return try LearningScores(
+            evaluation: try evaluation(of: model, flags + ["--compare", start.path]),
+            ofStart: try Data(contentsOf: start))
     }
 
-    /// The first object with a mean and an interval, at any depth.
-    private static func firstScore(in value: Any) -> (mean: Double, low: Double, high: Double)? {
-        if let object = value as? [String: Any] {
-            if let mean = object["mean"] as? Double, let interval = object["interval"] as? [Double], interval.count == 2
-            {
-                return (mean, interval[0], interval[1])
-            }
-            return object.sorted { $0.key < $1.key }.lazy.compactMap { firstScore(in: $0.value) }.first
-        }
-        return (value as? [Any])?.lazy.compactMap { firstScore(in: $0) }.first
+    private func evaluation(of model: String, _ flags: [String]) throws -> Data {
+        let text = try own(
+            [
+                "eval", "--model", model, "--prompts", setting.prompts, "--rewards", setting.reward, "--seed", "1",
+                "--samples", "\(setting.samples)", "--json",
+            ] + flags)
+        return text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
+    }
+
+    /// The flags of `eval` that think as the job's training does.
+    private static func softThinking(of job: JobSettings) -> [String] {
+        guard job.algorithm == .softGRPO else { return [] }
+        let soft = job.softThinking
+        return [
+            "--soft-thinking", soft.noise.rawValue, "--think-end", soft.thinkEnd, "--soft-top-k", "\(soft.topK)",
+            "--soft-top-p", "\(soft.topP)", "--soft-min-p", "\(soft.minP)", "--soft-temperature",
+            "\(soft.temperature ?? job.temperature)", "--gumbel-temperature", "\(soft.gumbelTemperature)",
+            "--noise-factor", "\(soft.noiseFactor)", "--dirichlet-alpha", "\(soft.dirichletAlpha)",
+            "--gaussian-sigma", "\(soft.gaussianSigma)", "--cold-stop-entropy", "\(soft.coldStopEntropy)",
+            "--cold-stop-steps", "\(soft.coldStopSteps)",
+        ]
     }
 
     private func own(_ arguments: [String]) throws -> String {
         try ProcessOutput.of(URL(filePath: "/proc/self/exe").resolvingSymlinksInPath(), arguments, quiet: true)
     }
 
-    // MARK: The file and the table
+    // MARK: The file
 
-    private func read() throws -> [Row] {
+    private func read() throws -> [LearningRow] {
         guard FileManager.default.fileExists(atPath: output.path) else { return [] }
         return try String(contentsOf: output, encoding: .utf8).split(separator: "\n").map {
-            try JSONDecoder().decode(Row.self, from: Data($0.utf8))
+            try JSONDecoder().decode(LearningRow.self, from: Data($0.utf8))
         }
     }
 
-    private func append(_ row: Row) throws {
+    private func append(_ row: LearningRow) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         if !FileManager.default.fileExists(atPath: output.path) { try Data().write(to: output) }
@@ -188,33 +167,6 @@ package struct LearningTable: Sendable {
         try handle.seekToEnd()
         try handle.write(contentsOf: try encoder.encode(row) + Data("\n".utf8))
         try handle.synchronize()
-    }
-
-    /// Rows of one method become one line: the mean over seeds and the range.
-    package static func table(_ rows: [Row]) -> [[String]] {
-        var lines = [
-            [
-                "method", "seeds", "before", "after", "range", "entropy", "seconds", "completions to target",
-                "seconds to target",
-            ]
-        ]
-        var seen: [String] = []
-        for row in rows where !seen.contains(row.method) { seen.append(row.method) }
-        func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(values.count, 1)) }
-        func text(_ value: Double) -> String { BenchmarkReport.rounded(value) }
-        for method in seen {
-            let own = rows.filter { $0.method == method }
-            let after = own.map(\.after)
-            let reached = own.compactMap(\.completionsToTarget)
-            lines.append([
-                method, "\(own.count)", text(mean(own.map(\.before))), text(mean(after)),
-                "\(text(after.min() ?? 0))–\(text(after.max() ?? 0))", text(mean(own.compactMap(\.entropy))),
-                text(mean(own.map(\.trainSeconds))),
-                reached.count == own.count ? text(mean(reached)) : "reached by \(reached.count) of \(own.count)",
-                reached.count == own.count ? text(mean(own.compactMap(\.secondsToTarget))) : "–",
-            ])
-        }
-        return lines
     }
 
     private static var commit: String {

@@ -60,10 +60,11 @@ struct Bench: AsyncParsableCommand {
         @Option(help: "The job all runs share.") var job = "prompts/arithmetic/learning.yaml"
         @Option(help: "The prompt set that is evaluated.") var prompts = "prompts/arithmetic"
         @Option(help: "The reward that is evaluated.") var reward = "exact_number"
-        @Option(parsing: .upToNextOption, help: "As algorithm: names them; all but soft_grpo by default.")
+        @Option(parsing: .upToNextOption, help: "As algorithm: names them; all by default.")
         var methods = LearningTable.methods
         @Option(parsing: .upToNextOption, help: "One run of each method a seed.") var seeds = [1, 2, 3]
-        @Option(help: "Optimizer steps of a run.") var steps = 350
+        @Option(help: "Optimizer steps of a run.") var steps = 250
+        @Option(help: "Completions of each held-out prompt, before and after.") var samples = 4
         @Option(help: "The accuracy whose price is noted.") var target = 0.7
         @Option(help: "JSON lines that rows are appended to; runs that are there are not made again.")
         var output = "learning.jsonl"
@@ -71,8 +72,8 @@ struct Bench: AsyncParsableCommand {
 
         func run() throws {
             let setting = LearningTable.Setting(
-                model: model, job: job, prompts: prompts, reward: reward, steps: steps, target: target,
-                overrides: overrides)
+                model: model, job: job, prompts: prompts, reward: reward, steps: steps, samples: samples,
+                target: target, overrides: overrides)
             let rows = try LearningTable(setting, output: output).run(methods: methods, seeds: seeds) {
                 Terminal.progress($0)
             }

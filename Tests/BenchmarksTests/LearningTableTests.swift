@@ -30,16 +30,28 @@ struct LearningTableTests {
     }
 
     @Test func seedsOfAMethodBecomeOneLine() {
-        func row(_ seed: Int, after: Double, reached: Double?) -> LearningTable.Row {
-            LearningTable.Row(
-                commit: "c", date: "d", prompts: "p", method: "grpo", seed: seed, steps: 5, trainSeconds: 4,
-                before: 0.5,
-                after: after, low: 0, high: 1, completionsToTarget: reached,
-                secondsToTarget: reached.map { $0 / 50 }, entropy: 0.25)
+        func row(_ seed: Int, after: Double, reached: Double?) -> LearningRow {
+            LearningRow(
+                commit: "c", date: "d", start: "m", prompts: "p", method: "grpo", seed: seed, steps: 5, trainSeconds: 4,
+                scores: LearningScores(before: 0.5, after: after, gain: after - 0.5, low: after - 0.625, high: after),
+                target: reached.map { ($0, $0 / 50) }, entropy: 0.25)
         }
-        let both = LearningTable.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: 300)])
-        #expect(both[1] == ["grpo", "2", "0.5", "0.5", "0.25–0.75", "0.25", "4.0", "200.0", "4.0"], "\(both[1])")
-        let one = LearningTable.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: nil)])
+        let both = LearningRow.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: 300)])
+        #expect(
+            both[1] == ["grpo", "2", "0.5", "0.5", "0.25–0.75", "0.0", "-0.375", "0.25", "4.0", "200.0", "4.0"],
+            "\(both[1])")
+        let one = LearningRow.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: nil)])
         #expect(one[1].suffix(2) == ["reached by 1 of 2", "–"])
+    }
+
+    @Test func scoresAreReadFromTwoEvaluations() throws {
+        let start = #"{"results": [{"rewards": [{"mean": 0.25}]}]}"#
+        let after =
+            #"{"results": [{"rewards": [{"mean": 0.75}]}], "comparisons": [{"difference": 0.5, "interval": [0.375, 0.625]}]}"#
+        let found = try LearningScores(evaluation: Data(after.utf8), ofStart: Data(start.utf8))
+        #expect(found == LearningScores(before: 0.25, after: 0.75, gain: 0.5, low: 0.375, high: 0.625))
+        #expect(throws: (any Error).self) {
+            try LearningScores(evaluation: Data(start.utf8), ofStart: Data(start.utf8))
+        }
     }
 }

@@ -48,16 +48,6 @@ struct ShippedPromptsTests {
         #expect(Set(demonstrations) == Set(train))
     }
 
-    @Test func arithmeticThinkingIsTheDemonstrationsDraftedFirst() throws {
-        let thinking = try Self.rows("arithmetic", "thinking")
-        let demonstrations = try Self.rows("arithmetic", "demonstrations")
-        #expect(thinking.map(\.completion) == demonstrations.map { "\($0.completion)=\($0.completion)" })
-        #expect(thinking.map(\.prompt.text) == demonstrations.map(\.prompt.text))
-        #expect(thinking.map { $0.prompt.columns["answer"] } == demonstrations.map { $0.prompt.columns["answer"] })
-    }
-
-    // MARK: - Countdown
-
     /// The value and the numbers of an expression such as `3*2+7`, without brackets.
     private func value(_ expression: String) throws -> (Int, [Int]) {
         #expect(expression.wholeMatch(of: /\d{1,2}([+*-]\d{1,2}){2}/) != nil, "\(expression)")
@@ -195,6 +185,18 @@ struct ShippedPromptsTests {
         #expect(Double(wrong) / Double(all) == 0.4)
     }
 
+    @Test(arguments: [("arithmetic", "="), ("countdown", "<answer>")])
+    func thinkingIsTheDemonstrationsDraftedFirst(_ folder: String, _ thinkEnd: String) throws {
+        let thinking = try Self.rows(folder, "thinking")
+        let demonstrations = try Self.rows(folder, "demonstrations")
+        #expect(thinking.map(\.completion) == demonstrations.map { "\($0.completion)\(thinkEnd)\($0.completion)" })
+        #expect(thinking.map(\.prompt.text) == demonstrations.map(\.prompt.text))
+        for column in ["answer", "correct"] {
+            #expect(
+                thinking.map { $0.prompt.columns[column] } == demonstrations.map { $0.prompt.columns[column] })
+        }
+    }
+
     @Test(
         .enabled(
             if: FileManager.default.isExecutableFile(atPath: "/usr/bin/python3"),
@@ -210,7 +212,7 @@ struct ShippedPromptsTests {
         try process.run()
         process.waitUntilExit()
         #expect(process.terminationStatus == 0)
-        let thinking = name == "arithmetic" ? ["thinking.jsonl"] : []
+        let thinking = name == "instructions" ? [] : ["thinking.jsonl"]
         for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] + thinking {
             let shipped = try Data(contentsOf: Self.prompts.appending(path: name).appending(path: file))
             #expect(try Data(contentsOf: folder.url.appending(path: file)) == shipped, "\(name)/\(file)")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes train.jsonl, eval.jsonl and demonstrations.jsonl of prompts/countdown.
+"""Makes train.jsonl, eval.jsonl, demonstrations.jsonl and thinking.jsonl of prompts/countdown.
 
     python3 prompts/countdown/make.py
 
@@ -88,6 +88,12 @@ def demonstrations(train, rng):
     return rows
 
 
+def with_thinking(row):
+    """The demonstration with its expression drafted first: 3*2+7<answer>3*2+7."""
+    draft = row["completion"]
+    return {"prompt": row["prompt"], "completion": draft + "<answer>" + draft, "correct": row["correct"]}
+
+
 def write(name, rows):
     lines = [json.dumps(row) for row in rows]
     Path(__file__).with_name(name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -101,7 +107,9 @@ def main():
     train = [row(problem, rng) for problem in chosen]
     write("train.jsonl", train)
     write("eval.jsonl", [row(problem, rng) for problem in held_out])
-    write("demonstrations.jsonl", demonstrations(train, rng))
+    shown = demonstrations(train, rng)
+    write("demonstrations.jsonl", shown)
+    write("thinking.jsonl", [with_thinking(row) for row in shown])
 
 
 if __name__ == "__main__":
