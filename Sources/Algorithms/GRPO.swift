@@ -13,7 +13,8 @@ internal import Tensors
 /// A comes from `GroupBaseline` in Credit. Departs from the paper, each where TRL does: the default loss type averages over
 /// all tokens of the step instead of first over each completion; denominators span the whole optimizer step, so a cut into
 /// micro-batches changes nothing; by default the KL term is multiplied by ρ (DeepSeek-V3.2, arXiv:2512.02556), which turns
-/// the forward KL that k3 descends into the reverse KL that was meant.
+/// the forward KL that k3 descends into the reverse KL that was meant. ``GRPOSettings/usesExactKL`` puts Σ_v π(v)·(log π(v) −
+/// log π_ref(v)) in its place: the same reverse KL without the noise of the sampled token, and nothing for ρ to correct.
 package enum GRPO {
     /// This micro-batch's share of the loss.
     ///
@@ -67,7 +68,7 @@ package enum GRPO {
             perToken = try perToken * OffPolicyMask.mask(inputs, rollout: rollout, threshold: threshold)
         }
         if let correction = settings.mismatchCorrection {
-            guard let rollout = inputs.rolloutLogProbabilities else {
+            guard let rollout = inputs.samplingLogProbabilities ?? inputs.rolloutLogProbabilities else {
                 throw LossError.missing("the sampler's log-probs", method: "grpo")
             }
             let weights = try correction.weights(old: old, rollout: rollout, inputs.spans)
@@ -80,6 +81,12 @@ package enum GRPO {
     private static func divergence(
         _ inputs: PolicyLossInputs, _ ratios: Tensor, _ settings: GRPOSettings
     ) throws -> Tensor {
+        if settings.usesExactKL {
+            guard let exact = inputs.exactDivergences else {
+                throw LossError.missing("the divergences from the reference policy", method: "grpo")
+            }
+            return exact
+        }
         let estimate = try settings.klEstimator.estimate(
             policy: inputs.logProbabilities, reference: inputs.requireReference("grpo"))
         return settings.correctsKLBias ? try estimate * ratios : estimate

@@ -39,7 +39,10 @@ package struct GRPOSettings: Sendable, Equatable {
     /// β, the weight of the KL term in the loss; 0 needs no reference policy.
     package let klCoefficient: Double
     package let klEstimator: KLEstimator
-    /// Whether the KL term is multiplied by ρ, gradient included.
+    /// Whether the KL term is KL(π‖π_ref) at each token's place, summed over the whole vocabulary, in place of an estimate from
+    /// the token that was sampled.
+    package let usesExactKL: Bool
+    /// Whether an estimated KL term is multiplied by ρ, gradient included.
     package let correctsKLBias: Bool
     /// The weight of the entropy bonus; 0 for none.
     package let entropyCoefficient: Double
@@ -51,8 +54,8 @@ package struct GRPOSettings: Sendable, Equatable {
     /// - Throws: `SettingsError` with every problem.
     package init(
         lossType: LossType = .dapo, importanceLevel: ImportanceRatio = .token, clip: ClippedSurrogate? = nil,
-        klCoefficient: Double = 0, klEstimator: KLEstimator = .k3, correctsKLBias: Bool = true,
-        entropyCoefficient: Double = 0, mismatchCorrection: MismatchCorrection? = nil,
+        klCoefficient: Double = 0, klEstimator: KLEstimator = .k3, usesExactKL: Bool = false,
+        correctsKLBias: Bool = true, entropyCoefficient: Double = 0, mismatchCorrection: MismatchCorrection? = nil,
         offPolicyThreshold: Double? = nil
     ) throws(SettingsError) {
         let clip = if let clip { clip } else { try ClippedSurrogate() }
@@ -60,7 +63,8 @@ package struct GRPOSettings: Sendable, Equatable {
         problems.require(
             klCoefficient >= 0 && klCoefficient.isFinite, "klCoefficient", klCoefficient, "a number from 0 on")
         problems.require(
-            klCoefficient == 0 || klEstimator != .k1 || correctsKLBias, "klEstimator", klEstimator.rawValue,
+            klCoefficient == 0 || klEstimator != .k1 || correctsKLBias || usesExactKL, "klEstimator",
+            klEstimator.rawValue,
             "k2 or k3, or correctsKLBias: k1 alone in a loss has no gradient on average")
         problems.require(entropyCoefficient.isFinite, "entropyCoefficient", entropyCoefficient, "a finite number")
         problems.require(
@@ -77,6 +81,7 @@ package struct GRPOSettings: Sendable, Equatable {
         self.clip = clip
         self.klCoefficient = klCoefficient
         self.klEstimator = klEstimator
+        self.usesExactKL = usesExactKL
         self.correctsKLBias = correctsKLBias
         self.entropyCoefficient = entropyCoefficient
         self.mismatchCorrection = mismatchCorrection

@@ -9,14 +9,19 @@ package enum Objective: Sendable, Equatable {
     case ppo(PPOSettings)
     case softGRPO(SofTGRPOSettings)
 
-    /// Whether the loss reads the reference policy's log-probs.
+    /// Whether the loss reads the reference policy's log-probs of the tokens.
     package var needsReference: Bool {
         switch self {
-        case .grpo(let settings): settings.klCoefficient > 0
+        case .grpo(let settings): settings.klCoefficient > 0 && !settings.usesExactKL
         case .reinforcePlusPlus(let settings): settings.klCoefficient > 0
         case .softGRPO(let settings): settings.surrogate.klCoefficient > 0
         case .supervisedFineTuning, .reMax, .rloo, .ppo: false
         }
+    }
+
+    /// Whether the loss reads the divergence from the reference policy over the whole vocabulary.
+    package var needsExactDivergence: Bool {
+        if case .grpo(let settings) = self { settings.klCoefficient > 0 && settings.usesExactKL } else { false }
     }
 
     /// Whether the loss reads the sampler's own log-probs.

@@ -11,10 +11,14 @@ package struct PolicyLossInputs {
     /// Those of the policy that produced the data, scored by the trainer. `nil` when this is the first optimizer step on
     /// the data: they are then the current ones without their gradient.
     package var oldLogProbabilities: Tensor?
-    /// The sampler's own, for the mismatch correction.
+    /// The sampler's own of the policy, before filters.
     package var rolloutLogProbabilities: Tensor?
+    /// Those of the distribution that was sampled from, for the mismatch correction; `nil` where they are ``rolloutLogProbabilities``.
+    package var samplingLogProbabilities: Tensor?
     /// The reference policy's; needed where KL is part of the loss.
     package var referenceLogProbabilities: Tensor?
+    /// KL(π‖π_ref) at each token's place over the whole vocabulary, with a gradient; needed where the loss has the exact KL.
+    package var exactDivergences: Tensor?
     /// What the KL term at each token is multiplied by; `nil` for 1.
     package var klWeights: Tensor?
     /// From a credit rule; no gradient flows into them.
@@ -28,14 +32,18 @@ package struct PolicyLossInputs {
 
     package init(
         logProbabilities: Tensor, oldLogProbabilities: Tensor? = nil, rolloutLogProbabilities: Tensor? = nil,
-        referenceLogProbabilities: Tensor? = nil, klWeights: Tensor? = nil, advantages: Tensor,
+        samplingLogProbabilities: Tensor? = nil, referenceLogProbabilities: Tensor? = nil,
+        exactDivergences: Tensor? = nil, klWeights: Tensor? = nil,
+        advantages: Tensor,
         entropies: Tensor? = nil, spans: CompletionSpans,
         denominators: Denominators, soft: SoftLossInputs? = nil
     ) {
         self.logProbabilities = logProbabilities
         self.oldLogProbabilities = oldLogProbabilities
         self.rolloutLogProbabilities = rolloutLogProbabilities
+        self.samplingLogProbabilities = samplingLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
+        self.exactDivergences = exactDivergences
         self.klWeights = klWeights
         self.advantages = advantages
         self.entropies = entropies
@@ -62,8 +70,9 @@ package struct PolicyLossInputs {
     /// - Throws: `TensorError.shape`.
     func requireShapes(_ method: String) throws {
         let tensors = [
-            logProbabilities, oldLogProbabilities, rolloutLogProbabilities, referenceLogProbabilities, advantages,
-            entropies, klWeights,
+            logProbabilities, oldLogProbabilities, rolloutLogProbabilities, samplingLogProbabilities,
+            referenceLogProbabilities, advantages,
+            entropies, exactDivergences, klWeights,
         ]
         for tensor in tensors.compactMap(\.self) { try spans.requireTokens(tensor, in: method) }
     }

@@ -113,6 +113,8 @@ package enum SofTGRPO {
         relative.logProbabilities = try inputs.logProbabilities.indexAdded(axis: 0, index: places, source: policyRatio)
         relative.rolloutLogProbabilities = try inputs.rolloutLogProbabilities?
             .indexAdded(axis: 0, index: places, source: ratio(soft.rollout))
+        relative.samplingLogProbabilities = try inputs.samplingLogProbabilities?
+            .indexAdded(axis: 0, index: places, source: ratio(soft.rollout))
         let isAnalytic = settings.divergence == .analytic
         let needsReference = settings.surrogate.klCoefficient > 0
         let reference = needsReference ? try soft.requireReference() : nil

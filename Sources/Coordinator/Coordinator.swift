@@ -44,12 +44,16 @@ package actor Coordinator {
     private let schedule: StepSchedule
     private let parts: Parts
     private let stop: StopSignal
+    /// The optimizer step that the output folder has a checkpoint of; `nil` for none.
+    private var lastSaved: Int?
 
-    /// - Parameter progress: where the run begins: the start, or what a checkpoint holds.
+    /// - Parameters:
+    ///   - progress: where the run begins: the start, or what a checkpoint holds.
+    ///   - isSaved: whether the output folder holds that checkpoint itself: then a stop before the next step needs no other.
     /// - Throws: ``CoordinatorError/missingPart(_:call:)`` when a call of the recipe has nobody to answer it.
     package init(
         recipe: StepRecipe, schedule: StepSchedule, parts: Parts, stop: StopSignal,
-        progress: RunProgress = RunProgress()
+        progress: RunProgress = RunProgress(), isSaved: Bool = false
     ) throws(CoordinatorError) {
         try Self.requireParts(of: recipe, in: parts)
         self.recipe = recipe
@@ -57,46 +61,51 @@ package actor Coordinator {
         self.parts = parts
         self.stop = stop
         self.progress = progress
+        lastSaved = isSaved ? progress.step : nil
     }
 
     /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped.
     package func run() async throws -> RunOutcome {
-        var lastSaved = progress.step
         if let before = progress.unconcludedSince,
-            let outcome = try await conclude(from: before, Metrics(), lastSaved: &lastSaved)
+            let outcome = try await conclude(from: before, Metrics())
         {
             return outcome
         }
+        let firstStep = progress.step
         while progress.step < schedule.maxSteps {
             let start = progress
             let before = progress.step
             await parts.prompts.mark()
+            await parts.replay?.mark()
             let metrics: Metrics
             do {
                 metrics = try await takeStep()
             } catch is StopRequested {
-                progress = start
-                await parts.prompts.rewind()
-                return try await stopped(lastSaved: lastSaved)
+                await abandon(to: start)
+                return try await stopped()
             } catch {
                 // What was reached is worth keeping. A step without an optimizer step has left no trace.
-                if progress.step == before {
-                    progress = start
-                    await parts.prompts.rewind()
-                }
-                if progress.step > lastSaved { try await save(Metrics()) }
+                if progress.step == before { await abandon(to: start) }
+                if progress.step > lastSaved ?? firstStep { try await save(Metrics()) }
                 throw error
             }
-            if let outcome = try await conclude(from: before, metrics, lastSaved: &lastSaved) { return outcome }
+            if let outcome = try await conclude(from: before, metrics) { return outcome }
         }
         return .finished(progress)
+    }
+
+    /// Forgets a step that has taken no optimizer step.
+    private func abandon(to start: RunProgress) async {
+        progress = start
+        await parts.prompts.rewind()
+        await parts.replay?.rewind()
     }
 
     /// What comes after a recipe step that began at the optimizer step `before`: its evaluation and its checkpoint.
     ///
     /// When the evaluation is stopped or fails, what was reached is saved with a note that both are still owed.
     /// - Returns: the run's outcome when it was stopped.
-    private func conclude(from before: Int, _ metrics: Metrics, lastSaved: inout Int) async throws -> RunOutcome? {
+    private func conclude(from before: Int, _ metrics: Metrics) async throws -> RunOutcome? {
         var metrics = metrics
         if schedule.evaluates(from: before, to: progress.step) {
             progress.unconcludedSince = before
@@ -111,14 +120,13 @@ package actor Coordinator {
         }
         if schedule.saves(from: before, to: progress.step) {
             try await save(metrics)
-            lastSaved = progress.step
         }
         guard stop.isRequested, progress.step < schedule.maxSteps else { return nil }
-        return try await stopped(lastSaved: lastSaved)
+        return try await stopped()
     }
 
-    private func stopped(lastSaved: Int) async throws -> RunOutcome {
-        if lastSaved != progress.step || progress.step == 0 { try await save(Metrics()) }
+    private func stopped() async throws -> RunOutcome {
+        if lastSaved != progress.step { try await save(Metrics()) }
         return .stopped(progress)
     }
 
@@ -131,6 +139,7 @@ package actor Coordinator {
     private func save(_ metrics: Metrics) async throws {
         await parts.observer.began(.saving, step: progress.step)
         try await parts.saver.save(progress, metrics: metrics)
+        lastSaved = progress.step
     }
 
     // MARK: One step
@@ -249,7 +258,11 @@ package actor Coordinator {
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
-        work.keep(try await parts.updater.scores(work.batchToScore, under: role), of: role)
+        if role == .critic {
+            work.values = try await parts.updater.values(work.batchToScore)
+        } else {
+            work.keep(try await parts.updater.scores(work.batchToScore, under: role), of: role)
+        }
         let names: [ScoringRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
         work.metrics[names[role] ?? "timing_s/old_log_prob"] = seconds(clock.now - start)
     }
@@ -257,7 +270,7 @@ package actor Coordinator {
     private func credit(_ work: inout StepWork) async throws {
         guard let rule = parts.creditRule else { return }  // checked in init
         var batch = work.creditBatch
-        batch.klCoefficient = progress.klCoefficient ?? parts.klController?.initial
+        batch.klCoefficient = parts.klController.map { progress.klCoefficient ?? $0.initial }
         let credited = try rule.credit(batch)
         work.update = credited.update.groups
         work.credits = credited.credits
@@ -282,17 +295,24 @@ package actor Coordinator {
         let start = clock.now
         var summary = MetricSummary()
         let before = progress.step
+        // Without scores of its own the trainer compares the sampler with its present policy, which has then moved.
+        let bypasses = recipe.calls.contains(.infer(.sampler))
         for pass in 0..<schedule.iterations {
             let batches = schedule.optimizerBatches(work.update, rolloutStep: progress.rolloutStep, pass: pass)
             for batch in batches where progress.step < schedule.maxSteps {
-                summary.add(try await parts.updater.train(batch, stop: progress.step == before ? stop : nil))
+                var metrics = try await parts.updater.train(batch, stop: progress.step == before ? stop : nil)
+                if bypasses, progress.step > before || parts.replay != nil {
+                    metrics.removeAll(in: "sampling/sampling_logp_difference")
+                }
+                summary.add(metrics)
                 progress.tokens += batch.tokenCount
                 progress.step += 1
             }
         }
         if progress.step == before {
-            // Every completion was unscorable. It is a step all the same: else such a run would never end.
-            work.metrics["unscored_steps"] = 1
+            // Nothing to learn from. It is a step all the same, also of the schedule: else such a run would never end.
+            summary.add(try await parts.updater.train(UpdateBatch(groups: []), stop: stop))
+            work.metrics["empty_steps"] = 1
             progress.step += 1
         }
         work.metrics.merge(summary.metrics)

@@ -17,6 +17,8 @@ package actor ReplayBuffer: Checkpointable {
     private let alpha: Double
     private let seed: UInt64
     private var kept: [Kept] = []
+    /// As they were at the last ``mark()``.
+    private var marked: [Kept] = []
 
     private struct Kept: Codable, Equatable {
         var group: UpdateGroup
@@ -39,6 +41,12 @@ package actor ReplayBuffer: Checkpointable {
         self.alpha = alpha
         self.seed = seed
     }
+
+    /// Notes the place to come back to.
+    package func mark() { marked = kept }
+
+    /// Goes back to the last mark: the groups of an abandoned step were never here.
+    package func rewind() { kept = marked }
 
     /// Replaces dead groups by kept ones as far as there are any, then keeps the live ones.
     ///

@@ -42,6 +42,8 @@ package protocol Updating: Sendable {
     func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]]
     /// The same, with what soft tokens' densities are made of under those weights.
     func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores
+    /// What the critic expects of every completion.
+    func values(_ batch: UpdateBatch) async throws -> CriticValues
     /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the weights
     /// untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics

@@ -7,7 +7,7 @@ package import Records
 /// - `soft/max_weight`: largest weight of a mixture, averaged; 1 is one word alone.
 /// - `soft/entropy`: of the policy over all words, averaged over thinking steps, in nats.
 /// - `soft/mean_length`: thinking steps of a completion.
-/// - `soft/unended_ratio`: share of completions that never left thinking.
+/// - `soft/unended_ratio`: share of completions without an answer behind their thinking.
 package enum SoftThinkingMetrics {
     package static func of(_ groups: [ScoredGroup]) -> Metrics {
         let rollouts = groups.flatMap(\.group.rollouts)
@@ -24,7 +24,7 @@ package enum SoftThinkingMetrics {
         metrics["soft/entropy"] = mean(\.entropies)
         metrics["soft/mean_length"] = steps / Double(records.count)
         metrics["soft/unended_ratio"] =
-            Double(rollouts.filter(\.onlyThinks).count) / Double(records.count)
+            Double(rollouts.filter(\.lacksAnswer).count) / Double(records.count)
         return metrics
     }
 }

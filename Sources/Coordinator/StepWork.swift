@@ -6,7 +6,7 @@ struct StepWork {
     var groups: [ScoredGroup] = []
     var oldLogProbabilities: [[[Float]]]?
     var referenceLogProbabilities: [[[Float]]]?
-    var values: [[[Float]]]?
+    var values: CriticValues?
     var update: [UpdateGroup] = []
     var credits: [[CompletionCredit]] = []
     var metrics = Metrics()
@@ -36,7 +36,7 @@ struct StepWork {
         switch role {
         case .oldPolicy, .sampler: oldLogProbabilities = scores.logProbabilities
         case .reference: referenceLogProbabilities = scores.logProbabilities
-        case .critic: values = scores.logProbabilities
+        case .critic: preconditionFailure("a critic has values, see CriticValues")
         }
         for (group, completions) in scores.softParameters.enumerated() {
             for (index, parameters) in completions.enumerated() where !parameters.isEmpty {
@@ -44,7 +44,7 @@ struct StepWork {
                 case .oldPolicy, .sampler:
                     groups[group].group.rollouts[index].softTokens?.oldParameters = parameters
                 case .reference: groups[group].group.rollouts[index].softTokens?.referenceParameters = parameters
-                case .critic: break  // values belong to positions, not to densities
+                case .critic: break
                 }
             }
         }

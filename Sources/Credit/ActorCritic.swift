@@ -14,12 +14,14 @@ package struct ActorCritic: CreditRule {
     package let penalty: KLToGo?
     /// Taken off the score of a completion that was cut off; 0 for none.
     package let missingEndPenalty: Double
+    /// Whether a completion that was cut off is worth the critic's value of its last state; 0 otherwise.
+    package let bootstrapsTruncated: Bool
     package let overlong: OverlongHandling
 
     /// - Throws: `SettingsError` for a penalty of another reach, or a negative missing-end penalty.
     package init(
         rewards: RewardCombination, estimator: GeneralizedAdvantage, penalty: KLToGo? = nil,
-        missingEndPenalty: Double = 0, overlong: OverlongHandling = .keep
+        missingEndPenalty: Double = 0, bootstrapsTruncated: Bool = false, overlong: OverlongHandling = .keep
     ) throws(SettingsError) {
         var problems = Problems("ppo")
         problems.require(
@@ -31,6 +33,7 @@ package struct ActorCritic: CreditRule {
         self.estimator = estimator
         self.penalty = penalty
         self.missingEndPenalty = missingEndPenalty
+        self.bootstrapsTruncated = bootstrapsTruncated
         self.overlong = overlong
     }
 
@@ -41,18 +44,20 @@ package struct ActorCritic: CreditRule {
         guard let values = batch.values else { throw .missingValues(rule: "ppo") }
         let combined = combinedRewards(of: batch)
         let penalties = try penalty?.penalties(of: batch, rule: "ppo")
-        var advantages = values.map { $0.map { $0.map { _ in 0.0 } } }
-        var returns = values.map { $0.map { $0.map(Double.init) } }
+        var advantages = values.tokens.map { $0.map { $0.map { _ in 0.0 } } }
+        var returns = values.tokens.map { $0.map { $0.map(Double.init) } }
         var rows: [(group: Int, completion: Int, advantages: [Double])] = []
         for (group, scored) in batch.groups.enumerated() {
             for (completion, rollout) in scored.group.rollouts.enumerated() {
                 guard let reward = combined[group][completion], !overlong.masks(rollout.completion) else { continue }
-                let score = reward - (rollout.completion.isTruncated ? missingEndPenalty : 0)
-                let own = values[group][completion].map(Double.init)
+                let isCut = rollout.completion.isTruncated
+                let score = reward - (isCut ? missingEndPenalty : 0)
+                let own = values.tokens[group][completion].map(Double.init)
                 let estimate = estimator.estimate(
                     rewards: GeneralizedAdvantage.tokenRewards(
                         score: score, penalties: penalties?.tokens[group][completion] ?? own.map { _ in 0 }),
-                    values: own)
+                    values: own,
+                    valueAfterEnd: bootstrapsTruncated && isCut ? Double(values.ends[group][completion]) : 0)
                 returns[group][completion] = estimate.returns
                 rows.append((group, completion, estimate.advantages))
             }
@@ -64,10 +69,12 @@ package struct ActorCritic: CreditRule {
         for group in credited.update.groups.indices {
             for completion in credited.update.groups[group].completions.indices {
                 credited.update.groups[group].completions[completion].returns = returns[group][completion]
-                credited.update.groups[group].completions[completion].oldValues = values[group][completion]
+                credited.update.groups[group].completions[completion].oldValues = values.tokens[group][completion]
             }
         }
-        let learned = rows.map { (returns[$0.group][$0.completion], values[$0.group][$0.completion].map(Double.init)) }
+        let learned = rows.map {
+            (returns[$0.group][$0.completion], values.tokens[$0.group][$0.completion].map(Double.init))
+        }
         credited.metrics.merge(Self.describe(returns: learned.flatMap(\.0), values: learned.flatMap(\.1)))
         return credited
     }

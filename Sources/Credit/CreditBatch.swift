@@ -8,14 +8,14 @@ package struct CreditBatch: Sendable, Equatable {
     package var oldLogProbabilities: [[[Float]]]?
     /// The reference policy's log-probs in the same shape; `nil` without a reference.
     package var referenceLogProbabilities: [[[Float]]]?
-    /// The critic's values in the same shape, each of the state before its token; `nil` without a critic.
-    package var values: [[[Float]]]?
+    /// The critic's; `nil` without one.
+    package var values: CriticValues?
     /// β of the KL penalty in this step, where a controller moves it; `nil` takes the rule's own.
     package var klCoefficient: Double?
 
     package init(
         groups: [ScoredGroup], oldLogProbabilities: [[[Float]]]? = nil, referenceLogProbabilities: [[[Float]]]? = nil,
-        values: [[[Float]]]? = nil, klCoefficient: Double? = nil
+        values: CriticValues? = nil, klCoefficient: Double? = nil
     ) {
         self.values = values
         self.klCoefficient = klCoefficient
@@ -89,7 +89,13 @@ extension CreditBatch {
         let needsOld = referenceLogProbabilities != nil  // a KL term compares the two
         try requireLogProbabilities(oldLogProbabilities ?? (needsOld ? samplers : nil), of: "old policy")
         try requireLogProbabilities(referenceLogProbabilities, of: "reference policy")
-        try requireLogProbabilities(values, of: "critic")
+        try requireLogProbabilities(values?.tokens, of: "critic")
+        guard let ends = values?.ends else { return }
+        for (scored, own) in zip(groups, ends) where own.count != scored.group.rollouts.count {
+            throw .logProbabilityCount(
+                prompt: "\(scored.group.prompt.prompt.id) (counting completions)", whose: "critic, after the end",
+                expected: scored.group.rollouts.count, found: own.count)
+        }
     }
 
     private func requireScores(of scored: ScoredGroup, rewardCount: Int) throws(CreditError) {

@@ -70,6 +70,8 @@ extension CreditRule {
         return UpdateCompletion(
             tokenIDs: rollout.completion.tokenIDs, advantages: advantages,
             rolloutLogProbabilities: rollout.policyLogProbabilities,
+            samplingLogProbabilities: rollout.samplingLogProbabilities == rollout.policyLogProbabilities
+                ? nil : rollout.samplingLogProbabilities,
             oldLogProbabilities: batch.oldLogProbabilities?[group][completion] ?? [],
             referenceLogProbabilities: batch.referenceLogProbabilities?[group][completion] ?? [],
             isMasked: overlong.masks(rollout.completion), takesKL: takesKL, softTokens: rollout.softTokens)

@@ -38,7 +38,8 @@ package enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
         case .notFound(let name, let searched):
             """
             \(name): no such model folder (looked at \(searched.joined(separator: ", "))). \
-            Give a folder with config.json and safetensors files, or download it first: hf download \(name)
+            Give a folder with config.json and safetensors files, or download it first: \
+            hf download \(name.contains("/") ? name : "ORGANISATION/\(name)")
             """
         case .call(let message): message
         }

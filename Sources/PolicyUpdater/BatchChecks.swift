@@ -90,6 +90,7 @@ extension UpdateCompletion {
                 "rolloutLogProbabilities", rolloutLogProbabilities.map(Double.init),
                 required.contains(.rolloutLogProbabilities)
             ),
+            ("samplingLogProbabilities", samplingLogProbabilities?.map(Double.init) ?? [], false),
             ("oldLogProbabilities", oldLogProbabilities.map(Double.init), hasOld),
             ("returns", returns, required.contains(.returns)),
             ("oldValues", oldValues.map(Double.init), required.contains(.returns)),

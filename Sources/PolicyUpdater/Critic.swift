@@ -45,16 +45,14 @@ package final class Critic {
         optimizer = try AdamW(firstMoments: owner.zeros(), secondMoments: owner.zeros(), settings: settings.optimizer)
     }
 
-    /// The value before every completion token, masked completions included.
-    ///
-    /// - Returns: `[group][completion][token]`, in units of reward.
-    package func values(_ batch: UpdateBatch) async throws -> [[[Float]]] {
+    /// What the completions are still worth before each of their tokens and behind the last, masked completions included.
+    package func values(_ batch: UpdateBatch) async throws -> CriticValues {
         let batch = batch.unmasked
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
         return try await owner.infer { lease in
             let (model, head) = try parts(lease.parameters)
-            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed in
-                try values(packed, model, head)
+            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed, places in
+                try values(packed, model, head, at: places)
             }
         }.value
     }
@@ -102,18 +100,21 @@ package final class Critic {
         return (try Transformer(configuration: configuration, parameters: trunk), head)
     }
 
-    /// `[generated tokens]`.
-    private func values(_ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor) throws -> Tensor {
+    /// At packed indices, `[indices]`.
+    private func values(
+        _ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor, at places: [Int]
+    ) throws -> Tensor {
         let hidden = try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
             checkpointsBlocks: settings.checkpointsBlocks)
-        return try ValueHead.values(hidden.rows(at: packed.layout.predictionIndices), head)
+        return try ValueHead.values(hidden.rows(at: places), head)
     }
 
     private func backward(
         _ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor, _ denominators: Denominators
     ) throws -> (loss: Double, metrics: LossMetrics) {
-        let result = try packed.valueLoss(values(packed, model, head), denominators, objective)
+        let result = try packed.valueLoss(
+            values(packed, model, head, at: packed.layout.predictionIndices), denominators, objective)
         try result.loss.backward()
         return (try result.loss.item(), result.metrics)
     }

@@ -18,12 +18,21 @@ extension PackedMicroBatch {
             logProbabilities: scores.logProbabilities,
             oldLogProbabilities: try tensor(\.oldLogProbabilities),
             rolloutLogProbabilities: try tensor(\.rolloutLogProbabilities),
+            samplingLogProbabilities: try samplingLogProbabilities.map(tensor),
             referenceLogProbabilities: try tensor(\.referenceLogProbabilities),
             klWeights: try klWeights.map(tensor),
             advantages: try tensor(values(\.advantages) ?? targets.map { _ in 0 }),
             entropies: scores.entropies,
             spans: try CompletionSpans(lengths: completionCounts, device: scores.logProbabilities.device),
             denominators: denominators, soft: try packedScores.soft.map(softInputs))
+    }
+
+    /// Of the distribution that was sampled from; `nil` where no completion's differ from the policy's own.
+    private var samplingLogProbabilities: [Double]? {
+        guard completions.contains(where: { $0.samplingLogProbabilities != nil }) else { return nil }
+        var values = completions.flatMap { $0.samplingLogProbabilities ?? $0.rolloutLogProbabilities }.map(Double.init)
+        for position in softTokens?.positions ?? [] { values[position] = 0 }
+        return values
     }
 
     /// 0 at the tokens of completions that take no KL term, 1 elsewhere; `nil` when all take it.

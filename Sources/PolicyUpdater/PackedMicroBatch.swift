@@ -36,12 +36,19 @@ struct PackedMicroBatch {
         return all.count == targets.count ? all : nil
     }
 
+    /// The packed index of each completion's last token; of its prompt's where it has none.
+    var endIndices: [Int] {
+        layout.groups.flatMap { group in
+            group.completions.map { $0.isEmpty ? group.prompt.upperBound - 1 : $0.upperBound - 1 }
+        }
+    }
+
     /// The group of each completion and its place there, in packed order.
     var owners: [(group: Int, completion: Int)] {
         pieces.flatMap { piece in piece.completions.map { (piece.group, $0) } }
     }
 
-    /// Cuts one number per generated token into each completion's own.
+    /// Cuts one number per generated token into each completion's own; what follows them is left out.
     func scattered(_ values: [Float]) -> [[Float]] {
         var start = 0
         return completionCounts.map { count in

@@ -6,8 +6,8 @@ internal import Tensors
 extension PolicyUpdater {
     /// Scores every completion token of the batch without gradients, masked completions included.
     ///
-    /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's; `critic` gives
-    ///   values instead, where the policy's trunk has a value head. A ``Critic`` of its own weights is asked itself.
+    /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's. For the `critic`
+    ///   see ``values(_:)``.
     /// - Returns: `[group][completion][token]`, in nats, at the sampling temperature.
     /// - Throws: ``UpdateError/missingReference`` without a reference, ``UpdateError`` for a batch that does not fit.
     package func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
@@ -25,20 +25,24 @@ extension PolicyUpdater {
             return try await policy.infer { lease in
                 try score(batch, under: Transformer(configuration: configuration, parameters: lease.parameters))
             }.value
-        case .critic:
-            guard let valueHead else { throw UpdateError.missingCritic }
-            return CompletionScores(logProbabilities: try await values(batch, valueHead))
+        case .critic: preconditionFailure("a critic has values, see values(_:)")
         case .reference:
             guard let reference else { throw UpdateError.missingReference }
             return try score(batch, under: reference)
         }
     }
 
-    private func values(_ batch: UpdateBatch, _ head: Tensor) async throws -> [[[Float]]] {
-        try await policy.infer { lease in
+    /// The values of the head on the policy's trunk, masked completions included. A ``Critic`` of its own weights is asked itself.
+    ///
+    /// - Throws: ``UpdateError/missingCritic`` without a head.
+    package func values(_ batch: UpdateBatch) async throws -> CriticValues {
+        guard let valueHead else { throw UpdateError.missingCritic }
+        let batch = batch.unmasked
+        try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
+        return try await policy.infer { lease in
             let model = try Transformer(configuration: configuration, parameters: lease.parameters)
-            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed in
-                try ValueHead.values(scorer.states(packed, model), head)
+            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed, places in
+                try ValueHead.values(scorer.states(packed, model, at: places), valueHead)
             }
         }.value
     }

@@ -40,7 +40,9 @@ package final class PolicyUpdater {
         objective: Objective, settings: UpdaterSettings, valueHead: Tensor? = nil
     ) throws {
         precondition(valueHead == nil || objective.ppoSettings != nil, "a value head is PPO's")
-        guard reference != nil || !objective.needsReference else { throw UpdateError.missingReference }
+        guard reference != nil || !(objective.needsReference || objective.needsExactDivergence) else {
+            throw UpdateError.missingReference
+        }
         self.policy = policy
         self.configuration = configuration
         self.reference = reference
@@ -134,7 +136,9 @@ package final class PolicyUpdater {
         _ packed: PackedMicroBatch, _ model: Transformer, _ valueHead: Tensor?, _ denominators: Denominators
     ) throws -> (loss: Double, metrics: LossMetrics) {
         let scores = try scorer.scores(packed, under: model)
-        let result = try objective.loss(packed.inputs(scores, denominators))
+        var inputs = try packed.inputs(scores, denominators)
+        inputs.exactDivergences = try exactDivergences(packed, scores.states, model)
+        let result = try objective.loss(inputs)
         var (loss, metrics) = (result.loss, result.metrics)
         if let valueHead, let settings = objective.ppoSettings {
             let value = try packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings)
@@ -143,11 +147,24 @@ package final class PolicyUpdater {
         }
         try loss.backward()
         if let sampler = packed.values(\.rolloutLogProbabilities) {
-            let trainer =
-                try packed.values(\.oldLogProbabilities)?.map(Double.init) ?? scores.logProbabilities(packed)
+            // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
+            let old = packed.values(\.oldLogProbabilities)
+            let trainer = try old == nil || old == sampler ? scores.logProbabilities(packed) : old!.map(Double.init)
             SamplingGap.note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
         }
         return (try loss.item(), metrics)
+    }
+
+    /// KL from the reference at each generated token, `[generated tokens]`; `nil` where the loss has no use for it.
+    private func exactDivergences(
+        _ packed: PackedMicroBatch, _ states: Tensor, _ model: Transformer
+    ) throws -> Tensor? {
+        guard objective.needsExactDivergence else { return nil }
+        guard let reference else { throw UpdateError.missingReference }
+        return try Tensor.divergence(
+            hidden: states, head: model.head,
+            referenceHidden: Tensor.withoutGradients { try scorer.states(packed, reference) },
+            referenceHead: reference.head, temperature: settings.temperature)
     }
 
     /// Moves the reference towards the policy when the step's number says so.

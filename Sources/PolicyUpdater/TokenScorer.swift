@@ -30,12 +30,12 @@ struct TokenScorer {
             soft: SoftScores(values: values, filled: filled, parameters: parameters, logDensities: logDensities))
     }
 
-    /// The states that predict the generated tokens.
-    func states(_ packed: PackedMicroBatch, _ model: Transformer) throws -> Tensor {
+    /// The states at packed indices; those that predict the generated tokens unless given.
+    func states(_ packed: PackedMicroBatch, _ model: Transformer, at places: [Int]? = nil) throws -> Tensor {
         try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
             checkpointsBlocks: checkpointsBlocks
-        ).rows(at: packed.layout.predictionIndices)
+        ).rows(at: places ?? packed.layout.predictionIndices)
     }
 
     private func wordScores(_ packed: PackedMicroBatch, _ hidden: Tensor, _ model: Transformer) throws

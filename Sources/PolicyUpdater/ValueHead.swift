@@ -20,16 +20,19 @@ enum ValueHead {
 
     /// The values of a whole batch, pass by pass and without gradients.
     ///
-    /// - Returns: `[group][completion][token]`.
+    /// - Parameter forward: The values of a pass at packed indices, `[indices]`.
     static func values(
-        of batch: UpdateBatch, maxTokens: Int?, _ forward: (PackedMicroBatch) throws -> Tensor
-    ) throws -> [[[Float]]] {
-        var found = batch.groups.map { $0.completions.map { _ in [] as [Float] } }
+        of batch: UpdateBatch, maxTokens: Int?, _ forward: (PackedMicroBatch, [Int]) throws -> Tensor
+    ) throws -> CriticValues {
+        var found = CriticValues(batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: maxTokens).microBatches {
             let packed = try PackedMicroBatch(pieces, of: batch)
-            let values = try Tensor.withoutGradients { try forward(packed).floats() }
-            for (owner, values) in zip(packed.owners, packed.scattered(values)) {
-                found[owner.group][owner.completion] = values
+            let places = packed.layout.predictionIndices + packed.endIndices
+            let values = try Tensor.withoutGradients { try forward(packed, places).floats() }
+            let own = zip(packed.scattered(values), values.suffix(packed.endIndices.count))
+            for (owner, (tokens, end)) in zip(packed.owners, own) {
+                found.tokens[owner.group][owner.completion] = tokens
+                found.ends[owner.group][owner.completion] = end
             }
         }
         return found

@@ -26,6 +26,11 @@ package struct Metrics: Sendable, Equatable {
         for name in other.names { self[name] = other[name] }
     }
 
+    /// Removes the numbers of a family: those whose names begin with `family/`.
+    package mutating func removeAll(in family: String) {
+        for name in names where name.hasPrefix(family + "/") { self[name] = nil }
+    }
+
     /// Name and value pairs in order.
     package var entries: [(name: String, value: Double)] { names.map { ($0, values[$0] ?? .nan) } }
 }

@@ -32,8 +32,14 @@ package struct Rollout: Sendable, Equatable {
 }
 
 extension Rollout {
-    /// Whether every token is soft: the length limit came before the end of the thinking.
-    package var onlyThinks: Bool { softTokens?.supportSizes.allSatisfy { $0 > 0 } ?? false }
+    /// Whether nothing stands behind the thinking: the length limit or a stop token came first.
+    ///
+    /// The first ordinary token is the one that ends the thinking; a stop token is no answer.
+    package var lacksAnswer: Bool {
+        guard let softTokens else { return false }
+        let ordinary = softTokens.supportSizes.count { $0 == 0 }
+        return ordinary - 1 - (completion.finishReason == .stopToken ? 1 : 0) <= 0
+    }
 }
 
 /// All completions of one prompt.

@@ -31,6 +31,8 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var advantages: [Double]
     /// The sampler's own log-probs of the policy at the sampling temperature, before filters.
     package var rolloutLogProbabilities: [Float]
+    /// The log-probs under the distribution that was sampled from, after penalties and filters; `nil` where they are ``rolloutLogProbabilities``.
+    package var samplingLogProbabilities: [Float]?
     /// The log-probs of the policy that produced the data, scored again by the trainer; empty when the step scores them itself.
     package var oldLogProbabilities: [Float]
     /// The reference policy's log-probs; empty without a reference.
@@ -48,7 +50,7 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
 
     package init(
         tokenIDs: [Int], advantages: [Double] = [], rolloutLogProbabilities: [Float] = [],
-        oldLogProbabilities: [Float] = [],
+        samplingLogProbabilities: [Float]? = nil, oldLogProbabilities: [Float] = [],
         referenceLogProbabilities: [Float] = [], returns: [Double] = [], oldValues: [Float] = [],
         isMasked: Bool = false, takesKL: Bool = true, softTokens: SoftTokens? = nil
     ) {
@@ -57,6 +59,7 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
         self.tokenIDs = tokenIDs
         self.advantages = advantages
         self.rolloutLogProbabilities = rolloutLogProbabilities
+        self.samplingLogProbabilities = samplingLogProbabilities
         self.oldLogProbabilities = oldLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
         self.isMasked = isMasked

@@ -64,6 +64,11 @@ package final class RunFolder: Sendable {
         return completionsFolder.appending(path: "completions_\(padded).jsonl")
     }
 
+    /// Whether the folder has a checkpoint of this optimizer step.
+    package func holdsCheckpoint(of step: Int) -> Bool {
+        FileManager.default.fileExists(atPath: url.appending(path: CheckpointFolder.name(step: step)).path)
+    }
+
     /// Whether a run has written here before: it has rows of metrics or checkpoints.
     package func holdsEarlierRun() throws(RunError) -> Bool {
         if let metrics = try FolderEntry(metricsFile), metrics.byteCount > 0 { return true }

@@ -35,12 +35,6 @@ extension Tensor {
         return value
     }
 
-    /// Lends the elements of a contiguous float32 tensor on the CPU, without a copy. Not to be kept after `body`.
-    package func withFloats<R>(_ body: (UnsafeBufferPointer<Float>) throws -> R) throws -> R {
-        try requireType(.float32, in: "withFloats")
-        return try withBytes { try body($0.assumingMemoryBound(to: Float.self)) }
-    }
-
     /// Lends the raw elements of a contiguous tensor on the CPU, without a copy. Not to be kept after `body`.
     package func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
         var start: UnsafeMutableRawPointer?
@@ -48,6 +42,19 @@ extension Tensor {
         return try withExtendedLifetime(handle) {
             try body(UnsafeRawBufferPointer(start: start, count: count * elementType.byteCount))
         }
+    }
+
+    /// A digest of the elements' bits and places, of their own type, from any device.
+    ///
+    /// For the element with index `i` in row-major order and bit pattern `b`, all of it wrapping:
+    ///
+    ///     digest = Σ_i mix64(seed ⊕ i·0x9E3779B97F4A7C15 ⊕ (2b + 1)·0xBF58476D1CE4E5B9)     mix64: splitmix64's finaliser
+    ///
+    /// Any changed bit and any swap of two unequal elements changes it. Reads each element once, at the speed of memory.
+    package func digest(seed: UInt64) throws(TensorError) -> UInt64 {
+        var digest: UInt64 = 0
+        try Tensor.check("digest", ctorch_digest(raw, seed, &digest))
+        return digest
     }
 
     private func read<Element: BitwiseCopyable>(

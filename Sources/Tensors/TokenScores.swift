@@ -10,7 +10,7 @@ package struct TokenScores {
 
 extension Tensor {
     /// Logits that exist at one time inside ``tokenScores(hidden:head:targets:temperature:)``: 16 MiB of float32.
-    private static let scoreChunk = 4 << 20
+    package static let scoreChunk = 4 << 20
 
     /// The log-prob that each hidden state gives to one token, and the entropy of its distribution.
     ///
@@ -47,6 +47,31 @@ extension Tensor {
         }
         return TokenScores(
             logProbabilities: logProbabilities, entropies: Tensor(handle: TensorHandle(entropies)))
+    }
+
+    /// KL(π‖π_ref) of two policies at the same places, exactly: over the whole vocabulary.
+    ///
+    ///     KL[n] = Σ_v p[n, v]·(log p[n, v] − log q[n, v])      p, q = softmax(hidden·head / temperature) of each
+    ///
+    /// Computed a few rows at a time, again so in the backward pass. Differentiable in `hidden` and `head`; the reference is detached.
+    ///
+    /// - Parameters:
+    ///   - hidden: `[N, D]`, the states that predict the tokens.
+    ///   - head: `[V, D]`.
+    ///   - referenceHidden: `[N, D']`, the reference's states at the same places.
+    ///   - referenceHead: `[V, D']`.
+    ///   - temperature: above 0.
+    ///   - chunk: logits of one policy that may exist at one time.
+    /// - Returns: `[N]` in nats, float32 or float64.
+    /// - Throws: ``TensorError/engine(operation:message:)`` naming the shape or temperature that does not fit.
+    package static func divergence(
+        hidden: Tensor, head: Tensor, referenceHidden: Tensor, referenceHead: Tensor, temperature: Double = 1,
+        chunk: Int = scoreChunk / 2
+    ) throws(TensorError) -> Tensor {
+        try Tensor.make("divergence") { out in
+            ctorch_divergence(
+                hidden.raw, head.raw, referenceHidden.raw, referenceHead.raw, temperature, chunk, out)
+        }
     }
 
     /// The logits of a few chosen words, without the others.

@@ -137,6 +137,23 @@ struct KLGradientTests {
         #expect(relativeDistance(try found(plusPlus, sampler: policy), reverse) < 1e-8)
     }
 
+    /// With A = 0 the loss is β times the mean of the exact divergences, whatever the ratios and the token that was drawn.
+    @Test func anExactDivergenceTakesNoRatio() throws {
+        let exact = try Tensor([0.25, 0.75]).requiringGradient()
+        var inputs = PolicyLossInputs(
+            logProbabilities: try Tensor([-1.0, -2]), oldLogProbabilities: try Tensor([-2.0, -1]),
+            exactDivergences: exact, advantages: try Tensor([0.0, 0]), spans: try CompletionSpans(lengths: [1, 1]),
+            denominators: Denominators(tokens: 2, sequences: 2, maxCompletionLength: 1))
+        let objective = try Objective.grpo(.init(klCoefficient: 0.5, usesExactKL: true))
+        let result = try objective.loss(inputs)
+        try result.loss.backward()
+        #expect(try result.loss.item() == 0.25)
+        #expect(try #require(exact.gradient).doubles() == [0.25, 0.25])
+        #expect(result.metrics.metrics["kl"] == 0.5)
+        inputs.exactDivergences = nil
+        #expect(throws: LossError.self) { try objective.loss(inputs) }
+    }
+
     /// Over completions of several tokens a term in the loss descends the KL at the states that were visited; what a token does
     /// to the states after it is left out. The penalty in the reward has that, where each token gets the sum to go.
     @Test func inTheLossLaterStatesAreLeftOut() throws {

@@ -24,6 +24,20 @@ struct OffPolicyMaskTests {
         #expect(relativeDistance(off, example.advantages.map { -$0 / 8 }) < 1e-14)
     }
 
+    /// With filters the sampler draws from another distribution than the policy whose log-probs are scored again: weights compare with
+    /// the former. Tokens of twice the old policy's probability weigh a half; A = −1, ρ = 1, a mean over two tokens.
+    @Test func weightsCompareWithWhatWasSampledFrom() throws {
+        let policy = try Tensor([-1.0, -2]).requiringGradient()
+        let inputs = PolicyLossInputs(
+            logProbabilities: policy, rolloutLogProbabilities: try Tensor([-1.0, -2]),
+            samplingLogProbabilities: try Tensor([-1 + log(2.0), -2]), advantages: try Tensor([-1.0, -1]),
+            spans: try CompletionSpans(lengths: [2]),
+            denominators: Denominators(tokens: 2, sequences: 1, maxCompletionLength: 2))
+        let correction = try MismatchCorrection(granularity: .token, constraint: .truncate)
+        try GRPO.loss(inputs, GRPOSettings(mismatchCorrection: correction)).loss.backward()
+        #expect(relativeDistance(try #require(policy.gradient).doubles(), [0.25, 0.5]) < 1e-14)
+    }
+
     /// Without the sampler's log-probs the old policy's stand in for them, as in TRL.
     @Test func theOldPolicyStandsInForTheSampler() throws {
         var example = LossExample(seed: 3)

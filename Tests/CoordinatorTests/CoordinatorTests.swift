@@ -1,4 +1,5 @@
 import Coordinator
+import Credit
 import Records
 import Testing
 
@@ -49,6 +50,49 @@ struct CoordinatorTests {
         #expect(outcome == .stopped(RunProgress(step: 1, rolloutStep: 1, tokens: 10)))
         #expect(await world.saves.map(\.step) == [1])
         #expect(await world.nextRow == 2)  // the abandoned step's prompts come again
+    }
+
+    /// A run resumed from another folder's checkpoint has none of its own: a stop before its first step must leave one.
+    @Test(arguments: [(true, []), (false, [2])] as [(Bool, [Int])])
+    func aStopInTheFirstStepAfterAResumeLeavesACheckpoint(_ isSaved: Bool, _ saves: [Int]) async throws {
+        let stop = StopSignal()
+        let world = World(stopAt: (.generate, step: 2), signal: stop)
+        let coordinator = try Coordinator(
+            recipe: recipe, schedule: schedule, parts: world.parts(), stop: stop,
+            progress: RunProgress(step: 2, rolloutStep: 2, tokens: 20), isSaved: isSaved)
+        #expect(try await coordinator.run() == .stopped(RunProgress(step: 2, rolloutStep: 2, tokens: 20)))
+        #expect(await world.saves.map(\.step) == saves)
+    }
+
+    /// Two prompts a step, of which the rule keeps none: the updater hears of it, so that its schedule goes on.
+    @Test func aStepWithNothingToLearnFromIsAStepOfTheSchedule() async throws {
+        let world = World()
+        var parts = try world.parts()
+        parts.creditRule = BestOfGroup(rewards: try RewardCombination(names: ["one"]), threshold: 2)
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
+        let outcome = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        #expect(outcome == .finished(RunProgress(step: 2, rolloutStep: 2, tokens: 0)))
+        #expect(await world.log.filter { $0.hasPrefix("train") } == ["train 0", "train 0"])
+        #expect(await world.reports.map { $0.metrics["empty_steps"] } == [1, 1])
+    }
+
+    /// β of a checkpoint belongs to a controller; without one it is the job's again.
+    @Test func aMovedCoefficientNeedsItsController() async throws {
+        let world = World()
+        var parts = try world.parts()
+        parts.creditRule = PlainReward(
+            rewards: try RewardCombination(names: ["one"]), penalty: try KLToGo(coefficient: 0.5, reach: .oneStep))
+        var progress = RunProgress()
+        progress.klCoefficient = 4
+        let recipe = StepRecipe(
+            method: "reinforce",
+            calls: [.generate(samplesPerPrompt: 2, greedy: false), .score, .infer(.reference), .credit, .train])
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 1)
+        _ = try await Coordinator(
+            recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal(), progress: progress
+        ).run()
+        // log π − log π_ref = −1/8 + 1 of row 0; 1 − 0.5·0.875
+        #expect(await world.batches[0].groups[0].completions[0].advantages == [0.5625, 0.5625])
     }
 
     @Test func aStopWhileTrainingTheFirstBatchAbandonsTheStep() async throws {

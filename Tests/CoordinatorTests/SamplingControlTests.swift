@@ -113,6 +113,17 @@ struct SamplingControlTests {
         #expect(late.groups.map { $0.promptTokenIDs[0] } == [4, 6])  // group 1 is 5 steps old and gone
     }
 
+    /// Groups of a step that was given up were never kept: the step comes again and brings them itself.
+    @Test func anAbandonedStepLeavesTheBufferAsItWas() async throws {
+        let buffer = ReplayBuffer(capacity: 1, maxAge: 3, seed: 1)
+        _ = await buffer.exchange([group(1, advantage: 1)], step: 0)
+        await buffer.mark()
+        _ = await buffer.exchange([group(2, advantage: 1)], step: 1)  // pushes the first out
+        await buffer.rewind()
+        let again = await buffer.exchange([group(2, advantage: 1), group(3, advantage: 0)], step: 1)
+        #expect(again.groups.map { $0.promptTokenIDs[0] } == [2, 1])
+    }
+
     @Test func drawsFollowTheWeightOfAdvantages() async throws {
         var counts = [0, 0, 0]
         for seed in 0..<400 {

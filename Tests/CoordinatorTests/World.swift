@@ -104,7 +104,10 @@ extension World: Scoring {
 }
 
 extension World: Updating {
-    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) -> [[[Float]]] { [] }
+    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) -> [[[Float]]] {
+        batch.groups.map { $0.completions.map { $0.tokenIDs.map { _ in -1 } } }
+    }
+    func values(_ batch: UpdateBatch) -> CriticValues { CriticValues([]) }
 
     func train(_ batch: UpdateBatch, stop: StopSignal?) throws -> Metrics {
         if stopAt?.moment == .train, stopAt?.step == trained { signal.request() }

@@ -6,11 +6,12 @@ import Testing
 @Suite("Actor-critic advantages of PPO")
 struct ActorCriticTests {
     private func rule(
-        _ estimator: GeneralizedAdvantage? = nil, penalty: KLToGo? = nil, missingEndPenalty: Double = 0
+        _ estimator: GeneralizedAdvantage? = nil, penalty: KLToGo? = nil, missingEndPenalty: Double = 0,
+        bootstrapsTruncated: Bool = false
     ) throws -> ActorCritic {
         try ActorCritic(
             rewards: .single, estimator: estimator ?? GeneralizedAdvantage(), penalty: penalty,
-            missingEndPenalty: missingEndPenalty)
+            missingEndPenalty: missingEndPenalty, bootstrapsTruncated: bootstrapsTruncated)
     }
 
     /// The specification's fixture: r = 0, 0, 1 and V = .5, .4, .3 give A = .43675, .565, .7 and R = .93675, .965, 1.
@@ -18,7 +19,7 @@ struct ActorCriticTests {
     @Test func theFixtureAndItsWhitening() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([1, 0], lengths: [3, 2])],
-            values: [[[0.5, 0.4, 0.3], [0.1, 0.2]]])
+            values: CriticValues([[[0.5, 0.4, 0.3], [0.1, 0.2]]]))
         let completions = try rule().credit(batch).update.groups[0].completions
         let plain = [0.43675, 0.565, 0.7, -0.09, -0.2]
         let mean = plain.reduce(0, +) / 5
@@ -37,7 +38,9 @@ struct ActorCriticTests {
         let groups = [ScoredGroups.group([1, -0.5], lengths: [2, 3])]
         let found = try rule(
             GeneralizedAdvantage(discount: 1, lambda: 1), penalty: KLToGo(coefficient: 0.3, reach: .oneStep)
-        ).credit(CreditBatch(groups: groups, referenceLogProbabilities: reference, values: [[[0, 0], [0, 0, 0]]]))
+        ).credit(
+            CreditBatch(
+                groups: groups, referenceLogProbabilities: reference, values: CriticValues([[[0, 0], [0, 0, 0]]])))
         let expected = try BatchWhitening(
             rewards: .single, form: .plain(penalty: KLToGo(coefficient: 0.3, reach: .toGo))
         ).credit(CreditBatch(groups: groups, referenceLogProbabilities: reference))
@@ -50,7 +53,7 @@ struct ActorCriticTests {
     /// A perfect critic of a certain reward has nothing to learn from: all A are 0, and stay 0 when whitened.
     @Test func aPerfectCriticLeavesNoAdvantage() throws {
         let batch = CreditBatch(
-            groups: [ScoredGroups.group([2, 2], lengths: [2, 3])], values: [[[2, 2], [2, 2, 2]]])
+            groups: [ScoredGroups.group([2, 2], lengths: [2, 3])], values: CriticValues([[[2, 2], [2, 2, 2]]]))
         let credited = try rule().credit(batch)
         #expect(credited.update.groups[0].completions.flatMap(\.advantages).allSatisfy { $0 == 0 })
     }
@@ -58,7 +61,7 @@ struct ActorCriticTests {
     @Test func whatIsUnscoredMovesNeitherNetwork() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([nil, 1, 0], lengths: [2, 2, 2])],
-            values: [[[0.25, 0.5], [0, 0], [0, 0]]])
+            values: CriticValues([[[0.25, 0.5], [0, 0], [0, 0]]]))
         let unscored = try rule().credit(batch).update.groups[0].completions[0]
         #expect(unscored.advantages == [0, 0])
         #expect(unscored.returns == [0.25, 0.5])
@@ -66,9 +69,25 @@ struct ActorCriticTests {
 
     @Test func aCutCompletionPaysForItsMissingEnd() throws {
         let batch = CreditBatch(
-            groups: [ScoredGroups.group([1, 1], lengths: [1, 1], truncated: [1])], values: [[[0], [0]]])
+            groups: [ScoredGroups.group([1, 1], lengths: [1, 1], truncated: [1])], values: CriticValues([[[0], [0]]]))
         let completions = try rule(missingEndPenalty: 0.75).credit(batch).update.groups[0].completions
         #expect(completions.map(\.returns) == [[1], [0.25]])
+    }
+
+    /// γ = 1, λ = 0.95, r = 0, 0, V = .1, .2 and .5 behind the end: δ = .1, .3, A = .1 + .95·.3 = .385, .3, R = .485, .5. The
+    /// first ended by itself: what the critic says behind its end is nothing, δ = .1, −.2, R = .01, 0.
+    @Test func aCutCompletionMayBeWorthItsLastState() throws {
+        let batch = CreditBatch(
+            groups: [ScoredGroups.group([0, 0], lengths: [2, 2], truncated: [1])],
+            values: CriticValues([[[0.1, 0.2], [0.1, 0.2]]], ends: [[0.5, 0.5]]))
+        let found = try rule(bootstrapsTruncated: true).credit(batch).update.groups[0].completions.flatMap(\.returns)
+        #expect(zip(found, [0.01, 0, 0.485, 0.5]).allSatisfy { abs($0 - $1) < 1e-6 }, "\(found)")
+        let plain = try rule().credit(batch).update.groups[0].completions.flatMap(\.returns)
+        #expect(zip(plain, [0.01, 0, 0.01, 0]).allSatisfy { abs($0 - $1) < 1e-6 }, "\(plain)")
+        #expect(throws: CreditError.self) {
+            try rule().credit(
+                CreditBatch(groups: batch.groups, values: CriticValues([[[0, 0], [0, 0]]], ends: [[0]])))
+        }
     }
 
     @Test func aStepWithoutValuesIsRefused() throws {
@@ -77,7 +96,7 @@ struct ActorCriticTests {
             try rule.credit(CreditBatch(groups: [ScoredGroups.group([1])]))
         }
         #expect(throws: CreditError.self) {
-            try rule.credit(CreditBatch(groups: [ScoredGroups.group([1])], values: [[[0.5]]]))
+            try rule.credit(CreditBatch(groups: [ScoredGroups.group([1])], values: CriticValues([[[0.5]]])))
         }
     }
 }

@@ -15,6 +15,18 @@ struct GroupBaselineTests {
     }
 
     /// Groups 1, 0 and 4, 0: means 0.5 and 2; batch mean 1.25, batch std sqrt(10.75/3) = 1.892969.
+    /// The sampler's filtered log-probs go along only where they differ from the policy's.
+    @Test func whatWasSampledFromGoesAlongWhereItDiffers() throws {
+        var scored = ScoredGroups.group([1, 0])
+        scored.group.rollouts[0].policyLogProbabilities = [-1]
+        scored.group.rollouts[0].samplingLogProbabilities = [-0.5]
+        scored.group.rollouts[1].samplingLogProbabilities = scored.group.rollouts[1].policyLogProbabilities
+        let completions = try GroupBaseline(rewards: .single, settings: .init()).credit(CreditBatch(groups: [scored]))
+            .update.groups[0].completions
+        #expect(completions.map(\.samplingLogProbabilities) == [[-0.5], nil])
+        #expect(completions[0].rolloutLogProbabilities == [-1])
+    }
+
     @Test func scalingByTheBatch() throws {
         let rule = try GroupBaseline(rewards: .single, settings: .init(scaling: .batch, epsilon: 0))
         let advantages = rule.advantages(of: [[1, 0], [4, 0]])

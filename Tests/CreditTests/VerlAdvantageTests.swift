@@ -65,7 +65,7 @@ struct VerlAdvantageTests {
         return CreditBatch(
             groups: groups, oldLogProbabilities: byPrompt(reference.oldLogProbabilities),
             referenceLogProbabilities: byPrompt(reference.referenceLogProbabilities),
-            values: byPrompt(reference.values))
+            values: CriticValues(byPrompt(reference.values)))
     }
 
     private func penalty(_ reach: KLToGo.Reach) throws -> KLToGo {

@@ -15,7 +15,7 @@ struct ResumeTests {
         ),
         ("grpo", "num_generations: 4\nkl_placement: reward\nbeta: 0.1"), ("reinforce_pp", "num_generations: 2"),
         ("reinforce", "beta: 0.05\nkl_target: 0.01"), ("best_of_k", "num_generations: 4"),
-        ("ppo", "num_iterations: 1"),
+        ("ppo", "num_iterations: 1\nbootstrap_truncated: true"),
         ("ppo", "steps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
         (
             "ppo", "critic_shares_trunk: true\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"
@@ -23,10 +23,14 @@ struct ResumeTests {
         ("grpo", "num_generations: 4\nreplay_buffer_size: 8\nbypass_old_log_probs: true"),
         ("dapo", "num_generations: 4\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"),
         ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),
-        ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"),
+        ("grpo", "num_generations: 4\nbeta: 0.1\nkl_estimator: full\nsync_ref_model: true\nref_model_sync_steps: 1"),
         (
             "soft_grpo",
-            "num_generations: 4\nsteps_per_generation: 2\nmax_steps: 8\nsave_steps: 4\nsoft_thinking: {noise: dirichlet, think_end: e}"
+            "num_generations: 4\nsoft_thinking: {think_end: e, cold_stop_entropy: 100, cold_stop_steps: 2}\nmax_completion_length: 6"
+        ),
+        (
+            "soft_grpo",
+            "num_generations: 4\nsteps_per_generation: 2\nmax_steps: 8\nsave_steps: 4\nsoft_thinking: {noise: dirichlet, think_end: e, cold_stop_entropy: 100, cold_stop_steps: 2}"
         ),
     ]
 

@@ -39,6 +39,9 @@ struct JobFileTests {
         let rloo = try ResolvedJob(job(complete + "\nalgorithm: rloo"))
         #expect(rloo.settings.beta == 0.05)
         #expect(rloo.recipe.calls.contains(.infer(.reference)))
+        // The exact KL has the reference beside the policy in the update, and asks for no log-probs before it.
+        let exact = try ResolvedJob(job(complete + "\nbeta: 0.1\nkl_estimator: full"))
+        #expect(!exact.recipe.calls.contains(.infer(.reference)))
         let sft = try ResolvedJob(job(complete + "\nalgorithm: sft"))
         #expect(sft.recipe.calls == [.demonstrate, .train])
         #expect(sft.settings.learningRate == 2e-5)
@@ -181,6 +184,21 @@ struct JobFileTests {
         ("algorithm: remax\nnum_iterations: 2", "remax takes one optimizer step per rollout"),
         ("sync_ref_model: true", "beta = 0 loads none"),
         ("algorithm: remax\nkl_placement: loss", "remax has its KL term in the reward"),
+        ("algorithm: rloo\nkl_estimator: full", "expected k1, k2 or k3 for rloo"),
+        ("beta: 0.1\nkl_placement: reward\nkl_estimator: full", "for grpo with kl_placement reward"),
+        ("algorithm: reinforce_pp\nkl_estimator: k3", "reinforce_pp with groups has k2 in its loss"),
+        ("algorithm: best_of_k\nbeta: 0.1\nsync_ref_model: true", "sync_ref_model needs a reference policy"),
+        ("algorithm: remax\nbeta: 0.1\nremax_kl: none\nkl_target: 0.1", "expected beta above 0"),
+        (
+            "eval_steps: 200\nmetric_for_best_model: eval_reward",
+            "save_steps is 500; expected a multiple of eval_steps, 200"
+        ),
+        // What only the method's parts know is refused with the job's keys all the same.
+        ("loss_type: cispo\ndelta: 4", "delta is delta(4.0); expected none with cispo"),
+        (
+            "importance_sampling_correction: token_mask\nimportance_sampling_min: 5",
+            "importance_sampling_max is 3.0; expected above the minimum"
+        ),
         ("algorithm: sft\nnum_generations: 4", "sft does not generate"),
         (
             "algorithm: ppo\ncritic_shares_trunk: true\ncritic_model_name_or_path: other",
@@ -201,6 +219,67 @@ struct JobFileTests {
         let file = try job(complete + "\n" + example.lines)
         let error = try #require(throws: JobError.self) { try ResolvedJob(file) }
         #expect(error.description.contains(example.message), "\(error)")
+    }
+
+    /// A key that its method does not read, and was given another value than its default, is named.
+    @Test(arguments: [
+        ("algorithm: rloo\nmissing_eos_penalty: 1.0\nentropy_coef: 0.1", "rloo: entropy_coef, missing_eos_penalty"),
+        ("algorithm: best_of_k\nbeta: 0.04", "best_of_k: beta"), ("algorithm: sft\nbeta: 0.1", "sft: beta"),
+        ("algorithm: remax\nbeta: 0.05\nremax_kl: none", "remax: beta"),
+        ("best_of_k_threshold: 1", "grpo: best_of_k_threshold"),
+        ("algorithm: reinforce\ngamma: 0.9", "reinforce: gamma"),
+        ("lr_scheduler_type: constant\nwarmup_steps: 5", "grpo: warmup_steps"),
+        ("algorithm: ppo\ncritic_shares_trunk: true\ncritic_learning_rate: 1e-3", "ppo: critic_learning_rate"),
+        (
+            "bypass_old_log_probs: true\nimportance_sampling_correction: token_mask",
+            "grpo: importance_sampling_correction"
+        ),
+        ("multi_objective_aggregation: normalize_then_sum\nscale_rewards: none", "grpo: scale_rewards"),
+    ])
+    func whatHasNoEffectIsSaid(_ example: (lines: String, notice: String)) throws {
+        let notices = try ResolvedJob(job(complete + "\n" + example.lines)).notices
+        #expect(notices == ["without effect for " + example.notice])
+    }
+
+    @Test(arguments: [
+        "algorithm: ppo\ndelta: 1.5", "algorithm: reinforce_pp\ndelta: 1.5",
+        "algorithm: rloo\nimportance_sampling_level: sequence\nloss_type: grpo",
+        "bypass_old_log_probs: true\nimportance_sampling_correction: token_mask\ntop_p: 0.9",
+        "algorithm: ppo\nbootstrap_truncated: true",
+        "algorithm: cispo",
+    ])
+    func whatHasAnEffectIsNotSaidToHaveNone(_ lines: String) throws {
+        let notices = try ResolvedJob(job(complete + "\n" + lines)).notices.filter {
+            $0.contains("without effect") && !$0.contains("importance_sampling_level")
+        }
+        #expect(notices.isEmpty, "\(notices)")
+    }
+
+    /// A weight that is at most 0.2 is no weight.
+    @Test func cispoWithAClipsBoundIsNoticed() throws {
+        #expect(try ResolvedJob(job(complete + "\nloss_type: cispo")).notices.count == 1)
+        #expect(try ResolvedJob(job(complete + "\nloss_type: cispo\nepsilon_high: 5")).notices.isEmpty)
+    }
+
+    /// 32 completions of 4 prompts are sampled, and the best of each is learned from: 4, in one batch of up to 8.
+    @Test func bestOfKCountsWhatItLearnsFrom() throws {
+        let job = try ResolvedJob(job(complete + "\nalgorithm: best_of_k\nsteps_per_generation: 4"))
+        #expect(job.batches.promptsPerStep == 4 && job.batches.optimizerStepsPerRollout == 1)
+    }
+
+    @Test func methodsThatNeedNoReferenceLoadNone() throws {
+        for (lines, loads) in [
+            ("algorithm: best_of_k\nbeta: 0.1", false), ("algorithm: sft\nbeta: 0.1", false),
+            ("algorithm: reinforce\nbeta: 0.1\nremax_kl: none", false), ("algorithm: reinforce\nbeta: 0.1", true),
+        ] {
+            let calls = try ResolvedJob(job(complete + "\n" + lines)).recipe.calls
+            #expect(calls.contains(.infer(.reference)) == loads, "\(lines)")
+        }
+    }
+
+    @Test func plainREINFORCESumsOverTokens() throws {
+        #expect(try ResolvedJob(job(complete + "\nalgorithm: reinforce")).settings.remaxReduction == .sequenceSum)
+        #expect(try ResolvedJob(job(complete + "\nalgorithm: remax")).settings.remaxReduction == .tokenMean)
     }
 
     @Test func whatIsMissingIsNamed() throws {

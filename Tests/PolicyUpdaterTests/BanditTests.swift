@@ -108,7 +108,7 @@ struct BanditTests {
                 UpdateGroup(promptTokenIDs: Self.prompt, completions: pulled.map { UpdateCompletion(tokenIDs: [$0]) })
             ]
             let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy)[0]
-            let values = try await critic.values(batch)[0]
+            let values = try await critic.values(batch).tokens[0]
             for (index, token) in pulled.enumerated() {
                 batch.groups[0].completions[index].advantages = [Self.rewards[token] - Double(values[index][0])]
                 batch.groups[0].completions[index].oldLogProbabilities = old[index]
@@ -124,7 +124,7 @@ struct BanditTests {
         let after = try await probabilities(policy)
         #expect(after[3] > 0.9)
         let worth = zip(after, Self.rewards).map { $0 * $1 }.reduce(0, +)
-        #expect(abs(Double(try await critic.values(batch)[0][0][0]) - worth) < 0.1)
+        #expect(abs(Double(try await critic.values(batch).tokens[0][0][0]) - worth) < 0.1)
     }
 }
 

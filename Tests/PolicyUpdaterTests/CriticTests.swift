@@ -30,7 +30,7 @@ struct CriticTests {
         let values = try await critic().values(batch)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                let own = values[group][index]
+                let own = values.tokens[group][index]
                 batch.groups[group].completions[index].oldValues = own.enumerated().map {
                     $1 + ($0 % 3 == 0 ? 0.5 : 0.05)
                 }
@@ -45,18 +45,19 @@ struct CriticTests {
     @Test func aHeadOfZerosGivesValuesOfZero() async throws {
         let batch = try await ExampleBatch.mixed()
         let values = try await critic(head: nil).values(batch)
-        #expect(values.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
-        #expect(values.joined().joined().allSatisfy { $0 == 0 })
+        #expect(values.tokens.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
+        #expect(values.tokens.joined().joined().allSatisfy { $0 == 0 })
     }
 
-    /// V_t by hand: the head times the hidden state that a plain forward pass over prompt and completion gives one token before t.
+    /// V_t by hand: the head times the hidden state that a plain forward pass over prompt and completion gives one token before t; behind the last
+    /// token the state is that of the token itself.
     @Test func aValueBelongsToTheStateBeforeItsToken() async throws {
         let group = ExampleBatch.group([1, 2, 3], [[4, 5, 6]])
-        let values = try await critic().values(UpdateBatch(groups: [group]))[0][0]
+        let values = try await critic().values(UpdateBatch(groups: [group]))
         let model = try TinyPolicy.reference(phase: 0)
         let layout = try SequenceLayout(sequenceLengths: [6])
         let hidden = try model.hiddenStates(tokens: Tensor([1, 2, 3, 4, 5, 6]), layout: layout).doubles()
-        for (token, value) in values.enumerated() {
+        for (token, value) in (values.tokens[0][0] + values.ends[0]).enumerated() {
             let state = hidden[(2 + token) * 8..<(3 + token) * 8]
             let products: [Double] = zip(state, Self.head).map { $0 * $1 }
             let expected = products.reduce(0, +)
@@ -143,7 +144,7 @@ struct CriticTests {
         let values = try await critic.values(batch)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                batch.groups[group].completions[index].oldValues = values[group][index]
+                batch.groups[group].completions[index].oldValues = values.tokens[group][index]
             }
         }
         return batch

@@ -39,10 +39,10 @@ struct SharedTrunkTests {
     /// Old values near the present ones, some beyond the clip range; returns of both signs around them.
     private func batch() async throws -> UpdateBatch {
         var batch = try await ExampleBatch.mixed()
-        let values = try await policy().updater.logProbabilities(batch, under: .critic)
+        let values = try await policy().updater.values(batch)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                let own = values[group][index].enumerated()
+                let own = values.tokens[group][index].enumerated()
                 batch.groups[group].completions[index].oldValues = own.map { $1 + ($0 % 3 == 0 ? 0.5 : 0.05) }
                 batch.groups[group].completions[index].returns = own.map { Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4) }
             }
@@ -56,11 +56,11 @@ struct SharedTrunkTests {
 
     @Test func itsValuesAreThoseOfACriticOfTheSameWeights() async throws {
         let batch = try await ExampleBatch.mixed()
-        let found = try await policy().updater.logProbabilities(batch, under: .critic)
+        let found = try await policy().updater.values(batch)
         #expect(try await critic().values(batch) == found)
-        #expect(found.joined().joined().contains { $0 != 0 })
+        #expect(found.tokens.joined().joined().contains { $0 != 0 })
         await #expect(throws: UpdateError.missingCritic) {
-            _ = try await policy(head: nil).updater.logProbabilities(batch, under: .critic)
+            _ = try await policy(head: nil).updater.values(batch)
         }
     }
 
@@ -151,11 +151,11 @@ struct SharedTrunkTests {
         func step(_ policy: TinyPolicy) async throws -> Metrics {
             var batch = batch
             let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
-            let values = try await policy.updater.logProbabilities(batch, under: .critic)
+            let values = try await policy.updater.values(batch)
             for group in batch.groups.indices {
                 for index in batch.groups[group].completions.indices {
                     batch.groups[group].completions[index].oldLogProbabilities = old[group][index]
-                    batch.groups[group].completions[index].oldValues = values[group][index]
+                    batch.groups[group].completions[index].oldValues = values.tokens[group][index]
                     batch.groups[group].completions[index].advantages = old[group][index].indices.map {
                         0.1 * (Double($0) - 1)
                     }

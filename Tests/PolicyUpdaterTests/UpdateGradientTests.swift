@@ -1,4 +1,5 @@
 import Algorithms
+import Foundation
 import Models
 import Placement
 import PolicyUpdater
@@ -10,7 +11,7 @@ import Testing
 struct UpdateGradientTests {
     /// The objectives by name, with a KL term where there is one.
     nonisolated static let objectives = [
-        "sft", "grpo", "dapo", "dr_grpo", "grpo kl", "gspo", "remax", "rloo", "reinforce++", "ppo",
+        "sft", "grpo", "dapo", "dr_grpo", "grpo kl", "grpo exact kl", "gspo", "remax", "rloo", "reinforce++", "ppo",
     ]
 
     static func objective(_ name: String) throws -> Objective {
@@ -20,6 +21,7 @@ struct UpdateGradientTests {
         case "dapo": .grpo(try GRPOSettings())
         case "dr_grpo": .grpo(try GRPOSettings(lossType: .drGRPO))
         case "grpo kl": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.3, correctsKLBias: false))
+        case "grpo exact kl": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.3, usesExactKL: true))
         case "gspo":
             .grpo(try GRPOSettings(lossType: .grpo, importanceLevel: .sequence, clip: ClippedSurrogate(epsilon: 0.05)))
         case "ppo":
@@ -61,7 +63,7 @@ struct UpdateGradientTests {
                 learningRate: 0, beta1: 0, maxTokensPerMicroBatch: maxTokens, temperature: temperature,
                 checkpointsBlocks: checkpointsBlocks),
             weights: weights, type: type, layout: layout,
-            reference: objective.needsReference ? TinyPolicy.reference() : nil)
+            reference: objective.needsReference || objective.needsExactDivergence ? TinyPolicy.reference() : nil)
         let metrics = try await policy.updater.train(batch)
         return Gradient(
             loss: try #require(metrics["loss"]), metrics: metrics,
@@ -97,6 +99,33 @@ struct UpdateGradientTests {
             largest = max(largest, abs(expected))
         }
         #expect(largest > 0.01)  // the comparison is not one of zeros
+    }
+
+    /// Σ_v p·(log p − log q) by plain loops over the logits of both models, at the temperature, averaged over tokens.
+    @Test func theExactKLIsTheSumOverTheVocabulary() async throws {
+        let group = ExampleBatch.group([1, 2, 3], [[4, 5, 6]])
+        let batch = UpdateBatch(groups: [group])
+        let objective = try Self.objective("grpo exact kl")
+        let found = try await gradient(objective, batch, temperature: 0.7)
+        let policy = try Transformer(
+            configuration: TinyPolicy.configuration(), parameters: TinyPolicy.tensors(TinyPolicy.weights()))
+        func logProbabilities(_ model: Transformer, _ place: Int) throws -> [Double] {
+            let states = try model.hiddenStates(
+                tokens: Tensor([1, 2, 3, 4, 5, 6]), layout: SequenceLayout(sequenceLengths: [6]))
+            let logits = try states.rows(at: [place]).linear(weight: model.head).doubles().map { $0 / 0.7 }
+            let sum = logits.reduce(0) { $0 + exp($1) }
+            return logits.map { $0 - log(sum) }
+        }
+        var expected = 0.0
+        for place in 2...4 {
+            let pairs = zip(try logProbabilities(policy, place), try logProbabilities(TinyPolicy.reference(), place))
+            expected += pairs.reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) } / 3
+        }
+        #expect(expected > 0.01)
+        #expect(abs(try #require(found.metrics["kl"]) - expected) < 1e-12)
+        await #expect(throws: UpdateError.missingReference) {
+            _ = try await TinyPolicy(objective, .plain(learningRate: 0, beta1: 0)).updater.train(batch)
+        }
     }
 
     /// With advantages of 0 the KL term is all there is: completions that take none move nothing.

@@ -54,7 +54,7 @@ struct MakingAndReadingTests {
         #expect(try (wide + wide).sum(axis: 1).doubles() == [Double](repeating: 0, count: 6))
         #expect(try wide.sum().item() == 0)
         #expect(try wide.allFinite())
-        #expect(try none.withFloats { $0.count } == 0)
+        #expect(try none.withBytes { $0.count } == 0)
         #expect(throws: TensorError.self) { try wide.max() }
     }
 
@@ -101,16 +101,15 @@ struct MakingAndReadingTests {
         }
     }
 
-    @Test("item wants one element, integers no fractions, withFloats plain float32 memory")
+    @Test("item wants one element, integers no fractions, withBytes plain memory")
     func refusals() throws {
         #expect(throws: TensorError.shape(operation: "item", expected: "one element", got: [2])) {
             try Tensor([1.0, 2]).item()
         }
         #expect(try Tensor([4.0], shape: [1, 1]).item() == 4)
         #expect(throws: TensorError.self) { try Tensor([1.5]).integers() }
-        #expect(throws: TensorError.self) { try Tensor([1.5]).withFloats { _ in } }
         let transposed = try Tensor([Float(1), 2, 3, 4], shape: [2, 2]).transposed(0, 1)
-        let error = try #require(throws: TensorError.self) { try transposed.withFloats { _ in } }
+        let error = try #require(throws: TensorError.self) { try transposed.withBytes { _ in } }
         #expect(error.description.contains("row-major"))
         #expect(throws: TensorError.self) { try Tensor([1.0]).size(1) }
     }
@@ -118,11 +117,42 @@ struct MakingAndReadingTests {
     @Test("lent memory is the tensor's own")
     func lentMemory() throws {
         let tensor = try Tensor([Float(1), 2])
-        try tensor.withFloats { floats in
+        try tensor.withBytes { bytes in
+            let floats = bytes.assumingMemoryBound(to: Float.self)
             #expect(Array(floats) == [1, 2])
             try tensor.fillInPlace(5)
             #expect(Array(floats) == [5, 5])
         }
+    }
+
+    /// The documented sum by a plain loop, over more elements than one task takes, on one thread and on two.
+    @Test("a digest is the sum over bits and places", arguments: [ElementType.float32, .float64, .bfloat16])
+    func digest(_ type: ElementType) throws {
+        let values = (0..<150_001).map { Double(($0 * 37) % 1001) / 8 - 60 }
+        let tensor = try Tensor(values).to(type)
+        let bits: [UInt64] = try tensor.withBytes { bytes in
+            switch type {
+            case .float64: bytes.assumingMemoryBound(to: UInt64.self).map { $0 }
+            case .float32: bytes.assumingMemoryBound(to: UInt32.self).map { UInt64($0) }
+            default: bytes.assumingMemoryBound(to: UInt16.self).map { UInt64($0) }
+            }
+        }
+        var expected: UInt64 = 0
+        for (index, bits) in bits.enumerated() {
+            var word =
+                7 ^ (UInt64(index) &* 0x9E37_79B9_7F4A_7C15) ^ ((2 &* bits &+ 1) &* 0xBF58_476D_1CE4_E5B9)
+            word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+            expected &+= word ^ (word >> 31)
+        }
+        let count = TensorEngine.threadCount
+        defer { #expect(throws: Never.self) { try TensorEngine.setThreadCount(count) } }
+        for threads in [1, 2] {
+            try TensorEngine.setThreadCount(threads)
+            #expect(try tensor.digest(seed: 7) == expected)
+        }
+        #expect(try tensor.reshaped([1, 150_001]).transposed(0, 1).digest(seed: 7) == expected)
+        #expect(try tensor.digest(seed: 8) != expected)
     }
 
     @Test("a device this machine does not have is an error", arguments: [Device.cuda(-1), .cuda(100), .cuda(1 << 40)])

@@ -53,6 +53,55 @@ struct TokenScoresTests {
         try check(.float32, tokens: 19, vocabulary: 1003, chunk: chunk, tolerance: 2e-6)
     }
 
+    /// p = (½, ½), q = (¼, ¾): ½·ln 2 + ½·ln ⅔.
+    @Test func aDivergenceByHand() throws {
+        let one = try Tensor([1.0], shape: [1, 1])
+        let found = try Tensor.divergence(
+            hidden: one, head: Tensor([0.0, 0], shape: [2, 1]), referenceHidden: one,
+            referenceHead: Tensor([0, 1.098_612_288_668_11], shape: [2, 1]))
+        #expect(abs(try found.item() - 0.143_841_036_225_89) < 1e-13)
+    }
+
+    // Chunks of one row, of some rows, and of all.
+    @Test(arguments: [1, 4 * 37, 1 << 20]) func divergencesAreThoseOfWholeRows(chunk: Int) throws {
+        let inputs = try Inputs(tokens: 11, vocabulary: 37, size: 12, .float64)
+        var random = RandomValues(seed: 4)
+        let (others, otherHead) = (
+            try random.tensor([11, 7], .float64).requiringGradient(), try random.tensor([37, 7], .float64)
+        )
+        func results(_ divergence: (Tensor, Tensor) throws -> Tensor) throws -> [Tensor] {
+            let (hidden, head) = (try inputs.hidden.requiringGradient(), try inputs.head.requiringGradient())
+            let found = try divergence(hidden, head)
+            try (found * inputs.a).sum().backward()
+            return try [found.detached(), #require(hidden.gradient), #require(head.gradient)]
+        }
+        for temperature in [1.0, 0.7] {
+            func logs(_ states: Tensor, _ words: Tensor) throws -> Tensor {
+                try (states.matmul(words.transposed(0, 1)) / temperature).logSoftmax(axis: 1)
+            }
+            let expected = try results { hidden, head in
+                let own = try logs(hidden, head)
+                return try (own.exp() * (own - logs(others.detached(), otherHead))).sum(axis: 1)
+            }
+            let found = try results { hidden, head in
+                try Tensor.divergence(
+                    hidden: hidden, head: head, referenceHidden: others, referenceHead: otherHead,
+                    temperature: temperature, chunk: chunk)
+            }
+            for (found, expected) in zip(found, expected) {
+                #expect(try relativeDistance(found, expected) < 1e-12)
+            }
+        }
+        #expect(others.gradient == nil)
+        let same = try Tensor.divergence(
+            hidden: inputs.hidden, head: inputs.head, referenceHidden: inputs.hidden, referenceHead: inputs.head)
+        #expect(try same.doubles().allSatisfy { $0 == 0 })
+        #expect(throws: TensorError.self) {
+            try Tensor.divergence(
+                hidden: inputs.hidden, head: inputs.head, referenceHidden: others, referenceHead: inputs.head)
+        }
+    }
+
     @Test func onlyWhatIsAskedForGetsAGradient() throws {
         let inputs = try Inputs(tokens: 3, vocabulary: 8, size: 12, .float64)
         let hidden = try inputs.hidden.requiringGradient()

@@ -5,11 +5,23 @@ package enum JobExplanation {
     /// - Throws: ``JobError`` with the nearest names for a key nobody knows.
     package static func text(of name: String) throws(JobError) -> String {
         if let field = JobFields.byName[name] {
+            let methods = field.methods.map { $0.map(\.rawValue).sorted().joined(separator: ", ") }
             return """
                 \(name)
                     \(field.summary)
                     takes: \(field.expectation)
                     default: \(field.yaml(JobSettings()))
+                """ + (methods.map { "\n    read by: \($0)" } ?? "")
+        }
+        if name == "preset" {
+            let papers = JobPresets.papers.sorted { $0.key < $1.key }.map { name, preset in
+                "    \(name): \(preset.algorithm.rawValue), \(preset.source)"
+            }
+            return """
+                preset
+                    A paper's settings with its sizes; a key of the job wins over them. --dry-run shows every value.
+                    takes:
+                \(papers.map { "    " + $0 }.joined(separator: "\n"))
                 """
         }
         if JobFields.sections.contains(name) {

@@ -90,7 +90,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         let settings = job.settings
         let rows = settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
         self.init(
-            model, type: settings.dtype, hasReference: job.recipe.calls.contains(.infer(.reference)),
+            model, type: settings.dtype, hasReference: settings.usesReference,
             rewardModels: rewardModels,
             hasCritic: job.recipe.calls.contains(.infer(.critic)) && !settings.criticSharesTrunk,
             Sizes(

@@ -9,6 +9,15 @@ package struct JobField: Sendable {
     let read: @Sendable (JobNode, inout JobSettings) throws(JobProblem) -> Void
     /// The value as YAML.
     package let yaml: @Sendable (JobSettings) -> String
+    /// The methods that read it; `nil` for all.
+    package private(set) var methods: Set<JobAlgorithm>?
+
+    /// The same field, read by these methods alone.
+    func only(_ methods: Set<JobAlgorithm>) -> JobField {
+        var field = self
+        field.methods = methods
+        return field
+    }
 
     /// A field stored at `path`.
     ///

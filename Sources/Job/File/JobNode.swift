@@ -6,7 +6,7 @@ internal import Yams
 package struct JobNode: Sendable, Equatable {
     package indirect enum Content: Sendable, Equatable {
         case null
-        /// A scalar as written; `isQuoted` text is never read as a number, a truth value or null.
+        /// A scalar as written. Quoted, it is never null; a number in quotes is still one: files written for PyYAML have "1e-6".
         case scalar(String, isQuoted: Bool)
         case list([JobNode])
         case map([(key: String, node: JobNode)])

@@ -17,7 +17,7 @@ struct MethodAssembly {
         case .ppo: return .ppo(try ppo())
         case .remax, .reinforce:
             return .reMax(
-                ReMaxSettings(reduction: settings.remaxReduction == .tokenMean ? .tokenMean : .sequenceSum))
+                ReMaxSettings(reduction: settings.remaxReduction == .sequenceSum ? .sequenceSum : .tokenMean))
         case .rloo:
             return .rloo(try RLOOSettings(epsilon: settings.epsilon, epsilonHigh: settings.epsilonHigh))
         case .reinforcePlusPlus:
@@ -49,6 +49,7 @@ struct MethodAssembly {
             lossType: lossType, importanceLevel: settings.importanceSamplingLevel == .token ? .token : .sequence,
             clip: try clip(), klCoefficient: settings.klPlacement == .reward ? 0 : beta,
             klEstimator: settings.klPlacement == .reward ? .k3 : estimator,
+            usesExactKL: settings.klEstimator == .full,
             correctsKLBias: settings.algorithm == .grpo && settings.usesBiasCorrectedKL,
             entropyCoefficient: settings.entropyCoefficient, mismatchCorrection: try mismatchCorrection(),
             offPolicyThreshold: settings.offPolicyMaskThreshold)
@@ -85,7 +86,8 @@ struct MethodAssembly {
             return try ActorCritic(
                 rewards: rewards,
                 estimator: try GeneralizedAdvantage(discount: settings.discount, lambda: settings.gaeLambda),
-                penalty: try penalty(.oneStep), missingEndPenalty: settings.missingEndPenalty, overlong: overlong)
+                penalty: try penalty(.oneStep), missingEndPenalty: settings.missingEndPenalty,
+                bootstrapsTruncated: settings.bootstrapsTruncated, overlong: overlong)
         case .bestOfK:
             return BestOfGroup(rewards: rewards, threshold: settings.bestOfKThreshold, overlong: overlong)
         case .reinforce:
@@ -150,7 +152,7 @@ struct MethodAssembly {
         switch settings.klEstimator ?? .k3 {
         case .k1: .k1
         case .k2: .k2
-        case .k3: .k3
+        case .k3, .full: .k3  // an exact KL is no estimate: see usesExactKL
         }
     }
 }

@@ -18,7 +18,7 @@ package final class PanelScorer: Scoring {
 
     package init(_ panel: RewardPanel) { self.panel = panel }
 
-    /// Scores a group. A completion that never came out of its soft thinking has no answer: 0 from every reward that scored it.
+    /// Scores a group. Soft thinking without an answer behind it earns nothing: at most 0 from every reward that scored its draft.
     package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
         let progress = state.withLock { $0.progress }
         var (scored, remarks) = try await panel.score(group, at: progress)
@@ -26,9 +26,9 @@ package final class PanelScorer: Scoring {
             for (name, value) in remarks.metrics { state.metrics[name, default: []].append(value) }
             if !remarks.extraColumns.isEmpty { state.columns[group.prompt.prompt.row] = remarks.extraColumns }
         }
-        for (index, rollout) in group.rollouts.enumerated() where rollout.onlyThinks {
-            scored.scores[index] = scored.scores[index].map {
-                $0.score == nil ? $0 : .value(0, note: "the thinking did not end")
+        for (index, rollout) in group.rollouts.enumerated() where rollout.lacksAnswer {
+            scored.scores[index] = scored.scores[index].map { score in
+                score.score.map { .value(min($0, 0), note: "no answer behind the thinking") } ?? score
             }
         }
         return scored

@@ -1,4 +1,5 @@
 internal import Coordinator
+internal import Credit
 internal import Evaluation
 internal import Foundation
 internal import PromptSets
@@ -8,6 +9,8 @@ internal import Tensors
 /// The prompts a run evaluates its policy on: those of the test split.
 struct EvaluationPrompts {
     let name: String
+    /// Says which files the rows come from.
+    let identity: String
     let prompts: [TokenizedPrompt]
 
     /// `nil` when the job has no `eval_steps`.
@@ -19,6 +22,7 @@ struct EvaluationPrompts {
         let encoder = model.encoder(
             maxPromptLength: try model.promptLimit(asked: nil, completion: settings.maxCompletionLength))
         name = set.name
+        identity = set.identity
         prompts = try RunPromptSets.places(set, limit: settings.evaluationLimit).map { row in
             try encoder.encode(set.prompt(at: row))
         }
@@ -36,7 +40,7 @@ struct PeriodicEvaluation: Evaluating {
     private let display: any RunDisplay
     private let setName: String
     /// One per reward, as in training.
-    private let weights: [Double]
+    private let rewards: RewardCombination
 
     init(
         _ settings: JobSettings, _ prompts: EvaluationPrompts, _ parts: TrainingParts, _ scorer: PanelScorer,
@@ -52,7 +56,7 @@ struct PeriodicEvaluation: Evaluating {
         self.recorder = recorder
         self.display = display
         setName = prompts.name
-        weights = settings.rewardWeights ?? scorer.rewardNames.map { _ in 1 }
+        rewards = try RewardCombination(names: scorer.rewardNames, weights: settings.rewardWeights)
     }
 
     @TensorActor
@@ -67,8 +71,8 @@ struct PeriodicEvaluation: Evaluating {
         let result = EvaluationResult(
             promptSet: setName, groups: groups.map { EvaluatedGroup($0) }, rewardNames: scorer.rewardNames, ks: [1])
         var metrics = Metrics()
-        let terms = zip(result.rewards, weights).compactMap { reward, weight in reward.mean.map { $0 * weight } }
-        metrics["eval_reward"] = terms.isEmpty ? nil : terms.reduce(0, +)
+        let combined = groups.flatMap { $0.scores.compactMap { rewards.combined($0) } }
+        metrics["eval_reward"] = combined.isEmpty ? nil : combined.reduce(0, +) / Double(combined.count)
         for (name, value) in result.metrics.entries { metrics["eval_\(name)"] = value }
         try await recorder.record(metrics, step: step)
         let shown = metrics["eval_reward"].map { String(format: "%.3f", $0) } ?? "none"

@@ -8,6 +8,8 @@ struct RunPrompts {
     let encoder: PromptEncoder
     /// The form that was detected, and what was left out.
     let lines: [String]
+    /// Says which files the rows come from.
+    let identity: String
 
     init(_ settings: JobSettings, _ model: ModelSource, base: URL) throws {
         let limit = try model.promptLimit(asked: settings.maxPromptLength, completion: settings.maxCompletionLength)
@@ -21,6 +23,7 @@ struct RunPrompts {
         let training = try sets.training()
         let fitting = try FittingRows(training, encoder: encoder, drops: settings.overlongPrompts == .drop)
         rows = fitting
+        identity = training.identity
         var lines = sets.lines(training)
         if fitting.droppedCount > 0 {
             lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")

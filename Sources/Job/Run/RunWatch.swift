@@ -26,8 +26,8 @@ package struct RunWatch: Sendable {
             found.append(
                 ("skipped", "an optimizer step was skipped: its loss or gradient was not finite"))
         }
-        if metrics["unscored_steps"] != nil {
-            found.append(("unscored", "no completion of a step was scored: it taught nothing"))
+        if metrics["empty_steps"] != nil {
+            found.append(("empty", "a step had no completion to learn from: none was scored, or none was good enough"))
         }
         return found + Self.softWarnings(metrics)
     }
@@ -43,7 +43,7 @@ package struct RunWatch: Sendable {
             found.append(
                 (
                     "soft_unended",
-                    "\(Int(unended * 100)) % of the completions never end their thinking (soft_thinking.think_end)"
+                    "\(Int(unended * 100)) % of the completions have no answer behind their thinking (soft_thinking.think_end)"
                 ))
         }
         if let divergence = metrics["soft/kl"], divergence > 1 {

@@ -68,10 +68,9 @@ struct TrainingParts: Sendable {
         let loaded = try ModelFolder.load(weights, elementType: type.masterType)
         let policy = try ReallocatingActor(
             role: "actor", parameters: loaded.parametersByName, layout: type.layout)
-        let needsReference = job.recipe.calls.contains(.infer(.reference))
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration,
-            reference: needsReference ? model.load(type) : nil,
+            reference: settings.usesReference ? model.load(type) : nil,
             objective: method.objective(), settings: method.updaterSettings(maxSteps: maxSteps),
             valueHead: settings.algorithm == .ppo && settings.criticSharesTrunk
                 ? Tensor.zeros([1, model.configuration.hiddenSize], type.masterType, device: loaded.device) : nil)
@@ -117,15 +116,16 @@ struct UpdaterSeam: Updating {
     let critic: Critic?
 
     func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
-        if role == .critic, let critic { return try await critic.values(batch) }
-        return try await updater.logProbabilities(batch, under: role)
+        try await updater.logProbabilities(batch, under: role)
     }
 
     func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
-        if role == .critic {
-            return CompletionScores(logProbabilities: try await logProbabilities(batch, under: role))
-        }
-        return try await updater.scores(batch, under: role)
+        try await updater.scores(batch, under: role)
+    }
+
+    func values(_ batch: UpdateBatch) async throws -> CriticValues {
+        if let critic { return try await critic.values(batch) }
+        return try await updater.values(batch)
     }
 
     /// Only the policy's part can be stopped: once it has moved, the critic follows.

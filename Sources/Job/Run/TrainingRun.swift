@@ -55,7 +55,13 @@ package final class TrainingRun: Sendable {
                 let begun = try await Self.begin(
                     job, model, prompts, scorer, folder, threads: threads, maxSteps: maxSteps)
                 (parts, progress) = (begun.parts, begun.progress)
-                opening = begun.lines
+                opening =
+                    begun.lines
+                    + (evaluation?.identity == prompts.identity
+                        ? [
+                            "note: eval_steps evaluates on the training rows; put an eval file beside them, or set dataset_test_split"
+                        ]
+                        : [])
             } catch {
                 folder.withdraw()
                 throw error
@@ -136,7 +142,8 @@ package final class TrainingRun: Sendable {
                 prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.creditRule,
                 klController: parts.klController, replay: parts.replay, updater: parts.updater, observer: recorder,
                 evaluator: evaluator, saver: saver),
-            stop: stop, progress: progress.progress)
+            stop: stop, progress: progress.progress,
+            isSaved: folder.holdsCheckpoint(of: progress.progress.step))
         let outcome: RunOutcome
         do {
             outcome = try await coordinator.run()

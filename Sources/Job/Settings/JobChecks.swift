@@ -1,3 +1,5 @@
+internal import Records
+
 /// The checks across settings of a job, made before any weight is read.
 struct JobChecks {
     private(set) var problems: [JobProblem] = []
@@ -20,6 +22,7 @@ struct JobChecks {
         checkMethod(settings)
         checkSampling(settings)
         checkSoftThinking(settings)
+        if problems.isEmpty { checkParts(settings) }
         noticeUnused(settings)
     }
 
@@ -96,13 +99,23 @@ struct JobChecks {
             refuse(
                 "metric_for_best_model", "metric_for_best_model is \(metric), and nothing is evaluated; set eval_steps")
         }
+        if settings.bestModelMetric?.hasPrefix("eval_") ?? false, let evaluations = settings.evaluationSteps,
+            settings.saveSteps % evaluations != 0
+        {
+            refuse(
+                isGiven("save_steps") ? "save_steps" : "metric_for_best_model",
+                "metric_for_best_model ranks checkpoints by their evaluation, and save_steps is \(settings.saveSteps); expected a multiple of eval_steps, \(evaluations)"
+            )
+        }
         if settings.algorithm == .sft, settings.evaluationSteps != nil {
             refuse("eval_steps", "eval_steps is set; sft has no reward to evaluate with, leave it out")
         }
         if settings.algorithm == .sft, generations != 1 {
             refuse("num_generations", "num_generations is \(generations); sft does not generate, leave it out")
         }
-        if settings.importanceSamplingLevel == .sequence, settings.lossType != .grpo {
+        if settings.importanceSamplingLevel == .sequence, JobFields.grouped.contains(settings.algorithm),
+            settings.lossType != .grpo
+        {
             refuse(
                 "importance_sampling_level",
                 "importance_sampling_level sequence with loss_type \(settings.lossType?.rawValue ?? "dapo") would weight completions by their length; expected loss_type grpo (GSPO)"
@@ -123,11 +136,23 @@ struct JobChecks {
                 )
             }
         }
+        if settings.algorithm == .reinforcePlusPlus, settings.klPlacement == .loss, settings.klEstimator != .k2 {
+            refuse(
+                "kl_estimator",
+                "kl_estimator is \(settings.klEstimator?.rawValue ?? "k2"); reinforce_pp with groups has k2 in its loss (arXiv:2501.03262)"
+            )
+        }
+        if settings.klEstimator == .full, settings.algorithm != .grpo || settings.klPlacement == .reward {
+            refuse(
+                "kl_estimator",
+                "kl_estimator is full, which stands in grpo's loss; expected k1, k2 or k3 for \(settings.algorithm.rawValue)"
+                    + (settings.algorithm == .grpo ? " with kl_placement reward" : ""))
+        }
         if settings.klPlacement == .reward, settings.algorithm == .grpo, settings.aggregation == .normalizeThenSum {
             refuse(
                 "kl_placement", "kl_placement reward needs one reward to take the KL from; expected sum_then_normalize")
         }
-        if settings.syncReferenceModel, settings.beta == 0 {
+        if settings.syncReferenceModel, !settings.usesReference {
             refuse("sync_ref_model", "sync_ref_model needs a reference policy, and beta = 0 loads none")
         }
         if settings.syncReferenceModel, settings.dtype == .bfloat16 {
@@ -169,7 +194,7 @@ struct JobChecks {
                 "replay_buffer_size",
                 "replay_buffer_size is for grpo, whose loss has the ratio that replayed completions need")
         }
-        if settings.klTarget != nil, settings.klPlacement != .reward || settings.beta ?? 0 == 0 {
+        if settings.klTarget != nil, settings.klPlacement != .reward || !settings.usesReference {
             refuse(
                 "kl_target",
                 "kl_target moves the coefficient of a KL term in the reward; expected beta above 0 and kl_placement reward"
@@ -231,31 +256,64 @@ struct JobChecks {
         }
     }
 
+    /// Names what is given and changes nothing.
     private mutating func noticeUnused(_ settings: JobSettings) {
-        let rewardKeys = ["reward_funcs", "reward_weights", "beta", "epsilon", "loss_type", "scale_rewards"]
-        let unused: [String] =
-            switch settings.algorithm {
-            case .sft: rewardKeys + ["temperature", "num_iterations", "shuffle_mini_batches"]
-            case .remax, .reinforce: ["loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta"]
-            case .bestOfK:
-                [
-                    "loss_type", "scale_rewards", "epsilon", "epsilon_high", "delta", "beta", "remax_kl",
-                    "remax_reduction",
-                ]
-            case .rloo, .reinforcePlusPlus: ["loss_type", "scale_rewards", "delta"]
-            case .ppo:
-                ["loss_type", "scale_rewards", "delta"] + (settings.criticSharesTrunk ? ["critic_learning_rate"] : [])
-            case .softGRPO:
-                [
-                    "use_bias_correction_kl", "remax_kl", "remax_reduction", "remax_reward_clip", "remax_compat",
-                    "normalize_advantages",
-                ]
-            case .grpo: ["remax_kl", "remax_reduction", "remax_reward_clip", "remax_compat", "normalize_advantages"]
-            }
-        let softKeys = settings.algorithm == .softGRPO ? [] : JobFields.softThinking.map(\.name)
-        let given = (unused + softKeys).filter(isGiven)
+        let defaults = JobSettings()
+        var unused = JobFields.supported.filter { field in
+            field.methods.map { !$0.contains(settings.algorithm) } ?? false
+                && field.yaml(file.settings) != field.yaml(defaults)
+        }.map(\.name)
+        if settings.algorithm == .ppo, settings.criticSharesTrunk { unused.append("critic_learning_rate") }
+        if JobFields.learningFromRewards.contains(settings.algorithm), settings.beta ?? 0 > 0, !settings.usesReference {
+            unused.append("beta")
+        }
+        if settings.aggregation == .normalizeThenSum { unused.append("scale_rewards") }
+        if settings.schedule == .constant { unused += ["warmup_steps", "warmup_ratio"] }
+        // Without filters the sampler's numbers are the old policy's own: every weight is 1.
+        if settings.bypassesOldLogProbabilities, !settings.filtersTokens {
+            unused.append("importance_sampling_correction")
+        }
+        let given = unused.filter(isGiven)
         if !given.isEmpty {
             notices.append("without effect for \(settings.algorithm.rawValue): " + given.joined(separator: ", "))
         }
+        if JobFields.grouped.contains(settings.algorithm), settings.lossType == .cispo,
+            settings.epsilonHigh ?? settings.epsilon < 1
+        {
+            notices.append(
+                "epsilon_high is \(settings.epsilonHigh ?? settings.epsilon): with loss_type cispo it is the largest weight of a token, and caps all of them; the paper's runs have 5"
+            )
+        }
     }
+
+    /// Builds the method, whose parts check their own settings, so that nothing is refused only once weights are read.
+    private mutating func checkParts(_ settings: JobSettings) {
+        let method = MethodAssembly(settings: settings)
+        do throws(SettingsError) {
+            _ = try method.objective()
+            if settings.algorithm != .sft {
+                _ = try method.creditRule(rewardNames: settings.rewards.map(\.reference))
+                _ = try method.klController()
+            }
+            if settings.maxSteps > 0 { _ = try method.updaterSettings(maxSteps: settings.maxSteps) }
+        } catch {
+            for problem in error.problems {
+                let key = Self.keys[problem.setting] ?? problem.setting
+                refuse(key, "\(key) is \(problem.found); expected \(problem.expected)")
+            }
+        }
+    }
+
+    /// The keys of the settings that only a part checks.
+    private static let keys = [
+        "clip.upperBound": "delta", "upperBound": "delta", "minimum": "importance_sampling_min",
+        "maximum": "importance_sampling_max", "mixupAlpha": "ref_model_mixup_alpha", "discount": "gamma",
+        "decaySteps": "warmup_steps", "warmup": "warmup_steps", "klCoefficient": "beta", "klEstimator": "kl_estimator",
+        "lossType": "loss_type", "epsilonHigh": "epsilon_high",
+    ]
+}
+
+extension JobSettings {
+    /// Whether tokens are drawn from another distribution than the policy's at the temperature.
+    fileprivate var filtersTokens: Bool { topP < 1 || topK > 0 || minP ?? 0 > 0 || repetitionPenalty != 1 }
 }

@@ -51,5 +51,5 @@ extension JobFields {
             "soft_thinking.compat", \.softThinking.compat,
             "release scores and draws as the published SofT-GRPO code: mean over components above a threshold instead of the sum, clamped noise, log(p + 1e-6) over all K words, inputs without gradient, sampled KL. none follows the paper."
         ),
-    ]
+    ].map { $0.only([.softGRPO]) }
 }

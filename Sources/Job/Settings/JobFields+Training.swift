@@ -4,11 +4,11 @@ extension JobFields {
             JobField(
                 "beta", \.beta, .notNegative,
                 "Weight of the KL to the reference policy; 0 loads no reference. In the loss for grpo, in the reward for remax and rloo. 0 unless set; 0.05 for rloo, as in TRL."
-            ),
+            ).only(learningFromRewards),
             JobField(
                 "kl_estimator", \.klEstimator,
-                "With d = log π − log π_ref: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. k3 in the loss by default (GRPO), k1 in the reward."
-            ),
+                "With d = log π − log π_ref: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. k3 in the loss by default (GRPO), k1 in the reward. full, in grpo's loss: Σ_v π(v)·(log π(v) − log π_ref(v)) at each token's place, exact and without the noise of the sampled token; the reference's pass is then part of every update."
+            ).only(learningFromRewards),
             JobField(
                 "kl_placement", \.klPlacement,
                 "Where grpo has its KL term: loss (the paper) or reward, where a completion's estimates are summed and taken from its reward before the baseline. remax and rloo have it in the reward."
@@ -16,40 +16,43 @@ extension JobFields {
             JobField(
                 "loss_type", \.lossType,
                 "Denominator of the loss. grpo: mean over each completion's tokens, then over completions. dapo: mean over all tokens of the optimizer step. dr_grpo: sum / (completions × max_completion_length). cispo: clipped weights, dapo's denominator. Fixed before the first backward, whatever the micro-batches."
-            ),
+            ).only(grouped),
             JobField(
                 "epsilon", \.epsilon, .positive,
-                "The ratio's lower clip is 1 − ε, its upper 1 + ε unless epsilon_high is set (PPO, arXiv:1707.06347)."),
+                "The ratio's lower clip is 1 − ε, its upper 1 + ε unless epsilon_high is set (PPO, arXiv:1707.06347)."
+            ).only(withRatio),
             JobField(
                 "epsilon_high", \.epsilonHigh, .positive,
-                "The ratio's upper clip is 1 + ε_high (DAPO's clip-higher: 0.28, arXiv:2503.14476)."),
+                "The ratio's upper clip is 1 + ε_high (DAPO's clip-higher: 0.28, arXiv:2503.14476)."
+            ).only(withRatio),
             JobField(
                 "delta", \.delta, .aboveOne,
                 "Two-sided clip: the unclipped term's ratio never exceeds δ (INTELLECT-2, arXiv:2505.07291). Off unless set."
-            ),
+            ).only(clipping),
             JobField(
                 "importance_sampling_level", \.importanceSamplingLevel,
                 "token: one ratio per token. sequence: the geometric mean over the completion (GSPO, arXiv:2507.18071)."
-            ),
+            ).only(grouped),
             JobField(
                 "mask_truncated_completions", \.maskTruncatedCompletions,
                 "Leaves truncated completions out of the loss and its denominator; their rewards still count in baselines (DAPO)."
-            ),
+            ).only(rewarded),
             JobField(
                 "num_iterations", \.numIterations, least: 1,
                 "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first. 1 unless set; 4 for ppo, as in TRL."
-            ),
+            ).only(rewarded),
             JobField(
                 "entropy_coef", \.entropyCoefficient, .notNegative,
-                "Weight of the policy's entropy, subtracted from the loss."),
+                "Weight of the policy's entropy, subtracted from the loss."
+            ).only([.grpo, .ppo]),
             JobField(
                 "use_bias_correction_kl", \.usesBiasCorrectedKL,
                 "Multiplies the KL term by the ratio π/π_old (DeepSeek-V3.2): its gradient is then that of KL(π‖π_ref) off policy too."
-            ),
+            ).only([.grpo]),
             JobField(
                 "kl_on_zero_std_groups", \.deadGroupsTakeKL,
                 "grpo: whether the KL term of the loss acts on groups whose rewards are all equal, as in TRL. With false they move nothing."
-            ),
+            ).only(grouped),
             JobField(
                 "sync_ref_model", \.syncReferenceModel,
                 "Moves the reference towards the policy every ref_model_sync_steps optimizer steps."),
@@ -59,46 +62,60 @@ extension JobFields {
                 "Optimizer steps between two syncs of the reference."),
             JobField(
                 "remax_reduction", \.remaxReduction,
-                "token_mean: Σ −A log π / tokens (the published code). sequence_sum: mean over completions of the sum (the paper's estimator, arXiv:2310.10505)."
-            ),
+                "remax, reinforce: token_mean is Σ −A log π / tokens (the published code of ReMax); sequence_sum the mean over completions of the sum, the unbiased estimator (arXiv:2310.10505). token_mean for remax unless set, sequence_sum for reinforce."
+            ).only([.remax, .reinforce]),
             JobField(
                 "remax_kl", \.remaxKL,
-                "How far a token's KL penalty reaches: to_go sums over the rest of the completion (the gradient of the sequence KL), one_step is the token's own (published code), none."
-            ),
+                "remax, reinforce: how far a token's KL penalty reaches: to_go sums over the rest of the completion (the gradient of the sequence KL), one_step is the token's own (published code), none."
+            ).only([.remax, .reinforce]),
             JobField(
                 "remax_reward_clip", \.remaxRewardClip, .positive,
-                "Clips r − b to ± this; off unless set (published code: 5)."),
+                "Clips r − b to ± this; off unless set (published code: 5)."
+            ).only([.remax]),
             JobField(
                 "remax_compat", \.remaxCompatibility,
-                "release: gamma has one factor more at every token, the last included, as in the published code."),
+                "release: gamma has one factor more at every token, the last included, as in the published code."
+            ).only([.remax]),
             JobField(
                 "normalize_advantages", \.normalizesAdvantages,
-                "rloo: whitens advantages over the batch, (A − mean) / (std + 1e-4)."),
+                "rloo: whitens advantages over the batch, (A − mean) / (std + 1e-4)."
+            ).only([.rloo]),
         ] + control + sampling + critic
 
     private static let critic: [JobField] = [
         JobField(
             "critic_model_name_or_path", \.criticPath,
-            "ppo: the model the critic's trunk starts from; model_name_or_path unless set. Its value head starts at 0."),
-        JobField("critic_learning_rate", \.criticLearningRate, .notNegative, "ppo: the critic's own learning rate."),
+            "ppo: the model the critic's trunk starts from; model_name_or_path unless set. Its value head starts at 0."
+        ).only([.ppo]),
+        JobField("critic_learning_rate", \.criticLearningRate, .notNegative, "ppo: the critic's own learning rate.")
+            .only([.ppo]),
         JobField(
             "critic_shares_trunk", \.criticSharesTrunk,
             "ppo: the critic is a linear head on the policy's own trunk instead of a model of its own. One optimizer, one loss: policy + vf_coef × value; the memory of a second model and its passes are saved. The head starts at 0."
-        ),
-        JobField("vf_coef", \.valueCoefficient, .notNegative, "ppo: weight of the value loss ½·mean (V − R)²."),
+        ).only([.ppo]),
+        JobField("vf_coef", \.valueCoefficient, .notNegative, "ppo: weight of the value loss ½·mean (V − R)².").only([
+            .ppo
+        ]),
         JobField(
             "cliprange_value", \.valueClip, .positive,
-            "ppo: how far a value may move from the old one before its loss goes flat; null for no clip."),
+            "ppo: how far a value may move from the old one before its loss goes flat; null for no clip."
+        ).only([.ppo]),
         JobField(
             "gamma", \.discount, .fraction,
-            "ppo: discount of later rewards in the advantage estimate. remax: γⁿ⁻ᵗ(r − b) at token t of n."),
+            "ppo: discount of later rewards in the advantage estimate. remax: γⁿ⁻ᵗ(r − b) at token t of n."
+        ).only([.ppo, .remax]),
         JobField(
             "lam", \.gaeLambda, .fraction,
             "ppo: λ of generalized advantage estimation, from 0 (one step, little variance) to 1 (rewards to go, no bias) (arXiv:1506.02438)."
-        ),
+        ).only([.ppo]),
         JobField(
             "missing_eos_penalty", \.missingEndPenalty, .notNegative,
-            "ppo: taken off the score of a completion that was cut off."),
+            "ppo: taken off the score of a completion that was cut off."
+        ).only([.ppo]),
+        JobField(
+            "bootstrap_truncated", \.bootstrapsTruncated,
+            "ppo: a completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0."
+        ).only([.ppo]),
     ]
 
     private static let control: [JobField] = [
@@ -109,21 +126,25 @@ extension JobFields {
         JobField("kl_horizon", \.klHorizon, .positive, "Completions over which kl_target's correction acts in full."),
         JobField(
             "importance_sampling_correction", \.importanceCorrection,
-            "Weights w = π_old/π_sampler on grpo's policy term, for samplers that are not quite the trainer's policy (top_p below 1, bypass_old_log_probs): per token or per sequence, truncated to the bounds or masked outside them (TIS, MIS). Off unless set."
-        ),
+            "Weights w = π_old/π_sampler on grpo's policy term, for samplers that are not quite the trainer's policy (top_p below 1, bf16): per token or per sequence, truncated to the bounds or masked outside them (TIS, MIS). Off unless set."
+        ).only(grouped),
         JobField(
-            "importance_sampling_min", \.importanceMinimum, .notNegative, "The weights' lower bound; none unless set."),
-        JobField("importance_sampling_max", \.importanceMaximum, .positive, "The weights' upper bound; null for none."),
+            "importance_sampling_min", \.importanceMinimum, .notNegative, "The weights' lower bound; none unless set."
+        ).only(grouped),
+        JobField("importance_sampling_max", \.importanceMaximum, .positive, "The weights' upper bound; null for none.")
+            .only(grouped),
         JobField(
             "bypass_old_log_probs", \.bypassesOldLogProbabilities,
-            "Takes the sampler's log-probs for the old policy's: saves the pass that scores them again."),
+            "Takes the sampler's log-probs for the old policy's: saves the pass that scores them again."
+        ).only(withRatio),
         JobField(
             "off_policy_mask_threshold", \.offPolicyMaskThreshold, .positive,
             "Leaves out completions with a negative advantage whose mean log π_sampler − log π exceeds this many nats (DeepSeek-V3.2, arXiv:2512.02556). Off unless set."
-        ),
+        ).only([.grpo]),
         JobField(
             "best_of_k_threshold", \.bestOfKThreshold,
-            "best_of_k: the least reward worth imitating; any unless set.", requirement: ("", { _ in true })),
+            "best_of_k: the least reward worth imitating; any unless set.", requirement: ("", { _ in true })
+        ).only([.bestOfK]),
     ]
 
     private static let sampling: [JobField] = [
@@ -167,7 +188,7 @@ extension JobFields {
             JobField(
                 "shuffle_mini_batches", \.shufflesMiniBatches,
                 "Draws which completions each optimizer step takes, anew in every pass over the rollouts and addressed by the seed; false takes them in order. true for ppo, false for other methods."
-            ),
+            ).only(rewarded),
             JobField(
                 "max_tokens_per_micro_batch", \.maxTokensPerMicroBatch, in: 1...Int.max,
                 "Tokens of one forward and backward pass; a group that does not fit is cut between completions."),

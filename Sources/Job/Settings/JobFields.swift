@@ -1,6 +1,17 @@
 /// Every key a job file may have.
 package enum JobFields {
     /// The keys that do something, in the order in which a resolved job lists them.
+    /// Methods with a reward.
+    static let rewarded = Set(JobAlgorithm.allCases).subtracting([.sft])
+    /// Methods whose loss or reward may hold a KL to the reference policy.
+    static let learningFromRewards = rewarded.subtracting([.bestOfK])
+    /// Methods on GRPO's loss and group baseline.
+    static let grouped: Set<JobAlgorithm> = [.grpo, .softGRPO]
+    /// Methods with the clipped surrogate.
+    static let clipping = grouped.union([.ppo, .reinforcePlusPlus])
+    /// Methods with a ratio to the old policy.
+    static let withRatio = clipping.union([.rloo])
+
     package static let supported: [JobField] =
         model + rewards + generation + method + softThinking + batches + optimizer + records
 
@@ -63,15 +74,15 @@ package enum JobFields {
         JobField(
             "reward_weights", \.rewardWeights,
             "One factor per reward. Combined reward = Σ weight × score over the rewards that scored; by default every weight is 1."
-        ),
+        ).only(rewarded),
         JobField(
             "multi_objective_aggregation", \.aggregation,
             "sum_then_normalize: advantages of the weighted sum. normalize_then_sum: each reward's own advantages, weighted and added (GDPO)."
-        ),
+        ).only(grouped),
         JobField(
             "scale_rewards", \.scaleRewards,
             "What r − mean(group) is divided by: the group's standard deviation + 1e-4, the batch's, or nothing (Dr. GRPO, arXiv:2503.20783)."
-        ),
+        ).only(grouped),
         JobField(
             "reward_error_budget", \.rewardErrorBudget, .fraction,
             "Largest share of scores that may fail or time out before the run stops with the first failure and its sample."
@@ -90,7 +101,8 @@ package enum JobFields {
             "max_completion_length", \.maxCompletionLength, in: 1...1_000_000,
             "Tokens a completion may have; longer ones are truncated and counted."),
         JobField(
-            "temperature", \.temperature, .positive, "Logits are divided by this for sampling and for scoring alike."),
+            "temperature", \.temperature, .positive, "Logits are divided by this for sampling and for scoring alike."
+        ).only(rewarded),
         JobField(
             "top_p", \.topP, .share,
             "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased."

@@ -49,7 +49,7 @@ enum JobKnownKeys {
         "use_bnb_nested_quant": "quantised training is not built",
         "bnb_4bit_quant_storage": "quantised training is not built",
         "max_tool_calling_iterations": "tools and several turns are not built",
-        "reward_model_name_or_path": "reward models are not built; name a reward in reward_funcs",
+        "reward_model_name_or_path": "a reward model is an entry of reward_funcs: {model: FOLDER}",
         "sapo_temperature_neg": "loss_type sapo is not built", "sapo_temperature_pos": "loss_type sapo is not built",
         "vespo_k_pos": "loss_type vespo is not built", "vespo_k_neg": "loss_type vespo is not built",
         "vespo_lambda_pos": "loss_type vespo is not built", "vespo_lambda_neg": "loss_type vespo is not built",

@@ -37,7 +37,9 @@ package struct ResolvedJob: Sendable, Equatable {
         settings.numIterations = given.numIterations ?? (method == .ppo ? 4 : 1)
         settings.shufflesMiniBatches = given.shufflesMiniBatches ?? (method == .ppo)
         settings.klPlacement = given.klPlacement ?? settings.ownKLPlacement
-        settings.klEstimator = given.klEstimator ?? (settings.klPlacement == .reward ? .k1 : .k3)
+        settings.klEstimator =
+            given.klEstimator ?? (settings.klPlacement == .reward ? .k1 : method == .reinforcePlusPlus ? .k2 : .k3)
+        settings.remaxReduction = given.remaxReduction ?? (method == .reinforce ? .sequenceSum : .tokenMean)
         settings.lossType =
             given.lossType == .bnpo ? .dapo : given.lossType ?? (method == .softGRPO ? .grpo : .dapo)
         settings.delta = given.delta ?? (method == .softGRPO ? 3 : nil)  // the published runs' dual clip
@@ -63,7 +65,8 @@ package struct ResolvedJob: Sendable, Equatable {
         } else if settings.needsOldLogProbabilities {
             calls.append(.infer(.oldPolicy))
         }
-        if settings.beta ?? 0 > 0 { calls.append(.infer(.reference)) }
+        // The exact KL needs the reference's logits beside the policy's own, in the update.
+        if settings.usesReference, settings.klEstimator != .full { calls.append(.infer(.reference)) }
         if settings.algorithm == .ppo { calls.append(.infer(.critic)) }
         return StepRecipe(method: settings.algorithm.rawValue, calls: calls + [.credit, .train])
     }
@@ -91,8 +94,10 @@ package struct BatchArithmetic: Sendable, Equatable {
         completionsPerOptimizerStep = settings.trainBatchSize * settings.gradientAccumulationSteps
         completionsPerRolloutStep = settings.trainBatchSize * perGeneration
         promptsPerStep = completionsPerRolloutStep / generations
-        optimizerStepsPerRollout =
-            max(perGeneration / max(settings.gradientAccumulationSteps, 1), 1) * (settings.numIterations ?? 1)
+        // best_of_k learns from one completion of each prompt.
+        let learned = settings.algorithm == .bestOfK ? promptsPerStep : completionsPerRolloutStep
+        let batches = (learned + completionsPerOptimizerStep - 1) / max(completionsPerOptimizerStep, 1)
+        optimizerStepsPerRollout = max(batches, 1) * (settings.numIterations ?? 1)
     }
 
     /// The arithmetic in one line, as `--dry-run` and the start of a run print it.

@@ -55,7 +55,7 @@ package struct JobSettings: Sendable, Equatable {
     package var syncReferenceModel = false
     package var referenceMixup = 0.6
     package var referenceSyncSteps = 512
-    package var remaxReduction = JobReMaxReduction.tokenMean
+    package var remaxReduction: JobReMaxReduction?
     package var remaxKL = JobKLReach.toGo
     package var remaxRewardClip: Double?
     package var remaxCompatibility = JobCompatibility.none
@@ -77,6 +77,7 @@ package struct JobSettings: Sendable, Equatable {
     package var discount = 1.0
     package var gaeLambda = 0.95
     package var missingEndPenalty = 0.0
+    package var bootstrapsTruncated = false
     package var dynamicSampling = false
     package var dynamicSamplingMetric: String?
     package var dynamicSamplingMaxWaves = 10
@@ -135,6 +136,10 @@ package enum JobAlgorithm: String, JobChoice {
     case reinforcePlusPlus = "reinforce_pp"
     case bestOfK = "best_of_k"
     case softGRPO = "soft_grpo"
+
+    package static var expectation: String {
+        "one of " + (allCases.map(\.rawValue) + JobPresets.variants.keys.sorted()).joined(separator: ", ")
+    }
 }
 
 /// `importance_sampling_correction:`, which weights correct for a sampler that is not quite the trainer's policy.
@@ -177,10 +182,20 @@ package enum JobLossType: String, JobChoice {
 
 /// `kl_estimator:`.
 package enum JobKLEstimator: String, JobChoice {
-    case k1, k2, k3
+    case k1, k2, k3, full
 }
 
 extension JobSettings {
+    /// Whether the run loads the frozen reference policy.
+    var usesReference: Bool {
+        guard beta ?? 0 > 0 else { return false }
+        return switch algorithm {
+        case .sft, .bestOfK: false
+        case .remax, .reinforce: remaxKL != .none
+        case .grpo, .rloo, .reinforcePlusPlus, .ppo, .softGRPO: true
+        }
+    }
+
     /// Where the method's source has its KL term. REINFORCE++ has it in the reward, and with groups in the loss.
     var ownKLPlacement: JobKLPlacement {
         switch algorithm {

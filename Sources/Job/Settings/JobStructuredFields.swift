@@ -67,7 +67,7 @@ extension [JobColumn] {
 }
 
 extension JobReward {
-    /// Keys that name where a reward comes from; the first one present is the reference.
+    /// Keys that name where a reward comes from; a section has exactly one.
     private static let references = ["name", "path", "command", "url", "model"]
 
     /// A reward as the command line names it: as in a job file, its name or a section in braces.
