@@ -13,17 +13,6 @@ package struct GRPOSettings: Sendable, Equatable {
         /// Clipped weights instead of clipped updates, over all tokens of the step. `epsilonHigh` is the largest weight.
         case cispo
 
-        /// Finds the loss type that a job's word means, and a notice for the user where it is not exactly that word's.
-        ///
-        /// `bnpo` averages over the tokens of each micro-batch, so its result depends on how a step is cut. It is taken as
-        /// `dapo`, which is the same with one micro-batch.
-        package static func named(_ name: String) -> (lossType: LossType, notice: String?)? {
-            if name == "bnpo" {
-                return (.dapo, "loss_type bnpo depends on the micro-batch size; dapo is used, which does not")
-            }
-            return LossType(rawValue: name).map { ($0, nil) }
-        }
-
         package var aggregation: LossAggregation {
             switch self {
             case .grpo: .sequenceMeanTokenMean

@@ -5,12 +5,10 @@ internal import Job
 package struct LearningRow: Codable, Equatable, Sendable {
     package var commit: String
     package var date: String
-    /// The model that the run started from, as it was given.
-    package var start: String
-    package var prompts: String
+    /// What it shares with the other rows of its table.
+    package var setting: LearningTable.Setting
     package var method: String
     package var seed: Int
-    package var steps: Int
     package var trainSeconds: Double
     /// Mean reward on the held-out prompts, sampled as the method samples: in words, or with soft thinking.
     package var before: Double
@@ -26,16 +24,14 @@ package struct LearningRow: Codable, Equatable, Sendable {
     package var entropy: Double?
 
     package init(
-        commit: String, date: String, start: String, prompts: String, method: String, seed: Int, steps: Int,
-        trainSeconds: Double, scores: LearningScores, target: (completions: Double, seconds: Double)?, entropy: Double?
+        commit: String, date: String, setting: LearningTable.Setting, method: String, seed: Int, trainSeconds: Double,
+        scores: LearningScores, target: (completions: Double, seconds: Double)?, entropy: Double?
     ) {
         self.commit = commit
         self.date = date
-        self.start = start
-        self.prompts = prompts
+        self.setting = setting
         self.method = method
         self.seed = seed
-        self.steps = steps
         self.trainSeconds = trainSeconds
         (before, after) = (scores.before, scores.after)
         (gain, gainLow, gainHigh) = (scores.gain, scores.low, scores.high)

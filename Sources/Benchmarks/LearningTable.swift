@@ -9,7 +9,7 @@ internal import Job
 /// sittings.
 package struct LearningTable: Sendable {
     /// What every run shares.
-    package struct Setting: Sendable {
+    package struct Setting: Codable, Equatable, Sendable {
         package var model: String
         package var job: String
         package var prompts: String
@@ -71,15 +71,11 @@ package struct LearningTable: Sendable {
                 try append(row)
             }
         }
-        return LearningRow.table(rows.filter { isOfThisTable($0) })
+        return LearningRow.table(rows.filter { $0.setting == setting })
     }
 
     private func isSame(_ row: LearningRow, _ method: String, _ seed: Int) -> Bool {
-        isOfThisTable(row) && row.method == method && row.seed == seed
-    }
-
-    private func isOfThisTable(_ row: LearningRow) -> Bool {
-        row.start == setting.model && row.prompts == setting.prompts && row.steps == setting.steps
+        row.setting == setting && row.method == method && row.seed == seed
     }
 
     private func train(_ method: String, _ seed: Int) throws -> LearningRow {
@@ -96,11 +92,13 @@ package struct LearningTable: Sendable {
         let seconds = (clock.now - start) / .seconds(1)
         let job = try ResolvedJob(JobFile(url: folder.appending(path: "config.yaml")))
         let scores = try evaluate(folder.path, sampledAs: job.settings)
+        let greedy = job.settings.algorithm == .remax ? job.batches.promptsPerStep : 0
         let curve = try LearningCurve(
-            folder.appending(path: "metrics.jsonl"), completionsPerStep: job.batches.completionsPerRolloutStep)
+            folder.appending(path: "metrics.jsonl"),
+            completionsPerStep: job.batches.completionsPerRolloutStep + greedy)
         return LearningRow(
-            commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), start: setting.model,
-            prompts: setting.prompts, method: method, seed: seed, steps: setting.steps, trainSeconds: seconds,
+            commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), setting: setting,
+            method: method, seed: seed, trainSeconds: seconds,
             scores: scores, target: curve.reaching(setting.target, window: max(1, setting.steps / 10)),
             entropy: curve.lastEntropy)
     }
@@ -153,8 +151,14 @@ package struct LearningTable: Sendable {
 
     private func read() throws -> [LearningRow] {
         guard FileManager.default.fileExists(atPath: output.path) else { return [] }
-        return try String(contentsOf: output, encoding: .utf8).split(separator: "\n").map {
-            try JSONDecoder().decode(LearningRow.self, from: Data($0.utf8))
+        return try String(contentsOf: output, encoding: .utf8).split(separator: "\n").enumerated().map { line, text in
+            do {
+                return try JSONDecoder().decode(LearningRow.self, from: Data(text.utf8))
+            } catch {
+                throw JobError(
+                    place: "\(output.relativePath):\(line + 1)",
+                    message: "no row of this version of bench learning; name another --output")
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-/// The arithmetic of a run: how many prompts a step takes, how often its rollouts are learned from, and when it is logged,
+/// The arithmetic of a run: how many prompts a step takes, how often its rollouts are learned from, and when it is
 /// evaluated and saved.
 ///
 ///     completions per optimizer step = per_device_train_batch_size × gradient_accumulation_steps
@@ -14,7 +14,6 @@ package struct StepSchedule: Sendable, Equatable {
     package var iterations: Int
     /// Optimizer steps of the whole run.
     package var maxSteps: Int
-    package var loggingSteps: Int
     /// Optimizer steps between checkpoints; `nil` saves only at the end.
     package var saveSteps: Int?
     /// Optimizer steps between evaluations; `nil` for none.
@@ -26,7 +25,6 @@ package struct StepSchedule: Sendable, Equatable {
 
     package init(
         promptsPerStep: Int, completionsPerOptimizerStep: Int, iterations: Int = 1, maxSteps: Int,
-        loggingSteps: Int = 10,
         saveSteps: Int? = nil, evaluationSteps: Int? = nil, dynamicSampling: DynamicSampling? = nil,
         shuffleSeed: UInt64? = nil
     ) {
@@ -36,7 +34,6 @@ package struct StepSchedule: Sendable, Equatable {
         self.completionsPerOptimizerStep = completionsPerOptimizerStep
         self.iterations = iterations
         self.maxSteps = maxSteps
-        self.loggingSteps = loggingSteps
         self.saveSteps = saveSteps
         self.evaluationSteps = evaluationSteps
     }

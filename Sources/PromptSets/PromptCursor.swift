@@ -39,9 +39,6 @@ package actor PromptCursor: Checkpointable {
     /// Epochs handed out so far, with the fraction of the running one.
     package var epoch: Double { Double(position.epoch) + Double(position.taken) / Double(rows.count) }
 
-    /// How many steps of `count` prompts an epoch has.
-    package nonisolated func steps(perEpochOf count: Int) -> Int { rows.count / count }
-
     /// The next `count` prompts; each row at most once.
     ///
     /// - Throws: ``PromptSetError/use(set:message:)`` when the set has fewer rows, and what a bad row throws; the position then stays.

@@ -26,9 +26,6 @@ package struct PolicyDistribution: Sendable, Equatable {
         self.topP = topP
         self.minP = minP
     }
-
-    /// Whether tokens are drawn from the policy at the temperature itself, so that both log-probs of a draw are equal.
-    package var isPolicyItself: Bool { repetitionPenalty == 1 && topK == 0 && topP >= 1 && minP <= 0 }
 }
 
 /// Tokens drawn for the rows of one decoding step, one element a row.

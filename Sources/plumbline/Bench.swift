@@ -65,7 +65,7 @@ struct Bench: AsyncParsableCommand {
         @Option(parsing: .upToNextOption, help: "One run of each method a seed.") var seeds = [1, 2, 3]
         @Option(help: "Optimizer steps of a run.") var steps = 250
         @Option(help: "Completions of each held-out prompt, before and after.") var samples = 4
-        @Option(help: "The accuracy whose price is noted.") var target = 0.7
+        @Option(help: "The accuracy whose price is noted.") var target = 0.6
         @Option(help: "JSON lines that rows are appended to; runs that are there are not made again.")
         var output = "learning.jsonl"
         @Argument(help: "Overrides of the job, key=value.") var overrides: [String] = []

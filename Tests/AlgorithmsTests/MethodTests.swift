@@ -129,14 +129,6 @@ struct GRPOTests {
         #expect(abs(try #require(metrics["ratio/max"]) - exp(2)) < 1e-12)
     }
 
-    @Test func bnpoIsTakenAsDAPOWithANotice() throws {
-        let bnpo = try #require(GRPOSettings.LossType.named("bnpo"))
-        #expect(bnpo.lossType == .dapo)
-        #expect(bnpo.notice?.contains("micro-batch") == true)
-        #expect(try #require(GRPOSettings.LossType.named("dr_grpo")).lossType == .drGRPO)
-        #expect(GRPOSettings.LossType.named("grop") == nil)
-    }
-
     @Test func settingsNameEveryProblem() {
         let error = #expect(throws: SettingsError.self) {
             try GRPOSettings(

@@ -59,7 +59,8 @@ extension TRLReference.Settings {
         get throws {
             let clip = try ClippedSurrogate(
                 epsilon: epsilon ?? 0.2, epsilonHigh: epsilon_high, upperBound: delta.map { .delta($0) } ?? .none)
-            let lossType = try #require(GRPOSettings.LossType.named(loss_type ?? "")).lossType
+            // With one micro-batch TRL's bnpo is dapo.
+            let lossType = try #require(GRPOSettings.LossType(rawValue: loss_type == "bnpo" ? "dapo" : loss_type ?? ""))
             return try GRPOSettings(
                 lossType: lossType, importanceLevel: importance_sampling_level == "sequence" ? .sequence : .token,
                 clip: clip, klCoefficient: beta ?? 0, correctsKLBias: use_bias_correction_kl ?? false,

@@ -29,10 +29,24 @@ struct LearningTableTests {
         #expect(try curve([row]).reaching(0.9, window: 1)?.completions == 20)
     }
 
+    private let setting = LearningTable.Setting(
+        model: "m", job: "j", prompts: "p", reward: "r", steps: 5, samples: 4, target: 0.5, overrides: [])
+
+    /// Rows of another version, or a file that is none, are named by their line.
+    @Test func aFileThatIsNoTableIsNamed() throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "table-\(UUID().uuidString).jsonl")
+        defer { try? FileManager.default.removeItem(at: file) }  // a leftover in /tmp harms no test
+        try Data(#"{"method": "grpo"}"#.utf8).write(to: file)
+        let error = #expect(throws: (any Error).self) {
+            try LearningTable(setting, output: file.path).run(methods: [], seeds: []) { _ in }
+        }
+        #expect("\(try #require(error))".contains(":1: no row of this version"))
+    }
+
     @Test func seedsOfAMethodBecomeOneLine() {
         func row(_ seed: Int, after: Double, reached: Double?) -> LearningRow {
             LearningRow(
-                commit: "c", date: "d", start: "m", prompts: "p", method: "grpo", seed: seed, steps: 5, trainSeconds: 4,
+                commit: "c", date: "d", setting: setting, method: "grpo", seed: seed, trainSeconds: 4,
                 scores: LearningScores(before: 0.5, after: after, gain: after - 0.5, low: after - 0.625, high: after),
                 target: reached.map { ($0, $0 / 50) }, entropy: 0.25)
         }

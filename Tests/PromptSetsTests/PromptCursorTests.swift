@@ -75,7 +75,6 @@ struct PromptCursorTests {
         #expect(epochs[0] != epochs[1])
         #expect(await cursor.position == PromptPosition(epoch: 1, taken: 9))
         #expect(await cursor.epoch == 1.9)
-        #expect(cursor.steps(perEpochOf: 3) == 3)
     }
 
     @Test func withoutShufflingTheFilesOrderStays() async throws {

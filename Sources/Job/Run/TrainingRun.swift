@@ -53,7 +53,7 @@ package final class TrainingRun: Sendable {
             folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
             do {
                 let begun = try await Self.begin(
-                    job, model, prompts, scorer, folder, threads: threads, maxSteps: maxSteps)
+                    job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps)
                 (parts, progress) = (begun.parts, begun.progress)
                 opening =
                     begun.lines
@@ -96,7 +96,7 @@ package final class TrainingRun: Sendable {
     /// Loads the weights and goes to where the run begins: its start, or a checkpoint.
     private static func begin(
         _ job: ResolvedJob, _ model: ModelSource, _ prompts: RunPrompts, _ scorer: PanelScorer?, _ folder: RunFolder,
-        threads: Int, maxSteps: Int
+        base: URL, threads: Int, maxSteps: Int
     ) async throws -> (parts: TrainingParts, progress: ProgressState, lines: [String]) {
         var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
         let resumed = try ResumePoint(job.settings, folder)
@@ -117,7 +117,7 @@ package final class TrainingRun: Sendable {
         let step = progress.progress.step
         scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
         try folder.rewind(to: step)
-        try folder.writeConfiguration(job.yaml)
+        try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines.append(job.batches.line(generations: job.settings.numGenerations ?? 1) + "; \(maxSteps) optimizer steps")
         return (parts, progress, lines)
     }
@@ -161,7 +161,7 @@ package final class TrainingRun: Sendable {
             promptsPerStep: job.batches.promptsPerStep,
             completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
             iterations: job.settings.numIterations ?? 1,
-            maxSteps: maxSteps, loggingSteps: job.settings.loggingSteps, saveSteps: job.settings.saveSteps,
+            maxSteps: maxSteps, saveSteps: job.settings.saveSteps,
             evaluationSteps: job.settings.evaluationSteps, dynamicSampling: dynamicSampling,
             shuffleSeed: job.settings.shufflesMiniBatches ?? false ? UInt64(job.settings.seed) : nil)
     }

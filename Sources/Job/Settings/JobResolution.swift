@@ -21,7 +21,7 @@ package struct ResolvedJob: Sendable, Equatable {
         notices = file.notices + checks.notices
     }
 
-    /// The job as YAML; read again, it gives the same job.
+    /// The job as YAML; read again from the same folder, it gives the same job.
     package var yaml: String {
         "# The resolved job: every value this run uses.\n"
             + JobFields.supported.map { "\($0.name): \($0.yaml(settings))\n" }.joined()
