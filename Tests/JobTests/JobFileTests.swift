@@ -255,6 +255,15 @@ struct JobFileTests {
         #expect(notices.isEmpty, "\(notices)")
     }
 
+    @Test func bnpoIsTakenAsDAPOWithANotice() throws {
+        let resolved = try ResolvedJob(job(complete + "\nloss_type: bnpo"))
+        #expect(resolved.settings.lossType == .dapo)
+        #expect(
+            resolved.notices == [
+                "loss_type bnpo depends on the micro-batch; taken as dapo, its limit for one micro-batch"
+            ])
+    }
+
     /// A weight that is at most 0.2 is no weight.
     @Test func cispoWithAClipsBoundIsNoticed() throws {
         #expect(try ResolvedJob(job(complete + "\nloss_type: cispo")).notices.count == 1)
