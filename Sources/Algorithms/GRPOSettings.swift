@@ -63,7 +63,7 @@ package struct GRPOSettings: Sendable, Equatable {
             "grpo with sequence-level ratios: summing one ratio over tokens weighs completions by their length")
         problems.require(
             lossType != .cispo || clip.upperBound == .none, "clip.upperBound", clip.upperBound,
-            "none with cispo, whose weights epsilonHigh already bounds")
+            "none with cispo, whose weights epsilon_high already bounds")
         try problems.throwIfAny()
         self.lossType = lossType
         self.importanceLevel = importanceLevel

@@ -194,7 +194,7 @@ struct JobFileTests {
             "save_steps is 500; expected a multiple of eval_steps, 200"
         ),
         // What only the method's parts know is refused with the job's keys all the same.
-        ("loss_type: cispo\ndelta: 4", "delta is delta(4.0); expected none with cispo"),
+        ("loss_type: cispo\ndelta: 4", "delta is 4.0; expected none with cispo"),
         (
             "importance_sampling_correction: token_mask\nimportance_sampling_min: 5",
             "importance_sampling_max is 3.0; expected above the minimum"

@@ -299,7 +299,8 @@ struct JobChecks {
         } catch {
             for problem in error.problems {
                 let key = Self.keys[problem.setting] ?? problem.setting
-                refuse(key, "\(key) is \(problem.found); expected \(problem.expected)")
+                let found = JobFields.byName[key]?.yaml(settings) ?? problem.found
+                refuse(key, "\(key) is \(found); expected \(problem.expected)")
             }
         }
     }
