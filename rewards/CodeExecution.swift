@@ -10,7 +10,7 @@ public import RewardInterface
 /// and else 0. A test that fails, hangs, or breaks a limit is not passed; after two that hang the others count as not passed.
 ///
 /// Assertions run in another program than the completion's code, which is asked for values only. So what ends a test well is out of
-/// the code's reach: leaving early, printing, or objects that are equal to everything gain nothing.
+/// the code's reach: leaving early, printing, or objects that say yes to every comparison gain nothing.
 public struct CodeExecution: ProgramReward {
     public static let name = "code_execution"
     public static let range = 0.0...1.0
@@ -38,16 +38,21 @@ public struct CodeExecution: ProgramReward {
     public var programs: [String] { [python] }
 
     public func prepare(with runner: any ProgramRunner) async throws(RewardError) {
-        let tried = try await outcome(of: .assertions("assert one() == 1"), code: "def one(): return 1", runner)
-        let other = try await outcome(of: .run(input: "1\n", output: "1"), code: "print(input())", runner)
-        guard tried.isPassed, other.isPassed else {
-            let words = [tried.note, other.note].compactMap(\.self).joined(separator: "; ")
+        if let words = try await trial(with: runner) {
             throw .unusable(
                 reward: Self.name,
                 problem:
                     "'\(python)' does not run shut in: \(words) (what root starts runs as nobody, who must be able to read it)"
             )
         }
+    }
+
+    /// What keeps code that does as it should from passing its tests; `nil` for nothing.
+    private func trial(with runner: any ProgramRunner) async throws(RewardError) -> String? {
+        let tried = try await outcome(of: .assertions("assert one() == 1"), code: "def one(): return 1", runner)
+        let other = try await outcome(of: .run(input: "1\n", output: "1"), code: "print(input())", runner)
+        if tried.isPassed, other.isPassed { return nil }
+        return [tried.note, other.note].compactMap(\.self).joined(separator: "; ")
     }
 
     public func check(_ prompt: Prompt) throws(RewardError) { _ = try CodeTest.all(of: prompt, column: column) }
@@ -68,7 +73,8 @@ public struct CodeExecution: ProgramReward {
         var firstProblem: String?
         for (number, test) in tests.enumerated() {
             let outcome = try await outcome(of: test, code: code, runner)
-            if let broken = outcome.broken { return .failed(message: broken) }
+            // Code can end as a program does that cannot be run: whether others still run tells the two apart.
+            if let broken = outcome.broken, try await trial(with: runner) != nil { return .failed(message: broken) }
             if outcome.isPassed {
                 passed += 1
             } else {

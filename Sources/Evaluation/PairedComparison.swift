@@ -9,8 +9,11 @@ package struct PairedComparison: Sendable, Equatable {
     package let difference: Double
     package let interval: Interval
 
-    /// Whether the interval leaves out zero.
-    package var isResolved: Bool { interval.low > 0 || interval.high < 0 }
+    /// Fewer prompts resolve nothing: differences of five prompts have one sign by chance once in sixteen times.
+    private static let fewestPrompts = 6
+
+    /// Whether the interval leaves out zero, and stands on enough prompts to be one.
+    package var isResolved: Bool { prompts >= Self.fewestPrompts && (interval.low > 0 || interval.high < 0) }
 
     /// The verdict in words.
     package var verdict: String {

@@ -15,7 +15,8 @@ package struct RewardSummary: Sendable, Equatable {
     package var parseFailures: Double?
     /// Mean over prompts of the mean over each prompt's scores; `nil` without a score.
     package var mean: Double?
-    /// Of the mean: Wilson's for one right-or-wrong score per prompt, else the bootstrap over prompts.
+    /// Of the mean: Wilson's over prompts for one right-or-wrong score per prompt, and where all are right or all wrong; else the
+    /// bootstrap over prompts.
     package var interval: Interval?
     /// pass@k for every k asked for, when every score is 0 or 1; a prompt with fewer than k scores leaves a gap.
     package var passAtK: [Int: Double]
@@ -37,7 +38,8 @@ package struct RewardSummary: Sendable, Equatable {
         abstained = scores.joined().count { $0.state == "abstained" }
         let means = promptMeans.compactMap(\.self)
         let isRightOrWrong = numbers.joined().allSatisfy { $0 == 0 || $0 == 1 }
-        if isRightOrWrong, numbers.allSatisfy({ $0.count <= 1 }) {
+        let isUnanimous = means.allSatisfy { $0 == means.first }
+        if isRightOrWrong, numbers.allSatisfy({ $0.count <= 1 }) || isUnanimous && [0, 1].contains(means.first) {
             interval = Interval.wilson(successes: Int(means.reduce(0, +)), of: means.count)
         } else {
             interval = Interval.bootstrap(means, seed: seed)

@@ -36,9 +36,10 @@ extension ModelFolder {
         try write(stated.json, configurationFile, in: folder)
         try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
         let shards = shards(of: configuration.parameterShapes, elementType, limit: shardBytes)
-        try removeOtherWeights(than: Set(shards.map(\.file)), in: folder)
         for shard in shards { try write(shard, parameters, elementType, in: folder) }
         if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
+        try removeOtherWeights(
+            than: Set(shards.map(\.file) + (shards.count > 1 ? [TensorFolder.indexFile] : [])), in: folder)
     }
 
     /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:)`` for a model.
@@ -109,8 +110,9 @@ extension ModelFolder {
     private static func removeOtherWeights(than kept: Set<String>, in folder: URL) throws {
         for name in try FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false)) {
             let isWeights =
-                name == TensorFolder.singleFile || (name.hasPrefix("model-") && name.hasSuffix(".safetensors"))
-            guard name == TensorFolder.indexFile || (isWeights && !kept.contains(name)) else { continue }
+                name == TensorFolder.singleFile || name == TensorFolder.indexFile
+                || (name.hasPrefix("model-") && name.hasSuffix(".safetensors"))
+            guard isWeights, !kept.contains(name) else { continue }
             try FileOperations.system.remove(folder.appending(path: name))
         }
     }

@@ -77,7 +77,7 @@ extension JSONValue: Codable {
     private static func encode(_ value: Double, in container: inout some SingleValueEncodingContainer) throws {
         if !value.isFinite {
             try container.encodeNil()  // JSON has no such number
-        } else if let whole = Int64(exactly: value), abs(value) < 1e15 {
+        } else if let whole = Int64(exactly: value) {
             try container.encode(whole)
         } else {
             try container.encode(value)

@@ -42,7 +42,7 @@ struct JSONLine {
 
     /// Whole numbers without a point; what is not finite, which JSON cannot say, as null.
     mutating func number(_ number: Double) {
-        if let whole = Int64(exactly: number), abs(number) < 1e15 {
+        if let whole = Int64(exactly: number) {
             bytes += String(whole).utf8
         } else {
             bytes += (number.isFinite ? "\(number)" : "null").utf8

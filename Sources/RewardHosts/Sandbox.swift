@@ -85,6 +85,10 @@ package enum Sandbox {
         }
     }
 
+    /// Files in memory count towards no limit of a process: each place for them has its own.
+    private static let temporaryBytes = "\(256 << 20)"
+    private static let shmBytes = "\(16 << 20)"
+
     /// A program that sees the system's programs, read-only, an empty `/tmp` of its own, and nothing else.
     ///
     /// - Parameter folders: More of the file system, where programs lie outside the system's folders.
@@ -94,7 +98,8 @@ package enum Sandbox {
             + ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
             + ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]
             + folders.flatMap { ["--ro-bind", $0, $0] }
-            + ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp", "--"]
+            + ["--dev", "/dev", "--size", shmBytes, "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--proc", "/proc"]
+            + ["--size", temporaryBytes, "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp", "--"]
             + arguments
     }
 

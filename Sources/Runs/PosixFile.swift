@@ -29,6 +29,13 @@ package final class PosixFile: Sendable {
 
     deinit { close(descriptor) }
 
+    /// Whether the path still leads to this very file.
+    func isStill(at url: URL) -> Bool {
+        var (own, there) = (stat(), stat())
+        return fstat(descriptor, &own) == 0 && stat(url.path, &there) == 0 && own.st_ino == there.st_ino
+            && own.st_dev == there.st_dev
+    }
+
     package static func reading(_ url: URL) throws(RunError) -> PosixFile {
         try PosixFile(path: url.path, flags: O_RDONLY, action: "read")
     }

@@ -16,7 +16,16 @@ final class RunLock: Sendable {
 
     init(_ folder: URL) throws(RunError) {
         let url = folder.appending(path: Self.fileName)
-        file = try PosixFile.keeping(url)
+        var file = try Self.locked(url, of: folder)
+        // Another start may have withdrawn the file between our opening and our locking it: such a lock keeps nobody out.
+        while !file.isStill(at: url) { file = try Self.locked(url, of: folder) }
+        self.file = file
+        try file.truncate(to: 0)
+        try file.write(Array("\(getpid())\n".utf8))
+    }
+
+    private static func locked(_ url: URL, of folder: URL) throws(RunError) -> PosixFile {
+        let file = try PosixFile.keeping(url)
         var status = flock(file.descriptor, LOCK_EX | LOCK_NB)
         while status != 0 && errno == EINTR { status = flock(file.descriptor, LOCK_EX | LOCK_NB) }
         if status != 0 {
@@ -24,7 +33,6 @@ final class RunLock: Sendable {
             let holder = try String(decoding: file.bytes(at: 0, count: 32), as: UTF8.self)
             throw .locked(path: folder.path, process: Int(holder.trimmingCharacters(in: .whitespacesAndNewlines)))
         }
-        try file.truncate(to: 0)
-        try file.write(Array("\(getpid())\n".utf8))
+        return file
     }
 }

@@ -19,13 +19,15 @@ struct InitModel: AsyncParsableCommand {
     @Option(help: "Positions the model is meant for.") var contextLength = 2048
     @Flag(inversion: .prefixedNo, help: "Use the embedding as the output head.") var tied = true
     @Option(help: "Addresses the draws: same seed, same weights.") var seed = 0
+    @Flag(help: "Replace a model that the folder holds.") var overwrite = false
 
     func run() async throws {
         let maker = ModelMaking(
             output: output, family: family, tokenizer: tokenizer, vocabularySize: vocabularySize,
             hiddenSize: hiddenSize,
             layers: layers, heads: heads, keyValueHeads: keyValueHeads, intermediateSize: intermediateSize,
-            contextLength: contextLength, tiesEmbeddings: tied, seed: seed)
+            contextLength: contextLength, tiesEmbeddings: tied, seed: seed,
+            overwrites: overwrite)
         Terminal.progress(try await maker.run())
     }
 }

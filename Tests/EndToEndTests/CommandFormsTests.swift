@@ -39,6 +39,21 @@ struct CommandFormsTests {
         #expect(decoded.map { $0["text"]?.text } == texts)
     }
 
+    /// A model is the work of hours: making a fresh one does not replace it unasked.
+    @Test func aModelIsNotReplacedUnasked() throws {
+        let before = try place.bytes("model/model.safetensors")
+        let make = [
+            "init-model", "--output", "model", "--tokenizer", "model", "--hidden-size", "16", "--layers", "1",
+            "--heads", "2",
+        ]
+        let refused = try Command.run(make, in: place.folder)
+        #expect(refused.status == 65)
+        #expect(refused.progress.contains("there is a model already (config.json)"), "\(refused.progress)")
+        #expect(try place.bytes("model/model.safetensors") == before)
+        try Command.succeed(make + ["--overwrite"], in: place.folder)
+        #expect(try place.bytes("model/model.safetensors") != before)
+    }
+
     @Test func tokenizerEncodeOfChats() throws {
         try place.write(
             "chat.jinja",

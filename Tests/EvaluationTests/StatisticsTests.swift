@@ -83,6 +83,22 @@ struct StatisticsTests {
         #expect(!small.isResolved && small.verdict == "not resolved at n=50")
     }
 
+    /// Five differences of one sign are no surprise: two in 32 by chance. Six are one in 32.
+    @Test func aHandfulOfPromptsResolvesNothing() throws {
+        for count in [1, 2, 5, 6] {
+            let paired = try #require(
+                PairedComparison(Array(repeating: 1, count: count), Array(repeating: 0.75, count: count)))
+            #expect(paired.isResolved == (count == 6))
+        }
+    }
+
+    /// Ten prompts of four right completions each: Wilson's interval of 10 of 10, not one without width.
+    @Test func aPerfectScoreHasAnInterval() throws {
+        let scores = [[RewardScore]](repeating: [.value(1), .value(1), .value(1), .value(1)], count: 10)
+        let interval = try #require(RewardSummary(reward: "exact", scores: scores, ks: [1]).interval)
+        #expect(interval == Interval.wilson(successes: 10, of: 10) && interval.low < 0.75)
+    }
+
     @Test func failuresAreCountedAndNeverZero() {
         let summary = RewardSummary(
             reward: "exact",

@@ -73,6 +73,10 @@ extension CodeExecutionRuns {
                 "class V:\n  def __init__(s, x): s.x = x\n  def __eq__(s, o): return s.x == o.x\n  def __add__(s, o): return V(s.x + o.x)",
                 "assert V(1) + V(2) == V(3)\nassert V(1) != V(2)"
             ),
+            (
+                "class V:\n  def __init__(s, x): s.x = x\n  def __eq__(s, o): return s.x == o.x\n  def __mul__(s, n): return V(s.x * n)\n  def __lt__(s, o): return s.x < o.x",
+                "assert V(1) * 2 == V(2)\nassert V(1) < V(2)\nassert not V(2) < V(1)"
+            ),
             ("def f(x): print('noise'); return x", "from solution import f\ndef test_one():\n  assert f(1) == 1"),
             ("def f(a): return all(a)", "assert all(f(x) for x in [[1], [1, 2]])"),
         ]
@@ -94,6 +98,13 @@ extension CodeExecutionRuns {
             #expect(
                 try await score(source, "class Solution:\n  def two(self, a, t): return (0, 1)", [calls]).score == 1)
             #expect(try await score(source, "def two(a, t): return (0, 2)", [calls]).score == 0)
+            // Limits of tasks are often 10^18: a whole number stays one.
+            let large = JSONValue.object([
+                "fn_name": .string("two"), "inputs": .array([.array([.number(1e18)])]),
+                "outputs": .array([.number(1e18)]),
+            ])
+            let code = "def two(a): return a if type(a) is int else 0"
+            #expect(try await score(source, code, [large]).score == 1)
         }
 
         /// Code that would pass `assert f(1) == 2` wrongly, or do harm.
@@ -148,12 +159,68 @@ extension CodeExecutionRuns {
             #expect(left.isEmpty, "left after \(kind): \(left)")
         }
 
+        /// Tests with a tolerance, an order or a membership, and an object that says yes to each.
+        @Test(arguments: [
+            "assert abs(f(1) - 0.33) < 1e-6", "assert f(1) < 3", "assert 3 > f(1) >= 2", "assert 3 in f(1)",
+            "assert float(f(1)) == 0.33",
+            "assert round(f(1), 2) == 0.33", "assert f(1) * 2 == 4", "assert 4 == 2 * f(1)", "assert 2 - f(1) == 0",
+        ])
+        func anObjectCannotSayYesToWhateverIsAsked(_ test: String) async throws {
+            let code = """
+                class A:
+                    def __getattr__(s, n): raise AttributeError(n)
+                    def yes(s, *o): return True
+                    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = yes
+                    def zero(s, *o): return 0.0
+                    __sub__ = __rsub__ = zero
+                    def four(s, *o): return 4
+                    __mul__ = __rmul__ = four
+                    def third(s, *o): return 0.33
+                    __float__ = __round__ = third
+                def f(x): return A()
+                """
+            #expect(try await score(try await source(), code, test).score == 0)
+        }
+
+        /// Code that ends as a shell does when there is no program to run has failed its test; the sandbox has not.
+        @Test func endingLikeAMissingProgramIsAWrongAnswer() async throws {
+            let pair = JSONValue.object(["input": .string("1"), "output": .string("1")])
+            let code = "import sys\nsys.stderr.write('sh: x\\n')\nsys.exit(127)"
+            let found = try await score(try await source(), code, [pair])
+            #expect(found.score == 0 && found.state == "scored", "\(found)")
+        }
+
+        /// Files in memory are no way around the limit of memory.
+        @Test func filesInMemoryAreBounded() async throws {
+            let code = """
+                import os
+                def f(x):
+                    wrote = 0
+                    for place in ("/tmp", "/dev/shm", "/dev"):
+                        try:
+                            for i in range(100):
+                                with open(f"{place}/{i}", "wb") as file: wrote += file.write(b"0" * (8 << 20))
+                        except OSError: pass
+                    return wrote >> 20
+                """
+            let source = try await source()
+            #expect(try await score(source, code, "assert isinstance(f(1), int) and f(1) <= 300").score == 1)
+        }
+
         @Test func builtinsAreTheTestsOwn() async throws {
             let source = try await source()
             let code = "all = lambda *a: True\ndef f(x): return 0"
             #expect(try await score(source, code, "assert all(f(i) == i + 1 for i in range(3))").score == 0)
             #expect(
                 try await score(source, "all = lambda *a: True", "assert all(f(i) == 1 for i in range(3))").score == 0)
+            // One call of the judge's own, where the completion's module has names of builtins.
+            let calls = JSONValue.object([
+                "fn_name": .string("two"), "inputs": .array([.array([.number(1)])]), "outputs": .array([.number(7)]),
+            ])
+            let watcher =
+                "seen = []\ndef isinstance(v, t):\n  seen.append(v)\n  return False\ndef two(a): return seen[-1] if seen else 0"
+            #expect(try await score(source, watcher, [calls]).score == 0)
+            #expect(try await score(source, "list = [3, 1, 2]\nprint(list)\ndef two(a): return 7", [calls]).score == 1)
             let spy = "def f(g):\n  try: return g.__globals__['os']._exit(0)\n  except Exception: return 0"
             #expect(try await score(source, spy, "assert f(lambda x: 1) == 2").score == 0)
         }

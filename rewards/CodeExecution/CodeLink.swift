@@ -64,10 +64,36 @@ extension CodePrograms {
             return method
 
 
-        for name in "len iter next getitem setitem delitem contains str repr int float index enter exit neg abs".split():
+        def compared(name):
+            """A comparison of two objects of the other program; one with a value of ours could be answered with yes whatever it is."""
+            method = forwarded(name, NotImplemented)
+            def comparison(self, other):
+                if isinstance(other, Remote):
+                    return method(self, other)
+                raise TypeError(f"{name} of an object of the completion and a {type(other).__name__} of the tests")
+            return comparison
+
+
+        def reckoned(name, absent):
+            """Arithmetic of an object of the other program gives such an object: a plain number could be any, the wanted one too."""
+            method = forwarded(name, absent)
+            def operation(self, *arguments):
+                value = method(self, *arguments)
+                if value is NotImplemented or isinstance(value, Remote):
+                    return value
+                raise TypeError(f"{name} of an object of the completion gave a {type(value).__name__}")
+            return operation
+
+
+        for name in "len iter next getitem setitem delitem str repr enter exit".split():
             setattr(Remote, f"__{name}__", forwarded(f"__{name}__", None))
-        for name in "add sub mul truediv floordiv mod pow lt le gt ge radd rsub rmul and or xor".split():
-            setattr(Remote, f"__{name}__", forwarded(f"__{name}__", NotImplemented))
+        for name in "lt le gt ge contains".split():
+            setattr(Remote, f"__{name}__", compared(f"__{name}__"))
+        for name in "int float index neg abs round".split():
+            setattr(Remote, f"__{name}__", reckoned(f"__{name}__", None))
+        for name in ("add sub mul truediv floordiv mod pow radd rsub rmul rtruediv rfloordiv rmod rpow and or xor rand ror "
+                     "rxor").split():
+            setattr(Remote, f"__{name}__", reckoned(f"__{name}__", NotImplemented))
 
         # Modules of functions on plain data: where both programs have one, each uses its own.
         MODULES = ("bisect cmath collections copy datetime decimal fractions functools heapq itertools json math numpy operator "

@@ -82,7 +82,7 @@ enum CodePrograms {
 
 
         def outside_names(tree):
-            """Names that the tests read and do not make; those of builtins apart."""
+            """Names that the tests read and do not make; and the builtins they call, where they do not import the completion."""
             read, made = set(), set()
             for node in ast.walk(tree):
                 if isinstance(node, ast.Name):
@@ -97,14 +97,17 @@ enum CodePrograms {
                     made.add(node.name)
             outside = read - made
             own = {name for name in outside if hasattr(builtins, name)}
-            return sorted(outside - own), sorted(own)
+            imports = any(alias.name == "solution" for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names) \
+                or any(isinstance(node, ast.ImportFrom) and node.module == "solution" for node in ast.walk(tree))
+            called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+            return sorted(outside - own), [] if imports else sorted(own & called)
 
 
         def namespace(link, tree):
             names, shadowed = outside_names(tree)
-            # A completion may be asked for a function named as a builtin (`sum`); but where the tests also use other names of its, a
-            # builtin is the builtin: else `all` could be made to say yes.
-            asked = names or shadowed
+            # A completion may be asked for a function named as a builtin (`sum`), where it is the only thing that the tests ask of it and
+            # the only builtin they call. Else a builtin is the builtin: `all` or `isinstance` could be made to say yes.
+            asked = names or (shadowed if len(shadowed) == 1 else [])
             found = link.ask({"do": "names", "names": asked})
             return {name: link.ask({"do": "get", "name": name}) for name in found if name in asked}
 

@@ -62,7 +62,11 @@ struct AnswerGrader {
         let ends = ["answer is", "answer:"].compactMap { phrase in
             lower.lastRange(of: Array(phrase.utf8), where: { _ in true })?.upperBound
         }
-        let start = ends.max() ?? 0
+        // What stands between "answer:" and the answer: line ends, emphasis.
+        let start =
+            ends.max().map { end in
+                bytes[end...].firstIndex { !$0.isSpace && !"*_:".utf8.contains($0) } ?? bytes.count
+            } ?? 0
         let said = bytes[start...].prefix { $0 != UInt8(ascii: "\n") || start == 0 }
         let answer = MathAnswer(plain: PlainMath.bytes(of: said))
         return (answer, String(decoding: said, as: UTF8.self).shortened(to: 80))

@@ -66,14 +66,19 @@ struct FinalAnswer {
 
     /// The last `####` whose line is an answer: in markdown the same sign opens a heading.
     private static func lastHashes(in bytes: [UInt8]) -> (start: Int, content: Range<Int>)? {
+        let sign = Array("####".utf8)
         var end = bytes.count
-        while let sign = bytes[..<end].lastRange(of: Array("####".utf8), where: { _ in true }) {
-            let line = bytes[sign.upperBound...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
-            let answer = MathAnswer(plain: PlainMath.bytes(of: bytes[sign.upperBound..<line]))
-            if answer.isComputed || answer.words.count == 1 {
-                return (sign.lowerBound, sign.upperBound..<line)
+        while let last = bytes[..<end].lastRange(of: sign, where: { _ in true }) {
+            // The last and the first of a line, not each: a line of nothing but signs would take its square in time.
+            let start = bytes[..<last.lowerBound].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+            let stop = bytes[last.upperBound...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
+            let first = (start...last.lowerBound).first { bytes[$0..<($0 + sign.count)].elementsEqual(sign) }
+            for place in Set([last.lowerBound, first ?? last.lowerBound]).sorted(by: >) {
+                let content = (place + sign.count)..<stop
+                let answer = MathAnswer(plain: PlainMath.bytes(of: bytes[content]))
+                if answer.isComputed || answer.words.count == 1 { return (place, content) }
             }
-            end = sign.lowerBound
+            end = start
         }
         return nil
     }

@@ -24,8 +24,9 @@ enum NumberScan {
     }
 
     private static func startsNumber(_ plain: [UInt8], _ at: Int) -> Bool {
-        let before = at > 0 ? plain[at - 1] : UInt8(ascii: " ")
-        guard !before.isLetter, !before.isDigit, before != UInt8(ascii: "_") else { return false }
+        // `x_2` is a name; `_18_` and `__18__` are numbers with emphasis.
+        let before = plain[..<at].last { $0 != UInt8(ascii: "_") } ?? UInt8(ascii: " ")
+        guard !before.isLetter, !before.isDigit else { return false }
         if plain[at] == PlainMath.fractionOpens { return true }
         if plain[at].isDigit { return true }
         return plain[at] == UInt8(ascii: ".") && at + 1 < plain.count && plain[at + 1].isDigit

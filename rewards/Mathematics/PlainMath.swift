@@ -162,12 +162,20 @@ struct PlainMath {
         case "div": out.append(UInt8(ascii: "/"))
         case "pi": out.append(Self.pi)
         case "circ", "degree": out.append(Self.degree)
-        case "approx", "equiv": out.append(UInt8(ascii: "="))
+        case "approx", "equiv", "in": out.append(UInt8(ascii: "="))
+        case "infty": infinity()
         case "left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "limits": break
         case "quad", "qquad", "newline", "implies", "therefore", "Rightarrow", "rightarrow", "to":
             out.append(UInt8(ascii: " "))
         default: out += Array("\\\(name)".utf8)
         }
+    }
+
+    /// ∞, and +∞ where the sign joins it to nothing.
+    private mutating func infinity() {
+        let before = out.dropLast().last { !$0.isSpace } ?? UInt8(ascii: "(")
+        if out.last == UInt8(ascii: "+"), "([,=".utf8.contains(before) { out.removeLast() }
+        out += Array("∞".utf8)
     }
 
     private mutating func fraction() {
@@ -192,6 +200,11 @@ struct PlainMath {
         let length = source[at] >= 0xF0 ? 4 : source[at] >= 0xE0 ? 3 : 2
         let end = min(at + length, source.endIndex)
         let character = source[at..<end]
+        guard !character.elementsEqual("∞".utf8) else {
+            infinity()
+            at = end
+            return
+        }
         out += Self.ascii[String(decoding: character, as: UTF8.self)] ?? Array(character)
         at = end
     }
@@ -201,7 +214,8 @@ struct PlainMath {
         let spellings: [String: String] = [
             "−": "-", "–": "-", "‐": "-", "‑": "-", "×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "⁄": "/",
             "∕": "/",
-            "²": "^2", "³": "^3", "√": "sqrt", "≈": "=", "’": "'", "“": "\"", "”": "\"", "％": "%", "，": ",", "．": ".",
+            "²": "^2", "³": "^3", "√": "sqrt", "≈": "=", "∈": "=", "’": "'", "“": "\"", "”": "\"", "％": "%", "，": ",",
+            "．": ".",
             "\u{A0}": " ", "\u{2009}": " ", "\u{202F}": " ", "\u{2002}": " ", "\u{2003}": " ", "\u{3000}": " ",
             "€": " ", "£": " ", "¥": " ", "₹": " ",
         ]

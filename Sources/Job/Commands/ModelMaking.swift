@@ -18,11 +18,13 @@ package struct ModelMaking: Sendable {
     private let contextLength: Int
     private let tiesEmbeddings: Bool
     private let seed: Int
+    private let overwrites: Bool
 
     package init(
         output: String, family: String, tokenizer: String?, vocabularySize: Int?, hiddenSize: Int, layers: Int,
         heads: Int,
-        keyValueHeads: Int?, intermediateSize: Int?, contextLength: Int, tiesEmbeddings: Bool, seed: Int
+        keyValueHeads: Int?, intermediateSize: Int?, contextLength: Int, tiesEmbeddings: Bool, seed: Int,
+        overwrites: Bool = false
     ) {
         self.output = output
         self.family = family
@@ -36,6 +38,7 @@ package struct ModelMaking: Sendable {
         self.contextLength = contextLength
         self.tiesEmbeddings = tiesEmbeddings
         self.seed = seed
+        self.overwrites = overwrites
     }
 
     /// Makes the model and says in one line what it is.
@@ -63,6 +66,13 @@ package struct ModelMaking: Sendable {
             endTokenID: reader?.endOfTextID, paddingTokenID: reader?.paddingID)
         let configuration = try ModelConfiguration(fresh: shape)
         let folder = URL(filePath: output)
+        // Where there is no folder yet, it holds nothing.
+        let held = try? FileManager.default.contentsOfDirectory(atPath: folder.path)
+        if let model = held?.sorted().first(where: { $0 == "config.json" || $0.hasSuffix(".safetensors") }), !overwrites
+        {
+            throw JobError(
+                place: output, message: "there is a model already (\(model)); name another folder, or give --overwrite")
+        }
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         try await write(configuration, to: folder)
         try reader?.save(to: folder)

@@ -1,8 +1,9 @@
 internal import Coordinator
 internal import Models
 internal import Placement
-internal import Records
+package import Records
 internal import RolloutEngine
+package import Tokenization
 
 /// The rollout engine with a job's sampling settings, behind the Coordinator's seam.
 struct EngineGenerator: Generating {
@@ -18,13 +19,15 @@ struct EngineGenerator: Generating {
         endsAtStopTokens: Bool = true
     ) throws(SettingsError) {
         let isGreedy = sampling.temperature == 0
+        let stops = try StopTexts(sampling.stopStrings, model.tokenizer)
         let temperature = isGreedy ? 1 : sampling.temperature
         settings = try SamplingSettings(
             temperature: temperature, topK: sampling.topK, topP: sampling.topP,
             minP: sampling.minP,
             repetitionPenalty: sampling.repetitionPenalty, isGreedy: isGreedy,
-            maxCompletionLength: sampling.maxCompletionLength, stopTokenIDs: endsAtStopTokens ? model.stopTokenIDs : [],
-            stopStrings: sampling.stopStrings,
+            maxCompletionLength: sampling.maxCompletionLength,
+            stopTokenIDs: endsAtStopTokens ? model.stopTokenIDs.union(stops.tokenIDs) : [],
+            stopStrings: stops.texts,
             softThinking: try sampling.softThinking?.settings(temperature: temperature) { model.tokenizer.encode($0) })
         engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer,
@@ -35,5 +38,28 @@ struct EngineGenerator: Generating {
         _ requests: [RolloutRequest], step: Int, stop: StopSignal
     ) -> AsyncThrowingStream<RolloutGroup, any Error> {
         engine.generate(requests, settings: settings, step: step, stop: stop)
+    }
+}
+
+/// Stop strings apart into what is watched for in the text, and special tokens, which are no part of a text.
+package struct StopTexts {
+    package private(set) var texts: [String] = []
+    package private(set) var tokenIDs: Set<Int> = []
+
+    /// - Throws: `SettingsError` for a text that mixes a special token with others: it could never appear.
+    package init(_ stopStrings: [String], _ tokenizer: Tokenizer) throws(SettingsError) {
+        let specials = tokenizer.addedTokens.filter(\.isSpecial)
+        var problems = Problems("sampling")
+        for text in stopStrings {
+            if let token = specials.first(where: { $0.content == text }) {
+                tokenIDs.insert(token.id)
+                continue
+            }
+            let part = specials.first { text.contains($0.content) }?.content
+            problems.require(
+                part == nil, "stop_strings", text, "'\(part ?? "")' alone, or a text without special tokens")
+            texts.append(text)
+        }
+        try problems.throwIfAny()
     }
 }
