@@ -149,7 +149,8 @@ package final class PolicyUpdater {
         if let sampler = packed.values(\.rolloutLogProbabilities) {
             // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
             let old = packed.values(\.oldLogProbabilities)
-            let trainer = try old == nil || old == sampler ? scores.logProbabilities(packed) : old!.map(Double.init)
+            let trainer =
+                if let old, old != sampler { old.map(Double.init) } else { try scores.logProbabilities(packed) }
             SamplingGap.note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
         }
         return (try loss.item(), metrics)

@@ -43,6 +43,32 @@ struct RewardTests {
         #expect(try place.bytes("whole/model.safetensors") == place.bytes("plain/model.safetensors"))
     }
 
+    /// Each prompt has one of two rewards, which gives it 1: so do training's reward and the evaluation's, and not 1 + 1.
+    @Test func evaluationAddsRewardsAsTrainingDoes() throws {
+        let place = try Workplace()
+        let rows = (0..<8).map { #"{"prompt": "\#($0 % 2 == 0 ? "a" : "bb")\#($0) = "}"# }
+        try place.write("two.jsonl", rows.joined(separator: "\n"))
+        try place.write(
+            "halves.py",
+            """
+            def short(prompts, completions, **columns):
+                return [1.0 if p.startswith("a") else None for p in prompts]
+
+            def long(prompts, completions, **columns):
+                return [None if p.startswith("a") else 1.0 for p in prompts]
+            """)
+        let job = try place.job(
+            "grpo",
+            "num_generations: 4\nlogging_steps: 1\ndataset_name: two.jsonl\neval_steps: 4\nreward_funcs: [halves.py:short, halves.py:long]"
+        )
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let metrics = try place.metrics("run")
+        #expect(metrics.compactMap { $0["reward"] } == [1, 1, 1, 1])
+        #expect(metrics.compactMap { $0["eval_reward"] } == [1])
+        #expect(outcome.progress.contains("note: eval_steps evaluates on the training rows"))
+    }
+
     @Test func rewardCheckTakesAModel() throws {
         let place = try place()
         try place.write("texts.jsonl", #"{"prompt": "2 + 2 = ", "completion": "5 or so"}"# + "\n")

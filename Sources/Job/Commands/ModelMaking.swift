@@ -66,14 +66,12 @@ package struct ModelMaking: Sendable {
             endTokenID: reader?.endOfTextID, paddingTokenID: reader?.paddingID)
         let configuration = try ModelConfiguration(fresh: shape)
         let folder = URL(filePath: output)
-        // Where there is no folder yet, it holds nothing.
-        let held = try? FileManager.default.contentsOfDirectory(atPath: folder.path)
-        if let model = held?.sorted().first(where: { $0 == "config.json" || $0.hasSuffix(".safetensors") }), !overwrites
-        {
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let held = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+        if let model = held.first(where: { $0 == "config.json" || $0.hasSuffix(".safetensors") }), !overwrites {
             throw JobError(
                 place: output, message: "there is a model already (\(model)); name another folder, or give --overwrite")
         }
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         try await write(configuration, to: folder)
         try reader?.save(to: folder)
         let millions = Double(configuration.parameterCount) / 1e6
