@@ -1,12 +1,47 @@
-/// The plain values one optimizer step learns from: each prompt once, its completions behind it.
+/// The plain values one optimizer step learns from, in parts that differ in what they hold and in what is minimized on them.
 ///
 /// No tensor in it, so that it crosses actors and can be written to a file.
 package struct UpdateBatch: Sendable, Equatable {
-    package var groups: [UpdateGroup]
+    /// In the order of the method's plan.
+    package var parts: [UpdatePart]
 
-    package init(groups: [UpdateGroup]) { self.groups = groups }
+    package init(parts: [UpdatePart]) { self.parts = parts }
+
+    /// A batch of one part.
+    package init(_ kind: UpdatePart.Kind = .rollouts, groups: [UpdateGroup]) { parts = [UpdatePart(kind, groups)] }
+
+    /// The groups of all parts; setting them keeps the first part's kind.
+    package var groups: [UpdateGroup] {
+        get { parts.count == 1 ? parts[0].groups : parts.flatMap(\.groups) }
+        set { parts = [UpdatePart(parts.first?.kind ?? .rollouts, newValue)] }
+    }
 
     /// Completions of the batch, fully masked ones included.
+    package var completionCount: Int { parts.reduce(0) { $0 + $1.completionCount } }
+    /// Generated tokens that are trained: those with a mask of 1.
+    package var actionTokenCount: Int { parts.reduce(0) { $0 + $1.actionTokenCount } }
+}
+
+/// The groups that one objective is minimized on: each prompt once, its completions behind it.
+package struct UpdatePart: Sendable, Equatable, Codable {
+    package enum Kind: String, Sendable, Equatable, Codable, CaseIterable {
+        /// What the policy wrote, with advantages.
+        case rollouts
+        /// Completions to imitate.
+        case demonstrations
+        /// Two completions a prompt, the chosen one first. A pair is never cut; its denominator counts prompts.
+        case pairs
+    }
+
+    package var kind: Kind
+    package var groups: [UpdateGroup]
+
+    package init(_ kind: Kind, _ groups: [UpdateGroup]) {
+        self.kind = kind
+        self.groups = groups
+    }
+
+    /// Completions of the part, fully masked ones included.
     package var completionCount: Int { groups.reduce(0) { $0 + $1.completions.count } }
     /// Generated tokens that are trained: those with a mask of 1.
     package var actionTokenCount: Int {
