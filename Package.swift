@@ -50,13 +50,16 @@ let rooms: [Room] = [
     Room(name: "Evaluation", imports: ["Records", "Credit", "Runs"]),
     // Floor 5
     Room(name: "RewardHosts", imports: ["RewardInterface", "Records", "Runs"]),
+    Room(
+        name: "Methods",
+        imports: ["Records", "Credit", "Algorithms", "RolloutEngine", "PolicyUpdater", "Coordinator"], needsTorch: true),
     // Floor 6
     Room(
         name: "Job",
         imports: [
             "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Algorithms",
             "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation",
-            "RewardModels", "RewardHosts",
+            "RewardModels", "RewardHosts", "Methods",
         ], packages: [yams], needsTorch: true),
     // Floor 7
     Room(

@@ -24,24 +24,34 @@ package struct ClippedSurrogate: Sendable, Equatable {
     package let upperBound: UpperBound
 
     /// - Parameter epsilonHigh: `nil` for the same as `epsilon`.
-    /// - Throws: `SettingsError` for clips that are not above 0, a delta not above 1 + ε_high, a dual clip not above 1.
-    package init(
-        epsilon: Double = 0.2, epsilonHigh: Double? = nil, upperBound: UpperBound = .none
-    ) throws(SettingsError) {
-        let high = epsilonHigh ?? epsilon
-        var problems = Problems("clip")
-        problems.require(epsilon > 0 && epsilon.isFinite, "epsilon", epsilon, "a number above 0")
-        problems.require(high > 0 && high.isFinite, "epsilonHigh", high, "a number above 0")
-        switch upperBound {
-        case .none: break
-        case .delta(let delta):
-            problems.require(delta > 1 + high, "delta", delta, "above 1 + epsilonHigh, which is \(1 + high)")
-        case .dual(let bound): problems.require(bound > 1, "dualClip", bound, "above 1")
-        }
-        try problems.throwIfAny()
+    package init(epsilon: Double = 0.2, epsilonHigh: Double? = nil, upperBound: UpperBound = .none) {
         self.epsilon = epsilon
-        self.epsilonHigh = high
+        self.epsilonHigh = epsilonHigh ?? epsilon
         self.upperBound = upperBound
+    }
+
+    /// - Parameters:
+    ///   - takesDelta: Whether the method has the two-sided clip.
+    ///   - delta: The method's own default of it.
+    package init(reading job: inout SettingsReader, takesDelta: Bool = true, delta fallback: Double? = nil) {
+        epsilon = job.read(
+            "epsilon", default: 0.2, .above(0),
+            "The ratio's lower clip is 1 − ε, its upper 1 + ε unless epsilon_high is set (PPO, arXiv:1707.06347).")
+        let high: Double? = job.read(
+            "epsilon_high", optional: nil, .above(0),
+            "The ratio's upper clip is 1 + ε_high (DAPO's clip-higher: 0.28, arXiv:2503.14476); epsilon unless set.")
+        epsilonHigh = high ?? epsilon
+        guard takesDelta else {
+            upperBound = .none
+            return
+        }
+        let delta: Double? = job.read(
+            "delta", optional: fallback, .above(1),
+            "Two-sided clip: the unclipped term's ratio never exceeds δ (INTELLECT-2, arXiv:2505.07291).")
+        upperBound = delta.map(UpperBound.delta) ?? .none
+        if let delta {
+            job.check(delta > 1 + epsilonHigh, "delta", "above 1 + epsilon_high, which is \(1 + epsilonHigh)")
+        }
     }
 
     /// The ratios within which nothing is clipped.

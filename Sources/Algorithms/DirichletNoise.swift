@@ -1,5 +1,4 @@
 internal import Foundation
-package import Records
 package import Tensors
 
 /// Dirichlet noise, as independent Gamma variables (arXiv:2508.03440; the ablation of arXiv:2511.06411v2, App. C).
@@ -15,12 +14,7 @@ package struct DirichletNoise: SoftDensity, Equatable {
     package let concentration: Double
     package let release: ReleaseScoring?
 
-    /// - Throws: `SettingsError` for a concentration that is not above 0.
-    package init(concentration: Double = 1, followsRelease: Bool = false) throws(SettingsError) {
-        var problems = Problems("dirichlet noise")
-        problems.require(
-            concentration > 0 && concentration.isFinite, "concentration", concentration, "a number above 0")
-        try problems.throwIfAny()
+    package init(concentration: Double = 1, followsRelease: Bool = false) {
         self.concentration = concentration
         release = followsRelease ? ReleaseScoring(threshold: log(0.05), clamp: -5...3) : nil
     }

@@ -1,9 +1,9 @@
 package import Records
 
-/// Settings of ``GRPO``. A value that exists is a value that passed its checks. The defaults are TRL's.
+/// Settings of ``GRPO``. The defaults are TRL's.
 package struct GRPOSettings: Sendable, Equatable {
-    /// How tokens' losses are aggregated, and with `cispo` what a token's loss is. Spelled as TRL's `loss_type`.
-    package enum LossType: String, Sendable, Equatable, CaseIterable {
+    /// How tokens' losses are aggregated, and with `cispo` what a token's loss is: `loss_type:`.
+    package enum LossType: String, SettingsChoice {
         /// First over each completion, then over completions: the paper's.
         case grpo
         /// A sum over tokens divided by a constant (Liu et al. 2025, arXiv:2503.20783).
@@ -12,6 +12,12 @@ package struct GRPOSettings: Sendable, Equatable {
         case dapo
         /// Clipped weights instead of clipped updates, over all tokens of the step. `epsilonHigh` is the largest weight.
         case cispo
+
+        package static var expectation: String { "one of grpo, dr_grpo, dapo, cispo, or bnpo, which is taken as dapo" }
+
+        package static func read(_ node: SettingsNode) -> Self? {
+            String.read(node).flatMap { $0 == "bnpo" ? .dapo : Self(rawValue: $0) }
+        }
 
         package var aggregation: LossAggregation {
             switch self {
@@ -40,31 +46,12 @@ package struct GRPOSettings: Sendable, Equatable {
     /// Nats per token beyond which a completion with a negative advantage is left out; `nil` for never.
     package let offPolicyThreshold: Double?
 
-    /// - Throws: `SettingsError` with every problem.
     package init(
-        lossType: LossType = .dapo, importanceLevel: ImportanceRatio = .token, clip: ClippedSurrogate? = nil,
+        lossType: LossType = .dapo, importanceLevel: ImportanceRatio = .token, clip: ClippedSurrogate = ClippedSurrogate(),
         klCoefficient: Double = 0, klEstimator: KLEstimator = .k3, usesExactKL: Bool = false,
         correctsKLBias: Bool = true, entropyCoefficient: Double = 0, mismatchCorrection: MismatchCorrection? = nil,
         offPolicyThreshold: Double? = nil
-    ) throws(SettingsError) {
-        let clip = if let clip { clip } else { try ClippedSurrogate() }
-        var problems = Problems("grpo")
-        problems.require(
-            klCoefficient >= 0 && klCoefficient.isFinite, "klCoefficient", klCoefficient, "a number from 0 on")
-        problems.require(
-            klCoefficient == 0 || klEstimator != .k1 || correctsKLBias || usesExactKL, "klEstimator",
-            klEstimator.rawValue,
-            "k2 or k3, or correctsKLBias: k1 alone in a loss has no gradient on average")
-        problems.require(entropyCoefficient.isFinite, "entropyCoefficient", entropyCoefficient, "a finite number")
-        problems.require(
-            offPolicyThreshold.map { $0 > 0 } ?? true, "offPolicyThreshold", offPolicyThreshold ?? 0, "above 0")
-        problems.require(
-            importanceLevel == .token || lossType == .grpo, "lossType", lossType.rawValue,
-            "grpo with sequence-level ratios: summing one ratio over tokens weighs completions by their length")
-        problems.require(
-            lossType != .cispo || clip.upperBound == .none, "clip.upperBound", clip.upperBound,
-            "none with cispo, whose weights epsilon_high already bounds")
-        try problems.throwIfAny()
+    ) {
         self.lossType = lossType
         self.importanceLevel = importanceLevel
         self.clip = clip
@@ -76,4 +63,76 @@ package struct GRPOSettings: Sendable, Equatable {
         self.mismatchCorrection = mismatchCorrection
         self.offPolicyThreshold = offPolicyThreshold
     }
+
+    /// - Parameters:
+    ///   - lossType: The method's default.
+    ///   - delta: The method's default of the two-sided clip.
+    ///   - klCoefficient: β of a KL term in the loss; 0 for none.
+    ///   - usesExactKL: Whether that term runs over the whole vocabulary.
+    ///   - mayCorrectKLBias: Whether the method knows the correction of a KL term by the ratio.
+    package init(
+        reading job: inout SettingsReader, lossType fallback: LossType = .dapo, delta: Double? = nil,
+        klCoefficient: Double, klEstimator: KLEstimator, usesExactKL: Bool, mayCorrectKLBias: Bool = true
+    ) {
+        lossType = job.read(
+            "loss_type", default: fallback,
+            "Denominator of the loss. grpo: mean over each completion's tokens, then over completions. dapo: mean over all tokens of the optimizer step. dr_grpo: sum / (completions × max_completion_length). cispo: clipped weights, dapo's denominator. Fixed before the first backward, whatever the micro-batches."
+        )
+        importanceLevel = job.read(
+            "importance_sampling_level", default: .token,
+            "token: one ratio per token. sequence: the geometric mean over the completion (GSPO, arXiv:2507.18071).")
+        clip = ClippedSurrogate(reading: &job, delta: delta)
+        self.klCoefficient = klCoefficient
+        self.klEstimator = klEstimator
+        self.usesExactKL = usesExactKL
+        correctsKLBias =
+            mayCorrectKLBias
+            ? job.read(
+                "use_bias_correction_kl", default: importanceLevel == .token,
+                "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556): its gradient is then that of the KL of the next-token distribution at each visited state, KL(π‖π_ref), off policy too. Not for sequence ratios, whose product is neither KL's."
+            ) : false
+        entropyCoefficient = job.read(
+            "entropy_coef", default: 0.0, .atLeast(0), "Weight of the policy's entropy, subtracted from the loss.")
+        mismatchCorrection = MismatchCorrection(reading: &job)
+        offPolicyThreshold = job.read(
+            "off_policy_mask_threshold", optional: nil, .above(0),
+            "Leaves out completions with a negative advantage whose mean log π_sampler − log π exceeds this many nats (DeepSeek-V3.2, arXiv:2512.02556). Off unless set."
+        )
+        check(&job)
+    }
+
+    private func check(_ job: inout SettingsReader) {
+        if case .scalar("bnpo", _) = job.node("loss_type")?.content {
+            job.notice("loss_type bnpo depends on the micro-batch; taken as dapo, its limit for one micro-batch")
+        }
+        if importanceLevel == .sequence, lossType != .grpo {
+            job.refuse(
+                "importance_sampling_level",
+                "importance_sampling_level sequence with loss_type \(lossType.rawValue) would weight completions by their length; expected loss_type grpo (GSPO)"
+            )
+        }
+        job.check(
+            klCoefficient == 0 || importanceLevel == .token || !correctsKLBias, "use_bias_correction_kl",
+            "false with importance_sampling_level sequence: one ratio for a whole completion times a token's estimate is no KL's gradient"
+        )
+        job.check(
+            lossType != .cispo || clip.upperBound == .none, "delta",
+            "none with cispo, whose weights epsilon_high already bounds")
+        job.check(
+            klCoefficient == 0 || klEstimator != .k1 || correctsKLBias || usesExactKL, "kl_estimator",
+            "k2 or k3, or use_bias_correction_kl: k1 alone in a loss has no gradient on average")
+        if lossType == .cispo, clip.epsilonHigh < 1 {
+            job.notice(
+                "epsilon_high is \(clip.epsilonHigh): with loss_type cispo it is the largest weight of a token, and caps all of them; the paper's runs have 5"
+            )
+        }
+    }
+}
+
+extension GRPOSettings: Objective {
+    package var needsReference: Bool { klCoefficient > 0 && !usesExactKL }
+    package var needsExactDivergence: Bool { klCoefficient > 0 && usesExactKL }
+    package var needsRolloutLogProbabilities: Bool { mismatchCorrection != nil || offPolicyThreshold != nil }
+    package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
+    package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try GRPO.loss(inputs, self) }
 }

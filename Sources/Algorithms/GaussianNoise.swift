@@ -1,5 +1,4 @@
 internal import Foundation
-package import Records
 package import Tensors
 
 /// Gaussian noise on probabilities (the ablation of SofT-GRPO, arXiv:2511.06411v2).
@@ -15,12 +14,7 @@ package struct GaussianNoise: SoftDensity, Equatable {
     package let deviation: Double
     package let release: ReleaseScoring?
 
-    /// - Throws: `SettingsError` for a deviation outside 0 to 1.
-    package init(deviation: Double = 0.05, followsRelease: Bool = false) throws(SettingsError) {
-        var problems = Problems("gaussian noise")
-        problems.require(
-            deviation > 0 && deviation <= 1, "deviation", deviation, "above 0 and at most 1, as probabilities are")
-        try problems.throwIfAny()
+    package init(deviation: Double = 0.05, followsRelease: Bool = false) {
         self.deviation = deviation
         release = followsRelease ? ReleaseScoring(threshold: log(0.05), clamp: nil) : nil
     }
@@ -69,11 +63,7 @@ package struct EmbeddingNoise: SoftDensity, Equatable {
     package let deviation: Double
     package var release: ReleaseScoring? { nil }
 
-    /// - Throws: `SettingsError` for a deviation that is not above 0.
-    package init(deviation: Double = 0.05) throws(SettingsError) {
-        var problems = Problems("embedding noise")
-        problems.require(deviation > 0 && deviation.isFinite, "deviation", deviation, "a number above 0")
-        try problems.throwIfAny()
+    package init(deviation: Double = 0.05) {
         self.deviation = deviation
     }
 

@@ -1,5 +1,4 @@
 internal import Foundation
-package import Records
 package import Tensors
 
 /// Gumbel noise on log-probs (SofT-GRPO, arXiv:2511.06411v2, Eqs. 8 to 12).
@@ -24,14 +23,7 @@ package struct GumbelNoise: SoftDensity, Equatable {
 
     private static let releaseRange = -1.5...3.0
 
-    /// - Throws: `SettingsError` for a scale or a temperature that is not above 0.
-    package init(
-        scale: Double = 1, temperature: Double = 0.1, followsRelease: Bool = false
-    ) throws(SettingsError) {
-        var problems = Problems("gumbel noise")
-        problems.require(scale > 0 && scale.isFinite, "scale", scale, "a number above 0")
-        problems.require(temperature > 0 && temperature.isFinite, "temperature", temperature, "a number above 0")
-        try problems.throwIfAny()
+    package init(scale: Double = 1, temperature: Double = 0.1, followsRelease: Bool = false) {
         self.scale = scale
         self.temperature = temperature
         release = followsRelease ? ReleaseScoring(threshold: -3, clamp: nil) : nil

@@ -1,7 +1,8 @@
+internal import Records
 package import Tensors
 
-/// The ratio ρ between the current policy and the one that produced the data.
-package enum ImportanceRatio: String, Sendable, Equatable, CaseIterable {
+/// The ratio ρ between the current policy and the one that produced the data: `importance_sampling_level:`.
+package enum ImportanceRatio: String, SettingsChoice {
     /// ρ_t = π(y_t) / π_old(y_t), each token its own (PPO, GRPO).
     case token
     /// s_i = (Π_t π(y_t) / π_old(y_t))^(1/n_i), one for the whole completion (GSPO, Zheng et al. 2025,

@@ -14,6 +14,15 @@ package struct MismatchCorrection: Sendable, Equatable {
     package enum Granularity: String, Sendable, Equatable, CaseIterable { case token, sequence }
     package enum Constraint: String, Sendable, Equatable, CaseIterable { case truncate, mask }
 
+    /// Both in one word: `importance_sampling_correction:`.
+    package enum Form: String, SettingsChoice {
+        case none
+        case tokenTruncate = "token_truncate"
+        case tokenMask = "token_mask"
+        case sequenceTruncate = "sequence_truncate"
+        case sequenceMask = "sequence_mask"
+    }
+
     package let granularity: Granularity
     package let constraint: Constraint
     /// C_min; `nil` for none.
@@ -22,22 +31,38 @@ package struct MismatchCorrection: Sendable, Equatable {
     package let maximum: Double?
 
     /// Starts from TRL's defaults.
-    ///
-    /// - Throws: `SettingsError` for bounds below 0 or in the wrong order.
     package init(
         granularity: Granularity = .sequence, constraint: Constraint = .mask, minimum: Double? = nil,
         maximum: Double? = 3
-    ) throws(SettingsError) {
-        var problems = Problems("mismatch_correction")
-        problems.require(minimum.map { $0 >= 0 } ?? true, "minimum", minimum ?? 0, "at least 0")
-        let lowest = minimum ?? 0
-        problems.require(
-            maximum.map { $0 > lowest } ?? true, "maximum", maximum ?? 0, "above the minimum, which is \(lowest)")
-        try problems.throwIfAny()
+    ) {
         self.granularity = granularity
         self.constraint = constraint
         self.minimum = minimum
         self.maximum = maximum
+    }
+
+    /// `nil` where no correction is asked for.
+    package init?(reading job: inout SettingsReader) {
+        let form = job.read(
+            "importance_sampling_correction", default: Form.none,
+            "Weights w = π_old/π_sampler on the policy term, for samplers that are not quite the trainer's policy (top_p below 1, bf16): per token or per sequence, truncated to the bounds or masked outside them (TIS, MIS). Off unless set."
+        )
+        minimum = job.read(
+            "importance_sampling_min", optional: nil, .atLeast(0), "The weights' lower bound; none unless set.")
+        maximum = job.read(
+            "importance_sampling_max", optional: 3.0, .above(0), "The weights' upper bound; null for none.")
+        switch form {
+        case .none:
+            job.ignore("importance_sampling_min", "importance_sampling_max")
+            return nil
+        case .tokenTruncate: (granularity, constraint) = (.token, .truncate)
+        case .tokenMask: (granularity, constraint) = (.token, .mask)
+        case .sequenceTruncate: (granularity, constraint) = (.sequence, .truncate)
+        case .sequenceMask: (granularity, constraint) = (.sequence, .mask)
+        }
+        let lowest = minimum ?? 0
+        job.check(
+            maximum.map { $0 > lowest } ?? true, "importance_sampling_max", "above the minimum, which is \(lowest)")
     }
 
     /// w at each token.

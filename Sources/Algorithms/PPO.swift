@@ -1,7 +1,7 @@
 package import Records
 package import Tensors
 
-/// Settings of ``PPO``. A value that exists is a value that passed its checks. The defaults are TRL's.
+/// Settings of ``PPO``. The defaults are TRL's.
 package struct PPOSettings: Sendable, Equatable {
     package let clip: ClippedSurrogate
     /// ε_V: how far a value may move from the old one before its loss goes flat; `nil` for no clip.
@@ -11,23 +11,31 @@ package struct PPOSettings: Sendable, Equatable {
     /// c_H, the weight of the entropy bonus; 0 for none.
     package let entropyCoefficient: Double
 
-    /// - Throws: `SettingsError` with every problem.
     package init(
-        clip: ClippedSurrogate? = nil, valueEpsilon: Double? = 0.2, valueCoefficient: Double = 0.1,
+        clip: ClippedSurrogate = ClippedSurrogate(), valueEpsilon: Double? = 0.2, valueCoefficient: Double = 0.1,
         entropyCoefficient: Double = 0
-    ) throws(SettingsError) {
-        var problems = Problems("ppo")
-        problems.require(valueEpsilon.map { $0 > 0 } ?? true, "valueEpsilon", valueEpsilon ?? 0, "above 0")
-        problems.require(
-            valueCoefficient >= 0 && valueCoefficient.isFinite, "valueCoefficient", valueCoefficient,
-            "a number from 0 on")
-        problems.require(entropyCoefficient.isFinite, "entropyCoefficient", entropyCoefficient, "a finite number")
-        try problems.throwIfAny()
-        self.clip = if let clip { clip } else { try ClippedSurrogate() }
+    ) {
+        self.clip = clip
         self.valueEpsilon = valueEpsilon
         self.valueCoefficient = valueCoefficient
         self.entropyCoefficient = entropyCoefficient
     }
+
+    package init(reading job: inout SettingsReader) {
+        clip = ClippedSurrogate(reading: &job)
+        valueEpsilon = job.read(
+            "cliprange_value", optional: 0.2, .above(0),
+            "How far a value may move from the old one before its loss goes flat; null for no clip.")
+        valueCoefficient = job.read("vf_coef", default: 0.1, .atLeast(0), "Weight of the value loss ½·mean (V − R)².")
+        entropyCoefficient = job.read(
+            "entropy_coef", default: 0.0, .atLeast(0), "Weight of the policy's entropy, subtracted from the loss.")
+    }
+}
+
+extension PPOSettings: Objective {
+    package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
+    /// PPO's policy part; the value loss belongs to the critic.
+    package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try PPO.policyLoss(inputs, self) }
 }
 
 /// Proximal Policy Optimization (Schulman et al. 2017, arXiv:1707.06347v2, Eqs. 7 and 9), as used on language models.

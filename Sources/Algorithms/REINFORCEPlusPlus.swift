@@ -1,21 +1,21 @@
-package import Records
+internal import Records
 internal import Tensors
 
-/// Settings of ``REINFORCEPlusPlus``. A value that exists is a value that passed its checks.
+/// Settings of ``REINFORCEPlusPlus``.
 package struct REINFORCEPlusPlusSettings: Sendable, Equatable {
     package let clip: ClippedSurrogate
     /// λ, the weight of the k2 term in the loss (the form with a group mean); 0 for the plain form, whose KL is in the reward.
     package let klCoefficient: Double
 
-    /// - Throws: `SettingsError` for a negative coefficient.
-    package init(clip: ClippedSurrogate? = nil, klCoefficient: Double = 0) throws(SettingsError) {
-        var problems = Problems("reinforce_plus_plus")
-        problems.require(
-            klCoefficient >= 0 && klCoefficient.isFinite, "klCoefficient", klCoefficient, "a number from 0 on")
-        try problems.throwIfAny()
-        self.clip = if let clip { clip } else { try ClippedSurrogate() }
+    package init(clip: ClippedSurrogate = ClippedSurrogate(), klCoefficient: Double = 0) {
+        self.clip = clip
         self.klCoefficient = klCoefficient
     }
+}
+
+extension REINFORCEPlusPlusSettings: Objective {
+    package var needsReference: Bool { klCoefficient > 0 }
+    package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try REINFORCEPlusPlus.loss(inputs, self) }
 }
 
 /// REINFORCE++ (Hu et al. 2025, arXiv:2501.03262v9, Eq. 1): PPO's clipped loss without a critic.

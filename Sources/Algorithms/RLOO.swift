@@ -1,17 +1,15 @@
-package import Records
 internal import Tensors
 
-/// Settings of ``RLOO``. A value that exists is a value that passed its checks.
+/// Settings of ``RLOO``.
 package struct RLOOSettings: Sendable, Equatable {
     /// The clip on a completion's ratio, TRL's default 0.2; `nil` for the paper's estimator, without ratio and clip.
     package let ratioClip: ClippedSurrogate?
 
-    package init(ratioClip: ClippedSurrogate?) { self.ratioClip = ratioClip }
+    package init(ratioClip: ClippedSurrogate? = ClippedSurrogate()) { self.ratioClip = ratioClip }
+}
 
-    /// - Throws: `SettingsError` for a clip that is not above 0.
-    package init(epsilon: Double = 0.2, epsilonHigh: Double? = nil) throws(SettingsError) {
-        self.init(ratioClip: try ClippedSurrogate(epsilon: epsilon, epsilonHigh: epsilonHigh))
-    }
+extension RLOOSettings: Objective {
+    package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try RLOO.loss(inputs, self) }
 }
 
 /// REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740).

@@ -1,10 +1,10 @@
-internal import Records
+package import Records
 internal import Tensors
 
-/// Settings of ``ReMax``. A value that exists is a value that passed its checks.
+/// Settings of ``ReMax``.
 package struct ReMaxSettings: Sendable, Equatable {
-    /// How tokens' losses become one number.
-    package enum Reduction: String, Sendable, Equatable, CaseIterable {
+    /// How tokens' losses become one number: `remax_reduction:`.
+    package enum Reduction: String, SettingsChoice {
         /// Over all tokens of the step: the authors' code.
         case tokenMean = "token_mean"
         /// A sum over each completion, then the mean: the paper's estimator, the unbiased gradient of the expected reward.
@@ -26,6 +26,19 @@ package struct ReMaxSettings: Sendable, Equatable {
         self.reduction = reduction
         self.ratioClip = ratioClip
     }
+
+    /// - Parameter reduction: The method's default.
+    package init(reading job: inout SettingsReader, reduction: Reduction, ratioClip: ClippedSurrogate? = nil) {
+        self.reduction = job.read(
+            "remax_reduction", default: reduction,
+            "token_mean is Σ −A log π / tokens (the published code of ReMax); sequence_sum the mean over completions of the sum, the unbiased estimator (arXiv:2310.10505)."
+        )
+        self.ratioClip = ratioClip
+    }
+}
+
+extension ReMaxSettings: Objective {
+    package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try ReMax.loss(inputs, self) }
 }
 
 /// ReMax (Li et al. 2024, arXiv:2310.10505, ICML 2024): REINFORCE with the greedy completion's reward as baseline.

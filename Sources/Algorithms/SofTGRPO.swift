@@ -1,10 +1,10 @@
 package import Records
 package import Tensors
 
-/// Settings of ``SofTGRPO``. A value that exists is a value that passed its checks.
+/// Settings of ``SofTGRPO``.
 package struct SofTGRPOSettings: Sendable, Equatable {
-    /// How KL to the reference policy is taken at soft steps.
-    package enum Divergence: String, Sendable, Equatable, CaseIterable {
+    /// How KL to the reference policy is taken at soft steps: `soft_thinking.kl:`.
+    package enum Divergence: String, SettingsChoice {
         /// The two densities' own KL, in closed form.
         case analytic
         /// The estimator of the settings, on the step's log-densities, as at discrete steps.
@@ -21,34 +21,55 @@ package struct SofTGRPOSettings: Sendable, Equatable {
     /// Whether no gradient flows from inputs into the embedding, prompts and answers included: the published code's way.
     package let detachesInputs: Bool
 
-    /// - Throws: `SettingsError` for noise without a density, or what the loss cannot give soft steps.
     package init(
         surrogate: GRPOSettings, noise: SoftNoise, temperature: Double = 1, divergence: Divergence = .analytic,
         detachesInputs: Bool = false
-    ) throws(SettingsError) {
-        var problems = Problems("soft_grpo")
-        problems.require(
-            noise.density != nil, "noise", noise, "noise with a density; without it thinking cannot be learned")
-        problems.require(temperature > 0 && temperature.isFinite, "temperature", temperature, "a number above 0")
-        problems.require(
-            surrogate.lossType != .cispo, "lossType", surrogate.lossType.rawValue,
-            "grpo, dapo or dr_grpo: cispo weighs log-probs, and soft steps have log-ratios")
-        problems.require(
-            surrogate.klEstimator != .k1, "klEstimator", surrogate.klEstimator.rawValue,
-            "k2 or k3: k1 has a gradient where it is 0, and soft steps with their own KL are to get none from it")
-        problems.require(
-            surrogate.entropyCoefficient == 0, "entropyCoefficient", surrogate.entropyCoefficient,
-            "0: soft steps have no entropy term")
-        problems.require(
-            surrogate.offPolicyThreshold == nil, "offPolicyThreshold", surrogate.offPolicyThreshold ?? 0,
-            "none: its unit is nats of a word, and a soft step's density has another")
-        try problems.throwIfAny()
+    ) {
         self.surrogate = surrogate
         self.noise = noise
         self.temperature = temperature
         self.divergence = divergence
         self.detachesInputs = detachesInputs
     }
+
+    /// Refuses what the loss cannot give soft steps.
+    ///
+    /// - Parameter temperature: The job's own, for where the section has none.
+    package init(
+        reading job: inout SettingsReader, surrogate: GRPOSettings, thinking: SoftThinking, temperature: Double
+    ) {
+        self.init(
+            surrogate: surrogate, noise: thinking.noise, temperature: thinking.temperature ?? temperature,
+            divergence: thinking.divergence, detachesInputs: thinking.followsRelease)
+        if noise.density == nil {
+            job.refuse(
+                "soft_thinking.noise",
+                "soft_thinking.noise is none; without noise thinking has no density to learn from, expected gumbel, dirichlet, gaussian or embedding_gaussian"
+            )
+        }
+        if surrogate.lossType == .cispo {
+            job.refuse("loss_type", "loss_type is cispo, which weighs log-probs; soft_grpo takes grpo, dapo or dr_grpo")
+        }
+        if surrogate.klEstimator == .k1 {
+            job.refuse("kl_estimator", "kl_estimator is k1, which has no gradient on average in a loss; expected k2 or k3")
+        }
+        if surrogate.entropyCoefficient != 0 {
+            job.refuse(
+                "entropy_coef",
+                "entropy_coef is \(surrogate.entropyCoefficient); soft_grpo has no entropy bonus, expected 0")
+        }
+        if surrogate.offPolicyThreshold != nil {
+            job.refuse(
+                "off_policy_mask_threshold",
+                "off_policy_mask_threshold is in nats of a word; a soft step's density has another unit, expected none")
+        }
+    }
+}
+
+extension SofTGRPOSettings: Objective {
+    package var needsReference: Bool { surrogate.klCoefficient > 0 }
+    package var needsRolloutLogProbabilities: Bool { surrogate.mismatchCorrection != nil }
+    package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try SofTGRPO.loss(inputs, self) }
 }
 
 /// The soft steps among a micro-batch's action tokens.

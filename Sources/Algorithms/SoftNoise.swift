@@ -1,5 +1,4 @@
 internal import Foundation
-package import Records
 
 /// The noise of soft thinking: none, or one with a density (``SoftDensity``).
 package enum SoftNoise: Sendable, Equatable {
@@ -43,14 +42,7 @@ package struct SoftThinkingSettings: Sendable, Equatable {
         /// Sure steps in a row after which the think-end token is set.
         package let steps: Int
 
-        /// - Throws: `SettingsError` for values that are not above 0.
-        package init(entropyNats: Double = 0.01, steps: Int = 256) throws(SettingsError) {
-            var problems = Problems("cold stop")
-            problems.require(
-                entropyNats > 0 && entropyNats.isFinite, "entropyNats", entropyNats,
-                "above 0; leave cold stop out for none")
-            problems.require(steps >= 1, "steps", steps, "at least 1")
-            try problems.throwIfAny()
+        package init(entropyNats: Double = 0.01, steps: Int = 256) {
             self.entropyNats = entropyNats
             self.steps = steps
         }
@@ -64,14 +56,9 @@ package struct SoftThinkingSettings: Sendable, Equatable {
     package let thinkEndTokenID: Int
     package let coldStop: ColdStop?
 
-    /// - Throws: `SettingsError` with every setting that cannot be used.
     package init(
         noise: SoftNoise, support: SoftSupport, temperature: Double = 1, thinkEndTokenID: Int, coldStop: ColdStop? = nil
-    ) throws(SettingsError) {
-        var problems = Problems("soft thinking")
-        problems.require(temperature > 0 && temperature.isFinite, "temperature", temperature, "a number above 0")
-        problems.require(thinkEndTokenID >= 0, "thinkEndTokenID", thinkEndTokenID, "a token id")
-        try problems.throwIfAny()
+    ) {
         self.noise = noise
         self.support = support
         self.temperature = temperature

@@ -1,5 +1,4 @@
 internal import Foundation
-package import Records
 package import Tensors
 
 /// Which words a soft step mixes, and their probabilities among themselves.
@@ -17,15 +16,7 @@ package struct SoftSupport: Sendable, Equatable {
     /// Log-probs within the support are clamped to at least this many nats when they are scored.
     package static let lowestLogProbability = -30.0
 
-    /// - Throws: `SettingsError` with every setting that cannot be used.
-    package init(
-        topK: Int = 5, topP: Double = 0.95, minP: Double = 0, keepsAllSlots: Bool = false
-    ) throws(SettingsError) {
-        var problems = Problems("soft thinking")
-        problems.require((1...1024).contains(topK), "topK", topK, "from 1 to 1024 words")
-        problems.require(topP > 0 && topP <= 1, "topP", topP, "above 0 and at most 1")
-        problems.require(minP >= 0 && minP <= 1, "minP", minP, "from 0 to 1")
-        try problems.throwIfAny()
+    package init(topK: Int = 5, topP: Double = 0.95, minP: Double = 0, keepsAllSlots: Bool = false) {
         self.topK = topK
         self.topP = topP
         self.minP = minP

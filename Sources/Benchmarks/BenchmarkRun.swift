@@ -87,18 +87,18 @@ package struct BenchmarkRun: Sendable {
     @TensorActor private func parts() throws -> Parts {
         let policy = try ReallocatingActor(
             role: "actor", parameters: ModelFolder.load(model.folder, elementType: .float32).parametersByName)
-        let schedule = try LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
+        let schedule = LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
         let updater = try PolicyUpdater(
-            policy: policy, configuration: model.configuration, objective: .grpo(try GRPOSettings()),
+            policy: policy, configuration: model.configuration, objective: GRPOSettings(),
             settings: UpdaterSettings(
                 optimizer: OptimizerSettings(schedule: schedule), maxCompletionLength: workload.completionTokens,
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch))
         // No stop tokens: every completion has its full length, so the work is fixed.
         let engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer, seed: 0,
-            limits: try BatchLimits(rows: min(workload.prompts * workload.completions, 256)))
+            limits: BatchLimits(rows: min(workload.prompts * workload.completions, 256)))
         return Parts(
-            engine: engine, sampling: try SamplingSettings(maxCompletionLength: workload.completionTokens),
+            engine: engine, sampling: SamplingSettings(maxCompletionLength: workload.completionTokens),
             updater: updater)
     }
 
@@ -110,7 +110,7 @@ package struct BenchmarkRun: Sendable {
         }
         groups.sort { $0.group.prompt.prompt.row < $1.group.prompt.prompt.row }
         let rule = GroupBaseline(
-            rewards: try RewardCombination(names: ["spread"]), settings: try GroupBaselineSettings())
+            rewards: RewardCombination(names: ["spread"]), settings: GroupBaselineSettings())
         return try rule.credit(CreditBatch(groups: groups)).update
     }
 

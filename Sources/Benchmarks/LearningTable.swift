@@ -91,8 +91,8 @@ package struct LearningTable: Sendable {
             ] + Self.shape(of: method))
         let seconds = (clock.now - start) / .seconds(1)
         let job = try ResolvedJob(JobFile(url: folder.appending(path: "config.yaml")))
-        let scores = try evaluate(folder.path, sampledAs: job.settings)
-        let greedy = job.settings.algorithm == .remax ? job.batches.promptsPerStep : 0
+        let scores = try evaluate(folder.path, sampledAs: job)
+        let greedy = job.method == "remax" ? job.batches.promptsPerStep : 0
         let curve = try LearningCurve(
             folder.appending(path: "metrics.jsonl"),
             completionsPerStep: job.batches.completionsPerRolloutStep + greedy)
@@ -109,8 +109,8 @@ package struct LearningTable: Sendable {
     }
 
     /// The policy beside the start, which is evaluated once for each way of sampling.
-    private func evaluate(_ model: String, sampledAs job: JobSettings) throws -> LearningScores {
-        let flags = ["--max-completion-length", "\(job.maxCompletionLength)"] + Self.softThinking(of: job)
+    private func evaluate(_ model: String, sampledAs job: ResolvedJob) throws -> LearningScores {
+        let flags = ["--max-completion-length", "\(job.sampling.maxCompletionLength)"] + Self.softThinking(of: job)
         let start = workspace.appending(path: flags.contains("--soft-thinking") ? "soft.json" : "words.json")
         if !FileManager.default.fileExists(atPath: start.path) {
             _ = try evaluation(of: setting.model, flags + ["--output", start.path])
@@ -130,17 +130,19 @@ package struct LearningTable: Sendable {
     }
 
     /// The flags of `eval` that think as the job's training does.
-    private static func softThinking(of job: JobSettings) -> [String] {
-        guard job.algorithm == .softGRPO else { return [] }
-        let soft = job.softThinking
-        return [
-            "--soft-thinking", soft.noise.rawValue, "--think-end", soft.thinkEnd, "--soft-top-k", "\(soft.topK)",
-            "--soft-top-p", "\(soft.topP)", "--soft-min-p", "\(soft.minP)", "--soft-temperature",
-            "\(soft.temperature ?? job.temperature)", "--gumbel-temperature", "\(soft.gumbelTemperature)",
-            "--noise-factor", "\(soft.noiseFactor)", "--dirichlet-alpha", "\(soft.dirichletAlpha)",
-            "--gaussian-sigma", "\(soft.gaussianSigma)", "--cold-stop-entropy", "\(soft.coldStopEntropy)",
-            "--cold-stop-steps", "\(soft.coldStopSteps)",
+    private static func softThinking(of job: ResolvedJob) -> [String] {
+        guard job.plan.softThinking != nil else { return [] }
+        let flags = [
+            "noise": "--soft-thinking", "think_end": "--think-end", "top_k": "--soft-top-k", "top_p": "--soft-top-p",
+            "min_p": "--soft-min-p", "gumbel_temperature": "--gumbel-temperature", "noise_factor": "--noise-factor",
+            "dirichlet_alpha": "--dirichlet-alpha", "gaussian_sigma": "--gaussian-sigma",
+            "cold_stop_entropy": "--cold-stop-entropy", "cold_stop_steps": "--cold-stop-steps",
         ]
+        let temperature = job.plan.softThinking?.temperature ?? job.sampling.distribution.temperature
+        return ["--soft-temperature", "\(temperature)"]
+            + flags.sorted { $0.key < $1.key }.flatMap { key, flag in
+                [flag, key == "think_end" ? job.plan.softThinking?.thinkEnd ?? "" : job["soft_thinking.\(key)"] ?? ""]
+            }
     }
 
     private func own(_ arguments: [String]) throws -> String {

@@ -25,13 +25,15 @@ package struct Workload: Sendable, Equatable {
     package init(
         _ part: Part, prompts: Int, completions: Int, promptTokens: Int, completionTokens: Int, steps: Int
     ) throws(SettingsError) {
-        var problems = Problems("bench")
-        problems.require(prompts >= 1, "prompts", prompts, "at least 1")
-        problems.require(completions >= 2, "completions", completions, "at least 2: a group is compared with itself")
-        problems.require(promptTokens >= 1, "prompt-tokens", promptTokens, "at least 1")
-        problems.require(completionTokens >= 1, "completion-tokens", completionTokens, "at least 1")
-        problems.require(steps >= 1, "steps", steps, "at least 1")
-        try problems.throwIfAny()
+        let least = [
+            ("--prompts", prompts, 1, ""), ("--completions", completions, 2, ": a group is compared with itself"),
+            ("--prompt-tokens", promptTokens, 1, ""), ("--completion-tokens", completionTokens, 1, ""),
+            ("--steps", steps, 1, ""),
+        ]
+        let problems = least.filter { $0.1 < $0.2 }.map { flag, found, least, reason in
+            SettingsProblem(place: flag, message: "\(found); expected at least \(least)\(reason)")
+        }
+        guard problems.isEmpty else { throw SettingsError(problems) }
         self.part = part
         self.prompts = prompts
         self.completions = completions

@@ -5,8 +5,8 @@ package import Records
 /// Prompts come in waves of a step's size. A group is kept when the scores of one reward, the task's own and not a shaped
 /// sum, are not all equal. What is kept beyond the step's size is left out, never carried over.
 package struct DynamicSampling: Sendable, Equatable {
-    /// What becomes of a step whose last wave still leaves it short.
-    package enum Exhausted: Sendable, Equatable {
+    /// What becomes of a step whose last wave still leaves it short: `dynamic_sampling_exhausted:`.
+    package enum Exhausted: String, SettingsChoice {
         /// The run ends with an error.
         case fail
         /// The step learns from what was kept.
@@ -23,6 +23,43 @@ package struct DynamicSampling: Sendable, Equatable {
         self.reward = reward
         self.maxWaves = maxWaves
         self.exhausted = exhausted
+    }
+
+    /// `nil` where every group is taken.
+    ///
+    /// - Parameter rewards: The job's, as it names them.
+    package init?(reading job: inout SettingsReader, rewards: [String], generations: Int) {
+        let isWanted = job.read(
+            "dynamic_sampling", default: false,
+            "Samples further prompts until the step has enough groups whose completions differ in dynamic_sampling_metric (DAPO, arXiv:2503.14476). Surplus groups are left out."
+        )
+        let metric: String? = job.read(
+            "dynamic_sampling_metric", optional: nil,
+            "The reward that decides: the task's own, not a length term. The only reward unless set.")
+        maxWaves = job.read(
+            "dynamic_sampling_max_waves", default: 10, .from(1, to: 1_000_000),
+            "Most times a step samples its number of prompts.")
+        exhausted = job.read(
+            "dynamic_sampling_exhausted", default: .fail,
+            "fail: a step that stays short after the last wave ends the run. partial: it learns from what was kept.")
+        let name = metric ?? (rewards.count == 1 ? rewards[0] : nil)
+        reward = rewards.firstIndex { $0 == name } ?? 0
+        guard isWanted else {
+            job.ignore("dynamic_sampling_metric", "dynamic_sampling_max_waves", "dynamic_sampling_exhausted")
+            return nil
+        }
+        job.resolve("dynamic_sampling_metric", to: name)
+        if name.map({ !rewards.contains($0) }) ?? true {
+            job.refuse(
+                job.isGiven("dynamic_sampling_metric") ? "dynamic_sampling_metric" : "dynamic_sampling",
+                "dynamic_sampling_metric must name the reward that tells completions apart, one of "
+                    + rewards.joined(separator: ", "))
+        }
+        if generations < 2 {
+            job.refuse(
+                "dynamic_sampling",
+                "dynamic_sampling compares the completions of a prompt; expected num_generations of at least 2")
+        }
     }
 
     /// Whether the deciding reward tells the group's completions apart. Completions it did not score do not count.

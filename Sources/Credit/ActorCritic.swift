@@ -18,23 +18,30 @@ package struct ActorCritic: CreditRule {
     package let bootstrapsTruncated: Bool
     package let overlong: OverlongHandling
 
-    /// - Throws: `SettingsError` for a penalty of another reach, or a negative missing-end penalty.
+    /// - Parameter penalty: With the reach `oneStep`: the advantage estimate sums the rewards that follow.
     package init(
         rewards: RewardCombination, estimator: GeneralizedAdvantage, penalty: KLToGo? = nil,
         missingEndPenalty: Double = 0, bootstrapsTruncated: Bool = false, overlong: OverlongHandling = .keep
-    ) throws(SettingsError) {
-        var problems = Problems("ppo")
-        problems.require(
-            penalty.map { $0.reach == .oneStep } ?? true, "penalty.reach", penalty?.reach.rawValue ?? "none",
-            "one_step: the advantage estimate sums the rewards that follow")
-        problems.require(missingEndPenalty >= 0, "missingEndPenalty", missingEndPenalty, "at least 0")
-        try problems.throwIfAny()
+    ) {
         self.rewards = rewards
         self.estimator = estimator
         self.penalty = penalty
         self.missingEndPenalty = missingEndPenalty
         self.bootstrapsTruncated = bootstrapsTruncated
         self.overlong = overlong
+    }
+
+    package init(
+        reading job: inout SettingsReader, rewards: RewardCombination, penalty: KLToGo?, overlong: OverlongHandling
+    ) {
+        self.init(
+            rewards: rewards, estimator: GeneralizedAdvantage(reading: &job), penalty: penalty,
+            missingEndPenalty: job.read(
+                "missing_eos_penalty", default: 0.0, .atLeast(0), "Taken off the score of a completion that was cut off."),
+            bootstrapsTruncated: job.read(
+                "bootstrap_truncated", default: false,
+                "A completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0."),
+            overlong: overlong)
     }
 
     /// Metrics beside the usual ones: `values/mean` and `returns/mean` over action tokens, and `values/explained_variance`,

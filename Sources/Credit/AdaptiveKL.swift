@@ -12,16 +12,33 @@ package struct AdaptiveKL: Sendable, Equatable {
     /// Completions over which a full deviation is made up for.
     package let horizon: Double
 
-    /// - Throws: `SettingsError` for numbers that are not above 0.
-    package init(initial: Double, target: Double, horizon: Double = 10_000) throws(SettingsError) {
-        var problems = Problems("adaptive_kl")
-        problems.require(initial > 0 && initial.isFinite, "initial", initial, "a number above 0")
-        problems.require(target > 0 && target.isFinite, "target", target, "a number above 0")
-        problems.require(horizon > 0 && horizon.isFinite, "horizon", horizon, "a number above 0")
-        try problems.throwIfAny()
+    package init(initial: Double, target: Double, horizon: Double = 10_000) {
         self.initial = initial
         self.target = target
         self.horizon = horizon
+    }
+
+    /// `nil` without `kl_target`.
+    ///
+    /// - Parameter initial: β of the first step; 0 where the method has no KL term in its reward, which is refused.
+    package init?(reading job: inout SettingsReader, initial: Double) {
+        let target: Double? = job.read(
+            "kl_target", optional: nil, .above(0),
+            "Moves beta so that the KL per token stays near this: β ← β·(1 + clip(KL/target − 1, ±0.2)·completions/kl_horizon) (arXiv:1909.08593). For methods with the KL in the reward; off unless set."
+        )
+        let horizon = job.read(
+            "kl_horizon", default: 10_000.0, .above(0), "Completions over which kl_target's correction acts in full.")
+        guard let target else {
+            job.ignore("kl_horizon")
+            return nil
+        }
+        if initial == 0 {
+            job.refuse(
+                "kl_target",
+                "kl_target moves the coefficient of a KL term in the reward; expected beta above 0 and kl_placement reward"
+            )
+        }
+        self.init(initial: initial, target: target, horizon: horizon)
     }
 
     /// The coefficient after a step.

@@ -1,4 +1,4 @@
-internal import Records
+package import Records
 
 /// Keeps the best completion of each prompt, to be imitated: best-of-K, or rejection sampling, fine-tuning (RAFT, Dong et al.
 /// 2023, arXiv:2304.06767).
@@ -16,6 +16,14 @@ package struct BestOfGroup: CreditRule {
         self.rewards = rewards
         self.threshold = threshold
         self.overlong = overlong
+    }
+
+    package init(reading job: inout SettingsReader, rewards: RewardCombination, overlong: OverlongHandling) {
+        self.init(
+            rewards: rewards,
+            threshold: job.read(
+                "best_of_k_threshold", optional: nil, "The least reward worth imitating; any unless set."),
+            overlong: overlong)
     }
 
     /// Metrics beside the usual ones: `best_of_k/reward`, the mean of what is imitated, and `best_of_k/kept`, the share of

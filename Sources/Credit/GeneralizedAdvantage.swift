@@ -11,14 +11,18 @@ package struct GeneralizedAdvantage: Sendable, Equatable {
     /// λ, between 0 (one-step, low variance) and 1 (rewards to go, no bias from the critic).
     package let lambda: Double
 
-    /// - Throws: `SettingsError` for a value outside 0...1.
-    package init(discount: Double = 1, lambda: Double = 0.95) throws(SettingsError) {
-        var problems = Problems("gae")
-        problems.require((0...1).contains(discount), "discount", discount, "between 0 and 1")
-        problems.require((0...1).contains(lambda), "lambda", lambda, "between 0 and 1")
-        try problems.throwIfAny()
+    package init(discount: Double = 1, lambda: Double = 0.95) {
         self.discount = discount
         self.lambda = lambda
+    }
+
+    package init(reading job: inout SettingsReader) {
+        discount = job.read(
+            "gamma", default: 1.0, .from(0, to: 1), "Discount of later rewards in the advantage estimate.")
+        lambda = job.read(
+            "lam", default: 0.95, .from(0, to: 1),
+            "λ of generalized advantage estimation, from 0 (one step, little variance) to 1 (rewards to go, no bias) (arXiv:1506.02438)."
+        )
     }
 
     /// What one completion's tokens gained over the critic's expectation.

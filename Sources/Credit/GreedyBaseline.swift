@@ -1,7 +1,7 @@
 internal import Foundation
 package import Records
 
-/// Settings of ``GreedyBaseline``. A value that exists is a value that passed its checks.
+/// Settings of ``GreedyBaseline``.
 package struct GreedyBaselineSettings: Sendable, Equatable {
     /// c: the difference r − b is clipped to ± this. `nil` for no clip; the authors' code has 5.
     package let differenceClip: Double?
@@ -12,20 +12,24 @@ package struct GreedyBaselineSettings: Sendable, Equatable {
     /// Whether the last token has one factor γ too, as in the authors' code.
     package let discountsLastToken: Bool
 
-    /// - Throws: `SettingsError` for a clip that is not above 0, or a discount outside (0, 1].
     package init(
         differenceClip: Double? = nil, penalty: KLToGo? = nil, discount: Double = 1, discountsLastToken: Bool = false
-    ) throws(SettingsError) {
-        var problems = Problems("greedy_baseline")
-        problems.require(
-            differenceClip.map { $0 > 0 } ?? true, "differenceClip", differenceClip ?? 0,
-            "above 0; leave it out for no clip")
-        problems.require(discount > 0 && discount <= 1, "discount", discount, "above 0 and at most 1")
-        try problems.throwIfAny()
+    ) {
         self.differenceClip = differenceClip
         self.penalty = penalty
         self.discount = discount
         self.discountsLastToken = discountsLastToken
+    }
+
+    package init(reading job: inout SettingsReader, penalty: KLToGo?) {
+        differenceClip = job.read(
+            "remax_reward_clip", optional: nil, .above(0), "Clips r − b to ± this; off unless set (published code: 5).")
+        discount = job.read("gamma", default: 1.0, .above(0, atMost: 1), "γⁿ⁻ᵗ(r − b) at token t of n.")
+        let compatibility: ReleaseCompatibility = job.read(
+            "remax_compat", default: .none,
+            "release: gamma has one factor more at every token, the last included, as in the published code.")
+        discountsLastToken = compatibility == .release
+        self.penalty = penalty
     }
 
     /// The share of the difference that each of `count` tokens gets.

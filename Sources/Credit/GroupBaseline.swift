@@ -1,15 +1,21 @@
 package import Records
 
-/// Settings of ``GroupBaseline``. A value that exists is a value that passed its checks.
+/// Settings of ``GroupBaseline``.
 package struct GroupBaselineSettings: Sendable, Equatable {
-    /// What a group's centred rewards are divided by.
-    package enum Scaling: String, Sendable, Equatable, CaseIterable {
+    /// What a group's centred rewards are divided by: `scale_rewards:`.
+    package enum Scaling: String, SettingsChoice {
         /// The group's own standard deviation (GRPO).
         case group
         /// The standard deviation over all completions of the step (Lite PPO, arXiv:2508.08221).
         case batch
         /// Nothing (Dr. GRPO, arXiv:2503.20783): no weight on how hard a prompt is.
         case none
+
+        /// TRL also takes truth values: true is `group`, false is `none`.
+        package static func read(_ node: SettingsNode) -> Self? {
+            if let truth = Bool.read(node) { return truth ? .group : Scaling.none }
+            return String.read(node).flatMap(Self.init(rawValue:))
+        }
     }
 
     package let scaling: Scaling
@@ -21,27 +27,39 @@ package struct GroupBaselineSettings: Sendable, Equatable {
     /// Whether a KL term in the loss acts on groups whose rewards are all equal, as in TRL. Without it they move nothing.
     package let deadGroupsTakeKL: Bool
 
-    /// - Throws: `SettingsError` for a negative epsilon, a penalty that is not one number per completion, or one together
-    ///   with `normalizeThenSum`, where no single reward exists to take it from.
+    /// - Parameter penalty: With the reach `completion`: a group compares whole completions. None with `normalizeThenSum`, where no
+    ///   single reward exists to take it from.
     package init(
         scaling: Scaling = .group, aggregation: RewardAggregation = .sumThenNormalize, epsilon: Double = 1e-4,
         penalty: KLToGo? = nil, deadGroupsTakeKL: Bool = true
-    ) throws(SettingsError) {
-        var problems = Problems("group_baseline")
-        problems.require(
-            epsilon >= 0 && epsilon.isFinite, "epsilon", epsilon, "a number from 0 on")
-        problems.require(
-            penalty.map { $0.reach == .completion } ?? true, "penalty.reach", penalty?.reach.rawValue ?? "none",
-            "completion: a group compares whole completions")
-        problems.require(
-            penalty == nil || aggregation == .sumThenNormalize, "aggregation", aggregation.rawValue,
-            "sum_then_normalize with a KL penalty in the reward")
-        try problems.throwIfAny()
+    ) {
         self.scaling = scaling
         self.aggregation = aggregation
         self.epsilon = epsilon
         self.penalty = penalty
         self.deadGroupsTakeKL = deadGroupsTakeKL
+    }
+
+    package init(reading job: inout SettingsReader, penalty: KLToGo?) {
+        scaling = job.read(
+            "scale_rewards", default: .group,
+            "What r − mean(group) is divided by: the group's standard deviation + 1e-4, the batch's, or nothing (Dr. GRPO, arXiv:2503.20783)."
+        )
+        aggregation = job.read(
+            "multi_objective_aggregation", default: .sumThenNormalize,
+            "sum_then_normalize: advantages of the weighted sum. normalize_then_sum: each reward's own advantages, weighted and added (GDPO, arXiv:2601.05242)."
+        )
+        deadGroupsTakeKL = job.read(
+            "kl_on_zero_std_groups", default: true,
+            "Whether the KL term of the loss acts on groups whose rewards are all equal, as in TRL. With false they move nothing."
+        )
+        epsilon = 1e-4
+        self.penalty = penalty
+        job.ignore("scale_rewards", when: aggregation == .normalizeThenSum)
+        if penalty != nil, aggregation == .normalizeThenSum {
+            job.refuse(
+                "kl_placement", "kl_placement reward needs one reward to take the KL from; expected sum_then_normalize")
+        }
     }
 }
 

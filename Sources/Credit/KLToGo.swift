@@ -19,13 +19,7 @@ package struct KLToGo: Sendable, Equatable {
     package let estimator: KLEstimator
     package let reach: Reach
 
-    /// - Throws: `SettingsError` for a coefficient that is not above 0.
-    package init(coefficient: Double, estimator: KLEstimator = .k1, reach: Reach = .toGo) throws(SettingsError) {
-        var problems = Problems("kl")
-        problems.require(
-            coefficient > 0 && coefficient.isFinite, "coefficient", coefficient,
-            "a number above 0; leave the penalty out for none")
-        try problems.throwIfAny()
+    package init(coefficient: Double, estimator: KLEstimator = .k1, reach: Reach = .toGo) {
         self.coefficient = coefficient
         self.estimator = estimator
         self.reach = reach

@@ -1,6 +1,6 @@
 package import Records
 
-/// Settings of ``LeaveOneOut``. A value that exists is a value that passed its checks.
+/// Settings of ``LeaveOneOut``.
 package struct LeaveOneOutSettings: Sendable, Equatable {
     /// Bounds that a reward is clipped to before the KL penalty is taken off; `nil` for none.
     package let rewardClip: ClosedRange<Double>?
@@ -9,18 +9,24 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
     /// Whether the advantages of the batch are normalized: (A − mean) / (std + 1e-4). Not in the paper.
     package let normalizesAdvantages: Bool
 
-    /// - Throws: `SettingsError` for a penalty that is not one number per completion.
+    /// - Parameter penalty: With the reach `completion`: the action is the whole completion.
     package init(
         rewardClip: ClosedRange<Double>? = nil, penalty: KLToGo? = nil, normalizesAdvantages: Bool = false
-    ) throws(SettingsError) {
-        var problems = Problems("leave_one_out")
-        problems.require(
-            penalty.map { $0.reach == .completion } ?? true, "penalty.reach", penalty?.reach.rawValue ?? "none",
-            "completion: the action is the whole completion")
-        try problems.throwIfAny()
+    ) {
         self.rewardClip = rewardClip
         self.penalty = penalty
         self.normalizesAdvantages = normalizesAdvantages
+    }
+
+    package init(reading job: inout SettingsReader, penalty: KLToGo?) {
+        let clip: [Double] = job.read(
+            "reward_clip_range", default: [],
+            SettingsBound("that rise, or an empty list") { $0.isEmpty || ($0.count == 2 && $0[0] < $0[1]) },
+            "Two numbers that a completion's weighted reward is clipped to before the KL penalty is taken off; off unless set.")
+        rewardClip = clip.count == 2 && clip[0] < clip[1] ? clip[0]...clip[1] : nil
+        normalizesAdvantages = job.read(
+            "normalize_advantages", default: false, "Whitens advantages over the batch, (A − mean) / (std + 1e-4).")
+        self.penalty = penalty
     }
 }
 

@@ -11,6 +11,14 @@ package enum OverlongHandling: Sendable, Equatable {
     /// Truncated completions are left out of the loss.
     case mask
 
+    package init(reading job: inout SettingsReader) {
+        let masks = job.read(
+            "mask_truncated_completions", default: false,
+            "Leaves truncated completions out of the loss and its denominator; their rewards still count in baselines (DAPO, arXiv:2503.14476)."
+        )
+        self = masks ? .mask : .keep
+    }
+
     /// Whether the completion is left out of the loss.
     package func masks(_ completion: Completion) -> Bool { self == .mask && completion.isTruncated }
 }

@@ -13,19 +13,27 @@ package struct RewardCombination: Sendable, Equatable {
     package let weights: [Double]
 
     /// - Parameter weights: One per name; `nil` gives every reward the weight 1.
-    /// - Throws: `SettingsError` for no reward, a name given twice, a missing or extra weight, or one that is no finite
-    ///   number.
-    package init(names: [String], weights: [Double]? = nil) throws(SettingsError) {
+    package init(names: [String], weights: [Double]? = nil) {
         let weights = weights ?? names.map { _ in 1 }
-        var problems = Problems("rewards")
-        problems.require(!names.isEmpty, "names", names, "at least one reward")
-        problems.require(Set(names).count == names.count, "names", names, "each name once")
-        problems.require(
-            weights.count == names.count, "weights", weights, "one weight for each of the \(names.count) rewards")
-        problems.require(weights.allSatisfy(\.isFinite), "weights", weights, "finite numbers")
-        try problems.throwIfAny()
+        precondition(weights.count == names.count, "one weight for each of the rewards")
         self.names = names
         self.weights = weights
+    }
+
+    /// - Parameter names: Of the job's rewards.
+    package init(reading job: inout SettingsReader, names: [String]) {
+        let given: [Double]? = job.read(
+            "reward_weights", optional: nil,
+            "One factor per reward. Combined reward = Σ weight × score over the rewards that scored; by default every weight is 1."
+        )
+        if let given, given.count != names.count {
+            job.refuse(
+                "reward_weights",
+                "reward_weights has \(given.count) numbers for \(names.count) rewards; expected one each")
+        }
+        let weights = given.flatMap { $0.count == names.count ? $0 : nil } ?? names.map { _ in 1 }
+        job.resolve("reward_weights", to: weights)
+        self.init(names: names, weights: weights)
     }
 
     /// The weighted sum of one completion's scores; `nil` when none of them is a number.
@@ -41,8 +49,8 @@ package struct RewardCombination: Sendable, Equatable {
     }
 }
 
-/// Whether several rewards are added before or after they are put on one scale.
-package enum RewardAggregation: String, Sendable, Equatable, CaseIterable {
+/// Whether several rewards are added before or after they are put on one scale: `multi_objective_aggregation:`.
+package enum RewardAggregation: String, SettingsChoice {
     /// The weighted sum is one reward; the baseline sees only that.
     case sumThenNormalize = "sum_then_normalize"
     /// Each reward is normalized within its group, the weighted sum of those over the batch (GDPO, arXiv:2601.05242): a

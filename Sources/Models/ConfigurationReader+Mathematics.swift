@@ -110,7 +110,7 @@ extension ConfigurationReader {
 private struct RotaryReader {
     let members: [String: JSONValue]
     let key: String
-    var problems: [SettingsError.Problem] = []
+    var problems: [ConfigurationProblem] = []
 
     init(_ members: [String: JSONValue], key: String) {
         self.members = members

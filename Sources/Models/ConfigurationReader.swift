@@ -5,7 +5,7 @@ internal import Records
 /// A value that cannot be used is noted and replaced by a harmless one, so that reading goes on and finds the other problems too.
 struct ConfigurationReader {
     private let members: [String: JSONValue]
-    private(set) var problems: [SettingsError.Problem] = []
+    private(set) var problems: [ConfigurationProblem] = []
 
     /// Largest accepted size: far above any model, and low enough that no product of two sizes overflows.
     static let sizeLimit = 1 << 24

@@ -1,9 +1,7 @@
-package import Records
-
 /// What can be wrong with a model's folder, or with what is asked of a model.
 package enum ModelError: Error, Sendable, Equatable, CustomStringConvertible {
     /// `config.json` states something that is not supported or contradicts itself.
-    case configuration(path: String, problems: [SettingsError.Problem])
+    case configuration(path: String, problems: [ConfigurationProblem])
     /// The weights do not fit the configuration.
     case weights(path: String, problems: [WeightProblem])
     /// A file or folder cannot be read or written.

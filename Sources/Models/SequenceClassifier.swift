@@ -8,9 +8,9 @@ package import Tensors
 /// As `…ForSequenceClassification` of transformers computes it; the head has no bias.
 package final class SequenceClassifier {
     package let configuration: ClassifierConfiguration
-    private let trunk: Transformer
+    package let trunk: Transformer
     /// `[labels, hidden]`.
-    private let head: Tensor
+    package let head: Tensor
 
     /// The head's name in a file.
     static let headName = "score.weight"
@@ -23,6 +23,11 @@ package final class SequenceClassifier {
 
     /// Numbers a text gets.
     package var labelCount: Int { head.shape[0] }
+
+    /// Whether a folder's weights have a score head.
+    package static func isIn(_ folder: URL) throws -> Bool {
+        try ModelFolder.openWeights(folder).names.contains(headName)
+    }
 
     /// Reads a folder: `config.json` and `model.safetensors` or its shards. A language-model head beside the score head is passed over.
     ///

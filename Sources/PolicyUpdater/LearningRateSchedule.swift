@@ -19,18 +19,24 @@ package struct LearningRateSchedule: Sendable, Equatable {
         case linear
         case cosine
         /// - Parameters:
-        ///   - decaySteps: d, the length of the cosine at the end.
+        ///   - decaySteps: d, the length of the cosine at the end; `nil` for a tenth of all steps.
         ///   - minimumRatio: m, the factor where warm-up starts and decay ends.
-        case warmupStableDecay(decaySteps: Int, minimumRatio: Double = 0)
+        case warmupStableDecay(decaySteps: Int? = nil, minimumRatio: Double = 0)
+    }
 
-        /// As `lr_scheduler_type` spells it.
-        package var name: String {
+    /// A shape by its name: `lr_scheduler_type:`.
+    private enum Name: String, SettingsChoice {
+        case constant, linear, cosine
+        case constantWithWarmup = "constant_with_warmup"
+        case warmupStableDecay = "warmup_stable_decay"
+
+        var shape: Shape {
             switch self {
-            case .constant: "constant"
-            case .constantWithWarmup: "constant_with_warmup"
-            case .linear: "linear"
-            case .cosine: "cosine"
-            case .warmupStableDecay: "warmup_stable_decay"
+            case .constant: .constant
+            case .constantWithWarmup: .constantWithWarmup
+            case .linear: .linear
+            case .cosine: .cosine
+            case .warmupStableDecay: .warmupStableDecay()
             }
         }
     }
@@ -43,32 +49,53 @@ package struct LearningRateSchedule: Sendable, Equatable {
     }
 
     package let shape: Shape
-    package let warmupSteps: Int
+    private let warmup: Warmup
     /// Optimizer steps of the whole run. A resumed run has the same number.
     package let totalSteps: Int
 
-    /// - Throws: `SettingsError` with everything that is wrong.
-    package init(_ shape: Shape, warmup: Warmup = .steps(0), totalSteps: Int) throws(SettingsError) {
-        var problems = Problems("learningRateSchedule")
-        problems.require(totalSteps >= 1, "totalSteps", totalSteps, "at least 1")
+    package var warmupSteps: Int {
         switch warmup {
-        case .steps(let steps):
-            problems.require(steps >= 0, "warmup", steps, "0 or more steps")
-            warmupSteps = steps
-        case .ratio(let ratio):
-            let isShare = 0 <= ratio && ratio <= 1
-            problems.require(isShare, "warmup", ratio, "a share of all steps between 0 and 1")
-            warmupSteps = isShare ? Int((Double(totalSteps) * ratio).rounded(.up)) : 0
+        case .steps(let steps): steps
+        case .ratio(let ratio): Int((Double(totalSteps) * ratio).rounded(.up))
         }
-        if case .warmupStableDecay(let decaySteps, let minimumRatio) = shape {
-            problems.require(
-                0 <= decaySteps && decaySteps + warmupSteps <= totalSteps, "decaySteps", decaySteps,
-                "0 or more, and with \(warmupSteps) warm-up steps at most \(totalSteps)")
-            problems.require(0 <= minimumRatio && minimumRatio <= 1, "minimumRatio", minimumRatio, "between 0 and 1")
-        }
-        try problems.throwIfAny()
+    }
+
+    package init(_ shape: Shape, warmup: Warmup = .steps(0), totalSteps: Int) {
         self.shape = shape
+        self.warmup = warmup
         self.totalSteps = totalSteps
+    }
+
+    /// A schedule whose length nobody knows yet.
+    package init(reading job: inout SettingsReader) {
+        let name = job.read(
+            "lr_scheduler_type", default: Name.linear, "How the learning rate moves over the run.")
+        let steps = job.read(
+            "warmup_steps", default: 0.0, .from(0, to: 1e9),
+            "Optimizer steps of linear warm-up; below 1 it is a share of the run.")
+        let ratio: Double? = job.read(
+            "warmup_ratio", optional: nil, .from(0, to: 1), "Share of the run that warms up, when warmup_steps is 0.")
+        job.ignore("warmup_steps", "warmup_ratio", when: name == .constant)
+        self.init(
+            name.shape, warmup: steps >= 1 ? .steps(Int(steps)) : .ratio(steps > 0 ? steps : ratio ?? 0), totalSteps: 0)
+    }
+
+    /// The schedule of a run of so many steps, at least 1.
+    ///
+    /// - Throws: `SettingsError` when warm-up and decay do not fit.
+    package func over(_ totalSteps: Int) throws(SettingsError) -> LearningRateSchedule {
+        let schedule = LearningRateSchedule(shape, warmup: warmup, totalSteps: totalSteps)
+        if case .warmupStableDecay = shape, schedule.warmupSteps + schedule.decaySteps > totalSteps {
+            throw SettingsError(
+                place: "warmup_steps",
+                message: "\(schedule.warmupSteps) steps of warm-up and \(schedule.decaySteps) of decay do not fit into the "
+                    + "run's \(totalSteps); expected at most \(totalSteps - schedule.decaySteps)")
+        }
+        return schedule
+    }
+
+    private var decaySteps: Int {
+        if case .warmupStableDecay(let steps, _) = shape { steps ?? max(1, totalSteps / 10) } else { 0 }
     }
 
     /// The factor for the optimizer step after `step` others.
@@ -82,7 +109,7 @@ package struct LearningRateSchedule: Sendable, Equatable {
         case .constant, .constantWithWarmup: return 1
         case .linear: return max(0, Double(totalSteps - step) / remaining)
         case .cosine: return max(0, 0.5 * (1 + cos(.pi * (afterWarmup / remaining))))
-        case .warmupStableDecay(let decaySteps, let minimumRatio):
+        case .warmupStableDecay(_, let minimumRatio):
             let decayed = step - (totalSteps - decaySteps)
             if decayed < 0 { return 1 }
             if decayed >= decaySteps { return minimumRatio }

@@ -16,25 +16,10 @@ package struct OptimizerSettings: Sendable, Equatable {
     package let maxGradientNorm: Double?
     package let schedule: LearningRateSchedule
 
-    /// - Throws: `SettingsError` with everything that is wrong.
     package init(
         learningRate: Double = 1e-6, beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8,
         weightDecay: Double = 0, maxGradientNorm: Double? = 1, schedule: LearningRateSchedule
-    ) throws(SettingsError) {
-        var problems = Problems("optimizer")
-        problems.require(
-            learningRate >= 0 && learningRate.isFinite, "learningRate", learningRate, "a finite number, 0 or more")
-        problems.require(0 <= beta1 && beta1 < 1, "beta1", beta1, "at least 0 and below 1")
-        problems.require(0 <= beta2 && beta2 < 1, "beta2", beta2, "at least 0 and below 1")
-        problems.require(epsilon > 0 && epsilon.isFinite, "epsilon", epsilon, "a finite number above 0")
-        problems.require(
-            weightDecay >= 0 && weightDecay.isFinite, "weightDecay", weightDecay, "a finite number, 0 or more")
-        if let maxGradientNorm {
-            problems.require(
-                maxGradientNorm > 0 && maxGradientNorm.isFinite, "maxGradientNorm", maxGradientNorm,
-                "a finite number above 0, or none to leave gradients as they are")
-        }
-        try problems.throwIfAny()
+    ) {
         self.learningRate = learningRate
         self.beta1 = beta1
         self.beta2 = beta2
@@ -42,6 +27,31 @@ package struct OptimizerSettings: Sendable, Equatable {
         self.weightDecay = weightDecay
         self.maxGradientNorm = maxGradientNorm
         self.schedule = schedule
+    }
+
+    /// The schedule's length is known once the prompts are: see ``LearningRateSchedule/over(_:)``.
+    ///
+    /// - Parameter learningRate: The method's default.
+    package init(reading job: inout SettingsReader, learningRate fallback: Double) {
+        learningRate = job.read(
+            "learning_rate", default: fallback, .from(0, to: 1e6), "AdamW's step size at the schedule's peak.")
+        schedule = LearningRateSchedule(reading: &job)
+        weightDecay = job.read(
+            "weight_decay", default: 0.0, .atLeast(0),
+            "Decoupled decay of the matrices; biases and norms are left out, as in the Hugging Face trainer.")
+        beta1 = job.read("adam_beta1", default: 0.9, .from(0, below: 1), "AdamW's decay of the first moment.")
+        beta2 = job.read("adam_beta2", default: 0.999, .from(0, below: 1), "AdamW's decay of the second moment.")
+        epsilon = job.read("adam_epsilon", default: 1e-8, .above(0), "AdamW's guard against division by zero.")
+        let norm = job.read(
+            "max_grad_norm", default: 1.0, .atLeast(0), "Gradients longer than this are scaled down to it; 0 is off.")
+        maxGradientNorm = norm > 0 ? norm : nil
+    }
+
+    /// The same with another peak and the schedule over so many steps.
+    package func with(learningRate: Double? = nil, totalSteps: Int) throws(SettingsError) -> OptimizerSettings {
+        OptimizerSettings(
+            learningRate: learningRate ?? self.learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
+            weightDecay: weightDecay, maxGradientNorm: maxGradientNorm, schedule: try schedule.over(totalSteps))
     }
 
     /// Whether weight decay acts on a parameter: not on biases and not on norms, told by their published names.

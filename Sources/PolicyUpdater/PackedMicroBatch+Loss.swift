@@ -56,15 +56,15 @@ extension PackedMicroBatch {
 extension Objective {
     /// The arrays a batch must bring for this loss.
     var requiredFields: BatchFields {
-        var fields: BatchFields = self == .supervisedFineTuning ? [] : .advantages
+        var fields: BatchFields = needsAdvantages ? .advantages : []
         if needsReference { fields.insert(.referenceLogProbabilities) }
         if needsRolloutLogProbabilities { fields.insert(.rolloutLogProbabilities) }
         return fields
     }
 
     /// How the method's soft tokens were made; `nil` for a method without them.
-    var softSettings: SofTGRPOSettings? { if case .softGRPO(let settings) = self { settings } else { nil } }
+    var softSettings: SofTGRPOSettings? { self as? SofTGRPOSettings }
 
     /// PPO's settings; `nil` for another method.
-    var ppoSettings: PPOSettings? { if case .ppo(let settings) = self { settings } else { nil } }
+    var ppoSettings: PPOSettings? { self as? PPOSettings }
 }

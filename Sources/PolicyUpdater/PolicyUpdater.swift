@@ -10,7 +10,7 @@ package import Tensors
 /// the whole batch, a backward pass; then clip, check, AdamW. Only one micro-batch's activations exist at a time.
 @TensorActor
 package final class PolicyUpdater {
-    package let objective: Objective
+    package let objective: any Objective
     package let settings: UpdaterSettings
     /// Calls of ``train(_:stop:)`` that came to an end: the place in the learning-rate schedule.
     package internal(set) var schedulePosition = 0
@@ -37,7 +37,7 @@ package final class PolicyUpdater {
     ///   moments do not fit in memory.
     package init(
         policy: ReallocatingActor, configuration: ModelConfiguration, reference: Transformer? = nil,
-        objective: Objective, settings: UpdaterSettings, valueHead: Tensor? = nil
+        objective: any Objective, settings: UpdaterSettings, valueHead: Tensor? = nil
     ) throws {
         precondition(valueHead == nil || objective.ppoSettings != nil, "a value head is PPO's")
         guard reference != nil || !(objective.needsReference || objective.needsExactDivergence) else {

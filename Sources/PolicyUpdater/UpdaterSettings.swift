@@ -14,21 +14,10 @@ package struct UpdaterSettings: Sendable, Equatable {
     /// How the reference policy follows the policy; `nil` leaves it as loaded.
     package let referenceSync: ReferenceSync?
 
-    /// - Throws: `SettingsError` with everything that is wrong.
     package init(
         optimizer: OptimizerSettings, temperature: Double = 1, maxCompletionLength: Int = 512,
         maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil
-    ) throws(SettingsError) {
-        var problems = Problems("updater")
-        problems.require(
-            temperature > 0 && temperature.isFinite, "temperature", temperature,
-            "a finite number above 0; greedy completions are not trained on")
-        problems.require(maxCompletionLength >= 1, "maxCompletionLength", maxCompletionLength, "at least 1")
-        if let maxTokensPerMicroBatch {
-            problems.require(
-                maxTokensPerMicroBatch >= 1, "maxTokensPerMicroBatch", maxTokensPerMicroBatch, "at least 1")
-        }
-        try problems.throwIfAny()
+    ) {
         self.optimizer = optimizer
         self.temperature = temperature
         self.maxCompletionLength = maxCompletionLength
@@ -47,13 +36,28 @@ package struct ReferenceSync: Sendable, Equatable {
     /// TRL's `ref_model_sync_steps`.
     package let everySteps: Int
 
-    /// - Throws: `SettingsError` with everything that is wrong.
-    package init(mixupAlpha: Double = 0.6, everySteps: Int = 512) throws(SettingsError) {
-        var problems = Problems("referenceSync")
-        problems.require(0 < mixupAlpha && mixupAlpha <= 1, "mixupAlpha", mixupAlpha, "above 0 and at most 1")
-        problems.require(everySteps >= 1, "everySteps", everySteps, "at least 1")
-        try problems.throwIfAny()
+    package init(mixupAlpha: Double = 0.6, everySteps: Int = 512) {
         self.mixupAlpha = mixupAlpha
         self.everySteps = everySteps
+    }
+
+    /// `nil` where the reference stays as loaded.
+    ///
+    /// - Parameter hasReference: Whether the method loads a reference policy.
+    package init?(reading job: inout SettingsReader, hasReference: Bool) {
+        let isWanted = job.read(
+            "sync_ref_model", default: false,
+            "Moves the reference towards the policy every ref_model_sync_steps optimizer steps (TR-DPO, arXiv:2404.09656).")
+        mixupAlpha = job.read(
+            "ref_model_mixup_alpha", default: 0.6, .above(0, atMost: 1), "π_ref ← α π + (1 − α) π_ref at each sync.")
+        everySteps = job.read(
+            "ref_model_sync_steps", default: 512, .atLeast(1), "Optimizer steps between two syncs of the reference.")
+        if isWanted, !hasReference {
+            job.refuse("sync_ref_model", "sync_ref_model needs a reference policy, and the job loads none; set beta above 0")
+        }
+        guard isWanted else {
+            job.ignore("ref_model_mixup_alpha", "ref_model_sync_steps")
+            return nil
+        }
     }
 }

@@ -1,5 +1,3 @@
-package import Records
-
 /// How much is decoded at a time. It decides speed and memory, never a result beyond rounding.
 package struct BatchLimits: Sendable, Equatable {
     /// Most completions decoded at a time.
@@ -9,15 +7,7 @@ package struct BatchLimits: Sendable, Equatable {
     /// Most bytes of keys and values, prompts and completions together; at least one row is decoded whatever it takes.
     package let cacheBytes: Int
 
-    /// - Throws: `SettingsError` with every limit below 1.
-    package init(
-        rows: Int = 128, prefillTokens: Int = 4096, cacheBytes: Int = 2 << 30
-    ) throws(SettingsError) {
-        var problems = Problems("rollout batch")
-        problems.require(rows >= 1, "rows", rows, "at least 1")
-        problems.require(prefillTokens >= 1, "prefillTokens", prefillTokens, "at least 1")
-        problems.require(cacheBytes >= 1, "cacheBytes", cacheBytes, "at least 1")
-        try problems.throwIfAny()
+    package init(rows: Int = 128, prefillTokens: Int = 4096, cacheBytes: Int = 2 << 30) {
         self.rows = rows
         self.prefillTokens = prefillTokens
         self.cacheBytes = cacheBytes

@@ -2,21 +2,21 @@ package import Algorithms
 package import Records
 package import Tensors
 
-/// How completions are sampled. A value that exists is a value that passed its checks.
+/// How completions are sampled.
 package struct SamplingSettings: Sendable, Equatable {
     /// What each token is drawn from.
     package let distribution: PolicyDistribution
     /// Whether every row takes the most likely token, the lowest id on ties, and draws nothing.
     package let isGreedy: Bool
     /// Most tokens of a completion, its stop token included.
-    package let maxCompletionLength: Int
+    package var maxCompletionLength: Int
     /// Tokens that end a completion. The sampled one is its last token.
-    package let stopTokenIDs: Set<Int>
+    package var stopTokenIDs: Set<Int>
     /// Texts that end a completion wherever they appear, also across the borders of tokens.
-    package let stopStrings: [String]
+    package var stopStrings: [String]
     /// How completions think in mixtures of words before they answer; `nil` samples words from the start. Everything above is then about
     /// the answer; greedy rows draw no noise.
-    package let softThinking: SoftThinkingSettings?
+    package var softThinking: SoftThinkingSettings?
 
     /// - Parameters:
     ///   - temperature: Logits are divided by it; above 0. For the most likely token ask for `isGreedy`.
@@ -24,33 +24,11 @@ package struct SamplingSettings: Sendable, Equatable {
     ///   - topP: Keeps the most likely tokens until their mass reaches it; 1 keeps all.
     ///   - minP: Drops tokens less likely than this share of the most likely one; 0 drops none.
     ///   - repetitionPenalty: Divides positive and multiplies negative logits of tokens already seen; 1 changes none.
-    /// - Throws: `SettingsError` with every setting that cannot be used.
     package init(
         temperature: Double = 1, topK: Int = 0, topP: Double = 1, minP: Double = 0, repetitionPenalty: Double = 1,
         isGreedy: Bool = false, maxCompletionLength: Int = 512, stopTokenIDs: Set<Int> = [], stopStrings: [String] = [],
         softThinking: SoftThinkingSettings? = nil
-    ) throws(SettingsError) {
-        var problems = Problems("sampling")
-        problems.require(
-            temperature > 0 && temperature.isFinite, "temperature", temperature,
-            "a number above 0 (greedy decoding is a setting of its own)")
-        problems.require(topK >= 0, "topK", topK, "0 for all tokens, or the number to keep")
-        problems.require(topP > 0 && topP <= 1, "topP", topP, "above 0 and at most 1")
-        problems.require(minP >= 0 && minP <= 1, "minP", minP, "from 0 to 1")
-        problems.require(
-            repetitionPenalty > 0 && repetitionPenalty.isFinite, "repetitionPenalty", repetitionPenalty,
-            "a number above 0; 1 changes nothing")
-        problems.require(
-            (1..<1 << 24).contains(maxCompletionLength), "maxCompletionLength", maxCompletionLength,
-            "from 1 to 16777215 tokens")
-        problems.require(
-            stopTokenIDs.allSatisfy { $0 >= 0 }, "stopTokenIDs", stopTokenIDs.sorted(), "token ids of at least 0")
-        problems.require(
-            !stopStrings.contains(""), "stopStrings", stopStrings, "no empty text: it would end every completion")
-        problems.require(
-            softThinking == nil || repetitionPenalty == 1, "repetitionPenalty", repetitionPenalty,
-            "1 with soft thinking: a mixture of words is not a word already seen")
-        try problems.throwIfAny()
+    ) {
         distribution = PolicyDistribution(
             repetitionPenalty: repetitionPenalty, temperature: temperature, topK: topK, topP: topP, minP: minP)
         self.isGreedy = isGreedy
@@ -58,5 +36,48 @@ package struct SamplingSettings: Sendable, Equatable {
         self.stopTokenIDs = stopTokenIDs
         self.stopStrings = stopStrings
         self.softThinking = softThinking
+    }
+
+    /// What a job says; the model's stop tokens and the soft thinking are added by who knows the model.
+    ///
+    /// - Parameters:
+    ///   - temperature: The method's default.
+    ///   - mayBeGreedy: Whether a temperature of 0 asks for greedy completions.
+    package init(reading job: inout SettingsReader, temperature fallback: Double = 1, mayBeGreedy: Bool = false) {
+        let temperature = job.read(
+            "temperature", default: fallback, mayBeGreedy ? .atLeast(0) : .above(0),
+            "Logits are divided by this for sampling and for scoring alike.")
+        self.init(
+            temperature: temperature > 0 ? temperature : 1,
+            topK: job.read(
+                "top_k", default: 0, .atLeast(0),
+                "Sampling keeps this many of the likeliest tokens; 0 keeps all. Not applied when scoring."),
+            topP: job.read(
+                "top_p", default: 1.0, .above(0, atMost: 1),
+                "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased."
+            ),
+            minP: job.read(
+                "min_p", optional: nil, .from(0, to: 1),
+                "Sampling drops tokens below this share of the likeliest one's probability.") ?? 0,
+            repetitionPenalty: job.read(
+                "repetition_penalty", default: 1.0, .above(0),
+                "Divides the positive and multiplies the negative logits of tokens already in the text; 1 is off."),
+            isGreedy: temperature == 0,
+            maxCompletionLength: Self.completionLength(reading: &job),
+            stopStrings: job.read(
+                "stop_strings", default: [String](), "A completion ends when one of these appears in its text."))
+        if stopStrings.contains("") { job.refuse("stop_strings", "stop_strings holds an empty text") }
+    }
+
+    /// Most tokens of a completion: all that a method of this kind reads which does not sample.
+    package static func completionLength(reading job: inout SettingsReader) -> Int {
+        job.read(
+            "max_completion_length", default: 512, .from(1, to: 1_000_000),
+            "Tokens a completion may have; longer ones are truncated and counted.")
+    }
+
+    /// Whether tokens are drawn from another distribution than the policy's at the temperature.
+    package var filtersTokens: Bool {
+        distribution.topP < 1 || distribution.topK > 0 || distribution.minP > 0 || distribution.repetitionPenalty != 1
     }
 }

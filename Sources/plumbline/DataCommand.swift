@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Job
+import Records
 
 struct DataCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -43,7 +44,7 @@ struct DataCommand: AsyncParsableCommand {
                 Terminal.result(json ? report.json : report.text)
                 if let verdict = report.verdict { verdicts.append("\(check.path): \(verdict)") }
             }
-            if !verdicts.isEmpty { throw JobError(verdicts.map { JobProblem(place: "data check", message: $0) }) }
+            if !verdicts.isEmpty { throw JobError(verdicts.map { SettingsProblem(place: "data check", message: $0) }) }
         }
 
         private func checks() throws -> [PromptSetCheck] {

@@ -49,7 +49,7 @@ struct Eval: AsyncParsableCommand {
         defer { signals.end() }
         let evaluation = try PolicyEvaluation(
             prompts: prompts, rewards: rewards, rewardErrorBudget: rewardErrorBudget, columnMap: columnMap,
-            samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: sampling.request,
+            samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: try sampling.request,
             completionsFile: completions)
         let report = try await evaluation.run(model: model, compareWith: compare, stop: stop)
         if let output { try report.write(to: output) }

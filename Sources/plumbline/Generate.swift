@@ -29,10 +29,20 @@ struct SamplingOptions: ParsableArguments {
     }
 
     var request: SamplingRequest {
-        SamplingRequest(
-            temperature: temperature, topK: topK, topP: topP, minP: minP, repetitionPenalty: repetitionPenalty,
-            maxCompletionLength: maxCompletionLength, stopStrings: stop, seed: seed,
-            softThinking: soft.request, threads: threads)
+        get throws {
+            let flags: [SettingsNode.Member?] = [
+                .flag("temperature", temperature, "--temperature"), .flag("top_k", topK, "--top-k"),
+                .flag("top_p", topP, "--top-p"), .flag("min_p", minP, "--min-p"),
+                .flag("repetition_penalty", repetitionPenalty, "--repetition-penalty"),
+                .flag("max_completion_length", maxCompletionLength, "--max-completion-length"),
+                SettingsNode.Member(
+                    "stop_strings",
+                    SettingsNode(
+                        .list(stop.map { SettingsNode(.scalar($0, isQuoted: true), place: "--stop") }), place: "--stop")),
+            ]
+            return try SamplingRequest(
+                flags.compactMap(\.self) + soft.flags, thinks: soft.softThinking != nil, seed: seed, threads: threads)
+        }
     }
 }
 
@@ -57,7 +67,7 @@ struct Generate: AsyncParsableCommand {
         let stop = StopSignal()
         let signals = StopOnSignal(stop)
         defer { signals.end() }
-        let generation = try await TextGeneration(model: model, sampling: sampling.request)
+        let generation = try await TextGeneration(model: model, sampling: try sampling.request)
         let source: TextGeneration.Source = prompt.map { .text($0) } ?? .file(prompts ?? "", limit: limit)
         for try await group in try await generation.groups(source, samples: samples, stop: stop) {
             Terminal.result(json ? TextGeneration.json(group) : plain(group))

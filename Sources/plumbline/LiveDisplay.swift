@@ -19,10 +19,10 @@ actor LiveDisplay: RunDisplay {
     private var brief = ""
 
     /// - Parameter step: Where the run begins: 0, or the step of the checkpoint.
-    init(settings: JobSettings, maxSteps: Int, step: Int) {
+    init(settings: RunSettings, maxSteps: Int, step: Int) {
         self.maxSteps = maxSteps
         loggingSteps = settings.loggingSteps
-        completionsToPrint = settings.completionsToPrint ?? 0
+        completionsToPrint = settings.completionsToPrint
         isInteractive = Terminal.isInteractive
         firstStep = step
         lastLogged = step

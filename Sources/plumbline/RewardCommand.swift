@@ -1,5 +1,6 @@
 import ArgumentParser
 import Job
+import Records
 
 struct RewardCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -58,7 +59,7 @@ struct RewardCommand: AsyncParsableCommand {
                 Terminal.result(report.summary)
             }
             if strict, let verdict = report.verdict {
-                throw JobError([JobProblem(place: "reward check", message: verdict)])
+                throw JobError([SettingsProblem(place: "reward check", message: verdict)])
             }
         }
     }

@@ -1,41 +1,56 @@
+import Algorithms
 import ArgumentParser
-import Job
-
-extension JobSoftNoise: ExpressibleByArgument {}
+import Records
 
 /// Options that let completions think in mixtures of words before they answer, shared by generate and eval.
 struct SoftThinkingOptions: ParsableArguments {
-    private static let defaults = JobSoftThinking()
-
     @Option(
         help:
             "Think in mixtures of words first, with this noise: none, gumbel, dirichlet, gaussian or embedding_gaussian."
     )
-    var softThinking: JobSoftNoise?
-    @Option(help: "Most words of a mixture.") var softTopK = defaults.topK
-    @Option(help: "Keep of those the smallest set with this mass.") var softTopP = defaults.topP
-    @Option(help: "Drop of those the ones below this share of the likeliest.") var softMinP = defaults.minP
+    var softThinking: String?
+    @Option(help: help("top_k", "Most words of a mixture")) var softTopK: Int?
+    @Option(help: help("top_p", "Keep of those the smallest set with this mass")) var softTopP: Double?
+    @Option(help: help("min_p", "Drop of those the ones below this share of the likeliest")) var softMinP: Double?
     @Option(help: "Divides the logits while thinking; --temperature unless given.") var softTemperature: Double?
-    @Option(help: "Temperature of the Gumbel softmax.") var gumbelTemperature = defaults.gumbelTemperature
-    @Option(help: "What Gumbel noise is multiplied by.") var noiseFactor = defaults.noiseFactor
-    @Option(help: "Concentration of Dirichlet noise.") var dirichletAlpha = defaults.dirichletAlpha
-    @Option(help: "Deviation of Gaussian noise.") var gaussianSigma = defaults.gaussianSigma
-    @Option(help: "The text that ends thinking.") var thinkEnd = defaults.thinkEnd
-    @Option(help: "Nats of entropy below which a thinking step counts as sure; 0 is off.") var coldStopEntropy =
-        defaults.coldStopEntropy
-    @Option(help: "Sure steps in a row that end the thinking.") var coldStopSteps = defaults.coldStopSteps
+    @Option(help: help("gumbel_temperature", "Temperature of the Gumbel softmax")) var gumbelTemperature: Double?
+    @Option(help: help("noise_factor", "What Gumbel noise is multiplied by")) var noiseFactor: Double?
+    @Option(help: help("dirichlet_alpha", "Concentration of Dirichlet noise")) var dirichletAlpha: Double?
+    @Option(help: help("gaussian_sigma", "Deviation of Gaussian noise")) var gaussianSigma: Double?
+    @Option(help: help("think_end", "The text that ends thinking")) var thinkEnd: String?
+    @Option(help: help("cold_stop_entropy", "Nats of entropy below which a thinking step counts as sure, 0 is off"))
+    var coldStopEntropy: Double?
+    @Option(help: help("cold_stop_steps", "Sure steps in a row that end the thinking")) var coldStopSteps: Int?
 
-    /// `nil` without --soft-thinking.
-    var request: JobSoftThinking? {
-        guard let softThinking else { return nil }
-        var request = JobSoftThinking()
-        request.noise = softThinking
-        (request.topK, request.topP, request.minP) = (softTopK, softTopP, softMinP)
-        (request.temperature, request.gumbelTemperature) = (softTemperature, gumbelTemperature)
-        (request.noiseFactor, request.dirichletAlpha, request.gaussianSigma) = (
-            noiseFactor, dirichletAlpha, gaussianSigma
-        )
-        (request.thinkEnd, request.coldStopEntropy, request.coldStopSteps) = (thinkEnd, coldStopEntropy, coldStopSteps)
-        return request
+    /// Says what a setting is unless given.
+    private static func help(_ key: String, _ text: String) -> ArgumentHelp {
+        var record = SettingsReader("")
+        _ = SoftThinking(reading: &record)
+        return "\(text); \(record.entries.first { $0.key == "soft_thinking.\(key)" }?.value ?? "") unless given."
+    }
+
+    /// What was given, by the keys of a job file.
+    var flags: [SettingsNode.Member] {
+        [
+            .flag("soft_thinking.noise", softThinking, "--soft-thinking"),
+            .flag("soft_thinking.top_k", softTopK, "--soft-top-k"),
+            .flag("soft_thinking.top_p", softTopP, "--soft-top-p"),
+            .flag("soft_thinking.min_p", softMinP, "--soft-min-p"),
+            .flag("soft_thinking.temperature", softTemperature, "--soft-temperature"),
+            .flag("soft_thinking.gumbel_temperature", gumbelTemperature, "--gumbel-temperature"),
+            .flag("soft_thinking.noise_factor", noiseFactor, "--noise-factor"),
+            .flag("soft_thinking.dirichlet_alpha", dirichletAlpha, "--dirichlet-alpha"),
+            .flag("soft_thinking.gaussian_sigma", gaussianSigma, "--gaussian-sigma"),
+            .flag("soft_thinking.think_end", thinkEnd, "--think-end"),
+            .flag("soft_thinking.cold_stop_entropy", coldStopEntropy, "--cold-stop-entropy"),
+            .flag("soft_thinking.cold_stop_steps", coldStopSteps, "--cold-stop-steps"),
+        ].compactMap(\.self)
+    }
+}
+
+extension SettingsNode.Member {
+    /// A setting that a flag gives; `nil` where it does not.
+    static func flag(_ key: String, _ value: (some CustomStringConvertible)?, _ name: String) -> Self? {
+        value.map { Self(key, SettingsNode(.scalar($0.description, isQuoted: true), place: name)) }
     }
 }

@@ -28,7 +28,7 @@ struct Train: AsyncParsableCommand {
         let signals = StopOnSignal(stop)
         let run = try await TrainingRun(resolved, folder: file.folder, stop: stop)
         for line in run.opening { Terminal.progress(line) }
-        let display = LiveDisplay(settings: resolved.settings, maxSteps: run.maxSteps, step: run.firstStep)
+        let display = LiveDisplay(settings: resolved.run, maxSteps: run.maxSteps, step: run.firstStep)
         let outcome = try await run.run(display: display)
         signals.end()
         let table = await display.finish()

@@ -14,7 +14,7 @@ package enum JobFailure {
     /// Whether the user can mend it: a file, a row, a setting, a reward, a full disk.
     package static func isInput(_ error: any Error) -> Bool {
         switch error {
-        case is JobError, is JobProblem, is SettingsError, is RewardError, is RunError, is ModelError,
+        case is JobError, is SettingsProblem, is SettingsError, is RewardError, is RunError, is ModelError,
             is TokenizerError,
             is PromptSetError, is ChatTemplateError, is JSONError:
             true

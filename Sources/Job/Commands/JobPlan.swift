@@ -14,11 +14,12 @@ package struct JobPlan {
     /// - Throws: The errors a run would begin with: a missing folder, a bad row, a prompt that is too long.
     package init(_ job: ResolvedJob, folder base: URL) throws {
         self.job = job
-        model = try ModelSource(job.settings.modelPath ?? "", templateVariables: job.settings.chatTemplateVariables)
-        prompts = try RunPrompts(job.settings, model, base: base)
-        _ = try EvaluationPrompts(job.settings, model, base: base)
-        try RewardAssembly.check(job.recipe.generates ? job.settings.rewards : [])
-        let folders = try job.settings.rewards.compactMap(\.modelReference).map {
+        model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
+        prompts = try RunPrompts(job, model, base: base)
+        _ = try EvaluationPrompts(job, model, base: base)
+        let rewards = job.rewards?.entries ?? []
+        try RewardAssembly.check(rewards)
+        let folders = try rewards.compactMap(\.modelReference).map {
             try RewardModelSettings.folder(of: $0, base: base)
         }
         rewardModels = try folders.reduce(0) { bytes, folder in
@@ -29,13 +30,12 @@ package struct JobPlan {
     /// The plan as YAML comments, so that what `--dry-run` prints is still the job.
     package var comments: String {
         get throws {
-            let settings = job.settings
             let memory = MemoryEstimate(
                 job, model.configuration, rewardModels: rewardModels,
                 promptLength: try prompts.longestPrompt(among: 256))
             var lines = prompts.lines
-            lines.append(job.batches.line(generations: settings.numGenerations ?? 1))
-            lines.append("\(try prompts.maxSteps(settings, job.batches)) optimizer steps")
+            lines.append(job.batches.line)
+            lines.append("\(try prompts.maxSteps(job)) optimizer steps")
             lines.append("recipe: " + job.recipe.calls.map(\.word).joined(separator: " → "))
             lines += memory.lines
             return lines.map { "# \($0)\n" }.joined()

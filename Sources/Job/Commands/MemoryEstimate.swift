@@ -87,19 +87,18 @@ package struct MemoryEstimate: Sendable, Equatable {
     }
 
     init(_ job: ResolvedJob, _ model: ModelConfiguration, rewardModels: Int, promptLength: Int) {
-        let settings = job.settings
-        let rows = settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
+        let rows = job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
+        var hasCritic = false
+        if case .separate = job.plan.critic?.form { hasCritic = true }
         self.init(
-            model, type: settings.dtype, hasReference: settings.usesReference,
-            rewardModels: rewardModels,
-            hasCritic: job.recipe.calls.contains(.infer(.critic)) && !settings.criticSharesTrunk,
+            model, type: job.model.dtype, hasReference: job.plan.reference != nil, rewardModels: rewardModels,
+            hasCritic: hasCritic,
             Sizes(
-                promptLength: promptLength, completionLength: settings.maxCompletionLength,
-                completionsPerPrompt: settings.numGenerations ?? 1,
+                promptLength: promptLength, completionLength: job.sampling.maxCompletionLength,
+                completionsPerPrompt: job.batches.generations,
                 completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
                 rows: job.recipe.generates ? min(rows, job.batches.completionsPerRolloutStep) : 0,
-                maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch,
-                checkpointsBlocks: settings.gradientCheckpointing))
+                maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 
     /// For `--dry-run`.

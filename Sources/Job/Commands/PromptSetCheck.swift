@@ -16,7 +16,7 @@ package struct PromptSetCheck: Sendable {
     /// Where relative paths of rewards start.
     var rewardFolder = URL(filePath: ".")
     var columns = ColumnMap()
-    var templateVariables: [JobColumn] = []
+    var templateVariables: [NamedValue] = []
     /// Other prompt files, looked through for prompts of this set.
     package var against: [String] = []
     package var maxPromptLength: Int?
@@ -34,31 +34,21 @@ package struct PromptSetCheck: Sendable {
     /// One check for each prompt set of a job, with the job's model, rewards and limits.
     package static func ofJob(_ url: URL) throws -> [PromptSetCheck] {
         let file = try JobFile(url: url)
-        let settings = try ResolvedJob(file).settings
-        let limit = try settings.modelPath.map {
-            try ModelSource($0, templateVariables: settings.chatTemplateVariables)
-                .promptLimit(asked: settings.maxPromptLength, completion: settings.maxCompletionLength)
-        }
-        func check(_ path: String, _ split: String, _ columns: ColumnMap) -> PromptSetCheck {
-            var check = PromptSetCheck(path: RunPromptSets.url(path, file.folder).path)
-            check.split = split
-            check.columns = columns
-            check.model = settings.modelPath
-            check.templateVariables = settings.chatTemplateVariables
-            check.rewards = settings.algorithm == .sft ? [] : settings.rewards
+        let job = try ResolvedJob(file)
+        let limit = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
+            .promptLimit(asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
+        return try job.data.datasets.map { dataset in
+            var check = PromptSetCheck(path: RunPromptSets.url(dataset.path, file.folder).path)
+            check.split = dataset.split
+            check.columns = try RunPromptSets.columns(dataset, job.data)
+            check.model = job.model.path
+            check.templateVariables = job.model.templateVariables
+            check.rewards = job.rewards?.entries ?? []
             check.rewardFolder = file.folder
             check.maxPromptLength = limit
-            check.asDemonstrations = settings.algorithm == .sft
+            check.asDemonstrations = !job.recipe.generates
             return check
         }
-        guard settings.datasets.isEmpty else {
-            return try settings.datasets.map {
-                check($0.path, $0.split, try RunPromptSets.columns($0, settings))
-            }
-        }
-        return [
-            check(settings.datasetName ?? ".", settings.trainSplit, try RunPromptSets.columns(settings.columnMap))
-        ]
     }
 
     /// - Throws: The errors of a set that cannot be opened, of a model without a tokenizer and of a reward that cannot start.

@@ -19,7 +19,9 @@ package struct RewardCheck {
             guard let sign = setting.firstIndex(of: "="), sign != setting.startIndex else {
                 throw JobError(place: "--setting '\(setting)'", message: "expected key=value")
             }
-            let value = try JobNode.override(setting, value: String(setting[setting.index(after: sign)...])).json
+            let value = try SettingsNode.value(
+                String(setting[setting.index(after: sign)...]), place: "--setting '\(setting)'"
+            ).json
             entry.settings = Self.setting(setting[..<sign].split(separator: ".")[...], to: value, in: entry.settings)
         }
         self.entry = entry

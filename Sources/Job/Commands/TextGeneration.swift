@@ -24,7 +24,7 @@ package struct TextGeneration: Sendable {
     package init(model name: String, sampling: SamplingRequest) async throws {
         let model = try ModelSource(name)
         var sampling = sampling
-        sampling.maxCompletionLength = sampling.askedCompletionLength ?? model.usualCompletionLength
+        if !sampling.hasOwnLength { sampling.sampling.maxCompletionLength = model.usualCompletionLength }
         self.model = model
         self.sampling = sampling
         generator = try await Self.generator(model, sampling)
@@ -35,7 +35,9 @@ package struct TextGeneration: Sendable {
     {
         _ = try model.useThreads(sampling.threads)
         let policy = try ReallocatingActor(role: "actor", parameters: model.load(.float32).parametersByName)
-        return try EngineGenerator(policy: policy, model: model, sampling: sampling, rows: 128)
+        return try EngineGenerator(
+            policy: policy, model: model, sampling: sampling.sampling, softThinking: sampling.softThinking,
+            seed: sampling.seed, rows: 128)
     }
 
     /// The completions of every prompt, in the order of the prompts.
@@ -73,7 +75,7 @@ package struct TextGeneration: Sendable {
 
     /// The prompts of a source as the model reads them.
     func prompts(_ source: Source, split: String, columns: ColumnMap = ColumnMap()) throws -> [TokenizedPrompt] {
-        let limit = try model.promptLimit(asked: nil, completion: sampling.maxCompletionLength)
+        let limit = try model.promptLimit(asked: nil, completion: sampling.sampling.maxCompletionLength)
         let encoder = model.encoder(maxPromptLength: limit)
         switch source {
         case .text(let text):

@@ -1,6 +1,7 @@
+internal import Records
 internal import Yams
 
-extension JobProblem {
+extension SettingsProblem {
     /// What the YAML parser refused, with the line it stands in.
     ///
     /// - Parameters:

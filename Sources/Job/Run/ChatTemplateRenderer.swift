@@ -8,7 +8,7 @@ package struct ChatTemplateRenderer: Sendable {
 
     /// - Parameter variables: `chat_template_kwargs` of the job.
     /// - Throws: the template's own error, with its line, for a construct that is not supported.
-    package init(tokenizer: Tokenizer, variables: [JobColumn]) throws {
+    package init(tokenizer: Tokenizer, variables: [NamedValue]) throws {
         template = try tokenizer.chatTemplate.map { try ChatTemplate(source: $0) }
         var named: [String: TemplateValue] = [:]
         for (name, id) in [

@@ -13,13 +13,14 @@ package actor CheckpointSaver: Saving {
     private let policy: ReallocatingActor
     private let states: [any Checkpointable]
     private let progress: ProgressState
-    private let settings: JobSettings
+    private let settings: RunSettings
+    private let maxSteps: Int
     private var best: (step: Int, value: Double)?
 
     /// - Parameter states: Every owner of state but the run's own progress.
     package init(
         folder: RunFolder, model: ModelSource, policy: ReallocatingActor, states: [any Checkpointable],
-        progress: ProgressState, settings: JobSettings
+        progress: ProgressState, settings: RunSettings, maxSteps: Int
     ) {
         self.folder = folder
         self.model = model
@@ -27,6 +28,7 @@ package actor CheckpointSaver: Saving {
         self.states = states
         self.progress = progress
         self.settings = settings
+        self.maxSteps = maxSteps
         best = progress.best
     }
 
@@ -48,7 +50,7 @@ package actor CheckpointSaver: Saving {
     private func modelFiles(_ progress: RunProgress) -> @Sendable (URL) async throws -> Void {
         let state = JSON.object([
             "global_step": .number(progress.step), "num_input_tokens_seen": .number(progress.tokens),
-            "max_steps": .number(settings.maxSteps),
+            "max_steps": .number(maxSteps),
             "best_metric": best.map { .number($0.value) } ?? .null,
             "best_global_step": best.map { .number($0.step) } ?? .null,
         ])
@@ -72,7 +74,7 @@ package actor CheckpointSaver: Saving {
 
     /// Takes the step for the best one if it is; returns an error when the metric seems to be misspelt.
     private func rank(_ metrics: Metrics, step: Int) -> JobError? {
-        guard let name = settings.bestModelMetric else { return nil }
+        guard let name = settings.bestMetric else { return nil }
         guard let value = metrics[name] else {
             // A step need not be evaluated, and a reward may have scored nothing: only a name never seen is doubtful.
             let isEvaluated = name.hasPrefix("eval_")

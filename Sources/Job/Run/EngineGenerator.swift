@@ -1,3 +1,4 @@
+internal import Algorithms
 internal import Coordinator
 internal import Models
 internal import Placement
@@ -11,27 +12,24 @@ struct EngineGenerator: Generating {
     private let settings: SamplingSettings
 
     /// - Parameters:
+    ///   - softThinking: How completions think first; `nil` where they do not.
     ///   - rows: Completions decoded at once.
-    ///   - endsAtStopTokens: False only for measurements, where every completion has its full length.
-    /// - Throws: `SettingsError` with everything that is wrong.
+    /// - Throws: `SettingsError` for stop strings or a think-end text that the tokenizer cannot have.
     init(
-        policy: ReallocatingActor, model: ModelSource, sampling: SamplingRequest, rows: Int,
-        endsAtStopTokens: Bool = true
+        policy: ReallocatingActor, model: ModelSource, sampling: SamplingSettings, softThinking: SoftThinking?,
+        seed: Int, rows: Int
     ) throws(SettingsError) {
-        let isGreedy = sampling.temperature == 0
         let stops = try StopTexts(sampling.stopStrings, model.tokenizer)
-        let temperature = isGreedy ? 1 : sampling.temperature
-        settings = try SamplingSettings(
-            temperature: temperature, topK: sampling.topK, topP: sampling.topP,
-            minP: sampling.minP,
-            repetitionPenalty: sampling.repetitionPenalty, isGreedy: isGreedy,
-            maxCompletionLength: sampling.maxCompletionLength,
-            stopTokenIDs: endsAtStopTokens ? model.stopTokenIDs.union(stops.tokenIDs) : [],
-            stopStrings: stops.texts,
-            softThinking: try sampling.softThinking?.settings(temperature: temperature) { model.tokenizer.encode($0) })
+        var settings = sampling
+        settings.stopTokenIDs = model.stopTokenIDs.union(stops.tokenIDs)
+        settings.stopStrings = stops.texts
+        settings.softThinking = try softThinking?.settings(temperature: sampling.distribution.temperature) {
+            model.tokenizer.encode($0)
+        }
+        self.settings = settings
         engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer,
-            seed: UInt64(bitPattern: Int64(sampling.seed)), limits: try BatchLimits(rows: rows))
+            seed: UInt64(bitPattern: Int64(seed)), limits: BatchLimits(rows: rows))
     }
 
     func generate(
@@ -49,17 +47,22 @@ package struct StopTexts {
     /// - Throws: `SettingsError` for a text that mixes a special token with others: it could never appear.
     package init(_ stopStrings: [String], _ tokenizer: Tokenizer) throws(SettingsError) {
         let specials = tokenizer.addedTokens.filter(\.isSpecial)
-        var problems = Problems("sampling")
+        var problems: [SettingsProblem] = []
         for text in stopStrings {
             if let token = specials.first(where: { $0.content == text }) {
                 tokenIDs.insert(token.id)
                 continue
             }
             let part = specials.first { text.contains($0.content) }?.content
-            problems.require(
-                part == nil, "stop_strings", text, "'\(part ?? "")' alone, or a text without special tokens")
+            if let part {
+                problems.append(
+                    SettingsProblem(
+                        place: "stop_strings",
+                        message: "'\(text)' has the special token '\(part)' in it; expected '\(part)' alone, or a text "
+                            + "without special tokens"))
+            }
             texts.append(text)
         }
-        try problems.throwIfAny()
+        guard problems.isEmpty else { throw SettingsError(problems) }
     }
 }

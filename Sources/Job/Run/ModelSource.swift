@@ -18,7 +18,7 @@ package struct ModelSource: Sendable {
     ///   - name: A folder, or a name in the Hugging Face cache.
     ///   - templateVariables: `chat_template_kwargs` of the job.
     /// - Throws: `ModelError`, `TokenizerError` or ``JobError`` naming the file and what would be right.
-    package init(_ name: String, templateVariables: [JobColumn] = []) throws {
+    package init(_ name: String, templateVariables: [NamedValue] = []) throws {
         folder = try HuggingFaceCache.folder(of: name)
         configuration = try ModelFolder.readConfiguration(folder)
         tokenizer = try Tokenizer(folder: folder)

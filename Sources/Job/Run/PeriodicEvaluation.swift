@@ -16,14 +16,14 @@ struct EvaluationPrompts {
     /// `nil` when the job has no `eval_steps`.
     ///
     /// - Throws: As `PromptSet` and ``PromptEncoder``, naming the row.
-    init?(_ settings: JobSettings, _ model: ModelSource, base: URL) throws {
-        guard settings.evaluationSteps != nil else { return nil }
-        let set = try RunPromptSets.evaluation(settings, base: base)
+    init?(_ job: ResolvedJob, _ model: ModelSource, base: URL) throws {
+        guard let evaluation = job.run.evaluation else { return nil }
+        let set = try RunPromptSets.evaluation(job.data, base: base)
         let encoder = model.encoder(
-            maxPromptLength: try model.promptLimit(asked: nil, completion: settings.maxCompletionLength))
+            maxPromptLength: try model.promptLimit(asked: nil, completion: job.sampling.maxCompletionLength))
         name = set.name
         identity = set.identity
-        prompts = try RunPromptSets.places(set, limit: settings.evaluationLimit).map { row in
+        prompts = try RunPromptSets.places(set, limit: evaluation.limit).map { row in
             try encoder.encode(set.prompt(at: row))
         }
     }
@@ -43,25 +43,25 @@ struct PeriodicEvaluation: Evaluating {
     private let rewards: RewardCombination
 
     init(
-        _ settings: JobSettings, _ prompts: EvaluationPrompts, _ parts: TrainingParts, _ scorer: PanelScorer,
+        _ job: ResolvedJob, _ prompts: EvaluationPrompts, _ parts: TrainingParts, _ scorer: PanelScorer,
         recorder: RunRecorder, display: any RunDisplay
     ) async throws {
         requests = prompts.prompts.map {
-            RolloutRequest(prompt: $0, samples: settings.evaluationGenerations ?? 1)
+            RolloutRequest(prompt: $0, samples: job.run.evaluation?.generations ?? 1)
         }
-        var sampling = SamplingRequest(settings)
-        sampling.seed = ~settings.seed
-        generator = try await Self.generator(parts, sampling)
+        generator = try await Self.generator(parts, job)
         self.scorer = scorer
         self.recorder = recorder
         self.display = display
         setName = prompts.name
-        rewards = try RewardCombination(names: scorer.rewardNames, weights: settings.rewardWeights)
+        rewards = parts.plan.credit?.rewards ?? RewardCombination(names: scorer.rewardNames)
     }
 
     @TensorActor
-    private static func generator(_ parts: TrainingParts, _ sampling: SamplingRequest) throws -> EngineGenerator {
-        try EngineGenerator(policy: parts.policy, model: parts.model, sampling: sampling, rows: 128)
+    private static func generator(_ parts: TrainingParts, _ job: ResolvedJob) throws -> EngineGenerator {
+        try EngineGenerator(
+            policy: parts.policy, model: parts.model, sampling: job.sampling, softThinking: job.plan.softThinking,
+            seed: ~job.model.seed, rows: 128)
     }
 
     func evaluate(step: Int, stop: StopSignal) async throws -> Metrics {

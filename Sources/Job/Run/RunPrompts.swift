@@ -1,3 +1,4 @@
+internal import Coordinator
 internal import Foundation
 internal import PromptSets
 internal import Records
@@ -11,17 +12,18 @@ struct RunPrompts {
     /// Says which files the rows come from.
     let identity: String
 
-    init(_ settings: JobSettings, _ model: ModelSource, base: URL) throws {
-        let limit = try model.promptLimit(asked: settings.maxPromptLength, completion: settings.maxCompletionLength)
+    init(_ job: ResolvedJob, _ model: ModelSource, base: URL) throws {
+        let limit = try model.promptLimit(
+            asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
         encoder = model.encoder(maxPromptLength: limit)
-        let sets = try RunPromptSets(settings, base: base)
+        let sets = try RunPromptSets(job.data, base: base)
         for set in sets.sets {
-            if let problem = set.problems(asDemonstrations: settings.algorithm == .sft, limit: 1).first {
+            if let problem = set.problems(asDemonstrations: !job.recipe.generates, limit: 1).first {
                 throw problem
             }
         }
         let training = try sets.training()
-        let fitting = try FittingRows(training, encoder: encoder, drops: settings.overlongPrompts == .drop)
+        let fitting = try FittingRows(training, encoder: encoder, drops: job.data.overlong == .drop)
         rows = fitting
         identity = training.identity
         var lines = sets.lines(training)
@@ -41,16 +43,17 @@ struct RunPrompts {
     }
 
     /// The optimizer steps of the run: `max_steps`, or what `num_train_epochs` come to.
-    func maxSteps(_ settings: JobSettings, _ batches: BatchArithmetic) throws(JobError) -> Int {
+    func maxSteps(_ job: ResolvedJob) throws(JobError) -> Int {
+        let batches = job.batches
         guard batches.promptsPerStep <= rows.count else {
             throw JobError(
                 place: "prompt set \(rows.name)",
                 message: "a step takes \(batches.promptsPerStep) prompts and the set has \(rows.count); lower "
                     + "per_device_train_batch_size or steps_per_generation")
         }
-        if settings.maxSteps > 0 { return settings.maxSteps }
+        if let steps = job.data.maxSteps { return steps }
         let perEpoch = rows.count / batches.promptsPerStep * batches.optimizerStepsPerRollout
-        return Int((Double(perEpoch) * settings.epochs).rounded(.up))
+        return Int((Double(perEpoch) * job.data.epochs).rounded(.up))
     }
 }
 
@@ -58,28 +61,20 @@ struct RunPrompts {
 struct RunPromptSets {
     /// At least one, for training.
     let sets: [PromptSet]
-    /// As the job says it; empty for `dataset_name`.
-    private let datasets: [JobDataset]
+    private let settings: DataSettings
 
-    init(_ settings: JobSettings, base: URL) throws {
-        datasets = settings.datasets
-        sets =
-            datasets.isEmpty
-            ? [
-                try PromptSet(
-                    Self.url(settings.datasetName ?? ".", base), split: settings.trainSplit,
-                    columns: try Self.columns(settings.columnMap))
-            ]
-            : try datasets.map { dataset in
-                try PromptSet(
-                    Self.url(dataset.path, base), split: dataset.split, columns: try Self.columns(dataset, settings))
-            }
+    init(_ settings: DataSettings, base: URL) throws {
+        self.settings = settings
+        sets = try settings.datasets.map { dataset in
+            try PromptSet(
+                Self.url(dataset.path, base), split: dataset.split, columns: try Self.columns(dataset, settings))
+        }
     }
 
     /// The rows training draws from.
     func training() throws -> any PromptRows {
-        guard !datasets.isEmpty else { return sets[0] }
-        return try PromptMixture(zip(sets, datasets).map { PromptMixture.Part($0, fraction: $1.fraction) })
+        guard settings.isMixture else { return sets[0] }
+        return try PromptMixture(zip(sets, settings.datasets).map { PromptMixture.Part($0, fraction: $1.fraction) })
     }
 
     /// What the start of a run says of its sets.
@@ -95,17 +90,13 @@ struct RunPromptSets {
     }
 
     /// The rows evaluation reads: the test split of every set.
-    static func evaluation(_ settings: JobSettings, base: URL) throws -> any PromptRows {
-        func set(_ path: String, _ columns: ColumnMap) throws -> PromptSet {
-            let url = url(path, base)
+    static func evaluation(_ settings: DataSettings, base: URL) throws -> any PromptRows {
+        let sets = try settings.datasets.map { dataset in
+            let url = url(dataset.path, base)
             let split = try settings.testSplit ?? TextGeneration.split(of: url.path, wanted: "eval")
-            return try PromptSet(url, split: split, columns: columns)
+            return try PromptSet(url, split: split, columns: try columns(dataset, settings))
         }
-        guard !settings.datasets.isEmpty else {
-            return try set(settings.datasetName ?? ".", try columns(settings.columnMap))
-        }
-        return try PromptMixture(
-            settings.datasets.map { PromptMixture.Part(try set($0.path, try columns($0, settings))) })
+        return settings.isMixture ? try PromptMixture(sets.map { PromptMixture.Part($0) }) : sets[0]
     }
 
     /// The places of at most `limit` rows: the first of a set, and of a mixture the same share of every part.
@@ -118,13 +109,13 @@ struct RunPromptSets {
         URL(filePath: path, relativeTo: base.hasDirectoryPath ? base : base.appending(path: ""))
     }
 
-    static func columns(_ dataset: JobDataset, _ settings: JobSettings) throws -> ColumnMap {
+    static func columns(_ dataset: DatasetSettings, _ settings: DataSettings) throws -> ColumnMap {
         var map = try columns(dataset.columnMap ?? settings.columnMap)
         map.kept = dataset.columns
         return map
     }
 
-    static func columns(_ columnMap: [JobColumn]) throws -> ColumnMap {
+    static func columns(_ columnMap: [NamedValue]) throws -> ColumnMap {
         var entries: [String: String] = [:]
         for column in columnMap {
             guard let name = column.value.text else {

@@ -1,44 +1,35 @@
+internal import Algorithms
+package import Records
+internal import RolloutEngine
+
 /// How generate and eval sample, as their flags say it. Temperature 0 is greedy.
-package struct SamplingRequest: Sendable, Equatable {
-    package var temperature: Double
-    package var topK: Int
-    package var topP: Double
-    package var minP: Double
-    package var repetitionPenalty: Double
-    /// `nil` takes the model's usual length.
-    package var askedCompletionLength: Int?
-    var maxCompletionLength: Int
-    package var stopStrings: [String]
-    package var seed: Int
+package struct SamplingRequest: Sendable {
+    var sampling: SamplingSettings
+    /// Whether the flags give the length of completions; otherwise the model's usual length is taken.
+    let hasOwnLength: Bool
     /// How completions think in mixtures of words first; `nil` for words from the start.
-    package var softThinking: JobSoftThinking?
+    let softThinking: SoftThinking?
+    let seed: Int
     /// Threads of the tensor engine; `nil` takes the model's usual number.
-    package var threads: Int?
+    let threads: Int?
 
+    /// - Parameters:
+    ///   - flags: What was given, by the keys of a job file; places are the flags.
+    ///   - thinks: Whether completions think first.
+    /// - Throws: ``JobError`` with every flag that cannot be used.
     package init(
-        temperature: Double = 1, topK: Int = 0, topP: Double = 1, minP: Double = 0, repetitionPenalty: Double = 1,
-        maxCompletionLength: Int? = nil, stopStrings: [String] = [], seed: Int = 0,
-        softThinking: JobSoftThinking? = nil, threads: Int? = nil
-    ) {
-        self.temperature = temperature
-        self.topK = topK
-        self.topP = topP
-        self.minP = minP
-        self.repetitionPenalty = repetitionPenalty
-        askedCompletionLength = maxCompletionLength
-        self.maxCompletionLength = maxCompletionLength ?? 512
-        self.stopStrings = stopStrings
+        _ flags: [SettingsNode.Member], thinks: Bool, seed: Int, threads: Int? = nil
+    ) throws(JobError) {
+        var reader = SettingsReader("the command")
+        for flag in flags { reader.override(flag.key, flag.node) }
+        sampling = SamplingSettings(reading: &reader, mayBeGreedy: true)
+        softThinking = thinks ? SoftThinking(reading: &reader) : nil
+        hasOwnLength = reader.isGiven("max_completion_length")
         self.seed = seed
-        self.softThinking = softThinking
         self.threads = threads
-    }
-
-    /// What training's rollouts are sampled with.
-    package init(_ settings: JobSettings) {
-        self.init(
-            temperature: settings.temperature, topK: settings.topK, topP: settings.topP, minP: settings.minP ?? 0,
-            repetitionPenalty: settings.repetitionPenalty, maxCompletionLength: settings.maxCompletionLength,
-            stopStrings: settings.stopStrings, seed: settings.seed,
-            softThinking: settings.algorithm == .softGRPO ? settings.softThinking : nil)
+        if thinks, sampling.distribution.repetitionPenalty != 1 {
+            reader.check(false, "repetition_penalty", "1 with soft thinking: a mixture of words is not a word already seen")
+        }
+        do throws(SettingsError) { try reader.finish() } catch { throw JobError(error) }
     }
 }

@@ -2,6 +2,7 @@ internal import Algorithms
 internal import Coordinator
 internal import Credit
 internal import Foundation
+internal import Methods
 internal import Models
 internal import Placement
 internal import PolicyUpdater
@@ -13,14 +14,13 @@ internal import Tensors
 
 /// The concrete parts of a training run.
 struct TrainingParts: Sendable {
+    let plan: MethodPlan
     let model: ModelSource
     let feed: PromptFeed
     let policy: ReallocatingActor
     let updater: UpdaterSeam
     let generator: EngineGenerator?
     let scorer: PanelScorer?
-    let creditRule: (any CreditRule)?
-    let klController: AdaptiveKL?
     let replay: ReplayBuffer?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
@@ -31,24 +31,20 @@ struct TrainingParts: Sendable {
     init(
         _ job: ResolvedJob, model: ModelSource, prompts: RunPrompts, scorer: PanelScorer?, weights: URL, maxSteps: Int
     ) async throws {
-        let settings = job.settings
+        let named = try scorer.map { scorer throws in try job.naming(rewards: scorer.rewardNames) } ?? job
+        plan = named.plan
         self.model = model
         self.scorer = scorer
-        let cursor = PromptCursor(
-            prompts.rows, seed: UInt64(settings.seed), shuffles: settings.shufflesDataset)
+        let seed = UInt64(job.model.seed)
+        let cursor = PromptCursor(prompts.rows, seed: seed, shuffles: job.data.shuffles)
         feed = PromptFeed(cursor, encoder: prompts.encoder)
-        let method = MethodAssembly(settings: settings)
-        creditRule = try scorer.map { try method.creditRule(rewardNames: $0.rewardNames) }
-        let built = try await Self.tensorParts(job, method, model, weights: weights, maxSteps: maxSteps)
+        let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps)
         policy = built.policy
         updater = built.updater
         generator = built.generator
-        klController = try method.klController()
-        replay =
-            settings.replayCapacity > 0
-            ? ReplayBuffer(
-                capacity: settings.replayCapacity, maxAge: settings.replayMaxAge, alpha: settings.replayAlpha,
-                seed: UInt64(settings.seed)) : nil
+        replay = plan.replay.map {
+            ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
+        }
         let critic = built.updater.critic.map { [$0] } ?? []
         states = [cursor, built.updater.updater] + [replay].compactMap { $0 } + critic
     }
@@ -61,47 +57,47 @@ struct TrainingParts: Sendable {
 
     @TensorActor
     private static func tensorParts(
-        _ job: ResolvedJob, _ method: MethodAssembly, _ model: ModelSource, weights: URL, maxSteps: Int
+        _ job: ResolvedJob, _ model: ModelSource, weights: URL, maxSteps: Int
     ) throws -> TensorParts {
-        let settings = job.settings
-        let type = settings.dtype
+        let (plan, type) = (job.plan, job.model.dtype)
         let loaded = try ModelFolder.load(weights, elementType: type.masterType)
         let policy = try ReallocatingActor(
             role: "actor", parameters: loaded.parametersByName, layout: type.layout)
+        let settings = try UpdaterSettings(
+            optimizer: job.optimizer.with(totalSteps: maxSteps),
+            temperature: plan.recipe.generates ? job.sampling.distribution.temperature : 1,
+            maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
+            checkpointsBlocks: job.checkpointsBlocks, referenceSync: plan.reference?.sync)
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration,
-            reference: settings.usesReference ? model.load(type) : nil,
-            objective: method.objective(), settings: method.updaterSettings(maxSteps: maxSteps),
-            valueHead: settings.algorithm == .ppo && settings.criticSharesTrunk
+            reference: plan.reference == nil ? nil : model.load(type), objective: plan.parts[0].objective,
+            settings: settings,
+            valueHead: plan.critic?.form == .sharedTrunk
                 ? Tensor.zeros([1, model.configuration.hiddenSize], type.masterType, device: loaded.device) : nil)
         let generator =
-            job.recipe.generates
+            plan.recipe.generates
             ? try EngineGenerator(
-                policy: policy, model: model, sampling: SamplingRequest(settings),
-                rows: settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)) : nil
-        let critic =
-            try settings.algorithm == .ppo && !settings.criticSharesTrunk
-            ? Self.critic(job, method, model, maxSteps: maxSteps) : nil
+                policy: policy, model: model, sampling: job.sampling, softThinking: plan.softThinking,
+                seed: job.model.seed,
+                rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)) : nil
+        let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps) }
         return TensorParts(policy: policy, updater: UpdaterSeam(updater: updater, critic: critic), generator: generator)
     }
 
-    /// A critic of its own weights, as new; a checkpoint's are restored into it.
+    /// A critic of its own weights, as new; a checkpoint's are restored into it. `nil` for one on the policy's trunk.
     @TensorActor
     private static func critic(
-        _ job: ResolvedJob, _ method: MethodAssembly, _ model: ModelSource, maxSteps: Int
-    ) throws -> Critic {
-        let settings = job.settings
-        let folder = try settings.criticPath.map { try ModelSource($0).folder } ?? model.folder
-        let trunk = try ModelFolder.load(folder, elementType: settings.dtype.masterType)
-        guard trunk.configuration.vocabularySize == model.configuration.vocabularySize else {
-            throw JobError(
-                place: "critic_model_name_or_path",
-                message: "its embedding has \(trunk.configuration.vocabularySize) rows, the policy's "
-                    + "\(model.configuration.vocabularySize); a critic reads the policy's token ids")
-        }
+        _ plan: CriticPlan, _ job: ResolvedJob, _ model: ModelSource, _ settings: UpdaterSettings, maxSteps: Int
+    ) throws -> Critic? {
+        guard case .separate(let name, let learningRate) = plan.form else { return nil }
+        let start = try CriticStart(name, of: model, job.model.dtype.masterType)
         return try Critic(
-            trunk: trunk, objective: method.ppo(), settings: method.criticSettings(maxSteps: maxSteps),
-            layout: settings.dtype.layout)
+            trunk: start.trunk, head: start.head, objective: plan.settings,
+            settings: UpdaterSettings(
+                optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
+                temperature: settings.temperature, maxCompletionLength: settings.maxCompletionLength,
+                maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks),
+            layout: job.model.dtype.layout)
     }
 }
 

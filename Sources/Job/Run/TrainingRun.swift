@@ -1,6 +1,7 @@
 internal import Algorithms
 package import Coordinator
 package import Foundation
+internal import Methods
 internal import Models
 internal import Placement
 internal import PolicyUpdater
@@ -22,7 +23,7 @@ package final class TrainingRun: Sendable {
     package var outputFolder: URL { folder.url }
     /// The best checkpoint so far and what it is best in; `nil` when none was chosen.
     package var bestCheckpoint: (path: String, metric: String, value: Double)? {
-        guard let best = progress.best, let metric = job.settings.bestModelMetric else { return nil }
+        guard let best = progress.best, let metric = job.run.bestMetric else { return nil }
         return ("\(folder.url.relativePath)/checkpoint-\(best.step)", metric, best.value)
     }
 
@@ -41,16 +42,15 @@ package final class TrainingRun: Sendable {
     package init(_ job: ResolvedJob, folder base: URL, stop: StopSignal) async throws {
         self.job = job
         self.stop = stop
-        let settings = job.settings
-        let model = try ModelSource(settings.modelPath ?? "", templateVariables: settings.chatTemplateVariables)
-        let threads = try await model.useThreads(settings.threads)
-        let prompts = try RunPrompts(settings, model, base: base)
-        maxSteps = try prompts.maxSteps(settings, job.batches)
-        evaluation = try EvaluationPrompts(settings, model, base: base)
+        let model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
+        let threads = try await model.useThreads(job.model.threads)
+        let prompts = try RunPrompts(job, model, base: base)
+        maxSteps = try prompts.maxSteps(job)
+        evaluation = try EvaluationPrompts(job, model, base: base)
         let scorer = try await Self.scorer(job, prompts, evaluation, base: base)
         do {
             // The folder is made only now: a job that cannot run leaves nothing behind.
-            folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
+            folder = try RunFolder(URL(filePath: job.run.outputDirectory))
             do {
                 let begun = try await Self.begin(
                     job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps)
@@ -77,12 +77,10 @@ package final class TrainingRun: Sendable {
     private static func scorer(
         _ job: ResolvedJob, _ prompts: RunPrompts, _ evaluation: EvaluationPrompts?, base: URL
     ) async throws -> PanelScorer? {
-        guard job.recipe.generates else { return nil }
+        guard let rewards = job.rewards else { return nil }
         let assembly = RewardAssembly(
-            folder: base, runFolder: job.settings.outputDirectory.map { URL(filePath: $0) },
-            timeoutSeconds: job.settings.rewardTimeoutSeconds)
-        let scorer = PanelScorer(
-            try await assembly.panel(job.settings.rewards, errorRate: job.settings.rewardErrorBudget))
+            folder: base, runFolder: URL(filePath: job.run.outputDirectory), timeoutSeconds: rewards.timeoutSeconds)
+        let scorer = PanelScorer(try await assembly.panel(rewards.entries, errorRate: rewards.errorBudget))
         do {
             try scorer.check(prompts.rows)
             try scorer.check(evaluation?.prompts.map(\.prompt) ?? [])
@@ -99,7 +97,7 @@ package final class TrainingRun: Sendable {
         base: URL, threads: Int, maxSteps: Int
     ) async throws -> (parts: TrainingParts, progress: ProgressState, lines: [String]) {
         var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
-        let resumed = try ResumePoint(job.settings, folder)
+        let resumed = try ResumePoint(job.run, folder)
         lines += resumed.notices + prompts.lines
         let progress = ProgressState(threads: threads)
         let parts = try await TrainingParts(
@@ -118,29 +116,28 @@ package final class TrainingRun: Sendable {
         scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
         try folder.rewind(to: step)
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
-        lines.append(job.batches.line(generations: job.settings.numGenerations ?? 1) + "; \(maxSteps) optimizer steps")
+        lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
         return (parts, progress, lines)
     }
 
     /// Trains to the end, or until a stop is asked for.
     package func run(display: any RunDisplay) async throws -> RunOutcome {
-        let settings = job.settings
         let recorder = RunRecorder(
-            folder: folder, scorer: parts.scorer, display: display, logsCompletions: settings.logCompletions,
-            maxSteps: maxSteps, watch: RunWatch(gapLimit: settings.logProbabilityGapLimit))
+            folder: folder, scorer: parts.scorer, display: display, logsCompletions: job.run.logsCompletions,
+            maxSteps: maxSteps, watch: RunWatch(gapLimit: job.run.gapLimit))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
-            settings: settings)
+            settings: job.run, maxSteps: maxSteps)
         var evaluator: PeriodicEvaluation?
         if let evaluation, let scorer = parts.scorer {
             evaluator = try await PeriodicEvaluation(
-                settings, evaluation, parts, scorer, recorder: recorder, display: display)
+                job, evaluation, parts, scorer, recorder: recorder, display: display)
         }
         let coordinator = try Coordinator(
-            recipe: job.recipe, schedule: schedule,
+            recipe: parts.plan.recipe, schedule: schedule,
             parts: Coordinator.Parts(
-                prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.creditRule,
-                klController: parts.klController, replay: parts.replay, updater: parts.updater, observer: recorder,
+                prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.plan.credit,
+                klController: parts.plan.klController, replay: parts.replay, updater: parts.updater, observer: recorder,
                 evaluator: evaluator, saver: saver),
             stop: stop, progress: progress.progress,
             isSaved: folder.holdsCheckpoint(of: progress.progress.step))
@@ -159,21 +156,10 @@ package final class TrainingRun: Sendable {
     private var schedule: StepSchedule {
         StepSchedule(
             promptsPerStep: job.batches.promptsPerStep,
-            completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
-            iterations: job.settings.numIterations ?? 1,
-            maxSteps: maxSteps, saveSteps: job.settings.saveSteps,
-            evaluationSteps: job.settings.evaluationSteps, dynamicSampling: dynamicSampling,
-            shuffleSeed: job.settings.shufflesMiniBatches ?? false ? UInt64(job.settings.seed) : nil)
-    }
-
-    private var dynamicSampling: DynamicSampling? {
-        let settings = job.settings
-        guard settings.dynamicSampling,
-            let place = settings.rewards.firstIndex(where: { $0.reference == settings.dynamicSamplingMetric })
-        else { return nil }
-        return DynamicSampling(
-            reward: place, maxWaves: settings.dynamicSamplingMaxWaves,
-            exhausted: settings.dynamicSamplingExhausted == .fail ? .fail : .partial)
+            completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep, iterations: job.batches.iterations,
+            maxSteps: maxSteps, saveSteps: job.run.saveSteps, evaluationSteps: job.run.evaluation?.steps,
+            dynamicSampling: job.dynamicSampling,
+            shuffleSeed: job.batches.shuffles ? UInt64(job.model.seed) : nil)
     }
 }
 
@@ -184,10 +170,10 @@ struct ResumePoint {
 
     /// - Throws: ``JobError`` when the folder holds an earlier run that nobody asked to resume or replace, or the named
     ///   checkpoint is none.
-    init(_ settings: JobSettings, _ folder: RunFolder) throws {
-        guard let asked = settings.resumeFromCheckpoint else {
+    init(_ settings: RunSettings, _ folder: RunFolder) throws {
+        guard let asked = settings.resumes else {
             let isTaken = try folder.holdsEarlierRun()
-            guard !isTaken || settings.overwritesOutput else {
+            guard !isTaken || settings.overwrites else {
                 throw JobError(
                     place: folder.url.relativePath,
                     message: "output_dir holds an earlier run; resume_from_checkpoint=true goes on with it, "

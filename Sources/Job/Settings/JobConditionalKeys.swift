@@ -18,11 +18,11 @@ struct JobConditionalKey: Sendable {
         self.otherwise = otherwise
     }
 
-    func isHarmless(_ node: JobNode) -> Bool {
+    func isHarmless(_ node: SettingsNode) -> Bool {
         switch node.content {
         case .null: true
         case .list(let items): items.isEmpty
-        case .map(let entries): entries.isEmpty
+        case .map(let members): members.isEmpty
         case .scalar(let text, _):
             text.isEmpty || harmless.contains(text.lowercased())
                 || harmless.contains { Double($0) != nil && Double($0) == Double(text) }

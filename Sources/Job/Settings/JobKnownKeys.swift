@@ -1,7 +1,7 @@
 /// Keys of TRL and of the Hugging Face trainer that a job file may bring along.
 enum JobKnownKeys {
     /// Accepted with one notice: they have nothing to act on here, or their effect is always on.
-    static let withoutEffect: Set<String> = [
+    private static let withoutEffect: Set<String> = [
         "use_vllm", "push_to_hub", "attn_implementation", "report_to", "run_name", "project", "disable_tqdm", "use_cpu",
         "remove_unused_columns", "log_level", "log_level_replica", "log_on_each_node", "logging_first_step",
         "logging_strategy", "logging_nan_inf_filter", "logging_dir", "save_on_each_node", "save_safetensors",
@@ -25,11 +25,14 @@ enum JobKnownKeys {
         "ignore_bias_buffers", "auto_find_batch_size", "enable_jit_checkpoint",
         "restore_callback_states_from_checkpoint",
         "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
-
     ]
 
     /// Families of keys without effect.
-    static let prefixesWithoutEffect = ["vllm_", "dataloader_", "wandb_", "hub_"]
+    private static let prefixesWithoutEffect = ["vllm_", "dataloader_", "wandb_", "hub_"]
+
+    static func isWithoutEffect(_ key: String) -> Bool {
+        withoutEffect.contains(key) || prefixesWithoutEffect.contains(where: key.hasPrefix)
+    }
 
     /// Known to TRL's users and not built here, each with what to do instead.
     static let notBuilt: [String: String] = [
@@ -58,7 +61,6 @@ enum JobKnownKeys {
         "entropy_coef_max": "the adaptive entropy coefficient is not built; set entropy_coef",
         "entropy_coef_delta": "the adaptive entropy coefficient is not built; set entropy_coef",
         "entropy_target": "the adaptive entropy coefficient is not built; set entropy_coef",
-        "reward_clip_range": "clipping each reward is not built",
         "generation_batch_size":
             "set steps_per_generation: completions per rollout step = per_device_train_batch_size × steps_per_generation",
         "generation_kwargs": "set temperature, top_p, top_k, min_p, repetition_penalty or stop_strings themselves",

@@ -1,0 +1,118 @@
+package import Records
+
+/// How many completions a step takes, and how often they are learned from.
+///
+///     completions per optimizer step = per_device_train_batch_size × gradient_accumulation_steps
+///     completions per rollout step   = per_device_train_batch_size × steps_per_generation
+///     prompts per rollout step       = completions per rollout step / num_generations
+///     optimizer steps per rollout    = steps_per_generation / gradient_accumulation_steps × num_iterations
+///
+/// as in TRL's GRPO trainer.
+package struct BatchArithmetic: Sendable, Equatable {
+    /// Completions of each prompt.
+    package let generations: Int
+    package let completionsPerOptimizerStep: Int
+    package let completionsPerRolloutStep: Int
+    package let promptsPerStep: Int
+    package let optimizerStepsPerRollout: Int
+    /// Passes over the same rollouts (`num_iterations`, μ).
+    package let iterations: Int
+    /// Whether each pass draws anew which completions an optimizer step takes.
+    package let shuffles: Bool
+
+    /// What decides these numbers beside the keys: a method's own defaults.
+    package struct Defaults: Sendable {
+        package var generations: Int
+        package var iterations: Int
+        package var shuffles: Bool
+        /// The least completions of a prompt that the method can compare, and why; `nil` for any number.
+        package var least: (count: Int, reason: String)?
+        /// Whether only one completion of each prompt is learned from.
+        package var learnsOneOfEach: Bool
+
+        package init(
+            generations: Int = 8, iterations: Int = 1, shuffles: Bool = false,
+            least: (count: Int, reason: String)? = nil, learnsOneOfEach: Bool = false
+        ) {
+            self.generations = generations
+            self.iterations = iterations
+            self.shuffles = shuffles
+            self.least = least
+            self.learnsOneOfEach = learnsOneOfEach
+        }
+    }
+
+    /// - Parameter defaults: `nil` for a method that does not generate: a step is so many rows of the prompt set.
+    package init(reading job: inout SettingsReader, _ defaults: Defaults?) {
+        let perDevice = job.read(
+            "per_device_train_batch_size", default: 8, .from(1, to: 1_000_000),
+            "Completions, not prompts, as in TRL. An optimizer step takes this × gradient_accumulation_steps.")
+        let accumulation = job.read(
+            "gradient_accumulation_steps", default: 1, .from(1, to: 1_000_000),
+            "Factor of the optimizer step's completions. How they are cut into micro-batches is max_tokens_per_micro_batch and never changes the result."
+        )
+        completionsPerOptimizerStep = perDevice * accumulation
+        guard let defaults else {
+            _ = job.read(
+                "num_generations", default: 1, SettingsBound("of 1: the method does not generate") { $0 == 1 },
+                "Completions per prompt, G. A group baseline needs at least 2.")
+            (generations, iterations, shuffles, optimizerStepsPerRollout) = (1, 1, false, 1)
+            (completionsPerRolloutStep, promptsPerStep) = (completionsPerOptimizerStep, completionsPerOptimizerStep)
+            return
+        }
+        generations = job.read(
+            "num_generations", default: defaults.generations, .from(1, to: 65_535),
+            "Completions per prompt, G. A group baseline needs at least 2.")
+        let perGeneration: Int = job.read(
+            "steps_per_generation", optional: nil, .from(1, to: 1_000_000),
+            "Completions of one rollout step = per_device_train_batch_size × this. By default gradient_accumulation_steps: one optimizer step per rollout."
+        ) ?? accumulation
+        job.resolve("steps_per_generation", to: perGeneration)
+        iterations = job.read(
+            "num_iterations", default: defaults.iterations, .from(1, to: 1_000_000),
+            "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first.")
+        shuffles = job.read(
+            "shuffle_mini_batches", default: defaults.shuffles,
+            "Draws which completions each optimizer step takes, anew in every pass over the rollouts and addressed by the seed; false takes them in order."
+        )
+        completionsPerRolloutStep = perDevice * perGeneration
+        promptsPerStep = completionsPerRolloutStep / generations
+        let learned = defaults.learnsOneOfEach ? promptsPerStep : completionsPerRolloutStep
+        let batches = (learned + completionsPerOptimizerStep - 1) / completionsPerOptimizerStep
+        optimizerStepsPerRollout = max(batches, 1) * iterations
+        if completionsPerRolloutStep % generations != 0 {
+            let below = completionsPerRolloutStep / generations * generations
+            let near = [below, below + generations].filter { $0 > 0 }.map(String.init).joined(separator: " or ")
+            job.refuse(
+                job.isGiven("per_device_train_batch_size") ? "per_device_train_batch_size" : "num_generations",
+                "per_device_train_batch_size × steps_per_generation = \(completionsPerRolloutStep) completions cannot be shared out in groups of num_generations = \(generations); \(near) would do"
+            )
+        }
+        if perGeneration % accumulation != 0 {
+            job.refuse(
+                "steps_per_generation",
+                "steps_per_generation is \(perGeneration); expected a multiple of gradient_accumulation_steps = \(accumulation)"
+            )
+        }
+        if let least = defaults.least, generations < least.count {
+            job.refuse(
+                "num_generations", "num_generations is \(generations); \(least.reason), expected at least \(least.count)")
+        }
+    }
+
+    /// Refuses several optimizer steps per rollout, for a method without a ratio to correct with.
+    package func requireOneStepPerRollout(_ method: String, _ job: inout SettingsReader) {
+        guard optimizerStepsPerRollout > 1 else { return }
+        job.refuse(
+            job.isGiven("num_iterations") ? "num_iterations" : "steps_per_generation",
+            "\(method) takes one optimizer step per rollout (it has no ratio to correct with), found \(optimizerStepsPerRollout)"
+        )
+    }
+
+    /// The arithmetic in one line, as `--dry-run` and the start of a run print it.
+    package var line: String {
+        "\(promptsPerStep) prompts × \(generations) completions = \(completionsPerRolloutStep) completions a rollout step; "
+            + "\(completionsPerOptimizerStep) completions an optimizer step; \(optimizerStepsPerRollout) optimizer "
+            + (optimizerStepsPerRollout == 1 ? "step" : "steps") + " a rollout step"
+    }
+}

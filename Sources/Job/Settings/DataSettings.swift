@@ -1,0 +1,180 @@
+internal import Records
+
+/// `overlong_prompts:`.
+package enum OverlongPrompts: String, SettingsChoice {
+    case error, drop
+}
+
+/// The prompts of a job and how often they are gone through.
+package struct DataSettings: Sendable {
+    /// At least one.
+    package let datasets: [DatasetSettings]
+    /// Whether they are those of `datasets:`, mixed, and not the one of `dataset_name:`.
+    package let isMixture: Bool
+    package let testSplit: String?
+    package let columnMap: [NamedValue]
+    package let shuffles: Bool
+    /// `nil` for what the model's context leaves.
+    package let maxPromptLength: Int?
+    package let overlong: OverlongPrompts
+    /// Optimizer steps of the run; `nil` for what the epochs come to.
+    package let maxSteps: Int?
+    package let epochs: Double
+
+    init(reading job: inout SettingsReader) {
+        let name: String? = job.read(
+            "dataset_name", optional: nil,
+            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file."
+        )
+        let several = job.read(
+            "datasets", default: DatasetList(),
+            "Several prompt sets as one: a list of sections with path, and if wanted split, fraction, columns (those kept) and column_map. fraction f_i is the set's share of the mixture, as in TRL: the mixture has N = min(n_i / f_i) rows, and the first round(f_i N) rows of each set are taken; without fractions, all rows of all sets. Instead of dataset_name."
+        ).datasets
+        let split = job.read(
+            "dataset_train_split", default: "train",
+            "Which file of the folder training reads: train means train.jsonl.")
+        testSplit = job.read(
+            "dataset_test_split", optional: nil,
+            "Which file of the folder evaluation reads; by default eval.jsonl, else test.jsonl.")
+        columnMap =
+            job.read(
+                "column_map", default: NamedValues(),
+                "Names of your columns for the ones expected here: {prompt: question}."
+            ).values
+        shuffles = job.read(
+            "shuffle_dataset", default: true, "Whether each epoch has its own order, addressed by the seed.")
+        maxPromptLength = job.read(
+            "max_prompt_length", optional: nil, .atLeast(1),
+            "Tokens a prompt may have; by default what the model's context leaves beside max_completion_length. Nothing is ever cut."
+        )
+        overlong = job.read(
+            "overlong_prompts", default: .error,
+            "error: a prompt over the limit ends the run before it starts. drop: such prompts are left out and counted.")
+        let steps = job.read(
+            "max_steps", default: -1, SettingsBound("above 0, or -1 for num_train_epochs") { $0 > 0 || $0 == -1 },
+            "Optimizer steps of the run; -1 takes num_train_epochs.")
+        maxSteps = steps > 0 ? steps : nil
+        epochs = job.read(
+            "num_train_epochs", default: 3.0, .above(0, atMost: 1e6), "Passes over the prompt set when max_steps is -1.")
+        isMixture = !several.isEmpty
+        if isMixture {
+            datasets = several
+            if name != nil { job.notice("without effect beside datasets: dataset_name") }
+            check(&job)
+        } else {
+            var one = DatasetSettings(path: name ?? ".")
+            one.split = split
+            datasets = [one]
+            if name == nil {
+                job.refuse(
+                    "dataset_name", "dataset_name is missing; name a prompt file or folder, or several in datasets")
+            }
+        }
+    }
+
+    private func check(_ job: inout SettingsReader) {
+        guard datasets.contains(where: { $0.fraction != nil }) else { return }
+        let without = datasets.filter { $0.fraction == nil }.map(\.path)
+        guard !without.isEmpty else { return }
+        job.refuse(
+            "datasets",
+            "datasets gives a fraction to some sets and none to \(without.joined(separator: ", ")); expected all or none")
+    }
+}
+
+/// One prompt set, with TRL's names.
+package struct DatasetSettings: Sendable, Equatable {
+    /// A prompt file or folder, relative to the job file.
+    package var path: String
+    /// Which file of the folder training reads.
+    package var split = "train"
+    /// The set's share of the mixture, before the shares are brought to a sum of one.
+    package var fraction: Double?
+    /// The columns that are kept; all of them when nothing is named.
+    package var columns: [String]?
+    /// Names of this set's columns for the ones expected; `nil` takes the job's `column_map`.
+    package var columnMap: [NamedValue]?
+
+    package init(path: String) { self.path = path }
+}
+
+/// The value of `datasets:`.
+struct DatasetList: SettingsValue {
+    var datasets: [DatasetSettings] = []
+
+    static var expectation: String { "a list of sections, each with path" }
+
+    static func read(_ node: SettingsNode) throws(SettingsProblem) -> DatasetList? {
+        switch node.content {
+        case .null: return DatasetList()
+        case .list(let items):
+            var datasets: [DatasetSettings] = []
+            for item in items { datasets.append(try DatasetSettings.read(item)) }
+            return DatasetList(datasets: datasets)
+        case .scalar, .map: return nil
+        }
+    }
+
+    var yaml: String { "[" + datasets.map(\.yaml).joined(separator: ", ") + "]" }
+}
+
+extension DatasetSettings {
+    private static let keys = ["path", "split", "fraction", "columns", "column_map"]
+    /// Keys of TRL's that say where the Hub has a set.
+    private static let hubKeys = ["name", "data_dir", "data_files"]
+
+    /// A section, or the path alone.
+    static func read(_ node: SettingsNode) throws(SettingsProblem) -> DatasetSettings {
+        if case .scalar(let path, _) = node.content, !path.isEmpty { return DatasetSettings(path: path) }
+        guard case .map(let members) = node.content else {
+            throw node.problem("a set of datasets is \(node.found); expected a section with path")
+        }
+        var dataset = DatasetSettings(path: "")
+        for member in members { try dataset.set(member.key, member.node) }
+        guard !dataset.path.isEmpty else {
+            throw node.problem("a set of datasets has no path; found \(node.found)")
+        }
+        return dataset
+    }
+
+    private mutating func set(_ key: String, _ node: SettingsNode) throws(SettingsProblem) {
+        switch key {
+        case "path": path = try Self.value(node, "path", "a prompt file or folder") { !$0.isEmpty }
+        case "split": split = try Self.value(node, "split", "a text") { !$0.isEmpty }
+        case "fraction": fraction = try Self.value(node, "fraction", "a number above 0") { $0.map { $0 > 0 } ?? true }
+        case "columns":
+            columns = try Self.value(node, "columns", "a list of columns") { $0.map { !$0.isEmpty } ?? true }
+        case "column_map":
+            guard node.content != .null else { return columnMap = nil }
+            let named: NamedValues = try Self.value(node, "column_map", NamedValues.expectation) { _ in true }
+            columnMap = named.values
+        case _ where Self.hubKeys.contains(key):
+            guard node.content != .null else { return }
+            throw node.problem("datasets: \(key) is not supported; name the file or folder in path")
+        default:
+            let near = nearestNames(to: key, among: Self.keys)
+            throw node.problem(
+                "datasets: unknown key '\(key)'; "
+                    + (near.isEmpty
+                        ? "expected \(Self.keys.joined(separator: ", "))"
+                        : "did you mean \(near.joined(separator: ", "))?"))
+        }
+    }
+
+    private static func value<Value: SettingsValue>(
+        _ node: SettingsNode, _ key: String, _ expectation: String, _ holds: (Value) -> Bool
+    ) throws(SettingsProblem) -> Value {
+        guard let value = try Value.read(node), holds(value) else {
+            throw node.problem("datasets: \(key) is \(node.found); expected \(expectation)")
+        }
+        return value
+    }
+
+    fileprivate var yaml: String {
+        var parts = ["path: \(path.yaml)", "split: \(split.yaml)"]
+        if let fraction { parts.append("fraction: \(fraction.yaml)") }
+        if let columns { parts.append("columns: \(columns.yaml)") }
+        if let columnMap { parts.append("column_map: \(NamedValues(values: columnMap).yaml)") }
+        return "{" + parts.joined(separator: ", ") + "}"
+    }
+}

@@ -1,0 +1,135 @@
+package import Methods
+package import Records
+
+/// Every key that a job file may have: those that some method reads, and those of TRL's that are known and have no use here.
+package struct JobKeys: Sendable {
+    private let catalogue: MethodCatalogue
+
+    package init(_ catalogue: MethodCatalogue = MethodCatalogue()) { self.catalogue = catalogue }
+
+    /// What each method reads of an empty job, in the order of the catalogue.
+    private var records: [(method: any Method.Type, job: SettingsReader)] {
+        catalogue.methods.map { ($0, Self.record(of: $0, SettingsReader("the job"), catalogue)) }
+    }
+
+    private static func record(
+        of method: any Method.Type, _ start: SettingsReader, _ catalogue: MethodCatalogue
+    ) -> SettingsReader {
+        var job = start
+        _ = catalogue.choose(&job)
+        _ = Reading(&job, method)
+        return job
+    }
+
+    /// One key with what the methods make of it.
+    package struct Key: Sendable {
+        package var entry: SettingsReader.Entry
+        /// Methods that read it; `nil` for all.
+        package var methods: [String]?
+        /// Defaults that differ from the entry's, by method.
+        package var defaults: [(method: String, yaml: String)]
+    }
+
+    /// The keys that do something, in the order in which a resolved job lists them.
+    package var supported: [Key] {
+        let records = records
+        var keys: [Key] = []
+        for (method, job) in records {
+            for entry in job.entries {
+                guard let index = keys.firstIndex(where: { $0.entry.key == entry.key }) else {
+                    keys.append(Key(entry: entry, methods: [method.name], defaults: []))
+                    continue
+                }
+                keys[index].methods?.append(method.name)
+                if let own = entry.fallback, own != keys[index].entry.fallback {
+                    keys[index].defaults.append((method.name, own))
+                }
+            }
+        }
+        for index in keys.indices where keys[index].methods?.count == records.count { keys[index].methods = nil }
+        return keys
+    }
+
+    // MARK: Keys that nobody asked for
+
+    /// Says what becomes of the keys that the method did not read: without effect for it, without effect here, refused, unknown.
+    func judgeUnread(of job: inout SettingsReader, _ method: any Method.Type) {
+        let unread = job.unread
+        guard !unread.isEmpty else { return }
+        let others = catalogue.methods.filter { $0.name != method.name }.map {
+            Self.record(of: $0, job.fresh, catalogue)
+        }
+        var quiet: [String] = []
+        for member in unread.flatMap({ Self.members($0, others) }) {
+            if let other = others.first(where: { $0.entry(member.key) != nil }) {
+                judge(member, readBy: other, &job)
+            } else if let other = others.first(where: { $0.isSection(member.key) }) ?? (job.isSection(member.key) ? job : nil) {
+                if member.node.content != .null {
+                    job.refuse(
+                        member.key,
+                        "\(member.key) is \(member.node.found); expected a section of 'name: value' lines")
+                }
+                _ = other
+            } else if let problem = Self.known(member, &quiet, &job) {
+                job.note(member.node.problem(problem), of: member.key)
+            }
+        }
+        if !quiet.isEmpty { job.notice("without effect here: " + quiet.joined(separator: ", ")) }
+    }
+
+    /// A section that another method reads, as its members.
+    private static func members(_ member: SettingsNode.Member, _ others: [SettingsReader]) -> [SettingsNode.Member] {
+        guard case .map(let inner) = member.node.content, others.contains(where: { $0.isSection(member.key) }) else {
+            return [member]
+        }
+        return inner.map { SettingsNode.Member("\(member.key).\($0.key)", $0.node) }
+    }
+
+    /// A key of another method: wrong all the same when its value is, else without effect unless it changes nothing.
+    private func judge(_ member: SettingsNode.Member, readBy other: SettingsReader, _ job: inout SettingsReader) {
+        let wrong = other.problems.first { $0.place == member.node.place && $0.message.hasPrefix("\(member.key) is ") }
+        if let wrong {
+            job.note(wrong, of: member.key)
+        } else if let entry = other.entry(member.key), entry.value != entry.fallback {
+            job.disregard(member.key)
+        }
+    }
+
+    /// A key of TRL's or of the Hugging Face trainer's.
+    ///
+    /// - Returns: What is wrong with it; `nil` when it is accepted.
+    private static func known(
+        _ member: SettingsNode.Member, _ quiet: inout [String], _ job: inout SettingsReader
+    ) -> String? {
+        let (key, node) = (member.key, member.node)
+        if let conditional = JobKnownKeys.conditional[key] {
+            guard !conditional.isHarmless(node) else {
+                quiet.append(key)
+                return nil
+            }
+            switch conditional.otherwise {
+            case .refuse(let instead): return "\(key): \(node.found) is not supported: \(instead)"
+            case .notice(let instead): job.notice("\(key): \(node.found) is not taken: \(instead)")
+            }
+            return nil
+        }
+        if JobKnownKeys.isWithoutEffect(key) {
+            quiet.append(key)
+            return nil
+        }
+        if let instead = JobKnownKeys.notBuilt[key] {
+            guard node.content != .null, Bool.read(node) != false else {  // switched off: nothing is missing
+                quiet.append(key)
+                return nil
+            }
+            return "\(key) is not supported: \(instead)"
+        }
+        return unknown(key)
+    }
+
+    /// That nobody knows a key, with the nearest that somebody does.
+    static func unknown(_ key: String) -> String {
+        let near = nearestNames(to: key, among: JobKeys().supported.map(\.entry.key))
+        return "unknown key '\(key)'" + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+    }
+}

@@ -1,0 +1,75 @@
+package import Records
+
+/// `dtype:`, the element type that passes over the model compute in.
+///
+/// Weights are trained in the same type, but those of bfloat16 in float32: sampling and scoring read copies in bfloat16.
+package enum JobElementType: String, SettingsChoice {
+    case float32, bfloat16, float64
+}
+
+/// The model of a job, and how it is computed.
+package struct ModelSettings: Sendable {
+    /// A folder, or a name in the local cache.
+    package let path: String
+    package let dtype: JobElementType
+    /// Variables handed to the chat template.
+    package let templateVariables: [NamedValue]
+    package let seed: Int
+    /// Threads of the tensor engine; `nil` takes the model's usual number.
+    package let threads: Int?
+    /// Whether every hand-over of weights is checked against their fingerprint.
+    package let verifiesWeights: Bool
+
+    init(reading job: inout SettingsReader) {
+        path = job.read(
+            "model_name_or_path", required: "name a model folder", standIn: "",
+            meaning:
+                "A Hugging Face folder (config.json, safetensors, tokenizer.json), relative to the working directory, or a name in the local Hugging Face cache."
+        )
+        dtype = job.read(
+            "dtype", default: .float32,
+            "What passes over the model compute in; bfloat16 trains float32 weights and reads copies of them.")
+        templateVariables =
+            job.read(
+                "chat_template_kwargs", default: NamedValues(), "Variables handed to the chat template as they are."
+            ).values
+        seed = job.read(
+            "seed", default: 42, .atLeast(0),
+            "Addresses every random draw: same seed, machine and thread count, same run to the bit.")
+        threads = job.read(
+            "threads", optional: nil, .atLeast(1),
+            "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights.")
+        verifiesWeights = job.read(
+            "verify_weights", default: false,
+            "Compares the weights with their fingerprint at every hand-over between generation, scoring and training, and stops when anything but an optimizer step has written them. Reads every weight once a hand-over, at the speed of memory."
+        )
+    }
+}
+
+/// One renaming of `column_map:` or one variable of `chat_template_kwargs:`.
+package struct NamedValue: Sendable, Equatable {
+    package var name: String
+    package var value: JSONValue
+
+    package init(name: String, value: JSONValue) {
+        self.name = name
+        self.value = value
+    }
+}
+
+/// A section of names and plain values.
+struct NamedValues: SettingsValue {
+    var values: [NamedValue] = []
+
+    static var expectation: String { "a section of 'name: value' lines" }
+
+    static func read(_ node: SettingsNode) -> NamedValues? {
+        switch node.content {
+        case .null: NamedValues()
+        case .map(let members): NamedValues(values: members.map { NamedValue(name: $0.key, value: $0.node.json) })
+        case .scalar, .list: nil
+        }
+    }
+
+    var yaml: String { "{" + values.map { "\($0.name.yaml): \($0.value.yaml)" }.joined(separator: ", ") + "}" }
+}

@@ -1,0 +1,140 @@
+package import Coordinator
+internal import Credit
+package import Methods
+package import PolicyUpdater
+package import Records
+package import RolloutEngine
+
+/// A job in which every choice is made: defaults that depend on the method are filled in, and values that contradict each other have been
+/// refused. Every setting is where it is used; ``subscript(_:)`` and ``yaml`` know them all by name.
+package struct ResolvedJob: Sendable {
+    package let model: ModelSettings
+    package let data: DataSettings
+    /// `nil` for a method that does not generate.
+    package let rewards: RewardEntries?
+    package let sampling: SamplingSettings
+    /// Completions decoded at once; `nil` for as many as a step has.
+    package let concurrentCompletions: Int?
+    package let batches: BatchArithmetic
+    /// `nil` where every group is taken.
+    package let dynamicSampling: DynamicSampling?
+    /// The method's name, and what a step of it is made of.
+    package let method: String
+    package let plan: MethodPlan
+    /// Its schedule's length is known once the prompts are.
+    package let optimizer: OptimizerSettings
+    package let maxTokensPerMicroBatch: Int
+    package let checkpointsBlocks: Bool
+    package let run: RunSettings
+    package let notices: [String]
+
+    /// What was read, in order.
+    private let entries: [SettingsReader.Entry]
+    private let file: JobFile
+    private let catalogue: MethodCatalogue
+
+    package var recipe: StepRecipe { plan.recipe }
+
+    /// - Parameters:
+    ///   - catalogue: The methods a job may name.
+    ///   - rewardNames: What the rewards call themselves once they are open; by default what the job calls them.
+    /// - Throws: ``JobError`` with everything that is wrong at once.
+    package init(
+        _ file: JobFile, catalogue: MethodCatalogue = MethodCatalogue(), rewardNames: [String]? = nil
+    ) throws(JobError) {
+        var job = file.reader
+        let method = catalogue.choose(&job)
+        let read = Reading(&job, method, rewardNames)
+        JobKeys(catalogue).judgeUnread(of: &job, method)
+        do throws(SettingsError) { try job.finish() } catch { throw JobError(error) }
+        (model, data, rewards, sampling) = (read.model, read.data, read.rewards, read.sampling)
+        (concurrentCompletions, batches, dynamicSampling) = (read.concurrent, read.batches, read.dynamicSampling)
+        (plan, optimizer, run) = (read.plan, read.optimizer, read.run)
+        (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
+        self.method = method.name
+        entries = job.entries
+        self.file = file
+        self.catalogue = catalogue
+        notices =
+            job.notices
+            + (job.ignored.isEmpty
+                ? [] : ["without effect for \(method.name): " + job.ignored.joined(separator: ", ")])
+    }
+
+    /// The same job with the names that its rewards have once they are open.
+    package func naming(rewards names: [String]) throws(JobError) -> ResolvedJob {
+        try ResolvedJob(file, catalogue: catalogue, rewardNames: names)
+    }
+
+    /// A setting as YAML; `nil` for a key that the job has no use for.
+    package subscript(key: String) -> String? { entries.first { $0.key == key }?.value }
+
+    /// The job as YAML; read again from the same folder, it gives the same job.
+    package var yaml: String {
+        "# The resolved job: every value this run uses.\n" + entries.map { "\($0.key): \($0.value)\n" }.joined()
+    }
+}
+
+/// One pass over the settings of a job, in the order in which a resolved job lists them.
+struct Reading {
+    let model: ModelSettings
+    let data: DataSettings
+    let rewards: RewardEntries?
+    let sampling: SamplingSettings
+    let concurrent: Int?
+    let batches: BatchArithmetic
+    let dynamicSampling: DynamicSampling?
+    let plan: MethodPlan
+    let optimizer: OptimizerSettings
+    let maxTokensPerMicroBatch: Int
+    let checkpointsBlocks: Bool
+    let run: RunSettings
+
+    init(_ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil) {
+        let defaults = method.defaults
+        let generates = defaults.batches != nil
+        model = ModelSettings(reading: &job)
+        data = DataSettings(reading: &job)
+        rewards = generates ? RewardEntries(reading: &job, for: method.name) : nil
+        let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
+        let combination = generates ? RewardCombination(reading: &job, names: names) : nil
+        sampling =
+            generates
+            ? SamplingSettings(reading: &job, temperature: defaults.temperature)
+            : SamplingSettings(maxCompletionLength: SamplingSettings.completionLength(reading: &job))
+        concurrent =
+            generates
+            ? job.read(
+                "max_concurrent_completions", optional: nil, .from(1, to: 1_000_000),
+                "Rows decoded at once; by default as many as the step has, up to 256.") : nil
+        batches = BatchArithmetic(reading: &job, defaults.batches)
+        dynamicSampling =
+            generates ? DynamicSampling(reading: &job, rewards: names, generations: batches.generations) : nil
+        plan =
+            method.init(
+                reading: &job,
+                SharedSettings(
+                    sampling: sampling, batches: batches, rewards: combination,
+                    samplerIsExact: model.dtype != .bfloat16)
+            ).plan
+        maxTokensPerMicroBatch = job.read(
+            "max_tokens_per_micro_batch", default: 16_384, .atLeast(1),
+            "Tokens of one forward and backward pass; a group that does not fit is cut between completions.")
+        checkpointsBlocks = job.read(
+            "gradient_checkpointing", default: false,
+            "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on).")
+        optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
+        run = RunSettings(reading: &job, hasRewards: generates)
+        if plan.reference?.sync != nil, model.dtype == .bfloat16 {
+            job.refuse(
+                "sync_ref_model",
+                "sync_ref_model with dtype bfloat16: small moves of the reference would be lost to rounding; use float32"
+            )
+        }
+        if let steps = data.maxSteps {
+            do throws(SettingsError) { _ = try optimizer.with(totalSteps: steps) } catch {
+                for problem in error.problems { job.refuse("warmup_steps", problem.message) }
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+package import Records
+
+/// The rewards of a job.
+package struct RewardEntries: Sendable {
+    package let entries: [JobReward]
+    /// The share of a reward's scores that may fail.
+    package let errorBudget: Double
+    package let timeoutSeconds: Double
+
+    init(reading job: inout SettingsReader, for method: String) {
+        entries = job.read(
+            "reward_funcs", default: [JobReward](),
+            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings."
+        )
+        errorBudget = job.read(
+            "reward_error_budget", default: 0.05, .from(0, to: 1),
+            "Largest share of scores that may fail or time out before the run stops with the first failure and its sample."
+        )
+        timeoutSeconds = job.read(
+            "reward_timeout", default: 60.0, .above(0),
+            "Seconds one call of a reward outside this process may take, counted from when it starts.")
+        if entries.isEmpty {
+            job.refuse("reward_funcs", "reward_funcs is missing; \(method) learns from at least one reward")
+        }
+        if Set(entries.map(\.reference)).count != entries.count {
+            job.refuse("reward_funcs", "reward_funcs names a reward twice; metrics need one name each")
+        }
+    }
+}
+
+/// One entry of `reward_funcs:`: a name of the catalogue or a place outside, with its settings.
+package struct JobReward: Sendable, Equatable {
+    /// As written: `accuracy_reward`, `rewards.py:score`, `command: …`, `url: …`, `model: …`.
+    package var reference: String
+    /// Everything else of the entry, handed to the reward.
+    package var settings: [String: JSONValue]
+
+    package init(reference: String, settings: [String: JSONValue] = [:]) {
+        self.reference = reference
+        self.settings = settings
+    }
+
+    /// The folder or name of a reward model; `nil` for every other kind of reward.
+    var modelReference: String? {
+        guard reference.hasPrefix("model:") else { return nil }
+        return String(reference.dropFirst("model:".count).drop { $0 == " " })
+    }
+}
+
+extension JobReward: SettingsValue {
+    /// Keys that name where a reward comes from; a section has exactly one.
+    private static let references = ["name", "path", "command", "url", "model"]
+
+    package static var expectation: String { "a reward, or a section that names one" }
+
+    /// A reward as the command line names it: as in a job file, its name or a section in braces.
+    ///
+    /// - Throws: ``JobError`` for a section that is no YAML or names no reward.
+    package init(argument text: String) throws(JobError) {
+        guard text.hasPrefix("{") else {
+            self.init(reference: text)
+            return
+        }
+        let node = try SettingsNode.value(text, place: "the reward '\(text)'")
+        do throws(SettingsProblem) {
+            guard let reward = try Self.read(node) else { throw Self.noReward(node) }
+            self = reward
+        } catch {
+            throw JobError([error])
+        }
+    }
+
+    package static func read(_ node: SettingsNode) throws(SettingsProblem) -> JobReward? {
+        switch node.content {
+        case .scalar(let text, _) where !text.isEmpty: return JobReward(reference: text)
+        case .map(let members):
+            let named = members.filter { references.contains($0.key) }
+            guard named.count == 1, let entry = named.first, let text = String.read(entry.node) else {
+                throw node.problem(
+                    "a reward's section names it by exactly one of \(references.joined(separator: ", ")); found \(node.found)"
+                )
+            }
+            let isPlain = entry.key == "name" || entry.key == "path"
+            let settings = members.filter { $0.key != entry.key }.map { ($0.key, $0.node.json) }
+            return JobReward(
+                reference: isPlain ? text : "\(entry.key): \(text)",
+                settings: Dictionary(settings) { _, last in last })
+        default: throw noReward(node)
+        }
+    }
+
+    private static func noReward(_ node: SettingsNode) -> SettingsProblem {
+        node.problem("a reward is \(node.found); expected its name, or a section with 'name:' and its settings")
+    }
+
+    package var yaml: String {
+        let (key, text) = parts
+        guard !settings.isEmpty || key != "name" else { return text.yaml }
+        let others = settings.sorted { $0.key < $1.key }.map { ", \($0.key.yaml): \($0.value.yaml)" }
+        return "{\(key): \(text.yaml)\(others.joined())}"
+    }
+
+    private var parts: (key: String, text: String) {
+        for key in ["command", "url", "model"] where reference.hasPrefix("\(key): ") {
+            return (key, String(reference.dropFirst(key.count + 2)))
+        }
+        return ("name", reference)
+    }
+}

@@ -1,0 +1,112 @@
+internal import Records
+
+/// The run folder of a job: where it begins, what it writes, and when.
+package struct RunSettings: Sendable {
+    package let outputDirectory: String
+    package let overwrites: Bool
+    /// A checkpoint folder, or `true` for the newest one; `nil` begins anew.
+    package let resumes: String?
+    package let loggingSteps: Int
+    package let logsCompletions: Bool
+    package let completionsToPrint: Int
+    package let saveSteps: Int
+    /// `nil` keeps every checkpoint.
+    package let saveTotalLimit: Int?
+    /// `nil` where nothing is evaluated.
+    package let evaluation: Evaluation?
+    /// The metric that names the best checkpoint; `nil` for none.
+    package let bestMetric: String?
+    package let bestIsGreater: Bool
+    package let gapLimit: Double
+
+    /// What is evaluated on the way.
+    package struct Evaluation: Sendable {
+        /// Optimizer steps between two.
+        package let steps: Int
+        package let generations: Int
+        /// Prompts; `nil` for all.
+        package let limit: Int?
+    }
+
+    /// - Parameter hasRewards: Whether the method has rewards to evaluate with.
+    init(reading job: inout SettingsReader, hasRewards: Bool) {
+        outputDirectory = job.read(
+            "output_dir", required: "name the run's folder", standIn: ".",
+            meaning:
+                "The run folder: config.yaml, metrics.jsonl, completions/, checkpoint-<step>/ and the final model. Relative to the working directory."
+        )
+        overwrites = job.read(
+            "overwrite_output_dir", default: false,
+            "Starts anew in a folder that holds an earlier run: its metrics go, its checkpoints are set aside.")
+        resumes =
+            job.read(
+                "resume_from_checkpoint", default: ResumeChoice(),
+                "A checkpoint folder, or true for the newest complete one in output_dir. The continued run equals an uninterrupted one to the bit."
+            ).from
+        loggingSteps = job.read(
+            "logging_steps", default: 10, .atLeast(1),
+            "Optimizer steps between two rows of metrics on the terminal. metrics.jsonl has every step.")
+        logsCompletions = job.read(
+            "log_completions", default: true, "Writes every step's completions to completions/.")
+        let printed: Int? = job.read(
+            "num_completions_to_print", optional: nil, .atLeast(0), "Completions shown on the terminal with each row.")
+        completionsToPrint = printed ?? 0
+        saveSteps = job.read(
+            "save_steps", default: 500, .atLeast(1),
+            "Optimizer steps between two checkpoints; one more is written at the end.")
+        saveTotalLimit = job.read(
+            "save_total_limit", optional: nil, .atLeast(1),
+            "Checkpoints kept; the best and the newest are never removed.")
+        let steps: Int? = job.read(
+            "eval_steps", optional: nil, .atLeast(1),
+            "Optimizer steps between two evaluations on the test split; off unless set.")
+        let generations: Int? = job.read(
+            "num_generations_eval", optional: nil, .atLeast(1), "Completions per prompt in evaluation; 1 unless set.")
+        job.resolve("num_generations_eval", to: generations ?? 1)
+        let limit: Int? = job.read(
+            "eval_limit", optional: nil, .atLeast(1), "Prompts of an evaluation during training; all unless set.")
+        evaluation = steps.map { Evaluation(steps: $0, generations: generations ?? 1, limit: limit) }
+        bestMetric = job.read(
+            "metric_for_best_model", optional: nil,
+            "The metric that names the best checkpoint, such as eval_reward.")
+        bestIsGreater = job.read(
+            "greater_is_better", default: true, "Whether a larger metric_for_best_model is better.")
+        gapLimit = job.read(
+            "logprob_gap_limit", default: 0.01, .above(0),
+            "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats.")
+        check(&job, hasRewards: hasRewards)
+    }
+
+    private func check(_ job: inout SettingsReader, hasRewards: Bool) {
+        if let metric = bestMetric, metric.hasPrefix("eval_") {
+            if let evaluation, saveSteps % evaluation.steps != 0 {
+                job.refuse(
+                    job.isGiven("save_steps") ? "save_steps" : "metric_for_best_model",
+                    "metric_for_best_model ranks checkpoints by their evaluation, and save_steps is \(saveSteps); expected a multiple of eval_steps, \(evaluation.steps)"
+                )
+            } else if evaluation == nil {
+                job.refuse(
+                    "metric_for_best_model",
+                    "metric_for_best_model is \(metric), and nothing is evaluated; set eval_steps")
+            }
+        }
+        if evaluation != nil, !hasRewards {
+            job.refuse("eval_steps", "eval_steps is set; sft has no reward to evaluate with, leave it out")
+        }
+    }
+}
+
+/// `resume_from_checkpoint:`, a path, or true for the newest checkpoint.
+struct ResumeChoice: SettingsValue {
+    var from: String?
+
+    static var expectation: String { "a folder, true, false or nothing" }
+
+    static func read(_ node: SettingsNode) -> ResumeChoice? {
+        if let truth = Bool.read(node) { return ResumeChoice(from: truth ? "true" : nil) }
+        if node.content == .null { return ResumeChoice() }
+        return String.read(node).map { ResumeChoice(from: $0) }
+    }
+
+    var yaml: String { from.yaml }
+}

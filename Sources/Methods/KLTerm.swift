@@ -1,0 +1,99 @@
+internal import Credit
+internal import Records
+
+/// The KL to the reference policy: its weight, its estimator, and whether it stands in the loss or in the reward.
+struct KLTerm {
+    /// `kl_placement:`.
+    enum Placement: String, SettingsChoice { case loss, reward }
+    /// `kl_estimator:`.
+    enum Estimator: String, SettingsChoice {
+        case k1, k2, k3, full
+
+        /// An exact KL is no estimate; what reads it looks for ``KLTerm/isExact`` first.
+        var sampled: KLEstimator {
+            switch self {
+            case .k1: .k1
+            case .k2: .k2
+            case .k3, .full: .k3
+            }
+        }
+    }
+
+    /// β; 0 for no term.
+    let coefficient: Double
+    let placement: Placement
+    let estimator: Estimator
+    /// What moves β; `nil` leaves it.
+    let controller: AdaptiveKL?
+
+    /// What a method has of it.
+    struct Form {
+        var method: String
+        /// Where the method's source has the term.
+        var placement: Placement
+        var beta = 0.0
+        /// Whether a job may have it elsewhere.
+        var mayMove = false
+        /// In the loss.
+        var estimator = Estimator.k3
+        /// Whether the loss may take the KL over the whole vocabulary.
+        var takesExact = false
+        /// Whether the term is left out whatever its weight: the reason's key.
+        var leftOutBy: String?
+    }
+
+    init(reading job: inout SettingsReader, _ form: Form) {
+        let beta = job.read(
+            "beta", default: form.beta, .atLeast(0),
+            "Weight of the KL to the reference policy; 0 loads no reference. In the loss for grpo, soft_grpo and reinforce_pp with groups, in the reward for the others."
+        )
+        let placement = job.read(
+            "kl_placement", default: form.placement,
+            "Where the KL term stands: loss (GRPO) or reward, where a completion's estimates are summed and taken from its reward before the baseline. Only grpo may have it elsewhere than its paper."
+        )
+        let fallback: Estimator = placement == .reward ? .k1 : form.estimator
+        estimator = job.read(
+            "kl_estimator", default: fallback,
+            "With d = log π − log π_ref of the sampled token: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. In the loss k2 descends the KL(π‖π_ref) of the next-token distribution at each visited state and k3 the KL(π_ref‖π) of it (k3 times the token's ratio: KL(π‖π_ref)); in the reward only k1 does, and it is the gradient of the KL of whole completions where a token gets the sum to go. full, in grpo's loss: Σ_v π(v)·(log π(v) − log π_ref(v)) at each token's place, without the noise of the sampled token; the reference's pass is then part of every update."
+        )
+        self.placement = placement
+        coefficient = form.leftOutBy == nil ? beta : 0
+        controller = AdaptiveKL(reading: &job, initial: placement == .reward ? coefficient : 0)
+        if form.leftOutBy != nil { job.ignore("beta") }
+        check(&job, form, fallback)
+    }
+
+    private func check(_ job: inout SettingsReader, _ form: Form, _ fallback: Estimator) {
+        if placement != form.placement, !form.mayMove {
+            job.refuse(
+                "kl_placement",
+                "kl_placement is \(placement.rawValue); \(form.method) has its KL term in the \(form.placement.rawValue)")
+        }
+        if estimator == .full, !form.takesExact || placement == .reward {
+            job.refuse(
+                "kl_estimator",
+                "kl_estimator is full, which stands in grpo's loss; expected \(fallback.rawValue) for \(form.method)"
+                    + (form.takesExact ? " with kl_placement reward" : ""))
+        } else if coefficient > 0, placement == .reward, estimator != .k1 {
+            job.refuse(
+                "kl_estimator",
+                "kl_estimator is \(estimator.rawValue), and the KL term stands in the reward, where its own gradient is lost: near the reference what is left of \(estimator.rawValue) vanishes, and further on it points away from it; expected k1"
+            )
+        } else if form.estimator == .k2, placement == .loss, estimator != .k2 {
+            job.refuse(
+                "kl_estimator",
+                "kl_estimator is \(estimator.rawValue); \(form.method) with groups has k2 in its loss (arXiv:2501.03262)")
+        }
+    }
+
+    /// Whether the loss takes the KL over the whole vocabulary.
+    var isExact: Bool { estimator == .full }
+    /// β of a term in the loss; 0 for none.
+    var inLoss: Double { placement == .loss ? coefficient : 0 }
+
+    /// The term in the reward; `nil` for none.
+    func penalty(_ reach: KLToGo.Reach) -> KLToGo? {
+        guard placement == .reward, coefficient > 0 else { return nil }
+        return KLToGo(coefficient: coefficient, estimator: estimator.sampled, reach: reach)
+    }
+}

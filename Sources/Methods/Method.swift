@@ -1,0 +1,164 @@
+package import Algorithms
+package import Coordinator
+package import Credit
+package import PolicyUpdater
+package import Records
+package import RolloutEngine
+
+/// A way of learning, as one value: what a job file says of it, what it refuses, and its plan of a step.
+///
+/// To add one: a file with a type that conforms, and one line in ``MethodCatalogue``. Its `init` reads the method's own keys and those of the
+/// parts it is put together from, each in the line of the type that uses it.
+package protocol Method: Sendable {
+    /// As `algorithm:` spells it.
+    static var name: String { get }
+    /// What it is called in full, with its source.
+    static var title: String { get }
+    /// Where it departs from what the other methods start from.
+    static var defaults: MethodDefaults { get }
+    /// Names that stand for this method with other values: `algorithm:` takes them too.
+    static var variants: [Preset] { get }
+    /// Papers' settings with their sizes: `preset:`.
+    static var presets: [Preset] { get }
+
+    /// Reads the method's settings and refuses what does not fit together.
+    init(reading job: inout SettingsReader, _ shared: SharedSettings)
+
+    /// What a step is made of.
+    var plan: MethodPlan { get }
+}
+
+extension Method {
+    package static var defaults: MethodDefaults { MethodDefaults() }
+    package static var variants: [Preset] { [] }
+    package static var presets: [Preset] { [] }
+}
+
+/// Where methods differ in what every job reads. The defaults are those of TRL's GRPO trainer.
+package struct MethodDefaults: Sendable {
+    package var learningRate: Double
+    package var temperature: Double
+    /// `nil` for a method that does not generate.
+    package var batches: BatchArithmetic.Defaults?
+
+    package init(
+        learningRate: Double = 1e-6, temperature: Double = 1, batches: BatchArithmetic.Defaults? = .init()
+    ) {
+        self.learningRate = learningRate
+        self.temperature = temperature
+        self.batches = batches
+    }
+}
+
+/// Named values. A key that the job gives itself always wins over them.
+package struct Preset: Sendable {
+    package let name: String
+    /// As YAML.
+    package let values: [(key: String, yaml: String)]
+    /// Where the values are from.
+    package let source: String
+
+    package init(_ name: String, _ values: [(key: String, yaml: String)], source: String) {
+        self.name = name
+        self.values = values
+        self.source = source
+    }
+
+    /// The same values with others behind them, under another or the same name.
+    package func with(_ more: [(key: String, yaml: String)]) -> Preset {
+        Preset(name, values + more, source: source)
+    }
+}
+
+/// What every job has, read before its method.
+package struct SharedSettings: Sendable {
+    package var sampling: SamplingSettings
+    package var batches: BatchArithmetic
+    /// `nil` for a method that does not generate.
+    package var rewards: RewardCombination?
+    /// Whether the sampler computes what the trainer computes, to rounding in float32: not with narrower copies of the weights.
+    package var samplerIsExact: Bool
+
+    package init(
+        sampling: SamplingSettings, batches: BatchArithmetic, rewards: RewardCombination?, samplerIsExact: Bool
+    ) {
+        self.sampling = sampling
+        self.batches = batches
+        self.rewards = rewards
+        self.samplerIsExact = samplerIsExact
+    }
+}
+
+/// What a step of a method is made of: what the Coordinator runs and the updater minimizes.
+package struct MethodPlan: Sendable {
+    /// The ordered calls.
+    package var recipe: StepRecipe
+    /// What is learned from, each kind with its objective; in the order of an update batch's parts.
+    package var parts: [Part]
+    /// `nil` for a method without rewards.
+    package var credit: (any CreditRule)?
+    /// What moves weights or coefficients on the way.
+    package var klController: AdaptiveKL?
+    /// The reference policy; `nil` where none is loaded.
+    package var reference: Reference?
+    /// `nil` for a method without one.
+    package var critic: CriticPlan?
+    /// `nil` where no group is kept.
+    package var replay: ReplaySettings?
+    /// How completions think in mixtures of words; `nil` where they do not.
+    package var softThinking: SoftThinking?
+
+    package struct Part: Sendable {
+        package var kind: UpdatePart.Kind
+        package var objective: any Objective
+        package var weight: Double
+
+        package init(_ kind: UpdatePart.Kind, _ objective: any Objective, weight: Double = 1) {
+            self.kind = kind
+            self.objective = objective
+            self.weight = weight
+        }
+    }
+
+    /// The frozen policy that a KL is taken to.
+    package struct Reference: Sendable, Equatable {
+        /// How it follows the policy; `nil` leaves it as loaded.
+        package var sync: ReferenceSync?
+
+        package init(sync: ReferenceSync? = nil) { self.sync = sync }
+    }
+
+    package init(
+        recipe: StepRecipe, parts: [Part], credit: (any CreditRule)? = nil, klController: AdaptiveKL? = nil,
+        reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
+        softThinking: SoftThinking? = nil
+    ) {
+        self.recipe = recipe
+        self.parts = parts
+        self.credit = credit
+        self.klController = klController
+        self.reference = reference
+        self.critic = critic
+        self.replay = replay
+        self.softThinking = softThinking
+    }
+}
+
+/// Where PPO's values come from.
+package struct CriticPlan: Sendable, Equatable {
+    package enum Form: Sendable, Equatable {
+        /// A linear head on the policy's own trunk.
+        case sharedTrunk
+        /// A model of its own: the folder or name it starts from, `nil` for the policy's, and its learning rate.
+        case separate(model: String?, learningRate: Double)
+    }
+
+    package var form: Form
+    /// The value loss.
+    package var settings: PPOSettings
+
+    package init(_ form: Form, _ settings: PPOSettings) {
+        self.form = form
+        self.settings = settings
+    }
+}

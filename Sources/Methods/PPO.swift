@@ -1,0 +1,41 @@
+internal import Algorithms
+internal import Credit
+package import Records
+
+/// Proximal Policy Optimization (Schulman et al. 2017, arXiv:1707.06347) with a critic: ``Credit/ActorCritic`` and ``Algorithms/PPO``.
+package struct PPOMethod: Method {
+    package static let name = "ppo"
+    package static let title = "Proximal Policy Optimization (arXiv:1707.06347, 1506.02438), with TRL's defaults"
+    package static let defaults = MethodDefaults(
+        learningRate: 3e-6, temperature: 0.7, batches: .init(generations: 1, iterations: 4, shuffles: true))
+
+    package let plan: MethodPlan
+
+    package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
+        let kl = KLTerm(reading: &job, .init(method: Self.name, placement: .reward, beta: 0.05))
+        let loss = PPOSettings(reading: &job)
+        let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: true)
+        let credit = ActorCritic(
+            reading: &job, rewards: learning.rewards, penalty: kl.penalty(.oneStep), overlong: learning.overlong)
+        let sharesTrunk = job.read(
+            "critic_shares_trunk", default: false,
+            "The critic is a linear head on the policy's own trunk instead of a model of its own. One optimizer, one loss: policy + vf_coef × value; the memory of a second model and its passes are saved. The head starts at 0."
+        )
+        let model: String? = job.read(
+            "critic_model_name_or_path", optional: nil,
+            "The model the critic starts from; model_name_or_path unless set. Its value head starts at 0, or is a reward model's own where this names a sequence classifier with one label."
+        )
+        let rate = job.read(
+            "critic_learning_rate", default: 1e-5, .from(0, to: 1e6), "The critic's own learning rate.")
+        job.ignore("critic_learning_rate", when: sharesTrunk)
+        if sharesTrunk, let model {
+            job.refuse(
+                "critic_model_name_or_path",
+                "critic_model_name_or_path is \(model), and critic_shares_trunk makes the critic a head on the policy; leave one of them out"
+            )
+        }
+        plan = learning.plan(
+            .init(.rollouts, loss), credit: credit,
+            critic: CriticPlan(sharesTrunk ? .sharedTrunk : .separate(model: model, learningRate: rate), loss))
+    }
+}

@@ -1,0 +1,27 @@
+internal import Algorithms
+internal import Credit
+package import Records
+
+/// REINFORCE leave-one-out (Ahmadian et al. 2024, arXiv:2402.14740): ``Credit/LeaveOneOut`` and ``Algorithms/RLOO``.
+package struct RLOOMethod: Method {
+    package static let name = "rloo"
+    package static let title = "REINFORCE leave-one-out (arXiv:2402.14740), with TRL's defaults"
+    package static let defaults = MethodDefaults(
+        batches: .init(generations: 2, least: (2, "one completion has no baseline")))
+
+    package let plan: MethodPlan
+
+    package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
+        let kl = KLTerm(reading: &job, .init(method: Self.name, placement: .reward, beta: 0.05))
+        let isClipped = job.read(
+            "ratio_clip", default: true,
+            "Clips the ratio to the old policy, so that a rollout can serve several optimizer steps: for rloo as in TRL, per completion; for remax, whose paper has none, per token. false is the papers' estimator."
+        )
+        let loss = RLOOSettings(ratioClip: isClipped ? ClippedSurrogate(reading: &job, takesDelta: false) : nil)
+        let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: isClipped)
+        let baseline = LeaveOneOutSettings(reading: &job, penalty: kl.penalty(.completion))
+        plan = learning.plan(
+            .init(.rollouts, loss),
+            credit: LeaveOneOut(rewards: learning.rewards, settings: baseline, overlong: learning.overlong))
+    }
+}

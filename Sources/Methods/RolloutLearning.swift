@@ -1,0 +1,83 @@
+internal import Algorithms
+internal import Coordinator
+internal import Credit
+internal import PolicyUpdater
+internal import Records
+
+/// What every method reads that learns from completions of its own.
+struct RolloutLearning {
+    let rewards: RewardCombination
+    let overlong: OverlongHandling
+    let replay: ReplaySettings?
+    private let kl: KLTerm?
+    private let sync: ReferenceSync?
+    private let bypasses: Bool
+    private let hasRatio: Bool
+    private let shared: SharedSettings
+    private let method: String
+
+    /// - Parameters:
+    ///   - kl: The method's KL term; `nil` for a method that has none.
+    ///   - hasRatio: Whether the loss compares the policy with the one that produced the data.
+    ///   - takesSeveralSteps: Whether a rollout may serve several optimizer steps without a ratio.
+    ///   - takesReplay: Whether that ratio is one that kept completions need.
+    init(
+        reading job: inout SettingsReader, _ shared: SharedSettings, of method: String, kl: KLTerm?,
+        hasRatio: Bool, takesSeveralSteps: Bool = false, takesReplay: Bool = false
+    ) {
+        self.method = method
+        self.shared = shared
+        self.kl = kl
+        self.hasRatio = hasRatio
+        rewards = shared.rewards ?? RewardCombination(names: ["reward"])
+        overlong = OverlongHandling(reading: &job)
+        sync = ReferenceSync(reading: &job, hasReference: kl.map { $0.coefficient > 0 } ?? false)
+        bypasses =
+            hasRatio
+            ? job.read(
+                "bypass_old_log_probs", default: false,
+                "Takes the sampler's log-probs for the old policy's: saves the pass that scores them again.") : false
+        replay = ReplaySettings(reading: &job)
+        if replay != nil, !takesReplay {
+            job.refuse(
+                "replay_buffer_size",
+                "replay_buffer_size is for grpo, whose loss has the ratio that replayed completions need")
+        }
+        if !hasRatio, !takesSeveralSteps { shared.batches.requireOneStepPerRollout(method, &job) }
+        // Without filters the sampler's numbers are the old policy's own: every weight is 1.
+        job.ignore("importance_sampling_correction", when: bypasses && !shared.sampling.filtersTokens)
+        if shared.sampling.filtersTokens {
+            job.notice(
+                "top_p, top_k, min_p or repetition_penalty shape sampling but not scoring: the rollout policy is not the policy that is trained"
+            )
+        }
+    }
+
+    /// The plan of a step: sample and score, infer what loss and credit need, credit, train.
+    func plan(
+        _ part: MethodPlan.Part, credit: any CreditRule, greedy: Bool = false, critic: CriticPlan? = nil,
+        softThinking: SoftThinking? = nil
+    ) -> MethodPlan {
+        let usesReference = kl.map { $0.coefficient > 0 } ?? false
+        var calls: [StepCall] = [.generate(samplesPerPrompt: shared.batches.generations, greedy: greedy), .score]
+        if bypasses {
+            calls.append(.infer(.sampler))
+        } else if needsOldPolicy {
+            calls.append(.infer(.oldPolicy))
+        }
+        // The exact KL needs the reference's logits beside the policy's own, in the update.
+        if usesReference, kl?.isExact == false { calls.append(.infer(.reference)) }
+        if critic != nil { calls.append(.infer(.critic)) }
+        return MethodPlan(
+            recipe: StepRecipe(method: method, calls: calls + [.credit, .train]), parts: [part], credit: credit,
+            klController: kl?.controller, reference: usesReference ? .init(sync: sync) : nil, critic: critic,
+            replay: replay, softThinking: softThinking)
+    }
+
+    /// Whether the policy that sampled must be scored before the first optimizer step: there are several, or replayed completions bring
+    /// log-probs of their own, or a KL in the reward compares it with the reference and the sampler is not exact.
+    private var needsOldPolicy: Bool {
+        hasRatio && shared.batches.optimizerStepsPerRollout > 1 || replay != nil
+            || (kl?.penalty(.completion) != nil && !shared.samplerIsExact)
+    }
+}
