@@ -16,8 +16,8 @@ public struct AccuracyReward: AnswerReading {
     public static let isDeterministic = true
     private let grader: AnswerGrader
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        let column = try settings.text("column", default: "")
+    public init(reading settings: inout SettingsReader) {
+        let column = settings.read("column", default: "", "The column with the answer; found by its name unless set.")
         grader = AnswerGrader(column: column.isEmpty ? nil : column)
     }
 

@@ -21,18 +21,23 @@ public struct CodeExecution: ProgramReward {
     private let testLimit: Int
     private let python: String
 
+    private enum Scoring: String, SettingsChoice { case share, all }
+
     /// A longer text is no program's argument.
     private static let codeLimit = 100_000
     /// Tests that may hang before the rest is given up.
     private static let patience = 2
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        let column = try settings.text("column", default: "")
+    public init(reading settings: inout SettingsReader) {
+        let column = settings.read("column", default: "", "The column with the tests; found by its name unless set.")
         self.column = column.isEmpty ? nil : column
-        needsAll = try settings.choice("scoring", of: ["share", "all"], default: "share") == "all"
-        readsWholeText = try settings.flag("whole_text", default: false)
-        testLimit = try settings.integer("max_tests", default: 50, in: 1...10_000)
-        python = try settings.text("python", default: "python3")
+        needsAll =
+            settings.read("scoring", default: Scoring.share, "share: passed tests over tests. all: 1 only when all pass.")
+            == .all
+        readsWholeText = settings.read(
+            "whole_text", default: false, "Whether a completion without a fenced block is all code.")
+        testLimit = settings.read("max_tests", default: 50, .from(1, to: 10_000), "Tests of a row that are run.")
+        python = settings.read("python", default: "python3", "The interpreter.")
     }
 
     public var programs: [String] { [python] }

@@ -19,15 +19,18 @@ public struct CosineScaledReward: AnswerReading {
     private let correct: (short: Double, long: Double)
     private let wrong: (short: Double, long: Double)
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        maxLength = try settings.integer("max_len", in: 1...100_000_000)
+    public init(reading settings: inout SettingsReader) {
+        maxLength = settings.read(
+            "max_len", standIn: 1, .from(1, to: 100_000_000), meaning: "Tokens at which the cosine ends.")
         wrong = (
-            short: try settings.number("min_value_wrong", default: -1),
-            long: try settings.number("max_value_wrong", default: -0.5)
+            short: settings.read("min_value_wrong", default: -1.0, "The score of a short wrong completion."),
+            long: settings.read("max_value_wrong", default: -0.5, "The score of a long wrong completion.")
         )
-        let long = try settings.number("min_value_correct", default: 0.5)
-        correct = (short: try settings.number("max_value_correct", default: 1), long: long)
-        let column = try settings.text("column", default: "")
+        let long = settings.read("min_value_correct", default: 0.5, "The score of a long right completion.")
+        correct = (
+            short: settings.read("max_value_correct", default: 1.0, "The score of a short right completion."), long: long
+        )
+        let column = settings.read("column", default: "", "The column with the answer; found by its name unless set.")
         grader = AnswerGrader(column: column.isEmpty ? nil : column)
     }
 

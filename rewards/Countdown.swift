@@ -11,7 +11,7 @@ public struct Countdown: AnswerReading {
     public static let range = 0.0...1.0
     public static let isDeterministic = true
 
-    public init(settings: inout RewardSettings) throws(RewardError) {}
+    public init(reading settings: inout SettingsReader) throws(RewardError) {}
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let numbers = try prompt.integers("numbers")

@@ -11,8 +11,8 @@ public struct ExactNumber: AnswerReading {
     public static let isDeterministic = true
     private let column: String
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        column = try settings.text("column", default: "answer")
+    public init(reading settings: inout SettingsReader) {
+        column = settings.read("column", default: "answer", "The column with the right number.")
     }
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {

@@ -23,7 +23,7 @@ public struct FormatRules: RewardFunction {
         case quoted
     }
 
-    public init(settings: inout RewardSettings) throws(RewardError) {}
+    public init(reading settings: inout SettingsReader) throws(RewardError) {}
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let name = try prompt.text("rule")

@@ -11,16 +11,18 @@ public struct LengthReward: RewardFunction {
     public static let name = "length_reward"
     public static let range = 0.0...1.0
     public static let isDeterministic = true
-    private enum Unit: String, CaseIterable { case tokens, words, characters }
+    private enum Unit: String, SettingsChoice { case tokens, words, characters }
     private let target: Int
     private let tolerance: Double
     private let unit: Unit
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        target = try settings.integer("target_length", in: 1...100_000_000)
-        tolerance = try settings.number("tolerance", default: Double(target), in: 1e-9...1e9)
-        let name = try settings.choice("unit", of: Unit.allCases.map(\.rawValue), default: Unit.tokens.rawValue)
-        unit = Unit(rawValue: name) ?? .tokens
+    public init(reading settings: inout SettingsReader) {
+        target = settings.read(
+            "target_length", standIn: 1, .from(1, to: 100_000_000), meaning: "The wanted length.")
+        tolerance = settings.read(
+            "tolerance", default: Double(target), .from(1e-9, to: 1e9),
+            "The distance at which the reward reaches 0; the target itself unless set.")
+        unit = settings.read("unit", default: .tokens, "What length is counted in.")
     }
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {

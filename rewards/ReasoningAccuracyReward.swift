@@ -12,13 +12,13 @@ public struct ReasoningAccuracyReward: AnswerReading {
     private let grader: AnswerGrader
     private let delimiters: [[UInt8]]
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        let texts = try settings.texts("reasoning_delimiters", default: ["</think>"])
-        guard !texts.isEmpty, texts.allSatisfy({ !$0.isEmpty }) else {
-            throw settings.wrong("reasoning_delimiters", expected: "at least one text, none of them empty")
-        }
+    public init(reading settings: inout SettingsReader) {
+        let texts = settings.read(
+            "reasoning_delimiters", default: ["</think>"],
+            SettingsBound(", at least one and none of them empty") { !$0.isEmpty && !$0.contains("") },
+            "The first of them that the text contains ends the reasoning.")
         delimiters = texts.map { Array($0.utf8) }
-        let column = try settings.text("column", default: "")
+        let column = settings.read("column", default: "", "The column with the answer; found by its name unless set.")
         grader = AnswerGrader(column: column.isEmpty ? nil : column)
     }
 

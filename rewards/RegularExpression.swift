@@ -15,14 +15,20 @@ public struct RegularExpression: RewardFunction {
     private let matchesAll: Bool
     private let timeoutSeconds: Double
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        let pattern = try settings.text("pattern")
-        matchesAll = try settings.choice("match", of: ["search", "full"], default: "search") == "full"
-        timeoutSeconds = try settings.number("timeout_seconds", default: 1, in: 0.001...3600)
+    private enum Extent: String, SettingsChoice { case search, full }
+
+    public init(reading settings: inout SettingsReader) throws(RewardError) {
+        let pattern = settings.read("pattern", standIn: "", meaning: "ICU's syntax, which reads most of Python's.")
+        matchesAll =
+            settings.read("match", default: Extent.search, "search: anywhere. full: the whole text.") == .full
+        timeoutSeconds = settings.read(
+            "timeout_seconds", default: 1.0, .from(0.001, to: 3600), "Seconds after which a match counts as failed.")
         do {
             expression = try NSRegularExpression(pattern: matchesAll ? "\\A(?:\(pattern))\\z" : pattern)
         } catch {
-            throw settings.wrong("pattern", expected: "a regular expression in ICU's syntax")
+            throw .wrongSetting(
+                reward: Self.name, name: "pattern", found: "'\(pattern)'",
+                expected: "a regular expression in ICU's syntax")
         }
     }
 

@@ -13,9 +13,9 @@ public struct RepetitionPenaltyReward: RewardFunction {
     private let size: Int
     private let maxPenalty: Double
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        size = try settings.integer("ngram_size", default: 3, in: 1...10_000)
-        maxPenalty = try settings.number("max_penalty", default: -1, in: -Double.greatestFiniteMagnitude...0)
+    public init(reading settings: inout SettingsReader) {
+        size = settings.read("ngram_size", default: 3, .from(1, to: 10_000), "Words of an n-gram.")
+        maxPenalty = settings.read("max_penalty", default: -1.0, .atMost(0), "The score of a text that only repeats.")
     }
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {

@@ -15,12 +15,13 @@ public struct SoftOverlongPunishment: RewardFunction {
     private let maxLength: Int
     private let cache: Int
 
-    public init(settings: inout RewardSettings) throws(RewardError) {
-        maxLength = try settings.integer("max_completion_len", in: 1...100_000_000)
-        cache = try settings.integer("soft_punish_cache", in: 0...100_000_000)
-        guard cache <= maxLength else {
-            throw settings.wrong("soft_punish_cache", expected: "at most max_completion_len, \(maxLength)")
-        }
+    public init(reading settings: inout SettingsReader) {
+        maxLength = settings.read(
+            "max_completion_len", standIn: 1, .from(1, to: 100_000_000), meaning: "The length from which the score is −1.")
+        cache = settings.read(
+            "soft_punish_cache", standIn: 0, .from(0, to: 100_000_000),
+            meaning: "How many tokens before that the penalty sets in.")
+        settings.check(cache <= maxLength, "soft_punish_cache", "at most max_completion_len, \(maxLength)")
     }
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {

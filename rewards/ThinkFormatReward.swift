@@ -11,7 +11,7 @@ public struct ThinkFormatReward: RewardFunction {
     private static let opening = Array("<think>".utf8)
     private static let closing = Array("</think>".utf8)
 
-    public init(settings: inout RewardSettings) throws(RewardError) {}
+    public init(reading settings: inout SettingsReader) {}
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let bytes = Array(completion.text.utf8)

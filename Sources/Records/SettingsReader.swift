@@ -179,11 +179,12 @@ public struct SettingsReader: Sendable {
                     ? "no setting '\(member.key)'; it has no settings"
                     : "no setting '\(member.key)'; "
                         + (near.isEmpty
-                            ? "it has \(entries.map(\.key).joined(separator: ", "))"
-                            : "did you mean \(near.joined(separator: ", "))?"))
+                            ? "it has \(Self.quoted(entries.map(\.key)))" : "did you mean \(Self.quoted(near))?"))
         }
         try finish()
     }
+
+    private static func quoted(_ names: [String]) -> String { names.map { "'\($0)'" }.joined(separator: ", ") }
 
     // MARK: The record
 

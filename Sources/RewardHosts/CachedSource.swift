@@ -85,7 +85,7 @@ extension GroupScores {
 
 /// What an entry of `reward_funcs` says of a cache: `cache: true`, or `cache_file: name`.
 package struct ScoreCaching: Sendable, Equatable {
-    /// The settings' names, for readers of the same entry that do not know them.
+    /// The settings' names: they are no part of what a reward's score depends on.
     package static let settings: Set = ["cache", "cache_file"]
 
     /// Whether there is to be one.
@@ -93,13 +93,12 @@ package struct ScoreCaching: Sendable, Equatable {
     /// A file to keep it in, relative to the run's folder.
     package let file: String?
 
-    package init(_ values: inout RewardSettings) throws(RewardError) {
-        let path = try values.text("cache_file", default: "")
+    package init(reading values: inout SettingsReader) {
+        let path = values.read(
+            "cache_file", default: "", "A file that keeps the scores, relative to the run's folder.")
         file = path.isEmpty ? nil : path
-        isWanted = try values.flag("cache", default: file != nil)
-        guard isWanted || file == nil else {
-            throw values.wrong("cache", expected: "true, or no cache_file")
-        }
+        isWanted = values.read("cache", default: file != nil, "Whether scores are kept and not asked for again.")
+        values.check(isWanted || file == nil, "cache", "true, or no cache_file")
     }
 
     /// The source behind a cache, when one is wanted.

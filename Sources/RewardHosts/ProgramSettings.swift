@@ -1,4 +1,5 @@
 import Foundation
+package import Records
 import RewardInterface
 
 /// What the programs of a ``ProgramReward`` may use.
@@ -15,22 +16,21 @@ package struct ProgramSettings: Sendable, Equatable {
     package var workers: Int
     package var sandbox = SandboxPolicy.required
 
-    /// The settings' names in a job.
-    package static let names = ["timeout", "memory_gb", "max_processes", "workers", "sandbox"]
-
     package init() { workers = max(1, min(8, ProcessInfo.processInfo.activeProcessorCount)) }
 
     /// Reads the settings every such reward has.
-    init(_ values: inout RewardSettings) throws(RewardError) {
+    package init(reading values: inout SettingsReader) {
         self.init()
-        timeoutSeconds = try values.number("timeout", default: timeoutSeconds, in: 0.01...1e5)
-        memoryBytes = Int(try values.number("memory_gb", default: 1, in: 0.05...100_000) * 1e9)
-        processes = try values.integer("max_processes", default: processes, in: 1...100_000)
-        workers = try values.integer("workers", default: workers, in: 1...256)
-        let policy = try values.choice(
-            "sandbox", of: [SandboxPolicy.required.rawValue, SandboxPolicy.off.rawValue],
-            default: SandboxPolicy.required.rawValue)
-        sandbox = SandboxPolicy(rawValue: policy) ?? .required
+        timeoutSeconds = values.read(
+            "timeout", default: timeoutSeconds, .from(0.01, to: 1e5), "Seconds of one program.")
+        memoryBytes = Int(
+            values.read("memory_gb", default: 1.0, .from(0.05, to: 100_000), "Memory of one process, in GB.") * 1e9)
+        processes = values.read(
+            "max_processes", default: processes, .from(1, to: 100_000), "Processes and threads of one program.")
+        workers = values.read("workers", default: workers, .from(1, to: 256), "Programs that run side by side.")
+        sandbox = values.read(
+            "sandbox", default: .required, SettingsBound("but auto") { $0 != .whenAvailable },
+            "required: shut into bubblewrap. off: not.")
     }
 
     /// The environment of a program: nothing of ours.

@@ -53,27 +53,26 @@ package enum RewardOpening {
         _ reference: String, settings: [String: JSONValue] = [:], catalogue: RewardCatalogue,
         baseFolder: String? = nil, cacheFolder: String? = nil, timeoutSeconds: Double = 30, log: RewardLog = .none
     ) async throws -> any RewardSource {
-        var values = RewardSettings(reward: reference, values: settings)
-        let caching = try ScoreCaching(&values)
+        var values = SettingsReader("reward \(reference)", values: settings)
+        let caching = ScoreCaching(reading: &values)
         let source: any RewardSource
         let identity: String
         switch try kind(of: reference, in: catalogue) {
         case .function(let name):
-            try requireDeterminism(of: catalogue.type(named: name), caching, values)
             source = try await function(name, settings, catalogue)
             identity = SourceIdentity.function(name, settings.filter { !ScoreCaching.settings.contains($0.key) })
         case .python(let target):
-            var python = try pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
+            var python = pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
             python.process.log = log
-            try values.refuseUnasked()
+            try values.finishReward()
             let reward = try await PythonReward.start(python)
             source = reward
             identity = "\(reward.sourceHash) \(reward.style) \(python.referenceColumn ?? "")"
         case .command(let line):
-            var command = CommandRewardSettings(name: try name(&values, or: stem(of: line)), shellLine: line)
-            command.process = try processSettings(&values, timeoutSeconds)
+            var command = CommandRewardSettings(name: name(&values) ?? stem(of: line), shellLine: line)
+            command.process = processSettings(&values, timeoutSeconds)
             command.process.log = log
-            try values.refuseUnasked()
+            try values.finishReward()
             source = try await CommandReward.start(command)
             identity = SourceIdentity.command(line)
         case .url(let address):
@@ -98,11 +97,19 @@ package enum RewardOpening {
     private static func made(
         _ name: String, _ settings: [String: JSONValue], _ catalogue: RewardCatalogue
     ) throws(RewardError) -> (any Reward, ProgramSettings) {
-        var values = RewardSettings(reward: name, values: settings)
+        var values = SettingsReader("reward \(name)", values: settings)
+        let type = try catalogue.type(named: name)
         let reward = try catalogue.reward(named: name, settings: &values)
-        let limits = reward is any ProgramReward ? try ProgramSettings(&values) : ProgramSettings()
-        if try catalogue.type(named: name).isDeterministic { _ = try ScoreCaching(&values) }
-        try values.refuseUnasked()
+        let limits = reward is any ProgramReward ? ProgramSettings(reading: &values) : ProgramSettings()
+        var caching = values
+        let isWanted = ScoreCaching(reading: &caching).isWanted
+        if type.isDeterministic {
+            values = caching
+        } else if isWanted {
+            values.refuse("cache", "cache is set; expected nothing: \(type) does not declare that it is deterministic")
+            do throws(SettingsError) { try values.finish() } catch { throw .settings(error) }
+        }
+        try values.finishReward()
         return (reward, limits)
     }
 
@@ -118,66 +125,68 @@ package enum RewardOpening {
         }
     }
 
-    private static func requireDeterminism(
-        of type: any Reward.Type, _ caching: ScoreCaching, _ values: RewardSettings
-    ) throws(RewardError) {
-        guard caching.isWanted, !type.isDeterministic else { return }
-        throw values.wrong("cache", expected: "nothing: \(type) does not declare that it is deterministic")
-    }
-
     private static func remoteSettings(
-        _ address: String, _ values: inout RewardSettings, _ timeoutSeconds: Double
+        _ address: String, _ values: inout SettingsReader, _ timeoutSeconds: Double
     ) throws(RewardError) -> HTTPRewardSettings {
         let host = URLComponents(string: address)?.host ?? address
-        var remote = HTTPRewardSettings(name: try name(&values, or: host), url: address)
-        remote.timeoutSeconds = try values.number("timeout", default: timeoutSeconds, in: 0.001...1e6)
-        remote.concurrency = try values.integer("concurrency", default: remote.concurrency, in: 1...256)
-        remote.tries = try values.integer("tries", default: remote.tries, in: 1...100)
-        remote.referenceColumn = try optionalText("reference_column", &values)
-        try values.refuseUnasked()
+        var remote = HTTPRewardSettings(name: name(&values) ?? host, url: address)
+        remote.timeoutSeconds = values.read(
+            "timeout", default: timeoutSeconds, .from(0.001, to: 1e6), "Seconds of one call.")
+        remote.concurrency = values.read(
+            "concurrency", default: remote.concurrency, .from(1, to: 256), "Calls at a time.")
+        remote.tries = values.read("tries", default: remote.tries, .from(1, to: 100), "Calls before a score fails.")
+        remote.referenceColumn = referenceColumn(&values)
+        try values.finishReward()
         return remote
     }
 
-    private static func pythonSettings(
-        _ target: String, _ values: inout RewardSettings, _ timeoutSeconds: Double
-    ) throws(RewardError) -> PythonRewardSettings {
+    private static func pythonSettings(_ target: String, _ values: inout SettingsReader, _ timeoutSeconds: Double)
+        -> PythonRewardSettings
+    {
         var python = PythonRewardSettings(target: target)
-        python.name = try optionalText("metric_name", &values)
-        let style = try values.choice(
-            "style", of: ["auto"] + PythonRewardStyle.allCases.map(\.rawValue), default: "auto")
+        python.name = name(&values)
+        let styles = ["auto"] + PythonRewardStyle.allCases.map(\.rawValue)
+        let style = values.read(
+            "style", default: "auto", SettingsBound("out of " + styles.joined(separator: ", ")) { styles.contains($0) },
+            "How the function is called: as TRL, verl or OpenRLHF do; auto finds out.")
         python.style = PythonRewardStyle(rawValue: style)
-        python.settings = try values.section("settings")
-        python.python = try values.text("python", default: python.python)
-        python.process = try processSettings(&values, timeoutSeconds)
-        python.referenceColumn = try optionalText("reference_column", &values)
+        python.settings = values.read("settings", default: Section(), "Keyword arguments for the function.").members
+        python.python = values.read("python", default: python.python, "The interpreter.")
+        python.process = processSettings(&values, timeoutSeconds)
+        python.referenceColumn = referenceColumn(&values)
         return python
     }
 
-    private static func processSettings(
-        _ values: inout RewardSettings, _ timeoutSeconds: Double
-    ) throws(RewardError) -> ProcessSettings {
+    private static func processSettings(_ values: inout SettingsReader, _ timeoutSeconds: Double) -> ProcessSettings {
         var process = ProcessSettings()
-        process.timeoutSeconds = try values.number("timeout", default: timeoutSeconds, in: 0.001...1e6)
-        process.startSeconds = try values.number("start_timeout", default: process.startSeconds, in: 0.001...1e6)
-        process.workers = try values.integer("workers", default: process.workers, in: 1...256)
-        let gigabytes = try values.number(
-            "memory_gb", default: Double(process.memoryBytes) / 1e9, in: 0.02...1_000_000)
+        process.timeoutSeconds = values.read(
+            "timeout", default: timeoutSeconds, .from(0.001, to: 1e6), "Seconds of one call.")
+        process.startSeconds = values.read(
+            "start_timeout", default: process.startSeconds, .from(0.001, to: 1e6), "Seconds to start in.")
+        process.workers = values.read("workers", default: process.workers, .from(1, to: 256), "Processes side by side.")
+        let gigabytes = values.read(
+            "memory_gb", default: Double(process.memoryBytes) / 1e9, .from(0.02, to: 1_000_000),
+            "Memory of a process, in GB.")
         process.memoryBytes = Int(gigabytes * 1e9)
-        let seconds = try values.integer("cpu_seconds", default: 0, in: 0...1_000_000_000)
+        let seconds = values.read(
+            "cpu_seconds", default: 0, .from(0, to: 1_000_000_000), "Processor time of a process; 0 for no limit.")
         process.cpuSeconds = seconds == 0 ? nil : seconds
-        let sandbox = try values.choice(
-            "sandbox", of: SandboxPolicy.allCases.map(\.rawValue), default: SandboxPolicy.off.rawValue)
-        process.sandbox = SandboxPolicy(rawValue: sandbox) ?? .off
-        process.passedVariables = try values.texts("pass_environment", default: [])
+        process.sandbox = values.read("sandbox", default: .off, "required: shut into bubblewrap. off: not.")
+        process.passedVariables = values.read(
+            "pass_environment", default: [String](), "Variables of the environment that it sees.")
         return process
     }
 
-    private static func name(_ values: inout RewardSettings, or fallback: String) throws(RewardError) -> String {
-        try optionalText("metric_name", &values) ?? fallback
+    private static func name(_ values: inout SettingsReader) -> String? {
+        optionalText("metric_name", "The name in metrics.", &values)
     }
 
-    private static func optionalText(_ name: String, _ values: inout RewardSettings) throws(RewardError) -> String? {
-        let text = try values.text(name, default: "")
+    private static func referenceColumn(_ values: inout SettingsReader) -> String? {
+        optionalText("reference_column", "The column with the reference answer.", &values)
+    }
+
+    private static func optionalText(_ name: String, _ meaning: String, _ values: inout SettingsReader) -> String? {
+        let text = values.read(name, default: "", meaning)
         return text.isEmpty ? nil : text
     }
 
@@ -195,4 +204,17 @@ package enum RewardOpening {
         let file = word.split(separator: "/").last ?? word
         return String(file.split(separator: ".").first ?? file)
     }
+}
+
+/// A section whose members are handed on as they are.
+private struct Section: SettingsValue {
+    var members: [String: JSONValue] = [:]
+
+    static var expectation: String { "a section of 'name: value' lines" }
+
+    static func read(_ node: SettingsNode) -> Section? {
+        if case .object(let members) = node.json { Section(members: members) } else { nil }
+    }
+
+    var yaml: String { JSONValue.object(members).yaml }
 }

@@ -1,9 +1,10 @@
 import Foundation
+import Records
 import RewardInterface
 import Synchronization
 
 /// Whether programs are shut into bubblewrap: no network, a read-only file system, processes of their own, no capabilities.
-package enum SandboxPolicy: String, Sendable, CaseIterable {
+package enum SandboxPolicy: String, SettingsChoice {
     case off
     /// Used where bubblewrap works.
     case whenAvailable = "auto"

@@ -25,36 +25,44 @@ public struct RewardCatalogue: Sendable {
     public func function(
         named name: String, settings values: [String: JSONValue] = [:]
     ) throws(RewardError) -> any RewardFunction {
-        var settings = RewardSettings(reward: name, values: values)
+        var settings = SettingsReader("reward \(name)", values: values)
         guard let function = try reward(named: name, settings: &settings) as? any RewardFunction else {
             throw .unusable(reward: name, problem: "it runs programs: it is no function, and needs a runner")
         }
-        try settings.refuseUnasked()
+        try settings.finishReward()
         return function
     }
 
-    /// Makes the reward `name`, of either kind; settings it does not ask for are left for the caller to read or to refuse.
-    package func reward(named name: String, settings: inout RewardSettings) throws(RewardError) -> any Reward {
+    /// Makes the reward `name`, of either kind; what is wrong with its settings, and those it does not ask for, are left for the caller to
+    /// read or to refuse (``Records/SettingsReader/finishReward()``).
+    package func reward(named name: String, settings: inout SettingsReader) throws(RewardError) -> any Reward {
         let type = try type(named: name)
         do throws(RewardError) {
-            return try type.init(settings: &settings)
+            return try type.init(reading: &settings)
         } catch {
-            throw settings.misspelling(behind: error) ?? error
+            try settings.finishReward()  // an earlier setting may be what made it fail
+            throw error
         }
     }
 
-    /// The settings the reward `name` has, in the order in which it reads them, and those of them it requires.
+    /// What the reward `name` reads, in the order in which it does.
     ///
-    /// Found by making the reward: something that its bounds allow stands in for what is required.
-    public func settings(of name: String) throws(RewardError) -> (names: [String], required: [String]) {
-        var settings = RewardSettings(reward: name, standsIn: true)
+    /// Found by making the reward of nothing: what stands in for a required setting may be unfit, it was asked for all the same.
+    public func settings(of name: String) throws(RewardError) -> [SettingsReader.Entry] {
+        var settings = SettingsReader("reward \(name)")
         let type = try type(named: name)
         do {
-            _ = try type.init(settings: &settings)
-        } catch {
-            // What stands in may be unfit; it was asked for all the same.
-            guard case .wrongSetting = error else { throw error }
+            _ = try type.init(reading: &settings)
+        } catch RewardError.wrongSetting {
+            return settings.entries
         }
-        return (settings.knownNames, settings.missing)
+        return settings.entries
+    }
+}
+
+extension SettingsReader {
+    /// Throws everything that is wrong with a reward's settings, those it did not ask for among it.
+    package mutating func finishReward() throws(RewardError) {
+        do throws(SettingsError) { try finishAll() } catch { throw .settings(error) }
     }
 }

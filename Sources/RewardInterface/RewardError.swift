@@ -8,8 +8,8 @@ public enum RewardError: Error, Sendable, Equatable {
     case wrongColumn(name: String, found: String, expected: String, prompt: String)
     /// A setting is missing, of another type or out of its bounds.
     case wrongSetting(reward: String, name: String, found: String, expected: String)
-    /// A setting the reward does not have.
-    case unknownSetting(reward: String, name: String, known: [String])
+    /// Settings that cannot be used, all of them.
+    case settings(SettingsError)
     /// No reward has this name.
     case unknownReward(name: String, known: [String])
     /// Several rewards have this name.
@@ -43,10 +43,7 @@ extension RewardError: CustomStringConvertible {
             return "\(prompt): column '\(name)' is \(found), expected \(expected)"
         case .wrongSetting(let reward, let name, let found, let expected):
             return "reward \(reward): setting '\(name)' is \(found), expected \(expected)"
-        case .unknownSetting(let reward, let name, let known):
-            let settings = known.isEmpty ? "it has no settings" : "it has \(known.quotedList)"
-            return "reward \(reward): no setting '\(name)'; \(settings)"
-                + hint(nearestNames(to: name, among: known))
+        case .settings(let error): return error.description
         case .unknownReward(let name, let known):
             return "no reward is named '\(name)'; known are \(known.quotedList)"
                 + hint(nearestNames(to: name, among: known))

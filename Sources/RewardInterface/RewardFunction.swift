@@ -14,8 +14,13 @@ public protocol Reward: Sendable {
 
     /// Reads what the job file sets for this reward.
     ///
-    /// The names asked for are the names known: a setting that nobody asked for is refused after this returns.
-    init(settings: inout RewardSettings) throws(RewardError)
+    ///     public init(reading settings: inout SettingsReader) {
+    ///         target = settings.read("target_length", standIn: 1, .from(1, to: 1_000_000), meaning: "The wanted length.")
+    ///         scale = settings.read("scale", default: 1.0, .from(0, to: 100), "What the score is multiplied by.")
+    ///     }
+    ///
+    /// A value that cannot be used is refused after this returns, and so is a setting that nobody asked for.
+    init(reading settings: inout SettingsReader) throws(RewardError)
 }
 
 extension Reward {
@@ -27,7 +32,7 @@ extension Reward {
 ///     public struct EndsPolitely: RewardFunction {
 ///         public static let name = "ends_politely"
 ///         public static let range = 0.0...1.0
-///         public init(settings: inout RewardSettings) throws(RewardError) {}
+///         public init(reading settings: inout SettingsReader) {}
 ///         public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
 ///             .value(completion.text.hasSuffix("please.") ? 1 : 0)
 ///         }

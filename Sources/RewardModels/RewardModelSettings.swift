@@ -1,11 +1,12 @@
 package import Foundation
 package import Models
+package import Records
 package import RewardInterface
 
 /// How a reward model reads texts and which of its numbers is the reward.
 package struct RewardModelSettings: Sendable {
     /// What becomes of a text that is longer than the limit.
-    package enum Truncation: String, Sendable, CaseIterable {
+    package enum Truncation: String, SettingsChoice {
         /// The completion's score fails and counts against the error budget.
         case error
         /// The beginning is cut off.
@@ -35,10 +36,10 @@ package struct RewardModelSettings: Sendable {
     ///
     /// - Parameters:
     ///   - reference: A folder, relative to `base` or to the working folder, or a model's name in the Hugging Face cache.
-    ///   - values: The rest of the entry. An unknown one is an error.
+    ///   - values: The rest of the entry; what is wrong with it is left for the caller to throw.
     /// - Throws: ``RewardError`` for a folder that is not there or a setting that is none.
     package init(
-        _ reference: String, _ values: inout RewardSettings, base: URL?
+        _ reference: String, reading values: inout SettingsReader, base: URL?
     ) throws(RewardError) {
         do throws(ModelError) {
             folder = try Self.folder(of: reference, base: base)
@@ -46,16 +47,16 @@ package struct RewardModelSettings: Sendable {
             throw .unusable(reward: "model: \(reference)", problem: "\(error)")
         }
         let last = reference.split(separator: "/").last.map(String.init) ?? reference
-        name = try values.text("metric_name", default: last)
-        label = try values.integer("label", default: -1, in: -1...1_000_000)
-        if label == -1 { label = nil }
-        maxLength = try values.integer("max_length", default: 0, in: 0...1 << 31)
-        if maxLength == 0 { maxLength = nil }
-        let cut = try values.choice(
-            "truncation", of: Truncation.allCases.map(\.rawValue), default: Truncation.error.rawValue)
-        truncation = Truncation(rawValue: cut) ?? .error
-        addsSpecialTokens = try values.flag("add_special_tokens", default: true)
-        try values.refuseUnasked()
+        name = values.read("metric_name", default: last, "The name in metrics.")
+        label = values.read(
+            "label", optional: nil, .from(0, to: 1_000_000), "Which label's number is the reward, of a model with several.")
+        maxLength = values.read(
+            "max_length", optional: nil, .from(1, to: 1 << 31),
+            "The most tokens of a text; what the model is made for unless set.")
+        truncation = values.read("truncation", default: .error, "What becomes of a longer text.")
+        addsSpecialTokens = values.read(
+            "add_special_tokens", default: true,
+            "Whether the text of a prompt that is no chat gets the tokenizer's special tokens.")
     }
 
     /// The folder that a job's entry means.

@@ -9,7 +9,7 @@ private struct Always: RewardFunction {
     static let name = "always"
     static let range = -1.0...1.0
     private let value: Double
-    init(settings: inout RewardSettings) { value = 1 }
+    init(reading settings: inout SettingsReader) { value = 1 }
     init(_ value: Double = 1) { self.value = value }
     func score(_ completion: Completion, for prompt: Prompt) -> RewardScore { .value(value) }
 }

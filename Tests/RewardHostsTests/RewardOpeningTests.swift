@@ -8,14 +8,14 @@ private struct Steady: RewardFunction {
     static let name = "steady"
     static let range = 0.0...1.0
     static let isDeterministic = true
-    init(settings: inout RewardSettings) throws(RewardError) {}
+    init(reading settings: inout SettingsReader) {}
     func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore { .value(0.5) }
 }
 
 private struct Half: RewardFunction {
     static let name = "half"
     static let range = 0.0...1.0
-    init(settings: inout RewardSettings) throws(RewardError) {}
+    init(reading settings: inout SettingsReader) {}
     func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore { .value(0.5) }
 }
 

@@ -9,8 +9,8 @@ struct Spelled: RewardFunction {
     static let range = 0.0...1.0
     let factor: Double
 
-    init(settings: inout RewardSettings) throws(RewardError) {
-        factor = try settings.number("factor", default: 1, in: 0...10)
+    init(reading settings: inout SettingsReader) {
+        factor = settings.read("factor", default: 1.0, .from(0, to: 10), "What the number is multiplied by.")
     }
 
     func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
@@ -23,9 +23,10 @@ struct Spelled: RewardFunction {
 struct Demanding: RewardFunction {
     static let name = "demanding"
     static let range = 0.0...1.0
-    init(settings: inout RewardSettings) throws(RewardError) {
-        _ = try settings.integer("size", in: 1...9)
-        _ = try settings.choice("kind", of: ["a", "b"], default: "a")
+    private enum Kind: String, SettingsChoice { case a, b }
+    init(reading settings: inout SettingsReader) {
+        _ = settings.read("size", standIn: 1, .from(1, to: 9))
+        _ = settings.read("kind", default: Kind.a)
     }
     func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore { .value(0) }
 }
@@ -60,24 +61,26 @@ struct RewardInterfaceTests {
     }
 
     @Test func settingsAreChecked() throws {
-        #expect(throws: RewardError.self) { try catalogue.function(named: "demanding") }
-        for bad in [JSONValue.number(10), .number(1.5), .string("2"), .bool(true)] {
+        let missing = #expect(throws: RewardError.self) { try catalogue.function(named: "demanding") }
+        #expect(missing?.description == "reward demanding: size is missing; the setting is required")
+        for bad in [JSONValue.number(10), .number(1.5), .string("two"), .bool(true)] {
             let error = #expect(throws: RewardError.self) {
                 try catalogue.function(named: "demanding", settings: ["size": bad])
             }
-            #expect(error?.description.contains("1…9") == true)
+            #expect(error?.description.contains("expected a whole number from 1 to 9") == true)
         }
-        let error = #expect(throws: RewardError.self) {
-            try catalogue.function(named: "demanding", settings: ["size": .number(2), "kin": .string("b")])
+        let several = #expect(throws: RewardError.self) {
+            try catalogue.function(
+                named: "demanding", settings: ["size": .number(20), "kin": .string("b"), "kind": .string("c")])
         }
-        #expect(
-            error
-                == .unknownSetting(reward: "demanding", name: "kin", known: ["size", "kind"]))
+        let text = several?.description ?? ""
+        #expect(text.contains("size is '20'") && text.contains("kind is 'c'; expected one of a, b"))
+        #expect(text.contains("no setting 'kin'; did you mean 'kind'?"))
         _ = try catalogue.function(named: "demanding", settings: ["size": .number(2), "kind": .string("b")])
         let demanding = try catalogue.settings(of: "demanding")
-        #expect(demanding.names == ["size", "kind"] && demanding.required == ["size"])
+        #expect(demanding.map(\.key) == ["size", "kind"] && demanding.map(\.fallback) == [nil, "a"])
         let spelled = try catalogue.settings(of: "spelled")
-        #expect(spelled.names == ["factor"] && spelled.required.isEmpty)
+        #expect(spelled.map(\.key) == ["factor"] && spelled[0].meaning == "What the number is multiplied by.")
     }
 
     @Test func everyCompletionGetsAState() async throws {

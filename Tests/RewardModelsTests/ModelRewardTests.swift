@@ -58,8 +58,10 @@ private func group(_ content: PromptContent, _ completions: [String], greedy: St
 private func open(
     _ folder: URL, _ values: [String: JSONValue] = [:]
 ) async throws -> ModelReward {
-    var settings = RewardSettings(reward: "model: \(folder.lastPathComponent)", values: values)
-    return try await ModelReward.open(RewardModelSettings(folder.path, &settings, base: nil))
+    var reader = SettingsReader("reward model: \(folder.lastPathComponent)", values: values)
+    let settings = try RewardModelSettings(folder.path, reading: &reader, base: nil)
+    try reader.finishReward()
+    return try await ModelReward.open(settings)
 }
 
 @Suite("Reward models score as transformers does")

@@ -44,8 +44,9 @@ private final class NotingRunner: ProgramRunner {
 private func score(
     _ text: String, _ columns: [String: JSONValue], _ runner: NotingRunner, _ settings: [String: JSONValue] = [:]
 ) async throws -> RewardScore {
-    var values = RewardSettings(reward: "code_execution", values: settings)
-    let reward = try CodeExecution(settings: &values)
+    var values = SettingsReader("reward code_execution", values: settings)
+    let reward = CodeExecution(reading: &values)
+    try values.finishReward()
     return try await reward.score(Completion(text: text), for: prompt(columns), with: runner)
 }
 

@@ -1,3 +1,4 @@
+internal import Records
 internal import RewardHosts
 internal import RewardInterface
 internal import Runs
@@ -17,12 +18,13 @@ package enum RewardListing {
         let catalogue = ShippedRewards.catalogue
         return try catalogue.names.map { name in
             let type = try catalogue.type(named: name)
+            var shared = SettingsReader("reward \(name)")
+            if type is any ProgramReward.Type { _ = ProgramSettings(reading: &shared) }
+            if type.isDeterministic { _ = ScoreCaching(reading: &shared) }
             let own = try catalogue.settings(of: name)
-            let limits = type is any ProgramReward.Type ? ProgramSettings.names : []
-            let caching = type.isDeterministic ? ScoreCaching.settings.sorted() : []
             return Row(
                 name: name, range: "\(bound(type.range.lowerBound))…\(bound(type.range.upperBound))",
-                settings: own.names + limits + caching, required: own.required)
+                settings: (own + shared.entries).map(\.key), required: own.filter { $0.fallback == nil }.map(\.key))
         }
     }
 

@@ -1,4 +1,5 @@
 package import Foundation
+internal import Records
 internal import RewardHosts
 package import RewardInterface
 internal import RewardModels
@@ -24,9 +25,11 @@ package struct RewardAssembly {
     /// - Throws: `RewardError` for an entry that is unknown, has wrong settings, or cannot start.
     package func source(of entry: JobReward) async throws -> any RewardSource {
         if let model = entry.modelReference {
-            var values = RewardSettings(reward: entry.reference, values: entry.settings)
-            let caching = try ScoreCaching(&values)
-            let reward = try await ModelReward.open(RewardModelSettings(model, &values, base: folder))
+            var values = SettingsReader("reward \(entry.reference)", values: entry.settings)
+            let caching = ScoreCaching(reading: &values)
+            let settings = try RewardModelSettings(model, reading: &values, base: folder)
+            try values.finishReward()
+            let reward = try await ModelReward.open(settings)
             return try await caching.applied(to: reward, identity: reward.identity, folder: cacheFolder.path)
         }
         return try await RewardOpening.open(
