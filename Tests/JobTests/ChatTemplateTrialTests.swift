@@ -13,7 +13,7 @@ struct ChatTemplateTrialTests {
         {% if add_generation_prompt %}<assistant>{% endif %}
         """
 
-    private func encoder(_ template: String?, limit: Int = 100, variables: [JobColumn] = []) throws -> PromptEncoder {
+    private func encoder(_ template: String?, limit: Int = 100, variables: [NamedValue] = []) throws -> PromptEncoder {
         let trainer = try BPETrainer(vocabularySize: 258, specialTokens: ["<s>", "</s>"])
         let roles = BPETrainer.Roles(endOfText: "</s>", beginningOfText: "<s>", chatTemplate: template)
         let tokenizer = try Self.adding("<s>", to: try trainer.train(["a"], roles: roles))
@@ -122,7 +122,7 @@ struct ChatTemplateTrialTests {
 
     @Test func variablesReachTheTemplate() throws {
         let template = "{% if enable_thinking %}<think>{% endif %}{{ messages[0].content }}"
-        let on = try encoder(template, variables: [JobColumn(name: "enable_thinking", value: .bool(true))])
+        let on = try encoder(template, variables: [NamedValue(name: "enable_thinking", value: .bool(true))])
         #expect(try on.encode(chat("Hi")).tokenIDs == ids(on, "<think>Hi"))
         #expect(try encoder(template).encode(chat("Hi")).tokenIDs == ids(on, "Hi"))
     }

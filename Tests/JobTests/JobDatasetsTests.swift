@@ -2,9 +2,13 @@ import Foundation
 import Job
 import Testing
 
-private func job(_ text: String, _ overrides: [String] = []) throws -> JobFile {
-    try JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs"), overrides: overrides)
+private func job(_ text: String, _ overrides: [String] = []) throws -> ResolvedJob {
+    try ResolvedJob(
+        JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs"), overrides: overrides))
 }
+
+/// What else a job needs, behind its data.
+private let rest = "\nmodel_name_or_path: m\noutput_dir: o\nreward_funcs: accuracy_reward"
 
 @Suite("datasets: in a job")
 struct JobDatasetsTests {
@@ -24,26 +28,27 @@ struct JobDatasetsTests {
         """
 
     @Test func aMixtureIsReadAndWrittenAgain() throws {
-        let resolved = try ResolvedJob(job(Self.complete))
-        let datasets = resolved.settings.datasets
+        let resolved = try job(Self.complete)
+        let datasets = resolved.data.datasets
         #expect(datasets.map(\.path) == ["math.parquet", "words"] && datasets.map(\.split) == ["train", "hard"])
         #expect(datasets.map(\.fraction) == [0.7, 0.3] && datasets[0].columns == ["question", "answer"])
-        #expect(datasets[0].columnMap == [JobColumn(name: "prompt", value: .string("question"))])
+        #expect(datasets[0].columnMap == [NamedValue(name: "prompt", value: .string("question"))])
         #expect(datasets[1].columns == nil && datasets[1].columnMap == nil)
-        #expect(try ResolvedJob(job(resolved.yaml)).settings == resolved.settings)
+        let again = try job(resolved.yaml)
+        #expect(again.yaml == resolved.yaml && again.data.datasets == datasets)
     }
 
     @Test func pathsAloneAndOverridesAreTaken() throws {
         let file = try job(Self.complete, ["datasets=[a.jsonl, {path: b.csv, fraction: null}]", "datasets.1.split=x"])
-        #expect(file.settings.datasets.map(\.path) == ["a.jsonl", "b.csv"])
-        #expect(file.settings.datasets[1].split == "x" && file.settings.datasets[1].fraction == nil)
-        #expect(try job(Self.complete, ["datasets.1.fraction=0.5"]).settings.datasets[1].fraction == 0.5)
-        #expect(try job("datasets:").settings.datasets.isEmpty)
+        #expect(file.data.datasets.map(\.path) == ["a.jsonl", "b.csv"])
+        #expect(file.data.datasets[1].split == "x" && file.data.datasets[1].fraction == nil)
+        #expect(try job(Self.complete, ["datasets.1.fraction=0.5"]).data.datasets[1].fraction == 0.5)
+        #expect(try !job("datasets:\ndataset_name: p" + rest).data.isMixture)
     }
 
     @Test func datasetNameBesideItIsWithoutEffect() throws {
         #expect(
-            try ResolvedJob(job(Self.complete + "dataset_name: other")).notices
+            try job(Self.complete + "dataset_name: other").notices
                 == ["without effect beside datasets: dataset_name"])
     }
 
@@ -62,17 +67,20 @@ struct JobDatasetsTests {
         ("test_split_size: 0.1", 1, "test_split_size: '0.1' is not supported: rows are not held out"),
     ])
     func aWrongEntryIsNamedWithItsLine(_ text: String, _ line: Int, _ message: String) throws {
-        let error = try #require(throws: JobError.self) { try job(text) }
-        #expect(error.problems.map(\.place) == ["job.yaml line \(line)"])
+        let named = text.hasPrefix("test_split") ? "\ndataset_name: p" : ""
+        let error = try #require(throws: JobError.self) { try job(text + named + rest) }
+        // A list that cannot be read leaves the job without prompts, which is said behind it.
+        #expect(error.problems.first?.place == "job.yaml line \(line)")
+        #expect(error.problems.dropFirst().allSatisfy { $0.message.hasPrefix("dataset_name is missing") })
         #expect(error.description.contains(message), "\(error)")
     }
 
     @Test func fractionsForSomeSetsOnlyAreRefused() throws {
         let error = try #require(throws: JobError.self) {
-            try ResolvedJob(job(Self.complete, ["datasets.0.fraction=null"]))
+            try job(Self.complete, ["datasets.0.fraction=null"])
         }
         #expect(error.description.contains("a fraction to some sets and none to math.parquet; expected all or none"))
         let member = try #require(throws: JobError.self) { try job(Self.complete, ["datasets.7.path=x"]) }
-        #expect(member.description.contains("datasets has no member '7.path'; it has the sets 0 to 1"))
+        #expect(member.description.contains("datasets has no member '7.path'; it has the entries 0 to 1"))
     }
 }

@@ -1,11 +1,13 @@
+import Algorithms
 import Foundation
 import Job
+import Records
 import Testing
 
 private let folder = URL(filePath: "/jobs")
 
-private func job(_ text: String, _ overrides: [String] = []) throws -> JobFile {
-    try JobFile(text: text, name: "job.yaml", folder: folder, overrides: overrides)
+private func job(_ text: String, _ overrides: [String] = []) throws -> ResolvedJob {
+    try ResolvedJob(JobFile(text: text, name: "job.yaml", folder: folder, overrides: overrides))
 }
 
 private let complete = """
@@ -18,98 +20,103 @@ private let complete = """
 @Suite("A job file says what it means, or says what is wrong with it")
 struct JobFileTests {
     @Test func defaultsAreTRLs() throws {
-        let job = try ResolvedJob(job(complete))
-        let settings = job.settings
-        #expect(settings.numGenerations == 8)
-        #expect(settings.maxCompletionLength == 512)
-        #expect(settings.learningRate == 1e-6)
-        #expect(settings.beta == 0)
-        #expect(settings.epsilon == 0.2)
-        #expect(settings.lossType == .dapo)
-        #expect(settings.scaleRewards == .group)
-        #expect(settings.saveSteps == 500)
+        let job = try job(complete)
+        let expected = [
+            "num_generations": "8", "max_completion_length": "512", "learning_rate": "1e-06", "beta": "0.0",
+            "epsilon": "0.2", "epsilon_high": "null", "loss_type": "dapo", "scale_rewards": "group",
+            "save_steps": "500", "temperature": "1.0", "num_iterations": "1", "steps_per_generation": "1",
+        ]
+        for (key, value) in expected { #expect(job[key] == value, "\(key)") }
+        #expect(job.batches.generations == 8 && job.sampling.maxCompletionLength == 512)
+        #expect(job.optimizer.learningRate == 1e-6 && job.run.saveSteps == 500)
         #expect(job.batches.promptsPerStep == 1)
         #expect(job.batches.optimizerStepsPerRollout == 1)
     }
 
     @Test func methodsBringTheirOwnDefaults() throws {
-        let remax = try ResolvedJob(job(complete + "\nalgorithm: remax"))
-        #expect(remax.settings.numGenerations == 1)
+        let remax = try job(complete + "\nalgorithm: remax")
+        #expect(remax.batches.generations == 1)
         #expect(remax.recipe.calls == [.generate(samplesPerPrompt: 1, greedy: true), .score, .credit, .train])
-        let rloo = try ResolvedJob(job(complete + "\nalgorithm: rloo"))
-        #expect(rloo.settings.beta == 0.05)
+        let rloo = try job(complete + "\nalgorithm: rloo")
+        #expect(rloo["beta"] == "0.05" && rloo.batches.generations == 2)
         #expect(rloo.recipe.calls.contains(.infer(.reference)))
         // The exact KL has the reference beside the policy in the update, and asks for no log-probs before it.
-        let exact = try ResolvedJob(job(complete + "\nbeta: 0.1\nkl_estimator: full"))
+        let exact = try job(complete + "\nbeta: 0.1\nkl_estimator: full")
         #expect(!exact.recipe.calls.contains(.infer(.reference)))
-        let sft = try ResolvedJob(job(complete + "\nalgorithm: sft"))
+        let sft = try job(complete + "\nalgorithm: sft")
         #expect(sft.recipe.calls == [.demonstrate, .train])
-        #expect(sft.settings.learningRate == 2e-5)
+        #expect(sft.optimizer.learningRate == 2e-5)
+        let ppo = try job(complete + "\nalgorithm: ppo")
+        #expect(ppo.sampling.distribution.temperature == 0.7 && ppo.batches.iterations == 4 && ppo.batches.shuffles)
     }
 
     @Test func softGRPOBringsThePapersSettings() throws {
-        let file = try job(
+        let soft = try job(
             complete + "\nalgorithm: soft_grpo\nsoft_thinking:\n  noise: dirichlet\n  dirichlet_alpha: 4",
             ["soft_thinking.top_k=7"])
-        let soft = try ResolvedJob(file)
-        #expect(soft.settings.beta == 0.001 && soft.settings.lossType == .grpo && soft.settings.delta == 3)
+        #expect(soft["beta"] == "0.001" && soft["loss_type"] == "grpo" && soft["delta"] == "3.0")
         #expect(soft.recipe.calls.contains(.infer(.reference)))
-        var expected = JobSoftThinking()
-        #expect(expected.topP == 0.95 && expected.gumbelTemperature == 0.1 && expected.noiseFactor == 1)
-        (expected.noise, expected.dirichletAlpha, expected.topK) = (.dirichlet, 4, 7)
-        #expect(soft.settings.softThinking == expected)
-        #expect(try ResolvedJob(job(soft.yaml)).settings == soft.settings)
-        let unused = try ResolvedJob(job(complete + "\nsoft_thinking: {top_k: 3}")).notices
+        let thinking = try #require(soft.plan.softThinking)
+        #expect(thinking.noise == .dirichlet(DirichletNoise(concentration: 4)))
+        #expect(thinking.support == SoftSupport(topK: 7, topP: 0.95) && thinking.thinkEnd == "</think>")
+        let loss = try #require(soft.plan.parts[0].objective as? SofTGRPOSettings)
+        #expect(loss.surrogate.lossType == .grpo && loss.surrogate.clip.upperBound == .delta(3))
+        #expect(!loss.surrogate.correctsKLBias && loss.divergence == .analytic)
+        let gumbel = try job(complete + "\nalgorithm: soft_grpo").plan.softThinking
+        #expect(gumbel?.noise == .gumbel(GumbelNoise(scale: 1, temperature: 0.1)))
+        #expect(try job(soft.yaml).yaml == soft.yaml)
+        let unused = try job(complete + "\nsoft_thinking: {top_k: 3}").notices
         #expect(unused == ["without effect for grpo: soft_thinking.top_k"])
         #expect(try JobExplanation.text(of: "soft_thinking").contains("soft_thinking.cold_stop_steps"))
     }
 
     @Test func overridesComeLastAndReadAsYAML() throws {
-        let file = try job(
+        let job = try job(
             complete, ["learning_rate=2e-6", "--seed=7", "column_map.prompt=question", "stop_strings=['\\n', END]"])
-        #expect(file.settings.learningRate == 2e-6)
-        #expect(file.settings.seed == 7)
-        #expect(file.settings.columnMap == [JobColumn(name: "prompt", value: .string("question"))])
-        #expect(file.settings.stopStrings == ["\\n", "END"])
+        #expect(job.optimizer.learningRate == 2e-6)
+        #expect(job.model.seed == 7)
+        #expect(job.data.columnMap == [NamedValue(name: "prompt", value: .string("question"))])
+        #expect(job.sampling.stopStrings == ["\\n", "END"])
     }
 
     @Test func aResolvedJobReadBackIsTheSameJob() throws {
-        let first = try ResolvedJob(
-            job(
-                complete + """
+        let first = try job(
+            complete + """
 
-                    reward_weights: [0.5]
-                    column_map: {prompt: question, answer: "the answer"}
-                    stop_strings: ["a: b", "#", "\\t", "it's \\"quoted\\""]
-                    top_k: 40
-                    min_p: 0.05
-                    save_total_limit: 3
-                    resume_from_checkpoint: true
-                    """))
-        let again = try ResolvedJob(job(first.yaml))
-        #expect(again.settings == first.settings)
+                reward_weights: [0.5]
+                column_map: {prompt: question, answer: "the answer"}
+                stop_strings: ["a: b", "#", "\\t", "it's \\"quoted\\""]
+                top_k: 40
+                min_p: 0.05
+                save_total_limit: 3
+                resume_from_checkpoint: true
+                """)
+        let again = try job(first.yaml)
         #expect(again.yaml == first.yaml)
+        #expect(again.sampling == first.sampling && again.data.columnMap == first.data.columnMap)
+        #expect(again.notices.filter { $0.contains("without effect") }.isEmpty, "\(again.notices)")
     }
 
     @Test func rewardsMayHaveSettings() throws {
-        let file = try job(
+        let rewards = try job(
             complete.replacing(
                 "accuracy_reward",
                 with:
                     "[accuracy_reward, {name: length_reward, target: 20}, 'rewards.py:score', {command: ./judge --fast, timeout: 5}]"
             ))
+        let entries = try #require(rewards.rewards?.entries)
         #expect(
-            file.settings.rewards.map(\.reference) == [
+            entries.map(\.reference) == [
                 "accuracy_reward", "length_reward", "rewards.py:score", "command: ./judge --fast",
             ])
-        #expect(file.settings.rewards[1].settings == ["target": .number(20)])
-        #expect(try job(ResolvedJob(file).yaml).settings.rewards == file.settings.rewards)
+        #expect(entries[1].settings == ["target": .number(20)])
+        #expect(try job(rewards.yaml).rewards?.entries == entries)
     }
 
     @Test func keysOfTheFieldWithoutEffectAreNamedOnce() throws {
-        let file = try job(
+        let job = try job(
             complete + "\nuse_vllm: true\nvllm_gpu_memory_utilization: 0.3\nreport_to: wandb\nuse_peft: false")
-        #expect(file.notices == ["without effect here: use_vllm, vllm_gpu_memory_utilization, report_to, use_peft"])
+        #expect(job.notices == ["without effect here: use_vllm, vllm_gpu_memory_utilization, report_to, use_peft"])
     }
 
     /// A line of a job file and a piece of the message it must bring.
@@ -124,7 +131,7 @@ struct JobFileTests {
         ("top_p: 1.5", "top_p is '1.5'"),
         ("delta: 0.9", "delta is '0.9'; expected a finite number above 1, or nothing"),
         ("threads: -3", "threads is '-3'; expected a whole number of at least 1, or nothing"),
-        ("loss_type: gpro", "loss_type is 'gpro'; expected one of grpo, dapo, cispo, bnpo, dr_grpo"),
+        ("loss_type: gpro", "loss_type is 'gpro'; expected one of grpo, dr_grpo, dapo, cispo, or bnpo"),
         ("dtype: float16", "dtype is 'float16'; expected one of float32, bfloat16, float64"),
         ("mask_truncated_completions: maybe", "expected true or false"),
         ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a finite number"),
@@ -151,10 +158,11 @@ struct JobFileTests {
         let error = try #require(throws: JobError.self) {
             try job("sed: 1\nepsilon: -1\nloss_type: x", ["beta=-2", "nothing", "=3"])
         }
+        // In the order of the file, then what stands nowhere in it: bad overrides, and the four that are missing.
         #expect(
             error.problems.map(\.place) == [
-                "the override 'nothing'", "the override '=3'", "job.yaml line 1", "job.yaml line 2", "job.yaml line 3",
-                "the override 'beta=-2'",
+                "job.yaml line 1", "job.yaml line 2", "job.yaml line 3", "the override 'beta=-2'",
+                "the override 'nothing'", "the override '=3'", "the job", "the job", "the job", "the job",
             ])
     }
 
@@ -184,7 +192,7 @@ struct JobFileTests {
         ("algorithm: remax\nnum_iterations: 2", "remax takes one optimizer step per rollout"),
         ("sync_ref_model: true", "beta = 0 loads none"),
         ("algorithm: remax\nkl_placement: loss", "remax has its KL term in the reward"),
-        ("algorithm: rloo\nkl_estimator: full", "expected k1, k2 or k3 for rloo"),
+        ("algorithm: rloo\nkl_estimator: full", "stands in grpo's loss; expected k1 for rloo"),
         ("beta: 0.1\nkl_placement: reward\nkl_estimator: full", "for grpo with kl_placement reward"),
         ("algorithm: reinforce_pp\nkl_estimator: k3", "reinforce_pp with groups has k2 in its loss"),
         ("algorithm: best_of_k\nbeta: 0.1\nsync_ref_model: true", "sync_ref_model needs a reference policy"),
@@ -199,7 +207,7 @@ struct JobFileTests {
             "importance_sampling_correction: token_mask\nimportance_sampling_min: 5",
             "importance_sampling_max is 3.0; expected above the minimum"
         ),
-        ("algorithm: sft\nnum_generations: 4", "sft does not generate"),
+        ("algorithm: sft\nnum_generations: 4", "of 1: the method does not generate"),
         (
             "algorithm: ppo\ncritic_shares_trunk: true\ncritic_model_name_or_path: other",
             "critic_model_name_or_path is other, and critic_shares_trunk makes the critic a head on the policy"
@@ -212,18 +220,29 @@ struct JobFileTests {
         ("algorithm: soft_grpo\nentropy_coef: 0.01", "soft_grpo has no entropy bonus"),
         ("algorithm: soft_grpo\nloss_type: cispo", "soft_grpo takes grpo, dapo or dr_grpo"),
         ("algorithm: soft_grpo\nrepetition_penalty: 1.1", "expected 1"),
+        // A detached k2 or k3 has lost the gradient that made it a KL's.
+        ("beta: 0.1\nkl_placement: reward\nkl_estimator: k3", "what is left of k3 vanishes"),
+        ("algorithm: rloo\nkl_estimator: k2", "what is left of k2 vanishes"),
+        ("algorithm: remax\nbeta: 0.1\nkl_estimator: k3", "expected k1"),
+        ("algorithm: ppo\nkl_estimator: k2", "expected k1"),
+        (
+            "algorithm: gspo\nbeta: 0.1\nuse_bias_correction_kl: true",
+            "use_bias_correction_kl is true; expected false with importance_sampling_level sequence"
+        ),
+        ("reward_clip_range: [5, -5]\nalgorithm: rloo", "reward_clip_range is a list of 2; expected a list"),
+        ("algorithm: reinforce_pp\nnum_generations: 1\nreinforce_pp_baseline: group", "one completion has no mean"),
+        ("algorithm: rloo\nratio_clip: false\nnum_iterations: 2", "rloo takes one optimizer step per rollout"),
     ]
 
     @Test(arguments: contradictions)
     func contradictionsAreRefused(_ example: (lines: String, message: String)) throws {
-        let file = try job(complete + "\n" + example.lines)
-        let error = try #require(throws: JobError.self) { try ResolvedJob(file) }
+        let error = try #require(throws: JobError.self) { try job(complete + "\n" + example.lines) }
         #expect(error.description.contains(example.message), "\(error)")
     }
 
     /// A key that its method does not read, and was given another value than its default, is named.
     @Test(arguments: [
-        ("algorithm: rloo\nmissing_eos_penalty: 1.0\nentropy_coef: 0.1", "rloo: entropy_coef, missing_eos_penalty"),
+        ("algorithm: rloo\nmissing_eos_penalty: 1.0\nentropy_coef: 0.1", "rloo: missing_eos_penalty, entropy_coef"),
         ("algorithm: best_of_k\nbeta: 0.04", "best_of_k: beta"), ("algorithm: sft\nbeta: 0.1", "sft: beta"),
         ("algorithm: remax\nbeta: 0.05\nremax_kl: none", "remax: beta"),
         ("best_of_k_threshold: 1", "grpo: best_of_k_threshold"),
@@ -237,7 +256,7 @@ struct JobFileTests {
         ("multi_objective_aggregation: normalize_then_sum\nscale_rewards: none", "grpo: scale_rewards"),
     ])
     func whatHasNoEffectIsSaid(_ example: (lines: String, notice: String)) throws {
-        let notices = try ResolvedJob(job(complete + "\n" + example.lines)).notices
+        let notices = try job(complete + "\n" + example.lines).notices
         #expect(notices == ["without effect for " + example.notice])
     }
 
@@ -249,15 +268,15 @@ struct JobFileTests {
         "algorithm: cispo",
     ])
     func whatHasAnEffectIsNotSaidToHaveNone(_ lines: String) throws {
-        let notices = try ResolvedJob(job(complete + "\n" + lines)).notices.filter {
+        let notices = try job(complete + "\n" + lines).notices.filter {
             $0.contains("without effect") && !$0.contains("importance_sampling_level")
         }
         #expect(notices.isEmpty, "\(notices)")
     }
 
     @Test func bnpoIsTakenAsDAPOWithANotice() throws {
-        let resolved = try ResolvedJob(job(complete + "\nloss_type: bnpo"))
-        #expect(resolved.settings.lossType == .dapo)
+        let resolved = try job(complete + "\nloss_type: bnpo")
+        #expect(resolved["loss_type"] == "dapo")
         #expect(
             resolved.notices == [
                 "loss_type bnpo depends on the micro-batch; taken as dapo, its limit for one micro-batch"
@@ -266,13 +285,13 @@ struct JobFileTests {
 
     /// A weight that is at most 0.2 is no weight.
     @Test func cispoWithAClipsBoundIsNoticed() throws {
-        #expect(try ResolvedJob(job(complete + "\nloss_type: cispo")).notices.count == 1)
-        #expect(try ResolvedJob(job(complete + "\nloss_type: cispo\nepsilon_high: 5")).notices.isEmpty)
+        #expect(try job(complete + "\nloss_type: cispo").notices.count == 1)
+        #expect(try job(complete + "\nloss_type: cispo\nepsilon_high: 5").notices.isEmpty)
     }
 
     /// 32 completions of 4 prompts are sampled, and the best of each is learned from: 4, in one batch of up to 8.
     @Test func bestOfKCountsWhatItLearnsFrom() throws {
-        let job = try ResolvedJob(job(complete + "\nalgorithm: best_of_k\nsteps_per_generation: 4"))
+        let job = try job(complete + "\nalgorithm: best_of_k\nsteps_per_generation: 4")
         #expect(job.batches.promptsPerStep == 4 && job.batches.optimizerStepsPerRollout == 1)
     }
 
@@ -281,24 +300,31 @@ struct JobFileTests {
             ("algorithm: best_of_k\nbeta: 0.1", false), ("algorithm: sft\nbeta: 0.1", false),
             ("algorithm: reinforce\nbeta: 0.1\nremax_kl: none", false), ("algorithm: reinforce\nbeta: 0.1", true),
         ] {
-            let calls = try ResolvedJob(job(complete + "\n" + lines)).recipe.calls
-            #expect(calls.contains(.infer(.reference)) == loads, "\(lines)")
+            let plan = try job(complete + "\n" + lines).plan
+            #expect(plan.recipe.calls.contains(.infer(.reference)) == loads, "\(lines)")
+            #expect((plan.reference != nil) == loads, "\(lines)")
         }
     }
 
     @Test func plainREINFORCESumsOverTokens() throws {
-        #expect(try ResolvedJob(job(complete + "\nalgorithm: reinforce")).settings.remaxReduction == .sequenceSum)
-        #expect(try ResolvedJob(job(complete + "\nalgorithm: remax")).settings.remaxReduction == .tokenMean)
+        for (method, reduction) in [("reinforce", ReMaxSettings.Reduction.sequenceSum), ("remax", .tokenMean)] {
+            let objective = try job(complete + "\nalgorithm: \(method)").plan.parts[0].objective
+            #expect((objective as? ReMaxSettings)?.reduction == reduction)
+        }
     }
 
     @Test func whatIsMissingIsNamed() throws {
-        let error = try #require(throws: JobError.self) { try ResolvedJob(job("seed: 1")) }
-        #expect(error.problems.count == 4)  // model, dataset, output folder, reward
+        let error = try #require(throws: JobError.self) { try job("seed: 1") }
+        #expect(
+            error.problems.map { $0.message.prefix { $0 != " " } }
+                == ["model_name_or_path", "dataset_name", "reward_funcs", "output_dir"])
     }
 
     @Test func everyFieldIsExplainedAndNamedOnce() {
-        let names = JobFields.supported.map(\.name)
-        #expect(Set(names).count == names.count)
-        #expect(JobFields.supported.allSatisfy { $0.summary.hasSuffix(".") && $0.summary.count > 20 })
+        let entries = JobKeys().supported.map(\.entry)
+        #expect(Set(entries.map(\.key)).count == entries.count && entries.count > 100)
+        for entry in entries {
+            #expect(entry.meaning.hasSuffix(".") && entry.meaning.count > 14, "\(entry.key): \(entry.meaning)")
+        }
     }
 }

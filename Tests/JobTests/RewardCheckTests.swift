@@ -85,7 +85,7 @@ struct RewardCheckTests {
         #expect(length.0.prefix(3) == ["target_length", "tolerance", "unit"] && length.1 == ["target_length"])
         #expect(settings["get_soft_overlong_punishment"]?.1 == ["max_completion_len", "soft_punish_cache"])
         #expect(settings["regular_expression"]?.0.contains("timeout_seconds") == true)
-        #expect(settings["accuracy_reward"]?.0 == ["column", "cache", "cache_file"])
+        #expect(settings["accuracy_reward"]?.0 == ["column", "cache_file", "cache"])
     }
 
     /// Functions of TRL and one in verl's form through this command, against calls of the same functions in Python.

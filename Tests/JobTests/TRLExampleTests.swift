@@ -1,5 +1,7 @@
+import Credit
 import Foundation
 import Job
+import PolicyUpdater
 import Testing
 
 /// A job with the keys of one of TRL's example files, and what becomes of each key.
@@ -66,9 +68,9 @@ extension TRLExample {
             ("neftune_noise_alpha", 22, "noise on embeddings"), ("eos_token", 23, "tokenizer's own end-of-text token"),
         ],
         comesTo: {
-            $0.settings.algorithm == .sft && $0.settings.learningRate == 1e-4 && $0.settings.schedule == .cosine
-                && $0.settings.warmupSteps == 100 && $0.settings.gradientCheckpointing
-                && $0.batches.completionsPerOptimizerStep == 16 && $0.settings.modelPath == "Qwen/Qwen2.5-0.5B"
+            $0.method == "sft" && $0.optimizer.learningRate == 1e-4 && $0.optimizer.schedule.shape == .cosine
+                && $0.optimizer.schedule.warmupSteps == 100 && $0.checkpointsBlocks
+                && $0.batches.completionsPerOptimizerStep == 16 && $0.model.path == "Qwen/Qwen2.5-0.5B"
         })
 
     /// A long-completion GRPO run: a batch of one and many accumulation steps, evaluation on the way.
@@ -110,8 +112,8 @@ extension TRLExample {
         ],
         comesTo: {
             $0.batches.completionsPerOptimizerStep == 256 && $0.batches.promptsPerStep == 16
-                && $0.batches.optimizerStepsPerRollout == 1 && $0.settings.evaluationSteps == 10
-                && $0.settings.maxCompletionLength == 10_000 && $0.settings.completionsToPrint == 2
+                && $0.batches.optimizerStepsPerRollout == 1 && $0.run.evaluation?.steps == 10
+                && $0.sampling.maxCompletionLength == 10_000 && $0.run.completionsToPrint == 2
         })
 
     static let rloo = TRLExample(
@@ -140,18 +142,19 @@ extension TRLExample {
         noticed: [
             ("bf16", "dtype"), ("load_best_model_at_end", "metric_for_best_model"), ("save_strategy", "save_steps"),
         ],
-        refused: [("reward_clip_range", 8, "clipping each reward"), ("torch_dtype", 9, "it is called dtype")],
+        refused: [("torch_dtype", 9, "it is called dtype")],
         comesTo: {
-            $0.settings.beta == 0.1 && $0.settings.normalizesAdvantages && $0.settings.rewardWeights == [1, 0.5]
-                && $0.settings.maxPromptLength == 256 && $0.settings.saveTotalLimit == 2
-                && $0.batches.promptsPerStep == 2
+            guard let rule = $0.plan.credit as? LeaveOneOut else { return false }
+            return rule.settings.penalty?.coefficient == 0.1 && rule.settings.normalizesAdvantages
+                && rule.settings.rewardClip == -5...5 && rule.rewards.weights == [1, 0.5]
+                && $0.data.maxPromptLength == 256 && $0.run.saveTotalLimit == 2 && $0.batches.promptsPerStep == 2
         })
 }
 
 @Suite("TRL's example files: every key is taken, without effect, or refused with what to do instead")
 struct TRLExampleTests {
-    private func read(_ text: String) throws -> JobFile {
-        try JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs"))
+    private func read(_ text: String) throws -> ResolvedJob {
+        try ResolvedJob(JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs")))
     }
 
     @Test(arguments: [TRLExample.sft, .grpo, .rloo])
@@ -164,7 +167,7 @@ struct TRLExampleTests {
         let taken = example.yaml.split(separator: "\n").filter { line in
             !example.refused.contains { line.hasPrefix("\($0.key):") }
         }
-        let job = try ResolvedJob(try read(taken.joined(separator: "\n")))
+        let job = try read(taken.joined(separator: "\n"))
         let quiet = "without effect here: " + example.withoutEffect.joined(separator: ", ")
         #expect(job.notices.contains(quiet), "\(job.notices)")
         #expect(job.notices.count == example.noticed.count + 1, "\(job.notices)")

@@ -2,8 +2,13 @@ import Foundation
 import Job
 import Testing
 
-private func read(_ text: String) throws -> JobFile {
-    try JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs"))
+/// A job with these lines first.
+private func read(_ text: String) throws -> ResolvedJob {
+    let rest = ["model_name_or_path: m", "dataset_name: p", "output_dir: o", "reward_funcs: accuracy_reward"].filter {
+        !text.contains($0.prefix { $0 != ":" } + ":")
+    }
+    let whole = ([text] + rest).joined(separator: "\n")
+    return try ResolvedJob(JobFile(text: whole, name: "job.yaml", folder: URL(filePath: "/jobs")))
 }
 
 @Suite("Job files written for TRL")
@@ -16,7 +21,7 @@ struct TRLKeysTests {
 
     /// What becomes of a key that is given a value nobody expects.
     private func kind(of key: String) throws -> Kind {
-        if JobFields.supported.contains(where: { $0.name == key }) { return .supported }
+        if JobKeys().supported.contains(where: { $0.entry.key == key }) { return .supported }
         do {
             let notice = try #require(read("\(key): something").notices.first)
             return notice == "without effect here: \(key)" ? .withoutEffect : .noticed
@@ -87,7 +92,7 @@ struct TRLKeysTests {
 
     /// A GRPO job with the keys that TRL's own examples use.
     @Test func aWholeExampleIsRead() throws {
-        let file = try read(
+        let job = try read(
             """
             model_name_or_path: Qwen/Qwen2.5-0.5B-Instruct
             dataset_name: prompts/arithmetic
@@ -121,8 +126,7 @@ struct TRLKeysTests {
             use_peft: false
             seed: 42
             """)
-        let job = try ResolvedJob(file)
-        #expect(job.settings.rewards.count == 2 && job.settings.seed == 42)
+        #expect(job.rewards?.entries.count == 2 && job.model.seed == 42)
         #expect(job.notices.count { $0.contains("bf16") } == 1)
         let quiet = try #require(job.notices.first { $0.hasPrefix("without effect here: ") })
         #expect(quiet.contains("vllm_mode") && quiet.contains("attn_implementation"))

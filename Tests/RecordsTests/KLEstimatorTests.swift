@@ -20,25 +20,3 @@ struct KLEstimatorTests {
         #expect(KLEstimator.k3.estimate(-500).isFinite)
     }
 }
-
-@Suite("Settings problems")
-struct SettingsErrorTests {
-    @Test func everyProblemIsNamedAtOnce() {
-        var problems = Problems("grpo")
-        problems.require(false, "epsilon", -0.5, "above 0")
-        problems.require(true, "beta", 0.0, "at least 0")
-        problems.require(false, "groupSize", 1, "at least 2")
-        let error = #expect(throws: SettingsError.self) { try problems.throwIfAny() }
-        #expect(
-            error?.description == """
-                grpo: epsilon is -0.5; expected above 0
-                grpo: groupSize is 1; expected at least 2
-                """)
-    }
-
-    @Test func nothingIsThrownWithoutProblems() throws {
-        var problems = Problems("grpo")
-        problems.require(true, "beta", 0.0, "at least 0")
-        try problems.throwIfAny()
-    }
-}

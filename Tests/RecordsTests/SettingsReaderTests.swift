@@ -1,0 +1,117 @@
+import Records
+import Testing
+
+/// A file of one line each, `key: value` without any YAML: values are scalars as written.
+private func reader(_ lines: (key: String, value: String)...) -> SettingsReader {
+    SettingsReader(
+        "the job",
+        lines.enumerated().map { index, line in
+            .init(line.key, SettingsNode(.scalar(line.value, isQuoted: false), place: "line \(index + 1)"))
+        })
+}
+
+private enum Color: String, SettingsChoice { case red, green }
+
+@Suite("One line reads a setting: key, type, bound, default, meaning")
+struct SettingsReaderTests {
+    @Test func valuesAreReadOrTheirDefaultsStandIn() throws {
+        var job = reader(("rate", "1e-3"), ("count", "12"), ("color", "green"), ("names", "one"), ("limit", "4"))
+        #expect(job.read("rate", default: 0.5, .above(0)) == 1e-3)
+        #expect(job.read("count", default: 1, .from(1, to: 20)) == 12)
+        #expect(job.read("color", default: Color.red) == .green)
+        #expect(job.read("names", default: [String]()) == ["one"])
+        #expect(job.read("limit", optional: nil, SettingsBound<Int>.atLeast(1)) == 4)
+        #expect(job.read("other", optional: nil, SettingsBound<Int>.atLeast(1)) == nil)
+        #expect(job.read("flag", default: true))
+        try job.finish()
+    }
+
+    /// In the order of the file, whatever order they are asked in.
+    @Test func everythingThatIsWrongIsToldTogether() {
+        var job = reader(("rate", "-1"), ("count", "2.5"), ("color", "blue"), ("sheep", "many"))
+        #expect(job.read("sheep", default: 7, .atLeast(0)) == 7)
+        #expect(job.read("color", default: Color.red) == .red)
+        #expect(job.read("rate", default: 0.5, .above(0)) == 0.5)
+        #expect(job.read("count", standIn: 3, .from(1, to: 20)) == 3)
+        #expect(job.read("name", required: "name one", standIn: "") == "")
+        let error = #expect(throws: SettingsError.self) { try job.finish() }
+        #expect(
+            error?.description == """
+                line 1: rate is '-1'; expected a finite number above 0
+                line 2: count is '2.5'; expected a whole number from 1 to 20
+                line 3: color is 'blue'; expected one of red, green
+                line 4: sheep is 'many'; expected a whole number of at least 0
+                the job: name is missing; name one
+                """)
+    }
+
+    @Test func checksAcrossSettingsNameTheLineAtFault() {
+        var job = reader(("low", "3"), ("high", "2"))
+        let low = job.read("low", default: 0)
+        let high = job.read("high", default: 10)
+        job.check(high > low, "high", "above low, which is \(low)")
+        job.check(high < 100, "high", "below 100")
+        #expect(job.problems.map(\.description) == ["line 2: high is 2; expected above low, which is 3"])
+    }
+
+    @Test func aPresetFillsInAndTheFileWins() {
+        var job = reader(("rate", "2"))
+        job.fill("rate", "5", from: "preset: x")
+        job.fill("count", "6", from: "preset: x")
+        job.fill("count", "7", from: "algorithm: y")
+        #expect(job.read("rate", default: 1.0) == 2)
+        #expect(job.read("count", default: 1) == 6)
+        #expect(job.entries.map(\.isGiven) == [true, false])
+        job.fill("sheep", "none", from: "preset: x")
+        _ = job.read("sheep", default: 1)
+        #expect(job.problems.map(\.place) == ["preset: x"])
+    }
+
+    @Test func membersOfSectionsAreDotted() throws {
+        let section = SettingsNode(
+            .map([.init("top", SettingsNode(.scalar("3", isQuoted: false), place: "line 2"))]), place: "line 1")
+        var job = SettingsReader("the job", [.init("soft", section)])
+        job.override("soft.top", SettingsNode(.scalar("4", isQuoted: false), place: "--soft-top"))
+        job.override("soft.low", SettingsNode(.scalar("1", isQuoted: false), place: "--soft-low"))
+        job.override("new.key", SettingsNode(.scalar("9", isQuoted: false), place: "--new"))
+        #expect(job.read("soft.top", default: 0) == 4)
+        #expect(job.unread.map(\.key) == ["soft.low", "new"])
+        #expect(job.read("soft.low", default: 0) == 1 && job.read("new.key", default: 0) == 9)
+        #expect(job.unread.isEmpty)
+        job.override("soft.top.deep", SettingsNode(.scalar("4", isQuoted: false), place: "--deep"))
+        #expect(job.problems.map(\.description) == ["--deep: soft.top has no members, found 'soft.top.deep'"])
+    }
+
+    @Test func theRecordHasWhatWasAskedAndWhatCameOfIt() {
+        var job = reader(("rate", "2"), ("horizon", "5"), ("idle", "1"))
+        _ = job.read("rate", default: 1.0, .above(0), "How fast.")
+        let target: Double? = job.read("target", optional: nil, "Where to.")
+        _ = job.read("horizon", default: 10)
+        _ = job.read("idle", default: 1)
+        job.ignore("horizon", "idle", when: target == nil)
+        job.resolve("target", to: 0.5)
+        #expect(job.entries.map(\.key) == ["rate", "target", "horizon", "idle"])
+        #expect(job.entries.map(\.value) == ["2.0", "0.5", "5", "1"])
+        #expect(job.entries.map(\.fallback) == ["1.0", "null", "10", "1"])
+        #expect(job.entries[0].meaning == "How fast." && job.entries[0].expectation == "a finite number above 0")
+        #expect(job.ignored == ["horizon"])  // idle is given as it would be anyway
+    }
+
+    @Test func whatNobodyAskedForIsRefused() {
+        var job = reader(("rat", "2"), ("zebra", "1"))
+        _ = job.read("rate", default: 1.0)
+        let error = #expect(throws: SettingsError.self) { try job.finishAll() }
+        #expect(
+            error?.description == """
+                line 1: no setting 'rat'; did you mean 'rate'?
+                line 2: no setting 'zebra'; it has 'rate'
+                """)
+    }
+
+    /// What a value is written as reads back as that value.
+    @Test(arguments: ["plain", "a: b", "#", "it's \"quoted\"", "\\t\n\u{1}", "true", "1e5", "", "ä"])
+    func textsSurviveBeingWritten(_ text: String) {
+        #expect(text.yaml == text || (text.yaml.hasPrefix("\"") && text.yaml.hasSuffix("\"")))
+        #expect(["true", "1e5", ""].contains(text) ? text.yaml.hasPrefix("\"") : true)
+    }
+}
