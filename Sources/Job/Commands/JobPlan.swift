@@ -15,7 +15,7 @@ package struct JobPlan {
     package init(_ job: ResolvedJob, folder base: URL) throws {
         self.job = job
         model = try ModelSource(job.settings.modelPath ?? "", templateVariables: job.settings.chatTemplateVariables)
-        prompts = try RunPrompts(job.settings, model, base: base)
+        prompts = try RunPrompts(job.settings, model, RunPromptSets(job.settings, base: base))
         _ = try EvaluationPrompts(job.settings, model, base: base)
         try RewardAssembly.check(job.recipe.generates ? job.settings.rewards : [])
         let folders = try job.settings.rewards.compactMap(\.modelReference).map {

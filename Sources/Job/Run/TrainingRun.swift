@@ -44,11 +44,13 @@ package final class TrainingRun: Sendable {
         let settings = job.settings
         let model = try ModelSource(settings.modelPath ?? "", templateVariables: settings.chatTemplateVariables)
         let threads = try await model.useThreads(settings.threads)
-        let prompts = try RunPrompts(settings, model, base: base)
-        maxSteps = try prompts.maxSteps(settings, job.batches)
+        let sets = try RunPromptSets(settings, base: base)
         evaluation = try EvaluationPrompts(settings, model, base: base)
-        let scorer = try await Self.scorer(job, prompts, evaluation, base: base)
+        let scorer = try await Self.scorer(job, base: base)
         do {
+            for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
+            let prompts = try RunPrompts(settings, model, sets) { try scorer?.check($0) }
+            maxSteps = try prompts.maxSteps(settings, job.batches)
             // The folder is made only now: a job that cannot run leaves nothing behind.
             folder = try RunFolder(URL(filePath: settings.outputDirectory ?? "."))
             do {
@@ -73,24 +75,14 @@ package final class TrainingRun: Sendable {
         firstStep = progress.progress.step
     }
 
-    /// Opens the rewards and checks that every row has what they read; `nil` for a method without rewards.
-    private static func scorer(
-        _ job: ResolvedJob, _ prompts: RunPrompts, _ evaluation: EvaluationPrompts?, base: URL
-    ) async throws -> PanelScorer? {
+    /// Opens the rewards; `nil` for a method without any.
+    private static func scorer(_ job: ResolvedJob, base: URL) async throws -> PanelScorer? {
         guard job.recipe.generates else { return nil }
         let assembly = RewardAssembly(
             folder: base, runFolder: job.settings.outputDirectory.map { URL(filePath: $0) },
             timeoutSeconds: job.settings.rewardTimeoutSeconds)
-        let scorer = PanelScorer(
+        return PanelScorer(
             try await assembly.panel(job.settings.rewards, errorRate: job.settings.rewardErrorBudget))
-        do {
-            try scorer.check(prompts.rows)
-            try scorer.check(evaluation?.prompts.map(\.prompt) ?? [])
-            return scorer
-        } catch {
-            await scorer.close()
-            throw error
-        }
     }
 
     /// Loads the weights and goes to where the run begins: its start, or a checkpoint.
