@@ -98,9 +98,30 @@ package struct LearningTable: Sendable {
             completionsPerStep: job.batches.completionsPerRolloutStep + greedy)
         return LearningRow(
             commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), setting: setting,
-            method: method, seed: seed, trainSeconds: seconds,
-            scores: scores, target: curve.reaching(setting.target, window: max(1, setting.steps / 10)),
+            method: method, seed: seed, klCoefficient: Self.klCoefficient(of: job.settings),
+            reduction: Self.reduction(of: job.settings), trainSeconds: seconds, scores: scores,
+            target: curve.reaching(setting.target, window: max(1, setting.steps / 10)),
             entropy: curve.lastEntropy)
+    }
+
+    private static func klCoefficient(of job: JobSettings) -> Double? {
+        [.sft, .bestOfK].contains(job.algorithm) ? nil : job.beta
+    }
+
+    /// In the words of ``LearningRow/reduction``.
+    private static func reduction(of job: JobSettings) -> String {
+        switch job.algorithm {
+        case .grpo, .softGRPO:
+            switch job.lossType ?? .dapo {
+            case .grpo: "sequence_mean"
+            case .drGRPO: "sequence_sum_over_limit"
+            case .dapo, .bnpo, .cispo: "token_mean"
+            }
+        case .remax, .reinforce: (job.remaxReduction ?? .tokenMean).rawValue
+        case .rloo: "sequence_sum"
+        case .reinforcePlusPlus: "sequence_mean"
+        case .ppo, .bestOfK, .sft: "token_mean"
+        }
     }
 
     /// Methods that need no group see as many prompts as the others see completions.
