@@ -21,7 +21,7 @@ extension Prompt {
     /// The whole numbers in column `name`.
     public func integers(_ name: String) throws(RewardError) -> [Int] {
         guard let value = columns[name] else { throw .missingColumn(name, in: self) }
-        let whole = value.elements?.compactMap { $0.number.flatMap { Int(exactly: $0) } }
+        let whole = value.elements?.compactMap(\.integer)
         guard let whole, whole.count == value.elements?.count else {
             throw .wrongColumn(name, expected: "a list of whole numbers", in: self)
         }

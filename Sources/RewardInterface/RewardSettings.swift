@@ -40,7 +40,7 @@ public struct RewardSettings: Sendable {
             try require(name, "a number")
             return min(max(1, bounds.lowerBound), bounds.upperBound)
         }
-        guard case .number(let number) = value, bounds.contains(number) else {
+        guard let number = value.double, bounds.contains(number) else {
             throw wrong(name, expected: Self.words("a number", bounds))
         }
         return number
@@ -60,7 +60,7 @@ public struct RewardSettings: Sendable {
             try require(name, "a whole number")
             return bounds.lowerBound
         }
-        guard case .number(let number) = value, let whole = Int(exactly: number), bounds.contains(whole) else {
+        guard value.double != nil, let whole = value.integer, bounds.contains(whole) else {
             throw wrong(name, expected: "a whole number in \(bounds.lowerBound)…\(bounds.upperBound)")
         }
         return whole

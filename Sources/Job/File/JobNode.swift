@@ -59,7 +59,8 @@ package struct JobNode: Sendable, Equatable {
 
     private static func plain(_ text: String) -> JSONValue {
         if let truth = Bool(text.lowercased()) { return .bool(truth) }
-        return Double(text).map(JSONValue.number) ?? .string(text)
+        guard let number = Double(text) else { return .string(text) }
+        return abs(number) < 0x1p53 ? .number(number) : Int128(text).map(JSONValue.integer) ?? .number(number)
     }
 }
 
