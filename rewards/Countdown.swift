@@ -15,9 +15,7 @@ public struct Countdown: AnswerReading {
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let numbers = try prompt.integers("numbers")
-        guard let target = Int(exactly: try prompt.number("target")) else {
-            throw .wrongColumn("target", expected: "a whole number", in: prompt)
-        }
+        let target = try prompt.integer("target")
         var expression = Arithmetic(Self.expression(in: completion.text))
         guard let value = expression.value() else { return .value(0, note: expression.problem) }
         guard expression.numbers.sorted() == numbers.map({ Int128($0) }).sorted() else {

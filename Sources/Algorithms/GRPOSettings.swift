@@ -130,6 +130,7 @@ package struct GRPOSettings: Sendable, Equatable {
 }
 
 extension GRPOSettings: Objective {
+    package var aggregation: LossAggregation { lossType.aggregation }
     package var needsReference: Bool { klCoefficient > 0 && !usesExactKL }
     package var needsExactDivergence: Bool { klCoefficient > 0 && usesExactKL }
     package var needsRolloutLogProbabilities: Bool { mismatchCorrection != nil || offPolicyThreshold != nil }

@@ -27,15 +27,15 @@ package struct Denominators: Sendable, Equatable {
 }
 
 /// How the losses of single tokens become one number. N_tok, N_seq and L are ``Denominators``, n_i a completion's length.
-package enum LossAggregation: Sendable, Equatable, CaseIterable {
+package enum LossAggregation: String, Sendable, Equatable, CaseIterable {
     /// Σ l / N_tok: every token weighs the same (DAPO, PPO, ReMax).
-    case tokenMean
+    case tokenMean = "token_mean"
     /// (1/N_seq) Σ_i Σ_t l / n_i: every completion weighs the same (GRPO, GSPO).
-    case sequenceMeanTokenMean
+    case sequenceMeanTokenMean = "sequence_mean"
     /// (1/N_seq) Σ_i Σ_t l: the score of whole completions (RLOO, plain REINFORCE).
-    case sequenceMeanTokenSum
+    case sequenceMeanTokenSum = "sequence_sum"
     /// Σ l / (N_seq · L): no weight on length, in the scale of a mean (Dr. GRPO).
-    case sequenceMeanTokenSumOverLimit
+    case sequenceMeanTokenSumOverLimit = "sequence_sum_over_limit"
 
     /// This micro-batch's share of the step's loss.
     ///

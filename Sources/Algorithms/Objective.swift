@@ -10,6 +10,8 @@ package protocol Objective: Sendable {
     var needsEntropyGradient: Bool { get }
     /// Whether the loss reads advantages.
     var needsAdvantages: Bool { get }
+    /// How the losses of single tokens become one number.
+    var aggregation: LossAggregation { get }
 
     /// This micro-batch's share of the loss.
     ///

@@ -14,6 +14,7 @@ package struct REINFORCEPlusPlusSettings: Sendable, Equatable {
 }
 
 extension REINFORCEPlusPlusSettings: Objective {
+    package var aggregation: LossAggregation { .sequenceMeanTokenMean }
     package var needsReference: Bool { klCoefficient > 0 }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try REINFORCEPlusPlus.loss(inputs, self) }
 }

@@ -9,6 +9,7 @@ package struct RLOOSettings: Sendable, Equatable {
 }
 
 extension RLOOSettings: Objective {
+    package var aggregation: LossAggregation { .sequenceMeanTokenSum }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try RLOO.loss(inputs, self) }
 }
 

@@ -38,6 +38,7 @@ package struct ReMaxSettings: Sendable, Equatable {
 }
 
 extension ReMaxSettings: Objective {
+    package var aggregation: LossAggregation { reduction.aggregation }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try ReMax.loss(inputs, self) }
 }
 

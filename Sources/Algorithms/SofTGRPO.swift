@@ -67,6 +67,7 @@ package struct SofTGRPOSettings: Sendable, Equatable {
 }
 
 extension SofTGRPOSettings: Objective {
+    package var aggregation: LossAggregation { surrogate.lossType.aggregation }
     package var needsReference: Bool { surrogate.klCoefficient > 0 }
     package var needsRolloutLogProbabilities: Bool { surrogate.mismatchCorrection != nil }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try SofTGRPO.loss(inputs, self) }

@@ -9,6 +9,7 @@ package struct SupervisedFineTuning: Objective, Equatable {
     package init() {}
 
     package var needsAdvantages: Bool { false }
+    package var aggregation: LossAggregation { .tokenMean }
 
     /// This micro-batch's share of the loss. Advantages are not read.
     ///

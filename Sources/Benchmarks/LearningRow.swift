@@ -9,6 +9,11 @@ package struct LearningRow: Codable, Equatable, Sendable {
     package var setting: LearningTable.Setting
     package var method: String
     package var seed: Int
+    /// β of the KL from the start; absent for a method without such a term.
+    package var klCoefficient: Double?
+    /// How the losses of tokens became one number: `token_mean` over all of the step, `sequence_mean` over each completion first,
+    /// `sequence_sum` of each completion, `sequence_sum_over_limit` that divided by the longest allowed.
+    package var reduction: String
     package var trainSeconds: Double
     /// Mean reward on the held-out prompts, sampled as the method samples: in words, or with soft thinking.
     package var before: Double
@@ -24,14 +29,17 @@ package struct LearningRow: Codable, Equatable, Sendable {
     package var entropy: Double?
 
     package init(
-        commit: String, date: String, setting: LearningTable.Setting, method: String, seed: Int, trainSeconds: Double,
-        scores: LearningScores, target: (completions: Double, seconds: Double)?, entropy: Double?
+        commit: String, date: String, setting: LearningTable.Setting, method: String, seed: Int, klCoefficient: Double?,
+        reduction: String, trainSeconds: Double, scores: LearningScores,
+        target: (completions: Double, seconds: Double)?, entropy: Double?
     ) {
         self.commit = commit
         self.date = date
         self.setting = setting
         self.method = method
         self.seed = seed
+        self.klCoefficient = klCoefficient
+        self.reduction = reduction
         self.trainSeconds = trainSeconds
         (before, after) = (scores.before, scores.after)
         (gain, gainLow, gainHigh) = (scores.gain, scores.low, scores.high)
@@ -46,7 +54,8 @@ package struct LearningRow: Codable, Equatable, Sendable {
     package static func table(_ rows: [LearningRow]) -> [[String]] {
         var lines = [
             [
-                "method", "seeds", "before", "after", "range", "gain", "at least", "entropy", "seconds",
+                "method", "β", "reduction", "seeds", "before", "after", "range", "gain", "at least", "entropy",
+                "seconds",
                 "completions to target", "seconds to target",
             ]
         ]
@@ -60,7 +69,8 @@ package struct LearningRow: Codable, Equatable, Sendable {
             let entropies = own.compactMap(\.entropy)
             let reached = own.compactMap(\.completionsToTarget)
             lines.append([
-                method, "\(own.count)", text(mean(own.map(\.before))), text(mean(after)),
+                method, Self.each(own.map { $0.klCoefficient.map(text) ?? "–" }), Self.each(own.map(\.reduction)),
+                "\(own.count)", text(mean(own.map(\.before))), text(mean(after)),
                 "\(text(after.min() ?? 0))–\(text(after.max() ?? 0))", text(mean(own.map(\.gain))),
                 text(own.map(\.gainLow).min() ?? 0), entropies.isEmpty ? "–" : text(mean(entropies)),
                 text(mean(own.map(\.trainSeconds))),
@@ -69,6 +79,11 @@ package struct LearningRow: Codable, Equatable, Sendable {
             ])
         }
         return lines
+    }
+
+    /// What the runs of a line have, each thing once.
+    private static func each(_ values: [String]) -> String {
+        values.enumerated().filter { !values[..<$0.offset].contains($0.element) }.map(\.element).joined(separator: ", ")
     }
 }
 

@@ -98,8 +98,9 @@ package struct LearningTable: Sendable {
             completionsPerStep: job.batches.completionsPerRolloutStep + greedy)
         return LearningRow(
             commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), setting: setting,
-            method: method, seed: seed, trainSeconds: seconds,
-            scores: scores, target: curve.reaching(setting.target, window: max(1, setting.steps / 10)),
+            method: method, seed: seed, klCoefficient: job["beta"].flatMap(Double.init),
+            reduction: job.plan.parts[0].objective.aggregation.rawValue, trainSeconds: seconds, scores: scores,
+            target: curve.reaching(setting.target, window: max(1, setting.steps / 10)),
             entropy: curve.lastEntropy)
     }
 

@@ -26,8 +26,8 @@ struct Segment : torch::CustomClassHolder {
         wrap_list(inputs, handles.data());
         ctorch_tensor result = nullptr;
         const ctorch_status status = run(context, handles.data(), handles.size(), &result);
-        if (status.message) {
-            const std::string message = status.message;
+        if (status.failed) {
+            const std::string message = status.message ? status.message : "the checkpointed part failed";
             ctorch_status_free(status);
             TORCH_CHECK(false, message);
         }

@@ -93,4 +93,7 @@ extern "C" int ctorch_cuda_device_count(void) {
     if (!at::Context::hasCUDA()) return 0;
     return at::globalContext().getAcceleratorHooksInterface(at::kCUDA).deviceCount();
 }
+extern "C" ctorch_status ctorch_fail_without_memory(void) {
+    return ctorch::failure("never seen", [](const char *) -> char * { return nullptr; });
+}
 extern "C" ptrdiff_t ctorch_live_handles(void) { return ctorch::live_handles.load(std::memory_order_relaxed); }

@@ -58,9 +58,9 @@ at::ScalarType scalar_type(ctorch_type type);
 ctorch_type type_code(at::ScalarType type);
 at::Device device(ctorch_device device);
 
-inline ctorch_status failure(const char *message) noexcept {
-    char *copy = strdup(message);
-    return ctorch_status{copy ? copy : nullptr};
+/// A failure with a copy of its message; `copy` is another function only in a test.
+inline ctorch_status failure(const char *message, char *(*copy)(const char *) = strdup) noexcept {
+    return ctorch_status{true, copy(message)};
 }
 
 /// Runs `body`; what it throws comes back as a status, with libtorch's own words and without its C++ stack trace.
@@ -68,7 +68,7 @@ template <class Body>
 ctorch_status guarded(Body &&body) noexcept {
     try {
         body();
-        return ctorch_status{nullptr};
+        return ctorch_status{false, nullptr};
     } catch (const c10::Error &error) {
         return failure(error.what_without_backtrace());
     } catch (const std::exception &error) {

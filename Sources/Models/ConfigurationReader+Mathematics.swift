@@ -128,7 +128,7 @@ private struct RotaryReader {
     ) -> Double {
         if members[name] == nil, let absent { return absent }
         let kind = wholeBelow == nil ? "a number" : "a whole number"
-        guard case .number(let number)? = members[name], number > bound, number.isFinite,
+        guard let number = members[name]?.double, number > bound, number.isFinite,
             wholeBelow.map({ number < $0 && number == number.rounded() }) ?? true
         else {
             note(name, "\(kind) above \(bound.shortText)")

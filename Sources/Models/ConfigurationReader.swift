@@ -39,7 +39,7 @@ struct ConfigurationReader {
             note(key, "missing", "a whole number from 1 to \(limit)")
             return 1
         }
-        guard case .number(let number) = value, let whole = Int(exactly: number), (1...limit).contains(whole) else {
+        guard value.double != nil, let whole = value.integer, (1...limit).contains(whole) else {
             note(key, value, "a whole number from 1 to \(limit)")
             return 1
         }
@@ -48,7 +48,7 @@ struct ConfigurationReader {
 
     mutating func number(_ key: String, absent: Double, above bound: Double) -> Double {
         guard let value = value(key) else { return absent }
-        guard case .number(let number) = value, number > bound, number.isFinite else {
+        guard let number = value.double, number > bound, number.isFinite else {
             note(key, value, "a number above \(bound.shortText)")
             return absent
         }
@@ -69,8 +69,7 @@ struct ConfigurationReader {
         guard let value = members[key] else { return absent }
         if value == .null { return [] }
         let ids = (value.elements ?? [value]).map { element -> Int? in
-            guard case .number(let number) = element else { return nil }
-            return Int(exactly: number)
+            element.double == nil ? nil : element.integer
         }
         guard ids.allSatisfy({ $0 != nil }) else {
             note(key, value, "a token id or a list of token ids")
@@ -167,7 +166,7 @@ struct ConfigurationReader {
     }
 
     private mutating func count(_ key: String) -> Int {
-        guard let value = value(key), case .number(let number) = value, let whole = Int(exactly: number), whole >= 0
+        guard let value = value(key), value.double != nil, let whole = value.integer, whole >= 0
         else {
             note(key, value(key) ?? .null, "a whole number, at least 0")
             return 0

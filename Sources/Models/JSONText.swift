@@ -35,6 +35,7 @@ enum JSONText {
         case .null: .null
         case .bool(let flag): .bool(flag)
         case .number(let number): .number(number)
+        case .integer(let number): .integer(number)
         case .string(let text): .string(text)
         case .array(let elements): .array(elements.map(converted))
         case .object(let members): .object(dictionary(members))
@@ -59,6 +60,7 @@ enum JSONText {
         case .array: return "[]"
         case .string(let text): return quoted(text)
         case .number(let number): return written(number, isFraction: fractions.contains(key))
+        case .integer(let number): return "\(number)"
         case .bool(let flag): return flag ? "true" : "false"
         case .null: return "null"
         }

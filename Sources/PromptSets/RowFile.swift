@@ -164,6 +164,7 @@ extension JSONValue {
         case .null: self = .null
         case .bool(let value): self = .bool(value)
         case .number(let value): self = .number(value)
+        case .integer(let value): self = .integer(value)
         case .string(let text): self = .string(text)
         case .array(let elements): self = .array(elements.map { JSONValue($0) })
         case .object(let members):

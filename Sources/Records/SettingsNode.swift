@@ -66,7 +66,10 @@ public struct SettingsNode: Sendable, Equatable {
         }
     }
 
-    private static func number(_ text: String) -> JSONValue? { Double(text).map(JSONValue.number) }
+    private static func number(_ text: String) -> JSONValue? {
+        guard let number = Double(text) else { return nil }
+        return abs(number) < 0x1p53 ? .number(number) : Int128(text).map(JSONValue.integer) ?? .number(number)
+    }
 
     /// The member under a dotted path, such as `top_k` or `0.fraction`; `nil` when there is none.
     func member(_ path: some StringProtocol) -> SettingsNode? {

@@ -142,6 +142,7 @@ extension JSONValue {
         case .null: "null"
         case .bool(let value): value.yaml
         case .number(let value): Int(exactly: value).map(\.yaml) ?? value.yaml
+        case .integer(let value): String(value)
         case .string(let value): value.yaml
         case .array(let values): "[" + values.map(\.yaml).joined(separator: ", ") + "]"
         case .object(let members):

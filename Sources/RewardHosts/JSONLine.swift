@@ -33,6 +33,7 @@ struct JSONLine {
         case .null: bytes += "null".utf8
         case .bool(let flag): bytes += (flag ? "true" : "false").utf8
         case .number(let number): self.number(number)
+        case .integer(let number): bytes += String(number).utf8
         case .string(let text): string(text)
         case .array(let elements): array(elements) { $0.value($1) }
         case .object(let members):

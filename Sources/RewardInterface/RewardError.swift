@@ -75,7 +75,7 @@ extension JSONValue {
         switch self {
         case .null: "null"
         case .bool(let value): value ? "true" : "false"
-        case .number: "the number \(text ?? "")"
+        case .number, .integer: "the number \(text ?? "")"
         case .string(let value): "the text \"\(value.shortened(to: 60))\""
         case .array(let elements): "a list of \(elements.count)"
         case .object(let members): "an object with \(members.keys.sorted().quotedList)"

@@ -1,11 +1,13 @@
 /// A JSON value with the members of its objects in the order of the text.
 ///
-/// What files of a run are written from, and what lines of prompt files are read into. Numbers are `Double`; integers up to
-/// 2^53 are exact.
+/// What files of a run are written from, and what lines of prompt files are read into. A number is a `Double`, except for a
+/// whole number too long for one.
 package enum JSON: Sendable, Equatable {
     case null
     case bool(Bool)
     case number(Double)
+    /// A whole number from 2^53 on in size, where not every whole number is a `Double`; see ``whole(_:)``.
+    case integer(Int128)
     case string(String)
     case array([JSON])
     case object([Member])
@@ -48,7 +50,12 @@ package enum JSON: Sendable, Equatable {
         .object(members.map { Member($0.key, $0.value) })
     }
 
-    package static func number(_ value: Int) -> JSON { .number(Double(value)) }
+    package static func number(_ value: Int) -> JSON { .whole(Int128(value)) }
+
+    /// A whole number, to the digit.
+    package static func whole(_ value: Int128) -> JSON {
+        value.magnitude < 1 << 53 ? .number(Double(value)) : .integer(value)
+    }
 
     /// The member of an object under `key`; `nil` when there is none or this is no object.
     package subscript(key: String) -> JSON? { members?.first { $0.key == key }?.value }
@@ -56,16 +63,25 @@ package enum JSON: Sendable, Equatable {
     package var members: [Member]? { if case .object(let members) = self { members } else { nil } }
     package var elements: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
     package var text: String? { if case .string(let text) = self { text } else { nil } }
-    package var double: Double? { if case .number(let value) = self { value } else { nil } }
+    /// The number, the nearest one from 2^53 on.
+    package var double: Double? {
+        switch self {
+        case .number(let value): value
+        case .integer(let value): Double(value)
+        default: nil
+        }
+    }
     /// The number when it is whole and fits.
-    package var integer: Int? { double.flatMap { Int(exactly: $0) } }
+    package var integer: Int? {
+        if case .integer(let value) = self { Int(exactly: value) } else { double.flatMap { Int(exactly: $0) } }
+    }
 
     /// What messages call the value: `a text`, `a number`, `null` ...
     package var kind: String {
         switch self {
         case .null: "null"
         case .bool: "a truth value"
-        case .number: "a number"
+        case .number, .integer: "a number"
         case .string: "a text"
         case .array: "an array"
         case .object: "an object"

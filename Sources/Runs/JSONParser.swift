@@ -44,7 +44,7 @@ struct JSONParser {
         case UInt8(ascii: "{"): return try nested { parser throws(JSONError) in try parser.object() }
         case UInt8(ascii: "["): return try nested { parser throws(JSONError) in try parser.array() }
         case UInt8(ascii: "\""): return .string(try string())
-        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return .number(try number())
+        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
         case UInt8(ascii: "t"): return try word("true", .bool(true))
         case UInt8(ascii: "f"): return try word("false", .bool(false))
         case UInt8(ascii: "n"): return try word("null", .null)
@@ -125,7 +125,7 @@ struct JSONParser {
         }
     }
 
-    private mutating func number() throws(JSONError) -> Double {
+    private mutating func number() throws(JSONError) -> JSON {
         let start = position
         var whole = 0
         if byte == UInt8(ascii: "-") { position += 1 }
@@ -143,14 +143,22 @@ struct JSONParser {
         let isWhole = byte != UInt8(ascii: ".") && byte != UInt8(ascii: "e") && byte != UInt8(ascii: "E")
         if isWhole && digits <= 15 {
             let isNegative = digitsStart > start
-            return isNegative ? -Double(whole) : Double(whole)
+            return .number(isNegative ? -Double(whole) : Double(whole))
         }
         try skipFractionAndExponent()
         let text = String(decoding: UnsafeBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
+        if isWhole {
+            guard let value = Int128(text) else {
+                throw failure(
+                    "the whole number \(text.prefix(40)) has \(digits) digits, more than fit; write it as a text",
+                    at: start)
+            }
+            return .whole(value)
+        }
         guard let value = Double(text), value.isFinite else {
             throw failure("the number \(text.prefix(40)) is too large for a 64-bit float", at: start)
         }
-        return value
+        return .number(value)
     }
 
     private mutating func skipFractionAndExponent() throws(JSONError) {

@@ -23,6 +23,7 @@ extension JSON {
         case .null: output += "null".utf8
         case .bool(let value): output += (value ? "true" : "false").utf8
         case .number(let value): output += JSON.written(value).utf8
+        case .integer(let value): output += String(value).utf8
         case .string(let text): JSON.append(text, to: &output)
         case .array(let elements):
             JSON.appendList("[", elements, "]", to: &output, indentation) { element, inner, output in

@@ -19,7 +19,7 @@ extension Tensor {
     package var gradient: Tensor? {
         var out: OpaquePointer?
         let status = ctorch_gradient(raw, &out)
-        precondition(status.message == nil, "reading the gradient of a tensor cannot fail")
+        precondition(!status.failed, "reading the gradient of a tensor cannot fail")
         return out.map { Tensor(handle: TensorHandle($0)) }
     }
 

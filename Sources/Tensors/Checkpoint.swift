@@ -15,7 +15,7 @@ private final class Segment {
             return withExtendedLifetime(result) { ctorch_share(result.raw, out) }
         } catch {
             failure = error
-            return ctorch_status(message: strdup(String(describing: error)))
+            return ctorch_status(failed: true, message: strdup(String(describing: error)))
         }
     }
 }
@@ -41,7 +41,7 @@ extension Tensor {
                 withExtendedLifetime(inputs) {
                     ctorch_checkpoint(
                         { context, inputs, count, out in
-                            guard let context else { return ctorch_status(message: strdup("no segment")) }
+                            guard let context else { return ctorch_status(failed: true, message: strdup("no segment")) }
                             let segment = Unmanaged<Segment>.fromOpaque(context).takeUnretainedValue()
                             let handles = UnsafeBufferPointer(start: inputs, count: count)
                             return segment.run(

@@ -29,9 +29,10 @@ package struct Tensor {
 
     /// Turns a failed status into an error and frees its message.
     static func check(_ operation: String, _ status: ctorch_status) throws(TensorError) {
-        guard let message = status.message else { return }
+        guard status.failed else { return }
         defer { ctorch_status_free(status) }
-        throw .engine(operation: operation, message: String(cString: message))
+        let message = status.message.map { String(cString: $0) }
+        throw .engine(operation: operation, message: message ?? "failed, and no memory was left to say why")
     }
 }
 
@@ -59,7 +60,7 @@ extension Tensor {
     package var elementType: ElementType {
         var code = CTORCH_FLOAT32
         let status = ctorch_type_of(raw, &code)
-        precondition(status.message == nil, "an operation made a tensor of an element type this room does not have")
+        precondition(!status.failed, "an operation made a tensor of an element type this room does not have")
         return ElementType(code: code)
     }
 

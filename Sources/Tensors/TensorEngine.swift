@@ -23,6 +23,11 @@ package enum TensorEngine {
     /// Tensor handles that are alive, over all threads; for finding leaks.
     package static var liveTensors: Int { ctorch_live_handles() }
 
+    /// Fails as an operation does whose message finds no memory; for tests.
+    package static func failWithoutMemory() throws(TensorError) {
+        try Tensor.check("failWithoutMemory", ctorch_fail_without_memory())
+    }
+
     /// The most memory this process has held at once.
     package static var peakMemoryBytes: Int {
         var usage = rusage()

@@ -44,18 +44,42 @@ struct LearningTableTests {
     }
 
     @Test func seedsOfAMethodBecomeOneLine() {
-        func row(_ seed: Int, after: Double, reached: Double?) -> LearningRow {
+        func row(_ seed: Int, after: Double, reached: Double?, beta: Double? = 0.0625) -> LearningRow {
             LearningRow(
-                commit: "c", date: "d", setting: setting, method: "grpo", seed: seed, trainSeconds: 4,
+                commit: "c", date: "d", setting: setting, method: "grpo", seed: seed, klCoefficient: beta,
+                reduction: "token_mean", trainSeconds: 4,
                 scores: LearningScores(before: 0.5, after: after, gain: after - 0.5, low: after - 0.625, high: after),
                 target: reached.map { ($0, $0 / 50) }, entropy: 0.25)
         }
         let both = LearningRow.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: 300)])
         #expect(
-            both[1] == ["grpo", "2", "0.5", "0.5", "0.25–0.75", "0.0", "-0.375", "0.25", "4.0", "200.0", "4.0"],
+            both[1] == [
+                "grpo", "0.0625", "token_mean", "2", "0.5", "0.5", "0.25–0.75", "0.0", "-0.375", "0.25", "4.0", "200.0",
+                "4.0",
+            ],
             "\(both[1])")
         let one = LearningRow.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: nil)])
         #expect(one[1].suffix(2) == ["reached by 1 of 2", "–"])
+        // Runs of one method that differ show both; a method without a KL term has no β.
+        let mixed = LearningRow.table([
+            row(1, after: 0.75, reached: nil), row(2, after: 0.25, reached: nil, beta: nil),
+            row(3, after: 0.25, reached: nil),
+        ])
+        #expect(mixed[1][1] == "0.0625, –")
+    }
+
+    /// The rows that the page's tables are made from say it of every run.
+    @Test func theKeptRowsSayWhatTheyRanWith() throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../Miniatures/learning.jsonl")
+        let rows = try String(contentsOf: file, encoding: .utf8).split(separator: "\n").map {
+            try JSONDecoder().decode(LearningRow.self, from: Data($0.utf8))
+        }
+        let page = try String(
+            contentsOf: file.deletingLastPathComponent().appending(path: "README.md"), encoding: .utf8)
+        for row in rows {
+            let beta = row.klCoefficient.map { $0 == 0 ? "0" : "\($0)" } ?? "–"
+            #expect(page.contains("| `\(row.method)` | \(beta) | `\(row.reduction)` | "), "\(row.method)")
+        }
     }
 
     @Test func scoresAreReadFromTwoEvaluations() throws {

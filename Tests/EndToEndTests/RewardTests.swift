@@ -69,6 +69,45 @@ struct RewardTests {
         #expect(outcome.progress.contains("note: eval_steps evaluates on the training rows"))
     }
 
+    /// 2^64 − 1 from the rows to a reward, from there to the completions file, and from the job to the chat template.
+    @Test func wholeNumbersKeepTheirDigitsThroughARun() throws {
+        let place = try Workplace()
+        let rows = (0..<8).map {
+            #"{"prompt": [{"role": "user", "content": "\#($0)"}], "answer": \#($0 % 2 == 0 ? "18446744073709551615" : "9007199254740993")}"#
+        }
+        try place.write("wide.jsonl", rows.joined(separator: "\n"))
+        try place.write(
+            "exact.py",
+            """
+            def exact(completions, answer, log_extra, **columns):
+                log_extra("seen", answer)
+                return [1.0 if n in (2**64 - 1, 2**53 + 1) and type(n) is int else 0.0 for n in answer]
+            """)
+        try place.write("model/chat_template.jinja", "{{ mark }}{{ messages[0].content }}")
+        let job = try place.job(
+            "grpo",
+            """
+            num_generations: 4
+            logging_steps: 1
+            max_steps: 1
+            per_device_train_batch_size: 32
+            dataset_name: wide.jsonl
+            reward_funcs: exact.py:exact
+            chat_template_kwargs: {mark: 18446744073709551615}
+            """)
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(try place.metrics("run").compactMap { $0["reward"] } == [1])
+        let lines = String(decoding: try place.bytes("run/completions/completions_00001.jsonl"), as: UTF8.self)
+            .split(separator: "\n")
+        #expect(lines.count == 32)
+        for number in ["18446744073709551615", "9007199254740993"] {
+            #expect(lines.count { $0.contains("\"seen\": \(number),") } == 16, "\(lines.first ?? "")")
+        }
+        let resolved = String(decoding: try place.bytes("run/config.yaml"), as: UTF8.self)
+        #expect(resolved.contains("mark: 18446744073709551615"), "\(resolved)")
+    }
+
     @Test func rewardCheckTakesAModel() throws {
         let place = try place()
         try place.write("texts.jsonl", #"{"prompt": "2 + 2 = ", "completion": "5 or so"}"# + "\n")

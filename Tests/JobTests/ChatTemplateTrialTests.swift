@@ -120,6 +120,12 @@ struct ChatTemplateTrialTests {
         #expect(bare?.description.contains("has no chat template") == true)
     }
 
+    @Test(arguments: [9_007_199_254_740_993, 18_446_744_073_709_551_615] as [Int128])
+    func wholeNumbersReachTheTemplateToTheDigit(_ number: Int128) throws {
+        let encoder = try encoder("{{ n }}", variables: [JobColumn(name: "n", value: .integer(number))])
+        #expect(try encoder.encode(chat("?")).tokenIDs == ids(encoder, "\(number)"))
+    }
+
     @Test func variablesReachTheTemplate() throws {
         let template = "{% if enable_thinking %}<think>{% endif %}{{ messages[0].content }}"
         let on = try encoder(template, variables: [NamedValue(name: "enable_thinking", value: .bool(true))])

@@ -42,6 +42,12 @@ struct PromptSetCheckTests {
         #expect(text.contains("line 1, source") && !text.contains("line 2, source"))
     }
 
+    @Test func wholeNumbersAreShownToTheDigit() async throws {
+        try write("x.jsonl", [#"{"prompt": "a", "answer": 9007199254740993, "more": [18446744073709551615]}"#])
+        let text = try await check("x.jsonl") { $0.shownRows = 1 }.text
+        #expect(text.contains("    answer = 9007199254740993\n    more   = [18446744073709551615]"), "\(text)")
+    }
+
     @Test func whatWouldStopARunIsNamedAndIsTheVerdict() async throws {
         try write(
             "x.jsonl",

@@ -15,7 +15,7 @@ struct ParquetTests {
         "verl-none", "verl-snappy", "verl-gzip", "verl-zstd", "verl-lz4", "verl-v2-snappy", "verl-v2-gzip-plain",
         "verl-v2-zstd-groups", "nested-snappy", "nested-v2-none-pages", "nested-v1-none-pages", "nested-groups",
         "nested-checksums", "nested-legacy", "types-dictionary", "types-plain", "types-delta", "types-delta-v2",
-        "types-int96", "types-fallback",
+        "types-int96", "types-fallback", "wide-plain", "wide-delta",
     ]
 
     private static func url(_ name: String) -> URL { folder.appending(path: "\(name).parquet") }
@@ -39,6 +39,19 @@ struct ParquetTests {
             #expect(
                 prompt.columns == table.columns.filter { names.contains($0.key) || found.count == 24 }, "row \(row)")
         }
+    }
+
+    @Test(arguments: ["wide-plain", "wide-delta"])
+    func wholeNumbersKeepTheirDigits(_ name: String) throws {
+        let set = try PromptSet(Self.url(name))
+        let columns = try (0..<set.count).map { try set.prompt(at: $0).columns }
+        #expect(
+            columns.map { $0["i64"]?.text } == [
+                "9007199254740993", "-9007199254740993", "9223372036854775807", "-9223372036854775808",
+            ])
+        #expect(
+            columns.map { $0["u64"]?.text } == ["18446744073709551615", "9007199254740993", "9223372036854775809", "0"])
+        #expect(columns[0]["decimal38"]?.text == "10000000000000000000000000000000000001")
     }
 
     @Test func verlsLayoutIsRead() throws {

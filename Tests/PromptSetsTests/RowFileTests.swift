@@ -26,6 +26,20 @@ struct RowFileTests {
         #expect(try prompts("x.json", text) == ["a ] } , \" b", "c\\", "d"])
     }
 
+    /// 2^53 + 1 and 2^64 − 1; a CSV file has texts.
+    @Test func wholeNumbersKeepTheirDigits() throws {
+        let row = #"{"prompt": "a", "n": 9007199254740993, "deep": {"list": [18446744073709551615]}, "f": 1e16}"#
+        for (name, text) in [("x.jsonl", row), ("x.json", "[\(row)]")] {
+            let columns = try PromptSet(folder.file(name, text)).prompt(at: 0).columns
+            #expect(columns["n"] == .integer(9_007_199_254_740_993) && columns["n"]?.text == "9007199254740993")
+            #expect(columns["deep"]?["list"] == .array([.integer(18_446_744_073_709_551_615)]))
+            #expect(columns["f"] == .number(1e16))
+        }
+        let set = try PromptSet(folder.file("x.csv", "prompt,n,m\na,9007199254740993,18446744073709551615\n"))
+        let columns = try set.prompt(at: 0).columns
+        #expect(columns["n"]?.integer == 9_007_199_254_740_993 && columns["m"]?.text == "18446744073709551615")
+    }
+
     @Test func anErrorInAnArrayCountsFromItsLine() throws {
         let set = try PromptSet(folder.file("x.json", "[{\"prompt\": \"a\"},\n {\"prompt\": \"é\"}, {\"prompt\": x}]"))
         #expect(

@@ -37,7 +37,7 @@ def plain(value, kind):
     if pa.types.is_floating(kind):
         return None if math.isnan(value) else value
     if isinstance(value, decimal.Decimal):
-        return float(value)
+        return int(value) if kind.scale == 0 else float(value)
     if pa.types.is_timestamp(kind):
         whole = value.value if hasattr(value, "value") else None
         unit = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[kind.unit]
@@ -190,6 +190,20 @@ write("types-delta", types, compression="zstd", use_dictionary=False, column_enc
 write("types-delta-v2", types, compression="snappy", use_dictionary=False, column_encoding=delta, data_page_version="2.0", row_group_size=128)
 write("types-int96", types.select(["prompt", "milliseconds"]), compression="none", use_deprecated_int96_timestamps=True)
 write("types-fallback", types.select(["prompt", "words"]), compression="none", dictionary_pagesize_limit=200, write_batch_size=16)
+
+# Whole numbers that no double holds, in one file as they are and in one packed by their differences.
+wide = pa.table(
+    {
+        "prompt": pa.array(["a", "b", "c", "d"]),
+        "i64": pa.array([2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)], pa.int64()),
+        "u64": pa.array([2**64 - 1, 2**53 + 1, 2**63 + 1, 0], pa.uint64()),
+        "decimal38": pa.array([decimal.Decimal(10**37 + 1)] * 4, pa.decimal128(38, 0)),
+    }
+)
+expected("wide", wide)
+write("wide-plain", wide, compression="none")
+packed = {"i64": "DELTA_BINARY_PACKED", "u64": "DELTA_BINARY_PACKED"}
+write("wide-delta", wide, compression="none", use_dictionary=False, column_encoding=packed)
 
 for name, column in {
     "bad-binary": pa.array([b"\xff\xfe", b"ok"]), "bad-float16": pa.array([1, 2], pa.float16()),

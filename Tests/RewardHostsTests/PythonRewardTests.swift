@@ -29,6 +29,15 @@ struct PythonRewardTests {
         await reward.close()
     }
 
+    @Test(arguments: [9_007_199_254_740_993, 18_446_744_073_709_551_615] as [Int128])
+    func wholeNumbersArriveAndComeBackToTheDigit(_ number: Int128) async throws {
+        let reward = try await zoo("digits")
+        let scores = try await reward.scores(["a"], columns: ["number": .integer(number)])
+        #expect(scores.extraColumns["written"] == [.string("int \(number)")])
+        #expect(scores.extraColumns["back"] == [.integer(number - 1)])
+        await reward.close()
+    }
+
     @Test func asyncFunctionsMadeFunctionsAndNarrowOnes() async throws {
         let waits = try await zoo("waits")
         #expect(try await waits.scores(["a", "b"]).values == [1, 1])

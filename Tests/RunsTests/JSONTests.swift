@@ -17,6 +17,20 @@ struct JSONTests {
         #expect(json["b"]?.elements?.first?.integer == 1)
     }
 
+    /// A whole number stays one, a number with a fraction or an exponent a Double.
+    @Test func wholeNumbersKeepTheirDigits() throws {
+        let text =
+            "[9007199254740991, 9007199254740992, 9007199254740993, -9223372036854775809, 18446744073709551615, "
+            + "1000000000000000019884624838656, 1e+20, 9007199254740994.0]"
+        let json = try JSON(parsing: text)
+        #expect(json.serialized == text)
+        #expect(json.elements?.compactMap(\.integer) == [1 << 53 - 1, 1 << 53, 1 << 53 + 1, 1 << 53 + 2])
+        #expect(json.elements?[4].double == 0x1p64)
+        #expect(JSON.number(Int.max).serialized == "9223372036854775807")
+        let long = String(repeating: "9", count: 60)
+        #expect(throws: JSONError.self) { try JSON(parsing: long) }
+    }
+
     @Test(arguments: [
         ("", 1, 1, "found the end where a value should stand"),
         ("{\"a\": 1,\n \"b\" 2}", 2, 6, "found \"2\" where : should stand"),
@@ -33,6 +47,10 @@ struct JSONTests {
         ("\"\\x\"", 1, 2, "\\x is no escape JSON knows"),
         ("\"\\ud83d\"", 1, 2, "\\ud83d is half of a surrogate pair without its other half"),
         ("1 2", 1, 3, "found \"2\" after the end of the value"),
+        (
+            "[1, 170141183460469231731687303715884105728]", 1, 5,
+            "the whole number 170141183460469231731687303715884105728 has 39 digits, more than fit; write it as a text"
+        ),
         ("1e999", 1, 1, "the number 1e999 is too large for a 64-bit float"),
         ("[-]", 1, 3, "found \"]\" where a digit should stand"),
         ("[1.]", 1, 4, "found \"]\" where a digit should stand"),
@@ -98,6 +116,7 @@ struct JSONTests {
         case .null: return judged is NSNull
         case .bool(let value): return (judged as? Bool) == value
         case .number(let value): return (judged as? NSNumber)?.doubleValue == value
+        case .integer(let value): return (judged as? NSNumber)?.doubleValue == Double(value)
         case .string(let value): return (judged as? String) == value
         case .array(let elements):
             guard let other = judged as? [Any], other.count == elements.count else { return false }

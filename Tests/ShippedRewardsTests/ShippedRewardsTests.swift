@@ -52,6 +52,12 @@ struct ShippedRewardsTests {
         // 8/(3−8/3) = 24: only exact fractions reach it.
         let eights: [String: JSONValue] = ["numbers": .array([3, 3, 8, 8].map { .number($0) }), "target": .number(24)]
         #expect(try score("countdown", "8/(3-8/3)", eights).score == 1)
+        // 2^53 + 1, which as a Double would be 2^53.
+        let wide: [String: JSONValue] = [
+            "numbers": .array([.integer(9_007_199_254_740_992), .number(1)]), "target": .integer(9_007_199_254_740_993),
+        ]
+        #expect(try score("countdown", "9007199254740992+1", wide).score == 1)
+        #expect(try score("countdown", "9007199254740992*1", wide).score == 0)
         #expect(throws: RewardError.self) {
             try score("countdown", "1", ["numbers": .string("x"), "target": .number(1)])
         }

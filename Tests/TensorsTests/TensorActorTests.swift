@@ -59,6 +59,14 @@ struct TensorActorTests {
         #expect(TensorEngine.liveTensors >= before + held.count)
     }
 
+    @Test("a failure whose message finds no memory is a failure all the same")
+    func failureWithoutMemory() {
+        #expect(
+            throws: TensorError.engine(
+                operation: "failWithoutMemory", message: "failed, and no memory was left to say why")
+        ) { try TensorEngine.failWithoutMemory() }
+    }
+
     @Test("the engine says what it is")
     @TensorActor func engine() throws {
         #expect(TensorEngine.version.split(separator: ".").count >= 3)

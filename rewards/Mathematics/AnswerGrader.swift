@@ -93,7 +93,7 @@ struct AnswerGrader {
                 throw .wrongColumn(name, expected: "an answer or a list of accepted answers", in: prompt)
             }
             return texts
-        case .number, .bool: return value.text.map { [$0] } ?? []
+        case .number, .integer, .bool: return value.text.map { [$0] } ?? []
         case .object: throw .wrongColumn(name, expected: "an answer or a list of accepted answers", in: prompt)
         }
     }

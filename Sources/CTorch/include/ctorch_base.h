@@ -1,8 +1,8 @@
 // What every part of the C header over libtorch shares: handles, the status of a call, element types and devices.
 //
-// Every call that can fail returns a status. On success its message is NULL and the outputs are set; on failure the
-// message is libtorch's own, owned by the caller (ctorch_status_free), and no output is touched. No C++ exception leaves
-// a call.
+// Every call that can fail returns a status. On success the outputs are set; on failure no output is touched and the
+// message is libtorch's own, owned by the caller (ctorch_status_free), or NULL where memory for it could not be had. No
+// C++ exception leaves a call.
 #ifndef CTORCH_BASE_H
 #define CTORCH_BASE_H
 
@@ -17,8 +17,9 @@ extern "C" {
 /// A tensor: an owning reference, given back with ctorch_release.
 typedef struct ctorch_tensor_ *ctorch_tensor;
 
-/// NULL message: the call went well.
+/// Success is what `failed` says: a failure for want of memory may have no message either.
 typedef struct ctorch_status {
+    bool failed;
     char *message;
 } ctorch_status;
 

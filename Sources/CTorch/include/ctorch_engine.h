@@ -16,6 +16,8 @@ ctorch_status ctorch_set_thread_count(int count);
 /// Names the calling thread for debuggers and `top`; the system keeps 15 bytes.
 void ctorch_name_thread(const char *name);
 int ctorch_cuda_device_count(void);
+/// For tests: fails as a call does whose message finds no memory.
+ctorch_status ctorch_fail_without_memory(void);
 /// Handles given out and not yet released, over all threads.
 ptrdiff_t ctorch_live_handles(void);
 

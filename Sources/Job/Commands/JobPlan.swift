@@ -15,7 +15,7 @@ package struct JobPlan {
     package init(_ job: ResolvedJob, folder base: URL) throws {
         self.job = job
         model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
-        prompts = try RunPrompts(job, model, base: base)
+        prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
         _ = try EvaluationPrompts(job, model, base: base)
         let rewards = job.rewards?.entries ?? []
         try RewardAssembly.check(rewards)

@@ -74,7 +74,7 @@ package struct PolicyEvaluation: Sendable {
         var rows: [JSON] = []
         for path in prompts {
             let tokenized = try generation.prompts(.file(path, limit: limit), split: "eval", columns: columns)
-            try scorer.check(tokenized.map(\.prompt))
+            for prompt in tokenized { try scorer.check(prompt.prompt) }
             let stream = try await generation.groups(tokenized, samples: samples, stop: stop)
             let scored = try await Self.scored(stream, scorer)
             try stop.check()

@@ -73,7 +73,7 @@ package struct TokenizerTraining {
         case .string(let text): texts.append(text)
         case .array(let elements): for element in elements { collect(element, into: &texts) }
         case .object(let members): for member in members { collect(member.value, into: &texts) }
-        case .number(let number): texts.append(JSON.number(number).serialized)
+        case .number, .integer: texts.append(value.serialized)
         case .null, .bool: break
         }
     }

@@ -48,13 +48,14 @@ package struct ChatTemplateRenderer: Sendable {
 }
 
 extension TemplateValue {
-    /// A variable of the job; whole numbers are integers there.
+    /// A variable of the job; whole numbers are integers there, and digits where they are too long for one.
     init(_ value: JSONValue) {
         self =
             switch value {
             case .null: .null
             case .bool(let truth): .bool(truth)
             case .number(let number): Int(exactly: number).map(TemplateValue.integer) ?? .double(number)
+            case .integer(let number): Int(exactly: number).map(TemplateValue.integer) ?? .string(String(number))
             case .string(let text): .string(text)
             case .array(let values): .array(values.map(TemplateValue.init))
             case .object(let members):

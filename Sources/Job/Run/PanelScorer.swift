@@ -1,5 +1,4 @@
 internal import Coordinator
-package import PromptSets
 package import Records
 package import RewardInterface
 internal import Synchronization
@@ -34,17 +33,10 @@ package final class PanelScorer: Scoring {
         return scored
     }
 
-    /// Whether every reward can score every one of these rows: a missing column is found before the first step.
+    /// Whether every reward can score a prompt's completions: a missing column is found before the first step.
     ///
-    /// - Throws: `RewardError` naming the first row that cannot be scored.
-    package func check(_ rows: any PromptRows) throws {
-        for row in 0..<rows.count { try panel.check(rows.prompt(at: row)) }
-    }
-
-    /// The same for prompts that are read already.
-    package func check(_ prompts: [Prompt]) throws(RewardError) {
-        for prompt in prompts { try panel.check(prompt) }
-    }
+    /// - Throws: `RewardError` naming the row.
+    package func check(_ prompt: Prompt) throws(RewardError) { try panel.check(prompt) }
 
     /// The answers that the scores judge: `[reward][completion]`; see `RewardSource.answers(in:)`.
     package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { try panel.answers(in: group) }

@@ -31,6 +31,8 @@ package struct PromptFeed: PromptSource {
 package struct FittingRows: PromptRows {
     package let all: any PromptRows
     private let places: [Int]
+    /// The first of them.
+    package let first: Prompt
     /// Rows that were left out because they are too long.
     package var droppedCount: Int { all.count - places.count }
 
@@ -38,28 +40,43 @@ package struct FittingRows: PromptRows {
     package var count: Int { places.count }
     package var identity: String { "\(all.identity), \(places.count) of them short enough" }
 
-    /// Reads every row; encodes only those that might be too long (a token covers at least one byte).
+    /// Reads every row once, keeping none but the first that fits.
     ///
     /// - Parameters:
+    ///   - asDemonstrations: Whether every row needs a completion.
     ///   - drops: Whether rows over the limit are left out; otherwise the first one found is an error that comes with the
     ///     lengths of all.
-    /// - Throws: ``JobError`` for rows over the limit, and whatever reading a row throws.
-    package init(_ rows: any PromptRows, encoder: PromptEncoder, drops: Bool) throws {
-        let limit = encoder.maxPromptLength
-        places = try (0..<rows.count).filter { row in
-            let prompt = try rows.prompt(at: row)
-            if case .text(let text) = prompt.content, text.utf8.count + Self.mostSpecials <= limit, !text.isEmpty {
-                return true
-            }
-            return try encoder.tokens(of: prompt).count <= limit
+    ///   - check: What else a row that fits must stand.
+    /// - Throws: ``JobError`` for rows over the limit, and whatever reading or checking a row throws.
+    package init(
+        _ rows: any PromptRows, encoder: PromptEncoder, asDemonstrations: Bool = false, drops: Bool,
+        check: (Prompt) throws -> Void = { _ in }
+    ) throws {
+        var places: [Int] = []
+        var first: Prompt?
+        for row in 0..<rows.count {
+            let prompt = try rows.checked(row, asDemonstration: asDemonstrations)
+            guard try Self.fits(prompt, encoder) else { continue }
+            try check(prompt)
+            places.append(row)
+            first = first ?? prompt
         }
-        all = rows
         guard drops || places.count == rows.count else { throw try Self.tooLong(rows, encoder) }
-        guard !places.isEmpty else {
+        guard let first else {
             throw JobError(
                 place: "prompt set \(rows.name)",
-                message: "every prompt is longer than \(limit) tokens; raise max_prompt_length")
+                message: "every prompt is longer than \(encoder.maxPromptLength) tokens; raise max_prompt_length")
         }
+        all = rows
+        self.places = places
+        self.first = first
+    }
+
+    /// Encodes only what might be too long: a token covers at least one byte.
+    private static func fits(_ prompt: Prompt, _ encoder: PromptEncoder) throws -> Bool {
+        let limit = encoder.maxPromptLength
+        if case .text(let text) = prompt.content, text.utf8.count + mostSpecials <= limit, !text.isEmpty { return true }
+        return try encoder.tokens(of: prompt).count <= limit
     }
 
     package func prompt(at row: Int) throws -> Prompt { try all.prompt(at: places[row]) }
@@ -80,5 +97,12 @@ package struct FittingRows: PromptRows {
                 + "\(lengths.count) prompts are over it. Raise max_prompt_length, lower max_completion_length, or set "
                 + "overlong_prompts: drop. Lengths: \(distribution.summary)\n"
                 + distribution.histogram(limit: limit).map { "  \($0)" }.joined(separator: "\n"))
+    }
+}
+
+extension PromptRows {
+    /// The prompt of a row that is what training needs it to be: a demonstration has its completion too.
+    func checked(_ row: Int, asDemonstration: Bool) throws -> Prompt {
+        asDemonstration ? try demonstration(at: row).prompt : try prompt(at: row)
     }
 }

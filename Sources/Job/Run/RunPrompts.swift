@@ -12,25 +12,29 @@ struct RunPrompts {
     /// Says which files the rows come from.
     let identity: String
 
-    init(_ job: ResolvedJob, _ model: ModelSource, base: URL) throws {
+    /// Reads every row of every set once.
+    ///
+    /// - Parameter check: What a row that is trained on must stand beside its form and length.
+    /// - Throws: An error that names the first row that cannot be used.
+    init(
+        _ job: ResolvedJob, _ model: ModelSource, _ sets: RunPromptSets, check: (Prompt) throws -> Void = { _ in }
+    ) throws {
         let limit = try model.promptLimit(
             asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
         encoder = model.encoder(maxPromptLength: limit)
-        let sets = try RunPromptSets(job.data, base: base)
-        for set in sets.sets {
-            if let problem = set.problems(asDemonstrations: !job.recipe.generates, limit: 1).first {
-                throw problem
-            }
-        }
         let training = try sets.training()
-        let fitting = try FittingRows(training, encoder: encoder, drops: job.data.overlong == .drop)
+        let asDemonstrations = !job.recipe.generates
+        let fitting = try FittingRows(
+            training, encoder: encoder, asDemonstrations: asDemonstrations, drops: job.data.overlong == .drop,
+            check: check)
+        try sets.checkRest(training, asDemonstrations: asDemonstrations)
         rows = fitting
         identity = training.identity
         var lines = sets.lines(training)
         if fitting.droppedCount > 0 {
             lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")
         }
-        lines += encoder.templateNotices(for: try fitting.prompt(at: 0)).map { "note: \($0)" }
+        lines += encoder.templateNotices(for: fitting.first).map { "note: \($0)" }
         self.lines = lines
     }
 
@@ -75,6 +79,14 @@ struct RunPromptSets {
     func training() throws -> any PromptRows {
         guard settings.isMixture else { return sets[0] }
         return try PromptMixture(zip(sets, settings.datasets).map { PromptMixture.Part($0, fraction: $1.fraction) })
+    }
+
+    /// Reads the rows that a mixture leaves out: a bad one is an error all the same.
+    func checkRest(_ training: any PromptRows, asDemonstrations: Bool) throws {
+        guard let mixture = training as? PromptMixture else { return }
+        for (set, taken) in zip(sets, mixture.counts) {
+            for row in taken..<set.count { _ = try set.checked(row, asDemonstration: asDemonstrations) }
+        }
     }
 
     /// What the start of a run says of its sets.

@@ -111,6 +111,7 @@ extension JSON {
             case .null: .null
             case .bool(let truth): .bool(truth)
             case .number(let number): .number(number)
+            case .integer(let number): .integer(number)
             case .string(let text): .string(text)
             case .array(let values): .array(values.map(JSON.init))
             case .object(let members):

@@ -44,11 +44,13 @@ package final class TrainingRun: Sendable {
         self.stop = stop
         let model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
         let threads = try await model.useThreads(job.model.threads)
-        let prompts = try RunPrompts(job, model, base: base)
-        maxSteps = try prompts.maxSteps(job)
+        let sets = try RunPromptSets(job.data, base: base)
         evaluation = try EvaluationPrompts(job, model, base: base)
-        let scorer = try await Self.scorer(job, prompts, evaluation, base: base)
+        let scorer = try await Self.scorer(job, base: base)
         do {
+            for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
+            let prompts = try RunPrompts(job, model, sets) { try scorer?.check($0) }
+            maxSteps = try prompts.maxSteps(job)
             // The folder is made only now: a job that cannot run leaves nothing behind.
             folder = try RunFolder(URL(filePath: job.run.outputDirectory))
             do {
@@ -73,22 +75,12 @@ package final class TrainingRun: Sendable {
         firstStep = progress.progress.step
     }
 
-    /// Opens the rewards and checks that every row has what they read; `nil` for a method without rewards.
-    private static func scorer(
-        _ job: ResolvedJob, _ prompts: RunPrompts, _ evaluation: EvaluationPrompts?, base: URL
-    ) async throws -> PanelScorer? {
+    /// Opens the rewards; `nil` for a method without any.
+    private static func scorer(_ job: ResolvedJob, base: URL) async throws -> PanelScorer? {
         guard let rewards = job.rewards else { return nil }
         let assembly = RewardAssembly(
             folder: base, runFolder: URL(filePath: job.run.outputDirectory), timeoutSeconds: rewards.timeoutSeconds)
-        let scorer = PanelScorer(try await assembly.panel(rewards.entries, errorRate: rewards.errorBudget))
-        do {
-            try scorer.check(prompts.rows)
-            try scorer.check(evaluation?.prompts.map(\.prompt) ?? [])
-            return scorer
-        } catch {
-            await scorer.close()
-            throw error
-        }
+        return PanelScorer(try await assembly.panel(rewards.entries, errorRate: rewards.errorBudget))
     }
 
     /// Loads the weights and goes to where the run begins: its start, or a checkpoint.

@@ -61,9 +61,9 @@ struct ParquetConversion {
         switch (form, value) {
         case (.nothing, _): .null
         case (.boolean, .boolean(let value)): .bool(value)
-        case (.signed, .integer(let value)): .number(Double(value))
+        case (.signed, .integer(let value)): .whole(Int128(value))
         case (.unsigned(let bits), .integer(let value)):
-            .number(bits == 32 ? Double(UInt32(truncatingIfNeeded: value)) : Double(UInt64(bitPattern: value)))
+            .whole(bits == 32 ? Int128(UInt32(truncatingIfNeeded: value)) : Int128(UInt64(bitPattern: value)))
         case (.real, .real(let value)): try Self.number(value)
         case (.text, .bytes(let bytes)): try Self.text(bytes)
         case (.decimal(let scale), .integer(let value)): try Self.decimal(Int128(value), scale)
@@ -99,6 +99,7 @@ struct ParquetConversion {
 
     /// By way of its digits, so that 0.1 becomes what "0.1" reads as.
     private static func decimal(_ unscaled: Int128, _ scale: Int) throws -> JSON {
+        if scale == 0 { return .whole(unscaled) }
         guard let value = Double("\(unscaled)e-\(scale)") else { throw FormatFault("a decimal that is no number") }
         return .number(value)
     }
