@@ -3,8 +3,6 @@ package import Records
 /// Settings of ``PolicyUpdater``.
 package struct UpdaterSettings: Sendable, Equatable {
     package let optimizer: OptimizerSettings
-    /// The temperature completions were sampled at: log-probs are taken at the same one. 1 for demonstrations.
-    package let temperature: Double
     /// The job's limit on a completion's tokens: L of Dr. GRPO.
     package let maxCompletionLength: Int
     /// Tokens of one forward and backward pass, prompts included; `nil` computes a batch in one. Never changes the result.
@@ -16,13 +14,10 @@ package struct UpdaterSettings: Sendable, Equatable {
 
     /// - Throws: `SettingsError` with everything that is wrong.
     package init(
-        optimizer: OptimizerSettings, temperature: Double = 1, maxCompletionLength: Int = 512,
+        optimizer: OptimizerSettings, maxCompletionLength: Int = 512,
         maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil
     ) throws(SettingsError) {
         var problems = Problems("updater")
-        problems.require(
-            temperature > 0 && temperature.isFinite, "temperature", temperature,
-            "a finite number above 0; greedy completions are not trained on")
         problems.require(maxCompletionLength >= 1, "maxCompletionLength", maxCompletionLength, "at least 1")
         if let maxTokensPerMicroBatch {
             problems.require(
@@ -30,7 +25,6 @@ package struct UpdaterSettings: Sendable, Equatable {
         }
         try problems.throwIfAny()
         self.optimizer = optimizer
-        self.temperature = temperature
         self.maxCompletionLength = maxCompletionLength
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
         self.checkpointsBlocks = checkpointsBlocks

@@ -173,7 +173,6 @@ extension MethodAssembly {
             ? try ReferenceSync(mixupAlpha: settings.referenceMixup, everySteps: settings.referenceSyncSteps) : nil
         return try UpdaterSettings(
             optimizer: try optimizer(maxSteps: maxSteps),
-            temperature: settings.algorithm == .sft ? 1 : settings.temperature,
             maxCompletionLength: settings.maxCompletionLength, maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch,
             checkpointsBlocks: settings.gradientCheckpointing, referenceSync: sync)
     }

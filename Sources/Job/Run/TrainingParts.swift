@@ -16,7 +16,7 @@ struct TrainingParts: Sendable {
     let model: ModelSource
     let feed: PromptFeed
     let policy: ReallocatingActor
-    let updater: UpdaterSeam
+    let updater: PolicyUpdater
     let generator: EngineGenerator?
     let scorer: PanelScorer?
     let creditRule: (any CreditRule)?
@@ -49,13 +49,14 @@ struct TrainingParts: Sendable {
             ? ReplayBuffer(
                 capacity: settings.replayCapacity, maxAge: settings.replayMaxAge, alpha: settings.replayAlpha,
                 seed: UInt64(settings.seed)) : nil
-        let critic = built.updater.critic.map { [$0] } ?? []
-        states = [cursor, built.updater.updater] + [replay].compactMap { $0 } + critic
+        let critic = built.critic.map { [$0] } ?? []
+        states = [cursor, built.updater] + [replay].compactMap { $0 } + critic
     }
 
     private struct TensorParts: Sendable {
         let policy: ReallocatingActor
-        let updater: UpdaterSeam
+        let updater: PolicyUpdater
+        let critic: Critic?
         let generator: EngineGenerator?
     }
 
@@ -66,23 +67,32 @@ struct TrainingParts: Sendable {
         let settings = job.settings
         let type = settings.dtype
         let loaded = try ModelFolder.load(weights, elementType: type.masterType)
+        var heads: [String: Tensor] = [:]
+        if settings.algorithm == .ppo, settings.criticSharesTrunk {
+            heads[Critic.headName] = try Tensor.zeros(
+                [1, model.configuration.hiddenSize], type.masterType, device: loaded.device)
+        }
         let policy = try ReallocatingActor(
-            role: "actor", parameters: loaded.parametersByName, layout: type.layout)
+            role: "actor", parameters: ParameterSet(trainable: loaded.parametersByName, heads: heads),
+            layout: type.layout)
+        let reference =
+            try settings.usesReference
+            ? ReallocatingActor(
+                role: "reference", parameters: ParameterSet(frozen: model.load(type).parametersByName)) : nil
+        let critic =
+            try settings.algorithm == .ppo && !settings.criticSharesTrunk
+            ? Self.critic(job, method, model, maxSteps: maxSteps) : nil
         let updater = try PolicyUpdater(
-            policy: policy, configuration: model.configuration,
-            reference: settings.usesReference ? model.load(type) : nil,
-            objective: method.objective(), settings: method.updaterSettings(maxSteps: maxSteps),
-            valueHead: settings.algorithm == .ppo && settings.criticSharesTrunk
-                ? Tensor.zeros([1, model.configuration.hiddenSize], type.masterType, device: loaded.device) : nil)
+            policy: policy, configuration: model.configuration, reference: reference, critic: critic,
+            parts: [
+                PartPlan(method.objective(), temperature: settings.algorithm == .sft ? 1 : settings.temperature)
+            ], settings: method.updaterSettings(maxSteps: maxSteps))
         let generator =
             job.recipe.generates
             ? try EngineGenerator(
                 policy: policy, model: model, sampling: SamplingRequest(settings),
                 rows: settings.maxConcurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)) : nil
-        let critic =
-            try settings.algorithm == .ppo && !settings.criticSharesTrunk
-            ? Self.critic(job, method, model, maxSteps: maxSteps) : nil
-        return TensorParts(policy: policy, updater: UpdaterSeam(updater: updater, critic: critic), generator: generator)
+        return TensorParts(policy: policy, updater: updater, critic: critic, generator: generator)
     }
 
     /// A critic of its own weights, as new; a checkpoint's are restored into it.
@@ -110,28 +120,4 @@ extension JobElementType {
     var layout: ParameterLayout { masterType == elementType ? .shared : .copies(elementType) }
 }
 
-/// The updater behind the Coordinator's seam, and the critic where the method has one of its own weights.
-struct UpdaterSeam: Updating {
-    let updater: PolicyUpdater
-    let critic: Critic?
-
-    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
-        try await updater.logProbabilities(batch, under: role)
-    }
-
-    func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
-        try await updater.scores(batch, under: role)
-    }
-
-    func values(_ batch: UpdateBatch) async throws -> CriticValues {
-        if let critic { return try await critic.values(batch) }
-        return try await updater.values(batch)
-    }
-
-    /// Only the policy's part can be stopped: once it has moved, the critic follows.
-    func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
-        var metrics = try await updater.train(batch, stop: stop)
-        if let critic { metrics.merge(try await critic.train(batch)) }
-        return metrics
-    }
-}
+extension PolicyUpdater: Updating {}
