@@ -86,10 +86,12 @@ package struct BenchmarkRun: Sendable {
 
     @TensorActor private func parts() throws -> Parts {
         let policy = try ReallocatingActor(
-            role: "actor", parameters: ModelFolder.load(model.folder, elementType: .float32).parametersByName)
+            role: "actor",
+            parameters: ParameterSet(
+                trainable: ModelFolder.load(model.folder, elementType: .float32).parametersByName))
         let schedule = LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
         let updater = try PolicyUpdater(
-            policy: policy, configuration: model.configuration, objective: GRPOSettings(),
+            policy: policy, configuration: model.configuration, parts: [PartPlan(GRPOSettings())],
             settings: UpdaterSettings(
                 optimizer: OptimizerSettings(schedule: schedule), maxCompletionLength: workload.completionTokens,
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch))

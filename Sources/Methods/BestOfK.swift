@@ -16,7 +16,7 @@ package struct BestOfK: Method {
         let learning = RolloutLearning(
             reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, takesSeveralSteps: true)
         plan = learning.plan(
-            .init(.rollouts, SupervisedFineTuning()),
+            SupervisedFineTuning(),
             credit: BestOfGroup(reading: &job, rewards: learning.rewards, overlong: learning.overlong))
     }
 }

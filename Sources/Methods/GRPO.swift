@@ -61,7 +61,7 @@ package struct GRPOMethod: Method {
             reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, takesReplay: true)
         let baseline = GroupBaselineSettings(reading: &job, penalty: kl.penalty(.completion))
         plan = learning.plan(
-            .init(.rollouts, loss),
+            loss,
             credit: GroupBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong))
     }
 }

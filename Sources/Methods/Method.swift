@@ -94,7 +94,7 @@ package struct MethodPlan: Sendable {
     /// The ordered calls.
     package var recipe: StepRecipe
     /// What is learned from, each kind with its objective; in the order of an update batch's parts.
-    package var parts: [Part]
+    package var parts: [PartPlan]
     /// `nil` for a method without rewards.
     package var credit: (any CreditRule)?
     /// What moves weights or coefficients on the way.
@@ -108,18 +108,6 @@ package struct MethodPlan: Sendable {
     /// How completions think in mixtures of words; `nil` where they do not.
     package var softThinking: SoftThinking?
 
-    package struct Part: Sendable {
-        package var kind: UpdatePart.Kind
-        package var objective: any Objective
-        package var weight: Double
-
-        package init(_ kind: UpdatePart.Kind, _ objective: any Objective, weight: Double = 1) {
-            self.kind = kind
-            self.objective = objective
-            self.weight = weight
-        }
-    }
-
     /// The frozen policy that a KL is taken to.
     package struct Reference: Sendable, Equatable {
         /// How it follows the policy; `nil` leaves it as loaded.
@@ -129,7 +117,7 @@ package struct MethodPlan: Sendable {
     }
 
     package init(
-        recipe: StepRecipe, parts: [Part], credit: (any CreditRule)? = nil, klController: AdaptiveKL? = nil,
+        recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil, klController: AdaptiveKL? = nil,
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
         softThinking: SoftThinking? = nil
     ) {

@@ -35,7 +35,7 @@ package struct PPOMethod: Method {
             )
         }
         plan = learning.plan(
-            .init(.rollouts, loss), credit: credit,
+            loss, credit: credit,
             critic: CriticPlan(sharesTrunk ? .sharedTrunk : .separate(model: model, learningRate: rate), loss))
     }
 }

@@ -16,7 +16,7 @@ package struct REINFORCEMethod: Method {
         let loss = ReMaxSettings(reading: &job, reduction: .sequenceSum)
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: false)
         plan = learning.plan(
-            .init(.rollouts, loss),
+            loss,
             credit: PlainReward(
                 rewards: learning.rewards, penalty: reach.penalty(of: kl), overlong: learning.overlong))
     }

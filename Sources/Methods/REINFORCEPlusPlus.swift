@@ -32,7 +32,7 @@ package struct REINFORCEPlusPlusMethod: Method {
                 "reinforce_pp_baseline", "reinforce_pp_baseline is group; one completion has no mean, expected none")
         }
         plan = learning.plan(
-            .init(.rollouts, loss),
+            loss,
             credit: BatchWhitening(
                 rewards: learning.rewards, form: hasGroup ? .groupMean : .plain(penalty: kl.penalty(.toGo)),
                 overlong: learning.overlong))

@@ -21,7 +21,7 @@ package struct RLOOMethod: Method {
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: isClipped)
         let baseline = LeaveOneOutSettings(reading: &job, penalty: kl.penalty(.completion))
         plan = learning.plan(
-            .init(.rollouts, loss),
+            loss,
             credit: LeaveOneOut(rewards: learning.rewards, settings: baseline, overlong: learning.overlong))
     }
 }

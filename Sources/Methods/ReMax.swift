@@ -40,7 +40,7 @@ package struct ReMaxMethod: Method {
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: isClipped)
         let baseline = GreedyBaselineSettings(reading: &job, penalty: reach.penalty(of: kl))
         plan = learning.plan(
-            .init(.rollouts, loss),
+            loss,
             credit: GreedyBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong),
             greedy: true)
     }

@@ -55,7 +55,7 @@ struct RolloutLearning {
 
     /// The plan of a step: sample and score, infer what loss and credit need, credit, train.
     func plan(
-        _ part: MethodPlan.Part, credit: any CreditRule, greedy: Bool = false, critic: CriticPlan? = nil,
+        _ objective: any Objective, credit: any CreditRule, greedy: Bool = false, critic: CriticPlan? = nil,
         softThinking: SoftThinking? = nil
     ) -> MethodPlan {
         let usesReference = kl.map { $0.coefficient > 0 } ?? false
@@ -69,7 +69,8 @@ struct RolloutLearning {
         if usesReference, kl?.isExact == false { calls.append(.infer(.reference)) }
         if critic != nil { calls.append(.infer(.critic)) }
         return MethodPlan(
-            recipe: StepRecipe(method: method, calls: calls + [.credit, .train]), parts: [part], credit: credit,
+            recipe: StepRecipe(method: method, calls: calls + [.credit, .train]),
+            parts: [PartPlan(objective, temperature: shared.sampling.distribution.temperature)], credit: credit,
             klController: kl?.controller, reference: usesReference ? .init(sync: sync) : nil, critic: critic,
             replay: replay, softThinking: softThinking)
     }

@@ -1,4 +1,5 @@
 internal import Algorithms
+internal import PolicyUpdater
 package import Records
 
 /// Supervised fine-tuning on demonstrations (``Algorithms/SupervisedFineTuning``).
@@ -12,6 +13,6 @@ package struct SFT: Method {
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         plan = MethodPlan(
             recipe: StepRecipe(method: Self.name, calls: [.demonstrate, .train]),
-            parts: [.init(.demonstrations, SupervisedFineTuning())])
+            parts: [PartPlan(SupervisedFineTuning(), on: .demonstrations)])
     }
 }

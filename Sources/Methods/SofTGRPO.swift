@@ -33,7 +33,7 @@ package struct SofTGRPOMethod: Method {
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, takesReplay: false)
         let baseline = GroupBaselineSettings(reading: &job, penalty: nil)
         plan = learning.plan(
-            .init(.rollouts, loss),
+            loss,
             credit: GroupBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong),
             softThinking: thinking)
         let penalty = shared.sampling.distribution.repetitionPenalty

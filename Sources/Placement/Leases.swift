@@ -4,40 +4,66 @@ package import Tensors
 /// The weights lent to a generator. It exists only inside the closure of ``ReallocatingActor/generate(_:)``.
 package struct GenerationLease: ~Copyable {
     package let version: PolicyVersion
-    /// Name to tensor, to be read only.
+    /// The model's own parameters by name, to be read only.
     package let parameters: [String: Tensor]
 }
 
 /// The weights lent for scoring without gradients. It exists only inside the closure of ``ReallocatingActor/infer(_:)``.
 package struct InferenceLease: ~Copyable {
     package let version: PolicyVersion
-    /// Name to tensor, to be read only.
+    /// The model's own parameters by name, to be read only.
     package let parameters: [String: Tensor]
-    /// The weights as they are trained: what a checkpoint holds. To be read only.
+    /// The same as they are trained: what a model's folder holds. To be read only.
     package let masters: [String: Tensor]
+    /// What is trained on top of the model, by name, to be read only.
+    package let heads: [String: Tensor]
 }
 
 /// The weights lent to a trainer: it runs backward passes over them and proposes a step; it writes nothing itself.
 package struct TrainingLease: ~Copyable {
     package let version: PolicyVersion
-    /// Name to leaf tensor that collects a gradient; shares its elements with the role's parameter.
-    package let parameters: [String: Tensor]
-    /// What the forward pass computes in; the type of the parameters in the shared layout.
-    package let computeType: ElementType
+    /// Shares its elements with the role's parameters.
+    package let parameters: TrainableParameters
+}
 
-    /// The parameters as a forward pass reads them: the leaves, or casts of them that hand their gradients on.
-    ///
-    /// May be read by several forward and backward passes; the gradients of all add up in the leaves' type.
-    @TensorActor package func computed() throws -> [String: Tensor] {
-        try parameters.mapValues { try $0.to(computeType) }
+/// Several roles lent together for one step. It exists only inside the closure of
+/// ``ReallocatingActor/train(_:reading:_:)``.
+package struct TrainingLeases: ~Copyable {
+    fileprivate var trained: [ObjectIdentifier: TrainableParameters] = [:]
+    fileprivate var read: [ObjectIdentifier: [String: Tensor]] = [:]
+
+    /// A role that is trained.
+    @TensorActor package subscript(_ role: ReallocatingActor) -> TrainableParameters {
+        guard let parameters = trained[ObjectIdentifier(role)] else {
+            preconditionFailure("\(role.role) is not among the roles that are trained")
+        }
+        return parameters
     }
+
+    /// The model's own parameters of a role that is read, by name.
+    @TensorActor package func reading(_ role: ReallocatingActor) -> [String: Tensor] {
+        guard let parameters = read[ObjectIdentifier(role)] else {
+            preconditionFailure("\(role.role) is not among the roles that are read")
+        }
+        return parameters
+    }
+}
+
+/// What the leases of several roles hold, gathered role by role.
+struct LentParameters {
+    var trained: [ObjectIdentifier: TrainableParameters] = [:]
+    var read: [ObjectIdentifier: [String: Tensor]] = [:]
+    /// What reading the trained roles has cost since their last step.
+    var costs: [ObjectIdentifier: ReallocationReport] = [:]
+
+    var leases: TrainingLeases { TrainingLeases(trained: trained, read: read) }
 }
 
 /// What a training phase came to.
 package enum Proposed<Value: Sendable> {
     /// The gradients are ready; `apply` writes the weights, all of them, and becomes the next version.
     ///
-    /// It runs without a suspension. An error inside it leaves the weights half written and poisons the role.
+    /// It runs without a suspension. An error inside it leaves the weights half written and poisons every role of the step.
     case step(Value, apply: @TensorActor () throws -> Void)
     /// The step is skipped: the weights and their version stay.
     case skipped(Value)

@@ -9,9 +9,8 @@ package import Tensors
 ///         ──train─────▶ training(v)   ──▶ idle(v + 1), or idle(v) when the step was skipped or abandoned
 /// ```
 ///
-/// Calls wait in the order in which they came. Each hand-over compares the weights with their fingerprint, so that
-/// nobody generates with weights that are not the last trained ones. A body that throws or is cancelled gives the lease
-/// back first: the role is then idle at the version it had.
+/// Calls wait in the order in which they came. A body that throws or is cancelled gives the lease back first: the role is
+/// then idle at the version it had. Roles whose steps belong together are lent together (``train(_:reading:_:)``).
 @TensorActor
 package final class ReallocatingActor {
     /// The role's name in messages: `policy`, `reference`.
@@ -19,40 +18,43 @@ package final class ReallocatingActor {
     package let layout: ParameterLayout
     package private(set) var phase: ActorPhase
 
-    private let parameters: [String: Tensor]
-    private var fingerprint: WeightFingerprint
+    private let parameters: ParameterSet
+    private let verification: WeightVerification
+    /// What the last hand-over saw; nil where none is compared.
+    private var fingerprint: WeightFingerprint?
     /// What is read in a layout of copies; nil when the masters have been trained since.
-    private var copies: (parameters: [String: Tensor], fingerprint: WeightFingerprint)?
+    private var copies: (parameters: [String: Tensor], fingerprint: WeightFingerprint?)?
     /// What copies cost since the last step, for the report of the next.
     private var costSinceStep = ReallocationReport.nothing
     private let lock = PhaseLock()
     private let clock = ContinuousClock()
+    /// Its place among all roles, in which several are locked: nobody waits for one that waits for him.
+    private let number: Int
+    private static var count = 0
 
     /// Takes over the parameters, which nobody else writes from now on.
     ///
     /// - Parameters:
-    ///   - parameters: name to tensor, float32 or float64, at least one.
+    ///   - parameters: At least one.
     ///   - layout: How sampling and scoring read them.
-    /// - Throws: ``PlacementError/parameters(role:message:)`` for other element types.
+    ///   - verification: Whether each hand-over compares the weights with what the last one saw.
+    /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
     package init(
-        role: String, parameters: [String: Tensor], version: PolicyVersion = PolicyVersion(0),
-        layout: ParameterLayout = .shared
+        role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
+        layout: ParameterLayout = .shared, verification: WeightVerification = .never
     ) throws {
-        guard !parameters.isEmpty else { throw PlacementError.parameters(role: role, message: "no parameters") }
-        for (name, tensor) in parameters.sorted(by: { $0.key < $1.key })
-        where tensor.elementType != .float32 && tensor.elementType != .float64 {
-            throw PlacementError.parameters(
-                role: role,
-                message: "\(name) is \(tensor.elementType); weights are trained in float32 or float64")
-        }
+        if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
             throw PlacementError.parameters(role: role, message: "weights cannot be read as \(type)")
         }
         self.role = role
         self.layout = layout
         self.parameters = parameters
-        fingerprint = try WeightFingerprint(of: parameters)
+        self.verification = verification
+        Self.count += 1
+        number = Self.count
         phase = .idle(version)
+        fingerprint = try taken(of: parameters.all)
     }
 
     /// The version of the weights.
@@ -67,34 +69,30 @@ package final class ReallocatingActor {
         }
     }
 
-    /// Zeros in the shape, element type and place of every parameter, by name: what an optimizer's moments start as.
+    /// The names of what is trained on top of the model.
+    package var headNames: Set<String> { Set(parameters.heads.keys) }
+
+    /// Zeros in the shape, element type and place of every trained tensor, by name: what an optimizer's moments start as.
     ///
     /// - Throws: the engine's refusal when they do not fit in memory.
     package func zeros() throws -> [String: Tensor] {
-        try parameters.mapValues { try Tensor.zeros($0.shape, $0.elementType, device: $0.device) }
-    }
-
-    /// Says which version the weights are, after they were read from a checkpoint.
-    ///
-    /// - Throws: ``PlacementError`` unless the role is idle.
-    package func resume(at version: PolicyVersion) throws {
-        guard case .idle = phase else {
-            throw PlacementError.transition(role: role, from: phase, to: .idle(version))
-        }
-        phase = .idle(version)
+        try parameters.trained.mapValues { try Tensor.zeros($0.shape, $0.elementType, device: $0.device) }
     }
 
     /// Writes the weights anew, from a checkpoint.
     ///
-    /// - Parameter write: Gets the masters by name; it writes all of them or none.
+    /// - Parameter write: Gets the tensors as they are trained; it writes what the checkpoint has of them, or nothing.
     /// - Throws: ``PlacementError`` unless the role is idle, and what `write` throws.
     package func restore(
-        version: PolicyVersion, write: @TensorActor ([String: Tensor]) throws -> Void
+        version: PolicyVersion, write: @TensorActor (ParameterSet) throws -> Void
     ) async throws {
-        try resume(at: version)
+        guard case .idle = phase else {
+            throw PlacementError.transition(role: role, from: phase, to: .idle(version))
+        }
         try write(parameters)
         copies = nil
-        fingerprint = try WeightFingerprint(of: parameters)
+        fingerprint = try taken(of: parameters.all)
+        phase = .idle(version)
     }
 
     /// Lends the weights for sampling.
@@ -107,8 +105,8 @@ package final class ReallocatingActor {
         try await phased({ .generating($0) }) { version in
             let (parameters, cost) = try readable()
             let value = try await body(GenerationLease(version: version, parameters: parameters))
-            return Stamped(value: value, version: version, reallocation: cost)
-        }
+            return Ended(Stamped(value: value, version: version, reallocation: cost))
+        }.value
     }
 
     /// Lends the weights for scoring without gradients.
@@ -120,9 +118,10 @@ package final class ReallocatingActor {
     ) async throws -> Stamped<R> {
         try await phased({ .scoring($0) }) { version in
             let (readable, cost) = try readable()
-            let lease = InferenceLease(version: version, parameters: readable, masters: parameters)
-            return Stamped(value: try await body(lease), version: version, reallocation: cost)
-        }
+            let lease = InferenceLease(
+                version: version, parameters: readable, masters: parameters.model, heads: parameters.heads)
+            return Ended(Stamped(value: try await body(lease), version: version, reallocation: cost))
+        }.value
     }
 
     /// Lends the weights for one optimizer step, then applies the step the body proposes.
@@ -135,49 +134,100 @@ package final class ReallocatingActor {
     package func train<R: Sendable>(
         _ body: @TensorActor (borrowing TrainingLease) async throws -> Proposed<R>
     ) async throws -> Stamped<R> {
-        try await phased({ .training($0) }) { version in
-            copies = nil  // their memory is the trainer's now
-            let cost = costSinceStep
-            costSinceStep = .nothing
-            let leaves = try parameters.mapValues { try $0.detached().requiringGradient() }  // gradients go with them
-            let proposed = try await body(
-                TrainingLease(version: version, parameters: leaves, computeType: computeType))
-            try requirePhase(.training(version))
-            try requireUnchangedWeights()
-            guard case .step(let value, let apply) = proposed else {
-                return Stamped(value: proposed.value, version: version, reallocation: cost)
-            }
-            do {
-                try apply()
-                fingerprint = try WeightFingerprint(of: parameters)
-            } catch {
-                phase = .poisoned(reason: "applying the step after version \(version.number) failed: \(error)")
-                throw error
-            }
-            return Stamped(value: value, version: PolicyVersion(version.number + 1), reallocation: cost)
+        try await Self.train([self]) { leases in
+            try await body(TrainingLease(version: version, parameters: leases[self]))
         }
     }
 
-    /// What forward passes compute in.
-    private var computeType: ElementType {
-        if case .copies(let type) = layout { return type }
-        return parameters.first?.value.elementType ?? .float32
+    /// Lends several roles for one step that all of them take or none.
+    ///
+    /// The body proposes one step for all `roles`: until it is applied the weights of each are untouched, then each is at its
+    /// next version. An error while it is applied poisons all of them.
+    ///
+    /// - Parameters:
+    ///   - roles: At least one; the first is the one the result is stamped with.
+    ///   - readers: Roles whose weights the body reads meanwhile, none of them among `roles`.
+    /// - Returns: the body's value, stamped as by ``train(_:)``.
+    /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
+    package static func train<R: Sendable>(
+        _ roles: [ReallocatingActor], reading readers: [ReallocatingActor] = [],
+        _ body: @TensorActor (borrowing TrainingLeases) async throws -> Proposed<R>
+    ) async throws -> Stamped<R> {
+        let all = roles.map { (role: $0, trains: true) } + readers.map { (role: $0, trains: false) }
+        precondition(!roles.isEmpty, "a step has a role that takes it")
+        precondition(Set(all.map(\.role.number)).count == all.count, "a role is lent once to a step")
+        let inOrder = all.sorted { $0.role.number < $1.role.number }
+        return try await lend(inOrder[...], LentParameters()) { lent in
+            let proposed = try await body(lent.leases)
+            for role in roles { try role.requireStillTraining() }
+            let before = try roles[0].version
+            let isStep = if case .step(_, let apply) = proposed { try applied(apply, to: roles) } else { false }
+            let version = PolicyVersion(before.number + (isStep ? 1 : 0))
+            let cost = lent.costs[ObjectIdentifier(roles[0])] ?? .nothing
+            return Ended(
+                Stamped(value: proposed.value, version: version, reallocation: cost), isNextVersion: isStep)
+        }.value
+    }
+
+    /// Enters the phases of the roles one inside the other, then runs the body.
+    private static func lend<R: Sendable>(
+        _ parts: ArraySlice<(role: ReallocatingActor, trains: Bool)>, _ lent: LentParameters,
+        _ body: @TensorActor (LentParameters) async throws -> Ended<R>
+    ) async throws -> Ended<R> {
+        guard let part = parts.first else { return try await body(lent) }
+        let role = part.role
+        return try await role.phased({ part.trains ? .training($0) : .scoring($0) }) { _ in
+            var lent = lent
+            if part.trains {
+                lent.trained[ObjectIdentifier(role)] = try role.leaves()
+                lent.costs[ObjectIdentifier(role)] = role.takenCost()
+            } else {
+                lent.read[ObjectIdentifier(role)] = try role.readable().parameters
+            }
+            return try await lend(parts.dropFirst(), lent, body)
+        }
+    }
+
+    /// New leaves over what is trained; the gradients they collect go with them.
+    private func leaves() throws -> TrainableParameters {
+        copies = nil  // their memory is the trainer's now
+        return try TrainableParameters(parameters, layout)
+    }
+
+    private func takenCost() -> ReallocationReport {
+        defer { costSinceStep = .nothing }
+        return costSinceStep
+    }
+
+    /// Writes the step of all roles.
+    private static func applied(_ apply: () throws -> Void, to roles: [ReallocatingActor]) throws -> Bool {
+        do {
+            try apply()
+            for role in roles { role.fingerprint = try role.taken(of: role.parameters.all) }
+            return true
+        } catch {
+            for role in roles {
+                let version = role.phase.version.map { " after version \($0.number)" } ?? ""
+                role.phase = .poisoned(reason: "applying the step\(version) failed: \(error)")
+            }
+            throw error
+        }
     }
 
     /// The weights in the layout they are read in, and what it cost to bring them there now.
     private func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        guard case .copies(let type) = layout else { return (parameters, .nothing) }
+        guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
         if let copies {
             try require(copies.parameters, unchangedSince: copies.fingerprint)
             return (copies.parameters, .nothing)
         }
         let start = clock.now
         // A type that the masters have already would share their elements: a copy is a copy.
-        let made = try parameters.mapValues {
+        let made = try parameters.model.mapValues {
             try $0.elementType == type ? $0.detached().clone() : $0.detached().to(type)
         }
         let seconds = (clock.now - start) / .seconds(1)
-        copies = (made, try WeightFingerprint(of: made))
+        copies = (made, try taken(of: made))
         let bytes = made.values.reduce(0) { $0 + $1.count * type.byteCount }
         let cost = ReallocationReport(milliseconds: seconds * 1000, bytes: bytes)
         costSinceStep = ReallocationReport(
@@ -188,8 +238,8 @@ package final class ReallocatingActor {
     /// Holds the lock around one phase and leaves the role idle, or poisoned, whatever the body does.
     private func phased<R: Sendable>(
         _ entered: (PolicyVersion) -> ActorPhase,
-        _ body: @TensorActor (PolicyVersion) async throws -> Stamped<R>
-    ) async throws -> Stamped<R> {
+        _ body: @TensorActor (PolicyVersion) async throws -> Ended<R>
+    ) async throws -> Ended<R> {
         let identity = ObjectIdentifier(self)
         if let ticket = HeldLeases.tickets[identity], ticket == lock.holder {
             throw PlacementError.nested(role: role, held: phase)
@@ -203,10 +253,11 @@ package final class ReallocatingActor {
             try requireUnchangedWeights()
             var holding = HeldLeases.tickets
             holding[identity] = ticket
-            let result = try await HeldLeases.$tickets.withValue(holding) { try await body(version) }
+            let ended = try await HeldLeases.$tickets.withValue(holding) { try await body(version) }
             try requirePhase(during)
-            try move(to: .idle(result.version))
-            return result
+            let isNext = ended.isNextVersion && during == .training(version)
+            try move(to: .idle(PolicyVersion(version.number + (isNext ? 1 : 0))))
+            return ended
         } catch {
             if phase == during { phase = .idle(version) }
             throw error
@@ -223,13 +274,39 @@ package final class ReallocatingActor {
         guard phase == expected else { throw PlacementError.transition(role: role, from: phase, to: expected) }
     }
 
-    private func requireUnchangedWeights() throws { try require(parameters, unchangedSince: fingerprint) }
+    /// Before a step is applied: the role is lent to it, and nobody has written the weights since.
+    private func requireStillTraining() throws {
+        try requirePhase(.training(version))
+        try requireUnchangedWeights()
+    }
 
-    private func require(_ parameters: [String: Tensor], unchangedSince fingerprint: WeightFingerprint) throws {
-        guard let changed = try WeightFingerprint(of: parameters).firstDifference(from: fingerprint) else { return }
+    private func requireUnchangedWeights() throws { try require(parameters.all, unchangedSince: fingerprint) }
+
+    /// A fingerprint where hand-overs are verified.
+    private func taken(of parameters: [String: Tensor]) throws -> WeightFingerprint? {
+        switch verification {
+        case .everyHandOver: try WeightFingerprint(of: parameters)
+        case .never: nil
+        }
+    }
+
+    private func require(_ parameters: [String: Tensor], unchangedSince fingerprint: WeightFingerprint?) throws {
+        guard let fingerprint, let changed = try WeightFingerprint(of: parameters).firstDifference(from: fingerprint)
+        else { return }
         let error = PlacementError.weightsChanged(role: role, parameter: changed, phase: phase)
         phase = .poisoned(reason: "\(changed) was written outside an applied training step")
         throw error
+    }
+}
+
+/// What a phase came to, and whether the roles that were trained in it are at their next version.
+private struct Ended<Value: Sendable>: Sendable {
+    let value: Value
+    let isNextVersion: Bool
+
+    init(_ value: Value, isNextVersion: Bool = false) {
+        self.value = value
+        self.isNextVersion = isNextVersion
     }
 }
 

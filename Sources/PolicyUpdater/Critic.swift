@@ -8,9 +8,9 @@ package import Tensors
 ///
 ///     V_t = w · h_t       h_t: the hidden state that predicts token t, after the final norm; w `[1, hidden]`
 ///
-/// The other form, a head on the policy's own trunk, is ``PolicyUpdater``'s `valueHead`.
-/// Its weights, gradients and moments are its own: nothing is shared with the policy. With w = 0 to start with, values are 0
-/// and the first advantages are those of no critic.
+/// The other form is a head on the policy's own trunk, see ``PolicyUpdater``. Here weights, gradients and moments are the
+/// critic's own: nothing is shared with the policy, beside which ``PolicyUpdater`` trains it. With w = 0 to start with, values
+/// are 0 and the first advantages are those of no critic.
 @TensorActor
 package final class Critic {
     /// The head's name among the parameters, as transformers' sequence classifiers have it.
@@ -19,9 +19,6 @@ package final class Critic {
     let owner: ReallocatingActor
     /// Its moments are part of what a checkpoint holds.
     package let optimizer: AdamW
-    /// Optimizer steps and skipped ones: the place in the schedule.
-    var schedulePosition = 0
-    var skippedSteps = 0
     private let configuration: ModelConfiguration
     private let settings: UpdaterSettings
     private let objective: PPOSettings
@@ -30,10 +27,11 @@ package final class Critic {
     ///   - trunk: A language model's parameters by name, not shared with anyone; its own head is never read.
     ///   - head: w `[1, hidden]` to start from; zeros unless given.
     ///   - settings: The critic's own optimizer and schedule; its micro-batches are the policy's.
+    ///   - verification: As ``ReallocatingActor``'s.
     /// - Throws: The engine's refusal when the moments do not fit in memory.
     package init(
         trunk: Transformer, head: Tensor? = nil, objective: PPOSettings, settings: UpdaterSettings,
-        layout: ParameterLayout = .shared
+        layout: ParameterLayout = .shared, verification: WeightVerification = .never
     ) throws {
         configuration = trunk.configuration
         self.objective = objective
@@ -41,8 +39,10 @@ package final class Critic {
         var parameters = trunk.parametersByName
         parameters[Self.headName] =
             try head ?? Tensor.zeros([1, trunk.configuration.hiddenSize], trunk.elementType, device: trunk.device)
-        owner = try ReallocatingActor(role: "critic", parameters: parameters, layout: layout)
-        optimizer = try AdamW(firstMoments: owner.zeros(), secondMoments: owner.zeros(), settings: settings.optimizer)
+        // The head is read in the type of the trunk, as every other parameter of the critic.
+        owner = try ReallocatingActor(
+            role: "critic", parameters: ParameterSet(trainable: parameters), layout: layout, verification: verification)
+        optimizer = try AdamW(of: owner, settings: settings.optimizer)
     }
 
     /// What the completions are still worth before each of their tokens and behind the last, masked completions included.
@@ -57,39 +57,40 @@ package final class Critic {
         }.value
     }
 
-    /// Takes one optimizer step towards the batch's returns; none when every completion is masked or empty.
+    /// Checks that the batch's rollouts can be learned from.
     ///
-    /// - Returns: `value_loss`, `value_clip_ratio`, `critic/grad_norm`, `critic/learning_rate`, `critic/skipped_steps`.
     /// - Throws: ``UpdateError`` for a batch without returns or old values.
-    package func train(_ batch: UpdateBatch) async throws -> Metrics {
-        try batch.check(requiring: [.returns], vocabularySize: configuration.vocabularySize)
+    func check(_ batch: UpdateBatch) throws(UpdateError) {
+        try batch.rollouts.check(requiring: [.returns], vocabularySize: configuration.vocabularySize)
+    }
+
+    /// The step towards the returns of the batch's rollouts.
+    ///
+    /// - Parameters:
+    ///   - batch: One that passed ``check(_:)``.
+    ///   - parameters: The critic's, which have no gradient yet.
+    ///   - stop: Polled between micro-batches.
+    /// - Returns: the step with `value_loss` and `value_clip_ratio`.
+    func proposed(
+        _ batch: UpdateBatch, at parameters: TrainableParameters, _ stop: StopSignal?
+    ) throws -> (step: ProposedStep, metrics: Metrics) {
+        let batch = batch.rollouts
         let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch)
         let denominators = Denominators(batch, maxCompletionLength: settings.maxCompletionLength)
-        return try await owner.train { lease in
-            let (model, head) = try parts(lease.computed())
-            var loss = 0.0
-            var noted = LossMetrics()
-            for pieces in plan.microBatches {
-                let pass = try backward(PackedMicroBatch(pieces, of: batch), model, head, denominators)
-                loss += pass.loss
-                noted.combine(pass.metrics)
-            }
-            let parameters = lease.parameters
-            let gradients = try StepGradients(of: parameters)
-            let rate = settings.optimizer.learningRate * settings.optimizer.schedule.factor(step: schedulePosition)
-            schedulePosition += 1
-            let isFinite = loss.isFinite && gradients.norm.isFinite
-            if !isFinite { skippedSteps += 1 }
-            var metrics = noted.metrics
-            metrics["critic/grad_norm"] = gradients.norm
-            metrics["critic/learning_rate"] = rate
-            metrics["critic/skipped_steps"] = Double(skippedSteps)
-            guard isFinite, !plan.microBatches.isEmpty else { return .skipped(metrics) }
-            if let limit = settings.optimizer.maxGradientNorm { try gradients.clip(to: limit) }
-            return .step(metrics) {
-                try self.optimizer.step(parameters: parameters, gradients: gradients.gradients, learningRate: rate)
-            }
-        }.value
+        let (model, head) = try parts(parameters.computed())
+        var loss = 0.0
+        var noted = LossMetrics()
+        for pieces in plan.microBatches {
+            try stop?.check()
+            let pass = try backward(PackedMicroBatch(pieces, of: batch), model, head, denominators)
+            loss += pass.loss
+            noted.combine(pass.metrics)
+        }
+        try stop?.check()
+        let step = try ProposedStep(
+            StepGradients(of: parameters.leaves), loss: loss, isEmpty: plan.microBatches.isEmpty, of: parameters,
+            by: optimizer)
+        return (step, noted.metrics)
     }
 
     private func parts(_ parameters: [String: Tensor]) throws -> (model: Transformer, head: Tensor) {
@@ -118,4 +119,9 @@ package final class Critic {
         try result.loss.backward()
         return (try result.loss.item(), result.metrics)
     }
+}
+
+extension UpdateBatch {
+    /// What a critic learns from: the policy's own completions.
+    fileprivate var rollouts: UpdateBatch { UpdateBatch(parts: parts.filter { $0.kind == .rollouts }) }
 }

@@ -19,7 +19,7 @@ extension PolicyUpdater {
         let batch = batch.unmasked
         try batch.check(
             requiring: [], vocabularySize: configuration.vocabularySize,
-            takesSoftTokens: objective.softSettings != nil)
+            takesSoftTokens: scorer.soft != nil)
         switch role {
         case .oldPolicy, .sampler:
             return try await policy.infer { lease in
@@ -28,21 +28,24 @@ extension PolicyUpdater {
         case .critic: preconditionFailure("a critic has values, see values(_:)")
         case .reference:
             guard let reference else { throw UpdateError.missingReference }
-            return try score(batch, under: reference)
+            return try await reference.infer { lease in
+                try score(batch, under: Transformer(configuration: configuration, parameters: lease.parameters))
+            }.value
         }
     }
 
-    /// The values of the head on the policy's trunk, masked completions included. A ``Critic`` of its own weights is asked itself.
+    /// The values of the ``Critic``, or of the head on the policy's trunk; masked completions included.
     ///
-    /// - Throws: ``UpdateError/missingCritic`` without a head.
+    /// - Throws: ``UpdateError/missingCritic`` without either.
     package func values(_ batch: UpdateBatch) async throws -> CriticValues {
-        guard let valueHead else { throw UpdateError.missingCritic }
+        if let critic { return try await critic.values(batch) }
+        guard hasValueHead else { throw UpdateError.missingCritic }
         let batch = batch.unmasked
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
         return try await policy.infer { lease in
             let model = try Transformer(configuration: configuration, parameters: lease.parameters)
             return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed, places in
-                try ValueHead.values(scorer.states(packed, model, at: places), valueHead)
+                try ValueHead.values(scorer.states(packed, model, at: places), lease.heads[ValueHead.name]!)
             }
         }.value
     }

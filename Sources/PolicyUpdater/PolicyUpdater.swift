@@ -1,4 +1,4 @@
-package import Algorithms
+internal import Algorithms
 package import Models
 package import Placement
 package import Records
@@ -6,60 +6,52 @@ package import Tensors
 
 /// Turns update batches into optimizer steps on a policy, and scores tokens without gradients.
 ///
-/// One step: cut the batch into micro-batches; for each, a packed forward pass, the objective's loss with denominators of
-/// the whole batch, a backward pass; then clip, check, AdamW. Only one micro-batch's activations exist at a time.
+/// One step: cut each part of the batch into micro-batches; for each, a packed forward pass, the part's loss with
+/// denominators of the whole part, a backward pass; then clip, check, AdamW. Only one micro-batch's activations exist at a
+/// time. With a critic the two take their steps together or not at all.
 @TensorActor
 package final class PolicyUpdater {
-    package let objective: any Objective
+    /// What is minimized on the parts of a batch, in their order.
+    package let parts: [PartPlan]
     package let settings: UpdaterSettings
-    /// Calls of ``train(_:stop:)`` that came to an end: the place in the learning-rate schedule.
-    package internal(set) var schedulePosition = 0
-    /// Steps left out because the loss or a gradient was not finite.
-    package internal(set) var skippedSteps = 0
 
     let policy: ReallocatingActor
-    let reference: Transformer?
+    let reference: ReallocatingActor?
+    let critic: Critic?
     /// Its moments are part of what a checkpoint holds.
     package let optimizer: AdamW
     let configuration: ModelConfiguration
+    /// Scores are asked for of what the first part is made of.
     let scorer: TokenScorer
-    /// PPO's critic as a head on the policy's own trunk, w `[1, hidden]`; `nil` without one.
-    let valueHead: Tensor?
-    private let clock = ContinuousClock()
 
     /// - Parameters:
-    ///   - policy: the parameters to train, under their published names.
+    ///   - policy: the parameters to train, under their published names. A head named ``Critic/headName`` is PPO's critic on the
+    ///     policy's own trunk: the loss is then that of policy and values together, and one optimizer moves both.
     ///   - configuration: the architecture they belong to.
-    ///   - reference: a frozen model of its own tensors; `nil` when the objective has no use for one.
-    ///   - valueHead: w `[1, hidden]` of a critic that shares the policy's trunk (``ValueHead``), for PPO: the loss is then that of
-    ///     policy and values together, and the head one of the parameters that the optimizer moves. Not shared with anyone.
-    /// - Throws: ``UpdateError/missingReference`` when the objective needs a reference, and the engine's refusal when the
+    ///   - reference: a role of frozen parameters; `nil` when no objective has a use for one.
+    ///   - critic: PPO's critic of its own weights.
+    ///   - parts: One for each part of the batches to come, at least one, with different names.
+    /// - Throws: ``UpdateError/missingReference`` when an objective needs a reference, and the engine's refusal when the
     ///   moments do not fit in memory.
     package init(
-        policy: ReallocatingActor, configuration: ModelConfiguration, reference: Transformer? = nil,
-        objective: any Objective, settings: UpdaterSettings, valueHead: Tensor? = nil
+        policy: ReallocatingActor, configuration: ModelConfiguration, reference: ReallocatingActor? = nil,
+        critic: Critic? = nil, parts: [PartPlan], settings: UpdaterSettings
     ) throws {
-        precondition(valueHead == nil || objective.ppoSettings != nil, "a value head is PPO's")
-        guard reference != nil || !(objective.needsReference || objective.needsExactDivergence) else {
-            throw UpdateError.missingReference
-        }
+        precondition(!parts.isEmpty && Set(parts.map(\.name)).count == parts.count, "parts have different names")
+        let heads = policy.headNames
+        precondition(heads.isSubset(of: [ValueHead.name]), "the policy has a head that no loss reads")
+        precondition(
+            heads.isEmpty || critic == nil && parts.contains { $0.objective.ppoSettings != nil },
+            "a value head is PPO's, in place of a critic of its own weights")
+        guard reference != nil || !parts.contains(where: \.readsReference) else { throw UpdateError.missingReference }
         self.policy = policy
         self.configuration = configuration
         self.reference = reference
-        self.objective = objective
+        self.critic = critic
+        self.parts = parts
         self.settings = settings
-        self.valueHead = valueHead
-        func moments() throws -> [String: Tensor] {
-            var moments = try policy.zeros()
-            moments[ValueHead.name] = try valueHead.map {
-                try Tensor.zeros($0.shape, $0.elementType, device: $0.device)
-            }
-            return moments
-        }
-        optimizer = try AdamW(firstMoments: moments(), secondMoments: moments(), settings: settings.optimizer)
-        scorer = TokenScorer(
-            temperature: settings.temperature, checkpointsBlocks: settings.checkpointsBlocks,
-            soft: objective.softSettings)
+        optimizer = try AdamW(of: policy, settings: settings.optimizer)
+        scorer = parts[0].scorer(settings)
     }
 
     /// Takes one optimizer step on the batch; none when every completion is masked or empty.
@@ -68,114 +60,102 @@ package final class PolicyUpdater {
     /// right for exactly one step per rollout, and a pass cheaper.
     ///
     /// - Parameter stop: polled between micro-batches; a stopped step leaves no gradient and the weights untouched.
-    /// - Returns: `loss`, `grad_norm`, `learning_rate`, `entropy`, the objective's own numbers, with a value head `value_loss` and
-    ///   `value_clip_ratio`, the sampler's distance (`sampling/…`) where the batch has rollout log-probs, `skipped_steps`,
-    ///   `timing_s/update_actor`, `realloc/…`.
+    /// - Returns: `loss`, `grad_norm`, `learning_rate`, `entropy`, the objectives' own numbers, with a critic `value_loss` and
+    ///   `value_clip_ratio`, with one of its own weights `critic/grad_norm|learning_rate|skipped_steps`, the sampler's distance
+    ///   (`sampling/…`) where the batch has rollout log-probs, `skipped_steps`, `realloc/…`.
     /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, or what the engine refuses.
     package func train(_ batch: UpdateBatch, stop: StopSignal? = nil) async throws -> Metrics {
-        var fields = objective.requiredFields
-        if valueHead != nil { fields.insert(.returns) }
-        try batch.check(
-            requiring: fields, vocabularySize: configuration.vocabularySize,
-            takesSoftTokens: objective.softSettings != nil)
-        let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch)
-        let started = clock.now
-        let trained = try await policy.train { lease in
-            var parameters = lease.parameters
-            let model = try Transformer(configuration: configuration, parameters: lease.computed())
-            parameters[ValueHead.name] = try valueHead?.detached().requiringGradient()
-            var (loss, metrics) = try accumulateGradients(
-                of: batch, plan, model, valueHead: parameters[ValueHead.name], stop)
-            let gradients = try StepGradients(of: parameters)
-            let learningRate =
-                settings.optimizer.learningRate * settings.optimizer.schedule.factor(step: schedulePosition)
-            schedulePosition += 1
-            let isFinite = loss.isFinite && gradients.norm.isFinite
-            if !isFinite { skippedSteps += 1 }
-            metrics["loss"] = loss
-            metrics["grad_norm"] = gradients.norm
-            metrics["learning_rate"] = learningRate
-            metrics["skipped_steps"] = Double(skippedSteps)
-            // A batch that trains nothing is no step: momentum and decay would move the weights all the same.
-            guard isFinite, !plan.microBatches.isEmpty else { return .skipped(metrics) }
-            if let maxNorm = settings.optimizer.maxGradientNorm { try gradients.clip(to: maxNorm) }
-            let moved = parameters
-            return .step(metrics) {
-                try self.optimizer.step(
-                    parameters: moved, gradients: gradients.gradients, learningRate: learningRate)
-                try self.syncReference(with: moved)
+        try check(batch)
+        let trained = try await lend { point in
+            var (policy, metrics) = try proposed(batch, at: point, stop)
+            let critic = try proposedByCritic(batch, at: point, stop)
+            let steps = [policy] + (critic.map { [$0.step] } ?? [])
+            let isSkipped = !steps.allSatisfy(\.isFinite)
+            metrics.merge(policy.metrics(isSkipped: isSkipped))
+            var criticMetrics = critic?.metrics ?? Metrics()
+            if let critic { criticMetrics.merge(critic.step.metrics(isSkipped: isSkipped, family: "critic/")) }
+            let value = (policy: metrics, critic: criticMetrics)
+            guard !isSkipped, !steps.allSatisfy(\.isEmpty) else {
+                for step in steps { step.pass(isCounted: isSkipped) }
+                return .skipped(value)
+            }
+            return .step(value) {
+                for step in steps { try step.commit() }
+                try self.syncReference(at: point)
             }
         }
-        var metrics = trained.value
-        metrics["timing_s/update_actor"] = (clock.now - started) / .seconds(1)
+        var metrics = trained.value.policy
         metrics.merge(trained.reallocation.metrics)
+        metrics.merge(trained.value.critic)
         return metrics
     }
 
-    /// Runs every micro-batch forward and backward; the parameters then hold the gradient of the whole batch.
+    /// Lends the weights of all roles of a step; the body says which step they take together, or that they take none.
     ///
-    /// - Returns: the loss of the batch and its numbers.
-    private func accumulateGradients(
-        of batch: UpdateBatch, _ plan: MicroBatchPlan, _ model: Transformer, valueHead: Tensor?, _ stop: StopSignal?
-    ) throws -> (loss: Double, metrics: Metrics) {
-        let denominators = Denominators(batch, maxCompletionLength: settings.maxCompletionLength)
-        var loss = 0.0
-        var metrics = LossMetrics()
-        for pieces in plan.microBatches {
-            try stop?.check()
-            let pass = try backward(PackedMicroBatch(pieces, of: batch), model, valueHead, denominators)
-            loss += pass.loss
-            metrics.combine(pass.metrics)
+    /// - Returns: the body's value, stamped with the policy's version.
+    /// - Throws: the body's error, `PlacementError`, or `CancellationError` while waiting.
+    package func lend<R: Sendable>(
+        _ body: @TensorActor (UpdatePoint) async throws -> Proposed<R>
+    ) async throws -> Stamped<R> {
+        let follower = isSyncDue ? reference : nil
+        let read = follower == nil && parts.contains(where: \.objective.needsExactDivergence) ? reference : nil
+        let roles = [policy, critic?.owner, follower].compactMap(\.self)
+        return try await ReallocatingActor.train(roles, reading: [read].compactMap(\.self)) { leases in
+            var point = UpdatePoint(policy: leases[policy])
+            if let critic { point.critic = leases[critic.owner] }
+            if let follower { (point.reference, point.movesReference) = (leases[follower].frozen, true) }
+            if let read { point.reference = leases.reading(read) }
+            return try await body(point)
         }
-        try stop?.check()
-        return (loss, metrics.metrics)
     }
 
-    /// One micro-batch forward and backward. Its activations are gone when this returns.
-    private func backward(
-        _ packed: PackedMicroBatch, _ model: Transformer, _ valueHead: Tensor?, _ denominators: Denominators
-    ) throws -> (loss: Double, metrics: LossMetrics) {
-        let scores = try scorer.scores(packed, under: model)
-        var inputs = try packed.inputs(scores, denominators)
-        inputs.exactDivergences = try exactDivergences(packed, scores.states, model)
-        let result = try objective.loss(inputs)
-        var (loss, metrics) = (result.loss, result.metrics)
-        if let valueHead, let settings = objective.ppoSettings {
-            let value = try packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings)
-            loss = try loss + value.loss.to(loss.elementType)
-            metrics.combine(value.metrics)
-        }
-        try loss.backward()
-        if let sampler = packed.values(\.rolloutLogProbabilities) {
-            // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
-            let old = packed.values(\.oldLogProbabilities)
-            let trainer =
-                if let old, old != sampler { old.map(Double.init) } else { try scores.logProbabilities(packed) }
-            SamplingGap.note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
-        }
-        return (try loss.item(), metrics)
+    private func proposedByCritic(
+        _ batch: UpdateBatch, at point: UpdatePoint, _ stop: StopSignal?
+    ) throws -> (step: ProposedStep, metrics: Metrics)? {
+        guard let critic, let parameters = point.critic else { return nil }
+        return try critic.proposed(batch, at: parameters, stop)
     }
 
-    /// KL from the reference at each generated token, `[generated tokens]`; `nil` where the loss has no use for it.
-    private func exactDivergences(
-        _ packed: PackedMicroBatch, _ states: Tensor, _ model: Transformer
-    ) throws -> Tensor? {
-        guard objective.needsExactDivergence else { return nil }
-        guard let reference else { throw UpdateError.missingReference }
-        return try Tensor.divergence(
-            hidden: states, head: model.head,
-            referenceHidden: Tensor.withoutGradients { try scorer.states(packed, reference) },
-            referenceHead: reference.head, temperature: settings.temperature)
+    // MARK: Checks
+
+    private func check(_ batch: UpdateBatch) throws {
+        guard batch.parts.count == parts.count || batch.groups.isEmpty else {
+            throw UpdateError.parts(found: batch.parts.count, expected: parts.count)
+        }
+        for (part, plan) in zip(batch.parts, parts) { try check(part, plan) }
+        try critic?.check(batch)
     }
 
-    /// Moves the reference towards the policy when the step's number says so.
-    private func syncReference(with parameters: [String: Tensor]) throws {
-        guard let sync = settings.referenceSync, let reference, optimizer.stepCount % sync.everySteps == 0 else {
-            return
-        }
-        for (name, tensor) in reference.parameters {
+    func check(_ part: UpdatePart, _ plan: PartPlan) throws(UpdateError) {
+        var fields = plan.objective.requiredFields
+        if hasValueHead, plan.objective.ppoSettings != nil { fields.insert(.returns) }
+        try UpdateBatch(parts: [part]).check(
+            requiring: fields, vocabularySize: configuration.vocabularySize,
+            takesSoftTokens: plan.objective.softSettings != nil)
+    }
+
+    /// Whether PPO's critic is a head on the policy's own trunk.
+    var hasValueHead: Bool { policy.headNames.contains(ValueHead.name) }
+
+    // MARK: The reference
+
+    /// Whether the reference moves with the next step that is taken.
+    private var isSyncDue: Bool {
+        settings.referenceSync.map { (optimizer.counters.optimizerSteps + 1) % $0.everySteps == 0 } ?? false
+    }
+
+    /// Moves the reference towards the policy when the step that was just taken says so.
+    private func syncReference(at point: UpdatePoint) throws {
+        guard point.movesReference, let sync = settings.referenceSync, let reference = point.reference,
+            optimizer.counters.optimizerSteps % sync.everySteps == 0
+        else { return }
+        for (name, tensor) in reference {
             try tensor.multiplyInPlace(1 - sync.mixupAlpha)
-            try tensor.addInPlace(parameters[name]!, scaledBy: sync.mixupAlpha)
+            try tensor.addInPlace(point.policy.leaves[name]!, scaledBy: sync.mixupAlpha)
         }
     }
+}
+
+extension PartPlan {
+    fileprivate var readsReference: Bool { objective.needsReference || objective.needsExactDivergence }
 }

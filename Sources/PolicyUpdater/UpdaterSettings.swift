@@ -3,8 +3,6 @@ package import Records
 /// Settings of ``PolicyUpdater``.
 package struct UpdaterSettings: Sendable, Equatable {
     package let optimizer: OptimizerSettings
-    /// The temperature completions were sampled at: log-probs are taken at the same one. 1 for demonstrations.
-    package let temperature: Double
     /// The job's limit on a completion's tokens: L of Dr. GRPO.
     package let maxCompletionLength: Int
     /// Tokens of one forward and backward pass, prompts included; `nil` computes a batch in one. Never changes the result.
@@ -15,11 +13,10 @@ package struct UpdaterSettings: Sendable, Equatable {
     package let referenceSync: ReferenceSync?
 
     package init(
-        optimizer: OptimizerSettings, temperature: Double = 1, maxCompletionLength: Int = 512,
+        optimizer: OptimizerSettings, maxCompletionLength: Int = 512,
         maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil
     ) {
         self.optimizer = optimizer
-        self.temperature = temperature
         self.maxCompletionLength = maxCompletionLength
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
         self.checkpointsBlocks = checkpointsBlocks

@@ -27,7 +27,8 @@ struct SoftReplayTests {
                 keyValueHeads: 2, intermediateSize: 64, contextLength: 64))
         let model = try ModelInitializer.model(configuration, seed: 8)
         for (_, tensor) in model.parameters { try tensor.multiplyInPlace(tensor.rank == 2 ? 8 : 1) }
-        let policy = try ReallocatingActor(role: "policy", parameters: model.parametersByName)
+        let policy = try ReallocatingActor(
+            role: "policy", parameters: ParameterSet(trainable: model.parametersByName), verification: .everyHandOver)
         let coldStop = try SoftThinkingSettings.ColdStop(entropyNats: 50, steps: 9)
         let sampling = try SamplingSettings(
             temperature: 0.8, maxCompletionLength: 14,
@@ -54,10 +55,10 @@ struct SoftReplayTests {
         }
         let settings = try SofTGRPOSettings(surrogate: GRPOSettings(lossType: .grpo), noise: noise, temperature: 1.2)
         let updater = try PolicyUpdater(
-            policy: policy, configuration: configuration, objective: .softGRPO(settings),
+            policy: policy, configuration: configuration, parts: [PartPlan(.softGRPO(settings), temperature: 0.8)],
             settings: UpdaterSettings(
                 optimizer: OptimizerSettings(
-                    learningRate: 1e-3, schedule: LearningRateSchedule(.constant, totalSteps: 1)), temperature: 0.8,
+                    learningRate: 1e-3, schedule: LearningRateSchedule(.constant, totalSteps: 1)),
                 maxTokensPerMicroBatch: 60))
         let scores = try await updater.scores(batch, under: .oldPolicy)
         var (soft, plain, largest) = (0, 0, Float(0))

@@ -7,7 +7,8 @@ import Testing
 struct CopiesLayoutTests {
     private func policy(_ values: [Float]) throws -> ReallocatingActor {
         try ReallocatingActor(
-            role: "policy", parameters: ["weight": Tensor(values)], layout: .copies(.bfloat16))
+            role: "policy", parameters: ParameterSet(trainable: ["weight": Tensor(values)]), layout: .copies(.bfloat16),
+            verification: .everyHandOver)
     }
 
     /// Adds to every weight.
@@ -51,7 +52,7 @@ struct CopiesLayoutTests {
     @Test func gradientsOfSeveralPassesAddUpInFloat32() async throws {
         let policy = try policy([1])
         let total = try await policy.train { lease in
-            let weight = try lease.computed()["weight"]!
+            let weight = try lease.parameters.computed()["weight"]!
             #expect(weight.elementType == .bfloat16)
             for factor in [256, 1] as [Float] { try (weight * Tensor([factor]).to(.bfloat16)).sum().backward() }
             return .skipped(try lease.parameters["weight"]!.gradient!.floats())

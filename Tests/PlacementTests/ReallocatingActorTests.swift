@@ -9,7 +9,9 @@ struct ReallocatingActorTests {
 
     private func policy() throws -> (actor: ReallocatingActor, weight: Tensor) {
         let weight = try Tensor([1, 2, 3] as [Float])
-        return (try ReallocatingActor(role: "policy", parameters: ["weight": weight]), weight)
+        let policy = try ReallocatingActor(
+            role: "policy", parameters: ParameterSet(trainable: ["weight": weight]), verification: .everyHandOver)
+        return (policy, weight)
     }
 
     /// The next trainer finds no gradient of an earlier phase.
@@ -166,9 +168,10 @@ struct ReallocatingActorTests {
 
     @Test func weightsThatAreNoFloatsAreRefused() throws {
         #expect(throws: PlacementError.self) {
-            _ = try ReallocatingActor(role: "policy", parameters: ["weight": Tensor([1, 2] as [Int])])
+            _ = try ReallocatingActor(
+                role: "policy", parameters: ParameterSet(trainable: ["weight": Tensor([1, 2] as [Int])]))
         }
-        #expect(throws: PlacementError.self) { _ = try ReallocatingActor(role: "policy", parameters: [:]) }
+        #expect(throws: PlacementError.self) { _ = try ReallocatingActor(role: "policy", parameters: ParameterSet()) }
     }
 
     @TensorActor final class Gate { var isOpen = false }

@@ -34,7 +34,7 @@ struct AdamWTests {
                 }
             }
         }
-        #expect(optimizer.stepCount == 8)
+        #expect(optimizer.counters.optimizerSteps == 8)
         return worst
     }
 

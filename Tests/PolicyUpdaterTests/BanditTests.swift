@@ -93,12 +93,13 @@ struct BanditTests {
     /// The critic learns beside the policy what the prompt is worth, which is the baseline; each rollout serves two steps, the second with ratios.
     @Test func isSolvedByPPOWithItsCritic() async throws {
         let settings = try PPOSettings(valueCoefficient: 1)
-        let policy = try TinyPolicy(.ppo(settings), .plain(learningRate: 0.01, maxGradientNorm: 1), type: .float32)
         let critic = try Critic(
             trunk: Transformer(
                 configuration: TinyPolicy.configuration(),
                 parameters: TinyPolicy.tensors(TinyPolicy.weights(), .float32)),
             objective: settings, settings: .plain(learningRate: 0.02, maxGradientNorm: 1))
+        let policy = try TinyPolicy(
+            .ppo(settings), .plain(learningRate: 0.01, maxGradientNorm: 1), type: .float32, critic: critic)
         var random = SplitMix(state: 18)
         let before = try await probabilities(policy)[3]
         var batch = UpdateBatch(groups: [])
@@ -108,17 +109,14 @@ struct BanditTests {
                 UpdateGroup(promptTokenIDs: Self.prompt, completions: pulled.map { UpdateCompletion(tokenIDs: [$0]) })
             ]
             let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy)[0]
-            let values = try await critic.values(batch).tokens[0]
+            let values = try await policy.updater.values(batch).tokens[0]
             for (index, token) in pulled.enumerated() {
                 batch.groups[0].completions[index].advantages = [Self.rewards[token] - Double(values[index][0])]
                 batch.groups[0].completions[index].oldLogProbabilities = old[index]
                 batch.groups[0].completions[index].oldValues = values[index]
                 batch.groups[0].completions[index].returns = [Self.rewards[token]]
             }
-            for _ in 0..<2 {
-                _ = try await policy.updater.train(batch)
-                _ = try await critic.train(batch)
-            }
+            for _ in 0..<2 { _ = try await policy.updater.train(batch) }
         }
         #expect(before < 0.5)
         let after = try await probabilities(policy)

@@ -1,5 +1,6 @@
 import Algorithms
 import Models
+import Placement
 import PolicyUpdater
 import Records
 import TestSupport
@@ -21,7 +22,8 @@ struct CriticTests {
         return try Critic(
             trunk: trunk, head: head.map { try Tensor($0, shape: [1, 8]).to(type) },
             objective: PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5),
-            settings: .plain(learningRate: learningRate, beta1: beta1, maxTokensPerMicroBatch: maxTokens))
+            settings: .plain(learningRate: learningRate, beta1: beta1, maxTokensPerMicroBatch: maxTokens),
+            verification: .everyHandOver)
     }
 
     /// Returns of both signs; old values near the present ones, some beyond the clip range.
@@ -105,6 +107,34 @@ struct CriticTests {
         _ = try await cut.train(batch)
         for (name, moment) in whole.optimizer.firstMoments {
             #expect(relativeDistance(try cut.optimizer.firstMoments[name]!.doubles(), try moment.doubles()) < 1e-11)
+        }
+    }
+
+    /// A completion that nobody scored is masked. Its old values and returns are far from what the critic says now, and its
+    /// advantages large: unmasked it would pull at both networks.
+    @Test func aMaskedCompletionMovesNeitherNetwork() async throws {
+        let settings = try PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5)
+        /// First moments of policy and critic: with β₁ = 0 their gradients.
+        func gradients(_ batch: UpdateBatch) async throws -> [[String: [Double]]] {
+            let critic = try critic()
+            let policy = try TinyPolicy(.ppo(settings), .plain(learningRate: 0, beta1: 0), critic: critic)
+            _ = try await policy.updater.train(batch)
+            return [try policy.updater.optimizer.firstMoments.doubles(), try critic.optimizer.firstMoments.doubles()]
+        }
+        var batch = try await batch()
+        batch.groups[0].completions[1].advantages = [50, -40, 30, 60]
+        batch.groups[0].completions[1].oldValues = [7, 8, 9, 10]
+        batch.groups[0].completions[1].returns = [-20, -20, -20, -20]
+        let pulled = try await gradients(batch)
+        batch.groups[0].completions[1].isMasked = true
+        let masked = try await gradients(batch)
+        batch.groups[0].completions.remove(at: 1)
+        let removed = try await gradients(batch)
+        for network in 0..<2 {
+            for (name, expected) in removed[network] where expected.contains(where: { $0 != 0 }) {
+                #expect(relativeDistance(masked[network][name]!, expected) < 1e-11, "\(network): \(name)")
+                #expect(relativeDistance(pulled[network][name]!, expected) > 0.01, "\(network): \(name)")
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 import Algorithms
 import Models
+import Placement
 import PolicyUpdater
 import Records
 import TestSupport
@@ -161,9 +162,7 @@ struct SharedTrunkTests {
                     }
                 }
             }
-            var metrics = try await policy.updater.train(batch)
-            metrics["timing_s/update_actor"] = nil
-            return metrics
+            return try await policy.updater.train(batch)
         }
         let straight = try policy()
         let first = try #require(try await step(straight)["value_loss"])
@@ -180,6 +179,25 @@ struct SharedTrunkTests {
         #expect(last < 0.2 * first, "\(first), \(last)")
         let headless = try TinyPolicy(.ppo(objective()), .plain(learningRate: 0.02), weights: saved, type: .float32)
         await #expect(throws: UpdateError.self) { try await headless.updater.restore(from: folder.url) }
+    }
+
+    /// The head belongs to the policy's owner: it is lent, watched and written with the trunk, and is no part of the model.
+    @Test func theHeadIsOneOfThePolicysParameters() async throws {
+        let head = try Tensor(Self.head, shape: [1, 8])
+        let policy = try TinyPolicy(.ppo(objective()), .plain(learningRate: 0.01), valueHead: head)
+        let names = try await policy.actor.infer { lease in
+            #expect(lease.parameters.keys.sorted() == lease.masters.keys.sorted())
+            #expect(lease.heads.keys.sorted() == [Self.headName])
+            return lease.masters.keys.sorted()
+        }.value
+        #expect(names == policy.parameters.keys.sorted())
+        _ = try await policy.updater.train(try await batch())
+        #expect(try head.doubles() != Self.head)
+        try head.multiplyInPlace(2)
+        await #expect(
+            throws: PlacementError.weightsChanged(
+                role: "policy", parameter: Self.headName, phase: .scoring(PolicyVersion(1)))
+        ) { _ = try await policy.updater.values(batch()) }
     }
 
     @Test func aBatchWithoutReturnsIsRefused() async throws {

@@ -46,7 +46,7 @@ struct SoftUpdateTests {
             }
         }
         let scorer = try TinyPolicy(
-            .softGRPO(settings), .plain(learningRate: 0, temperature: 0.7), reference: TinyPolicy.reference())
+            .softGRPO(settings), .plain(learningRate: 0), temperature: 0.7, reference: TinyPolicy.reference())
         let own = try await scorer.updater.scores(batch, under: .oldPolicy)
         let reference = try await scorer.updater.scores(batch, under: .reference)
         for group in batch.groups.indices {

@@ -10,17 +10,20 @@ import Tensors
 struct TinyPolicy {
     let actor: ReallocatingActor
     let updater: PolicyUpdater
+    /// The role of the frozen weights.
+    let reference: ReallocatingActor?
     /// The weights the actor reads: writing them goes behind its back.
     let parameters: [String: Tensor]
 
     static let vocabularySize = 7
 
-    static func configuration() throws -> ModelConfiguration {
+    /// - Parameter others: Further lines of the JSON object, each ending with a comma.
+    static func configuration(context: Int = 64, others: String = "") throws -> ModelConfiguration {
         try ModelConfiguration(
             json: """
-                {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": \(vocabularySize),
+                {\(others) "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": \(vocabularySize),
                  "hidden_size": 8, "intermediate_size": 10, "num_hidden_layers": 1, "num_attention_heads": 2,
-                 "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+                 "num_key_value_heads": 1, "max_position_embeddings": \(context), "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
                  "hidden_act": "silu", "tie_word_embeddings": true}
                 """)
     }
@@ -55,21 +58,50 @@ struct TinyPolicy {
     }
 
     init(
-        _ objective: Objective, _ settings: UpdaterSettings, weights: [String: [Double]]? = nil,
+        _ objective: Objective, _ settings: UpdaterSettings, temperature: Double = 1,
+        weights: [String: [Double]]? = nil, type: ElementType = .float64, layout: ParameterLayout = .shared,
+        reference: Transformer? = nil, valueHead: Tensor? = nil, critic: Critic? = nil
+    ) throws {
+        try self.init(
+            parts: [PartPlan(objective, temperature: temperature)], settings, weights: weights, type: type,
+            layout: layout, reference: reference, valueHead: valueHead, critic: critic)
+    }
+
+    init(
+        parts: [PartPlan], _ settings: UpdaterSettings, weights: [String: [Double]]? = nil,
         type: ElementType = .float64, layout: ParameterLayout = .shared, reference: Transformer? = nil,
-        valueHead: Tensor? = nil
+        valueHead: Tensor? = nil, critic: Critic? = nil
     ) throws {
         try TensorEngine.setThreadCount(1)  // a team of threads costs more than these matrices
         parameters = try Self.tensors(weights ?? Self.weights(), type)
-        actor = try ReallocatingActor(role: "policy", parameters: parameters, layout: layout)
+        actor = try ReallocatingActor(
+            role: "policy",
+            parameters: ParameterSet(trainable: parameters, heads: valueHead.map { [Critic.headName: $0] } ?? [:]),
+            layout: layout, verification: .everyHandOver)
+        self.reference = try reference.map {
+            try ReallocatingActor(
+                role: "reference", parameters: ParameterSet(frozen: $0.parametersByName), verification: .everyHandOver)
+        }
         updater = try PolicyUpdater(
-            policy: actor, configuration: Self.configuration(), reference: reference, objective: objective,
-            settings: settings, valueHead: valueHead)
+            policy: actor, configuration: Self.configuration(), reference: self.reference, critic: critic,
+            parts: parts, settings: settings)
     }
 
     /// The weights' bits, for comparisons that allow no difference.
-    func bits() throws -> [String: [UInt64]] {
-        try parameters.mapValues { try $0.to(.float64).doubles().map(\.bitPattern) }
+    func bits() throws -> [String: [UInt64]] { try parameters.bits() }
+
+    /// Everything that a step moves, to the bit.
+    func state() throws -> State {
+        State(
+            weights: try bits(), optimizer: try updater.optimizer.state(), version: try actor.version,
+            phase: actor.phase)
+    }
+
+    struct State: Equatable {
+        let weights: [String: [UInt64]]
+        let optimizer: OptimizerBits
+        let version: PolicyVersion
+        let phase: ActorPhase
     }
 
     static func reference(phase: Double = 0.4, _ type: ElementType = .float64) throws -> Transformer {
@@ -77,18 +109,47 @@ struct TinyPolicy {
     }
 }
 
+/// An optimizer's state to the bit.
+struct OptimizerBits: Equatable {
+    let firstMoments: [String: [UInt64]]
+    let secondMoments: [String: [UInt64]]
+    let counters: OptimizerCounters
+}
+
+extension AdamW {
+    func state() throws -> OptimizerBits {
+        OptimizerBits(
+            firstMoments: try firstMoments.bits(), secondMoments: try secondMoments.bits(), counters: counters)
+    }
+}
+
+extension [String: Tensor] {
+    func bits() throws -> [String: [UInt64]] {
+        try mapValues { try $0.to(.float64).doubles().map(\.bitPattern) }
+    }
+
+    func doubles() throws -> [String: [Double]] { try mapValues { try $0.to(.float64).doubles() } }
+}
+
+extension Critic {
+    /// One step beside a policy that stays where it is.
+    func train(_ batch: UpdateBatch) async throws -> Metrics {
+        try await TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), critic: self).updater.train(batch)
+    }
+}
+
 extension UpdaterSettings {
     /// A constant learning rate without clipping, unless said otherwise.
     static func plain(
         learningRate: Double, beta1: Double = 0.9, weightDecay: Double = 0, maxGradientNorm: Double? = nil,
-        maxTokensPerMicroBatch: Int? = nil, schedule: LearningRateSchedule? = nil, temperature: Double = 1,
-        checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil
+        maxTokensPerMicroBatch: Int? = nil, schedule: LearningRateSchedule? = nil, checkpointsBlocks: Bool = false,
+        referenceSync: ReferenceSync? = nil
     ) throws -> UpdaterSettings {
         try UpdaterSettings(
             optimizer: OptimizerSettings(
                 learningRate: learningRate, beta1: beta1, weightDecay: weightDecay, maxGradientNorm: maxGradientNorm,
                 schedule: schedule ?? LearningRateSchedule(.constant, totalSteps: 100)),
-            temperature: temperature, maxCompletionLength: 9, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
+            maxCompletionLength: 9, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
             checkpointsBlocks: checkpointsBlocks, referenceSync: referenceSync)
     }
 }
@@ -103,7 +164,7 @@ enum ExampleBatch {
             group([5], [[2, 2, 6, 4, 1], [0, 3]]),
             group([6, 6, 0, 4], [[1, 1, 1], [5, 0, 2, 3, 4, 6]]),
         ])
-        let scorer = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, temperature: temperature))
+        let scorer = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), temperature: temperature)
         let scores = try await scorer.updater.logProbabilities(batch, under: .oldPolicy)
         var number = 0.0
         for group in batch.groups.indices {

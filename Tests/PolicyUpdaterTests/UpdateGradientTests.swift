@@ -60,9 +60,8 @@ struct UpdateGradientTests {
         let policy = try TinyPolicy(
             objective,
             .plain(
-                learningRate: 0, beta1: 0, maxTokensPerMicroBatch: maxTokens, temperature: temperature,
-                checkpointsBlocks: checkpointsBlocks),
-            weights: weights, type: type, layout: layout,
+                learningRate: 0, beta1: 0, maxTokensPerMicroBatch: maxTokens, checkpointsBlocks: checkpointsBlocks),
+            temperature: temperature, weights: weights, type: type, layout: layout,
             reference: objective.needsReference || objective.needsExactDivergence ? TinyPolicy.reference() : nil)
         let metrics = try await policy.updater.train(batch)
         return Gradient(

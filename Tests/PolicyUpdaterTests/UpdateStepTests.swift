@@ -92,7 +92,7 @@ struct UpdateStepTests {
         await #expect(throws: StopRequested.self) { _ = try await policy.updater.train(batch(), stop: stop) }
         #expect(try policy.bits() == before)
         #expect(policy.actor.phase == .idle(PolicyVersion(0)))
-        #expect(policy.updater.schedulePosition == 0)
+        #expect(policy.updater.optimizer.counters.schedulePosition == 0)
         // the step taken afterwards is the one that would have been taken without the stop
         let fresh = try TinyPolicy(grpo(), .plain(learningRate: 0.01, maxTokensPerMicroBatch: 4), type: .float32)
         _ = try await policy.updater.train(batch())
@@ -131,7 +131,7 @@ struct UpdateStepTests {
         let batch = UpdateBatch(groups: [ExampleBatch.group([1, 2], (0..<7).map { [$0] })])
         var entropies: [Double] = []
         for temperature in [0.5, 1, 2] {
-            let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, temperature: temperature))
+            let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), temperature: temperature)
             let scores = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
             let probabilities = scores[0].map { exp(Double($0[0])) }
             #expect(abs(probabilities.reduce(0, +) - 1) < 1e-6)
@@ -221,6 +221,27 @@ struct UpdateStepTests {
             #expect(abs(found - (0.75 * old + 0.25 * new)) < 1e-14)
         }
         #expect(try weights() != start)
+        let owner = try #require(policy.reference)
+        #expect(try owner.version == PolicyVersion(1))  // it was written through its owner, which knows
+        #expect(owner.phase == .idle(PolicyVersion(1)))
+        try reference.parameters[0].tensor.multiplyInPlace(2)
+        await #expect(throws: PlacementError.self) {
+            _ = try await policy.updater.logProbabilities(batch(), under: .reference)
+        }
+    }
+
+    /// The exact KL reads the reference in the very step that then moves it, and in the one that does not.
+    @Test func aReferenceMayBeReadAndMovedByOneStep() async throws {
+        let objective = Objective.grpo(try GRPOSettings(klCoefficient: 0.3, usesExactKL: true))
+        let policy = try TinyPolicy(
+            objective, .plain(learningRate: 0.01, referenceSync: ReferenceSync(mixupAlpha: 1, everySteps: 2)),
+            reference: TinyPolicy.reference())
+        var divergences: [Double] = []
+        for _ in 0..<3 { divergences.append(try #require(try await policy.updater.train(batch())["kl"])) }
+        #expect(divergences[0] > 0.01 && divergences[1] > 0.01)
+        #expect(divergences[2] == 0)  // α = 1: the reference is the policy now
+        #expect(try policy.reference?.version == PolicyVersion(1))
+        #expect(try policy.actor.version == PolicyVersion(3))
     }
 
     @Test func scoringUnderTheReferenceUsesItsOwnWeights() async throws {

@@ -23,7 +23,9 @@ struct RolloutFixture {
         model = try ModelInitializer.model(configuration, seed: 3)
         // A fresh model is nearly uniform; larger weights give it preferences.
         for (_, tensor) in model.parameters { try tensor.multiplyInPlace(tensor.rank == 2 ? 12 : 1) }
-        policy = try ReallocatingActor(role: "policy", parameters: model.parametersByName, version: PolicyVersion(4))
+        policy = try ReallocatingActor(
+            role: "policy", parameters: ParameterSet(trainable: model.parametersByName), version: PolicyVersion(4),
+            verification: .everyHandOver)
     }
 
     func engine(rows: Int = 128, prefillTokens: Int = 4096, seed: UInt64 = 17) throws -> RolloutEngine {

@@ -61,7 +61,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - type: What passes compute in.
     ///   - hasReference: Whether a frozen reference policy is held in the same type.
     ///   - rewardModels: Bytes of the weights of reward models.
-    ///   - hasCritic: Whether a critic of the same shape is trained too, in turns with the policy.
+    ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
     package init(
         _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, rewardModels: Int = 0,
         hasCritic: Bool = false, _ sizes: Sizes
@@ -70,7 +70,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let (master, compute) = (type.masterType, type.elementType)
         let weights = model.parameterBytes(master)
         let copies = master == compute ? 0 : model.parameterBytes(compute)
-        let critic = hasCritic ? 3 * weights + copies : 0  // its gradients and the policy's take turns
+        let critic = hasCritic ? 3 * weights + copies : 0
+        let criticGradients = hasCritic ? weights : 0  // beside the policy's: no step is taken before both are there
         training = 4 * weights + copies
         reference = hasReference ? model.parameterBytes(compute) : 0
         let head = model.vocabularySize * model.hiddenSize * 4
@@ -83,7 +84,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         let generating = 3 * weights + copies + cache
-        peak = Self.process + reference + rewardModels + critic + max(updating, generating)
+        peak = Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating)
     }
 
     init(_ job: ResolvedJob, _ model: ModelConfiguration, rewardModels: Int, promptLength: Int) {

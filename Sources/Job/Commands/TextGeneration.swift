@@ -34,7 +34,8 @@ package struct TextGeneration: Sendable {
         -> EngineGenerator
     {
         _ = try model.useThreads(sampling.threads)
-        let policy = try ReallocatingActor(role: "actor", parameters: model.load(.float32).parametersByName)
+        let policy = try ReallocatingActor(
+            role: "actor", parameters: ParameterSet(frozen: model.load(.float32).parametersByName))
         return try EngineGenerator(
             policy: policy, model: model, sampling: sampling.sampling, softThinking: sampling.softThinking,
             seed: sampling.seed, rows: 128)

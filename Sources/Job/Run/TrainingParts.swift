@@ -18,7 +18,7 @@ struct TrainingParts: Sendable {
     let model: ModelSource
     let feed: PromptFeed
     let policy: ReallocatingActor
-    let updater: UpdaterSeam
+    let updater: PolicyUpdater
     let generator: EngineGenerator?
     let scorer: PanelScorer?
     let replay: ReplayBuffer?
@@ -45,13 +45,14 @@ struct TrainingParts: Sendable {
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
-        let critic = built.updater.critic.map { [$0] } ?? []
-        states = [cursor, built.updater.updater] + [replay].compactMap { $0 } + critic
+        let critic = built.critic.map { [$0] } ?? []
+        states = [cursor, built.updater] + [replay].compactMap { $0 } + critic
     }
 
     private struct TensorParts: Sendable {
         let policy: ReallocatingActor
-        let updater: UpdaterSeam
+        let updater: PolicyUpdater
+        let critic: Critic?
         let generator: EngineGenerator?
     }
 
@@ -61,27 +62,35 @@ struct TrainingParts: Sendable {
     ) throws -> TensorParts {
         let (plan, type) = (job.plan, job.model.dtype)
         let loaded = try ModelFolder.load(weights, elementType: type.masterType)
+        var heads: [String: Tensor] = [:]
+        if plan.critic?.form == .sharedTrunk {
+            heads[Critic.headName] = try Tensor.zeros(
+                [1, model.configuration.hiddenSize], type.masterType, device: loaded.device)
+        }
         let policy = try ReallocatingActor(
-            role: "actor", parameters: loaded.parametersByName, layout: type.layout)
+            role: "actor", parameters: ParameterSet(trainable: loaded.parametersByName, heads: heads),
+            layout: type.layout, verification: job.model.verification)
+        let reference =
+            try plan.reference == nil
+            ? nil
+            : ReallocatingActor(
+                role: "reference", parameters: ParameterSet(frozen: model.load(type).parametersByName),
+                verification: job.model.verification)
         let settings = try UpdaterSettings(
-            optimizer: job.optimizer.with(totalSteps: maxSteps),
-            temperature: plan.recipe.generates ? job.sampling.distribution.temperature : 1,
-            maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
-            checkpointsBlocks: job.checkpointsBlocks, referenceSync: plan.reference?.sync)
+            optimizer: job.optimizer.with(totalSteps: maxSteps), maxCompletionLength: job.sampling.maxCompletionLength,
+            maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks,
+            referenceSync: plan.reference?.sync)
+        let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps) }
         let updater = try PolicyUpdater(
-            policy: policy, configuration: model.configuration,
-            reference: plan.reference == nil ? nil : model.load(type), objective: plan.parts[0].objective,
-            settings: settings,
-            valueHead: plan.critic?.form == .sharedTrunk
-                ? Tensor.zeros([1, model.configuration.hiddenSize], type.masterType, device: loaded.device) : nil)
+            policy: policy, configuration: model.configuration, reference: reference, critic: critic,
+            parts: plan.parts, settings: settings)
         let generator =
             plan.recipe.generates
             ? try EngineGenerator(
                 policy: policy, model: model, sampling: job.sampling, softThinking: plan.softThinking,
                 seed: job.model.seed,
                 rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)) : nil
-        let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps) }
-        return TensorParts(policy: policy, updater: UpdaterSeam(updater: updater, critic: critic), generator: generator)
+        return TensorParts(policy: policy, updater: updater, critic: critic, generator: generator)
     }
 
     /// A critic of its own weights, as new; a checkpoint's are restored into it. `nil` for one on the policy's trunk.
@@ -95,7 +104,7 @@ struct TrainingParts: Sendable {
             trunk: start.trunk, head: start.head, objective: plan.settings,
             settings: UpdaterSettings(
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
-                temperature: settings.temperature, maxCompletionLength: settings.maxCompletionLength,
+                maxCompletionLength: settings.maxCompletionLength,
                 maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks),
             layout: job.model.dtype.layout)
     }
@@ -106,28 +115,4 @@ extension JobElementType {
     var layout: ParameterLayout { masterType == elementType ? .shared : .copies(elementType) }
 }
 
-/// The updater behind the Coordinator's seam, and the critic where the method has one of its own weights.
-struct UpdaterSeam: Updating {
-    let updater: PolicyUpdater
-    let critic: Critic?
-
-    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
-        try await updater.logProbabilities(batch, under: role)
-    }
-
-    func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
-        try await updater.scores(batch, under: role)
-    }
-
-    func values(_ batch: UpdateBatch) async throws -> CriticValues {
-        if let critic { return try await critic.values(batch) }
-        return try await updater.values(batch)
-    }
-
-    /// Only the policy's part can be stopped: once it has moved, the critic follows.
-    func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
-        var metrics = try await updater.train(batch, stop: stop)
-        if let critic { metrics.merge(try await critic.train(batch)) }
-        return metrics
-    }
-}
+extension PolicyUpdater: Updating {}

@@ -1,3 +1,4 @@
+package import Placement
 package import Records
 
 /// `dtype:`, the element type that passes over the model compute in.
@@ -18,7 +19,7 @@ package struct ModelSettings: Sendable {
     /// Threads of the tensor engine; `nil` takes the model's usual number.
     package let threads: Int?
     /// Whether every hand-over of weights is checked against their fingerprint.
-    package let verifiesWeights: Bool
+    package let verification: WeightVerification
 
     init(reading job: inout SettingsReader) {
         path = job.read(
@@ -39,10 +40,11 @@ package struct ModelSettings: Sendable {
         threads = job.read(
             "threads", optional: nil, .atLeast(1),
             "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights.")
-        verifiesWeights = job.read(
+        let verifies = job.read(
             "verify_weights", default: false,
             "Compares the weights with their fingerprint at every hand-over between generation, scoring and training, and stops when anything but an optimizer step has written them. Reads every weight once a hand-over, at the speed of memory."
         )
+        verification = verifies ? .everyHandOver : .never
     }
 }
 

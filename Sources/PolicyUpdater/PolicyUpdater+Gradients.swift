@@ -1,0 +1,146 @@
+internal import Algorithms
+internal import Models
+package import Records
+internal import Tensors
+
+// Gradients apart from steps: both are worked out while the weights are lent, and neither writes them.
+extension PolicyUpdater {
+    /// The gradient of one part's loss at given weights, without the part's weight. Other gradients are not touched.
+    ///
+    /// Costs a set of gradients.
+    ///
+    /// - Parameters:
+    ///   - plan: What is minimized on it.
+    ///   - stop: polled between micro-batches.
+    /// - Throws: ``UpdateError`` for a part that does not fit, `StopRequested`, or what the engine refuses.
+    package func gradients(
+        of part: UpdatePart, by plan: PartPlan, at point: UpdatePoint, stop: StopSignal? = nil
+    ) throws -> PartGradients {
+        try check(part, plan)
+        let apart = try point.moved(to: point.policy.leaves)
+        let pass = try backward(part, plan, networks(at: apart, [plan]), weight: 1, stop)
+        return PartGradients(
+            loss: pass.loss, metrics: pass.metrics, gradients: try StepGradients(of: apart.policy.leaves))
+    }
+
+    /// The step that gradients of the policy come to, clipped in place.
+    ///
+    /// - Parameter isEmpty: whether nothing was learned from.
+    package func propose(
+        _ gradients: StepGradients, loss: Double, isEmpty: Bool = false, at point: UpdatePoint
+    ) throws -> ProposedStep {
+        try ProposedStep(gradients, loss: loss, isEmpty: isEmpty, of: point.policy, by: optimizer)
+    }
+
+    /// The policy's step on all parts: the gradients of their weighted losses add up in place.
+    func proposed(
+        _ batch: UpdateBatch, at point: UpdatePoint, _ stop: StopSignal?
+    ) throws -> (ProposedStep, Metrics) {
+        let networks = try networks(at: point, parts)
+        var loss = 0.0
+        var metrics = Metrics()
+        var isEmpty = true
+        for (part, plan) in zip(batch.parts, parts) {
+            let pass = try backward(part, plan, networks, weight: plan.weight, stop)
+            loss += plan.weight * pass.loss
+            metrics.merge(pass.metrics(of: plan))
+            isEmpty = isEmpty && pass.isEmpty
+        }
+        try stop?.check()
+        metrics["loss"] = loss
+        let gradients = try StepGradients(of: point.policy.leaves)
+        return (try propose(gradients, loss: loss, isEmpty: isEmpty, at: point), metrics)
+    }
+
+    // MARK: Passes
+
+    /// What passes run through.
+    private struct Networks {
+        let model: Transformer
+        /// w `[1, hidden]`
+        let valueHead: Tensor?
+        let reference: Transformer?
+    }
+
+    /// What the passes over a part came to, without its weight.
+    private struct Pass {
+        var loss = 0.0
+        var metrics = Metrics()
+        var isEmpty = true
+
+        /// Its numbers under the names of their family.
+        func metrics(of plan: PartPlan) -> Metrics {
+            guard let name = plan.name else { return metrics }
+            var named = Metrics()
+            for entry in metrics.entries { named["\(name)/\(entry.name)"] = entry.value }
+            named["\(name)/loss"] = loss
+            return named
+        }
+    }
+
+    private func networks(at point: UpdatePoint, _ plans: [PartPlan]) throws -> Networks {
+        let readsReference = plans.contains(where: \.objective.needsExactDivergence)
+        return Networks(
+            model: try Transformer(configuration: configuration, parameters: point.policy.computed()),
+            valueHead: point.policy.heads[ValueHead.name],
+            reference: try readsReference
+                ? point.reference.map { try Transformer(configuration: configuration, parameters: $0) } : nil)
+    }
+
+    /// Runs every micro-batch of a part forward and backward: the gradient of its loss times `weight` is added to the leaves'.
+    private func backward(
+        _ part: UpdatePart, _ plan: PartPlan, _ networks: Networks, weight: Double, _ stop: StopSignal?
+    ) throws -> Pass {
+        let batch = UpdateBatch(parts: [part])
+        let denominators = part.denominators(settings)
+        var pass = Pass()
+        var metrics = LossMetrics()
+        for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
+            try stop?.check()
+            let result = try loss(of: PackedMicroBatch(pieces, of: batch), plan, networks, denominators)
+            try (weight == 1 ? result.loss : result.loss * weight).backward()
+            pass.loss += try result.loss.item()
+            metrics.combine(result.metrics)
+            pass.isEmpty = false
+        }
+        pass.metrics = metrics.metrics
+        return pass
+    }
+
+    /// One micro-batch forward. Its activations are gone once its loss has gone backward.
+    private func loss(
+        of packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators
+    ) throws -> LossResult {
+        let scorer = plan.scorer(settings)
+        let scores = try scorer.scores(packed, under: networks.model)
+        var inputs = try packed.inputs(scores, denominators)
+        inputs.exactDivergences = try exactDivergences(packed, scores.states, plan, networks)
+        let result = try plan.objective.loss(inputs)
+        var (loss, metrics) = (result.loss, result.metrics)
+        if let valueHead = networks.valueHead, let settings = plan.objective.ppoSettings {
+            let value = try packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings)
+            loss = try loss + value.loss.to(loss.elementType)
+            metrics.combine(value.metrics)
+        }
+        if let sampler = packed.values(\.rolloutLogProbabilities) {
+            // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
+            let old = packed.values(\.oldLogProbabilities)
+            let trainer =
+                if let old, old != sampler { old.map(Double.init) } else { try scores.logProbabilities(packed) }
+            SamplingGap.note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
+        }
+        return LossResult(loss: loss, metrics: metrics)
+    }
+
+    /// KL from the reference at each generated token, `[generated tokens]`; `nil` where the loss has no use for it.
+    private func exactDivergences(
+        _ packed: PackedMicroBatch, _ states: Tensor, _ plan: PartPlan, _ networks: Networks
+    ) throws -> Tensor? {
+        guard plan.objective.needsExactDivergence else { return nil }
+        guard let reference = networks.reference else { throw UpdateError.missingReference }
+        return try Tensor.divergence(
+            hidden: states, head: networks.model.head,
+            referenceHidden: Tensor.withoutGradients { try plan.scorer(settings).states(packed, reference) },
+            referenceHead: reference.head, temperature: plan.temperature)
+    }
+}
