@@ -94,8 +94,8 @@ package final class PolicyUpdater {
             if !isFinite { skippedSteps += 1 }
             metrics["loss"] = loss
             metrics["grad_norm"] = gradients.norm
-            metrics["learning_rate"] = learningRate
-            metrics["skipped_steps"] = Double(skippedSteps)
+            metrics["learning_rate", .last] = learningRate
+            metrics["skipped_steps", .last] = Double(skippedSteps)
             // A batch that trains nothing is no step: momentum and decay would move the weights all the same.
             guard isFinite, !plan.microBatches.isEmpty else { return .skipped(metrics) }
             if let maxNorm = settings.optimizer.maxGradientNorm { try gradients.clip(to: maxNorm) }

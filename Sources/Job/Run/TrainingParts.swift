@@ -20,7 +20,7 @@ struct TrainingParts: Sendable {
     let generator: EngineGenerator?
     let scorer: PanelScorer?
     let creditRule: (any CreditRule)?
-    let klController: AdaptiveKL?
+    let controllers: RewardControllers
     let replay: ReplayBuffer?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
@@ -43,7 +43,7 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
-        klController = try method.klController()
+        controllers = RewardControllers(try [method.klController()].compactMap { $0 })
         replay =
             settings.replayCapacity > 0
             ? ReplayBuffer(
@@ -51,6 +51,7 @@ struct TrainingParts: Sendable {
                 seed: UInt64(settings.seed)) : nil
         let critic = built.updater.critic.map { [$0] } ?? []
         states = [cursor, built.updater.updater] + [replay].compactMap { $0 } + critic
+            + (controllers.bank.controllers.isEmpty ? [] : [controllers])
     }
 
     private struct TensorParts: Sendable {
@@ -115,12 +116,10 @@ struct UpdaterSeam: Updating {
     let updater: PolicyUpdater
     let critic: Critic?
 
-    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
+    func logProbabilities(
+        _ batch: UpdateBatch, under role: InferenceRole
+    ) async throws -> CompletionLogProbabilities {
         try await updater.logProbabilities(batch, under: role)
-    }
-
-    func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
-        try await updater.scores(batch, under: role)
     }
 
     func values(_ batch: UpdateBatch) async throws -> CriticValues {

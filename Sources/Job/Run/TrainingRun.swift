@@ -140,7 +140,7 @@ package final class TrainingRun: Sendable {
             recipe: job.recipe, schedule: schedule,
             parts: Coordinator.Parts(
                 prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.creditRule,
-                klController: parts.klController, replay: parts.replay, updater: parts.updater, observer: recorder,
+                controllers: parts.controllers, replay: parts.replay, updater: parts.updater, observer: recorder,
                 evaluator: evaluator, saver: saver),
             stop: stop, progress: progress.progress,
             isSaved: folder.holdsCheckpoint(of: progress.progress.step))

@@ -58,12 +58,15 @@ package struct ResolvedJob: Sendable, Equatable {
     private static func recipe(of settings: JobSettings) -> StepRecipe {
         if settings.algorithm == .sft { return StepRecipe(method: "sft", calls: [.demonstrate, .train]) }
         var calls: [StepCall] = [
-            .generate(samplesPerPrompt: settings.numGenerations ?? 1, greedy: settings.algorithm == .remax), .score,
+            .generate(samplesPerPrompt: settings.numGenerations ?? 1, greedy: settings.algorithm == .remax)
         ]
         if settings.bypassesOldLogProbabilities {
             calls.append(.infer(.sampler))
-        } else if settings.needsOldLogProbabilities {
-            calls.append(.infer(.oldPolicy))
+        } else {
+            var uses: OldPolicyUses = settings.needsOldLogProbabilities ? .ratio : []
+            if settings.usesReference, settings.klPlacement == .reward { uses.insert(.rewardPenalty) }
+            let call = StepRecipe.oldPolicyCall(for: uses, samplerIsExact: settings.dtype != .bfloat16)
+            if let call { calls.append(call) }
         }
         // The exact KL needs the reference's logits beside the policy's own, in the update.
         if settings.usesReference, settings.klEstimator != .full { calls.append(.infer(.reference)) }

@@ -83,7 +83,7 @@ package struct JobSettings: Sendable, Equatable {
     package var dynamicSamplingMaxWaves = 10
     package var dynamicSamplingExhausted = JobExhausted.fail
     package var replayCapacity = 0
-    package var replayMaxAge = 16
+    package var replayMaxAge = 2
     package var replayAlpha = 1.0
     package var softThinking = JobSoftThinking()
 
