@@ -25,6 +25,7 @@ extension UpdateBatch {
     func check(
         requiring required: BatchFields, vocabularySize: Int, takesSoftTokens: Bool = false
     ) throws(UpdateError) {
+        for part in parts { try part.checkStreams() }
         let vocabulary = 0..<vocabularySize
         let hasOld = trainedCompletions.first?.oldLogProbabilities.isEmpty == false
         for (groupIndex, group) in groups.enumerated() {
@@ -44,6 +45,19 @@ extension UpdateBatch {
                 {
                     throw .batch(group: groupIndex, completion: index, message: message)
                 }
+            }
+        }
+    }
+}
+
+extension UpdatePart {
+    fileprivate func checkStreams() throws(UpdateError) {
+        for (index, group) in groups.enumerated() {
+            for (place, streams) in group.completions.map(\.advantages.count).enumerated()
+            where streams > 0 && streams != streamWeights.count {
+                throw .batch(
+                    group: index, completion: place,
+                    message: "\(streams) streams of advantages for \(streamWeights.count) weights")
             }
         }
     }

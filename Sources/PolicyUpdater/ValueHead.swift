@@ -57,8 +57,16 @@ extension PackedMicroBatch {
         func tensor(_ numbers: [Double]) throws -> Tensor {
             try Tensor(numbers).to(values.elementType).to(values.device)
         }
+        let count = values.shape[1]
+        for (owner, completion) in zip(owners, completions)
+        where completion.returns.count != count || completion.oldValues.count != count {
+            throw UpdateError.batch(
+                group: owner.group, completion: owner.completion,
+                message: "returns of \(completion.returns.count) and oldValues of \(completion.oldValues.count) streams "
+                    + "for a value head of \(count)")
+        }
         let spans = try CompletionSpans(lengths: completionCounts, device: values.device)
-        let losses = try (0..<values.shape[1]).map { stream in
+        let losses = try (0..<count).map { stream in
             try PPO.valueLoss(
                 PPO.ValueInputs(
                     values: values.stream(stream),

@@ -35,7 +35,7 @@ struct JobFileTests {
     @Test func methodsBringTheirOwnDefaults() throws {
         let remax = try ResolvedJob(job(complete + "\nalgorithm: remax"))
         #expect(remax.settings.numGenerations == 1)
-        #expect(remax.recipe.calls == [.generate(samplesPerPrompt: 1, greedy: true), .score, .credit, .train])
+        #expect(remax.recipe.calls == [.generate(samplesPerPrompt: 1, greedy: true), .credit, .train])
         let rloo = try ResolvedJob(job(complete + "\nalgorithm: rloo"))
         #expect(rloo.settings.beta == 0.05)
         #expect(rloo.recipe.calls.contains(.infer(.reference)))

@@ -31,11 +31,11 @@ struct CriticTests {
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 let own = values.tokens[group][index]
-                batch.groups[group].completions[index].oldValues = own.enumerated().map {
-                    $1 + ($0 % 3 == 0 ? 0.5 : 0.05)
+                batch.groups[group].completions[index].oldValues = own.map {
+                    $0.enumerated().map { $1 + ($0 % 3 == 0 ? 0.5 : 0.05) }
                 }
-                batch.groups[group].completions[index].returns = own.enumerated().map {
-                    Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4)
+                batch.groups[group].completions[index].returns = own.map {
+                    $0.enumerated().map { Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4) }
                 }
             }
         }
@@ -45,8 +45,9 @@ struct CriticTests {
     @Test func aHeadOfZerosGivesValuesOfZero() async throws {
         let batch = try await ExampleBatch.mixed()
         let values = try await critic(head: nil).values(batch)
-        #expect(values.tokens.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
-        #expect(values.tokens.joined().joined().allSatisfy { $0 == 0 })
+        let counts = batch.groups.map { $0.completions.map { [$0.tokenIDs.count] } }
+        #expect(values.tokens.map { $0.map { $0.map(\.count) } } == counts)
+        #expect(values.tokens.joined().joined().joined().allSatisfy { $0 == 0 })
     }
 
     /// V_t by hand: the head times the hidden state that a plain forward pass over prompt and completion gives one token before t; behind the last

@@ -42,9 +42,9 @@ struct SharedTrunkTests {
         let values = try await policy().updater.values(batch)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                let own = values.tokens[group][index].enumerated()
-                batch.groups[group].completions[index].oldValues = own.map { $1 + ($0 % 3 == 0 ? 0.5 : 0.05) }
-                batch.groups[group].completions[index].returns = own.map { Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4) }
+                let own = values.tokens[group][index][0].enumerated()
+                batch.groups[group].completions[index].oldValues = [own.map { $1 + ($0 % 3 == 0 ? 0.5 : 0.05) }]
+                batch.groups[group].completions[index].returns = [own.map { Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4) }]
             }
         }
         return batch
@@ -150,15 +150,15 @@ struct SharedTrunkTests {
         /// As each new rollout has it: present log-probs and values as the old ones, and advantages that ask for little.
         func step(_ policy: TinyPolicy) async throws -> Metrics {
             var batch = batch
-            let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+            let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
             let values = try await policy.updater.values(batch)
             for group in batch.groups.indices {
                 for index in batch.groups[group].completions.indices {
                     batch.groups[group].completions[index].oldLogProbabilities = old[group][index]
                     batch.groups[group].completions[index].oldValues = values.tokens[group][index]
-                    batch.groups[group].completions[index].advantages = old[group][index].indices.map {
-                        0.1 * (Double($0) - 1)
-                    }
+                    batch.groups[group].completions[index].advantages = [
+                        old[group][index].indices.map { 0.1 * (Double($0) - 1) }
+                    ]
                 }
             }
             var metrics = try await policy.updater.train(batch)

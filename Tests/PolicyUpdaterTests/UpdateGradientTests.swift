@@ -134,8 +134,8 @@ struct UpdateGradientTests {
         var batch = try await ExampleBatch.mixed()
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                batch.groups[group].completions[index].advantages = batch.groups[group].completions[index].tokenIDs.map
-                { _ in 0 }
+                let count = batch.groups[group].completions[index].tokenIDs.count
+                batch.groups[group].completions[index].advantages = [[Double](repeating: 0, count: count)]
             }
         }
         let pulled = try await gradient(objective, batch)
@@ -201,7 +201,7 @@ struct UpdateGradientTests {
         let objective = try Self.objective("dapo")
         var batch = try await ExampleBatch.mixed()
         let own = try await TinyPolicy(objective, .plain(learningRate: 0)).updater
-            .logProbabilities(batch, under: .oldPolicy)
+            .logProbabilities(batch, under: .oldPolicy).tokens
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 batch.groups[group].completions[index].oldLogProbabilities = own[group][index]

@@ -163,13 +163,13 @@ extension JobFields {
             "fail: a step that stays short after the last wave ends the run. partial: it learns from what was kept."),
         JobField(
             "replay_buffer_size", \.replayCapacity, in: 0...1_000_000,
-            "Groups kept to stand in for groups whose rewards are all equal (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them."
+            "Completions kept to stand in for completions without an advantage (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them."
         ),
         JobField(
-            "replay_max_age", \.replayMaxAge, in: 1...Int.max, "Optimizer steps after which a kept group leaves."),
+            "replay_max_age", \.replayMaxAge, in: 1...Int.max, "Optimizer steps after which a kept completion leaves."),
         JobField(
             "replay_alpha", \.replayAlpha, .notNegative,
-            "A kept group is drawn with a weight of its mean |advantage| to this power."),
+            "A kept completion is drawn with a weight of its |advantage| to this power."),
     ]
 
     static let batches: [JobField] =
