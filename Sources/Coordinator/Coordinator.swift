@@ -24,7 +24,8 @@ package actor Coordinator {
         package init(
             prompts: any PromptSource, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
             creditRule: (any CreditRule)? = nil, controllers: RewardControllers = RewardControllers(),
-            replay: ReplayBuffer? = nil, updater: any Updating, observer: any StepObserver, evaluator: (any Evaluating)? = nil, saver: any Saving
+            replay: ReplayBuffer? = nil, updater: any Updating, observer: any StepObserver,
+            evaluator: (any Evaluating)? = nil, saver: any Saving
         ) {
             self.controllers = controllers
             self.replay = replay

@@ -18,10 +18,11 @@ extension StepSchedule {
     ///   - pass: Of the passes over the same rollouts, from 0.
     package func optimizerBatches(_ parts: [UpdatePart], rolloutStep: Int = 0, pass: Int = 0) -> [UpdateBatch] {
         let units = parts.map(\.units)
-        let count = zip(parts, units).map { part, units in
-            let size = unitsPerBatch(part)
-            return (units.count + size - 1) / size
-        }.max() ?? 0
+        let count =
+            zip(parts, units).map { part, units in
+                let size = unitsPerBatch(part)
+                return (units.count + size - 1) / size
+            }.max() ?? 0
         let key = shuffleSeed.map { mix64(mix64(mix64($0) ^ UInt64(rolloutStep)) ^ UInt64(pass)) }
         let cuts = zip(parts, units).map { part, units in
             var order = Array(units.indices)

@@ -126,7 +126,8 @@ package struct ActorCritic: CreditRule {
                 stream.values[group][completion] =
                     estimator.estimate(
                         rewards: own,
-                        values: head.map { values.tokens[group][completion][$0].map(Double.init) } ?? own.map { _ in 0 },
+                        values: head.map { values.tokens[group][completion][$0].map(Double.init) }
+                            ?? own.map { _ in 0 },
                         valueAfterEnd: head.map { isCut ? Double(values.ends[group][completion][$0]) : 0 } ?? 0
                     ).advantages
             }

@@ -62,7 +62,8 @@ extension PackedMicroBatch {
         where completion.returns.count != count || completion.oldValues.count != count {
             throw UpdateError.batch(
                 group: owner.group, completion: owner.completion,
-                message: "returns of \(completion.returns.count) and oldValues of \(completion.oldValues.count) streams "
+                message:
+                    "returns of \(completion.returns.count) and oldValues of \(completion.oldValues.count) streams "
                     + "for a value head of \(count)")
         }
         let spans = try CompletionSpans(lengths: completionCounts, device: values.device)

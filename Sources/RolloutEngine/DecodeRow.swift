@@ -73,7 +73,8 @@ struct DecodeRow {
     /// The row as a thinking step sees it.
     func thinking(seed: UInt64, step: Int) -> ThinkingRow {
         let address = RandomAddress(step: step, row: promptRow, sample: sample, token: tokens.count)
-        return ThinkingRow(draws: SoftDraws(seed: variantSeed(seed), address: address), isGreedy: isGreedy, sureSteps: sureSteps)
+        return ThinkingRow(
+            draws: SoftDraws(seed: variantSeed(seed), address: address), isGreedy: isGreedy, sureSteps: sureSteps)
     }
 
     /// Takes the outcome of a thinking step; returns why the completion ends with it, if it does.

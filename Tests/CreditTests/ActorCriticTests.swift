@@ -41,7 +41,8 @@ struct ActorCriticTests {
             GeneralizedAdvantage(discount: 1, lambda: 1), penalty: KLToGo(coefficient: 0.3, reach: .oneStep)
         ).credit(
             CreditBatch(
-                groups: groups, referenceLogProbabilities: reference, values: CriticValues(oneHead: [[[0, 0], [0, 0, 0]]])))
+                groups: groups, referenceLogProbabilities: reference,
+                values: CriticValues(oneHead: [[[0, 0], [0, 0, 0]]])))
         let expected = try BatchWhitening(
             rewards: .single, form: .plain(penalty: KLToGo(coefficient: 0.3, reach: .toGo))
         ).credit(CreditBatch(groups: groups, referenceLogProbabilities: reference))
@@ -53,7 +54,8 @@ struct ActorCriticTests {
     /// A perfect critic of a certain reward has nothing to learn from: all A are 0, and stay 0 when whitened.
     @Test func aPerfectCriticLeavesNoAdvantage() throws {
         let batch = CreditBatch(
-            groups: [ScoredGroups.group([2, 2], lengths: [2, 3])], values: CriticValues(oneHead: [[[2, 2], [2, 2, 2]]]))
+            groups: [ScoredGroups.group([2, 2], lengths: [2, 3])],
+            values: CriticValues(oneHead: [[[2, 2], [2, 2, 2]]]))
         let credited = try rule().credit(batch)
         #expect(credited.update.advantages[0].flatMap(\.self).allSatisfy { $0 == 0 })
     }
@@ -71,7 +73,8 @@ struct ActorCriticTests {
 
     @Test func aCutCompletionPaysForItsMissingEnd() throws {
         let batch = CreditBatch(
-            groups: [ScoredGroups.group([1, 1], lengths: [1, 1], truncated: [1])], values: CriticValues(oneHead: [[[0], [0]]]))
+            groups: [ScoredGroups.group([1, 1], lengths: [1, 1], truncated: [1])],
+            values: CriticValues(oneHead: [[[0], [0]]]))
         let completions = try rule(missingEndPenalty: 0.75).credit(batch).update.groups[0].completions
         #expect(completions.map(\.returns) == [[[1]], [[0.25]]])
     }
@@ -82,7 +85,9 @@ struct ActorCriticTests {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([0, 0], lengths: [2, 2], truncated: [1])],
             values: CriticValues(oneHead: [[[0.1, 0.2], [0.1, 0.2]]], ends: [[0.5, 0.5]]))
-        let found = try rule(bootstrapsTruncated: true).credit(batch).update.groups[0].completions.flatMap { $0.returns[0] }
+        let found = try rule(bootstrapsTruncated: true).credit(batch).update.groups[0].completions.flatMap {
+            $0.returns[0]
+        }
         #expect(zip(found, [0.01, 0, 0.485, 0.5]).allSatisfy { abs($0 - $1) < 1e-6 }, "\(found)")
         let plain = try rule().credit(batch).update.groups[0].completions.flatMap { $0.returns[0] }
         #expect(zip(plain, [0.01, 0, 0.01, 0]).allSatisfy { abs($0 - $1) < 1e-6 }, "\(plain)")

@@ -71,7 +71,8 @@ struct CreditRuleInvariantTests {
                 ScoredGroups.group(
                     completions.map { rewards[row][$0] }, greedy: greedy[row],
                     lengths: completions.map { lengths[row][$0] }, row: row)
-            }, oldLogProbabilities: numbers(0), referenceLogProbabilities: numbers(4), values: CriticValues(oneHead: numbers(9)))
+            }, oldLogProbabilities: numbers(0), referenceLogProbabilities: numbers(4),
+            values: CriticValues(oneHead: numbers(9)))
     }
 
     @Test(arguments: try NamedRule.all)

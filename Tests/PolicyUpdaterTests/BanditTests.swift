@@ -124,7 +124,7 @@ struct BanditTests {
         let after = try await probabilities(policy)
         #expect(after[3] > 0.9)
         let worth = zip(after, Self.rewards).map { $0 * $1 }.reduce(0, +)
-        #expect(abs(Double(try await critic.values(batch).tokens[0][0][0]) - worth) < 0.1)
+        #expect(abs(Double(try await critic.values(batch).tokens[0][0][0][0]) - worth) < 0.1)
     }
 }
 

@@ -58,7 +58,7 @@ struct SharedTrunkTests {
         let batch = try await ExampleBatch.mixed()
         let found = try await policy().updater.values(batch)
         #expect(try await critic().values(batch) == found)
-        #expect(found.tokens.joined().joined().contains { $0 != 0 })
+        #expect(found.tokens.joined().joined().joined().contains { $0 != 0 })
         await #expect(throws: UpdateError.missingCritic) {
             _ = try await policy(head: nil).updater.values(batch)
         }

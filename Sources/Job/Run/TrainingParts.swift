@@ -50,7 +50,8 @@ struct TrainingParts: Sendable {
                 capacity: settings.replayCapacity, maxAge: settings.replayMaxAge, alpha: settings.replayAlpha,
                 seed: UInt64(settings.seed)) : nil
         let critic = built.updater.critic.map { [$0] } ?? []
-        states = [cursor, built.updater.updater] + [replay].compactMap { $0 } + critic
+        states =
+            [cursor, built.updater.updater] + [replay].compactMap { $0 } + critic
             + (controllers.bank.controllers.isEmpty ? [] : [controllers])
     }
 
