@@ -213,7 +213,9 @@ package actor Coordinator {
         work.metrics["dynamic_sampling/kept"] = Double(live.count) / Double(max(work.groups.count, 1))
         // The kept groups are the ones that differ: their mean says nothing of the policy, this one does.
         work.metrics["dynamic_sampling/reward"] = scores.isEmpty ? nil : scores.reduce(0, +) / Double(scores.count)
-        work.groups = Array(live.prefix(wanted))
+        let kept = Array(live.prefix(wanted))
+        work.leftOut = work.groups.filter { !dynamic.keeps($0) } + live.dropFirst(wanted)
+        work.groups = kept
     }
 
     /// Samples a step's number of prompts and scores each group as it arrives, while the others still decode.
@@ -290,7 +292,10 @@ package actor Coordinator {
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)
         let observed = controllers.observe(
-            ObservedStep(rewardNames: rule.rewards.names, groups: batch.groups, meanKL: credited.metrics["kl"]))
+            ObservedStep(
+                rewardNames: rule.rewards.names, groups: work.groups + work.leftOut,
+                creditedCompletions: work.groups.reduce(0) { $0 + $1.group.rollouts.count },
+                meanKL: credited.metrics["kl"]))
         work.metrics.merge(observed.metrics)
         work.notes += observed.notes
         if let replay = parts.replay {

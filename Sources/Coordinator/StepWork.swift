@@ -3,7 +3,10 @@ import Records
 
 /// What one step gathers on its way from prompts to an update.
 struct StepWork {
+    /// What the step learns from.
     var groups: [ScoredGroup] = []
+    /// What dynamic sampling left out.
+    var leftOut: [ScoredGroup] = []
     var oldLogProbabilities: [[[Float]]]?
     var referenceLogProbabilities: [[[Float]]]?
     var values: CriticValues?

@@ -56,7 +56,7 @@ extension AdaptiveKL: RewardController {
     /// when it has doubled or halved since a line last told of it.
     package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
         guard let kl = step.meanKL else { return ControllerUpdate() }
-        let moved = next(coefficient, kl: kl, completions: step.completionCount)
+        let moved = next(coefficient, kl: kl, completions: step.creditedCompletions)
         guard kl.isFinite, moved.isFinite else { return nil }
         var update = ControllerUpdate()
         update.metrics["kl_coefficient"] = coefficient

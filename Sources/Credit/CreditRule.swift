@@ -115,6 +115,12 @@ struct RewardObjective {
     /// Of each group's greedy completion.
     let greedy: [Double?]
 
+    /// Without the rewards of groups whose greedy completion has none.
+    var besideGreedy: RewardObjective {
+        let compared = zip(rewards, greedy).map { sampled, greedy in sampled.map { greedy == nil ? nil : $0 } }
+        return RewardObjective(name: name, weight: weight, rewards: compared, greedy: greedy)
+    }
+
     /// The objective's stream.
     ///
     /// - Parameter values: `[group][completion][token]`

@@ -64,16 +64,15 @@ package struct GreedyBaseline: CreditRule {
         let combined = combinedRewards(of: batch)
         let baselines = batch.groups.map { $0.greedyScores.flatMap(rewards.combined) }
         let penalties = try settings.penalty?.penalties(of: batch, rule: "ReMax")
-        var streams = try objectives(of: batch, combined).map { objective in
+        var streams = try objectives(of: batch, combined).map(\.besideGreedy).map { objective in
             objective.stream(
                 batch.groups.indices.map { group in
                     tokens(batch.groups[group].group, objective.rewards[group], objective.greedy[group])
                 }, batch, overlong)
         }
         if let penalties {
-            let credited: [[Double?]] = zip(combined, baselines).map { sampled, greedy in
-                sampled.map { greedy == nil ? nil : $0 }
-            }
+            let credited = RewardObjective(name: "sum", weight: 1, rewards: combined, greedy: baselines).besideGreedy
+                .rewards
             streams.append(
                 penalties.stream(
                     isCredited: credited.map { $0.map { $0 != nil } }, isValid: batch.isLearned(credited, overlong)))

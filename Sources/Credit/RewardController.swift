@@ -24,18 +24,23 @@ package protocol RewardController: Sendable {
 package struct ObservedStep: Sendable, Equatable {
     /// The rewards' names, in the order of the scores.
     package var rewardNames: [String]
-    /// Raw scores of the groups that the present policy wrote. Replayed ones are never among them.
+    /// Raw scores of every group that the present policy wrote in the step, also of those that dynamic sampling left out: a mean over the
+    /// kept ones says nothing of the policy. Replayed ones are never among them.
     package var groups: [ScoredGroup]
-    /// The KL estimate averaged over the groups' tokens, in nats; `nil` without a penalty in the reward.
+    /// Completions of the groups that were credited.
+    package var creditedCompletions: Int
+    /// The KL estimate averaged over the credited groups' tokens, in nats; `nil` without a penalty in the reward.
     package var meanKL: Double?
 
-    package init(rewardNames: [String], groups: [ScoredGroup], meanKL: Double? = nil) {
+    /// - Parameter creditedCompletions: Those of all groups unless given.
+    package init(
+        rewardNames: [String], groups: [ScoredGroup], creditedCompletions: Int? = nil, meanKL: Double? = nil
+    ) {
         self.rewardNames = rewardNames
         self.groups = groups
+        self.creditedCompletions = creditedCompletions ?? groups.reduce(0) { $0 + $1.group.rollouts.count }
         self.meanKL = meanKL
     }
-
-    package var completionCount: Int { groups.reduce(0) { $0 + $1.group.rollouts.count } }
 }
 
 /// What a controller did with a step.

@@ -57,7 +57,7 @@ extension UpdatePart {
             where streams > 0 && streams != streamWeights.count {
                 throw .batch(
                     group: index, completion: place,
-                    message: "\(streams) streams of advantages for \(streamWeights.count) weights")
+                    message: "\(streams) streams of advantages, and weights for \(streamWeights.count)")
             }
         }
     }

@@ -34,6 +34,19 @@ struct SamplingControlTests {
         #expect(outcome == .finished(RunProgress(step: 2, rolloutStep: 5, tokens: 20)))  // each wave has its own draws
     }
 
+    /// The first step's waves are rows 0 1 | 2 3, of which it learns from 0 and 3: a controller sees what the policy wrote, not a choice of it.
+    @Test func controllersSeeWhatIsLeftOutToo() async throws {
+        let world = World(liveRows: 3)
+        var parts = try world.parts()
+        parts.controllers = RewardControllers([Watcher()])
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 1, dynamicSampling: DynamicSampling(reward: 0))
+        _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        let watcher = try #require(parts.controllers.bank.controllers[0] as? Watcher)
+        #expect(watcher.state.rows.map { $0.sorted() } == [[0, 1, 2, 3]])
+        #expect(await world.reports[0].groups.map(\.group.prompt.prompt.row) == [0, 3])
+    }
+
     @Test func surplusGroupsAreLeftOut() async throws {
         let world = try await run(live: 1, steps: 1).world
         #expect(await world.reports[0].groups.count == 2)
@@ -126,7 +139,7 @@ struct SamplingControlTests {
         #expect(second.metrics["replay/age"] == 2)
         #expect(second.metrics["replay/replaced"] == 0.25)
         let late = await exchange(buffer, [group(5, [0, 0, 0])], step: 5)
-        #expect(rows(late) == [[3, 1], [4, 0], [5, 2]])  // the one of step 0 is 5 steps old and gone
+        #expect(rows(late) == [[5, 2], [3, 1], [4, 0]])  // the one of step 0 is 5 steps old and gone
     }
 
     @Test func itLeavesAfterTwoOptimizerStepsUnlessToldOtherwise() async throws {

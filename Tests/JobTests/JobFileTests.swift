@@ -47,6 +47,17 @@ struct JobFileTests {
         #expect(sft.settings.learningRate == 2e-5)
     }
 
+    /// The penalty compares the old policy with the reference, both as the trainer has them where the sampler rounds to bfloat16.
+    @Test func aPenaltyInTheRewardAsksTheTrainerWhereTheSamplerIsNotExact() throws {
+        func asks(_ lines: String) throws -> Bool {
+            try ResolvedJob(job(complete + "\n" + lines)).recipe.calls.contains(.infer(.oldPolicy))
+        }
+        #expect(try asks("algorithm: rloo\ndtype: bfloat16"))
+        #expect(try !asks("algorithm: rloo"))
+        #expect(try !asks("algorithm: rloo\nbeta: 0\ndtype: bfloat16"))
+        #expect(try !asks("beta: 0.1\ndtype: bfloat16"))  // grpo's penalty is in its loss
+    }
+
     @Test func softGRPOBringsThePapersSettings() throws {
         let file = try job(
             complete + "\nalgorithm: soft_grpo\nsoft_thinking:\n  noise: dirichlet\n  dirichlet_alpha: 4",

@@ -174,7 +174,7 @@ struct UpdateStepTests {
                 == "update batch, group 1, completion 0: 1 advantages for 2 tokens")
         #expect(
             await refusal(policy) { $0.groups[1].completions[0].advantages.append([0, 0]) }
-                == "update batch, group 1, completion 0: 2 streams of advantages for 1 weights")
+                == "update batch, group 1, completion 0: 2 streams of advantages, and weights for 1")
         #expect(
             await refusal(policy) { $0.groups[1].completions[1].advantages[0][2] = .nan }
                 == "update batch, group 1, completion 1: advantages[2] is nan, not a finite number")
