@@ -54,7 +54,7 @@ package struct LossMetrics: Sendable, Equatable {
     /// The numbers of what was combined. A mean over nothing is absent.
     package var metrics: Metrics {
         var metrics = Metrics()
-        for name in names { metrics[name] = shares[name]?.value }
+        for name in names { metrics[name, shares[name]?.reduction ?? .mean] = shares[name]?.value }
         return metrics
     }
 
@@ -83,6 +83,15 @@ extension LossMetrics.Share {
         case (.minimum(let mine), .minimum(let theirs)): .minimum(min(mine, theirs))
         case (.maximum(let mine), .maximum(let theirs)): .maximum(max(mine, theirs))
         default: preconditionFailure("one name holds two kinds of number: \(self) and \(other)")
+        }
+    }
+
+    /// Over several optimizer steps; a total is one step's, so that it too is averaged.
+    var reduction: Metrics.Reduction {
+        switch self {
+        case .mean, .total: .mean
+        case .minimum: .min
+        case .maximum: .max
         }
     }
 

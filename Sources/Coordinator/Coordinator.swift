@@ -12,9 +12,9 @@ package actor Coordinator {
         package var generator: (any Generating)?
         package var scorer: (any Scoring)?
         package var creditRule: (any CreditRule)?
-        /// Moves the coefficient of the credit rule's KL penalty; `nil` leaves it.
-        package var klController: AdaptiveKL?
-        /// Fills the places of groups that teach nothing; `nil` leaves them.
+        /// Move weights of the credit rule's streams.
+        package var controllers: RewardControllers
+        /// Fills the places of completions that teach nothing; `nil` leaves them.
         package var replay: ReplayBuffer?
         package var updater: any Updating
         package var observer: any StepObserver
@@ -23,10 +23,11 @@ package actor Coordinator {
 
         package init(
             prompts: any PromptSource, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
-            creditRule: (any CreditRule)? = nil, klController: AdaptiveKL? = nil, replay: ReplayBuffer? = nil,
-            updater: any Updating, observer: any StepObserver, evaluator: (any Evaluating)? = nil, saver: any Saving
+            creditRule: (any CreditRule)? = nil, controllers: RewardControllers = RewardControllers(),
+            replay: ReplayBuffer? = nil, updater: any Updating, observer: any StepObserver,
+            evaluator: (any Evaluating)? = nil, saver: any Saving
         ) {
-            self.klController = klController
+            self.controllers = controllers
             self.replay = replay
             self.prompts = prompts
             self.generator = generator
@@ -40,6 +41,8 @@ package actor Coordinator {
     }
 
     package private(set) var progress: RunProgress
+    /// As values: a step that is given up leaves no trace in them.
+    private var controllers: ControllerBank
     private let recipe: StepRecipe
     private let schedule: StepSchedule
     private let parts: Parts
@@ -61,6 +64,7 @@ package actor Coordinator {
         self.parts = parts
         self.stop = stop
         self.progress = progress
+        controllers = parts.controllers.bank
         lastSaved = isSaved ? progress.step : nil
     }
 
@@ -73,7 +77,7 @@ package actor Coordinator {
         }
         let firstStep = progress.step
         while progress.step < schedule.maxSteps {
-            let start = progress
+            let start = (progress, controllers)
             let before = progress.step
             await parts.prompts.mark()
             await parts.replay?.mark()
@@ -95,8 +99,8 @@ package actor Coordinator {
     }
 
     /// Forgets a step that has taken no optimizer step.
-    private func abandon(to start: RunProgress) async {
-        progress = start
+    private func abandon(to start: (RunProgress, ControllerBank)) async {
+        (progress, controllers) = start
         await parts.prompts.rewind()
         await parts.replay?.rewind()
     }
@@ -138,6 +142,7 @@ package actor Coordinator {
 
     private func save(_ metrics: Metrics) async throws {
         await parts.observer.began(.saving, step: progress.step)
+        parts.controllers.take(controllers)
         try await parts.saver.save(progress, metrics: metrics)
         lastSaved = progress.step
     }
@@ -153,11 +158,10 @@ package actor Coordinator {
         for call in recipe.calls {
             switch call {
             case .demonstrate:
-                work.update = try await parts.prompts.nextDemonstrations(schedule.promptsPerStep)
-            case .generate(let samples, let greedy):
-                try await generate(samples: samples, greedy: greedy, into: &work)
-            case .score:
-                break  // scored while generating
+                let groups = try await parts.prompts.nextDemonstrations(schedule.promptsPerStep)
+                work.parts = [UpdatePart(.demonstrations, groups)]
+            case .generate(let samples, let greedy, let variants):
+                try await generate(Sampling(samples: samples, greedy: greedy, variants: variants), into: &work)
             case .infer(let role):
                 try await infer(role, into: &work)
             case .credit:
@@ -166,7 +170,6 @@ package actor Coordinator {
                 try await train(&work)
             }
         }
-        progress.rolloutStep += 1
         let stepTime = seconds(clock.now - start)
         work.metrics["step_time"] = stepTime
         work.metrics["perf/throughput"] = Double(progress.tokens - tokensBefore) / stepTime
@@ -176,15 +179,22 @@ package actor Coordinator {
         return work.metrics
     }
 
-    /// Samples the prompts of the step; with dynamic sampling, waves of them until enough groups differ.
-    private func generate(samples: Int, greedy: Bool, into work: inout StepWork) async throws {
-        try await generateWave(samples: samples, greedy: greedy, into: &work)
+    /// What a `generate` call asks of every prompt.
+    private struct Sampling {
+        let samples: Int
+        let greedy: Bool
+        let variants: [PromptVariant]
+    }
+
+    /// Samples the prompts of the step and scores the completions; with dynamic sampling, waves of them until enough groups differ.
+    private func generate(_ sampling: Sampling, into work: inout StepWork) async throws {
+        try await generateWave(sampling, into: &work)
         guard let dynamic = schedule.dynamicSampling else { return }
-        let wanted = schedule.promptsPerStep
+        let wanted = schedule.promptsPerStep * sampling.variants.count
         var waves = 1
         while work.groups.count(where: dynamic.keeps) < wanted, waves < dynamic.maxWaves {
             progress.rolloutStep += 1  // another wave has draws of its own, also for a prompt that comes again
-            try await generateWave(samples: samples, greedy: greedy, into: &work)
+            try await generateWave(sampling, into: &work)
             waves += 1
         }
         try keepLiveGroups(dynamic, waves, wanted, &work)
@@ -203,17 +213,23 @@ package actor Coordinator {
         work.metrics["dynamic_sampling/kept"] = Double(live.count) / Double(max(work.groups.count, 1))
         // The kept groups are the ones that differ: their mean says nothing of the policy, this one does.
         work.metrics["dynamic_sampling/reward"] = scores.isEmpty ? nil : scores.reduce(0, +) / Double(scores.count)
-        work.groups = Array(live.prefix(wanted))
+        let kept = Array(live.prefix(wanted))
+        work.leftOut = work.groups.filter { !dynamic.keeps($0) } + live.dropFirst(wanted)
+        work.groups = kept
     }
 
     /// Samples a step's number of prompts and scores each group as it arrives, while the others still decode.
-    private func generateWave(samples: Int, greedy: Bool, into work: inout StepWork) async throws {
+    private func generateWave(_ sampling: Sampling, into work: inout StepWork) async throws {
         guard let generator = parts.generator, let scorer = parts.scorer else { return }  // checked in init
         await parts.observer.began(.generating, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
-        let requests = try await parts.prompts.next(schedule.promptsPerStep).map {
-            RolloutRequest(prompt: $0, samples: samples, includesGreedy: greedy)
+        let prompts = try await parts.prompts.next(schedule.promptsPerStep, in: sampling.variants)
+        let requests = prompts.flatMap { variants in
+            variants.enumerated().map { variant, prompt in
+                RolloutRequest(
+                    prompt: prompt, samples: sampling.samples, includesGreedy: sampling.greedy, variant: variant)
+            }
         }
         let stream = generator.generate(requests, step: progress.rolloutStep, stop: stop)
         let (scored, generated) = try await withThrowingTaskGroup(
@@ -237,53 +253,57 @@ package actor Coordinator {
         work.metrics.merge(SoftThinkingMetrics.of(work.groups))
     }
 
-    /// Groups end in any order; learning takes them in the order of the prompts, so that a run repeats to the bit.
+    /// Groups end in any order; learning takes them in the order of the prompts and their variants, so that a run repeats to the bit.
     private func inOrder(_ groups: [ScoredGroup], of requests: [RolloutRequest]) throws -> [ScoredGroup] {
-        var byRow: [Int: ScoredGroup] = [:]
-        for group in groups { byRow[group.group.prompt.prompt.row] = group }
+        var found: [GroupAddress: ScoredGroup] = [:]
+        for group in groups { found[group.group.address] = group }
         return try requests.map { request in
-            guard let group = byRow[request.prompt.prompt.row] else {
+            guard let group = found[request.address] else {
                 throw CoordinatorError.lostGroup(prompt: request.prompt.prompt.id)
             }
             return group
         }
     }
 
-    private func infer(_ role: ScoringRole, into work: inout StepWork) async throws {
+    private func infer(_ role: InferenceRole, into work: inout StepWork) async throws {
         try stop.check()
         guard role != .sampler else {
-            work.keepTheSamplersScores()
+            work.keepSamplersLogProbabilities()
             return
         }
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
         if role == .critic {
-            work.values = try await parts.updater.values(work.batchToScore)
+            work.values = try await parts.updater.values(work.batchToRead)
         } else {
-            work.keep(try await parts.updater.scores(work.batchToScore, under: role), of: role)
+            work.keep(try await parts.updater.logProbabilities(work.batchToRead, under: role), of: role)
         }
-        let names: [ScoringRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
+        let names: [InferenceRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
         work.metrics[names[role] ?? "timing_s/old_log_prob"] = seconds(clock.now - start)
     }
 
     private func credit(_ work: inout StepWork) async throws {
         guard let rule = parts.creditRule else { return }  // checked in init
         var batch = work.creditBatch
-        batch.klCoefficient = parts.klController.map { progress.klCoefficient ?? $0.initial }
+        batch.weights = controllers.weights
         let credited = try rule.credit(batch)
-        work.update = credited.update.groups
+        work.parts = credited.update.parts
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)
-        if let controller = parts.klController, let present = batch.klCoefficient, let kl = credited.metrics["kl"] {
-            work.metrics["kl_coefficient"] = present
-            let completions = batch.groups.reduce(0) { $0 + $1.group.rollouts.count }
-            progress.klCoefficient = controller.next(present, kl: kl, completions: completions)
-        }
+        let observed = controllers.observe(
+            ObservedStep(
+                rewardNames: rule.rewards.names, groups: work.groups + work.leftOut,
+                creditedCompletions: work.groups.reduce(0) { $0 + $1.group.rollouts.count },
+                meanKL: credited.metrics["kl"]))
+        work.metrics.merge(observed.metrics)
+        work.notes += observed.notes
         if let replay = parts.replay {
-            let exchanged = await replay.exchange(work.update, step: progress.step)
-            work.update = exchanged.groups
-            work.metrics.merge(exchanged.metrics)
+            for place in work.parts.indices where work.parts[place].kind == .rollouts {
+                let exchanged = await replay.exchange(work.parts[place], step: progress.step)
+                work.parts[place] = exchanged.part
+                work.metrics.merge(exchanged.metrics)
+            }
         }
     }
 
@@ -293,29 +313,32 @@ package actor Coordinator {
         await parts.observer.began(.updating, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
-        var summary = MetricSummary()
+        var taken: [Metrics] = []
         let before = progress.step
+        let rolloutStep = progress.rolloutStep
         // Without scores of its own the trainer compares the sampler with its present policy, which has then moved.
         let bypasses = recipe.calls.contains(.infer(.sampler))
         for pass in 0..<schedule.iterations {
-            let batches = schedule.optimizerBatches(work.update, rolloutStep: progress.rolloutStep, pass: pass)
+            let batches = schedule.optimizerBatches(work.parts, rolloutStep: rolloutStep, pass: pass)
             for batch in batches where progress.step < schedule.maxSteps {
                 var metrics = try await parts.updater.train(batch, stop: progress.step == before ? stop : nil)
                 if bypasses, progress.step > before || parts.replay != nil {
                     metrics.removeAll(in: "sampling/sampling_logp_difference")
                 }
-                summary.add(metrics)
+                taken.append(metrics)
                 progress.tokens += batch.tokenCount
                 progress.step += 1
+                progress.rolloutStep = rolloutStep + 1  // the weights have moved: these rollouts never come again
             }
         }
         if progress.step == before {
             // Nothing to learn from. It is a step all the same, also of the schedule: else such a run would never end.
-            summary.add(try await parts.updater.train(UpdateBatch(groups: []), stop: stop))
+            taken.append(try await parts.updater.train(UpdateBatch(groups: []), stop: stop))
             work.metrics["empty_steps"] = 1
             progress.step += 1
+            progress.rolloutStep = rolloutStep + 1
         }
-        work.metrics.merge(summary.metrics)
+        work.metrics.merge(Metrics.reduced(taken))
         work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
     }
 

@@ -2,17 +2,23 @@ package import Foundation
 package import Records
 internal import Runs
 
-/// Keeps groups that taught something, and gives them back in place of groups that teach nothing (Selective Sample Replay,
+/// Keeps completions that taught something, and gives them back in place of completions that teach nothing (Selective Sample Replay,
 /// Wang et al. 2025, arXiv:2504.08837, §3.1).
 ///
-/// A group is dead when every token's advantage is 0. Replayed groups are drawn without replacement with a probability that
-/// grows with their mean |advantage| to the power `alpha`; they keep the log-probs of the policy that wrote them, so the
-/// ratio of the loss accounts for their age. Groups older than `maxAge` optimizer steps leave.
+///     P(j) = |A_j|^α / Σ_k |A_k|^α        over the kept completions
+///
+/// A completion teaches nothing when its advantage is 0 at every token. As many kept ones take such places as there are, where those
+/// stood, so that every mini-batch has its share and the step keeps its size. They keep the log-probs and the advantages of the step
+/// that wrote them: the ratio of the loss accounts for their age. The oldest leave first when the buffer is full, and those
+/// older than `maxAge` optimizer steps leave at once.
+///
+/// Departs from the paper: completions are drawn without replacement, since one that stands twice in a batch has only its weight doubled;
+/// and what the step itself has taught stays, all of it, instead of being drawn by the same law.
 package actor ReplayBuffer: Checkpointable {
     package nonisolated let stateName = "replay"
-    /// Most groups kept; the oldest leave first.
+    /// Most completions kept.
     private let capacity: Int
-    /// Optimizer steps after which a group is too far from the present policy.
+    /// Optimizer steps after which a completion is too far from the present policy.
     private let maxAge: Int
     private let alpha: Double
     private let seed: UInt64
@@ -21,21 +27,23 @@ package actor ReplayBuffer: Checkpointable {
     private var marked: [Kept] = []
 
     private struct Kept: Codable, Equatable {
-        var group: UpdateGroup
+        var promptTokenIDs: [Int]
+        var completion: UpdateCompletion
         /// The optimizer steps behind the policy that wrote it.
         var step: Int
+        /// |A|^α.
         var weight: Double
     }
 
-    /// What became of a step's groups.
+    /// What became of a step's completions.
     package struct Exchange: Sendable {
-        /// The step's live groups, then replayed ones, then what dead groups are left.
-        package var groups: [UpdateGroup]
-        /// `replay/size`, `replay/replaced` (share of the step's groups) and `replay/age` (mean, in optimizer steps).
+        package var part: UpdatePart
+        /// `replay/size` (completions kept when the step came), `replay/replaced` (share of the step's completions) and `replay/age`
+        /// (mean, in optimizer steps).
         package var metrics: Metrics
     }
 
-    package init(capacity: Int, maxAge: Int, alpha: Double = 1, seed: UInt64) {
+    package init(capacity: Int, maxAge: Int = 2, alpha: Double = 1, seed: UInt64) {
         self.capacity = capacity
         self.maxAge = maxAge
         self.alpha = alpha
@@ -45,31 +53,62 @@ package actor ReplayBuffer: Checkpointable {
     /// Notes the place to come back to.
     package func mark() { marked = kept }
 
-    /// Goes back to the last mark: the groups of an abandoned step were never here.
+    /// Goes back to the last mark: the completions of an abandoned step were never here.
     package func rewind() { kept = marked }
 
-    /// Replaces dead groups by kept ones as far as there are any, then keeps the live ones.
+    /// Replaces completions that teach nothing by kept ones as far as there are any, then keeps those that teach.
     ///
     /// - Parameters:
-    ///   - groups: Of one step, with `oldLogProbabilities`.
-    ///   - step: Optimizer steps behind the policy that wrote them; addresses the draws.
-    package func exchange(_ groups: [UpdateGroup], step: Int) -> Exchange {
+    ///   - part: Of one step, with `oldLogProbabilities`.
+    ///   - step: Optimizer steps behind the policy that wrote it; addresses the draws.
+    package func exchange(_ part: UpdatePart, step: Int) -> Exchange {
         kept.removeAll { step - $0.step > maxAge }
-        let live = groups.filter(\.isLive)
-        let dead = groups.filter { !$0.isLive }
-        let drawn = draw(min(dead.count, kept.count), step: step)
+        let sizes = part.groups.map { $0.completions.map { $0.meanAbsoluteAdvantage(part.streamWeights) } }
+        let dead = sizes.reduce(0) { $0 + $1.count { $0 == 0 } }
+        let drawn = draw(min(dead, kept.count), step: step)
         var metrics = Metrics()
         metrics["replay/size"] = Double(kept.count)
-        metrics["replay/replaced"] = Double(drawn.count) / Double(max(groups.count, 1))
+        metrics["replay/replaced"] = Double(drawn.count) / Double(max(part.completionCount, 1))
         if !drawn.isEmpty {
             metrics["replay/age"] = drawn.reduce(0) { $0 + Double(step - $1.step) } / Double(drawn.count)
         }
-        kept += live.map { Kept(group: $0, step: step, weight: pow($0.meanAbsoluteAdvantage, alpha)) }
+        for (group, sizes) in zip(part.groups, sizes) {
+            for (completion, size) in zip(group.completions, sizes) where size > 0 {
+                kept.append(
+                    Kept(
+                        promptTokenIDs: group.promptTokenIDs, completion: completion, step: step,
+                        weight: pow(size, alpha)))
+            }
+        }
         kept.removeFirst(max(0, kept.count - capacity))
-        return Exchange(groups: live + drawn.map(\.group) + dead.dropFirst(drawn.count), metrics: metrics)
+        return Exchange(part: Self.replacing(part, sizes, by: drawn), metrics: metrics)
     }
 
-    /// `count` of the kept groups: those with the largest u^(1/weight), u uniform (Efraimidis and Spirakis 2006).
+    /// The part with drawn completions in the places of the first dead ones, behind what is left of the groups that those were in.
+    private static func replacing(_ part: UpdatePart, _ sizes: [[Double]], by drawn: [Kept]) -> UpdatePart {
+        var result = UpdatePart(part.kind, [], streamWeights: part.streamWeights)
+        var next = drawn[...]
+        for (group, sizes) in zip(part.groups, sizes) {
+            var own = group
+            own.completions = []
+            var replayed: [UpdateGroup] = []
+            for (completion, size) in zip(group.completions, sizes) {
+                guard size == 0, let kept = next.popFirst() else {
+                    own.completions.append(completion)
+                    continue
+                }
+                if replayed.last?.promptTokenIDs == kept.promptTokenIDs {
+                    replayed[replayed.count - 1].completions.append(kept.completion)
+                } else {
+                    replayed.append(UpdateGroup(promptTokenIDs: kept.promptTokenIDs, completions: [kept.completion]))
+                }
+            }
+            result.groups += (own.completions.isEmpty ? [] : [own]) + replayed
+        }
+        return result
+    }
+
+    /// `count` of the kept completions, the oldest first: those with the largest u^(1/weight), u uniform (Efraimidis and Spirakis 2006).
     private func draw(_ count: Int, step: Int) -> [Kept] {
         let keys = kept.indices.map { place in
             let uniform =
@@ -82,7 +121,7 @@ package actor ReplayBuffer: Checkpointable {
 
     // MARK: Checkpointable
 
-    private nonisolated static let fileName = "groups.json"
+    private nonisolated static let fileName = "completions.json"
 
     package func save(to folder: URL) throws {
         try FileOperations.system.writeFile(
@@ -94,15 +133,10 @@ package actor ReplayBuffer: Checkpointable {
     }
 }
 
-extension UpdateGroup {
-    /// Whether any trained token has an advantage.
-    fileprivate var isLive: Bool {
-        completions.contains { !$0.isMasked && $0.advantages.contains { $0 != 0 } }
-    }
-
-    /// Over the group's tokens.
-    fileprivate var meanAbsoluteAdvantage: Double {
-        let all = completions.flatMap(\.advantages)
+extension UpdateCompletion {
+    /// |A|, the streams added up, over its tokens; 0 where it is masked or has none.
+    fileprivate func meanAbsoluteAdvantage(_ streamWeights: [Double]) -> Double {
+        let all = isMasked ? [] : mixedAdvantages(streamWeights)
         return all.reduce(0) { $0 + abs($1) } / Double(max(all.count, 1))
     }
 }

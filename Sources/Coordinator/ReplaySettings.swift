@@ -1,6 +1,6 @@
 package import Records
 
-/// How many groups are kept to stand in for others, and for how long.
+/// How many completions are kept to stand in for others, and for how long (``ReplayBuffer``).
 package struct ReplaySettings: Sendable, Equatable {
     package let capacity: Int
     package let maxAge: Int
@@ -10,13 +10,13 @@ package struct ReplaySettings: Sendable, Equatable {
     package init?(reading job: inout SettingsReader) {
         capacity = job.read(
             "replay_buffer_size", default: 0, .from(0, to: 1_000_000),
-            "Groups kept to stand in for groups whose rewards are all equal (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them."
+            "Completions kept to stand in for completions without an advantage (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them."
         )
         maxAge = job.read(
-            "replay_max_age", default: 16, .atLeast(1), "Optimizer steps after which a kept group leaves.")
+            "replay_max_age", default: 2, .atLeast(1), "Optimizer steps after which a kept completion leaves.")
         alpha = job.read(
             "replay_alpha", default: 1.0, .atLeast(0),
-            "A kept group is drawn with a weight of its mean |advantage| to this power.")
+            "A kept completion is drawn with a weight of its |advantage| to this power.")
         guard capacity > 0 else {
             job.ignore("replay_max_age", "replay_alpha")
             return nil

@@ -6,8 +6,6 @@ package struct RunProgress: Sendable, Equatable, Codable {
     package var rolloutStep: Int
     /// Tokens read in training so far (`num_tokens`).
     package var tokens: Int
-    /// β of the KL penalty, where a controller moves it.
-    package var klCoefficient: Double?
     /// The optimizer step at which the newest recipe step began, while its evaluation and its checkpoint are still owed: a
     /// run that was stopped in between makes up for them first.
     package var unconcludedSince: Int?

@@ -6,8 +6,8 @@ package import Records
 
 /// Hands out the prompts of a run in its order, and takes back a step that was abandoned.
 package protocol PromptSource: Sendable {
-    /// The next `count` prompts. A prompt comes at most once in a step.
-    func next(_ count: Int) async throws -> [TokenizedPrompt]
+    /// The next `count` prompts, each in every variant: `[prompt][variant]`. A prompt comes at most once in a step.
+    func next(_ count: Int, in variants: [PromptVariant]) async throws -> [[TokenizedPrompt]]
     /// The next `count` demonstrations: a prompt with the completion to imitate.
     func nextDemonstrations(_ count: Int) async throws -> [UpdateGroup]
     /// Remembers the present position, for ``rewind()``.
@@ -36,24 +36,15 @@ package protocol Scoring: Sendable {
     func score(_ group: RolloutGroup) async throws -> ScoredGroup
 }
 
-/// Scores tokens and takes optimizer steps.
+/// Computes log-probs and values, and takes optimizer steps.
 package protocol Updating: Sendable {
-    /// The log-prob of every completion token under the named weights: `[group][completion][token]`, in nats.
-    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]]
-    /// The same, with what soft tokens' densities are made of under those weights.
-    func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores
+    /// The log-prob of every completion token under the named weights.
+    func logProbabilities(_ batch: UpdateBatch, under role: InferenceRole) async throws -> CompletionLogProbabilities
     /// What the critic expects of every completion.
     func values(_ batch: UpdateBatch) async throws -> CriticValues
     /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the weights
     /// untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
-}
-
-extension Updating {
-    /// For an updater that knows no soft tokens.
-    package func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
-        CompletionScores(logProbabilities: try await logProbabilities(batch, under: role))
-    }
 }
 
 /// Writes and shows what a run does.
@@ -78,8 +69,13 @@ package struct StepReport: Sendable {
     package var groups: [ScoredGroup]
     /// What each completion got, `[group][completion]`.
     package var credits: [[CompletionCredit]]
+    /// What controllers have to say, a line each.
+    package var notes: [String]
 
-    package init(step: Int, metrics: Metrics, groups: [ScoredGroup], credits: [[CompletionCredit]]) {
+    package init(
+        step: Int, metrics: Metrics, groups: [ScoredGroup], credits: [[CompletionCredit]], notes: [String] = []
+    ) {
+        self.notes = notes
         self.step = step
         self.metrics = metrics
         self.groups = groups

@@ -3,16 +3,20 @@ import Records
 
 /// What one step gathers on its way from prompts to an update.
 struct StepWork {
+    /// What the step learns from.
     var groups: [ScoredGroup] = []
+    /// What dynamic sampling left out.
+    var leftOut: [ScoredGroup] = []
     var oldLogProbabilities: [[[Float]]]?
     var referenceLogProbabilities: [[[Float]]]?
     var values: CriticValues?
-    var update: [UpdateGroup] = []
+    var parts: [UpdatePart] = []
     var credits: [[CompletionCredit]] = []
+    var notes: [String] = []
     var metrics = Metrics()
 
-    /// The rollouts as plain tokens, for scoring under other weights; every completion, also the unscorable.
-    var batchToScore: UpdateBatch {
+    /// The rollouts as plain tokens, for inference under other weights; every completion, also the unscorable.
+    var batchToRead: UpdateBatch {
         UpdateBatch(
             groups: groups.map { scored in
                 UpdateGroup(
@@ -31,14 +35,14 @@ struct StepWork {
             referenceLogProbabilities: referenceLogProbabilities, values: values)
     }
 
-    /// Keeps the scores of a role; what belongs to soft tokens goes into their records.
-    mutating func keep(_ scores: CompletionScores, of role: ScoringRole) {
+    /// Keeps the log-probs of a role; what belongs to soft tokens goes into their records.
+    mutating func keep(_ logProbabilities: CompletionLogProbabilities, of role: InferenceRole) {
         switch role {
-        case .oldPolicy, .sampler: oldLogProbabilities = scores.logProbabilities
-        case .reference: referenceLogProbabilities = scores.logProbabilities
+        case .oldPolicy, .sampler: oldLogProbabilities = logProbabilities.tokens
+        case .reference: referenceLogProbabilities = logProbabilities.tokens
         case .critic: preconditionFailure("a critic has values, see CriticValues")
         }
-        for (group, completions) in scores.softParameters.enumerated() {
+        for (group, completions) in logProbabilities.softParameters.enumerated() {
             for (index, parameters) in completions.enumerated() where !parameters.isEmpty {
                 switch role {
                 case .oldPolicy, .sampler:
@@ -50,18 +54,18 @@ struct StepWork {
         }
     }
 
-    /// Takes what the sampler noted for the old policy's scores.
-    mutating func keepTheSamplersScores() {
+    /// Takes what the sampler noted for the old policy's log-probs.
+    mutating func keepSamplersLogProbabilities() {
         let rollouts = groups.map(\.group.rollouts)
         keep(
-            CompletionScores(
-                logProbabilities: rollouts.map { $0.map(\.policyLogProbabilities) },
+            CompletionLogProbabilities(
+                rollouts.map { $0.map(\.policyLogProbabilities) },
                 softParameters: rollouts.map { $0.map { $0.softTokens?.parameters ?? [] } }),
             of: .sampler)
     }
 
     func report(step: Int) -> StepReport {
-        StepReport(step: step, metrics: metrics, groups: groups, credits: credits)
+        StepReport(step: step, metrics: metrics, groups: groups, credits: credits, notes: notes)
     }
 }
 
@@ -83,38 +87,6 @@ enum GenerationMetrics {
         metrics["completions/min_\(kind)length"] = counts.min().map(Double.init)
         metrics["completions/max_\(kind)length"] = counts.max().map(Double.init)
     }
-}
-
-/// Brings the metrics of several optimizer steps to one row: extrema stay extrema, what is a state of the optimizer is taken
-/// from the last step, the rest is averaged.
-struct MetricSummary {
-    private var values: [(name: String, numbers: [Double])] = []
-
-    mutating func add(_ metrics: Metrics) {
-        for (name, value) in metrics.entries {
-            if let place = values.firstIndex(where: { $0.name == name }) {
-                values[place].numbers.append(value)
-            } else {
-                values.append((name, [value]))
-            }
-        }
-    }
-
-    var metrics: Metrics {
-        var metrics = Metrics()
-        for (name, numbers) in values { metrics[name] = Self.combined(name, numbers) }
-        return metrics
-    }
-
-    private static func combined(_ name: String, _ numbers: [Double]) -> Double? {
-        switch name.split(whereSeparator: { $0 == "/" || $0 == "_" }).last {
-        case "min": numbers.min()
-        case "max": numbers.max()
-        default: isState(name) ? numbers.last : numbers.reduce(0, +) / Double(numbers.count)
-        }
-    }
-
-    private static func isState(_ name: String) -> Bool { name == "learning_rate" || name == "skipped_steps" }
 }
 
 extension UpdateBatch {

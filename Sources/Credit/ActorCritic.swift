@@ -5,8 +5,10 @@ package import Records
 ///     r_t = −β·k1_t, and on the last token + score − penalty where the end token is missing
 ///     A, R from ``GeneralizedAdvantage``;   A ← (A − mean(A)) / std(A)     over the action tokens of the whole batch
 ///
-/// A completion without a reward, or a masked one, stays out of the mean and gets A = 0 and R = V: it moves neither network.
-/// Whitening comes after R, as the specification and TRL have it.
+/// A is linear in r and V, so each objective is a stream: its own rewards and, where the critic has a head for each, its own V and R.
+/// A critic of one head values the sum: V belongs to the reward's stream, the penalty's has none, and R is that of the sum.
+/// A completion without a reward is masked: its tokens leave both losses and their denominators. (R = V would pull V back to what it was
+/// as soon as another optimizer step has moved it.) Whitening comes after R, as the specification and TRL have it.
 package struct ActorCritic: CreditRule {
     package let rewards: RewardCombination
     package let estimator: GeneralizedAdvantage
@@ -17,6 +19,8 @@ package struct ActorCritic: CreditRule {
     /// Whether a completion that was cut off is worth the critic's value of its last state; 0 otherwise.
     package let bootstrapsTruncated: Bool
     package let overlong: OverlongHandling
+    /// The sum is what is whitened.
+    package var mixer = Mixer(.mix)
 
     /// - Parameter penalty: With the reach `oneStep`: the advantage estimate sums the rewards that follow.
     package init(
@@ -45,54 +49,106 @@ package struct ActorCritic: CreditRule {
     }
 
     /// Metrics beside the usual ones: `values/mean` and `returns/mean` over action tokens, and `values/explained_variance`,
-    /// 1 − var(R − V) / var(R): 1 for a critic that foresees every return, 0 for one that knows their mean.
+    /// 1 − var(R − V) / var(R): 1 for a critic that foresees every return, 0 for one that knows their mean. With a head for each stream
+    /// they have the stream's name: `values/kl/mean`.
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         try batch.requireShapes(rewardCount: rewards.names.count)
         guard let values = batch.values else { throw .missingValues(rule: "ppo") }
         let combined = combinedRewards(of: batch)
         let penalties = try penalty?.penalties(of: batch, rule: "ppo")
-        var advantages = values.tokens.map { $0.map { $0.map { _ in 0.0 } } }
-        var returns = values.tokens.map { $0.map { $0.map(Double.init) } }
-        var rows: [(group: Int, completion: Int, advantages: [Double])] = []
-        for (group, scored) in batch.groups.enumerated() {
-            for (completion, rollout) in scored.group.rollouts.enumerated() {
-                guard let reward = combined[group][completion], !overlong.masks(rollout.completion) else { continue }
-                let isCut = rollout.completion.isTruncated
-                let score = reward - (isCut ? missingEndPenalty : 0)
-                let own = values.tokens[group][completion].map(Double.init)
-                let estimate = estimator.estimate(
-                    rewards: GeneralizedAdvantage.tokenRewards(
-                        score: score, penalties: penalties?.tokens[group][completion] ?? own.map { _ in 0 }),
-                    values: own,
-                    valueAfterEnd: bootstrapsTruncated && isCut ? Double(values.ends[group][completion]) : 0)
-                returns[group][completion] = estimate.returns
-                rows.append((group, completion, estimate.advantages))
+        let objectives = try objectives(of: batch, combined)
+        let isLearned = learned(batch, objectives)
+        let rewarded = tokenRewards(batch, objectives, values, penalties, isLearned)
+        let heads = values.tokens.first?.first?.count ?? 1
+        // One head values the sum, of which the reward then is the first term with the weight 1.
+        guard heads == rewarded.count || heads == 1 && objectives.count == 1 && rewarded[0].weight == 1 else {
+            throw .valueStreams(expected: rewarded.count, found: heads)
+        }
+        let streams = rewarded.enumerated().map { place, stream in
+            advantages(of: stream, head: place < heads ? place : nil, values, batch)
+        }
+        var credited = assemble(batch, combined, Advantages(streams), overlong, penalties: penalties)
+        var learned: [(returns: [[Double]], values: [[Double]])] = []
+        for group in values.tokens.indices {
+            for completion in values.tokens[group].indices {
+                let own = values.tokens[group][completion]
+                let advantages = streams.map { $0.values[group][completion] }
+                let sums = heads == 1 ? [UpdateCompletion.mixed(advantages, streams.map(\.weight))] : advantages
+                let returns = zip(sums, own).map { zip($0, $1).map { $0 + Double($1) } }
+                credited.update.parts[0].groups[group].completions[completion].returns = returns
+                credited.update.parts[0].groups[group].completions[completion].oldValues = own
+                if isLearned[group][completion] {
+                    learned.append((returns, own.map { $0.map(Double.init) }))
+                } else {
+                    credited.update.parts[0].groups[group].completions[completion].isMasked = true
+                }
             }
         }
-        for (row, whitened) in zip(rows, Whitening.whitened(rows.map(\.advantages))) {
-            advantages[row.group][row.completion] = whitened
+        for head in 0..<heads {
+            credited.metrics.merge(
+                Self.describe(
+                    heads == 1 ? "" : "/\(streams[head].name)", returns: learned.flatMap { $0.returns[head] },
+                    values: learned.flatMap { $0.values[head] }))
         }
-        var credited = assemble(batch, combined, Advantages(advantages), overlong, penalties: penalties)
-        for group in credited.update.groups.indices {
-            for completion in credited.update.groups[group].completions.indices {
-                credited.update.groups[group].completions[completion].returns = returns[group][completion]
-                credited.update.groups[group].completions[completion].oldValues = values.tokens[group][completion]
-            }
-        }
-        let learned = rows.map {
-            (returns[$0.group][$0.completion], values.tokens[$0.group][$0.completion].map(Double.init))
-        }
-        credited.metrics.merge(Self.describe(returns: learned.flatMap(\.0), values: learned.flatMap(\.1)))
         return credited
     }
 
-    private static func describe(returns: [Double], values: [Double]) -> Metrics {
+    /// Which completions every objective scored and nothing masks, `[group][completion]`.
+    private func learned(_ batch: CreditBatch, _ objectives: [RewardObjective]) -> [[Bool]] {
+        objectives.map { batch.isLearned($0.rewards, overlong) }.reduce(nil) { all, own -> [[Bool]]? in
+            all.map { zip($0, own).map { zip($0, $1).map { $0 && $1 } } } ?? own
+        } ?? []
+    }
+
+    /// r of each objective at each token, as streams: scores on the last token, the penalty on each; 0 where nothing is learned.
+    private func tokenRewards(
+        _ batch: CreditBatch, _ objectives: [RewardObjective], _ critic: CriticValues, _ penalties: KLPenalties?,
+        _ isLearned: [[Bool]]
+    ) -> [AdvantageStream] {
+        var streams = objectives.map { objective in
+            let values = batch.groups.enumerated().map { group, scored in
+                scored.group.rollouts.enumerated().map { completion, rollout in
+                    let reward = isLearned[group][completion] ? objective.rewards[group][completion] : nil
+                    let score = reward.map { $0 - (rollout.completion.isTruncated ? missingEndPenalty : 0) }
+                    return GeneralizedAdvantage.tokenRewards(
+                        score: score ?? 0, penalties: critic.tokens[group][completion][0].map { _ in 0 })
+                }
+            }
+            return AdvantageStream(
+                name: objective.name, weight: objective.weight, values: values, isValid: isLearned)
+        }
+        if let penalties { streams.append(penalties.stream(isCredited: isLearned, isValid: isLearned)) }
+        return streams
+    }
+
+    /// The advantages of a stream of rewards; without a head of its own its values are 0, and no advantage where nothing is learned.
+    private func advantages(
+        of rewards: AdvantageStream, head: Int?, _ values: CriticValues, _ batch: CreditBatch
+    ) -> AdvantageStream {
+        var stream = rewards
+        for (group, scored) in batch.groups.enumerated() {
+            for (completion, rollout) in scored.group.rollouts.enumerated() where rewards.isValid[group][completion] {
+                let isCut = bootstrapsTruncated && rollout.completion.isTruncated
+                let own = rewards.values[group][completion]
+                stream.values[group][completion] =
+                    estimator.estimate(
+                        rewards: own,
+                        values: head.map { values.tokens[group][completion][$0].map(Double.init) }
+                            ?? own.map { _ in 0 },
+                        valueAfterEnd: head.map { isCut ? Double(values.ends[group][completion][$0]) : 0 } ?? 0
+                    ).advantages
+            }
+        }
+        return stream
+    }
+
+    private static func describe(_ stream: String, returns: [Double], values: [Double]) -> Metrics {
         var metrics = Metrics()
-        metrics["values/mean"] = Moments(values).mean
-        metrics["returns/mean"] = Moments(returns).mean
+        metrics["values\(stream)/mean"] = Moments(values).mean
+        metrics["returns\(stream)/mean"] = Moments(returns).mean
         let missed = Moments(zip(returns, values).map { $0 - $1 })
         if let whole = Moments(returns).standardDeviation, whole > 0, let left = missed.standardDeviation {
-            metrics["values/explained_variance"] = 1 - left * left / (whole * whole)
+            metrics["values\(stream)/explained_variance"] = 1 - left * left / (whole * whole)
         }
         return metrics
     }

@@ -1,3 +1,4 @@
+internal import Foundation
 package import Records
 
 /// Moves the coefficient of a KL penalty so that the policy stays near a wanted distance from the reference (Ziegler et al.
@@ -11,6 +12,15 @@ package struct AdaptiveKL: Sendable, Equatable {
     package let target: Double
     /// Completions over which a full deviation is made up for.
     package let horizon: Double
+    package var state = State()
+
+    /// What it remembers.
+    package struct State: Sendable, Equatable, Codable {
+        /// β of the next step; `nil` before the first.
+        var coefficient: Double?
+        /// β when a line last told of it.
+        var announced: Double?
+    }
 
     package init(initial: Double, target: Double, horizon: Double = 10_000) {
         self.initial = initial
@@ -47,7 +57,36 @@ package struct AdaptiveKL: Sendable, Equatable {
     ///   - kl: The step's mean estimate, in nats per token.
     ///   - completions: How many were sampled.
     package func next(_ coefficient: Double, kl: Double, completions: Int) -> Double {
-        let error = min(max(kl / target - 1, -0.2), 0.2)
-        return coefficient * (1 + error * Double(completions) / horizon)
+        coefficient * (1 + error(kl) * Double(completions) / horizon)
+    }
+
+    private func error(_ kl: Double) -> Double { min(max(kl / target - 1, -0.2), 0.2) }
+}
+
+extension AdaptiveKL: RewardController {
+    package var name: String { "adaptive_kl" }
+    /// β of the coming step.
+    package var coefficient: Double { state.coefficient ?? initial }
+    package var weights: [String: Double] { [AdvantageStream.penaltyName: coefficient] }
+
+    /// Metrics: `kl_coefficient`, β of this step, and `kl_coefficient/error`, the clipped deviation that moves it. It has moved notably
+    /// when it has doubled or halved since a line last told of it.
+    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+        guard let kl = step.meanKL else { return ControllerUpdate() }
+        let moved = next(coefficient, kl: kl, completions: step.creditedCompletions)
+        guard kl.isFinite, moved.isFinite else { return nil }
+        var update = ControllerUpdate()
+        update.metrics["kl_coefficient"] = coefficient
+        update.metrics["kl_coefficient/error"] = error(kl)
+        state.coefficient = moved
+        let announced = state.announced ?? initial
+        if moved >= 2 * announced || moved <= announced / 2 {
+            func shown(_ number: Double) -> String { String(format: "%.3g", number) }
+            update.note =
+                "the KL coefficient went from \(shown(announced)) to \(shown(moved)): kl is \(shown(kl)) nats a token, "
+                + "its target \(shown(target))"
+            state.announced = moved
+        }
+        return update
     }
 }

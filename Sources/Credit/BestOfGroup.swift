@@ -11,6 +11,7 @@ package struct BestOfGroup: CreditRule {
     /// The least reward worth imitating; `nil` for any.
     package let threshold: Double?
     package let overlong: OverlongHandling
+    package var mixer: Mixer { Mixer() }
 
     package init(rewards: RewardCombination, threshold: Double? = nil, overlong: OverlongHandling = .keep) {
         self.rewards = rewards
@@ -38,8 +39,12 @@ package struct BestOfGroup: CreditRule {
         let isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
         var credited = assemble(
             batch, combined,
-            Advantages(values.repeated(over: batch), isKept: best.map { $0 != nil }, isDead: isDead), overlong,
-            penalties: nil)
+            Advantages(
+                [
+                    AdvantageStream(
+                        name: "reward", weight: 1, values: values.repeated(over: batch),
+                        isValid: batch.isLearned(combined, overlong))
+                ], isKept: best.map { $0 != nil }, isDead: isDead), overlong, penalties: nil)
         let chosen = best.compactMap(\.self)
         for (group, place) in chosen.enumerated() {
             credited.update.groups[group].completions = [credited.update.groups[group].completions[place]]

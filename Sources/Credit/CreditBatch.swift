@@ -10,15 +10,15 @@ package struct CreditBatch: Sendable, Equatable {
     package var referenceLogProbabilities: [[[Float]]]?
     /// The critic's; `nil` without one.
     package var values: CriticValues?
-    /// β of the KL penalty in this step, where a controller moves it; `nil` takes the rule's own.
-    package var klCoefficient: Double?
+    /// Weights of streams by name where controllers move them: β under ``AdvantageStream/penaltyName``. The others are the rule's own.
+    package var weights: [String: Double]
 
     package init(
         groups: [ScoredGroup], oldLogProbabilities: [[[Float]]]? = nil, referenceLogProbabilities: [[[Float]]]? = nil,
-        values: CriticValues? = nil, klCoefficient: Double? = nil
+        values: CriticValues? = nil, weights: [String: Double] = [:]
     ) {
         self.values = values
-        self.klCoefficient = klCoefficient
+        self.weights = weights
         self.groups = groups
         self.oldLogProbabilities = oldLogProbabilities
         self.referenceLogProbabilities = referenceLogProbabilities
@@ -34,6 +34,8 @@ package struct CreditBatch: Sendable, Equatable {
 package struct CreditedBatch: Sendable, Equatable {
     /// The groups to learn from, in the order of the input. A dropped prompt is not among them.
     package var update: UpdateBatch
+    /// The objectives' names, in the order of the streams of advantages.
+    package var streams: [String]
     /// `[group][completion]` of the input, dropped prompts included: for files and displays.
     package var credits: [[CompletionCredit]]
     /// The step's reward numbers, by TRL's names where TRL has them.
@@ -44,7 +46,7 @@ package struct CreditedBatch: Sendable, Equatable {
 package struct CompletionCredit: Sendable, Equatable {
     /// The weighted sum of its scores; `nil` when no reward scored it.
     package var reward: Double?
-    /// Its advantage, averaged over its tokens; `nil` when it is not learned from.
+    /// Its advantage, the streams added up, averaged over its tokens; `nil` when it is not learned from.
     package var advantage: Double?
 
     package init(reward: Double?, advantage: Double?) {
@@ -63,6 +65,12 @@ package enum CreditError: Error, Sendable, Equatable, CustomStringConvertible {
     case missingReference(rule: String)
     /// The rule needs a critic's values.
     case missingValues(rule: String)
+    /// The critic has another number of heads than the rule has streams; one head alone values their sum.
+    case valueStreams(expected: Int, found: Int)
+    /// The rule normalizes the sum of the rewards itself, and the job wants them kept apart.
+    case oneStream(rule: String)
+    /// A reward that is kept apart has the name of the KL penalty's stream.
+    case streamName(String)
 
     package var description: String {
         switch self {
@@ -73,6 +81,11 @@ package enum CreditError: Error, Sendable, Equatable, CustomStringConvertible {
         case .missingReference(let rule):
             "\(rule) has a KL term in its reward, but nothing scored the completions under the reference policy"
         case .missingValues(let rule): "\(rule) needs a critic's values, and the step brought none"
+        case .valueStreams(let expected, let found):
+            "the critic has \(found) heads, expected \(expected), one for each stream of advantages"
+        case .oneStream(let rule):
+            "\(rule) normalizes the sum of the rewards, so there is one stream of advantages; the rewards cannot be kept apart"
+        case .streamName(let name): "a reward is named '\(name)', which is the name of the KL penalty; give it another"
         }
     }
 }
@@ -89,12 +102,24 @@ extension CreditBatch {
         let needsOld = referenceLogProbabilities != nil  // a KL term compares the two
         try requireLogProbabilities(oldLogProbabilities ?? (needsOld ? samplers : nil), of: "old policy")
         try requireLogProbabilities(referenceLogProbabilities, of: "reference policy")
-        try requireLogProbabilities(values?.tokens, of: "critic")
-        guard let ends = values?.ends else { return }
-        for (scored, own) in zip(groups, ends) where own.count != scored.group.rollouts.count {
-            throw .logProbabilityCount(
-                prompt: "\(scored.group.prompt.prompt.id) (counting completions)", whose: "critic, after the end",
-                expected: scored.group.rollouts.count, found: own.count)
+        guard let values else { return }
+        let heads = values.tokens.first?.first?.count ?? 1
+        for head in 0..<heads {
+            try requireLogProbabilities(
+                values.tokens.map { $0.map { $0.indices.contains(head) ? $0[head] : [] } }, of: "critic")
+        }
+        for (scored, own) in zip(groups, values.ends) {
+            let prompt = scored.group.prompt.prompt.id
+            guard own.count == scored.group.rollouts.count else {
+                throw .logProbabilityCount(
+                    prompt: "\(prompt) (counting completions)", whose: "critic, after the end",
+                    expected: scored.group.rollouts.count, found: own.count)
+            }
+            if let wrong = own.first(where: { $0.count != heads }) {
+                throw .logProbabilityCount(
+                    prompt: "\(prompt) (counting heads)", whose: "critic, after the end", expected: heads,
+                    found: wrong.count)
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 internal import Records
 
-/// Turns the scores of a step into one advantage per token.
+/// Turns the scores of a step into advantages: a stream of one per token for each objective, which a ``Mixer`` adds.
 ///
 /// A rule is pure: the same batch gives the same advantages to the bit, and the order of groups and of completions within
 /// a group changes none of them.
 package protocol CreditRule: Sendable {
     /// How the job's rewards become one number.
     var rewards: RewardCombination { get }
+    /// How the streams become what is learned from.
+    var mixer: Mixer { get }
 
     /// The advantages of every completion, and the numbers of the step.
     ///
@@ -16,16 +18,16 @@ package protocol CreditRule: Sendable {
 
 /// What a rule has worked out, before it becomes an ``CreditedBatch``.
 struct Advantages {
-    /// `[group][completion][token]`
-    var values: [[[Double]]]
+    /// One for each objective, as the rule has them.
+    var streams: [AdvantageStream]
     /// Whether the group is learned from, `[group]`.
     var isKept: [Bool]
     /// Groups whose completions show no difference to learn from, `[group]`; empty where the question has no meaning.
     var isDead: [Bool]
 
-    init(_ values: [[[Double]]], isKept: [Bool]? = nil, isDead: [Bool] = []) {
-        self.values = values
-        self.isKept = isKept ?? values.map { _ in true }
+    init(_ streams: [AdvantageStream], isKept: [Bool]? = nil, isDead: [Bool] = []) {
+        self.streams = streams
+        self.isKept = isKept ?? streams[0].values.map { _ in true }
         self.isDead = isDead
     }
 }
@@ -36,34 +38,60 @@ extension CreditRule {
         batch.groups.map { scored in scored.scores.map(rewards.combined) }
     }
 
+    /// What the rule compares completions by: the combined reward, or each reward apart where the job keeps them so.
+    func objectives(of batch: CreditBatch, _ combined: [[Double?]]) throws(CreditError) -> [RewardObjective] {
+        switch rewards.form {
+        case .summed:
+            return [
+                RewardObjective(
+                    name: "reward", weight: batch.weights["reward"] ?? 1, rewards: combined,
+                    greedy: batch.groups.map { $0.greedyScores.flatMap(rewards.combined) })
+            ]
+        case .apart:
+            if let name = rewards.names.first(where: { $0 == AdvantageStream.penaltyName }) { throw .streamName(name) }
+            return rewards.names.enumerated().map { place, name in
+                RewardObjective(
+                    name: name, weight: batch.weights[name] ?? rewards.weights[place],
+                    rewards: batch.groups.map { $0.scores.map { $0[place].score } },
+                    greedy: batch.groups.map { $0.greedyScores?[place].score })
+            }
+        }
+    }
+
     /// Puts advantages beside the tokens they belong to.
     func assemble(
         _ batch: CreditBatch, _ combined: [[Double?]], _ advantages: Advantages, _ overlong: OverlongHandling,
         penalties: KLPenalties?, deadGroupsTakeKL: Bool = true
     ) -> CreditedBatch {
+        let streams = mixer.prepared(advantages.streams)
+        let weights = streams.map(\.weight)
+        func own(_ group: Int, _ completion: Int) -> [[Double]] { streams.map { $0.values[group][completion] } }
         var kept: [UpdateGroup] = []
         var credits: [[CompletionCredit]] = []
         for (index, scored) in batch.groups.enumerated() {
             let isKept = advantages.isKept[index]
             credits.append(
-                zip(combined[index], advantages.values[index]).map { reward, values in
-                    CompletionCredit(reward: reward, advantage: isKept ? Moments(values).mean ?? 0 : nil)
+                combined[index].enumerated().map { completion, reward in
+                    let mixed = UpdateCompletion.mixed(own(index, completion), weights)
+                    return CompletionCredit(reward: reward, advantage: isKept ? Moments(mixed).mean ?? 0 : nil)
                 })
             guard isKept else { continue }
             let takesKL = deadGroupsTakeKL || !advantages.isDead[index]
             let completions = scored.group.rollouts.indices.map { completion in
-                updateCompletion(batch, index, completion, advantages.values[index][completion], overlong, takesKL)
+                updateCompletion(batch, index, completion, own(index, completion), overlong, takesKL)
             }
             kept.append(UpdateGroup(promptTokenIDs: scored.group.prompt.tokenIDs, completions: completions))
         }
         var metrics = RewardStatistics(batch, combined, rewards, isDead: advantages.isDead).metrics
         metrics["advantages/abs_mean"] = Moments(credits.joined().compactMap { $0.advantage.map(abs) }).mean
         if let penalties { metrics["kl"] = penalties.meanEstimate }
-        return CreditedBatch(update: UpdateBatch(groups: kept), credits: credits, metrics: metrics)
+        return CreditedBatch(
+            update: UpdateBatch(parts: [UpdatePart(.rollouts, kept, streamWeights: weights)]),
+            streams: streams.map(\.name), credits: credits, metrics: metrics)
     }
 
     private func updateCompletion(
-        _ batch: CreditBatch, _ group: Int, _ completion: Int, _ advantages: [Double], _ overlong: OverlongHandling,
+        _ batch: CreditBatch, _ group: Int, _ completion: Int, _ advantages: [[Double]], _ overlong: OverlongHandling,
         _ takesKL: Bool
     ) -> UpdateCompletion {
         let rollout = batch.groups[group].group.rollouts[completion]
@@ -75,5 +103,37 @@ extension CreditRule {
             oldLogProbabilities: batch.oldLogProbabilities?[group][completion] ?? [],
             referenceLogProbabilities: batch.referenceLogProbabilities?[group][completion] ?? [],
             isMasked: overlong.masks(rollout.completion), takesKL: takesKL, softTokens: rollout.softTokens)
+    }
+}
+
+/// What a rule compares completions by, and what comes of it.
+struct RewardObjective {
+    let name: String
+    let weight: Double
+    /// `[group][completion]`; `nil` where there is no score.
+    let rewards: [[Double?]]
+    /// Of each group's greedy completion.
+    let greedy: [Double?]
+
+    /// Without the rewards of groups whose greedy completion has none.
+    var besideGreedy: RewardObjective {
+        let compared = zip(rewards, greedy).map { sampled, greedy in sampled.map { greedy == nil ? nil : $0 } }
+        return RewardObjective(name: name, weight: weight, rewards: compared, greedy: greedy)
+    }
+
+    /// The objective's stream.
+    ///
+    /// - Parameter values: `[group][completion][token]`
+    func stream(_ values: [[[Double]]], _ batch: CreditBatch, _ overlong: OverlongHandling) -> AdvantageStream {
+        AdvantageStream(name: name, weight: weight, values: values, isValid: batch.isLearned(rewards, overlong))
+    }
+}
+
+extension CreditBatch {
+    /// Which completions have a reward and are not masked, `[group][completion]`.
+    func isLearned(_ rewards: [[Double?]], _ overlong: OverlongHandling) -> [[Bool]] {
+        zip(groups, rewards).map { scored, rewards in
+            zip(scored.group.rollouts, rewards).map { $1 != nil && !overlong.masks($0.completion) }
+        }
     }
 }

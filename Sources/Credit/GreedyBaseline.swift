@@ -47,11 +47,13 @@ package struct GreedyBaselineSettings: Sendable, Equatable {
 /// b does not depend on the sampled y, so the estimate stays unbiased for any number of completions per prompt. A prompt
 /// whose greedy completion has no reward is dropped whole: a baseline of 0 in its place would be another method. A sampled
 /// completion without a reward gets 0 on every token. The greedy completion is never learned from and enters no reward
-/// metric but its own. A group counts as dead when every sampled reward equals the greedy one.
+/// metric but its own. The penalty is a stream of its own, −Σ k1 with the weight β; the clip c holds for each objective's difference.
+/// A group counts as dead when every sampled reward equals the greedy one.
 package struct GreedyBaseline: CreditRule {
     package let rewards: RewardCombination
     package let settings: GreedyBaselineSettings
     package let overlong: OverlongHandling
+    package var mixer = Mixer()
 
     package init(
         rewards: RewardCombination, settings: GreedyBaselineSettings, overlong: OverlongHandling = .keep
@@ -66,13 +68,23 @@ package struct GreedyBaseline: CreditRule {
         let combined = combinedRewards(of: batch)
         let baselines = batch.groups.map { $0.greedyScores.flatMap(rewards.combined) }
         let penalties = try settings.penalty?.penalties(of: batch, rule: "ReMax")
-        let values = batch.groups.indices.map { group in
-            tokens(batch.groups[group].group, combined[group], baselines[group], penalties?.tokens[group])
+        var streams = try objectives(of: batch, combined).map(\.besideGreedy).map { objective in
+            objective.stream(
+                batch.groups.indices.map { group in
+                    tokens(batch.groups[group].group, objective.rewards[group], objective.greedy[group])
+                }, batch, overlong)
+        }
+        if let penalties {
+            let credited = RewardObjective(name: "sum", weight: 1, rewards: combined, greedy: baselines).besideGreedy
+                .rewards
+            streams.append(
+                penalties.stream(
+                    isCredited: credited.map { $0.map { $0 != nil } }, isValid: batch.isLearned(credited, overlong)))
         }
         let isDead = zip(combined, baselines).map { sampled, greedy in
             Moments((sampled + [greedy]).compactMap(\.self)).isConstant
         }
-        let advantages = Advantages(values, isKept: baselines.map { $0 != nil }, isDead: isDead)
+        let advantages = Advantages(streams, isKept: baselines.map { $0 != nil }, isDead: isDead)
         var credited = assemble(batch, combined, advantages, overlong, penalties: penalties)
         Self.describe(baselines, into: &credited.metrics)
         return credited
@@ -85,16 +97,13 @@ package struct GreedyBaseline: CreditRule {
         return min(max(difference, -clip), clip)
     }
 
-    /// `[completion][token]`; zeros for a dropped group.
-    private func tokens(
-        _ group: RolloutGroup, _ sampled: [Double?], _ baseline: Double?, _ penalties: [[Double]]?
-    ) -> [[Double]] {
+    /// `[completion][token]`; zeros for a group without a baseline.
+    private func tokens(_ group: RolloutGroup, _ sampled: [Double?], _ baseline: Double?) -> [[Double]] {
         zip(group.rollouts.indices, sampled).map { completion, reward in
             let count = group.rollouts[completion].completion.tokenIDs.count
             guard let reward, let baseline else { return .init(repeating: 0, count: count) }
             let difference = difference(reward: reward, baseline: baseline)
-            let shares = settings.shares(count: count).map { $0 * difference }
-            return penalties.map { zip(shares, $0[completion]).map { $0 - $1 } } ?? shares
+            return settings.shares(count: count).map { $0 * difference }
         }
     }
 

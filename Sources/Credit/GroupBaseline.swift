@@ -68,6 +68,9 @@ package struct GroupBaselineSettings: Sendable, Equatable {
 ///     A_i = (r_i − mean(r)) / (std(r) + ε)      over the completions i of one prompt; every token of i gets A_i
 ///
 /// std has the divisor G − 1 and runs over the group, or the batch, or is left out (``GroupBaselineSettings/Scaling``).
+/// One stream for each objective: each reward has its own mean and deviation where the job keeps them apart. A KL penalty is no stream
+/// here: it stands inside R, and the deviation that everything is divided by is that of R. GDPO normalizes the sum as well, so that
+/// it too has one stream.
 /// Departs from the formula where it would divide noise by noise: in a group whose rewards are all equal every A is
 /// exactly 0. A completion without a reward is left out of mean and std and gets 0; a group with fewer than two rewards
 /// teaches nothing.
@@ -75,6 +78,7 @@ package struct GroupBaseline: CreditRule {
     package let rewards: RewardCombination
     package let settings: GroupBaselineSettings
     package let overlong: OverlongHandling
+    package var mixer: Mixer { Mixer() }
 
     package init(
         rewards: RewardCombination, settings: GroupBaselineSettings, overlong: OverlongHandling = .keep
@@ -88,22 +92,31 @@ package struct GroupBaseline: CreditRule {
         try batch.requireShapes(rewardCount: rewards.names.count)
         let combined = combinedRewards(of: batch)
         let penalties = try settings.penalty?.penalties(of: batch, rule: "the group baseline")
-        let perCompletion: [[Double]]
+        let objectives = try objectives(of: batch, combined)
+        if objectives.count > 1, penalties != nil || settings.aggregation == .normalizeThenSum {
+            throw .oneStream(rule: penalties == nil ? "normalize_then_sum" : "the group baseline with a KL penalty")
+        }
+        var streams: [AdvantageStream] = []
         let isDead: [Bool]
         switch settings.aggregation {
         case .sumThenNormalize:
-            perCompletion = advantages(of: combined.minus(penalties))
+            streams = objectives.map { objective in
+                objective.stream(
+                    advantages(of: objective.rewards.minus(penalties)).repeated(over: batch), batch, overlong)
+            }
             isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
         case .normalizeThenSum:
             let scores = batch.groups.map { $0.scores.map { $0.map(\.score) } }
-            perCompletion = advantages(ofEachReward: scores)
+            streams = [
+                objectives[0].stream(advantages(ofEachReward: scores).repeated(over: batch), batch, overlong)
+            ]
             isDead = scores.map { group in
                 rewards.names.indices.allSatisfy { reward in Moments(group.compactMap { $0[reward] }).isConstant }
             }
         }
-        let advantages = Advantages(perCompletion.repeated(over: batch), isDead: isDead)
         return assemble(
-            batch, combined, advantages, overlong, penalties: penalties, deadGroupsTakeKL: settings.deadGroupsTakeKL)
+            batch, combined, Advantages(streams, isDead: isDead), overlong, penalties: penalties,
+            deadGroupsTakeKL: settings.deadGroupsTakeKL)
     }
 
     /// One advantage per completion.

@@ -31,7 +31,11 @@ package struct KLToGo: Sendable, Equatable {
     ///   - old: Log-probs of the policy that wrote the completion, one per token.
     ///   - reference: The reference policy's, as many; a rule checks that when a batch comes in.
     package func penalties(old: [Float], reference: [Float]) -> [Double] {
-        let shares = estimates(old: old, reference: reference).map { coefficient * $0 }
+        reached(estimates(old: old, reference: reference).map { coefficient * $0 })
+    }
+
+    /// What each token answers for, of one share per token.
+    func reached(_ shares: [Double]) -> [Double] {
         switch reach {
         case .oneStep: return shares
         case .completion: return shares.map { _ in shares.reduce(0, +) }
@@ -54,28 +58,44 @@ package struct KLToGo: Sendable, Equatable {
     func penalties(of batch: CreditBatch, rule: String) throws(CreditError) -> KLPenalties {
         guard let references = batch.referenceLogProbabilities else { throw .missingReference(rule: rule) }
         var present = self
-        if let coefficient = batch.klCoefficient { present.coefficient = coefficient }
-        var tokens: [[[Double]]] = []
-        var all: [Double] = []
-        for (group, completions) in references.enumerated() {
-            tokens.append(
-                completions.enumerated().map { completion, reference in
-                    let old = batch.oldLogProbabilities(group: group, completion: completion)
-                    all += estimates(old: old, reference: reference)
-                    return present.penalties(old: old, reference: reference)
-                })
+        if let coefficient = batch.weights[AdvantageStream.penaltyName] { present.coefficient = coefficient }
+        let perToken = references.enumerated().map { group, completions in
+            completions.enumerated().map { completion, reference in
+                estimates(old: batch.oldLogProbabilities(group: group, completion: completion), reference: reference)
+            }
         }
-        return KLPenalties(tokens: tokens, meanEstimate: Moments(all).mean)
+        return KLPenalties(penalty: present, estimates: perToken)
     }
 }
 
 /// The KL penalties of a batch.
 struct KLPenalties {
-    /// `[group][completion][token]`, in units of reward.
-    let tokens: [[[Double]]]
-    /// The estimate averaged over all tokens, in nats, without β; `nil` of no tokens.
-    let meanEstimate: Double?
+    /// With the step's β.
+    let penalty: KLToGo
+    /// k of each token alone, `[group][completion][token]`, in nats.
+    let estimates: [[[Double]]]
 
-    /// The penalty of a whole completion, where it is one number: with the reach `completion` and `toGo` the first token's.
-    func total(group: Int, completion: Int) -> Double { tokens[group][completion].first ?? 0 }
+    /// The estimate averaged over all tokens, in nats, without β; `nil` of no tokens.
+    var meanEstimate: Double? { Moments(estimates.joined().joined()).mean }
+
+    /// The penalty of a whole completion in units of reward, where it is one number: with the reach `completion` and `toGo` the first
+    /// token's.
+    func total(group: Int, completion: Int) -> Double {
+        penalty.reached(estimates[group][completion].map { penalty.coefficient * $0 }).first ?? 0
+    }
+
+    /// The penalty as an objective of its own: the reward −k per token, summed as far as it reaches, with the weight β.
+    ///
+    /// - Parameters:
+    ///   - isCredited: Whether a completion has advantages at all; the others get 0 here too.
+    ///   - isValid: As in ``AdvantageStream``.
+    func stream(isCredited: [[Bool]], isValid: [[Bool]]) -> AdvantageStream {
+        let values = estimates.enumerated().map { group, completions in
+            completions.enumerated().map { completion, estimates in
+                isCredited[group][completion] ? penalty.reached(estimates).map { -$0 } : estimates.map { _ in 0 }
+            }
+        }
+        return AdvantageStream(
+            name: AdvantageStream.penaltyName, weight: penalty.coefficient, values: values, isValid: isValid)
+    }
 }

@@ -35,12 +35,15 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
 ///     R_i = clip(r_i) − β·Σ_t k1_t
 ///     A_i = R_i − Σ_{j≠i} R_j / (G − 1) = G/(G − 1) · (R_i − mean(R))
 ///
+/// A is linear in R, so the penalty is a stream of its own, the leave-one-out advantage of −Σ k1 with the weight β. Where the advantages
+/// of the batch are normalized there is one stream: the mean and the deviation are those of the sum.
 /// The baseline does not depend on completion i, so the estimate is unbiased. G counts the completions with a reward; in a
 /// group with fewer than two of them every advantage is 0, since one completion alone has no baseline.
 package struct LeaveOneOut: CreditRule {
     package let rewards: RewardCombination
     package let settings: LeaveOneOutSettings
     package let overlong: OverlongHandling
+    package var mixer = Mixer()
 
     package init(rewards: RewardCombination, settings: LeaveOneOutSettings, overlong: OverlongHandling = .keep) {
         self.rewards = rewards
@@ -52,11 +55,32 @@ package struct LeaveOneOut: CreditRule {
         try batch.requireShapes(rewardCount: rewards.names.count)
         let combined = combinedRewards(of: batch)
         let penalties = try settings.penalty?.penalties(of: batch, rule: "RLOO")
-        let clipped = combined.map { group in group.map { $0.map(clip) } }
-        let perCompletion = advantages(of: clipped.minus(penalties))
+        var streams: [AdvantageStream] = []
+        for objective in try objectives(of: batch, combined) {
+            let clipped = objective.rewards.map { group in group.map { $0.map(clip) } }
+            let sum = settings.normalizesAdvantages ? clipped.minus(penalties) : clipped
+            streams.append(objective.stream(advantages(of: sum).repeated(over: batch), batch, overlong))
+        }
+        if settings.normalizesAdvantages {
+            if streams.count > 1 { throw .oneStream(rule: "RLOO with normalized advantages") }
+        } else if let penalties {
+            streams.append(penaltyStream(penalties, batch, combined))
+        }
         let isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
-        let advantages = Advantages(perCompletion.repeated(over: batch), isDead: isDead)
-        return assemble(batch, combined, advantages, overlong, penalties: penalties)
+        return assemble(batch, combined, Advantages(streams, isDead: isDead), overlong, penalties: penalties)
+    }
+
+    /// The leave-one-out advantages of the reward −Σ k, in nats.
+    private func penaltyStream(
+        _ penalties: KLPenalties, _ batch: CreditBatch, _ combined: [[Double?]]
+    ) -> AdvantageStream {
+        let isValid = batch.isLearned(combined, overlong)
+        var stream = penalties.stream(isCredited: combined.map { $0.map { $0 != nil } }, isValid: isValid)
+        let whole: [[Double?]] = stream.values.enumerated().map { group, completions in
+            completions.enumerated().map { combined[group][$0] == nil ? nil : $1.first ?? 0 }
+        }
+        stream.values = advantages(of: whole).repeated(over: batch)
+        return stream
     }
 
     /// One advantage per completion.

@@ -4,12 +4,13 @@ internal import Records
 ///
 ///     A_t = r − β·Σ_{s ≥ t} k1_s
 ///
-/// Unbiased, and of the largest variance of all rules here: what the others are measured against.
+/// The penalty is a stream of its own: −Σ_{s ≥ t} k1_s with the weight β. Unbiased, and of the largest variance of all rules here: what the others are measured against.
 package struct PlainReward: CreditRule {
     package let rewards: RewardCombination
     /// The KL penalty; `nil` for none.
     package let penalty: KLToGo?
     package let overlong: OverlongHandling
+    package var mixer = Mixer()
 
     package init(rewards: RewardCombination, penalty: KLToGo? = nil, overlong: OverlongHandling = .keep) {
         self.rewards = rewards
@@ -22,15 +23,14 @@ package struct PlainReward: CreditRule {
         try batch.requireShapes(rewardCount: rewards.names.count)
         let combined = combinedRewards(of: batch)
         let penalties = try penalty?.penalties(of: batch, rule: "REINFORCE")
-        var values = combined.map { $0.map { $0 ?? 0 } }.repeated(over: batch)
-        if let penalties {
-            for group in values.indices {
-                for completion in values[group].indices where combined[group][completion] != nil {
-                    values[group][completion] = zip(values[group][completion], penalties.tokens[group][completion])
-                        .map { $0 - $1 }
-                }
-            }
+        var streams = try objectives(of: batch, combined).map { objective in
+            objective.stream(objective.rewards.map { $0.map { $0 ?? 0 } }.repeated(over: batch), batch, overlong)
         }
-        return assemble(batch, combined, Advantages(values), overlong, penalties: penalties)
+        if let penalties {
+            streams.append(
+                penalties.stream(
+                    isCredited: combined.map { $0.map { $0 != nil } }, isValid: batch.isLearned(combined, overlong)))
+        }
+        return assemble(batch, combined, Advantages(streams), overlong, penalties: penalties)
     }
 }

@@ -11,6 +11,16 @@ package struct RewardCombination: Sendable, Equatable {
     package let names: [String]
     /// One per reward.
     package let weights: [Double]
+    /// Whether advantages are those of the sum, or each reward's own.
+    package var form = Form.summed
+
+    package enum Form: Sendable, Equatable {
+        /// One objective, R.
+        case summed
+        /// One objective for each reward, whose weight is that of its stream of advantages: for methods that move weights or constrain a
+        /// reward. A completion that a reward did not score is no part of that reward's comparison.
+        case apart
+    }
 
     /// - Parameter weights: One per name; `nil` gives every reward the weight 1.
     package init(names: [String], weights: [Double]? = nil) {

@@ -98,7 +98,7 @@ package struct MethodPlan: Sendable {
     /// `nil` for a method without rewards.
     package var credit: (any CreditRule)?
     /// What moves weights or coefficients on the way.
-    package var klController: AdaptiveKL?
+    package var controllers: [any RewardController]
     /// The reference policy; `nil` where none is loaded.
     package var reference: Reference?
     /// `nil` for a method without one.
@@ -117,14 +117,14 @@ package struct MethodPlan: Sendable {
     }
 
     package init(
-        recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil, klController: AdaptiveKL? = nil,
+        recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil, controllers: [any RewardController] = [],
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
         softThinking: SoftThinking? = nil
     ) {
         self.recipe = recipe
         self.parts = parts
         self.credit = credit
-        self.klController = klController
+        self.controllers = controllers
         self.reference = reference
         self.critic = critic
         self.replay = replay

@@ -59,11 +59,11 @@ struct RolloutLearning {
         softThinking: SoftThinking? = nil
     ) -> MethodPlan {
         let usesReference = kl.map { $0.coefficient > 0 } ?? false
-        var calls: [StepCall] = [.generate(samplesPerPrompt: shared.batches.generations, greedy: greedy), .score]
+        var calls: [StepCall] = [.generate(samplesPerPrompt: shared.batches.generations, greedy: greedy)]
         if bypasses {
             calls.append(.infer(.sampler))
-        } else if needsOldPolicy {
-            calls.append(.infer(.oldPolicy))
+        } else if let call = StepRecipe.oldPolicyCall(for: oldPolicyUses, samplerIsExact: shared.samplerIsExact) {
+            calls.append(call)
         }
         // The exact KL needs the reference's logits beside the policy's own, in the update.
         if usesReference, kl?.isExact == false { calls.append(.infer(.reference)) }
@@ -71,14 +71,15 @@ struct RolloutLearning {
         return MethodPlan(
             recipe: StepRecipe(method: method, calls: calls + [.credit, .train]),
             parts: [PartPlan(objective, temperature: shared.sampling.distribution.temperature)], credit: credit,
-            klController: kl?.controller, reference: usesReference ? .init(sync: sync) : nil, critic: critic,
+            controllers: kl?.controller.map { [$0] } ?? [], reference: usesReference ? .init(sync: sync) : nil, critic: critic,
             replay: replay, softThinking: softThinking)
     }
 
-    /// Whether the policy that sampled must be scored before the first optimizer step: there are several, or replayed completions bring
-    /// log-probs of their own, or a KL in the reward compares it with the reference and the sampler is not exact.
-    private var needsOldPolicy: Bool {
-        hasRatio && shared.batches.optimizerStepsPerRollout > 1 || replay != nil
-            || (kl?.penalty(.completion) != nil && !shared.samplerIsExact)
+    /// What the log-probs of the policy that sampled are for: a ratio, where there are several optimizer steps or replayed completions that
+    /// bring log-probs of their own; a KL in the reward.
+    private var oldPolicyUses: OldPolicyUses {
+        var uses: OldPolicyUses = hasRatio && (shared.batches.optimizerStepsPerRollout > 1 || replay != nil) ? .ratio : []
+        if kl?.penalty(.completion) != nil { uses.insert(.rewardPenalty) }
+        return uses
     }
 }

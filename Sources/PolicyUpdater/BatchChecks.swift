@@ -25,6 +25,7 @@ extension UpdateBatch {
     func check(
         requiring required: BatchFields, vocabularySize: Int, takesSoftTokens: Bool = false
     ) throws(UpdateError) {
+        for part in parts { try part.checkStreams() }
         let vocabulary = 0..<vocabularySize
         let hasOld = trainedCompletions.first?.oldLogProbabilities.isEmpty == false
         for (groupIndex, group) in groups.enumerated() {
@@ -44,6 +45,19 @@ extension UpdateBatch {
                 {
                     throw .batch(group: groupIndex, completion: index, message: message)
                 }
+            }
+        }
+    }
+}
+
+extension UpdatePart {
+    fileprivate func checkStreams() throws(UpdateError) {
+        for (index, group) in groups.enumerated() {
+            for (place, streams) in group.completions.map(\.advantages.count).enumerated()
+            where streams > 0 && streams != streamWeights.count {
+                throw .batch(
+                    group: index, completion: place,
+                    message: "\(streams) streams of advantages, and weights for \(streamWeights.count)")
             }
         }
     }
@@ -80,26 +94,35 @@ extension UpdateCompletion {
         return nil
     }
 
+    /// Each stream as an array of its own; a single one by the bare name.
+    private static func streams(
+        _ name: String, _ streams: [[Double]], isRequired: Bool
+    ) -> [(name: String, values: [Double], isRequired: Bool)] {
+        if streams.count < 2 { return [(name, streams.first ?? [], isRequired)] }
+        return streams.enumerated().map { ("\(name)[\($0)]", $1, isRequired) }
+    }
+
     fileprivate func problem(requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>) -> String? {
         if let token = tokenIDs.first(where: { !vocabulary.contains($0) }) {
             return "token \(token) is outside the vocabulary of \(vocabulary.upperBound)"
         }
         let arrays: [(name: String, values: [Double], isRequired: Bool)] = [
-            ("advantages", advantages, required.contains(.advantages)),
             (
                 "rolloutLogProbabilities", rolloutLogProbabilities.map(Double.init),
                 required.contains(.rolloutLogProbabilities)
             ),
             ("samplingLogProbabilities", samplingLogProbabilities?.map(Double.init) ?? [], false),
             ("oldLogProbabilities", oldLogProbabilities.map(Double.init), hasOld),
-            ("returns", returns, required.contains(.returns)),
-            ("oldValues", oldValues.map(Double.init), required.contains(.returns)),
             (
                 "referenceLogProbabilities", referenceLogProbabilities.map(Double.init),
                 required.contains(.referenceLogProbabilities)
             ),
         ]
-        for (name, values, isRequired) in arrays {
+        let streams =
+            Self.streams("advantages", advantages, isRequired: required.contains(.advantages))
+            + Self.streams("returns", returns, isRequired: required.contains(.returns))
+            + Self.streams("oldValues", oldValues.map { $0.map(Double.init) }, isRequired: required.contains(.returns))
+        for (name, values, isRequired) in streams + arrays {
             if values.isEmpty && !isRequired { continue }
             if values.count != tokenIDs.count { return "\(values.count) \(name) for \(tokenIDs.count) tokens" }
             if let index = values.firstIndex(where: { !$0.isFinite }) {

@@ -21,10 +21,16 @@ extension PackedMicroBatch {
             samplingLogProbabilities: try samplingLogProbabilities.map(tensor),
             referenceLogProbabilities: try tensor(\.referenceLogProbabilities),
             klWeights: try klWeights.map(tensor),
-            advantages: try tensor(values(\.advantages) ?? targets.map { _ in 0 }),
+            advantages: try tensor(mixedAdvantages ?? targets.map { _ in 0 }),
             entropies: scores.entropies,
             spans: try CompletionSpans(lengths: completionCounts, device: scores.logProbabilities.device),
             denominators: denominators, soft: try packedScores.soft.map(softInputs))
+    }
+
+    /// The streams of advantages added up, in Double; `nil` when the completions have none.
+    private var mixedAdvantages: [Double]? {
+        let mixed = completions.flatMap { $0.mixedAdvantages(streamWeights) }
+        return mixed.count == targets.count ? mixed : nil
     }
 
     /// Of the distribution that was sampled from; `nil` where no completion's differ from the policy's own.

@@ -15,9 +15,12 @@ struct PackedMicroBatch {
     let softTokens: PackedSoftTokens?
     /// In packed order.
     let completions: [UpdateCompletion]
+    /// What each stream of advantages counts.
+    let streamWeights: [Double]
 
     init(_ pieces: [MicroBatchPlan.Piece], of batch: UpdateBatch) throws {
         self.pieces = pieces
+        streamWeights = batch.parts.first?.streamWeights ?? [1]
         let packed = pieces.map { piece in
             let group = batch.groups[piece.group]
             return (prompt: group.promptTokenIDs, completions: piece.completions.map { group.completions[$0].tokenIDs })

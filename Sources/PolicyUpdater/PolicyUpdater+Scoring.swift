@@ -4,18 +4,15 @@ package import Records
 internal import Tensors
 
 extension PolicyUpdater {
-    /// Scores every completion token of the batch without gradients, masked completions included.
+    /// The log-prob of every completion token of the batch, without gradients, masked completions included.
     ///
     /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's. For the `critic`
     ///   see ``values(_:)``.
-    /// - Returns: `[group][completion][token]`, in nats, at the sampling temperature.
+    /// - Returns: In nats, at the sampling temperature, with what the densities of soft tokens are made of under the named weights.
     /// - Throws: ``UpdateError/missingReference`` without a reference, ``UpdateError`` for a batch that does not fit.
-    package func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]] {
-        try await scores(batch, under: role).logProbabilities
-    }
-
-    /// The same, and what the densities of soft tokens are made of under the named weights.
-    package func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
+    package func logProbabilities(
+        _ batch: UpdateBatch, under role: InferenceRole
+    ) async throws -> CompletionLogProbabilities {
         let batch = batch.unmasked
         try batch.check(
             requiring: [], vocabularySize: configuration.vocabularySize,
@@ -23,13 +20,13 @@ extension PolicyUpdater {
         switch role {
         case .oldPolicy, .sampler:
             return try await policy.infer { lease in
-                try score(batch, under: Transformer(configuration: configuration, parameters: lease.parameters))
+                try logProbabilities(batch, of: Transformer(configuration: configuration, parameters: lease.parameters))
             }.value
         case .critic: preconditionFailure("a critic has values, see values(_:)")
         case .reference:
             guard let reference else { throw UpdateError.missingReference }
             return try await reference.infer { lease in
-                try score(batch, under: Transformer(configuration: configuration, parameters: lease.parameters))
+                try logProbabilities(batch, of: Transformer(configuration: configuration, parameters: lease.parameters))
             }.value
         }
     }
@@ -50,14 +47,16 @@ extension PolicyUpdater {
         }.value
     }
 
-    private func score(_ batch: UpdateBatch, under model: Transformer) throws -> CompletionScores {
-        var all = CompletionScores(logProbabilities: batch.groups.map { $0.completions.map { _ in [] } })
+    private func logProbabilities(
+        _ batch: UpdateBatch, of model: Transformer
+    ) throws -> CompletionLogProbabilities {
+        var all = CompletionLogProbabilities(batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
             let packed = try PackedMicroBatch(pieces, of: batch)
             let scores = try Tensor.withoutGradients { try scorer.scores(packed, under: model) }
             let values = packed.scattered(try scores.logProbabilities(packed).map(Float.init))
             for (owner, values) in zip(packed.owners, values) {
-                all.logProbabilities[owner.group][owner.completion] = values
+                all.tokens[owner.group][owner.completion] = values
             }
             guard let softTokens = packed.softTokens, let soft = scores.soft else { continue }
             let parameters = softTokens.scattered(try soft.parameters.floats(), over: packed.completions)
@@ -70,7 +69,7 @@ extension PolicyUpdater {
 }
 
 extension UpdateBatch {
-    /// The batch with every completion to be read, for scoring.
+    /// The batch with every completion to be read, for inference.
     var unmasked: UpdateBatch {
         var batch = self
         for group in batch.groups.indices {

@@ -2,9 +2,9 @@ internal import Algorithms
 internal import Records
 internal import Tensors
 
-/// The linear head that reads values off a trunk's states.
+/// The linear head that reads values off a trunk's states, a stream for each of its rows.
 ///
-///     V_t = w · h_t       h_t: the state that predicts token t, after the final norm; w `[1, hidden]`
+///     V_{k,t} = w_k · h_t       h_t: the state that predicts token t, after the final norm; w `[streams, hidden]`
 enum ValueHead {
     /// Its name among parameters, as transformers' sequence classifiers have it.
     static let name = "score.weight"
@@ -12,15 +12,15 @@ enum ValueHead {
     /// V of each state, differentiable in states and head, in float64 where the states are and else in float32.
     ///
     /// - Parameter states: `[generated tokens, hidden]`.
-    /// - Returns: `[generated tokens]`.
+    /// - Returns: `[generated tokens, streams]`.
     static func values(_ states: Tensor, _ head: Tensor) throws -> Tensor {
         let sum: ElementType = states.elementType == .float64 ? .float64 : .float32
-        return try states.to(sum).linear(weight: head.to(sum)).reshaped([states.shape[0]])
+        return try states.to(sum).linear(weight: head.to(sum))
     }
 
     /// The values of a whole batch, pass by pass and without gradients.
     ///
-    /// - Parameter forward: The values of a pass at packed indices, `[indices]`.
+    /// - Parameter forward: The values of a pass at packed indices, `[indices, streams]`.
     static func values(
         of batch: UpdateBatch, maxTokens: Int?, _ forward: (PackedMicroBatch, [Int]) throws -> Tensor
     ) throws -> CriticValues {
@@ -28,29 +28,56 @@ enum ValueHead {
         for pieces in MicroBatchPlan(batch, maxTokens: maxTokens).microBatches {
             let packed = try PackedMicroBatch(pieces, of: batch)
             let places = packed.layout.predictionIndices + packed.endIndices
-            let values = try Tensor.withoutGradients { try forward(packed, places).floats() }
-            let own = zip(packed.scattered(values), values.suffix(packed.endIndices.count))
-            for (owner, (tokens, end)) in zip(packed.owners, own) {
-                found.tokens[owner.group][owner.completion] = tokens
-                found.ends[owner.group][owner.completion] = end
+            let values = try Tensor.withoutGradients { try forward(packed, places) }
+            let streams = try (0..<values.shape[1]).map { try values.stream($0).floats() }
+            let tokens = streams.map { packed.scattered($0) }
+            let ends = streams.map { $0.suffix(packed.endIndices.count) }
+            for (place, owner) in packed.owners.enumerated() {
+                found.tokens[owner.group][owner.completion] = tokens.map { $0[place] }
+                found.ends[owner.group][owner.completion] = ends.map { $0[$0.startIndex + place] }
             }
         }
         return found
     }
 }
 
+extension Tensor {
+    /// One column of values `[rows, streams]`: `[rows]`.
+    fileprivate func stream(_ stream: Int) throws -> Tensor {
+        try narrow(axis: 1, start: stream, count: 1).reshaped([shape[0]])
+    }
+}
+
 extension PackedMicroBatch {
-    /// The value loss of this micro-batch, c_V·L_V, towards the batch's returns.
+    /// The value loss of this micro-batch, c_V·Σ_k L_V(V_k, R_k), towards the batch's returns: the heads share a trunk, each is fitted to its
+    /// own stream.
     ///
-    /// - Parameter values: `[generated tokens]`, differentiable.
+    /// - Parameter values: `[generated tokens, streams]`, differentiable; as many streams as the batch's returns have.
     func valueLoss(_ values: Tensor, _ denominators: Denominators, _ settings: PPOSettings) throws -> LossResult {
         func tensor(_ numbers: [Double]) throws -> Tensor {
             try Tensor(numbers).to(values.elementType).to(values.device)
         }
-        let old = self.values(\.oldValues)?.map(Double.init) ?? []
-        return try PPO.valueLoss(
-            PPO.ValueInputs(
-                values: values, oldValues: tensor(old), returns: tensor(self.values(\.returns) ?? [])),
-            CompletionSpans(lengths: completionCounts, device: values.device), denominators, settings)
+        let count = values.shape[1]
+        for (owner, completion) in zip(owners, completions)
+        where completion.returns.count != count || completion.oldValues.count != count {
+            throw UpdateError.batch(
+                group: owner.group, completion: owner.completion,
+                message:
+                    "returns of \(completion.returns.count) and oldValues of \(completion.oldValues.count) streams "
+                    + "for a value head of \(count)")
+        }
+        let spans = try CompletionSpans(lengths: completionCounts, device: values.device)
+        let losses = try (0..<count).map { stream in
+            try PPO.valueLoss(
+                PPO.ValueInputs(
+                    values: values.stream(stream),
+                    oldValues: tensor(completions.flatMap { $0.oldValues[stream].map(Double.init) }),
+                    returns: tensor(completions.flatMap { $0.returns[stream] })), spans, denominators, settings)
+        }
+        return try losses.dropFirst().reduce(losses[0]) { sum, next in
+            var metrics = sum.metrics
+            metrics.combine(next.metrics)
+            return LossResult(loss: try sum.loss + next.loss, metrics: metrics)
+        }
     }
 }

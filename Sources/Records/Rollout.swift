@@ -42,15 +42,21 @@ extension Rollout {
     }
 }
 
-/// All completions of one prompt.
+/// All completions of one prompt in one variant.
 package struct RolloutGroup: Sendable, Equatable {
     package var prompt: TokenizedPrompt
     package var rollouts: [Rollout]
     /// The greedy completion, when the method's recipe asks for one. It never enters training data or reward metrics.
     package var greedy: Rollout?
     package var policyVersion: PolicyVersion
+    /// Which of the step's variants of the prompt this is; see ``PromptVariant``.
+    package var variant: Int
 
-    package init(prompt: TokenizedPrompt, rollouts: [Rollout], greedy: Rollout? = nil, policyVersion: PolicyVersion) {
+    package init(
+        prompt: TokenizedPrompt, rollouts: [Rollout], greedy: Rollout? = nil, policyVersion: PolicyVersion,
+        variant: Int = 0
+    ) {
+        self.variant = variant
         self.prompt = prompt
         self.rollouts = rollouts
         self.greedy = greedy
@@ -65,10 +71,33 @@ package struct RolloutRequest: Sendable, Equatable {
     package var samples: Int
     /// Whether a greedy completion is decoded in the same batch.
     package var includesGreedy: Bool
+    /// Which of the step's variants of the prompt this is; addresses the draws beside the prompt's row.
+    package var variant: Int
 
-    package init(prompt: TokenizedPrompt, samples: Int, includesGreedy: Bool = false) {
+    package init(prompt: TokenizedPrompt, samples: Int, includesGreedy: Bool = false, variant: Int = 0) {
+        self.variant = variant
         self.prompt = prompt
         self.samples = samples
         self.includesGreedy = includesGreedy
     }
+}
+
+/// Which of a step's groups one is: a step may ask a prompt in several variants.
+package struct GroupAddress: Hashable, Sendable {
+    /// The prompt's row in its set.
+    package var row: Int
+    package var variant: Int
+
+    package init(row: Int, variant: Int) {
+        self.row = row
+        self.variant = variant
+    }
+}
+
+extension RolloutGroup {
+    package var address: GroupAddress { GroupAddress(row: prompt.prompt.row, variant: variant) }
+}
+
+extension RolloutRequest {
+    package var address: GroupAddress { GroupAddress(row: prompt.prompt.row, variant: variant) }
 }

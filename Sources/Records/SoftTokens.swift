@@ -65,17 +65,3 @@ package struct SoftTokens: Sendable, Equatable, Codable {
         }
     }
 }
-
-/// What scoring a batch's completions gives.
-package struct CompletionScores: Sendable, Equatable {
-    /// `[group][completion][token]`, in nats; the log-density at a soft token.
-    package var logProbabilities: [[[Float]]]
-    /// For every completion the numbers that ``SoftTokens/parameters`` names, under the scored policy: `[group][completion][…]`. Empty for a
-    /// completion without soft tokens.
-    package var softParameters: [[[Float]]]
-
-    package init(logProbabilities: [[[Float]]], softParameters: [[[Float]]]? = nil) {
-        self.logProbabilities = logProbabilities
-        self.softParameters = softParameters ?? logProbabilities.map { $0.map { _ in [] } }
-    }
-}

@@ -13,7 +13,10 @@ package struct UpdateBatch: Sendable, Equatable {
     /// The groups of all parts; setting them keeps the first part's kind.
     package var groups: [UpdateGroup] {
         get { parts.count == 1 ? parts[0].groups : parts.flatMap(\.groups) }
-        set { parts = [UpdatePart(parts.first?.kind ?? .rollouts, newValue)] }
+        set {
+            let first = parts.first ?? UpdatePart(.rollouts, [])
+            parts = [UpdatePart(first.kind, newValue, streamWeights: first.streamWeights)]
+        }
     }
 
     /// Completions of the batch, fully masked ones included.
@@ -35,10 +38,14 @@ package struct UpdatePart: Sendable, Equatable, Codable {
 
     package var kind: Kind
     package var groups: [UpdateGroup]
+    /// What a unit of each stream of advantages counts where they are added, one weight a stream. They travel with the part because
+    /// some methods weigh streams by their gradients.
+    package var streamWeights: [Double]
 
-    package init(_ kind: Kind, _ groups: [UpdateGroup]) {
+    package init(_ kind: Kind, _ groups: [UpdateGroup], streamWeights: [Double] = [1]) {
         self.kind = kind
         self.groups = groups
+        self.streamWeights = streamWeights
     }
 
     /// Completions of the part, fully masked ones included.
@@ -60,10 +67,12 @@ package struct UpdateGroup: Sendable, Equatable, Codable {
     }
 }
 
-/// One completion to learn from. The arrays have one element per token of `tokenIDs`, or are empty where the method has no use for them.
+/// One completion to learn from. The arrays have one element per token of `tokenIDs`, or are empty where the method has no use for them;
+/// those of streams have one such array a stream.
 package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var tokenIDs: [Int]
-    package var advantages: [Double]
+    /// `[stream][token]`: what each objective says of each token. The part's ``UpdatePart/streamWeights`` add them up.
+    package var advantages: [[Double]]
     /// The sampler's own log-probs of the policy at the sampling temperature, before filters.
     package var rolloutLogProbabilities: [Float]
     /// The log-probs under the distribution that was sampled from, after penalties and filters; `nil` where they are ``rolloutLogProbabilities``.
@@ -72,10 +81,10 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var oldLogProbabilities: [Float]
     /// The reference policy's log-probs; empty without a reference.
     package var referenceLogProbabilities: [Float]
-    /// What a critic is trained towards at each token; empty without one.
-    package var returns: [Double]
-    /// The critic's values when the step began; empty without one.
-    package var oldValues: [Float]
+    /// What each head of a critic is trained towards, `[stream][token]`; empty without a critic.
+    package var returns: [[Double]]
+    /// The critic's values when the step began, `[stream][token]`; empty without a critic.
+    package var oldValues: [[Float]]
     /// Whether the completion is left out of the loss (its tokens still count as read, never as trained).
     package var isMasked: Bool
     /// Whether a KL term in the loss acts on it.
@@ -84,9 +93,9 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var softTokens: SoftTokens?
 
     package init(
-        tokenIDs: [Int], advantages: [Double] = [], rolloutLogProbabilities: [Float] = [],
+        tokenIDs: [Int], advantages: [[Double]] = [], rolloutLogProbabilities: [Float] = [],
         samplingLogProbabilities: [Float]? = nil, oldLogProbabilities: [Float] = [],
-        referenceLogProbabilities: [Float] = [], returns: [Double] = [], oldValues: [Float] = [],
+        referenceLogProbabilities: [Float] = [], returns: [[Double]] = [], oldValues: [[Float]] = [],
         isMasked: Bool = false, takesKL: Bool = true, softTokens: SoftTokens? = nil
     ) {
         self.returns = returns
@@ -100,5 +109,21 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
         self.isMasked = isMasked
         self.takesKL = takesKL
         self.softTokens = softTokens
+    }
+}
+
+extension UpdateCompletion {
+    /// A = Σ_k w_k·A_k at each token, in Double. A single stream of weight 1 comes back as it is, to the bit.
+    ///
+    /// - Parameter streamWeights: One a stream.
+    package func mixedAdvantages(_ streamWeights: [Double]) -> [Double] { Self.mixed(advantages, streamWeights) }
+
+    /// The weighted sum of streams `[stream][token]` at each token.
+    package static func mixed(_ streams: [[Double]], _ weights: [Double]) -> [Double] {
+        precondition(streams.isEmpty || streams.count == weights.count, "one weight a stream")
+        guard var sum = streams.first else { return [] }
+        if weights[0] != 1 { sum = sum.map { weights[0] * $0 } }
+        for (stream, weight) in zip(streams, weights).dropFirst() { sum = zip(sum, stream).map { $0 + weight * $1 } }
+        return sum
     }
 }

@@ -174,7 +174,8 @@ struct ContinuousBatch {
         let rollouts = group.rollouts.compactMap { $0 }
         return RolloutGroup(
             prompt: request.prompt, rollouts: Array(rollouts.prefix(request.samples)),
-            greedy: request.includesGreedy ? rollouts.last : nil, policyVersion: version)
+            greedy: request.includesGreedy ? rollouts.last : nil, policyVersion: version,
+            variant: request.variant)
     }
 
     // MARK: Letting rows in
@@ -223,7 +224,7 @@ struct ContinuousBatch {
         let request = requests[group]
         return DecodeRow(
             group: group, sample: sample, isGreedy: settings.isGreedy || sample == request.samples,
-            prompt: request.prompt,
+            prompt: request.prompt, variant: request.variant,
             limit: min(
                 settings.maxCompletionLength, model.configuration.contextLength - request.prompt.tokenIDs.count),
             ownSlot: freeRowSlots.removeLast(), text: CompletionText(tokenizer, stopStrings: settings.stopStrings),

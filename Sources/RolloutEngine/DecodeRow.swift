@@ -11,6 +11,7 @@ struct DecodeRow {
     let sample: Int
     let isGreedy: Bool
     let promptRow: Int
+    let variant: Int
     /// Most tokens it may have.
     let limit: Int
     let ownSlot: Int
@@ -29,7 +30,7 @@ struct DecodeRow {
     private var softTokens: SoftTokens?
 
     init(
-        group: Int, sample: Int, isGreedy: Bool, prompt: TokenizedPrompt, limit: Int, ownSlot: Int,
+        group: Int, sample: Int, isGreedy: Bool, prompt: TokenizedPrompt, variant: Int, limit: Int, ownSlot: Int,
         text: CompletionText,
         notesSeen: Bool, softTokens: SoftTokens? = nil
     ) {
@@ -37,6 +38,7 @@ struct DecodeRow {
         self.sample = sample
         self.isGreedy = isGreedy
         promptRow = prompt.prompt.row
+        self.variant = variant
         self.limit = limit
         self.ownSlot = ownSlot
         self.text = text
@@ -49,11 +51,14 @@ struct DecodeRow {
         if seenSet.insert(token).inserted { seen.append(token) }
     }
 
+    /// The address has no place for a variant, so that its draws have a seed of their own; variant 0 keeps the run's.
+    private func variantSeed(_ seed: UInt64) -> UInt64 { variant == 0 ? seed : mix64(seed ^ UInt64(variant) << 32) }
+
     /// How the next token is chosen: one uniform at the address of step, prompt row, sample and token.
     func choice(seed: UInt64, step: Int) -> TokenChoice {
         guard !isGreedy else { return .greedy }
         let address = RandomAddress(step: step, row: promptRow, sample: sample, token: tokens.count)
-        return .draw(uniform: address.uniform(seed: seed, stream: .sample))
+        return .draw(uniform: address.uniform(seed: variantSeed(seed), stream: .sample))
     }
 
     /// Takes the chosen token; returns why the completion ends with it, if it does.
@@ -68,7 +73,8 @@ struct DecodeRow {
     /// The row as a thinking step sees it.
     func thinking(seed: UInt64, step: Int) -> ThinkingRow {
         let address = RandomAddress(step: step, row: promptRow, sample: sample, token: tokens.count)
-        return ThinkingRow(draws: SoftDraws(seed: seed, address: address), isGreedy: isGreedy, sureSteps: sureSteps)
+        return ThinkingRow(
+            draws: SoftDraws(seed: variantSeed(seed), address: address), isGreedy: isGreedy, sureSteps: sureSteps)
     }
 
     /// Takes the outcome of a thinking step; returns why the completion ends with it, if it does.

@@ -1,12 +1,14 @@
 import Coordinator
 import Credit
+import Foundation
 import Records
+import TestSupport
 import Testing
 
 @Suite("The Coordinator's order of work")
 struct CoordinatorTests {
     private let recipe = StepRecipe(
-        method: "grpo", calls: [.generate(samplesPerPrompt: 2, greedy: false), .score, .credit, .train])
+        method: "grpo", calls: [.generate(samplesPerPrompt: 2, greedy: false), .credit, .train])
     private let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 3, saveSteps: 2)
 
     private func coordinator(_ world: World, _ schedule: StepSchedule? = nil, stop: StopSignal = StopSignal()) throws
@@ -76,23 +78,146 @@ struct CoordinatorTests {
         #expect(await world.reports.map { $0.metrics["empty_steps"] } == [1, 1])
     }
 
-    /// β of a checkpoint belongs to a controller; without one it is the job's again.
-    @Test func aMovedCoefficientNeedsItsController() async throws {
-        let world = World()
+    private let penalized = StepRecipe(
+        method: "reinforce",
+        calls: [.generate(samplesPerPrompt: 2, greedy: false), .infer(.reference), .credit, .train])
+
+    private func penalizedParts(_ world: World, _ controllers: [any RewardController]) throws -> Coordinator.Parts {
         var parts = try world.parts()
         parts.creditRule = PlainReward(
             rewards: try RewardCombination(names: ["one"]), penalty: try KLToGo(coefficient: 0.5, reach: .oneStep))
-        var progress = RunProgress()
-        progress.klCoefficient = 4
-        let recipe = StepRecipe(
-            method: "reinforce",
-            calls: [.generate(samplesPerPrompt: 2, greedy: false), .score, .infer(.reference), .credit, .train])
+        parts.controllers = RewardControllers(controllers)
+        return parts
+    }
+
+    /// log π − log π_ref is −1/8 + 1 of row 0 and −2/8 + 1 of row 1. With β of the rule 1 − 0.5·0.875; with the controller's, 4, 1 − 4·0.875.
+    @Test(arguments: [(nil, 0.5625), (4, -2.5)] as [(Double?, Double)])
+    func theCoefficientIsTheControllersOrTheRules(_ initial: Double?, _ expected: Double) async throws {
+        let world = World()
+        let controllers = try initial.map { try AdaptiveKL(initial: $0, target: 0.8125, horizon: 4) }
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 1)
         _ = try await Coordinator(
-            recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal(), progress: progress
+            recipe: penalized, schedule: schedule, parts: penalizedParts(world, [controllers].compactMap { $0 }),
+            stop: StopSignal()
         ).run()
-        // log π − log π_ref = −1/8 + 1 of row 0; 1 − 0.5·0.875
-        #expect(await world.batches[0].groups[0].completions[0].advantages == [0.5625, 0.5625])
+        let part = await world.batches[0].parts[0]
+        #expect(part.groups[0].completions[0].mixedAdvantages(part.streamWeights) == [expected, expected])
+        #expect(await world.reports[0].metrics["kl_coefficient"] == initial)
+    }
+
+    /// A target far below the distance: each step of four completions over a horizon of four moves β by a fifth.
+    @Test func aRunThatGoesOnHasTheControllersOfItsCheckpoint() async throws {
+        let folder = try TemporaryFolder()
+        let controller = try AdaptiveKL(initial: 1, target: 0.1, horizon: 4)
+        let first = World()
+        let parts = try penalizedParts(first, [controller])
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
+        _ = try await Coordinator(recipe: penalized, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        #expect(await first.reports.map { $0.metrics["kl_coefficient"] } == [1, 1.2])
+        try parts.controllers.save(to: folder.url)
+        #expect(FileManager.default.fileExists(atPath: folder.url.appending(path: "adaptive_kl.json").path))
+
+        let second = World()
+        let resumed = try penalizedParts(second, [controller])
+        try resumed.controllers.restore(from: folder.url)
+        var longer = schedule
+        longer.maxSteps = 3
+        _ = try await Coordinator(
+            recipe: penalized, schedule: longer, parts: resumed, stop: StopSignal(),
+            progress: RunProgress(step: 2, rolloutStep: 2)
+        ).run()
+        #expect(await second.reports[0].metrics["kl_coefficient"] == 1.2 * 1.2)
+    }
+
+    @Test func aControllerThatCannotUseAStepIsCounted() async throws {
+        let folder = try TemporaryFolder()
+        let parts = try penalizedParts(World(), [Watcher(refuses: true)])
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
+        _ = try await Coordinator(recipe: penalized, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        #expect(parts.controllers.bank.skippedUpdates == ["watcher": 2])
+        try parts.controllers.save(to: folder.url)
+        let other = RewardControllers([Watcher(refuses: true)])
+        try other.restore(from: folder.url)
+        #expect(other.bank.skippedUpdates == ["watcher": 2])
+        try FileManager.default.removeItem(at: folder.url.appending(path: "watcher.json"))
+        let untouched = RewardControllers([Watcher(refuses: true)])
+        #expect(throws: (any Error).self) { try untouched.restore(from: folder.url) }
+        #expect(untouched.bank.skippedUpdates == [:])
+    }
+
+    // MARK: Failure
+
+    /// Rows whose completions differ, two optimizer steps a recipe step, with everything that remembers.
+    private func remembering(_ world: World) throws -> Coordinator.Parts {
+        var parts = try world.parts()
+        parts.controllers = RewardControllers([Watcher()])
+        parts.replay = ReplayBuffer(capacity: 64, maxAge: 9, seed: 1)
+        return parts
+    }
+
+    private let halves = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 2, maxSteps: 8)
+
+    private func kept(_ replay: ReplayBuffer?) async throws -> [Int] {
+        let folder = try TemporaryFolder()
+        try await replay?.save(to: folder.url)
+        struct Kept: Decodable { var promptTokenIDs: [Int] }
+        let data = try Data(contentsOf: folder.url.appending(path: "completions.json"))
+        return try JSONDecoder().decode([Kept].self, from: data).map { $0.promptTokenIDs[0] }
+    }
+
+    /// Which rows the watching controller has seen, step by step.
+    private func seen(_ parts: Coordinator.Parts) -> [[Int]]? {
+        (parts.controllers.bank.controllers[0] as? Watcher)?.state.rows
+    }
+
+    /// The fourth optimizer step throws: the third has moved the weights with the second step's rollouts, which are spent.
+    @Test func afterACommittedOptimizerStepAFailureLeavesWhatBelongsToIt() async throws {
+        let world = World(liveRows: 1, trainFailsAt: 3)
+        let parts = try remembering(world)
+        await #expect(throws: World.UpdaterBroke.self) {
+            _ = try await Coordinator(recipe: recipe, schedule: halves, parts: parts, stop: StopSignal()).run()
+        }
+        let saved = RunProgress(step: 3, rolloutStep: 2, tokens: 3 * (1 + 2 * 2))
+        #expect(await world.saves == [saved])
+        #expect(await world.nextRow == 4)
+        #expect(seen(parts) == [[0, 1], [2, 3]])
+        #expect(try await kept(parts.replay) == [0, 0, 1, 1, 2, 2, 3, 3])
+
+        let outcome = try await Coordinator(
+            recipe: recipe, schedule: halves, parts: parts, stop: StopSignal(), progress: saved, isSaved: true
+        ).run()
+        #expect(outcome == .finished(RunProgress(step: 8, rolloutStep: 5, tokens: 8 * 5)))
+        #expect(await world.generateSteps == [0, 1, 2, 3, 4])  // nothing was drawn twice
+        #expect(seen(parts) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]])
+    }
+
+    /// The third optimizer step, the first of its recipe step, throws: that step has never been.
+    @Test func aFailureBeforeAnyOptimizerStepLeavesNoTraceOfItsStep() async throws {
+        let world = World(liveRows: 1, trainFailsAt: 2)
+        let parts = try remembering(world)
+        await #expect(throws: World.UpdaterBroke.self) {
+            _ = try await Coordinator(recipe: recipe, schedule: halves, parts: parts, stop: StopSignal()).run()
+        }
+        #expect(await world.saves == [RunProgress(step: 2, rolloutStep: 1, tokens: 10)])
+        #expect(await world.nextRow == 2)
+        #expect(seen(parts) == [[0, 1]])
+        #expect(try await kept(parts.replay) == [0, 0, 1, 1])
+    }
+
+    // MARK: Variants
+
+    @Test func aPromptMayBeAskedInVariants() async throws {
+        let world = World(reversesGroups: true)
+        let variants = [PromptVariant(name: "thinking"), PromptVariant(name: "bare")]
+        let recipe = StepRecipe(
+            method: "test", calls: [.generate(samplesPerPrompt: 2, greedy: false, variants: variants), .credit, .train])
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 8, maxSteps: 1)
+        _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: world.parts(), stop: StopSignal()).run()
+        let groups = await world.reports[0].groups.map(\.group)
+        let addresses = [(0, 0), (0, 1), (1, 0), (1, 1)].map { GroupAddress(row: $0.0, variant: $0.1) }
+        #expect(groups.map(\.address) == addresses)
+        #expect(groups.map(\.prompt.tokenIDs) == [[0], [0, 1], [1], [1, 1]])
+        #expect(await world.nextRow == 2)
     }
 
     @Test func aStopWhileTrainingTheFirstBatchAbandonsTheStep() async throws {
@@ -142,12 +267,66 @@ struct CoordinatorTests {
     @Test func batchesCutGroupsBetweenCompletions() {
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 2, maxSteps: 1)
         let completions = (0..<4).map { UpdateCompletion(tokenIDs: [$0]) }
-        let batches = schedule.optimizerBatches([
-            UpdateGroup(promptTokenIDs: [9], completions: Array(completions[..<3])),
-            UpdateGroup(promptTokenIDs: [8], completions: Array(completions[3...])),
-        ])
+        let part = UpdatePart(
+            .rollouts,
+            [
+                UpdateGroup(promptTokenIDs: [9], completions: Array(completions[..<3])),
+                UpdateGroup(promptTokenIDs: [8], completions: Array(completions[3...])),
+            ], streamWeights: [1, 0.5])
+        let batches = schedule.optimizerBatches([part])
+        #expect(batches.allSatisfy { $0.parts.map(\.streamWeights) == [[1, 0.5]] })
         #expect(batches.map { $0.groups.map(\.promptTokenIDs) } == [[[9]], [[9], [8]]])
         #expect(batches.map { $0.groups.flatMap(\.completions).map(\.tokenIDs) } == [[[0], [1]], [[2], [3]]])
+    }
+
+    /// Three pairs, two completions a batch that might take three: a pair is never cut.
+    @Test(arguments: [2, 3]) func pairsAreNeverCut(_ size: Int) {
+        let schedule = StepSchedule(
+            promptsPerStep: 3, completionsPerOptimizerStep: size, maxSteps: 1, shuffleSeed: 7)
+        let pairs = UpdatePart(
+            .pairs,
+            (0..<3).map { pair in
+                UpdateGroup(
+                    promptTokenIDs: [pair],
+                    completions: [UpdateCompletion(tokenIDs: [pair]), UpdateCompletion(tokenIDs: [pair + 10])])
+            })
+        let batches = schedule.optimizerBatches([pairs])
+        #expect(batches.count == 3 && batches.allSatisfy { $0.parts[0].kind == .pairs })
+        for batch in batches { #expect(batch.groups.count == 1 && batch.groups[0].completions.count == 2) }
+        #expect(batches.map { $0.groups[0].promptTokenIDs[0] }.sorted() == [0, 1, 2])
+    }
+
+    /// Six rollouts in batches of two make three; four demonstrations and one pair are spread over as many.
+    @Test func severalPartsAreCutIntoTheSameNumberOfBatches() {
+        let schedule = StepSchedule(promptsPerStep: 3, completionsPerOptimizerStep: 2, maxSteps: 1)
+        func group(_ tokens: [Int]) -> UpdateGroup {
+            UpdateGroup(promptTokenIDs: [9], completions: tokens.map { UpdateCompletion(tokenIDs: [$0]) })
+        }
+        let parts = [
+            UpdatePart(.demonstrations, (10..<14).map { group([$0]) }),
+            UpdatePart(.rollouts, [group([0, 1, 2]), group([3, 4, 5])]), UpdatePart(.pairs, [group([20, 21])]),
+        ]
+        let batches = schedule.optimizerBatches(parts)
+        #expect(batches.allSatisfy { $0.parts.map(\.kind) == [.demonstrations, .rollouts, .pairs] })
+        let tokens = batches.map { $0.parts.map { $0.groups.flatMap(\.completions).map { $0.tokenIDs[0] } } }
+        #expect(tokens == [[[10], [0, 1], []], [[11], [2, 3], []], [[12, 13], [4, 5], [20, 21]]])
+    }
+
+    /// Two sets of pairs of the same prompts: a batch has the same prompts of both, however it is drawn.
+    @Test func partsOfTheSamePromptsStayTogether() {
+        let schedule = StepSchedule(promptsPerStep: 8, completionsPerOptimizerStep: 4, maxSteps: 1, shuffleSeed: 3)
+        func pairs(_ kind: Int) -> UpdatePart {
+            UpdatePart(
+                .pairs,
+                (0..<8).map { prompt in
+                    UpdateGroup(
+                        promptTokenIDs: [prompt], completions: [0, 1].map { UpdateCompletion(tokenIDs: [kind, $0]) })
+                })
+        }
+        let batches = schedule.optimizerBatches([pairs(5), pairs(6)])
+        let prompts = batches.map { $0.parts.map { $0.groups.map { $0.promptTokenIDs[0] } } }
+        #expect(batches.count == 4 && prompts.allSatisfy { $0[0] == $0[1] })
+        #expect(prompts.map { $0[0] } != [[0, 1], [2, 3], [4, 5], [6, 7]])
     }
 
     /// 3 + 2 + 3 completions, numbered, in batches of 3.
@@ -164,7 +343,7 @@ struct CoordinatorTests {
         func batches(step: Int, pass: Int, seed: UInt64? = 5) -> [[Int]] {
             let schedule = StepSchedule(
                 promptsPerStep: 3, completionsPerOptimizerStep: 3, maxSteps: 1, shuffleSeed: seed)
-            let batches = schedule.optimizerBatches(groups, rolloutStep: step, pass: pass)
+            let batches = schedule.optimizerBatches([UpdatePart(.rollouts, groups)], rolloutStep: step, pass: pass)
             for batch in batches {
                 let prompts = batch.groups.map { $0.promptTokenIDs[0] }
                 #expect(prompts == Set(prompts).sorted())
@@ -204,5 +383,21 @@ struct CoordinatorTests {
         #expect(prompts[..<4].joined().sorted() == inOrder && prompts[4...].joined().sorted() == inOrder)
         #expect(Array(prompts[..<4]) != Array(prompts[4...]))
         #expect(Array(prompts[..<4].joined()) != inOrder)
+    }
+}
+
+/// A controller that notes what it was shown.
+struct Watcher: RewardController {
+    struct State: Codable, Sendable, Equatable { var rows: [[Int]] = [] }
+
+    var name: String { "watcher" }
+    var state = State()
+    var weights: [String: Double] { [:] }
+    var refuses = false
+
+    mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+        if refuses { return nil }
+        state.rows.append(step.groups.map(\.group.prompt.prompt.row))
+        return ControllerUpdate()
     }
 }

@@ -5,11 +5,11 @@ import Records
 import TestSupport
 import Testing
 
-@Suite("Dynamic sampling, replay and the KL controller")
+@Suite("Dynamic sampling and replay")
 struct SamplingControlTests {
     private let recipe = StepRecipe(
         method: "grpo",
-        calls: [.generate(samplesPerPrompt: 2, greedy: false), .score, .infer(.sampler), .credit, .train])
+        calls: [.generate(samplesPerPrompt: 2, greedy: false), .infer(.sampler), .credit, .train])
 
     /// Rows that divide by `live` have completions with different rewards.
     private func run(
@@ -32,6 +32,19 @@ struct SamplingControlTests {
         #expect(reports.map { $0.metrics["dynamic_sampling/kept"] } == [0.5, 1.0 / 3])
         #expect(reports[0].metrics["dynamic_sampling/reward"] == (0.5 + 1 + 1 + 0.5) / 4)
         #expect(outcome == .finished(RunProgress(step: 2, rolloutStep: 5, tokens: 20)))  // each wave has its own draws
+    }
+
+    /// The first step's waves are rows 0 1 | 2 3, of which it learns from 0 and 3: a controller sees what the policy wrote, not a choice of it.
+    @Test func controllersSeeWhatIsLeftOutToo() async throws {
+        let world = World(liveRows: 3)
+        var parts = try world.parts()
+        parts.controllers = RewardControllers([Watcher()])
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 1, dynamicSampling: DynamicSampling(reward: 0))
+        _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        let watcher = try #require(parts.controllers.bank.controllers[0] as? Watcher)
+        #expect(watcher.state.rows.map { $0.sorted() } == [[0, 1, 2, 3]])
+        #expect(await world.reports[0].groups.map(\.group.prompt.prompt.row) == [0, 3])
     }
 
     @Test func surplusGroupsAreLeftOut() async throws {
@@ -77,10 +90,11 @@ struct SamplingControlTests {
     // MARK: Replay
 
     /// Of rows 0 1 | 2 3 only row 0 has completions that differ; the sampler's log-probs are −(row + 1)/8.
-    @Test func aReplayedGroupIsTrainedWithTheLogProbsItWasWrittenWith() async throws {
+    @Test func replayedCompletionsAreTrainedWithTheLogProbsTheyWereWrittenWith() async throws {
         let world = World(liveRows: 50)
         var parts = try world.parts()
-        parts.replay = ReplayBuffer(capacity: 4, maxAge: 9, seed: 1)
+        parts.replay = ReplayBuffer(capacity: 4, seed: 1)
+        parts.controllers = RewardControllers([Watcher()])
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
         _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
         let batches = await world.batches
@@ -89,64 +103,115 @@ struct SamplingControlTests {
         #expect(old == [[[-0.125, -0.125], [-0.125, -0.125]], [[-0.5, -0.5], [-0.5, -0.5]]])
         #expect(batches[1].groups[0] == batches[0].groups[0])
         #expect(await world.reports[1].metrics["replay/age"] == 1)
+        let watcher = try #require(parts.controllers.bank.controllers[0] as? Watcher)
+        #expect(watcher.state.rows == [[0, 1], [2, 3]])  // a controller never sees what is replayed
     }
 
-    private func group(_ token: Int, advantage: Double) -> UpdateGroup {
+    /// A prompt's completions with an advantage each, and their number behind the prompt's as tokens.
+    private func group(_ prompt: Int, _ advantages: [Double]) -> UpdateGroup {
         UpdateGroup(
-            promptTokenIDs: [token],
-            completions: [
-                UpdateCompletion(tokenIDs: [token], advantages: [advantage], oldLogProbabilities: [-0.5]),
-                UpdateCompletion(tokenIDs: [token], advantages: [-advantage], oldLogProbabilities: [-0.25]),
-            ])
+            promptTokenIDs: [prompt],
+            completions: advantages.enumerated().map { place, advantage in
+                UpdateCompletion(
+                    tokenIDs: [prompt, place], advantages: [[advantage, advantage]],
+                    oldLogProbabilities: [-0.5, -Float(place)])
+            })
     }
 
-    @Test func deadGroupsGiveTheirPlacesToKeptOnes() async throws {
+    private func exchange(_ buffer: ReplayBuffer, _ groups: [UpdateGroup], step: Int) async -> ReplayBuffer.Exchange {
+        await buffer.exchange(UpdatePart(.rollouts, groups), step: step)
+    }
+
+    /// Prompt and number of each completion, in order.
+    private func rows(_ exchange: ReplayBuffer.Exchange) -> [[Int]] {
+        exchange.part.groups.flatMap(\.completions).map(\.tokenIDs)
+    }
+
+    @Test func completionsWithoutAnAdvantageGiveTheirPlacesToKeptOnes() async throws {
         let buffer = ReplayBuffer(capacity: 8, maxAge: 3, seed: 1)
-        let first = await buffer.exchange([group(1, advantage: 1), group(2, advantage: 0)], step: 0)
-        #expect(first.groups.map { $0.promptTokenIDs[0] } == [1, 2])  // nothing is kept yet
-        let second = await buffer.exchange([group(3, advantage: 0), group(4, advantage: 2)], step: 2)
-        #expect(second.groups.map { $0.promptTokenIDs[0] } == [4, 1])
-        #expect(second.groups[1] == group(1, advantage: 1))  // with the log-probs of the policy that wrote it
+        let first = await exchange(buffer, [group(1, [1, 0]), group(2, [0, 0])], step: 0)
+        #expect(rows(first) == [[1, 0], [1, 1], [2, 0], [2, 1]])  // nothing is kept yet
+        let second = await exchange(buffer, [group(3, [0, 2, 0]), group(4, [1])], step: 2)
+        // in the first dead place, among what is fresh: behind its group's own, before the next group
+        #expect(rows(second) == [[3, 1], [3, 2], [1, 0], [4, 0]])
+        #expect(second.part.groups.map(\.promptTokenIDs) == [[3], [1], [4]])
+        #expect(second.part.groups[1].completions == [group(1, [1, 0]).completions[0]])  // as it was written
         #expect(second.metrics["replay/age"] == 2)
-        #expect(second.metrics["replay/replaced"] == 0.5)
-        let late = await buffer.exchange([group(5, advantage: 0), group(6, advantage: 0)], step: 5)
-        #expect(late.groups.map { $0.promptTokenIDs[0] } == [4, 6])  // group 1 is 5 steps old and gone
+        #expect(second.metrics["replay/replaced"] == 0.25)
+        let late = await exchange(buffer, [group(5, [0, 0, 0])], step: 5)
+        #expect(rows(late) == [[5, 2], [3, 1], [4, 0]])  // the one of step 0 is 5 steps old and gone
     }
 
-    /// Groups of a step that was given up were never kept: the step comes again and brings them itself.
+    @Test func itLeavesAfterTwoOptimizerStepsUnlessToldOtherwise() async throws {
+        let buffer = ReplayBuffer(capacity: 8, seed: 1)
+        _ = await exchange(buffer, [group(1, [1])], step: 4)
+        let second = await exchange(buffer, [group(2, [0])], step: 6)
+        #expect(rows(second) == [[1, 0]])
+        let third = await exchange(buffer, [group(3, [0])], step: 7)
+        #expect(rows(third) == [[3, 0]])
+    }
+
+    /// What is masked has an advantage and trains nothing: it gives its place away and is not kept.
+    @Test func aMaskedCompletionTeachesNothing() async throws {
+        let buffer = ReplayBuffer(capacity: 8, seed: 1)
+        var masked = group(1, [1, 3])
+        masked.completions[1].isMasked = true
+        _ = await exchange(buffer, [masked], step: 0)
+        let next = await exchange(buffer, [masked], step: 1)
+        #expect(rows(next) == [[1, 0], [1, 0]])
+        #expect(next.metrics["replay/size"] == 1)
+    }
+
+    /// Completions of a step that was given up were never kept: the step comes again and brings them itself.
     @Test func anAbandonedStepLeavesTheBufferAsItWas() async throws {
         let buffer = ReplayBuffer(capacity: 1, maxAge: 3, seed: 1)
-        _ = await buffer.exchange([group(1, advantage: 1)], step: 0)
+        _ = await exchange(buffer, [group(1, [1])], step: 0)
         await buffer.mark()
-        _ = await buffer.exchange([group(2, advantage: 1)], step: 1)  // pushes the first out
+        _ = await exchange(buffer, [group(2, [1])], step: 1)  // pushes the first out
         await buffer.rewind()
-        let again = await buffer.exchange([group(2, advantage: 1), group(3, advantage: 0)], step: 1)
-        #expect(again.groups.map { $0.promptTokenIDs[0] } == [2, 1])
+        let again = await exchange(buffer, [group(2, [1]), group(3, [0])], step: 1)
+        #expect(rows(again) == [[2, 0], [1, 0]])
     }
 
-    @Test func drawsFollowTheWeightOfAdvantages() async throws {
-        var counts = [0, 0, 0]
+    /// Expected of 400 draws over 1, 2 and 5: shares of 1/8, 2/8, 5/8, and of their squares, 1/30, 4/30, 25/30.
+    @Test(arguments: [(1.0, [50.0, 100, 250]), (2.0, [13.3, 53.3, 333.3])])
+    func drawsFollowTheAdvantageOfEachCompletionToThePower(_ alpha: Double, _ expected: [Double]) async throws {
+        var counts = [0.0, 0, 0]
         for seed in 0..<400 {
-            let buffer = ReplayBuffer(capacity: 8, maxAge: 9, seed: UInt64(seed))
-            _ = await buffer.exchange(
-                [group(0, advantage: 1), group(1, advantage: 2), group(2, advantage: 5)], step: 0)
-            let drawn = await buffer.exchange([group(9, advantage: 0)], step: 1).groups[0].promptTokenIDs[0]
-            counts[drawn] += 1
+            let buffer = ReplayBuffer(capacity: 8, maxAge: 9, alpha: alpha, seed: UInt64(seed))
+            _ = await exchange(buffer, [group(0, [1, -2]), group(1, [5])], step: 0)
+            let drawn = rows(await exchange(buffer, [group(9, [0])], step: 1))[0]
+            counts[drawn == [0, 0] ? 0 : drawn == [0, 1] ? 1 : 2] += 1
         }
-        // expected 50, 100, 250; three standard deviations are 20, 26, 29
-        #expect(abs(counts[0] - 50) < 20 && abs(counts[1] - 100) < 26 && abs(counts[2] - 250) < 29, "\(counts)")
+        for (count, expected) in zip(counts, expected) {
+            let deviation = (expected * (1 - expected / 400)).squareRoot()
+            #expect(abs(count - expected) < 3 * deviation, "\(counts)")
+        }
+    }
+
+    /// The size of an advantage is that of its streams' sum: 1 − 1 teaches nothing.
+    @Test func theStreamsSumDecides() async throws {
+        let buffer = ReplayBuffer(capacity: 8, seed: 1)
+        func part(_ advantages: [[Double]]) -> UpdatePart {
+            let completion = UpdateCompletion(tokenIDs: [1], advantages: advantages)
+            return UpdatePart(
+                .rollouts, [UpdateGroup(promptTokenIDs: [1], completions: [completion])], streamWeights: [1, 0.5])
+        }
+        _ = await buffer.exchange(part([[1], [-2]]), step: 0)
+        #expect(await buffer.exchange(part([[1], [2]]), step: 0).metrics["replay/size"] == 0)
+        #expect(await buffer.exchange(part([[1], [2]]), step: 0).metrics["replay/size"] == 1)
     }
 
     @Test func aRestoredBufferGoesOnAlike() async throws {
         let folder = try TemporaryFolder()
         let buffer = ReplayBuffer(capacity: 2, maxAge: 9, seed: 3)
-        _ = await buffer.exchange([group(1, advantage: 0.1), group(2, advantage: 1), group(3, advantage: 1)], step: 0)
+        _ = await exchange(buffer, [group(1, [0.1]), group(2, [1, 1])], step: 0)
         try await buffer.save(to: folder.url)
         let other = ReplayBuffer(capacity: 2, maxAge: 9, seed: 3)
         try await other.restore(from: folder.url)
-        let dead = [group(7, advantage: 0), group(8, advantage: 0)]
-        let (one, two) = (await buffer.exchange(dead, step: 1), await other.exchange(dead, step: 1))
-        #expect(one.groups == two.groups)
-        #expect(one.groups.map { $0.promptTokenIDs[0] }.sorted() == [2, 3])  // the oldest left when the buffer was full
+        let dead = [group(7, [0]), group(8, [0])]
+        let one = await exchange(buffer, dead, step: 1)
+        #expect(await exchange(other, dead, step: 1).part == one.part)
+        #expect(rows(one) == [[2, 0], [2, 1]])  // the oldest left when the buffer was full
     }
 }

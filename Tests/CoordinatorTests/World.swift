@@ -6,6 +6,7 @@ import Records
 actor World {
     enum Moment { case generate, train, secondTrain }
     struct RewardBroke: Error {}
+    struct UpdaterBroke: Error {}
 
     private(set) var nextRow = 0
     private(set) var log: [String] = []
@@ -13,6 +14,8 @@ actor World {
     private(set) var batches: [UpdateBatch] = []
     private(set) var reports: [StepReport] = []
     private(set) var saves: [RunProgress] = []
+    /// Addresses of the draws that were asked for.
+    private(set) var generateSteps: [Int] = []
     private var marked = 0
     private var scored = 0
     private var trained = 0
@@ -23,12 +26,15 @@ actor World {
     private let rewardFailsAtRow: Int?
     /// Rows that divide by it have completions with different rewards; `nil` rewards all alike.
     private let liveRows: Int?
+    /// The optimizer step, from 0, that throws in place of being taken, once.
+    private var trainFailsAt: Int?
 
     init(
         reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
         stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil,
-        liveRows: Int? = nil
+        liveRows: Int? = nil, trainFailsAt: Int? = nil
     ) {
+        self.trainFailsAt = trainFailsAt
         self.liveRows = liveRows
         self.reversesGroups = reversesGroups
         holdsLastGroup = holdsLastGroupUntilFirstIsScored
@@ -46,10 +52,15 @@ actor World {
 }
 
 extension World: PromptSource {
-    func next(_ count: Int) -> [TokenizedPrompt] {
+    /// A variant beyond the first ends with its number.
+    func next(_ count: Int, in variants: [PromptVariant]) -> [[TokenizedPrompt]] {
         defer { nextRow += count }
-        return (nextRow..<nextRow + count).map {
-            TokenizedPrompt(prompt: Prompt(row: $0, source: "numbers", content: .text("\($0)")), tokenIDs: [$0])
+        return (nextRow..<nextRow + count).map { row in
+            variants.indices.map { variant in
+                TokenizedPrompt(
+                    prompt: Prompt(row: row, source: "numbers", content: .text("\(row)")),
+                    tokenIDs: variant == 0 ? [row] : [row, variant])
+            }
         }
     }
 
@@ -65,6 +76,7 @@ extension World: Generating {
     ) -> AsyncThrowingStream<RolloutGroup, any Error> {
         AsyncThrowingStream { stream in
             Task {
+                await note(step)
                 if stopAt?.moment == .generate, stopAt?.step == step { signal.request() }
                 for (place, request) in (reversesGroups ? requests.reversed() : requests).enumerated() {
                     if stop.isRequested { return stream.finish(throwing: StopRequested()) }
@@ -85,8 +97,11 @@ extension World: Generating {
                 completion: Completion(text: "x", tokenIDs: [1, 2]), samplingLogProbabilities: [0, 0],
                 policyLogProbabilities: [logProbability, logProbability], sample: sample)
         }
-        return RolloutGroup(prompt: request.prompt, rollouts: rollouts, policyVersion: PolicyVersion(0))
+        return RolloutGroup(
+            prompt: request.prompt, rollouts: rollouts, policyVersion: PolicyVersion(0), variant: request.variant)
     }
+
+    private func note(_ step: Int) { generateSteps.append(step) }
 
     private var scoredGroups: Int { scored }
 }
@@ -104,8 +119,8 @@ extension World: Scoring {
 }
 
 extension World: Updating {
-    func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) -> [[[Float]]] {
-        batch.groups.map { $0.completions.map { $0.tokenIDs.map { _ in -1 } } }
+    func logProbabilities(_ batch: UpdateBatch, under role: InferenceRole) -> CompletionLogProbabilities {
+        CompletionLogProbabilities(batch.groups.map { $0.completions.map { $0.tokenIDs.map { _ in -1 } } })
     }
     func values(_ batch: UpdateBatch) -> CriticValues { CriticValues([]) }
 
@@ -113,6 +128,10 @@ extension World: Updating {
         if stopAt?.moment == .train, stopAt?.step == trained { signal.request() }
         if stopAt?.moment == .secondTrain, trained == 1 { signal.request() }
         try stop?.check()
+        if trainFailsAt == trained {
+            trainFailsAt = nil
+            throw UpdaterBroke()
+        }
         trained += 1
         batches.append(batch)
         log.append("train \(batch.completionCount)")

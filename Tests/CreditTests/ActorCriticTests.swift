@@ -19,17 +19,18 @@ struct ActorCriticTests {
     @Test func theFixtureAndItsWhitening() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([1, 0], lengths: [3, 2])],
-            values: CriticValues([[[0.5, 0.4, 0.3], [0.1, 0.2]]]))
-        let completions = try rule().credit(batch).update.groups[0].completions
+            values: CriticValues(oneHead: [[[0.5, 0.4, 0.3], [0.1, 0.2]]]))
+        let update = try rule().credit(batch).update
+        let completions = update.groups[0].completions
         let plain = [0.43675, 0.565, 0.7, -0.09, -0.2]
         let mean = plain.reduce(0, +) / 5
         let variance = plain.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 4
         let expected = plain.map { ($0 - mean) / (variance + 1e-8).squareRoot() }
-        let found = completions.flatMap(\.advantages)
+        let found = update.advantages[0].flatMap(\.self)
         #expect(zip(found, expected).allSatisfy { abs($0 - $1) < 1e-6 })  // values came as float32
-        let returns = completions.flatMap(\.returns)
+        let returns = completions.flatMap { $0.returns[0] }
         #expect(zip(returns, [0.93675, 0.965, 1, 0.01, 0]).allSatisfy { abs($0 - $1) < 1e-6 })
-        #expect(completions.map(\.oldValues) == [[0.5, 0.4, 0.3], [0.1, 0.2]])
+        #expect(completions.map(\.oldValues) == [[[0.5, 0.4, 0.3]], [[0.1, 0.2]]])
     }
 
     /// Without a critic's help and with λ = 1 the estimate is the reward with its KL to go: REINFORCE++'s plain form.
@@ -40,38 +41,42 @@ struct ActorCriticTests {
             GeneralizedAdvantage(discount: 1, lambda: 1), penalty: KLToGo(coefficient: 0.3, reach: .oneStep)
         ).credit(
             CreditBatch(
-                groups: groups, referenceLogProbabilities: reference, values: CriticValues([[[0, 0], [0, 0, 0]]])))
+                groups: groups, referenceLogProbabilities: reference,
+                values: CriticValues(oneHead: [[[0, 0], [0, 0, 0]]])))
         let expected = try BatchWhitening(
             rewards: .single, form: .plain(penalty: KLToGo(coefficient: 0.3, reach: .toGo))
         ).credit(CreditBatch(groups: groups, referenceLogProbabilities: reference))
         let pairs = zip(
-            found.update.groups[0].completions.flatMap(\.advantages),
-            expected.update.groups[0].completions.flatMap(\.advantages))
+            found.update.advantages[0].flatMap(\.self), expected.update.advantages[0].flatMap(\.self))
         #expect(pairs.allSatisfy { abs($0 - $1) < 1e-12 })
     }
 
     /// A perfect critic of a certain reward has nothing to learn from: all A are 0, and stay 0 when whitened.
     @Test func aPerfectCriticLeavesNoAdvantage() throws {
         let batch = CreditBatch(
-            groups: [ScoredGroups.group([2, 2], lengths: [2, 3])], values: CriticValues([[[2, 2], [2, 2, 2]]]))
+            groups: [ScoredGroups.group([2, 2], lengths: [2, 3])],
+            values: CriticValues(oneHead: [[[2, 2], [2, 2, 2]]]))
         let credited = try rule().credit(batch)
-        #expect(credited.update.groups[0].completions.flatMap(\.advantages).allSatisfy { $0 == 0 })
+        #expect(credited.update.advantages[0].flatMap(\.self).allSatisfy { $0 == 0 })
     }
 
+    /// Masked, its tokens are in neither loss and in no denominator. A return of V would pull a critic that has moved back to V.
     @Test func whatIsUnscoredMovesNeitherNetwork() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([nil, 1, 0], lengths: [2, 2, 2])],
-            values: CriticValues([[[0.25, 0.5], [0, 0], [0, 0]]]))
-        let unscored = try rule().credit(batch).update.groups[0].completions[0]
-        #expect(unscored.advantages == [0, 0])
-        #expect(unscored.returns == [0.25, 0.5])
+            values: CriticValues(oneHead: [[[0.25, 0.5], [0, 0], [0, 0]]]))
+        let update = try rule().credit(batch).update
+        #expect(update.groups[0].completions.map(\.isMasked) == [true, false, false])
+        #expect(update.actionTokenCount == 4)
+        #expect(update.advantages[0][0] == [0, 0])
     }
 
     @Test func aCutCompletionPaysForItsMissingEnd() throws {
         let batch = CreditBatch(
-            groups: [ScoredGroups.group([1, 1], lengths: [1, 1], truncated: [1])], values: CriticValues([[[0], [0]]]))
+            groups: [ScoredGroups.group([1, 1], lengths: [1, 1], truncated: [1])],
+            values: CriticValues(oneHead: [[[0], [0]]]))
         let completions = try rule(missingEndPenalty: 0.75).credit(batch).update.groups[0].completions
-        #expect(completions.map(\.returns) == [[1], [0.25]])
+        #expect(completions.map(\.returns) == [[[1]], [[0.25]]])
     }
 
     /// γ = 1, λ = 0.95, r = 0, 0, V = .1, .2 and .5 behind the end: δ = .1, .3, A = .1 + .95·.3 = .385, .3, R = .485, .5. The
@@ -79,14 +84,16 @@ struct ActorCriticTests {
     @Test func aCutCompletionMayBeWorthItsLastState() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([0, 0], lengths: [2, 2], truncated: [1])],
-            values: CriticValues([[[0.1, 0.2], [0.1, 0.2]]], ends: [[0.5, 0.5]]))
-        let found = try rule(bootstrapsTruncated: true).credit(batch).update.groups[0].completions.flatMap(\.returns)
+            values: CriticValues(oneHead: [[[0.1, 0.2], [0.1, 0.2]]], ends: [[0.5, 0.5]]))
+        let found = try rule(bootstrapsTruncated: true).credit(batch).update.groups[0].completions.flatMap {
+            $0.returns[0]
+        }
         #expect(zip(found, [0.01, 0, 0.485, 0.5]).allSatisfy { abs($0 - $1) < 1e-6 }, "\(found)")
-        let plain = try rule().credit(batch).update.groups[0].completions.flatMap(\.returns)
+        let plain = try rule().credit(batch).update.groups[0].completions.flatMap { $0.returns[0] }
         #expect(zip(plain, [0.01, 0, 0.01, 0]).allSatisfy { abs($0 - $1) < 1e-6 }, "\(plain)")
         #expect(throws: CreditError.self) {
             try rule().credit(
-                CreditBatch(groups: batch.groups, values: CriticValues([[[0, 0], [0, 0]]], ends: [[0]])))
+                CreditBatch(groups: batch.groups, values: CriticValues(oneHead: [[[0, 0], [0, 0]]], ends: [[0]])))
         }
     }
 
@@ -96,7 +103,7 @@ struct ActorCriticTests {
             try rule.credit(CreditBatch(groups: [ScoredGroups.group([1])]))
         }
         #expect(throws: CreditError.self) {
-            try rule.credit(CreditBatch(groups: [ScoredGroups.group([1])], values: CriticValues([[[0.5]]])))
+            try rule.credit(CreditBatch(groups: [ScoredGroups.group([1])], values: CriticValues(oneHead: [[[0.5]]])))
         }
     }
 }

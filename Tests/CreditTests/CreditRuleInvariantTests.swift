@@ -45,7 +45,7 @@ struct NamedRule: Sendable, CustomTestStringConvertible {
 
     /// `[group][completion][token]`
     func advantages(_ batch: CreditBatch) throws -> [[[Double]]] {
-        try rule.credit(batch).update.groups.map { $0.completions.map(\.advantages) }
+        try rule.credit(batch).update.advantages
     }
 }
 
@@ -71,7 +71,8 @@ struct CreditRuleInvariantTests {
                 ScoredGroups.group(
                     completions.map { rewards[row][$0] }, greedy: greedy[row],
                     lengths: completions.map { lengths[row][$0] }, row: row)
-            }, oldLogProbabilities: numbers(0), referenceLogProbabilities: numbers(4), values: CriticValues(numbers(9)))
+            }, oldLogProbabilities: numbers(0), referenceLogProbabilities: numbers(4),
+            values: CriticValues(oneHead: numbers(9)))
     }
 
     @Test(arguments: try NamedRule.all)
@@ -91,7 +92,7 @@ struct CreditRuleInvariantTests {
     @Test(arguments: try NamedRule.all)
     func withoutAnyRewardNothingIsLearnedAndNothingIsNaN(_ rule: NamedRule) throws {
         let credited = try rule.rule.credit(batch([[nil, nil, nil], [nil, nil]]))
-        #expect(credited.update.groups.flatMap(\.completions).flatMap(\.advantages).allSatisfy { $0 == 0 })
+        #expect(credited.update.advantages.joined().joined().allSatisfy { $0 == 0 })
         #expect(credited.metrics.entries.allSatisfy { $0.value.isFinite })
         #expect(credited.metrics["reward"] == nil)
     }

@@ -30,7 +30,7 @@ struct GreedyBaselineTests {
                 let batch = CreditBatch(
                     groups: [scored],
                     referenceLogProbabilities: [[reference.logProbabilities(sequence).map(Float.init)]])
-                return (sequence, try rule.credit(batch).update.groups[0].completions[0].advantages)
+                return (sequence, try rule.credit(batch).update.advantages[0][0])
             })
         return policy.expectation { policy.scoreGradient($0, coefficients: advantages[$0]!) }
     }
@@ -119,7 +119,7 @@ struct GreedyBaselineTests {
         failed.greedyScores = [.failed(message: "broke")]
         let missing = ScoredGroups.group([1, 0], row: 3)
         let credited = try rule.credit(CreditBatch(groups: [failed, kept, missing]))
-        #expect(credited.update.groups.map { $0.completions.map(\.advantages) } == [[[0.75, 0.75], [0, 0]]])
+        #expect(credited.update.advantages == [[[0.75, 0.75], [0, 0]]])
         #expect(credited.credits.map { $0.map(\.advantage) } == [[nil, nil], [0.75, 0], [nil, nil]])
         #expect(credited.metrics["reward/greedy"] == 0.25)
         #expect(credited.metrics["remax/baseline_mean"] == 0.25)
@@ -146,7 +146,7 @@ struct GreedyBaselineTests {
                 scores: [[.value(9)]], greedyScores: [.value(1)])
             let batch = CreditBatch(groups: [group], referenceLogProbabilities: [[[-1.5, -0.75, -2]]])
             return try GreedyBaseline(rewards: .single, settings: settings).credit(batch)
-                .update.groups[0].completions[0].advantages
+                .update.advantages[0][0]
         }
         #expect(try advantages(.init(discount: 0.5)) == [2, 4, 8])
         #expect(try advantages(.init(discount: 0.5, discountsLastToken: true)) == [1, 2, 4])

@@ -45,8 +45,8 @@ struct LeaveOneOutTests {
             let references = completions.map { reference.logProbabilities($0).map(Float.init) }
             let credited = try rule.credit(CreditBatch(groups: [scored], referenceLogProbabilities: [references]))
             let weight = completions.map(policy.probability).reduce(1, *) / 2
-            return zip(completions, credited.update.groups[0].completions).map { tokens, completion in
-                policy.scoreGradient(tokens, coefficients: completion.advantages.map { $0 * weight })
+            return zip(completions, credited.update.advantages[0]).map { tokens, advantages in
+                policy.scoreGradient(tokens, coefficients: advantages.map { $0 * weight })
             }.summed()
         }.summed()
         let expected = policy.centralDifferences { moved in
@@ -66,7 +66,7 @@ struct LeaveOneOutTests {
             groups: [ScoredGroups.group([9, 0])], oldLogProbabilities: [[[-1, -1], [-1, -1]]],
             referenceLogProbabilities: [[[-2, -2], [-1, -1]]])
         let credited = try rule.credit(batch)
-        #expect(credited.update.groups[0].completions.map(\.advantages) == [[3, 3], [-3, -3]])
+        #expect(credited.update.advantages[0] == [[3, 3], [-3, -3]])
         #expect(credited.metrics["kl"] == 0.5)
         #expect(credited.metrics["reward"] == 4.5)
     }

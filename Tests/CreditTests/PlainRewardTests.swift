@@ -7,8 +7,7 @@ struct PlainRewardTests {
     @Test func everyTokenGetsItsRewardAndAnUnscoredCompletionNothing() throws {
         let rule = PlainReward(rewards: try .single)
         let batch = CreditBatch(groups: [ScoredGroups.group([2, nil, -1], lengths: [1, 2, 3])])
-        let completions = try rule.credit(batch).update.groups[0].completions
-        #expect(completions.map(\.advantages) == [[2], [0, 0], [-1, -1, -1]])
+        #expect(try rule.credit(batch).update.advantages[0] == [[2], [0, 0], [-1, -1, -1]])
     }
 
     /// log-probs −0.7 against −1.2 and −0.2: k1 = 0.5 and −0.5; β 0.2; to go: 0.2·(0.5 − 0.5) = 0 and 0.2·(−0.5) = −0.1.
@@ -16,10 +15,10 @@ struct PlainRewardTests {
         let rule = PlainReward(rewards: try .single, penalty: try KLToGo(coefficient: 0.2))
         var batch = CreditBatch(
             groups: [ScoredGroups.group([1])], referenceLogProbabilities: [[[-1.2, -0.2]]])
-        let advantages = try rule.credit(batch).update.groups[0].completions[0].advantages
+        let advantages = try rule.credit(batch).update.advantages[0][0]
         #expect(zip(advantages, [1.0, 1.1]).allSatisfy { abs($0 - $1) < 1e-6 })
-        batch.klCoefficient = 0.4  // a controller's coefficient takes the place of the rule's
-        let stronger = try rule.credit(batch).update.groups[0].completions[0].advantages
+        batch.weights = ["kl": 0.4]  // a controller's coefficient takes the place of the rule's
+        let stronger = try rule.credit(batch).update.advantages[0][0]
         #expect(zip(stronger, [1.0, 1.2]).allSatisfy { abs($0 - $1) < 1e-6 })
     }
 

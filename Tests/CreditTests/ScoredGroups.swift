@@ -51,3 +51,17 @@ extension RewardCombination {
         get throws { try RewardCombination(names: ["accuracy"]) }
     }
 }
+
+extension UpdateBatch {
+    /// The advantages of its only part, streams added up: `[group][completion][token]`.
+    var advantages: [[[Double]]] {
+        parts[0].groups.map { $0.completions.map { $0.mixedAdvantages(parts[0].streamWeights) } }
+    }
+}
+
+extension CriticValues {
+    /// Of a critic with one head, `[group][completion][token]`.
+    init(oneHead tokens: [[[Float]]], ends: [[Float]]? = nil) {
+        self.init(tokens.map { $0.map { [$0] } }, ends: ends.map { $0.map { $0.map { [$0] } } })
+    }
+}

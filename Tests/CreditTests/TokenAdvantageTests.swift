@@ -9,7 +9,7 @@ struct BatchWhiteningTests {
     @Test func longRowsWeighMore() throws {
         let rule = try BatchWhitening(rewards: .single, form: .plain(penalty: nil))
         let groups = [ScoredGroups.group([1], lengths: [3]), ScoredGroups.group([0], lengths: [1])]
-        let found = try rule.credit(CreditBatch(groups: groups)).update.groups.map { $0.completions[0].advantages }
+        let found = try rule.credit(CreditBatch(groups: groups)).update.advantages.map { $0[0] }
         #expect(relativeDistance(found.flatMap(\.self), [0.5, 0.5, 0.5, -1.5]) < 1e-7)
     }
 
@@ -20,21 +20,21 @@ struct BatchWhiteningTests {
             ScoredGroups.group([0.2, 0.9], lengths: [2, 5], truncated: [1]),
         ]
         let credited = try rule.credit(CreditBatch(groups: groups)).update
-        let completions = credited.groups.flatMap(\.completions)
-        let learned = [0, 1, 3].flatMap { completions[$0].advantages }
+        let advantages = credited.advantages.flatMap(\.self)
+        let learned = [0, 1, 3].flatMap { advantages[$0] }
         let mean = learned.reduce(0, +) / 6
         #expect(abs(mean) < 1e-12)
         #expect(abs(learned.map { $0 * $0 }.reduce(0, +) / 5 - 1) < 1e-6)
-        #expect(completions[2].advantages == [0, 0, 0, 0])
-        #expect(completions[4].advantages == [0, 0, 0, 0, 0])
+        #expect(advantages[2] == [0, 0, 0, 0])
+        #expect(advantages[4] == [0, 0, 0, 0, 0])
     }
 
     @Test func aConstantPerPromptChangesThePlainFormOnly() throws {
         func advantages(_ form: BatchWhitening.Form, shift: Double) throws -> [Double] {
             let rule = try BatchWhitening(rewards: .single, form: form)
             let groups = [ScoredGroups.group([1 + shift, shift]), ScoredGroups.group([0.5, 0])]
-            return try rule.credit(CreditBatch(groups: groups)).update.groups
-                .flatMap(\.completions).flatMap(\.advantages)
+            return try rule.credit(CreditBatch(groups: groups)).update.advantages
+                .flatMap { $0.flatMap(\.self) }
         }
         let (mean, plain) = (BatchWhitening.Form.groupMean, BatchWhitening.Form.plain(penalty: nil))
         #expect(relativeDistance(try advantages(mean, shift: 3), try advantages(mean, shift: 0)) < 1e-9)
@@ -45,8 +45,8 @@ struct BatchWhiteningTests {
     func equalRewardsGiveExactlyZero(_ form: BatchWhitening.Form) throws {
         let rule = try BatchWhitening(rewards: .single, form: form)
         let groups = [ScoredGroups.group([0.1, 0.1, 0.1]), ScoredGroups.group([0.1, 0.1])]
-        let found = try rule.credit(CreditBatch(groups: groups)).update.groups
-            .flatMap(\.completions).flatMap(\.advantages)
+        let found = try rule.credit(CreditBatch(groups: groups)).update.advantages
+            .flatMap { $0.flatMap(\.self) }
         #expect(found.allSatisfy { $0 == 0 })
     }
 
@@ -57,7 +57,7 @@ struct BatchWhiteningTests {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([1, 0])], oldLogProbabilities: [[[-1, -1], [-1, -1]]],
             referenceLogProbabilities: [[[-2, -2], [-1, -1]]])
-        let found = try rule.credit(batch).update.groups[0].completions.flatMap(\.advantages)
+        let found = try rule.credit(batch).update.advantages[0].flatMap(\.self)
         #expect(relativeDistance(found, [-0.5, 1.5, -0.5, -0.5]) < 1e-6)
     }
 }

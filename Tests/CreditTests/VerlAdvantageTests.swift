@@ -65,7 +65,7 @@ struct VerlAdvantageTests {
         return CreditBatch(
             groups: groups, oldLogProbabilities: byPrompt(reference.oldLogProbabilities),
             referenceLogProbabilities: byPrompt(reference.referenceLogProbabilities),
-            values: CriticValues(byPrompt(reference.values)))
+            values: CriticValues(oneHead: byPrompt(reference.values)))
     }
 
     private func penalty(_ reach: KLToGo.Reach) throws -> KLToGo {
@@ -76,7 +76,7 @@ struct VerlAdvantageTests {
     private func compare(
         _ rule: some CreditRule, _ expected: [[Double]], lastPrompt departs: Double? = nil, _ what: String = ""
     ) throws {
-        let found = try rule.credit(batch()).update.groups.map { $0.completions.map(\.advantages) }
+        let found = try rule.credit(batch()).update.advantages
         var expected = byPrompt(expected)
         if let departs {
             let last = expected[expected.count - 1][0]
@@ -100,7 +100,7 @@ struct VerlAdvantageTests {
                 rewards: .single, estimator: .init(discount: expected.gamma, lambda: expected.lambda),
                 penalty: penalty(.oneStep))
             try compare(rule, expected.advantages, "γ \(expected.gamma), λ \(expected.lambda)")
-            let returns = try rule.credit(batch()).update.groups.map { $0.completions.map(\.returns) }
+            let returns = try rule.credit(batch()).update.groups.map { $0.completions.map { $0.returns[0] } }
             expectClose(returns, byPrompt(expected.returns), "returns")
         }
     }
@@ -144,9 +144,7 @@ struct VerlAdvantageTests {
             rewards: try RewardCombination(names: ["a", "b"], weights: [1, 0.5]),
             settings: try .init(aggregation: .normalizeThenSum, epsilon: 1e-6))
         let factor = (13.0 / 12).squareRoot()
-        let found = try rule.credit(batch).update.groups.map { group in
-            group.completions.map { $0.advantages.map { $0 * factor } }
-        }
+        let found = try rule.credit(batch).update.advantages.map { $0.map { $0.map { $0 * factor } } }
         let distance = zip(found.joined().joined(), reference.gdpo.joined()).map { abs($0 - $1) }.max() ?? .infinity
         #expect(distance < 5e-6)  // verl keeps ε beside the deviations of rewards only
         #expect(found.joined().map(\.count) == reference.gdpo.map(\.count))

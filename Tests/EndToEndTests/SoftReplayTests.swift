@@ -48,7 +48,7 @@ struct SoftReplayTests {
             let completions = group.rollouts.map { rollout in
                 UpdateCompletion(
                     tokenIDs: rollout.completion.tokenIDs,
-                    advantages: rollout.completion.tokenIDs.map { _ in Double(rollout.sample) - 1.5 },
+                    advantages: [rollout.completion.tokenIDs.map { _ in Double(rollout.sample) - 1.5 }],
                     rolloutLogProbabilities: rollout.policyLogProbabilities, softTokens: rollout.softTokens)
             }
             batch.groups.append(UpdateGroup(promptTokenIDs: group.prompt.tokenIDs, completions: completions))
@@ -60,16 +60,16 @@ struct SoftReplayTests {
                 optimizer: OptimizerSettings(
                     learningRate: 1e-3, schedule: LearningRateSchedule(.constant, totalSteps: 1)),
                 maxTokensPerMicroBatch: 60))
-        let scores = try await updater.scores(batch, under: .oldPolicy)
+        let trainer = try await updater.logProbabilities(batch, under: .oldPolicy)
         var (soft, plain, largest) = (0, 0, Float(0))
         for (group, completions) in batch.groups.map(\.completions).enumerated() {
             for (index, completion) in completions.enumerated() {
                 let record = try #require(completion.softTokens)
-                let parameters = scores.softParameters[group][index]
+                let parameters = trainer.softParameters[group][index]
                 #expect(parameters.count == record.parameters.count)
                 for (a, b) in zip(parameters, record.parameters) { largest = max(largest, abs(a - b)) }
                 for (place, pair) in zip(
-                    scores.logProbabilities[group][index], completion.rolloutLogProbabilities
+                    trainer.tokens[group][index], completion.rolloutLogProbabilities
                 ).enumerated() {
                     if record.supportSizes[place] > 0 {
                         soft += 1

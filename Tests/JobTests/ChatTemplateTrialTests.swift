@@ -54,6 +54,22 @@ struct ChatTemplateTrialTests {
         #expect(try encoder("{{ 1 / 0 }}").templateNotices(for: text) == [])  // a text never meets the template
     }
 
+    /// A variant's variables win over the job's, and its suffix stands behind the opening of the answer.
+    @Test func aVariantPicksItsFormOfTheTemplate() throws {
+        let template = Self.plain.replacing("<assistant>", with: "<assistant>{% if thinking %}<think>{% endif %}")
+        let encoder = try encoder(template, variables: [JobColumn(name: "thinking", value: .bool(true))])
+        let bare = PromptVariant(
+            name: "bare", templateVariables: ["thinking": .bool(false)], suffix: "<think></think>")
+        func text(_ prompt: Prompt, _ variant: PromptVariant) throws -> [Int] {
+            try encoder.encode(prompt, as: variant).tokenIDs
+        }
+        #expect(try text(chat("?"), .plain) == ids(encoder, "<s><user>?</s><assistant><think>"))
+        #expect(try text(chat("?"), .plain) == encoder.encode(chat("?")).tokenIDs)
+        #expect(try text(chat("?"), bare) == ids(encoder, "<s><user>?</s><assistant><think></think>"))
+        let plain = Prompt(row: 0, source: "set", content: .text("?"))
+        #expect(try text(plain, bare) == encoder.tokenizer.encode("?<think></think>", addSpecialTokens: true))
+    }
+
     /// A template and what its one notice must say.
     static let departures: [(change: @Sendable (String) -> String, says: [String])] = [
         (  // the opening of an answer is not how the finished chat goes on: the prompt ends in a thinking tag

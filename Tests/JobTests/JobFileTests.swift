@@ -36,7 +36,7 @@ struct JobFileTests {
     @Test func methodsBringTheirOwnDefaults() throws {
         let remax = try job(complete + "\nalgorithm: remax")
         #expect(remax.batches.generations == 1)
-        #expect(remax.recipe.calls == [.generate(samplesPerPrompt: 1, greedy: true), .score, .credit, .train])
+        #expect(remax.recipe.calls == [.generate(samplesPerPrompt: 1, greedy: true), .credit, .train])
         let rloo = try job(complete + "\nalgorithm: rloo")
         #expect(rloo["beta"] == "0.05" && rloo.batches.generations == 2)
         #expect(rloo.recipe.calls.contains(.infer(.reference)))
@@ -48,6 +48,17 @@ struct JobFileTests {
         #expect(sft.optimizer.learningRate == 2e-5)
         let ppo = try job(complete + "\nalgorithm: ppo")
         #expect(ppo.sampling.distribution.temperature == 0.7 && ppo.batches.iterations == 4 && ppo.batches.shuffles)
+    }
+
+    /// The penalty compares the old policy with the reference, both as the trainer has them where the sampler rounds to bfloat16.
+    @Test func aPenaltyInTheRewardAsksTheTrainerWhereTheSamplerIsNotExact() throws {
+        func asks(_ lines: String) throws -> Bool {
+            try job(complete + "\n" + lines).recipe.calls.contains(.infer(.oldPolicy))
+        }
+        #expect(try asks("algorithm: rloo\ndtype: bfloat16"))
+        #expect(try !asks("algorithm: rloo"))
+        #expect(try !asks("algorithm: rloo\nbeta: 0\ndtype: bfloat16"))
+        #expect(try !asks("beta: 0.1\ndtype: bfloat16"))  // grpo's penalty is in its loss
     }
 
     @Test func softGRPOBringsThePapersSettings() throws {

@@ -14,7 +14,7 @@ struct BanditTests {
     /// How likely each token is after the prompt.
     private func probabilities(_ policy: TinyPolicy) async throws -> [Double] {
         let arms = UpdateBatch(groups: [ExampleBatch.group(Self.prompt, (0..<7).map { [$0] })])
-        return try await policy.updater.logProbabilities(arms, under: .oldPolicy)[0].map { exp(Double($0[0])) }
+        return try await policy.updater.logProbabilities(arms, under: .oldPolicy).tokens[0].map { exp(Double($0[0])) }
     }
 
     private func pull(_ count: Int, _ probabilities: [Double], _ random: inout SplitMix) -> [Int] {
@@ -43,7 +43,7 @@ struct BanditTests {
             let credit = advantages(pulled.map { Self.rewards[$0] }, Self.rewards[greedy])
             let group = UpdateGroup(
                 promptTokenIDs: Self.prompt,
-                completions: zip(pulled, credit).map { UpdateCompletion(tokenIDs: [$0], advantages: [$1]) })
+                completions: zip(pulled, credit).map { UpdateCompletion(tokenIDs: [$0], advantages: [[$1]]) })
             _ = try await policy.updater.train(UpdateBatch(groups: [group]))
         }
         return (before, try await probabilities(policy)[3])
@@ -108,13 +108,13 @@ struct BanditTests {
             batch.groups = [
                 UpdateGroup(promptTokenIDs: Self.prompt, completions: pulled.map { UpdateCompletion(tokenIDs: [$0]) })
             ]
-            let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy)[0]
+            let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens[0]
             let values = try await policy.updater.values(batch).tokens[0]
             for (index, token) in pulled.enumerated() {
-                batch.groups[0].completions[index].advantages = [Self.rewards[token] - Double(values[index][0])]
+                batch.groups[0].completions[index].advantages = [[Self.rewards[token] - Double(values[index][0][0])]]
                 batch.groups[0].completions[index].oldLogProbabilities = old[index]
                 batch.groups[0].completions[index].oldValues = values[index]
-                batch.groups[0].completions[index].returns = [Self.rewards[token]]
+                batch.groups[0].completions[index].returns = [[Self.rewards[token]]]
             }
             for _ in 0..<2 { _ = try await policy.updater.train(batch) }
         }
@@ -122,7 +122,7 @@ struct BanditTests {
         let after = try await probabilities(policy)
         #expect(after[3] > 0.9)
         let worth = zip(after, Self.rewards).map { $0 * $1 }.reduce(0, +)
-        #expect(abs(Double(try await critic.values(batch).tokens[0][0][0]) - worth) < 0.1)
+        #expect(abs(Double(try await critic.values(batch).tokens[0][0][0][0]) - worth) < 0.1)
     }
 }
 

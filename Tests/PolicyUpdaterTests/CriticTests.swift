@@ -20,7 +20,7 @@ struct CriticTests {
             configuration: TinyPolicy.configuration(),
             parameters: TinyPolicy.tensors(weights ?? TinyPolicy.weights(), type))
         return try Critic(
-            trunk: trunk, head: head.map { try Tensor($0, shape: [1, 8]).to(type) },
+            trunk: trunk, head: head.map { try Tensor($0, shape: [$0.count / 8, 8]).to(type) },
             objective: PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5),
             settings: .plain(learningRate: learningRate, beta1: beta1, maxTokensPerMicroBatch: maxTokens),
             verification: .everyHandOver)
@@ -33,11 +33,11 @@ struct CriticTests {
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 let own = values.tokens[group][index]
-                batch.groups[group].completions[index].oldValues = own.enumerated().map {
-                    $1 + ($0 % 3 == 0 ? 0.5 : 0.05)
+                batch.groups[group].completions[index].oldValues = own.map {
+                    $0.enumerated().map { $1 + ($0 % 3 == 0 ? 0.5 : 0.05) }
                 }
-                batch.groups[group].completions[index].returns = own.enumerated().map {
-                    Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4)
+                batch.groups[group].completions[index].returns = own.map {
+                    $0.enumerated().map { Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4) }
                 }
             }
         }
@@ -47,8 +47,9 @@ struct CriticTests {
     @Test func aHeadOfZerosGivesValuesOfZero() async throws {
         let batch = try await ExampleBatch.mixed()
         let values = try await critic(head: nil).values(batch)
-        #expect(values.tokens.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
-        #expect(values.tokens.joined().joined().allSatisfy { $0 == 0 })
+        let counts = batch.groups.map { $0.completions.map { [$0.tokenIDs.count] } }
+        #expect(values.tokens.map { $0.map { $0.map(\.count) } } == counts)
+        #expect(values.tokens.joined().joined().joined().allSatisfy { $0 == 0 })
     }
 
     /// V_t by hand: the head times the hidden state that a plain forward pass over prompt and completion gives one token before t; behind the last
@@ -59,7 +60,7 @@ struct CriticTests {
         let model = try TinyPolicy.reference(phase: 0)
         let layout = try SequenceLayout(sequenceLengths: [6])
         let hidden = try model.hiddenStates(tokens: Tensor([1, 2, 3, 4, 5, 6]), layout: layout).doubles()
-        for (token, value) in (values.tokens[0][0] + values.ends[0]).enumerated() {
+        for (token, value) in (values.tokens[0][0][0] + values.ends[0][0]).enumerated() {
             let state = hidden[(2 + token) * 8..<(3 + token) * 8]
             let products: [Double] = zip(state, Self.head).map { $0 * $1 }
             let expected = products.reduce(0, +)
@@ -98,6 +99,48 @@ struct CriticTests {
             let slope = products.reduce(0, +)
             #expect(abs(slope - expected) < 1e-6 * max(1, abs(expected)), "\(name): \(slope), \(expected)")
         }
+    }
+
+    /// Two heads on one trunk are two critics whose losses are added: each head's gradient is its own, the trunk's is the sum.
+    @Test func aHeadForEachStreamIsFittedToItsOwnReturns() async throws {
+        let other = Self.head.map { 0.3 - 0.5 * $0 }
+        let both = try critic(head: Self.head + other)
+        let single = [try critic(), try critic(head: other)]
+        let batch = try await ExampleBatch.mixed()
+        let values = try await both.values(batch)
+        for (stream, critic) in single.enumerated() {
+            let own = try await critic.values(batch)
+            #expect(own.tokens == values.tokens.map { $0.map { [$0[stream]] } })
+            #expect(own.ends == values.ends.map { $0.map { [$0[stream]] } })
+        }
+        func taught(_ streams: [Int]) -> UpdateBatch {
+            var batch = batch
+            for group in batch.groups.indices {
+                for index in batch.groups[group].completions.indices {
+                    let own = streams.map { values.tokens[group][index][$0] }
+                    batch.groups[group].completions[index].oldValues = own
+                    batch.groups[group].completions[index].returns = zip(streams, own).map { stream, values in
+                        values.enumerated().map { Double($1) + ($0 % 2 == stream ? 0.7 : -0.4) }
+                    }
+                }
+            }
+            return batch
+        }
+        let loss = try #require(try await both.train(taught([0, 1]))["value_loss"])
+        var losses: [Double] = []
+        for (stream, critic) in single.enumerated() {
+            losses.append(try #require(try await critic.train(taught([stream]))["value_loss"]))
+        }
+        #expect(abs(loss - losses[0] - losses[1]) < 1e-12 && losses[0] != losses[1])
+        func gradient(_ critic: Critic, _ name: String) throws -> [Double] {
+            try #require(critic.optimizer.firstMoments[name]).doubles()
+        }
+        for name in both.optimizer.firstMoments.keys {
+            let parts = try single.map { try gradient($0, name) }
+            let expected = name == Critic.headName ? parts[0] + parts[1] : zip(parts[0], parts[1]).map { $0 + $1 }
+            #expect(relativeDistance(try gradient(both, name), expected) < 1e-10, "\(name)")
+        }
+        await #expect(throws: UpdateError.self) { _ = try await both.train(taught([0])) }
     }
 
     @Test func howABatchIsCutChangesNothing() async throws {

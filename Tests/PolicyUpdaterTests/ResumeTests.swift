@@ -28,13 +28,13 @@ struct ResumeTests {
             ExampleBatch.group([1, step % 7], [[3, 4, 5], [6]]),
             ExampleBatch.group([0], [[2, step % 5], [5, 1, 4, 3]]),
         ])
-        let reference = try await policy.updater.logProbabilities(batch, under: .reference)
+        let reference = try await policy.updater.logProbabilities(batch, under: .reference).tokens
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 batch.groups[group].completions[index].referenceLogProbabilities = reference[group][index]
             }
         }
-        if step == 1 { batch.groups[0].completions[0].advantages[0] = 1e300 }
+        if step == 1 { batch.groups[0].completions[0].advantages[0][0] = 1e300 }
         return try await policy.updater.train(batch)
     }
 

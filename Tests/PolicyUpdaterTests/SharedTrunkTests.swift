@@ -43,9 +43,9 @@ struct SharedTrunkTests {
         let values = try await policy().updater.values(batch)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                let own = values.tokens[group][index].enumerated()
-                batch.groups[group].completions[index].oldValues = own.map { $1 + ($0 % 3 == 0 ? 0.5 : 0.05) }
-                batch.groups[group].completions[index].returns = own.map { Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4) }
+                let own = values.tokens[group][index][0].enumerated()
+                batch.groups[group].completions[index].oldValues = [own.map { $1 + ($0 % 3 == 0 ? 0.5 : 0.05) }]
+                batch.groups[group].completions[index].returns = [own.map { Double($1) + ($0 % 2 == 0 ? 0.7 : -0.4) }]
             }
         }
         return batch
@@ -59,7 +59,7 @@ struct SharedTrunkTests {
         let batch = try await ExampleBatch.mixed()
         let found = try await policy().updater.values(batch)
         #expect(try await critic().values(batch) == found)
-        #expect(found.tokens.joined().joined().contains { $0 != 0 })
+        #expect(found.tokens.joined().joined().joined().contains { $0 != 0 })
         await #expect(throws: UpdateError.missingCritic) {
             _ = try await policy(head: nil).updater.values(batch)
         }
@@ -151,15 +151,15 @@ struct SharedTrunkTests {
         /// As each new rollout has it: present log-probs and values as the old ones, and advantages that ask for little.
         func step(_ policy: TinyPolicy) async throws -> Metrics {
             var batch = batch
-            let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+            let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
             let values = try await policy.updater.values(batch)
             for group in batch.groups.indices {
                 for index in batch.groups[group].completions.indices {
                     batch.groups[group].completions[index].oldLogProbabilities = old[group][index]
                     batch.groups[group].completions[index].oldValues = values.tokens[group][index]
-                    batch.groups[group].completions[index].advantages = old[group][index].indices.map {
-                        0.1 * (Double($0) - 1)
-                    }
+                    batch.groups[group].completions[index].advantages = [
+                        old[group][index].indices.map { 0.1 * (Double($0) - 1) }
+                    ]
                 }
             }
             return try await policy.updater.train(batch)

@@ -47,16 +47,16 @@ struct SoftUpdateTests {
         }
         let scorer = try TinyPolicy(
             .softGRPO(settings), .plain(learningRate: 0), temperature: 0.7, reference: TinyPolicy.reference())
-        let own = try await scorer.updater.scores(batch, under: .oldPolicy)
-        let reference = try await scorer.updater.scores(batch, under: .reference)
+        let own = try await scorer.updater.logProbabilities(batch, under: .oldPolicy)
+        let reference = try await scorer.updater.logProbabilities(batch, under: .reference)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 let shifts: [Float] = [0.04, -0.06, 0.02, 0.05]
                 func shifted(_ values: [Float]) -> [Float] { values.enumerated().map { $1 + shifts[$0 % 4] } }
                 batch.groups[group].completions[index].oldLogProbabilities =
-                    isFirstStep ? [] : shifted(own.logProbabilities[group][index])
+                    isFirstStep ? [] : shifted(own.tokens[group][index])
                 batch.groups[group].completions[index].referenceLogProbabilities =
-                    reference.logProbabilities[group][index]
+                    reference.tokens[group][index]
                 batch.groups[group].completions[index].softTokens?.oldParameters =
                     isFirstStep ? [] : shifted(own.softParameters[group][index])
                 batch.groups[group].completions[index].softTokens?.referenceParameters =
@@ -104,11 +104,11 @@ struct SoftUpdateTests {
         let gradients = UpdateGradientTests()
         let implied = try await gradients.gradient(.softGRPO(settings), batch)
         let scorer = try TinyPolicy(.softGRPO(settings), .plain(learningRate: 0))
-        let scores = try await scorer.updater.scores(batch, under: .oldPolicy)
+        let present = try await scorer.updater.logProbabilities(batch, under: .oldPolicy)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                batch.groups[group].completions[index].oldLogProbabilities = scores.logProbabilities[group][index]
-                batch.groups[group].completions[index].softTokens?.oldParameters = scores.softParameters[group][index]
+                batch.groups[group].completions[index].oldLogProbabilities = present.tokens[group][index]
+                batch.groups[group].completions[index].softTokens?.oldParameters = present.softParameters[group][index]
             }
         }
         let rescored = try await gradients.gradient(.softGRPO(settings), batch)

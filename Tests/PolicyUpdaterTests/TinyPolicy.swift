@@ -165,11 +165,11 @@ enum ExampleBatch {
             group([6, 6, 0, 4], [[1, 1, 1], [5, 0, 2, 3, 4, 6]]),
         ])
         let scorer = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), temperature: temperature)
-        let scores = try await scorer.updater.logProbabilities(batch, under: .oldPolicy)
+        let present = try await scorer.updater.logProbabilities(batch, under: .oldPolicy).tokens
         var number = 0.0
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                let own = scores[group][index]
+                let own = present[group][index]
                 let shifts = own.indices.map { _ -> (Float, Double) in
                     number += 1
                     // ratios e^±0.09 stay inside the clip range of 0.2, e^±0.6 are far outside
@@ -182,7 +182,7 @@ enum ExampleBatch {
                 batch.groups[group].completions[index].referenceLogProbabilities = own.enumerated().map {
                     $1 + ($0 % 2 == 0 ? 0.3 : -0.2)
                 }
-                batch.groups[group].completions[index].advantages = shifts.map(\.1)
+                batch.groups[group].completions[index].advantages = [shifts.map(\.1)]
             }
         }
         return batch
@@ -193,7 +193,7 @@ enum ExampleBatch {
             promptTokenIDs: prompt,
             completions: completions.map { tokens in
                 UpdateCompletion(
-                    tokenIDs: tokens, advantages: tokens.indices.map { Double($0) - 0.5 + Double(tokens[0]) / 4 })
+                    tokenIDs: tokens, advantages: [tokens.indices.map { Double($0) - 0.5 + Double(tokens[0]) / 4 }])
             })
     }
 }

@@ -133,8 +133,8 @@ struct UpdateGradientTests {
         var batch = try await ExampleBatch.mixed()
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                batch.groups[group].completions[index].advantages = batch.groups[group].completions[index].tokenIDs.map
-                { _ in 0 }
+                let count = batch.groups[group].completions[index].tokenIDs.count
+                batch.groups[group].completions[index].advantages = [[Double](repeating: 0, count: count)]
             }
         }
         let pulled = try await gradient(objective, batch)
@@ -196,11 +196,31 @@ struct UpdateGradientTests {
         #expect(computed.loss == kept.loss)
     }
 
+    /// Added by their weights where the gradient is taken, in Double: as if the sum had been one stream.
+    @Test func streamsOfAdvantagesAreAddedByTheirWeights() async throws {
+        let objective = try Self.objective("dapo")
+        let mixed = try await ExampleBatch.mixed()
+        var apart = mixed
+        apart.parts[0].streamWeights = [1, 0.5]
+        for group in mixed.groups.indices {
+            for index in mixed.groups[group].completions.indices {
+                let sum = mixed.groups[group].completions[index].advantages[0]
+                let second = sum.indices.map { Double($0) - 1 }
+                let first = zip(sum, second).map { $0 - 0.5 * $1 }
+                apart.groups[group].completions[index].advantages = [first, second]
+            }
+        }
+        let (one, other) = (try await gradient(objective, mixed), try await gradient(objective, apart))
+        #expect(other.distance(from: one) < 1e-12)
+        apart.parts[0].streamWeights = [1, 0]
+        #expect(try await gradient(objective, apart).distance(from: one) > 1e-3)
+    }
+
     @Test func oldLogProbsThatAreThePresentOnesNeedNotBeGiven() async throws {
         let objective = try Self.objective("dapo")
         var batch = try await ExampleBatch.mixed()
         let own = try await TinyPolicy(objective, .plain(learningRate: 0)).updater
-            .logProbabilities(batch, under: .oldPolicy)
+            .logProbabilities(batch, under: .oldPolicy).tokens
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 batch.groups[group].completions[index].oldLogProbabilities = own[group][index]

@@ -42,7 +42,7 @@ struct UpdateStepTests {
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 let count = batch.groups[group].completions[index].tokenIDs.count
-                batch.groups[group].completions[index].advantages = Array(repeating: 0, count: count)
+                batch.groups[group].completions[index].advantages = [Array(repeating: 0, count: count)]
             }
         }
         for _ in 0..<3 { #expect(try await policy.updater.train(batch)["grad_norm"] == 0) }
@@ -70,7 +70,7 @@ struct UpdateStepTests {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
         let before = try policy.bits()
         var broken = batch()
-        broken.groups[0].completions[0].advantages[1] = 1e300  // infinite in float32
+        broken.groups[0].completions[0].advantages[0][1] = 1e300  // infinite in float32
         let skipped = try await policy.updater.train(broken)
         #expect(skipped["skipped_steps"] == 1)
         #expect(try #require(skipped["loss"]).isFinite == false)
@@ -103,10 +103,10 @@ struct UpdateStepTests {
     @Test func logProbsOfTheSamplerAreComparedWithTheTrainers() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0), type: .float32)
         var batch = batch()
-        let scores = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+        let present = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
-                batch.groups[group].completions[index].rolloutLogProbabilities = scores[group][index]
+                batch.groups[group].completions[index].rolloutLogProbabilities = present[group][index]
             }
         }
         batch.groups[1].completions[1].rolloutLogProbabilities[2] -= 0.5  // one of ten tokens
@@ -132,31 +132,31 @@ struct UpdateStepTests {
         var entropies: [Double] = []
         for temperature in [0.5, 1, 2] {
             let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), temperature: temperature)
-            let scores = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
-            let probabilities = scores[0].map { exp(Double($0[0])) }
+            let present = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
+            let probabilities = present[0].map { exp(Double($0[0])) }
             #expect(abs(probabilities.reduce(0, +) - 1) < 1e-6)
             entropies.append(probabilities.reduce(0) { $0 - $1 * Foundation.log($1) })
         }
         #expect(entropies[0] < entropies[1] && entropies[1] < entropies[2])
     }
 
-    @Test func scoresStandAtTheirCompletionHoweverTheBatchIsCut() async throws {
+    @Test func logProbsStandAtTheirCompletionHoweverTheBatchIsCut() async throws {
         var batch = try await ExampleBatch.mixed()
-        batch.groups[2].completions[1].isMasked = true  // scored all the same: masks may be decided later
+        batch.groups[2].completions[1].isMasked = true  // read all the same: masks may be decided later
         batch.groups[1].completions.insert(UpdateCompletion(tokenIDs: []), at: 1)
         let whole = try await TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0)).updater
-            .logProbabilities(batch, under: .oldPolicy)
+            .logProbabilities(batch, under: .oldPolicy).tokens
         #expect(whole.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
         let alone = UpdateBatch(groups: [
             UpdateGroup(
                 promptTokenIDs: batch.groups[2].promptTokenIDs, completions: [batch.groups[2].completions[1]])
         ])
         let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, maxTokensPerMicroBatch: 9))
-        let cut = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+        let cut = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
         for (found, expected) in zip(cut.joined().joined(), whole.joined().joined()) {
             #expect(abs(found - expected) < 1e-6)
         }
-        let single = try await policy.updater.logProbabilities(alone, under: .oldPolicy)[0][0]
+        let single = try await policy.updater.logProbabilities(alone, under: .oldPolicy).tokens[0][0]
         for (found, expected) in zip(single, whole[2][1]) { #expect(abs(found - expected) < 1e-6) }
     }
 
@@ -170,10 +170,13 @@ struct UpdateStepTests {
     @Test func batchesThatDoNotFitAreRefusedWithTheirPlace() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
         #expect(
-            await refusal(policy) { $0.groups[1].completions[0].advantages = [1] }
+            await refusal(policy) { $0.groups[1].completions[0].advantages = [[1]] }
                 == "update batch, group 1, completion 0: 1 advantages for 2 tokens")
         #expect(
-            await refusal(policy) { $0.groups[1].completions[1].advantages[2] = .nan }
+            await refusal(policy) { $0.groups[1].completions[0].advantages.append([0, 0]) }
+                == "update batch, group 1, completion 0: 2 streams of advantages, and weights for 1")
+        #expect(
+            await refusal(policy) { $0.groups[1].completions[1].advantages[0][2] = .nan }
                 == "update batch, group 1, completion 1: advantages[2] is nan, not a finite number")
         #expect(
             await refusal(policy) { $0.groups[0].completions[1].tokenIDs = [7] }

@@ -77,6 +77,22 @@ struct RolloutEngineTests {
         }
     }
 
+    /// Three variants of the same prompt in one batch: the first draws what a step without variants draws, the others draws of their own.
+    @Test func variantsOfAPromptHaveDrawsOfTheirOwn() async throws {
+        let settings = try SamplingSettings(maxCompletionLength: 12)
+        let plain = fixture.requests(1, samples: 2)
+        let requests = (0..<3).map { RolloutRequest(prompt: plain[0].prompt, samples: 2, variant: $0) }
+        let alone = try await collected(fixture.engine().generate(plain, settings: settings, step: 2))
+        let groups = try await collected(fixture.engine().generate(requests, settings: settings, step: 2))
+            .sorted { $0.variant < $1.variant }
+        #expect(groups.map(\.variant) == [0, 1, 2])
+        #expect(groups[0] == alone[0])
+        let texts = groups.flatMap { $0.rollouts.map(\.completion.tokenIDs) }
+        #expect(Set(texts).count == 6)
+        let again = try await collected(fixture.engine().generate([requests[2]], settings: settings, step: 2))
+        #expect(again[0] == groups[2])  // whatever else is in the batch
+    }
+
     @Test func greedyIsTheArgmaxOfFullForwardPasses() async throws {
         let settings = try SamplingSettings(maxCompletionLength: 10)
         let groups = try await collected(

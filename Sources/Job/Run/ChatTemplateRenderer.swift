@@ -23,8 +23,11 @@ package struct ChatTemplateRenderer: Sendable {
 
     /// The text of a chat.
     ///
+    /// - Parameter others: Variables beside the job's own, over which they win.
     /// - Throws: ``JobError`` without a template, else the template's own error.
-    func render(_ messages: [Records.ChatMessage], addsGenerationPrompt: Bool = true) throws -> String {
+    func render(
+        _ messages: [Records.ChatMessage], addsGenerationPrompt: Bool = true, with others: [String: JSONValue] = [:]
+    ) throws -> String {
         guard let template else {
             throw JobError(
                 place: "the tokenizer",
@@ -33,7 +36,8 @@ package struct ChatTemplateRenderer: Sendable {
         }
         return try template.render(
             messages: messages.map { Tokenization.ChatMessage(role: $0.role, content: $0.content) },
-            addGenerationPrompt: addsGenerationPrompt, variables: variables)
+            addGenerationPrompt: addsGenerationPrompt,
+            variables: variables.merging(others.mapValues(TemplateValue.init)) { $1 })
     }
 
     /// What follows the opening of an answer in the finished chat: the answer and what the template closes it with.

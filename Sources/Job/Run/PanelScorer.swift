@@ -12,7 +12,7 @@ package final class PanelScorer: Scoring {
     private struct State {
         var progress = TrainingProgress()
         var metrics: [String: [Double]] = [:]
-        var columns: [Int: [String: [JSONValue]]] = [:]
+        var columns: [GroupAddress: [String: [JSONValue]]] = [:]
     }
 
     package init(_ panel: RewardPanel) { self.panel = panel }
@@ -23,7 +23,7 @@ package final class PanelScorer: Scoring {
         var (scored, remarks) = try await panel.score(group, at: progress)
         state.withLock { state in
             for (name, value) in remarks.metrics { state.metrics[name, default: []].append(value) }
-            if !remarks.extraColumns.isEmpty { state.columns[group.prompt.prompt.row] = remarks.extraColumns }
+            if !remarks.extraColumns.isEmpty { state.columns[group.address] = remarks.extraColumns }
         }
         for (index, rollout) in group.rollouts.enumerated() where rollout.lacksAnswer {
             scored.scores[index] = scored.scores[index].map { score in
@@ -44,8 +44,8 @@ package final class PanelScorer: Scoring {
     /// Tells the rewards how far the run is; they may ask for it.
     package func advance(to progress: TrainingProgress) { state.withLock { $0.progress = progress } }
 
-    /// What the rewards remarked since the last call: means of their metrics, and extra columns by prompt row.
-    package func takeRemarks() -> (metrics: [String: Double], columns: [Int: [String: [JSONValue]]]) {
+    /// What the rewards remarked since the last call: means of their metrics, and extra columns by group.
+    package func takeRemarks() -> (metrics: [String: Double], columns: [GroupAddress: [String: [JSONValue]]]) {
         state.withLock { state in
             defer {
                 state.metrics = [:]

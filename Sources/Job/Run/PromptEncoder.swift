@@ -29,11 +29,11 @@ package struct PromptEncoder: Sendable {
         return ChatTemplateTrial(template: template, tokenizer: tokenizer, stopTokenIDs: stopTokenIDs).notices()
     }
 
-    /// Token ids of a prompt.
+    /// Token ids of a prompt in one of its forms.
     ///
     /// - Throws: ``JobError`` naming the row when it is empty, too long, or needs a chat template that is not there.
-    package func encode(_ prompt: Prompt) throws -> TokenizedPrompt {
-        let tokenIDs = try tokens(of: prompt)
+    package func encode(_ prompt: Prompt, as variant: PromptVariant = .plain) throws -> TokenizedPrompt {
+        let tokenIDs = try tokens(of: prompt, as: variant)
         guard !tokenIDs.isEmpty else {
             throw JobError(place: prompt.id, message: "the prompt has no tokens; a model needs at least one to begin")
         }
@@ -48,10 +48,10 @@ package struct PromptEncoder: Sendable {
     }
 
     /// Token ids of a prompt, whatever their number.
-    package func tokens(of prompt: Prompt) throws -> [Int] {
+    package func tokens(of prompt: Prompt, as variant: PromptVariant = .plain) throws -> [Int] {
         switch prompt.content {
         case .text(let text):
-            let tokenIDs = tokenizer.encode(text, addSpecialTokens: true)
+            let tokenIDs = tokenizer.encode(text + variant.suffix, addSpecialTokens: true)
             if tokenIDs.count > 1, let begin = tokenizer.beginningOfTextID, tokenIDs[0] == begin, tokenIDs[1] == begin {
                 throw JobError(
                     place: prompt.id,
@@ -62,7 +62,7 @@ package struct PromptEncoder: Sendable {
             return tokenIDs
         case .messages(let messages):
             do {
-                return tokenizer.encode(try template.render(messages))
+                return tokenizer.encode(try template.render(messages, with: variant.templateVariables) + variant.suffix)
             } catch {
                 throw JobError(place: prompt.id, message: "\(error)")
             }

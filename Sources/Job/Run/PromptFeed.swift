@@ -12,8 +12,8 @@ package struct PromptFeed: PromptSource {
         self.encoder = encoder
     }
 
-    package func next(_ count: Int) async throws -> [TokenizedPrompt] {
-        try await cursor.next(count).map(encoder.encode)
+    package func next(_ count: Int, in variants: [PromptVariant]) async throws -> [[TokenizedPrompt]] {
+        try await cursor.next(count).map { prompt in try variants.map { try encoder.encode(prompt, as: $0) } }
     }
 
     package func nextDemonstrations(_ count: Int) async throws -> [UpdateGroup] {

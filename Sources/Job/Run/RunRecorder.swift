@@ -55,6 +55,7 @@ package actor RunRecorder: StepObserver {
         for (name, text) in warnings where raised.insert(name).inserted {
             await display.notice(text)
         }
+        for note in report.notes { await display.notice(note) }
         try watch.check(report.metrics, step: report.step)
     }
 
@@ -66,10 +67,12 @@ package actor RunRecorder: StepObserver {
 
 /// The rows of a completions file, with TRL's columns: step, prompt, completion, one per reward, extras, advantage.
 enum CompletionRows {
-    static func of(_ report: StepReport, _ scorer: PanelScorer?, _ columns: [Int: [String: [JSONValue]]]) -> [JSON] {
+    static func of(
+        _ report: StepReport, _ scorer: PanelScorer?, _ columns: [GroupAddress: [String: [JSONValue]]]
+    ) -> [JSON] {
         let names = scorer?.rewardNames ?? []
         return report.groups.enumerated().flatMap { place, scored in
-            let extras = (columns[scored.group.prompt.prompt.row] ?? [:]).sorted { $0.key < $1.key }
+            let extras = (columns[scored.group.address] ?? [:]).sorted { $0.key < $1.key }
             return scored.group.rollouts.indices.map { index in
                 var row = members(report.step, scored, index, names)
                 row += extras.compactMap { name, values in
@@ -87,6 +90,10 @@ enum CompletionRows {
         var row = [
             JSON.Member("step", .number(Double(step))),
             JSON.Member("row", .number(Double(scored.group.prompt.prompt.row))),
+        ]
+        // Only where a step asks a prompt in several.
+        if scored.group.variant > 0 { row.append(JSON.Member("variant", .number(Double(scored.group.variant)))) }
+        row += [
             JSON.Member("prompt", .string(scored.group.prompt.prompt.text)),
             JSON.Member("completion", .string(completion.text)),
             JSON.Member("finish_reason", .string(completion.finishReason.name)),

@@ -21,6 +21,7 @@ struct TrainingParts: Sendable {
     let updater: PolicyUpdater
     let generator: EngineGenerator?
     let scorer: PanelScorer?
+    let controllers: RewardControllers
     let replay: ReplayBuffer?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
@@ -42,11 +43,14 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
+        controllers = RewardControllers(plan.controllers)
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
         let critic = built.critic.map { [$0] } ?? []
-        states = [cursor, built.updater] + [replay].compactMap { $0 } + critic
+        states =
+            [cursor, built.updater] + [replay].compactMap { $0 } + critic
+            + (plan.controllers.isEmpty ? [] : [controllers])
     }
 
     private struct TensorParts: Sendable {

@@ -129,7 +129,7 @@ package final class TrainingRun: Sendable {
             recipe: parts.plan.recipe, schedule: schedule,
             parts: Coordinator.Parts(
                 prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.plan.credit,
-                klController: parts.plan.klController, replay: parts.replay, updater: parts.updater, observer: recorder,
+                controllers: parts.controllers, replay: parts.replay, updater: parts.updater, observer: recorder,
                 evaluator: evaluator, saver: saver),
             stop: stop, progress: progress.progress,
             isSaved: folder.holdsCheckpoint(of: progress.progress.step))

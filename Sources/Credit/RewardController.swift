@@ -1,0 +1,67 @@
+package import Foundation
+package import Records
+
+/// Moves weights of advantage streams, or other coefficients of a credit rule, from step to step.
+///
+/// A value: a step that is given up takes an older copy back. What it remembers is its `state`, which checkpoints hold; its settings are
+/// the job's.
+package protocol RewardController: Sendable {
+    associatedtype State: Codable & Sendable & Equatable
+
+    /// Names its state in a checkpoint and its family of metrics: lower-case letters, digits and `_`; one controller a name.
+    var name: String { get }
+    var state: State { get set }
+    /// What the next step's weights are, by the streams' names; the others keep those of the rule.
+    var weights: [String: Double] { get }
+
+    /// Learns from a step whose groups were credited with the present ``weights``.
+    ///
+    /// - Returns: What changed and why; `nil` where an input is not a finite number, with the state as it was: the caller counts that.
+    mutating func update(_ step: ObservedStep) -> ControllerUpdate?
+}
+
+/// What a controller sees of a step.
+package struct ObservedStep: Sendable, Equatable {
+    /// The rewards' names, in the order of the scores.
+    package var rewardNames: [String]
+    /// Raw scores of every group that the present policy wrote in the step, also of those that dynamic sampling left out: a mean over the
+    /// kept ones says nothing of the policy. Replayed ones are never among them.
+    package var groups: [ScoredGroup]
+    /// Completions of the groups that were credited.
+    package var creditedCompletions: Int
+    /// The KL estimate averaged over the credited groups' tokens, in nats; `nil` without a penalty in the reward.
+    package var meanKL: Double?
+
+    /// - Parameter creditedCompletions: Those of all groups unless given.
+    package init(
+        rewardNames: [String], groups: [ScoredGroup], creditedCompletions: Int? = nil, meanKL: Double? = nil
+    ) {
+        self.rewardNames = rewardNames
+        self.groups = groups
+        self.creditedCompletions = creditedCompletions ?? groups.reduce(0) { $0 + $1.group.rollouts.count }
+        self.meanKL = meanKL
+    }
+}
+
+/// What a controller did with a step.
+package struct ControllerUpdate: Sendable, Equatable {
+    /// What was in force in the step, and the numbers that moved it.
+    package var metrics: Metrics
+    /// A line for a person, when it has moved notably.
+    package var note: String?
+
+    package init(metrics: Metrics = Metrics(), note: String? = nil) {
+        self.metrics = metrics
+        self.note = note
+    }
+}
+
+extension RewardController {
+    /// The state as JSON.
+    package func encodedState(with encoder: JSONEncoder) throws -> Data { try encoder.encode(state) }
+
+    /// Takes over what ``encodedState(with:)`` wrote; changes nothing when it throws.
+    package mutating func takeState(from data: Data, with decoder: JSONDecoder) throws {
+        state = try decoder.decode(State.self, from: data)
+    }
+}
