@@ -34,9 +34,9 @@ package enum SupervisedFineTuning {
         for tensor in [inputs.logProbabilities, inputs.entropies].compactMap(\.self) {
             try inputs.spans.requireTokens(tensor, in: "sft")
         }
-        var metrics = LossMetrics()
-        if let entropies = inputs.entropies { metrics.setMean("entropy", try entropies.doubles()) }
+        var report = LossReport()
+        if let entropies = inputs.entropies { try report.note("entropy", entropies, .mean) }
         let loss = try LossAggregation.tokenMean.total(-inputs.logProbabilities, inputs.spans, inputs.denominators)
-        return LossResult(loss: loss, metrics: metrics)
+        return LossResult(loss: loss, report: report)
     }
 }

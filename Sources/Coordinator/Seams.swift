@@ -38,9 +38,9 @@ package protocol Scoring: Sendable {
 
 /// Scores tokens and takes optimizer steps.
 package protocol Updating: Sendable {
-    /// The log-prob of every completion token under the named weights: `[group][completion][token]`, in nats.
+    /// The log-prob of every action under the named weights: `[group][completion][action]`, in nats.
     func logProbabilities(_ batch: UpdateBatch, under role: ScoringRole) async throws -> [[[Float]]]
-    /// The same, with what soft tokens' densities are made of under those weights.
+    /// The same, with what the completions' payloads keep of those weights.
     func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores
     /// What the critic expects of every completion.
     func values(_ batch: UpdateBatch) async throws -> CriticValues
@@ -50,7 +50,7 @@ package protocol Updating: Sendable {
 }
 
 extension Updating {
-    /// For an updater that knows no soft tokens.
+    /// For an updater that knows no payload.
     package func scores(_ batch: UpdateBatch, under role: ScoringRole) async throws -> CompletionScores {
         CompletionScores(logProbabilities: try await logProbabilities(batch, under: role))
     }

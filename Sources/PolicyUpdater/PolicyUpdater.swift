@@ -22,7 +22,7 @@ package final class PolicyUpdater {
     /// Its moments are part of what a checkpoint holds.
     package let optimizer: AdamW
     let configuration: ModelConfiguration
-    let scorer: TokenScorer
+    let scorer: any TokenScoring
     /// PPO's critic as a head on the policy's own trunk, w `[1, hidden]`; `nil` without one.
     let valueHead: Tensor?
     private let clock = ContinuousClock()
@@ -57,9 +57,8 @@ package final class PolicyUpdater {
             return moments
         }
         optimizer = try AdamW(firstMoments: moments(), secondMoments: moments(), settings: settings.optimizer)
-        scorer = TokenScorer(
-            temperature: settings.temperature, checkpointsBlocks: settings.checkpointsBlocks,
-            soft: objective.softSettings)
+        scorer = objective.tokenScorer(
+            TokenScorer(temperature: settings.temperature, checkpointsBlocks: settings.checkpointsBlocks))
     }
 
     /// Takes one optimizer step on the batch; none when every completion is masked or empty.
@@ -75,9 +74,7 @@ package final class PolicyUpdater {
     package func train(_ batch: UpdateBatch, stop: StopSignal? = nil) async throws -> Metrics {
         var fields = objective.requiredFields
         if valueHead != nil { fields.insert(.returns) }
-        try batch.check(
-            requiring: fields, vocabularySize: configuration.vocabularySize,
-            takesSoftTokens: objective.softSettings != nil)
+        try batch.check(requiring: fields, vocabularySize: configuration.vocabularySize, scorer: scorer)
         let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch)
         let started = clock.now
         let trained = try await policy.train { lease in
@@ -138,25 +135,17 @@ package final class PolicyUpdater {
         let scores = try scorer.scores(packed, under: model)
         var inputs = try packed.inputs(scores, denominators)
         inputs.exactDivergences = try exactDivergences(packed, scores.states, model)
-        let result = try objective.loss(inputs)
-        var (loss, metrics) = (result.loss, result.metrics)
+        var result = try objective.loss(inputs)
         if let valueHead, let settings = objective.ppoSettings {
-            let value = try packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings)
-            loss = try loss + value.loss.to(loss.elementType)
-            metrics.combine(value.metrics)
+            result = try result.adding(
+                packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings))
         }
-        try loss.backward()
-        if let sampler = packed.values(\.rolloutLogProbabilities) {
-            // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
-            let old = packed.values(\.oldLogProbabilities)
-            let trainer =
-                if let old, old != sampler { old.map(Double.init) } else { try scores.logProbabilities(packed) }
-            SamplingGap.note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
-        }
-        return (try loss.item(), metrics)
+        try result.loss.backward()
+        try SamplingGap.note(scores, packed, in: &result.report)
+        return try result.read()
     }
 
-    /// KL from the reference at each generated token, `[generated tokens]`; `nil` where the loss has no use for it.
+    /// KL from the reference at each action, `[actions]`; `nil` where the loss has no use for it.
     private func exactDivergences(
         _ packed: PackedMicroBatch, _ states: Tensor, _ model: Transformer
     ) throws -> Tensor? {

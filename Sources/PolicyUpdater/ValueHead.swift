@@ -27,7 +27,7 @@ enum ValueHead {
         var found = CriticValues(batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: maxTokens).microBatches {
             let packed = try PackedMicroBatch(pieces, of: batch)
-            let places = packed.layout.predictionIndices + packed.endIndices
+            let places = packed.predictionIndices + packed.endIndices
             let values = try Tensor.withoutGradients { try forward(packed, places).floats() }
             let own = zip(packed.scattered(values), values.suffix(packed.endIndices.count))
             for (owner, (tokens, end)) in zip(packed.owners, own) {
