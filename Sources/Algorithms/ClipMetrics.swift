@@ -1,35 +1,33 @@
 internal import Tensors
 
 /// How much of a batch the clipped surrogate left without a gradient, by TRL's names.
-struct ClipMetrics {
-    let metrics: LossMetrics
-
+enum ClipMetrics {
     /// - Parameters:
     ///   - ratios: ρ of each token, `[actionTokens]`.
     ///   - level: With `sequence` the means run over completions instead of tokens.
-    init(
-        ratios: Tensor, advantages: Tensor, clip: ClippedSurrogate, level: ImportanceRatio, _ spans: CompletionSpans
+    static func note(
+        ratios: Tensor, advantages: Tensor, clip: ClippedSurrogate, level: ImportanceRatio, _ spans: CompletionSpans,
+        in report: inout LossReport
     ) throws {
-        let ratios = try ratios.doubles()
-        let advantages = try advantages.doubles()
-        let tokens = Array(zip(ratios, advantages))
-        let low = tokens.map { $0 < clip.range.lowerBound && $1 < 0 ? 1.0 : 0 }
-        let high = tokens.map { $0 > clip.range.upperBound && $1 > 0 ? 1.0 : 0 }
-        let region = zip(low, high).map { max($0, $1) }
-        func unit(_ values: [Double]) -> [Double] { level == .token ? values : spans.means(of: values) }
+        try report.note([ratios, advantages]) { columns, metrics in
+            let ratios = columns[0]
+            let tokens = Array(zip(ratios, columns[1]))
+            let low = tokens.map { $0 < clip.range.lowerBound && $1 < 0 ? 1.0 : 0 }
+            let high = tokens.map { $0 > clip.range.upperBound && $1 > 0 ? 1.0 : 0 }
+            let region = zip(low, high).map { max($0, $1) }
+            func unit(_ values: [Double]) -> [Double] { level == .token ? values : spans.means(of: values) }
 
-        var metrics = LossMetrics()
-        metrics.setMean("clip_ratio/low_mean", unit(low))
-        metrics.setMinimum("clip_ratio/low_min", spans.means(of: low))
-        metrics.setMean("clip_ratio/high_mean", unit(high))
-        metrics.setMaximum("clip_ratio/high_max", spans.means(of: high))
-        metrics.setMean("clip_ratio/region_mean", unit(region))
-        if case .dual(let bound) = clip.upperBound {
-            metrics.setMean("clip_ratio/dual_mean", unit(tokens.map { $0 > bound && $1 < 0 ? 1 : 0 }))
+            metrics.set("clip_ratio/low_mean", unit(low), .mean)
+            metrics.set("clip_ratio/low_min", spans.means(of: low), .minimum)
+            metrics.set("clip_ratio/high_mean", unit(high), .mean)
+            metrics.set("clip_ratio/high_max", spans.means(of: high), .maximum)
+            metrics.set("clip_ratio/region_mean", unit(region), .mean)
+            if case .dual(let bound) = clip.upperBound {
+                metrics.set("clip_ratio/dual_mean", unit(tokens.map { $0 > bound && $1 < 0 ? 1 : 0 }), .mean)
+            }
+            metrics.set("ratio/mean", unit(ratios), .mean)
+            metrics.set("ratio/max", ratios, .maximum)
         }
-        metrics.setMean("ratio/mean", unit(ratios))
-        metrics.setMaximum("ratio/max", ratios)
-        self.metrics = metrics
     }
 }
 

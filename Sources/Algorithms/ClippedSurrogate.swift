@@ -75,16 +75,15 @@ package struct ClippedSurrogate: Sendable, Equatable {
         }
     }
 
-    /// The loss of each token with the token's own ratio, and the metrics of it.
+    /// The loss of each token with the token's own ratio, and the numbers of it.
     ///
     /// - Returns: `[actionTokens]`.
-    func tokenLoss(_ inputs: PolicyLossInputs, _ metrics: inout LossMetrics) throws -> Tensor {
+    func tokenLoss(_ inputs: PolicyLossInputs, _ report: inout LossReport) throws -> Tensor {
         let old = try inputs.oldOrCurrent
         let ratios = try ImportanceRatio.token.ratios(policy: inputs.logProbabilities, old: old, inputs.spans)
-        let clipped = try ClipMetrics(
-            ratios: ratios, advantages: inputs.advantages, clip: self, level: .token, inputs.spans)
-        metrics.combine(clipped.metrics)
-        try inputs.noteDrift(from: old, in: &metrics)
+        try ClipMetrics.note(
+            ratios: ratios, advantages: inputs.advantages, clip: self, level: .token, inputs.spans, in: &report)
+        try inputs.noteDrift(from: old, in: &report)
         return try loss(ratios: ratios, advantages: inputs.advantages)
     }
 }

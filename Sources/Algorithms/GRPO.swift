@@ -12,9 +12,15 @@ internal import Tensors
 ///
 /// A comes from `GroupBaseline` in Credit. Departs from the paper, each where TRL does: the default loss type averages over
 /// all tokens of the step instead of first over each completion; denominators span the whole optimizer step, so a cut into
-/// micro-batches changes nothing; by default the KL term is multiplied by ρ (DeepSeek-V3.2, arXiv:2512.02556), which turns
-/// the forward KL that k3 descends into the reverse KL that was meant. ``GRPOSettings/usesExactKL`` puts Σ_v π(v)·(log π(v) −
-/// log π_ref(v)) in its place: the same reverse KL without the noise of the sampled token, and nothing for ρ to correct.
+/// micro-batches changes nothing; by default the KL term is multiplied by ρ (DeepSeek-V3.2, arXiv:2512.02556), with which k3
+/// descends KL(π‖π_ref) of the next token instead of KL(π_ref‖π). ``GRPOSettings/usesExactKL`` puts Σ_v π(v)·(log π(v) −
+/// log π_ref(v)) in its place: the same divergence without the noise of the sampled token, and nothing for ρ to correct.
+///
+/// All of these are divergences of the next-token distributions at the states that were visited. None has the gradient of the
+/// KL between whole completions: a token is not charged for the states it leads to. The KL in the reward, `KLToGo` with k1, has.
+///
+/// ρ corrects with *token* ratios only. One ratio per completion times k3 descends neither direction (three words, two tokens:
+/// 19 % away from ∇KL(π‖π_ref)), so with ``ImportanceRatio/sequence`` the KL term stays as it is. TRL multiplies there, too.
 package enum GRPO {
     /// This micro-batch's share of the loss.
     ///
@@ -28,22 +34,22 @@ package enum GRPO {
         let old = try inputs.oldOrCurrent
         let ratios = try settings.importanceLevel.ratios(
             policy: inputs.logProbabilities, old: old, inputs.spans)
-        var metrics = LossMetrics()
+        var report = LossReport()
         var perToken = try policyTerm(inputs, ratios, settings)
-        perToken = try corrected(perToken, inputs, old, settings, &metrics)
+        perToken = try corrected(perToken, inputs, old, settings, &report)
         if settings.klCoefficient > 0 {
             let divergence = try divergence(inputs, ratios, settings)
-            metrics.setMean("kl", try divergence.doubles())
+            try report.note("kl", divergence, .mean)
             let weighted = try inputs.klWeights.map { try divergence * $0 } ?? divergence
             perToken = try perToken + weighted * settings.klCoefficient
         }
         var loss = try settings.lossType.aggregation.total(perToken, inputs.spans, inputs.denominators)
-        metrics["policy_loss"] = .total(try loss.item())
+        try report.note("policy_loss", loss, .total)
         if settings.entropyCoefficient != 0 {
             loss = try loss - EntropyBonus.meanEntropy(inputs, "grpo") * settings.entropyCoefficient
         }
-        try note(inputs, ratios, old, settings, &metrics)
-        return LossResult(loss: loss, metrics: metrics)
+        try note(inputs, ratios, old, settings, &report)
+        return LossResult(loss: loss, report: report)
     }
 
     /// The part of each token's loss that advantages drive.
@@ -60,7 +66,7 @@ package enum GRPO {
     /// Weighs or drops tokens whose sampler or old policy disagrees with the trainer.
     private static func corrected(
         _ perToken: Tensor, _ inputs: PolicyLossInputs, _ old: Tensor, _ settings: GRPOSettings,
-        _ metrics: inout LossMetrics
+        _ report: inout LossReport
     ) throws -> Tensor {
         var perToken = perToken
         if let threshold = settings.offPolicyThreshold {
@@ -72,7 +78,7 @@ package enum GRPO {
                 throw LossError.missing("the sampler's log-probs", method: "grpo")
             }
             let weights = try correction.weights(old: old, rollout: rollout, inputs.spans)
-            try correction.noteWeights(weights, inputs.spans, in: &metrics)
+            try correction.noteWeights(weights, inputs.spans, in: &report)
             perToken = try perToken * weights
         }
         return perToken
@@ -89,25 +95,25 @@ package enum GRPO {
         }
         let estimate = try settings.klEstimator.estimate(
             policy: inputs.logProbabilities, reference: inputs.requireReference("grpo"))
-        return settings.correctsKLBias ? try estimate * ratios : estimate
+        let isCorrected = settings.correctsKLBias && settings.importanceLevel == .token
+        return isCorrected ? try estimate * ratios : estimate
     }
 
     private static func note(
         _ inputs: PolicyLossInputs, _ ratios: Tensor, _ old: Tensor, _ settings: GRPOSettings,
-        _ metrics: inout LossMetrics
+        _ report: inout LossReport
     ) throws {
-        try inputs.noteEntropy(in: &metrics)
-        try inputs.noteDrift(from: old, in: &metrics)
+        try inputs.noteEntropy(in: &report)
+        try inputs.noteDrift(from: old, in: &report)
         guard settings.lossType == .cispo else {
-            let clipped = try ClipMetrics(
+            return try ClipMetrics.note(
                 ratios: ratios, advantages: inputs.advantages, clip: settings.clip, level: settings.importanceLevel,
-                inputs.spans)
-            metrics.combine(clipped.metrics)
-            return
+                inputs.spans, in: &report)
         }
-        let tokens = zip(try ratios.doubles(), try inputs.advantages.doubles())
-        let clipped = tokens.map { $0 > settings.clip.epsilonHigh && $1 > 0 ? 1.0 : 0 }
-        let unit = settings.importanceLevel == .token ? clipped : inputs.spans.means(of: clipped)
-        metrics.setMean("cispo_clip_ratio", unit)
+        // Compared in double, as the bound is given.
+        let isClipped = try ratios.detached().to(.float64).greater(than: settings.clip.epsilonHigh)
+            .logicalAnd(inputs.advantages.greater(than: 0))
+        try report.note(
+            "cispo_clip_ratio", isClipped, .mean, over: settings.importanceLevel == .token ? nil : inputs.spans)
     }
 }

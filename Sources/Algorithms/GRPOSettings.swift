@@ -37,7 +37,7 @@ package struct GRPOSettings: Sendable, Equatable {
     /// Whether the KL term is KL(π‖π_ref) at each token's place, summed over the whole vocabulary, in place of an estimate from
     /// the token that was sampled.
     package let usesExactKL: Bool
-    /// Whether an estimated KL term is multiplied by ρ, gradient included.
+    /// Whether an estimated KL term is multiplied by ρ, gradient included. Without effect where ρ is one ratio per completion.
     package let correctsKLBias: Bool
     /// The weight of the entropy bonus; 0 for none.
     package let entropyCoefficient: Double

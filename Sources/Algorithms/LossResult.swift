@@ -5,11 +5,31 @@ package import Tensors
 package struct LossResult {
     /// A scalar that carries the gradient. The shares of all micro-batches add up to the step's loss.
     package let loss: Tensor
-    package let metrics: LossMetrics
+    package var report: LossReport
 
-    package init(loss: Tensor, metrics: LossMetrics) {
+    package init(loss: Tensor, report: LossReport) {
         self.loss = loss
-        self.metrics = metrics
+        self.report = report
+    }
+
+    /// This loss and another one, whose numbers have other names. The sum has this one's element type.
+    package func adding(_ other: LossResult) throws -> LossResult {
+        var report = report
+        report.append(other.report)
+        return LossResult(loss: try loss + other.loss.to(loss.elementType), report: report)
+    }
+
+    /// The same, for a loss that has the same numbers: what was noted by one name is combined.
+    package func combined(with other: LossResult) throws -> LossResult {
+        var report = report
+        report.combine(other.report)
+        return LossResult(loss: try loss + other.loss, report: report)
+    }
+
+    /// The loss and its numbers on the host, by one copy.
+    package func read() throws -> (loss: Double, metrics: LossMetrics) {
+        let copied = try report.copied(with: loss)
+        return (copied.scalar, copied.metrics)
     }
 }
 
@@ -58,19 +78,14 @@ package struct LossMetrics: Sendable, Equatable {
         return metrics
     }
 
-    /// Notes a mean over the elements of a list.
-    mutating func setMean(_ name: String, _ values: [Double]) {
-        self[name] = .mean(sum: values.reduce(0, +), count: Double(values.count))
-    }
-
-    /// Notes the smallest of a list; nothing when it is empty.
-    mutating func setMinimum(_ name: String, _ values: [Double]) {
-        if let smallest = values.min() { self[name] = .minimum(smallest) }
-    }
-
-    /// Notes the largest of a list; nothing when it is empty.
-    mutating func setMaximum(_ name: String, _ values: [Double]) {
-        if let largest = values.max() { self[name] = .maximum(largest) }
+    /// Notes what a list comes to; nothing for the extreme of an empty one.
+    package mutating func set(_ name: String, _ values: [Double], _ reduction: LossReport.Reduction) {
+        switch reduction {
+        case .mean: self[name] = .mean(sum: values.reduce(0, +), count: Double(values.count))
+        case .total: self[name] = .total(values.dropFirst().reduce(values.first ?? 0, +))
+        case .minimum: self[name] = values.min().map { .minimum($0) }
+        case .maximum: self[name] = values.max().map { .maximum($0) }
+        }
     }
 }
 

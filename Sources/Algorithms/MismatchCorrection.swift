@@ -94,11 +94,13 @@ package struct MismatchCorrection: Sendable, Equatable {
     }
 
     /// The weights' spread, by TRL's names.
-    func noteWeights(_ weights: Tensor, _ spans: CompletionSpans, in metrics: inout LossMetrics) throws {
-        let tokens = try weights.doubles()
-        let unit = granularity == .token ? tokens : spans.means(of: tokens)
-        metrics.setMinimum("sampling/importance_sampling_ratio/min", unit)
-        metrics.setMean("sampling/importance_sampling_ratio/mean", unit)
-        metrics.setMaximum("sampling/importance_sampling_ratio/max", unit)
+    func noteWeights(_ weights: Tensor, _ spans: CompletionSpans, in report: inout LossReport) throws {
+        let unit = granularity == .token ? nil : spans
+        try report.note([weights]) { columns, metrics in
+            let weights = unit?.means(of: columns[0]) ?? columns[0]
+            metrics.set("sampling/importance_sampling_ratio/min", weights, .minimum)
+            metrics.set("sampling/importance_sampling_ratio/mean", weights, .mean)
+            metrics.set("sampling/importance_sampling_ratio/max", weights, .maximum)
+        }
     }
 }

@@ -12,11 +12,9 @@ enum OffPolicyMask {
     ///   - threshold: In nats per token.
     static func mask(_ inputs: PolicyLossInputs, rollout: Tensor, threshold: Double) throws -> Tensor {
         let policy = inputs.logProbabilities
-        let drift = try inputs.spans.segmentMean(rollout.detached() - policy.detached()).doubles()
-        let advantages = try inputs.advantages.doubles()
-        let keep = zip(inputs.spans.ranges, drift).flatMap { range, drift in
-            range.map { advantages[$0] < 0 && drift > threshold ? 0.0 : 1 }
-        }
-        return try Tensor(keep).to(policy.elementType).to(policy.device)
+        let drift = try inputs.spans.spread(inputs.spans.segmentMean(rollout.detached() - policy.detached()))
+        // Compared in double, as the threshold is given.
+        let isDropped = try drift.to(.float64).greater(than: threshold).logicalAnd(inputs.advantages.less(than: 0))
+        return try isDropped.logicalNot().to(policy.elementType)
     }
 }

@@ -73,11 +73,8 @@ package enum PPO {
     package static func loss(
         _ inputs: PolicyLossInputs, _ values: ValueInputs, _ settings: PPOSettings
     ) throws -> LossResult {
-        let policy = try policyLoss(inputs, settings)
-        let value = try valueLoss(values, inputs.spans, inputs.denominators, settings)
-        var metrics = policy.metrics
-        metrics.combine(value.metrics)
-        return LossResult(loss: try policy.loss + value.loss, metrics: metrics)
+        try policyLoss(inputs, settings).adding(
+            valueLoss(values, inputs.spans, inputs.denominators, settings))
     }
 
     /// L_π − c_H·H: what a policy of its own parameters minimizes. A mean over the micro-batch's share of the tokens.
@@ -85,15 +82,15 @@ package enum PPO {
     /// Metrics and errors as ``loss(_:_:_:)``'s.
     package static func policyLoss(_ inputs: PolicyLossInputs, _ settings: PPOSettings) throws -> LossResult {
         try inputs.requireShapes("ppo")
-        var metrics = LossMetrics()
+        var report = LossReport()
         var loss = try LossAggregation.tokenMean.total(
-            settings.clip.tokenLoss(inputs, &metrics), inputs.spans, inputs.denominators)
-        metrics["policy_loss"] = .total(try loss.item())
+            settings.clip.tokenLoss(inputs, &report), inputs.spans, inputs.denominators)
+        try report.note("policy_loss", loss, .total)
         if settings.entropyCoefficient != 0 {
             loss = try loss - EntropyBonus.meanEntropy(inputs, "ppo") * settings.entropyCoefficient
         }
-        try inputs.noteEntropy(in: &metrics)
-        return LossResult(loss: loss, metrics: metrics)
+        try inputs.noteEntropy(in: &report)
+        return LossResult(loss: loss, report: report)
     }
 
     /// c_V·L_V: what a critic of its own parameters minimizes. The metric `value_loss` is L_V.
@@ -103,19 +100,18 @@ package enum PPO {
         _ values: ValueInputs, _ spans: CompletionSpans, _ denominators: Denominators, _ settings: PPOSettings
     ) throws -> LossResult {
         for tensor in [values.values, values.oldValues, values.returns] { try spans.requireTokens(tensor, in: "ppo") }
-        var metrics = LossMetrics()
+        var report = LossReport()
         let returns = try values.returns.detached()
         var squares = try (values.values - returns).square()
         if let epsilon = settings.valueEpsilon {
             let old = try values.oldValues.detached()
             let moved = try (values.values - old).clamped(to: -epsilon...epsilon)
             let clipped = try (old + moved - returns).square()
-            let isClipped = zip(try clipped.doubles(), try squares.doubles()).map { $0 > $1 ? 1.0 : 0 }
-            metrics.setMean("value_clip_ratio", isClipped)
+            try report.note("value_clip_ratio", clipped.greater(than: squares), .mean)
             squares = try maximum(squares, clipped)
         }
         let loss = try LossAggregation.tokenMean.total(squares, spans, denominators) * 0.5
-        metrics["value_loss"] = .total(try loss.item())
-        return LossResult(loss: try loss * settings.valueCoefficient, metrics: metrics)
+        try report.note("value_loss", loss, .total)
+        return LossResult(loss: try loss * settings.valueCoefficient, report: report)
     }
 }

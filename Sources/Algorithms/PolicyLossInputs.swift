@@ -27,8 +27,9 @@ package struct PolicyLossInputs {
     package var entropies: Tensor?
     package var spans: CompletionSpans
     package var denominators: Denominators
-    /// The soft steps among the action tokens; the log-probs above hold 0 at their places. `nil` without any.
-    package var soft: SoftLossInputs?
+    /// What the objective's own scorer found at actions that are more than their words; the log-probs above hold 0 at their places. `nil`
+    /// where every action is a word.
+    package var payload: (any PayloadLossInputs)?
 
     package init(
         logProbabilities: Tensor, oldLogProbabilities: Tensor? = nil, rolloutLogProbabilities: Tensor? = nil,
@@ -36,7 +37,7 @@ package struct PolicyLossInputs {
         exactDivergences: Tensor? = nil, klWeights: Tensor? = nil,
         advantages: Tensor,
         entropies: Tensor? = nil, spans: CompletionSpans,
-        denominators: Denominators, soft: SoftLossInputs? = nil
+        denominators: Denominators, payload: (any PayloadLossInputs)? = nil
     ) {
         self.logProbabilities = logProbabilities
         self.oldLogProbabilities = oldLogProbabilities
@@ -49,7 +50,7 @@ package struct PolicyLossInputs {
         self.entropies = entropies
         self.spans = spans
         self.denominators = denominators
-        self.soft = soft
+        self.payload = payload
     }
 
     /// The old policy's log-probs, without a gradient.
@@ -78,17 +79,20 @@ package struct PolicyLossInputs {
     }
 
     /// The entropy averaged over action tokens, for metrics.
-    func noteEntropy(in metrics: inout LossMetrics) throws {
-        if let entropies { metrics.setMean("entropy", try entropies.doubles()) }
+    func noteEntropy(in report: inout LossReport) throws {
+        if let entropies { try report.note("entropy", entropies, .mean) }
     }
 
     /// How far the policy has moved from the one that produced the data: k3 of the two, averaged over tokens, in nats.
-    func noteDrift(from old: Tensor, in metrics: inout LossMetrics) throws {
+    func noteDrift(from old: Tensor, in report: inout LossReport) throws {
         // With d = log π_old − log π, the samples are π_old's and k3 is never negative.
         let drift = try KLEstimator.k3.estimate(policy: old, reference: logProbabilities.detached())
-        metrics.setMean("approx_kl", try drift.doubles())
+        try report.note("approx_kl", drift, .mean)
     }
 }
+
+/// What an objective that brings its own scorer gets from it for one micro-batch. Only that objective knows the type.
+package protocol PayloadLossInputs {}
 
 extension CompletionSpans {
     /// - Throws: `TensorError.shape` unless the tensor is `[actionTokens]`.

@@ -35,17 +35,17 @@ package enum REINFORCEPlusPlus {
         _ inputs: PolicyLossInputs, _ settings: REINFORCEPlusPlusSettings
     ) throws -> LossResult {
         try inputs.requireShapes("reinforce++")
-        var metrics = LossMetrics()
-        var perToken = try settings.clip.tokenLoss(inputs, &metrics)
+        var report = LossReport()
+        var perToken = try settings.clip.tokenLoss(inputs, &report)
         if settings.klCoefficient > 0 {
             let divergence = try KLEstimator.k2.estimate(
                 policy: inputs.logProbabilities, reference: inputs.requireReference("reinforce++"))
-            metrics.setMean("kl", try divergence.doubles())
+            try report.note("kl", divergence, .mean)
             perToken = try perToken + divergence * settings.klCoefficient
         }
         let loss = try LossAggregation.sequenceMeanTokenMean.total(perToken, inputs.spans, inputs.denominators)
-        metrics["policy_loss"] = .total(try loss.item())
-        try inputs.noteEntropy(in: &metrics)
-        return LossResult(loss: loss, metrics: metrics)
+        try report.note("policy_loss", loss, .total)
+        try inputs.noteEntropy(in: &report)
+        return LossResult(loss: loss, report: report)
     }
 }

@@ -29,21 +29,21 @@ package enum RLOO {
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: RLOOSettings) throws -> LossResult {
         try inputs.requireShapes("rloo")
-        var metrics = LossMetrics()
+        var report = LossReport()
         let loss: Tensor
         if let clip = settings.ratioClip {
-            loss = try clippedLoss(inputs, clip, &metrics)
+            loss = try clippedLoss(inputs, clip, &report)
         } else {
             let perToken = try -(inputs.advantages * inputs.logProbabilities)
             loss = try LossAggregation.sequenceMeanTokenSum.total(perToken, inputs.spans, inputs.denominators)
         }
-        metrics["policy_loss"] = .total(try loss.item())
-        try inputs.noteEntropy(in: &metrics)
-        return LossResult(loss: loss, metrics: metrics)
+        try report.note("policy_loss", loss, .total)
+        try inputs.noteEntropy(in: &report)
+        return LossResult(loss: loss, report: report)
     }
 
     private static func clippedLoss(
-        _ inputs: PolicyLossInputs, _ clip: ClippedSurrogate, _ metrics: inout LossMetrics
+        _ inputs: PolicyLossInputs, _ clip: ClippedSurrogate, _ report: inout LossReport
     ) throws -> Tensor {
         let spans = inputs.spans
         let limit = ImportanceRatio.largestLogRatio
@@ -51,9 +51,9 @@ package enum RLOO {
         let ratios = try logRatios.clamped(to: -limit...limit).exp()
         // An empty completion has no token to carry an advantage: its mean is 0 and so is its loss.
         let advantages = try spans.segmentMean(inputs.advantages)
-        let clipped = try ClipMetrics(
-            ratios: spans.spread(ratios), advantages: inputs.advantages, clip: clip, level: .sequence, spans)
-        metrics.combine(clipped.metrics)
+        try ClipMetrics.note(
+            ratios: spans.spread(ratios), advantages: inputs.advantages, clip: clip, level: .sequence, spans,
+            in: &report)
         let perCompletion = try clip.loss(ratios: ratios, advantages: advantages)
         return try perCompletion.sum() * (1 / Double(max(inputs.denominators.sequences, 1)))
     }

@@ -57,16 +57,16 @@ package enum ReMax {
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: ReMaxSettings) throws -> LossResult {
         try inputs.requireShapes("remax")
-        var metrics = LossMetrics()
+        var report = LossReport()
         let perToken: Tensor
         if let clip = settings.ratioClip {
-            perToken = try clip.tokenLoss(inputs, &metrics)
+            perToken = try clip.tokenLoss(inputs, &report)
         } else {
             perToken = try -(inputs.advantages * inputs.logProbabilities)
         }
         let loss = try settings.reduction.aggregation.total(perToken, inputs.spans, inputs.denominators)
-        metrics["policy_loss"] = .total(try loss.item())
-        try inputs.noteEntropy(in: &metrics)
-        return LossResult(loss: loss, metrics: metrics)
+        try report.note("policy_loss", loss, .total)
+        try inputs.noteEntropy(in: &report)
+        return LossResult(loss: loss, report: report)
     }
 }

@@ -76,7 +76,7 @@ extension SofTGRPOSettings: Objective {
 /// The soft steps among a micro-batch's action tokens.
 ///
 /// Tensors are `[soft steps, components]` of the losses' type, with zeros in empty slots; only `policy` carries a gradient.
-package struct SoftLossInputs {
+package struct SoftLossInputs: PayloadLossInputs {
     /// Which action tokens are soft, ascending.
     package var positions: [Int]
     /// What the rollout drew.
@@ -122,7 +122,7 @@ package enum SofTGRPO {
     ///
     /// - Throws: what ``GRPO/loss(_:_:)`` throws; ``LossError`` when soft steps lack the reference that β needs.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: SofTGRPOSettings) throws -> LossResult {
-        guard let soft = inputs.soft, let density = settings.noise.density else {
+        guard let soft = inputs.payload as? SoftLossInputs, let density = settings.noise.density else {
             return try GRPO.loss(inputs, settings.surrogate)
         }
         let old = try (soft.old ?? soft.policy).detached()
@@ -151,14 +151,13 @@ package enum SofTGRPO {
             let divergence = try density.divergence(policy: soft.policy, reference: reference, filled: soft.filled)
             result = try adding(divergence, at: places, to: result, inputs, settings)
         }
-        var metrics = result.metrics
         let drift = try density.divergence(policy: old, reference: soft.policy.detached(), filled: soft.filled)
-        metrics.setMean("soft/approx_kl", try drift.doubles())
+        try result.report.note("soft/approx_kl", drift, .mean)
         if !settings.noise.perturbsEmbedding {
             let atTheClamp = try soft.policy.detached().lessOrEqual(to: SoftSupport.lowestLogProbability)
-            metrics["soft/clamped"] = .total(try atTheClamp.sum().item())
+            try result.report.note("soft/clamped", atTheClamp, .total)
         }
-        return LossResult(loss: result.loss, metrics: metrics)
+        return result
     }
 
     private static func adding(
@@ -170,14 +169,17 @@ package enum SofTGRPO {
         let share =
             try settings.surrogate.lossType.aggregation
             .total(perToken, inputs.spans, inputs.denominators) * settings.surrogate.klCoefficient
-        var metrics = result.metrics
-        let values = try divergence.doubles()
-        metrics.setMean("soft/kl", values)
-        if case .mean(let sum, let count) = metrics["kl"] {
-            metrics["kl"] = .mean(sum: sum + values.reduce(0, +), count: count)
+        var report = result.report
+        try report.note([divergence, share]) { columns, metrics in
+            metrics.set("soft/kl", columns[0], .mean)
+            if case .mean(let sum, let count) = metrics["kl"] {
+                metrics["kl"] = .mean(sum: sum + columns[0].reduce(0, +), count: count)
+            }
+            if case .total(let loss) = metrics["policy_loss"] {
+                metrics["policy_loss"] = .total(loss + columns[1][0])
+            }
         }
-        if case .total(let loss) = metrics["policy_loss"] { metrics["policy_loss"] = .total(loss + (try share.item())) }
-        return LossResult(loss: try result.loss + share, metrics: metrics)
+        return LossResult(loss: try result.loss + share, report: report)
     }
 }
 

@@ -33,7 +33,8 @@ package enum SoftNoise: Sendable, Equatable {
 /// How a policy thinks in mixtures of words before it answers in words.
 ///
 /// Every completion begins thinking. A step whose leading word is `thinkEndTokenID` ends the thinking: that word itself is the next input, and
-/// the answer is sampled as usual. A leading stop token ends the completion.
+/// the answer is sampled as usual. A leading stop token ends the completion. Both steps are drawn and scored like the steps before them, and
+/// the word that a cold stop sets is no action; with noise that follows the release all three are scored as words, over the whole vocabulary.
 package struct SoftThinkingSettings: Sendable, Equatable {
     /// Ends the thinking when the policy has been sure for too long ("cold stop", arXiv:2505.15778).
     package struct ColdStop: Sendable, Equatable {

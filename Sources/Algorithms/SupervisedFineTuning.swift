@@ -20,9 +20,9 @@ package struct SupervisedFineTuning: Objective, Equatable {
         for tensor in [inputs.logProbabilities, inputs.entropies].compactMap(\.self) {
             try inputs.spans.requireTokens(tensor, in: "sft")
         }
-        var metrics = LossMetrics()
-        try inputs.noteEntropy(in: &metrics)
+        var report = LossReport()
+        if let entropies = inputs.entropies { try report.note("entropy", entropies, .mean) }
         let loss = try LossAggregation.tokenMean.total(-inputs.logProbabilities, inputs.spans, inputs.denominators)
-        return LossResult(loss: loss, metrics: metrics)
+        return LossResult(loss: loss, report: report)
     }
 }

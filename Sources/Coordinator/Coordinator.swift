@@ -250,7 +250,7 @@ package actor Coordinator {
         // What scoring took beyond decoding.
         work.metrics["timing_s/reward", default: 0] += seconds(clock.now - generated)
         work.metrics.merge(GenerationMetrics.of(work.groups))
-        work.metrics.merge(SoftThinkingMetrics.of(work.groups))
+        work.metrics.merge(work.groups.flatMap(\.group.rollouts).payloadMetrics)
     }
 
     /// Groups end in any order; learning takes them in the order of the prompts and their variants, so that a run repeats to the bit.

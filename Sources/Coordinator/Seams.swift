@@ -38,7 +38,7 @@ package protocol Scoring: Sendable {
 
 /// Computes log-probs and values, and takes optimizer steps.
 package protocol Updating: Sendable {
-    /// The log-prob of every completion token under the named weights.
+    /// The log-prob of every action under the named weights, with what the completions' payloads keep of those weights.
     func logProbabilities(_ batch: UpdateBatch, under role: InferenceRole) async throws -> CompletionLogProbabilities
     /// What the critic expects of every completion.
     func values(_ batch: UpdateBatch) async throws -> CriticValues

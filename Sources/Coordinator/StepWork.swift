@@ -23,8 +23,8 @@ struct StepWork {
                     promptTokenIDs: scored.group.prompt.tokenIDs,
                     completions: scored.group.rollouts.map { rollout in
                         UpdateCompletion(
-                            tokenIDs: rollout.completion.tokenIDs,
-                            rolloutLogProbabilities: rollout.policyLogProbabilities, softTokens: rollout.softTokens)
+                            tokenIDs: rollout.completion.tokenIDs, isAction: rollout.isAction,
+                            rolloutLogProbabilities: rollout.policyLogProbabilities, payload: rollout.payload)
                     })
             })
     }
@@ -35,33 +35,28 @@ struct StepWork {
             referenceLogProbabilities: referenceLogProbabilities, values: values)
     }
 
-    /// Keeps the log-probs of a role; what belongs to soft tokens goes into their records.
+    /// Keeps the log-probs of a role; what belongs to payloads is in them.
     mutating func keep(_ logProbabilities: CompletionLogProbabilities, of role: InferenceRole) {
         switch role {
         case .oldPolicy, .sampler: oldLogProbabilities = logProbabilities.tokens
         case .reference: referenceLogProbabilities = logProbabilities.tokens
         case .critic: preconditionFailure("a critic has values, see CriticValues")
         }
-        for (group, completions) in logProbabilities.softParameters.enumerated() {
-            for (index, parameters) in completions.enumerated() where !parameters.isEmpty {
-                switch role {
-                case .oldPolicy, .sampler:
-                    groups[group].group.rollouts[index].softTokens?.oldParameters = parameters
-                case .reference: groups[group].group.rollouts[index].softTokens?.referenceParameters = parameters
-                case .critic: break
-                }
+        for (group, payloads) in logProbabilities.payloads.enumerated() {
+            for (index, payload) in payloads.enumerated() where payload != nil {
+                groups[group].group.rollouts[index].payload = payload
             }
         }
     }
 
     /// Takes what the sampler noted for the old policy's log-probs.
     mutating func keepSamplersLogProbabilities() {
-        let rollouts = groups.map(\.group.rollouts)
-        keep(
-            CompletionLogProbabilities(
-                rollouts.map { $0.map(\.policyLogProbabilities) },
-                softParameters: rollouts.map { $0.map { $0.softTokens?.parameters ?? [] } }),
-            of: .sampler)
+        oldLogProbabilities = groups.map { $0.group.rollouts.map(\.policyLogProbabilities) }
+        for group in groups.indices {
+            for index in groups[group].group.rollouts.indices {
+                groups[group].group.rollouts[index].payload?.keepSamplersScores()
+            }
+        }
     }
 
     func report(step: Int) -> StepReport {
@@ -69,16 +64,16 @@ struct StepWork {
     }
 }
 
-/// Numbers about the completions of a step, by TRL's names.
+/// Numbers about the completions of a step, by TRL's names. Lengths count actions.
 enum GenerationMetrics {
     static func of(_ groups: [ScoredGroup]) -> Metrics {
-        let completions = groups.flatMap { $0.group.rollouts.map(\.completion) }
+        let rollouts = groups.flatMap(\.group.rollouts)
         var metrics = Metrics()
-        guard !completions.isEmpty else { return metrics }
-        lengths(completions.map(\.tokenIDs.count), "", into: &metrics)
-        let ended = completions.filter { !$0.isTruncated }.map(\.tokenIDs.count)
+        guard !rollouts.isEmpty else { return metrics }
+        lengths(rollouts.map(\.actionCount), "", into: &metrics)
+        let ended = rollouts.filter { !$0.completion.isTruncated }.map(\.actionCount)
         if !ended.isEmpty { lengths(ended, "terminated_", into: &metrics) }
-        metrics["completions/clipped_ratio"] = 1 - Double(ended.count) / Double(completions.count)
+        metrics["completions/clipped_ratio"] = 1 - Double(ended.count) / Double(rollouts.count)
         return metrics
     }
 

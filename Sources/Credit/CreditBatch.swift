@@ -149,10 +149,10 @@ extension CreditBatch {
                     prompt: "\(prompt) (counting completions)", whose: whose, expected: rollouts.count,
                     found: group.count)
             }
-            for (rollout, values) in zip(rollouts, group) where values.count != rollout.completion.tokenIDs.count {
+            for (rollout, values) in zip(rollouts, group) where values.count != rollout.actionCount {
                 throw .logProbabilityCount(
                     prompt: "\(prompt), sample \(rollout.sample)", whose: whose,
-                    expected: rollout.completion.tokenIDs.count, found: values.count)
+                    expected: rollout.actionCount, found: values.count)
             }
         }
     }

@@ -96,13 +96,13 @@ extension CreditRule {
     ) -> UpdateCompletion {
         let rollout = batch.groups[group].group.rollouts[completion]
         return UpdateCompletion(
-            tokenIDs: rollout.completion.tokenIDs, advantages: advantages,
+            tokenIDs: rollout.completion.tokenIDs, isAction: rollout.isAction, advantages: advantages,
             rolloutLogProbabilities: rollout.policyLogProbabilities,
             samplingLogProbabilities: rollout.samplingLogProbabilities == rollout.policyLogProbabilities
                 ? nil : rollout.samplingLogProbabilities,
             oldLogProbabilities: batch.oldLogProbabilities?[group][completion] ?? [],
             referenceLogProbabilities: batch.referenceLogProbabilities?[group][completion] ?? [],
-            isMasked: overlong.masks(rollout.completion), takesKL: takesKL, softTokens: rollout.softTokens)
+            isMasked: overlong.masks(rollout.completion), takesKL: takesKL, payload: rollout.payload)
     }
 }
 

@@ -100,7 +100,7 @@ package struct GreedyBaseline: CreditRule {
     /// `[completion][token]`; zeros for a group without a baseline.
     private func tokens(_ group: RolloutGroup, _ sampled: [Double?], _ baseline: Double?) -> [[Double]] {
         zip(group.rollouts.indices, sampled).map { completion, reward in
-            let count = group.rollouts[completion].completion.tokenIDs.count
+            let count = group.rollouts[completion].actionCount
             guard let reward, let baseline else { return .init(repeating: 0, count: count) }
             let difference = difference(reward: reward, baseline: baseline)
             return settings.shares(count: count).map { $0 * difference }

@@ -177,11 +177,11 @@ extension [[Double?]] {
 }
 
 extension [[Double]] {
-    /// One number per completion, given to each of its tokens.
+    /// One number per completion, given to each of its actions.
     func repeated(over batch: CreditBatch) -> [[[Double]]] {
         zip(self, batch.groups).map { advantages, scored in
             zip(advantages, scored.group.rollouts).map { advantage, rollout in
-                [Double](repeating: advantage, count: rollout.completion.tokenIDs.count)
+                [Double](repeating: advantage, count: rollout.actionCount)
             }
         }
     }

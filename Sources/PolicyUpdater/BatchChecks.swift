@@ -11,23 +11,19 @@ struct BatchFields: OptionSet {
 }
 
 extension UpdateBatch {
-    /// The completions that are trained: those neither masked nor empty.
-    var trainedCompletions: [UpdateCompletion] {
-        groups.flatMap(\.completions).filter { !$0.isMasked && !$0.tokenIDs.isEmpty }
-    }
-
-    /// Checks every array against its tokens before anything is computed.
+    /// Checks every array against its actions before anything is computed.
     ///
     /// - Parameters:
     ///   - required: the arrays that must be there. The others may be empty, for all completions alike.
-    ///   - takesSoftTokens: whether the method knows what a soft token is.
+    ///   - scorer: the method's, which knows its payloads; without one a payload is refused.
     /// - Throws: ``UpdateError`` naming the first group and completion that cannot be used.
     func check(
-        requiring required: BatchFields, vocabularySize: Int, takesSoftTokens: Bool = false
+        requiring required: BatchFields, vocabularySize: Int,
+        scorer: any TokenScoring = TokenScorer(temperature: 1, checkpointsBlocks: false)
     ) throws(UpdateError) {
         for part in parts { try part.checkStreams() }
         let vocabulary = 0..<vocabularySize
-        let hasOld = trainedCompletions.first?.oldLogProbabilities.isEmpty == false
+        let hasOld = groups.lazy.flatMap(\.completions).first(where: \.isTrained)?.oldLogProbabilities.isEmpty == false
         for (groupIndex, group) in groups.enumerated() {
             guard !group.promptTokenIDs.isEmpty else {
                 throw .group(
@@ -40,8 +36,7 @@ extension UpdateBatch {
             for (index, completion) in group.completions.enumerated()
             where !completion.isMasked && !completion.tokenIDs.isEmpty {
                 if let message = completion.problem(requiring: required, hasOld: hasOld, vocabulary: vocabulary)
-                    ?? completion.softProblem(
-                        requiring: required, hasOld: hasOld, vocabulary: vocabulary, isTaken: takesSoftTokens)
+                    ?? completion.payloadProblem(requiring: required, hasOld: hasOld, vocabulary: vocabulary, scorer)
                 {
                     throw .batch(group: groupIndex, completion: index, message: message)
                 }
@@ -64,34 +59,17 @@ extension UpdatePart {
 }
 
 extension UpdateCompletion {
-    fileprivate func softProblem(
-        requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>, isTaken: Bool
+    /// Whether a step learns from it: from neither a masked one nor one without actions.
+    var isTrained: Bool { !isMasked && actionCount > 0 }
+
+    fileprivate func payloadProblem(
+        requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>, _ scorer: any TokenScoring
     ) -> String? {
-        guard let softTokens, softTokens.count > 0 else { return nil }
-        guard isTaken else { return "it has soft tokens, which this method does not learn from" }
-        guard softTokens.supportSizes.count == tokenIDs.count else {
-            return "a record of \(softTokens.supportSizes.count) tokens for \(tokenIDs.count)"
+        guard let payload else { return nil }
+        if payload.actionCount != actionCount {
+            return "a record of \(payload.actionCount) actions for \(actionCount)"
         }
-        if let id = softTokens.ids.first(where: { !vocabulary.contains(Int($0)) }) {
-            return "word \(id) of a soft token is outside the vocabulary of \(vocabulary.upperBound)"
-        }
-        let arrays: [(name: String, values: [Float], isRequired: Bool)] = [
-            ("values", softTokens.values, true), ("parameters", softTokens.parameters, true),
-            ("oldParameters", softTokens.oldParameters, hasOld),
-            (
-                "referenceParameters", softTokens.referenceParameters,
-                required.contains(.referenceLogProbabilities)
-            ),
-        ]
-        for (name, values, isRequired) in arrays where isRequired || !values.isEmpty {
-            guard values.count == softTokens.values.count else {
-                return "soft tokens with \(values.count) \(name) for \(softTokens.values.count) components"
-            }
-            if let value = values.first(where: { !$0.isFinite }) {
-                return "soft tokens with \(value) among their \(name), not a finite number"
-            }
-        }
-        return nil
+        return scorer.problem(of: payload, requiring: required, hasOld: hasOld, vocabulary: vocabulary)
     }
 
     /// Each stream as an array of its own; a single one by the bare name.
@@ -105,6 +83,9 @@ extension UpdateCompletion {
     fileprivate func problem(requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>) -> String? {
         if let token = tokenIDs.first(where: { !vocabulary.contains($0) }) {
             return "token \(token) is outside the vocabulary of \(vocabulary.upperBound)"
+        }
+        if let isAction, isAction.count != tokenIDs.count {
+            return "\(isAction.count) isAction for \(tokenIDs.count) tokens"
         }
         let arrays: [(name: String, values: [Double], isRequired: Bool)] = [
             (
@@ -124,7 +105,9 @@ extension UpdateCompletion {
             + Self.streams("oldValues", oldValues.map { $0.map(Double.init) }, isRequired: required.contains(.returns))
         for (name, values, isRequired) in streams + arrays {
             if values.isEmpty && !isRequired { continue }
-            if values.count != tokenIDs.count { return "\(values.count) \(name) for \(tokenIDs.count) tokens" }
+            if values.count != actionCount {
+                return "\(values.count) \(name) for \(actionCount) \(isAction == nil ? "tokens" : "actions")"
+            }
             if let index = values.firstIndex(where: { !$0.isFinite }) {
                 return "\(name)[\(index)] is \(values[index]), not a finite number"
             }

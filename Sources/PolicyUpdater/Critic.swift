@@ -115,9 +115,9 @@ package final class Critic {
         _ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor, _ denominators: Denominators
     ) throws -> (loss: Double, metrics: LossMetrics) {
         let result = try packed.valueLoss(
-            values(packed, model, head, at: packed.layout.predictionIndices), denominators, objective)
+            values(packed, model, head, at: packed.predictionIndices), denominators, objective)
         try result.loss.backward()
-        return (try result.loss.item(), result.metrics)
+        return try result.read()
     }
 }
 

@@ -19,7 +19,7 @@ package struct MicroBatchPlan: Sendable, Equatable {
     package let microBatches: [[Piece]]
 
     /// - Parameters:
-    ///   - batch: completions that train nothing (masked, or without tokens) are left out.
+    ///   - batch: completions that train nothing (masked, or without actions) are left out; of the others every token is read.
     ///   - maxTokens: tokens per pass; `nil` takes everything in one. A prompt with one completion that is longer stands alone.
     package init(_ batch: UpdateBatch, maxTokens: Int?) {
         let limit = maxTokens ?? .max
@@ -43,7 +43,7 @@ package struct MicroBatchPlan: Sendable, Equatable {
     private static func pieces(of group: UpdateGroup, at index: Int, limit: Int) -> [Piece] {
         let prompt = group.promptTokenIDs.count
         func length(_ completion: Int) -> Int { group.completions[completion].tokenIDs.count }
-        let trained = group.completions.indices.filter { !group.completions[$0].isMasked && length($0) > 0 }
+        let trained = group.completions.indices.filter { group.completions[$0].isTrained }
         guard !trained.isEmpty else { return [] }
         let whole = prompt + trained.reduce(0) { $0 + length($1) }
         if whole <= limit { return [Piece(group: index, completions: trained, tokenCount: whole)] }

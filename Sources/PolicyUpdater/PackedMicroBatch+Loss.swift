@@ -4,27 +4,27 @@ internal import Tensors
 
 extension PackedMicroBatch {
     /// What a loss reads: this micro-batch's scores beside the batch's own numbers, in the scores' type and place.
-    func inputs(_ packedScores: PackedScores, _ denominators: Denominators) throws -> PolicyLossInputs {
-        let scores = packedScores.tokens
+    func inputs(_ scores: PackedScores, _ denominators: Denominators) throws -> PolicyLossInputs {
+        let positions = scores.payload?.positions ?? []
         func tensor(_ values: [Double]) throws -> Tensor {
             try Tensor(values).to(scores.logProbabilities.elementType).to(scores.logProbabilities.device)
         }
         func tensor(_ field: KeyPath<UpdateCompletion, [Float]>) throws -> Tensor? {
             guard var values = values(field)?.map(Double.init) else { return nil }
-            for position in softTokens?.positions ?? [] { values[position] = 0 }
+            for position in positions { values[position] = 0 }
             return try tensor(values)
         }
         return PolicyLossInputs(
             logProbabilities: scores.logProbabilities,
             oldLogProbabilities: try tensor(\.oldLogProbabilities),
             rolloutLogProbabilities: try tensor(\.rolloutLogProbabilities),
-            samplingLogProbabilities: try samplingLogProbabilities.map(tensor),
+            samplingLogProbabilities: try samplingLogProbabilities(without: positions).map(tensor),
             referenceLogProbabilities: try tensor(\.referenceLogProbabilities),
             klWeights: try klWeights.map(tensor),
             advantages: try tensor(mixedAdvantages ?? targets.map { _ in 0 }),
             entropies: scores.entropies,
             spans: try CompletionSpans(lengths: completionCounts, device: scores.logProbabilities.device),
-            denominators: denominators, soft: try packedScores.soft.map(softInputs))
+            denominators: denominators, payload: try scores.payload?.lossInputs())
     }
 
     /// The streams of advantages added up, in Double; `nil` when the completions have none.
@@ -33,29 +33,19 @@ extension PackedMicroBatch {
         return mixed.count == targets.count ? mixed : nil
     }
 
-    /// Of the distribution that was sampled from; `nil` where no completion's differ from the policy's own.
-    private var samplingLogProbabilities: [Double]? {
+    /// Of the distribution that was sampled from, 0 at some actions; `nil` where no completion's differ from the policy's own.
+    private func samplingLogProbabilities(without positions: [Int]) -> [Double]? {
         guard completions.contains(where: { $0.samplingLogProbabilities != nil }) else { return nil }
         var values = completions.flatMap { $0.samplingLogProbabilities ?? $0.rolloutLogProbabilities }.map(Double.init)
-        for position in softTokens?.positions ?? [] { values[position] = 0 }
+        for position in positions { values[position] = 0 }
         return values
     }
 
-    /// 0 at the tokens of completions that take no KL term, 1 elsewhere; `nil` when all take it.
+    /// 0 at the actions of completions that take no KL term, 1 elsewhere; `nil` when all take it.
     private var klWeights: [Double]? {
         let taking = completions.map(\.takesKL)
         guard taking.contains(false) else { return nil }
         return zip(taking, completionCounts).flatMap { [Double](repeating: $0 ? 1 : 0, count: $1) }
-    }
-
-    private func softInputs(_ scores: SoftScores) throws -> SoftLossInputs {
-        guard let softTokens, let rollout = try softTokens.tensor(\.parameters, like: scores.parameters) else {
-            preconditionFailure("scores of soft tokens come from a pass with soft tokens")
-        }
-        return SoftLossInputs(
-            positions: softTokens.positions, values: scores.values, filled: scores.filled, policy: scores.parameters,
-            old: try softTokens.tensor(\.oldParameters, like: scores.parameters), rollout: rollout,
-            reference: try softTokens.tensor(\.referenceParameters, like: scores.parameters))
     }
 }
 
@@ -67,9 +57,6 @@ extension Objective {
         if needsRolloutLogProbabilities { fields.insert(.rolloutLogProbabilities) }
         return fields
     }
-
-    /// How the method's soft tokens were made; `nil` for a method without them.
-    var softSettings: SofTGRPOSettings? { self as? SofTGRPOSettings }
 
     /// PPO's settings; `nil` for another method.
     var ppoSettings: PPOSettings? { self as? PPOSettings }

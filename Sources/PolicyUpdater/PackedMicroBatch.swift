@@ -7,12 +7,14 @@ struct PackedMicroBatch {
     /// Every token read, in packed order.
     let tokens: [Int]
     let layout: SequenceLayout
-    /// The generated tokens, completion by completion: the layout's completion tokens.
+    /// The actions, completion by completion: the completions' tokens that the policy chose. The others are read and nothing more.
     let targets: [Int]
-    /// Tokens of each completion, in the same order.
+    /// The packed index of every action.
+    let actionIndices: [Int]
+    /// For every action the packed index whose state predicts it.
+    let predictionIndices: [Int]
+    /// Actions of each completion, in the same order.
     let completionCounts: [Int]
-    /// The soft ones among the generated tokens; `nil` without any.
-    let softTokens: PackedSoftTokens?
     /// In packed order.
     let completions: [UpdateCompletion]
     /// What each stream of advantages counts.
@@ -26,11 +28,15 @@ struct PackedMicroBatch {
             return (prompt: group.promptTokenIDs, completions: piece.completions.map { group.completions[$0].tokenIDs })
         }
         tokens = packed.flatMap { $0.prompt + $0.completions.flatMap(\.self) }
-        targets = packed.flatMap { $0.completions.flatMap(\.self) }
         completions = pieces.flatMap { piece in piece.completions.map { batch.groups[piece.group].completions[$0] } }
-        softTokens = PackedSoftTokens(completions)
-        completionCounts = packed.flatMap { $0.completions.map(\.count) }
+        completionCounts = completions.map(\.actionCount)
         layout = try SequenceLayout(groups: packed.map { ($0.prompt.count, $0.completions.map(\.count)) })
+        let hasOthers = completions.contains { $0.isAction != nil }
+        let isAction = hasOthers ? completions.flatMap { $0.isAction ?? $0.tokenIDs.map { _ in true } } : []
+        func chosen(_ values: [Int]) -> [Int] { hasOthers ? zip(values, isAction).filter(\.1).map(\.0) : values }
+        targets = chosen(completions.flatMap(\.tokenIDs))
+        actionIndices = chosen(layout.completionTokenIndices)
+        predictionIndices = chosen(layout.predictionIndices)
     }
 
     /// One of the batch's arrays, end to end in the order of ``targets``; `nil` when the completions have none.
@@ -51,7 +57,7 @@ struct PackedMicroBatch {
         pieces.flatMap { piece in piece.completions.map { (piece.group, $0) } }
     }
 
-    /// Cuts one number per generated token into each completion's own; what follows them is left out.
+    /// Cuts one number per action into each completion's own; what follows them is left out.
     func scattered(_ values: [Float]) -> [[Float]] {
         var start = 0
         return completionCounts.map { count in

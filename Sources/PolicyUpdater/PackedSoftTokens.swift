@@ -5,25 +5,36 @@ internal import Tensors
 
 /// The soft tokens of one forward pass as plain numbers, padded to the widest support.
 struct PackedSoftTokens {
-    /// Which of the pass's generated tokens are soft, ascending.
+    /// Which of the pass's actions are soft, ascending.
     let positions: [Int]
-    /// The other generated tokens, ascending.
+    /// The other actions, ascending.
     let ordinary: [Int]
+    /// Those of `positions` whose mixture is an input; behind the others the leading word goes in.
+    let mixedPositions: [Int]
+    /// The rows of `mixedPositions` among all soft tokens.
+    private let mixedRows: [Int]
+    /// One a completion, in packed order.
+    private let payloads: [SoftTokens?]
     private let records: [SoftTokens]
     private let supportSizes: [Int]
     private let componentCounts: [Int]
 
     /// - Parameter completions: In packed order; `nil` when none has a soft token.
     init?(_ completions: [UpdateCompletion]) {
-        records = completions.compactMap(\.softTokens)
+        payloads = completions.map { $0.payload as? SoftTokens }
+        records = payloads.compactMap(\.self)
         supportSizes = records.flatMap { $0.supportSizes.filter { $0 > 0 } }
         componentCounts = records.flatMap(\.componentCounts)
         guard !supportSizes.isEmpty else { return nil }
-        let isSoft = completions.flatMap { completion in
-            completion.softTokens.map { $0.supportSizes.map { $0 > 0 } } ?? completion.tokenIDs.map { _ in false }
+        let isSoft = zip(completions, payloads).flatMap { completion, record in
+            record.map { $0.supportSizes.map { $0 > 0 } } ?? [Bool](repeating: false, count: completion.actionCount)
         }
-        positions = isSoft.indices.filter { isSoft[$0] }
+        let positions = isSoft.indices.filter { isSoft[$0] }
+        self.positions = positions
         ordinary = isSoft.indices.filter { !isSoft[$0] }
+        let isMixed = records.flatMap { record in record.positions.map { $0 != record.boundary } }
+        mixedRows = isMixed.indices.filter { isMixed[$0] }
+        mixedPositions = mixedRows.map { positions[$0] }
     }
 
     var count: Int { positions.count }
@@ -69,8 +80,13 @@ struct PackedSoftTokens {
         ).to(tensor.elementType).to(tensor.device)
     }
 
-    /// The inputs that the soft tokens were, under a model's own embedding: `[soft tokens, hidden]`.
+    /// The inputs that soft tokens were, under a model's own embedding: `[mixed positions, hidden]`.
     func inputs(of model: Transformer, _ noise: SoftNoise) throws -> Tensor {
+        let mixtures = try mixtures(of: model, noise)
+        return mixedRows.count == count ? mixtures : try mixtures.rows(at: mixedRows)
+    }
+
+    private func mixtures(of model: Transformer, _ noise: SoftNoise) throws -> Tensor {
         if noise.perturbsEmbedding, let values = try tensor(\.values, like: model.embedding) { return values }
         let weights = records.flatMap { record in
             SoftTokens.pieces(record.values, record.componentCounts).flatMap { noise.weights(Array($0)) }
@@ -84,18 +100,18 @@ struct PackedSoftTokens {
     /// The policy's entropies where the soft tokens were drawn.
     var entropies: [Float] { records.flatMap(\.entropies) }
 
-    /// Cuts `[soft tokens, components]` numbers back into each completion's own flat array.
-    ///
-    /// - Parameter completions: As given to the initializer.
-    func scattered(_ values: [Float], over completions: [UpdateCompletion]) -> [[Float]] {
+    /// Each completion's record, with its part of `[soft tokens, components]` numbers kept for a role; `nil` for a completion without soft tokens.
+    func records(keeping values: [Float], of role: InferenceRole) -> [SoftTokens?] {
         let width = components
         var row = 0
-        return completions.map { completion in
-            guard let soft = completion.softTokens else { return [] }
-            return soft.componentCounts.flatMap { size in
-                defer { row += 1 }
-                return values[row * width..<row * width + size]
-            }
+        return payloads.map { record in
+            guard var record else { return nil }
+            record.keep(
+                record.componentCounts.flatMap { size in
+                    defer { row += 1 }
+                    return values[row * width..<row * width + size]
+                }, of: role)
+            return record
         }
     }
 }

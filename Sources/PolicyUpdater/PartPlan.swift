@@ -25,9 +25,8 @@ package struct PartPlan: Sendable {
     }
 
     /// Log-probs as the part's objective reads them.
-    func scorer(_ settings: UpdaterSettings) -> TokenScorer {
-        TokenScorer(
-            temperature: temperature, checkpointsBlocks: settings.checkpointsBlocks, soft: objective.softSettings)
+    func scorer(_ settings: UpdaterSettings) -> any TokenScoring {
+        objective.tokenScorer(TokenScorer(temperature: temperature, checkpointsBlocks: settings.checkpointsBlocks))
     }
 }
 

@@ -97,9 +97,9 @@ extension PolicyUpdater {
         var metrics = LossMetrics()
         for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
             try stop?.check()
-            let result = try loss(of: PackedMicroBatch(pieces, of: batch), plan, networks, denominators)
-            try (weight == 1 ? result.loss : result.loss * weight).backward()
-            pass.loss += try result.loss.item()
+            let result = try backward(
+                PackedMicroBatch(pieces, of: batch), plan, networks, denominators, weight: weight)
+            pass.loss += result.loss
             metrics.combine(result.metrics)
             pass.isEmpty = false
         }
@@ -107,32 +107,24 @@ extension PolicyUpdater {
         return pass
     }
 
-    /// One micro-batch forward. Its activations are gone once its loss has gone backward.
-    private func loss(
-        of packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators
-    ) throws -> LossResult {
-        let scorer = plan.scorer(settings)
-        let scores = try scorer.scores(packed, under: networks.model)
+    /// One micro-batch forward and backward. Its activations are gone when this returns.
+    private func backward(
+        _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators, weight: Double
+    ) throws -> (loss: Double, metrics: LossMetrics) {
+        let scores = try plan.scorer(settings).scores(packed, under: networks.model)
         var inputs = try packed.inputs(scores, denominators)
         inputs.exactDivergences = try exactDivergences(packed, scores.states, plan, networks)
-        let result = try plan.objective.loss(inputs)
-        var (loss, metrics) = (result.loss, result.metrics)
+        var result = try plan.objective.loss(inputs)
         if let valueHead = networks.valueHead, let settings = plan.objective.ppoSettings {
-            let value = try packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings)
-            loss = try loss + value.loss.to(loss.elementType)
-            metrics.combine(value.metrics)
+            result = try result.adding(
+                packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings))
         }
-        if let sampler = packed.values(\.rolloutLogProbabilities) {
-            // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
-            let old = packed.values(\.oldLogProbabilities)
-            let trainer =
-                if let old, old != sampler { old.map(Double.init) } else { try scores.logProbabilities(packed) }
-            SamplingGap.note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
-        }
-        return LossResult(loss: loss, metrics: metrics)
+        try (weight == 1 ? result.loss : result.loss * weight).backward()
+        try SamplingGap.note(scores, packed, in: &result.report)
+        return try result.read()
     }
 
-    /// KL from the reference at each generated token, `[generated tokens]`; `nil` where the loss has no use for it.
+    /// KL from the reference at each action, `[actions]`; `nil` where the loss has no use for it.
     private func exactDivergences(
         _ packed: PackedMicroBatch, _ states: Tensor, _ plan: PartPlan, _ networks: Networks
     ) throws -> Tensor? {

@@ -4,30 +4,27 @@ package import Records
 internal import Tensors
 
 extension PolicyUpdater {
-    /// The log-prob of every completion token of the batch, without gradients, masked completions included.
+    /// The log-prob of every action of the batch, without gradients, masked completions included.
     ///
     /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's. For the `critic`
     ///   see ``values(_:)``.
-    /// - Returns: In nats, at the sampling temperature, with what the densities of soft tokens are made of under the named weights.
+    /// - Returns: In nats, at the sampling temperature, and the completions' payloads with what they keep of the named weights.
     /// - Throws: ``UpdateError/missingReference`` without a reference, ``UpdateError`` for a batch that does not fit.
     package func logProbabilities(
         _ batch: UpdateBatch, under role: InferenceRole
     ) async throws -> CompletionLogProbabilities {
         let batch = batch.unmasked
-        try batch.check(
-            requiring: [], vocabularySize: configuration.vocabularySize,
-            takesSoftTokens: scorer.soft != nil)
+        try batch.check(requiring: [], vocabularySize: configuration.vocabularySize, scorer: scorer)
+        func read(_ lease: borrowing InferenceLease) throws -> CompletionLogProbabilities {
+            try logProbabilities(
+                batch, of: Transformer(configuration: configuration, parameters: lease.parameters), for: role)
+        }
         switch role {
-        case .oldPolicy, .sampler:
-            return try await policy.infer { lease in
-                try logProbabilities(batch, of: Transformer(configuration: configuration, parameters: lease.parameters))
-            }.value
+        case .oldPolicy, .sampler: return try await policy.infer { try read($0) }.value
         case .critic: preconditionFailure("a critic has values, see values(_:)")
         case .reference:
             guard let reference else { throw UpdateError.missingReference }
-            return try await reference.infer { lease in
-                try logProbabilities(batch, of: Transformer(configuration: configuration, parameters: lease.parameters))
-            }.value
+            return try await reference.infer { try read($0) }.value
         }
     }
 
@@ -48,20 +45,21 @@ extension PolicyUpdater {
     }
 
     private func logProbabilities(
-        _ batch: UpdateBatch, of model: Transformer
+        _ batch: UpdateBatch, of model: Transformer, for role: InferenceRole
     ) throws -> CompletionLogProbabilities {
         var all = CompletionLogProbabilities(batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
             let packed = try PackedMicroBatch(pieces, of: batch)
             let scores = try Tensor.withoutGradients { try scorer.scores(packed, under: model) }
-            let values = packed.scattered(try scores.logProbabilities(packed).map(Float.init))
+            let columns = try scores.columns.map { try $0.doubles() }
+            let logProbabilities = PackedScores.joined(columns, at: scores.payload?.positions ?? [])
+            let values = packed.scattered(logProbabilities.map(Float.init))
             for (owner, values) in zip(packed.owners, values) {
                 all.tokens[owner.group][owner.completion] = values
             }
-            guard let softTokens = packed.softTokens, let soft = scores.soft else { continue }
-            let parameters = softTokens.scattered(try soft.parameters.floats(), over: packed.completions)
-            for (owner, values) in zip(packed.owners, parameters) {
-                all.softParameters[owner.group][owner.completion] = values
+            guard let payload = scores.payload else { continue }
+            for (owner, payload) in zip(packed.owners, try payload.payloads(keptFor: role)) {
+                all.payloads[owner.group][owner.completion] = payload
             }
         }
         return all

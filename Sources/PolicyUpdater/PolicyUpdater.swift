@@ -22,7 +22,7 @@ package final class PolicyUpdater {
     package let optimizer: AdamW
     let configuration: ModelConfiguration
     /// Scores are asked for of what the first part is made of.
-    let scorer: TokenScorer
+    let scorer: any TokenScoring
 
     /// - Parameters:
     ///   - policy: the parameters to train, under their published names. A head named ``Critic/headName`` is PPO's critic on the
@@ -131,7 +131,7 @@ package final class PolicyUpdater {
         if hasValueHead, plan.objective.ppoSettings != nil { fields.insert(.returns) }
         try UpdateBatch(parts: [part]).check(
             requiring: fields, vocabularySize: configuration.vocabularySize,
-            takesSoftTokens: plan.objective.softSettings != nil)
+            scorer: plan.scorer(settings))
     }
 
     /// Whether PPO's critic is a head on the policy's own trunk.

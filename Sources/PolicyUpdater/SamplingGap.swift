@@ -1,8 +1,23 @@
 internal import Algorithms
 internal import Foundation
+internal import Records
 
 /// How far the sampler's log-probs are from the trainer's for the same tokens.
 enum SamplingGap {
+    /// Notes ``note(trainer:sampler:in:)`` of a pass; nothing for a batch without the sampler's log-probs.
+    static func note(
+        _ scores: PackedScores, _ packed: PackedMicroBatch, in report: inout LossReport
+    ) throws {
+        guard let sampler = packed.values(\.rolloutLogProbabilities) else { return }
+        // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
+        let old = packed.values(\.oldLogProbabilities).flatMap { $0 == sampler ? nil : $0.map(Double.init) }
+        let positions = scores.payload?.positions ?? []
+        try report.note(old == nil ? scores.columns : []) { columns, metrics in
+            let trainer = old ?? PackedScores.joined(columns, at: positions)
+            note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
+        }
+    }
+
     /// TRL's `sampling/sampling_logp_difference/mean|max` (absolute, in nats) and, where the objective has not noted its own,
     /// `sampling/importance_sampling_ratio/min|mean|max`: exp(trainer − sampler) of each token.
     ///
@@ -11,15 +26,13 @@ enum SamplingGap {
     ///   - sampler: log-probs as the sampler recorded them, for the same tokens, at least one.
     static func note(trainer: [Double], sampler: [Double], in metrics: inout LossMetrics) {
         let differences = zip(trainer, sampler).map { $0 - $1 }
-        note(differences.map(abs), as: "sampling/sampling_logp_difference", in: &metrics)
+        let distances = differences.map(abs)
+        metrics.set("sampling/sampling_logp_difference/mean", distances, .mean)
+        metrics.set("sampling/sampling_logp_difference/max", distances, .maximum)
         guard metrics["sampling/importance_sampling_ratio/mean"] == nil else { return }
         let ratios = differences.map { exp(min(max($0, -20), 20)) }
-        note(ratios, as: "sampling/importance_sampling_ratio", in: &metrics)
-        if let smallest = ratios.min() { metrics["sampling/importance_sampling_ratio/min"] = .minimum(smallest) }
-    }
-
-    private static func note(_ values: [Double], as name: String, in metrics: inout LossMetrics) {
-        metrics[name + "/mean"] = .mean(sum: values.reduce(0, +), count: Double(values.count))
-        if let largest = values.max() { metrics[name + "/max"] = .maximum(largest) }
+        metrics.set("sampling/importance_sampling_ratio/mean", ratios, .mean)
+        metrics.set("sampling/importance_sampling_ratio/max", ratios, .maximum)
+        metrics.set("sampling/importance_sampling_ratio/min", ratios, .minimum)
     }
 }

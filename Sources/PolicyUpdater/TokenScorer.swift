@@ -1,132 +1,95 @@
 internal import Algorithms
 internal import Models
+internal import Records
 internal import Tensors
 
-/// Log-probs and entropies of a micro-batch's generated tokens under a model, at the sampling temperature.
-struct TokenScorer {
+/// Scores the actions of a micro-batch under a model, at the sampling temperature.
+///
+/// ``TokenScorer`` knows words. An objective whose actions are more than words brings a scorer of its own: ``Objective/tokenScorer(_:)``.
+protocol TokenScoring {
+    /// Log-probs and entropies of the pass's actions; log-probs with a gradient when the model's parameters have one.
+    func scores(_ packed: PackedMicroBatch, under model: Transformer) throws -> PackedScores
+
+    /// The states at packed indices, `[indices, hidden]`; those that predict the actions for `nil`.
+    func states(_ packed: PackedMicroBatch, _ model: Transformer, at places: [Int]?) throws -> Tensor
+
+    /// What is wrong with a payload, in words; `nil` when it can be learned from.
+    ///
+    /// - Parameters:
+    ///   - required: The arrays that the objective reads.
+    ///   - hasOld: Whether the batch has scores of the policy that produced the data.
+    func problem(of payload: any RolloutPayload, requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>)
+        -> String?
+}
+
+extension TokenScoring {
+    /// The states that predict the actions, `[actions, hidden]`.
+    func states(_ packed: PackedMicroBatch, _ model: Transformer) throws -> Tensor {
+        try states(packed, model, at: nil)
+    }
+}
+
+/// The scorer of actions that are words.
+struct TokenScorer: TokenScoring {
     let temperature: Double
     let checkpointsBlocks: Bool
-    /// How soft tokens were made; `nil` for a method without them.
-    let soft: SofTGRPOSettings?
 
-    /// - Returns: `[generated tokens]` each, in nats; log-probs with a gradient when the model's parameters have one. At soft tokens the
-    ///   log-prob is 0 and the entropy the sampler's, and `soft` has their parameters.
     func scores(_ packed: PackedMicroBatch, under model: Transformer) throws -> PackedScores {
-        guard let softTokens = packed.softTokens, let soft, let density = soft.noise.density else {
-            let hidden = try states(packed, model)
-            return PackedScores(states: hidden, tokens: try wordScores(packed, hidden, model), soft: nil)
-        }
-        let hidden = try states(packed, model, replacing: softTokens, soft)
-        let parameters = try softParameters(softTokens, hidden.rows(at: softTokens.positions), model, soft)
-        let filled = try softTokens.filled(like: parameters)
-        guard let values = try softTokens.tensor(\.values, like: parameters) else {
-            preconditionFailure("a record has a value for every component")
-        }
-        let logDensities = try Tensor.withoutGradients {
-            try density.logDensity(values, parameters, filled: filled).doubles()
-        }
-        return PackedScores(
-            states: hidden, tokens: try ordinaryScores(packed, softTokens, hidden, model),
-            soft: SoftScores(values: values, filled: filled, parameters: parameters, logDensities: logDensities))
-    }
-
-    /// The states at packed indices; those that predict the generated tokens unless given.
-    func states(_ packed: PackedMicroBatch, _ model: Transformer, at places: [Int]? = nil) throws -> Tensor {
-        try model.hiddenStates(
-            tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
-            checkpointsBlocks: checkpointsBlocks
-        ).rows(at: places ?? packed.layout.predictionIndices)
-    }
-
-    private func wordScores(_ packed: PackedMicroBatch, _ hidden: Tensor, _ model: Transformer) throws
-        -> PackedTokenScores
-    {
+        let hidden = try states(packed, model)
         let scores = try Tensor.tokenScores(
             hidden: hidden, head: model.head, targets: Tensor(packed.targets, device: model.device),
             temperature: temperature)
-        return PackedTokenScores(logProbabilities: scores.logProbabilities, entropies: scores.entropies)
+        return PackedScores(
+            states: hidden, logProbabilities: scores.logProbabilities, entropies: scores.entropies, payload: nil)
     }
 
-    // MARK: Soft tokens
-
-    private func states(
-        _ packed: PackedMicroBatch, _ model: Transformer, replacing softTokens: PackedSoftTokens,
-        _ soft: SofTGRPOSettings
-    ) throws -> Tensor {
-        let embeddings = try model.embeddings(
-            tokens: packed.tokens,
-            replacing: softTokens.positions.map { packed.layout.completionTokenIndices[$0] },
-            with: softTokens.inputs(of: model, soft.noise))
-        return try model.hiddenStates(
-            embeddings: soft.detachesInputs ? embeddings.detached() : embeddings, layout: packed.layout,
+    func states(_ packed: PackedMicroBatch, _ model: Transformer, at places: [Int]?) throws -> Tensor {
+        try model.hiddenStates(
+            tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
             checkpointsBlocks: checkpointsBlocks
-        ).rows(at: packed.layout.predictionIndices)
+        ).rows(at: places ?? packed.predictionIndices)
     }
 
-    /// What each soft token's density is made of, under the model. Only the supports' words are scored, not the vocabulary.
-    private func softParameters(
-        _ softTokens: PackedSoftTokens, _ hidden: Tensor, _ model: Transformer, _ soft: SofTGRPOSettings
-    ) throws -> Tensor {
-        let ids = try softTokens.ids(on: model.device)
-        let isFilled = try softTokens.isFilled(on: model.device)
-        let logits = try Tensor.supportLogits(hidden: hidden, head: model.head, support: ids) / soft.temperature
-        let logProbabilities = try SoftSupport.logProbabilities(logits, isFilled: isFilled)
-        guard soft.noise.perturbsEmbedding else { return logProbabilities }
-        let weights = try logProbabilities.exp().filled(where: isFilled.logicalNot(), with: 0)
-        return try model.mixtures(ids: ids, weights: weights.to(model.elementType)).to(logits.elementType)
+    func problem(of payload: any RolloutPayload, requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>)
+        -> String?
+    {
+        "it has \(type(of: payload).kind), which this method does not learn from"
     }
-
-    private func ordinaryScores(
-        _ packed: PackedMicroBatch, _ softTokens: PackedSoftTokens, _ hidden: Tensor, _ model: Transformer
-    ) throws -> PackedTokenScores {
-        let type: ElementType = hidden.elementType == .float64 ? .float64 : .float32
-        let nothing = try Tensor.zeros([packed.targets.count], type, device: model.device)
-        let entropies = try nothing.indexAdded(
-            axis: 0, index: Tensor(softTokens.positions, device: model.device),
-            source: Tensor(softTokens.entropies.map(Double.init)).to(type).to(model.device))
-        guard !softTokens.ordinary.isEmpty else {
-            return PackedTokenScores(logProbabilities: nothing, entropies: entropies)
-        }
-        let places = try Tensor(softTokens.ordinary, device: model.device)
-        let scores = try Tensor.tokenScores(
-            hidden: hidden.rows(at: places), head: model.head,
-            targets: Tensor(softTokens.ordinary.map { packed.targets[$0] }, device: model.device),
-            temperature: temperature)
-        return PackedTokenScores(
-            logProbabilities: try nothing.indexAdded(axis: 0, index: places, source: scores.logProbabilities),
-            entropies: try entropies.indexAdded(axis: 0, index: places, source: scores.entropies))
-    }
-}
-
-/// What a pass says of each of its generated tokens, `[generated tokens]` each.
-struct PackedTokenScores {
-    let logProbabilities: Tensor
-    let entropies: Tensor
-}
-
-/// What a pass says of its soft tokens; tensors are `[soft tokens, components]`.
-struct SoftScores {
-    let values: Tensor
-    let filled: Tensor
-    /// Under the scored model, with a gradient when its parameters have one.
-    let parameters: Tensor
-    /// Log-density of each soft token, in nats.
-    let logDensities: [Double]
 }
 
 /// The scores of a pass.
 struct PackedScores {
-    /// The states that the generated tokens were predicted from, `[generated tokens, hidden]`.
+    /// The states that the actions were predicted from, `[actions, hidden]`.
     let states: Tensor
-    let tokens: PackedTokenScores
-    let soft: SoftScores?
+    /// `[actions]`, in nats; 0 where `payload` has the action's.
+    let logProbabilities: Tensor
+    /// `[actions]`, in nats.
+    let entropies: Tensor
+    /// `nil` where every action is a word.
+    let payload: (any PayloadScores)?
 
-    /// Each token's log-prob, or log-density where it is soft.
-    func logProbabilities(_ packed: PackedMicroBatch) throws -> [Double] {
-        var values = try tokens.logProbabilities.doubles()
-        for (position, value) in zip(packed.softTokens?.positions ?? [], soft?.logDensities ?? []) {
-            values[position] = value
-        }
+    /// What ``joined(_:at:)`` makes each action's log-prob of.
+    var columns: [Tensor] { [logProbabilities] + (payload.map { [$0.logDensities] } ?? []) }
+
+    /// Each action's log-prob, or log-density where it is more than a word, of the copied ``columns``.
+    ///
+    /// - Parameter positions: Those of the payload's scores.
+    static func joined(_ columns: [[Double]], at positions: [Int]) -> [Double] {
+        var values = columns[0]
+        for (position, value) in zip(positions, columns.dropFirst().joined()) { values[position] = value }
         return values
     }
+}
+
+/// What an objective's own scorer found at actions that are more than words.
+protocol PayloadScores {
+    /// Which of the pass's actions these are, ascending.
+    var positions: [Int] { get }
+    /// How likely each was, in nats: `[positions]`, without a gradient.
+    var logDensities: Tensor { get }
+
+    /// What the objective's loss reads.
+    func lossInputs() throws -> any PayloadLossInputs
+    /// The payloads of the pass's completions, in packed order, with these scores kept for a role.
+    func payloads(keptFor role: InferenceRole) throws -> [(any RolloutPayload)?]
 }

@@ -27,7 +27,7 @@ enum ValueHead {
         var found = CriticValues(batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: maxTokens).microBatches {
             let packed = try PackedMicroBatch(pieces, of: batch)
-            let places = packed.layout.predictionIndices + packed.endIndices
+            let places = packed.predictionIndices + packed.endIndices
             let values = try Tensor.withoutGradients { try forward(packed, places) }
             let streams = try (0..<values.shape[1]).map { try values.stream($0).floats() }
             let tokens = streams.map { packed.scattered($0) }
@@ -74,10 +74,6 @@ extension PackedMicroBatch {
                     oldValues: tensor(completions.flatMap { $0.oldValues[stream].map(Double.init) }),
                     returns: tensor(completions.flatMap { $0.returns[stream] })), spans, denominators, settings)
         }
-        return try losses.dropFirst().reduce(losses[0]) { sum, next in
-            var metrics = sum.metrics
-            metrics.combine(next.metrics)
-            return LossResult(loss: try sum.loss + next.loss, metrics: metrics)
-        }
+        return try losses.dropFirst().reduce(losses[0]) { try $0.combined(with: $1) }
     }
 }

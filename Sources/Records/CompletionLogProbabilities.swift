@@ -1,13 +1,13 @@
 /// The log-probs of a batch's completions under some weights.
-package struct CompletionLogProbabilities: Sendable, Equatable {
-    /// `[group][completion][token]`, in nats; the log-density at a soft token.
+package struct CompletionLogProbabilities: Sendable {
+    /// `[group][completion][action]`, in nats; the log-density of what was drawn where an action is more than a word.
     package var tokens: [[[Float]]]
-    /// For every completion the numbers that ``SoftTokens/parameters`` names, under the same weights: `[group][completion][…]`. Empty for a
-    /// completion without soft tokens.
-    package var softParameters: [[[Float]]]
+    /// The completions' payloads, `[group][completion]`, with what was found under the same weights kept in them.
+    package var payloads: [[(any RolloutPayload)?]]
 
-    package init(_ tokens: [[[Float]]], softParameters: [[[Float]]]? = nil) {
+    /// - Parameter payloads: None for any completion unless given.
+    package init(_ tokens: [[[Float]]], payloads: [[(any RolloutPayload)?]]? = nil) {
         self.tokens = tokens
-        self.softParameters = softParameters ?? tokens.map { $0.map { _ in [] } }
+        self.payloads = payloads ?? tokens.map { $0.map { _ in nil } }
     }
 }

@@ -7,39 +7,39 @@ package struct PolicyVersion: Sendable, Hashable, Comparable, Codable {
 
 /// A completion with what the sampler knew while writing it.
 ///
-/// The two arrays have one element per generated token, in nats; at a soft token both are the log-density of what was drawn.
-package struct Rollout: Sendable, Equatable {
+/// The two arrays of log-probs have one element per action, in nats: for each token that the policy chose. Where an action is more than its
+/// word, both are the log-density of what was drawn.
+package struct Rollout: Sendable, Equatable, ActionRow {
     package var completion: Completion
+    /// Whether the policy chose each token, one element a token; `nil` when it chose all of them.
+    package var isAction: [Bool]?
     /// Log-prob under the distribution that was sampled from: after temperature, penalties and filters.
     package var samplingLogProbabilities: [Float]
     /// Log-prob under the policy at the sampling temperature, before penalties and filters: what the updater scores again.
     package var policyLogProbabilities: [Float]
     /// Which of the prompt's completions this is, from 0; addresses its draws.
     package var sample: Int
-    /// What the soft tokens among the completion's were made of; `nil` when every token is an ordinary one.
-    package var softTokens: SoftTokens?
+    /// What the actions were made of; `nil` when each is its token's word.
+    @HeldPayload package var payload: (any RolloutPayload)?
 
     package init(
         completion: Completion, samplingLogProbabilities: [Float], policyLogProbabilities: [Float], sample: Int,
-        softTokens: SoftTokens? = nil
+        isAction: [Bool]? = nil, payload: (any RolloutPayload)? = nil
     ) {
         self.completion = completion
+        self.isAction = isAction
         self.samplingLogProbabilities = samplingLogProbabilities
         self.policyLogProbabilities = policyLogProbabilities
         self.sample = sample
-        self.softTokens = softTokens
+        self.payload = payload
     }
 }
 
 extension Rollout {
-    /// Whether nothing stands behind the thinking: the length limit or a stop token came first.
-    ///
-    /// The first ordinary token is the one that ends the thinking; a stop token is no answer.
-    package var lacksAnswer: Bool {
-        guard let softTokens else { return false }
-        let ordinary = softTokens.supportSizes.count { $0 == 0 }
-        return ordinary - 1 - (completion.finishReason == .stopToken ? 1 : 0) <= 0
-    }
+    package var tokenCount: Int { completion.tokenIDs.count }
+
+    /// Whether its payload says that nothing is there for a reward to judge.
+    package var lacksAnswer: Bool { payload?.lacksAnswer(completion) ?? false }
 }
 
 /// All completions of one prompt in one variant.

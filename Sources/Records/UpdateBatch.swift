@@ -21,7 +21,7 @@ package struct UpdateBatch: Sendable, Equatable {
 
     /// Completions of the batch, fully masked ones included.
     package var completionCount: Int { parts.reduce(0) { $0 + $1.completionCount } }
-    /// Generated tokens that are trained: those with a mask of 1.
+    /// Tokens that are trained: the actions of completions that are not masked.
     package var actionTokenCount: Int { parts.reduce(0) { $0 + $1.actionTokenCount } }
 }
 
@@ -50,9 +50,9 @@ package struct UpdatePart: Sendable, Equatable, Codable {
 
     /// Completions of the part, fully masked ones included.
     package var completionCount: Int { groups.reduce(0) { $0 + $1.completions.count } }
-    /// Generated tokens that are trained: those with a mask of 1.
+    /// Tokens that are trained: the actions of completions that are not masked.
     package var actionTokenCount: Int {
-        groups.reduce(0) { $0 + $1.completions.reduce(0) { $0 + ($1.isMasked ? 0 : $1.tokenIDs.count) } }
+        groups.reduce(0) { $0 + $1.completions.reduce(0) { $0 + ($1.isMasked ? 0 : $1.actionCount) } }
     }
 }
 
@@ -67,11 +67,13 @@ package struct UpdateGroup: Sendable, Equatable, Codable {
     }
 }
 
-/// One completion to learn from. The arrays have one element per token of `tokenIDs`, or are empty where the method has no use for them;
-/// those of streams have one such array a stream.
-package struct UpdateCompletion: Sendable, Equatable, Codable {
+/// One completion to learn from. The arrays have one element per action, or are empty where the method has no use for them; those of streams
+/// have one such array a stream.
+package struct UpdateCompletion: Sendable, Equatable, Codable, ActionRow {
     package var tokenIDs: [Int]
-    /// `[stream][token]`: what each objective says of each token. The part's ``UpdatePart/streamWeights`` add them up.
+    /// Whether the policy chose each token, one element a token; `nil` when it chose all of them.
+    package var isAction: [Bool]?
+    /// `[stream][action]`: what each objective says of each action. The part's ``UpdatePart/streamWeights`` add them up.
     package var advantages: [[Double]]
     /// The sampler's own log-probs of the policy at the sampling temperature, before filters.
     package var rolloutLogProbabilities: [Float]
@@ -81,26 +83,27 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
     package var oldLogProbabilities: [Float]
     /// The reference policy's log-probs; empty without a reference.
     package var referenceLogProbabilities: [Float]
-    /// What each head of a critic is trained towards, `[stream][token]`; empty without a critic.
+    /// What each head of a critic is trained towards, `[stream][action]`; empty without a critic.
     package var returns: [[Double]]
-    /// The critic's values when the step began, `[stream][token]`; empty without a critic.
+    /// The critic's values when the step began, `[stream][action]`; empty without a critic.
     package var oldValues: [[Float]]
     /// Whether the completion is left out of the loss (its tokens still count as read, never as trained).
     package var isMasked: Bool
     /// Whether a KL term in the loss acts on it.
     package var takesKL: Bool
-    /// What the soft tokens among `tokenIDs` were made of; `nil` without any.
-    package var softTokens: SoftTokens?
+    /// What the actions were made of; `nil` when each is its token's word.
+    @HeldPayload package var payload: (any RolloutPayload)?
 
     package init(
-        tokenIDs: [Int], advantages: [[Double]] = [], rolloutLogProbabilities: [Float] = [],
+        tokenIDs: [Int], isAction: [Bool]? = nil, advantages: [[Double]] = [], rolloutLogProbabilities: [Float] = [],
         samplingLogProbabilities: [Float]? = nil, oldLogProbabilities: [Float] = [],
         referenceLogProbabilities: [Float] = [], returns: [[Double]] = [], oldValues: [[Float]] = [],
-        isMasked: Bool = false, takesKL: Bool = true, softTokens: SoftTokens? = nil
+        isMasked: Bool = false, takesKL: Bool = true, payload: (any RolloutPayload)? = nil
     ) {
         self.returns = returns
         self.oldValues = oldValues
         self.tokenIDs = tokenIDs
+        self.isAction = isAction
         self.advantages = advantages
         self.rolloutLogProbabilities = rolloutLogProbabilities
         self.samplingLogProbabilities = samplingLogProbabilities
@@ -108,8 +111,10 @@ package struct UpdateCompletion: Sendable, Equatable, Codable {
         self.referenceLogProbabilities = referenceLogProbabilities
         self.isMasked = isMasked
         self.takesKL = takesKL
-        self.softTokens = softTokens
+        self.payload = payload
     }
+
+    package var tokenCount: Int { tokenIDs.count }
 }
 
 extension UpdateCompletion {

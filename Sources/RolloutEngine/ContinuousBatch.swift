@@ -228,7 +228,8 @@ struct ContinuousBatch {
             limit: min(
                 settings.maxCompletionLength, model.configuration.contextLength - request.prompt.tokenIDs.count),
             ownSlot: freeRowSlots.removeLast(), text: CompletionText(tokenizer, stopStrings: settings.stopStrings),
-            notesSeen: settings.distribution.repetitionPenalty != 1,
+            // A greedy row beside sampled ones is a baseline: the policy's own likeliest completion, without a penalty.
+            notesSeen: settings.distribution.repetitionPenalty != 1 && sample < request.samples,
             softTokens: settings.softThinking.map { thinking in
                 SoftTokens(
                     componentCount: thinking.noise.perturbsEmbedding ? model.configuration.hiddenSize : nil)

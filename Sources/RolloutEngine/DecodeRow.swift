@@ -16,12 +16,15 @@ struct DecodeRow {
     let limit: Int
     let ownSlot: Int
     private(set) var tokens: [Int] = []
+    /// Whether the policy chose each token.
+    private var isAction: [Bool] = []
     private var samplingLogProbabilities: [Float] = []
     private var policyLogProbabilities: [Float] = []
     private var text: CompletionText
-    /// Ids of prompt and completion without duplicates, kept only for a repetition penalty.
+    /// Ids of prompt and completion without duplicates, where a repetition penalty is for them.
     private(set) var seen: [Int] = []
     private var seenSet: Set<Int> = []
+    private let notesSeen: Bool
     /// Whether the next token is a soft one.
     private(set) var isThinking = false
     /// The last token where it is soft: the row's next input.
@@ -29,6 +32,7 @@ struct DecodeRow {
     private var sureSteps = 0
     private var softTokens: SoftTokens?
 
+    /// - Parameter notesSeen: Whether a repetition penalty acts on the row.
     init(
         group: Int, sample: Int, isGreedy: Bool, prompt: TokenizedPrompt, variant: Int, limit: Int, ownSlot: Int,
         text: CompletionText,
@@ -44,6 +48,7 @@ struct DecodeRow {
         self.text = text
         self.softTokens = softTokens
         isThinking = softTokens != nil
+        self.notesSeen = notesSeen
         if notesSeen { prompt.tokenIDs.forEach { note($0) } }
     }
 
@@ -67,7 +72,7 @@ struct DecodeRow {
     ) throws(TokenizerError) -> FinishReason? {
         lastSoftToken = nil
         softTokens?.appendOrdinary()
-        return try note(token, sampling: sampling, policy: policy, settings)
+        return try note(token, (sampling, policy), settings)
     }
 
     /// The row as a thinking step sees it.
@@ -84,24 +89,51 @@ struct DecodeRow {
         self.sureSteps = sureSteps
         switch outcome {
         case .word(let token, let logProbability):
-            isThinking = false
-            return try append(token, sampling: logProbability, policy: logProbability, settings)
+            let reason = try append(token, sampling: logProbability, policy: logProbability, settings)
+            endThinking(reason, entersAsWord: false)
+            return reason
+        case .forced(let token):
+            lastSoftToken = nil
+            let reason = try note(token, nil, settings)
+            endThinking(reason, entersAsWord: false)
+            return reason
+        case .ending(let token):
+            lastSoftToken = nil
+            let reason = try append(token, settings)
+            endThinking(reason, entersAsWord: true)
+            return reason
         case .soft(let token):
             lastSoftToken = token
-            softTokens?.append(
-                ids: token.ids, values: token.values, parameters: token.parameters, entropy: token.entropy,
-                largestWeight: token.largestWeight)
-            return try note(token.leading, sampling: token.logDensity, policy: token.logDensity, settings)
+            return try append(token, settings)
         }
     }
 
+    private mutating func append(
+        _ token: SoftToken, _ settings: SamplingSettings
+    ) throws(TokenizerError) -> FinishReason? {
+        softTokens?.append(
+            ids: token.ids, values: token.values, parameters: token.parameters, entropy: token.entropy,
+            largestWeight: token.largestWeight)
+        return try note(token.leading, (token.logDensity, token.logDensity), settings)
+    }
+
+    /// A stop token ends the completion while it is still thinking.
+    private mutating func endThinking(_ reason: FinishReason?, entersAsWord: Bool) {
+        isThinking = false
+        if reason != .stopToken { softTokens?.endThinking(entersAsWord: entersAsWord) }
+    }
+
+    /// - Parameter logProbabilities: Of the distribution that was sampled from, and the policy's; `nil` for a token that nobody chose.
     private mutating func note(
-        _ token: Int, sampling: Float, policy: Float, _ settings: SamplingSettings
+        _ token: Int, _ logProbabilities: (sampling: Float, policy: Float)?, _ settings: SamplingSettings
     ) throws(TokenizerError) -> FinishReason? {
         tokens.append(token)
-        samplingLogProbabilities.append(sampling)
-        policyLogProbabilities.append(policy)
-        if settings.distribution.repetitionPenalty != 1 { note(token) }
+        isAction.append(logProbabilities != nil)
+        if let logProbabilities {
+            samplingLogProbabilities.append(logProbabilities.sampling)
+            policyLogProbabilities.append(logProbabilities.policy)
+        }
+        if notesSeen { note(token) }
         let stop = try text.feed(token)
         if settings.stopTokenIDs.contains(token) { return .stopToken }
         if let stop { return .stopString(stop) }
@@ -111,6 +143,7 @@ struct DecodeRow {
     func rollout(_ reason: FinishReason) throws(TokenizerError) -> Rollout {
         Rollout(
             completion: try text.completion(tokens, reason), samplingLogProbabilities: samplingLogProbabilities,
-            policyLogProbabilities: policyLogProbabilities, sample: sample, softTokens: softTokens)
+            policyLogProbabilities: policyLogProbabilities, sample: sample,
+            isAction: isAction.contains(false) ? isAction : nil, payload: softTokens)
     }
 }

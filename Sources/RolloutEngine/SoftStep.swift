@@ -8,8 +8,12 @@ internal import Tensors
 enum SoftOutcome {
     /// A mixture, which is the row's next input.
     case soft(SoftToken)
-    /// The end of thinking or a stop token: a word like any other. The log-prob is the policy's at the answer's temperature.
+    /// A mixture led by the think-end token or a stop token: drawn and scored like any other. That word alone is the row's next input.
+    case ending(SoftToken)
+    /// The same where ends are words like those of the answer. The log-prob is the policy's at the answer's temperature.
     case word(Int, logProbability: Float)
+    /// The think-end token, set by the cold stop: no action of the policy's.
+    case forced(Int)
 }
 
 /// One soft token of one row.
@@ -43,36 +47,51 @@ struct SoftStep {
     let head: Tensor
     let settings: SoftThinkingSettings
     let stopTokenIDs: Set<Int>
-    /// At which the words of the answer, the think-end token and stop tokens are scored.
+    /// At which words are scored.
     let answerTemperature: Double
+
+    /// Whether a leading think-end or stop token, and one that the cold stop sets, is a word that is scored among all words: the published
+    /// code's way, and where nothing is drawn. The log-prob is then another event's than the one that happened (spec §8.2).
+    private var endsAreWords: Bool { settings.noise.density.map { $0.release != nil } ?? true }
 
     /// - Parameter hidden: `[rows, hidden]`: what predicts each row's next token.
     /// - Returns: each row's outcome and how many sure steps in a row it has now.
     func outcomes(_ hidden: Tensor, _ rows: [ThinkingRow]) throws -> [(outcome: SoftOutcome, sureSteps: Int)] {
         let found = try likeliest(hidden)
+        let endsAreWords = endsAreWords
         var tokens: [SoftToken?] = []
         var words: [Int?] = []
+        var isForced: [Bool] = []
         var sureSteps: [Int] = []
         for (index, row) in rows.enumerated() {
             let isSure = settings.coldStop.map { Double(found.entropies[index]) < $0.entropyNats } ?? false
             sureSteps.append(isSure ? row.sureSteps + 1 : 0)
-            if let coldStop = settings.coldStop, sureSteps[index] >= coldStop.steps {
+            let isCold = settings.coldStop.map { sureSteps[index] >= $0.steps } ?? false
+            isForced.append(isCold && !endsAreWords)
+            if isCold {
                 sureSteps[index] = 0
                 words.append(settings.thinkEndTokenID)
                 tokens.append(nil)
                 continue
             }
             let token = try drawn(row, found.ids[index], found.logProbabilities[index], found.entropies[index])
-            let ends = token.leading == settings.thinkEndTokenID || stopTokenIDs.contains(token.leading)
-            words.append(ends ? token.leading : nil)
-            tokens.append(ends ? nil : token)
+            let isWord = endsAreWords && ends(token)
+            words.append(isWord ? token.leading : nil)
+            tokens.append(isWord ? nil : token)
         }
         tokens = try scored(tokens)
-        let wordScores = try logProbabilities(of: words, hidden)
+        let wordScores = try logProbabilities(of: words.indices.map { isForced[$0] ? nil : words[$0] }, hidden)
         return rows.indices.map { index in
-            if let token = tokens[index] { return (.soft(token), sureSteps[index]) }
-            return (.word(words[index] ?? 0, logProbability: wordScores[index] ?? 0), sureSteps[index])
+            if let token = tokens[index] { return (ends(token) ? .ending(token) : .soft(token), sureSteps[index]) }
+            guard let word = words[index] else { preconditionFailure("a step without a mixture has a word") }
+            guard let logProbability = wordScores[index] else { return (.forced(word), sureSteps[index]) }
+            return (.word(word, logProbability: logProbability), sureSteps[index])
         }
+    }
+
+    /// Whether nothing soft follows.
+    private func ends(_ token: SoftToken) -> Bool {
+        token.leading == settings.thinkEndTokenID || stopTokenIDs.contains(token.leading)
     }
 
     /// The likeliest words of every row with their log-probs, and the entropy over all words.

@@ -100,9 +100,15 @@ package struct TextGeneration: Sendable {
                 [
                     ("text", JSONText.string(rollout.completion.text)),
                     ("token_ids", JSONText.array(rollout.completion.tokenIDs.map(String.init))),
-                    ("log_probs", JSONText.array(rollout.policyLogProbabilities.map { JSONText.number(Double($0)) })),
+                    (
+                        "log_probs",
+                        JSONText.array(
+                            rollout.perToken(rollout.policyLogProbabilities).map { logProbability in
+                                logProbability.map { JSONText.number(Double($0)) } ?? "null"
+                            })
+                    ),
                     ("finish_reason", JSONText.string(rollout.completion.finishReason.name)),
-                ] + (rollout.softTokens.map { [("soft_tokens", String($0.count))] } ?? []))
+                ] + ((rollout.payload as? SoftTokens).map { [("soft_tokens", String($0.count))] } ?? []))
         }
         return JSONText.object([
             ("prompt", JSONText.string(group.prompt.prompt.text)), ("completions", JSONText.array(completions)),
