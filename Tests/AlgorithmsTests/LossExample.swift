@@ -98,7 +98,8 @@ struct LossExample: Sendable {
         let result = try objective.loss(inputs)
         try result.loss.backward()
         let zeros = [Double](repeating: 0, count: policy.count)
-        return (try result.loss.item(), try policy.gradient?.doubles() ?? zeros, result.metrics)
+        let found = try result.read()
+        return (found.loss, try policy.gradient?.doubles() ?? zeros, found.metrics)
     }
 
     /// The gradient of the objective's loss by central differences in float64.

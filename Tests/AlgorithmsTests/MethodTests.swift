@@ -106,6 +106,34 @@ struct GRPOTests {
         #expect(relativeDistance(sequence, token) < 1e-14)
     }
 
+    /// One ratio per completion times k3 is the gradient of neither KL (spec §1.2 (ii)): with sequence ratios the setting does nothing. With
+    /// token ratios it does.
+    @Test func theKLTermIsNotMultipliedByASequenceRatio() throws {
+        let example = LossExample(seed: 2)
+        func evaluate(_ level: ImportanceRatio, corrects: Bool) throws -> (loss: Double, gradient: [Double]) {
+            let settings = try GRPOSettings(
+                lossType: .grpo, importanceLevel: level, clip: .init(epsilon: 0.05), klCoefficient: 0.3,
+                correctsKLBias: corrects)
+            let found = try example.evaluate(.grpo(settings))
+            return (found.loss, found.gradient)
+        }
+        let asked = try evaluate(.sequence, corrects: true), plain = try evaluate(.sequence, corrects: false)
+        #expect(asked.loss == plain.loss && asked.gradient == plain.gradient)
+        // β·k3 summed by loops: what is left when the policy's part is taken off
+        let policyPart = try example.evaluate(
+            .grpo(GRPOSettings(lossType: .grpo, importanceLevel: .sequence, clip: .init(epsilon: 0.05)))
+        ).loss
+        let divergence = example.ranges.filter { !$0.isEmpty }.reduce(0.0) { sum, range in
+            let tokens = range.map { token in
+                let d = example.policy[token] - example.reference[token]
+                return exp(-d) - 1 + d
+            }
+            return sum + tokens.reduce(0, +) / Double(range.count) / 6
+        }
+        #expect(abs(asked.loss - policyPart - 0.3 * divergence) < 1e-14)
+        #expect(try evaluate(.token, corrects: true).loss != evaluate(.token, corrects: false).loss)
+    }
+
     /// The centred advantages of one group: a loss of about 0 whose gradient is not.
     @Test func theLossOfTheFirstStepIsZeroAndItsGradientIsNot() throws {
         var example = LossExample(seed: 2)

@@ -41,7 +41,7 @@ private struct SoftExample {
             referenceLogProbabilities: try row(reference), advantages: try row(advantages),
             spans: try CompletionSpans(lengths: lengths),
             denominators: Denominators(tokens: 6, sequences: 2, maxCompletionLength: 5),
-            soft: SoftLossInputs(
+            payload: SoftLossInputs(
                 positions: positions, values: try rows(values), filled: try rows(filled), policy: softLeaf,
                 old: isFirstStep ? nil : try rows(softOld), rollout: try rows(softOld),
                 reference: try rows(softReference)))
@@ -100,8 +100,8 @@ struct SofTGRPOTests {
             #expect(abs(try found.loss.item() - expected) < 1e-13, "\(divergence)")
             #expect(abs(expected - example.lossByLoops(epsilon: 0.2, beta: 0.2, isAnalytic: true)) > 1e-3)
         }
-        let metrics = try SofTGRPO.loss(example.leaves().inputs, settings()).metrics.metrics
-        let words = try GRPO.loss(example.leaves().inputs, settings().surrogate).metrics.metrics
+        let metrics = try SofTGRPO.loss(example.leaves().inputs, settings()).read().metrics.metrics
+        let words = try GRPO.loss(example.leaves().inputs, settings().surrogate).read().metrics.metrics
         // `kl` averages soft and discrete steps alike: the discrete ones' sum, then four soft steps
         let all = try #require(metrics["kl"]), soft = try #require(metrics["soft/kl"]),
             discrete = try #require(words["kl"])
@@ -154,7 +154,8 @@ struct SofTGRPOTests {
             let given = try SofTGRPO.loss(example.leaves(type: type).inputs, settings(beta: 0))
             let implied = try SofTGRPO.loss(example.leaves(isFirstStep: true, type: type).inputs, settings(beta: 0))
             for result in [given, implied] {
-                #expect(result.metrics.metrics["ratio/mean"] == 1 && result.metrics.metrics["ratio/max"] == 1)
+                let metrics = try result.read().metrics.metrics
+                #expect(metrics["ratio/mean"] == 1 && metrics["ratio/max"] == 1)
             }
             let gradients = try [false, true].map { isFirst in
                 let leaves = try example.leaves(isFirstStep: isFirst, type: type)
@@ -168,9 +169,9 @@ struct SofTGRPOTests {
     @Test func oneWordAndEmptySlotsTeachNothing() throws {
         let logits = try Tensor([1.0, 3, 9, 2, 5, 5], shape: [2, 3]).requiringGradient()
         let isFilled = try Tensor([true, false, false, true, false, false], shape: [2, 3])
-        var leaves = try SoftExample().leaves()
-        leaves.inputs.soft?.policy = try SoftSupport.logProbabilities(logits, isFilled: isFilled)
-        let soft = try #require(leaves.inputs.soft)
+        let leaves = try SoftExample().leaves()
+        var soft = try #require(leaves.inputs.payload as? SoftLossInputs)
+        soft.policy = try SoftSupport.logProbabilities(logits, isFilled: isFilled)
         let ratio = try GumbelNoise().logRatio(
             soft.values.narrow(axis: 0, start: 0, count: 2), policy: soft.policy,
             old: Tensor.zeros([2, 3], .float64), filled: isFilled.to(.float64))
@@ -189,7 +190,9 @@ struct SofTGRPOTests {
 
     @Test func anAbsentReferenceAndSilentNoiseAreRefused() throws {
         var inputs = try SoftExample().leaves().inputs
-        inputs.soft?.reference = nil
+        var soft = try #require(inputs.payload as? SoftLossInputs)
+        soft.reference = nil
+        inputs.payload = soft
         #expect(throws: LossError.self) { try SofTGRPO.loss(inputs, settings()) }
         #expect(throws: SettingsError.self) { try settings(.some(.none)) }
         #expect(throws: SettingsError.self) {

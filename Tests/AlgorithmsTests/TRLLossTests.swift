@@ -87,10 +87,12 @@ struct TRLLossTests {
 
     init() throws { reference = try .read() }
 
+    /// TRL's bias correction with sequence ratios is not among the cases: that form is no KL's gradient, see ``GRPOTests``.
+    ///
     /// 1e-6 absolute covers TRL's metrics, which it keeps in float32, and our float32 losses.
     @Test(arguments: [ElementType.float64, .float32])
     func grpo(_ type: ElementType) throws {
-        #expect(reference.grpo.count == 28)
+        #expect(reference.grpo.count == 27)
         for example in reference.grpo {
             let objective = Objective.grpo(try example.settings.grpo)
             try compare(example, reference.example.evaluate(objective, type: type))

@@ -153,7 +153,7 @@ struct VerlLossTests {
             try found.loss.backward()
             #expect(abs(try found.loss.item() - expected.loss) < 1e-6)
             #expect(Self.distance(try #require(values.gradient).doubles(), expected.gradient) < 1e-6)
-            let share = try #require(found.metrics.metrics["value_clip_ratio"])
+            let share = try #require(found.read().metrics.metrics["value_clip_ratio"])
             #expect(abs(share - expected.clipFraction) < 1e-8)
         }
     }

@@ -20,7 +20,8 @@ struct SoftUpdateTests {
             temperature: 1.4)
     }
 
-    /// ``ExampleBatch/mixed(temperature:)`` with all but the last token of its longer completions soft.
+    /// ``ExampleBatch/mixed(temperature:)`` with all but the last token of its longer completions soft. In each second completion the last
+    /// soft token ends the thinking: its word goes in.
     private func batch(_ settings: SofTGRPOSettings, isFirstStep: Bool = false) async throws -> UpdateBatch {
         let isVector = settings.noise.perturbsEmbedding
         let density = try #require(settings.noise.density)
@@ -41,6 +42,7 @@ struct SoftUpdateTests {
                         ids: ids, values: density.sample(parameters, slots: Array(parameters.indices), draws),
                         parameters: parameters, entropy: 1, largestWeight: 0.7)
                 }
+                record.endThinking(entersAsWord: index == 1)
                 record.appendOrdinary()
                 batch.groups[group].completions[index].softTokens = record
             }
@@ -58,9 +60,9 @@ struct SoftUpdateTests {
                 batch.groups[group].completions[index].referenceLogProbabilities =
                     reference.tokens[group][index]
                 batch.groups[group].completions[index].softTokens?.oldParameters =
-                    isFirstStep ? [] : shifted(own.softParameters[group][index])
+                    isFirstStep ? [] : shifted(own.softTokens(group, index)?.oldParameters ?? [])
                 batch.groups[group].completions[index].softTokens?.referenceParameters =
-                    reference.softParameters[group][index]
+                    reference.softTokens(group, index)?.referenceParameters ?? []
             }
         }
         return batch
@@ -108,11 +110,52 @@ struct SoftUpdateTests {
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 batch.groups[group].completions[index].oldLogProbabilities = present.tokens[group][index]
-                batch.groups[group].completions[index].softTokens?.oldParameters = present.softParameters[group][index]
+                batch.groups[group].completions[index].payload = present.payloads[group][index]
             }
         }
         let rescored = try await gradients.gradient(.softGRPO(settings), batch)
         #expect(rescored.distance(from: implied) < 1e-5)  // old log-probs are kept in float32
+    }
+
+    /// Behind the soft token that ended the thinking the word goes in, whatever the mixture was; its own score stays that of the mixture.
+    @Test(arguments: noises)
+    func behindTheBoundaryTheWordGoesIn(_ noise: SoftNoise) async throws {
+        let settings = try settings(noise, beta: 0)
+        let batch = try await batch(settings, isFirstStep: true)
+        func scores(_ change: (inout SoftTokens) -> Void) async throws -> [Float] {
+            var batch = batch
+            var record = try #require(batch.groups[1].completions[1].softTokens)
+            change(&record)
+            batch.groups[1].completions[1].softTokens = record
+            let policy = try TinyPolicy(.softGRPO(settings), .plain(learningRate: 0, temperature: 0.7))
+            return try await policy.updater.scores(batch, under: .oldPolicy).logProbabilities[1][1]
+        }
+        let given = try await scores { _ in }
+        let words = try await wordScore(of: batch.groups[1], 1, place: 1)
+        #expect(given.count == 2 && abs(given[1] - words) < 1e-6)
+        let mixed = try await scores { record in
+            var other = SoftTokens(componentCount: record.componentCount)
+            other.append(
+                ids: record.ids, values: record.values, parameters: record.parameters, entropy: 1, largestWeight: 0.7)
+            other.endThinking()
+            other.appendOrdinary()
+            record = other
+        }
+        #expect(mixed[0] == given[0])
+        #expect(mixed[1] != given[1])
+    }
+
+    /// The log-prob that a completion's token has when all before it are words.
+    private func wordScore(of group: UpdateGroup, _ index: Int, place: Int) async throws -> Float {
+        var plain = group
+        plain.completions[index].softTokens = nil
+        let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, temperature: 0.7))
+        let scores = try await policy.updater.logProbabilities(
+            UpdateBatch(groups: [
+                UpdateGroup(promptTokenIDs: group.promptTokenIDs, completions: [plain.completions[index]])
+            ]),
+            under: .oldPolicy)
+        return scores[0][0][place]
     }
 
     @Test func relabelledAsWordsItIsGRPOToTheBit() async throws {
@@ -162,12 +205,19 @@ struct SoftUpdateTests {
         #expect(try await refusal(.grpo(settings.surrogate)) { _ in }.contains("has soft tokens"))
         #expect(
             try await refusal(soft) { $0.groups[0].completions[0].softTokens?.appendOrdinary() }
-                .contains("a record of 3 tokens for 2"))
+                .contains("a record of 3 actions for 2"))
         #expect(
             try await refusal(soft) { $0.groups[0].completions[0].softTokens?.referenceParameters = [] }
                 .contains("0 referenceParameters"))
         #expect(
             try await refusal(soft) { $0.groups[0].completions[0].softTokens?.oldParameters[0] = .nan }
                 .contains("nan among their oldParameters"))
+    }
+}
+
+extension CompletionScores {
+    /// A completion's payload, where that is a record of soft tokens.
+    fileprivate func softTokens(_ group: Int, _ completion: Int) -> SoftTokens? {
+        payloads[group][completion] as? SoftTokens
     }
 }

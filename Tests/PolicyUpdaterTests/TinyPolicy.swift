@@ -1,4 +1,5 @@
 import Algorithms
+import Foundation
 import Models
 import Placement
 import PolicyUpdater
@@ -104,6 +105,30 @@ struct TinyPolicy {
         let phase: ActorPhase
     }
 
+    /// log π of every action by plain means: one pass a completion, a softmax over Double, tokens that are no actions left out.
+    static func logProbabilities(
+        of batch: UpdateBatch, weights: [String: [Double]]? = nil, temperature: Double = 1
+    ) throws -> [[[Double]]] {
+        let model = try Transformer(configuration: configuration(), parameters: tensors(weights ?? Self.weights()))
+        return try batch.groups.map { group in
+            try group.completions.map { completion in
+                let tokens = group.promptTokenIDs + completion.tokenIDs
+                let logits = try Tensor.withoutGradients {
+                    try model.hiddenStates(
+                        tokens: Tensor(tokens), layout: SequenceLayout(sequenceLengths: [tokens.count])
+                    ).linear(weight: model.head).doubles()
+                }
+                var found: [Double] = []
+                for (place, token) in completion.tokenIDs.enumerated() where completion.isAction?[place] ?? true {
+                    let start = (group.promptTokenIDs.count - 1 + place) * vocabularySize
+                    let row = logits[start..<start + vocabularySize].map { $0 / temperature }
+                    found.append(row[token] - log(row.reduce(0) { $0 + exp($1) }))
+                }
+                return found
+            }
+        }
+    }
+
     static func reference(phase: Double = 0.4, _ type: ElementType = .float64) throws -> Transformer {
         try Transformer(configuration: configuration(), parameters: tensors(weights(phase: phase), type))
     }
@@ -183,6 +208,28 @@ enum ExampleBatch {
                     $1 + ($0 % 2 == 0 ? 0.3 : -0.2)
                 }
                 batch.groups[group].completions[index].advantages = [shifts.map(\.1)]
+            }
+        }
+        return batch
+    }
+
+    /// ``mixed(temperature:)`` after a tool or a rule wrote into its longer completions: of three tokens the second, of more the second and the
+    /// third were nobody's choice, and have no numbers.
+    @TensorActor
+    static func withForcedTokens(temperature: Double = 1) async throws -> UpdateBatch {
+        var batch = try await mixed(temperature: temperature)
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                let count = batch.groups[group].completions[index].tokenIDs.count
+                guard count > 2 else { continue }
+                let isAction = (0..<count).map { $0 != 1 && ($0 != 2 || count == 3) }
+                func chosen<Value>(_ values: [Value]) -> [Value] { zip(values, isAction).filter(\.1).map(\.0) }
+                var completion = batch.groups[group].completions[index]
+                completion.isAction = isAction
+                completion.advantages = chosen(completion.advantages)
+                completion.oldLogProbabilities = chosen(completion.oldLogProbabilities)
+                completion.referenceLogProbabilities = chosen(completion.referenceLogProbabilities)
+                batch.groups[group].completions[index] = completion
             }
         }
         return batch

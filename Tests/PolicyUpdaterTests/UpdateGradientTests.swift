@@ -11,8 +11,11 @@ import Testing
 struct UpdateGradientTests {
     /// The objectives by name, with a KL term where there is one.
     nonisolated static let objectives = [
-        "sft", "grpo", "dapo", "dr_grpo", "grpo kl", "grpo exact kl", "gspo", "remax", "rloo", "reinforce++", "ppo",
+        "sft", "grpo", "dapo", "dr_grpo", "grpo kl", "grpo kl corrected", "grpo exact kl", "gspo", "cispo",
+        "token mismatch", "sequence mismatch", "remax", "rloo", "rloo clipped", "reinforce++", "ppo",
     ]
+
+    static let cispoBound = 1.5
 
     static func objective(_ name: String) throws -> Objective {
         switch name {
@@ -21,6 +24,19 @@ struct UpdateGradientTests {
         case "dapo": .grpo(try GRPOSettings())
         case "dr_grpo": .grpo(try GRPOSettings(lossType: .drGRPO))
         case "grpo kl": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.3, correctsKLBias: false))
+        case "grpo kl corrected": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.3, correctsKLBias: true))
+        case "cispo": .grpo(try GRPOSettings(lossType: .cispo, clip: ClippedSurrogate(epsilonHigh: cispoBound)))
+        case "token mismatch":
+            .grpo(
+                try GRPOSettings(
+                    klCoefficient: 0.3,
+                    mismatchCorrection: MismatchCorrection(granularity: .token, constraint: .truncate, maximum: 1.1)))
+        case "sequence mismatch":
+            .grpo(
+                try GRPOSettings(
+                    lossType: .grpo, klCoefficient: 0.3,
+                    mismatchCorrection: MismatchCorrection(granularity: .sequence, constraint: .mask, maximum: 1.3)))
+        case "rloo clipped": .rloo(try RLOOSettings(epsilon: 0.2))
         case "grpo exact kl": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.3, usesExactKL: true))
         case "gspo":
             .grpo(try GRPOSettings(lossType: .grpo, importanceLevel: .sequence, clip: ClippedSurrogate(epsilon: 0.05)))
@@ -69,15 +85,77 @@ struct UpdateGradientTests {
             values: try policy.updater.optimizer.firstMoments.mapValues { try $0.to(.float64).doubles() })
     }
 
+    /// What an objective is tested on: with the sampler's log-probs where it reads them.
+    static func batch(for objective: Objective, temperature: Double = 1) async throws -> UpdateBatch {
+        let batch = try await ExampleBatch.mixed(temperature: temperature)
+        return objective.needsRolloutLogProbabilities ? batch.withRolloutLogProbabilities : batch
+    }
+
+    /// CISPO's weights are constants, so that its gradient is the slope of another loss: the one that has them in its advantages.
     @Test(arguments: objectives)
     func equalsCentralDifferencesOfTheLoss(_ name: String) async throws {
-        try await expectTheSlopeOfTheLoss(
-            Self.objective(name), ExampleBatch.mixed(temperature: 0.7), tolerance: 1e-6)
+        let objective = try Self.objective(name)
+        let batch = try await Self.batch(for: objective, temperature: 0.7)
+        guard name == "cispo" else {
+            return try await expectTheSlopeOfTheLoss(objective, batch, tolerance: 1e-6)
+        }
+        var frozen = batch
+        let policy = try TinyPolicy.logProbabilities(of: batch, temperature: 0.7)
+        var clipped = 0
+        for group in batch.groups.indices {
+            for (index, completion) in batch.groups[group].completions.enumerated() {
+                for (token, old) in completion.oldLogProbabilities.enumerated() {
+                    let ratio = exp(policy[group][index][token] - Double(old))
+                    clipped += ratio > Self.cispoBound ? 1 : 0
+                    frozen.groups[group].completions[index].advantages[token] *= min(ratio, Self.cispoBound)
+                }
+            }
+        }
+        #expect(clipped > 0)
+        let plain = Objective.reMax(ReMaxSettings(reduction: .tokenMean))
+        try await expectTheSlope(of: gradient(objective, batch, maxTokens: 9, temperature: 0.7), tolerance: 1e-6) {
+            try await gradient(plain, frozen, temperature: 0.7, weights: $0).loss
+        }
+    }
+
+    /// The weights against plain loops, and not only the slope of whatever the loss is: of all six completions three tokens weigh less than
+    /// the bound, and one completion's product is beyond its own.
+    @Test func mismatchWeightsAreThoseOfTheSampler() async throws {
+        for name in ["token mismatch", "sequence mismatch"] {
+            let objective = try Self.objective(name)
+            let batch = try await Self.batch(for: objective)
+            let completions = batch.groups.flatMap(\.completions)
+            let ratios = completions.map { completion in
+                zip(completion.oldLogProbabilities, completion.rolloutLogProbabilities).map {
+                    exp(Double($0) - Double($1))
+                }
+            }
+            let weights: [Double] =
+                if name == "token mismatch" {
+                    ratios.flatMap { $0.map { min($0, 1.1) } }
+                } else {
+                    ratios.map { $0.reduce(1, *) }.map { $0 > 1.3 ? 0 : $0 }
+                }
+            let metrics = try await gradient(objective, batch).metrics
+            let mean = try #require(metrics["sampling/importance_sampling_ratio/mean"])
+            #expect(abs(mean - weights.reduce(0, +) / Double(weights.count)) < 1e-6)
+            let largest = try #require(metrics["sampling/importance_sampling_ratio/max"])
+            #expect(abs(largest - (weights.max() ?? 0)) < 1e-6)
+            #expect(weights.contains { $0 == 1.1 || $0 == 0 } && weights.contains { $0 != 1.1 && $0 != 0 })
+        }
     }
 
     /// The gradient against central differences of the loss, along one direction in every tensor.
     func expectTheSlopeOfTheLoss(_ objective: Objective, _ batch: UpdateBatch, tolerance: Double) async throws {
-        let found = try await gradient(objective, batch, maxTokens: 9, temperature: 0.7)
+        try await expectTheSlope(
+            of: gradient(objective, batch, maxTokens: 9, temperature: 0.7), tolerance: tolerance
+        ) { try await gradient(objective, batch, temperature: 0.7, weights: $0).loss }
+    }
+
+    /// A gradient against central differences of a loss that is a function of the weights.
+    func expectTheSlope(
+        of found: Gradient, tolerance: Double, _ loss: ([String: [Double]]) async throws -> Double
+    ) async throws {
         let weights = try TinyPolicy.weights()
         let h = 1e-5  // the error of a central difference is h² times the third derivative, and 10⁻¹⁶/h of rounding
         var largest = 0.0
@@ -90,7 +168,7 @@ struct UpdateGradientTests {
             for sign in [1.0, -1] {
                 var moved = weights
                 for index in direction.indices { moved[name]![index] += sign * h * direction[index] }
-                losses.append(try await gradient(objective, batch, temperature: 0.7, weights: moved).loss)
+                losses.append(try await loss(moved))
             }
             let expected = (losses[0] - losses[1]) / (2 * h)
             let slope = zip(found.values[name]!, direction).reduce(0) { $0 + $1.0 * $1.1 }
@@ -152,7 +230,7 @@ struct UpdateGradientTests {
     @Test(arguments: objectives)
     func doesNotDependOnTheCut(_ name: String) async throws {
         let objective = try Self.objective(name)
-        let batch = try await ExampleBatch.mixed()
+        let batch = try await Self.batch(for: objective)
         let whole = try await gradient(objective, batch)
         for limit in [1, 9, 14] {
             let cut = try await gradient(objective, batch, maxTokens: limit)
@@ -167,7 +245,7 @@ struct UpdateGradientTests {
     @Test(arguments: objectives)
     func doesNotDependOnTheOrderOfGroupsAndCompletions(_ name: String) async throws {
         let objective = try Self.objective(name)
-        let batch = try await ExampleBatch.mixed()
+        let batch = try await Self.batch(for: objective)
         var turned = UpdateBatch(groups: batch.groups.reversed())
         for index in turned.groups.indices { turned.groups[index].completions.reverse() }
         let distance = try await gradient(objective, turned, maxTokens: 14)
@@ -246,6 +324,18 @@ struct UpdateGradientTests {
 }
 
 extension UpdateBatch {
+    /// The same batch with log-probs of a sampler that was near the old policy, above and below it.
+    var withRolloutLogProbabilities: UpdateBatch {
+        var batch = self
+        for group in batch.groups.indices {
+            for (index, completion) in batch.groups[group].completions.enumerated() {
+                batch.groups[group].completions[index].rolloutLogProbabilities =
+                    completion.oldLogProbabilities.enumerated().map { $1 + ([-0.25, 0.08, -0.04] as [Float])[$0 % 3] }
+            }
+        }
+        return batch
+    }
+
     /// The same batch, as right after its rollout.
     var withoutOldLogProbabilities: UpdateBatch {
         var batch = self

@@ -111,6 +111,22 @@ struct RolloutEngineTests {
         #expect(onlyGreedy.allSatisfy { $0.rollouts.isEmpty })
     }
 
+    /// The baseline is the reward of the policy's own argmax, so the penalty that shapes its samples is not for it. A run that is greedy
+    /// as a whole asks for the penalty itself.
+    @Test func aBaselineIsTheArgmaxWithoutThePenalty() async throws {
+        func greedy(_ penalty: Double, wholeRun: Bool) async throws -> [[Int]] {
+            let settings = try SamplingSettings(
+                repetitionPenalty: penalty, isGreedy: wholeRun, maxCompletionLength: 9)
+            let requests = fixture.requests(4, samples: wholeRun ? 1 : 2, greedy: !wholeRun)
+            return try await collected(fixture.engine().generate(requests, settings: settings, step: 0)).map {
+                try #require(wholeRun ? $0.rollouts[0] : $0.greedy).completion.tokenIDs
+            }
+        }
+        let plain = try await greedy(1, wholeRun: true)
+        #expect(try await greedy(1.9, wholeRun: false) == plain)
+        #expect(try await greedy(1.9, wholeRun: true) != plain)
+    }
+
     @Test(arguments: [1.0, 0.6]) func policyLogProbabilitiesEqualThoseScoredAgain(_ temperature: Double) async throws {
         let settings = try SamplingSettings(
             temperature: temperature, topK: 40, topP: 0.95, repetitionPenalty: 1.1, maxCompletionLength: 15)
