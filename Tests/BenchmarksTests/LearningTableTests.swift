@@ -44,7 +44,7 @@ struct LearningTableTests {
     }
 
     @Test func seedsOfAMethodBecomeOneLine() {
-        func row(_ seed: Int, after: Double, reached: Double?, beta: Double? = 0.0625) -> LearningRow {
+        func row(_ seed: Int, after: Double, reached: Double?, beta: Double? = 0.05) -> LearningRow {
             LearningRow(
                 commit: "c", date: "d", setting: setting, method: "grpo", seed: seed, klCoefficient: beta,
                 reduction: "token_mean", trainSeconds: 4,
@@ -54,7 +54,7 @@ struct LearningTableTests {
         let both = LearningRow.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: 300)])
         #expect(
             both[1] == [
-                "grpo", "0.0625", "token_mean", "2", "0.5", "0.5", "0.25–0.75", "0.0", "-0.375", "0.25", "4.0", "200.0",
+                "grpo", "0.05", "token_mean", "2", "0.5", "0.5", "0.25–0.75", "0.0", "-0.375", "0.25", "4.0", "200.0",
                 "4.0",
             ],
             "\(both[1])")
@@ -65,7 +65,7 @@ struct LearningTableTests {
             row(1, after: 0.75, reached: nil), row(2, after: 0.25, reached: nil, beta: nil),
             row(3, after: 0.25, reached: nil),
         ])
-        #expect(mixed[1][1] == "0.0625, –")
+        #expect(mixed[1][1] == "0.05, –")
     }
 
     /// The rows that the page's tables are made from say it of every run.

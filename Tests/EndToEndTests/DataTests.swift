@@ -50,4 +50,17 @@ struct DataTests {
         #expect(long.progress.contains("Lengths: min 4, median 4, p90 4, p99 4, max 4\n"), "\(long.progress)")
         #expect(long.progress.contains(String(repeating: "█", count: 30) + "  53  over the limit"), "\(long.progress)")
     }
+
+    /// 40 rows of each set are taken; the bad one is the 51st.
+    @Test func aBadRowThatAMixtureLeavesOutIsAnErrorAllTheSame() throws {
+        let place = try Workplace()
+        let rows = (1...60).map { $0 == 51 ? #"{"prompt": 5}"# : #"{"prompt": "\#($0)+1="}"# }
+        try place.write("long.jsonl", rows.joined(separator: "\n"))
+        let job = try place.job(
+            "grpo",
+            "num_generations: 4\ndatasets: [{path: prompts.jsonl, fraction: 0.5}, {path: long.jsonl, fraction: 0.5}]")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 65 && !place.exists("run"))
+        #expect(outcome.progress.contains("long.jsonl, line 51, column prompt: a number"), "\(outcome.progress)")
+    }
 }

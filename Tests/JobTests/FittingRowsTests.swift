@@ -56,14 +56,21 @@ struct FittingRowsTests {
 
     private struct Refusal: Error, Equatable { let row: Int }
 
-    @Test func theFirstRowThatIsRefusedEndsIt() throws {
+    /// Rows that are too long come first, then the first one that is refused; nothing is asked after it.
+    @Test func theFirstRowThatIsRefusedIsTheError() throws {
         let rows = CountingRows(40)
-        #expect(throws: Refusal(row: 12)) {
-            try FittingRows(rows, encoder: encoder(limit: 100), drops: false) { prompt throws(Refusal) in
-                if prompt.row >= 12 { throw Refusal(row: prompt.row) }
-            }
+        var asked = 0
+        func check(_ prompt: Prompt) throws {
+            asked += 1
+            if prompt.row >= 12 { throw Refusal(row: prompt.row) }
         }
-        #expect(rows.readCounts == Array(repeating: 1, count: 13) + Array(repeating: 0, count: 27))
+        #expect(throws: Refusal(row: 12)) {
+            try FittingRows(rows, encoder: encoder(limit: 100), drops: false, check: check)
+        }
+        #expect(asked == 13 && rows.readCounts == Array(repeating: 1, count: 40))
+        #expect(throws: JobError.self) {
+            try FittingRows(rows, encoder: encoder(limit: 30), drops: false, check: check)
+        }
     }
 
     @Test func rowsThatAreTooLongAreAnErrorUnlessTheyAreDropped() throws {

@@ -23,6 +23,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 VOCABULARY = 23
+POLICY, REFERENCE = 3, 2  # seeds of the weights
+# AdamW's first step divides each gradient by its own size: one that is nearly 0 would make a step of its rounding error. No gradient of
+# these weights is both smaller and not 0 exactly.
+LEAST_GRADIENT = 5e-7
 
 # Prompts with their completions and the rewards of these. One group whose rewards are all equal, lengths from 1 to 6.
 GROUPS = [
@@ -77,7 +81,7 @@ def weights(model):
 
 
 def run(trainer_class, config_class, settings, steps):
-    reference = model(2, model(1))
+    reference = model(REFERENCE, model(POLICY))
     place = {(tuple(prompt), tuple(ids)): (group, index) for group, (prompt, completions) in enumerate(GROUPS)
              for index, (ids, _) in enumerate(completions)}
     found = {"advantages": [[None] * len(c) for _, c in GROUPS], "loss": [], "gradNorm": []}
@@ -118,7 +122,11 @@ def run(trainer_class, config_class, settings, steps):
             return loss
 
     class Watch(TrainerCallback):
-        def on_step_end(self, args, state, control, model=None, **kwargs):
+        def on_step_end(self, args, state, control, model=None, optimizer=None, **kwargs):
+            if state.global_step == 1:
+                gradients = torch.cat([one["exp_avg"].flatten() for one in optimizer.state.values()]) / (1 - args.adam_beta1)
+                least = gradients[gradients != 0].abs().min().item()
+                assert least > LEAST_GRADIENT, f"a gradient of {least}; take another seed"
             for name, value in weights(model).items():
                 after[f"{state.global_step}/{name}"] = value
 
@@ -127,7 +135,7 @@ def run(trainer_class, config_class, settings, steps):
                 for prompt, ids in zip(prompts, completion_ids)]
 
     with tempfile.TemporaryDirectory() as output:
-        model(1).save_pretrained(output)  # the trainer reads its reference model from where the policy came from
+        model(POLICY).save_pretrained(output)  # the trainer reads its reference model from where the policy came from
         policy = LlamaForCausalLM.from_pretrained(output, dtype=torch.float32)
         config = config_class(
             output_dir=output, max_steps=steps, num_iterations=steps,
@@ -149,10 +157,10 @@ def main():
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    base = model(1)
+    base = model(POLICY)
     base.config.architectures = ["LlamaForCausalLM"]
     save_file(weights(base), folder / "model.safetensors", metadata={"format": "pt"})
-    save_file(weights(model(2, base)), folder / "reference.safetensors", metadata={"format": "pt"})
+    save_file(weights(model(REFERENCE, base)), folder / "reference.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(base.config.to_json_string(use_diff=False))
     cases = {}
     for name, (trainer_class, config_class, settings, steps) in CASES.items():

@@ -47,17 +47,23 @@ package struct FittingRows: PromptRows {
     ///   - drops: Whether rows over the limit are left out; otherwise the first one found is an error that comes with the
     ///     lengths of all.
     ///   - check: What else a row that fits must stand.
-    /// - Throws: ``JobError`` for rows over the limit, and whatever reading or checking a row throws.
+    /// - Throws: What reading a row throws, ``JobError`` for rows over the limit, or else the first thing that `check` threw: a row
+    ///   that is none says more than one that lacks a column.
     package init(
         _ rows: any PromptRows, encoder: PromptEncoder, asDemonstrations: Bool = false, drops: Bool,
         check: (Prompt) throws -> Void = { _ in }
     ) throws {
         var places: [Int] = []
         var first: Prompt?
+        var refusal: (any Error)?
         for row in 0..<rows.count {
             let prompt = try rows.checked(row, asDemonstration: asDemonstrations)
             guard try Self.fits(prompt, encoder) else { continue }
-            try check(prompt)
+            do {
+                if refusal == nil { try check(prompt) }
+            } catch {
+                refusal = error
+            }
             places.append(row)
             first = first ?? prompt
         }
@@ -67,6 +73,7 @@ package struct FittingRows: PromptRows {
                 place: "prompt set \(rows.name)",
                 message: "every prompt is longer than \(encoder.maxPromptLength) tokens; raise max_prompt_length")
         }
+        if let refusal { throw refusal }
         all = rows
         self.places = places
         self.first = first
