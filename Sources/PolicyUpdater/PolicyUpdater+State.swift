@@ -28,22 +28,20 @@ extension PolicyUpdater: Checkpointable {
     /// - Throws: ``UpdateError/state(message:)`` when the files are those of another model; nothing is changed then.
     package func restore(from folder: URL) async throws {
         let saved = try optimizer.saved(in: folder)
-        var (heads, followed): ([String: Tensor], [String: Tensor]) = ([:], [:])
-        _ = try await policy.infer { lease in
-            guard !lease.heads.isEmpty else { return }
-            heads = try StateTensors.read(
-                folder.appending(path: "value_head.safetensors"), expecting: lease.heads)
-        }
+        var followed: [String: Tensor] = [:]
         _ = try await follower?.infer { lease in
             followed = try StateTensors.read(
                 folder.appending(path: "reference.safetensors"), expecting: lease.masters)
         }
+        // Everything is read before the first write: the policy's head last, which is checked before it is written.
+        try await policy.restore(version: saved.version) { own in
+            guard !own.heads.isEmpty else { return }
+            let heads = try StateTensors.read(folder.appending(path: "value_head.safetensors"), expecting: own.heads)
+            for (name, tensor) in own.heads { try tensor.copy(from: heads[name]!) }
+        }
         let syncs = settings.referenceSync.map { saved.counters.optimizerSteps / $0.everySteps } ?? 0
         try await follower?.restore(version: PolicyVersion(syncs)) { own in
             for (name, tensor) in own.model { try tensor.copy(from: followed[name]!) }
-        }
-        try await policy.restore(version: saved.version) { own in
-            for (name, tensor) in own.heads { try tensor.copy(from: heads[name]!) }
         }
         try optimizer.resume(saved)
     }
