@@ -123,40 +123,39 @@ struct NamedObjective: Sendable, CustomTestStringConvertible {
 
     static var all: [NamedObjective] {
         get throws {
-            let correction = try MismatchCorrection(granularity: .token, constraint: .truncate, maximum: 1.1)
-            let sequenceMask = try MismatchCorrection(granularity: .sequence, constraint: .mask, maximum: 1.3)
-            let gspo = try ClippedSurrogate(epsilon: 0.05)
-            let delta = try ClippedSurrogate(epsilonHigh: 0.28, upperBound: .delta(4))
-            let dual = try ClippedSurrogate(upperBound: .dual(3))
-            let cispo = try ClippedSurrogate(epsilonHigh: 5)
+            let correction = MismatchCorrection(granularity: .token, constraint: .truncate, maximum: 1.1)
+            let sequenceMask = MismatchCorrection(granularity: .sequence, constraint: .mask, maximum: 1.3)
+            let gspo = ClippedSurrogate(epsilon: 0.05)
+            let delta = ClippedSurrogate(epsilonHigh: 0.28, upperBound: .delta(4))
+            let dual = ClippedSurrogate(upperBound: .dual(3))
+            let cispo = ClippedSurrogate(epsilonHigh: 5)
             return [
-                .init(name: "sft", objective: .supervisedFineTuning),
-                .init(name: "grpo", objective: .grpo(try .init(lossType: .grpo, klCoefficient: 0.3))),
-                .init(name: "dr_grpo", objective: .grpo(try .init(lossType: .drGRPO, clip: delta))),
-                .init(name: "dapo", objective: .grpo(try .init(clip: dual, klCoefficient: 0.3, klEstimator: .k2))),
+                .init(name: "sft", objective: SupervisedFineTuning()),
+                .init(name: "grpo", objective: GRPOSettings(lossType: .grpo, klCoefficient: 0.3)),
+                .init(name: "dr_grpo", objective: GRPOSettings(lossType: .drGRPO, clip: delta)),
+                .init(name: "dapo", objective: GRPOSettings(clip: dual, klCoefficient: 0.3, klEstimator: .k2)),
                 .init(
-                    name: "gspo", objective: .grpo(try .init(lossType: .grpo, importanceLevel: .sequence, clip: gspo))),
+                    name: "gspo", objective: GRPOSettings(lossType: .grpo, importanceLevel: .sequence, clip: gspo)),
                 .init(
                     name: "dapo, token mismatch",
-                    objective: .grpo(try .init(klCoefficient: 0.3, mismatchCorrection: correction))),
+                    objective: GRPOSettings(klCoefficient: 0.3, mismatchCorrection: correction)),
                 .init(
                     name: "grpo, sequence mismatch",
-                    objective: .grpo(
-                        try .init(lossType: .grpo, mismatchCorrection: sequenceMask, offPolicyThreshold: 0.02))),
+                    objective: GRPOSettings(lossType: .grpo, mismatchCorrection: sequenceMask, offPolicyThreshold: 0.02)),
                 .init(
                     name: "dapo, k1 corrected and entropy",
-                    objective: .grpo(try .init(klCoefficient: 0.3, klEstimator: .k1, entropyCoefficient: 0.01))),
-                .init(name: "remax", objective: .reMax(.init())),
-                .init(name: "remax, sequence sum", objective: .reMax(.init(reduction: .sequenceSum))),
-                .init(name: "remax, clipped", objective: .reMax(.init(ratioClip: try .init()))),
-                .init(name: "rloo", objective: .rloo(try .init(epsilon: 0.9))),
-                .init(name: "rloo, paper", objective: .rloo(.init(ratioClip: nil))),
-                .init(name: "reinforce++", objective: .reinforcePlusPlus(try .init(klCoefficient: 0.2))),
-                .init(name: "ppo", objective: .ppo(try .init())),
+                    objective: GRPOSettings(klCoefficient: 0.3, klEstimator: .k1, entropyCoefficient: 0.01)),
+                .init(name: "remax", objective: ReMaxSettings()),
+                .init(name: "remax, sequence sum", objective: ReMaxSettings(reduction: .sequenceSum)),
+                .init(name: "remax, clipped", objective: ReMaxSettings(ratioClip: .init())),
+                .init(name: "rloo", objective: RLOOSettings(ratioClip: ClippedSurrogate(epsilon: 0.9))),
+                .init(name: "rloo, paper", objective: RLOOSettings(ratioClip: nil)),
+                .init(name: "reinforce++", objective: REINFORCEPlusPlusSettings(klCoefficient: 0.2)),
+                .init(name: "ppo", objective: PPOSettings()),
                 .init(
                     name: "ppo, dual clip and entropy",
-                    objective: .ppo(try .init(clip: dual, entropyCoefficient: 0.01))),
-                .init(name: "cispo", objective: .grpo(try .init(lossType: .cispo, clip: cispo))),
+                    objective: PPOSettings(clip: dual, entropyCoefficient: 0.01)),
+                .init(name: "cispo", objective: GRPOSettings(lossType: .cispo, clip: cispo)),
             ]
         }
     }

@@ -16,7 +16,7 @@ struct LossInvariantTests {
             frozen.advantages = example.advantages.indices.map {
                 min(exp(example.policy[$0] - example.old[$0]), 5) * example.advantages[$0]
             }
-            objective = .reMax(.init(reduction: .tokenMean))
+            objective = ReMaxSettings(reduction: .tokenMean)
         }
         let differences = try frozen.centralDifferences(objective)
         #expect(relativeDistance(gradient, differences) < 1e-6)
@@ -54,7 +54,7 @@ struct LossInvariantTests {
     /// Tokens with weight 1 have the gradient of the loss with its KL term, tokens with weight 0 that of the loss without.
     @Test func theKLTermActsWhereItsWeightIsNotZero() throws {
         let example = LossExample(seed: 9)
-        let with = Objective.grpo(try GRPOSettings(klCoefficient: 0.3))
+        let with = GRPOSettings(klCoefficient: 0.3)
         let (inputs, policy, _) = try example.inputs()
         let weights = example.lengths.enumerated().flatMap { [Double](repeating: $0 == 1 ? 0 : 1, count: $1) }
         var weighted = inputs
@@ -62,7 +62,7 @@ struct LossInvariantTests {
         try with.loss(weighted).loss.backward()
         let found = try #require(policy.gradient).doubles()
         let (all, none) = (
-            try example.evaluate(with).gradient, try example.evaluate(.grpo(GRPOSettings(klCoefficient: 0))).gradient
+            try example.evaluate(with).gradient, try example.evaluate(GRPOSettings(klCoefficient: 0)).gradient
         )
         #expect(relativeDistance(all, none) > 0.01)
         for token in found.indices {

@@ -17,10 +17,10 @@ struct OffPolicyMaskTests {
         let drift = [1.125, 0.125, 0.75, 0.25, 1.125, 0.125, -2, -2]
         example.rollout = zip(example.policy, drift).map { $0 + $1 }
         example.advantages = [-1, -1, -1, -1, 1, 1, -1, -1]
-        let found = try example.evaluate(.grpo(.init(offPolicyThreshold: 0.5))).gradient
+        let found = try example.evaluate(GRPOSettings(offPolicyThreshold: 0.5)).gradient
         // The mean is over eight tokens all the same.
         #expect(relativeDistance(found, [0, 0, 1, 1, -1, -1, 1, 1].map { $0 / 8 }) < 1e-14)
-        let off = try example.evaluate(.grpo(.init())).gradient
+        let off = try example.evaluate(GRPOSettings()).gradient
         #expect(relativeDistance(off, example.advantages.map { -$0 / 8 }) < 1e-14)
     }
 
@@ -33,7 +33,7 @@ struct OffPolicyMaskTests {
             samplingLogProbabilities: try Tensor([-1 + log(2.0), -2]), advantages: try Tensor([-1.0, -1]),
             spans: try CompletionSpans(lengths: [2]),
             denominators: Denominators(tokens: 2, sequences: 1, maxCompletionLength: 2))
-        let correction = try MismatchCorrection(granularity: .token, constraint: .truncate)
+        let correction = MismatchCorrection(granularity: .token, constraint: .truncate)
         try GRPO.loss(inputs, GRPOSettings(mismatchCorrection: correction)).loss.backward()
         #expect(relativeDistance(try #require(policy.gradient).doubles(), [0.25, 0.5]) < 1e-14)
     }
@@ -43,7 +43,7 @@ struct OffPolicyMaskTests {
         var example = LossExample(seed: 3)
         for token in example.ranges[3] { example.old[token] = example.policy[token] + 0.125 }  // advantage −0.6
         var inputs = try example.inputs().inputs
-        let settings = try GRPOSettings(offPolicyThreshold: 0.05)
+        let settings = GRPOSettings(offPolicyThreshold: 0.05)
         inputs.rolloutLogProbabilities = inputs.oldLogProbabilities
         let given = try GRPO.loss(inputs, settings).loss.item()
         inputs.rolloutLogProbabilities = nil
@@ -55,13 +55,12 @@ struct OffPolicyMaskTests {
     @Test func theKLTermIsNeitherWeighedNorMasked() throws {
         var example = LossExample(seed: 3)
         example.advantages = example.advantages.map { _ in 0 }
-        let plain = try example.evaluate(.grpo(.init(klCoefficient: 0.3)))
+        let plain = try example.evaluate(GRPOSettings(klCoefficient: 0.3))
         let corrected = try example.evaluate(
-            .grpo(
-                .init(
+            GRPOSettings(
                     klCoefficient: 0.3,
                     mismatchCorrection: .init(granularity: .token, constraint: .truncate, maximum: 1.1),
-                    offPolicyThreshold: 0.01)))
+                    offPolicyThreshold: 0.01))
         #expect(plain.loss > 0.01)
         #expect(corrected.loss == plain.loss)
         #expect(corrected.gradient == plain.gradient)
@@ -96,21 +95,21 @@ struct OldPolicyTests {
         let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 51)
         let older = TabularPolicy(vocabulary: 3, length: 3, seed: 52)
         let exact = policy.centralDifferences { $0.expectation(reward) }
-        let unclipped = try ClippedSurrogate(epsilon: 1e6)
+        let unclipped = ClippedSurrogate(epsilon: 1e6)
         func distance(_ objective: Objective) throws -> Double {
             relativeDistance(try expectedGradient(objective, of: policy, older: older), exact)
         }
-        #expect(try distance(.rloo(.init(ratioClip: unclipped))) < 1e-7)
-        #expect(try distance(.reMax(.init(reduction: .sequenceSum, ratioClip: unclipped))) > 0.05)
+        #expect(try distance(RLOOSettings(ratioClip: unclipped)) < 1e-7)
+        #expect(try distance(ReMaxSettings(reduction: .sequenceSum, ratioClip: unclipped)) > 0.05)
         // Without the log-probs it was written with, an old completion counts as the present policy's.
-        #expect(try distance(.rloo(.init(ratioClip: nil))) > 0.05)
+        #expect(try distance(RLOOSettings(ratioClip: nil)) > 0.05)
     }
 
     @Test func oneTokenHasOneRatio() throws {
         let policy = TabularPolicy(vocabulary: 5, length: 1, seed: 53)
         let older = TabularPolicy(vocabulary: 5, length: 1, seed: 54)
-        let settings = try PPOSettings(clip: .init(epsilon: 1e6))
-        let found = try expectedGradient(.ppo(settings), of: policy, older: older)
+        let settings = PPOSettings(clip: .init(epsilon: 1e6))
+        let found = try expectedGradient(settings, of: policy, older: older)
         #expect(relativeDistance(found, policy.centralDifferences { $0.expectation(reward) }) < 1e-7)
     }
 }

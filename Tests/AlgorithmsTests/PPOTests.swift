@@ -63,7 +63,7 @@ struct PPOTests {
         }
         let entropy = example.entropies.reduce(0, +) / 18
         let valueLoss = values.lossByLoops(epsilon: 0.2)
-        let settings = try PPOSettings(
+        let settings = PPOSettings(
             clip: .init(upperBound: .dual(3)), valueEpsilon: 0.2, valueCoefficient: 0.4, entropyCoefficient: 0.05)
         let found = try loss(
             example, values: values.values, oldValues: values.oldValues, returns: values.returns, settings)
@@ -138,7 +138,7 @@ struct PPOTests {
         let example = ValueExample(count: 18, seed: 6)
         let spans = try CompletionSpans(lengths: [5, 3, 1, 4, 0, 5])
         let denominators = Denominators(tokens: 18, sequences: 6, maxCompletionLength: 8)
-        let settings = try PPOSettings(valueEpsilon: epsilon, valueCoefficient: 0.7)
+        let settings = PPOSettings(valueEpsilon: epsilon, valueCoefficient: 0.7)
         let leaf = try Tensor(example.values).requiringGradient()
         try PPO.valueLoss(example.inputs(leaf), spans, denominators, settings).loss.backward()
         let found = try #require(leaf.gradient).doubles()
@@ -178,9 +178,5 @@ struct PPOTests {
                 inputs, CompletionSpans(lengths: [2]), .init(tokens: 2, sequences: 1, maxCompletionLength: 2),
                 PPOSettings())
         }
-        let error = #expect(throws: SettingsError.self) {
-            try PPOSettings(valueEpsilon: 0, valueCoefficient: -1, entropyCoefficient: .nan)
-        }
-        #expect(error?.problems.map(\.setting) == ["valueEpsilon", "valueCoefficient", "entropyCoefficient"])
     }
 }

@@ -57,7 +57,7 @@ extension TRLReference.Settings {
     /// The settings of ours that say the same.
     var grpo: GRPOSettings {
         get throws {
-            let clip = try ClippedSurrogate(
+            let clip = ClippedSurrogate(
                 epsilon: epsilon ?? 0.2, epsilonHigh: epsilon_high, upperBound: delta.map { .delta($0) } ?? .none)
             // With one micro-batch TRL's bnpo is dapo.
             let lossType = try #require(GRPOSettings.LossType(rawValue: loss_type == "bnpo" ? "dapo" : loss_type ?? ""))
@@ -73,7 +73,7 @@ extension TRLReference.Settings {
         get throws {
             guard let importance_sampling else { return nil }
             let mode = try #require(importance_sampling[0].text).split(separator: "_")
-            return try MismatchCorrection(
+            return MismatchCorrection(
                 granularity: try #require(.init(rawValue: String(mode[0]))),
                 constraint: try #require(.init(rawValue: String(mode[1]))), minimum: importance_sampling[1].number,
                 maximum: importance_sampling[2].number)
@@ -94,7 +94,7 @@ struct TRLLossTests {
     func grpo(_ type: ElementType) throws {
         #expect(reference.grpo.count == 27)
         for example in reference.grpo {
-            let objective = Objective.grpo(try example.settings.grpo)
+            let objective = try example.settings.grpo
             try compare(example, reference.example.evaluate(objective, type: type))
             guard let expected = example.entropyGradient else { continue }
             let (inputs, _, entropies) = try reference.example.inputs(type: type)
@@ -109,7 +109,8 @@ struct TRLLossTests {
         for var example in reference.rloo {
             // TRL's loss has the constant −A/6 of the empty completion in it. It has no gradient, and no token here.
             example.loss += reference.advantages[4] / 6
-            let objective = Objective.rloo(try .init(epsilon: try #require(example.settings.epsilon)))
+            let objective = RLOOSettings(
+                ratioClip: ClippedSurrogate(epsilon: try #require(example.settings.epsilon)))
             try compare(example, reference.example.evaluate(objective, type: type))
         }
     }

@@ -63,22 +63,21 @@ extension VerlReference.Policy {
     /// The method of ours that has this loss. verl's dual clip of 3 is always on.
     var objective: Objective {
         get throws {
-            let dual = try ClippedSurrogate(upperBound: .dual(3))
+            let dual = ClippedSurrogate(upperBound: .dual(3))
             switch (name, mode) {
-            case ("vanilla", "token-mean"): return .ppo(try .init(clip: dual))
-            case ("vanilla", "seq-mean-token-sum"): return .reMax(.init(reduction: .sequenceSum, ratioClip: dual))
-            case ("vanilla", "seq-mean-token-mean"): return .reinforcePlusPlus(try .init(clip: dual))
-            case ("vanilla", _): return .grpo(try .init(lossType: .drGRPO, clip: dual))
-            case ("uncounted", _): return .grpo(try .init(lossType: .grpo, clip: dual))
-            case ("clip higher", _): return .ppo(try .init(clip: .init(epsilonHigh: 0.28, upperBound: .dual(10))))
+            case ("vanilla", "token-mean"): return PPOSettings(clip: dual)
+            case ("vanilla", "seq-mean-token-sum"): return ReMaxSettings(reduction: .sequenceSum, ratioClip: dual)
+            case ("vanilla", "seq-mean-token-mean"): return REINFORCEPlusPlusSettings(clip: dual)
+            case ("vanilla", _): return GRPOSettings(lossType: .drGRPO, clip: dual)
+            case ("uncounted", _): return GRPOSettings(lossType: .grpo, clip: dual)
+            case ("clip higher", _): return PPOSettings(clip: .init(epsilonHigh: 0.28, upperBound: .dual(10)))
             case ("gspo", _):
-                return .grpo(
-                    try .init(
-                        lossType: .grpo, importanceLevel: .sequence, clip: .init(epsilon: 0.03, epsilonHigh: 0.04)))
-            case ("cispo", _): return .grpo(try .init(lossType: .cispo, clip: .init(epsilonHigh: 5)))
-            case ("reinforce", "token-mean"): return .reMax(.init())
-            case ("reinforce", _): return .rloo(.init(ratioClip: nil))
-            default: return .grpo(try .init(clip: dual, mismatchCorrection: mismatchCorrection))
+                return GRPOSettings(
+                        lossType: .grpo, importanceLevel: .sequence, clip: .init(epsilon: 0.03, epsilonHigh: 0.04))
+            case ("cispo", _): return GRPOSettings(lossType: .cispo, clip: .init(epsilonHigh: 5))
+            case ("reinforce", "token-mean"): return ReMaxSettings()
+            case ("reinforce", _): return RLOOSettings(ratioClip: nil)
+            default: return try GRPOSettings(clip: dual, mismatchCorrection: mismatchCorrection)
             }
         }
     }
@@ -88,7 +87,7 @@ extension VerlReference.Policy {
         get throws {
             let words = name == "bypass" ? ["weighted", "token", "1.125"] : name.split(separator: " ").map(String.init)
             let bounds = words[2].split(separator: "_").compactMap { Double($0) }
-            return try MismatchCorrection(
+            return MismatchCorrection(
                 granularity: try #require(.init(rawValue: words[1])),
                 constraint: bounds.count == 2 ? .mask : .truncate, minimum: bounds.count == 2 ? bounds[0] : nil,
                 maximum: bounds.last)

@@ -70,7 +70,7 @@ struct CoordinatorTests {
     @Test func aStepWithNothingToLearnFromIsAStepOfTheSchedule() async throws {
         let world = World()
         var parts = try world.parts()
-        parts.creditRule = BestOfGroup(rewards: try RewardCombination(names: ["one"]), threshold: 2)
+        parts.creditRule = BestOfGroup(rewards: RewardCombination(names: ["one"]), threshold: 2)
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
         let outcome = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
         #expect(outcome == .finished(RunProgress(step: 2, rolloutStep: 2, tokens: 0)))
@@ -85,7 +85,7 @@ struct CoordinatorTests {
     private func penalizedParts(_ world: World, _ controllers: [any RewardController]) throws -> Coordinator.Parts {
         var parts = try world.parts()
         parts.creditRule = PlainReward(
-            rewards: try RewardCombination(names: ["one"]), penalty: try KLToGo(coefficient: 0.5, reach: .oneStep))
+            rewards: RewardCombination(names: ["one"]), penalty: KLToGo(coefficient: 0.5, reach: .oneStep))
         parts.controllers = RewardControllers(controllers)
         return parts
     }
@@ -94,7 +94,7 @@ struct CoordinatorTests {
     @Test(arguments: [(nil, 0.5625), (4, -2.5)] as [(Double?, Double)])
     func theCoefficientIsTheControllersOrTheRules(_ initial: Double?, _ expected: Double) async throws {
         let world = World()
-        let controllers = try initial.map { try AdaptiveKL(initial: $0, target: 0.8125, horizon: 4) }
+        let controllers = initial.map { AdaptiveKL(initial: $0, target: 0.8125, horizon: 4) }
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 1)
         _ = try await Coordinator(
             recipe: penalized, schedule: schedule, parts: penalizedParts(world, [controllers].compactMap { $0 }),
@@ -108,7 +108,7 @@ struct CoordinatorTests {
     /// A target far below the distance: each step of four completions over a horizon of four moves β by a fifth.
     @Test func aRunThatGoesOnHasTheControllersOfItsCheckpoint() async throws {
         let folder = try TemporaryFolder()
-        let controller = try AdaptiveKL(initial: 1, target: 0.1, horizon: 4)
+        let controller = AdaptiveKL(initial: 1, target: 0.1, horizon: 4)
         let first = World()
         let parts = try penalizedParts(first, [controller])
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)

@@ -45,7 +45,7 @@ actor World {
 
     nonisolated func parts() throws -> Coordinator.Parts {
         let rule = GroupBaseline(
-            rewards: try RewardCombination(names: rewardNames), settings: try GroupBaselineSettings())
+            rewards: RewardCombination(names: rewardNames), settings: GroupBaselineSettings())
         return Coordinator.Parts(
             prompts: self, generator: self, scorer: self, creditRule: rule, updater: self, observer: self, saver: self)
     }

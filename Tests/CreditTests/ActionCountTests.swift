@@ -20,7 +20,7 @@ struct ActionCountTests {
         }
         return CreditBatch(
             groups: [group], oldLogProbabilities: numbers(0), referenceLogProbabilities: numbers(4),
-            values: CriticValues(numbers(9)))
+            values: CriticValues(numbers(9).map { $0.map { [$0] } }))
     }
 
     @Test(arguments: try NamedRule.all)
@@ -35,7 +35,7 @@ struct ActionCountTests {
     @Test func numbersOfTokensThatNobodyChoseAreRefused() throws {
         var batch = batch(isForced: true)
         batch.referenceLogProbabilities?[0][0] = [0, 0, 0, 0, 0]
-        let rule = GroupBaseline(rewards: try .single, settings: try .init())
+        let rule = GroupBaseline(rewards: try .single, settings: .init())
         let error = #expect(throws: CreditError.self) { try rule.credit(batch) }
         #expect(error.map { "\($0)" }?.hasSuffix("found 5 numbers of the reference policy, expected 3") == true)
     }

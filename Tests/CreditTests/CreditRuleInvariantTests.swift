@@ -13,25 +13,25 @@ struct NamedRule: Sendable, CustomTestStringConvertible {
 
     static var all: [NamedRule] {
         get throws {
-            let mean = try GroupBaselineSettings(aggregation: .normalizeThenSum)
-            let scaled = try GroupBaselineSettings(scaling: .batch)
-            let toGo = try KLToGo(coefficient: 0.25)
-            let completion = try KLToGo(coefficient: 0.25, reach: .completion)
+            let mean = GroupBaselineSettings(aggregation: .normalizeThenSum)
+            let scaled = GroupBaselineSettings(scaling: .batch)
+            let toGo = KLToGo(coefficient: 0.25)
+            let completion = KLToGo(coefficient: 0.25, reach: .completion)
             return [
                 .init(
-                    name: "group", rule: GroupBaseline(rewards: try .single, settings: try .init()), ignoresShift: true),
+                    name: "group", rule: GroupBaseline(rewards: try .single, settings: .init()), ignoresShift: true),
                 .init(name: "batch", rule: GroupBaseline(rewards: try .single, settings: scaled)),
                 .init(
                     name: "normalize then sum", rule: GroupBaseline(rewards: try .single, settings: mean),
                     ignoresShift: true),
-                .init(name: "rloo", rule: LeaveOneOut(rewards: try .single, settings: try .init()), ignoresShift: true),
+                .init(name: "rloo", rule: LeaveOneOut(rewards: try .single, settings: .init()), ignoresShift: true),
                 .init(
                     name: "rloo, penalty",
                     rule: LeaveOneOut(
-                        rewards: try .single, settings: try .init(penalty: completion, normalizesAdvantages: true)),
+                        rewards: try .single, settings: .init(penalty: completion, normalizesAdvantages: true)),
                     ignoresShift: true),
                 .init(
-                    name: "remax", rule: GreedyBaseline(rewards: try .single, settings: try .init(penalty: toGo)),
+                    name: "remax", rule: GreedyBaseline(rewards: try .single, settings: .init(penalty: toGo)),
                     ignoresShift: true),
                 .init(name: "reinforce", rule: PlainReward(rewards: try .single, penalty: toGo)),
                 .init(name: "reinforce++", rule: BatchWhitening(rewards: try .single, form: .plain(penalty: toGo))),

@@ -29,7 +29,7 @@ struct LeaveOneOutTests {
         let policy = TabularPolicy(vocabulary: 3, length: 2, seed: 71)
         let reference = TabularPolicy(vocabulary: 3, length: 2, seed: 72)
         func reward(_ sequence: [Int]) -> Double { sequence.reduce(0.5) { $0 / 2 + Double($1) } }
-        let penalty = try KLToGo(coefficient: 0.4, reach: .completion)
+        let penalty = KLToGo(coefficient: 0.4, reach: .completion)
         let rule = try LeaveOneOut(rewards: .single, settings: .init(penalty: penalty))
         let all = policy.sequences
         let found = try Enumeration.groups(of: 2, from: all.count).map { pair in
@@ -60,7 +60,7 @@ struct LeaveOneOutTests {
 
     /// Rewards 9 and 0 clipped to 0...4; penalties 0.5·(1 + 1) and 0: 3 against 0.
     @Test func theClipComesBeforeThePenalty() throws {
-        let penalty = try KLToGo(coefficient: 0.5, reach: .completion)
+        let penalty = KLToGo(coefficient: 0.5, reach: .completion)
         let rule = try LeaveOneOut(rewards: .single, settings: .init(rewardClip: 0...4, penalty: penalty))
         let batch = CreditBatch(
             groups: [ScoredGroups.group([9, 0])], oldLogProbabilities: [[[-1, -1], [-1, -1]]],

@@ -48,7 +48,7 @@ struct MixerTests {
     }
 
     private func scaled(_ mixer: Mixer, beta: Double, _ batch: CreditBatch) throws -> CreditedBatch {
-        var rule = PlainReward(rewards: try .single, penalty: try KLToGo(coefficient: beta, reach: .oneStep))
+        var rule = PlainReward(rewards: try .single, penalty: KLToGo(coefficient: beta, reach: .oneStep))
         rule.mixer = mixer
         return try rule.credit(batch)
     }
@@ -82,7 +82,7 @@ struct MixerTests {
 
     /// 1 − 0.5·to go of d: 1, 1.25 and −0.5, 0: mean 0.4375.
     @Test func theMixIsWhitenedAsOne() throws {
-        var rule = PlainReward(rewards: try .single, penalty: try KLToGo(coefficient: 0.5))
+        var rule = PlainReward(rewards: try .single, penalty: KLToGo(coefficient: 0.5))
         rule.mixer = Mixer(.mix)
         let credited = try rule.credit(batch())
         let plain = [1, 1.25, -0.5, 0]
@@ -95,7 +95,7 @@ struct MixerTests {
     // MARK: Rewards kept apart
 
     private func apart(_ names: [String] = ["a", "b"]) throws -> RewardCombination {
-        var rewards = try RewardCombination(names: names, weights: [2, 0.5])
+        var rewards = RewardCombination(names: names, weights: [2, 0.5])
         rewards.form = .apart
         return rewards
     }
@@ -105,13 +105,13 @@ struct MixerTests {
     ]
 
     @Test func linearRulesGiveTheSameSumWhetherRewardsAreKeptApartOrNot() throws {
-        let summed = try RewardCombination(names: ["a", "b"], weights: [2, 0.5])
+        let summed = RewardCombination(names: ["a", "b"], weights: [2, 0.5])
         func rules(_ rewards: RewardCombination) throws -> [any CreditRule] {
             [
-                PlainReward(rewards: rewards), LeaveOneOut(rewards: rewards, settings: try .init()),
-                GreedyBaseline(rewards: rewards, settings: try .init()),
+                PlainReward(rewards: rewards), LeaveOneOut(rewards: rewards, settings: .init()),
+                GreedyBaseline(rewards: rewards, settings: .init()),
                 BatchWhitening(rewards: rewards, form: .groupMean),
-                GroupBaseline(rewards: rewards, settings: try .init(scaling: .none)),
+                GroupBaseline(rewards: rewards, settings: .init(scaling: .none)),
             ]
         }
         let batch = CreditBatch(groups: [
@@ -130,7 +130,7 @@ struct MixerTests {
     @Test func aCompletionThatOneRewardLeftOutIsNoPartOfItsComparison() throws {
         var scores = scores
         scores[1][0] = .abstained(reason: "-")
-        let rule = LeaveOneOut(rewards: try apart(), settings: try .init())
+        let rule = LeaveOneOut(rewards: try apart(), settings: .init())
         let found = try rule.credit(CreditBatch(groups: [ScoredGroups.group(scores: scores)])).update.groups[0]
             .completions.map { $0.advantages.map { $0[0] } }
         #expect(found.map { $0[0] } == [1, 0, -1])
@@ -147,11 +147,11 @@ struct MixerTests {
         let batch = CreditBatch(
             groups: [ScoredGroups.group(scores: scores)],
             referenceLogProbabilities: [[[-1, -1], [-1, -1], [-1, -1]]])
-        let penalty = try KLToGo(coefficient: 0.1, reach: .completion)
+        let penalty = KLToGo(coefficient: 0.1, reach: .completion)
         let rules: [any CreditRule] = [
-            GroupBaseline(rewards: try apart(), settings: try .init(penalty: penalty)),
-            GroupBaseline(rewards: try apart(), settings: try .init(aggregation: .normalizeThenSum)),
-            LeaveOneOut(rewards: try apart(), settings: try .init(normalizesAdvantages: true)),
+            GroupBaseline(rewards: try apart(), settings: .init(penalty: penalty)),
+            GroupBaseline(rewards: try apart(), settings: .init(aggregation: .normalizeThenSum)),
+            LeaveOneOut(rewards: try apart(), settings: .init(normalizesAdvantages: true)),
         ]
         for rule in rules { #expect(throws: CreditError.self) { try rule.credit(batch) } }
         #expect(throws: CreditError.streamName("kl")) {

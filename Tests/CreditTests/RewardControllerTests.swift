@@ -12,7 +12,7 @@ struct AdaptiveKLControllerTests {
 
     /// 0.05·(1 + 0.2·100/1000) = 0.051; the metric is what the step was credited with.
     @Test func itSaysWhatWasInForceAndWhatMovesIt() throws {
-        var controller = try AdaptiveKL(initial: 0.05, target: 0.1, horizon: 1000)
+        var controller = AdaptiveKL(initial: 0.05, target: 0.1, horizon: 1000)
         #expect(controller.weights == ["kl": 0.05])
         let moved = controller.update(step(0.15))
         let update = try #require(moved)
@@ -24,7 +24,7 @@ struct AdaptiveKLControllerTests {
 
     @Test(arguments: [Double.nan, .infinity, -.infinity])
     func aNumberThatIsNotFiniteLeavesTheState(_ kl: Double) throws {
-        var controller = try AdaptiveKL(initial: 0.05, target: 0.1)
+        var controller = AdaptiveKL(initial: 0.05, target: 0.1)
         _ = controller.update(step(0.3))
         let before = controller
         #expect(controller.update(step(kl)) == nil)
@@ -32,23 +32,23 @@ struct AdaptiveKLControllerTests {
     }
 
     @Test func aStepWithoutAnEstimateMovesNothing() throws {
-        var controller = try AdaptiveKL(initial: 0.05, target: 0.1)
+        var controller = AdaptiveKL(initial: 0.05, target: 0.1)
         #expect(controller.update(step(nil)) == ControllerUpdate())
         #expect(controller.weights == ["kl": 0.05])
     }
 
     /// 1.2⁴ = 2.07: the fourth step doubles it, the eighth doubles it again.
     @Test func itSpeaksWhenItHasDoubled() throws {
-        var controller = try AdaptiveKL(initial: 1, target: 0.1, horizon: 100)
+        var controller = AdaptiveKL(initial: 1, target: 0.1, horizon: 100)
         let notes = (0..<8).map { _ in controller.update(step(5))?.note }
         #expect(notes.map { $0 != nil } == [false, false, false, true, false, false, false, true])
         #expect(notes[3] == "the KL coefficient went from 1 to 2.07: kl is 5 nats a token, its target 0.1")
     }
 
     @Test func itsStateGoesThroughAFile() throws {
-        var controller = try AdaptiveKL(initial: 1, target: 0.1, horizon: 100)
+        var controller = AdaptiveKL(initial: 1, target: 0.1, horizon: 100)
         for _ in 0..<5 { _ = controller.update(step(5)) }
-        var other = try AdaptiveKL(initial: 1, target: 0.1, horizon: 100)
+        var other = AdaptiveKL(initial: 1, target: 0.1, horizon: 100)
         try other.takeState(from: controller.encodedState(with: JSONEncoder()), with: JSONDecoder())
         #expect(other == controller)
         #expect(throws: DecodingError.self) { try other.takeState(from: Data("[]".utf8), with: JSONDecoder()) }

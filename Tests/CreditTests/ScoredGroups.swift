@@ -48,7 +48,7 @@ enum ScoredGroups {
 extension RewardCombination {
     /// One reward of weight 1.
     static var single: RewardCombination {
-        get throws { try RewardCombination(names: ["accuracy"]) }
+        get throws { RewardCombination(names: ["accuracy"]) }
     }
 }
 

@@ -69,7 +69,7 @@ struct VerlAdvantageTests {
     }
 
     private func penalty(_ reach: KLToGo.Reach) throws -> KLToGo {
-        try KLToGo(coefficient: reference.coefficient, reach: reach)
+        KLToGo(coefficient: reference.coefficient, reach: reach)
     }
 
     /// - Parameter departs: what ours gives the single completion of the last prompt, where that is not verl's number.
@@ -141,8 +141,8 @@ struct VerlAdvantageTests {
                 ScoredGroups.group(scores: scores.map { [.value($0), .value($1)] }, row: row)
             })
         let rule = GroupBaseline(
-            rewards: try RewardCombination(names: ["a", "b"], weights: [1, 0.5]),
-            settings: try .init(aggregation: .normalizeThenSum, epsilon: 1e-6))
+            rewards: RewardCombination(names: ["a", "b"], weights: [1, 0.5]),
+            settings: .init(aggregation: .normalizeThenSum, epsilon: 1e-6))
         let factor = (13.0 / 12).squareRoot()
         let found = try rule.credit(batch).update.advantages.map { $0.map { $0.map { $0 * factor } } }
         let distance = zip(found.joined().joined(), reference.gdpo.joined()).map { abs($0 - $1) }.max() ?? .infinity
@@ -151,7 +151,7 @@ struct VerlAdvantageTests {
     }
 
     @Test func adaptiveCoefficient() throws {
-        let controller = try AdaptiveKL(initial: 0.05, target: 0.1, horizon: 1000)
+        let controller = AdaptiveKL(initial: 0.05, target: 0.1, horizon: 1000)
         var coefficient = controller.initial
         #expect(reference.adaptiveKL.count == 5)
         for step in reference.adaptiveKL {

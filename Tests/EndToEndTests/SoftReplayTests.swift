@@ -73,7 +73,7 @@ struct SoftReplayTests {
         let batch = UpdateBatch(groups: free.groups + (try await rollouts(noise, thinkEnd: common)).groups)
         let settings = try SofTGRPOSettings(surrogate: GRPOSettings(lossType: .grpo), noise: noise, temperature: 1.2)
         let updater = try PolicyUpdater(
-            policy: policy, configuration: configuration, parts: [PartPlan(.softGRPO(settings), temperature: 0.8)],
+            policy: policy, configuration: configuration, parts: [PartPlan(settings, temperature: 0.8)],
             settings: UpdaterSettings(
                 optimizer: OptimizerSettings(
                     learningRate: 1e-3, schedule: LearningRateSchedule(.constant, totalSteps: 1)),

@@ -73,21 +73,21 @@ struct TRLStepTests {
 
     private func objective(_ name: String) throws -> Objective {
         switch name {
-        case "grpo": .grpo(try GRPOSettings())
-        case "grpo_kl": .grpo(try GRPOSettings(lossType: .grpo, klCoefficient: 0.04))
-        default: .rloo(try RLOOSettings())
+        case "grpo": GRPOSettings()
+        case "grpo_kl": GRPOSettings(lossType: .grpo, klCoefficient: 0.04)
+        default: RLOOSettings()
         }
     }
 
     private func rule(
         _ name: String, scaling: GroupBaselineSettings.Scaling = .group, penalty: KLToGo? = nil
     ) throws -> any CreditRule {
-        let rewards = try RewardCombination(names: ["given"])
+        let rewards = RewardCombination(names: ["given"])
         guard name == "rloo" else {
-            return GroupBaseline(rewards: rewards, settings: try GroupBaselineSettings(scaling: scaling))
+            return GroupBaseline(rewards: rewards, settings: GroupBaselineSettings(scaling: scaling))
         }
-        let usual = try KLToGo(coefficient: 0.05, estimator: .k1, reach: .completion)
-        return LeaveOneOut(rewards: rewards, settings: try LeaveOneOutSettings(penalty: penalty ?? usual))
+        let usual = KLToGo(coefficient: 0.05, estimator: .k1, reach: .completion)
+        return LeaveOneOut(rewards: rewards, settings: LeaveOneOutSettings(penalty: penalty ?? usual))
     }
 
     // MARK: The steps
@@ -101,7 +101,7 @@ struct TRLStepTests {
             configuration: start.configuration,
             parameters: Dictionary(uniqueKeysWithValues: file.names.map { ($0, try file.tensor(named: $0)) }))
         let policy = try ReallocatingActor(role: "policy", parameters: start.parametersByName)
-        let optimizer = try OptimizerSettings(
+        let optimizer = OptimizerSettings(
             learningRate: trl.learningRate, weightDecay: trl.weightDecay, maxGradientNorm: trl.maxGradientNorm,
             schedule: LearningRateSchedule(.constant, totalSteps: count))
         let updater = try PolicyUpdater(
@@ -212,20 +212,19 @@ struct TRLStepTests {
             _ estimator: KLEstimator = .k3, lossType: GRPOSettings.LossType = .grpo, correctsBias: Bool = true,
             level: ImportanceRatio = .token
         ) throws -> Objective {
-            .grpo(
-                try GRPOSettings(
+            GRPOSettings(
                     lossType: lossType, importanceLevel: level, klCoefficient: 0.04, klEstimator: estimator,
-                    correctsKLBias: correctsBias))
+                    correctsKLBias: correctsBias)
         }
         #expect(try await differ("grpo_kl", kl(.k2)))
         #expect(try await differ("grpo_kl", kl(correctsBias: false)))
         #expect(try await differ("grpo_kl", kl(lossType: .dapo)))
-        #expect(try await differ("grpo_kl", .grpo(GRPOSettings(lossType: .grpo))))
+        #expect(try await differ("grpo_kl", GRPOSettings(lossType: .grpo)))
         #expect(try await differ("grpo", nil, rule("grpo", scaling: .none)))
         #expect(try await differ("grpo", nil, rule("grpo", scaling: .batch)))
-        #expect(try await differ("grpo", .grpo(GRPOSettings(lossType: .grpo))))
+        #expect(try await differ("grpo", GRPOSettings(lossType: .grpo)))
         // The ratio of single tokens in place of whole completions, and a penalty of half the size.
-        #expect(try await differ("rloo", .grpo(GRPOSettings(lossType: .grpo))))
+        #expect(try await differ("rloo", GRPOSettings(lossType: .grpo)))
         #expect(try await differ("rloo", nil, rule("rloo", penalty: KLToGo(coefficient: 0.025, reach: .completion))))
         // A penalty of another reach never comes to a step.
         #expect(throws: SettingsError.self) { try rule("rloo", penalty: KLToGo(coefficient: 0.05, reach: .toGo)) }

@@ -33,7 +33,7 @@ struct ActionMaskTests {
 
     @Test(arguments: [GRPOSettings.LossType.grpo, .dapo])
     func lossAndGradientAreThoseOfLoopsThatSkipThem(_ type: GRPOSettings.LossType) async throws {
-        let objective = Objective.grpo(try GRPOSettings(lossType: type, klCoefficient: 0.3, correctsKLBias: false))
+        let objective = try GRPOSettings(lossType: type, klCoefficient: 0.3, correctsKLBias: false)
         let batch = try await ExampleBatch.withForcedTokens(temperature: 0.7)
         let found = try await gradients.gradient(objective, batch, maxTokens: 9, temperature: 0.7)
         #expect(abs(found.loss - (try lossByLoops(batch, type))) < 1e-12)
@@ -51,7 +51,7 @@ struct ActionMaskTests {
 
     @Test func logProbsAreThoseOfActionsBehindAllThatWasRead() async throws {
         let batch = try await ExampleBatch.withForcedTokens()
-        let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, maxTokensPerMicroBatch: 9))
+        let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0, maxTokensPerMicroBatch: 9))
         let found = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
         let expected = try TinyPolicy.logProbabilities(of: batch)
         #expect(found.map { $0.map(\.count) } == [[2, 2, 1], [3, 2], [2, 4]])
@@ -66,12 +66,12 @@ struct ActionMaskTests {
         other.groups[1].completions[0].tokenIDs[1] = 5
         other.groups[1].completions[0].tokenIDs[2] = 0
         #expect(other.groups[1].completions[0].tokenIDs != given.groups[1].completions[0].tokenIDs)
-        let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0))
+        let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0))
         let before = try await policy.updater.logProbabilities(given, under: .oldPolicy)[1][0]
         let after = try await policy.updater.logProbabilities(other, under: .oldPolicy)[1][0]
         #expect(before[0] == after[0] && before[1] != after[1] && before[2] != after[2])
 
-        let remax = Objective.reMax(ReMaxSettings())
+        let remax = ReMaxSettings()
         func gradient(_ batch: UpdateBatch, advantages: [Double]) async throws -> UpdateGradientTests.Gradient {
             var batch = batch
             for group in batch.groups.indices {
@@ -139,7 +139,7 @@ struct ActionMaskTests {
         let batch = try await ExampleBatch.withForcedTokens()
         let all = try await ExampleBatch.mixed()
         let policy = try TinyPolicy(
-            .ppo(PPOSettings()), .plain(learningRate: 0),
+            PPOSettings(), .plain(learningRate: 0),
             valueHead: Tensor((0..<8).map { 0.3 * Double($0) - 1 }, shape: [1, 8]))
         let (found, whole) = (try await policy.updater.values(batch), try await policy.updater.values(all))
         for (group, completions) in batch.groups.map(\.completions).enumerated() {

@@ -13,7 +13,7 @@ struct AdamWTests {
             return tensors
         }
         let zeros = reference.start.mapValues { $0.map { _ in 0.0 } }
-        let settings = try OptimizerSettings(
+        let settings = OptimizerSettings(
             learningRate: 0.01, beta1: 0.9, beta2: 0.99, weightDecay: 0.1,
             schedule: LearningRateSchedule(.linear, warmup: .steps(2), totalSteps: 8))
         let optimizer = AdamW(firstMoments: try tensors(zeros), secondMoments: try tensors(zeros), settings: settings)

@@ -57,7 +57,7 @@ struct BanditTests {
     }
 
     @Test func isSolvedByGRPO() async throws {
-        let solved = try await solve(.grpo(GRPOSettings()), pulls: 16, steps: 60) { rewards, _ in
+        let solved = try await solve(GRPOSettings(), pulls: 16, steps: 60) { rewards, _ in
             Self.normalized(rewards)
         }
         #expect(solved.before < 0.5)
@@ -65,7 +65,7 @@ struct BanditTests {
     }
 
     @Test func isSolvedByReMax() async throws {
-        let solved = try await solve(.reMax(ReMaxSettings()), pulls: 16, steps: 80) { rewards, greedy in
+        let solved = try await solve(ReMaxSettings(), pulls: 16, steps: 80) { rewards, greedy in
             rewards.map { $0 - greedy }
         }
         #expect(solved.before < 0.5)
@@ -73,7 +73,7 @@ struct BanditTests {
     }
 
     @Test func isSolvedByRLOO() async throws {
-        let solved = try await solve(.rloo(RLOOSettings()), pulls: 16, steps: 80) { rewards, _ in
+        let solved = try await solve(RLOOSettings(), pulls: 16, steps: 80) { rewards, _ in
             let sum = rewards.reduce(0, +)
             return rewards.map { $0 - (sum - $0) / Double(rewards.count - 1) }
         }
@@ -83,7 +83,7 @@ struct BanditTests {
 
     @Test func isSolvedByREINFORCEPlusPlus() async throws {
         let settings = try REINFORCEPlusPlusSettings()
-        let solved = try await solve(.reinforcePlusPlus(settings), pulls: 16, steps: 60) { rewards, _ in
+        let solved = try await solve(settings, pulls: 16, steps: 60) { rewards, _ in
             Self.normalized(rewards)
         }
         #expect(solved.before < 0.5)
@@ -99,7 +99,7 @@ struct BanditTests {
                 parameters: TinyPolicy.tensors(TinyPolicy.weights(), .float32)),
             objective: settings, settings: .plain(learningRate: 0.02, maxGradientNorm: 1))
         let policy = try TinyPolicy(
-            .ppo(settings), .plain(learningRate: 0.01, maxGradientNorm: 1), type: .float32, critic: critic)
+            settings, .plain(learningRate: 0.01, maxGradientNorm: 1), type: .float32, critic: critic)
         var random = SplitMix(state: 18)
         let before = try await probabilities(policy)[3]
         var batch = UpdateBatch(groups: [])

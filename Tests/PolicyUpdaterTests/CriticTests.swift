@@ -156,11 +156,11 @@ struct CriticTests {
     /// A completion that nobody scored is masked. Its old values and returns are far from what the critic says now, and its
     /// advantages large: unmasked it would pull at both networks.
     @Test func aMaskedCompletionMovesNeitherNetwork() async throws {
-        let settings = try PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5)
+        let settings = PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5)
         /// First moments of policy and critic: with β₁ = 0 their gradients.
         func gradients(_ batch: UpdateBatch) async throws -> [[String: [Double]]] {
             let critic = try critic()
-            let policy = try TinyPolicy(.ppo(settings), .plain(learningRate: 0, beta1: 0), critic: critic)
+            let policy = try TinyPolicy(settings, .plain(learningRate: 0, beta1: 0), critic: critic)
             _ = try await policy.updater.train(batch)
             return [try policy.updater.optimizer.firstMoments.doubles(), try critic.optimizer.firstMoments.doubles()]
         }

@@ -11,8 +11,8 @@ struct GradientsApartTests {
     /// Rollouts at weight 0.7 beside demonstrations at −1.25, each at its own temperature.
     private func plans() throws -> [PartPlan] {
         [
-            try PartPlan(.grpo(GRPOSettings(lossType: .grpo)), weight: 0.7, temperature: 0.7),
-            try PartPlan(.supervisedFineTuning, weight: -1.25, name: "sft"),
+            PartPlan(GRPOSettings(lossType: .grpo), weight: 0.7, temperature: 0.7),
+            PartPlan(SupervisedFineTuning(), weight: -1.25, name: "sft"),
         ]
     }
 
@@ -181,7 +181,7 @@ struct GradientsApartTests {
 
     /// Plain REINFORCE divides by completions; of pairs it divides by prompts, so that two completions count as one.
     @Test func pairsAreDividedByTheirPrompts() async throws {
-        let objective = Objective.rloo(RLOOSettings(ratioClip: nil))
+        let objective = RLOOSettings(ratioClip: nil)
         let groups = [ExampleBatch.group([3, 1], [[2, 6], [1]]), ExampleBatch.group([4], [[5, 5], [0, 3, 2]])]
         func loss(_ kind: UpdatePart.Kind) async throws -> Double {
             let policy = try TinyPolicy(objective, .plain(learningRate: 0))
@@ -201,7 +201,5 @@ struct GradientsApartTests {
         let nothing = try await policy.updater.train(UpdateBatch(groups: []))  // a step of the schedule all the same
         #expect(nothing["grad_norm"] == 0)
         #expect(policy.updater.optimizer.counters.schedulePosition == 1)
-        #expect(throws: SettingsError.self) { try PartPlan(.supervisedFineTuning, weight: .nan) }
-        #expect(throws: SettingsError.self) { try PartPlan(.supervisedFineTuning, temperature: 0) }
     }
 }

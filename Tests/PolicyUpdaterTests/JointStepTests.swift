@@ -10,7 +10,7 @@ import Testing
 struct JointStepTests {
     private let objective: PPOSettings
 
-    init() throws { objective = try PPOSettings(valueCoefficient: 0.5) }
+    init() throws { objective = PPOSettings(valueCoefficient: 0.5) }
 
     /// A critic in float32, of the policy's architecture unless given another.
     private func critic(_ configuration: ModelConfiguration? = nil, head: Tensor? = nil) throws -> Critic {
@@ -25,7 +25,7 @@ struct JointStepTests {
 
     private func policy(_ critic: Critic?) throws -> TinyPolicy {
         try TinyPolicy(
-            .ppo(objective), .plain(learningRate: 0.01, weightDecay: 0.1, maxGradientNorm: 1), type: .float32,
+            objective, .plain(learningRate: 0.01, weightDecay: 0.1, maxGradientNorm: 1), type: .float32,
             critic: critic)
     }
 
@@ -34,8 +34,8 @@ struct JointStepTests {
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 let tokens = batch.groups[group].completions[index].tokenIDs
-                batch.groups[group].completions[index].oldValues = tokens.map { Float($0) / 4 }
-                batch.groups[group].completions[index].returns = tokens.map { 1 - Double($0) / 3 }
+                batch.groups[group].completions[index].oldValues = [tokens.map { Float($0) / 4 }]
+                batch.groups[group].completions[index].returns = [tokens.map { 1 - Double($0) / 3 }]
             }
         }
         return batch
@@ -73,8 +73,8 @@ struct JointStepTests {
         var short = try await batch()
         short.groups = [ExampleBatch.group([1], [[2, 3], [4]])]
         for index in 0..<2 {
-            short.groups[0].completions[index].oldValues = index == 0 ? [0, 0] : [0]
-            short.groups[0].completions[index].returns = index == 0 ? [1, 1] : [1]
+            short.groups[0].completions[index].oldValues = [index == 0 ? [0, 0] : [0]]
+            short.groups[0].completions[index].returns = [index == 0 ? [1, 1] : [1]]
         }
         _ = try await policy.updater.train(short)  // moments, counters and version are not those of a fresh one
         let (before, criticBefore) = (try policy.state(), try critic.optimizer.state())
@@ -116,9 +116,9 @@ struct JointStepTests {
         let batch = try await batch()
         var broken = batch
         if isThePolicys {
-            broken.groups[0].completions[0].advantages[1] = 1e300  // infinite in float32
+            broken.groups[0].completions[0].advantages[0][1] = 1e300  // infinite in float32
         } else {
-            broken.groups[0].completions[0].returns[1] = 1e300
+            broken.groups[0].completions[0].returns[0][1] = 1e300
         }
         let (before, values) = (try policy.bits(), try await critic.values(batch))
         let metrics = try await policy.updater.train(broken)

@@ -18,7 +18,7 @@ struct ResumeTests {
 
     private func policy(weights: [String: [Double]]? = nil) throws -> TinyPolicy {
         try TinyPolicy(
-            .grpo(GRPOSettings(klCoefficient: 0.2)), settings(), weights: weights, type: .float32,
+            GRPOSettings(klCoefficient: 0.2), settings(), weights: weights, type: .float32,
             reference: TinyPolicy.reference(.float32))
     }
 
@@ -91,7 +91,7 @@ struct ResumeTests {
         let policy = try policy()
         _ = try await train(policy, step: 0)
         try await policy.updater.save(to: folder)
-        let other = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0.1), type: .float64)
+        let other = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0.1), type: .float64)
         await #expect(throws: UpdateError.self) { try await other.updater.restore(from: folder) }
         #expect(other.updater.optimizer.counters == OptimizerCounters())
         #expect(try other.actor.version == PolicyVersion(0))

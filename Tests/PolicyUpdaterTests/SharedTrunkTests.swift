@@ -14,7 +14,7 @@ struct SharedTrunkTests {
     private static let headName = Critic.headName
 
     private func objective(valueCoefficient: Double = 0.5) throws -> PPOSettings {
-        try PPOSettings(
+        PPOSettings(
             clip: ClippedSurrogate(upperBound: .dual(3)), valueCoefficient: valueCoefficient, entropyCoefficient: 0.1)
     }
 
@@ -23,7 +23,7 @@ struct SharedTrunkTests {
         maxGradientNorm: Double? = nil, maxTokens: Int? = nil, type: ElementType = .float64
     ) throws -> TinyPolicy {
         try TinyPolicy(
-            .ppo(objective()),
+            objective(),
             .plain(
                 learningRate: learningRate, beta1: beta1, maxGradientNorm: maxGradientNorm,
                 maxTokensPerMicroBatch: maxTokens),
@@ -177,14 +177,14 @@ struct SharedTrunkTests {
         #expect(try resumed.bits() == straight.bits())
         let last = try #require(expected[0]["value_loss"])
         #expect(last < 0.2 * first, "\(first), \(last)")
-        let headless = try TinyPolicy(.ppo(objective()), .plain(learningRate: 0.02), weights: saved, type: .float32)
+        let headless = try TinyPolicy(objective(), .plain(learningRate: 0.02), weights: saved, type: .float32)
         await #expect(throws: UpdateError.self) { try await headless.updater.restore(from: folder.url) }
     }
 
     /// The head belongs to the policy's owner: it is lent, watched and written with the trunk, and is no part of the model.
     @Test func theHeadIsOneOfThePolicysParameters() async throws {
         let head = try Tensor(Self.head, shape: [1, 8])
-        let policy = try TinyPolicy(.ppo(objective()), .plain(learningRate: 0.01), valueHead: head)
+        let policy = try TinyPolicy(objective(), .plain(learningRate: 0.01), valueHead: head)
         let names = try await policy.actor.infer { lease in
             #expect(lease.parameters.keys.sorted() == lease.masters.keys.sorted())
             #expect(lease.heads.keys.sorted() == [Self.headName])

@@ -48,7 +48,7 @@ struct SoftUpdateTests {
             }
         }
         let scorer = try TinyPolicy(
-            .softGRPO(settings), .plain(learningRate: 0), temperature: 0.7, reference: TinyPolicy.reference())
+            settings, .plain(learningRate: 0), temperature: 0.7, reference: TinyPolicy.reference())
         let own = try await scorer.updater.logProbabilities(batch, under: .oldPolicy)
         let reference = try await scorer.updater.logProbabilities(batch, under: .reference)
         for group in batch.groups.indices {
@@ -72,7 +72,7 @@ struct SoftUpdateTests {
     func theGradientIsTheLosssSlopeWithTheRecordFrozen(_ noise: SoftNoise) async throws {
         let settings = try settings(noise)
         try await UpdateGradientTests().expectTheSlopeOfTheLoss(
-            .softGRPO(settings), batch(settings), tolerance: 2e-6)
+            settings, batch(settings), tolerance: 2e-6)
     }
 
     @Test(arguments: noises)
@@ -80,11 +80,11 @@ struct SoftUpdateTests {
         let settings = try settings(noise)
         let batch = try await batch(settings)
         let gradients = UpdateGradientTests()
-        let whole = try await gradients.gradient(.softGRPO(settings), batch)
+        let whole = try await gradients.gradient(settings, batch)
         var turned = UpdateBatch(groups: batch.groups.reversed())
         for index in turned.groups.indices { turned.groups[index].completions.reverse() }
         for (other, limit) in [(batch, 1), (batch, 14), (turned, 9)] {
-            let cut = try await gradients.gradient(.softGRPO(settings), other, maxTokens: limit)
+            let cut = try await gradients.gradient(settings, other, maxTokens: limit)
             #expect(cut.distance(from: whole) < 1e-11)
             for name in ["kl", "soft/kl", "soft/approx_kl", "ratio/max", "loss"] {
                 #expect(
@@ -99,13 +99,13 @@ struct SoftUpdateTests {
         let settings = try settings(noise, beta: 0)
         var batch = try await batch(settings, isFirstStep: true)
         for type in [ElementType.float32, .float64] {
-            let policy = try TinyPolicy(.softGRPO(settings), .plain(learningRate: 0), type: type)
+            let policy = try TinyPolicy(settings, .plain(learningRate: 0), type: type)
             let metrics = try await policy.updater.train(batch)
             #expect(metrics["ratio/max"] == 1 && metrics["ratio/mean"] == 1 && metrics["approx_kl"] == 0)
         }
         let gradients = UpdateGradientTests()
-        let implied = try await gradients.gradient(.softGRPO(settings), batch)
-        let scorer = try TinyPolicy(.softGRPO(settings), .plain(learningRate: 0))
+        let implied = try await gradients.gradient(settings, batch)
+        let scorer = try TinyPolicy(settings, .plain(learningRate: 0))
         let present = try await scorer.updater.logProbabilities(batch, under: .oldPolicy)
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
@@ -113,7 +113,7 @@ struct SoftUpdateTests {
                 batch.groups[group].completions[index].payload = present.payloads[group][index]
             }
         }
-        let rescored = try await gradients.gradient(.softGRPO(settings), batch)
+        let rescored = try await gradients.gradient(settings, batch)
         #expect(rescored.distance(from: implied) < 1e-5)  // old log-probs are kept in float32
     }
 
@@ -127,7 +127,7 @@ struct SoftUpdateTests {
             var record = try #require(batch.groups[1].completions[1].softTokens)
             change(&record)
             batch.groups[1].completions[1].softTokens = record
-            let policy = try TinyPolicy(.softGRPO(settings), .plain(learningRate: 0, temperature: 0.7))
+            let policy = try TinyPolicy(settings, .plain(learningRate: 0, temperature: 0.7))
             return try await policy.updater.scores(batch, under: .oldPolicy).logProbabilities[1][1]
         }
         let given = try await scores { _ in }
@@ -149,7 +149,7 @@ struct SoftUpdateTests {
     private func wordScore(of group: UpdateGroup, _ index: Int, place: Int) async throws -> Float {
         var plain = group
         plain.completions[index].softTokens = nil
-        let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, temperature: 0.7))
+        let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0, temperature: 0.7))
         let scores = try await policy.updater.logProbabilities(
             UpdateBatch(groups: [
                 UpdateGroup(promptTokenIDs: group.promptTokenIDs, completions: [plain.completions[index]])
@@ -167,8 +167,8 @@ struct SoftUpdateTests {
             }
         }
         let gradients = UpdateGradientTests()
-        let soft = try await gradients.gradient(.softGRPO(settings), batch, maxTokens: 14)
-        let plain = try await gradients.gradient(.grpo(settings.surrogate), batch, maxTokens: 14)
+        let soft = try await gradients.gradient(settings, batch, maxTokens: 14)
+        let plain = try await gradients.gradient(settings.surrogate, batch, maxTokens: 14)
         #expect(soft.loss.bitPattern == plain.loss.bitPattern)
         #expect(soft.values.mapValues { $0.map(\.bitPattern) } == plain.values.mapValues { $0.map(\.bitPattern) })
     }
@@ -181,8 +181,8 @@ struct SoftUpdateTests {
         let detached = try SofTGRPOSettings(surrogate: surrogate, noise: noise, temperature: 1.4, detachesInputs: true)
         let batch = try await batch(attached)
         let (a, b) = (
-            try await gradients.gradient(.softGRPO(attached), batch),
-            try await gradients.gradient(.softGRPO(detached), batch)
+            try await gradients.gradient(attached, batch),
+            try await gradients.gradient(detached, batch)
         )
         #expect(a.loss == b.loss)
         for (name, values) in a.values {
@@ -201,8 +201,8 @@ struct SoftUpdateTests {
             let error = await #expect(throws: UpdateError.self) { try await policy.updater.train(batch) }
             return error.map { "\($0)" } ?? "accepted"
         }
-        let soft = Objective.softGRPO(settings)
-        #expect(try await refusal(.grpo(settings.surrogate)) { _ in }.contains("has soft tokens"))
+        let soft = settings
+        #expect(try await refusal(settings.surrogate) { _ in }.contains("has soft tokens"))
         #expect(
             try await refusal(soft) { $0.groups[0].completions[0].softTokens?.appendOrdinary() }
                 .contains("a record of 3 actions for 2"))

@@ -159,7 +159,7 @@ extension [String: Tensor] {
 extension Critic {
     /// One step beside a policy that stays where it is.
     func train(_ batch: UpdateBatch) async throws -> Metrics {
-        try await TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), critic: self).updater.train(batch)
+        try await TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0), critic: self).updater.train(batch)
     }
 }
 
@@ -170,7 +170,7 @@ extension UpdaterSettings {
         maxTokensPerMicroBatch: Int? = nil, schedule: LearningRateSchedule? = nil, checkpointsBlocks: Bool = false,
         referenceSync: ReferenceSync? = nil
     ) throws -> UpdaterSettings {
-        try UpdaterSettings(
+        UpdaterSettings(
             optimizer: OptimizerSettings(
                 learningRate: learningRate, beta1: beta1, weightDecay: weightDecay, maxGradientNorm: maxGradientNorm,
                 schedule: schedule ?? LearningRateSchedule(.constant, totalSteps: 100)),
@@ -189,7 +189,7 @@ enum ExampleBatch {
             group([5], [[2, 2, 6, 4, 1], [0, 3]]),
             group([6, 6, 0, 4], [[1, 1, 1], [5, 0, 2, 3, 4, 6]]),
         ])
-        let scorer = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), temperature: temperature)
+        let scorer = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0), temperature: temperature)
         let present = try await scorer.updater.logProbabilities(batch, under: .oldPolicy).tokens
         var number = 0.0
         for group in batch.groups.indices {

@@ -10,7 +10,7 @@ import Testing
 @TensorActor @Suite("What an update does to weights and version", .timeLimit(.minutes(10)))
 struct UpdateStepTests {
     private func grpo(klCoefficient: Double = 0) throws -> Objective {
-        .grpo(try GRPOSettings(klCoefficient: klCoefficient))
+        try GRPOSettings(klCoefficient: klCoefficient)
     }
 
     /// Two groups of fp32-sized work, as right after a rollout.
@@ -131,7 +131,7 @@ struct UpdateStepTests {
         let batch = UpdateBatch(groups: [ExampleBatch.group([1, 2], (0..<7).map { [$0] })])
         var entropies: [Double] = []
         for temperature in [0.5, 1, 2] {
-            let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0), temperature: temperature)
+            let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0), temperature: temperature)
             let present = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
             let probabilities = present[0].map { exp(Double($0[0])) }
             #expect(abs(probabilities.reduce(0, +) - 1) < 1e-6)
@@ -144,14 +144,14 @@ struct UpdateStepTests {
         var batch = try await ExampleBatch.mixed()
         batch.groups[2].completions[1].isMasked = true  // read all the same: masks may be decided later
         batch.groups[1].completions.insert(UpdateCompletion(tokenIDs: []), at: 1)
-        let whole = try await TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0)).updater
+        let whole = try await TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0)).updater
             .logProbabilities(batch, under: .oldPolicy).tokens
         #expect(whole.map { $0.map(\.count) } == batch.groups.map { $0.completions.map(\.tokenIDs.count) })
         let alone = UpdateBatch(groups: [
             UpdateGroup(
                 promptTokenIDs: batch.groups[2].promptTokenIDs, completions: [batch.groups[2].completions[1]])
         ])
-        let policy = try TinyPolicy(.supervisedFineTuning, .plain(learningRate: 0, maxTokensPerMicroBatch: 9))
+        let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0, maxTokensPerMicroBatch: 9))
         let cut = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
         for (found, expected) in zip(cut.joined().joined(), whole.joined().joined()) {
             #expect(abs(found - expected) < 1e-6)
@@ -235,7 +235,7 @@ struct UpdateStepTests {
 
     /// The exact KL reads the reference in the very step that then moves it, and in the one that does not.
     @Test func aReferenceMayBeReadAndMovedByOneStep() async throws {
-        let objective = Objective.grpo(try GRPOSettings(klCoefficient: 0.3, usesExactKL: true))
+        let objective = try GRPOSettings(klCoefficient: 0.3, usesExactKL: true)
         let policy = try TinyPolicy(
             objective, .plain(learningRate: 0.01, referenceSync: ReferenceSync(mixupAlpha: 1, everySteps: 2)),
             reference: TinyPolicy.reference())

@@ -43,12 +43,12 @@ struct ActionTests {
     /// As the replay buffer's file has it. A row without payload and mask is written as one before there were any, and such a file is read.
     @Test func rowsSurviveAFile() throws {
         let rows = [
-            UpdateCompletion(tokenIDs: [3, 4], advantages: [0.5, -1], payload: record(0.25)),
+            UpdateCompletion(tokenIDs: [3, 4], advantages: [[0.5, -1]], payload: record(0.25)),
             UpdateCompletion(tokenIDs: [3, 4, 5], isAction: [true, false, true]), UpdateCompletion(tokenIDs: [9]),
         ]
         let file = try JSONEncoder().encode(rows)
         #expect(try JSONDecoder().decode([UpdateCompletion].self, from: file) == rows)
-        let plain = try #require(
+        let plain = #require(
             JSONSerialization.jsonObject(with: JSONEncoder().encode(rows[2])) as? [String: Any])
         #expect(plain["payload"] == nil && plain["isAction"] == nil && plain["tokenIDs"] != nil)
         let unknown = String(decoding: file, as: UTF8.self).replacing("soft tokens", with: "spoken tokens")

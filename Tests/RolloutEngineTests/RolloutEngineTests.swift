@@ -12,7 +12,7 @@ struct RolloutEngineTests {
     init() throws { fixture = try RolloutFixture() }
 
     @Test func everyRequestGetsItsCompletions() async throws {
-        let settings = try SamplingSettings(maxCompletionLength: 7)
+        let settings = SamplingSettings(maxCompletionLength: 7)
         let requests = fixture.requests(9, samples: 3, greedy: true)
         let groups = try await collected(fixture.engine(rows: 8).generate(requests, settings: settings, step: 2))
         #expect(groups.map(\.prompt) == requests.map(\.prompt))
@@ -31,7 +31,7 @@ struct RolloutEngineTests {
     }
 
     @Test func drawsDoNotDependOnTheBatch() async throws {
-        let settings = try SamplingSettings(maxCompletionLength: 12)
+        let settings = SamplingSettings(maxCompletionLength: 12)
         let requests = fixture.requests(6, samples: 4)
         let together = try await collected(fixture.engine().generate(requests, settings: settings, step: 5))
         let narrow = try await collected(
@@ -57,7 +57,7 @@ struct RolloutEngineTests {
     }
 
     @Test func everyTokenIsTheOneItsAddressedUniformPicks() async throws {
-        let settings = try SamplingSettings(temperature: 0.8, maxCompletionLength: 6)
+        let settings = SamplingSettings(temperature: 0.8, maxCompletionLength: 6)
         let groups = try await collected(
             fixture.engine(rows: 4).generate(fixture.requests(3, samples: 2), settings: settings, step: 9))
         for group in groups {
@@ -79,7 +79,7 @@ struct RolloutEngineTests {
 
     /// Three variants of the same prompt in one batch: the first draws what a step without variants draws, the others draws of their own.
     @Test func variantsOfAPromptHaveDrawsOfTheirOwn() async throws {
-        let settings = try SamplingSettings(maxCompletionLength: 12)
+        let settings = SamplingSettings(maxCompletionLength: 12)
         let plain = fixture.requests(1, samples: 2)
         let requests = (0..<3).map { RolloutRequest(prompt: plain[0].prompt, samples: 2, variant: $0) }
         let alone = try await collected(fixture.engine().generate(plain, settings: settings, step: 2))
@@ -94,7 +94,7 @@ struct RolloutEngineTests {
     }
 
     @Test func greedyIsTheArgmaxOfFullForwardPasses() async throws {
-        let settings = try SamplingSettings(maxCompletionLength: 10)
+        let settings = SamplingSettings(maxCompletionLength: 10)
         let groups = try await collected(
             fixture.engine().generate(fixture.requests(4, samples: 2, greedy: true), settings: settings, step: 0))
         for group in groups {
@@ -115,7 +115,7 @@ struct RolloutEngineTests {
     /// as a whole asks for the penalty itself.
     @Test func aBaselineIsTheArgmaxWithoutThePenalty() async throws {
         func greedy(_ penalty: Double, wholeRun: Bool) async throws -> [[Int]] {
-            let settings = try SamplingSettings(
+            let settings = SamplingSettings(
                 repetitionPenalty: penalty, isGreedy: wholeRun, maxCompletionLength: 9)
             let requests = fixture.requests(4, samples: wholeRun ? 1 : 2, greedy: !wholeRun)
             return try await collected(fixture.engine().generate(requests, settings: settings, step: 0)).map {
@@ -128,7 +128,7 @@ struct RolloutEngineTests {
     }
 
     @Test(arguments: [1.0, 0.6]) func policyLogProbabilitiesEqualThoseScoredAgain(_ temperature: Double) async throws {
-        let settings = try SamplingSettings(
+        let settings = SamplingSettings(
             temperature: temperature, topK: 40, topP: 0.95, repetitionPenalty: 1.1, maxCompletionLength: 15)
         let groups = try await collected(
             fixture.engine(rows: 5).generate(fixture.requests(5, samples: 3), settings: settings, step: 0))
@@ -149,11 +149,11 @@ struct RolloutEngineTests {
     }
 
     @Test func stopTokensEndCompletionsAndStay() async throws {
-        let free = try SamplingSettings(maxCompletionLength: 20)
+        let free = SamplingSettings(maxCompletionLength: 20)
         let requests = fixture.requests(4, samples: 3)
         let unstopped = try await collected(fixture.engine().generate(requests, settings: free, step: 3))
         let stopToken = unstopped[0].rollouts[0].completion.tokenIDs[4]
-        let settings = try SamplingSettings(maxCompletionLength: 20, stopTokenIDs: [stopToken])
+        let settings = SamplingSettings(maxCompletionLength: 20, stopTokenIDs: [stopToken])
         let groups = try await collected(fixture.engine(rows: 5).generate(requests, settings: settings, step: 3))
         for (group, whole) in zip(groups, unstopped) {
             for (rollout, long) in zip(group.rollouts, whole.rollouts) {
@@ -166,7 +166,7 @@ struct RolloutEngineTests {
     }
 
     @Test func stopStringsMatchAcrossTokens() async throws {
-        let free = try SamplingSettings(maxCompletionLength: 24)
+        let free = SamplingSettings(maxCompletionLength: 24)
         let requests = fixture.requests(3, samples: 2)
         let unstopped = try await collected(fixture.engine().generate(requests, settings: free, step: 3))
         let target = unstopped[1].rollouts[1].completion
@@ -178,7 +178,7 @@ struct RolloutEngineTests {
                     && !pieces[$0 + 1].isEmpty
             })
         let stop = String(pieces[border].unicodeScalars.last!) + String(pieces[border + 1].unicodeScalars.first!)
-        let settings = try SamplingSettings(maxCompletionLength: 24, stopStrings: [stop])
+        let settings = SamplingSettings(maxCompletionLength: 24, stopStrings: [stop])
         let groups = try await collected(fixture.engine().generate(requests, settings: settings, step: 3))
         let stopped = groups[1].rollouts[1].completion
         #expect(stopped.finishReason == .stopString(stop))
@@ -190,7 +190,7 @@ struct RolloutEngineTests {
 
     @Test func completionsEndWhereTheContextEnds() async throws {
         let short = try RolloutFixture(contextLength: 16)
-        let settings = try SamplingSettings(maxCompletionLength: 30)
+        let settings = SamplingSettings(maxCompletionLength: 30)
         let groups = try await collected(
             short.engine().generate(short.requests(3, samples: 1), settings: settings, step: 0))
         for group in groups {
@@ -201,7 +201,7 @@ struct RolloutEngineTests {
 
     @Test func requestsThatCannotBeMetAreRefusedBeforeAnythingIsSampled() async throws {
         let engine = try fixture.engine()
-        let settings = try SamplingSettings(maxCompletionLength: 4)
+        let settings = SamplingSettings(maxCompletionLength: 4)
         let sound = fixture.requests(1, samples: 1)[0]
         func refusal(_ tokens: [Int], samples: Int = 1) async -> RolloutError? {
             var request = sound
@@ -227,7 +227,7 @@ struct RolloutEngineTests {
 
     @Test func aStopInTheMiddleEndsTheStreamAndFreesThePolicy() async throws {
         let stop = StopSignal()
-        let settings = try SamplingSettings(maxCompletionLength: 40)
+        let settings = SamplingSettings(maxCompletionLength: 40)
         let engine = try fixture.engine(rows: 4)
         var received = 0
         await #expect(throws: StopRequested.self) {
@@ -246,7 +246,7 @@ struct RolloutEngineTests {
     }
 
     @Test func aStreamThatNobodyReadsEndsTheWork() async throws {
-        let settings = try SamplingSettings(maxCompletionLength: 200)
+        let settings = SamplingSettings(maxCompletionLength: 200)
         let engine = try fixture.engine(rows: 2)
         let requests = fixture.requests(200, samples: 2)
         let reader = Task { @TensorActor in
@@ -282,18 +282,5 @@ struct RolloutEngineTests {
         other.cancel()
         #expect(groups.flatMap(\.rollouts).map(\.completion.tokenIDs.count) == Array(repeating: 32, count: 64))
         #expect(abs(turns - passes) <= 2, "\(turns) turns")  // the phase's own beginning and end
-    }
-
-    @Test func settingsNameEveryProblem() {
-        let error = #expect(throws: SettingsError.self) {
-            try SamplingSettings(
-                temperature: 0, topK: -1, topP: 0, minP: 2, repetitionPenalty: 0, maxCompletionLength: 0,
-                stopTokenIDs: [-1], stopStrings: [""])
-        }
-        #expect(
-            error?.problems.map(\.setting) == [
-                "temperature", "topK", "topP", "minP", "repetitionPenalty", "maxCompletionLength", "stopTokenIDs",
-                "stopStrings",
-            ])
     }
 }

@@ -31,7 +31,7 @@ struct RolloutFixture {
     func engine(rows: Int = 128, prefillTokens: Int = 4096, seed: UInt64 = 17) throws -> RolloutEngine {
         RolloutEngine(
             policy: policy, configuration: configuration, tokenizer: tokenizer, seed: seed,
-            limits: try BatchLimits(rows: rows, prefillTokens: prefillTokens))
+            limits: BatchLimits(rows: rows, prefillTokens: prefillTokens))
     }
 
     /// Prompts of different lengths, rows 0, 1, …
