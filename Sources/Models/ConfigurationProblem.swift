@@ -7,5 +7,11 @@ package struct ConfigurationProblem: Sendable, Equatable, CustomStringConvertibl
     /// What would be right.
     package var expected: String
 
+    package init(setting: String, found: String, expected: String) {
+        self.setting = setting
+        self.found = found
+        self.expected = expected
+    }
+
     package var description: String { "\(setting) is \(found); expected \(expected)" }
 }

@@ -12,9 +12,9 @@ import Tokenization
 @TensorActor @Suite("Soft rollouts in the trainer")
 struct SoftReplayTests {
     nonisolated static let noises: [SoftNoise] = [
-        .gumbel(try! GumbelNoise()), .gumbel(try! GumbelNoise(temperature: 0.7)),
-        .dirichlet(try! DirichletNoise(concentration: 4)),
-        .gaussian(try! GaussianNoise()), .embedding(try! EmbeddingNoise()),
+        .gumbel(GumbelNoise()), .gumbel(GumbelNoise(temperature: 0.7)),
+        .dirichlet(DirichletNoise(concentration: 4)),
+        .gaussian(GaussianNoise()), .embedding(EmbeddingNoise()),
     ]
 
     private let tokenizer: Tokenizer
@@ -34,14 +34,14 @@ struct SoftReplayTests {
 
     /// Rollouts of four prompts whose thinking a word ends, and a cold stop after nine steps.
     private func rollouts(_ noise: SoftNoise, thinkEnd: Int) async throws -> UpdateBatch {
-        let coldStop = try SoftThinkingSettings.ColdStop(entropyNats: 50, steps: 9)
-        let sampling = try SamplingSettings(
+        let coldStop = SoftThinkingSettings.ColdStop(entropyNats: 50, steps: 9)
+        let sampling = SamplingSettings(
             temperature: 0.8, maxCompletionLength: 14,
             softThinking: SoftThinkingSettings(
                 noise: noise, support: SoftSupport(), temperature: 1.2, thinkEndTokenID: thinkEnd, coldStop: coldStop))
         let engine = RolloutEngine(
             policy: policy, configuration: configuration, tokenizer: tokenizer, seed: 4,
-            limits: try BatchLimits(rows: 5))
+            limits: BatchLimits(rows: 5))
         let requests = (0..<4).map { row in
             RolloutRequest(
                 prompt: TokenizedPrompt(
@@ -71,7 +71,7 @@ struct SoftReplayTests {
         for completion in free.groups.flatMap(\.completions) { counts[completion.tokenIDs[2], default: 0] += 1 }
         let common = try #require(counts.max { ($0.value, $1.key) < ($1.value, $0.key) }).key
         let batch = UpdateBatch(groups: free.groups + (try await rollouts(noise, thinkEnd: common)).groups)
-        let settings = try SofTGRPOSettings(surrogate: GRPOSettings(lossType: .grpo), noise: noise, temperature: 1.2)
+        let settings = SofTGRPOSettings(surrogate: GRPOSettings(lossType: .grpo), noise: noise, temperature: 1.2)
         let updater = try PolicyUpdater(
             policy: policy, configuration: configuration, parts: [PartPlan(settings, temperature: 0.8)],
             settings: UpdaterSettings(

@@ -57,11 +57,11 @@ struct ChatTemplateTrialTests {
     /// A variant's variables win over the job's, and its suffix stands behind the opening of the answer.
     @Test func aVariantPicksItsFormOfTheTemplate() throws {
         let template = Self.plain.replacing("<assistant>", with: "<assistant>{% if thinking %}<think>{% endif %}")
-        let encoder = try encoder(template, variables: [JobColumn(name: "thinking", value: .bool(true))])
+        let encoder = try encoder(template, variables: [NamedValue(name: "thinking", value: .bool(true))])
         let bare = PromptVariant(
             name: "bare", templateVariables: ["thinking": .bool(false)], suffix: "<think></think>")
         func text(_ prompt: Prompt, _ variant: PromptVariant) throws -> [Int] {
-            encoder.encode(prompt, as: variant).tokenIDs
+            try encoder.encode(prompt, as: variant).tokenIDs
         }
         #expect(try text(chat("?"), .plain) == ids(encoder, "<s><user>?</s><assistant><think>"))
         #expect(try text(chat("?"), .plain) == encoder.encode(chat("?")).tokenIDs)
@@ -138,7 +138,7 @@ struct ChatTemplateTrialTests {
 
     @Test(arguments: [9_007_199_254_740_993, 18_446_744_073_709_551_615] as [Int128])
     func wholeNumbersReachTheTemplateToTheDigit(_ number: Int128) throws {
-        let encoder = try encoder("{{ n }}", variables: [JobColumn(name: "n", value: .integer(number))])
+        let encoder = try encoder("{{ n }}", variables: [NamedValue(name: "n", value: .integer(number))])
         #expect(try encoder.encode(chat("?")).tokenIDs == ids(encoder, "\(number)"))
     }
 

@@ -33,7 +33,7 @@ struct ActionMaskTests {
 
     @Test(arguments: [GRPOSettings.LossType.grpo, .dapo])
     func lossAndGradientAreThoseOfLoopsThatSkipThem(_ type: GRPOSettings.LossType) async throws {
-        let objective = try GRPOSettings(lossType: type, klCoefficient: 0.3, correctsKLBias: false)
+        let objective = GRPOSettings(lossType: type, klCoefficient: 0.3, correctsKLBias: false)
         let batch = try await ExampleBatch.withForcedTokens(temperature: 0.7)
         let found = try await gradients.gradient(objective, batch, maxTokens: 9, temperature: 0.7)
         #expect(abs(found.loss - (try lossByLoops(batch, type))) < 1e-12)

@@ -165,9 +165,9 @@ struct CriticTests {
             return [try policy.updater.optimizer.firstMoments.doubles(), try critic.optimizer.firstMoments.doubles()]
         }
         var batch = try await batch()
-        batch.groups[0].completions[1].advantages = [50, -40, 30, 60]
-        batch.groups[0].completions[1].oldValues = [7, 8, 9, 10]
-        batch.groups[0].completions[1].returns = [-20, -20, -20, -20]
+        batch.groups[0].completions[1].advantages = [[50, -40, 30, 60]]
+        batch.groups[0].completions[1].oldValues = [[7, 8, 9, 10]]
+        batch.groups[0].completions[1].returns = [[-20, -20, -20, -20]]
         let pulled = try await gradients(batch)
         batch.groups[0].completions[1].isMasked = true
         let masked = try await gradients(batch)

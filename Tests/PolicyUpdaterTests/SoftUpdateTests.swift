@@ -9,13 +9,13 @@ import Testing
 @TensorActor @Suite("Updates on soft tokens", .timeLimit(.minutes(10)))
 struct SoftUpdateTests {
     nonisolated static let noises: [SoftNoise] = [
-        .gumbel(try! GumbelNoise(temperature: 0.5)), .gumbel(try! GumbelNoise(scale: 0.7)),
-        .dirichlet(try! DirichletNoise(concentration: 3)), .gaussian(try! GaussianNoise(deviation: 0.5)),
-        .embedding(try! EmbeddingNoise(deviation: 0.4)),
+        .gumbel(GumbelNoise(temperature: 0.5)), .gumbel(GumbelNoise(scale: 0.7)),
+        .dirichlet(DirichletNoise(concentration: 3)), .gaussian(GaussianNoise(deviation: 0.5)),
+        .embedding(EmbeddingNoise(deviation: 0.4)),
     ]
 
     private func settings(_ noise: SoftNoise, beta: Double = 0.3) throws -> SofTGRPOSettings {
-        try SofTGRPOSettings(
+        SofTGRPOSettings(
             surrogate: GRPOSettings(lossType: .grpo, klCoefficient: beta, correctsKLBias: false), noise: noise,
             temperature: 1.4)
     }
@@ -127,8 +127,8 @@ struct SoftUpdateTests {
             var record = try #require(batch.groups[1].completions[1].softTokens)
             change(&record)
             batch.groups[1].completions[1].softTokens = record
-            let policy = try TinyPolicy(settings, .plain(learningRate: 0, temperature: 0.7))
-            return try await policy.updater.scores(batch, under: .oldPolicy).logProbabilities[1][1]
+            let policy = try TinyPolicy(settings, .plain(learningRate: 0), temperature: 0.7)
+            return try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens[1][1]
         }
         let given = try await scores { _ in }
         let words = try await wordScore(of: batch.groups[1], 1, place: 1)
@@ -149,13 +149,13 @@ struct SoftUpdateTests {
     private func wordScore(of group: UpdateGroup, _ index: Int, place: Int) async throws -> Float {
         var plain = group
         plain.completions[index].softTokens = nil
-        let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0, temperature: 0.7))
+        let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0), temperature: 0.7)
         let scores = try await policy.updater.logProbabilities(
             UpdateBatch(groups: [
                 UpdateGroup(promptTokenIDs: group.promptTokenIDs, completions: [plain.completions[index]])
             ]),
             under: .oldPolicy)
-        return scores[0][0][place]
+        return scores.tokens[0][0][place]
     }
 
     @Test func relabelledAsWordsItIsGRPOToTheBit() async throws {
@@ -174,11 +174,11 @@ struct SoftUpdateTests {
     }
 
     @Test func theReleasesInputsGiveTheEmbeddingNoInputGradient() async throws {
-        let noise = SoftNoise.gumbel(try GumbelNoise(followsRelease: true))
-        let surrogate = try GRPOSettings(lossType: .grpo)
+        let noise = SoftNoise.gumbel(GumbelNoise(followsRelease: true))
+        let surrogate = GRPOSettings(lossType: .grpo)
         let gradients = UpdateGradientTests()
-        let attached = try SofTGRPOSettings(surrogate: surrogate, noise: noise, temperature: 1.4)
-        let detached = try SofTGRPOSettings(surrogate: surrogate, noise: noise, temperature: 1.4, detachesInputs: true)
+        let attached = SofTGRPOSettings(surrogate: surrogate, noise: noise, temperature: 1.4)
+        let detached = SofTGRPOSettings(surrogate: surrogate, noise: noise, temperature: 1.4, detachesInputs: true)
         let batch = try await batch(attached)
         let (a, b) = (
             try await gradients.gradient(attached, batch),
@@ -215,7 +215,7 @@ struct SoftUpdateTests {
     }
 }
 
-extension CompletionScores {
+extension CompletionLogProbabilities {
     /// A completion's payload, where that is a record of soft tokens.
     fileprivate func softTokens(_ group: Int, _ completion: Int) -> SoftTokens? {
         payloads[group][completion] as? SoftTokens
