@@ -22,7 +22,7 @@ struct ActionMaskTests {
             var sum = 0.0
             for action in own.indices {
                 let ratio = exp(own[action] - Double(completion.oldLogProbabilities[action]))
-                let advantage = completion.advantages[action]
+                let advantage = completion.advantages[0][action]
                 let d = own[action] - Double(completion.referenceLogProbabilities[action])
                 sum += -min(ratio * advantage, max(0.8, min(1.2, ratio)) * advantage) + 0.3 * (exp(-d) - 1 + d)
             }
@@ -52,7 +52,7 @@ struct ActionMaskTests {
     @Test func logProbsAreThoseOfActionsBehindAllThatWasRead() async throws {
         let batch = try await ExampleBatch.withForcedTokens()
         let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0, maxTokensPerMicroBatch: 9))
-        let found = try await policy.updater.logProbabilities(batch, under: .oldPolicy)
+        let found = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
         let expected = try TinyPolicy.logProbabilities(of: batch)
         #expect(found.map { $0.map(\.count) } == [[2, 2, 1], [3, 2], [2, 4]])
         for (a, b) in zip(found.joined().joined(), expected.joined().joined()) { #expect(abs(Double(a) - b) < 1e-6) }
@@ -67,8 +67,8 @@ struct ActionMaskTests {
         other.groups[1].completions[0].tokenIDs[2] = 0
         #expect(other.groups[1].completions[0].tokenIDs != given.groups[1].completions[0].tokenIDs)
         let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0))
-        let before = try await policy.updater.logProbabilities(given, under: .oldPolicy)[1][0]
-        let after = try await policy.updater.logProbabilities(other, under: .oldPolicy)[1][0]
+        let before = try await policy.updater.logProbabilities(given, under: .oldPolicy).tokens[1][0]
+        let after = try await policy.updater.logProbabilities(other, under: .oldPolicy).tokens[1][0]
         #expect(before[0] == after[0] && before[1] != after[1] && before[2] != after[2])
 
         let remax = ReMaxSettings()
@@ -78,7 +78,7 @@ struct ActionMaskTests {
                 for index in batch.groups[group].completions.indices {
                     let count = batch.groups[group].completions[index].actionCount
                     batch.groups[group].completions[index].advantages =
-                        group == 1 && index == 0 ? advantages : [Double](repeating: 0, count: count)
+                        [group == 1 && index == 0 ? advantages : [Double](repeating: 0, count: count)]
                 }
             }
             return try await gradients.gradient(remax, batch)
@@ -145,10 +145,10 @@ struct ActionMaskTests {
         for (group, completions) in batch.groups.map(\.completions).enumerated() {
             for (index, completion) in completions.enumerated() {
                 let places = completion.isAction.map { flags in flags.indices.filter { flags[$0] } }
-                let expected = places.map { $0.map { whole.tokens[group][index][$0] } } ?? whole.tokens[group][index]
-                #expect(found.tokens[group][index].count == expected.count)
-                for (a, b) in zip(found.tokens[group][index], expected) { #expect(abs(a - b) < 1e-6) }
-                #expect(abs(found.ends[group][index] - whole.ends[group][index]) < 1e-6)
+                let expected = places.map { $0.map { whole.tokens[group][index][0][$0] } } ?? whole.tokens[group][index][0]
+                #expect(found.tokens[group][index][0].count == expected.count)
+                for (a, b) in zip(found.tokens[group][index][0], expected) { #expect(abs(a - b) < 1e-6) }
+                #expect(abs(found.ends[group][index][0] - whole.ends[group][index][0]) < 1e-6)
             }
         }
     }
@@ -162,7 +162,7 @@ struct ActionMaskTests {
             return error.map { "\($0)" } ?? "accepted"
         }
         #expect(
-            try await refusal { $0.advantages = [1, 1, 1, 1, 1] }
+            try await refusal { $0.advantages = [[1, 1, 1, 1, 1]] }
                 == "update batch, group 1, completion 0: 5 advantages for 3 actions")
         #expect(
             try await refusal { $0.isAction = [true, false] }

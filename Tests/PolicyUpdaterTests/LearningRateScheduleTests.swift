@@ -7,7 +7,7 @@ import Testing
 struct LearningRateScheduleTests {
     @Test(arguments: OptimizerReference.schedules)
     func everyFactorIsEqual(_ reference: OptimizerReference.Schedule) throws {
-        let schedule = try LearningRateSchedule(
+        let schedule = LearningRateSchedule(
             reference.shape, warmup: .steps(reference.warmup), totalSteps: reference.total)
         #expect(reference.factors.count == reference.total + 3)
         for (step, expected) in reference.factors.enumerated() {
@@ -35,7 +35,7 @@ struct LearningRateScheduleTests {
 @Suite("Optimizer settings")
 struct OptimizerSettingsTests {
     @Test func defaultsAreThoseOfTRL() throws {
-        let settings = try OptimizerSettings(schedule: LearningRateSchedule(.linear, totalSteps: 1))
+        let settings = OptimizerSettings(schedule: LearningRateSchedule(.linear, totalSteps: 1))
         #expect(settings.learningRate == 1e-6)
         #expect(settings.beta1 == 0.9)
         #expect(settings.beta2 == 0.999)
@@ -51,7 +51,7 @@ struct OptimizerSettingsTests {
     }
 
     @Test func allProblemsAreNamedAtOnce() throws {
-        let schedule = try LearningRateSchedule(.constant, totalSteps: 1)
+        let schedule = LearningRateSchedule(.constant, totalSteps: 1)
         let error = #expect(throws: SettingsError.self) {
             try OptimizerSettings(
                 learningRate: -1, beta1: 1, beta2: -0.1, epsilon: 0, weightDecay: .nan, maxGradientNorm: 0,
