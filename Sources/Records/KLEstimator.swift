@@ -8,6 +8,9 @@ internal import Foundation
 ///     k2  = d²/2         in the loss: ∇KL(π‖π_ref)
 ///     k3  = e^(−d) − 1 + d   in the loss: ∇KL(π_ref‖π), the forward KL (GRPO)
 ///     abs = |d|
+///
+/// In the loss these are divergences of the next-token distributions at the states that were visited. None has the gradient of the KL between
+/// whole completions; that one takes k1 in the reward.
 package enum KLEstimator: String, Sendable, Equatable, CaseIterable {
     case k1, k2, k3, abs
 
