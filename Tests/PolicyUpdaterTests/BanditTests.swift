@@ -82,7 +82,7 @@ struct BanditTests {
     }
 
     @Test func isSolvedByREINFORCEPlusPlus() async throws {
-        let settings = try REINFORCEPlusPlusSettings()
+        let settings = REINFORCEPlusPlusSettings()
         let solved = try await solve(settings, pulls: 16, steps: 60) { rewards, _ in
             Self.normalized(rewards)
         }
@@ -92,7 +92,7 @@ struct BanditTests {
 
     /// The critic learns beside the policy what the prompt is worth, which is the baseline; each rollout serves two steps, the second with ratios.
     @Test func isSolvedByPPOWithItsCritic() async throws {
-        let settings = try PPOSettings(valueCoefficient: 1)
+        let settings = PPOSettings(valueCoefficient: 1)
         let critic = try Critic(
             trunk: Transformer(
                 configuration: TinyPolicy.configuration(),

@@ -22,7 +22,7 @@ struct SettingsReaderTests {
         #expect(job.read("names", default: [String]()) == ["one"])
         #expect(job.read("limit", optional: nil, SettingsBound<Int>.atLeast(1)) == 4)
         #expect(job.read("other", optional: nil, SettingsBound<Int>.atLeast(1)) == nil)
-        #expect(job.read("flag", default: true))
+        #expect(job.read("flag", default: true) == true)
         try job.finish()
     }
 
