@@ -48,7 +48,7 @@ struct ActionTests {
         ]
         let file = try JSONEncoder().encode(rows)
         #expect(try JSONDecoder().decode([UpdateCompletion].self, from: file) == rows)
-        let plain = #require(
+        let plain = try #require(
             JSONSerialization.jsonObject(with: JSONEncoder().encode(rows[2])) as? [String: Any])
         #expect(plain["payload"] == nil && plain["isAction"] == nil && plain["tokenIDs"] != nil)
         let unknown = String(decoding: file, as: UTF8.self).replacing("soft tokens", with: "spoken tokens")
