@@ -281,13 +281,13 @@ struct SoftSupportTests {
         let shares = [0.5, 0.25, 0.15, 0.06, 0.04]
         let logs = shares.map { Float(log($0 * 0.8)) }  // a fifth of the mass lies elsewhere
         func kept(_ support: SoftSupport) -> [Double] { support.logProbabilities(logs).map { exp(Double($0)) } }
-        #expect(relativeError(kept(try SoftSupport(topK: 5, topP: 1)), shares) < 1e-6)
-        #expect(relativeError(kept(try SoftSupport(topK: 5, topP: 0.76)), [0.5 / 0.9, 0.25 / 0.9, 0.15 / 0.9]) < 1e-6)
-        #expect(relativeError(kept(try SoftSupport(topK: 2, topP: 1)), [2.0 / 3, 1.0 / 3]) < 1e-6)
+        #expect(relativeError(kept(SoftSupport(topK: 5, topP: 1)), shares) < 1e-6)
+        #expect(relativeError(kept(SoftSupport(topK: 5, topP: 0.76)), [0.5 / 0.9, 0.25 / 0.9, 0.15 / 0.9]) < 1e-6)
+        #expect(relativeError(kept(SoftSupport(topK: 2, topP: 1)), [2.0 / 3, 1.0 / 3]) < 1e-6)
         #expect(
-            relativeError(kept(try SoftSupport(topK: 5, topP: 1, minP: 0.2)), [0.5 / 0.9, 0.25 / 0.9, 0.15 / 0.9])
+            relativeError(kept(SoftSupport(topK: 5, topP: 1, minP: 0.2)), [0.5 / 0.9, 0.25 / 0.9, 0.15 / 0.9])
                 < 1e-6)
-        #expect(try SoftSupport(topK: 5, topP: 0.3).logProbabilities(logs) == [0])
+        #expect(SoftSupport(topK: 5, topP: 0.3).logProbabilities(logs) == [0])
         let release = SoftSupport(topK: 4, topP: 0.7, keepsAllSlots: true).logProbabilities(logs)
         #expect(release.count == 4)
         #expect(abs(Double(release[3]) - log(1e-6)) < 1e-5 && abs(Double(release[0]) - log(2.0 / 3 + 1e-6)) < 1e-6)

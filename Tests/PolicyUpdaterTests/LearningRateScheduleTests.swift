@@ -16,8 +16,8 @@ struct LearningRateScheduleTests {
     }
 
     @Test func aShareOfAllStepsIsRoundedUp() throws {
-        #expect(try LearningRateSchedule(.linear, warmup: .ratio(0.1), totalSteps: 101).warmupSteps == 11)
-        #expect(try LearningRateSchedule(.linear, warmup: .ratio(0), totalSteps: 101).warmupSteps == 0)
+        #expect(LearningRateSchedule(.linear, warmup: .ratio(0.1), totalSteps: 101).warmupSteps == 11)
+        #expect(LearningRateSchedule(.linear, warmup: .ratio(0), totalSteps: 101).warmupSteps == 0)
     }
 
     @Test func warmUpAndDecayMustFitIntoTheRun() throws {
