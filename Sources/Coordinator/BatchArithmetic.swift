@@ -53,9 +53,6 @@ package struct BatchArithmetic: Sendable, Equatable {
         )
         completionsPerOptimizerStep = perDevice * accumulation
         guard let defaults else {
-            _ = job.read(
-                "num_generations", default: 1, SettingsBound("of 1: the method does not generate") { $0 == 1 },
-                "Completions per prompt, G. A group baseline needs at least 2.")
             (generations, iterations, shuffles, optimizerStepsPerRollout) = (1, 1, false, 1)
             (completionsPerRolloutStep, promptsPerStep) = (completionsPerOptimizerStep, completionsPerOptimizerStep)
             return

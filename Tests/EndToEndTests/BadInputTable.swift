@@ -24,7 +24,7 @@ extension BadInput {
             says: ["the override 'threads=-3'", "expected a whole number of at least 1, or nothing"]),
         BadInput(
             what: "no number", lines: "learning_rate: fast",
-            says: ["job.yaml line 11: learning_rate is 'fast'; expected a finite number of at least 0, or nothing"]),
+            says: ["job.yaml line 11: learning_rate is 'fast'; expected a finite number from 0 to 1000000"]),
         BadInput(
             what: "bytes that are no text", says: ["job.yaml: cannot be read as UTF-8 text; a job is a YAML file"],
             prepare: { try $0.write("job.yaml", Data([0x61, 0x3a, 0xff, 0xfe, 0x00])) }),
@@ -217,7 +217,7 @@ extension BadInput {
             says: ["reward regular_expression: no setting 'patern'", "did you mean 'pattern'?"]),
         reward(
             "a required setting that is missing", "regular_expression",
-            says: ["reward regular_expression: setting 'pattern' is not set, expected a text"]),
+            says: ["reward regular_expression: pattern is missing; the setting is required"]),
         reward(
             "a setting that is misspelt", "[{name: exact_number, colum: a}]",
             says: ["reward exact_number: no setting 'colum'", "did you mean 'column'?"]),

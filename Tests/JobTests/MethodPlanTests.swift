@@ -13,9 +13,9 @@ struct PlanExample {
     let greedy = [0.4, 0.9]
     let lengths = [[2, 1, 3], [1, 3, 2]]
     /// `[completion][token]` over both groups; small floats, so that Float holds them.
-    var old: [[Double]] { numbers { -0.5 - 0.125 * Double($0 % 5) } }
+    var old: [[Double]] { numbers { -0.5 - 0.0625 * Double($0) } }
     var reference: [[Double]] { numbers { -0.625 - 0.0625 * Double($0 * $0 % 7) } }
-    var policy: [[Double]] { numbers { -0.5 - 0.125 * Double($0 % 5) + 0.25 * sin(Double(3 * $0 + 1)) } }
+    var policy: [[Double]] { numbers { -0.5 - 0.0625 * Double($0) + 0.25 * sin(Double(3 * $0 + 1)) } }
     var values: [[Double]] { numbers { 0.25 * Double($0 % 4) - 0.25 } }
     var counts: [Int] { lengths.flatMap(\.self) }
     var flatRewards: [Double] { rewards.flatMap(\.self) }
@@ -57,18 +57,20 @@ struct PlanExample {
         let credited = try plan.credit?.credit(creditBatch)
         let part = credited?.update.parts.first
         let completions = part?.groups.flatMap(\.completions)
-        let learned = completions?.map { !$0.isMasked } ?? counts.map { _ in true }
         let advantages = completions?.map { $0.mixedAdvantages(part?.streamWeights ?? [1]) } ?? old.map { $0.map { _ in 0 } }
-        func tensor(_ rows: [[Double]]) throws -> Tensor {
-            try Tensor(zip(rows, learned).flatMap { $1 ? $0 : [] })
+        // No two completions have the same log-probs: those say which of them are learned from.
+        let learned = completions?.compactMap { own in
+            old.firstIndex { $0.map(Float.init) == own.rolloutLogProbabilities }
         }
-        let lengths = zip(counts, learned).map { $1 ? $0 : 0 }.filter { $0 > 0 }
+        let rows = learned ?? Array(counts.indices)
+        func tensor(_ numbers: [[Double]]) throws -> Tensor { try Tensor(rows.flatMap { numbers[$0] }) }
+        let lengths = rows.map { counts[$0] }
         let inputs = PolicyLossInputs(
             logProbabilities: try tensor(policy), oldLogProbabilities: try tensor(old),
             rolloutLogProbabilities: try tensor(old), referenceLogProbabilities: try tensor(reference),
-            advantages: try tensor(advantages.enumerated().map { $1.isEmpty ? old[$0].map { _ in 0 } : $1 }),
+            advantages: try Tensor(zip(rows, advantages).flatMap { $1.isEmpty ? old[$0].map { _ in 0 } : $1 }),
             spans: try CompletionSpans(lengths: lengths),
-            denominators: Denominators(tokens: lengths.reduce(0, +), sequences: counts.count, maxCompletionLength: 8))
+            denominators: Denominators(tokens: lengths.reduce(0, +), sequences: rows.count, maxCompletionLength: 8))
         return (advantages, try plan.parts[0].objective.loss(inputs).read().loss)
     }
 }
@@ -210,8 +212,8 @@ struct MethodPlanTests {
             name: "reinforce_pp plain", lines: "algorithm: reinforce_pp\nbeta: 0.05\nreinforce_pp_baseline: none",
             other: "reinforce_pp_baseline: group"),
         Case(name: "ppo", lines: "algorithm: ppo", other: "lam: 0.5"),
-        Case(name: "best_of_k", lines: "algorithm: best_of_k\nnum_generations: 4", other: "algorithm: sft"),
-        Case(name: "soft_grpo", lines: "algorithm: soft_grpo\nbeta: 0.05\ndelta: 3", other: "delta: 1.21"),
+        Case(name: "best_of_k", lines: "algorithm: best_of_k\nnum_generations: 4", other: "algorithm: grpo"),
+        Case(name: "soft_grpo", lines: "algorithm: soft_grpo\nbeta: 0.05\ndelta: 3", other: "epsilon: 0.1"),
     ]
 
     private func job(_ lines: String) throws -> ResolvedJob {

@@ -226,7 +226,7 @@ enum ExampleBatch {
                 func chosen<Value>(_ values: [Value]) -> [Value] { zip(values, isAction).filter(\.1).map(\.0) }
                 var completion = batch.groups[group].completions[index]
                 completion.isAction = isAction
-                completion.advantages = chosen(completion.advantages)
+                completion.advantages = completion.advantages.map(chosen)
                 completion.oldLogProbabilities = chosen(completion.oldLogProbabilities)
                 completion.referenceLogProbabilities = chosen(completion.referenceLogProbabilities)
                 batch.groups[group].completions[index] = completion

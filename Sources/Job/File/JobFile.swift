@@ -35,7 +35,10 @@ package struct JobFile: Sendable {
     /// Reads a job from a text; `name` is what messages call it.
     package init(text: String, name: String, folder: URL, overrides: [String] = []) throws(JobError) {
         self.folder = folder
-        var reader = SettingsReader("the job", try SettingsNode.document(text, name: name))
+        let members = try SettingsNode.document(text, name: name)
+        var reader = SettingsReader("the job", members.filter { !$0.key.contains(".") })
+        // A resolved job has its sections' members as the command line does, a dotted line each.
+        for member in members where member.key.contains(".") { reader.override(member.key, member.node) }
         for override in overrides { Self.take(override, &reader) }
         self.reader = reader
     }
