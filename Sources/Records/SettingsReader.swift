@@ -109,10 +109,11 @@ public struct SettingsReader: Sendable {
         var value = fallback
         if let node = own ?? preset.member(key) {
             do throws(SettingsProblem) {
-                guard let read = try Value.read(node), holds(read) else {
+                if let read = try Value.read(node), holds(read) {
+                    value = read
+                } else if node.content != .null || fallback == nil {  // a key without a value leaves the default
                     throw node.problem("\(key) is \(node.found); expected \(expectation)")
                 }
-                value = read
             } catch {
                 note(error, of: key)
             }

@@ -26,6 +26,16 @@ struct SettingsReaderTests {
         try job.finish()
     }
 
+    /// A key without a value leaves the default; where a setting may be absent it means absent.
+    @Test func nothingIsTheDefault() {
+        let nothing = ["rate", "limit", "name"].map { SettingsNode.Member($0, SettingsNode(.null, place: "line of \($0)")) }
+        var job = SettingsReader("the job", nothing)
+        let (rate, limit) = (job.read("rate", default: 0.5), job.read("limit", optional: 7))
+        let name = job.read("name", required: "name one", standIn: "")
+        #expect(rate == 0.5 && limit == nil && name == "")
+        #expect(job.problems.map(\.description) == ["line of name: name is nothing; expected a text"])
+    }
+
     /// In the order of the file, whatever order they are asked in.
     @Test func everythingThatIsWrongIsToldTogether() {
         var job = reader(("rate", "-1"), ("count", "2.5"), ("color", "blue"), ("sheep", "many"))
