@@ -32,7 +32,8 @@ public struct CodeExecution: ProgramReward {
         let column = settings.read("column", default: "", "The column with the tests; found by its name unless set.")
         self.column = column.isEmpty ? nil : column
         needsAll =
-            settings.read("scoring", default: Scoring.share, "share: passed tests over tests. all: 1 only when all pass.")
+            settings.read(
+                "scoring", default: Scoring.share, "share: passed tests over tests. all: 1 only when all pass.")
             == .all
         readsWholeText = settings.read(
             "whole_text", default: false, "Whether a completion without a fenced block is all code.")

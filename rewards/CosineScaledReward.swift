@@ -28,7 +28,8 @@ public struct CosineScaledReward: AnswerReading {
         )
         let long = settings.read("min_value_correct", default: 0.5, "The score of a long right completion.")
         correct = (
-            short: settings.read("max_value_correct", default: 1.0, "The score of a short right completion."), long: long
+            short: settings.read("max_value_correct", default: 1.0, "The score of a short right completion."),
+            long: long
         )
         let column = settings.read("column", default: "", "The column with the answer; found by its name unless set.")
         grader = AnswerGrader(column: column.isEmpty ? nil : column)

@@ -17,7 +17,8 @@ public struct SoftOverlongPunishment: RewardFunction {
 
     public init(reading settings: inout SettingsReader) {
         maxLength = settings.read(
-            "max_completion_len", standIn: 1, .from(1, to: 100_000_000), meaning: "The length from which the score is −1.")
+            "max_completion_len", standIn: 1, .from(1, to: 100_000_000),
+            meaning: "The length from which the score is −1.")
         cache = settings.read(
             "soft_punish_cache", standIn: 0, .from(0, to: 100_000_000),
             meaning: "How many tokens before that the penalty sets in.")

@@ -47,7 +47,8 @@ package struct GRPOSettings: Sendable, Equatable {
     package let offPolicyThreshold: Double?
 
     package init(
-        lossType: LossType = .dapo, importanceLevel: ImportanceRatio = .token, clip: ClippedSurrogate = ClippedSurrogate(),
+        lossType: LossType = .dapo, importanceLevel: ImportanceRatio = .token,
+        clip: ClippedSurrogate = ClippedSurrogate(),
         klCoefficient: Double = 0, klEstimator: KLEstimator = .k3, usesExactKL: Bool = false,
         correctsKLBias: Bool = true, entropyCoefficient: Double = 0, mismatchCorrection: MismatchCorrection? = nil,
         offPolicyThreshold: Double? = nil

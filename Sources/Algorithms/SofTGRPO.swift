@@ -51,7 +51,8 @@ package struct SofTGRPOSettings: Sendable, Equatable {
             job.refuse("loss_type", "loss_type is cispo, which weighs log-probs; soft_grpo takes grpo, dapo or dr_grpo")
         }
         if surrogate.klEstimator == .k1 {
-            job.refuse("kl_estimator", "kl_estimator is k1, which has no gradient on average in a loss; expected k2 or k3")
+            job.refuse(
+                "kl_estimator", "kl_estimator is k1, which has no gradient on average in a loss; expected k2 or k3")
         }
         if surrogate.entropyCoefficient != 0 {
             job.refuse(

@@ -56,7 +56,8 @@ package struct SoftThinking: Sendable, Equatable {
         )
         let sureNats = job.read(
             "soft_thinking.cold_stop_entropy", default: 0.0, .atLeast(0),
-            "Nats of the policy's entropy below which a thinking step counts as sure; 0 is off (cold stop, arXiv:2505.15778).")
+            "Nats of the policy's entropy below which a thinking step counts as sure; 0 is off (cold stop, arXiv:2505.15778)."
+        )
         let sureSteps = job.read(
             "soft_thinking.cold_stop_steps", default: 256, .from(1, to: 1_000_000),
             "Sure steps in a row after which the think-end token is set.")

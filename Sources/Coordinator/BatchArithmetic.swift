@@ -60,10 +60,11 @@ package struct BatchArithmetic: Sendable, Equatable {
         generations = job.read(
             "num_generations", default: defaults.generations, .from(1, to: 65_535),
             "Completions per prompt, G. A group baseline needs at least 2.")
-        let perGeneration: Int = job.read(
-            "steps_per_generation", optional: nil, .from(1, to: 1_000_000),
-            "Completions of one rollout step = per_device_train_batch_size × this. By default gradient_accumulation_steps: one optimizer step per rollout."
-        ) ?? accumulation
+        let perGeneration: Int =
+            job.read(
+                "steps_per_generation", optional: nil, .from(1, to: 1_000_000),
+                "Completions of one rollout step = per_device_train_batch_size × this. By default gradient_accumulation_steps: one optimizer step per rollout."
+            ) ?? accumulation
         job.resolve("steps_per_generation", to: perGeneration)
         iterations = job.read(
             "num_iterations", default: defaults.iterations, .from(1, to: 1_000_000),
@@ -93,7 +94,8 @@ package struct BatchArithmetic: Sendable, Equatable {
         }
         if let least = defaults.least, generations < least.count {
             job.refuse(
-                "num_generations", "num_generations is \(generations); \(least.reason), expected at least \(least.count)")
+                "num_generations",
+                "num_generations is \(generations); \(least.reason), expected at least \(least.count)")
         }
     }
 

@@ -41,10 +41,12 @@ package struct ActorCritic: CreditRule {
         self.init(
             rewards: rewards, estimator: GeneralizedAdvantage(reading: &job), penalty: penalty,
             missingEndPenalty: job.read(
-                "missing_eos_penalty", default: 0.0, .atLeast(0), "Taken off the score of a completion that was cut off."),
+                "missing_eos_penalty", default: 0.0, .atLeast(0),
+                "Taken off the score of a completion that was cut off."),
             bootstrapsTruncated: job.read(
                 "bootstrap_truncated", default: false,
-                "A completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0."),
+                "A completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0."
+            ),
             overlong: overlong)
     }
 

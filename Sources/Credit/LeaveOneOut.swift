@@ -22,7 +22,8 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         let clip: [Double] = job.read(
             "reward_clip_range", default: [],
             SettingsBound("that rise, or an empty list") { $0.isEmpty || ($0.count == 2 && $0[0] < $0[1]) },
-            "Two numbers that a completion's weighted reward is clipped to before the KL penalty is taken off; off unless set.")
+            "Two numbers that a completion's weighted reward is clipped to before the KL penalty is taken off; off unless set."
+        )
         rewardClip = clip.count == 2 && clip[0] < clip[1] ? clip[0]...clip[1] : nil
         normalizesAdvantages = job.read(
             "normalize_advantages", default: false, "Whitens advantages over the batch, (A − mean) / (std + 1e-4).")

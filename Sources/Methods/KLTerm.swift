@@ -67,7 +67,8 @@ struct KLTerm {
         if placement != form.placement, !form.mayMove {
             job.refuse(
                 "kl_placement",
-                "kl_placement is \(placement.rawValue); \(form.method) has its KL term in the \(form.placement.rawValue)")
+                "kl_placement is \(placement.rawValue); \(form.method) has its KL term in the \(form.placement.rawValue)"
+            )
         }
         if estimator == .full, !form.takesExact || placement == .reward {
             job.refuse(
@@ -82,7 +83,8 @@ struct KLTerm {
         } else if form.estimator == .k2, placement == .loss, estimator != .k2 {
             job.refuse(
                 "kl_estimator",
-                "kl_estimator is \(estimator.rawValue); \(form.method) with groups has k2 in its loss (arXiv:2501.03262)")
+                "kl_estimator is \(estimator.rawValue); \(form.method) with groups has k2 in its loss (arXiv:2501.03262)"
+            )
         }
     }
 

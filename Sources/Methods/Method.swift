@@ -117,7 +117,8 @@ package struct MethodPlan: Sendable {
     }
 
     package init(
-        recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil, controllers: [any RewardController] = [],
+        recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil,
+        controllers: [any RewardController] = [],
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
         softThinking: SoftThinking? = nil
     ) {

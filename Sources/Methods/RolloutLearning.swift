@@ -71,14 +71,16 @@ struct RolloutLearning {
         return MethodPlan(
             recipe: StepRecipe(method: method, calls: calls + [.credit, .train]),
             parts: [PartPlan(objective, temperature: shared.sampling.distribution.temperature)], credit: credit,
-            controllers: kl?.controller.map { [$0] } ?? [], reference: usesReference ? .init(sync: sync) : nil, critic: critic,
+            controllers: kl?.controller.map { [$0] } ?? [], reference: usesReference ? .init(sync: sync) : nil,
+            critic: critic,
             replay: replay, softThinking: softThinking)
     }
 
     /// What the log-probs of the policy that sampled are for: a ratio, where there are several optimizer steps or replayed completions that
     /// bring log-probs of their own; a KL in the reward.
     private var oldPolicyUses: OldPolicyUses {
-        var uses: OldPolicyUses = hasRatio && (shared.batches.optimizerStepsPerRollout > 1 || replay != nil) ? .ratio : []
+        var uses: OldPolicyUses =
+            hasRatio && (shared.batches.optimizerStepsPerRollout > 1 || replay != nil) ? .ratio : []
         if kl?.penalty(.completion) != nil { uses.insert(.rewardPenalty) }
         return uses
     }

@@ -14,7 +14,8 @@ package struct SofTGRPOMethod: Method {
             "soft_grpo",
             [
                 ("num_generations", "8"), ("steps_per_generation", "2"), ("learning_rate", "1e-6"),
-                ("lr_scheduler_type", "constant"), ("weight_decay", "0.01"), ("top_p", "0.95"), ("num_train_epochs", "1"),
+                ("lr_scheduler_type", "constant"), ("weight_decay", "0.01"), ("top_p", "0.95"),
+                ("num_train_epochs", "1"),
                 ("max_completion_length", "8192"),
             ], source: "arXiv:2511.06411v2, App. C")
     ]

@@ -88,7 +88,8 @@ package struct LearningRateSchedule: Sendable, Equatable {
         if case .warmupStableDecay = shape, schedule.warmupSteps + schedule.decaySteps > totalSteps {
             throw SettingsError(
                 place: "warmup_steps",
-                message: "\(schedule.warmupSteps) steps of warm-up and \(schedule.decaySteps) of decay do not fit into the "
+                message:
+                    "\(schedule.warmupSteps) steps of warm-up and \(schedule.decaySteps) of decay do not fit into the "
                     + "run's \(totalSteps); expected at most \(totalSteps - schedule.decaySteps)")
         }
         return schedule

@@ -44,13 +44,15 @@ package struct ReferenceSync: Sendable, Equatable {
     package init?(reading job: inout SettingsReader, hasReference: Bool) {
         let isWanted = job.read(
             "sync_ref_model", default: false,
-            "Moves the reference towards the policy every ref_model_sync_steps optimizer steps (TR-DPO, arXiv:2404.09656).")
+            "Moves the reference towards the policy every ref_model_sync_steps optimizer steps (TR-DPO, arXiv:2404.09656)."
+        )
         mixupAlpha = job.read(
             "ref_model_mixup_alpha", default: 0.6, .above(0, atMost: 1), "π_ref ← α π + (1 − α) π_ref at each sync.")
         everySteps = job.read(
             "ref_model_sync_steps", default: 512, .atLeast(1), "Optimizer steps between two syncs of the reference.")
         if isWanted, !hasReference {
-            job.refuse("sync_ref_model", "sync_ref_model needs a reference policy, and the job loads none; set beta above 0")
+            job.refuse(
+                "sync_ref_model", "sync_ref_model needs a reference policy, and the job loads none; set beta above 0")
         }
         guard isWanted else {
             job.ignore("ref_model_mixup_alpha", "ref_model_sync_steps")

@@ -52,7 +52,8 @@ public struct SettingsReader: Sendable {
 
     /// Settings that were read elsewhere.
     public init(_ owner: String, values: [String: JSONValue]) {
-        self.init(owner, values.sorted { $0.key < $1.key }.map { .init($0.key, SettingsNode(json: $0.value, place: owner)) })
+        self.init(
+            owner, values.sorted { $0.key < $1.key }.map { .init($0.key, SettingsNode(json: $0.value, place: owner)) })
     }
 
     // MARK: Reading

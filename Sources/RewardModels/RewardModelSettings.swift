@@ -49,7 +49,8 @@ package struct RewardModelSettings: Sendable {
         let last = reference.split(separator: "/").last.map(String.init) ?? reference
         name = values.read("metric_name", default: last, "The name in metrics.")
         label = values.read(
-            "label", optional: nil, .from(0, to: 1_000_000), "Which label's number is the reward, of a model with several.")
+            "label", optional: nil, .from(0, to: 1_000_000),
+            "Which label's number is the reward, of a model with several.")
         maxLength = values.read(
             "max_length", optional: nil, .from(1, to: 1 << 31),
             "The most tokens of a text; what the model is made for unless set.")

@@ -5,7 +5,8 @@ struct Explain: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what a key of a job file does, or what a method reads: formula, denominator, default, paper.")
 
-    @Argument(help: "The key, such as loss_type, or the method, such as grpo. Without one, every key is listed.") var field: String?
+    @Argument(help: "The key, such as loss_type, or the method, such as grpo. Without one, every key is listed.")
+    var field: String?
 
     func run() throws {
         guard let field else {

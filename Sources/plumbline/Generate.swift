@@ -38,7 +38,8 @@ struct SamplingOptions: ParsableArguments {
                 SettingsNode.Member(
                     "stop_strings",
                     SettingsNode(
-                        .list(stop.map { SettingsNode(.scalar($0, isQuoted: true), place: "--stop") }), place: "--stop")),
+                        .list(stop.map { SettingsNode(.scalar($0, isQuoted: true), place: "--stop") }), place: "--stop")
+                ),
             ]
             return try SamplingRequest(
                 flags.compactMap(\.self) + soft.flags, thinks: soft.softThinking != nil, seed: seed, threads: threads)

@@ -141,7 +141,8 @@ struct NamedObjective: Sendable, CustomTestStringConvertible {
                     objective: GRPOSettings(klCoefficient: 0.3, mismatchCorrection: correction)),
                 .init(
                     name: "grpo, sequence mismatch",
-                    objective: GRPOSettings(lossType: .grpo, mismatchCorrection: sequenceMask, offPolicyThreshold: 0.02)),
+                    objective: GRPOSettings(lossType: .grpo, mismatchCorrection: sequenceMask, offPolicyThreshold: 0.02)
+                ),
                 .init(
                     name: "dapo, k1 corrected and entropy",
                     objective: GRPOSettings(klCoefficient: 0.3, klEstimator: .k1, entropyCoefficient: 0.01)),

@@ -58,9 +58,9 @@ struct OffPolicyMaskTests {
         let plain = try example.evaluate(GRPOSettings(klCoefficient: 0.3))
         let corrected = try example.evaluate(
             GRPOSettings(
-                    klCoefficient: 0.3,
-                    mismatchCorrection: .init(granularity: .token, constraint: .truncate, maximum: 1.1),
-                    offPolicyThreshold: 0.01))
+                klCoefficient: 0.3,
+                mismatchCorrection: .init(granularity: .token, constraint: .truncate, maximum: 1.1),
+                offPolicyThreshold: 0.01))
         #expect(plain.loss > 0.01)
         #expect(corrected.loss == plain.loss)
         #expect(corrected.gradient == plain.gradient)

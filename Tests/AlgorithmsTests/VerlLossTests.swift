@@ -73,7 +73,7 @@ extension VerlReference.Policy {
             case ("clip higher", _): return PPOSettings(clip: .init(epsilonHigh: 0.28, upperBound: .dual(10)))
             case ("gspo", _):
                 return GRPOSettings(
-                        lossType: .grpo, importanceLevel: .sequence, clip: .init(epsilon: 0.03, epsilonHigh: 0.04))
+                    lossType: .grpo, importanceLevel: .sequence, clip: .init(epsilon: 0.03, epsilonHigh: 0.04))
             case ("cispo", _): return GRPOSettings(lossType: .cispo, clip: .init(epsilonHigh: 5))
             case ("reinforce", "token-mean"): return ReMaxSettings()
             case ("reinforce", _): return RLOOSettings(ratioClip: nil)

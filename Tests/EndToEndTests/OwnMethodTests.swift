@@ -132,7 +132,8 @@ struct OwnMethodTests {
         let place = try Workplace()
         let error = #expect(throws: JobError.self) { try job("constant_baseline", "constant: 11", place) }
         #expect(
-            error.map { "\($0)" }?.contains("job.yaml line 11: constant is '11'; expected a finite number from -10 to 10") == true,
+            error.map { "\($0)" }?.contains(
+                "job.yaml line 11: constant is '11'; expected a finite number from -10 to 10") == true,
             "\(error.map { "\($0)" } ?? "accepted")")
         // A key that only this method reads has no effect elsewhere, and is no unknown key.
         #expect(

@@ -29,7 +29,8 @@ struct SoftReplayTests {
                 keyValueHeads: 2, intermediateSize: 64, contextLength: 64))
         let model = try ModelInitializer.model(configuration, seed: 8)
         for (_, tensor) in model.parameters { try tensor.multiplyInPlace(tensor.rank == 2 ? 8 : 1) }
-        policy = try ReallocatingActor(role: "policy", parameters: ParameterSet(trainable: model.parametersByName), verification: .everyHandOver)
+        policy = try ReallocatingActor(
+            role: "policy", parameters: ParameterSet(trainable: model.parametersByName), verification: .everyHandOver)
     }
 
     /// Rollouts of four prompts whose thinking a word ends, and a cold stop after nine steps.

@@ -107,7 +107,8 @@ struct TRLStepTests {
             schedule: LearningRateSchedule(.constant, totalSteps: count))
         let updater = try PolicyUpdater(
             policy: policy, configuration: start.configuration, reference: reference,
-            parts: [PartPlan(objective)], settings: UpdaterSettings(optimizer: optimizer, maxCompletionLength: trl.maxCompletionLength))
+            parts: [PartPlan(objective)],
+            settings: UpdaterSettings(optimizer: optimizer, maxCompletionLength: trl.maxCompletionLength))
 
         var own = OwnSteps()
         let unscored = UpdateBatch(
@@ -214,8 +215,8 @@ struct TRLStepTests {
             level: ImportanceRatio = .token
         ) throws -> Objective {
             GRPOSettings(
-                    lossType: lossType, importanceLevel: level, klCoefficient: 0.04, klEstimator: estimator,
-                    correctsKLBias: correctsBias)
+                lossType: lossType, importanceLevel: level, klCoefficient: 0.04, klEstimator: estimator,
+                correctsKLBias: correctsBias)
         }
         #expect(try await differ("grpo_kl", kl(.k2)))
         #expect(try await differ("grpo_kl", kl(correctsBias: false)))

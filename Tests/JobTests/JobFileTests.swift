@@ -253,7 +253,8 @@ struct JobFileTests {
     /// A key that its method does not read, and was given another value than its default, is named.
     @Test(arguments: [
         ("algorithm: rloo\nmissing_eos_penalty: 1.0\nentropy_coef: 0.1", "rloo: missing_eos_penalty, entropy_coef"),
-        ("algorithm: best_of_k\nbeta: 0.04", "best_of_k: beta"), ("algorithm: sft\nbeta: 0.1\nnum_generations: 4", "sft: reward_funcs, beta, num_generations"),
+        ("algorithm: best_of_k\nbeta: 0.04", "best_of_k: beta"),
+        ("algorithm: sft\nbeta: 0.1\nnum_generations: 4", "sft: reward_funcs, beta, num_generations"),
         ("algorithm: remax\nbeta: 0.05\nremax_kl: none", "remax: beta"),
         ("best_of_k_threshold: 1", "grpo: best_of_k_threshold"),
         ("algorithm: reinforce\ngamma: 0.9", "reinforce: gamma"),

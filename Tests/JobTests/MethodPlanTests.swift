@@ -38,7 +38,8 @@ struct PlanExample {
             let rollouts = lengths[group].enumerated().map { sample, length in
                 let own = old[3 * group + sample].map(Float.init)
                 return Rollout(
-                    completion: Completion(text: "", tokenIDs: Array(repeating: 7, count: length), finishReason: .stopToken),
+                    completion: Completion(
+                        text: "", tokenIDs: Array(repeating: 7, count: length), finishReason: .stopToken),
                     samplingLogProbabilities: own, policyLogProbabilities: own, sample: sample)
             }
             let prompt = TokenizedPrompt(
@@ -57,7 +58,8 @@ struct PlanExample {
         let credited = try plan.credit?.credit(creditBatch)
         let part = credited?.update.parts.first
         let completions = part?.groups.flatMap(\.completions)
-        let advantages = completions?.map { $0.mixedAdvantages(part?.streamWeights ?? [1]) } ?? old.map { $0.map { _ in 0 } }
+        let advantages =
+            completions?.map { $0.mixedAdvantages(part?.streamWeights ?? [1]) } ?? old.map { $0.map { _ in 0 } }
         // No two completions have the same log-probs: those say which of them are learned from.
         let learned = completions?.compactMap { own in
             old.firstIndex { $0.map(Float.init) == own.rolloutLogProbabilities }
@@ -105,7 +107,8 @@ struct PlanLoops {
             advantages[row].indices.map { token in
                 let (own, a) = (example.policy[row][token], advantages[row][token])
                 let ratio = exp(own - example.old[row][token])
-                return -min(min(ratio, dual) * a, max(0.8, min(1.2, ratio)) * a) + adding(own - example.reference[row][token])
+                return -min(min(ratio, dual) * a, max(0.8, min(1.2, ratio)) * a)
+                    + adding(own - example.reference[row][token])
             }
         }
     }

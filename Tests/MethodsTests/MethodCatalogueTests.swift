@@ -22,7 +22,8 @@ struct MethodCatalogueTests {
         let shared = SharedSettings(
             sampling: SamplingSettings(reading: &job, temperature: method.defaults.temperature),
             batches: BatchArithmetic(reading: &job, method.defaults.batches),
-            rewards: method.defaults.batches == nil ? nil : RewardCombination(names: ["accuracy"]), samplerIsExact: true)
+            rewards: method.defaults.batches == nil ? nil : RewardCombination(names: ["accuracy"]), samplerIsExact: true
+        )
         return (method.init(reading: &job, shared).plan, job)
     }
 
@@ -59,12 +60,14 @@ struct MethodCatalogueTests {
         var refused = 0
         for method in catalogue.methods {
             for entry in read(method, []).job.entries {
-                let bad = entry.expectation.contains("number") ? "-1e30" : entry.expectation.contains("one of") ? "zzz" : nil
+                let bad =
+                    entry.expectation.contains("number") ? "-1e30" : entry.expectation.contains("one of") ? "zzz" : nil
                 guard let bad, entry.key != "best_of_k_threshold" else { continue }  // rewards have no end
                 let problems = read(method, [(entry.key, bad)]).job.problems.map(\.description)
                 #expect(
                     problems.contains {
-                        $0.hasPrefix("job.yaml line 1: \(entry.key) is ") && $0.hasSuffix("expected \(entry.expectation)")
+                        $0.hasPrefix("job.yaml line 1: \(entry.key) is ")
+                            && $0.hasSuffix("expected \(entry.expectation)")
                     }, "\(method.name) \(entry.key): \(problems)")
                 refused += 1
             }

@@ -145,7 +145,8 @@ struct ActionMaskTests {
         for (group, completions) in batch.groups.map(\.completions).enumerated() {
             for (index, completion) in completions.enumerated() {
                 let places = completion.isAction.map { flags in flags.indices.filter { flags[$0] } }
-                let expected = places.map { $0.map { whole.tokens[group][index][0][$0] } } ?? whole.tokens[group][index][0]
+                let expected =
+                    places.map { $0.map { whole.tokens[group][index][0][$0] } } ?? whole.tokens[group][index][0]
                 #expect(found.tokens[group][index][0].count == expected.count)
                 for (a, b) in zip(found.tokens[group][index][0], expected) { #expect(abs(a - b) < 1e-6) }
                 #expect(abs(found.ends[group][index][0] - whole.ends[group][index][0]) < 1e-6)

@@ -23,7 +23,8 @@ struct LearningRateScheduleTests {
     @Test func warmUpAndDecayMustFitIntoTheRun() throws {
         let schedule = LearningRateSchedule(.warmupStableDecay(decaySteps: 6), warmup: .steps(5), totalSteps: 0)
         let error = #expect(throws: SettingsError.self) { try schedule.over(10) }
-        #expect(error.map { "\($0)" }?.contains("5 steps of warm-up and 6 of decay do not fit into the run's 10") == true)
+        #expect(
+            error.map { "\($0)" }?.contains("5 steps of warm-up and 6 of decay do not fit into the run's 10") == true)
         #expect(try schedule.over(11).totalSteps == 11)
     }
 }

@@ -28,12 +28,12 @@ struct UpdateGradientTests {
         case "cispo": GRPOSettings(lossType: .cispo, clip: ClippedSurrogate(epsilonHigh: cispoBound))
         case "token mismatch":
             GRPOSettings(
-                    klCoefficient: 0.3,
-                    mismatchCorrection: MismatchCorrection(granularity: .token, constraint: .truncate, maximum: 1.1))
+                klCoefficient: 0.3,
+                mismatchCorrection: MismatchCorrection(granularity: .token, constraint: .truncate, maximum: 1.1))
         case "sequence mismatch":
             GRPOSettings(
-                    lossType: .grpo, klCoefficient: 0.3,
-                    mismatchCorrection: MismatchCorrection(granularity: .sequence, constraint: .mask, maximum: 1.3))
+                lossType: .grpo, klCoefficient: 0.3,
+                mismatchCorrection: MismatchCorrection(granularity: .sequence, constraint: .mask, maximum: 1.3))
         case "rloo clipped": RLOOSettings(ratioClip: ClippedSurrogate(epsilon: 0.2))
         case "grpo exact kl": GRPOSettings(lossType: .grpo, klCoefficient: 0.3, usesExactKL: true)
         case "gspo":

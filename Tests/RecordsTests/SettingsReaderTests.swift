@@ -28,7 +28,9 @@ struct SettingsReaderTests {
 
     /// A key without a value leaves the default; where a setting may be absent it means absent.
     @Test func nothingIsTheDefault() {
-        let nothing = ["rate", "limit", "name"].map { SettingsNode.Member($0, SettingsNode(.null, place: "line of \($0)")) }
+        let nothing = ["rate", "limit", "name"].map {
+            SettingsNode.Member($0, SettingsNode(.null, place: "line of \($0)"))
+        }
         var job = SettingsReader("the job", nothing)
         let (rate, limit) = (job.read("rate", default: 0.5), job.read("limit", optional: 7))
         let name = job.read("name", required: "name one", standIn: "")

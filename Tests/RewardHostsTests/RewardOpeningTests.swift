@@ -74,9 +74,13 @@ struct RewardOpeningTests {
             }
         }
         #expect(await problem("command: cat", ["timeuot": .number(5)]).contains("did you mean 'timeout'?"))
-        #expect(await problem("command: cat", ["workers": .number(0)]).contains("workers is '0'; expected a whole number from 1 to 256"))
+        #expect(
+            await problem("command: cat", ["workers": .number(0)]).contains(
+                "workers is '0'; expected a whole number from 1 to 256"))
         #expect(await problem("x.py:f", ["style": .string("slime")]).contains("out of auto, trl, verl, openrlhf"))
-        #expect(await problem("x.py:f", ["sandbox": .bool(true)]).contains("sandbox is 'true'; expected one of off, auto, required"))
+        #expect(
+            await problem("x.py:f", ["sandbox": .bool(true)]).contains(
+                "sandbox is 'true'; expected one of off, auto, required"))
         #expect(
             await problem("half", ["cache": .bool(true)]).contains("Half does not declare that it is deterministic"))
         #expect(await problem("half", ["x": .number(1)]).contains("it has no settings"))

@@ -30,7 +30,6 @@ extension SettingsNode {
         }
     }
 
-
     /// Reads one value as YAML.
     static func value(_ value: String, place: String) throws(JobError) -> SettingsNode {
         do {
@@ -65,7 +64,8 @@ extension SettingsNode {
         case .mapping(let mapping):
             let entries = try mapping.map { key, value in
                 guard case .scalar(let scalar) = key else {
-                    throw SettingsProblem(place: place, message: "a key must be a plain name, found a list or a section")
+                    throw SettingsProblem(
+                        place: place, message: "a key must be a plain name, found a list or a section")
                 }
                 return Member(scalar.string, try read(value, name: name, depth: depth + 1))
             }

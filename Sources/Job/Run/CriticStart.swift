@@ -30,7 +30,8 @@ struct CriticStart {
         guard rows == policy.configuration.vocabularySize else {
             throw JobError(
                 place: place,
-                message: "its embedding has \(rows) rows, the policy's \(policy.configuration.vocabularySize); a critic "
+                message:
+                    "its embedding has \(rows) rows, the policy's \(policy.configuration.vocabularySize); a critic "
                     + "reads the policy's token ids")
         }
     }

@@ -28,7 +28,8 @@ package struct SamplingRequest: Sendable {
         self.seed = seed
         self.threads = threads
         if thinks, sampling.distribution.repetitionPenalty != 1 {
-            reader.check(false, "repetition_penalty", "1 with soft thinking: a mixture of words is not a word already seen")
+            reader.check(
+                false, "repetition_penalty", "1 with soft thinking: a mixture of words is not a word already seen")
         }
         do throws(SettingsError) { try reader.finish() } catch { throw JobError(error) }
     }

@@ -49,13 +49,15 @@ package struct DataSettings: Sendable {
         )
         overlong = job.read(
             "overlong_prompts", default: .error,
-            "error: a prompt over the limit ends the run before it starts. drop: such prompts are left out and counted.")
+            "error: a prompt over the limit ends the run before it starts. drop: such prompts are left out and counted."
+        )
         let steps = job.read(
             "max_steps", default: -1, SettingsBound("above 0, or -1 for num_train_epochs") { $0 > 0 || $0 == -1 },
             "Optimizer steps of the run; -1 takes num_train_epochs.")
         maxSteps = steps > 0 ? steps : nil
         epochs = job.read(
-            "num_train_epochs", default: 3.0, .above(0, atMost: 1e6), "Passes over the prompt set when max_steps is -1.")
+            "num_train_epochs", default: 3.0, .above(0, atMost: 1e6), "Passes over the prompt set when max_steps is -1."
+        )
         isMixture = !several.isEmpty
         if isMixture {
             datasets = several
@@ -78,7 +80,8 @@ package struct DataSettings: Sendable {
         guard !without.isEmpty else { return }
         job.refuse(
             "datasets",
-            "datasets gives a fraction to some sets and none to \(without.joined(separator: ", ")); expected all or none")
+            "datasets gives a fraction to some sets and none to \(without.joined(separator: ", ")); expected all or none"
+        )
     }
 }
 

@@ -63,7 +63,9 @@ package struct JobKeys: Sendable {
         for member in unread.flatMap({ Self.members($0, others) }) {
             if let other = others.first(where: { $0.entry(member.key) != nil }) {
                 judge(member, readBy: other, &job)
-            } else if let other = others.first(where: { $0.isSection(member.key) }) ?? (job.isSection(member.key) ? job : nil) {
+            } else if let other = others.first(where: { $0.isSection(member.key) })
+                ?? (job.isSection(member.key) ? job : nil)
+            {
                 if member.node.content != .null {
                     job.refuse(
                         member.key,
