@@ -241,6 +241,10 @@ struct JobFileTests {
         ),
         ("reward_clip_range: [5, -5]\nalgorithm: rloo", "reward_clip_range is a list of 2; expected a list"),
         ("algorithm: reinforce_pp\nnum_generations: 1\nreinforce_pp_baseline: group", "one completion has no mean"),
+        (
+            "replay_buffer_size: 16\nsteps_per_generation: 4",
+            "replay_max_age is 2; expected at least the 4 optimizer steps of a rollout"
+        ),
         ("algorithm: rloo\nratio_clip: false\nnum_iterations: 2", "rloo takes one optimizer step per rollout"),
     ]
 

@@ -110,7 +110,7 @@ struct TrainingParts: Sendable {
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,
                 maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks),
-            layout: job.model.dtype.layout)
+            layout: job.model.dtype.layout, verification: job.model.verification)
     }
 }
 
