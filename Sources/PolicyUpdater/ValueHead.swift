@@ -4,15 +4,15 @@ internal import Tensors
 
 /// The linear head that reads values off a trunk's states, a stream for each of its rows.
 ///
-///     V_{k,t} = w_k · h_t       h_t: the state that predicts token t, after the final norm; w `[streams, hidden]`
+///     V_{k,t} = w_k · h_t       h_t: the state that predicts action t, after the final norm; w `[streams, hidden]`
 enum ValueHead {
     /// Its name among parameters, as transformers' sequence classifiers have it.
     static let name = "score.weight"
 
     /// V of each state, differentiable in states and head, in float64 where the states are and else in float32.
     ///
-    /// - Parameter states: `[generated tokens, hidden]`.
-    /// - Returns: `[generated tokens, streams]`.
+    /// - Parameter states: `[actions, hidden]`.
+    /// - Returns: `[actions, streams]`.
     static func values(_ states: Tensor, _ head: Tensor) throws -> Tensor {
         let sum: ElementType = states.elementType == .float64 ? .float64 : .float32
         return try states.to(sum).linear(weight: head.to(sum))
@@ -52,7 +52,7 @@ extension PackedMicroBatch {
     /// The value loss of this micro-batch, c_V·Σ_k L_V(V_k, R_k), towards the batch's returns: the heads share a trunk, each is fitted to its
     /// own stream.
     ///
-    /// - Parameter values: `[generated tokens, streams]`, differentiable; as many streams as the batch's returns have.
+    /// - Parameter values: `[actions, streams]`, differentiable; as many streams as the batch's returns have.
     func valueLoss(_ values: Tensor, _ denominators: Denominators, _ settings: PPOSettings) throws -> LossResult {
         func tensor(_ numbers: [Double]) throws -> Tensor {
             try Tensor(numbers).to(values.elementType).to(values.device)

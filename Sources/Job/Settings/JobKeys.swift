@@ -63,15 +63,12 @@ package struct JobKeys: Sendable {
         for member in unread.flatMap({ Self.members($0, others) }) {
             if let other = others.first(where: { $0.entry(member.key) != nil }) {
                 judge(member, readBy: other, &job)
-            } else if let other = others.first(where: { $0.isSection(member.key) })
-                ?? (job.isSection(member.key) ? job : nil)
-            {
+            } else if ([job] + others).contains(where: { $0.isSection(member.key) }) {
                 if member.node.content != .null {
                     job.refuse(
                         member.key,
                         "\(member.key) is \(member.node.found); expected a section of 'name: value' lines")
                 }
-                _ = other
             } else if let problem = Self.known(member, &quiet, &job) {
                 job.note(member.node.problem(problem), of: member.key)
             }
