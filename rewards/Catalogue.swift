@@ -5,6 +5,7 @@ public enum ShippedRewards {
     public static let catalogue = RewardCatalogue([
         AccuracyReward.self,
         CodeExecution.self,
+        CompletionLength.self,
         CosineScaledReward.self,
         Countdown.self,
         ExactNumber.self,

@@ -11,10 +11,9 @@ public struct LengthReward: RewardFunction {
     public static let name = "length_reward"
     public static let range = 0.0...1.0
     public static let isDeterministic = true
-    private enum Unit: String, SettingsChoice { case tokens, words, characters }
     private let target: Int
     private let tolerance: Double
-    private let unit: Unit
+    private let unit: LengthUnit
 
     public init(reading settings: inout SettingsReader) {
         target = settings.read(
@@ -26,12 +25,7 @@ public struct LengthReward: RewardFunction {
     }
 
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
-        let length =
-            switch unit {
-            case .tokens: completion.tokenIDs.count
-            case .words: completion.text.split(whereSeparator: \.isWhitespace).count
-            case .characters: completion.text.count
-            }
+        let length = unit.length(of: completion)
         return .value(max(0, 1 - Double(abs(length - target)) / tolerance), note: "\(length) \(unit.rawValue)")
     }
 }

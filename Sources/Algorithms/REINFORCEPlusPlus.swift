@@ -41,7 +41,8 @@ package enum REINFORCEPlusPlus {
             let divergence = try KLEstimator.k2.estimate(
                 policy: inputs.logProbabilities, reference: inputs.requireReference("reinforce++"))
             try report.note("kl", divergence, .mean)
-            perToken = try perToken + divergence * settings.klCoefficient
+            let weighted = try inputs.klWeights.map { try divergence * $0 } ?? divergence
+            perToken = try perToken + weighted * settings.klCoefficient
         }
         let loss = try LossAggregation.sequenceMeanTokenMean.total(perToken, inputs.spans, inputs.denominators)
         try report.note("policy_loss", loss, .total)

@@ -286,8 +286,9 @@ package actor Coordinator {
     private func credit(_ work: inout StepWork) async throws {
         guard let rule = parts.creditRule else { return }  // checked in init
         var batch = work.creditBatch
-        batch.weights = controllers.weights
+        batch.weights = controllers.weights(at: progress.step)
         let credited = try rule.credit(batch)
+        work.metrics.merge(batch.weights.metrics(of: rule.rewards))
         work.parts = credited.update.parts
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)

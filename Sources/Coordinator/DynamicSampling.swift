@@ -15,6 +15,8 @@ package struct DynamicSampling: Sendable, Equatable {
 
     /// The place among the rewards of the one that decides.
     package var reward: Int
+    /// The places of others that have advantages of their own: a group in which one of them differs teaches something too.
+    package var streams: [Int] = []
     /// Most waves of a step.
     package var maxWaves: Int
     package var exhausted: Exhausted
@@ -27,8 +29,13 @@ package struct DynamicSampling: Sendable, Equatable {
 
     /// `nil` where every group is taken.
     ///
-    /// - Parameter rewards: The job's, as it names them.
-    package init?(reading job: inout SettingsReader, rewards: [String], generations: Int) {
+    /// - Parameters:
+    ///   - rewards: The job's, as it names them.
+    ///   - streams: Those of them that have advantages of their own beside the deciding one's.
+    package init?(
+        reading job: inout SettingsReader, rewards: [String], streams: [String] = [], generations: Int
+    ) {
+        self.streams = rewards.indices.filter { streams.contains(rewards[$0]) }
         let isWanted = job.read(
             "dynamic_sampling", default: false,
             "Samples further prompts until the step has enough groups whose completions differ in dynamic_sampling_metric (DAPO, arXiv:2503.14476). Surplus groups are left out."
@@ -62,10 +69,13 @@ package struct DynamicSampling: Sendable, Equatable {
         }
     }
 
-    /// Whether the deciding reward tells the group's completions apart. Completions it did not score do not count.
+    /// Whether the deciding reward tells the group's completions apart, or another that has advantages of its own. Completions that a reward
+    /// did not score do not count for it.
     package func keeps(_ group: ScoredGroup) -> Bool {
-        let scores = group.scores.compactMap { $0[reward].score }
-        guard let first = scores.first else { return false }
-        return group.scores.count == 1 || scores.contains { $0 != first }
+        ([reward] + streams).contains { place in
+            let scores = group.scores.compactMap { $0[place].score }
+            guard let first = scores.first else { return false }
+            return group.scores.count == 1 || scores.contains { $0 != first }
+        }
     }
 }

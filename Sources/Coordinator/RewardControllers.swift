@@ -16,11 +16,11 @@ package struct ControllerBank: Sendable {
         self.controllers = controllers
     }
 
-    /// What the next step's weights are, by the streams' names.
-    package var weights: [String: Double] {
-        controllers.reduce(into: [:]) { all, controller in
-            all.merge(controller.weights) { _, _ in preconditionFailure("two controllers move one weight") }
-        }
+    /// What they make of the weights of the step that begins.
+    ///
+    /// - Parameter step: Optimizer steps taken so far.
+    package func weights(at step: Int) -> StreamWeights {
+        controllers.reduce(into: StreamWeights()) { $0.merge($1.weights(at: step)) }
     }
 
     /// Shows every controller a step.
@@ -64,12 +64,30 @@ package struct ControllerBank: Sendable {
             Array(encoder.encode(Saved(skippedUpdates: skippedUpdates))), folder.appending(path: Self.countersName))
     }
 
+    /// The names of the controllers that a checkpoint has states of.
+    static func names(in folder: URL) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder.path)
+            .filter { $0.hasSuffix(".json") && $0 != countersName }.map { String($0.dropLast(".json".count)) }.sorted()
+    }
+
     /// Changes nothing when it throws.
+    ///
+    /// - Throws: `ControllerStateError` for the states of another job.
     mutating func read(from folder: URL) throws {
+        let (mine, saved) = (controllers.map(\.name).sorted(), try Self.names(in: folder))
+        guard mine == saved else {
+            throw ControllerStateError(
+                "\(folder.path): the checkpoint has the controllers \(saved.joined(separator: ", ")); the job has \(mine.joined(separator: ", "))"
+            )
+        }
         var restored = self
         for place in controllers.indices {
-            try restored.controllers[place].takeState(
-                from: Data(contentsOf: Self.file(of: controllers[place], in: folder)), with: JSONDecoder())
+            let file = Self.file(of: controllers[place], in: folder)
+            do {
+                try restored.controllers[place].takeState(from: Data(contentsOf: file), with: JSONDecoder())
+            } catch let error as ControllerStateError {
+                throw ControllerStateError("\(file.path): \(error)")
+            }
         }
         restored.skippedUpdates =
             try JSONDecoder().decode(
@@ -90,6 +108,11 @@ package final class RewardControllers: Checkpointable {
 
     /// Takes over what a finished step has left.
     package func take(_ bank: ControllerBank) { kept.withLock { $0 = bank } }
+
+    /// The names of the controllers that a checkpoint has states of; none where it has no such folder.
+    package static func names(in folder: URL) throws -> [String] {
+        FileManager.default.fileExists(atPath: folder.path) ? try ControllerBank.names(in: folder) : []
+    }
 
     package func save(to folder: URL) throws { try bank.write(to: folder) }
 

@@ -48,6 +48,12 @@ package struct ActorCritic: CreditRule {
                 "A completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0."
             ),
             overlong: overlong)
+        if rewards.form == .apart, missingEndPenalty > 0 {
+            job.refuse(
+                "missing_eos_penalty",
+                "missing_eos_penalty is \(missingEndPenalty), taken off one reward; constraints keep several apart, expected 0"
+            )
+        }
     }
 
     /// Metrics beside the usual ones: `values/mean` and `returns/mean` over action tokens, and `values/explained_variance`,
@@ -75,7 +81,9 @@ package struct ActorCritic: CreditRule {
             for completion in values.tokens[group].indices {
                 let own = values.tokens[group][completion]
                 let advantages = streams.map { $0.values[group][completion] }
-                let sums = heads == 1 ? [UpdateCompletion.mixed(advantages, streams.map(\.weight))] : advantages
+                let sums =
+                    heads == streams.count
+                    ? advantages : [UpdateCompletion.mixed(advantages, streams.map(\.weight))]
                 let returns = zip(sums, own).map { zip($0, $1).map { $0 + Double($1) } }
                 credited.update.parts[0].groups[group].completions[completion].returns = returns
                 credited.update.parts[0].groups[group].completions[completion].oldValues = own

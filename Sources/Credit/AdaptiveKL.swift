@@ -67,7 +67,7 @@ extension AdaptiveKL: RewardController {
     package var name: String { "adaptive_kl" }
     /// β of the coming step.
     package var coefficient: Double { state.coefficient ?? initial }
-    package var weights: [String: Double] { [AdvantageStream.penaltyName: coefficient] }
+    package func weights(at step: Int) -> StreamWeights { [AdvantageStream.penaltyName: coefficient] }
 
     /// Metrics: `kl_coefficient`, β of this step, and `kl_coefficient/error`, the clipped deviation that moves it. It has moved notably
     /// when it has doubled or halved since a line last told of it.

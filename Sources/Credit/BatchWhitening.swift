@@ -23,12 +23,16 @@ package struct BatchWhitening: CreditRule {
     package let form: Form
     package let overlong: OverlongHandling
     /// The sum is what is whitened.
-    package var mixer = Mixer(.mix)
+    package var mixer: Mixer
 
-    package init(rewards: RewardCombination, form: Form, overlong: OverlongHandling = .keep) {
+    package init(
+        rewards: RewardCombination, form: Form, overlong: OverlongHandling = .keep,
+        mixer: Mixer = Mixer(.mix)
+    ) {
         self.rewards = rewards
         self.form = form
         self.overlong = overlong
+        self.mixer = mixer
     }
 
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
@@ -36,7 +40,8 @@ package struct BatchWhitening: CreditRule {
         let combined = combinedRewards(of: batch)
         var penalties: KLPenalties?
         if case .plain(let penalty) = form { penalties = try penalty?.penalties(of: batch, rule: "REINFORCE++") }
-        var streams = try objectives(of: batch, combined).map { objective in
+        let objectives = try objectives(of: batch, combined)
+        var streams = objectives.map { objective in
             objective.stream(
                 centred(objective.rewards).map { $0.map { $0 ?? 0 } }.repeated(over: batch), batch, overlong)
         }
@@ -44,9 +49,8 @@ package struct BatchWhitening: CreditRule {
             let isLearned = batch.isLearned(combined, overlong)
             streams.append(penalties.stream(isCredited: isLearned, isValid: isLearned))
         }
-        let isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
         let groupsCompare = batch.groups.allSatisfy { $0.group.rollouts.count > 1 }
-        let advantages = Advantages(streams, isDead: groupsCompare ? isDead : [])
+        let advantages = Advantages(streams, isDead: groupsCompare ? deadGroups(objectives) : [])
         return assemble(batch, combined, advantages, overlong, penalties: penalties)
     }
 

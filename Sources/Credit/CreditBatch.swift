@@ -10,12 +10,14 @@ package struct CreditBatch: Sendable, Equatable {
     package var referenceLogProbabilities: [[[Float]]]?
     /// The critic's; `nil` without one.
     package var values: CriticValues?
-    /// Weights of streams by name where controllers move them: β under ``AdvantageStream/penaltyName``. The others are the rule's own.
-    package var weights: [String: Double]
+    /// What controllers make of the weights of rewards and streams: β has the name ``AdvantageStream/penaltyName``.
+    package var weights: StreamWeights
+    /// Whether rewards are kept apart, in place of what the rule does with them.
+    package var form: RewardCombination.Form?
 
     package init(
         groups: [ScoredGroup], oldLogProbabilities: [[[Float]]]? = nil, referenceLogProbabilities: [[[Float]]]? = nil,
-        values: CriticValues? = nil, weights: [String: Double] = [:]
+        values: CriticValues? = nil, weights: StreamWeights = [:]
     ) {
         self.values = values
         self.weights = weights

@@ -35,25 +35,37 @@ struct Advantages {
 extension CreditRule {
     /// The weighted reward of every completion, `[group][completion]`; `nil` where no reward gave a score.
     func combinedRewards(of batch: CreditBatch) -> [[Double?]] {
-        batch.groups.map { scored in scored.scores.map(rewards.combined) }
+        let rewards = rewards.weighed(by: batch.weights)
+        return batch.groups.map { scored in scored.scores.map { rewards.combined($0) } }
+    }
+
+    /// Whether the completions of each group are alike in every objective, `[group]`.
+    func deadGroups(_ objectives: [RewardObjective]) -> [Bool] {
+        objectives[0].rewards.indices.map { group in
+            objectives.allSatisfy { Moments($0.rewards[group].compactMap(\.self)).isConstant }
+        }
     }
 
     /// What the rule compares completions by: the combined reward, or each reward apart where the job keeps them so.
     func objectives(of batch: CreditBatch, _ combined: [[Double?]]) throws(CreditError) -> [RewardObjective] {
-        switch rewards.form {
+        switch batch.form ?? rewards.form {
         case .summed:
+            let moved = rewards.weighed(by: batch.weights)
             return [
                 RewardObjective(
-                    name: "reward", weight: batch.weights["reward"] ?? 1, rewards: combined,
-                    greedy: batch.groups.map { $0.greedyScores.flatMap(rewards.combined) })
+                    name: "reward", weight: 1, rewards: combined,
+                    greedy: batch.groups.map { $0.greedyScores.flatMap { moved.combined($0) } })
             ]
         case .apart:
             if let name = rewards.names.first(where: { $0 == AdvantageStream.penaltyName }) { throw .streamName(name) }
             return rewards.names.enumerated().map { place, name in
-                RewardObjective(
-                    name: name, weight: batch.weights[name] ?? rewards.weights[place],
-                    rewards: batch.groups.map { $0.scores.map { $0[place].score } },
-                    greedy: batch.groups.map { $0.greedyScores?[place].score })
+                func value(_ scores: [RewardScore]) -> Double? {
+                    rewards.value(scores[place], at: place).map { $0 * batch.weights.rewardFactor }
+                }
+                return RewardObjective(
+                    name: name, weight: batch.weights.weight(of: name, own: rewards.weights[place]),
+                    rewards: batch.groups.map { $0.scores.map(value) },
+                    greedy: batch.groups.map { $0.greedyScores.flatMap(value) })
             }
         }
     }
@@ -63,7 +75,11 @@ extension CreditRule {
         _ batch: CreditBatch, _ combined: [[Double?]], _ advantages: Advantages, _ overlong: OverlongHandling,
         penalties: KLPenalties?, deadGroupsTakeKL: Bool = true
     ) -> CreditedBatch {
-        let streams = mixer.prepared(advantages.streams)
+        var streams = mixer.prepared(advantages.streams)
+        // Only now: a factor on what is normalized afterwards would be lost.
+        for place in streams.indices where streams[place].name != AdvantageStream.penaltyName {
+            streams[place].weight *= batch.weights.advantageFactor
+        }
         let weights = streams.map(\.weight)
         func own(_ group: Int, _ completion: Int) -> [[Double]] { streams.map { $0.values[group][completion] } }
         var kept: [UpdateGroup] = []
@@ -86,7 +102,8 @@ extension CreditRule {
         metrics["advantages/abs_mean"] = Moments(credits.joined().compactMap { $0.advantage.map(abs) }).mean
         if let penalties { metrics["kl"] = penalties.meanEstimate }
         return CreditedBatch(
-            update: UpdateBatch(parts: [UpdatePart(.rollouts, kept, streamWeights: weights)]),
+            update: UpdateBatch(
+                parts: [UpdatePart(.rollouts, kept, streamWeights: weights, klWeight: batch.weights.factor)]),
             streams: streams.map(\.name), credits: credits, metrics: metrics)
     }
 

@@ -53,22 +53,26 @@ package struct GreedyBaseline: CreditRule {
     package let rewards: RewardCombination
     package let settings: GreedyBaselineSettings
     package let overlong: OverlongHandling
-    package var mixer = Mixer()
+    package var mixer: Mixer
 
     package init(
-        rewards: RewardCombination, settings: GreedyBaselineSettings, overlong: OverlongHandling = .keep
+        rewards: RewardCombination, settings: GreedyBaselineSettings, overlong: OverlongHandling = .keep,
+        mixer: Mixer = Mixer()
     ) {
         self.rewards = rewards
         self.settings = settings
         self.overlong = overlong
+        self.mixer = mixer
     }
 
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         try batch.requireShapes(rewardCount: rewards.names.count)
         let combined = combinedRewards(of: batch)
-        let baselines = batch.groups.map { $0.greedyScores.flatMap(rewards.combined) }
+        let weighed = rewards.weighed(by: batch.weights)
+        let baselines = batch.groups.map { $0.greedyScores.flatMap { weighed.combined($0) } }
         let penalties = try settings.penalty?.penalties(of: batch, rule: "ReMax")
-        var streams = try objectives(of: batch, combined).map(\.besideGreedy).map { objective in
+        let objectives = try objectives(of: batch, combined).map(\.besideGreedy)
+        var streams = objectives.map { objective in
             objective.stream(
                 batch.groups.indices.map { group in
                     tokens(batch.groups[group].group, objective.rewards[group], objective.greedy[group])
@@ -81,8 +85,8 @@ package struct GreedyBaseline: CreditRule {
                 penalties.stream(
                     isCredited: credited.map { $0.map { $0 != nil } }, isValid: batch.isLearned(credited, overlong)))
         }
-        let isDead = zip(combined, baselines).map { sampled, greedy in
-            Moments((sampled + [greedy]).compactMap(\.self)).isConstant
+        let isDead = baselines.indices.map { group in
+            objectives.allSatisfy { Moments(($0.rewards[group] + [$0.greedy[group]]).compactMap(\.self)).isConstant }
         }
         let advantages = Advantages(streams, isKept: baselines.map { $0 != nil }, isDead: isDead)
         var credited = assemble(batch, combined, advantages, overlong, penalties: penalties)

@@ -40,7 +40,8 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         self.deadGroupsTakeKL = deadGroupsTakeKL
     }
 
-    package init(reading job: inout SettingsReader, penalty: KLToGo?) {
+    /// - Parameter keepsApart: Whether each reward has its own advantages.
+    package init(reading job: inout SettingsReader, penalty: KLToGo?, keepsApart: Bool = false) {
         scaling = job.read(
             "scale_rewards", default: .group,
             "What r − mean(group) is divided by: the group's standard deviation + 1e-4, the batch's, or nothing (Dr. GRPO, arXiv:2503.20783)."
@@ -56,7 +57,17 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         epsilon = 1e-4
         self.penalty = penalty
         job.ignore("scale_rewards", when: aggregation == .normalizeThenSum)
-        if penalty != nil, aggregation == .normalizeThenSum {
+        if keepsApart, aggregation == .normalizeThenSum {
+            job.refuse(
+                "multi_objective_aggregation",
+                "multi_objective_aggregation is normalize_then_sum, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints expected sum_then_normalize: each reward is normalized in its group, the weighted sum is not"
+            )
+        } else if keepsApart, penalty != nil {
+            job.refuse(
+                "kl_placement",
+                "kl_placement is reward; constraints keep the rewards apart, and none is there to take the KL from; expected loss"
+            )
+        } else if penalty != nil, aggregation == .normalizeThenSum {
             job.refuse(
                 "kl_placement", "kl_placement reward needs one reward to take the KL from; expected sum_then_normalize")
         }
@@ -104,11 +115,14 @@ package struct GroupBaseline: CreditRule {
                 objective.stream(
                     advantages(of: objective.rewards.minus(penalties)).repeated(over: batch), batch, overlong)
             }
-            isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
+            isDead = deadGroups(objectives)
         case .normalizeThenSum:
-            let scores = batch.groups.map { $0.scores.map { $0.map(\.score) } }
+            let weighed = rewards.weighed(by: batch.weights)
+            let scores = batch.groups.map {
+                $0.scores.map { row in row.indices.map { rewards.value(row[$0], at: $0) } }
+            }
             streams = [
-                objectives[0].stream(advantages(ofEachReward: scores).repeated(over: batch), batch, overlong)
+                objectives[0].stream(advantages(ofEachReward: scores, weighed).repeated(over: batch), batch, overlong)
             ]
             isDead = scores.map { group in
                 rewards.names.indices.allSatisfy { reward in Moments(group.compactMap { $0[reward] }).isConstant }
@@ -140,13 +154,15 @@ package struct GroupBaseline: CreditRule {
     /// GDPO (Liu et al. 2026, arXiv:2601.05242), as in TRL's `normalize_then_sum`: each reward normalized in its group,
     /// the weighted sum normalized over the batch.
     ///
-    /// - Parameter scores: `[group][completion][reward]`
-    func advantages(ofEachReward scores: [[[Double?]]]) -> [[Double]] {
+    /// - Parameters:
+    ///   - scores: `[group][completion][reward]`
+    ///   - weighed: The rewards with the step's weights.
+    func advantages(ofEachReward scores: [[[Double?]]], _ weighed: RewardCombination) -> [[Double]] {
         let sums: [[Double?]] = scores.map { group in
             let normalized = rewards.names.indices.map { reward in
                 Self.normalized(group.map { $0[reward] }, epsilon: settings.epsilon)
             }
-            return group.indices.map { completion in rewards.combined(normalized.map { $0[completion] }) }
+            return group.indices.map { completion in weighed.combined(normalized.map { $0[completion] }) }
         }
         let flat = Self.normalized(Array(sums.joined()), epsilon: settings.epsilon).map { $0 ?? 0 }
         var start = 0

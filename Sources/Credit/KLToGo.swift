@@ -58,7 +58,7 @@ package struct KLToGo: Sendable, Equatable {
     func penalties(of batch: CreditBatch, rule: String) throws(CreditError) -> KLPenalties {
         guard let references = batch.referenceLogProbabilities else { throw .missingReference(rule: rule) }
         var present = self
-        if let coefficient = batch.weights[AdvantageStream.penaltyName] { present.coefficient = coefficient }
+        present.coefficient = batch.weights.weight(of: AdvantageStream.penaltyName, own: coefficient)
         let perToken = references.enumerated().map { group, completions in
             completions.enumerated().map { completion, reference in
                 estimates(old: batch.oldLogProbabilities(group: group, completion: completion), reference: reference)

@@ -18,7 +18,8 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         self.normalizesAdvantages = normalizesAdvantages
     }
 
-    package init(reading job: inout SettingsReader, penalty: KLToGo?) {
+    /// - Parameter keepsApart: Whether each reward has its own advantages.
+    package init(reading job: inout SettingsReader, penalty: KLToGo?, keepsApart: Bool = false) {
         let clip: [Double] = job.read(
             "reward_clip_range", default: [],
             SettingsBound("that rise, or an empty list") { $0.isEmpty || ($0.count == 2 && $0[0] < $0[1]) },
@@ -28,6 +29,12 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         normalizesAdvantages = job.read(
             "normalize_advantages", default: false, "Whitens advantages over the batch, (A − mean) / (std + 1e-4).")
         self.penalty = penalty
+        if keepsApart, normalizesAdvantages {
+            job.refuse(
+                "normalize_advantages",
+                "normalize_advantages is true, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints expected false (stream_normalization normalizes each reward)"
+            )
+        }
     }
 }
 
@@ -44,12 +51,16 @@ package struct LeaveOneOut: CreditRule {
     package let rewards: RewardCombination
     package let settings: LeaveOneOutSettings
     package let overlong: OverlongHandling
-    package var mixer = Mixer()
+    package var mixer: Mixer
 
-    package init(rewards: RewardCombination, settings: LeaveOneOutSettings, overlong: OverlongHandling = .keep) {
+    package init(
+        rewards: RewardCombination, settings: LeaveOneOutSettings, overlong: OverlongHandling = .keep,
+        mixer: Mixer = Mixer()
+    ) {
         self.rewards = rewards
         self.settings = settings
         self.overlong = overlong
+        self.mixer = mixer
     }
 
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
@@ -57,7 +68,8 @@ package struct LeaveOneOut: CreditRule {
         let combined = combinedRewards(of: batch)
         let penalties = try settings.penalty?.penalties(of: batch, rule: "RLOO")
         var streams: [AdvantageStream] = []
-        for objective in try objectives(of: batch, combined) {
+        let objectives = try objectives(of: batch, combined)
+        for objective in objectives {
             let clipped = objective.rewards.map { group in group.map { $0.map(clip) } }
             let sum = settings.normalizesAdvantages ? clipped.minus(penalties) : clipped
             streams.append(objective.stream(advantages(of: sum).repeated(over: batch), batch, overlong))
@@ -67,8 +79,8 @@ package struct LeaveOneOut: CreditRule {
         } else if let penalties {
             streams.append(penaltyStream(penalties, batch, combined))
         }
-        let isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
-        return assemble(batch, combined, Advantages(streams, isDead: isDead), overlong, penalties: penalties)
+        return assemble(
+            batch, combined, Advantages(streams, isDead: deadGroups(objectives)), overlong, penalties: penalties)
     }
 
     /// The leave-one-out advantages of the reward −Σ k, in nats.

@@ -27,12 +27,13 @@ package struct AdvantageStream: Sendable, Equatable {
 ///
 ///     none         A = Σ_k w_k·A_k                      added where gradients are taken
 ///     eachStream   A = Σ_k w_k·whiten(A_k)              added where gradients are taken
+///     rewards      the same, the KL stream as it is     so that β keeps its meaning
 ///     mix          A = whiten(Σ_k w_k·A_k)              added here: the mean is that of the whole batch
 ///
 /// whiten is ``Whitening``, over the valid tokens of the batch; a stream that is constant there becomes 0, and tokens that are not valid
 /// get 0. With `eachStream` the size of an objective cancels, β of a KL stream included.
 package struct Mixer: Sendable, Equatable {
-    package enum Normalization: Sendable, Equatable, CaseIterable { case none, eachStream, mix }
+    package enum Normalization: Sendable, Equatable, CaseIterable { case none, eachStream, rewards, mix }
 
     package var normalization: Normalization
 
@@ -45,6 +46,7 @@ package struct Mixer: Sendable, Equatable {
         switch normalization {
         case .none: streams
         case .eachStream: streams.map(whitened)
+        case .rewards: streams.map { $0.name == AdvantageStream.penaltyName ? $0 : whitened($0) }
         case .mix: [whitened(mixed(streams))]
         }
     }

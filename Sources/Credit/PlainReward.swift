@@ -10,12 +10,16 @@ package struct PlainReward: CreditRule {
     /// The KL penalty; `nil` for none.
     package let penalty: KLToGo?
     package let overlong: OverlongHandling
-    package var mixer = Mixer()
+    package var mixer: Mixer
 
-    package init(rewards: RewardCombination, penalty: KLToGo? = nil, overlong: OverlongHandling = .keep) {
+    package init(
+        rewards: RewardCombination, penalty: KLToGo? = nil, overlong: OverlongHandling = .keep,
+        mixer: Mixer = Mixer()
+    ) {
         self.rewards = rewards
         self.penalty = penalty
         self.overlong = overlong
+        self.mixer = mixer
     }
 
     /// A completion without a reward gets 0 on every token.

@@ -9,10 +9,12 @@ package import Records
 package struct RewardCombination: Sendable, Equatable {
     /// The rewards' names in the job's order, for metrics.
     package let names: [String]
-    /// One per reward.
-    package let weights: [Double]
+    /// One per reward. Where a job moves them, those it ends with: what is evaluated is one thing from beginning to end.
+    package private(set) var weights: [Double]
     /// Whether advantages are those of the sum, or each reward's own.
     package var form = Form.summed
+    /// What a score becomes before anything is done with it, one per reward.
+    package var shapes: [Shape]
 
     package enum Form: Sendable, Equatable {
         /// One objective, R.
@@ -22,39 +24,52 @@ package struct RewardCombination: Sendable, Equatable {
         case apart
     }
 
+    package enum Shape: Sendable, Equatable {
+        case asScored
+        /// r/s: a constrained reward counts in units of its constraint's scale.
+        case divided(by: Double)
+        /// −((r − θ)/s)²: best at θ.
+        case near(Double, scale: Double)
+
+        func callAsFunction(_ score: Double) -> Double {
+            switch self {
+            case .asScored: score
+            case .divided(let scale): score / scale
+            case .near(let limit, let scale): -(score - limit) / scale * ((score - limit) / scale)
+            }
+        }
+    }
+
     /// - Parameter weights: One per name; `nil` gives every reward the weight 1.
-    package init(names: [String], weights: [Double]? = nil) {
+    package init(names: [String], weights: [Double]? = nil, form: Form = .summed, shapes: [Shape]? = nil) {
         let weights = weights ?? names.map { _ in 1 }
         precondition(weights.count == names.count, "one weight for each of the rewards")
         self.names = names
         self.weights = weights
+        self.form = form
+        self.shapes = shapes ?? names.map { _ in .asScored }
     }
 
-    /// - Parameter names: Of the job's rewards.
-    package init(reading job: inout SettingsReader, names: [String]) {
-        let given: [Double]? = job.read(
-            "reward_weights", optional: nil,
-            "One factor per reward. Combined reward = Σ weight × score over the rewards that scored; by default every weight is 1."
-        )
-        if let given, given.count != names.count {
-            job.refuse(
-                "reward_weights",
-                "reward_weights has \(given.count) numbers for \(names.count) rewards; expected one each")
-        }
-        let weights = given.flatMap { $0.count == names.count ? $0 : nil } ?? names.map { _ in 1 }
-        job.resolve("reward_weights", to: weights)
-        self.init(names: names, weights: weights)
+    /// The same with the weights that controllers give it, and their factor on rewards.
+    func weighed(by controllers: StreamWeights) -> RewardCombination {
+        guard controllers != StreamWeights() else { return self }
+        var moved = self
+        moved.weights = zip(names, weights).map { (controllers[$0] ?? $1) * controllers.rewardFactor }
+        return moved
     }
 
     /// The weighted sum of one completion's scores; `nil` when none of them is a number.
     ///
     /// - Parameter scores: One per reward.
     package func combined(_ scores: [RewardScore]) -> Double? {
-        combined(scores.map(\.score))
+        combined(scores.indices.map { value(scores[$0], at: $0) })
     }
 
-    func combined(_ scores: [Double?]) -> Double? {
-        let terms = zip(scores, weights).compactMap { score, weight in score.map { $0 * weight } }
+    /// What a reward's score counts as.
+    func value(_ score: RewardScore, at place: Int) -> Double? { score.score.map { shapes[place]($0) } }
+
+    func combined(_ values: [Double?]) -> Double? {
+        let terms = zip(values, weights).compactMap { value, weight in value.map { $0 * weight } }
         return terms.isEmpty ? nil : terms.reduce(0, +)
     }
 }

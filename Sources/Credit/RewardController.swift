@@ -11,10 +11,17 @@ package protocol RewardController: Sendable {
     /// Names its state in a checkpoint and its family of metrics: lower-case letters, digits and `_`; one controller a name.
     var name: String { get }
     var state: State { get set }
-    /// What the next step's weights are, by the streams' names; the others keep those of the rule.
-    var weights: [String: Double] { get }
+    /// What it makes of the weights of the step that begins.
+    ///
+    /// - Parameter step: Optimizer steps taken so far.
+    func weights(at step: Int) -> StreamWeights
 
-    /// Learns from a step whose groups were credited with the present ``weights``.
+    /// Refuses a state that is not that of this job: a checkpoint's.
+    ///
+    /// - Throws: ``ControllerStateError`` naming what differs.
+    func check(_ state: State) throws
+
+    /// Learns from a step whose groups were credited with the present ``weights(at:)``.
     ///
     /// - Returns: What changed and why; `nil` where an input is not a finite number, with the state as it was: the caller counts that.
     mutating func update(_ step: ObservedStep) -> ControllerUpdate?
@@ -56,12 +63,49 @@ package struct ControllerUpdate: Sendable, Equatable {
     }
 }
 
+/// Scores that were added up: ranks add their sums and counts, never their means.
+package struct ScoreTally: Sendable, Equatable {
+    package var sum: Double
+    package var count: Int
+    /// 0 of no scores.
+    package var mean: Double { count == 0 ? 0 : sum / Double(count) }
+
+    package init(sum: Double = 0, count: Int = 0) {
+        self.sum = sum
+        self.count = count
+    }
+}
+
+extension ObservedStep {
+    /// A reward's scores of the step's completions; none of a reward that nobody knows.
+    package func tally(of reward: String) -> ScoreTally {
+        guard let place = rewardNames.firstIndex(of: reward) else { return ScoreTally() }
+        return groups.reduce(into: ScoreTally()) { tally, group in
+            for score in group.scores.compactMap({ $0[place].score }) {
+                tally.sum += score
+                tally.count += 1
+            }
+        }
+    }
+}
+
+/// A saved state that belongs to another job.
+package struct ControllerStateError: Error, Sendable, Equatable, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+}
+
 extension RewardController {
+    package func check(_ state: State) throws {}
+
     /// The state as JSON.
     package func encodedState(with encoder: JSONEncoder) throws -> Data { try encoder.encode(state) }
 
     /// Takes over what ``encodedState(with:)`` wrote; changes nothing when it throws.
     package mutating func takeState(from data: Data, with decoder: JSONDecoder) throws {
-        state = try decoder.decode(State.self, from: data)
+        let saved = try decoder.decode(State.self, from: data)
+        try check(saved)
+        state = saved
     }
 }

@@ -58,8 +58,9 @@ package struct GRPOMethod: Method {
         let loss = GRPOSettings(
             reading: &job, klCoefficient: kl.inLoss, klEstimator: kl.estimator.sampled, usesExactKL: kl.isExact)
         let learning = RolloutLearning(
-            reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, takesReplay: true)
-        let baseline = GroupBaselineSettings(reading: &job, penalty: kl.penalty(.completion))
+            reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, takesReplay: true, streams: .scaled)
+        let baseline = GroupBaselineSettings(
+            reading: &job, penalty: kl.penalty(.completion), keepsApart: learning.rewards.form == .apart)
         plan = learning.plan(
             loss,
             credit: GroupBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong))

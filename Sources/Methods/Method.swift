@@ -74,17 +74,19 @@ package struct Preset: Sendable {
 package struct SharedSettings: Sendable {
     package var sampling: SamplingSettings
     package var batches: BatchArithmetic
+    /// What the job says of its rewards' weights; `nil` for a method that does not generate.
+    package var control: RewardControl?
     /// `nil` for a method that does not generate.
-    package var rewards: RewardCombination?
+    package var rewards: RewardCombination? { control?.rewards }
     /// Whether the sampler computes what the trainer computes, to rounding in float32: not with narrower copies of the weights.
     package var samplerIsExact: Bool
 
     package init(
-        sampling: SamplingSettings, batches: BatchArithmetic, rewards: RewardCombination?, samplerIsExact: Bool
+        sampling: SamplingSettings, batches: BatchArithmetic, control: RewardControl?, samplerIsExact: Bool
     ) {
         self.sampling = sampling
         self.batches = batches
-        self.rewards = rewards
+        self.control = control
         self.samplerIsExact = samplerIsExact
     }
 }
@@ -143,11 +145,14 @@ package struct CriticPlan: Sendable, Equatable {
     }
 
     package var form: Form
+    /// Values it gives of each state: one of the sum, or one for each stream of advantages.
+    package var heads: Int
     /// The value loss.
     package var settings: PPOSettings
 
-    package init(_ form: Form, _ settings: PPOSettings) {
+    package init(_ form: Form, heads: Int = 1, _ settings: PPOSettings) {
         self.form = form
+        self.heads = heads
         self.settings = settings
     }
 }

@@ -18,6 +18,7 @@ package struct REINFORCEMethod: Method {
         plan = learning.plan(
             loss,
             credit: PlainReward(
-                rewards: learning.rewards, penalty: reach.penalty(of: kl), overlong: learning.overlong))
+                rewards: learning.rewards, penalty: reach.penalty(of: kl), overlong: learning.overlong,
+                mixer: learning.mixer()))
     }
 }

@@ -35,6 +35,6 @@ package struct REINFORCEPlusPlusMethod: Method {
             loss,
             credit: BatchWhitening(
                 rewards: learning.rewards, form: hasGroup ? .groupMean : .plain(penalty: kl.penalty(.toGo)),
-                overlong: learning.overlong))
+                overlong: learning.overlong, mixer: learning.mixer(Mixer(.mix))))
     }
 }

@@ -19,9 +19,11 @@ package struct RLOOMethod: Method {
         )
         let loss = RLOOSettings(ratioClip: isClipped ? ClippedSurrogate(reading: &job, takesDelta: false) : nil)
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: isClipped)
-        let baseline = LeaveOneOutSettings(reading: &job, penalty: kl.penalty(.completion))
+        let baseline = LeaveOneOutSettings(
+            reading: &job, penalty: kl.penalty(.completion), keepsApart: learning.rewards.form == .apart)
         plan = learning.plan(
             loss,
-            credit: LeaveOneOut(rewards: learning.rewards, settings: baseline, overlong: learning.overlong))
+            credit: LeaveOneOut(
+                rewards: learning.rewards, settings: baseline, overlong: learning.overlong, mixer: learning.mixer()))
     }
 }

@@ -41,7 +41,8 @@ package struct ReMaxMethod: Method {
         let baseline = GreedyBaselineSettings(reading: &job, penalty: reach.penalty(of: kl))
         plan = learning.plan(
             loss,
-            credit: GreedyBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong),
+            credit: GreedyBaseline(
+                rewards: learning.rewards, settings: baseline, overlong: learning.overlong, mixer: learning.mixer()),
             greedy: true)
     }
 }

@@ -9,6 +9,16 @@ struct RolloutLearning {
     let rewards: RewardCombination
     let overlong: OverlongHandling
     let replay: ReplaySettings?
+    /// What a method makes of rewards that are kept apart.
+    enum Streams {
+        /// It has none.
+        case none
+        /// Its rule brings each to one scale.
+        case scaled
+        /// They are brought to one scale where they are mixed.
+        case mixed
+    }
+
     private let kl: KLTerm?
     private let sync: ReferenceSync?
     private let bypasses: Bool
@@ -21,15 +31,23 @@ struct RolloutLearning {
     ///   - hasRatio: Whether the loss compares the policy with the one that produced the data.
     ///   - takesSeveralSteps: Whether a rollout may serve several optimizer steps without a ratio.
     ///   - takesReplay: Whether that ratio is one that kept completions need.
+    ///   - streams: What the method makes of rewards that are kept apart.
     init(
         reading job: inout SettingsReader, _ shared: SharedSettings, of method: String, kl: KLTerm?,
-        hasRatio: Bool, takesSeveralSteps: Bool = false, takesReplay: Bool = false
+        hasRatio: Bool, takesSeveralSteps: Bool = false, takesReplay: Bool = false, streams: Streams = .mixed
     ) {
         self.method = method
         self.shared = shared
         self.kl = kl
         self.hasRatio = hasRatio
         rewards = shared.rewards ?? RewardCombination(names: ["reward"])
+        if rewards.form == .apart, streams == .none {
+            job.refuse(
+                "constraints",
+                "constraints need a method with advantages, which multipliers can weigh; \(method) has none (multipliers.variant: ppo_sat would do)"
+            )
+        }
+        job.ignore("stream_normalization", when: streams != .mixed)
         overlong = OverlongHandling(reading: &job)
         sync = ReferenceSync(reading: &job, hasReference: kl.map { $0.coefficient > 0 } ?? false)
         bypasses =
@@ -59,6 +77,14 @@ struct RolloutLearning {
         }
     }
 
+    /// What is normalized of the streams of a rule.
+    ///
+    /// - Parameter own: What the rule does with one reward.
+    func mixer(_ own: Mixer = Mixer()) -> Mixer { shared.control?.mixer(own) ?? own }
+
+    /// Streams of advantages of a rule that has the KL as one of its own.
+    var streamCount: Int { rewards.names.count + (kl?.penalty(.oneStep) == nil ? 0 : 1) }
+
     /// The plan of a step: sample and score, infer what loss and credit need, credit, train.
     func plan(
         _ objective: any Objective, credit: any CreditRule, greedy: Bool = false, critic: CriticPlan? = nil,
@@ -77,7 +103,10 @@ struct RolloutLearning {
         return MethodPlan(
             recipe: StepRecipe(method: method, calls: calls + [.credit, .train]),
             parts: [PartPlan(objective, temperature: shared.sampling.distribution.temperature)], credit: credit,
-            controllers: kl?.controller.map { [$0] } ?? [], reference: usesReference ? .init(sync: sync) : nil,
+            controllers: (kl?.controller.map { [$0] } ?? [])
+                + (shared.control?.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout)
+                    ?? []),
+            reference: usesReference ? .init(sync: sync) : nil,
             critic: critic,
             replay: replay, softThinking: softThinking)
     }

@@ -31,8 +31,9 @@ package struct SofTGRPOMethod: Method {
         let loss = SofTGRPOSettings(
             reading: &job, surrogate: surrogate, thinking: thinking,
             temperature: shared.sampling.distribution.temperature)
-        let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, takesReplay: false)
-        let baseline = GroupBaselineSettings(reading: &job, penalty: nil)
+        let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, streams: .scaled)
+        let baseline = GroupBaselineSettings(
+            reading: &job, penalty: nil, keepsApart: learning.rewards.form == .apart)
         plan = learning.plan(
             loss,
             credit: GroupBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong),

@@ -41,11 +41,11 @@ extension PackedMicroBatch {
         return values
     }
 
-    /// 0 at the actions of completions that take no KL term, 1 elsewhere; `nil` when all take it.
+    /// The part's weight of the KL term, 0 at the actions of completions that take none; `nil` when all take it with the weight 1.
     private var klWeights: [Double]? {
         let taking = completions.map(\.takesKL)
-        guard taking.contains(false) else { return nil }
-        return zip(taking, completionCounts).flatMap { [Double](repeating: $0 ? 1 : 0, count: $1) }
+        guard taking.contains(false) || klWeight != 1 else { return nil }
+        return zip(taking, completionCounts).flatMap { [Double](repeating: $0 ? klWeight : 0, count: $1) }
     }
 }
 

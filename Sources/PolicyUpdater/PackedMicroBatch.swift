@@ -19,10 +19,13 @@ struct PackedMicroBatch {
     let completions: [UpdateCompletion]
     /// What each stream of advantages counts.
     let streamWeights: [Double]
+    /// What the loss's KL term is multiplied by.
+    let klWeight: Double
 
     init(_ pieces: [MicroBatchPlan.Piece], of batch: UpdateBatch) throws {
         self.pieces = pieces
         streamWeights = batch.parts.first?.streamWeights ?? [1]
+        klWeight = batch.parts.first?.klWeight ?? 1
         let packed = pieces.map { piece in
             let group = batch.groups[piece.group]
             return (prompt: group.promptTokenIDs, completions: piece.completions.map { group.completions[$0].tokenIDs })

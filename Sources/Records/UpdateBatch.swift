@@ -15,7 +15,7 @@ package struct UpdateBatch: Sendable, Equatable {
         get { parts.count == 1 ? parts[0].groups : parts.flatMap(\.groups) }
         set {
             let first = parts.first ?? UpdatePart(.rollouts, [])
-            parts = [UpdatePart(first.kind, newValue, streamWeights: first.streamWeights)]
+            parts = [UpdatePart(first.kind, newValue, streamWeights: first.streamWeights, klWeight: first.klWeight)]
         }
     }
 
@@ -41,8 +41,11 @@ package struct UpdatePart: Sendable, Equatable, Codable {
     /// What a unit of each stream of advantages counts where they are added, one weight a stream. They travel with the part because
     /// some methods weigh streams by their gradients.
     package var streamWeights: [Double]
+    /// What a KL term in the loss is multiplied by beside its own coefficient.
+    package var klWeight: Double
 
-    package init(_ kind: Kind, _ groups: [UpdateGroup], streamWeights: [Double] = [1]) {
+    package init(_ kind: Kind, _ groups: [UpdateGroup], streamWeights: [Double] = [1], klWeight: Double = 1) {
+        self.klWeight = klWeight
         self.kind = kind
         self.groups = groups
         self.streamWeights = streamWeights

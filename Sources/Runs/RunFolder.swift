@@ -5,6 +5,7 @@ import Synchronization
 ///
 ///     config.yaml                          the resolved job
 ///     metrics.jsonl                        one row a logged step
+///     notes.jsonl                          what moved and why, where there is something to say
 ///     completions/completions_00010.jsonl  what was sampled in step 10, with scores
 ///     checkpoint-10/                       see ``CheckpointFolder``
 ///     config.json, model.safetensors ...   the final model, with its manifest
@@ -19,6 +20,7 @@ package final class RunFolder: Sendable {
     private let madeLock: Bool
     /// Opened at the first row.
     private let metrics = Mutex<JSONLinesWriter?>(nil)
+    private let notes = Mutex<JSONLinesWriter?>(nil)
 
     /// Makes the folder when it is missing, locks it, and tidies what a killed save left.
     ///
@@ -55,6 +57,7 @@ package final class RunFolder: Sendable {
 
     package var configurationFile: URL { url.appending(path: "config.yaml") }
     package var metricsFile: URL { url.appending(path: "metrics.jsonl") }
+    package var notesFile: URL { url.appending(path: "notes.jsonl") }
     package var completionsFolder: URL { url.appending(path: "completions") }
 
     /// Where the completions of `step` are: five digits at least, so that names sort.
@@ -95,6 +98,14 @@ package final class RunFolder: Sendable {
         }
     }
 
+    /// Adds a row to `notes.jsonl`: `step` and `note`, a line for a person on what moved and why.
+    package func appendNote(step: Int, _ text: String) throws(RunError) {
+        try notes.withLock { writer throws(RunError) in
+            if writer == nil { writer = try JSONLinesWriter(appendingTo: notesFile) }
+            try writer?.append(.object(["step": .number(step), "note": .string(text)]))
+        }
+    }
+
     /// Writes the completions of a step, one row each, whole or not at all; rows of an earlier try are replaced.
     package func writeCompletions(step: Int, _ rows: [JSON]) throws(RunError) {
         try operations.createFolder(completionsFolder)
@@ -124,7 +135,11 @@ package final class RunFolder: Sendable {
         var rewound = Rewound()
         rewound.metricsRows = try metrics.withLock { writer throws(RunError) in
             writer = nil  // the file it holds is about to be replaced
-            return try dropMetrics(beyond: step)
+            return try dropRows(of: metricsFile, beyond: step)
+        }
+        try notes.withLock { writer throws(RunError) in
+            writer = nil
+            _ = try dropRows(of: notesFile, beyond: step)
         }
         if try FolderEntry(completionsFolder) != nil {
             for entry in try FolderEntry.list(completionsFolder) {
@@ -148,15 +163,15 @@ package final class RunFolder: Sendable {
         return Int(name.dropFirst("completions_".count).dropLast(".jsonl".count))
     }
 
-    private func dropMetrics(beyond step: Int) throws(RunError) -> Int {
-        guard try FolderEntry(metricsFile) != nil else { return 0 }
-        let lines = try LineReader(metricsFile)
+    private func dropRows(of file: URL, beyond step: Int) throws(RunError) -> Int {
+        guard try FolderEntry(file) != nil else { return 0 }
+        let lines = try LineReader(file)
         var kept: [UInt8] = []
         var dropped = 0
         while let line = try lines.next() {
             if keeps(line, upTo: step) { kept += line.bytes + [0x0a] } else { dropped += 1 }
         }
-        if dropped > 0 { try operations.replaceFile(metricsFile, with: kept) }
+        if dropped > 0 { try operations.replaceFile(file, with: kept) }
         return dropped
     }
 

@@ -392,7 +392,7 @@ struct Watcher: RewardController {
 
     var name: String { "watcher" }
     var state = State()
-    var weights: [String: Double] { [:] }
+    func weights(at step: Int) -> StreamWeights { [:] }
     var refuses = false
 
     mutating func update(_ step: ObservedStep) -> ControllerUpdate? {

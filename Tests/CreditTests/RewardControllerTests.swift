@@ -13,13 +13,13 @@ struct AdaptiveKLControllerTests {
     /// 0.05·(1 + 0.2·100/1000) = 0.051; the metric is what the step was credited with.
     @Test func itSaysWhatWasInForceAndWhatMovesIt() throws {
         var controller = AdaptiveKL(initial: 0.05, target: 0.1, horizon: 1000)
-        #expect(controller.weights == ["kl": 0.05])
+        #expect(controller.weights(at: 0) == ["kl": 0.05])
         let moved = controller.update(step(0.15))
         let update = try #require(moved)
         #expect(update.metrics["kl_coefficient"] == 0.05)
         #expect(update.metrics["kl_coefficient/error"] == 0.2)
         #expect(update.note == nil)
-        #expect(abs(try #require(controller.weights["kl"]) - 0.051) < 1e-12)
+        #expect(abs(try #require(controller.weights(at: 0)["kl"]) - 0.051) < 1e-12)
     }
 
     @Test(arguments: [Double.nan, .infinity, -.infinity])
@@ -34,7 +34,7 @@ struct AdaptiveKLControllerTests {
     @Test func aStepWithoutAnEstimateMovesNothing() throws {
         var controller = AdaptiveKL(initial: 0.05, target: 0.1)
         #expect(controller.update(step(nil)) == ControllerUpdate())
-        #expect(controller.weights == ["kl": 0.05])
+        #expect(controller.weights(at: 0) == ["kl": 0.05])
     }
 
     /// 1.2⁴ = 2.07: the fourth step doubles it, the eighth doubles it again.

@@ -32,6 +32,29 @@ extension BadInput {
             what: "a folder for a job", command: ["train", "model"], says: ["model: is a folder; a job is a YAML file"]),
         BadInput(what: "no job", command: ["train", "jib.yaml"], says: ["jib.yaml: there is no such file"]),
         BadInput(
+            what: "a constraint on no reward",
+            lines: "constraints: [{reward: regular_expresion, limit: 1, kind: at_least}]",
+            says: [
+                "job.yaml line 11: constraints: no reward is named 'regular_expresion'; did you mean regular_expression?"
+            ]),
+        BadInput(
+            what: "a limit that no score can reach",
+            lines: "constraints: [{reward: regular_expression, limit: 2, kind: at_least}]",
+            says: ["regular_expression can never be at least 2; its scores lie from 0 to 1"]),
+        BadInput(
+            what: "a constraint and a sum that is normalized",
+            lines:
+                "constraints: [{reward: regular_expression, limit: 1, kind: at_least}]\nmulti_objective_aggregation: normalize_then_sum",
+            says: [
+                "job.yaml line 12: multi_objective_aggregation is normalize_then_sum", "expected sum_then_normalize",
+            ]
+        ),
+        BadInput(
+            what: "a constraint for a method without advantages",
+            lines: "constraints: [{reward: regular_expression, limit: 1, kind: at_least}]",
+            overrides: ["algorithm=best_of_k"],
+            says: ["job.yaml line 11: constraints need a method with advantages", "best_of_k has none"]),
+        BadInput(
             what: "a best metric without evaluation", lines: "metric_for_best_model: eval_reward",
             says: ["job.yaml line 11: metric_for_best_model is eval_reward", "set eval_steps"]),
         BadInput(

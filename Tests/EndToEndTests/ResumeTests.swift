@@ -32,6 +32,12 @@ struct ResumeTests {
             "soft_grpo",
             "num_generations: 4\nsteps_per_generation: 2\nmax_steps: 8\nsave_steps: 4\nsoft_thinking: {noise: dirichlet, think_end: e, cold_stop_entropy: 100, cold_stop_steps: 2}"
         ),
+        ("grpo", "num_generations: 4\nbeta: 0.1\nmultipliers: {momentum: 0.3}\n\(ConstraintTests.held)"),
+        ("ppo", "steps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4\n\(ConstraintTests.held)"),
+        (
+            "rloo",
+            "num_generations: 2\nreward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}, completion_length]\nreward_weights: [1, {0: 0, 6: 1}]"
+        ),
     ]
 
     @Test(arguments: jobs)

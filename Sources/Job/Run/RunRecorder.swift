@@ -55,7 +55,10 @@ package actor RunRecorder: StepObserver {
         for (name, text) in warnings where raised.insert(name).inserted {
             await display.notice(text)
         }
-        for note in report.notes { await display.notice(note) }
+        for note in report.notes {
+            try folder.appendNote(step: report.step, note)
+            await display.notice(note)
+        }
         try watch.check(report.metrics, step: report.step)
     }
 

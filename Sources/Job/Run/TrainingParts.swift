@@ -67,9 +67,9 @@ struct TrainingParts: Sendable {
         let (plan, type) = (job.plan, job.model.dtype)
         let loaded = try ModelFolder.load(weights, elementType: type.masterType)
         var heads: [String: Tensor] = [:]
-        if plan.critic?.form == .sharedTrunk {
+        if let critic = plan.critic, critic.form == .sharedTrunk {
             heads[Critic.headName] = try Tensor.zeros(
-                [1, model.configuration.hiddenSize], type.masterType, device: loaded.device)
+                [critic.heads, model.configuration.hiddenSize], type.masterType, device: loaded.device)
         }
         let policy = try ReallocatingActor(
             role: "actor", parameters: ParameterSet(trainable: loaded.parametersByName, heads: heads),
@@ -104,8 +104,14 @@ struct TrainingParts: Sendable {
     ) throws -> Critic? {
         guard case .separate(let name, let learningRate) = plan.form else { return nil }
         let start = try CriticStart(name, of: model, job.model.dtype.masterType)
+        // A reward model's head values one sum; of several streams each begins at 0.
+        let head =
+            try plan.heads == 1
+            ? start.head
+            : Tensor.zeros(
+                [plan.heads, start.trunk.configuration.hiddenSize], start.trunk.elementType, device: start.trunk.device)
         return try Critic(
-            trunk: start.trunk, head: start.head, objective: plan.settings,
+            trunk: start.trunk, head: head, objective: plan.settings,
             settings: UpdaterSettings(
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,

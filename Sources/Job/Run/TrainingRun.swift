@@ -96,6 +96,14 @@ package final class TrainingRun: Sendable {
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
             maxSteps: maxSteps)
         if let checkpoint = resumed.checkpoint {
+            let controllers = try RewardControllers.names(in: checkpoint.stateFolder(parts.controllers.stateName))
+            if parts.plan.controllers.isEmpty, !controllers.isEmpty {
+                throw JobError(
+                    place: checkpoint.url.path,
+                    message:
+                        "the checkpoint has the controllers \(controllers.joined(separator: ", ")); the job has none: it is another job's"
+                )
+            }
             try await folder.restore(parts.states + [progress], from: checkpoint)
             if progress.threads != threads {
                 lines.append(

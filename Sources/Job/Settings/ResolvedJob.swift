@@ -3,7 +3,9 @@ internal import Credit
 package import Methods
 package import PolicyUpdater
 package import Records
+internal import RewardInterface
 package import RolloutEngine
+internal import ShippedRewards
 
 /// A job in which every choice is made: defaults that depend on the method are filled in, and values that contradict each other have been
 /// refused. Every setting is where it is used; ``subscript(_:)`` and ``yaml`` know them all by name.
@@ -97,7 +99,7 @@ struct Reading {
         data = DataSettings(reading: &job)
         rewards = generates ? RewardEntries(reading: &job, for: method.name) : nil
         let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
-        let combination = generates ? RewardCombination(reading: &job, names: names) : nil
+        let control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil
         sampling =
             generates
             ? SamplingSettings(reading: &job, temperature: defaults.temperature)
@@ -109,12 +111,15 @@ struct Reading {
                 "Rows decoded at once; by default as many as the step has, up to 256.") : nil
         batches = BatchArithmetic(reading: &job, defaults.batches)
         dynamicSampling =
-            generates ? DynamicSampling(reading: &job, rewards: names, generations: batches.generations) : nil
+            generates
+            ? DynamicSampling(
+                reading: &job, rewards: names, streams: control?.constraints.map(\.reward) ?? [],
+                generations: batches.generations) : nil
         plan =
             method.init(
                 reading: &job,
                 SharedSettings(
-                    sampling: sampling, batches: batches, rewards: combination,
+                    sampling: sampling, batches: batches, control: control,
                     samplerIsExact: model.dtype != .bfloat16)
             ).plan
         maxTokensPerMicroBatch = job.read(
@@ -136,5 +141,17 @@ struct Reading {
                 for problem in error.problems { job.refuse("warmup_steps", problem.message) }
             }
         }
+    }
+
+    /// What the job says of the weights of its rewards, with the ranges of those that ship.
+    private static func control(
+        _ job: inout SettingsReader, _ rewards: RewardEntries?, _ names: [String], namesAreFinal: Bool
+    ) -> RewardControl {
+        let shipped = Dictionary(
+            ShippedRewards.catalogue.types.map { ($0.name, $0.range) }, uniquingKeysWith: { first, _ in first })
+        let isKnown = rewards?.entries.allSatisfy { shipped[$0.reference] != nil } ?? true
+        return RewardControl(
+            reading: &job, rewards: names.map { RewardControl.Reward($0, range: shipped[$0]) },
+            namesAreFinal: namesAreFinal || isKnown)
     }
 }

@@ -1,0 +1,223 @@
+internal import Foundation
+internal import Records
+
+/// Holds rewards at limits by learning their weights: constrained RLHF (Moskovitz et al. 2023, arXiv:2310.04373), and the textbook
+/// Lagrangian. What the variants are is said at ``MultiplierSettings``.
+///
+/// The weights of the streams of constrained rewards are multipliers λ, moved once a rollout by the raw scores of what the policy wrote:
+/// sums and counts over completions, so that long completions weigh no more than short ones. A completion that a reward did not score
+/// counts for none of its constraints.
+///
+/// Departs from the published code: ℓ begins at the same number for all and not at a normal draw; the KL stream keeps the factor of the
+/// other own streams in `all_ppo`, where its weight would become negative.
+package struct LagrangianConstraints: Sendable, Equatable {
+    package let constraints: [Constraint]
+    package let settings: MultiplierSettings
+    /// Dual steps of a rollout.
+    package let stepsPerRollout: Int
+    package var state: State
+
+    /// What it remembers, by the constraints' names.
+    package struct State: Sendable, Equatable, Codable {
+        /// λ, or ℓ of a bounded form.
+        package internal(set) var parameters: [String: Double]
+        var velocities: [String: Double] = [:]
+        /// λ and J of the last fifth of the rollouts so far.
+        var recent: [String: [Sample]] = [:]
+        /// Rollouts since |λ| was last below 0.98.
+        var saturated: [String: Int] = [:]
+        /// λ when a line last told of it.
+        var announced: [String: Double] = [:]
+        package internal(set) var rollouts = 0
+        /// Whether a bounded form went over to the textbook's.
+        package internal(set) var isTextbook = false
+
+        struct Sample: Sendable, Equatable, Codable {
+            var rollout: Int
+            var multiplier: Double
+            var mean: Double
+        }
+    }
+
+    /// - Parameter constraints: At least one, with different names.
+    package init(
+        _ constraints: [Constraint], _ settings: MultiplierSettings = MultiplierSettings(), stepsPerRollout: Int = 1
+    ) {
+        precondition(
+            !constraints.isEmpty && Set(constraints.map(\.name)).count == constraints.count,
+            "constraints have different names")
+        self.constraints = constraints
+        self.settings = settings
+        self.stepsPerRollout = stepsPerRollout
+        let names = constraints.map { ($0.name, settings.initial) }
+        state = State(parameters: Dictionary(uniqueKeysWithValues: names))
+    }
+
+    private var isBounded: Bool { settings.variant.isBounded && !state.isTextbook }
+
+    /// λ of the next step, by the constraints' names.
+    package var multipliers: [String: Double] {
+        Dictionary(uniqueKeysWithValues: constraints.map { ($0.name, multiplier(of: $0)) })
+    }
+
+    private func multiplier(of constraint: Constraint) -> Double {
+        let parameter = state.parameters[constraint.name] ?? settings.initial
+        guard isBounded else { return parameter }
+        return constraint.kind == .equal ? tanh(parameter) : Self.logistic(parameter)
+    }
+
+    private static func logistic(_ parameter: Double) -> Double {
+        // Never exp of a large number: both halves end at 0 and 1.
+        parameter >= 0 ? 1 / (1 + exp(-parameter)) : exp(parameter) / (1 + exp(parameter))
+    }
+
+    /// dλ/dℓ.
+    private func slope(of constraint: Constraint) -> Double {
+        guard isBounded else { return 1 }
+        let multiplier = multiplier(of: constraint)
+        return constraint.kind == .equal ? 1 - multiplier * multiplier : multiplier * (1 - multiplier)
+    }
+}
+
+extension LagrangianConstraints: RewardController {
+    package var name: String { "constraints" }
+
+    package func weights(at step: Int) -> StreamWeights {
+        var weights = StreamWeights()
+        guard settings.variant != .saturated else { return weights }
+        let multipliers = constraints.map { (constraint: $0, value: multiplier(of: $0)) }
+        let scale =
+            isBounded || !settings.isNormalized
+            ? 1 : 1 / (1 + multipliers.reduce(0) { $0 + abs($1.value) })
+        weights.factor =
+            isBounded ? Double(constraints.count) - multipliers.reduce(0) { $0 + $1.value } : scale
+        for (constraint, value) in multipliers {
+            weights.addends[constraint.reward, default: 0] += constraint.sign * value * scale
+        }
+        return weights
+    }
+
+    package func check(_ state: State) throws {
+        let (mine, saved) = (constraints.map(\.name).sorted(), state.parameters.keys.sorted())
+        guard mine == saved else {
+            throw ControllerStateError(
+                "the checkpoint has multipliers of \(saved.joined(separator: ", ")); the job constrains \(mine.joined(separator: ", "))"
+            )
+        }
+    }
+
+    /// Metrics, with `constraints/NAME/` before them: `value` (J), `limit`, `violation` (how far J is on the wrong side, in the reward's
+    /// units, negative where there is room; for `equal` the distance), `lambda` in force in the step, and `lambda_mean` and `value_mean`
+    /// over the last fifth of the rollouts: multipliers circle around what they tend to, their mean does not.
+    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+        var update = ControllerUpdate()
+        var means: [String: Double] = [:]
+        for constraint in constraints {
+            let tally = step.tally(of: constraint.reward)
+            guard tally.count > 0 else { continue }
+            guard tally.mean.isFinite else { return nil }
+            means[constraint.name] = tally.mean
+        }
+        var moved = self
+        moved.state.rollouts += 1
+        for constraint in constraints {
+            moved.note(constraint, means[constraint.name], into: &update.metrics)
+        }
+        guard settings.variant != .saturated else {
+            self = moved
+            return update
+        }
+        for _ in 0..<stepsPerRollout { moved.takeDualStep(means) }
+        guard moved.state.parameters.values.allSatisfy(\.isFinite) else { return nil }
+        let notes = [moved.saturation(means), moved.announcement(means)].compactMap(\.self)
+        update.note = notes.isEmpty ? nil : notes.joined(separator: "; ")
+        self = moved
+        return update
+    }
+
+    private mutating func note(_ constraint: Constraint, _ mean: Double?, into metrics: inout Metrics) {
+        let prefix = "constraints/\(constraint.name)"
+        metrics["\(prefix)/value"] = mean
+        metrics["\(prefix)/limit", .last] = constraint.limit
+        metrics["\(prefix)/violation"] = mean.map(constraint.violation)
+        let multiplier = multiplier(of: constraint)
+        if settings.variant != .saturated { metrics["\(prefix)/lambda", .last] = multiplier }
+        if let mean {
+            state.recent[constraint.name, default: []].append(
+                .init(rollout: state.rollouts, multiplier: multiplier, mean: mean))
+        }
+        let first = state.rollouts - state.rollouts / 5
+        state.recent[constraint.name]?.removeAll { $0.rollout < first }
+        guard let recent = state.recent[constraint.name], !recent.isEmpty else { return }
+        let count = Double(recent.count)
+        if settings.variant != .saturated {
+            metrics["\(prefix)/lambda_mean", .last] = recent.reduce(0) { $0 + $1.multiplier } / count
+        }
+        metrics["\(prefix)/value_mean", .last] = recent.reduce(0) { $0 + $1.mean } / count
+    }
+
+    /// One step of gradient descent with momentum on the dual loss Σ σλ(J − θ)/s.
+    private mutating func takeDualStep(_ means: [String: Double]) {
+        let measured = constraints.filter { means[$0.name] != nil }
+        var gradients = measured.map { -slope(of: $0) * $0.pull(means[$0.name] ?? 0) }
+        if let limit = settings.maxGradientNorm {
+            let norm = gradients.reduce(0) { $0 + $1 * $1 }.squareRoot()
+            if norm > limit { gradients = gradients.map { $0 * limit / norm } }
+        }
+        for (constraint, gradient) in zip(measured, gradients) {
+            let velocity = settings.momentum * (state.velocities[constraint.name] ?? 0) + gradient
+            state.velocities[constraint.name] = velocity
+            var parameter = (state.parameters[constraint.name] ?? 0) - settings.learningRate * velocity
+            if !isBounded {
+                if constraint.kind != .equal { parameter = max(0, parameter) }
+                if let limit = settings.limit { parameter = min(max(parameter, -limit), limit) }
+            }
+            state.parameters[constraint.name] = parameter
+        }
+    }
+
+    // MARK: Saying why
+
+    private mutating func saturation(_ means: [String: Double]) -> String? {
+        guard isBounded else { return nil }
+        var reached: Constraint?
+        for constraint in constraints {
+            let isAtBound = abs(multiplier(of: constraint)) > 0.98
+            let count = isAtBound ? (state.saturated[constraint.name] ?? 0) + 1 : 0
+            state.saturated[constraint.name] = count
+            if count == 20 { reached = constraint }
+        }
+        guard let reached, let mean = means[reached.name] else { return nil }
+        let multiplier = multiplier(of: reached)
+        let text =
+            "the multiplier of \(reached.name) has been at \(multiplier.shown) for 20 rollouts, \(reached.name) is "
+            + "\(mean.shown) and must be \(reached.demand): a bounded multiplier can do no more. The other rewards weigh N − Σλ against "
+            + "it, so that what Σλ/(N − Σλ) comes to stays above −1/2 with tanh, and a policy far above its limits may never come down"
+        guard settings.onSaturation == .textbook else {
+            return text
+                + ". multipliers.variant: textbook has no such bound, multipliers.on_saturation: textbook goes over to it"
+        }
+        let base = Double(constraints.count) - constraints.reduce(0) { $0 + self.multiplier(of: $1) }
+        let effective = constraints.map { ($0.name, self.multiplier(of: $0) / max(base, 1e-6)) }
+        state.parameters = Dictionary(uniqueKeysWithValues: effective)
+        state.velocities = [:]
+        state.isTextbook = true
+        return text + "; from here on the multipliers are the textbook's, which have no bound"
+    }
+
+    /// A line when a multiplier has moved by a half, and by a tenth at least, since a line last told of it.
+    private mutating func announcement(_ means: [String: Double]) -> String? {
+        var lines: [String] = []
+        for constraint in constraints {
+            guard let mean = means[constraint.name] else { continue }
+            let now = multiplier(of: constraint)
+            let before = state.announced[constraint.name] ?? (isBounded && constraint.kind != .equal ? 0.5 : 0)
+            guard abs(now - before) >= max(0.1, abs(before) / 2) else { continue }
+            state.announced[constraint.name] = now
+            lines.append(
+                "the multiplier of \(constraint.name) went from \(before.shown) to \(now.shown): \(constraint.reward) is "
+                    + "\(mean.shown), its limit \(constraint.demand)")
+        }
+        return lines.isEmpty ? nil : lines.joined(separator: "; ")
+    }
+}

@@ -1,0 +1,120 @@
+package import Records
+
+/// How the multipliers of constraints move and what they weigh: `multipliers:`.
+///
+/// With J the mean score of a rollout, θ the limit, s the constraint's scale, σ = 1 for `at_least` and `equal`, −1 for `at_most`:
+///
+///     variant     λ of a parameter ℓ            stream weights                                moves
+///     textbook    ℓ, at least 0 but for equal   own/(1 + Σ|λ|), constrained + σλ/(1 + Σ|λ|)   ℓ ← ℓ + η·σ(θ − J)/s
+///     mu_ppo      logistic(ℓ)                   own·(N − Σλ), constrained + σλ                ℓ ← ℓ + η·λ′(ℓ)·σ(θ − J)/s
+///     xi_ppo      tanh(ℓ)                       as mu_ppo                                     as mu_ppo
+///     all_ppo     logistic(ℓ)                   as mu_ppo, own weights of all rewards 1       as mu_ppo
+///     ppo_sat     –                             reward −Σ((J_i − θ_i)/s_i)² of completions    –
+///
+/// All but the textbook's form are those of Moskovitz et al. 2023 (arXiv:2310.04373). There the KL to the reference is one of the own
+/// streams; so it is here.
+package struct MultiplierSettings: Sendable, Equatable {
+    package enum Variant: String, SettingsChoice {
+        case textbook
+        case muPPO = "mu_ppo"
+        case xiPPO = "xi_ppo"
+        case allPPO = "all_ppo"
+        case saturated = "ppo_sat"
+
+        /// Kinds of constraints that its multipliers can hold.
+        var kinds: [Constraint.Kind] {
+            switch self {
+            case .textbook: Constraint.Kind.allCases
+            case .muPPO: [.atLeast, .atMost]
+            case .xiPPO, .saturated: [.equal]
+            case .allPPO: [.atMost]
+            }
+        }
+        /// Whether λ has bounds.
+        var isBounded: Bool { self == .muPPO || self == .xiPPO || self == .allPPO }
+    }
+
+    /// What happens when a bounded multiplier has been at its bound for long.
+    package enum Saturation: String, SettingsChoice { case warn, textbook }
+
+    package var variant: Variant
+    /// η of the dual step.
+    package var learningRate: Double
+    package var momentum: Double
+    /// The norm that the dual gradients of all constraints are clipped to; `nil` for none.
+    package var maxGradientNorm: Double?
+    /// λ of the textbook form, ℓ of the others, before the first step.
+    package var initial: Double
+    /// The largest |λ| of the textbook form; `nil` for none.
+    package var limit: Double?
+    /// Whether the textbook form divides all weights by 1 + Σ|λ|.
+    package var isNormalized: Bool
+    /// Whether a rollout has as many dual steps as optimizer steps, else one.
+    package var isPerMinibatch: Bool
+    package var onSaturation: Saturation
+
+    package init(
+        _ variant: Variant = .textbook, learningRate: Double? = nil, momentum: Double? = nil,
+        maxGradientNorm: Double?? = nil, initial: Double = 0, limit: Double? = nil, isNormalized: Bool = true,
+        isPerMinibatch: Bool = false, onSaturation: Saturation = .warn
+    ) {
+        self.variant = variant
+        self.learningRate = learningRate ?? Self.learningRate(variant)
+        self.momentum = momentum ?? Self.momentum(variant)
+        self.maxGradientNorm = maxGradientNorm ?? (variant.isBounded ? 0.5 : nil)
+        self.initial = initial
+        self.limit = limit
+        self.isNormalized = isNormalized
+        self.isPerMinibatch = isPerMinibatch
+        self.onSaturation = onSaturation
+    }
+
+    private static func learningRate(_ variant: Variant) -> Double { variant.isBounded ? 1 : 0.1 }
+    private static func momentum(_ variant: Variant) -> Double { variant.isBounded ? 0.1 : 0 }
+
+    /// - Parameter isUsed: Whether the job has constraints.
+    package init(reading job: inout SettingsReader, isUsed: Bool) {
+        let variant = job.read(
+            "multipliers.variant", default: Variant.textbook,
+            "How constraints are held. textbook: λ ← [λ + η(θ − J)]₊. mu_ppo, xi_ppo, all_ppo, for at_least and at_most, equal, at_most: λ is bounded by a logistic function or tanh, and the other rewards weigh N − Σλ. ppo_sat: no multiplier, the reward −Σ((r − θ)/scale)² (arXiv:2310.04373)."
+        )
+        self.variant = variant
+        learningRate = job.read(
+            "multipliers.learning_rate", default: Self.learningRate(variant), .above(0),
+            "η of the dual step, one a rollout, on (θ − J)/scale.")
+        momentum = job.read(
+            "multipliers.momentum", default: Self.momentum(variant), .from(0, below: 1), "Momentum of the dual step.")
+        maxGradientNorm = job.read(
+            "multipliers.max_grad_norm", optional: variant.isBounded ? 0.5 : nil, .above(0),
+            "The norm that the dual gradients of all constraints are clipped to; null for none.")
+        initial = job.read(
+            "multipliers.initial", default: 0.0,
+            "The first λ of textbook; of the bounded forms the parameter ℓ, of which λ is the logistic function or tanh."
+        )
+        limit = job.read("multipliers.max", optional: nil, .above(0), "The largest |λ| of textbook; none unless set.")
+        isNormalized = job.read(
+            "multipliers.normalize", default: true,
+            "Divides the weights of textbook by 1 + Σ|λ|, so that a large λ turns the update and does not lengthen it."
+        )
+        isPerMinibatch = job.read(
+            "multipliers.per_minibatch", default: false,
+            "Takes as many dual steps a rollout as the policy takes optimizer steps, as the published code does; all on the rollout's mean."
+        )
+        onSaturation = job.read(
+            "multipliers.on_saturation", default: .warn,
+            "When a bounded |λ| has been above 0.98 for 20 rollouts: warn, or go on with textbook from the multiplier reached, λ/(N − Σλ)."
+        )
+        job.ignore("multipliers.max", "multipliers.normalize", when: variant != .textbook && onSaturation == .warn)
+        job.ignore("multipliers.on_saturation", when: !variant.isBounded)
+        job.ignore(
+            "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm",
+            "multipliers.per_minibatch", "multipliers.initial", when: variant == .saturated)
+        if initial < 0, variant == .textbook {
+            job.refuse("multipliers.initial", "multipliers.initial is \(initial); expected at least 0 for textbook")
+        }
+        job.ignore(
+            "multipliers.variant", "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm",
+            "multipliers.initial", "multipliers.max", "multipliers.normalize", "multipliers.per_minibatch",
+            "multipliers.on_saturation", when: !isUsed)
+    }
+}

@@ -1,0 +1,241 @@
+package import Records
+
+/// What a job says of its rewards' weights: fixed ones, schedules, constraints.
+///
+/// One reader for all of them, since they must agree on who owns which weight.
+package struct RewardControl: Sendable {
+    package let rewards: RewardCombination
+    package let constraints: [Constraint]
+    package let multipliers: MultiplierSettings
+    /// `nil` where every weight stays.
+    package let schedule: WeightSchedule?
+    /// What is normalized on the way from kept-apart rewards to their sum, for rules that do not do so themselves.
+    package let normalization: Normalization
+
+    /// `stream_normalization:`.
+    package enum Normalization: String, SettingsChoice {
+        /// Each reward's stream.
+        case rewards
+        /// The KL's too, as in the paper of the bounded forms: β then cancels.
+        case all
+        case none
+    }
+
+    /// Controllers that may stand side by side.
+    package static let stacks =
+        "constraints or weights by step for one reward, and either of them beside kl_target"
+
+    /// What is known of a reward before the run.
+    package struct Reward: Sendable {
+        package var name: String
+        /// Every score lies in here; `nil` where nobody says so.
+        package var range: ClosedRange<Double>?
+
+        package init(_ name: String, range: ClosedRange<Double>? = nil) {
+            self.name = name
+            self.range = range
+        }
+    }
+
+    /// - Parameters:
+    ///   - rewards: The job's, in its order.
+    ///   - namesAreFinal: Whether the names are those that the rewards give themselves; else a reward that is not found may still be one of
+    ///     them.
+    package init(reading job: inout SettingsReader, rewards given: [Reward], namesAreFinal: Bool = true) {
+        let names = given.map(\.name)
+        let weights: RewardWeights? = job.read(
+            "reward_weights", optional: nil,
+            "One factor per reward: a list in their order, or a section by name. A factor may be weights by optimizer step, {0: 1.0, 500: 0.2}. Combined reward = Σ weight × score over the rewards that scored. By default 1, of a constrained reward 0."
+        )
+        let interpolation = job.read(
+            "reward_weight_interpolation", default: WeightCurve.Interpolation.linear,
+            "Between two steps of a weight: linear, on the line between them, or steps, the earlier one's. Before the first and behind the last the weight stays."
+        )
+        let constraints: [Constraint] = job.read(
+            "constraints", default: [],
+            "Limits on the mean score of rewards, each {reward, limit, kind: at_least|at_most|equal, scale, name}. Their weights are multipliers (arXiv:2310.04373); scale, which the distance to the limit is divided by, is 1, or |limit| where that is larger. Every method with advantages takes them; the other rewards keep their reward_weights."
+        )
+        multipliers = MultiplierSettings(reading: &job, isUsed: !constraints.isEmpty)
+        normalization = job.read(
+            "stream_normalization", default: .rewards,
+            "With constraints each reward has its own advantages. rewards: each is brought to mean 0 and deviation 1 over the step before they are added, the KL is left as it is; all: the KL too, so that beta cancels; none. grpo and soft_grpo have scale_rewards for that."
+        )
+        let reading = Reading(given, constraints, multipliers.variant, namesAreFinal: namesAreFinal)
+        self.constraints = reading.constraints
+        reading.refuseUnfit(constraints, &job)
+        let curves = reading.curves(weights, &job)
+        job.resolve("reward_weights", to: RewardWeights(curves: curves))
+        var scheduled: [String: WeightCurve] = [:]
+        for (name, curve) in zip(names, curves) where !curve.isConstant { scheduled[name] = curve }
+        schedule = scheduled.isEmpty ? nil : WeightSchedule(scheduled, interpolation)
+        job.ignore("reward_weight_interpolation", when: scheduled.isEmpty)
+        job.ignore("stream_normalization", when: constraints.isEmpty)
+        for constraint in self.constraints where scheduled[constraint.reward] != nil {
+            job.refuse(
+                "reward_weights",
+                "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed are \(Self.stacks)"
+            )
+        }
+        let isApart = !constraints.isEmpty && multipliers.variant != .saturated
+        rewards = RewardCombination(
+            names: names, weights: curves.map(\.last), form: isApart ? .apart : .summed,
+            shapes: reading.shapes)
+    }
+
+    /// Whether every reward has its own stream of advantages.
+    package var keepsApart: Bool { rewards.form == .apart }
+
+    /// What moves weights on the way.
+    ///
+    /// - Parameter optimizerStepsPerRollout: Those of the policy.
+    package func controllers(optimizerStepsPerRollout: Int) -> [any RewardController] {
+        var all: [any RewardController] = []
+        if !constraints.isEmpty {
+            let steps = multipliers.isPerMinibatch ? optimizerStepsPerRollout : 1
+            all.append(LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps))
+        }
+        if let schedule { all.append(schedule) }
+        return all
+    }
+
+    /// What is normalized of a rule's streams.
+    ///
+    /// - Parameter own: What the rule does with one reward.
+    package func mixer(_ own: Mixer) -> Mixer {
+        guard keepsApart else { return own }
+        return switch normalization {
+        case .rewards: Mixer(.rewards)
+        case .all: Mixer(.eachStream)
+        case .none: Mixer()
+        }
+    }
+}
+
+/// Puts constraints and weights beside the rewards they are about.
+private struct Reading {
+    let rewards: [RewardControl.Reward]
+    /// Those whose reward is known, under its own name.
+    let constraints: [Constraint]
+    let variant: MultiplierSettings.Variant
+    let namesAreFinal: Bool
+
+    init(
+        _ rewards: [RewardControl.Reward], _ given: [Constraint], _ variant: MultiplierSettings.Variant,
+        namesAreFinal: Bool
+    ) {
+        self.rewards = rewards
+        self.variant = variant
+        self.namesAreFinal = namesAreFinal
+        constraints = given.compactMap { constraint in
+            guard let reward = Self.reward(constraint.reward, among: rewards) else { return nil }
+            var own = constraint
+            own.reward = reward.name
+            // Several limits of one reward count in one unit: the reward has one stream.
+            own.scale = given.filter { $0.reward == constraint.reward }.map(\.scale).max() ?? own.scale
+            return own
+        }
+    }
+
+    /// The reward of a name; an entry of `reward_funcs` such as `scores.py:style` goes by its last part too.
+    private static func reward(
+        _ name: String, among rewards: [RewardControl.Reward]
+    ) -> RewardControl.Reward? {
+        func isPart(_ part: String, of whole: String) -> Bool {
+            [":", ".", "/", " "].contains { whole.hasSuffix($0 + part) }
+        }
+        return rewards.first { $0.name == name }
+            ?? rewards.first { isPart(name, of: $0.name) || isPart($0.name, of: name) }
+    }
+
+    func refuseUnfit(_ given: [Constraint], _ job: inout SettingsReader) {
+        let names = rewards.map(\.name)
+        for constraint in given {
+            guard let reward = Self.reward(constraint.reward, among: rewards) else {
+                if namesAreFinal {
+                    let near = nearestNames(to: constraint.reward, among: names)
+                    job.refuse(
+                        "constraints",
+                        "constraints: no reward is named '\(constraint.reward)'; "
+                            + (near.isEmpty
+                                ? "reward_funcs has \(names.joined(separator: ", "))" : "did you mean \(near[0])?"))
+                }
+                continue
+            }
+            refuseKind(constraint, &job)
+            if let range = reward.range { judge(constraint, range, &job) }
+        }
+        for (place, constraint) in given.enumerated()
+        where given[..<place].contains(where: { $0.name == constraint.name }) {
+            job.refuse(
+                "constraints",
+                "constraints: two are named \(constraint.name); give one of them another name, as {…, name: \(constraint.name)_\(constraint.kind.rawValue)}"
+            )
+        }
+    }
+
+    private func refuseKind(_ constraint: Constraint, _ job: inout SettingsReader) {
+        guard !variant.kinds.contains(constraint.kind) else { return }
+        job.refuse(
+            "multipliers.variant",
+            "multipliers.variant is \(variant.rawValue), which holds \(variant.kinds.map(\.rawValue).joined(separator: " and ")), and \(constraint.name) is \(constraint.kind.rawValue); expected textbook, or another kind"
+        )
+    }
+
+    /// Whether scores can reach the limit at all.
+    private func judge(_ constraint: Constraint, _ range: ClosedRange<Double>, _ job: inout SettingsReader) {
+        let (limit, kind) = (constraint.limit, constraint.kind)
+        let isOut =
+            switch kind {
+            case .atLeast: limit > range.upperBound
+            case .atMost: limit < range.lowerBound
+            case .equal: !range.contains(limit)
+            }
+        let scores = "scores lie from \(range.lowerBound.shown) to \(range.upperBound.shown)"
+        if isOut {
+            job.refuse(
+                "constraints",
+                "constraints: \(constraint.reward) can never be \(constraint.demand); its \(scores)")
+        } else if kind == .atLeast && limit <= range.lowerBound || kind == .atMost && limit >= range.upperBound {
+            job.notice("constraints: \(constraint.reward) is always \(constraint.demand); its \(scores)")
+        }
+    }
+
+    /// One for each reward.
+    func curves(_ given: RewardWeights?, _ job: inout SettingsReader) -> [WeightCurve] {
+        let names = rewards.map(\.name)
+        let constrained = Set(constraints.map(\.reward))
+        let isSum = variant == .saturated || variant == .allPPO
+        var curves = names.map { WeightCurve(constrained.contains($0) && !isSum ? 0 : 1) }
+        guard let given else { return curves }
+        guard let named = given.names else {
+            guard given.curves.count == names.count else {
+                job.refuse(
+                    "reward_weights",
+                    "reward_weights has \(given.curves.count) numbers for \(names.count) rewards; expected one each")
+                return curves
+            }
+            return given.curves
+        }
+        for (name, curve) in zip(named, given.curves) {
+            if let reward = Self.reward(name, among: rewards), let place = names.firstIndex(of: reward.name) {
+                curves[place] = curve
+            } else if namesAreFinal {
+                let near = nearestNames(to: name, among: names)
+                job.refuse(
+                    "reward_weights",
+                    "reward_weights: no reward is named '\(name)'; "
+                        + (near.isEmpty
+                            ? "reward_funcs has \(names.joined(separator: ", "))" : "did you mean \(near[0])?"))
+            }
+        }
+        return curves
+    }
+
+    var shapes: [RewardCombination.Shape] {
+        rewards.map { reward in
+            guard let constraint = constraints.first(where: { $0.reward == reward.name }) else { return .asScored }
+            if variant == .saturated { return .near(constraint.limit, scale: constraint.scale) }
+            return constraint.scale == 1 ? .asScored : .divided(by: constraint.scale)
+        }
+    }
+}
