@@ -75,6 +75,13 @@ package actor Coordinator {
         {
             return outcome
         }
+        if controllers.needsEvaluation, parts.evaluator != nil, progress.step < schedule.maxSteps {
+            do {
+                try await observe(try await evaluate())
+            } catch is StopRequested {
+                return try await stopped()
+            }
+        }
         let firstStep = progress.step
         while progress.step < schedule.maxSteps {
             let start = (progress, controllers)
@@ -114,7 +121,9 @@ package actor Coordinator {
         if schedule.evaluates(from: before, to: progress.step) {
             progress.unconcludedSince = before
             do {
-                metrics.merge(try await evaluate())
+                let evaluated = try await evaluate()
+                metrics.merge(evaluated)
+                try await observe(evaluated)
             } catch {
                 try await save(schedule.saves(from: before, to: progress.step) ? metrics : Metrics())
                 guard error is StopRequested else { throw error }
@@ -138,6 +147,17 @@ package actor Coordinator {
         guard let evaluator = parts.evaluator else { return Metrics() }
         await parts.observer.began(.evaluating, step: progress.step)
         return try await evaluator.evaluate(step: progress.step, stop: stop)
+    }
+
+    /// Shows an evaluation to the controllers.
+    private func observe(_ evaluation: Metrics) async throws {
+        let means = (parts.scorer?.rewardNames ?? []).compactMap { name in
+            evaluation["eval_rewards/\(name)/mean"].map { (name, $0) }
+        }
+        let observed = controllers.observe(
+            ObservedEvaluation(step: progress.step, means: Dictionary(uniqueKeysWithValues: means)))
+        guard !observed.metrics.names.isEmpty || !observed.notes.isEmpty else { return }
+        try await parts.observer.noted(observed.metrics, observed.notes, step: progress.step)
     }
 
     private func save(_ metrics: Metrics) async throws {
@@ -287,6 +307,7 @@ package actor Coordinator {
         guard let rule = parts.creditRule else { return }  // checked in init
         var batch = work.creditBatch
         batch.weights = controllers.weights(at: progress.step)
+        if controllers.readsGradients { try await weigh(&batch, by: rule, &work) }
         let credited = try rule.credit(batch)
         work.metrics.merge(batch.weights.metrics(of: rule.rewards))
         work.parts = credited.update.parts
@@ -306,6 +327,21 @@ package actor Coordinator {
                 work.metrics.merge(exchanged.metrics)
             }
         }
+    }
+
+    /// Lets controllers compare the gradients of the batch's streams, and takes the weights they come to.
+    private func weigh(_ batch: inout CreditBatch, by rule: any CreditRule, _ work: inout StepWork) async throws {
+        let credited = try rule.credit(batch)
+        guard credited.update.actionTokenCount > 0 else { return }
+        await parts.observer.began(.inferring, step: progress.step)
+        let clock = ContinuousClock()
+        let start = clock.now
+        let products = try await parts.updater.streamProducts(credited.update, stop: stop)
+        let observed = controllers.weigh(products, of: credited.streams)
+        work.metrics.merge(observed.metrics)
+        work.notes += observed.notes
+        work.metrics["timing_s/stream_gradients"] = seconds(clock.now - start)
+        batch.weights = controllers.weights(at: progress.step)
     }
 
     /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved, and

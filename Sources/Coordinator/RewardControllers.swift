@@ -23,14 +23,35 @@ package struct ControllerBank: Sendable {
         controllers.reduce(into: StreamWeights()) { $0.merge($1.weights(at: step)) }
     }
 
+    /// Whether one of them can do nothing before it has seen an evaluation.
+    var needsEvaluation: Bool { controllers.contains(where: \.needsEvaluation) }
+    /// Whether one of them compares the gradients of streams.
+    var readsGradients: Bool { controllers.contains(where: \.readsGradients) }
+
     /// Shows every controller a step.
     ///
     /// - Returns: Their metrics, and `controllers/skipped_updates` once there are any; what they have to say.
     mutating func observe(_ step: ObservedStep) -> (metrics: Metrics, notes: [String]) {
+        learned { $0.update(step) }
+    }
+
+    /// Shows every controller an evaluation; as ``observe(_:)-(ObservedStep)``.
+    mutating func observe(_ evaluation: ObservedEvaluation) -> (metrics: Metrics, notes: [String]) {
+        learned { $0.observe(evaluation) }
+    }
+
+    /// Shows every controller that reads them the gradients of a step; as ``observe(_:)-(ObservedStep)``.
+    mutating func weigh(_ products: StreamProducts, of streams: [String]) -> (metrics: Metrics, notes: [String]) {
+        learned { $0.weigh(products, of: streams) }
+    }
+
+    private mutating func learned(
+        _ learn: (inout any RewardController) -> ControllerUpdate?
+    ) -> (metrics: Metrics, notes: [String]) {
         var metrics = Metrics()
         var notes: [String] = []
         for place in controllers.indices {
-            guard let update = controllers[place].update(step) else {
+            guard let update = learn(&controllers[place]) else {
                 skippedUpdates[controllers[place].name, default: 0] += 1
                 continue
             }

@@ -42,6 +42,8 @@ package protocol Updating: Sendable {
     func logProbabilities(_ batch: UpdateBatch, under role: InferenceRole) async throws -> CompletionLogProbabilities
     /// What the critic expects of every completion.
     func values(_ batch: UpdateBatch) async throws -> CriticValues
+    /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone; nothing is written.
+    func streamProducts(_ batch: UpdateBatch, stop: StopSignal?) async throws -> StreamProducts
     /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the weights
     /// untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
@@ -53,6 +55,12 @@ package protocol StepObserver: Sendable {
     func began(_ phase: StepPhase, step: Int) async
     /// A step is done.
     func completed(_ report: StepReport) async throws
+    /// Controllers have learned from an evaluation.
+    func noted(_ metrics: Metrics, _ notes: [String], step: Int) async throws
+}
+
+extension StepObserver {
+    package func noted(_ metrics: Metrics, _ notes: [String], step: Int) {}
 }
 
 /// The part of a step a live display names.

@@ -12,9 +12,6 @@ package struct CreditBatch: Sendable, Equatable {
     package var values: CriticValues?
     /// What controllers make of the weights of rewards and streams: β has the name ``AdvantageStream/penaltyName``.
     package var weights: StreamWeights
-    /// Whether rewards are kept apart, in place of what the rule does with them.
-    package var form: RewardCombination.Form?
-
     package init(
         groups: [ScoredGroup], oldLogProbabilities: [[[Float]]]? = nil, referenceLogProbabilities: [[[Float]]]? = nil,
         values: CriticValues? = nil, weights: StreamWeights = [:]

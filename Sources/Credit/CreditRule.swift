@@ -48,7 +48,7 @@ extension CreditRule {
 
     /// What the rule compares completions by: the combined reward, or each reward apart where the job keeps them so.
     func objectives(of batch: CreditBatch, _ combined: [[Double?]]) throws(CreditError) -> [RewardObjective] {
-        switch batch.form ?? rewards.form {
+        switch rewards.form {
         case .summed:
             let moved = rewards.weighed(by: batch.weights)
             return [

@@ -60,12 +60,12 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         if keepsApart, aggregation == .normalizeThenSum {
             job.refuse(
                 "multi_objective_aggregation",
-                "multi_objective_aggregation is normalize_then_sum, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints expected sum_then_normalize: each reward is normalized in its group, the weighted sum is not"
+                "multi_objective_aggregation is normalize_then_sum, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints or gradient weights expected sum_then_normalize: each reward is normalized in its group, the weighted sum is not"
             )
         } else if keepsApart, penalty != nil {
             job.refuse(
                 "kl_placement",
-                "kl_placement is reward; constraints keep the rewards apart, and none is there to take the KL from; expected loss"
+                "kl_placement is reward; constraints and gradient weights keep the rewards apart, and none is there to take the KL from; expected loss"
             )
         } else if penalty != nil, aggregation == .normalizeThenSum {
             job.refuse(

@@ -32,7 +32,7 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         if keepsApart, normalizesAdvantages {
             job.refuse(
                 "normalize_advantages",
-                "normalize_advantages is true, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints expected false (stream_normalization normalizes each reward)"
+                "normalize_advantages is true, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints or gradient weights expected false (stream_normalization normalizes each reward)"
             )
         }
     }

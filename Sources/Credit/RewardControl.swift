@@ -1,16 +1,20 @@
 package import Records
 
-/// What a job says of its rewards' weights: fixed ones, schedules, constraints.
+/// What a job says of its rewards' weights: fixed ones, schedules, constraints, weights that follow what the run shows.
 ///
 /// One reader for all of them, since they must agree on who owns which weight.
 package struct RewardControl: Sendable {
     package let rewards: RewardCombination
     package let constraints: [Constraint]
     package let multipliers: MultiplierSettings
+    package let dynamic: DynamicWeightSettings
     /// `nil` where every weight stays.
     package let schedule: WeightSchedule?
     /// What is normalized on the way from kept-apart rewards to their sum, for rules that do not do so themselves.
     package let normalization: Normalization
+
+    /// Whether the job gives weights itself.
+    private let startsGiven: Bool
 
     /// `stream_normalization:`.
     package enum Normalization: String, SettingsChoice {
@@ -21,9 +25,9 @@ package struct RewardControl: Sendable {
         case none
     }
 
-    /// Controllers that may stand side by side.
+    /// Controllers that may stand side by side (specification §7.3).
     package static let stacks =
-        "constraints or weights by step for one reward, and either of them beside kl_target"
+        "one of constraints, dynamic_weights gradient and weights by step for a reward, and beside it dynamic_weights hypervolume, which multiplies all of them, and kl_target"
 
     /// What is known of a reward before the run.
     package struct Reward: Sendable {
@@ -60,6 +64,7 @@ package struct RewardControl: Sendable {
             "stream_normalization", default: .rewards,
             "With constraints each reward has its own advantages. rewards: each is brought to mean 0 and deviation 1 over the step before they are added, the KL is left as it is; all: the KL too, so that beta cancels; none. grpo and soft_grpo have scale_rewards for that."
         )
+        dynamic = DynamicWeightSettings(reading: &job)
         let reading = Reading(given, constraints, multipliers.variant, namesAreFinal: namesAreFinal)
         self.constraints = reading.constraints
         reading.refuseUnfit(constraints, &job)
@@ -69,14 +74,17 @@ package struct RewardControl: Sendable {
         for (name, curve) in zip(names, curves) where !curve.isConstant { scheduled[name] = curve }
         schedule = scheduled.isEmpty ? nil : WeightSchedule(scheduled, interpolation)
         job.ignore("reward_weight_interpolation", when: scheduled.isEmpty)
-        job.ignore("stream_normalization", when: constraints.isEmpty)
+        job.ignore("stream_normalization", when: constraints.isEmpty && !dynamic.comparesGradients)
+        reading.refuseUnfit(
+            dynamic, hasConstraints: !constraints.isEmpty, scheduled: scheduled.keys.sorted(), given: weights, &job)
+        startsGiven = weights != nil
         for constraint in self.constraints where scheduled[constraint.reward] != nil {
             job.refuse(
                 "reward_weights",
-                "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed are \(Self.stacks)"
+                "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed is \(Self.stacks)"
             )
         }
-        let isApart = !constraints.isEmpty && multipliers.variant != .saturated
+        let isApart = !constraints.isEmpty && multipliers.variant != .saturated || dynamic.comparesGradients
         rewards = RewardCombination(
             names: names, weights: curves.map(\.last), form: isApart ? .apart : .summed,
             shapes: reading.shapes)
@@ -95,6 +103,20 @@ package struct RewardControl: Sendable {
             all.append(LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps))
         }
         if let schedule { all.append(schedule) }
+        if dynamic.comparesGradients {
+            all.append(
+                GradientWeighting(
+                    rewards.names, initial: startsGiven ? rewards.weights : nil, stepSize: dynamic.stepSize,
+                    temperature: dynamic.temperature, floor: dynamic.floor))
+        }
+        if dynamic.isGuided {
+            let axes = rewards.names.enumerated().map { place, name in
+                HypervolumeWeighting.Axis(
+                    name, isMinimized: dynamic.minimized.contains(name),
+                    span: dynamic.spans.indices.contains(place) ? dynamic.spans[place] : nil)
+            }
+            all.append(HypervolumeWeighting(axes, target: dynamic.target))
+        }
         return all
     }
 
@@ -197,6 +219,47 @@ private struct Reading {
                 "constraints: \(constraint.reward) can never be \(constraint.demand); its \(scores)")
         } else if kind == .atLeast && limit <= range.lowerBound || kind == .atMost && limit >= range.upperBound {
             job.notice("constraints: \(constraint.reward) is always \(constraint.demand); its \(scores)")
+        }
+    }
+
+    func refuseUnfit(
+        _ dynamic: DynamicWeightSettings, hasConstraints: Bool, scheduled: [String], given: RewardWeights?,
+        _ job: inout SettingsReader
+    ) {
+        let key = "dynamic_weights.method"
+        if dynamic.comparesGradients, hasConstraints || !scheduled.isEmpty {
+            let other =
+                hasConstraints ? "constraints" : "reward_weights by step (of \(scheduled.joined(separator: ", ")))"
+            job.refuse(
+                key,
+                "dynamic_weights.method is gradient, which sets the weights of the rewards, and so do \(other); a weight has one owner. Allowed is \(RewardControl.stacks)"
+            )
+        }
+        if dynamic.comparesGradients, namesAreFinal, rewards.count == 1 {
+            job.refuse(key, "dynamic_weights.method is gradient; one reward has nothing to be weighed against")
+        }
+        if dynamic.comparesGradients, let given, let weight = given.curves.map(\.last).first(where: { $0 <= 0 }) {
+            job.refuse(
+                "reward_weights",
+                "reward_weights has \(weight.shown), and dynamic_weights.method gradient begins with them; expected numbers above 0"
+            )
+        }
+        if dynamic.isGuided, rewards.count > 5 {
+            job.refuse(
+                key, "dynamic_weights.method is hypervolume, exact for up to 5 rewards; the job has \(rewards.count)")
+        }
+        let names = rewards.map(\.name)
+        if namesAreFinal, let unknown = dynamic.minimized.first(where: { !names.contains($0) }) {
+            job.refuse(
+                "dynamic_weights.minimize",
+                "dynamic_weights.minimize: no reward is named '\(unknown)'; reward_funcs has \(names.joined(separator: ", "))"
+            )
+        }
+        if namesAreFinal, !dynamic.spans.isEmpty, dynamic.spans.count != names.count {
+            job.refuse(
+                "dynamic_weights.spans",
+                "dynamic_weights.spans has \(dynamic.spans.count) numbers for \(names.count) rewards; expected one each"
+            )
         }
     }
 

@@ -25,6 +25,23 @@ package protocol RewardController: Sendable {
     ///
     /// - Returns: What changed and why; `nil` where an input is not a finite number, with the state as it was: the caller counts that.
     mutating func update(_ step: ObservedStep) -> ControllerUpdate?
+
+    /// Whether it can do nothing before it has seen an evaluation.
+    var needsEvaluation: Bool { get }
+
+    /// Learns from an evaluation between two steps.
+    ///
+    /// - Returns: As ``update(_:)``.
+    mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate?
+
+    /// Whether it compares the gradients of streams before each step.
+    var readsGradients: Bool { get }
+
+    /// Learns from the gradients of the step that comes: its ``weights(at:)`` afterwards are that step's.
+    ///
+    /// - Parameter streams: Their names, in the order of the products.
+    /// - Returns: As ``update(_:)``.
+    mutating func weigh(_ products: StreamProducts, of streams: [String]) -> ControllerUpdate?
 }
 
 /// What a controller sees of a step.
@@ -63,6 +80,19 @@ package struct ControllerUpdate: Sendable, Equatable {
     }
 }
 
+/// What a controller sees of an evaluation.
+package struct ObservedEvaluation: Sendable, Equatable {
+    /// Optimizer steps taken.
+    package var step: Int
+    /// Mean scores by reward; without those that scored nothing.
+    package var means: [String: Double]
+
+    package init(step: Int, means: [String: Double]) {
+        self.step = step
+        self.means = means
+    }
+}
+
 /// Scores that were added up: ranks add their sums and counts, never their means.
 package struct ScoreTally: Sendable, Equatable {
     package var sum: Double
@@ -98,6 +128,12 @@ package struct ControllerStateError: Error, Sendable, Equatable, CustomStringCon
 
 extension RewardController {
     package func check(_ state: State) throws {}
+    package var needsEvaluation: Bool { false }
+    package mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate? { ControllerUpdate() }
+    package var readsGradients: Bool { false }
+    package mutating func weigh(_ products: StreamProducts, of streams: [String]) -> ControllerUpdate? {
+        ControllerUpdate()
+    }
 
     /// The state as JSON.
     package func encodedState(with encoder: JSONEncoder) throws -> Data { try encoder.encode(state) }

@@ -42,9 +42,10 @@ struct RolloutLearning {
         self.hasRatio = hasRatio
         rewards = shared.rewards ?? RewardCombination(names: ["reward"])
         if rewards.form == .apart, streams == .none {
+            let key = shared.control?.constraints.isEmpty == false ? "constraints" : "dynamic_weights.method"
             job.refuse(
-                "constraints",
-                "constraints need a method with advantages, which multipliers can weigh; \(method) has none (multipliers.variant: ppo_sat would do)"
+                key,
+                "\(key == "constraints" ? "constraints need" : "dynamic_weights.method gradient needs") a method with advantages of each reward; \(method) has none"
             )
         }
         job.ignore("stream_normalization", when: streams != .mixed)

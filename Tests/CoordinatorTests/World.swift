@@ -124,6 +124,14 @@ extension World: Updating {
     }
     func values(_ batch: UpdateBatch) -> CriticValues { CriticValues([]) }
 
+    /// Orthogonal gradients of norm 1.
+    func streamProducts(_ batch: UpdateBatch, stop: StopSignal?) -> StreamProducts {
+        log.append("compare \(batch.parts[0].streamWeights.count)")
+        let streams = batch.parts[0].streamWeights.indices
+        return StreamProducts(
+            gram: streams.map { row in streams.map { $0 == row ? 1 : 0 } }, learningRate: 1, peakLearningRate: 1)
+    }
+
     func train(_ batch: UpdateBatch, stop: StopSignal?) throws -> Metrics {
         if stopAt?.moment == .train, stopAt?.step == trained { signal.request() }
         if stopAt?.moment == .secondTrain, trained == 1 { signal.request() }

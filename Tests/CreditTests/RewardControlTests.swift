@@ -123,7 +123,28 @@ struct RewardControlTests {
                     .init("reward_weights", map([]).with("style", map([("0", "1"), ("9", "2")]))),
                 ],
                 message:
-                    "reward_weights has weights by step for style, whose weight is the multiplier of a constraint; a weight has one owner. Allowed are constraints or weights by step for one reward, and either of them beside kl_target"
+                    "reward_weights has weights by step for style, whose weight is the multiplier of a constraint; a weight has one owner. Allowed is one of constraints, dynamic_weights gradient and weights by step for a reward, and beside it dynamic_weights hypervolume, which multiplies all of them, and kl_target"
+            ),
+            .init(
+                members: [
+                    constraints([held("style", "1", "at_least")]),
+                    .init("dynamic_weights", map([("method", "gradient")])),
+                ],
+                message:
+                    "dynamic_weights.method is gradient, which sets the weights of the rewards, and so do constraints; a weight has one owner. Allowed is \(RewardControl.stacks)"
+            ),
+            .init(
+                members: [
+                    .init("reward_weights", list([number("1"), number("0"), number("2")])),
+                    .init("dynamic_weights", map([("method", "gradient")])),
+                ],
+                message:
+                    "reward_weights has 0, and dynamic_weights.method gradient begins with them; expected numbers above 0"
+            ),
+            .init(
+                members: [.init("dynamic_weights", map([("method", "hypervolume"), ("minimize", "lenght")]))],
+                message:
+                    "dynamic_weights.minimize: no reward is named 'lenght'; reward_funcs has accuracy, completion_length, style"
             ),
             .init(
                 members: [.init("reward_weights", list([number("1")]))],
@@ -156,6 +177,23 @@ struct RewardControlTests {
         var job = SettingsReader("the job", [entry])
         let control = RewardControl(reading: &job, rewards: [.init("scores.py:politeness")], namesAreFinal: false)
         #expect(control.constraints.map(\.reward) == ["scores.py:politeness"])
+    }
+
+    /// A factor of all weights stands beside whatever sets them.
+    @Test func theAllowedStacksAreTaken() {
+        let constraints = SettingsNode.Member("constraints", list([held("style", "1", "at_least")]))
+        let guided = SettingsNode.Member("dynamic_weights", map([("method", "hypervolume")]))
+        let both = SettingsNode.Member(
+            "dynamic_weights", map([]).with("method", list([number("hypervolume"), number("gradient")])))
+        let scheduled = SettingsNode.Member("reward_weights", map([]).with("style", map([("0", "1"), ("9", "2")])))
+        for (members, names) in [
+            ([constraints, guided], ["constraints", "hypervolume"]), ([both], ["gradient_weights", "hypervolume"]),
+            ([scheduled, guided], ["reward_weights", "hypervolume"]),
+        ] {
+            let (control, job) = read(members)
+            #expect(job.problems.isEmpty, "\(job.problems)")
+            #expect(control.controllers(optimizerStepsPerRollout: 1).map(\.name) == names)
+        }
     }
 
     @Test func aLimitThatAlwaysHoldsIsSaid() {

@@ -8,6 +8,8 @@ struct ConstraintTests {
         reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}, completion_length]
         constraints: [{reward: completion_length, limit: 2, kind: at_most}]
         """
+    /// Two rewards of different scales.
+    static let weighed = "reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}, completion_length]"
     static let methods: [(algorithm: String, lines: String)] = [
         ("grpo", "num_generations: 4\nbeta: 0.05"), ("rloo", "num_generations: 4"), ("remax", "beta: 0.05"),
         ("reinforce", ""), ("reinforce_pp", "num_generations: 4\nbeta: 0.05"),
@@ -90,5 +92,68 @@ struct ConstraintTests {
                 + (row["reward_weights/completion_length"] ?? 9) * (row["rewards/completion_length/mean"] ?? 9)
             #expect(abs(sum - (row["reward"] ?? -1)) < 1e-9)
         }
+    }
+
+    /// Weights on the simplex, moved by s·I from row to row; the first step has moved ones already.
+    @Test(arguments: [("grpo", ""), ("reinforce_pp", ""), ("ppo", "num_generations: 1\nbeta: 0")])
+    func weightsFollowGradients(_ example: (algorithm: String, lines: String)) throws {
+        let place = try Workplace()
+        let job = try place.job(
+            example.algorithm,
+            "num_generations: 4\n\(Self.weighed)\ndynamic_weights: {method: gradient, step_size: 1}\nlr_scheduler_type: constant\nmax_steps: 6\n\(example.lines)"
+        )
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let names = ["regular_expression", "completion_length"]
+        var weights = [0.5, 0.5]
+        for row in try place.metrics("run") {
+            let found = names.compactMap { row["reward_weights/\($0)"] }
+            #expect(abs(found.reduce(0, +) - 1) < 1e-12)
+            if let first = row["dynamic_weights/alignment/\(names[0])"],
+                let second = row["dynamic_weights/alignment/\(names[1])"]
+            {
+                let masses = [weights[0] * exp(first), weights[1] * exp(second)]
+                #expect(zip(found, masses).allSatisfy { abs($0 - $1 / masses.reduce(0, +)) < 1e-9 })
+                #expect(row["dynamic_weights/backward_passes"] == 2)
+                weights = found
+            }
+        }
+        #expect(weights[0] != 0.5)
+    }
+
+    /// In the first optimizer step of a rollout nothing clips a ratio: the norm of the mix is that of the step.
+    @Test func theMixedNormIsThatOfTheStep() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "rloo",
+            "num_generations: 4\nbeta: 0\n\(Self.weighed)\ndynamic_weights: {method: gradient}\nstream_normalization: none"
+        )
+        #expect(try place.train(job).status == 0)
+        for row in try place.metrics("run") {
+            let (mixed, norm) = (row["dynamic_weights/mixed_norm"] ?? 0, row["grad_norm"] ?? 1)
+            #expect(abs(mixed - norm) < 1e-4 * norm && norm > 0)
+        }
+    }
+
+    @Test func advantagesFollowTheFront() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo",
+            "num_generations: 4\n\(Self.weighed)\neval_steps: 2\neval_limit: 2\ndynamic_weights: {method: hypervolume, minimize: [completion_length]}"
+        )
+        #expect(try place.train(job).status == 0)
+        let rows = try place.metrics("run")
+        let factors = rows.compactMap { $0["dynamic_weights/multiplier"] }
+        #expect(factors.count == 4 && factors[..<2] == [1, 1])
+        let gains = rows.compactMap { $0["dynamic_weights/hypervolume_gain"] }
+        #expect(gains.count == 2 && abs(factors[2] - (0.5 + 1.5 * tanh(gains[0]))) < 1e-12)
+        #expect(
+            rows.filter { $0["dynamic_weights/multiplier"] != nil }.allSatisfy {
+                $0["reward_weights/completion_length"] == $0["dynamic_weights/multiplier"]
+            })
+        let missing = try place.train(job, "eval_steps=", "output_dir=other")
+        #expect(
+            missing.status == 65 && missing.progress.contains("expected eval_steps beside hypervolume"),
+            "\(missing.progress)")
     }
 }

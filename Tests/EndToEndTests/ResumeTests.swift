@@ -38,6 +38,11 @@ struct ResumeTests {
             "rloo",
             "num_generations: 2\nreward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}, completion_length]\nreward_weights: [1, {0: 0, 6: 1}]"
         ),
+        ("grpo", "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"),
+        (
+            "rloo",
+            "num_generations: 4\nbeta: 0\n\(ConstraintTests.weighed)\neval_steps: 1\neval_limit: 2\ndynamic_weights: {method: [gradient, hypervolume]}"
+        ),
     ]
 
     @Test(arguments: jobs)

@@ -55,11 +55,16 @@ package actor RunRecorder: StepObserver {
         for (name, text) in warnings where raised.insert(name).inserted {
             await display.notice(text)
         }
-        for note in report.notes {
-            try folder.appendNote(step: report.step, note)
+        try await noted(Metrics(), report.notes, step: report.step)
+        try watch.check(report.metrics, step: report.step)
+    }
+
+    package func noted(_ metrics: Metrics, _ notes: [String], step: Int) async throws {
+        if !metrics.names.isEmpty { try record(metrics, step: step) }
+        for note in notes {
+            try folder.appendNote(step: step, note)
             await display.notice(note)
         }
-        try watch.check(report.metrics, step: report.step)
     }
 
     /// Adds an evaluation's numbers to the record.

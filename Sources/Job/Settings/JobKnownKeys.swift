@@ -80,7 +80,6 @@ enum JobKnownKeys {
         "value_model_path": "it is called critic_model_name_or_path",
         "activation_offloading": "offloading activations is not built; set gradient_checkpointing",
         "eval_on_start": "run plumbline eval on the model",
-        "dynamic_weights": "dynamic reward weights are not built",
         "bvpo": "BVPO is not built", "amft": "AMFT is not built",
         "placement": "placement plans are not built; generation and training share the weights of one process",
     ]

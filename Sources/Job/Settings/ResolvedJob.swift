@@ -130,6 +130,11 @@ struct Reading {
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on).")
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
         run = RunSettings(reading: &job, hasRewards: generates)
+        if let control, control.dynamic.isGuided {
+            job.check(
+                run.evaluation != nil, "dynamic_weights.method",
+                "eval_steps beside hypervolume, which learns from evaluations")
+        }
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {
             job.refuse(
                 "sync_ref_model",

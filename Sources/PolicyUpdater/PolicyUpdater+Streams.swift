@@ -1,0 +1,48 @@
+package import Records
+internal import Tensors
+
+extension PolicyUpdater {
+    /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone, a KL term of the loss in each of
+    /// them; nothing is written.
+    ///
+    /// Costs a forward and a backward pass a stream, and a set of gradients each.
+    ///
+    /// - Parameter batch: With rollouts; the first such part is read.
+    /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, or what the engine refuses.
+    package func streamProducts(_ batch: UpdateBatch, stop: StopSignal?) async throws -> StreamProducts {
+        guard batch.parts.count == parts.count else {
+            throw UpdateError.parts(found: batch.parts.count, expected: parts.count)
+        }
+        let place = batch.parts.firstIndex { $0.kind == .rollouts } ?? 0
+        let (part, plan) = (batch.parts[place], parts[place])
+        return try await lend { point in
+            let alone = try part.streamWeights.indices.map { stream in
+                var single = part
+                single.streamWeights = part.streamWeights.indices.map { $0 == stream ? 1 : 0 }
+                return try gradients(of: single, by: plan, at: point, stop: stop).gradients
+            }
+            var gram = alone.map { _ in alone.map { _ in 0.0 } }
+            for (row, one) in alone.enumerated() {
+                for (column, other) in alone.enumerated() where column >= row {
+                    let product = try one.product(with: other)
+                    (gram[row][column], gram[column][row]) = (product, product)
+                }
+            }
+            return .skipped(
+                StreamProducts(
+                    gram: gram, learningRate: optimizer.learningRate,
+                    peakLearningRate: optimizer.settings.learningRate))
+        }.value
+    }
+}
+
+extension StepGradients {
+    /// ⟨g, h⟩ over every parameter, each summed in its own type and those sums in Double.
+    ///
+    /// - Parameter other: Of the same parameters.
+    func product(with other: StepGradients) throws -> Double {
+        try gradients.keys.sorted().reduce(0) { sum, name in
+            try sum + (gradients[name]! * other.gradients[name]!).sum().item()
+        }
+    }
+}

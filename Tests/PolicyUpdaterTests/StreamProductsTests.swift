@@ -1,0 +1,75 @@
+import Algorithms
+import PolicyUpdater
+import Records
+import TestSupport
+import Tensors
+import Testing
+
+@TensorActor @Suite("Inner products of the gradients of streams", .timeLimit(.minutes(10)))
+struct StreamProductsTests {
+    /// The mixed batch with three streams of advantages.
+    private func batch() async throws -> UpdateBatch {
+        var batch = try await ExampleBatch.mixed()
+        for group in batch.parts[0].groups.indices {
+            for index in batch.parts[0].groups[group].completions.indices {
+                let own = batch.parts[0].groups[group].completions[index].advantages[0]
+                batch.parts[0].groups[group].completions[index].advantages = [
+                    own, own.enumerated().map { Double($0) - 0.5 + $1 / 3 }, own.map { -2 * $0 * $0 },
+                ]
+            }
+        }
+        batch.parts[0].streamWeights = [0.5, 2, -1]
+        return batch
+    }
+
+    private func policy(_ maxTokens: Int? = nil) throws -> TinyPolicy {
+        try TinyPolicy(
+            GRPOSettings(lossType: .grpo), .plain(learningRate: 0.25, beta1: 0, maxTokensPerMicroBatch: maxTokens))
+    }
+
+    /// ⟨g_j, g_k⟩ by plain sums over Double, of gradients that an updater of one stream alone has; in one piece and in several.
+    @Test(arguments: [nil, 9])
+    func theyAreThoseOfStreamsAlone(_ maxTokens: Int?) async throws {
+        let batch = try await batch()
+        let policy = try policy(maxTokens)
+        let before = try policy.parameters.bits()
+        let found = try await policy.updater.streamProducts(batch, stop: nil)
+        var gradients: [[Double]] = []
+        for stream in 0..<3 {
+            var alone = batch
+            for group in alone.parts[0].groups.indices {
+                for index in alone.parts[0].groups[group].completions.indices {
+                    let all = alone.parts[0].groups[group].completions[index].advantages
+                    alone.parts[0].groups[group].completions[index].advantages = [all[stream]]
+                }
+            }
+            alone.parts[0].streamWeights = [1]
+            let one = try self.policy(maxTokens)
+            _ = try await one.updater.train(alone)
+            let moments = try one.updater.optimizer.firstMoments.doubles()
+            gradients.append(moments.keys.sorted().flatMap { moments[$0]! })
+        }
+        for row in 0..<3 {
+            for column in 0..<3 {
+                let expected = zip(gradients[row], gradients[column]).map(*).reduce(0, +)
+                #expect(abs(found.gram[row][column] - expected) < 1e-10 * (1 + abs(expected)), "\(row) \(column)")
+                #expect(found.gram[row][column] == found.gram[column][row])
+            }
+        }
+        #expect(found.learningRate == 0.25 && found.peakLearningRate == 0.25)
+        #expect(try policy.parameters.bits() == before && policy.actor.version == PolicyVersion(0))
+    }
+
+    /// ‖Σ w_k g_k‖² is the norm of the step on the mixed advantages: the loss is linear in them.
+    @Test func theMixHasTheNormOfTheStep() async throws {
+        let batch = try await batch()
+        let gram = try await policy().updater.streamProducts(batch, stop: nil).gram
+        let weights = batch.parts[0].streamWeights
+        let square = (0..<3).map { row in (0..<3).map { weights[row] * weights[$0] * gram[row][$0] }.reduce(0, +) }
+            .reduce(0, +)
+        let metrics = try await policy().updater.train(batch)
+        let norm = try #require(metrics["grad_norm"])
+        #expect(abs(norm - square.squareRoot()) < 1e-9 * norm)
+        #expect(norm > 1e-3)
+    }
+}
