@@ -5,7 +5,8 @@ package import Records
 ///     R(completion) = Σ_k w_k · r_k(completion)   over the rewards k that scored the completion
 ///
 /// A reward that abstained, failed or timed out leaves its term out, as in TRL. A completion that no reward scored has no
-/// reward: it is left out of every baseline and its advantage is 0.
+/// reward: it is left out of every baseline and its advantage is 0. A reward of weight 0 is a shadow: scored and logged, and no word in
+/// this, also where it alone gave a score.
 package struct RewardCombination: Sendable, Equatable {
     /// The rewards' names in the job's order, for metrics.
     package let names: [String]
@@ -34,12 +35,16 @@ package struct RewardCombination: Sendable, Equatable {
     package init(reading job: inout SettingsReader, names: [String]) {
         let given: [Double]? = job.read(
             "reward_weights", optional: nil,
-            "One factor per reward. Combined reward = Σ weight × score over the rewards that scored; by default every weight is 1."
+            "One factor per reward. Combined reward = Σ weight × score over the rewards that scored; by default every weight is 1. A reward of weight 0 is a shadow: scored, logged and watched, not learned from."
         )
         if let given, given.count != names.count {
             job.refuse(
                 "reward_weights",
                 "reward_weights has \(given.count) numbers for \(names.count) rewards; expected one each")
+        }
+        if let given, !given.isEmpty, given.allSatisfy({ $0 == 0 }) {
+            job.refuse(
+                "reward_weights", "reward_weights are all 0; expected one of another weight: nothing would be learned")
         }
         let weights = given.flatMap { $0.count == names.count ? $0 : nil } ?? names.map { _ in 1 }
         job.resolve("reward_weights", to: weights)
@@ -54,7 +59,7 @@ package struct RewardCombination: Sendable, Equatable {
     }
 
     func combined(_ scores: [Double?]) -> Double? {
-        let terms = zip(scores, weights).compactMap { score, weight in score.map { $0 * weight } }
+        let terms = zip(scores, weights).compactMap { score, weight in weight == 0 ? nil : score.map { $0 * weight } }
         return terms.isEmpty ? nil : terms.reduce(0, +)
     }
 }
