@@ -99,6 +99,12 @@ extension CreditRule {
             kept.append(UpdateGroup(promptTokenIDs: scored.group.prompt.tokenIDs, completions: completions))
         }
         var metrics = RewardStatistics(batch, combined, rewards, isDead: advantages.isDead).metrics
+        if rewards.names.count > 1 {
+            let apart = mixer.normalization == .mix ? advantages.streams : streams
+            for (name, share) in zip(rewards.names, RewardShares(batch, rewards, credits, apart).shares ?? []) {
+                metrics["rewards/\(name)/advantage_share"] = share
+            }
+        }
         metrics["advantages/abs_mean"] = Moments(credits.joined().compactMap { $0.advantage.map(abs) }).mean
         if let penalties { metrics["kl"] = penalties.meanEstimate }
         return CreditedBatch(

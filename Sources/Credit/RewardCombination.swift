@@ -5,7 +5,8 @@ package import Records
 ///     R(completion) = Σ_k w_k · r_k(completion)   over the rewards k that scored the completion
 ///
 /// A reward that abstained, failed or timed out leaves its term out, as in TRL. A completion that no reward scored has no
-/// reward: it is left out of every baseline and its advantage is 0.
+/// reward: it is left out of every baseline and its advantage is 0. A reward of weight 0 is a shadow: scored and logged, and no word in
+/// this, also where it alone gave a score.
 package struct RewardCombination: Sendable, Equatable {
     /// The rewards' names in the job's order, for metrics.
     package let names: [String]
@@ -69,7 +70,10 @@ package struct RewardCombination: Sendable, Equatable {
     func value(_ score: RewardScore, at place: Int) -> Double? { score.score.map { shapes[place]($0) } }
 
     func combined(_ values: [Double?]) -> Double? {
-        let terms = zip(values, weights).compactMap { value, weight in value.map { $0 * weight } }
+        // Kept apart, a reward of weight 0 may be one that a multiplier weighs: a completion that it scored has a reward.
+        let terms = zip(values, weights).compactMap { value, weight in
+            weight == 0 && form == .summed ? nil : value.map { $0 * weight }
+        }
         return terms.isEmpty ? nil : terms.reduce(0, +)
     }
 }

@@ -49,7 +49,7 @@ package struct RewardControl: Sendable {
         let names = given.map(\.name)
         let weights: RewardWeights? = job.read(
             "reward_weights", optional: nil,
-            "One factor per reward: a list in their order, or a section by name. A factor may be weights by optimizer step, {0: 1.0, 500: 0.2}. Combined reward = Σ weight × score over the rewards that scored. By default 1, of a constrained reward 0."
+            "One factor per reward: a list in their order, or a section by name. A factor may be weights by optimizer step, {0: 1.0, 500: 0.2}. Combined reward = Σ weight × score over the rewards that scored. By default 1, of a constrained reward 0. A reward of weight 0 is a shadow: scored, logged and watched, not learned from."
         )
         let interpolation = job.read(
             "reward_weight_interpolation", default: WeightCurve.Interpolation.linear,
@@ -70,6 +70,11 @@ package struct RewardControl: Sendable {
         reading.refuseUnfit(constraints, &job)
         let curves = reading.curves(weights, &job)
         job.resolve("reward_weights", to: RewardWeights(curves: curves))
+        let isZero = curves.allSatisfy { curve in curve.points.allSatisfy { $0.weight == 0 } }
+        if weights != nil, !curves.isEmpty, isZero, constraints.isEmpty {
+            job.refuse(
+                "reward_weights", "reward_weights are all 0; expected one of another weight: nothing would be learned")
+        }
         var scheduled: [String: WeightCurve] = [:]
         for (name, curve) in zip(names, curves) where !curve.isConstant { scheduled[name] = curve }
         schedule = scheduled.isEmpty ? nil : WeightSchedule(scheduled, interpolation)

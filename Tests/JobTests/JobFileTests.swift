@@ -126,8 +126,8 @@ struct JobFileTests {
 
     @Test func keysOfTheFieldWithoutEffectAreNamedOnce() throws {
         let job = try job(
-            complete + "\nuse_vllm: true\nvllm_gpu_memory_utilization: 0.3\nreport_to: wandb\nuse_peft: false")
-        #expect(job.notices == ["without effect here: use_vllm, vllm_gpu_memory_utilization, report_to, use_peft"])
+            complete + "\nuse_vllm: true\nvllm_gpu_memory_utilization: 0.3\nlog_level: info\nuse_peft: false")
+        #expect(job.notices == ["without effect here: use_vllm, vllm_gpu_memory_utilization, log_level, use_peft"])
     }
 
     /// A line of a job file and a piece of the message it must bring.

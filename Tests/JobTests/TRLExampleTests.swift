@@ -57,7 +57,7 @@ extension TRLExample {
             push_to_hub: true
             """,
         withoutEffect: [
-            "report_to", "per_device_eval_batch_size", "dataset_num_proc", "dataloader_pin_memory",
+            "per_device_eval_batch_size", "dataset_num_proc", "dataloader_pin_memory",
             "remove_unused_columns", "trust_remote_code", "push_to_hub",
         ],
         noticed: [("env", "for the command"), ("packing", "not joined")],

@@ -1,7 +1,7 @@
 package import Coordinator
-package import Records
+internal import Records
 internal import RewardInterface
-package import Runs
+internal import Runs
 
 /// Shows a run to a person.
 package protocol RunDisplay: Sendable {
@@ -16,6 +16,7 @@ package protocol RunDisplay: Sendable {
 /// Writes every step to the run folder and passes it on to the display.
 package actor RunRecorder: StepObserver {
     private let folder: RunFolder
+    private let record: MetricsRecord
     private let scorer: PanelScorer?
     private let display: any RunDisplay
     private let logsCompletions: Bool
@@ -25,11 +26,12 @@ package actor RunRecorder: StepObserver {
     private let watch: RunWatch
 
     /// - Parameter scorer: The scorer whose remarks belong into the record; `nil` for a method without rewards.
-    package init(
-        folder: RunFolder, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool, maxSteps: Int,
-        watch: RunWatch
+    init(
+        folder: RunFolder, record: MetricsRecord, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool,
+        maxSteps: Int, watch: RunWatch
     ) {
         self.folder = folder
+        self.record = record
         self.scorer = scorer
         self.display = display
         self.logsCompletions = logsCompletions
@@ -44,7 +46,7 @@ package actor RunRecorder: StepObserver {
         let remarks = scorer?.takeRemarks()
         for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) { report.metrics[name] = value }
         report.metrics["memory/rss_gb"] = ProcessMemory.residentBytes.map { Double($0) / 1e9 }
-        try folder.appendMetrics(step: report.step, report.metrics.entries.map { ($0.name, $0.value) })
+        try await write(report.metrics, step: report.step)
         if logsCompletions, !report.groups.isEmpty {
             try folder.writeCompletions(step: report.step, CompletionRows.of(report, scorer, remarks?.columns ?? [:]))
         }
@@ -60,16 +62,16 @@ package actor RunRecorder: StepObserver {
     }
 
     package func noted(_ metrics: Metrics, _ notes: [String], step: Int) async throws {
-        if !metrics.names.isEmpty { try record(metrics, step: step) }
+        if !metrics.names.isEmpty { try await write(metrics, step: step) }
         for note in notes {
             try folder.appendNote(step: step, note)
             await display.notice(note)
         }
     }
 
-    /// Adds an evaluation's numbers to the record.
-    package func record(_ metrics: Metrics, step: Int) throws {
-        try folder.appendMetrics(step: step, metrics.entries.map { ($0.name, $0.value) })
+    /// Adds a row to the record.
+    func write(_ metrics: Metrics, step: Int) async throws {
+        for complaint in try await record.append(metrics, step: step) { await display.notice(complaint) }
     }
 }
 

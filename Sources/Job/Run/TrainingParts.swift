@@ -43,14 +43,15 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
-        controllers = RewardControllers(plan.controllers)
+        let watch = plan.credit.map { [RewardWatch($0.rewards)] } ?? []
+        controllers = RewardControllers(plan.controllers + watch)
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
         let critic = built.critic.map { [$0] } ?? []
         states =
             [cursor, built.updater] + [replay].compactMap { $0 } + critic
-            + (plan.controllers.isEmpty ? [] : [controllers])
+            + (controllers.bank.controllers.isEmpty ? [] : [controllers])
     }
 
     private struct TensorParts: Sendable {

@@ -29,6 +29,7 @@ package final class TrainingRun: Sendable {
 
     private let job: ResolvedJob
     private let folder: RunFolder
+    private let record: MetricsRecord
     private let parts: TrainingParts
     private let evaluation: EvaluationPrompts?
     private let progress: ProgressState
@@ -56,7 +57,7 @@ package final class TrainingRun: Sendable {
             do {
                 let begun = try await Self.begin(
                     job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps)
-                (parts, progress) = (begun.parts, begun.progress)
+                (parts, progress, record) = (begun.parts, begun.progress, begun.record)
                 opening =
                     begun.lines
                     + (evaluation?.identity == prompts.identity
@@ -87,7 +88,7 @@ package final class TrainingRun: Sendable {
     private static func begin(
         _ job: ResolvedJob, _ model: ModelSource, _ prompts: RunPrompts, _ scorer: PanelScorer?, _ folder: RunFolder,
         base: URL, threads: Int, maxSteps: Int
-    ) async throws -> (parts: TrainingParts, progress: ProgressState, lines: [String]) {
+    ) async throws -> (parts: TrainingParts, progress: ProgressState, record: MetricsRecord, lines: [String]) {
         var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
         let resumed = try ResumePoint(job.run, folder)
         lines += resumed.notices + prompts.lines
@@ -115,16 +116,19 @@ package final class TrainingRun: Sendable {
         let step = progress.progress.step
         scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
         try folder.rewind(to: step)
+        let record = try await MetricsRecord(
+            job.run.reports, folder: folder, config: job.values, resumes: step > 0)
+        lines += record.lines
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
-        return (parts, progress, lines)
+        return (parts, progress, record, lines)
     }
 
     /// Trains to the end, or until a stop is asked for.
     package func run(display: any RunDisplay) async throws -> RunOutcome {
         let recorder = RunRecorder(
-            folder: folder, scorer: parts.scorer, display: display, logsCompletions: job.run.logsCompletions,
-            maxSteps: maxSteps, watch: RunWatch(gapLimit: job.run.gapLimit))
+            folder: folder, record: record, scorer: parts.scorer, display: display,
+            logsCompletions: job.run.logsCompletions, maxSteps: maxSteps, watch: RunWatch(gapLimit: job.run.gapLimit))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps)
@@ -144,13 +148,18 @@ package final class TrainingRun: Sendable {
         let outcome: RunOutcome
         do {
             outcome = try await coordinator.run()
+            if case .finished(let progress) = outcome { try await saver.placeFinalModel(progress) }
         } catch {
-            await parts.scorer?.close()
+            await close(display)
             throw error
         }
-        await parts.scorer?.close()
-        if case .finished(let progress) = outcome { try await saver.placeFinalModel(progress) }
+        await close(display)
         return outcome
+    }
+
+    private func close(_ display: any RunDisplay) async {
+        await parts.scorer?.close()
+        for remark in await record.close() { await display.notice(remark) }
     }
 
     private var schedule: StepSchedule {

@@ -64,6 +64,7 @@ extension JobKnownKeys {
             ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
         "evaluation_strategy": JobConditionalKey(
             ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
+        "logging_dir": JobConditionalKey([], .notice("TensorBoard's event files are in output_dir/tensorboard")),
         "env": JobConditionalKey([], .notice("a job sets no environment variables; set them for the command")),
         "ignore_data_skip": JobConditionalKey(
             off, .notice("a continued run goes on with the prompt it stopped at")),

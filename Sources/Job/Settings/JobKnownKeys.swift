@@ -2,9 +2,9 @@
 enum JobKnownKeys {
     /// Accepted with one notice: they have nothing to act on here, or their effect is always on.
     private static let withoutEffect: Set<String> = [
-        "use_vllm", "push_to_hub", "attn_implementation", "report_to", "run_name", "project", "disable_tqdm", "use_cpu",
+        "use_vllm", "push_to_hub", "attn_implementation", "disable_tqdm", "use_cpu",
         "remove_unused_columns", "log_level", "log_level_replica", "log_on_each_node", "logging_first_step",
-        "logging_strategy", "logging_nan_inf_filter", "logging_dir", "save_on_each_node", "save_safetensors",
+        "logging_strategy", "logging_nan_inf_filter", "save_on_each_node", "save_safetensors",
         "save_only_model", "do_train", "do_eval", "do_predict",
         "local_rank", "ddp_backend", "ddp_broadcast_buffers", "ddp_bucket_cap_mb",
         "ddp_find_unused_parameters", "ddp_static_graph", "ddp_timeout", "deepspeed", "fsdp", "fsdp_config",

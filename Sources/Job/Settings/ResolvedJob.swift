@@ -71,6 +71,12 @@ package struct ResolvedJob: Sendable {
     /// A setting as YAML; `nil` for a key that the job has no use for.
     package subscript(key: String) -> String? { entries.first { $0.key == key }?.value }
 
+    /// Every setting as YAML, but those that say where a start begins.
+    var values: [String: String] {
+        let starts = ["resume_from_checkpoint", "overwrite_output_dir"]
+        return Dictionary(uniqueKeysWithValues: entries.filter { !starts.contains($0.key) }.map { ($0.key, $0.value) })
+    }
+
     /// The job as YAML; read again from the same folder, it gives the same job.
     package var yaml: String {
         "# The resolved job: every value this run uses.\n" + entries.map { "\($0.key): \($0.value)\n" }.joined()

@@ -18,6 +18,7 @@ package struct RunSettings: Sendable {
     package let bestMetric: String?
     package let bestIsGreater: Bool
     package let gapLimit: Double
+    package let reports: ReportSettings
 
     /// What is evaluated on the way.
     package struct Evaluation: Sendable {
@@ -74,6 +75,7 @@ package struct RunSettings: Sendable {
         gapLimit = job.read(
             "logprob_gap_limit", default: 0.01, .above(0),
             "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats.")
+        reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         check(&job, hasRewards: hasRewards)
     }
 
