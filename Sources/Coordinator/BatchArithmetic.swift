@@ -42,21 +42,26 @@ package struct BatchArithmetic: Sendable, Equatable {
         }
     }
 
-    /// - Parameter defaults: `nil` for a method that does not generate: a step is so many rows of the prompt set.
-    package init(reading job: inout SettingsReader, _ defaults: Defaults?) {
+    /// - Parameters:
+    ///   - defaults: `nil` for a method that does not generate: a step is so many rows of the prompt set.
+    ///   - completionsPerRow: Of such a row: 1 of a demonstration, 2 of a pair.
+    package init(reading job: inout SettingsReader, _ defaults: Defaults?, completionsPerRow: Int = 1) {
         let perDevice = job.read(
             "per_device_train_batch_size", default: 8, .from(1, to: 1_000_000),
-            "Completions, not prompts, as in TRL. An optimizer step takes this × gradient_accumulation_steps.")
+            "Completions, not prompts, as in TRL; of pairs a whole pair is one. An optimizer step takes this × gradient_accumulation_steps."
+        )
         let accumulation = job.read(
             "gradient_accumulation_steps", default: 1, .from(1, to: 1_000_000),
             "Factor of the optimizer step's completions. How they are cut into micro-batches is max_tokens_per_micro_batch and never changes the result."
         )
-        completionsPerOptimizerStep = perDevice * accumulation
         guard let defaults else {
-            (generations, iterations, shuffles, optimizerStepsPerRollout) = (1, 1, false, 1)
-            (completionsPerRolloutStep, promptsPerStep) = (completionsPerOptimizerStep, completionsPerOptimizerStep)
+            (generations, iterations, shuffles, optimizerStepsPerRollout) = (completionsPerRow, 1, false, 1)
+            promptsPerStep = perDevice * accumulation
+            completionsPerOptimizerStep = promptsPerStep * completionsPerRow
+            completionsPerRolloutStep = completionsPerOptimizerStep
             return
         }
+        completionsPerOptimizerStep = perDevice * accumulation
         generations = job.read(
             "num_generations", default: defaults.generations, .from(1, to: 65_535),
             "Completions per prompt, G. A group baseline needs at least 2.")

@@ -180,6 +180,9 @@ package actor Coordinator {
             case .demonstrate:
                 let groups = try await parts.prompts.nextDemonstrations(schedule.promptsPerStep)
                 work.parts = [UpdatePart(.demonstrations, groups)]
+            case .compare:
+                try stop.check()
+                work.parts = try await parts.prompts.nextPairs(schedule.promptsPerStep)
             case .generate(let samples, let greedy, let variants):
                 try await generate(Sampling(samples: samples, greedy: greedy, variants: variants), into: &work)
             case .infer(let role):
@@ -294,13 +297,26 @@ package actor Coordinator {
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
-        if role == .critic {
+        if !work.parts.isEmpty {
+            try await inferOfParts(role, into: &work)
+        } else if role == .critic {
             work.values = try await parts.updater.values(work.batchToRead)
         } else {
             work.keep(try await parts.updater.logProbabilities(work.batchToRead, under: role), of: role)
         }
         let names: [InferenceRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
         work.metrics[names[role] ?? "timing_s/old_log_prob"] = seconds(clock.now - start)
+    }
+
+    /// The log-probs of what the step learns from, where that is known before: of pairs.
+    private func inferOfParts(_ role: InferenceRole, into work: inout StepWork) async throws {
+        for place in work.parts.indices {
+            let found = try await parts.updater.logProbabilities(UpdateBatch(parts: [work.parts[place]]), under: role)
+            switch role {
+            case .reference: work.parts[place].takeReference(found.tokens)
+            case .oldPolicy, .sampler, .critic: preconditionFailure("pairs are compared under a reference alone")
+            }
+        }
     }
 
     private func credit(_ work: inout StepWork) async throws {

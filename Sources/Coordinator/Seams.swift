@@ -10,6 +10,9 @@ package protocol PromptSource: Sendable {
     func next(_ count: Int, in variants: [PromptVariant]) async throws -> [[TokenizedPrompt]]
     /// The next `count` demonstrations: a prompt with the completion to imitate.
     func nextDemonstrations(_ count: Int) async throws -> [UpdateGroup]
+    /// The pairs of the next `count` prompts, in the parts that the method's plan has; a prompt without a pair in one of them has two masked
+    /// completions there.
+    func nextPairs(_ count: Int) async throws -> [UpdatePart]
     /// Remembers the present position, for ``rewind()``.
     func mark() async
     /// Goes back to the last mark: an abandoned step hands out the same prompts again.

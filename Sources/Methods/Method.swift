@@ -40,10 +40,14 @@ package struct MethodDefaults: Sendable {
     package var temperature: Double
     /// `nil` for a method that does not generate.
     package var batches: BatchArithmetic.Defaults?
+    /// Whether a row is a pair of completions, one of them preferred.
+    package var comparesPairs: Bool
 
     package init(
-        learningRate: Double = 1e-6, temperature: Double = 1, batches: BatchArithmetic.Defaults? = .init()
+        learningRate: Double = 1e-6, temperature: Double = 1, batches: BatchArithmetic.Defaults? = .init(),
+        comparesPairs: Bool = false
     ) {
+        self.comparesPairs = comparesPairs
         self.learningRate = learningRate
         self.temperature = temperature
         self.batches = batches
@@ -109,6 +113,8 @@ package struct MethodPlan: Sendable {
     package var replay: ReplaySettings?
     /// How completions think in mixtures of words; `nil` where they do not.
     package var softThinking: SoftThinking?
+    /// What is taken of a set of preferences; `nil` for a method that reads none.
+    package var pairs: PairPlan?
 
     /// The frozen policy that a KL is taken to.
     package struct Reference: Sendable, Equatable {
@@ -122,8 +128,9 @@ package struct MethodPlan: Sendable {
         recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil,
         controllers: [any RewardController] = [],
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
-        softThinking: SoftThinking? = nil
+        softThinking: SoftThinking? = nil, pairs: PairPlan? = nil
     ) {
+        self.pairs = pairs
         self.recipe = recipe
         self.parts = parts
         self.credit = credit

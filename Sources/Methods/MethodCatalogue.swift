@@ -16,6 +16,7 @@ package struct MethodCatalogue: Sendable {
         PPOMethod.self,
         BestOfK.self,
         SofTGRPOMethod.self,
+        DPOMethod.self,
     ]
 
     /// Every name that `algorithm:` takes: the methods', then the variants'.

@@ -46,6 +46,18 @@ extension UpdateBatch {
 }
 
 extension UpdatePart {
+    /// - Throws: ``UpdateError/group(_:message:)`` for a group that is no pair: two completions, learned from both or masked both.
+    func checkPairs() throws(UpdateError) {
+        for (index, group) in groups.enumerated() {
+            let trained = group.completions.count(where: \.isTrained)
+            guard group.completions.count == 2, trained != 1 else {
+                throw .group(
+                    index,
+                    message: "\(group.completions.count) completions, \(trained) of them to learn from; a pair has two")
+            }
+        }
+    }
+
     fileprivate func checkStreams() throws(UpdateError) {
         for (index, group) in groups.enumerated() {
             for (place, streams) in group.completions.map(\.advantages.count).enumerated()

@@ -20,10 +20,14 @@ package struct MicroBatchPlan: Sendable, Equatable {
 
     /// - Parameters:
     ///   - batch: completions that train nothing (masked, or without actions) are left out; of the others every token is read.
-    ///   - maxTokens: tokens per pass; `nil` takes everything in one. A prompt with one completion that is longer stands alone.
+    ///   - maxTokens: tokens per pass; `nil` takes everything in one. A prompt with one completion that is longer stands alone, and so does
+    ///     a pair, which is never cut.
     package init(_ batch: UpdateBatch, maxTokens: Int?) {
         let limit = maxTokens ?? .max
-        let pieces = batch.groups.indices.flatMap { Self.pieces(of: batch.groups[$0], at: $0, limit: limit) }
+        let isWhole = batch.parts.flatMap { part in part.groups.map { _ in part.kind == .pairs } }
+        let pieces = batch.groups.indices.flatMap {
+            Self.pieces(of: batch.groups[$0], at: $0, limit: isWhole[$0] ? .max : limit)
+        }
         let longestFirst = pieces.sorted {
             ($1.tokenCount, $0.group, $0.completions[0]) < ($0.tokenCount, $1.group, $1.completions[0])
         }

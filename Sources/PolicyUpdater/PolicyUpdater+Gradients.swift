@@ -23,6 +23,27 @@ extension PolicyUpdater {
             loss: pass.loss, metrics: pass.metrics, gradients: try StepGradients(of: apart.policy.leaves))
     }
 
+    /// The loss of one part at the policy's weights as they are, and its numbers. No gradient is taken.
+    ///
+    /// - Parameter stop: polled between micro-batches.
+    /// - Throws: As ``gradients(of:by:at:stop:)``.
+    package func measure(
+        _ part: UpdatePart, by plan: PartPlan, stop: StopSignal? = nil
+    ) async throws -> (loss: Double, metrics: Metrics) {
+        try check(part, plan)
+        precondition(!plan.objective.needsExactDivergence, "a loss that reads the reference's logits is not measured")
+        return try await policy.infer { lease in
+            let networks = Networks(
+                model: try Transformer(configuration: configuration, parameters: lease.parameters), valueHead: nil,
+                reference: nil)
+            let pass = try Tensor.withoutGradients {
+                try over(part, stop) { packed, denominators in try forward(packed, plan, networks, denominators).read()
+                }
+            }
+            return (pass.loss, pass.metrics)
+        }.value
+    }
+
     /// The step that gradients of the policy come to, clipped in place.
     ///
     /// - Parameter isEmpty: whether nothing was learned from.
@@ -91,14 +112,23 @@ extension PolicyUpdater {
     private func backward(
         _ part: UpdatePart, _ plan: PartPlan, _ networks: Networks, weight: Double, _ stop: StopSignal?
     ) throws -> Pass {
+        try over(part, stop) { packed, denominators in
+            try backward(packed, plan, networks, denominators, weight: weight)
+        }
+    }
+
+    /// Runs every micro-batch of a part, the longest first.
+    private func over(
+        _ part: UpdatePart, _ stop: StopSignal?,
+        _ body: (PackedMicroBatch, Denominators) throws -> (loss: Double, metrics: LossMetrics)
+    ) throws -> Pass {
         let batch = UpdateBatch(parts: [part])
         let denominators = part.denominators(settings)
         var pass = Pass()
         var metrics = LossMetrics()
         for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
             try stop?.check()
-            let result = try backward(
-                PackedMicroBatch(pieces, of: batch), plan, networks, denominators, weight: weight)
+            let result = try body(PackedMicroBatch(pieces, of: batch), denominators)
             pass.loss += result.loss
             metrics.combine(result.metrics)
             pass.isEmpty = false
@@ -111,6 +141,15 @@ extension PolicyUpdater {
     private func backward(
         _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators, weight: Double
     ) throws -> (loss: Double, metrics: LossMetrics) {
+        let result = try forward(packed, plan, networks, denominators)
+        try (weight == 1 ? result.loss : result.loss * weight).backward()
+        return try result.read()
+    }
+
+    /// One micro-batch's share of the loss, with the sampler's distance among its numbers.
+    private func forward(
+        _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators
+    ) throws -> LossResult {
         let scores = try plan.scorer(settings).scores(packed, under: networks.model)
         var inputs = try packed.inputs(scores, denominators)
         inputs.exactDivergences = try exactDivergences(packed, scores.states, plan, networks)
@@ -119,9 +158,8 @@ extension PolicyUpdater {
             result = try result.adding(
                 packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings))
         }
-        try (weight == 1 ? result.loss : result.loss * weight).backward()
         try SamplingGap.note(scores, packed, in: &result.report)
-        return try result.read()
+        return result
     }
 
     /// KL from the reference at each action, `[actions]`; `nil` where the loss has no use for it.

@@ -1,4 +1,4 @@
-internal import Models
+package import Models
 internal import Placement
 package import Records
 internal import Tensors
@@ -13,11 +13,11 @@ extension PolicyUpdater {
     package func logProbabilities(
         _ batch: UpdateBatch, under role: InferenceRole
     ) async throws -> CompletionLogProbabilities {
-        let batch = batch.unmasked
-        try batch.check(requiring: [], vocabularySize: configuration.vocabularySize, scorer: scorer)
+        let batch = try batch.toRead(by: scorer, configuration)
         func read(_ lease: borrowing InferenceLease) throws -> CompletionLogProbabilities {
-            try logProbabilities(
-                batch, of: Transformer(configuration: configuration, parameters: lease.parameters), for: role)
+            try Self.logProbabilities(
+                batch, of: Transformer(configuration: configuration, parameters: lease.parameters), for: role,
+                by: scorer, settings)
         }
         switch role {
         case .oldPolicy, .sampler: return try await policy.infer { try read($0) }.value
@@ -44,8 +44,20 @@ extension PolicyUpdater {
         }.value
     }
 
-    private func logProbabilities(
-        _ batch: UpdateBatch, of model: Transformer, for role: InferenceRole
+    /// The log-prob of every action of the batch under weights that no role owns, as ``logProbabilities(_:under:)`` gives them.
+    ///
+    /// - Parameter plan: Whose actions these are.
+    package static func logProbabilities(
+        _ batch: UpdateBatch, of model: Transformer, by plan: PartPlan, _ settings: UpdaterSettings
+    ) throws -> CompletionLogProbabilities {
+        let scorer = plan.scorer(settings)
+        return try logProbabilities(
+            batch.toRead(by: scorer, model.configuration), of: model, for: .reference, by: scorer, settings)
+    }
+
+    private static func logProbabilities(
+        _ batch: UpdateBatch, of model: Transformer, for role: InferenceRole, by scorer: any TokenScoring,
+        _ settings: UpdaterSettings
     ) throws -> CompletionLogProbabilities {
         var all = CompletionLogProbabilities(batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
@@ -67,6 +79,13 @@ extension PolicyUpdater {
 }
 
 extension UpdateBatch {
+    /// The batch with every completion to be read, after the checks that reading needs.
+    fileprivate func toRead(by scorer: any TokenScoring, _ configuration: ModelConfiguration) throws -> UpdateBatch {
+        let batch = unmasked
+        try batch.check(requiring: [], vocabularySize: configuration.vocabularySize, scorer: scorer)
+        return batch
+    }
+
     /// The batch with every completion to be read, for inference.
     var unmasked: UpdateBatch {
         var batch = self

@@ -12,7 +12,7 @@ package import Tensors
 @TensorActor
 package final class PolicyUpdater {
     /// What is minimized on the parts of a batch, in their order.
-    package let parts: [PartPlan]
+    package nonisolated let parts: [PartPlan]
     package let settings: UpdaterSettings
 
     let policy: ReallocatingActor
@@ -31,11 +31,12 @@ package final class PolicyUpdater {
     ///   - reference: a role of frozen parameters; `nil` when no objective has a use for one.
     ///   - critic: PPO's critic of its own weights.
     ///   - parts: One for each part of the batches to come, at least one, with different names.
+    ///   - bringsReference: whether batches bring the reference's log-probs with them, so that none has to be loaded.
     /// - Throws: ``UpdateError/missingReference`` when an objective needs a reference, and the engine's refusal when the
     ///   moments do not fit in memory.
     package init(
         policy: ReallocatingActor, configuration: ModelConfiguration, reference: ReallocatingActor? = nil,
-        critic: Critic? = nil, parts: [PartPlan], settings: UpdaterSettings
+        critic: Critic? = nil, parts: [PartPlan], bringsReference: Bool = false, settings: UpdaterSettings
     ) throws {
         precondition(!parts.isEmpty && Set(parts.map(\.name)).count == parts.count, "parts have different names")
         let heads = policy.headNames
@@ -43,7 +44,11 @@ package final class PolicyUpdater {
         precondition(
             heads.isEmpty || critic == nil && parts.contains { $0.objective.ppoSettings != nil },
             "a value head is PPO's, in place of a critic of its own weights")
-        guard reference != nil || !parts.contains(where: \.readsReference) else { throw UpdateError.missingReference }
+        guard
+            reference != nil
+                || !parts.contains(where: \.objective.needsExactDivergence)
+                    && (bringsReference || !parts.contains(where: \.objective.needsReference))
+        else { throw UpdateError.missingReference }
         self.policy = policy
         self.configuration = configuration
         self.reference = reference
@@ -127,6 +132,7 @@ package final class PolicyUpdater {
     }
 
     func check(_ part: UpdatePart, _ plan: PartPlan) throws(UpdateError) {
+        if part.kind == .pairs { try part.checkPairs() }
         var fields = plan.objective.requiredFields
         if hasValueHead, plan.objective.ppoSettings != nil { fields.insert(.returns) }
         try UpdateBatch(parts: [part]).check(
@@ -154,8 +160,4 @@ package final class PolicyUpdater {
             try tensor.addInPlace(point.policy.leaves[name]!, scaledBy: sync.mixupAlpha)
         }
     }
-}
-
-extension PartPlan {
-    fileprivate var readsReference: Bool { objective.needsReference || objective.needsExactDivergence }
 }

@@ -57,6 +57,13 @@ package actor PromptCursor: Checkpointable {
         return demonstrations
     }
 
+    /// The places of the next `count` rows; as ``next(_:)``.
+    package func nextPlaces(_ count: Int) throws -> [Int] {
+        let (places, after) = try places(count)
+        position = after
+        return places
+    }
+
     /// Remembers the present position, for ``rewind()``.
     package func mark() { marked = position }
 

@@ -7,6 +7,9 @@ package struct ColumnMap: Sendable, Equatable {
     package var prompt: String?
     /// The column with the completion to imitate.
     package var completion: String?
+    /// The columns with the preferred completion and the other one.
+    package var chosen: String?
+    package var rejected: String?
     /// The column that names where the row came from.
     package var source: String?
     /// Further names for columns, as rewards ask for them: `["answer": "final_result"]`.
@@ -23,15 +26,19 @@ package struct ColumnMap: Sendable, Equatable {
         self.others = others
     }
 
-    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `source`, or any a reward asks for) the
-    /// file's column.
+    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `chosen`, `rejected`, `source`, or any a reward
+    /// asks for) the file's column.
     package init(_ entries: [String: String]) {
+        let own = ["prompt", "completion", "chosen", "rejected", "source"]
         self.init(
             prompt: entries["prompt"], completion: entries["completion"], source: entries["source"],
-            others: entries.filter { !["prompt", "completion", "source"].contains($0.key) })
+            others: entries.filter { !own.contains($0.key) })
+        (chosen, rejected) = (entries["chosen"], entries["rejected"])
     }
 
-    var columns: [String] { ([prompt, completion, source].compactMap { $0 } + others.values.sorted()) }
+    var columns: [String] {
+        [prompt, completion, chosen, rejected, source].compactMap { $0 } + others.values.sorted()
+    }
 }
 
 /// How the rows of a file are read: found from the first row's columns, or given by a ``ColumnMap``.
@@ -48,6 +55,8 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
         case questionAnswer = "question and answer"
         /// `messages`; a last message of the assistant is the completion.
         case conversation = "messages"
+        /// `chosen` and `rejected` that begin with their prompt.
+        case implicitPrompt = "TRL, implicit prompt"
         /// As the column map says.
         case mapped = "column map"
     }
@@ -56,6 +65,9 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     package let promptColumn: String
     /// `nil` when rows bring no completion of their own, or it is the last of the messages.
     package let completionColumn: String?
+    /// `nil` when rows are no preferences.
+    package let chosenColumn: String?
+    package let rejectedColumn: String?
     package let sourceColumn: String?
     /// Names under which rewards find a column besides its own, with the path of keys to it.
     package let aliases: [String: [String]]
@@ -63,9 +75,18 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     /// Whether rows can bring a completion to imitate.
     package var hasCompletions: Bool { completionColumn != nil || convention == .conversation }
 
+    /// Whether rows are pairs of completions.
+    package var hasPreferences: Bool { chosenColumn != nil && rejectedColumn != nil }
+    /// Whether the prompt is what the sides of a preference begin with.
+    var hasImplicitPrompt: Bool { convention == .implicitPrompt }
+
     package var description: String {
-        var parts = ["\(convention.rawValue) form", "prompt from `\(promptColumn)`"]
+        var parts = ["\(convention.rawValue) form"]
+        if !hasImplicitPrompt { parts.append("prompt from `\(promptColumn)`") }
         if let completionColumn { parts.append("completion from `\(completionColumn)`") }
+        if let chosenColumn, let rejectedColumn {
+            parts.append("preferences from `\(chosenColumn)` and `\(rejectedColumn)`")
+        }
         if let sourceColumn { parts.append("source from `\(sourceColumn)`") }
         for (name, path) in aliases.sorted(by: { $0.key < $1.key }) {
             parts.append("`\(name)` from `\(path.joined(separator: "."))`")
@@ -83,16 +104,29 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
         for column in map.columns where !names.contains(column) {
             throw .row(path: path, line: line, column: nil, message: missing(column, among: names))
         }
-        guard let (convention, prompt) = convention(names, map) else {
+        func found(_ mapped: String?, _ name: String) -> String? { mapped ?? (names.contains(name) ? name : nil) }
+        let (chosen, rejected) = (found(map.chosen, "chosen"), found(map.rejected, "rejected"))
+        let isPair = chosen != nil && rejected != nil
+        guard let (own, prompt) = convention(names, map) ?? (isPair ? (.implicitPrompt, "") : nil) else {
             throw .row(path: path, line: line, column: nil, message: noPrompt(among: names))
         }
-        let completion = map.completion ?? (names.contains("completion") ? "completion" : nil)
+        var convention = own
+        if isPair, let chosen {
+            // A prompt in words beside chats that begin with it: the chats have its messages.
+            let isInWords = JSON.object(row)[prompt]?.text != nil
+            if convention == .conversation { convention = .implicitPrompt }
+            if isInWords, case .array(let messages) = JSON.object(row)[chosen], messages.count > 1 {
+                convention = .implicitPrompt
+            }
+        }
+        let completion = found(map.completion, "completion")
         var aliases = map.others.mapValues { [$0] }
         for (name, columnPath) in answerAliases(convention, names, row) where aliases[name] == nil {
             aliases[name] = columnPath
         }
         return PromptForm(
             convention: convention, promptColumn: prompt, completionColumn: completion,
+            chosenColumn: isPair ? chosen : nil, rejectedColumn: isPair ? rejected : nil,
             sourceColumn: map.source ?? source(convention, names), aliases: aliases)
     }
 
@@ -149,8 +183,9 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     }
 
     private static func noPrompt(among names: [String]) -> String {
-        if names.contains("chosen") && names.contains("rejected") {
-            return "rows of preferences (chosen, rejected) without a `prompt` column"
+        if names.contains("chosen") != names.contains("rejected") {
+            return "a preference has both: "
+                + missing(names.contains("chosen") ? "rejected" : "chosen", among: names)
         }
         return missing("prompt", among: names) + (nearestNames(to: "prompt", among: names).isEmpty ? "; " : " ")
             + "name the column with column_map: {prompt: NAME}"

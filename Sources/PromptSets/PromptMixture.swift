@@ -87,6 +87,12 @@ package struct PromptMixture: PromptRows {
         return Demonstration(prompt: numbered(demonstration.prompt, row), completion: demonstration.completion)
     }
 
+    package func preference(at row: Int) throws -> Preference {
+        let piece = piece(of: row)
+        let pair = try piece.set.preference(at: row - piece.first)
+        return Preference(prompt: numbered(pair.prompt, row), chosen: pair.chosen, rejected: pair.rejected)
+    }
+
     /// The prompt as a row of the mixture: two parts must not share the random draws of a row.
     private func numbered(_ prompt: Prompt, _ row: Int) -> Prompt {
         var prompt = prompt

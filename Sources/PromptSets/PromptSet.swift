@@ -16,6 +16,8 @@ package protocol PromptRows: Sendable {
     func prompt(at row: Int) throws -> Prompt
     /// The prompt of a row with the completion to imitate. Throws as ``prompt(at:)``, also when the row has no completion.
     func demonstration(at row: Int) throws -> Demonstration
+    /// The row as a pair of completions. Throws as ``prompt(at:)``, also when the row is none.
+    func preference(at row: Int) throws -> Preference
 }
 
 /// The prompts of one file.
@@ -73,6 +75,10 @@ package struct PromptSet: PromptRows {
 
     package func demonstration(at row: Int) throws -> Demonstration {
         try decoded(row) { decoder throws(PromptSetError) in try decoder.demonstration() }
+    }
+
+    package func preference(at row: Int) throws -> Preference {
+        try decoded(row) { decoder throws(PromptSetError) in try decoder.preference() }
     }
 
     /// The line of the file a row begins in, for messages; in a Parquet file, which has none, the row's number.

@@ -22,6 +22,17 @@ struct RowDecoder {
     let members: [JSON.Member]
 
     func prompt() throws(PromptSetError) -> Prompt {
+        if form.hasImplicitPrompt { return try preference().prompt }
+        return try prompt(try promptContent())
+    }
+
+    /// The row with this for its prompt.
+    func prompt(_ content: PromptContent) throws(PromptSetError) -> Prompt {
+        Prompt(row: row, source: try source(), content: content, columns: columns(), place: "\(path), line \(line)")
+    }
+
+    /// What the prompt's own column holds.
+    func promptContent() throws(PromptSetError) -> PromptContent {
         var content = try content(of: form.promptColumn)
         if form.convention == .conversation, case .messages(let messages) = content,
             messages.last?.role == "assistant"
@@ -31,8 +42,23 @@ struct RowDecoder {
             }
             content = .messages(messages.dropLast())
         }
-        return Prompt(
-            row: row, source: try source(), content: content, columns: columns(), place: "\(path), line \(line)")
+        return content
+    }
+
+    /// The row as a pair of completions.
+    func preference() throws(PromptSetError) -> Preference {
+        guard let chosen = form.chosenColumn, let rejected = form.rejectedColumn else {
+            let names = members.map(\.key)
+            let missing = names.contains("chosen") ? "rejected" : "chosen"
+            throw failure(nil, PromptForm.missing(missing, among: names) + "; preferences need chosen and rejected")
+        }
+        return try PreferenceDecoder(row: self, chosenColumn: chosen, rejectedColumn: rejected).preference()
+    }
+
+    /// One side of a preference: a text, which may be empty behind its prompt, or a chat.
+    func side(_ column: String) throws(PromptSetError) -> PromptContent {
+        if case .string(let text) = try value(of: column) { return .text(text) }
+        return try content(of: column)
     }
 
     func demonstration() throws(PromptSetError) -> Demonstration {
@@ -64,10 +90,11 @@ struct RowDecoder {
         return try filled(messages[0].content, column)
     }
 
-    /// Every column but the prompt and the completion, then the aliases.
+    /// Every column but the prompt and the completions, then the aliases.
     private func columns() -> [String: JSONValue] {
         var columns: [String: JSONValue] = [:]
-        for member in members where member.key != form.promptColumn && member.key != form.completionColumn {
+        let own = [form.promptColumn, form.completionColumn, form.chosenColumn, form.rejectedColumn]
+        for member in members where !own.contains(member.key) {
             columns[member.key] = JSONValue(member.value)
         }
         for (name, path) in form.aliases where columns[name] == nil || form.convention == .mapped {
@@ -154,7 +181,7 @@ struct RowDecoder {
         return text
     }
 
-    private func failure(_ column: String?, _ message: String) -> PromptSetError {
+    func failure(_ column: String?, _ message: String) -> PromptSetError {
         .row(path: path, line: line, column: column, message: message)
     }
 }

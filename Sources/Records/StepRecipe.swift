@@ -4,6 +4,7 @@
 ///     PPO     generate(1) → infer(oldPolicy) → infer(reference)? → infer(critic) → credit → train
 ///     ReMax   generate(1, greedy) → infer(reference)? → credit → train
 ///     SFT     demonstrate → train
+///     DPO     compare → infer(reference)? → train
 package struct StepRecipe: Sendable, Equatable {
     /// The method's name as `algorithm:` spells it.
     package var method: String
@@ -24,6 +25,8 @@ package struct StepRecipe: Sendable, Equatable {
 package enum StepCall: Sendable, Equatable {
     /// Takes demonstrations (prompt and given completion) from the prompt set instead of sampling.
     case demonstrate
+    /// Takes pairs of completions, one of them preferred, from the prompt set instead of sampling.
+    case compare
     /// Samples completions of every prompt of the step, in every variant, and asks every reward for every completion while others still
     /// decode; with `greedy`, one greedy completion beside them.
     case generate(samplesPerPrompt: Int, greedy: Bool, variants: [PromptVariant] = [.plain])
@@ -40,6 +43,7 @@ extension StepCall {
     package var word: String {
         switch self {
         case .demonstrate: "demonstrate"
+        case .compare: "compare"
         case .generate(let samples, let greedy, let variants):
             "generate(\(samples)\(greedy ? " + greedy" : "")\(Self.word(of: variants))) → score"
         case .infer(let role): "infer(\(role.rawValue))"

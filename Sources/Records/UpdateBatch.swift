@@ -59,6 +59,19 @@ package struct UpdatePart: Sendable, Equatable, Codable {
     }
 }
 
+extension UpdatePart {
+    /// Keeps the reference policy's log-probs.
+    ///
+    /// - Parameter logProbabilities: `[group][completion][action]`, in nats.
+    package mutating func takeReference(_ logProbabilities: [[[Float]]]) {
+        for (group, rows) in logProbabilities.enumerated() {
+            for (index, values) in rows.enumerated() {
+                groups[group].completions[index].referenceLogProbabilities = values
+            }
+        }
+    }
+}
+
 /// A prompt and the completions learned from.
 package struct UpdateGroup: Sendable, Equatable, Codable {
     package var promptTokenIDs: [Int]

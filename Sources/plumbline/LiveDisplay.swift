@@ -66,7 +66,8 @@ actor LiveDisplay: RunDisplay {
     }
 
     private static let columns = [
-        ("reward", "reward"), ("loss", "loss"), ("kl", "KL to reference"), ("entropy", "entropy"),
+        ("reward", "reward"), ("loss", "loss"), ("rewards/accuracies", "preference accuracy"),
+        ("rewards/margins", "margin of rewards"), ("kl", "KL to reference"), ("entropy", "entropy"),
         ("completions/mean_length", "mean length"), ("completions/clipped_ratio", "truncated share"),
         ("sampling/sampling_logp_difference/max", "sampler-trainer gap, max"), ("step_time", "seconds a step"),
         ("perf/throughput", "tokens/s"),
@@ -131,7 +132,8 @@ struct MetricWindow {
     /// The numbers of a logged row.
     var text: String {
         [
-            ("reward", "reward"), ("loss", "loss"), ("kl", "kl"), ("entropy", "entropy"), ("grad_norm", "grad"),
+            ("reward", "reward"), ("loss", "loss"), ("rewards/accuracies", "accuracy"), ("kl", "kl"),
+            ("entropy", "entropy"), ("grad_norm", "grad"),
             ("completions/mean_length", "length"), ("learning_rate", "lr"), ("perf/throughput", "tok/s"),
         ].compactMap { name, label in mean(name).map { "\(label) \(Self.short($0))" } }.joined(separator: "  ")
     }

@@ -65,6 +65,7 @@ extension World: PromptSource {
     }
 
     func nextDemonstrations(_ count: Int) -> [UpdateGroup] { [] }
+    func nextPairs(_ count: Int) -> [UpdatePart] { [] }
     func mark() { marked = nextRow }
     func rewind() { nextRow = marked }
     var epoch: Double { 0 }

@@ -21,6 +21,10 @@ final class Workplace {
             #"{"prompt": "\#($0 % 10)+\#($0 / 10)=", "answer": "\#($0 % 10 + $0 / 10)", "completion": "\#($0 % 10 + $0 / 10)"}"#
         }
         try Data((rows.joined(separator: "\n") + "\n").utf8).write(to: folder.appending(path: "prompts.jsonl"))
+        let pairs = (0..<40).map {
+            #"{"prompt": "\#($0 % 10)+\#($0 / 10)=", "chosen": "\#($0 % 10 + $0 / 10)", "rejected": "\#($0 % 7 + 20)"}"#
+        }
+        try Data((pairs.joined(separator: "\n") + "\n").utf8).write(to: folder.appending(path: "pairs.jsonl"))
         try Command.succeed(
             ["tokenizer", "train", "--input", "prompts.jsonl", "--output", "model", "--vocabulary-size", "257"],
             in: folder)
@@ -71,7 +75,10 @@ final class Workplace {
             "max_completion_length: 4", "per_device_train_batch_size: 16", "learning_rate: 1e-3", "save_steps: 2",
             "max_steps: 4", "threads: 1",
         ]
-        if algorithm != "sft" { keys.append("reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}]") }
+        if algorithm == "dpo" { keys[2] = "dataset_name: pairs.jsonl" }
+        if !["sft", "dpo"].contains(algorithm) {
+            keys.append("reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}]")
+        }
         let given = lines.split(separator: "\n").map(String.init)
         let names = Set(given.map { $0.prefix { $0 != ":" } })
         keys.removeAll { names.contains($0.prefix { $0 != ":" }) }

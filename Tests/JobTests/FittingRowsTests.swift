@@ -28,6 +28,10 @@ private final class CountingRows: PromptRows {
     func demonstration(at row: Int) throws -> Demonstration {
         Demonstration(prompt: try prompt(at: row), completion: "!")
     }
+
+    func preference(at row: Int) throws -> Preference {
+        Preference(prompt: try prompt(at: row), chosen: "!", rejected: "?")
+    }
 }
 
 @Suite("The rows of a run are read once at its start")

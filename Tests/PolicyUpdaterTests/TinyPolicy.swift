@@ -71,7 +71,7 @@ struct TinyPolicy {
     init(
         parts: [PartPlan], _ settings: UpdaterSettings, weights: [String: [Double]]? = nil,
         type: ElementType = .float64, layout: ParameterLayout = .shared, reference: Transformer? = nil,
-        valueHead: Tensor? = nil, critic: Critic? = nil
+        valueHead: Tensor? = nil, critic: Critic? = nil, bringsReference: Bool = false
     ) throws {
         try TensorEngine.setThreadCount(1)  // a team of threads costs more than these matrices
         parameters = try Self.tensors(weights ?? Self.weights(), type)
@@ -85,7 +85,7 @@ struct TinyPolicy {
         }
         updater = try PolicyUpdater(
             policy: actor, configuration: Self.configuration(), reference: self.reference, critic: critic,
-            parts: parts, settings: settings)
+            parts: parts, bringsReference: bringsReference, settings: settings)
     }
 
     /// The weights' bits, for comparisons that allow no difference.

@@ -121,8 +121,8 @@ struct PromptFormTests {
         (#"{"a": 1}"#, "line 1: no column `prompt`; the row has `a`; name the column with column_map: {prompt: NAME}"),
         (#"{}"#, "line 1: no column `prompt`; the row has no columns; name the column with column_map: {prompt: NAME}"),
         (
-            #"{"chosen": "a", "rejected": "b"}"#,
-            "line 1: rows of preferences (chosen, rejected) without a `prompt` column"
+            #"{"chosen": "a", "rejcted": "b"}"#,
+            "line 1: a preference has both: no column `rejected`; the row has `chosen`, `rejcted`; did you mean `rejcted`?"
         ),
         ("\n\n5\n{}", "line 3: the row is a number; an object such as {\"prompt\": \"...\"} is expected"),
         (#"{"prompt": 5}"#, "line 1, column prompt: a number; a text or a list of messages is expected"),

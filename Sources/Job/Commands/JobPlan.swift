@@ -17,6 +17,7 @@ package struct JobPlan {
         model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
         _ = try EvaluationPrompts(job, model, base: base)
+        _ = try EvaluationPairs(job, model, base: base)
         let rewards = job.rewards?.entries ?? []
         try RewardAssembly.check(rewards)
         let folders = try rewards.compactMap(\.modelReference).map {
@@ -32,7 +33,7 @@ package struct JobPlan {
         get throws {
             let memory = MemoryEstimate(
                 job, model.configuration, rewardModels: rewardModels,
-                promptLength: try prompts.longestPrompt(among: 256))
+                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs)
             var lines = prompts.lines
             lines.append(job.batches.line)
             lines.append("\(try prompts.maxSteps(job)) optimizer steps")

@@ -87,7 +87,10 @@ package struct MemoryEstimate: Sendable, Equatable {
         peak = Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating)
     }
 
-    init(_ job: ResolvedJob, _ model: ModelConfiguration, rewardModels: Int, promptLength: Int) {
+    /// - Parameter pairs: Of a method that compares them: the longest decides.
+    init(_ job: ResolvedJob, _ model: ModelConfiguration, rewardModels: Int, promptLength: Int, pairs: PairRows? = nil)
+    {
+        let longest = pairs?.longest
         let rows = job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
@@ -95,7 +98,8 @@ package struct MemoryEstimate: Sendable, Equatable {
             model, type: job.model.dtype, hasReference: job.plan.reference != nil, rewardModels: rewardModels,
             hasCritic: hasCritic,
             Sizes(
-                promptLength: promptLength, completionLength: job.sampling.maxCompletionLength,
+                promptLength: longest?.prompt ?? promptLength,
+                completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,
                 completionsPerPrompt: job.batches.generations,
                 completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
                 rows: job.recipe.generates ? min(rows, job.batches.completionsPerRolloutStep) : 0,

@@ -35,8 +35,10 @@ package struct PromptSetCheck: Sendable {
     package static func ofJob(_ url: URL) throws -> [PromptSetCheck] {
         let file = try JobFile(url: url)
         let job = try ResolvedJob(file)
-        let limit = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
-            .promptLimit(asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
+        let model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
+        let limit =
+            try job.plan.pairs.map { min($0.maxLength, model.configuration.contextLength) - 1 }
+            ?? model.promptLimit(asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
         return try job.data.datasets.map { dataset in
             var check = PromptSetCheck(path: RunPromptSets.url(dataset.path, file.folder).path)
             check.split = dataset.split
@@ -46,7 +48,7 @@ package struct PromptSetCheck: Sendable {
             check.rewards = job.rewards?.entries ?? []
             check.rewardFolder = file.folder
             check.maxPromptLength = limit
-            check.asDemonstrations = !job.recipe.generates
+            check.asDemonstrations = !job.recipe.generates && job.plan.pairs == nil
             return check
         }
     }
@@ -62,6 +64,7 @@ package struct PromptSetCheck: Sendable {
         report.problems = survey.kinds.prefix(Survey.mostKinds).map(\.problem)
         report.unit = survey.unit
         report.limit = maxPromptLength
+        if set.detectedForm.hasPreferences { report.equalSides = survey.equalSides }
         report.duplicates = survey.usable.count - survey.hashes.count
         if !survey.lengths.isEmpty { report.lengths = LengthDistribution(survey.lengths) }
         report.overlaps = try others(set).map { try Self.overlap(of: $0, with: survey.hashes) }
@@ -92,6 +95,8 @@ package struct PromptSetCheck: Sendable {
         var usable: [Int] = []
         var lengths: [Int] = []
         var hashes: Set<Int> = []
+        /// Pairs with nothing to prefer; no fault, but nothing is learned from them.
+        var equalSides = 0
         /// What is wrong, rows with the same fault together.
         var kinds: [(kind: String, problem: PromptSetReport.Problem)] = []
         var problemCount: Int { kinds.reduce(0) { $0 + $1.problem.rows } }
@@ -103,7 +108,14 @@ package struct PromptSetCheck: Sendable {
 
         mutating func note(_ row: Int, of set: PromptSet, _ encoder: PromptEncoder?, asDemonstrations: Bool) {
             do {
-                let prompt = try asDemonstrations ? set.demonstration(at: row).prompt : set.prompt(at: row)
+                let prompt: Prompt
+                if set.detectedForm.hasPreferences, !asDemonstrations {
+                    let pair = try set.preference(at: row)
+                    equalSides += pair.hasEqualSides ? 1 : 0
+                    prompt = pair.prompt
+                } else {
+                    prompt = try asDemonstrations ? set.demonstration(at: row).prompt : set.prompt(at: row)
+                }
                 lengths.append(try encoder?.tokens(of: prompt).count ?? prompt.text.count)
                 hashes.insert(prompt.content.hashValue)
                 usable.append(row)
@@ -169,6 +181,10 @@ package struct PromptSetCheck: Sendable {
         let prompt = try set.prompt(at: row)
         var shown = PromptSetReport.Row(place: set.place(of: row), prompt: prompt)
         if asDemonstrations { shown.completion = try set.demonstration(at: row).completion }
+        if set.detectedForm.hasPreferences, !asDemonstrations {
+            let pair = try set.preference(at: row)
+            shown.sides = [("chosen", pair.chosen), ("rejected", pair.rejected)]
+        }
         if let encoder {
             shown.tokenIDs = try encoder.tokens(of: prompt)
             shown.rendered = try encoder.tokenizer.decode(shown.tokenIDs)

@@ -32,6 +32,8 @@ package struct PromptSetReport: Sendable {
         var place: String
         var prompt: Prompt
         var completion: String?
+        /// Of a pair, with their names.
+        var sides: [(name: String, text: String)] = []
         var tokenIDs: [Int] = []
         /// The text of the tokens, special ones written out.
         var rendered: String?
@@ -50,6 +52,8 @@ package struct PromptSetReport: Sendable {
     var lengths: LengthDistribution?
     var limit: Int?
     var duplicates = 0
+    /// Pairs whose sides are the same; `nil` for rows that are no pairs.
+    var equalSides: Int?
     var overlaps: [Overlap] = []
     var rewards: [RewardRowCheck] = []
     var rows: [Row] = []
@@ -84,6 +88,7 @@ package struct PromptSetReport: Sendable {
             if lengths.least < lengths.greatest { lines += lengths.histogram(limit: limit).map { "  \($0)" } }
         }
         lines += ["", "prompts that stand more than once: \(duplicates)"]
+        if let equalSides { lines.append("pairs whose sides are the same: \(equalSides)") }
         lines += overlaps.map { "prompts of \($0.file) that stand here too: \($0.shared) of \($0.rows)" }
         if !rewards.isEmpty { lines += ["", "rewards, tried on an empty completion"] }
         lines += rewards.flatMap(\.lines).map { "  \($0)" }
@@ -106,6 +111,7 @@ package struct PromptSetReport: Sendable {
             }
         }
         if let completion = row.completion { lines += ["  completion:"] + quoted(completion) }
+        for side in row.sides { lines += ["  \(side.name):"] + quoted(side.text) }
         lines.append(row.prompt.columns.isEmpty ? "  rewards see no column" : "  as rewards see it:")
         lines += values(row.prompt.columns.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
         for call in row.calls { lines += ["  as \(call.reward) is called:"] + values(call.arguments) }
@@ -153,7 +159,8 @@ package struct PromptSetReport: Sendable {
             ("columns", JSONText.array(columnNames.map(JSONText.string))), ("unusable", String(problemCount)),
             ("problems", JSONText.array(problems.map { JSONText.string($0.text) })),
             ("notes", JSONText.array(notes.map(JSONText.string))), ("length", length ?? "null"),
-            ("duplicates", String(duplicates)), ("overlap", JSONText.array(others)),
+            ("duplicates", String(duplicates)), ("equal_sides", equalSides.map(String.init) ?? "null"),
+            ("overlap", JSONText.array(others)),
             ("rewards", JSONText.array(rewards.map(\.json))),
         ])
     }

@@ -43,10 +43,12 @@ package struct ChatTemplateRenderer: Sendable {
     /// What follows the opening of an answer in the finished chat: the answer and what the template closes it with.
     ///
     /// nil when the opening is not how the finished chat begins, as in templates that rewrite earlier turns.
-    func continuation(of messages: [Records.ChatMessage], with answer: String) throws -> String? {
-        let opening = Array(try render(messages).utf8)
+    func continuation(
+        of messages: [Records.ChatMessage], with answer: String, variables: [String: JSONValue] = [:]
+    ) throws -> String? {
+        let opening = Array(try render(messages, with: variables).utf8)
         let chat = messages + [Records.ChatMessage(role: "assistant", content: answer)]
-        let whole = Array(try render(chat, addsGenerationPrompt: false).utf8)
+        let whole = Array(try render(chat, addsGenerationPrompt: false, with: variables).utf8)
         return whole.starts(with: opening) ? String(decoding: whole[opening.count...], as: UTF8.self) : nil
     }
 }

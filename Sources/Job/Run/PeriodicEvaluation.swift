@@ -13,11 +13,11 @@ struct EvaluationPrompts {
     let identity: String
     let prompts: [TokenizedPrompt]
 
-    /// `nil` when the job has no `eval_steps`.
+    /// `nil` when the job has no `eval_steps`, or evaluates pairs.
     ///
     /// - Throws: As `PromptSet` and ``PromptEncoder``, naming the row.
     init?(_ job: ResolvedJob, _ model: ModelSource, base: URL) throws {
-        guard let evaluation = job.run.evaluation else { return nil }
+        guard let evaluation = job.run.evaluation, job.recipe.generates else { return nil }
         let set = try RunPromptSets.evaluation(job.data, base: base)
         let encoder = model.encoder(
             maxPromptLength: try model.promptLimit(asked: nil, completion: job.sampling.maxCompletionLength))

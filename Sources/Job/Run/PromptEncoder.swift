@@ -7,9 +7,9 @@ package import Tokenization
 /// second time; a text prompt gets the tokenizer's own specials (a beginning-of-text token where the family has one).
 package struct PromptEncoder: Sendable {
     package let tokenizer: Tokenizer
-    private let template: ChatTemplateRenderer
+    let template: ChatTemplateRenderer
     /// Tokens that end a completion.
-    private let stopTokenIDs: Set<Int>
+    let stopTokenIDs: Set<Int>
     /// The most tokens a prompt may have.
     package let maxPromptLength: Int
 

@@ -6,10 +6,15 @@ package import Records
 package struct PromptFeed: PromptSource {
     package let cursor: PromptCursor
     private let encoder: PromptEncoder
+    /// `nil` for a method that compares none.
+    let pairs: PairFeed?
 
-    package init(_ cursor: PromptCursor, encoder: PromptEncoder) {
+    package init(_ cursor: PromptCursor, encoder: PromptEncoder) { self.init(cursor, encoder: encoder, pairs: nil) }
+
+    init(_ cursor: PromptCursor, encoder: PromptEncoder, pairs: PairFeed?) {
         self.cursor = cursor
         self.encoder = encoder
+        self.pairs = pairs
     }
 
     package func next(_ count: Int, in variants: [PromptVariant]) async throws -> [[TokenizedPrompt]] {
@@ -20,6 +25,11 @@ package struct PromptFeed: PromptSource {
         try await cursor.nextDemonstrations(count).map {
             try encoder.encode(demonstration: $0.completion, of: $0.prompt)
         }
+    }
+
+    package func nextPairs(_ count: Int) async throws -> [UpdatePart] {
+        guard let pairs else { preconditionFailure("a recipe that compares has pairs") }
+        return try pairs.parts(at: await cursor.nextPlaces(count))
     }
 
     package func mark() async { await cursor.mark() }
@@ -88,6 +98,7 @@ package struct FittingRows: PromptRows {
 
     package func prompt(at row: Int) throws -> Prompt { try all.prompt(at: places[row]) }
     package func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: places[row]) }
+    package func preference(at row: Int) throws -> Preference { try all.preference(at: places[row]) }
 
     /// Special tokens that a tokenizer may put around a text.
     private static let mostSpecials = 8

@@ -6,6 +6,8 @@ internal import Records
 /// The prompts of a run, read and measured.
 struct RunPrompts {
     let rows: any PromptRows
+    /// The same where they are pairs to compare.
+    let pairs: PairRows?
     let encoder: PromptEncoder
     /// The form that was detected, and what was left out.
     let lines: [String]
@@ -19,17 +21,28 @@ struct RunPrompts {
     init(
         _ job: ResolvedJob, _ model: ModelSource, _ sets: RunPromptSets, check: (Prompt) throws -> Void = { _ in }
     ) throws {
+        let training = try sets.training()
+        identity = training.identity
+        if let plan = job.plan.pairs, !job.recipe.generates {
+            let pairs = try PairRows(training, plan, model)
+            try sets.checkRest(training, asDemonstrations: false)
+            encoder = model.encoder(maxPromptLength: model.configuration.contextLength)
+            (rows, self.pairs) = (pairs, pairs)
+            lines =
+                sets.lines(training) + pairs.lines
+                + encoder.templateNotices(for: try pairs.prompt(at: 0)).map { "note: \($0)" }
+            return
+        }
+        pairs = nil
         let limit = try model.promptLimit(
             asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
         encoder = model.encoder(maxPromptLength: limit)
-        let training = try sets.training()
         let asDemonstrations = !job.recipe.generates
         let fitting = try FittingRows(
             training, encoder: encoder, asDemonstrations: asDemonstrations, drops: job.data.overlong == .drop,
             check: check)
         try sets.checkRest(training, asDemonstrations: asDemonstrations)
         rows = fitting
-        identity = training.identity
         var lines = sets.lines(training)
         if fitting.droppedCount > 0 {
             lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")

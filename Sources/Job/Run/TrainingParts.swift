@@ -38,7 +38,10 @@ struct TrainingParts: Sendable {
         self.scorer = scorer
         let seed = UInt64(job.model.seed)
         let cursor = PromptCursor(prompts.rows, seed: seed, shuffles: job.data.shuffles)
-        feed = PromptFeed(cursor, encoder: prompts.encoder)
+        let precomputes = plan.pairs?.precomputesReference ?? false
+        feed = PromptFeed(
+            cursor, encoder: prompts.encoder,
+            pairs: prompts.pairs.map { PairFeed($0, precomputesReference: precomputes) })
         let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps)
         policy = built.policy
         updater = built.updater
@@ -81,14 +84,11 @@ struct TrainingParts: Sendable {
             : ReallocatingActor(
                 role: "reference", parameters: ParameterSet(frozen: model.load(type).parametersByName),
                 verification: job.model.verification)
-        let settings = try UpdaterSettings(
-            optimizer: job.optimizer.with(totalSteps: maxSteps), maxCompletionLength: job.sampling.maxCompletionLength,
-            maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks,
-            referenceSync: plan.reference?.sync)
+        let settings = try UpdaterSettings(job, maxSteps: maxSteps)
         let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps) }
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration, reference: reference, critic: critic,
-            parts: plan.parts, settings: settings)
+            parts: plan.parts, bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings)
         let generator =
             plan.recipe.generates
             ? try EngineGenerator(
@@ -118,6 +118,16 @@ struct TrainingParts: Sendable {
                 maxCompletionLength: settings.maxCompletionLength,
                 maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks),
             layout: job.model.dtype.layout, verification: job.model.verification)
+    }
+}
+
+extension UpdaterSettings {
+    /// - Parameter maxSteps: Optimizer steps of the run.
+    init(_ job: ResolvedJob, maxSteps: Int) throws {
+        self.init(
+            optimizer: try job.optimizer.with(totalSteps: maxSteps),
+            maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
+            checkpointsBlocks: job.checkpointsBlocks, referenceSync: job.plan.reference?.sync)
     }
 }
 

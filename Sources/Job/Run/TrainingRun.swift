@@ -32,6 +32,7 @@ package final class TrainingRun: Sendable {
     private let record: MetricsRecord
     private let parts: TrainingParts
     private let evaluation: EvaluationPrompts?
+    private let evaluationPairs: EvaluationPairs?
     private let progress: ProgressState
     private let stop: StopSignal
 
@@ -47,6 +48,7 @@ package final class TrainingRun: Sendable {
         let threads = try await model.useThreads(job.model.threads)
         let sets = try RunPromptSets(job.data, base: base)
         evaluation = try EvaluationPrompts(job, model, base: base)
+        evaluationPairs = try EvaluationPairs(job, model, base: base)
         let scorer = try await Self.scorer(job, base: base)
         do {
             for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
@@ -60,7 +62,7 @@ package final class TrainingRun: Sendable {
                 (parts, progress, record) = (begun.parts, begun.progress, begun.record)
                 opening =
                     begun.lines
-                    + (evaluation?.identity == prompts.identity
+                    + ((evaluation?.identity ?? evaluationPairs?.identity) == prompts.identity
                         ? [
                             "note: eval_steps evaluates on the training rows; put an eval file beside them, or set dataset_test_split"
                         ]
@@ -132,10 +134,13 @@ package final class TrainingRun: Sendable {
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps)
-        var evaluator: PeriodicEvaluation?
+        try await prepareReference(display)
+        var evaluator: (any Evaluating)?
         if let evaluation, let scorer = parts.scorer {
             evaluator = try await PeriodicEvaluation(
                 job, evaluation, parts, scorer, recorder: recorder, display: display)
+        } else if let pairs = evaluationPairs {
+            evaluator = PairEvaluation(pairs: pairs, updater: parts.updater, recorder: recorder, display: display)
         }
         let coordinator = try Coordinator(
             recipe: parts.plan.recipe, schedule: schedule,
@@ -160,6 +165,20 @@ package final class TrainingRun: Sendable {
     private func close(_ display: any RunDisplay) async {
         await parts.scorer?.close()
         for remark in await record.close() { await display.notice(remark) }
+    }
+
+    /// Works out what steps and evaluations read of the reference; a stop is left for the first step to find.
+    private func prepareReference(_ display: any RunDisplay) async throws {
+        let settings = try UpdaterSettings(job, maxSteps: maxSteps)
+        for feed in [parts.feed.pairs, evaluationPairs?.feed].compactMap({ $0 }) {
+            do {
+                try await feed.reference?.prepare(
+                    parts.model, job.model.dtype, parts.plan.parts[0], settings, in: folder.url, stop: stop
+                ) { await display.notice($0) }
+            } catch is StopRequested {
+                return
+            }
+        }
     }
 
     private var schedule: StepSchedule {

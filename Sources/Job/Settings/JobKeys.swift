@@ -61,7 +61,9 @@ package struct JobKeys: Sendable {
         }
         var quiet: [String] = []
         for member in unread.flatMap({ Self.members($0, others) }) {
-            if let other = others.first(where: { $0.entry(member.key) != nil }) {
+            if JobKnownKeys.notBuilt[member.key] == nil,
+                let other = others.first(where: { $0.entry(member.key) != nil })
+            {
                 judge(member, readBy: other, &job)
             } else if ([job] + others).contains(where: { $0.isSection(member.key) }) {
                 if member.node.content != .null {

@@ -109,13 +109,16 @@ struct Reading {
         sampling =
             generates
             ? SamplingSettings(reading: &job, temperature: defaults.temperature)
-            : SamplingSettings(maxCompletionLength: SamplingSettings.completionLength(reading: &job))
+            : defaults.comparesPairs
+                ? SamplingSettings()
+                : SamplingSettings(maxCompletionLength: SamplingSettings.completionLength(reading: &job))
         concurrent =
             generates
             ? job.read(
                 "max_concurrent_completions", optional: nil, .from(1, to: 1_000_000),
                 "Rows decoded at once; by default as many as the step has, up to 256.") : nil
-        batches = BatchArithmetic(reading: &job, defaults.batches)
+        batches = BatchArithmetic(
+            reading: &job, defaults.batches, completionsPerRow: defaults.comparesPairs ? 2 : 1)
         dynamicSampling =
             generates
             ? DynamicSampling(
@@ -135,7 +138,7 @@ struct Reading {
             "gradient_checkpointing", default: false,
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on).")
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
-        run = RunSettings(reading: &job, hasRewards: generates)
+        run = RunSettings(reading: &job, method: method.name, isEvaluated: generates || defaults.comparesPairs)
         if let control, control.dynamic.isGuided {
             job.check(
                 run.evaluation != nil, "dynamic_weights.method",

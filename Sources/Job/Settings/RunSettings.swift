@@ -29,8 +29,8 @@ package struct RunSettings: Sendable {
         package let limit: Int?
     }
 
-    /// - Parameter hasRewards: Whether the method has rewards to evaluate with.
-    init(reading job: inout SettingsReader, hasRewards: Bool) {
+    /// - Parameter isEvaluated: Whether the method has something to evaluate with: rewards, or pairs.
+    init(reading job: inout SettingsReader, method: String, isEvaluated: Bool) {
         outputDirectory = job.read(
             "output_dir", required: "name the run's folder", standIn: ".",
             meaning:
@@ -71,15 +71,16 @@ package struct RunSettings: Sendable {
             "metric_for_best_model", optional: nil,
             "The metric that names the best checkpoint, such as eval_reward.")
         bestIsGreater = job.read(
-            "greater_is_better", default: true, "Whether a larger metric_for_best_model is better.")
+            "greater_is_better", default: !(bestMetric?.hasSuffix("loss") ?? false),
+            "Whether a larger metric_for_best_model is better; of a loss a smaller one is, unless this says otherwise.")
         gapLimit = job.read(
             "logprob_gap_limit", default: 0.01, .above(0),
             "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats.")
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
-        check(&job, hasRewards: hasRewards)
+        check(&job, method, isEvaluated: isEvaluated)
     }
 
-    private func check(_ job: inout SettingsReader, hasRewards: Bool) {
+    private func check(_ job: inout SettingsReader, _ method: String, isEvaluated: Bool) {
         if let metric = bestMetric, metric.hasPrefix("eval_") {
             if let evaluation, saveSteps % evaluation.steps != 0 {
                 job.refuse(
@@ -92,8 +93,8 @@ package struct RunSettings: Sendable {
                     "metric_for_best_model is \(metric), and nothing is evaluated; set eval_steps")
             }
         }
-        if evaluation != nil, !hasRewards {
-            job.refuse("eval_steps", "eval_steps is set; sft has no reward to evaluate with, leave it out")
+        if evaluation != nil, !isEvaluated {
+            job.refuse("eval_steps", "eval_steps is set; \(method) has no reward to evaluate with, leave it out")
         }
     }
 }

@@ -1,0 +1,112 @@
+internal import Foundation
+internal import Models
+internal import PolicyUpdater
+internal import Records
+internal import Runs
+internal import Synchronization
+internal import Tensors
+
+/// The reference policy's log-probs of a set's pairs, worked out once and kept in the run folder.
+///
+/// The file, `reference_logps/<digest>.f32`, is named by what decides its numbers: the reference's weights and configuration, the element type it
+/// is computed in, and every token of the pairs. It begins with that digest; then comes a float32 a completion token, pair by pair, chosen first.
+final class ReferenceLogProbabilities: Sendable {
+    private let pairs: PairRows
+    private let file = Mutex<PosixFile?>(nil)
+
+    init(of pairs: PairRows) { self.pairs = pairs }
+
+    /// Pairs of a forward pass, before it is cut to fit.
+    private static let chunk = 32
+    private static let folderName = "reference_logps"
+
+    /// Opens the file of an earlier start, or computes it; then the reference's weights are loaded for as long as that takes.
+    ///
+    /// - Parameters:
+    ///   - folder: The run folder.
+    ///   - plan: What the pairs are learned by.
+    ///   - notice: Says what takes long.
+    /// - Throws: `StopRequested`, what reading the weights throws, what the engine refuses.
+    @TensorActor
+    func prepare(
+        _ model: ModelSource, _ type: JobElementType, _ plan: PartPlan, _ settings: UpdaterSettings, in folder: URL,
+        stop: StopSignal, notice: (String) async -> Void
+    ) async throws {
+        let digest = try Self.digest(model, type, pairs.tokenDigest, plan.temperature)
+        let place = folder.appending(path: Self.folderName)
+        let url = place.appending(path: "\(digest.prefix(16)).f32")
+        if try !open(url, digest) {
+            await notice("reference log-probs of \(pairs.count) pairs: computing them once")
+            try FileOperations.system.createFolder(place)
+            let reference = try model.load(type)
+            var bytes = Self.header(digest)
+            bytes.reserveCapacity(bytes.count + 4 * pairs.completionTokenCount)
+            for start in stride(from: 0, to: pairs.count, by: Self.chunk) {
+                try stop.check()
+                let groups = try (start..<min(start + Self.chunk, pairs.count)).map { try pairs.group(at: $0) }
+                let found = try PolicyUpdater.logProbabilities(
+                    UpdateBatch(.pairs, groups: groups), of: reference, by: plan, settings)
+                for values in found.tokens.joined() {
+                    values.map(\.bitPattern.littleEndian).withUnsafeBytes { bytes += $0 }
+                }
+                await Task.yield()
+            }
+            try FileOperations.system.replaceFile(url, with: bytes)
+            guard try open(url, digest) else {
+                throw JobError(place: url.path, message: "the file was changed while it was written")
+            }
+        }
+    }
+
+    /// Puts a pair's log-probs beside its tokens.
+    ///
+    /// - Parameter place: Of the pair.
+    func fill(_ group: inout UpdateGroup, at place: Int) throws {
+        let kept = pairs.kept[place]
+        let bytes = try file.withLock { file in
+            try file?.bytes(at: Self.headerLength + 4 * kept.offset, count: 4 * kept.completionCount) ?? []
+        }
+        guard bytes.count == 4 * kept.completionCount else {
+            throw JobError(place: "reference log-probs", message: "their file was changed while in use")
+        }
+        let values = bytes.withUnsafeBytes { buffer in
+            (0..<kept.completionCount).map {
+                Float(bitPattern: UInt32(littleEndian: buffer.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self)))
+            }
+        }
+        group.completions[0].referenceLogProbabilities = Array(values[..<kept.chosenCount])
+        group.completions[1].referenceLogProbabilities = Array(values[kept.chosenCount...])
+    }
+
+    // MARK: The file
+
+    private static let headerLength = 65
+    private static func header(_ digest: String) -> [UInt8] { Array((digest + "\n").utf8) }
+
+    /// Takes the file if it is there and whole.
+    private func open(_ url: URL, _ digest: String) throws -> Bool {
+        guard try FolderEntry(url) != nil else { return false }
+        let found = try PosixFile.reading(url)
+        let isWhole =
+            try found.byteCount() == Self.headerLength + 4 * pairs.completionTokenCount
+            && found.bytes(at: 0, count: Self.headerLength) == Self.header(digest)
+        if isWhole { file.withLock { $0 = found } }
+        return isWhole
+    }
+
+    @TensorActor
+    private static func digest(
+        _ model: ModelSource, _ type: JobElementType, _ tokens: String, _ temperature: Double
+    ) throws -> String {
+        var hash = SHA256()
+        let configuration = try Data(contentsOf: model.folder.appending(path: "config.json"))
+        hash.update(Array("1 \(type.rawValue) \(temperature) \(tokens) \(configuration.count)\n".utf8))
+        hash.update(Array(configuration))
+        let weights = try TensorFolder(url: model.folder)
+        for name in weights.names {
+            let digest = try weights.tensor(named: name).digest(seed: 0)
+            hash.update(Array("\(name) \(digest)\n".utf8))
+        }
+        return hash.hexDigest()
+    }
+}
