@@ -18,6 +18,7 @@ package struct RewardWatch: RewardController {
     package let name = "reward_watch"
     package var state = State()
     private let rewards: RewardCombination
+    private let constrained: Set<String>
 
     /// What it remembers.
     package struct State: Sendable, Equatable, Codable {
@@ -37,11 +38,17 @@ package struct RewardWatch: RewardController {
         var shadows: [Double?] = []
     }
 
-    package init(_ rewards: RewardCombination) { self.rewards = rewards }
+    /// - Parameter constrained: Names of rewards that multipliers weigh beside their own weight: they are no shadows.
+    package init(_ rewards: RewardCombination, constrained: [String] = []) {
+        self.rewards = rewards
+        self.constrained = Set(constrained)
+    }
 
-    package var weights: [String: Double] { [:] }
+    package func weights(at step: Int) -> StreamWeights { StreamWeights() }
 
-    private var shadows: [Int] { rewards.weights.indices.filter { rewards.weights[$0] == 0 } }
+    private var shadows: [Int] {
+        rewards.weights.indices.filter { rewards.weights[$0] == 0 && !constrained.contains(rewards.names[$0]) }
+    }
 
     /// Metrics: `rewards/{name}/live_groups` (share of the groups whose scores differ), `reward_correlation/length` and `…/repetition`,
     /// `completions/repetition` (the mean share of repeated 4-grams), with shadows `reward_trend` and `rewards/{name}/trend`.

@@ -77,7 +77,7 @@ struct RewardWatchTests {
 
     private func updates(_ steps: [ObservedStep]) throws -> [ControllerUpdate] {
         var watch = RewardWatch(rewards)
-        #expect(watch.weights.isEmpty)
+        #expect(watch.weights(at: 3) == StreamWeights())
         return try steps.map { step in
             let update = watch.update(step)
             return try #require(update)

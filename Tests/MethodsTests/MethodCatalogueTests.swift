@@ -22,14 +22,14 @@ struct MethodCatalogueTests {
         let shared = SharedSettings(
             sampling: SamplingSettings(reading: &job, temperature: method.defaults.temperature),
             batches: BatchArithmetic(reading: &job, method.defaults.batches),
-            rewards: method.defaults.batches == nil ? nil : RewardCombination(names: ["accuracy"]), samplerIsExact: true
-        )
+            control: method.defaults.batches == nil
+                ? nil : RewardControl(reading: &job, rewards: [RewardControl.Reward("accuracy")]), samplerIsExact: true)
         return (method.init(reading: &job, shared).plan, job)
     }
 
     @Test func aNameStandsForOneThing() {
         let names = catalogue.names
-        #expect(Set(names).count == names.count && names.count == 13)
+        #expect(Set(names).count == names.count && names.count == 14)
         #expect(Set(catalogue.presetNames).count == catalogue.presetNames.count)
         #expect(catalogue.method(named: "dapo")?.method.name == "grpo")
         #expect(catalogue.method(named: "nobody") == nil && catalogue.preset(named: "nobody") == nil)

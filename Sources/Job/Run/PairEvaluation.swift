@@ -55,7 +55,7 @@ struct PairEvaluation: Evaluating {
             if plan.name != nil { metrics["eval_\(family)loss"] = measured.loss }
         }
         metrics["eval_loss"] = loss
-        try await recorder.record(metrics, step: step)
+        try await recorder.write(metrics, step: step)
         let count = parts.map(\.groups.count).max() ?? 0
         let accuracy = metrics["eval_rewards/accuracies"].map { String(format: ", accuracy %.3f", $0) } ?? ""
         await display.notice("step \(step): eval_loss \(String(format: "%.4f", loss))\(accuracy) on \(count) pairs")

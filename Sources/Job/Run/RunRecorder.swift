@@ -1,5 +1,5 @@
 package import Coordinator
-internal import Records
+package import Records
 internal import RewardInterface
 internal import Runs
 

@@ -46,7 +46,8 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
-        let watch = plan.credit.map { [RewardWatch($0.rewards)] } ?? []
+        let constrained = plan.controllers.compactMap { $0 as? LagrangianConstraints }.flatMap(\.constraints)
+        let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: constrained.map(\.reward))] } ?? []
         controllers = RewardControllers(plan.controllers + watch)
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
