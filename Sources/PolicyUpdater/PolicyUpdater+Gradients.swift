@@ -41,8 +41,10 @@ extension PolicyUpdater {
         var metrics = Metrics()
         var isEmpty = true
         for (part, plan) in zip(batch.parts, parts) {
-            let pass = try backward(part, plan, networks, weight: plan.weight, stop)
-            loss += plan.weight * pass.loss
+            let weight = plan.weight * part.weight
+            guard weight != 0 else { continue }
+            let pass = try backward(part, plan, networks, weight: weight, stop)
+            loss += weight * pass.loss
             metrics.merge(pass.metrics(of: plan))
             isEmpty = isEmpty && pass.isEmpty
         }
@@ -95,10 +97,16 @@ extension PolicyUpdater {
         let denominators = part.denominators(settings)
         var pass = Pass()
         var metrics = LossMetrics()
-        for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
+        let microBatches = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches
+        // Of a single micro-batch the loss has the mean itself.
+        let meanEntropy =
+            plan.objective.needsMeanEntropy && microBatches.count > 1
+            ? try meanEntropy(microBatches, of: batch, plan, networks, stop) : nil
+        for pieces in microBatches {
             try stop?.check()
             let result = try backward(
-                PackedMicroBatch(pieces, of: batch), plan, networks, denominators, weight: weight)
+                PackedMicroBatch(pieces, of: batch), plan, networks, denominators, weight: weight,
+                meanEntropy: meanEntropy)
             pass.loss += result.loss
             metrics.combine(result.metrics)
             pass.isEmpty = false
@@ -107,12 +115,33 @@ extension PolicyUpdater {
         return pass
     }
 
+    /// The entropy of the policy averaged over a part's actions, a scalar.
+    private func meanEntropy(
+        _ microBatches: [[MicroBatchPlan.Piece]], of batch: UpdateBatch, _ plan: PartPlan, _ networks: Networks,
+        _ stop: StopSignal?
+    ) throws -> Tensor {
+        let scorer = plan.scorer(settings)
+        var (sum, count) = (0.0, 0)
+        for pieces in microBatches {
+            try stop?.check()
+            let packed = try PackedMicroBatch(pieces, of: batch)
+            sum += try Tensor.withoutGradients {
+                try scorer.scores(packed, under: networks.model).entropies.to(.float64).sum().item()
+            }
+            count += packed.targets.count
+        }
+        return try Tensor([sum / Double(max(count, 1))], shape: []).to(networks.model.elementType).to(
+            networks.model.device)
+    }
+
     /// One micro-batch forward and backward. Its activations are gone when this returns.
     private func backward(
-        _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators, weight: Double
+        _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators,
+        weight: Double, meanEntropy: Tensor? = nil
     ) throws -> (loss: Double, metrics: LossMetrics) {
         let scores = try plan.scorer(settings).scores(packed, under: networks.model)
         var inputs = try packed.inputs(scores, denominators)
+        inputs.meanEntropy = try meanEntropy?.to(inputs.logProbabilities.elementType)
         inputs.exactDivergences = try exactDivergences(packed, scores.states, plan, networks)
         var result = try plan.objective.loss(inputs)
         if let valueHead = networks.valueHead, let settings = plan.objective.ppoSettings {

@@ -32,6 +32,15 @@ struct ResumeTests {
             "soft_grpo",
             "num_generations: 4\nsteps_per_generation: 2\nmax_steps: 8\nsave_steps: 4\nsoft_thinking: {noise: dirichlet, think_end: e, cold_stop_entropy: 100, cold_stop_steps: 2}"
         ),
+        ("luffy", "num_generations: 4"), ("srft", "num_generations: 4\nmax_tokens_per_micro_batch: 40"),
+        (
+            "amft",
+            "num_generations: 4\namft: {warmup_steps: 1, meta_every: 2, validation: held.jsonl, validation_prompts: 3, validation_generations: 2}"
+        ),
+        (
+            "amft",
+            "num_generations: 4\namft: {warmup_steps: 1, meta_every: 1, utility: loss, validation: held.jsonl, validation_prompts: 3}\ndemonstrations: {order: own, per_step: 3}"
+        ),
     ]
 
     @Test(arguments: jobs)

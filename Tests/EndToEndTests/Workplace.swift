@@ -21,6 +21,9 @@ final class Workplace {
             #"{"prompt": "\#($0 % 10)+\#($0 / 10)=", "answer": "\#($0 % 10 + $0 / 10)", "completion": "\#($0 % 10 + $0 / 10)"}"#
         }
         try Data((rows.joined(separator: "\n") + "\n").utf8).write(to: folder.appending(path: "prompts.jsonl"))
+        // Rows that are not among them.
+        let held = (0..<6).map { #"{"prompt": "\#($0)+7=", "answer": "\#($0 + 7)", "completion": "\#($0 + 7)"}"# }
+        try Data((held.joined(separator: "\n") + "\n").utf8).write(to: folder.appending(path: "held.jsonl"))
         try Command.succeed(
             ["tokenizer", "train", "--input", "prompts.jsonl", "--output", "model", "--vocabulary-size", "257"],
             in: folder)

@@ -46,7 +46,7 @@ package struct PromptSetCheck: Sendable {
             check.rewards = job.rewards?.entries ?? []
             check.rewardFolder = file.folder
             check.maxPromptLength = limit
-            check.asDemonstrations = !job.recipe.generates
+            check.asDemonstrations = job.needsCompletions
             return check
         }
     }
