@@ -110,7 +110,7 @@ let testSupport = Target.target(
 
 /// Reference numbers and helpers beside the tests that read them by path.
 let testData = [
-    "Algorithms": ["trl_losses.json", "trl_preferences.json", "verl_losses.json"],
+    "Algorithms": ["trl_losses.json", "trl_preferences.json", "verl_losses.json", "luffy_losses.json"],
     "Credit": ["verl_advantages.json", "lagrange_multipliers.json", "trl_gdpo.json"],
     "Job": ["trl_fields.json"], "PromptSets": ["parquet"],
     "RewardHosts": ["server.py", "zoo.py"],

@@ -12,9 +12,12 @@ package struct Denominators: Sendable, Equatable {
     package let sequences: Int
     /// The job's limit on a completion's tokens.
     package let maxCompletionLength: Int
+    /// Those of `tokens` that demonstrations have.
+    package let demonstrationTokens: Int
 
-    package init(tokens: Int, sequences: Int, maxCompletionLength: Int) {
+    package init(tokens: Int, sequences: Int, maxCompletionLength: Int, demonstrationTokens: Int = 0) {
         self.tokens = tokens
+        self.demonstrationTokens = demonstrationTokens
         self.sequences = sequences
         self.maxCompletionLength = maxCompletionLength
     }

@@ -10,6 +10,8 @@ package protocol Objective: Sendable {
     var needsEntropyGradient: Bool { get }
     /// Whether the loss reads advantages.
     var needsAdvantages: Bool { get }
+    /// Whether the loss reads the mean entropy of the whole step. A step of several micro-batches then costs a forward pass more.
+    var needsMeanEntropy: Bool { get }
     /// How the losses of single tokens become one number.
     var aggregation: LossAggregation { get }
 
@@ -25,4 +27,5 @@ extension Objective {
     package var needsRolloutLogProbabilities: Bool { false }
     package var needsEntropyGradient: Bool { false }
     package var needsAdvantages: Bool { true }
+    package var needsMeanEntropy: Bool { false }
 }

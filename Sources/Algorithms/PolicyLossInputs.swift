@@ -23,6 +23,10 @@ package struct PolicyLossInputs {
     package var klWeights: Tensor?
     /// From a credit rule; no gradient flows into them.
     package var advantages: Tensor
+    /// 1 at the tokens of demonstrations, 0 at the policy's own; `nil` where there are none.
+    package var demonstrationMask: Tensor?
+    /// The entropy averaged over the action tokens of the whole step, a scalar without a gradient; `nil` where the micro-batch is the whole.
+    package var meanEntropy: Tensor?
     /// The current policy's entropy at each token, in nats; reported when present.
     package var entropies: Tensor?
     package var spans: CompletionSpans
@@ -35,7 +39,7 @@ package struct PolicyLossInputs {
         logProbabilities: Tensor, oldLogProbabilities: Tensor? = nil, rolloutLogProbabilities: Tensor? = nil,
         samplingLogProbabilities: Tensor? = nil, referenceLogProbabilities: Tensor? = nil,
         exactDivergences: Tensor? = nil, klWeights: Tensor? = nil,
-        advantages: Tensor,
+        advantages: Tensor, demonstrationMask: Tensor? = nil, meanEntropy: Tensor? = nil,
         entropies: Tensor? = nil, spans: CompletionSpans,
         denominators: Denominators, payload: (any PayloadLossInputs)? = nil
     ) {
@@ -47,6 +51,8 @@ package struct PolicyLossInputs {
         self.exactDivergences = exactDivergences
         self.klWeights = klWeights
         self.advantages = advantages
+        self.demonstrationMask = demonstrationMask
+        self.meanEntropy = meanEntropy
         self.entropies = entropies
         self.spans = spans
         self.denominators = denominators
@@ -73,7 +79,7 @@ package struct PolicyLossInputs {
         let tensors = [
             logProbabilities, oldLogProbabilities, rolloutLogProbabilities, samplingLogProbabilities,
             referenceLogProbabilities, advantages,
-            entropies, exactDivergences, klWeights,
+            entropies, exactDivergences, klWeights, demonstrationMask,
         ]
         for tensor in tensors.compactMap(\.self) { try spans.requireTokens(tensor, in: method) }
     }

@@ -9,6 +9,10 @@ package actor Coordinator {
     /// The parts behind the seams.
     package struct Parts: Sendable {
         package var prompts: any PromptSource
+        /// Where steps imitate beside sampling.
+        package var demonstrations: (any DemonstrationSource)?
+        /// What a mixture's meta-gradient comes from; `nil` takes none.
+        package var balancing: (any Balancing)?
         package var generator: (any Generating)?
         package var scorer: (any Scoring)?
         package var creditRule: (any CreditRule)?
@@ -22,7 +26,8 @@ package actor Coordinator {
         package var saver: any Saving
 
         package init(
-            prompts: any PromptSource, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
+            prompts: any PromptSource, demonstrations: (any DemonstrationSource)? = nil,
+            balancing: (any Balancing)? = nil, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
             creditRule: (any CreditRule)? = nil, controllers: RewardControllers = RewardControllers(),
             replay: ReplayBuffer? = nil, updater: any Updating, observer: any StepObserver,
             evaluator: (any Evaluating)? = nil, saver: any Saving
@@ -30,6 +35,8 @@ package actor Coordinator {
             self.controllers = controllers
             self.replay = replay
             self.prompts = prompts
+            self.demonstrations = demonstrations
+            self.balancing = balancing
             self.generator = generator
             self.scorer = scorer
             self.creditRule = creditRule
@@ -87,6 +94,8 @@ package actor Coordinator {
             let start = (progress, controllers)
             let before = progress.step
             await parts.prompts.mark()
+            await parts.demonstrations?.mark()
+            await parts.balancing?.mark()
             await parts.replay?.mark()
             let metrics: Metrics
             do {
@@ -109,6 +118,8 @@ package actor Coordinator {
     private func abandon(to start: (RunProgress, ControllerBank)) async {
         (progress, controllers) = start
         await parts.prompts.rewind()
+        await parts.demonstrations?.rewind()
+        await parts.balancing?.rewind()
         await parts.replay?.rewind()
     }
 
@@ -175,11 +186,10 @@ package actor Coordinator {
         let start = clock.now
         let tokensBefore = progress.tokens
         var work = StepWork()
-        for call in recipe.calls {
+        for call in recipe.calls(at: progress.step) {
             switch call {
             case .demonstrate:
-                let groups = try await parts.prompts.nextDemonstrations(schedule.promptsPerStep)
-                work.parts = [UpdatePart(.demonstrations, groups)]
+                try await demonstrate(into: &work)
             case .compare:
                 try stop.check()
                 work.parts = try await parts.prompts.nextPairs(schedule.promptsPerStep)
@@ -189,6 +199,8 @@ package actor Coordinator {
                 try await infer(role, into: &work)
             case .credit:
                 try await credit(&work)
+            case .balance:
+                try await balance(&work)
             case .train:
                 try await train(&work)
             }
@@ -200,6 +212,21 @@ package actor Coordinator {
         work.metrics["num_tokens"] = Double(progress.tokens)
         try await parts.observer.completed(work.report(step: progress.step))
         return work.metrics
+    }
+
+    /// Takes the step's demonstrations. A method that samples, too, has them as its second part.
+    private func demonstrate(into work: inout StepWork) async throws {
+        guard let source = parts.demonstrations else {
+            let groups = try await parts.prompts.nextDemonstrations(schedule.promptsPerStep)
+            work.parts = [UpdatePart(.demonstrations, groups)]
+            return
+        }
+        guard work.groups.isEmpty else {
+            work.demonstrations = try await source.demonstrations(of: work.groups.map(\.group.prompt))
+            return
+        }
+        let own = try await source.next(schedule.promptsPerStep, from: parts.prompts)
+        work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
     }
 
     /// What a `generate` call asks of every prompt.
@@ -322,11 +349,15 @@ package actor Coordinator {
     private func credit(_ work: inout StepWork) async throws {
         guard let rule = parts.creditRule else { return }  // checked in init
         var batch = work.creditBatch
+        if rule.takesDemonstrations { batch.demonstrations = try await scoredDemonstrations(of: work) }
         batch.weights = controllers.weights(at: progress.step)
         if controllers.readsGradients { try await weigh(&batch, by: rule, &work) }
         let credited = try rule.credit(batch)
         work.metrics.merge(batch.weights.metrics(of: rule.rewards))
         work.parts = credited.update.parts
+        if parts.demonstrations != nil, !rule.takesDemonstrations {
+            work.parts.append(UpdatePart(.demonstrations, work.demonstrations.map(\.updateGroup)))
+        }
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)
         let observed = controllers.observe(
@@ -358,6 +389,50 @@ package actor Coordinator {
         work.notes += observed.notes
         work.metrics["timing_s/stream_gradients"] = seconds(clock.now - start)
         batch.weights = controllers.weights(at: progress.step)
+    }
+
+    /// The step's demonstrations with their scores, beside the groups of their prompts.
+    private func scoredDemonstrations(of work: StepWork) async throws -> [ScoredDemonstration?] {
+        guard let scorer = parts.scorer else { return [] }  // checked in init
+        var found: [Int: ScoredDemonstration] = [:]
+        for demonstration in work.demonstrations {
+            let count = demonstration.completion.tokenIDs.count
+            let rollout = Rollout(
+                completion: demonstration.completion, samplingLogProbabilities: [Float](repeating: 0, count: count),
+                policyLogProbabilities: [Float](repeating: 0, count: count), sample: 0)
+            // An address of its own: what rewards remark on it stands beside no completion of the policy's.
+            let group = RolloutGroup(
+                prompt: demonstration.prompt, rollouts: [rollout],
+                policyVersion: work.groups.first?.group.policyVersion ?? PolicyVersion(0), variant: -1)
+            let scored = try await scorer.score(group)
+            found[demonstration.prompt.prompt.row] = ScoredDemonstration(
+                completion: demonstration.completion, scores: scored.scores[0])
+        }
+        return work.groups.map { found[$0.group.prompt.prompt.row] }
+    }
+
+    /// Weighs the parts of the step.
+    private func balance(_ work: inout StepWork) async throws {
+        guard let mixture = controllers.mixture else { return }  // checked in init
+        var meta: MetaGradient?
+        if mixture.wantsMetaGradient, let balancing = parts.balancing {
+            let clock = ContinuousClock()
+            let start = clock.now
+            weigh(&work.parts, by: mixture)
+            let first = schedule.optimizerBatches(work.parts, rolloutStep: progress.rolloutStep).first
+            meta = try await balancing.metaGradient(
+                of: first ?? UpdateBatch(parts: work.parts), step: progress.rolloutStep, stop: stop)
+            work.metrics["timing_s/meta_gradient"] = seconds(clock.now - start)
+        }
+        work.metrics.merge(controllers.weigh(meta))
+        if let weighed = controllers.mixture { weigh(&work.parts, by: weighed) }
+    }
+
+    private func weigh(_ parts: inout [UpdatePart], by mixture: MixtureController) {
+        for place in parts.indices {
+            parts[place].weight =
+                parts[place].kind == .demonstrations ? mixture.demonstrationWeight : mixture.rolloutWeight
+        }
     }
 
     /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved, and
@@ -392,6 +467,9 @@ package actor Coordinator {
             progress.rolloutStep = rolloutStep + 1
         }
         work.metrics.merge(Metrics.reduced(taken))
+        if !recipe.isWarmingUp(at: before), let note = controllers.note(entropy: work.metrics["entropy"]) {
+            work.notes.append(note)
+        }
         work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
     }
 

@@ -24,12 +24,15 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
 extension Coordinator {
     /// Checks a recipe against the parts before anything runs.
     static func requireParts(of recipe: StepRecipe, in parts: Parts) throws(CoordinatorError) {
-        for call in recipe.calls {
+        for call in recipe.calls + (recipe.warmup?.calls ?? []) {
             switch call {
             case .generate:
                 if parts.generator == nil { throw .missingPart("generator", call: "generate") }
                 if parts.scorer == nil { throw .missingPart("scorer", call: "generate") }
             case .credit: if parts.creditRule == nil { throw .missingPart("credit rule", call: "credit") }
+            case .balance:
+                if parts.controllers.bank.mixture == nil { throw .missingPart("mixture", call: "balance") }
+                if parts.demonstrations == nil { throw .missingPart("source of demonstrations", call: "balance") }
             case .demonstrate, .compare, .infer, .train: break
             }
         }

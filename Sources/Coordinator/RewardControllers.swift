@@ -7,13 +7,16 @@ internal import Synchronization
 /// The controllers of a run as one value: a step that is given up takes an older copy back.
 package struct ControllerBank: Sendable {
     package private(set) var controllers: [any RewardController]
+    /// Weighs imitation against reward; `nil` where a step has no such weight.
+    package private(set) var mixture: MixtureController?
     /// Steps that a controller let pass because a number was not finite, by its name.
     package private(set) var skippedUpdates: [String: Int] = [:]
 
     /// - Parameter controllers: Each of another name, and no two that move the same weight.
-    package init(_ controllers: [any RewardController] = []) {
+    package init(_ controllers: [any RewardController] = [], mixture: MixtureController? = nil) {
         precondition(Set(controllers.map(\.name)).count == controllers.count, "one controller a name")
         self.controllers = controllers
+        self.mixture = mixture
     }
 
     /// What they make of the weights of the step that begins.
@@ -23,6 +26,7 @@ package struct ControllerBank: Sendable {
         controllers.reduce(into: StreamWeights()) { $0.merge($1.weights(at: step)) }
     }
 
+    package var isEmpty: Bool { controllers.isEmpty && mixture == nil }
     /// Whether one of them can do nothing before it has seen an evaluation.
     var needsEvaluation: Bool { controllers.contains(where: \.needsEvaluation) }
     /// Whether one of them compares the gradients of streams.
@@ -58,18 +62,39 @@ package struct ControllerBank: Sendable {
             metrics.merge(update.metrics)
             if let note = update.note { notes.append(note) }
         }
-        let skipped = skippedUpdates.values.reduce(0, +)
-        if skipped > 0 { metrics["controllers/skipped_updates", .last] = Double(skipped) }
+        noteSkipped(in: &metrics)
         return (metrics, notes)
     }
+
+    /// Weighs the parts of the step that comes.
+    mutating func weigh(_ meta: MetaGradient?) -> Metrics {
+        var metrics = meta?.metrics ?? Metrics()
+        if let update = mixture?.weigh(meta) {
+            metrics = update.metrics
+        } else if mixture != nil {
+            skippedUpdates[Self.mixtureName, default: 0] += 1
+        }
+        noteSkipped(in: &metrics)
+        return metrics
+    }
+
+    /// Shows the mixture what the step's training measured.
+    ///
+    /// - Returns: What a person should read.
+    mutating func note(entropy: Double?) -> String? { entropy.flatMap { mixture?.note(entropy: $0) } }
+
+    private func noteSkipped(in metrics: inout Metrics) {
+        let skipped = skippedUpdates.values.reduce(0, +)
+        if skipped > 0 { metrics["controllers/skipped_updates", .last] = Double(skipped) }
+    }
+
+    private static let mixtureName = "mixture"
 
     private struct Saved: Codable {
         var skippedUpdates: [String: Int]
     }
 
-    private static func file(of controller: any RewardController, in folder: URL) -> URL {
-        folder.appending(path: "\(controller.name).json")
-    }
+    private static func file(of name: String, in folder: URL) -> URL { folder.appending(path: "\(name).json") }
 
     private static let countersName = "skipped_updates.json"
 
@@ -79,7 +104,11 @@ package struct ControllerBank: Sendable {
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         for controller in controllers {
             try FileOperations.system.writeFile(
-                Array(controller.encodedState(with: encoder)), Self.file(of: controller, in: folder))
+                Array(controller.encodedState(with: encoder)), Self.file(of: controller.name, in: folder))
+        }
+        if let mixture {
+            try FileOperations.system.writeFile(
+                Array(encoder.encode(mixture.state)), Self.file(of: Self.mixtureName, in: folder))
         }
         try FileOperations.system.writeFile(
             Array(encoder.encode(Saved(skippedUpdates: skippedUpdates))), folder.appending(path: Self.countersName))
@@ -95,7 +124,8 @@ package struct ControllerBank: Sendable {
     ///
     /// - Throws: `ControllerStateError` for the states of another job.
     mutating func read(from folder: URL) throws {
-        let (mine, saved) = (controllers.map(\.name).sorted(), try Self.names(in: folder))
+        let own = controllers.map(\.name) + (mixture == nil ? [] : [Self.mixtureName])
+        let (mine, saved) = (own.sorted(), try Self.names(in: folder))
         guard mine == saved else {
             throw ControllerStateError(
                 "\(folder.path): the checkpoint has the controllers \(saved.joined(separator: ", ")); the job has \(mine.joined(separator: ", "))"
@@ -103,12 +133,16 @@ package struct ControllerBank: Sendable {
         }
         var restored = self
         for place in controllers.indices {
-            let file = Self.file(of: controllers[place], in: folder)
+            let file = Self.file(of: controllers[place].name, in: folder)
             do {
                 try restored.controllers[place].takeState(from: Data(contentsOf: file), with: JSONDecoder())
             } catch let error as ControllerStateError {
                 throw ControllerStateError("\(file.path): \(error)")
             }
+        }
+        if restored.mixture != nil {
+            restored.mixture?.state = try JSONDecoder().decode(
+                MixtureController.State.self, from: Data(contentsOf: Self.file(of: Self.mixtureName, in: folder)))
         }
         restored.skippedUpdates =
             try JSONDecoder().decode(
@@ -123,7 +157,9 @@ package final class RewardControllers: Checkpointable {
     package let stateName = "controllers"
     private let kept: Mutex<ControllerBank>
 
-    package init(_ controllers: [any RewardController] = []) { kept = Mutex(ControllerBank(controllers)) }
+    package init(_ controllers: [any RewardController] = [], mixture: MixtureController? = nil) {
+        kept = Mutex(ControllerBank(controllers, mixture: mixture))
+    }
 
     package var bank: ControllerBank { kept.withLock { $0 } }
 

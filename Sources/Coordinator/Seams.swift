@@ -21,6 +21,46 @@ package protocol PromptSource: Sendable {
     var epoch: Double { get async }
 }
 
+/// A prompt with a completion to imitate.
+package struct DemonstratedPrompt: Sendable, Equatable {
+    package var prompt: TokenizedPrompt
+    package var completion: Completion
+
+    package init(prompt: TokenizedPrompt, completion: Completion) {
+        self.prompt = prompt
+        self.completion = completion
+    }
+
+    /// What is learned from it.
+    package var updateGroup: UpdateGroup {
+        UpdateGroup(
+            promptTokenIDs: prompt.tokenIDs, completions: [UpdateCompletion(tokenIDs: completion.tokenIDs)])
+    }
+}
+
+/// Hands out demonstrations for steps that imitate beside sampling.
+package protocol DemonstrationSource: Sendable {
+    /// The demonstrations of a step that has sampled these prompts; a prompt without one is left out. Where prompts find theirs, each comes
+    /// with the prompt that was asked for.
+    func demonstrations(of prompts: [TokenizedPrompt]) async throws -> [DemonstratedPrompt]
+    /// The demonstrations of a step that takes so many prompts of `source` and samples none.
+    func next(_ count: Int, from source: any PromptSource) async throws -> [DemonstratedPrompt]
+    /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``, for an order of its own.
+    func mark() async
+    func rewind() async
+}
+
+/// Measures how a utility on held-out rows answers to what a step is about to do.
+package protocol Balancing: Sendable {
+    /// - Parameters:
+    ///   - batch: Of the next optimizer step, with its parts weighed as they would be: rollouts, then demonstrations. It is not learned from.
+    ///   - step: Addresses the draws of held-out completions.
+    func metaGradient(of batch: UpdateBatch, step: Int, stop: StopSignal) async throws -> MetaGradient
+    /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``, for the held-out rows.
+    func mark() async
+    func rewind() async
+}
+
 /// Samples completions.
 package protocol Generating: Sendable {
     /// Samples every request's completions with the draws of `step`; a group leaves as soon as its last row has ended, so

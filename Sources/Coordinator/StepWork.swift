@@ -11,6 +11,8 @@ struct StepWork {
     var referenceLogProbabilities: [[[Float]]]?
     var values: CriticValues?
     var parts: [UpdatePart] = []
+    /// What the step imitates beside what it sampled.
+    var demonstrations: [DemonstratedPrompt] = []
     var credits: [[CompletionCredit]] = []
     var notes: [String] = []
     var metrics = Metrics()

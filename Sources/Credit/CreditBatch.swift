@@ -3,6 +3,8 @@ package import Records
 /// What a credit rule reads: the scored groups of one step, and the log-probs that its KL term needs.
 package struct CreditBatch: Sendable, Equatable {
     package var groups: [ScoredGroup]
+    /// Another's completion of each group's prompt, `[group]`; `nil` where a prompt has none, empty where the method takes none.
+    package var demonstrations: [ScoredDemonstration?] = []
     /// The policy's log-probs when the step began, `[group][completion][token]`, in nats. `nil` takes the sampler's own,
     /// ``Records/Rollout/policyLogProbabilities``.
     package var oldLogProbabilities: [[[Float]]]?
@@ -26,6 +28,18 @@ package struct CreditBatch: Sendable, Equatable {
     /// The old policy's log-probs of one completion, scored again where that was done.
     func oldLogProbabilities(group: Int, completion: Int) -> [Float] {
         oldLogProbabilities?[group][completion] ?? groups[group].group.rollouts[completion].policyLogProbabilities
+    }
+}
+
+/// A demonstration with every reward's word on it.
+package struct ScoredDemonstration: Sendable, Equatable {
+    package var completion: Completion
+    /// One per reward.
+    package var scores: [RewardScore]
+
+    package init(completion: Completion, scores: [RewardScore]) {
+        self.completion = completion
+        self.scores = scores
     }
 }
 

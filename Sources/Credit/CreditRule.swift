@@ -9,11 +9,17 @@ package protocol CreditRule: Sendable {
     var rewards: RewardCombination { get }
     /// How the streams become what is learned from.
     var mixer: Mixer { get }
+    /// Whether demonstrations stand in the groups of their prompts, scored as completions are.
+    var takesDemonstrations: Bool { get }
 
     /// The advantages of every completion, and the numbers of the step.
     ///
     /// - Throws: ``CreditError`` when scores or log-probs do not fit the groups, or the reference is missing.
     func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch
+}
+
+extension CreditRule {
+    package var takesDemonstrations: Bool { false }
 }
 
 /// What a rule has worked out, before it becomes an ``CreditedBatch``.

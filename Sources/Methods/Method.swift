@@ -16,6 +16,8 @@ package protocol Method: Sendable {
     static var title: String { get }
     /// Where it departs from what the other methods start from.
     static var defaults: MethodDefaults { get }
+    /// The same for a job whose own values decide them.
+    static func defaults(reading job: inout SettingsReader) -> MethodDefaults
     /// Names that stand for this method with other values: `algorithm:` takes them too.
     static var variants: [Preset] { get }
     /// Papers' settings with their sizes: `preset:`.
@@ -30,6 +32,7 @@ package protocol Method: Sendable {
 
 extension Method {
     package static var defaults: MethodDefaults { MethodDefaults() }
+    package static func defaults(reading job: inout SettingsReader) -> MethodDefaults { defaults }
     package static var variants: [Preset] { [] }
     package static var presets: [Preset] { [] }
 }
@@ -115,6 +118,10 @@ package struct MethodPlan: Sendable {
     package var softThinking: SoftThinking?
     /// What is taken of a set of preferences; `nil` for a method that reads none.
     package var pairs: PairPlan?
+    /// Where a step that samples has its demonstrations from; `nil` where it has none.
+    package var demonstrations: DemonstrationSettings?
+    /// What weighs imitation against reward; `nil` where nothing does.
+    package var mixture: MixturePlan?
 
     /// The frozen policy that a KL is taken to.
     package struct Reference: Sendable, Equatable {
@@ -128,9 +135,12 @@ package struct MethodPlan: Sendable {
         recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil,
         controllers: [any RewardController] = [],
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
-        softThinking: SoftThinking? = nil, pairs: PairPlan? = nil
+        softThinking: SoftThinking? = nil, pairs: PairPlan? = nil, demonstrations: DemonstrationSettings? = nil,
+        mixture: MixturePlan? = nil
     ) {
         self.pairs = pairs
+        self.demonstrations = demonstrations
+        self.mixture = mixture
         self.recipe = recipe
         self.parts = parts
         self.credit = credit

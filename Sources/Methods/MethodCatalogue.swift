@@ -17,6 +17,9 @@ package struct MethodCatalogue: Sendable {
         BestOfK.self,
         SofTGRPOMethod.self,
         DPOMethod.self,
+        AMFT.self,
+        LUFFYMethod.self,
+        SRFTMethod.self,
     ]
 
     /// Every name that `algorithm:` takes: the methods', then the variants'.
@@ -75,7 +78,7 @@ package struct MethodCatalogue: Sendable {
         return method
     }
 
-    private func fill(
+    func fill(
         in preset: Preset, of method: (any Method.Type)?, from name: String, _ job: inout SettingsReader
     ) {
         let taken = preset.values.filter { !job.isGiven($0.key) }

@@ -89,10 +89,13 @@ struct RolloutLearning {
     /// The plan of a step: sample and score, infer what loss and credit need, credit, train.
     func plan(
         _ objective: any Objective, credit: any CreditRule, greedy: Bool = false, critic: CriticPlan? = nil,
-        softThinking: SoftThinking? = nil
+        softThinking: SoftThinking? = nil, demonstrations: DemonstrationSettings? = nil
     ) -> MethodPlan {
         let usesReference = kl.map { $0.coefficient > 0 } ?? false
-        var calls: [StepCall] = [.generate(samplesPerPrompt: shared.batches.generations, greedy: greedy)]
+        // A demonstration takes one of a group's places.
+        let samples = shared.batches.generations - (demonstrations == nil ? 0 : 1)
+        var calls: [StepCall] = [.generate(samplesPerPrompt: samples, greedy: greedy)]
+        if demonstrations != nil { calls.append(.demonstrate) }
         if bypasses {
             calls.append(.infer(.sampler))
         } else if let call = StepRecipe.oldPolicyCall(for: oldPolicyUses, samplerIsExact: shared.samplerIsExact) {
@@ -109,7 +112,7 @@ struct RolloutLearning {
                     ?? []),
             reference: usesReference ? .init(sync: sync) : nil,
             critic: critic,
-            replay: replay, softThinking: softThinking)
+            replay: replay, softThinking: softThinking, demonstrations: demonstrations)
     }
 
     /// What the log-probs of the policy that sampled are for: a ratio, where there are several optimizer steps or replayed completions that

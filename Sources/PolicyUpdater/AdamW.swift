@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Placement
 internal import Records
 package import Tensors
@@ -68,6 +69,37 @@ package final class AdamW {
         return ahead
     }
 
+    /// How the update answers to a move of the gradient: du, where a step writes w − η·λ·w − η·u.
+    ///
+    ///     dm̂ = (1−β₁)/(1−β₁ᵗ)·dg,   k = (1−β₂)/(1−β₂ᵗ)
+    ///     du = [dm̂ − m̂/(√v̂ + ε)·k·(g/√v̂)·dg] / (√v̂ + ε)        with m̂ and v̂ as the step makes them
+    ///
+    /// The derivative of the whole step, its second moment included: with the denominators frozen a look-ahead would not be the step's.
+    ///
+    /// - Parameters:
+    ///   - gradients: Of the step, clipped.
+    ///   - direction: dg, by the same names.
+    package func derivative(
+        gradients: [String: Tensor], along direction: [String: Tensor]
+    ) throws -> [String: Tensor] {
+        let step = Double(counters.optimizerSteps + 1)
+        let first = 1 / (1 - pow(settings.beta1, step))
+        let second = 1 / (1 - pow(settings.beta2, step))
+        var answers: [String: Tensor] = [:]
+        for (name, gradient) in gradients {
+            let move = direction[name]!
+            let mean = try (firstMoments[name]! * settings.beta1 + gradient * (1 - settings.beta1)) * first
+            let square = try (secondMoments[name]! * settings.beta2 + gradient.square() * (1 - settings.beta2)) * second
+            let root = try square.sqrt()
+            let divisor = try root + settings.epsilon
+            // Where v̂ is 0, so is g.
+            let share = try gradient / maximum(root, 1e-15)
+            let bend = try mean / divisor * share * ((1 - settings.beta2) * second)
+            answers[name] = try move * (-bend + (1 - settings.beta1) * first) / divisor
+        }
+        return answers
+    }
+
     private typealias Row = (parameter: Tensor, gradient: Tensor, firstMoment: Tensor, secondMoment: Tensor)
 
     private func write(_ rows: [Row], _ learningRate: Double, weightDecay: Double) throws {
@@ -109,9 +141,17 @@ package struct StepGradients {
         try self.init(sum)
     }
 
-    private init(_ gradients: [String: Tensor]) throws {
+    /// - Parameter gradients: By parameter name.
+    package init(_ gradients: [String: Tensor]) throws {
         norm = try Tensor.norm(of: gradients.keys.sorted().map { gradients[$0]! })
         self.gradients = gradients
+    }
+
+    /// ⟨a, b⟩ over every parameter, summed in double.
+    package func dot(_ others: [String: Tensor]) throws -> Double {
+        try gradients.keys.sorted().reduce(0) { sum, name in
+            try sum + (gradients[name]! * others[name]!).to(.float64).sum().item()
+        }
     }
 
     /// Scales all gradients by min(1, max / (norm + 10⁻⁶)), as torch's `clip_grad_norm_`.

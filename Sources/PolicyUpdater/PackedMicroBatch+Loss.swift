@@ -22,6 +22,7 @@ extension PackedMicroBatch {
             referenceLogProbabilities: try tensor(\.referenceLogProbabilities),
             klWeights: try klWeights.map(tensor),
             advantages: try tensor(mixedAdvantages ?? targets.map { _ in 0 }),
+            demonstrationMask: try demonstrationMask.map(tensor),
             entropies: scores.entropies,
             spans: try CompletionSpans(lengths: completionCounts, device: scores.logProbabilities.device),
             denominators: denominators, payload: try scores.payload?.lossInputs())
@@ -39,6 +40,13 @@ extension PackedMicroBatch {
         var values = completions.flatMap { $0.samplingLogProbabilities ?? $0.rolloutLogProbabilities }.map(Double.init)
         for position in positions { values[position] = 0 }
         return values
+    }
+
+    /// 1 at the actions of demonstrations, 0 elsewhere; `nil` where there are none.
+    var demonstrationMask: [Double]? {
+        let isDemonstration = completions.map(\.isDemonstration)
+        guard isDemonstration.contains(true) else { return nil }
+        return zip(isDemonstration, completionCounts).flatMap { [Double](repeating: $0 ? 1 : 0, count: $1) }
     }
 
     /// The part's weight of the KL term, 0 at the actions of completions that take none; `nil` when all take it with the weight 1.

@@ -35,6 +35,9 @@ extension UpdatePart {
     func denominators(_ settings: UpdaterSettings) -> Denominators {
         Denominators(
             tokens: actionTokenCount, sequences: kind == .pairs ? groups.count : completionCount,
-            maxCompletionLength: settings.maxCompletionLength)
+            maxCompletionLength: settings.maxCompletionLength,
+            demonstrationTokens: groups.lazy.flatMap(\.completions).reduce(0) {
+                $0 + ($1.isDemonstration && !$1.isMasked ? $1.actionCount : 0)
+            })
     }
 }

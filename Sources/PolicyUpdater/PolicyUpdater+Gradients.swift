@@ -62,8 +62,10 @@ extension PolicyUpdater {
         var metrics = Metrics()
         var isEmpty = true
         for (part, plan) in zip(batch.parts, parts) {
-            let pass = try backward(part, plan, networks, weight: plan.weight, stop)
-            loss += plan.weight * pass.loss
+            let weight = plan.weight * part.weight
+            guard weight != 0 else { continue }
+            let pass = try backward(part, plan, networks, weight: weight, stop)
+            loss += weight * pass.loss
             metrics.merge(pass.metrics(of: plan))
             isEmpty = isEmpty && pass.isEmpty
         }
@@ -112,8 +114,11 @@ extension PolicyUpdater {
     private func backward(
         _ part: UpdatePart, _ plan: PartPlan, _ networks: Networks, weight: Double, _ stop: StopSignal?
     ) throws -> Pass {
-        try over(part, stop) { packed, denominators in
-            try backward(packed, plan, networks, denominators, weight: weight)
+        let meanEntropy = try meanEntropy(of: part, plan, networks, stop)
+        return try over(part, stop) { packed, denominators in
+            let result = try forward(packed, plan, networks, denominators, meanEntropy: meanEntropy)
+            try (weight == 1 ? result.loss : result.loss * weight).backward()
+            return try result.read()
         }
     }
 
@@ -137,21 +142,36 @@ extension PolicyUpdater {
         return pass
     }
 
-    /// One micro-batch forward and backward. Its activations are gone when this returns.
-    private func backward(
-        _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators, weight: Double
-    ) throws -> (loss: Double, metrics: LossMetrics) {
-        let result = try forward(packed, plan, networks, denominators)
-        try (weight == 1 ? result.loss : result.loss * weight).backward()
-        return try result.read()
+    /// The entropy of the policy averaged over a part's actions, a scalar; `nil` where the objective has no use for it, and of a single
+    /// micro-batch, where the loss has the mean itself.
+    private func meanEntropy(
+        of part: UpdatePart, _ plan: PartPlan, _ networks: Networks, _ stop: StopSignal?
+    ) throws -> Tensor? {
+        let batch = UpdateBatch(parts: [part])
+        let microBatches = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches
+        guard plan.objective.needsMeanEntropy, microBatches.count > 1 else { return nil }
+        let scorer = plan.scorer(settings)
+        var (sum, count) = (0.0, 0)
+        for pieces in microBatches {
+            try stop?.check()
+            let packed = try PackedMicroBatch(pieces, of: batch)
+            sum += try Tensor.withoutGradients {
+                try scorer.scores(packed, under: networks.model).entropies.to(.float64).sum().item()
+            }
+            count += packed.targets.count
+        }
+        return try Tensor([sum / Double(max(count, 1))], shape: []).to(networks.model.elementType).to(
+            networks.model.device)
     }
 
     /// One micro-batch's share of the loss, with the sampler's distance among its numbers.
     private func forward(
-        _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators
+        _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators,
+        meanEntropy: Tensor? = nil
     ) throws -> LossResult {
         let scores = try plan.scorer(settings).scores(packed, under: networks.model)
         var inputs = try packed.inputs(scores, denominators)
+        inputs.meanEntropy = try meanEntropy?.to(inputs.logProbabilities.elementType)
         inputs.exactDivergences = try exactDivergences(packed, scores.states, plan, networks)
         var result = try plan.objective.loss(inputs)
         if let valueHead = networks.valueHead, let settings = plan.objective.ppoSettings {

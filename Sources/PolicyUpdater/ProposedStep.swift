@@ -73,6 +73,25 @@ package struct ProposedStep {
             parameters: parameters, gradients: gradients.gradients, learningRate: learningRate)
     }
 
+    /// How the step answers to a move of its gradients: du, where it writes w − η·λ·w − η·u. Clipping is part of it.
+    ///
+    /// Costs three copies of the weights on the way.
+    ///
+    /// - Parameter direction: dg, before clipping.
+    @TensorActor
+    package func derivative(along direction: StepGradients) throws -> StepGradients {
+        var moves = direction.gradients
+        if let limit = optimizer.settings.maxGradientNorm, limit / (gradients.norm + 1e-6) < 1 {
+            // ĝ = g·c with c = limit/(‖g‖ + 10⁻⁶):  dĝ = c·dg − ĝ·⟨g, dg⟩/(‖g‖·(‖g‖ + 10⁻⁶))
+            let scale = limit / (gradients.norm + 1e-6)
+            let turn = try gradients.dot(moves) / scale / (gradients.norm * (gradients.norm + 1e-6))
+            for (name, move) in moves {
+                moves[name] = try move * scale - gradients.gradients[name]! * turn
+            }
+        }
+        return try StepGradients(optimizer.derivative(gradients: gradients.gradients, along: moves))
+    }
+
     /// Writes weights and moments, and goes on in the schedule: for the `apply` of a lease.
     @TensorActor
     package func commit() throws {

@@ -9,12 +9,17 @@ enum SamplingGap {
         _ scores: PackedScores, _ packed: PackedMicroBatch, in report: inout LossReport
     ) throws {
         guard let sampler = packed.values(\.rolloutLogProbabilities) else { return }
+        // What the policy did not write has no sampler.
+        let isForeign = packed.demonstrationMask?.map { $0 != 0 }
+        func own(_ values: [Double]) -> [Double] {
+            isForeign.map { zip(values, $0).filter { !$1 }.map(\.0) } ?? values
+        }
         // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
         let old = packed.values(\.oldLogProbabilities).flatMap { $0 == sampler ? nil : $0.map(Double.init) }
         let positions = scores.payload?.positions ?? []
         try report.note(old == nil ? scores.columns : []) { columns, metrics in
             let trainer = old ?? PackedScores.joined(columns, at: positions)
-            note(trainer: trainer, sampler: sampler.map(Double.init), in: &metrics)
+            note(trainer: own(trainer), sampler: own(sampler.map(Double.init)), in: &metrics)
         }
     }
 

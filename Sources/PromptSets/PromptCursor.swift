@@ -21,7 +21,7 @@ package struct PromptPosition: Sendable, Equatable {
 /// fewer rows are left than a step asks for: the rest is left out of that epoch, never mixed with the next one, so that no prompt
 /// comes twice in a step. The order of another epoch brings other rows to the end.
 package actor PromptCursor: Checkpointable {
-    package nonisolated let stateName = "prompt_cursor"
+    package nonisolated let stateName: String
     package nonisolated let rows: any PromptRows
     private nonisolated let seed: UInt64
     private nonisolated let shuffles: Bool
@@ -29,8 +29,13 @@ package actor PromptCursor: Checkpointable {
     package private(set) var position = PromptPosition()
     private var marked = PromptPosition()
 
-    /// - Parameter shuffles: `false` hands rows out in the order of the file, in every epoch.
-    package init(_ rows: any PromptRows, seed: UInt64, shuffles: Bool = true) {
+    /// - Parameters:
+    ///   - shuffles: `false` hands rows out in the order of the file, in every epoch.
+    ///   - stateName: Its own in a run of several cursors.
+    package init(
+        _ rows: any PromptRows, seed: UInt64, shuffles: Bool = true, stateName: String = "prompt_cursor"
+    ) {
+        self.stateName = stateName
         self.rows = rows
         self.seed = seed
         self.shuffles = shuffles

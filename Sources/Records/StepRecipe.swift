@@ -5,25 +5,54 @@
 ///     ReMax   generate(1, greedy) → infer(reference)? → credit → train
 ///     SFT     demonstrate → train
 ///     DPO     compare → infer(reference)? → train
+///     AMFT    demonstrate → train, and after the warm-up  generate(8) → demonstrate → credit → balance → train
 package struct StepRecipe: Sendable, Equatable {
     /// The method's name as `algorithm:` spells it.
     package var method: String
     package var calls: [StepCall]
+    /// How a run begins; `nil` where its first step is like all others.
+    package var warmup: Warmup?
 
-    package init(method: String, calls: [StepCall]) {
+    /// Other calls for a run's first steps.
+    package struct Warmup: Sendable, Equatable {
+        /// Optimizer steps, at least 1.
+        package var steps: Int
+        package var calls: [StepCall]
+
+        package init(steps: Int, calls: [StepCall]) {
+            self.steps = steps
+            self.calls = calls
+        }
+    }
+
+    package init(method: String, calls: [StepCall], warmup: Warmup? = nil) {
         self.method = method
         self.calls = calls
+        self.warmup = warmup
     }
 
     /// Whether the step samples completions.
     package var generates: Bool {
         calls.contains { if case .generate = $0 { true } else { false } }
     }
+
+    /// Whether a step behind so many optimizer steps is one of the warm-up.
+    package func isWarmingUp(at step: Int) -> Bool { warmup.map { step < $0.steps } ?? false }
+
+    /// The calls of a step behind so many optimizer steps.
+    package func calls(at step: Int) -> [StepCall] { isWarmingUp(at: step) ? warmup?.calls ?? calls : calls }
+
+    /// The calls in words, for plans.
+    package var words: String {
+        func words(_ calls: [StepCall]) -> String { calls.map(\.word).joined(separator: " → ") }
+        let begin = warmup.map { "\(words($0.calls)) for \($0.steps) optimizer steps, then " } ?? ""
+        return begin + words(calls)
+    }
 }
 
 /// One call of a step.
 package enum StepCall: Sendable, Equatable {
-    /// Takes demonstrations (prompt and given completion) from the prompt set instead of sampling.
+    /// Takes demonstrations (prompt and given completion): those of the prompts that were sampled before, else of the next ones.
     case demonstrate
     /// Takes pairs of completions, one of them preferred, from the prompt set instead of sampling.
     case compare
@@ -34,6 +63,8 @@ package enum StepCall: Sendable, Equatable {
     case infer(InferenceRole)
     /// Turns scores into advantages, a stream for each objective.
     case credit
+    /// Weighs imitation against reward: how much each part of the batch counts in this step.
+    case balance
     /// Takes optimizer steps on the batch.
     case train
 }
@@ -48,6 +79,7 @@ extension StepCall {
             "generate(\(samples)\(greedy ? " + greedy" : "")\(Self.word(of: variants))) → score"
         case .infer(let role): "infer(\(role.rawValue))"
         case .credit: "credit"
+        case .balance: "balance"
         case .train: "train"
         }
     }

@@ -15,7 +15,11 @@ package struct UpdateBatch: Sendable, Equatable {
         get { parts.count == 1 ? parts[0].groups : parts.flatMap(\.groups) }
         set {
             let first = parts.first ?? UpdatePart(.rollouts, [])
-            parts = [UpdatePart(first.kind, newValue, streamWeights: first.streamWeights, klWeight: first.klWeight)]
+            parts = [
+                UpdatePart(
+                    first.kind, newValue, streamWeights: first.streamWeights, klWeight: first.klWeight,
+                    weight: first.weight)
+            ]
         }
     }
 
@@ -43,12 +47,17 @@ package struct UpdatePart: Sendable, Equatable, Codable {
     package var streamWeights: [Double]
     /// What a KL term in the loss is multiplied by beside its own coefficient.
     package var klWeight: Double
+    /// What the part's loss counts in this step beside the weight of its plan. 0 leaves the part out: it is not even read.
+    package var weight: Double
 
-    package init(_ kind: Kind, _ groups: [UpdateGroup], streamWeights: [Double] = [1], klWeight: Double = 1) {
+    package init(
+        _ kind: Kind, _ groups: [UpdateGroup], streamWeights: [Double] = [1], klWeight: Double = 1, weight: Double = 1
+    ) {
         self.klWeight = klWeight
         self.kind = kind
         self.groups = groups
         self.streamWeights = streamWeights
+        self.weight = weight
     }
 
     /// Completions of the part, fully masked ones included.
@@ -107,6 +116,8 @@ package struct UpdateCompletion: Sendable, Equatable, Codable, ActionRow {
     package var isMasked: Bool
     /// Whether a KL term in the loss acts on it.
     package var takesKL: Bool
+    /// Whether another than the policy wrote it, whose probability of every token counts as 1: its log-probs are zeros.
+    package var isDemonstration: Bool
     /// What the actions were made of; `nil` when each is its token's word.
     @HeldPayload package var payload: (any RolloutPayload)?
 
@@ -114,7 +125,8 @@ package struct UpdateCompletion: Sendable, Equatable, Codable, ActionRow {
         tokenIDs: [Int], isAction: [Bool]? = nil, advantages: [[Double]] = [], rolloutLogProbabilities: [Float] = [],
         samplingLogProbabilities: [Float]? = nil, oldLogProbabilities: [Float] = [],
         referenceLogProbabilities: [Float] = [], returns: [[Double]] = [], oldValues: [[Float]] = [],
-        isMasked: Bool = false, takesKL: Bool = true, payload: (any RolloutPayload)? = nil
+        isMasked: Bool = false, takesKL: Bool = true, isDemonstration: Bool = false,
+        payload: (any RolloutPayload)? = nil
     ) {
         self.returns = returns
         self.oldValues = oldValues
@@ -127,6 +139,7 @@ package struct UpdateCompletion: Sendable, Equatable, Codable, ActionRow {
         self.referenceLogProbabilities = referenceLogProbabilities
         self.isMasked = isMasked
         self.takesKL = takesKL
+        self.isDemonstration = isDemonstration
         self.payload = payload
     }
 

@@ -45,6 +45,15 @@ struct ResumeTests {
             "rloo",
             "num_generations: 4\nbeta: 0\n\(ConstraintTests.weighed)\neval_steps: 1\neval_limit: 2\ndynamic_weights: {method: [gradient, hypervolume]}"
         ),
+        ("luffy", "num_generations: 4"), ("srft", "num_generations: 4\nmax_tokens_per_micro_batch: 40"),
+        (
+            "amft",
+            "num_generations: 4\namft: {warmup_steps: 1, meta_every: 2, validation: held.jsonl, validation_prompts: 3, validation_generations: 2}"
+        ),
+        (
+            "amft",
+            "num_generations: 4\namft: {warmup_steps: 1, meta_every: 1, utility: loss, validation: held.jsonl, validation_prompts: 3}\ndemonstrations: {order: own, per_step: 3}"
+        ),
     ]
 
     @Test(arguments: jobs)

@@ -25,6 +25,9 @@ final class Workplace {
             #"{"prompt": "\#($0 % 10)+\#($0 / 10)=", "chosen": "\#($0 % 10 + $0 / 10)", "rejected": "\#($0 % 7 + 20)"}"#
         }
         try Data((pairs.joined(separator: "\n") + "\n").utf8).write(to: folder.appending(path: "pairs.jsonl"))
+        // Rows that are not among them.
+        let held = (0..<6).map { #"{"prompt": "\#($0)+7=", "answer": "\#($0 + 7)", "completion": "\#($0 + 7)"}"# }
+        try Data((held.joined(separator: "\n") + "\n").utf8).write(to: folder.appending(path: "held.jsonl"))
         try Command.succeed(
             ["tokenizer", "train", "--input", "prompts.jsonl", "--output", "model", "--vocabulary-size", "257"],
             in: folder)

@@ -71,6 +71,7 @@ struct PlanExample {
             logProbabilities: try tensor(policy), oldLogProbabilities: try tensor(old),
             rolloutLogProbabilities: try tensor(old), referenceLogProbabilities: try tensor(reference),
             advantages: try Tensor(zip(rows, advantages).flatMap { $1.isEmpty ? old[$0].map { _ in 0 } : $1 }),
+            entropies: try tensor(counts.map { Array(repeating: 0, count: $0) }),
             spans: try CompletionSpans(lengths: lengths),
             denominators: Denominators(tokens: lengths.reduce(0, +), sequences: rows.count, maxCompletionLength: 8))
         return (advantages, try plan.parts[0].objective.loss(inputs).read().loss)
@@ -137,9 +138,9 @@ struct PlanLoops {
             let best = [0, 4]  // rewards 1 and 2
             let tokens = best.flatMap { policy[$0] }
             return (nil, -tokens.reduce(0, +) / Double(tokens.count))
-        case "grpo", "soft_grpo":
+        case "grpo", "soft_grpo", "amft":
             let advantages = perToken(standardized(example.flatRewards))
-            let k3 = clipped(advantages, dual: method == "grpo" ? .infinity : 3) { beta * (exp(-$0) - 1 + $0) }
+            let k3 = clipped(advantages, dual: method == "soft_grpo" ? 3 : .infinity) { beta * (exp(-$0) - 1 + $0) }
             return (advantages, sequenceMean(k3))
         case "grpo in the reward":
             let rewards = zip(example.flatRewards, k1).map { $0 - beta * $1.reduce(0, +) }
@@ -154,6 +155,17 @@ struct PlanLoops {
             return (
                 advantages, products.reduce(0, +) / Double(method == "remax" ? example.tokens : products.count)
             )
+        case "luffy":
+            let advantages = perToken(
+                groups(example.flatRewards) { group in group.map { $0 - group.reduce(0, +) / 3 } })
+            let products = example.counts.indices.map { row in
+                zip(advantages[row], zip(policy[row], example.old[row])).reduce(0) { $0 - $1.0 * exp($1.1.0 - $1.1.1) }
+            }
+            return (advantages, products.reduce(0, +) / (6 * 8))
+        case "srft":  // the entropies of the example are 0
+            let signs = perToken(example.flatRewards.map { $0 > 0 ? 1 : -1 })
+            let losses = zip(signs, policy).map { zip($0, $1).reduce(0) { $0 + ($1.0 > 0 ? -0.1 * $1.1 : $1.1) } }
+            return (signs, losses.reduce(0, +) / Double(example.tokens))
         case "rloo":
             let rewards = zip(example.flatRewards, k1).map { $0 - beta * $1.reduce(0, +) }
             let advantages = groups(rewards) { group in group.map { $0 - (group.reduce(0, +) - $0) / 2 } }
@@ -216,6 +228,13 @@ struct MethodPlanTests {
             other: "reinforce_pp_baseline: group"),
         Case(name: "ppo", lines: "algorithm: ppo", other: "lam: 0.5"),
         Case(name: "best_of_k", lines: "algorithm: best_of_k\nnum_generations: 4", other: "algorithm: grpo"),
+        Case(
+            name: "amft",
+            lines: "algorithm: amft\namft: {rl: grpo}\nloss_type: grpo\nbeta: 0.05\nuse_bias_correction_kl: false",
+            other: "amft: {rl: reinforce}"),
+        Case(
+            name: "luffy", lines: "algorithm: luffy\nluffy: {entropy_coef: 0}", other: "algorithm: srft"),
+        Case(name: "srft", lines: "algorithm: srft", other: "srft: {rl_scale: 0.2}"),
         Case(name: "soft_grpo", lines: "algorithm: soft_grpo\nbeta: 0.05\ndelta: 3", other: "epsilon: 0.1"),
     ]
 

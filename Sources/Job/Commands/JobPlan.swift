@@ -37,7 +37,7 @@ package struct JobPlan {
             var lines = prompts.lines
             lines.append(job.batches.line)
             lines.append("\(try prompts.maxSteps(job)) optimizer steps")
-            lines.append("recipe: " + job.recipe.calls.map(\.word).joined(separator: " → "))
+            lines.append("recipe: " + job.recipe.words)
             lines += memory.lines
             return lines.map { "# \($0)\n" }.joined()
         }

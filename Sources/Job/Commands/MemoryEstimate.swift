@@ -62,9 +62,10 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - hasReference: Whether a frozen reference policy is held in the same type.
     ///   - rewardModels: Bytes of the weights of reward models.
     ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
+    ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights it would write.
     package init(
         _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, rewardModels: Int = 0,
-        hasCritic: Bool = false, _ sizes: Sizes
+        hasCritic: Bool = false, takesMetaGradient: Bool = false, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         let (master, compute) = (type.masterType, type.elementType)
@@ -84,7 +85,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         let generating = 3 * weights + copies + cache
-        peak = Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating)
+        let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
+        peak =
+            Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating, foreseeing)
     }
 
     /// - Parameter pairs: Of a method that compares them: the longest decides.
@@ -96,7 +99,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         if case .separate = job.plan.critic?.form { hasCritic = true }
         self.init(
             model, type: job.model.dtype, hasReference: job.plan.reference != nil, rewardModels: rewardModels,
-            hasCritic: hasCritic,
+            hasCritic: hasCritic, takesMetaGradient: job.plan.mixture?.utility != nil,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,
                 completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,

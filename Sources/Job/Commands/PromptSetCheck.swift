@@ -48,7 +48,7 @@ package struct PromptSetCheck: Sendable {
             check.rewards = job.rewards?.entries ?? []
             check.rewardFolder = file.folder
             check.maxPromptLength = limit
-            check.asDemonstrations = !job.recipe.generates && job.plan.pairs == nil
+            check.asDemonstrations = job.needsCompletions
             return check
         }
     }

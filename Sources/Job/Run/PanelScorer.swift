@@ -19,18 +19,26 @@ package final class PanelScorer: Scoring {
 
     /// Scores a group. Soft thinking without an answer behind it earns nothing: at most 0 from every reward that scored its draft.
     package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
-        let progress = state.withLock { $0.progress }
-        var (scored, remarks) = try await panel.score(group, at: progress)
+        let (scored, remarks) = try await judged(group)
         state.withLock { state in
             for (name, value) in remarks.metrics { state.metrics[name, default: []].append(value) }
             if !remarks.extraColumns.isEmpty { state.columns[group.address] = remarks.extraColumns }
         }
+        return scored
+    }
+
+    /// The same for a group that is no part of the step's record.
+    package func scoreUnremarked(_ group: RolloutGroup) async throws -> ScoredGroup { try await judged(group).scored }
+
+    private func judged(_ group: RolloutGroup) async throws -> (scored: ScoredGroup, remarks: RewardPanel.Remarks) {
+        let progress = state.withLock { $0.progress }
+        var (scored, remarks) = try await panel.score(group, at: progress)
         for (index, rollout) in group.rollouts.enumerated() where rollout.lacksAnswer {
             scored.scores[index] = scored.scores[index].map { score in
                 score.score.map { .value(min($0, 0), note: "no answer behind the thinking") } ?? score
             }
         }
-        return scored
+        return (scored, remarks)
     }
 
     /// Whether every reward can score a prompt's completions: a missing column is found before the first step.

@@ -13,6 +13,10 @@ struct RunPrompts {
     let lines: [String]
     /// Says which files the rows come from.
     let identity: String
+    /// What steps imitate beside sampling; `nil` where they do not.
+    let demonstrations: DemonstrationFeed?
+    /// What a meta-gradient is taken on; `nil` where none is.
+    let heldOut: HeldOutRows?
 
     /// Reads every row of every set once.
     ///
@@ -37,7 +41,7 @@ struct RunPrompts {
         let limit = try model.promptLimit(
             asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
         encoder = model.encoder(maxPromptLength: limit)
-        let asDemonstrations = !job.recipe.generates
+        let asDemonstrations = job.needsCompletions
         let fitting = try FittingRows(
             training, encoder: encoder, asDemonstrations: asDemonstrations, drops: job.data.overlong == .drop,
             check: check)
@@ -47,6 +51,19 @@ struct RunPrompts {
         if fitting.droppedCount > 0 {
             lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")
         }
+        let encoder = encoder
+        demonstrations = try job.plan.demonstrations.map { settings in
+            try DemonstrationFeed(
+                settings, of: fitting, encoder: encoder, limit: job.sampling.maxCompletionLength,
+                promptsPerStep: job.batches.promptsPerStep,
+                seed: UInt64(job.model.seed), job: job.data, sets: sets)
+        }
+        if let demonstrations { lines.append(demonstrations.line) }
+        let trained = [fitting] + (demonstrations.map { [$0.rows] } ?? [])
+        heldOut = try job.plan.mixture?.utility.map { utility in
+            try HeldOutRows(utility, job, sets, encoder: encoder, trained: trained, check: check)
+        }
+        if let heldOut { lines.append("held out for the meta-gradient: \(heldOut.rows.identity)") }
         lines += encoder.templateNotices(for: fitting.first).map { "note: \($0)" }
         self.lines = lines
     }
@@ -78,10 +95,13 @@ struct RunPrompts {
 struct RunPromptSets {
     /// At least one, for training.
     let sets: [PromptSet]
+    /// Where relative paths start.
+    let base: URL
     private let settings: DataSettings
 
     init(_ settings: DataSettings, base: URL) throws {
         self.settings = settings
+        self.base = base
         sets = try settings.datasets.map { dataset in
             try PromptSet(
                 Self.url(dataset.path, base), split: dataset.split, columns: try Self.columns(dataset, settings))

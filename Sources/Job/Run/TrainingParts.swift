@@ -21,6 +21,8 @@ struct TrainingParts: Sendable {
     let updater: PolicyUpdater
     let generator: EngineGenerator?
     let scorer: PanelScorer?
+    let demonstrations: DemonstrationFeed?
+    let balancing: HeldOutUtility?
     let controllers: RewardControllers
     let replay: ReplayBuffer?
     /// Every owner of state but the run's own progress.
@@ -46,16 +48,23 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
+        demonstrations = prompts.demonstrations
+        balancing = prompts.heldOut.map { held in
+            HeldOutUtility(
+                held, encoder: prompts.encoder, generator: built.heldOutGenerator, scorer: scorer,
+                updater: built.updater, seed: seed)
+        }
         let constrained = plan.controllers.compactMap { $0 as? LagrangianConstraints }.flatMap(\.constraints)
         let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: constrained.map(\.reward))] } ?? []
-        controllers = RewardControllers(plan.controllers + watch)
+        controllers = RewardControllers(plan.controllers + watch, mixture: plan.mixture?.controller)
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
         let critic = built.critic.map { [$0] } ?? []
         states =
             [cursor, built.updater] + [replay].compactMap { $0 } + critic
-            + (controllers.bank.controllers.isEmpty ? [] : [controllers])
+            + [demonstrations?.cursor, balancing?.cursor].compactMap { $0 }
+            + (controllers.bank.isEmpty ? [] : [controllers])
     }
 
     private struct TensorParts: Sendable {
@@ -63,6 +72,8 @@ struct TrainingParts: Sendable {
         let updater: PolicyUpdater
         let critic: Critic?
         let generator: EngineGenerator?
+        /// Of held-out completions: their draws are no draws of training.
+        let heldOutGenerator: EngineGenerator?
     }
 
     @TensorActor
@@ -90,13 +101,16 @@ struct TrainingParts: Sendable {
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration, reference: reference, critic: critic,
             parts: plan.parts, bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings)
-        let generator =
-            plan.recipe.generates
-            ? try EngineGenerator(
-                policy: policy, model: model, sampling: job.sampling, softThinking: plan.softThinking,
-                seed: job.model.seed,
-                rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)) : nil
-        return TensorParts(policy: policy, updater: updater, critic: critic, generator: generator)
+        func generator(seed: Int) throws -> EngineGenerator {
+            try EngineGenerator(
+                policy: policy, model: model, sampling: job.sampling, softThinking: plan.softThinking, seed: seed,
+                rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256))
+        }
+        return TensorParts(
+            policy: policy, updater: updater, critic: critic,
+            generator: plan.recipe.generates ? try generator(seed: job.model.seed) : nil,
+            heldOutGenerator: plan.mixture?.utility?.utility == .reward
+                ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil)
     }
 
     /// A critic of its own weights, as new; a checkpoint's are restored into it. `nil` for one on the policy's trunk.

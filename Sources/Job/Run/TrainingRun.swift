@@ -145,7 +145,8 @@ package final class TrainingRun: Sendable {
         let coordinator = try Coordinator(
             recipe: parts.plan.recipe, schedule: schedule,
             parts: Coordinator.Parts(
-                prompts: parts.feed, generator: parts.generator, scorer: parts.scorer, creditRule: parts.plan.credit,
+                prompts: parts.feed, demonstrations: parts.demonstrations, balancing: parts.balancing,
+                generator: parts.generator, scorer: parts.scorer, creditRule: parts.plan.credit,
                 controllers: parts.controllers, replay: parts.replay, updater: parts.updater, observer: recorder,
                 evaluator: evaluator, saver: saver),
             stop: stop, progress: progress.progress,

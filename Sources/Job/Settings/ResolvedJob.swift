@@ -36,6 +36,8 @@ package struct ResolvedJob: Sendable {
     private let catalogue: MethodCatalogue
 
     package var recipe: StepRecipe { plan.recipe }
+    /// Whether every prompt row needs a completion to imitate.
+    package var needsCompletions: Bool { plan.demonstrations?.needsCompletions ?? !recipe.generates }
 
     /// - Parameters:
     ///   - catalogue: The methods a job may name.
@@ -99,7 +101,7 @@ struct Reading {
     let run: RunSettings
 
     init(_ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil) {
-        let defaults = method.defaults
+        let defaults = method.defaults(reading: &job)
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job)
         data = DataSettings(reading: &job)
