@@ -141,6 +141,7 @@ private struct ChosenRows: PromptRows {
     var identity: String { "\(all.identity), \(places.count) of them demonstrations" }
     func prompt(at row: Int) throws -> Prompt { try all.prompt(at: places[row]) }
     func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: places[row]) }
+    func preference(at row: Int) throws -> Preference { try all.preference(at: places[row]) }
 }
 
 extension PromptEncoder {

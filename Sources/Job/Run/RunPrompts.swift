@@ -31,7 +31,7 @@ struct RunPrompts {
             let pairs = try PairRows(training, plan, model)
             try sets.checkRest(training, asDemonstrations: false)
             encoder = model.encoder(maxPromptLength: model.configuration.contextLength)
-            (rows, self.pairs) = (pairs, pairs)
+            (rows, self.pairs, demonstrations, heldOut) = (pairs, pairs, nil, nil)
             lines =
                 sets.lines(training) + pairs.lines
                 + encoder.templateNotices(for: try pairs.prompt(at: 0)).map { "note: \($0)" }
