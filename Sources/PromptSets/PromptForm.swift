@@ -7,6 +7,8 @@ package struct ColumnMap: Sendable, Equatable {
     package var prompt: String?
     /// The column with the completion to imitate.
     package var completion: String?
+    /// The column with the text that is learned as a whole.
+    package var text: String?
     /// The column that names where the row came from.
     package var source: String?
     /// Further names for columns, as rewards ask for them: `["answer": "final_result"]`.
@@ -23,15 +25,16 @@ package struct ColumnMap: Sendable, Equatable {
         self.others = others
     }
 
-    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `source`, or any a reward asks for) the
-    /// file's column.
+    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `text`, `source`, or any a reward asks for)
+    /// the file's column.
     package init(_ entries: [String: String]) {
         self.init(
             prompt: entries["prompt"], completion: entries["completion"], source: entries["source"],
-            others: entries.filter { !["prompt", "completion", "source"].contains($0.key) })
+            others: entries.filter { !["prompt", "completion", "text", "source"].contains($0.key) })
+        text = entries["text"]
     }
 
-    var columns: [String] { ([prompt, completion, source].compactMap { $0 } + others.values.sorted()) }
+    var columns: [String] { ([prompt, completion, text, source].compactMap { $0 } + others.values.sorted()) }
 }
 
 /// How the rows of a file are read: found from the first row's columns, or given by a ``ColumnMap``.
@@ -48,12 +51,20 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
         case questionAnswer = "question and answer"
         /// `messages`; a last message of the assistant is the completion.
         case conversation = "messages"
+        /// `conversations` of messages with `from` and `value`; a last message of the assistant is the completion.
+        case shareGPT = "ShareGPT"
+        /// `instruction`, with `input` where the row has one, and `output` as the completion.
+        case alpaca = "Alpaca"
+        /// `text`: a whole that is learned from its first token on.
+        case text = "plain text"
         /// As the column map says.
         case mapped = "column map"
     }
 
     package let convention: Convention
     package let promptColumn: String
+    /// What follows the prompt's column in the prompt, behind an empty line; `nil` when nothing does.
+    package let inputColumn: String?
     /// `nil` when rows bring no completion of their own, or it is the last of the messages.
     package let completionColumn: String?
     package let sourceColumn: String?
@@ -61,10 +72,15 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     package let aliases: [String: [String]]
 
     /// Whether rows can bring a completion to imitate.
-    package var hasCompletions: Bool { completionColumn != nil || convention == .conversation }
+    package var hasCompletions: Bool { completionColumn != nil || endsInCompletion || convention == .text }
+
+    /// Whether the prompt's messages bring the completion as their last one.
+    var endsInCompletion: Bool { convention == .conversation || convention == .shareGPT }
 
     package var description: String {
-        var parts = ["\(convention.rawValue) form", "prompt from `\(promptColumn)`"]
+        let input = inputColumn.map { " and `\($0)`" } ?? ""
+        let what = convention == .text ? "all of it learned, text" : "prompt"
+        var parts = ["\(convention.rawValue) form", "\(what) from `\(promptColumn)`\(input)"]
         if let completionColumn { parts.append("completion from `\(completionColumn)`") }
         if let sourceColumn { parts.append("source from `\(sourceColumn)`") }
         for (name, path) in aliases.sorted(by: { $0.key < $1.key }) {
@@ -86,27 +102,34 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
         guard let (convention, prompt) = convention(names, map) else {
             throw .row(path: path, line: line, column: nil, message: noPrompt(among: names))
         }
-        let completion = map.completion ?? (names.contains("completion") ? "completion" : nil)
+        let ownName = convention == .alpaca ? "output" : "completion"
+        let completion = map.completion ?? (names.contains(ownName) ? ownName : nil)
         var aliases = map.others.mapValues { [$0] }
         for (name, columnPath) in answerAliases(convention, names, row) where aliases[name] == nil {
             aliases[name] = columnPath
         }
         return PromptForm(
-            convention: convention, promptColumn: prompt, completionColumn: completion,
+            convention: convention, promptColumn: prompt,
+            inputColumn: convention == .alpaca && names.contains("input") ? "input" : nil,
+            completionColumn: convention == .text ? nil : completion,
             sourceColumn: map.source ?? source(convention, names), aliases: aliases)
     }
 
     private static func convention(_ names: [String], _ map: ColumnMap) -> (Convention, String)? {
         if let prompt = map.prompt { return (.mapped, prompt) }
+        if let text = map.text { return (.text, text) }
         if names.contains("prompt") {
             if names.contains("data_source") || names.contains("reward_model") { return (.verl, "prompt") }
             return (hasLabelOnly(names) ? .openRLHF : .trl, "prompt")
         }
         if names.contains("messages") { return (.conversation, "messages") }
+        if names.contains("conversations") { return (.shareGPT, "conversations") }
         let hasAnswer = names.contains("answer") || names.contains("solution")
         for question in ["question", "problem"] where names.contains(question) && hasAnswer {
             return (.questionAnswer, question)
         }
+        if names.contains("instruction") { return (.alpaca, "instruction") }
+        if names.contains("text") && !names.contains("label") { return (.text, "text") }
         if names.contains("input") && (hasLabelOnly(names) || hasAnswer) { return (.openRLHF, "input") }
         return nil
     }

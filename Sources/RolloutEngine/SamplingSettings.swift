@@ -49,9 +49,12 @@ package struct SamplingSettings: Sendable, Equatable {
             "Logits are divided by this for sampling and for scoring alike.")
         self.init(
             temperature: temperature > 0 ? temperature : 1,
-            topK: job.read(
-                "top_k", default: 0, .atLeast(0),
-                "Sampling keeps this many of the likeliest tokens; 0 keeps all. Not applied when scoring."),
+            topK: max(
+                0,
+                job.read(
+                    "top_k", default: 0, .atLeast(-1),
+                    "Sampling keeps this many of the likeliest tokens; 0, or -1 as in vLLM, keeps all. Not applied when scoring."
+                )),
             topP: job.read(
                 "top_p", default: 1.0, .above(0, atMost: 1),
                 "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased."

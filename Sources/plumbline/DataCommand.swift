@@ -25,6 +25,7 @@ struct DataCommand: AsyncParsableCommand {
         var columnMap: [String] = []
         @Option(parsing: .upToNextOption, help: "Other prompt files to look for these prompts in.")
         var against: [String] = []
+        @OptionGroup var reading: PromptOptions
         @Option(help: "Marks prompts longer than this.") var maxPromptLength: Int?
         @Option(help: "Rows to show.") var rows = 3
         @Flag(help: "Read rows as demonstrations (prompt and completion).") var demonstrations = false
@@ -62,6 +63,8 @@ struct DataCommand: AsyncParsableCommand {
                 checks[place].model = model ?? checks[place].model
                 checks[place].rewards += try rewards.map { try JobReward(argument: $0) }
                 checks[place].against = against
+                if let applies = reading.applyChatTemplate { checks[place].reading.appliesChatTemplate = applies }
+                if reading.splitSpecialTokens { checks[place].reading.splitsSpecialTokens = true }
                 checks[place].maxPromptLength = maxPromptLength ?? checks[place].maxPromptLength
                 checks[place].shownRows = rows
             }

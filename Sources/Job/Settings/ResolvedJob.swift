@@ -94,7 +94,7 @@ struct Reading {
         let defaults = method.defaults
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job)
-        data = DataSettings(reading: &job)
+        data = DataSettings(reading: &job, learnsRows: method == SFT.self)
         rewards = generates ? RewardEntries(reading: &job, for: method.name) : nil
         let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
         let combination = generates ? RewardCombination(reading: &job, names: names) : nil
