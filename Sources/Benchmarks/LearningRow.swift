@@ -1,3 +1,4 @@
+internal import Evaluation
 package import Foundation
 internal import Job
 
@@ -62,7 +63,7 @@ package struct LearningRow: Codable, Equatable, Sendable {
         var seen: [String] = []
         for row in rows where !seen.contains(row.method) { seen.append(row.method) }
         func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(values.count, 1)) }
-        func text(_ value: Double) -> String { BenchmarkReport.rounded(value) }
+        func text(_ value: Double) -> String { NumberText.compact(value) }
         for method in seen {
             let own = rows.filter { $0.method == method }
             let after = own.map(\.after)

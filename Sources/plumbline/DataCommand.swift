@@ -59,14 +59,14 @@ struct DataCommand: AsyncParsableCommand {
                 check.asDemonstrations = demonstrations
                 checks = [check]
             }
-            for place in checks.indices {
-                checks[place].model = model ?? checks[place].model
-                checks[place].rewards += try rewards.map { try JobReward(argument: $0) }
-                checks[place].against = against
-                if let applies = reading.applyChatTemplate { checks[place].reading.appliesChatTemplate = applies }
-                if reading.splitSpecialTokens { checks[place].reading.splitsSpecialTokens = true }
-                checks[place].maxPromptLength = maxPromptLength ?? checks[place].maxPromptLength
-                checks[place].shownRows = rows
+            for index in checks.indices {
+                checks[index].model = model ?? checks[index].model
+                checks[index].rewards += try rewards.map { try JobReward(argument: $0) }
+                checks[index].against = against
+                if let applies = reading.applyChatTemplate { checks[index].reading.appliesChatTemplate = applies }
+                if reading.splitSpecialTokens { checks[index].reading.splitsSpecialTokens = true }
+                checks[index].maxPromptLength = maxPromptLength ?? checks[index].maxPromptLength
+                checks[index].shownRows = rows
             }
             return checks
         }

@@ -102,8 +102,8 @@ struct EvaluationReportTests {
     }
 
     @Test func tablesLineUp() {
-        let table = TextTable([["name", "n"], ["long name", "12"], ["x"]])
+        let table = Table(["name", "n"], [["long name", "12"], ["x"]])
         #expect(table.text == "  name        n\n  long name  12\n  x")
-        #expect(TextTable([["a", "b"], ["ccc", "d"]]).leftText == "  a    b\n  ccc  d")
+        #expect(Table([], [["a", "b"], ["ccc", "d"]], textColumns: 2).text == "  a    b\n  ccc  d")
     }
 }

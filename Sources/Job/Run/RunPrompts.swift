@@ -1,4 +1,5 @@
 internal import Coordinator
+internal import Evaluation
 internal import Foundation
 internal import PromptSets
 internal import Records
@@ -111,8 +112,8 @@ struct RunPromptSets {
         }
         return ["prompts: \(mixture.count) rows of \(sets.count) sets"]
             + zip(sets, mixture.counts).enumerated().map { place, part in
-                let share = String(format: "%.1f", 100 * Double(part.1) / Double(mixture.count))
-                return "  datasets[\(place)]: \(part.1) rows (\(share) %) of \(part.0.identity), \(part.0.detectedForm)"
+                let share = NumberText.percent(Double(part.1) / Double(mixture.count))
+                return "  datasets[\(place)]: \(part.1) rows (\(share)) of \(part.0.identity), \(part.0.detectedForm)"
             }
     }
 
