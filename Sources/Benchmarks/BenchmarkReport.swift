@@ -53,7 +53,8 @@ package struct BenchmarkReport: Sendable {
             "\(workload.prompts) × \(workload.completions), \(workload.promptTokens) + \(workload.completionTokens)"
         var lines = facts.map { "\($0.name): \($0.value)" }
         lines.append(
-            "\(model): \(NumberText.compact(Double(parameters) / 1e6)) M parameters, \(size) tokens, \(threads) threads")
+            "\(model): \(NumberText.compact(Double(parameters) / 1e6)) M parameters, \(size) tokens, \(threads) threads"
+        )
         lines.append("\(workload.part.rawValue): \(Self.seconds(step))")
         if let generation { lines.append("generation: \(Self.seconds(generation))") }
         if let update { lines.append("update: \(Self.seconds(update))") }

@@ -57,7 +57,8 @@ enum ReportPlots {
         let axis = PlotAxis(ends + [mark ?? 0], from: left, to: right)
         plot.columns(axis, top: 6, bottom: bottom)
         if let mark {
-            plot.segment((axis.position(mark), 6), (axis.position(mark), bottom), colour: "var(--faint)", isDashed: true)
+            plot.segment(
+                (axis.position(mark), 6), (axis.position(mark), bottom), colour: "var(--faint)", isDashed: true)
         }
         for (index, point) in points.enumerated() {
             let y = Double(index) * 26 + 20

@@ -63,7 +63,8 @@ actor LiveDisplay: RunDisplay {
             rows.append([label, first.mean(name).map(NumberText.compact) ?? "", NumberText.compact(end)])
         }
         let seconds = (ContinuousClock.now - started) / .seconds(1)
-        return "\(last.step) steps in \(NumberText.duration(seconds))\n" + Table(["", "first \(share) steps", "last \(share) steps"], rows).text
+        return "\(last.step) steps in \(NumberText.duration(seconds))\n"
+            + Table(["", "first \(share) steps", "last \(share) steps"], rows).text
     }
 
     private static let columns = [
