@@ -59,7 +59,7 @@ package struct BatchArithmetic: Sendable, Equatable {
         }
         generations = job.read(
             "num_generations", default: defaults.generations, .from(1, to: 65_535),
-            "Completions per prompt, G. A group baseline needs at least 2.")
+            "Completions per prompt, G. A group baseline needs at least 2 (arXiv:2402.03300).")
         let generationBatch: Int? = job.read(
             "generation_batch_size", optional: nil, .from(1, to: 1_000_000_000_000),
             "Completions of one rollout step, another way to say steps_per_generation.")
@@ -79,7 +79,8 @@ package struct BatchArithmetic: Sendable, Equatable {
         }
         iterations = job.read(
             "num_iterations", default: defaults.iterations, .from(1, to: 1_000_000),
-            "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first.")
+            "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first (arXiv:2402.03300)."
+        )
         shuffles = job.read(
             "shuffle_mini_batches", default: defaults.shuffles,
             "Draws which completions each optimizer step takes, anew in every pass over the rollouts and addressed by the seed; false takes them in order."

@@ -53,18 +53,19 @@ package struct SamplingSettings: Sendable, Equatable {
                 0,
                 job.read(
                     "top_k", default: 0, .atLeast(-1),
-                    "Sampling keeps this many of the likeliest tokens; 0, or -1 as in vLLM, keeps all. Not applied when scoring."
+                    "Sampling keeps this many of the likeliest tokens; 0, or -1 as in vLLM, keeps all. Not applied when scoring (arXiv:1805.04833)."
                 )),
             topP: job.read(
                 "top_p", default: 1.0, .above(0, atMost: 1),
-                "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased."
+                "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased (arXiv:1904.09751)."
             ),
             minP: job.read(
                 "min_p", optional: nil, .from(0, to: 1),
-                "Sampling drops tokens below this share of the likeliest one's probability.") ?? 0,
+                "Sampling drops tokens below this share of the likeliest one's probability (arXiv:2407.01082).") ?? 0,
             repetitionPenalty: job.read(
                 "repetition_penalty", default: 1.0, .above(0),
-                "Divides the positive and multiplies the negative logits of tokens already in the text; 1 is off."),
+                "Divides the positive and multiplies the negative logits of tokens already in the text; 1 is off (arXiv:1909.05858)."
+            ),
             isGreedy: temperature == 0,
             maxCompletionLength: Self.completionLength(reading: &job),
             stopStrings: job.read(

@@ -122,7 +122,8 @@ struct Reading {
             "Tokens of one forward and backward pass; a group that does not fit is cut between completions.")
         checkpointsBlocks = job.read(
             "gradient_checkpointing", default: false,
-            "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on).")
+            "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on) (arXiv:1604.06174)."
+        )
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
         run = RunSettings(reading: &job, hasRewards: generates)
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {
