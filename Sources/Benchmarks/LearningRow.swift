@@ -16,7 +16,7 @@ package struct LearningRow: Codable, Equatable, Sendable {
     /// `sequence_sum` of each completion, `sequence_sum_over_limit` that divided by the longest allowed.
     package var reduction: String
     package var trainSeconds: Double
-    /// Mean reward on the held-out prompts, sampled as the method samples: in words, or with soft thinking.
+    /// Mean reward on the held-out prompts, sampled as the method samples: token by token, or with soft thinking.
     package var before: Double
     package var after: Double
     /// The mean difference of the same prompts, and its 95 % interval by bootstrap over prompts.

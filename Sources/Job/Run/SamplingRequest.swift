@@ -7,7 +7,7 @@ package struct SamplingRequest: Sendable {
     var sampling: SamplingSettings
     /// Whether the flags give the length of completions; otherwise the model's usual length is taken.
     let hasOwnLength: Bool
-    /// How completions think in mixtures of words first; `nil` for words from the start.
+    /// How completions think in mixtures of tokens first; `nil` for tokens from the start.
     let softThinking: SoftThinking?
     /// How prompts are read.
     let reading: PromptReading
