@@ -37,7 +37,7 @@ package struct LearningCurves {
             let colour = plot.colour(index)
             plot.curve(placed(curve.points), colour: colour, width: 1, opacity: 0.3)
             plot.curve(placed(Self.smoothed(curve.points)), colour: colour, width: 2.5)
-            plot.key(curve.name, x: right + 16, y: top + 10 + Double(index) * 22, colour: colour, longest: 16)
+            plot.key(curve.name, x: right + 16, y: top + 10 + Double(index) * 22, colour: colour, longest: 14)
         }
         return plot.svg
     }

@@ -15,11 +15,15 @@ package enum NumberText {
         "[\(short(interval.low)), \(short(interval.high))]"
     }
 
-    /// About four figures, whatever the size of the value.
+    /// About four figures, whatever the size of the value, without zeros at the end.
     package static func compact(_ value: Double) -> String {
         if value == 0 { return "0" }
         if abs(value) < 1e-3 { return String(format: "%.1e", value) }
-        return fixed(value, abs(value) < 10 ? 3 : abs(value) < 1000 ? 1 : 0)
+        var text = fixed(value, abs(value) < 10 ? 3 : abs(value) < 1000 ? 1 : 0)
+        guard text.contains(".") else { return text }
+        while text.hasSuffix("0") { text.removeLast() }
+        if text.hasSuffix(".") { text.removeLast() }
+        return text
     }
 
     /// Up to three figures, for the ticks of an axis.
