@@ -66,7 +66,7 @@ let rooms: [Room] = [
         name: "Benchmarks",
         imports: [
             "Records", "Tensors", "Credit", "Algorithms", "Models", "Placement", "RolloutEngine", "PolicyUpdater",
-            "Job",
+            "Evaluation", "Job",
         ], needsTorch: true),
 ]
 

@@ -77,7 +77,7 @@ package struct GRPOSettings: Sendable, Equatable {
     ) {
         lossType = job.read(
             "loss_type", default: fallback,
-            "Denominator of the loss. grpo: mean over each completion's tokens, then over completions. dapo: mean over all tokens of the optimizer step. dr_grpo: sum / (completions × max_completion_length). cispo: clipped weights, dapo's denominator. Fixed before the first backward, whatever the micro-batches."
+            "Denominator of the loss. grpo: mean over each completion's tokens, then over completions. dapo: mean over all tokens of the optimizer step. dr_grpo: sum / (completions × max_completion_length). cispo: clipped weights, dapo's denominator. Fixed before the first backward, whatever the micro-batches (arXiv:2402.03300, 2503.14476, 2503.20783, 2506.13585)."
         )
         importanceLevel = job.read(
             "importance_sampling_level", default: .token,
@@ -93,7 +93,8 @@ package struct GRPOSettings: Sendable, Equatable {
                 "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556): its gradient is then that of the KL of the next-token distribution at each visited state, KL(π‖π_ref), off policy too. Not for sequence ratios, whose product is neither KL's."
             ) : false
         entropyCoefficient = job.read(
-            "entropy_coef", default: 0.0, .atLeast(0), "Weight of the policy's entropy, subtracted from the loss.")
+            "entropy_coef", default: 0.0, .atLeast(0),
+            "Weight of the policy's entropy, subtracted from the loss (arXiv:1602.01783).")
         mismatchCorrection = MismatchCorrection(reading: &job)
         offPolicyThreshold = job.read(
             "off_policy_mask_threshold", optional: nil, .above(0),

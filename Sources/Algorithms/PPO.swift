@@ -25,10 +25,12 @@ package struct PPOSettings: Sendable, Equatable {
         clip = ClippedSurrogate(reading: &job)
         valueEpsilon = job.read(
             "cliprange_value", optional: 0.2, .above(0),
-            "How far a value may move from the old one before its loss goes flat; null for no clip.")
-        valueCoefficient = job.read("vf_coef", default: 0.1, .atLeast(0), "Weight of the value loss ½·mean (V − R)².")
+            "How far a value may move from the old one before its loss goes flat; null for no clip (arXiv:1707.06347).")
+        valueCoefficient = job.read(
+            "vf_coef", default: 0.1, .atLeast(0), "Weight of the value loss ½·mean (V − R)² (arXiv:1707.06347).")
         entropyCoefficient = job.read(
-            "entropy_coef", default: 0.0, .atLeast(0), "Weight of the policy's entropy, subtracted from the loss.")
+            "entropy_coef", default: 0.0, .atLeast(0),
+            "Weight of the policy's entropy, subtracted from the loss (arXiv:1602.01783).")
     }
 }
 

@@ -107,7 +107,7 @@ package struct SoftLossInputs: PayloadLossInputs {
     }
 }
 
-/// SofT-GRPO (arXiv:2511.06411v2, Eqs. 8 to 12, App. C to E): GRPO whose thinking steps are mixtures of words drawn from a density.
+/// SofT-GRPO (arXiv:2511.06411v2, Eqs. 8 to 12, App. C to E): GRPO whose thinking steps are mixtures of tokens drawn from a density.
 ///
 ///     ρ_t = f(values_t | θ) / f(values_t | θ_old)     at a soft step, on the support that the rollout recorded
 ///     ρ_t = π(y_t) / π_old(y_t)                       at a discrete step: the end of thinking, the answer, the stop token

@@ -30,7 +30,7 @@ package enum SoftNoise: Sendable, Equatable {
     }
 }
 
-/// How a policy thinks in mixtures of words before it answers in words.
+/// How a policy thinks in mixtures of tokens before it answers in tokens.
 ///
 /// Every completion begins thinking. A step whose leading word is `thinkEndTokenID` ends the thinking: that word itself is the next input, and
 /// the answer is sampled as usual. A leading stop token ends the completion. Both steps are drawn and scored like the steps before them, and

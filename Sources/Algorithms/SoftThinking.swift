@@ -1,6 +1,6 @@
 package import Records
 
-/// `soft_thinking:`, how a policy thinks in mixtures of words before it answers, as a job or a command line says it. The defaults are those of
+/// `soft_thinking:`, how a policy thinks in mixtures of tokens before it answers, as a job or a command line says it. The defaults are those of
 /// SofT-GRPO's experiments (arXiv:2511.06411v2).
 package struct SoftThinking: Sendable, Equatable {
     /// `soft_thinking.noise:`.
@@ -27,32 +27,35 @@ package struct SoftThinking: Sendable, Equatable {
         )
         let topK = job.read(
             "soft_thinking.top_k", default: 5, .from(1, to: 1024),
-            "K, the most words a thinking step mixes: the likeliest ones, renormalized.")
+            "K, the most tokens a thinking step mixes: the likeliest ones, renormalized (arXiv:2511.06411).")
         let topP = job.read(
             "soft_thinking.top_p", default: 0.95, .above(0, atMost: 1),
-            "Keeps of the K words those before which less than this mass stands. Unlike top_p it is part of the density: the recorded words are conditioned on. The paper saw 1.0 collapse."
+            "Keeps of the K tokens those before which less than this mass stands. Unlike top_p it is part of the density: the recorded tokens are conditioned on. The paper saw 1.0 collapse (arXiv:2511.06411)."
         )
         let minP = job.read(
             "soft_thinking.min_p", default: 0.0, .from(0, to: 1),
-            "Drops of the K words those below this share of the likeliest one's probability.")
+            "Drops of the K tokens those below this share of the likeliest one's probability (arXiv:2511.06411).")
         temperature = job.read(
             "soft_thinking.temperature", optional: nil, .above(0),
-            "Divides the logits while thinking, in sampling and scoring alike; the job's temperature unless set.")
+            "Divides the logits while thinking, in sampling and scoring alike; the job's temperature unless set (arXiv:2511.06411)."
+        )
         let gumbelTemperature = job.read(
             "soft_thinking.gumbel_temperature", default: 0.1, .above(0),
-            "τ_g: near 0 the mixture is one drawn word, large it is nearly even. The paper saw 0.25 collapse.")
+            "τ_g: near 0 the mixture is one drawn token, large it is nearly even. The paper saw 0.25 collapse (arXiv:2511.06411)."
+        )
         let noiseFactor = job.read(
             "soft_thinking.noise_factor", default: 1.0, .above(0, atMost: 1e6),
-            "s, what Gumbel noise is multiplied by; log f = −ζ − e^(−ζ) with ζ = (g − log p) / s.")
+            "s, what Gumbel noise is multiplied by; log f = −ζ − e^(−ζ) with ζ = (g − log p) / s (arXiv:2511.06411).")
         let alpha = job.read(
             "soft_thinking.dirichlet_alpha", default: 1.0, .above(0),
-            "α of Dir(α p): the larger, the closer the mixture stays to the probabilities.")
+            "α of Dir(α p): the larger, the closer the mixture stays to the probabilities (arXiv:2511.06411).")
         let sigma = job.read(
             "soft_thinking.gaussian_sigma", default: 0.05, .above(0),
-            "σ of gaussian (on probabilities) and embedding_gaussian (on each dimension of the mixture).")
+            "σ of gaussian (on probabilities) and embedding_gaussian (on each dimension of the mixture) (arXiv:2511.06411)."
+        )
         thinkEnd = job.read(
             "soft_thinking.think_end", default: "</think>",
-            "The text that ends thinking; the last of its tokens is looked for. Behind it the answer follows in words, sampled with temperature, top_p and top_k."
+            "The text that ends thinking; the last of its tokens is looked for. Behind it the answer follows, sampled with temperature, top_p and top_k (arXiv:2511.06411)."
         )
         let sureNats = job.read(
             "soft_thinking.cold_stop_entropy", default: 0.0, .atLeast(0),
@@ -60,15 +63,15 @@ package struct SoftThinking: Sendable, Equatable {
         )
         let sureSteps = job.read(
             "soft_thinking.cold_stop_steps", default: 256, .from(1, to: 1_000_000),
-            "Sure steps in a row after which the think-end token is set.")
+            "Sure steps in a row after which the think-end token is set (arXiv:2511.06411).")
         coldStop = sureNats > 0 ? .init(entropyNats: sureNats, steps: sureSteps) : nil
         let kl: SofTGRPOSettings.Divergence? = job.read(
             "soft_thinking.kl", optional: nil,
-            "KL to the reference at thinking steps: analytic, the densities' own in closed form (Gumbel: Σ e^(−D) − 1 + D); sampled, kl_estimator on the step's log-densities. analytic unless compat is release."
+            "KL to the reference at thinking steps: analytic, the densities' own in closed form (Gumbel: Σ e^(−D) − 1 + D); sampled, kl_estimator on the step's log-densities. analytic unless compat is release (arXiv:2511.06411)."
         )
         let compatibility: ReleaseCompatibility = job.read(
             "soft_thinking.compat", default: .none,
-            "release scores and draws as the published SofT-GRPO code: mean over components above a threshold instead of the sum, clamped noise, log(p + 1e-6) over all K words, inputs without gradient, sampled KL. none follows the paper."
+            "release scores and draws as the published SofT-GRPO code: mean over components above a threshold instead of the sum, clamped noise, log(p + 1e-6) over all K tokens, inputs without gradient, sampled KL. none follows the paper (arXiv:2511.06411)."
         )
         followsRelease = compatibility == .release
         divergence = kl ?? (followsRelease ? .sampled : .analytic)

@@ -1,3 +1,4 @@
+internal import Evaluation
 internal import Job
 
 /// What a benchmark measured, for people and as one JSON object.
@@ -52,16 +53,17 @@ package struct BenchmarkReport: Sendable {
             "\(workload.prompts) × \(workload.completions), \(workload.promptTokens) + \(workload.completionTokens)"
         var lines = facts.map { "\($0.name): \($0.value)" }
         lines.append(
-            "\(model): \(Self.rounded(Double(parameters) / 1e6)) M parameters, \(size) tokens, \(threads) threads")
+            "\(model): \(NumberText.compact(Double(parameters) / 1e6)) M parameters, \(size) tokens, \(threads) threads"
+        )
         lines.append("\(workload.part.rawValue): \(Self.seconds(step))")
         if let generation { lines.append("generation: \(Self.seconds(generation))") }
         if let update { lines.append("update: \(Self.seconds(update))") }
-        lines.append("\(Self.rounded(tokensPerSecond)) tokens/s")
+        lines.append("\(NumberText.compact(tokensPerSecond)) tokens/s")
         lines.append(
-            "machine: \(Self.rounded(ceilings.gigaflops)) GFLOP/s, \(Self.rounded(ceilings.gigabytesPerSecond)) GB/s; "
-                + "useful work runs at \(Self.rounded(100 * fractionOfCeiling)) % of the matrix rate")
+            "machine: \(NumberText.compact(ceilings.gigaflops)) GFLOP/s, \(NumberText.compact(ceilings.gigabytesPerSecond)) GB/s; "
+                + "useful work runs at \(NumberText.compact(100 * fractionOfCeiling)) % of the matrix rate")
         lines.append(
-            "peak memory: \(Self.gibibytes(peakResidentBytes)), estimated before: \(Self.gibibytes(estimatedPeakBytes))"
+            "peak memory: \(NumberText.gibibytes(Double(peakResidentBytes))), estimated before: \(NumberText.gibibytes(Double(estimatedPeakBytes)))"
         )
         return lines.joined(separator: "\n")
     }
@@ -99,14 +101,6 @@ package struct BenchmarkReport: Sendable {
     }
 
     private static func seconds(_ spread: Spread) -> String {
-        "\(rounded(spread.median)) s (p10 \(rounded(spread.p10)), p90 \(rounded(spread.p90)))"
-    }
-
-    private static func gibibytes(_ bytes: Int) -> String { "\(rounded(Double(bytes) / 1_073_741_824)) GiB" }
-
-    /// Three places below ten, one above.
-    static func rounded(_ value: Double) -> String {
-        let scale = value < 10 ? 1000.0 : 10.0
-        return "\((value * scale).rounded() / scale)"
+        "\(NumberText.compact(spread.median)) s (p10 \(NumberText.compact(spread.p10)), p90 \(NumberText.compact(spread.p90)))"
     }
 }

@@ -1,3 +1,4 @@
+internal import Evaluation
 internal import Foundation
 internal import Job
 
@@ -131,11 +132,11 @@ extension BenchmarkSuite {
         func row(_ shape: Shape, trainer: String, peer: Measurement?) -> [String] {
             let tokens = Double(shape.prompts * 8 * 64) / stepSeconds
             return [
-                shape.name, trainer, BenchmarkReport.rounded(stepSeconds), BenchmarkReport.rounded(generationSeconds),
-                BenchmarkReport.rounded(tokens),
-                fractionOfCeiling.map { "\(BenchmarkReport.rounded(100 * $0)) %" } ?? "",
-                peakBytes.map { BenchmarkReport.rounded($0 / 1_073_741_824) } ?? "",
-                peer.map { BenchmarkReport.rounded($0.stepSeconds / stepSeconds) } ?? "",
+                shape.name, trainer, NumberText.compact(stepSeconds), NumberText.compact(generationSeconds),
+                NumberText.compact(tokens),
+                fractionOfCeiling.map { "\(NumberText.compact(100 * $0)) %" } ?? "",
+                peakBytes.map { NumberText.compact($0 / 1_073_741_824) } ?? "",
+                peer.map { NumberText.compact($0.stepSeconds / stepSeconds) } ?? "",
             ]
         }
     }

@@ -1,3 +1,4 @@
+internal import Evaluation
 package import Foundation
 internal import Job
 
@@ -15,7 +16,7 @@ package struct LearningRow: Codable, Equatable, Sendable {
     /// `sequence_sum` of each completion, `sequence_sum_over_limit` that divided by the longest allowed.
     package var reduction: String
     package var trainSeconds: Double
-    /// Mean reward on the held-out prompts, sampled as the method samples: in words, or with soft thinking.
+    /// Mean reward on the held-out prompts, sampled as the method samples: token by token, or with soft thinking.
     package var before: Double
     package var after: Double
     /// The mean difference of the same prompts, and its 95 % interval by bootstrap over prompts.
@@ -62,7 +63,7 @@ package struct LearningRow: Codable, Equatable, Sendable {
         var seen: [String] = []
         for row in rows where !seen.contains(row.method) { seen.append(row.method) }
         func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(values.count, 1)) }
-        func text(_ value: Double) -> String { BenchmarkReport.rounded(value) }
+        func text(_ value: Double) -> String { NumberText.compact(value) }
         for method in seen {
             let own = rows.filter { $0.method == method }
             let after = own.map(\.after)

@@ -4,7 +4,7 @@ internal import Job
 /// Trains one policy by every method for a short time and keeps what came of it, a row a run.
 ///
 /// Each run is a process of its own: `train` with the same job and another `algorithm`, then `eval` on held-out prompts, compared
-/// with the start prompt by prompt. `soft_grpo` and its start are evaluated with the job's soft thinking, the others in words. Rows
+/// with the start prompt by prompt. `soft_grpo` and its start are evaluated with the job's soft thinking, the others token by token. Rows
 /// are appended to a file of JSON lines; a run that is there already is not made again, so a table may come from several
 /// sittings.
 package struct LearningTable: Sendable {
@@ -112,7 +112,7 @@ package struct LearningTable: Sendable {
     /// The policy beside the start, which is evaluated once for each way of sampling.
     private func evaluate(_ model: String, sampledAs job: ResolvedJob) throws -> LearningScores {
         let flags = ["--max-completion-length", "\(job.sampling.maxCompletionLength)"] + Self.softThinking(of: job)
-        let start = workspace.appending(path: flags.contains("--soft-thinking") ? "soft.json" : "words.json")
+        let start = workspace.appending(path: flags.contains("--soft-thinking") ? "soft.json" : "tokens.json")
         if !FileManager.default.fileExists(atPath: start.path) {
             _ = try evaluation(of: setting.model, flags + ["--output", start.path])
         }

@@ -3,7 +3,7 @@ package import Records
 /// How many completions a step takes, and how often they are learned from.
 ///
 ///     completions per optimizer step = per_device_train_batch_size × gradient_accumulation_steps
-///     completions per rollout step   = per_device_train_batch_size × steps_per_generation
+///     completions per rollout step   = per_device_train_batch_size × steps_per_generation (= generation_batch_size)
 ///     prompts per rollout step       = completions per rollout step / num_generations
 ///     optimizer steps per rollout    = steps_per_generation / gradient_accumulation_steps × num_iterations
 ///
@@ -64,16 +64,28 @@ package struct BatchArithmetic: Sendable, Equatable {
         completionsPerOptimizerStep = perDevice * accumulation
         generations = job.read(
             "num_generations", default: defaults.generations, .from(1, to: 65_535),
-            "Completions per prompt, G. A group baseline needs at least 2.")
+            "Completions per prompt, G. A group baseline needs at least 2 (arXiv:2402.03300).")
+        let generationBatch: Int? = job.read(
+            "generation_batch_size", optional: nil, .from(1, to: 1_000_000_000_000),
+            "Completions of one rollout step, another way to say steps_per_generation.")
         let perGeneration: Int =
             job.read(
                 "steps_per_generation", optional: nil, .from(1, to: 1_000_000),
                 "Completions of one rollout step = per_device_train_batch_size × this. By default gradient_accumulation_steps: one optimizer step per rollout."
-            ) ?? accumulation
+            ) ?? Self.steps(generationBatch, perDevice) ?? accumulation
         job.resolve("steps_per_generation", to: perGeneration)
+        if let generationBatch, generationBatch != perDevice * perGeneration {
+            job.refuse(
+                "generation_batch_size",
+                "generation_batch_size is \(generationBatch); expected per_device_train_batch_size × "
+                    + (job.isGiven("steps_per_generation")
+                        ? "steps_per_generation = \(perDevice * perGeneration), or one of the two left out"
+                        : "a whole number, and per_device_train_batch_size is \(perDevice)"))
+        }
         iterations = job.read(
             "num_iterations", default: defaults.iterations, .from(1, to: 1_000_000),
-            "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first.")
+            "Passes over the same rollouts, μ. Above 1 the rollout policy's log-probs are scored again first (arXiv:2402.03300)."
+        )
         shuffles = job.read(
             "shuffle_mini_batches", default: defaults.shuffles,
             "Draws which completions each optimizer step takes, anew in every pass over the rollouts and addressed by the seed; false takes them in order."
@@ -102,6 +114,11 @@ package struct BatchArithmetic: Sendable, Equatable {
                 "num_generations",
                 "num_generations is \(generations); \(least.reason), expected at least \(least.count)")
         }
+    }
+
+    /// `steps_per_generation` of so many completions; `nil` where it is no whole number.
+    private static func steps(_ completions: Int?, _ perDevice: Int) -> Int? {
+        completions.flatMap { $0 % perDevice == 0 && $0 >= perDevice ? $0 / perDevice : nil }
     }
 
     /// Refuses several optimizer steps per rollout, for a method without a ratio to correct with.

@@ -42,13 +42,15 @@ package struct DynamicSampling: Sendable, Equatable {
         )
         let metric: String? = job.read(
             "dynamic_sampling_metric", optional: nil,
-            "The reward that decides: the task's own, not a length term. The only reward unless set.")
+            "The reward that decides: the task's own, not a length term. The only reward unless set (arXiv:2503.14476)."
+        )
         maxWaves = job.read(
             "dynamic_sampling_max_waves", default: 10, .from(1, to: 1_000_000),
-            "Most times a step samples its number of prompts.")
+            "Most times a step samples its number of prompts (arXiv:2503.14476).")
         exhausted = job.read(
             "dynamic_sampling_exhausted", default: .fail,
-            "fail: a step that stays short after the last wave ends the run. partial: it learns from what was kept.")
+            "fail: a step that stays short after the last wave ends the run. partial: it learns from what was kept (arXiv:2503.14476)."
+        )
         let name = metric ?? (rewards.count == 1 ? rewards[0] : nil)
         reward = rewards.firstIndex { $0 == name } ?? 0
         guard isWanted else {

@@ -45,7 +45,7 @@ package struct ActorCritic: CreditRule {
                 "Taken off the score of a completion that was cut off."),
             bootstrapsTruncated: job.read(
                 "bootstrap_truncated", default: false,
-                "A completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0."
+                "A completion that was cut off is still worth the critic's value of its last state, γ·V, in place of 0 (arXiv:1712.00378)."
             ),
             overlong: overlong)
         if rewards.form == .apart, missingEndPenalty > 0 {

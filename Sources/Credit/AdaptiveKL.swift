@@ -37,7 +37,8 @@ package struct AdaptiveKL: Sendable, Equatable {
             "Moves beta so that the KL per token stays near this: β ← β·(1 + clip(KL/target − 1, ±0.2)·completions/kl_horizon) (arXiv:1909.08593). For methods with the KL in the reward; off unless set."
         )
         let horizon = job.read(
-            "kl_horizon", default: 10_000.0, .above(0), "Completions over which kl_target's correction acts in full.")
+            "kl_horizon", default: 10_000.0, .above(0),
+            "Completions over which kl_target's correction acts in full (arXiv:1909.08593).")
         guard let target else {
             job.ignore("kl_horizon")
             return nil

@@ -23,7 +23,8 @@ package struct BestOfGroup: CreditRule {
         self.init(
             rewards: rewards,
             threshold: job.read(
-                "best_of_k_threshold", optional: nil, "The least reward worth imitating; any unless set."),
+                "best_of_k_threshold", optional: nil,
+                "The least reward worth imitating; any unless set (arXiv:2304.06767)."),
             overlong: overlong)
     }
 

@@ -18,7 +18,8 @@ package struct GeneralizedAdvantage: Sendable, Equatable {
 
     package init(reading job: inout SettingsReader) {
         discount = job.read(
-            "gamma", default: 1.0, .from(0, to: 1), "Discount of later rewards in the advantage estimate.")
+            "gamma", default: 1.0, .from(0, to: 1),
+            "Discount of later rewards in the advantage estimate (arXiv:1506.02438).")
         lambda = job.read(
             "lam", default: 0.95, .from(0, to: 1),
             "λ of generalized advantage estimation, from 0 (one step, little variance) to 1 (rewards to go, no bias) (arXiv:1506.02438)."

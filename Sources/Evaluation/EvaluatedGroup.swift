@@ -14,6 +14,6 @@ package struct EvaluatedGroup: Sendable, Equatable {
 
     var completions: [Completion] { scored.group.rollouts.map(\.completion) }
 
-    func scores(ofReward place: Int) -> [RewardScore] { scored.scores.map { $0[place] } }
-    func answers(ofReward place: Int) -> [String?]? { answers.indices.contains(place) ? answers[place] : nil }
+    func scores(ofReward index: Int) -> [RewardScore] { scored.scores.map { $0[index] } }
+    func answers(ofReward index: Int) -> [String?]? { answers.indices.contains(index) ? answers[index] : nil }
 }

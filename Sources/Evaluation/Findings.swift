@@ -55,12 +55,12 @@ extension Findings.Sample {
     /// Every completion of a group.
     package static func all(of group: EvaluatedGroup, in promptSet: String) -> [Self] {
         let prompt = group.scored.group.prompt.prompt
-        return group.completions.enumerated().map { place, completion in
+        return group.completions.enumerated().map { index, completion in
             Findings.Sample(
                 promptSet: promptSet, source: prompt.source, row: prompt.row, prompt: prompt.text,
                 completion: completion.text, length: completion.tokenIDs.count, isTruncated: completion.isTruncated,
-                scores: group.scored.scores[place],
-                lacksAnswer: group.answers.contains { answers in answers.map { $0[place] == nil } ?? false })
+                scores: group.scored.scores[index],
+                lacksAnswer: group.answers.contains { answers in answers.map { $0[index] == nil } ?? false })
         }
     }
 }

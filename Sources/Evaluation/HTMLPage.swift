@@ -15,14 +15,13 @@ enum HTMLPage {
           font-variant-numeric: tabular-nums; }
         figure { margin: 0; } svg { display: block; max-width: 100%; height: auto; } svg text { fill: var(--text);
           font: 13px system-ui, sans-serif; } svg .faint { fill: var(--faint); } svg .grid { stroke: var(--line); }
-        svg .zero { stroke: var(--faint); stroke-dasharray: 4 3; }
         .controls { display: flex; flex-wrap: wrap; gap: .6rem 1rem; align-items: end; margin: .6rem 0; }
         .controls label { display: flex; flex-direction: column; font-size: 12px; color: var(--faint); }
         input, select, button { font: inherit; color: inherit; background: var(--band); border: 1px solid var(--line);
           border-radius: 4px; padding: .25rem .5rem; } input[type=number] { width: 6rem; } button:disabled { opacity: .4; }
-        #completions td.words { min-width: 16rem; max-width: 34rem; } .words pre { margin: 0; white-space: pre-wrap;
+        #completions td.long { min-width: 16rem; max-width: 34rem; } .long pre { margin: 0; white-space: pre-wrap;
           overflow-wrap: anywhere; font: 13px/1.4 ui-monospace, monospace; max-height: 11em; overflow: hidden; }
-        .words.open pre { max-height: none; } #completions td.words { cursor: pointer; }
+        .long.open pre { max-height: none; } #completions td.long { cursor: pointer; }
         #completions tbody tr:hover { background: var(--band); } .note { display: block; font-size: 12px; color: var(--faint);
           white-space: normal; } .flag { color: var(--bad); font-size: 12px; display: block; }
         """
@@ -40,7 +39,7 @@ enum HTMLPage {
         <label>Order <select id="order"><option value="">as sampled</option><option value="up">lowest score first</option>\
         <option value="down">highest score first</option><option value="long">longest first</option></select></label>
         </div>
-        <div class="controls"><button id="back">Back</button><button id="next">Next</button><span id="place"></span></div>
+        <div class="controls"><button id="back">Back</button><button id="next">Next</button><span id="shown"></span></div>
         """
 
     static let script = """
@@ -58,14 +57,14 @@ enum HTMLPage {
           const name = sample => sample.set === sample.source ? sample.set : sample.set + " · " + sample.source;
           const option = (list, value, text) => { const made = element("option", text); made.value = value; by(list).append(made); };
           [...new Set(samples.map(name))].forEach(text => option("source", text, text));
-          rewards.forEach((text, place) => option("reward", place, text));
+          rewards.forEach((text, index) => option("reward", index, text));
           const head = element("tr");
           ["prompts", "row", "prompt", "completion"].forEach(text => head.append(element("th", text)));
           ["length", ...rewards].forEach(text => head.append(element("th", text, "number")));
           document.querySelector("#completions thead").append(head);
 
-          const words = text => {
-            const cell = element("td", undefined, "words");
+          const long = text => {
+            const cell = element("td", undefined, "long");
             cell.append(element("pre", text));
             cell.addEventListener("click", () => { if (!String(getSelection())) cell.classList.toggle("open"); });
             return cell;
@@ -80,8 +79,8 @@ enum HTMLPage {
             const length = element("td", sample.length, "number");
             if (sample.truncated) length.append(element("span", "truncated", "flag"));
             if (sample.unanswered) length.append(element("span", "no answer", "flag"));
-            line.append(element("td", name(sample)), element("td", sample.row), words(sample.prompt),
-              words(sample.completion), length, ...sample.scores.map(scored));
+            line.append(element("td", name(sample)), element("td", sample.row), long(sample.prompt),
+              long(sample.completion), length, ...sample.scores.map(scored));
             return line;
           };
           const states = {
@@ -92,7 +91,7 @@ enum HTMLPage {
           const draw = () => {
             document.querySelector("#completions tbody").replaceChildren(...found.slice(first, first + size).map(row));
             const last = Math.min(first + size, found.length);
-            by("place").textContent = found.length === 0 ? "no completion fits" :
+            by("shown").textContent = found.length === 0 ? "no completion fits" :
               `${first + 1}–${last} of ${found.length}` + (found.length < samples.length ? ` (${samples.length} in all)` : "");
             by("back").disabled = first === 0;
             by("next").disabled = last === found.length;

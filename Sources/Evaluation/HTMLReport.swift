@@ -34,7 +34,7 @@ package struct HTMLReport: Sendable {
         \(plots)
         \(completions)
         <h2>How the numbers are made</h2>
-        <ul>\(ReportWords.method.map { "<li>\(HTMLText.escaped($0))</li>" }.joined())</ul>
+        <ul>\(ReportNotes.method.map { "<li>\(HTMLText.escaped($0))</li>" }.joined())</ul>
         </body>
         </html>
 
@@ -48,28 +48,12 @@ package struct HTMLReport: Sendable {
     }
 
     private var scores: String {
-        let table = ReportTable(findings)
-        return "<h2>Scores</h2>" + Self.table(table.heading, table.rows, words: table.wordColumns)
+        "<h2>Scores</h2>" + ReportTable.scores(findings).html
     }
 
     private var comparisons: String {
         guard !findings.comparisons.isEmpty else { return "" }
-        let table = ReportTable.comparisons(findings)
-        return "<h2>Comparison, prompt by prompt</h2>" + Self.table(table.heading, table.rows, words: 3)
-    }
-
-    private static func table(_ heading: [String], _ rows: [[String]], words: Int) -> String {
-        func cells(_ row: [String], _ element: String) -> String {
-            row.enumerated().map { column, cell in
-                "<\(element)\(column < words ? "" : " class=\"number\"")>\(HTMLText.escaped(cell))</\(element)>"
-            }.joined()
-        }
-        let body = rows.map { "<tr>\(cells($0, "td"))</tr>" }.joined(separator: "\n")
-        return """
-            <div class="wide"><table><thead><tr>\(cells(heading, "th"))</tr></thead><tbody>
-            \(body)
-            </tbody></table></div>
-            """
+        return "<h2>Comparison, prompt by prompt</h2>" + ReportTable.comparisons(findings).html
     }
 
     private var plots: String {

@@ -1,5 +1,3 @@
-internal import Foundation
-
 /// An evaluation as a markdown document: tables of scores and comparisons, and how the numbers were made.
 package struct MarkdownReport: Sendable {
     private let findings: Findings
@@ -7,23 +5,14 @@ package struct MarkdownReport: Sendable {
     package init(_ findings: Findings) { self.findings = findings }
 
     package var text: String {
-        let scores = ReportTable(findings)
         var parts = [
-            "# Evaluation of \(Self.escaped(findings.model))",
-            Self.table(scores.heading, scores.rows, scores.wordColumns),
+            "# Evaluation of \(Self.escaped(findings.model))", ReportTable.scores(findings).markdown,
         ]
         if !findings.comparisons.isEmpty {
-            let comparisons = ReportTable.comparisons(findings)
-            parts += ["## Comparison, prompt by prompt", Self.table(comparisons.heading, comparisons.rows, 3)]
+            parts += ["## Comparison, prompt by prompt", ReportTable.comparisons(findings).markdown]
         }
-        parts.append(ReportWords.method.map { "- \($0)" }.joined(separator: "\n"))
+        parts.append(ReportNotes.method.map { "- \($0)" }.joined(separator: "\n"))
         return parts.joined(separator: "\n\n") + "\n"
-    }
-
-    private static func table(_ heading: [String], _ rows: [[String]], _ wordColumns: Int) -> String {
-        let rule = heading.indices.map { $0 < wordColumns ? "---" : "---:" }
-        return ([heading.map(escaped), rule] + rows.map { $0.map(escaped) })
-            .map { "| " + $0.joined(separator: " | ") + " |" }.joined(separator: "\n")
     }
 
     /// The text as it is: no sign of it shapes the table, opens an element or is read as markup.
@@ -43,7 +32,7 @@ package struct MarkdownReport: Sendable {
 }
 
 /// The sentences every report ends with.
-enum ReportWords {
+enum ReportNotes {
     static let method = [
         "Mean: over prompts, of the mean over each prompt's scored completions. Completions whose reward failed or "
             + "abstained have no score and are counted beside it.",

@@ -1,17 +1,15 @@
-internal import Foundation
-
-/// The plots of the HTML report, as SVG that takes its colours from the page.
+/// The plots of the HTML report.
 enum ReportPlots {
-    struct Plot {
+    struct Titled {
         var title: String
         var svg: String
     }
 
-    static func all(_ findings: Findings) -> [Plot] {
-        var plots: [Plot] = []
+    static func all(_ findings: Findings) -> [Titled] {
+        var plots: [Titled] = []
         let scores = scorePoints(findings)
         if !scores.isEmpty {
-            plots.append(Plot(title: "Mean scores with 95 % intervals", svg: dots(scores, mark: nil)))
+            plots.append(Titled(title: "Mean scores with 95 % intervals", svg: dots(scores, mark: nil)))
         }
         let differences = findings.comparisons.map { comparison in
             Point(
@@ -19,19 +17,21 @@ enum ReportPlots {
                 interval: comparison.paired.interval)
         }
         if !differences.isEmpty {
-            plots.append(Plot(title: "Differences with 95 % intervals", svg: dots(differences, mark: 0)))
+            plots.append(Titled(title: "Differences with 95 % intervals", svg: dots(differences, mark: 0)))
         }
         let curves = samplingCurves(findings)
-        if !curves.isEmpty { plots.append(Plot(title: "More completions per prompt", svg: lines(curves))) }
+        if !curves.isEmpty { plots.append(Titled(title: "More completions per prompt", svg: lines(curves))) }
         if let lengths = lengths(findings.samples) {
-            plots.append(Plot(title: "Lengths of the completions, in tokens", svg: lengths))
+            plots.append(Titled(title: "Lengths of the completions, in tokens", svg: lengths))
         }
         return plots
     }
 
+    private static let width = 900.0
+
     // MARK: Means and differences
 
-    struct Point {
+    private struct Point {
         var label: String
         var value: Double
         var interval: Interval?
@@ -49,45 +49,30 @@ enum ReportPlots {
         }
     }
 
-    private static let width = 900.0
-    private static let left = 320.0
-    private static let right = 70.0
-
-    /// One line per point: a dot at the value and a bar over the interval.
+    /// One row per point: a dot at the value and a bar over the interval.
     private static func dots(_ points: [Point], mark: Double?) -> String {
+        var plot = Plot(width: width, height: Double(points.count) * 26 + 40, on: .page)
+        let (left, right, bottom) = (320.0, width - 70, plot.height - 30)
         let ends = points.flatMap { [$0.value, $0.interval?.low ?? $0.value, $0.interval?.high ?? $0.value] }
-        let range = PlotScale(ends + [mark ?? 0], from: left, to: width - right)
-        let height = Double(points.count) * 26 + 40
-        var parts = range.ticks.map { tick in
-            """
-            <line class="grid" x1="\(at(tick.place))" x2="\(at(tick.place))" y1="6" y2="\(at(height - 30))"/>\
-            <text class="faint" x="\(at(tick.place))" y="\(at(height - 10))" text-anchor="middle">\(tick.label)</text>
-            """
-        }
+        let axis = PlotAxis(ends + [mark ?? 0], from: left, to: right)
+        plot.columns(axis, top: 6, bottom: bottom)
         if let mark {
-            let place = at(range.place(mark))
-            parts.append("<line class=\"zero\" x1=\"\(place)\" x2=\"\(place)\" y1=\"6\" y2=\"\(at(height - 30))\"/>")
+            plot.segment(
+                (axis.position(mark), 6), (axis.position(mark), bottom), colour: "var(--faint)", isDashed: true)
         }
         for (index, point) in points.enumerated() {
             let y = Double(index) * 26 + 20
-            parts.append(label(point.label, y: y + 4))
+            let shown = point.label.count <= 44 ? point.label : "…" + point.label.suffix(43)
+            plot.text(shown, x: left - 14, y: y + 4, anchor: .end, tip: point.label)
             if let interval = point.interval {
-                parts.append(
-                    "<line x1=\"\(at(range.place(interval.low)))\" x2=\"\(at(range.place(interval.high)))\" y1=\"\(at(y))\" "
-                        + "y2=\"\(at(y))\" stroke=\"var(--a)\" stroke-width=\"2\"/>")
+                plot.segment(
+                    (axis.position(interval.low), y), (axis.position(interval.high), y), colour: plot.colour(0))
             }
-            parts.append("<circle cx=\"\(at(range.place(point.value)))\" cy=\"\(at(y))\" r=\"4.5\" fill=\"var(--a)\"/>")
-            let text = mark == nil ? ReportNumbers.short(point.value) : ReportNumbers.signed(point.value)
-            parts.append("<text x=\"\(at(width))\" y=\"\(at(y + 4))\" text-anchor=\"end\">\(text)</text>")
+            plot.dot(x: axis.position(point.value), y: y, colour: plot.colour(0))
+            let text = mark == nil ? NumberText.short(point.value) : NumberText.signed(point.value)
+            plot.text(text, x: width, y: y + 4, anchor: .end)
         }
-        return picture(height, parts)
-    }
-
-    /// A label that fits left of the plot; the whole of it shows under the pointer.
-    private static func label(_ text: String, y: Double) -> String {
-        let shown = text.count <= 44 ? text : "…" + text.suffix(43)
-        return "<text x=\"\(at(left - 14))\" y=\"\(at(y))\" text-anchor=\"end\">\(HTMLText.escaped(shown))"
-            + "<title>\(HTMLText.escaped(text))</title></text>"
+        return plot.svg
     }
 
     // MARK: pass@k and maj@k
@@ -114,36 +99,22 @@ enum ReportPlots {
 
     /// Every k asked for at the same distance from the next; shares from 0 to 1.
     private static func lines(_ curves: [Curve]) -> String {
+        let (left, right, top, bottom) = (50.0, 560.0, 20.0, 250.0)
+        var plot = Plot(width: width, height: max(bottom + 34, Double(curves.count) * 22 + 30), on: .page)
         let ks = Set(curves.flatMap(\.values.keys)).sorted()
-        let (plotLeft, plotRight, bottom) = (50.0, 560.0, 250.0)
-        func x(_ k: Int) -> Double {
-            plotLeft + (plotRight - plotLeft) * Double(ks.firstIndex(of: k) ?? 0) / Double(max(ks.count - 1, 1))
-        }
-        func y(_ value: Double) -> Double { bottom - value * (bottom - 20) }
-        var parts = [0, 0.25, 0.5, 0.75, 1].map { value in
-            """
-            <line class="grid" x1="\(at(plotLeft))" x2="\(at(plotRight))" y1="\(at(y(value)))" y2="\(at(y(value)))"/>\
-            <text class="faint" x="\(at(plotLeft - 8))" y="\(at(y(value) + 4))" text-anchor="end">\(value)</text>
-            """
-        }
-        parts += ks.map {
-            "<text class=\"faint\" x=\"\(at(x($0)))\" y=\"\(at(bottom + 20))\" text-anchor=\"middle\">k = \($0)</text>"
-        }
-        let colours = ["--a", "--b", "--c", "--d"]
+        let x = PlotAxis(0...Double(max(ks.count - 1, 1)), from: left, to: right)
+        let y = PlotAxis(0...1, from: bottom, to: top)
+        func column(_ k: Int) -> Double { x.position(Double(ks.firstIndex(of: k) ?? 0)) }
+        plot.rows(y, left: left, right: right)
+        for k in ks { plot.text("k = \(k)", x: column(k), y: bottom + 20, anchor: .middle, isFaint: true) }
         for (index, curve) in curves.enumerated() {
-            // pass@k and maj@k of one reward share a colour.
-            let colour = "var(\(colours[index / 2 % colours.count]))"
-            let stroke = "stroke=\"\(colour)\" stroke-width=\"2\"" + (curve.isDashed ? " stroke-dasharray=\"6 4\"" : "")
-            let points = curve.values.sorted { $0.key < $1.key }.map { "\(at(x($0.key))),\(at(y($0.value)))" }
-            let row = Double(index) * 22 + 28
-            parts.append("<polyline points=\"\(points.joined(separator: " "))\" fill=\"none\" \(stroke)/>")
-            parts.append("<line x1=\"590\" x2=\"616\" y1=\"\(at(row))\" y2=\"\(at(row))\" \(stroke)/>")
-            let shown = curve.label.count <= 38 ? curve.label : curve.label.prefix(37) + "…"
-            parts.append(
-                "<text x=\"624\" y=\"\(at(row + 4))\">\(HTMLText.escaped(String(shown)))"
-                    + "<title>\(HTMLText.escaped(curve.label))</title></text>")
+            let colour = plot.colour(index / 2)  // pass@k and maj@k of one reward share it
+            let points = curve.values.sorted { $0.key < $1.key }.map { (column($0.key), y.position($0.value)) }
+            plot.curve(points, colour: colour, isDashed: curve.isDashed)
+            plot.key(
+                curve.label, x: 590, y: Double(index) * 22 + 28, colour: colour, isDashed: curve.isDashed, longest: 38)
         }
-        return picture(max(bottom + 34, Double(curves.count) * 22 + 30), parts)
+        return plot.svg
     }
 
     // MARK: Lengths
@@ -159,49 +130,34 @@ enum ReportPlots {
             if sample.isTruncated { cut[sample.length / step] += 1 } else { whole[sample.length / step] += 1 }
         }
         let most = zip(whole, cut).map(+).max() ?? 1
-        let (plotLeft, bottom, tall) = (50.0, 190.0, 160.0)
-        let bar = (width - plotLeft - 20) / Double(bins)
-        var parts: [String] = []
+        let (left, right, top, bottom) = (50.0, width - 20, 30.0, 190.0)
+        var plot = Plot(width: width, height: bottom + 26, on: .page)
+        let x = PlotAxis(0...Double(bins), from: left, to: right)
+        let y = PlotAxis(0...Double(most), from: bottom, to: top)
+        let bar = x.position(1) - left
         for index in 0..<bins {
-            let x = plotLeft + Double(index) * bar
-            let wholeHeight = Double(whole[index]) / Double(most) * tall
-            let cutHeight = Double(cut[index]) / Double(most) * tall
-            let title = "<title>\(index * step)–\(index * step + step - 1): \(whole[index] + cut[index])</title>"
-            parts.append(rectangle(x, bottom - wholeHeight, bar, wholeHeight, "var(--a)", title))
-            parts.append(rectangle(x, bottom - wholeHeight - cutHeight, bar, cutHeight, "var(--b)", title))
+            let start = x.position(Double(index))
+            let tip = "\(index * step)–\(index * step + step - 1): \(whole[index] + cut[index])"
+            var foot = 0.0
+            for (count, colour) in [(whole[index], plot.colour(0)), (cut[index], plot.colour(1))] {
+                let head = foot + Double(count)
+                plot.bar(
+                    x: start + 0.5, y: y.position(head), width: max(bar - 1, 1),
+                    height: y.position(foot) - y.position(head), colour: colour, tip: tip)
+                foot = head
+            }
             if index % max(1, bins / 10) == 0 {
-                parts.append(
-                    "<text class=\"faint\" x=\"\(at(x))\" y=\"\(at(bottom + 18))\">\(index * step)</text>")
+                plot.text("\(index * step)", x: start, y: bottom + 18, isFaint: true)
             }
         }
-        parts.append(
-            "<text class=\"faint\" x=\"\(at(plotLeft - 8))\" y=\"\(at(bottom - tall + 5))\" text-anchor=\"end\">\(most)</text>"
-                + "<text class=\"faint\" x=\"\(at(plotLeft - 8))\" y=\"\(at(bottom))\" text-anchor=\"end\">0</text>"
-                + "<line class=\"grid\" x1=\"\(at(plotLeft))\" x2=\"\(at(width - 20))\" y1=\"\(at(bottom))\" y2=\"\(at(bottom))\"/>"
-        )
-        let legend = [("var(--a)", "ended by itself"), ("var(--b)", "truncated")]
-        for (place, (colour, text)) in legend.enumerated() {
-            let x = plotLeft + Double(place) * 150
-            parts.append(
-                rectangle(x, 4, 12, 12, colour, "") + "<text x=\"\(at(x + 18))\" y=\"15\">\(text)</text>")
+        plot.text("\(most)", x: left - 8, y: top + 5, anchor: .end, isFaint: true)
+        plot.text("0", x: left - 8, y: bottom, anchor: .end, isFaint: true)
+        plot.gridLine((left, bottom), (right, bottom))
+        for (index, text) in ["ended by itself", "truncated"].enumerated() {
+            let start = left + Double(index) * 150
+            plot.bar(x: start, y: 4, width: 12, height: 12, colour: plot.colour(index))
+            plot.text(text, x: start + 18, y: 15)
         }
-        return picture(bottom + 26, parts)
+        return plot.svg
     }
-
-    private static func rectangle(
-        _ x: Double, _ y: Double, _ width: Double, _ height: Double, _ colour: String, _ title: String
-    ) -> String {
-        guard height > 0 else { return "" }
-        return "<rect x=\"\(at(x + 0.5))\" y=\"\(at(y))\" width=\"\(at(max(width - 1, 1)))\" height=\"\(at(height))\" "
-            + "fill=\"\(colour)\">\(title)</rect>"
-    }
-
-    // MARK: Drawing
-
-    private static func picture(_ height: Double, _ parts: [String]) -> String {
-        "<svg viewBox=\"0 0 \(Int(width)) \(Int(height))\" width=\"\(Int(width))\" height=\"\(Int(height))\" role=\"img\">\n"
-            + parts.filter { !$0.isEmpty }.joined(separator: "\n") + "\n</svg>"
-    }
-
-    static func at(_ value: Double) -> String { String(format: "%.1f", value) }
 }

@@ -45,11 +45,11 @@ struct KLTerm {
     init(reading job: inout SettingsReader, _ form: Form) {
         let beta = job.read(
             "beta", default: form.beta, .atLeast(0),
-            "Weight of the KL to the reference policy; 0 loads no reference. In the loss for grpo, soft_grpo and reinforce_pp with groups, in the reward for the others."
+            "Weight of the KL to the reference policy; 0 loads no reference. In the loss for grpo, soft_grpo and reinforce_pp with groups, in the reward for the others (arXiv:1909.08593, 2402.03300)."
         )
         let placement = job.read(
             "kl_placement", default: form.placement,
-            "Where the KL term stands: loss (GRPO) or reward, where a completion's estimates are summed and taken from its reward before the baseline. Only grpo may have it elsewhere than its paper."
+            "Where the KL term stands: loss (GRPO) or reward, where a completion's estimates are summed and taken from its reward before the baseline. Only grpo may have it elsewhere than its paper (arXiv:2402.03300)."
         )
         let fallback: Estimator = placement == .reward ? .k1 : form.estimator
         estimator = job.read(

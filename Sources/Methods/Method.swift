@@ -114,7 +114,7 @@ package struct MethodPlan: Sendable {
     package var critic: CriticPlan?
     /// `nil` where no group is kept.
     package var replay: ReplaySettings?
-    /// How completions think in mixtures of words; `nil` where they do not.
+    /// How completions think in mixtures of tokens; `nil` where they do not.
     package var softThinking: SoftThinking?
     /// What is taken of a set of preferences; `nil` for a method that reads none.
     package var pairs: PairPlan?

@@ -20,11 +20,11 @@ package struct PPOMethod: Method {
         credit.mixer = learning.mixer(credit.mixer)
         let sharesTrunk = job.read(
             "critic_shares_trunk", default: false,
-            "The critic is a linear head on the policy's own trunk instead of a model of its own. One optimizer, one loss: policy + vf_coef × value; the memory of a second model and its passes are saved. The head starts at 0."
+            "The critic is a linear head on the policy's own trunk instead of a model of its own. One optimizer, one loss: policy + vf_coef × value; the memory of a second model and its passes are saved. The head starts at 0 (arXiv:1707.06347)."
         )
         let model: String? = job.read(
             "critic_model_name_or_path", optional: nil,
-            "The model the critic starts from; model_name_or_path unless set. Its value head starts at 0, or is a reward model's own where this names a sequence classifier with one label."
+            "The model the critic starts from; model_name_or_path unless set. Its value head starts at 0, or is a reward model's own where this names a sequence classifier with one label (arXiv:1707.06347)."
         )
         let rate = job.read(
             "critic_learning_rate", default: 1e-5, .from(0, to: 1e6), "The critic's own learning rate.")

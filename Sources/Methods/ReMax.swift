@@ -32,7 +32,7 @@ package struct ReMaxMethod: Method {
         let kl = KLTerm(reading: &job, reach.form(of: Self.name))
         let isClipped = job.read(
             "ratio_clip", default: false,
-            "Clips the ratio to the old policy, so that a rollout can serve several optimizer steps: for rloo as in TRL, per completion; for remax, whose paper has none, per token. false is the papers' estimator."
+            "Clips the ratio to the old policy, so that a rollout can serve several optimizer steps: for rloo as in TRL, per completion; for remax, whose paper has none, per token. false is the papers' estimator (arXiv:1707.06347)."
         )
         let loss = ReMaxSettings(
             reading: &job, reduction: .tokenMean,
@@ -56,7 +56,7 @@ enum KLReach: String, SettingsChoice {
     init(reading job: inout SettingsReader) {
         self = job.read(
             "remax_kl", default: .toGo,
-            "How far a token's KL penalty reaches: to_go sums over the rest of the completion (the gradient of the KL of whole completions), one_step is the token's own (ReMax's published code), none."
+            "How far a token's KL penalty reaches: to_go sums over the rest of the completion (the gradient of the KL of whole completions), one_step is the token's own (ReMax's published code), none (arXiv:2310.10505)."
         )
     }
 

@@ -1,6 +1,6 @@
 package import Foundation
 
-/// Finds a model by folder or by its name in the cache that `hf download` fills.
+/// Finds a model or a data set by folder or by its name in the cache that `hf download` fills.
 package enum HuggingFaceCache {
     /// The folder that holds the model.
     ///
@@ -17,14 +17,29 @@ package enum HuggingFaceCache {
             throw .file(
                 path: nameOrPath, message: "is a file; expected a folder with config.json and safetensors files")
         }
-        guard isModelName(nameOrPath) else {
+        guard isName(nameOrPath) else {
             throw .file(
                 path: nameOrPath, message: "no such folder; expected one with config.json and safetensors files")
         }
-        let entry = root(environment).appending(
-            path: "models--" + nameOrPath.replacingOccurrences(of: "/", with: "--"), directoryHint: .isDirectory)
-        if let snapshot = snapshot(in: entry) { return snapshot }
+        let entry = entry("models", nameOrPath, environment)
+        if let snapshot = snapshot(in: entry), isFile(snapshot.appending(path: "config.json")) { return snapshot }
         throw .notFound(name: nameOrPath, searched: [path, entry.path(percentEncoded: false)])
+    }
+
+    /// The folder of a data set that was downloaded.
+    ///
+    /// - Parameter name: `org/name`.
+    /// - Returns: `nil` for one that was not, or what is no such name.
+    package static func dataset(
+        _ name: String, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) -> URL? {
+        guard isName(name) else { return nil }
+        return snapshot(in: entry("datasets", name, environment))
+    }
+
+    private static func entry(_ kind: String, _ name: String, _ environment: [String: String]) -> URL {
+        root(environment).appending(
+            path: "\(kind)--" + name.replacingOccurrences(of: "/", with: "--"), directoryHint: .isDirectory)
     }
 
     /// Where the cache lies.
@@ -38,7 +53,7 @@ package enum HuggingFaceCache {
             ?? URL(fileURLWithPath: home).appending(path: ".cache/huggingface/hub")
     }
 
-    /// The snapshot that `refs/main` names, if it holds a configuration.
+    /// The snapshot that `refs/main` names, if it is there.
     private static func snapshot(in entry: URL) -> URL? {
         guard
             let text = FileManager.default.contents(
@@ -47,12 +62,15 @@ package enum HuggingFaceCache {
             !revision.isEmpty, revision.allSatisfy({ $0.isHexDigit })
         else { return nil }
         let snapshot = entry.appending(path: "snapshots/\(revision)", directoryHint: .isDirectory)
-        let configuration = snapshot.appending(path: "config.json").path(percentEncoded: false)
-        return FileManager.default.fileExists(atPath: configuration) ? snapshot : nil
+        return isFolder(snapshot.path(percentEncoded: false)) ? snapshot : nil
+    }
+
+    private static func isFile(_ url: URL) -> Bool {
+        FileManager.default.fileExists(atPath: url.path(percentEncoded: false))
     }
 
     /// `name` or `org/name`, in the letters the Hub allows.
-    private static func isModelName(_ name: String) -> Bool {
+    package static func isName(_ name: String) -> Bool {
         let parts = name.split(separator: "/", omittingEmptySubsequences: false)
         return parts.count <= 2
             && parts.allSatisfy { part in

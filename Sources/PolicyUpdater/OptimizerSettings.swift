@@ -38,12 +38,15 @@ package struct OptimizerSettings: Sendable, Equatable {
         schedule = LearningRateSchedule(reading: &job)
         weightDecay = job.read(
             "weight_decay", default: 0.0, .atLeast(0),
-            "Decoupled decay of the matrices; biases and norms are left out, as in the Hugging Face trainer.")
+            "Decoupled decay of the matrices; biases and norms are left out, as in the Hugging Face trainer (arXiv:1711.05101)."
+        )
         beta1 = job.read("adam_beta1", default: 0.9, .from(0, below: 1), "AdamW's decay of the first moment.")
         beta2 = job.read("adam_beta2", default: 0.999, .from(0, below: 1), "AdamW's decay of the second moment.")
-        epsilon = job.read("adam_epsilon", default: 1e-8, .above(0), "AdamW's guard against division by zero.")
+        epsilon = job.read(
+            "adam_epsilon", default: 1e-8, .above(0), "AdamW's guard against division by zero (arXiv:1412.6980).")
         let norm = job.read(
-            "max_grad_norm", default: 1.0, .atLeast(0), "Gradients longer than this are scaled down to it; 0 is off.")
+            "max_grad_norm", default: 1.0, .atLeast(0),
+            "Gradients longer than this are scaled down to it; 0 is off (arXiv:1211.5063).")
         maxGradientNorm = norm > 0 ? norm : nil
     }
 

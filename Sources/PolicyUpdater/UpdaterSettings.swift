@@ -47,9 +47,11 @@ package struct ReferenceSync: Sendable, Equatable {
             "Moves the reference towards the policy every ref_model_sync_steps optimizer steps (TR-DPO, arXiv:2404.09656)."
         )
         mixupAlpha = job.read(
-            "ref_model_mixup_alpha", default: 0.6, .above(0, atMost: 1), "π_ref ← α π + (1 − α) π_ref at each sync.")
+            "ref_model_mixup_alpha", default: 0.6, .above(0, atMost: 1),
+            "π_ref ← α π + (1 − α) π_ref at each sync (arXiv:2404.09656).")
         everySteps = job.read(
-            "ref_model_sync_steps", default: 512, .atLeast(1), "Optimizer steps between two syncs of the reference.")
+            "ref_model_sync_steps", default: 512, .atLeast(1),
+            "Optimizer steps between two syncs of the reference (arXiv:2404.09656).")
         if isWanted, !hasReference {
             job.refuse(
                 "sync_ref_model", "sync_ref_model needs a reference policy, and the job loads none; set beta above 0")

@@ -17,7 +17,7 @@ package struct PromptFile: Sendable {
         if entry.kind == .folder {
             guard let found = try Self.file(of: split, in: url) else { throw try Self.missing(split, in: url) }
             self.url = found
-            setName = url.standardizedFileURL.lastPathComponent
+            setName = Self.name(ofFolder: url)
         } else {
             self.url = url
             setName = Self.name(ofFile: url)
@@ -70,6 +70,18 @@ package struct PromptFile: Sendable {
                 .filter { name in endings.contains { name.hasSuffix(".\($0)") } }.map { prefix + $0 }
         }
         let wanted = spellings(split).map { "\($0).jsonl" }.joined(separator: ", ")
+        let folders = try FolderEntry.list(folder).filter {
+            try $0.kind == .folder && $0.url.lastPathComponent != "data" && file(of: split, in: $0.url) != nil
+        }
+        .map(\.url.lastPathComponent).sorted()
+        if names.isEmpty, !folders.isEmpty {
+            return .file(
+                path: folder.path,
+                message:
+                    "no file of the split \"\(split)\" (\(wanted)), but a folder for each configuration of the set "
+                    + "that has one: name \(folders.map { "\(folder.lastPathComponent)/\($0)" }.joined(separator: " or "))"
+            )
+        }
         let isSharded = names.contains { $0.contains("\(split)-00000-of-") }
         return .file(
             path: folder.path,
@@ -85,6 +97,17 @@ package struct PromptFile: Sendable {
             ending.map { String(url.lastPathComponent.dropLast($0.count + 1)) }
             ?? url.deletingPathExtension().lastPathComponent
         guard splits.contains(stem) else { return stem }
-        return url.standardizedFileURL.deletingLastPathComponent().lastPathComponent
+        return name(ofFolder: url.deletingLastPathComponent())
+    }
+
+    /// A folder of the Hugging Face cache is called as the Hub calls the set: `datasets--org--name/snapshots/REVISION`.
+    private static func name(ofFolder url: URL) -> String {
+        let url = url.standardizedFileURL
+        let parent = url.deletingLastPathComponent()
+        let entry = parent.deletingLastPathComponent().lastPathComponent
+        guard parent.lastPathComponent == "snapshots", entry.hasPrefix("datasets--") else {
+            return url.lastPathComponent
+        }
+        return String(entry.dropFirst("datasets--".count)).replacing("--", with: "/")
     }
 }

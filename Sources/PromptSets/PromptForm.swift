@@ -10,6 +10,8 @@ package struct ColumnMap: Sendable, Equatable {
     /// The columns with the preferred completion and the other one.
     package var chosen: String?
     package var rejected: String?
+    /// The column with the text that is learned as a whole.
+    package var text: String?
     /// The column that names where the row came from.
     package var source: String?
     /// Further names for columns, as rewards ask for them: `["answer": "final_result"]`.
@@ -26,18 +28,18 @@ package struct ColumnMap: Sendable, Equatable {
         self.others = others
     }
 
-    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `chosen`, `rejected`, `source`, or any a reward
-    /// asks for) the file's column.
+    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `chosen`, `rejected`, `text`, `source`, or any a
+    /// reward asks for) the file's column.
     package init(_ entries: [String: String]) {
-        let own = ["prompt", "completion", "chosen", "rejected", "source"]
+        let own = ["prompt", "completion", "chosen", "rejected", "text", "source"]
         self.init(
             prompt: entries["prompt"], completion: entries["completion"], source: entries["source"],
             others: entries.filter { !own.contains($0.key) })
-        (chosen, rejected) = (entries["chosen"], entries["rejected"])
+        (chosen, rejected, text) = (entries["chosen"], entries["rejected"], entries["text"])
     }
 
     var columns: [String] {
-        [prompt, completion, chosen, rejected, source].compactMap { $0 } + others.values.sorted()
+        [prompt, completion, chosen, rejected, text, source].compactMap { $0 } + others.values.sorted()
     }
 }
 
@@ -57,12 +59,20 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
         case conversation = "messages"
         /// `chosen` and `rejected` that begin with their prompt.
         case implicitPrompt = "TRL, implicit prompt"
+        /// `conversations` of messages with `from` and `value`; a last message of the assistant is the completion.
+        case shareGPT = "ShareGPT"
+        /// `instruction`, with `input` where the row has one, and `output` as the completion.
+        case alpaca = "Alpaca"
+        /// `text`: a whole that is learned from its first token on.
+        case text = "plain text"
         /// As the column map says.
         case mapped = "column map"
     }
 
     package let convention: Convention
     package let promptColumn: String
+    /// What follows the prompt's column in the prompt, behind an empty line; `nil` when nothing does.
+    package let inputColumn: String?
     /// `nil` when rows bring no completion of their own, or it is the last of the messages.
     package let completionColumn: String?
     /// `nil` when rows are no preferences.
@@ -73,7 +83,10 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     package let aliases: [String: [String]]
 
     /// Whether rows can bring a completion to imitate.
-    package var hasCompletions: Bool { completionColumn != nil || convention == .conversation }
+    package var hasCompletions: Bool { completionColumn != nil || endsInCompletion || convention == .text }
+
+    /// Whether the prompt's messages bring the completion as their last one.
+    var endsInCompletion: Bool { convention == .conversation || convention == .shareGPT }
 
     /// Whether rows are pairs of completions.
     package var hasPreferences: Bool { chosenColumn != nil && rejectedColumn != nil }
@@ -81,8 +94,10 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     var hasImplicitPrompt: Bool { convention == .implicitPrompt }
 
     package var description: String {
+        let input = inputColumn.map { " and `\($0)`" } ?? ""
+        let what = convention == .text ? "all of it learned, text" : "prompt"
         var parts = ["\(convention.rawValue) form"]
-        if !hasImplicitPrompt { parts.append("prompt from `\(promptColumn)`") }
+        if !hasImplicitPrompt { parts.append("\(what) from `\(promptColumn)`\(input)") }
         if let completionColumn { parts.append("completion from `\(completionColumn)`") }
         if let chosenColumn, let rejectedColumn {
             parts.append("preferences from `\(chosenColumn)` and `\(rejectedColumn)`")
@@ -119,28 +134,34 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
                 convention = .implicitPrompt
             }
         }
-        let completion = found(map.completion, "completion")
+        let completion = found(map.completion, convention == .alpaca ? "output" : "completion")
         var aliases = map.others.mapValues { [$0] }
         for (name, columnPath) in answerAliases(convention, names, row) where aliases[name] == nil {
             aliases[name] = columnPath
         }
         return PromptForm(
-            convention: convention, promptColumn: prompt, completionColumn: completion,
+            convention: convention, promptColumn: prompt,
+            inputColumn: convention == .alpaca && names.contains("input") ? "input" : nil,
+            completionColumn: convention == .text ? nil : completion,
             chosenColumn: isPair ? chosen : nil, rejectedColumn: isPair ? rejected : nil,
             sourceColumn: map.source ?? source(convention, names), aliases: aliases)
     }
 
     private static func convention(_ names: [String], _ map: ColumnMap) -> (Convention, String)? {
         if let prompt = map.prompt { return (.mapped, prompt) }
+        if let text = map.text { return (.text, text) }
         if names.contains("prompt") {
             if names.contains("data_source") || names.contains("reward_model") { return (.verl, "prompt") }
             return (hasLabelOnly(names) ? .openRLHF : .trl, "prompt")
         }
         if names.contains("messages") { return (.conversation, "messages") }
+        if names.contains("conversations") { return (.shareGPT, "conversations") }
         let hasAnswer = names.contains("answer") || names.contains("solution")
         for question in ["question", "problem"] where names.contains(question) && hasAnswer {
             return (.questionAnswer, question)
         }
+        if names.contains("instruction") { return (.alpaca, "instruction") }
+        if names.contains("text") && !names.contains("label") { return (.text, "text") }
         if names.contains("input") && (hasLabelOnly(names) || hasAnswer) { return (.openRLHF, "input") }
         return nil
     }

@@ -34,7 +34,7 @@ struct RowDecoder {
     /// What the prompt's own column holds.
     func promptContent() throws(PromptSetError) -> PromptContent {
         var content = try content(of: form.promptColumn)
-        if form.convention == .conversation, case .messages(let messages) = content,
+        if form.endsInCompletion, case .messages(let messages) = content,
             messages.last?.role == "assistant"
         {
             guard messages.count > 1 else {
@@ -62,12 +62,18 @@ struct RowDecoder {
     }
 
     func demonstration() throws(PromptSetError) -> Demonstration {
-        Demonstration(prompt: try prompt(), completion: try completion())
+        if form.convention == .text {
+            let text = try prompt()
+            var nothing = text
+            nothing.content = .text("")
+            return Demonstration(prompt: nothing, completion: text.text)
+        }
+        return Demonstration(prompt: try prompt(), completion: try completion())
     }
 
     private func completion() throws(PromptSetError) -> String {
         guard let column = form.completionColumn else {
-            guard form.convention == .conversation else {
+            guard form.endsInCompletion else {
                 let names = members.map(\.key)
                 throw failure(nil, PromptForm.missing("completion", among: names) + "; demonstrations need one")
             }
@@ -93,7 +99,9 @@ struct RowDecoder {
     /// Every column but the prompt and the completions, then the aliases.
     private func columns() -> [String: JSONValue] {
         var columns: [String: JSONValue] = [:]
-        let own = [form.promptColumn, form.completionColumn, form.chosenColumn, form.rejectedColumn]
+        let own = [
+            form.promptColumn, form.inputColumn, form.completionColumn, form.chosenColumn, form.rejectedColumn,
+        ]
         for member in members where !own.contains(member.key) {
             columns[member.key] = JSONValue(member.value)
         }
@@ -115,9 +123,19 @@ struct RowDecoder {
 
     private func content(of column: String) throws(PromptSetError) -> PromptContent {
         switch try value(of: column) {
-        case .string(let text): return .text(try filled(text, column))
+        case .string(let text): return .text(try filled(text, column) + input())
         case .array(let elements): return .messages(try messages(elements, column))
         case let other: throw failure(column, "\(other.kind); a text or a list of messages is expected")
+        }
+    }
+
+    /// What a row of Alpaca's adds to its instruction; a row without an input adds nothing.
+    private func input() throws(PromptSetError) -> String {
+        guard let column = form.inputColumn else { return "" }
+        switch members.first(where: { $0.key == column })?.value {
+        case nil, .null, "": return ""
+        case .string(let text): return text.allSatisfy(\.isWhitespace) ? "" : "\n\n" + text
+        case .some(let other): throw failure(column, "\(other.kind); a text is expected")
         }
     }
 
@@ -150,6 +168,7 @@ struct RowDecoder {
             throw failure(
                 place, "\(json.kind); a message such as {\"role\": \"user\", \"content\": \"...\"} is expected")
         }
+        if json["role"] == nil, json["from"] != nil { return try shareGPTMessage(json, members, place) }
         guard let role = json["role"]?.text, !role.isEmpty else {
             throw failure(place, try wrong("role", json, members))
         }
@@ -161,6 +180,25 @@ struct RowDecoder {
         case .array(let parts): return ChatMessage(role: role, content: try joined(parts, place))
         default: throw failure(place, try wrong("content", json, members))
         }
+    }
+
+    /// Who speaks in ShareGPT's messages.
+    private static let shareGPTRoles = [
+        "system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+        "chatgpt": "assistant", "model": "assistant",
+    ]
+
+    private func shareGPTMessage(
+        _ json: JSON, _ members: [JSON.Member], _ place: String
+    ) throws(PromptSetError) -> ChatMessage {
+        guard let from = json["from"]?.text, !from.isEmpty else {
+            throw failure(place, try wrong("from", json, members))
+        }
+        guard let role = Self.shareGPTRoles[from] else {
+            throw failure(place, "from is \"\(from)\"; system, human or gpt is expected (tools are not supported)")
+        }
+        guard let text = json["value"]?.text else { throw failure(place, try wrong("value", json, members)) }
+        return ChatMessage(role: role, content: text)
     }
 
     private func wrong(_ key: String, _ json: JSON, _ members: [JSON.Member]) throws(PromptSetError) -> String {

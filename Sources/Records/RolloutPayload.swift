@@ -1,4 +1,4 @@
-/// What some of a completion's actions were made of, where a token's id does not say it (``SoftTokens``: mixtures of words).
+/// What some of a completion's actions were made of, where a token's id does not say it (``SoftTokens``: mixtures of tokens).
 ///
 /// The core carries it from the sampler to the method's own scorer and loss, and knows of it what stands here. A new kind is a type of its own
 /// and one line in ``HeldPayload/kinds``.

@@ -219,6 +219,21 @@ public struct SettingsReader: Sendable {
         do throws(SettingsProblem) { try given.set(key, node) } catch { note(error, of: key) }
     }
 
+    /// Reads a key under another name of it.
+    ///
+    /// Both given is refused, as it is not known which one counts.
+    package mutating func rename(_ old: String, to key: String) {
+        guard let node = given.member(old), case .map(var members) = given.content else { return }
+        if isGiven(key) {
+            refuse(old, "\(old) is another name of \(key), which is given too; leave one of them out")
+        }
+        members = members.compactMap { member in
+            guard member.key == old else { return member }
+            return isGiven(key) ? nil : SettingsNode.Member(key, node)
+        }
+        given = SettingsNode(.map(members), place: given.place)
+    }
+
     /// Fills in values that the file does not give; a later call does not replace what an earlier one set.
     package mutating func fill(_ key: String, _ yaml: String, from place: String) {
         guard preset.member(key) == nil else { return }

@@ -14,7 +14,7 @@ package struct SamplingSettings: Sendable, Equatable {
     package var stopTokenIDs: Set<Int>
     /// Texts that end a completion wherever they appear, also across the borders of tokens.
     package var stopStrings: [String]
-    /// How completions think in mixtures of words before they answer; `nil` samples words from the start. Everything above is then about
+    /// How completions think in mixtures of tokens before they answer; `nil` samples tokens from the start. Everything above is then about
     /// the answer; greedy rows draw no noise.
     package var softThinking: SoftThinkingSettings?
 
@@ -49,19 +49,23 @@ package struct SamplingSettings: Sendable, Equatable {
             "Logits are divided by this for sampling and for scoring alike.")
         self.init(
             temperature: temperature > 0 ? temperature : 1,
-            topK: job.read(
-                "top_k", default: 0, .atLeast(0),
-                "Sampling keeps this many of the likeliest tokens; 0 keeps all. Not applied when scoring."),
+            topK: max(
+                0,
+                job.read(
+                    "top_k", default: 0, .atLeast(-1),
+                    "Sampling keeps this many of the likeliest tokens; 0, or -1 as in vLLM, keeps all. Not applied when scoring (arXiv:1805.04833)."
+                )),
             topP: job.read(
                 "top_p", default: 1.0, .above(0, atMost: 1),
-                "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased."
+                "Sampling keeps the smallest set of tokens with at least this mass; 1 keeps all. Not applied when scoring: below 1 the estimators are no longer unbiased (arXiv:1904.09751)."
             ),
             minP: job.read(
                 "min_p", optional: nil, .from(0, to: 1),
-                "Sampling drops tokens below this share of the likeliest one's probability.") ?? 0,
+                "Sampling drops tokens below this share of the likeliest one's probability (arXiv:2407.01082).") ?? 0,
             repetitionPenalty: job.read(
                 "repetition_penalty", default: 1.0, .above(0),
-                "Divides the positive and multiplies the negative logits of tokens already in the text; 1 is off."),
+                "Divides the positive and multiplies the negative logits of tokens already in the text; 1 is off (arXiv:1909.05858)."
+            ),
             isGreedy: temperature == 0,
             maxCompletionLength: Self.completionLength(reading: &job),
             stopStrings: job.read(

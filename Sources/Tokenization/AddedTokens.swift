@@ -99,6 +99,25 @@ struct AddedTokenMatcher: Sendable {
         return found.map { (tokens[Int($0.0)], $0.1) }
     }
 
+    /// A text in which none of the tokens is found any more: `mark` stands behind the first scalar of each.
+    ///
+    /// A token of a single scalar has no inside to stand in, and stays.
+    func marked(_ bytes: [UInt8], with mark: [UInt8]) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(bytes.count)
+        var isStart = false
+        for index in bytes.indices {
+            let isContinuation = bytes[index] & 0b1100_0000 == 0b1000_0000
+            if isStart, !isContinuation {
+                result += mark
+                isStart = false
+            }
+            result.append(bytes[index])
+            isStart = isStart || longest(in: bytes, at: index) != nil
+        }
+        return result
+    }
+
     /// Cuts a text into added tokens and what stands between them.
     func parts(of bytes: [UInt8]) -> [Part] {
         guard !isEmpty else { return [.text(0..<bytes.count)] }

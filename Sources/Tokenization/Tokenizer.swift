@@ -9,6 +9,7 @@ package struct Tokenizer: Sendable {
     private let files: TokenizerFiles
     private let rawMatcher: AddedTokenMatcher
     private let normalizedMatcher: AddedTokenMatcher
+    private let specialMatcher: AddedTokenMatcher
     /// The normalized texts of added tokens, where normalization changes them.
     private let normalizedTexts: [Int: String]
 
@@ -30,6 +31,19 @@ package struct Tokenizer: Sendable {
             try self.init(files: try TokenizerFiles.read(folder: folder))
         } catch {
             throw error.placed { folder.appendingPathComponent($0).path }
+        }
+    }
+
+    /// Reads one `tokenizer.json` of any name, with the other files of ``init(folder:)`` that lie beside it.
+    package init(besideOthers file: URL) throws(TokenizerError) {
+        do throws(TokenizerError) {
+            let folder = file.deletingLastPathComponent()
+            try self.init(files: try TokenizerFiles.read(folder: folder, tokenizer: file))
+        } catch {
+            throw error.placed { name in
+                name == TokenizerFiles.tokenizer
+                    ? file.path : file.deletingLastPathComponent().appendingPathComponent(name).path
+            }
         }
     }
 
@@ -59,6 +73,8 @@ package struct Tokenizer: Sendable {
         let normalized = ordered.filter(\.isNormalized)
             .map { (token: $0, text: definition.normalizer.normalized(Array($0.content.utf8))) }
         normalizedMatcher = AddedTokenMatcher(normalized)
+        specialMatcher = AddedTokenMatcher(
+            definition.addedTokens.filter(\.isSpecial).map { ($0, Array($0.content.utf8)) })
         normalizedTexts = Dictionary(
             uniqueKeysWithValues: normalized.filter { !$0.token.content.utf8.elementsEqual($0.text) }
                 .map { ($0.token.id, String(decoding: $0.text, as: UTF8.self)) })
@@ -109,9 +125,11 @@ package struct Tokenizer: Sendable {
     ///
     /// Added tokens inside the text become their ids, special ones too.
     ///
-    /// - Parameter addSpecialTokens: also put the post-processor's special ids around it, such as a beginning of text.
-    package func encode(_ text: String, addSpecialTokens: Bool = false) -> [Int] {
-        var call = EncodeCall(definition: definition, matcher: normalizedMatcher)
+    /// - Parameters:
+    ///   - addSpecialTokens: also put the post-processor's special ids around it, such as a beginning of text.
+    ///   - mark: what ``marked(_:with:)`` put into parts of the text; it is taken out behind the search for added tokens.
+    package func encode(_ text: String, addSpecialTokens: Bool = false, mark: SpellingMark? = nil) -> [Int] {
+        var call = EncodeCall(definition: definition, matcher: normalizedMatcher, mark: mark)
         let bytes = Array(text.utf8)
         for part in rawMatcher.parts(of: bytes) {
             switch part {
@@ -121,6 +139,19 @@ package struct Tokenizer: Sendable {
             }
         }
         return addSpecialTokens ? definition.postProcessor.wrap(call.ids) : call.ids
+    }
+
+    /// A text in which special tokens are only spelled: with the mark in them they are not found, and read as what they are written
+    /// with. `split_special_tokens` of transformers, for a part of a text; a special token of a single scalar is found all the same.
+    package func marked(_ text: String, with mark: SpellingMark) -> String {
+        String(decoding: specialMatcher.marked(Array(text.utf8), with: mark.bytes), as: UTF8.self)
+    }
+
+    /// The special tokens that a text spells out, as often as it does.
+    package func specialTokens(spelledIn text: String) -> [String] {
+        specialMatcher.parts(of: Array(text.utf8)).compactMap { part in
+            if case .token(let id) = part { token(of: id) } else { nil }
+        }
     }
 
     /// The text of ids. Bytes that are no UTF-8 become U+FFFD.
@@ -161,6 +192,39 @@ package struct Tokenizer: Sendable {
     }
 }
 
+/// A scalar that no text has, to tell a spelled-out token from a token.
+package struct SpellingMark: Sendable {
+    let bytes: [UInt8]
+
+    /// One of Unicode's noncharacters, which are kept for such inner use.
+    ///
+    /// - Returns: `nil` for texts that hold all of them.
+    package init?(absentFrom texts: [String]) {
+        let candidates = (0xFDD0...0xFDEF as ClosedRange<UInt32>).compactMap(Unicode.Scalar.init)
+        guard let free = candidates.first(where: { mark in !texts.contains { $0.unicodeScalars.contains(mark) } })
+        else {
+            return nil
+        }
+        bytes = Array(String(free).utf8)
+    }
+
+    /// The bytes without the mark's.
+    func removed(from text: [UInt8]) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(text.count)
+        var index = 0
+        while index < text.count {
+            if text[index...].starts(with: bytes) {
+                index += bytes.count
+            } else {
+                result.append(text[index])
+                index += 1
+            }
+        }
+        return result
+    }
+}
+
 /// One call of `encode`: its ids so far and the room it reuses.
 private struct EncodeCall {
     /// Texts shorter than this meet too few pieces twice to pay for a cache.
@@ -168,13 +232,15 @@ private struct EncodeCall {
 
     let definition: TokenizerDefinition
     let matcher: AddedTokenMatcher
+    let mark: SpellingMark?
     var ids: [Int] = []
     private var scratch = MergeScratch()
     private var cache: PieceCache?
 
-    init(definition: TokenizerDefinition, matcher: AddedTokenMatcher) {
+    init(definition: TokenizerDefinition, matcher: AddedTokenMatcher, mark: SpellingMark?) {
         self.definition = definition
         self.matcher = matcher
+        self.mark = mark
     }
 
     mutating func encode(_ raw: [UInt8], startsText: Bool) {
@@ -186,7 +252,8 @@ private struct EncodeCall {
             case .text(let range):
                 let isStart = startsText && range.lowerBound == 0
                 let isWhole = range.count == bytes.count
-                let piece = isWhole ? bytes : Array(bytes[range])
+                let own = isWhole ? bytes : Array(bytes[range])
+                let piece = mark?.removed(from: own) ?? own
                 var text = SplitText(bytes: piece, pieces: [0..<piece.count], startsText: isStart)
                 definition.preTokenizer.apply(to: &text)
                 for piece in text.pieces { encode(text.bytes, piece) }

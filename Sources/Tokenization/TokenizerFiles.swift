@@ -37,11 +37,12 @@ struct TokenizerFiles: Sendable {
         }
     }
 
-    /// Reads the files of a folder; only `tokenizer.json` has to be there.
-    static func read(folder: URL) throws(TokenizerError) -> TokenizerFiles {
+    /// Reads the files of a folder; only `tokenizer.json` has to be there, or the file that stands for it.
+    static func read(folder: URL, tokenizer given: URL? = nil) throws(TokenizerError) -> TokenizerFiles {
         var contents: [String: Data] = [:]
         for name in saved + [generation] {
-            let file = folder.appendingPathComponent(name)
+            let own = folder.appendingPathComponent(name)
+            let file = name == tokenizer ? given ?? own : own
             if name == tokenizer || FileManager.default.fileExists(atPath: file.path) {
                 contents[name] = try bytes(of: file)
             }

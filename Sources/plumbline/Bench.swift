@@ -1,5 +1,6 @@
 import ArgumentParser
 import Benchmarks
+import Evaluation
 import Job
 
 struct Bench: AsyncParsableCommand {
@@ -77,7 +78,7 @@ struct Bench: AsyncParsableCommand {
             let rows = try LearningTable(setting, output: output).run(methods: methods, seeds: seeds) {
                 Terminal.progress($0)
             }
-            Terminal.result(TextTable(rows).text)
+            Terminal.result(Table(rows[0], Array(rows.dropFirst())).text)
         }
     }
 
@@ -91,7 +92,7 @@ struct Bench: AsyncParsableCommand {
         func run() async throws {
             let suite = BenchmarkSuite(peersPython: peersPython, peersScript: peersScript, steps: steps)
             let rows = try await suite.run { Terminal.progress($0) }
-            Terminal.result(TextTable(rows).text)
+            Terminal.result(Table(rows[0], Array(rows.dropFirst())).text)
         }
     }
 }

@@ -25,6 +25,7 @@ struct DataCommand: AsyncParsableCommand {
         var columnMap: [String] = []
         @Option(parsing: .upToNextOption, help: "Other prompt files to look for these prompts in.")
         var against: [String] = []
+        @OptionGroup var reading: PromptOptions
         @Option(help: "Marks prompts longer than this.") var maxPromptLength: Int?
         @Option(help: "Rows to show.") var rows = 3
         @Flag(help: "Read rows as demonstrations (prompt and completion).") var demonstrations = false
@@ -58,12 +59,14 @@ struct DataCommand: AsyncParsableCommand {
                 check.asDemonstrations = demonstrations
                 checks = [check]
             }
-            for place in checks.indices {
-                checks[place].model = model ?? checks[place].model
-                checks[place].rewards += try rewards.map { try JobReward(argument: $0) }
-                checks[place].against = against
-                checks[place].maxPromptLength = maxPromptLength ?? checks[place].maxPromptLength
-                checks[place].shownRows = rows
+            for index in checks.indices {
+                checks[index].model = model ?? checks[index].model
+                checks[index].rewards += try rewards.map { try JobReward(argument: $0) }
+                checks[index].against = against
+                if let applies = reading.applyChatTemplate { checks[index].reading.appliesChatTemplate = applies }
+                if reading.splitSpecialTokens { checks[index].reading.splitsSpecialTokens = true }
+                checks[index].maxPromptLength = maxPromptLength ?? checks[index].maxPromptLength
+                checks[index].shownRows = rows
             }
             return checks
         }

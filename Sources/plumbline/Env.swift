@@ -1,4 +1,5 @@
 import ArgumentParser
+import Evaluation
 import Job
 
 struct Env: AsyncParsableCommand {
@@ -12,7 +13,7 @@ struct Env: AsyncParsableCommand {
         if json {
             Terminal.result(JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) }))
         } else {
-            Terminal.result(TextTable(facts.map { [$0.name, $0.value] }).leftText)
+            Terminal.result(Table([], facts.map { [$0.name, $0.value] }, textColumns: 2).text)
         }
     }
 }

@@ -7,8 +7,14 @@ struct Eval: AsyncParsableCommand {
 
     @Option(help: "Folder with config.json and safetensors files, or a name in the Hugging Face cache.") var model:
         String
-    @Option(parsing: .upToNextOption, help: "Prompt files or folders (their eval.jsonl).") var prompts: [String]
-    @Option(parsing: .upToNextOption, help: "Names of columns, as in column_map: prompt=question.")
+    @Option(
+        parsing: .upToNextOption,
+        help:
+            "Prompt files or folders (their eval.jsonl); '{path: math.parquet, column_map: {prompt: question}}' names one's columns."
+    ) var prompts: [String]
+    @Option(
+        parsing: .upToNextOption,
+        help: "Names of columns, as in column_map: prompt=question; for the sets that have none of their own.")
     var columnMap: [String] = []
     @Option(
         parsing: .upToNextOption,
@@ -50,7 +56,7 @@ struct Eval: AsyncParsableCommand {
         let evaluation = try PolicyEvaluation(
             prompts: prompts, rewards: rewards, rewardErrorBudget: rewardErrorBudget, columnMap: columnMap,
             samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: try sampling.request,
-            completionsFile: completions)
+            completionsFile: completions, note: { Terminal.progress("note: \($0)") })
         let report = try await evaluation.run(model: model, compareWith: compare, stop: stop)
         if let output { try report.write(to: output) }
         if let markdown { try report.writeMarkdown(to: markdown) }

@@ -3,8 +3,23 @@ import Foundation
 import Job
 import Records
 
-/// Options that shape sampling, shared by generate and eval.
+/// Options that say how prompts are read.
+struct PromptOptions: ParsableArguments {
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Put prompts that are plain texts into the model's chat template, each as one message of the user.")
+    var applyChatTemplate: Bool?
+    @Flag(help: "Read a special token's spelling in a prompt, such as <|im_end|>, as the text it is.")
+    var splitSpecialTokens = false
+
+    var reading: PromptReading {
+        PromptReading(appliesChatTemplate: applyChatTemplate, splitsSpecialTokens: splitSpecialTokens)
+    }
+}
+
+/// Options that shape prompts and sampling, shared by generate and eval.
 struct SamplingOptions: ParsableArguments {
+    @OptionGroup var prompts: PromptOptions
     @Option(help: "Divides the logits; 0 is greedy.") var temperature = 1.0
     @Option(help: "Keep this many of the likeliest tokens; 0 keeps all.") var topK = 0
     @Option(help: "Keep the smallest set with this mass.") var topP = 1.0
@@ -35,6 +50,8 @@ struct SamplingOptions: ParsableArguments {
                 .flag("top_p", topP, "--top-p"), .flag("min_p", minP, "--min-p"),
                 .flag("repetition_penalty", repetitionPenalty, "--repetition-penalty"),
                 .flag("max_completion_length", maxCompletionLength, "--max-completion-length"),
+                .flag("apply_chat_template", prompts.applyChatTemplate, "--apply-chat-template"),
+                .flag("split_special_tokens", prompts.splitSpecialTokens, "--split-special-tokens"),
                 SettingsNode.Member(
                     "stop_strings",
                     SettingsNode(
@@ -68,7 +85,9 @@ struct Generate: AsyncParsableCommand {
         let stop = StopSignal()
         let signals = StopOnSignal(stop)
         defer { signals.end() }
-        let generation = try await TextGeneration(model: model, sampling: try sampling.request)
+        let generation = try await TextGeneration(model: model, sampling: try sampling.request) {
+            Terminal.progress("note: \($0)")
+        }
         let source: TextGeneration.Source = prompt.map { .text($0) } ?? .file(prompts ?? "", limit: limit)
         for try await group in try await generation.groups(source, samples: samples, stop: stop) {
             Terminal.result(json ? TextGeneration.json(group) : plain(group))

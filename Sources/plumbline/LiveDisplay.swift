@@ -1,4 +1,5 @@
 import Coordinator
+import Evaluation
 import Foundation
 import Job
 import Records
@@ -56,13 +57,14 @@ actor LiveDisplay: RunDisplay {
         let share = max(1, summary.count / 10)
         let first = MetricWindow(summary.prefix(share).map(\.metrics))
         let final = MetricWindow(summary.suffix(share).map(\.metrics))
-        var rows = [["", "first \(share) steps", "last \(share) steps"]]
+        var rows: [[String]] = []
         for (name, label) in Self.columns {
             guard let end = final.mean(name) else { continue }
-            rows.append([label, first.mean(name).map(MetricWindow.short) ?? "", MetricWindow.short(end)])
+            rows.append([label, first.mean(name).map(NumberText.compact) ?? "", NumberText.compact(end)])
         }
         let seconds = (ContinuousClock.now - started) / .seconds(1)
-        return "\(last.step) steps in \(Self.duration(seconds))\n" + TextTable(rows).text
+        return "\(last.step) steps in \(NumberText.duration(seconds))\n"
+            + Table(["", "first \(share) steps", "last \(share) steps"], rows).text
     }
 
     private static let columns = [
@@ -76,7 +78,7 @@ actor LiveDisplay: RunDisplay {
     private func show(_ scored: ScoredGroup) {
         guard let rollout = scored.group.rollouts.first else { return }
         let score =
-            scored.scores.first?.map { $0.score.map(MetricWindow.short) ?? $0.state }.joined(separator: ", ") ?? ""
+            scored.scores.first?.map { $0.score.map(NumberText.compact) ?? $0.state }.joined(separator: ", ") ?? ""
         line(
             "  \(Self.oneLine(scored.group.prompt.prompt.text)) → \(Self.oneLine(rollout.completion.text))  [\(score)]")
     }
@@ -89,7 +91,7 @@ actor LiveDisplay: RunDisplay {
         let done = step - firstStep
         guard done > 0, step < maxSteps else { return "" }
         let seconds = (ContinuousClock.now - started) / .seconds(1)
-        return "ETA " + Self.duration(seconds / Double(done) * Double(maxSteps - step))
+        return "ETA " + NumberText.duration(seconds / Double(done) * Double(maxSteps - step))
     }
 
     private func line(_ text: String) {
@@ -105,12 +107,6 @@ actor LiveDisplay: RunDisplay {
     private static func bar(_ share: Double) -> String {
         let filled = Int((share * 16).rounded(.down))
         return "[" + String(repeating: "█", count: filled) + String(repeating: "·", count: 16 - filled) + "]"
-    }
-
-    static func duration(_ seconds: Double) -> String {
-        let whole = Int(seconds.rounded())
-        if whole < 60 { return seconds < 10 ? String(format: "%.1f s", seconds) : "\(whole) s" }
-        return whole < 3600 ? "\(whole / 60) min \(whole % 60) s" : "\(whole / 3600) h \(whole % 3600 / 60) min"
     }
 }
 
@@ -135,7 +131,7 @@ struct MetricWindow {
             ("reward", "reward"), ("loss", "loss"), ("rewards/accuracies", "accuracy"), ("kl", "kl"),
             ("entropy", "entropy"), ("grad_norm", "grad"),
             ("completions/mean_length", "length"), ("learning_rate", "lr"), ("perf/throughput", "tok/s"),
-        ].compactMap { name, label in mean(name).map { "\(label) \(Self.short($0))" } }.joined(separator: "  ")
+        ].compactMap { name, label in mean(name).map { "\(label) \(NumberText.compact($0))" } }.joined(separator: "  ")
     }
 
     /// The numbers of the status line, shorter.
@@ -143,14 +139,6 @@ struct MetricWindow {
         [
             ("reward", "reward"), ("loss", "loss"), ("kl", "kl"), ("entropy", "entropy"),
             ("completions/mean_length", "length"), ("perf/throughput", "tok/s"),
-        ].compactMap { name, label in mean(name).map { "\(label) \(Self.short($0))" } }.joined(separator: " ")
-    }
-
-    static func short(_ value: Double) -> String {
-        if value == 0 { return "0" }
-        if abs(value) < 1e-3 { return String(format: "%.1e", value) }
-        if abs(value) < 10 { return String(format: "%.3f", value) }
-        if abs(value) < 1000 { return String(format: "%.1f", value) }
-        return String(format: "%.0f", value)
+        ].compactMap { name, label in mean(name).map { "\(label) \(NumberText.compact($0))" } }.joined(separator: " ")
     }
 }

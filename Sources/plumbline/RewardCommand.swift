@@ -1,4 +1,5 @@
 import ArgumentParser
+import Evaluation
 import Job
 import Records
 
@@ -30,7 +31,7 @@ struct RewardCommand: AsyncParsableCommand {
                 let settings = row.settings.map { row.required.contains($0) ? "\($0)*" : $0 }
                 return [row.name, row.range, settings.joined(separator: ", ")]
             }
-            Terminal.result(TextTable([["name", "range", "settings (* required)"]] + table).leftText)
+            Terminal.result(Table(["name", "range", "settings (* required)"], table, textColumns: 3).text)
         }
     }
 

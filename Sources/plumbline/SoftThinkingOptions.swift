@@ -2,14 +2,14 @@ import Algorithms
 import ArgumentParser
 import Records
 
-/// Options that let completions think in mixtures of words before they answer, shared by generate and eval.
+/// Options that let completions think in mixtures of tokens before they answer, shared by generate and eval.
 struct SoftThinkingOptions: ParsableArguments {
     @Option(
         help:
-            "Think in mixtures of words first, with this noise: none, gumbel, dirichlet, gaussian or embedding_gaussian."
+            "Think in mixtures of tokens first, with this noise: none, gumbel, dirichlet, gaussian or embedding_gaussian."
     )
     var softThinking: String?
-    @Option(help: help("top_k", "Most words of a mixture")) var softTopK: Int?
+    @Option(help: help("top_k", "Most tokens of a mixture")) var softTopK: Int?
     @Option(help: help("top_p", "Keep of those the smallest set with this mass")) var softTopP: Double?
     @Option(help: help("min_p", "Drop of those the ones below this share of the likeliest")) var softMinP: Double?
     @Option(help: "Divides the logits while thinking; --temperature unless given.") var softTemperature: Double?

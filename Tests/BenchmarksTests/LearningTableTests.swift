@@ -54,8 +54,7 @@ struct LearningTableTests {
         let both = LearningRow.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: 300)])
         #expect(
             both[1] == [
-                "grpo", "0.05", "token_mean", "2", "0.5", "0.5", "0.25–0.75", "0.0", "-0.375", "0.25", "4.0", "200.0",
-                "4.0",
+                "grpo", "0.05", "token_mean", "2", "0.5", "0.5", "0.25–0.75", "0", "-0.375", "0.25", "4", "200", "4",
             ],
             "\(both[1])")
         let one = LearningRow.table([row(1, after: 0.75, reached: 100), row(2, after: 0.25, reached: nil)])

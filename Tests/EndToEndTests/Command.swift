@@ -22,14 +22,18 @@ enum Command {
     }()
 
     /// Starts the command.
-    static func start(_ arguments: [String], in folder: URL = root) throws -> Running {
-        try Running(executable, arguments, in: folder)
+    static func start(
+        _ arguments: [String], in folder: URL = root, environment: [String: String] = [:]
+    ) throws -> Running {
+        try Running(executable, arguments, in: folder, environment: environment)
     }
 
     /// Runs the command to its end.
     @discardableResult
-    static func run(_ arguments: [String], in folder: URL = root) throws -> Outcome {
-        try start(arguments, in: folder).wait()
+    static func run(
+        _ arguments: [String], in folder: URL = root, environment: [String: String] = [:]
+    ) throws -> Outcome {
+        try start(arguments, in: folder, environment: environment).wait()
     }
 
     /// Runs the command and requires that it succeeds.
@@ -45,11 +49,13 @@ enum Command {
         let process = Process()
         private let streams = FileManager.default.temporaryDirectory.appending(path: "plumbline-\(UUID().uuidString)")
 
-        init(_ executable: URL, _ arguments: [String], in folder: URL) throws {
+        /// - Parameter environment: Variables beside those of the tests.
+        init(_ executable: URL, _ arguments: [String], in folder: URL, environment: [String: String] = [:]) throws {
             try FileManager.default.createDirectory(at: streams, withIntermediateDirectories: true)
             process.executableURL = executable
             process.arguments = arguments
             process.currentDirectoryURL = folder
+            process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
             process.standardOutput = try handle("output")
             process.standardError = try handle("progress")
             process.standardInput = FileHandle.nullDevice

@@ -39,6 +39,16 @@ struct CommandFormsTests {
         #expect(decoded.map { $0["text"]?.text } == texts)
     }
 
+    /// The template lies beside the file of the tokenizer, wherever that is named.
+    @Test func chatsAreEncodedWithTheTemplateBesideTheTokenizerFile() throws {
+        try place.write("model/chat_template.jinja", "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}")
+        try place.write("chats.jsonl", #"{"messages": [{"role": "user", "content": "a"}]}"# + "\n")
+        let encode = ["tokenizer", "encode", "--input", "chats.jsonl", "--chat", "--tokenizer"]
+        let named = try lines(encode + ["model/tokenizer.json"])
+        #expect(named.map { $0["text"]?.text } == ["[user]a"])
+        #expect(try named == lines(encode + ["model"]))
+    }
+
     /// A model is the work of hours: making a fresh one does not replace it unasked.
     @Test func aModelIsNotReplacedUnasked() throws {
         let before = try place.bytes("model/model.safetensors")

@@ -21,6 +21,128 @@ struct DataTests {
         #expect(bad.status == 65 && bad.progress.contains("chats.jsonl: 1 prompts are over the limit of 12 tokens"))
     }
 
+    /// The same prompt reads alike in train, eval, generate and data check, and the resolved job says how.
+    @Test func plainPromptsOfAChatModelAreWarnedAboutOrWrapped() throws {
+        let place = try Workplace()
+        try place.write(
+            "model/chat_template.jinja",
+            "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[a]{% endif %}"
+        )
+        let job = try place.job("grpo", "num_generations: 4\nmax_steps: 1")
+        let plain = try place.train(job)
+        #expect(plain.status == 0 && plain.progress.contains(#"as the model reads it: "0+0=""#), "\(plain.progress)")
+        let silent = try place.train(job, "apply_chat_template=false", "overwrite_output_dir=true")
+        #expect(silent.status == 0 && !silent.progress.contains("chat template"), "\(silent.progress)")
+        let wrapped = try place.train(job, "apply_chat_template=true", "overwrite_output_dir=true")
+        #expect(wrapped.status == 0 && !wrapped.progress.contains("as the model reads it"), "\(wrapped.progress)")
+        #expect(
+            try String(decoding: place.bytes("run/config.yaml"), as: UTF8.self).contains("apply_chat_template: true\n"))
+        let commands = [
+            ["eval", "--model", "run", "--prompts", "prompts.jsonl", "--rewards", "accuracy_reward"],
+            ["generate", "--model", "run", "--prompt", "0+0="],
+        ]
+        for command in commands {
+            let length = ["--max-completion-length", "2"]
+            let warned = try Command.succeed(command + length, in: place.folder)
+            #expect(warned.progress.contains(#"as the model reads it: "0+0=""#), "\(warned.progress)")
+            let quiet = try Command.succeed(command + length + ["--apply-chat-template"], in: place.folder)
+            #expect(!quiet.progress.contains("as the model reads it"), "\(quiet.progress)")
+        }
+        let check = try Command.succeed(
+            ["data", "check", "prompts.jsonl", "--model", "run", "--rows", "1", "--apply-chat-template"],
+            in: place.folder)
+        #expect(check.output.contains("    │ [user]0+0=[a]\n"), "\(check.output)")
+    }
+
+    @Test func rowsThatSpellASpecialTokenAreNamed() throws {
+        let place = try Workplace()
+        try place.write("spelled.jsonl", #"{"prompt": "a"}"# + "\n" + #"{"prompt": "b<|endoftext|>"}"# + "\n")
+        let check = ["data", "check", "spelled.jsonl", "--model", "model", "--rows", "2"]
+        let found = try Command.succeed(check, in: place.folder).output
+        #expect(
+            found.contains("note: 1 row spells out a special token, such as <|endoftext|>: line 2; the model reads"))
+        #expect(found.contains("as the model reads it, 2 tokens"))
+        let split = try Command.succeed(check + ["--split-special-tokens"], in: place.folder).output
+        #expect(split.contains("as the model reads it, 14 tokens"), "\(split)")
+        #expect(split.contains("it is read as the text it is"))
+    }
+
+    /// Each form is named as it was detected, and sft learns from it.
+    @Test(arguments: [
+        ("alpaca", #"{"instruction": "Add", "input": "1 2", "output": "3"}"#, "Alpaca form"),
+        ("text", #"{"text": "one two three"}"#, "plain text form"),
+    ])
+    func formsOfDemonstrationsAreLearnedFrom(_ name: String, _ row: String, _ form: String) throws {
+        let place = try Workplace()
+        try place.write("\(name).jsonl", String(repeating: row + "\n", count: 20))
+        let job = try place.job(
+            "sft", "dataset_name: \(name).jsonl\nlearning_rate: 0.01\nmax_steps: 30\nlogging_steps: 1")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0 && outcome.progress.contains(form), "\(outcome.progress)")
+        let losses = try place.metrics("run").compactMap { $0["loss"] }
+        #expect(losses.count == 30 && losses[29] < losses[0] / 2, "\(losses)")
+        let long = try place.train(job, "max_length=8", "output_dir=long")
+        #expect(long.status == 65 && long.progress.contains("and 8 are allowed"), "\(long.progress)")
+        let grpo = try place.job("grpo", "num_generations: 4\ndataset_name: text.jsonl")
+        if name == "text" {
+            let refused = try place.train(grpo, "output_dir=refused")
+            #expect(
+                refused.status == 65 && refused.progress.contains("column_map: {prompt: text}"), "\(refused.progress)")
+        }
+    }
+
+    /// As `hf download` leaves it: files that are links into a store, in a folder for each revision.
+    @Test func aNameOfTheHubIsFoundInTheCacheOrItsDownloadIsNamed() throws {
+        let place = try Workplace()
+        let variables = ["HF_HUB_CACHE": place.folder.appending(path: "hub").path]
+        let check = ["data", "check", "openai/gsm8k", "--rows", "1"]
+        let missing = try Command.run(check, in: place.folder, environment: variables)
+        #expect(missing.status == 65, "\(missing)")
+        #expect(
+            missing.progress.contains("hf download openai/gsm8k --repo-type dataset"), "\(missing.progress)")
+        let entry = "hub/datasets--openai--gsm8k"
+        try place.write("\(entry)/refs/main", "0123abc")
+        try place.write("\(entry)/blobs/x", #"{"question": "1+1?", "answer": "2"}"# + "\n")
+        try place.write("\(entry)/snapshots/0123abc/README.md", "")
+        let folder = try Command.run(check, in: place.folder, environment: variables)
+        #expect(
+            folder.status == 65 && folder.progress.contains("the folder holds no prompt file"), "\(folder.progress)")
+        try place.write("\(entry)/snapshots/0123abc/main/README.md", "")
+        try FileManager.default.createSymbolicLink(
+            atPath: place.folder.appending(path: "\(entry)/snapshots/0123abc/main/train.jsonl").path,
+            withDestinationPath: "../../../blobs/x")
+        let configured = try Command.run(check, in: place.folder, environment: variables)
+        #expect(configured.status == 65 && configured.progress.contains("/main"), "\(configured.progress)")
+        let found = try Command.run(
+            ["data", "check", "openai/gsm8k/main", "--rows", "1"], in: place.folder, environment: variables)
+        #expect(found.status == 0 && found.output.contains("question and answer form"), "\(found)")
+        let job = try place.job("grpo", "num_generations: 4\ndataset_name: trl-lib/tldr")
+        let run = try Command.run(["train", job], in: place.folder, environment: variables)
+        #expect(
+            run.status == 65 && run.progress.contains("hf download trl-lib/tldr --repo-type dataset"), "\(run.progress)"
+        )
+    }
+
+    @Test func evalMapsTheColumnsOfEachSet() throws {
+        let place = try Workplace()
+        try place.write("a.jsonl", #"{"frage": "1+1=", "answer": "2"}"# + "\n")
+        try place.write("b.jsonl", #"{"body": "1+2=", "answer": "3"}"# + "\n")
+        let outcome = try Command.succeed(
+            [
+                "eval", "--model", "model", "--prompts", "{path: a.jsonl, column_map: {prompt: frage}}", "b.jsonl",
+                "--column-map", "prompt=body", "--rewards", "accuracy_reward", "--limit", "1",
+                "--max-completion-length", "2",
+            ], in: place.folder)
+        #expect(outcome.output.contains("a.jsonl") && outcome.output.contains("b.jsonl"), "\(outcome.output)")
+        let wrong = try Command.run(
+            [
+                "eval", "--model", "model", "--prompts", "{path: a.jsonl, fraction: 0.5}", "--rewards",
+                "accuracy_reward",
+            ], in: place.folder)
+        #expect(
+            wrong.status == 65 && wrong.progress.contains("fraction is the share of a mixture"), "\(wrong.progress)")
+    }
+
     @Test func theSetsOfAJobAreCheckedWithItsRewardsAndColumns() throws {
         let place = try Workplace()
         try place.write("other.csv", "question,answer\n1+1=,2\n")

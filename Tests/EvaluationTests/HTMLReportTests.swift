@@ -90,7 +90,7 @@ struct HTMLReportTests {
         (0.0...730.0, [0, 200, 400, 600]),
     ])
     func ticksAreRound(_ range: ClosedRange<Double>, _ expected: [Double]) {
-        let ticks = PlotScale.ticks(in: range)
+        let ticks = PlotAxis(range, from: range.lowerBound, to: range.upperBound).ticks.map(\.position)
         #expect(ticks.count == expected.count)
         for (tick, value) in zip(ticks, expected) { #expect(abs(tick - value) < 1e-9) }
     }

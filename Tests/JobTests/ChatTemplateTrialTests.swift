@@ -13,13 +13,17 @@ struct ChatTemplateTrialTests {
         {% if add_generation_prompt %}<assistant>{% endif %}
         """
 
-    private func encoder(_ template: String?, limit: Int = 100, variables: [NamedValue] = []) throws -> PromptEncoder {
+    private func encoder(
+        _ template: String?, limit: Int = 100, variables: [NamedValue] = [], applies: Bool? = nil, splits: Bool = false,
+        maxLength: Int = .max
+    ) throws -> PromptEncoder {
         let trainer = try BPETrainer(vocabularySize: 258, specialTokens: ["<s>", "</s>"])
         let roles = BPETrainer.Roles(endOfText: "</s>", beginningOfText: "<s>", chatTemplate: template)
         let tokenizer = try Self.adding("<s>", to: try trainer.train(["a"], roles: roles))
         return PromptEncoder(
             tokenizer: tokenizer, template: try ChatTemplateRenderer(tokenizer: tokenizer, variables: variables),
-            maxPromptLength: limit)
+            maxPromptLength: limit, maxLength: maxLength,
+            reading: PromptReading(appliesChatTemplate: applies, splitsSpecialTokens: splits))
     }
 
     /// The tokenizer with a post-processor that puts a special token before every text, as Llama's does.
@@ -51,7 +55,63 @@ struct ChatTemplateTrialTests {
         #expect(try encoder(Self.plain).templateNotices(for: chat("?")) == [])
         #expect(try encoder(nil).templateNotices(for: chat("?")) == [])
         let text = Prompt(row: 0, source: "set", content: .text("?"))
-        #expect(try encoder("{{ 1 / 0 }}").templateNotices(for: text) == [])  // a text never meets the template
+        #expect(try encoder("{{ 1 / 0 }}", applies: false).templateNotices(for: text) == [])  // it meets no template
+    }
+
+    /// The warning shows what the model reads, the beginning-of-text token of the tokenizer included.
+    @Test func aPlainPromptForAChatModelIsWarnedAbout() throws {
+        let text = Prompt(row: 0, source: "set", content: .text("1+1=\n"))
+        let notices = try encoder(Self.plain).templateNotices(for: text)
+        #expect(notices.count == 1 && notices[0].contains(#"as the model reads it: "<s>1+1=\n""#), "\(notices)")
+        #expect(notices[0].contains("apply_chat_template: true"))
+        #expect(try encoder(nil).templateNotices(for: text) == [])
+        #expect(try encoder(Self.plain, applies: true).templateNotices(for: text) == [])
+    }
+
+    @Test func aPlainPromptIsReadAsAMessageWhereTheJobSaysSo() throws {
+        let encoder = try encoder(Self.plain, applies: true)
+        let text = Prompt(row: 0, source: "set", content: .text("?"))
+        #expect(try encoder.tokens(of: text) == encoder.tokens(of: chat("?")))
+        #expect(try encoder.tokens(of: text) == ids(encoder, "<s><user>?</s><assistant>"))
+        let demonstration = try encoder.encode(demonstration: "!", of: text)
+        #expect(demonstration.promptTokenIDs == ids(encoder, "<s><user>?</s><assistant>"))
+        #expect(demonstration.completions.map(\.tokenIDs) == [ids(encoder, "!</s>")])
+        #expect(throws: JobError.self) { try self.encoder(nil, applies: true).tokens(of: text) }
+    }
+
+    /// A message that spells the end of a message does not end it; what the template writes does.
+    @Test func spelledTokensAreTextWhereTheJobSaysSo() throws {
+        let encoder = try encoder(Self.plain, splits: true)
+        let end = try #require(encoder.tokenizer.endOfTextID)
+        func plain(_ text: String) -> [Int] { Array(text.utf8).flatMap { ids(encoder, String(UnicodeScalar($0))) } }
+        let read = try encoder.tokens(of: chat("a</s>b"))
+        #expect(read == ids(encoder, "<s><user>a") + plain("</s>") + ids(encoder, "b</s><assistant>"))
+        #expect(read.count { $0 == end } == 1)
+        #expect(try self.encoder(Self.plain).tokens(of: chat("a</s>b")).count { $0 == end } == 2)
+        let demonstration = try encoder.encode(demonstration: "c</s>d", of: chat("?"))
+        #expect(demonstration.completions[0].tokenIDs == ids(encoder, "c") + plain("</s>") + ids(encoder, "d</s>"))
+        let text = Prompt(row: 0, source: "set", content: .text("<s>x"))
+        #expect(try encoder.tokens(of: text) == ids(encoder, "<s>") + plain("<s>x"))
+    }
+
+    /// All of a text is learned but its first token, which nothing stands before.
+    @Test func aWholeTextIsLearnedFromItsFirstTokenOn() throws {
+        let nothing = Prompt(row: 0, source: "set", content: .text(""), place: "set.jsonl, line 7")
+        let encoder = try encoder(Self.plain, applies: true)
+        let whole = try encoder.encode(demonstration: "abc", of: nothing)
+        #expect(whole.promptTokenIDs == ids(encoder, "<s>"))
+        #expect(whole.completions.map(\.tokenIDs) == [ids(encoder, "abc</s>")])
+        #expect(try encoder.templateNotices(for: nothing) == [])
+    }
+
+    @Test func aDemonstrationOverTheLengthIsAnErrorThatNamesItsRow() throws {
+        // "<s>??" and "!!!</s>": three and four tokens.
+        let text = Prompt(row: 0, source: "set", content: .text("??"), place: "set.jsonl, line 7")
+        #expect(try encoder(nil, maxLength: 7).encode(demonstration: "!!!", of: text).promptTokenIDs.count == 3)
+        let error = try #require(throws: JobError.self) {
+            try self.encoder(nil, maxLength: 6).encode(demonstration: "!!!", of: text)
+        }
+        #expect("\(error)".contains("set.jsonl, line 7: prompt and completion have 7 tokens, and 6 are allowed"))
     }
 
     /// A variant's variables win over the job's, and its suffix stands behind the opening of the answer.

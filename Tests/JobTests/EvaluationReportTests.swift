@@ -100,10 +100,4 @@ struct EvaluationReportTests {
         #expect(try String(contentsOf: tables, encoding: .utf8).contains("| set.jsonl | exact | 4 | 1 | 0.750 |"))
         #expect(report.text.contains("· b"))
     }
-
-    @Test func tablesLineUp() {
-        let table = TextTable([["name", "n"], ["long name", "12"], ["x"]])
-        #expect(table.text == "  name        n\n  long name  12\n  x")
-        #expect(TextTable([["a", "b"], ["ccc", "d"]]).leftText == "  a    b\n  ccc  d")
-    }
 }

@@ -32,9 +32,11 @@ struct RewardCheckTests {
         }
         let report = try await report("\(script):f", rows.joined())
         let lines = report.summary.split(separator: "\n").map(String.init)
+        let bar = { (length: Int) in String(repeating: "█", count: length) + String(repeating: " ", count: 30 - length)
+        }
         for line in [
             "f: 6 completions, 3 scored, 1 abstained, 2 failed", "  mean 1.6667, min 1, median 2, max 2",
-            "    1  ███████████████ 1", "    2  ██████████████████████████████ 2", "  equal to 'expected': 2 of 6",
+            "    1  \(bar(15))  1", "    2  \(bar(30))  2", "  equal to 'expected': 2 of 6",
             "    line 3: 2, expected 7; completion: \"bb\"", "    line 5: failed, expected 7; completion: \"bad one\"",
             "  2 × ValueError: cannot read it", "    lines 5, 6; first completion: \"bad one\"",
         ] { #expect(lines.contains(line), "\(line)\n\(report.summary)") }
@@ -49,7 +51,7 @@ struct RewardCheckTests {
         let script = try script("def f(completions, **kwargs): return [float(len(c)) for c in completions]\n")
         let lines = try await report("\(script):f", rows).summary.split(separator: "\n")
         // 0, 0, 1, 1, … 19, 19: ranges of width 1.9 hold two values each.
-        #expect(lines.count { $0.contains(" – ") && $0.hasSuffix("█ 4") } == 10, "\(lines)")
+        #expect(lines.count { $0.contains(" – ") && $0.hasSuffix("█  4") } == 10, "\(lines)")
         #expect(lines.contains { $0.hasPrefix("        0 – 1.9") }, "\(lines)")
     }
 

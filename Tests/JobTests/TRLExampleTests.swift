@@ -57,13 +57,10 @@ extension TRLExample {
             push_to_hub: true
             """,
         withoutEffect: [
-            "per_device_eval_batch_size", "dataset_num_proc", "dataloader_pin_memory",
-            "remove_unused_columns", "trust_remote_code", "push_to_hub",
+            "per_device_eval_batch_size", "dataset_num_proc", "push_to_hub",
         ],
         noticed: [("env", "for the command"), ("packing", "not joined")],
         refused: [
-            ("max_length", 19, "set max_prompt_length and max_completion_length"),
-            ("dataset_text_field", 20, "a row needs prompt and completion"),
             ("assistant_only_loss", 21, "the completion is what is trained"),
             ("neftune_noise_alpha", 22, "noise on embeddings"), ("eos_token", 23, "tokenizer's own end-of-text token"),
         ],
@@ -71,6 +68,7 @@ extension TRLExample {
             $0.method == "sft" && $0.optimizer.learningRate == 1e-4 && $0.optimizer.schedule.shape == .cosine
                 && $0.optimizer.schedule.warmupSteps == 100 && $0.checkpointsBlocks
                 && $0.batches.completionsPerOptimizerStep == 16 && $0.model.path == "Qwen/Qwen2.5-0.5B"
+                && $0.data.maxLength == 2048
         })
 
     /// A long-completion GRPO run: a batch of one and many accumulation steps, evaluation on the way.
@@ -104,8 +102,8 @@ extension TRLExample {
             lora_r: 16
             lora_target_modules: all-linear
             """,
-        withoutEffect: ["per_device_eval_batch_size", "optim", "vllm_importance_sampling_correction"],
-        noticed: [("eval_strategy", "every eval_steps"), ("top_p", "shape sampling but not scoring")],
+        withoutEffect: ["per_device_eval_batch_size", "vllm_importance_sampling_correction"],
+        noticed: [("top_p", "shape sampling but not scoring")],
         refused: [
             ("use_peft", 24, "LoRA is not built"), ("lora_r", 25, "LoRA is not built"),
             ("lora_target_modules", 26, "LoRA is not built"),
@@ -128,6 +126,7 @@ extension TRLExample {
             normalize_advantages: true
             reward_clip_range: [-5, 5]
             torch_dtype: bfloat16
+            label_smoothing_factor: 0.1
             bf16: true
             beta: 0.1
             num_generations: 4
@@ -138,16 +137,15 @@ extension TRLExample {
             save_total_limit: 2
             save_only_model: false
             """,
-        withoutEffect: ["ds3_gather_for_generation", "save_only_model"],
-        noticed: [
-            ("bf16", "dtype"), ("load_best_model_at_end", "metric_for_best_model"), ("save_strategy", "save_steps"),
-        ],
-        refused: [("torch_dtype", 9, "it is called dtype")],
+        withoutEffect: ["ds3_gather_for_generation"],
+        noticed: [("load_best_model_at_end", "metric_for_best_model"), ("save_strategy", "save_steps")],
+        refused: [("label_smoothing_factor", 10, "label smoothing is not built")],
         comesTo: {
             guard let rule = $0.plan.credit as? LeaveOneOut else { return false }
             return rule.settings.penalty?.coefficient == 0.1 && rule.settings.normalizesAdvantages
                 && rule.settings.rewardClip == -5...5 && rule.rewards.weights == [1, 0.5]
-                && $0.data.maxPromptLength == 256 && $0.run.saveTotalLimit == 2 && $0.batches.promptsPerStep == 2
+                && $0.model.dtype == .bfloat16 && $0.data.maxPromptLength == 256 && $0.run.saveTotalLimit == 2
+                && $0.batches.promptsPerStep == 2
         })
 }
 

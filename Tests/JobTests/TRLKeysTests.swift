@@ -13,8 +13,15 @@ private func read(_ text: String) throws -> ResolvedJob {
 
 @Suite("Job files written for TRL")
 struct TRLKeysTests {
-    private struct Fields: Decodable {
-        var fields: [String: [String]]
+    /// Each field of a class with its default as YAML; JSON is YAML.
+    private func fields(of name: String) throws -> [(key: String, yaml: String)] {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "trl_fields.json")
+        let json = try #require(JSONSerialization.jsonObject(with: Data(contentsOf: file)) as? [String: Any])
+        let fields = try #require((json["fields"] as? [String: Any])?[name] as? [String: Any])
+        return try fields.sorted { $0.key < $1.key }.map { key, value in
+            let yaml = try JSONSerialization.data(withJSONObject: value, options: .fragmentsAllowed)
+            return (key, String(decoding: yaml, as: UTF8.self))
+        }
     }
 
     private enum Kind: Equatable { case supported, withoutEffect, noticed, notSupported, unknown }
@@ -23,7 +30,7 @@ struct TRLKeysTests {
     private func kind(of key: String) throws -> Kind {
         if JobKeys().supported.contains(where: { $0.entry.key == key }) { return .supported }
         do {
-            let notice = try #require(read("\(key): something").notices.first)
+            guard let notice = try read("\(key): something").notices.first else { return .withoutEffect }
             return notice == "without effect here: \(key)" ? .withoutEffect : .noticed
         } catch let error as JobError {
             return "\(error)".contains("unknown key") ? .unknown : .notSupported
@@ -32,17 +39,26 @@ struct TRLKeysTests {
 
     /// The names are every field of TRL 1.16's classes, written by Tests/References/trl_fields.py.
     @Test(arguments: [
-        ("GRPOConfig", 191, 55), ("SFTConfig", 135, 27), ("ModelConfig", 19, 2), ("GRPOScriptArguments", 8, 4),
+        ("GRPOConfig", 191, 54), ("SFTConfig", 135, 26), ("RLOOConfig", 165, 46), ("DPOConfig", 139, 30),
+        ("ModelConfig", 19, 2), ("GRPOScriptArguments", 8, 4),
     ])
     func everyFieldOfTRLIsKnown(_ name: String, _ count: Int, _ supported: Int) throws {
-        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "trl_fields.json")
-        let fields = try #require(
-            JSONDecoder().decode(Fields.self, from: Data(contentsOf: file)).fields[name])
+        let fields = try fields(of: name).map(\.key)
         #expect(fields.count == count)
         let kinds = try fields.map { ($0, try kind(of: $0)) }
         #expect(kinds.filter { $0.1 == .unknown }.map(\.0) == [])
         #expect(kinds.count { $0.1 == .supported } == supported)
         #expect(kinds.contains { $0.1 == .notSupported } || name == "GRPOScriptArguments" || name == "SFTConfig")
+    }
+
+    /// A file that writes out every default of TRL's is a job, and is told of what is done otherwise only.
+    @Test(arguments: [("grpo", "GRPOConfig"), ("rloo", "RLOOConfig"), ("sft", "SFTConfig")])
+    func everyDefaultOfTRLIsAccepted(_ method: String, _ name: String) throws {
+        let own = ["model_name_or_path", "dataset_name", "output_dir", "reward_funcs", "reward_model_name_or_path"]
+        let all = try fields(of: name) + fields(of: "ModelConfig")
+        let lines = all.filter { !own.contains($0.key) }.map { "\($0.key): \($0.yaml)" }
+        let job = try read((["algorithm: \(method)"] + lines).joined(separator: "\n"))
+        #expect(job.notices == [], "\(job.notices)")
     }
 
     @Test func aKeyNobodyKnowsIsAnError() throws {
@@ -53,7 +69,8 @@ struct TRLKeysTests {
     /// Values that would change the result say so or stop the job.
     @Test(arguments: [
         ("bf16: true", "dtype"), ("fp16: true", "dtype"), ("load_best_model_at_end: true", "newest"),
-        ("packing: true", "not joined"), ("eval_strategy: epoch", "eval_steps"), ("save_strategy: epoch", "save_steps"),
+        ("packing: true", "not joined"), ("eval_strategy: epoch", "eval_steps"),
+        ("bf16: true\ndtype: float32", "dtype"), ("save_strategy: epoch", "save_steps"),
         ("data_seed: 3", "seed"),
     ])
     func aValueThatIsNotTakenIsNoticed(_ line: String, _ instead: String) throws {
@@ -64,12 +81,12 @@ struct TRLKeysTests {
 
     @Test(arguments: [
         ("dataset_config: main", "dataset_name"), ("completion_only_loss: false", "only the completion"),
-        ("optim: lion_32bit", "AdamW"), ("optim_args: a=1", "adam_beta1"), ("torch_dtype: bfloat16", "dtype"),
+        ("optim: lion_32bit", "AdamW"), ("optim_args: a=1", "adam_beta1"),
         ("model_init_kwargs: {dtype: bfloat16}", "dtype"), ("model_revision: v2", "snapshot"),
         ("train_sampling_strategy: sequential", "shuffle_dataset"), ("label_smoothing_factor: 0.1", "not built"),
         ("top_entropy_quantile: 0.2", "entropy"), ("vllm_structured_outputs_regex: a+", "guided"),
-        ("use_peft: true", "LoRA"), ("lora_r: 16", "LoRA"), ("max_length: 1024", "max_prompt_length"),
-        ("generation_batch_size: 64", "steps_per_generation"), ("load_in_4bit: true", "quantised"),
+        ("use_peft: true", "LoRA"), ("lora_r: 16", "LoRA"), ("dataset_text_field: content", "column_map: {text: NAME}"),
+        ("load_in_4bit: true", "quantised"),
         ("chat_template_path: x.jinja", "template"), ("assistant_only_loss: true", "assistant"),
     ])
     func aValueThatWouldChangeTheResultIsRefused(_ line: String, _ instead: String) throws {
@@ -82,12 +99,73 @@ struct TRLKeysTests {
         "bf16: false", "bf16:", "packing: false", "optim: adamw_torch_fused", "completion_only_loss: true",
         "completion_only_loss: null", "dataset_config:", "label_smoothing_factor: 0.0", "top_entropy_quantile: 1.0",
         "model_revision: main", "save_strategy: steps", "eval_strategy: 'no'", "use_peft: false",
-        "neftune_noise_alpha: null", "model_init_kwargs: {}", "load_best_model_at_end: false",
+        "neftune_noise_alpha: null", "model_init_kwargs: {}", "load_best_model_at_end: false", "use_vllm: false",
+        "push_to_hub: false", "report_to: none", "padding_free: true", "remove_unused_columns: false",
+        "bf16: true\ndtype: bfloat16", "data_seed: 42", "use_peft: false\nlora_r: 16",
+        "eval_strategy: steps\neval_steps: 5",
+        "full_determinism: true", "dataset_text_field: text", "logging_strategy: steps",
     ])
-    func aValueThatAsksForNothingIsAccepted(_ line: String) throws {
-        let notices = try read(line).notices
-        #expect(notices.count == 1)
-        #expect(notices[0].hasPrefix("without effect here: "), "\(notices)")
+    func aValueThatAsksForNothingOrForWhatHappensAnywayNeedsNoWord(_ line: String) throws {
+        #expect(try read(line).notices == [])
+    }
+
+    @Test(arguments: ["use_vllm: true", "report_to: wandb", "dataloader_num_workers: 4", "attn_implementation: sdpa"])
+    func aValueThatAsksForSomethingElseIsToldToHaveNoEffect(_ line: String) throws {
+        #expect(try read(line).notices == ["without effect here: \(line.prefix { $0 != ":" })"])
+    }
+
+    @Test func otherNamesOfTRLsAreRead() throws {
+        #expect(try read("torch_dtype: bfloat16").model.dtype == .bfloat16)
+        #expect(try read("torch_dtype: torch.float64")["dtype"] == "float64")
+        #expect(try read("dtype: auto")["dtype"] == "float32")
+        let both = try #require(throws: JobError.self) { try read("torch_dtype: float32\ndtype: bfloat16") }
+        #expect("\(both)".contains("job.yaml line 1: torch_dtype is another name of dtype, which is given too"))
+        let wrong = try #require(throws: JobError.self) { try read("torch_dtype: float16") }
+        #expect("\(wrong)".contains("job.yaml line 1: dtype is 'float16'; expected one of float32, bfloat16, float64"))
+        #expect(try read("evaluation_strategy: steps\neval_steps: 7").run.evaluation?.steps == 7)
+    }
+
+    @Test func evaluationIsAskedForAsInTRL() throws {
+        #expect(try read("eval_strategy: steps\nlogging_steps: 3").run.evaluation?.steps == 3)
+        #expect(try read("eval_steps: 5").run.evaluation?.steps == 5)
+        let off = try read("eval_strategy: no\neval_steps: 5")
+        #expect(off.run.evaluation == nil && off["eval_steps"] == "null")
+        #expect(off.notices == ["without effect for grpo: eval_steps"])
+        #expect(try read("seed: 1").run.evaluation == nil)
+    }
+
+    @Test func generationBatchSizeIsAnotherWayToSayStepsPerGeneration() throws {
+        // 32 completions a rollout step of 8 a device: 4 steps per generation, 4 prompts of 8 completions.
+        let job = try read("generation_batch_size: 32")
+        #expect(job["steps_per_generation"] == "4" && job.batches.promptsPerStep == 4)
+        #expect(try read("generation_batch_size: 32\nsteps_per_generation: 4").batches == job.batches)
+        let both = try #require(throws: JobError.self) {
+            try read("generation_batch_size: 64\nsteps_per_generation: 4")
+        }
+        #expect(
+            "\(both)".contains("generation_batch_size is 64") && "\(both)".contains("= 32, or one of the two left out"))
+        let odd = try #require(throws: JobError.self) { try read("generation_batch_size: 12") }
+        #expect("\(odd)".contains("generation_batch_size is 12") && "\(odd)".contains("a whole number"))
+    }
+
+    @Test func topKOfMinusOneKeepsAllAsInVLLM() throws {
+        #expect(try read("top_k: -1").sampling == read("top_k: 0").sampling)
+        #expect(throws: JobError.self) { try read("top_k: -2") }
+    }
+
+    @Test func aFileForTRLsSFTIsToldOfTheAlgorithm() throws {
+        func message(_ lines: String) throws -> String {
+            let text = "model_name_or_path: m\ndataset_name: p\noutput_dir: o\n" + lines
+            let error = try #require(throws: JobError.self) {
+                try ResolvedJob(JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs")))
+            }
+            return "\(error)"
+        }
+        #expect(
+            try message("packing: true\nmax_length: 512").contains(
+                "looks like a file for TRL's SFTTrainer: algorithm: sft"))
+        #expect(try message("seed: 1").contains("algorithm: sft learns from demonstrations instead"))
+        #expect(try !message("algorithm: grpo").contains("sft"))
     }
 
     /// A GRPO job with the keys that TRL's own examples use.
@@ -127,7 +205,7 @@ struct TRLKeysTests {
             seed: 42
             """)
         #expect(job.rewards?.entries.count == 2 && job.model.seed == 42)
-        #expect(job.notices.count { $0.contains("bf16") } == 1)
+        #expect(job.notices.count { $0.contains("bf16") } == 1 && !job.notices.contains { $0.contains("push_to_hub") })
         let quiet = try #require(job.notices.first { $0.hasPrefix("without effect here: ") })
         #expect(quiet.contains("vllm_mode") && quiet.contains("attn_implementation"))
     }

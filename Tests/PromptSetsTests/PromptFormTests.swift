@@ -68,6 +68,60 @@ struct PromptFormTests {
         #expect(try set.prompt(at: 0).columns == ["answer": .string("Two.\n#### 2")])
     }
 
+    @Test func alpaca() throws {
+        let set = try set(
+            #"{"instruction": "Add.", "input": "1 and 2", "output": "3", "id": 7}"# + "\n"
+                + #"{"instruction": "Greet.", "input": "", "output": "Hello."}"# + "\n"
+                + #"{"instruction": "Leave.", "input": null, "output": "Bye."}"# + "\n"
+                + #"{"instruction": "Stay.", "output": "Fine."}"# + "\n"
+                + #"{"instruction": "Go.", "input": 3, "output": "No."}"#)
+        #expect(
+            set.detectedForm.description
+                == "Alpaca form, prompt from `instruction` and `input`, completion from `output`")
+        let first = try set.demonstration(at: 0)
+        #expect(first.prompt.content == .text("Add.\n\n1 and 2") && first.completion == "3")
+        #expect(first.prompt.columns == ["id": .number(7)])
+        #expect(try (1...3).map { try set.prompt(at: $0).text } == ["Greet.", "Leave.", "Stay."])
+        #expect(throws: PromptSetError.self) { try set.prompt(at: 4) }
+        // Without an output its rows are prompts alone.
+        let prompts = try self.set(#"{"instruction": "Add 1 and 2.", "answer": "3"}"#, "prompts.jsonl")
+        #expect(prompts.detectedForm.convention == .alpaca && !prompts.detectedForm.hasCompletions)
+        #expect(try prompts.prompt(at: 0).columns == ["answer": .string("3")])
+    }
+
+    @Test func shareGPT() throws {
+        let set = try set(
+            #"{"id": "a", "conversations": [{"from": "system", "value": "Be short."}, {"from": "human", "value": "1+1?"}, {"from": "gpt", "value": "2"}]}"#
+                + "\n" + #"{"id": "b", "conversations": [{"role": "user", "content": "Hm?"}]}"# + "\n"
+                + #"{"id": "c", "conversations": [{"from": "human", "value": "x"}, {"from": "observation", "value": "y"}]}"#
+        )
+        #expect(set.detectedForm.description == "ShareGPT form, prompt from `conversations`")
+        #expect(set.detectedForm.hasCompletions)
+        let first = try set.demonstration(at: 0)
+        let messages = [ChatMessage(role: "system", content: "Be short."), ChatMessage(role: "user", content: "1+1?")]
+        #expect(first.prompt.content == .messages(messages) && first.completion == "2")
+        #expect(first.prompt.columns == ["id": .string("a")])
+        #expect(try set.prompt(at: 1).content == .messages([ChatMessage(role: "user", content: "Hm?")]))
+        let error = try #require(throws: PromptSetError.self) { try set.prompt(at: 2) }
+        #expect(
+            "\(error)".hasSuffix(
+                "line 3, column conversations[1]: from is \"observation\"; system, human or gpt is expected (tools are not supported)"
+            ))
+    }
+
+    @Test(arguments: [("text", ColumnMap()), ("body", ColumnMap(["text": "body"]))])
+    func wholeTexts(_ column: String, _ map: ColumnMap) throws {
+        let set = try set("{\"\(column)\": \"Once upon a time.\", \"source_url\": \"x\"}", columns: map)
+        #expect(set.detectedForm.description == "plain text form, all of it learned, text from `\(column)`")
+        #expect(set.detectedForm.hasCompletions)
+        let whole = try set.demonstration(at: 0)
+        #expect(whole.prompt.content == .text("") && whole.completion == "Once upon a time.")
+        #expect(whole.prompt.columns == ["source_url": .string("x")])
+        #expect(try set.prompt(at: 0).text == "Once upon a time.")
+        // Rows with a label are for a classifier; what they are here the user has to say.
+        #expect(throws: PromptSetError.self) { try self.set(#"{"text": "good", "label": 1}"#, "labels.jsonl") }
+    }
+
     @Test func promptAndCompletion() throws {
         let set = try set(
             #"{"prompt": "1+1=", "completion": "2", "answer": "2"}"# + "\n"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Names of every field of TRL's configuration classes, for Tests/JobTests/TRLKeysTests.swift.
+"""Every field of TRL's configuration classes with its default, for Tests/JobTests/TRLKeysTests.swift.
 
     python Tests/References/trl_fields.py > Tests/JobTests/trl_fields.json
 
@@ -11,7 +11,20 @@ import json
 import trl
 from trl.scripts.grpo import GRPOScriptArguments
 
-CLASSES = [trl.GRPOConfig, trl.SFTConfig, trl.ModelConfig, GRPOScriptArguments]
+CLASSES = [trl.GRPOConfig, trl.SFTConfig, trl.RLOOConfig, trl.DPOConfig, trl.ModelConfig, GRPOScriptArguments]
 
-fields = {kind.__name__: [field.name for field in dataclasses.fields(kind)] for kind in CLASSES}
+
+def default(field):
+    """A default as a job file can give it; what a class works out for itself counts as nothing."""
+    if field.default is not dataclasses.MISSING:
+        value = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    else:
+        value = None
+    value = getattr(value, "value", value)
+    return value if isinstance(value, (bool, int, float, str, list, dict, type(None))) else str(value)
+
+
+fields = {kind.__name__: {field.name: default(field) for field in dataclasses.fields(kind)} for kind in CLASSES}
 print(json.dumps({"trl": trl.__version__, "fields": fields}, indent=0))

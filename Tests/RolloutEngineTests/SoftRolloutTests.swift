@@ -7,7 +7,7 @@ import Tensors
 import TestSupport
 import Testing
 
-@TensorActor @Suite("Completions that think in mixtures of words")
+@TensorActor @Suite("Completions that think in mixtures of tokens")
 struct SoftRolloutTests {
     private let fixture: RolloutFixture
 

@@ -53,15 +53,15 @@ def demonstrations(train, rng):
     """DEMONSTRATIONS rows over the training problems in turn; exactly WRONG_SHARE of them are wrong."""
     wrong = set(rng.sample(range(DEMONSTRATIONS), round(WRONG_SHARE * DEMONSTRATIONS)))
     rows = []
-    for place in range(DEMONSTRATIONS):
-        problem = train[place % len(train)]
-        shown = wrong_answer(problem, rng) if place in wrong else answer(problem)
+    for index in range(DEMONSTRATIONS):
+        problem = train[index % len(train)]
+        shown = wrong_answer(problem, rng) if index in wrong else answer(problem)
         rows.append(
             {
                 "prompt": prompt(problem),
                 "completion": str(shown),
                 "answer": str(answer(problem)),
-                "correct": place not in wrong,
+                "correct": index not in wrong,
             }
         )
     rng.shuffle(rows)

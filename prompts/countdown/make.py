@@ -78,11 +78,11 @@ def demonstrations(train, rng):
     """DEMONSTRATIONS rows over the training rows in turn; exactly WRONG_SHARE of them are wrong."""
     wrong = set(rng.sample(range(DEMONSTRATIONS), round(WRONG_SHARE * DEMONSTRATIONS)))
     rows = []
-    for place in range(DEMONSTRATIONS):
-        shown = dict(train[place % len(train)])
-        if place in wrong:
+    for index in range(DEMONSTRATIONS):
+        shown = dict(train[index % len(train)])
+        if index in wrong:
             shown["completion"] = wrong_expression(shown["numbers"], shown["target"], rng)
-        shown["correct"] = place not in wrong
+        shown["correct"] = index not in wrong
         rows.append(shown)
     rng.shuffle(rows)
     return rows

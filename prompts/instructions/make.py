@@ -137,11 +137,11 @@ def demonstrations(train, rng):
     """DEMONSTRATIONS rows over the training tasks in turn; exactly WRONG_SHARE of them break the rule."""
     wrong = set(rng.sample(range(DEMONSTRATIONS), round(WRONG_SHARE * DEMONSTRATIONS)))
     rows = []
-    for place in range(DEMONSTRATIONS):
-        task = train[place % len(train)]
-        text = wrong_answer(task, rng) if place in wrong else right_answer(task, rng)
+    for index in range(DEMONSTRATIONS):
+        task = train[index % len(train)]
+        text = wrong_answer(task, rng) if index in wrong else right_answer(task, rng)
         rows.append(
-            {**row(task), "completion": [{"role": "assistant", "content": text}], "correct": place not in wrong}
+            {**row(task), "completion": [{"role": "assistant", "content": text}], "correct": index not in wrong}
         )
     rng.shuffle(rows)
     return rows

@@ -11,11 +11,9 @@ package struct EvaluationReport: Sendable {
 
     /// The table a person reads.
     package var text: String {
-        let scores = ReportTable(findings)
-        var parts = ["policy: \(findings.model)", TextTable([scores.heading] + scores.rows).text] + failures
+        var parts = ["policy: \(findings.model)", ReportTable.scores(findings).text] + failures
         if !findings.comparisons.isEmpty {
-            let comparisons = ReportTable.comparisons(findings)
-            parts.append(TextTable([comparisons.heading] + comparisons.rows).text)
+            parts.append(ReportTable.comparisons(findings).text)
         }
         return parts.joined(separator: "\n\n")
     }

@@ -14,7 +14,7 @@ package struct JobPlan {
     /// - Throws: The errors a run would begin with: a missing folder, a bad row, a prompt that is too long.
     package init(_ job: ResolvedJob, folder base: URL) throws {
         self.job = job
-        model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
+        model = try ModelSource(job.model.path, job.model.reading)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
         _ = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)

@@ -8,7 +8,7 @@ internal import Runs
 
 /// `plumbline eval`: scores a policy on prompt sets and changes nothing.
 package struct PolicyEvaluation: Sendable {
-    private let prompts: [String]
+    private let prompts: [DatasetSettings]
     private let rewards: [JobReward]
     private let rewardErrorBudget: Double
     private let columns: ColumnMap
@@ -17,16 +17,23 @@ package struct PolicyEvaluation: Sendable {
     private let limit: Int?
     private let sampling: SamplingRequest
     private let completionsFile: String?
+    private let note: @Sendable (String) -> Void
 
     /// - Parameters:
+    ///   - prompts: A file or folder each, or an entry of `datasets` in braces: `{path: math.parquet, column_map: {prompt: question}}`.
     ///   - rewards: As ``JobReward/init(argument:)`` reads them.
     ///   - rewardErrorBudget: The share of a reward's scores that may fail.
-    ///   - columnMap: `name=column` each, for every prompt set.
+    ///   - columnMap: `name=column` each, for the prompt sets without one of their own.
+    ///   - note: Takes what the user should know of how prompts are read.
     package init(
         prompts: [String], rewards: [String], rewardErrorBudget: Double, columnMap: [String], samples: Int, ks: [Int],
-        limit: Int?, sampling: SamplingRequest, completionsFile: String?
+        limit: Int?, sampling: SamplingRequest, completionsFile: String?,
+        note: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(JobError) {
-        self.prompts = prompts
+        var sets: [DatasetSettings] = []
+        for set in prompts { sets.append(try DatasetSettings(argument: set)) }
+        self.prompts = sets
+        self.note = note
         var entries: [JobReward] = []
         for reward in rewards { entries.append(try JobReward(argument: reward)) }
         self.rewards = entries
@@ -53,7 +60,7 @@ package struct PolicyEvaluation: Sendable {
     }
 
     private func evaluate(_ model: String, writing file: String?, stop: StopSignal) async throws -> Findings {
-        let generation = try await TextGeneration(model: model, sampling: sampling)
+        let generation = try await TextGeneration(model: model, sampling: sampling, note: note)
         let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
         let panel = try await assembly.panel(rewards, errorRate: rewardErrorBudget)
         do {
@@ -72,8 +79,10 @@ package struct PolicyEvaluation: Sendable {
         stop: StopSignal
     ) async throws {
         var rows: [JSON] = []
-        for path in prompts {
-            let tokenized = try generation.prompts(.file(path, limit: limit), split: "eval", columns: columns)
+        for set in prompts {
+            let path = set.path
+            let tokenized = try generation.prompts(
+                .file(path, limit: limit), split: set.split ?? "eval", columns: set.columns(otherwise: columns))
             for prompt in tokenized { try scorer.check(prompt.prompt) }
             let stream = try await generation.groups(tokenized, samples: samples, stop: stop)
             let scored = try await Self.scored(stream, scorer)

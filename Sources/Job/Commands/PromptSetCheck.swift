@@ -16,7 +16,7 @@ package struct PromptSetCheck: Sendable {
     /// Where relative paths of rewards start.
     var rewardFolder = URL(filePath: ".")
     var columns = ColumnMap()
-    var templateVariables: [NamedValue] = []
+    package var reading = PromptReading()
     /// Other prompt files, looked through for prompts of this set.
     package var against: [String] = []
     package var maxPromptLength: Int?
@@ -35,16 +35,16 @@ package struct PromptSetCheck: Sendable {
     package static func ofJob(_ url: URL) throws -> [PromptSetCheck] {
         let file = try JobFile(url: url)
         let job = try ResolvedJob(file)
-        let model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
+        let model = try ModelSource(job.model.path, job.model.reading)
         let limit =
             try job.plan.pairs.map { min($0.maxLength, model.configuration.contextLength) - 1 }
             ?? model.promptLimit(asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
         return try job.data.datasets.map { dataset in
-            var check = PromptSetCheck(path: RunPromptSets.url(dataset.path, file.folder).path)
-            check.split = dataset.split
+            var check = PromptSetCheck(path: try DatasetFolder.url(dataset.path, file.folder).path)
+            check.split = dataset.split ?? "train"
             check.columns = try RunPromptSets.columns(dataset, job.data)
             check.model = job.model.path
-            check.templateVariables = job.model.templateVariables
+            check.reading = job.model.reading
             check.rewards = job.rewards?.entries ?? []
             check.rewardFolder = file.folder
             check.maxPromptLength = limit
@@ -55,7 +55,7 @@ package struct PromptSetCheck: Sendable {
 
     /// - Throws: The errors of a set that cannot be opened, of a model without a tokenizer and of a reward that cannot start.
     package func run() async throws -> PromptSetReport {
-        let set = try PromptSet(URL(filePath: path), split: split, columns: columns)
+        let set = try PromptSet(DatasetFolder.url(path), split: split, columns: columns)
         let encoder = try encoder()
         var report = PromptSetReport(set)
         var survey = Survey(unit: encoder == nil ? "characters" : "tokens")
@@ -69,8 +69,9 @@ package struct PromptSetCheck: Sendable {
         if !survey.lengths.isEmpty { report.lengths = LengthDistribution(survey.lengths) }
         report.overlaps = try others(set).map { try Self.overlap(of: $0, with: survey.hashes) }
         if let encoder, let first = survey.usable.first {
-            report.notes = encoder.templateNotices(for: try set.prompt(at: first))
+            report.notes = try encoder.templateNotices(for: try set.prompt(at: first))
         }
+        if let note = survey.spellings?.note(of: set, splits: reading.splitsSpecialTokens) { report.notes.append(note) }
         report.rewards = try await rewardChecks(set, survey.usable)
         report.rows = try survey.usable.prefix(shownRows).map { row in
             var shown = try shown(row, of: set, encoder)
@@ -85,8 +86,8 @@ package struct PromptSetCheck: Sendable {
     private func encoder() throws -> PromptEncoder? {
         guard let model else { return nil }
         let tokenizer = try Tokenizer(folder: HuggingFaceCache.folder(of: model))
-        let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: templateVariables)
-        return PromptEncoder(tokenizer: tokenizer, template: template, maxPromptLength: Int.max)
+        let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: reading.templateVariables)
+        return PromptEncoder(tokenizer: tokenizer, template: template, maxPromptLength: Int.max, reading: reading)
     }
 
     /// What one pass over the rows finds. Memory: a length and a hash for each row.
@@ -104,20 +105,42 @@ package struct PromptSetCheck: Sendable {
         static let mostKinds = 20
         private static let mostKindsCounted = 1_000
 
+        /// Rows whose texts spell out a special token.
+        struct Spellings {
+            var first: [Int] = []
+            var count = 0
+            var token: String
+
+            static let mostNamed = 5
+
+            func note(of set: PromptSet, splits: Bool) -> String {
+                let places = first.map { set.place(of: $0) }.joined(separator: ", ")
+                return "\(count) \(count == 1 ? "row spells" : "rows spell") out a special token, such as \(token): "
+                    + places + (count > first.count ? " …" : "")
+                    + (splits
+                        ? "; it is read as the text it is (split_special_tokens)"
+                        : "; the model reads the token. split_special_tokens: true makes it read the text")
+            }
+        }
+        var spellings: Spellings?
+
         init(unit: String) { self.unit = unit }
 
         mutating func note(_ row: Int, of set: PromptSet, _ encoder: PromptEncoder?, asDemonstrations: Bool) {
             do {
                 let prompt: Prompt
+                var demonstration: Demonstration?
                 if set.detectedForm.hasPreferences, !asDemonstrations {
                     let pair = try set.preference(at: row)
                     equalSides += pair.hasEqualSides ? 1 : 0
                     prompt = pair.prompt
                 } else {
-                    prompt = try asDemonstrations ? set.demonstration(at: row).prompt : set.prompt(at: row)
+                    demonstration = asDemonstrations ? try set.demonstration(at: row) : nil
+                    prompt = try demonstration?.prompt ?? set.prompt(at: row)
                 }
                 lengths.append(try encoder?.tokens(of: prompt).count ?? prompt.text.count)
                 hashes.insert(prompt.content.hashValue)
+                note(encoder?.specialTokens(spelledIn: prompt, completion: demonstration?.completion).first, in: row)
                 usable.append(row)
             } catch {
                 let kind = kinds.count < Self.mostKindsCounted ? Self.kind(of: error) : kinds[0].kind
@@ -127,6 +150,14 @@ package struct PromptSetCheck: Sendable {
                     kinds.append((kind, PromptSetReport.Problem(first: "\(error)", rows: 1)))
                 }
             }
+        }
+
+        private mutating func note(_ token: String?, in row: Int) {
+            guard let token else { return }
+            var found = spellings ?? Spellings(token: token)
+            found.count += 1
+            if found.first.count < Spellings.mostNamed { found.first.append(row) }
+            spellings = found
         }
 
         /// The error without the row it is of.
@@ -143,7 +174,7 @@ package struct PromptSetCheck: Sendable {
 
     /// The sets that are compared with this one: the folder's other splits, and those that were named.
     private func others(_ set: PromptSet) throws -> [PromptSet] {
-        let folder = URL(filePath: path)
+        let folder = try DatasetFolder.url(path)
         let splits = try ["train", "eval", "test", "validation"].filter { try PromptFile.holds($0, in: folder) }
         var urls = try splits.map { try PromptFile(folder, split: $0).url }
         urls += against.map { URL(filePath: $0) }

@@ -1,3 +1,4 @@
+internal import Evaluation
 internal import Records
 internal import RewardInterface
 internal import Runs
@@ -70,18 +71,12 @@ struct RewardDistribution {
             let width = (high - low) / Double(mostBars)
             var counts = [Int](repeating: 0, count: mostBars)
             for value in sorted { counts[min(mostBars - 1, Int((value - low) / width))] += 1 }
-            bars = counts.enumerated().map { place, count in
-                ("\(round(low + Double(place) * width)) – \(round(low + Double(place + 1) * width))", count)
+            bars = counts.enumerated().map { index, count in
+                ("\(round(low + Double(index) * width)) – \(round(low + Double(index + 1) * width))", count)
             }
         }
         guard bars.count > 1 else { return [] }
-        let most = bars.map(\.count).max() ?? 1
-        let labelWidth = bars.map(\.label.count).max() ?? 0
-        return bars.map { label, count in
-            let bar = String(repeating: "█", count: count == 0 ? 0 : max(1, count * 30 / most))
-            let padding = String(repeating: " ", count: labelWidth - label.count)
-            return "\(padding)\(label)  \(bar)\(bar.isEmpty ? "" : " ")\(count)"
-        }
+        return TextBars.lines(bars.map { ($0.label, $0.count, "") })
     }
 
     private var timing: [String] {

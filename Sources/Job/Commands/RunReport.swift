@@ -1,3 +1,4 @@
+internal import Evaluation
 internal import Foundation
 internal import Runs
 
@@ -68,13 +69,13 @@ package struct RunReport {
     /// Evaluations first, then the runs.
     package var table: String {
         var parts: [String] = []
-        if !evaluations.isEmpty { parts.append(TextTable(evaluationRows).text) }
-        parts.append(TextTable(runRows).text)
+        if !evaluations.isEmpty { parts.append(evaluationTable.text) }
+        parts.append(runTable.text)
         return parts.joined(separator: "\n\n")
     }
 
-    private var evaluationRows: [[String]] {
-        var rows = [["policy", "prompts", "samples", "reward", "mean", "95 % interval", "truncated"]]
+    private var evaluationTable: Table {
+        var rows: [[String]] = []
         for (name, result) in evaluations {
             for set in result["results"]?.elements ?? [] {
                 for reward in set["rewards"]?.elements ?? [] {
@@ -82,17 +83,17 @@ package struct RunReport {
                     rows.append([
                         name, Self.number(set["n"]?.double, 0), Self.number(set["samples"]?.double, 0),
                         reward["reward"]?.text ?? "", Self.number(reward["mean"]?.double, 3),
-                        interval.count == 2 ? "\(Self.number(interval[0], 3))–\(Self.number(interval[1], 3))" : "",
+                        interval.count == 2 ? NumberText.bracketed(Interval(low: interval[0], high: interval[1])) : "",
                         Self.number(set["truncated"]?.double, 3),
                     ])
                 }
             }
         }
-        return rows
+        return Table(["policy", "prompts", "samples", "reward", "mean", "95 % interval", "truncated"], rows)
     }
 
-    private var runRows: [[String]] {
-        var rows = [["run", "steps", "\(metric), first", "\(metric), last", "seconds", "tokens/s", "gap, max"]]
+    private var runTable: Table {
+        var rows: [[String]] = []
         for run in runs {
             let curve = run.series(metric).map(\.y)
             let share = max(1, curve.count / 10)
@@ -103,10 +104,11 @@ package struct RunReport {
                 Self.number(Self.mean(curve.suffix(share)), 3),
                 Self.number(run.series("step_time").map(\.y).reduce(0, +), 1),
                 Self.number(rate.isEmpty ? nil : rate[rate.count / 2], 0),
-                gap.map { String(format: "%.1e", $0) } ?? "",
+                gap.map(NumberText.compact) ?? "",
             ])
         }
-        return rows
+        return Table(
+            ["run", "steps", "\(metric), first", "\(metric), last", "seconds", "tokens/s", "gap, max"], rows)
     }
 
     private static func mean(_ values: ArraySlice<Double>) -> Double? {
@@ -114,7 +116,7 @@ package struct RunReport {
     }
 
     private static func number(_ value: Double?, _ digits: Int) -> String {
-        value.map { String(format: "%.\(digits)f", $0) } ?? ""
+        value.map { NumberText.fixed($0, digits) } ?? ""
     }
 
     // MARK: The picture

@@ -15,14 +15,20 @@ package struct TextGeneration: Sendable {
     }
 
     let model: ModelSource
+    private let note: @Sendable (String) -> Void
     private let generator: EngineGenerator
     private let sampling: SamplingRequest
 
     /// Loads a model.
     ///
-    /// - Parameter name: A folder, or a name in the Hugging Face cache.
-    package init(model name: String, sampling: SamplingRequest) async throws {
-        let model = try ModelSource(name)
+    /// - Parameters:
+    ///   - name: A folder, or a name in the Hugging Face cache.
+    ///   - note: Takes what the user should know of how prompts are read.
+    package init(
+        model name: String, sampling: SamplingRequest, note: @escaping @Sendable (String) -> Void = { _ in }
+    ) async throws {
+        let model = try ModelSource(name, sampling.reading)
+        self.note = note
         var sampling = sampling
         if !sampling.hasOwnLength { sampling.sampling.maxCompletionLength = model.usualCompletionLength }
         self.model = model
@@ -78,14 +84,16 @@ package struct TextGeneration: Sendable {
     func prompts(_ source: Source, split: String, columns: ColumnMap = ColumnMap()) throws -> [TokenizedPrompt] {
         let limit = try model.promptLimit(asked: nil, completion: sampling.sampling.maxCompletionLength)
         let encoder = model.encoder(maxPromptLength: limit)
+        let prompts: [Prompt]
         switch source {
-        case .text(let text):
-            return [try encoder.encode(Prompt(row: 0, source: "--prompt", content: .text(text)))]
+        case .text(let text): prompts = [Prompt(row: 0, source: "--prompt", content: .text(text))]
         case .file(let path, let limit):
-            let set = try PromptSet(
-                URL(filePath: path), split: Self.split(of: path, wanted: split), columns: columns)
-            return try (0..<min(limit ?? .max, set.count)).map { try encoder.encode(set.prompt(at: $0)) }
+            let url = try DatasetFolder.url(path)
+            let set = try PromptSet(url, split: Self.split(of: url.path, wanted: split), columns: columns)
+            prompts = try (0..<min(limit ?? .max, set.count)).map { try set.prompt(at: $0) }
         }
+        if let first = prompts.first { try encoder.templateNotices(for: first).forEach(note) }
+        return try prompts.map { try encoder.encode($0) }
     }
 
     /// A folder without the wanted split is read at `test`, then at `train`.

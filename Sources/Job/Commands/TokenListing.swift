@@ -9,10 +9,12 @@ package struct TokenListing {
     private let template: ChatTemplateRenderer?
     private let addsGenerationPrompt: Bool
 
-    /// - Parameter tokenizer: A tokenizer.json or the folder it is in.
+    /// - Parameter tokenizer: A tokenizer.json, beside which the chat template lies where `chat` asks for one, or the folder they are in.
     package init(tokenizer path: String, chat: Bool, addsGenerationPrompt: Bool) throws {
         let url = URL(filePath: path)
-        tokenizer = url.lastPathComponent.hasSuffix(".json") ? try Tokenizer(json: url) : try Tokenizer(folder: url)
+        let isFile = url.lastPathComponent.hasSuffix(".json")
+        tokenizer =
+            try isFile ? (chat ? Tokenizer(besideOthers: url) : Tokenizer(json: url)) : Tokenizer(folder: url)
         template = chat ? try ChatTemplateRenderer(tokenizer: tokenizer, variables: []) : nil
         self.addsGenerationPrompt = addsGenerationPrompt
     }

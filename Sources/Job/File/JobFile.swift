@@ -40,6 +40,7 @@ package struct JobFile: Sendable {
         // A resolved job has its sections' members as the command line does, a dotted line each.
         for member in members where member.key.contains(".") { reader.override(member.key, member.node) }
         for override in overrides { Self.take(override, &reader) }
+        for (old, key) in JobKnownKeys.otherNames { reader.rename(old, to: key) }
         self.reader = reader
     }
 

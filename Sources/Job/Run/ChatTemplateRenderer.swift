@@ -31,8 +31,8 @@ package struct ChatTemplateRenderer: Sendable {
         guard let template else {
             throw JobError(
                 place: "the tokenizer",
-                message: "the prompt is a chat and the model's folder has no chat template (chat_template.jinja, or "
-                    + "chat_template in tokenizer_config.json)")
+                message: "the prompt is to be read as a chat, and the model's folder has no chat template "
+                    + "(chat_template.jinja, or chat_template in tokenizer_config.json)")
         }
         return try template.render(
             messages: messages.map { Tokenization.ChatMessage(role: $0.role, content: $0.content) },

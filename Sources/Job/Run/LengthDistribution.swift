@@ -1,3 +1,5 @@
+internal import Evaluation
+
 /// How long prompts are: percentiles, and a picture for a terminal.
 package struct LengthDistribution: Sendable {
     private let sorted: [Int]
@@ -37,16 +39,11 @@ package struct LengthDistribution: Sendable {
     /// All ranges are equally wide; the last one takes what is far longer than the rest. The limit is where a range ends.
     package func histogram(limit: Int? = nil) -> [String] {
         let bins = bins(limit)
-        let most = bins.map(\.count).max() ?? 1
-        let ranges = bins.map { $0.first == $0.last ? "\($0.first)" : "\($0.first)–\($0.last)" }
-        let rangeWidth = ranges.map(\.count).max() ?? 0
-        let countWidth = String(most).count
-        return zip(bins, ranges).map { bin, range in
-            let length = bin.count == 0 ? 0 : max(1, bin.count * 30 / most)
-            let bar = String(repeating: "█", count: length) + String(repeating: " ", count: 30 - length)
-            let mark = limit.map { bin.first > $0 ? "  over the limit" : "" } ?? ""
-            return "\(Self.right(range, rangeWidth))  \(bar)  \(Self.right("\(bin.count)", countWidth))\(mark)"
-        }
+        return TextBars.lines(
+            bins.map { bin in
+                let range = bin.first == bin.last ? "\(bin.first)" : "\(bin.first)–\(bin.last)"
+                return (range, bin.count, limit.map { bin.first > $0 ? "  over the limit" : "" } ?? "")
+            })
     }
 
     private struct Bin {
@@ -86,9 +83,5 @@ package struct LengthDistribution: Sendable {
 
     private static func ceilingDivision(_ number: Int, by divisor: Int) -> Int {
         number > 0 ? (number + divisor - 1) / divisor : number / divisor
-    }
-
-    private static func right(_ text: String, _ width: Int) -> String {
-        String(repeating: " ", count: width - text.count) + text
     }
 }

@@ -11,18 +11,20 @@ package struct ModelSource: Sendable {
     package let configuration: ModelConfiguration
     package let tokenizer: Tokenizer
     package let template: ChatTemplateRenderer
+    private let reading: PromptReading
     /// Sampling one of these ends a completion.
     package let stopTokenIDs: Set<Int>
 
     /// - Parameters:
     ///   - name: A folder, or a name in the Hugging Face cache.
-    ///   - templateVariables: `chat_template_kwargs` of the job.
+    ///   - reading: How prompts are read.
     /// - Throws: `ModelError`, `TokenizerError` or ``JobError`` naming the file and what would be right.
-    package init(_ name: String, templateVariables: [NamedValue] = []) throws {
+    package init(_ name: String, _ reading: PromptReading = PromptReading()) throws {
         folder = try HuggingFaceCache.folder(of: name)
         configuration = try ModelFolder.readConfiguration(folder)
         tokenizer = try Tokenizer(folder: folder)
-        template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: templateVariables)
+        self.reading = reading
+        template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: reading.templateVariables)
         var ends = try ModelFolder.endTokenIDs(folder)
         if let end = tokenizer.endOfTextID { ends.insert(end) }
         stopTokenIDs = ends
@@ -42,9 +44,13 @@ package struct ModelSource: Sendable {
     }
 
     /// The encoder of this model's prompts.
-    package func encoder(maxPromptLength: Int) -> PromptEncoder {
+    ///
+    /// - Parameter maxLength: Tokens a demonstration may have; by default as many as the model's context.
+    package func encoder(maxPromptLength: Int, maxLength: Int? = nil) -> PromptEncoder {
         PromptEncoder(
-            tokenizer: tokenizer, template: template, maxPromptLength: maxPromptLength, stopTokenIDs: stopTokenIDs)
+            tokenizer: tokenizer, template: template, maxPromptLength: maxPromptLength,
+            maxLength: min(maxLength ?? .max, configuration.contextLength), reading: reading,
+            stopTokenIDs: stopTokenIDs)
     }
 
     /// The most tokens a prompt may have beside a completion.

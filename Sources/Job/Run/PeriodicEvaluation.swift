@@ -75,7 +75,7 @@ struct PeriodicEvaluation: Evaluating {
         metrics["eval_reward"] = combined.isEmpty ? nil : combined.reduce(0, +) / Double(combined.count)
         for (name, value) in result.metrics.entries { metrics["eval_\(name)"] = value }
         try await recorder.write(metrics, step: step)
-        let shown = metrics["eval_reward"].map { String(format: "%.3f", $0) } ?? "none"
+        let shown = metrics["eval_reward"].map(NumberText.short) ?? "none"
         await display.notice("step \(step): eval_reward \(shown) on \(requests.count) prompts of \(setName)")
         return metrics
     }

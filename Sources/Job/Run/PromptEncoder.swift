@@ -1,32 +1,70 @@
+internal import PromptSets
 package import Records
 package import Tokenization
 
 /// Turns prompts and demonstrations into the token ids the model reads.
 ///
-/// A chat prompt goes through the model's chat template and is encoded as it comes out, without adding special tokens a
-/// second time; a text prompt gets the tokenizer's own specials (a beginning-of-text token where the family has one).
+/// A chat goes through the model's chat template and is encoded as it comes out, without adding special tokens a second time; so
+/// does a text that ``PromptReading`` makes a message. Any other text gets the tokenizer's own specials (a beginning-of-text token
+/// where the family has one).
 package struct PromptEncoder: Sendable {
     package let tokenizer: Tokenizer
     let template: ChatTemplateRenderer
+    private let reading: PromptReading
     /// Tokens that end a completion.
     let stopTokenIDs: Set<Int>
     /// The most tokens a prompt may have.
     package let maxPromptLength: Int
+    /// The most tokens a demonstration may have, prompt and completion together.
+    package let maxLength: Int
 
     /// - Parameter stopTokenIDs: Tokens that end a completion; by default the tokenizer's end of text.
     package init(
-        tokenizer: Tokenizer, template: ChatTemplateRenderer, maxPromptLength: Int, stopTokenIDs: Set<Int>? = nil
+        tokenizer: Tokenizer, template: ChatTemplateRenderer, maxPromptLength: Int, maxLength: Int = .max,
+        reading: PromptReading = PromptReading(), stopTokenIDs: Set<Int>? = nil
     ) {
         self.tokenizer = tokenizer
         self.template = template
+        self.reading = reading
         self.maxPromptLength = maxPromptLength
+        self.maxLength = maxLength
         self.stopTokenIDs = stopTokenIDs ?? Set([tokenizer.endOfTextID].compactMap { $0 })
     }
 
-    /// What the start of a run should say of the chat template; empty for prompts that are no chats.
-    package func templateNotices(for prompt: Prompt) -> [String] {
-        guard case .messages = prompt.content else { return [] }
-        return ChatTemplateTrial(template: template, tokenizer: tokenizer, stopTokenIDs: stopTokenIDs).notices()
+    /// What the start of a run should say of the chat template, by the first prompt of its set.
+    package func templateNotices(for prompt: Prompt) throws -> [String] {
+        if chat(prompt) != nil {
+            return ChatTemplateTrial(template: template, tokenizer: tokenizer, stopTokenIDs: stopTokenIDs).notices()
+        }
+        guard reading.appliesChatTemplate == nil, tokenizer.chatTemplate != nil, !prompt.text.isEmpty else { return [] }
+        let read = try tokenizer.decode(tokens(of: prompt)).shortened(to: 300)
+        return [
+            "the model has a chat template, and the prompts are plain texts that do not go through it. The first one as the "
+                + "model reads it: \(JSONText.string(read)). apply_chat_template: true makes each a message of the user; "
+                + "false leaves them as they are, without this warning"
+        ]
+    }
+
+    /// The messages of a prompt that goes through the chat template; `nil` for a text that is read as it is.
+    private func chat(_ prompt: Prompt) -> [Records.ChatMessage]? {
+        switch prompt.content {
+        case .messages(let messages): messages
+        case .text(let text):
+            reading.appliesChatTemplate == true && !text.isEmpty ? [.init(role: "user", content: text)] : nil
+        }
+    }
+
+    /// Whether a prompt is read as it is, without the chat template.
+    func readsAsText(_ prompt: Prompt) -> Bool { chat(prompt) == nil }
+
+    /// The special tokens that a row's texts spell out, in order.
+    func specialTokens(spelledIn prompt: Prompt, completion: String?) -> [String] {
+        let texts: [String] =
+            switch prompt.content {
+            case .text(let text): [text]
+            case .messages(let messages): messages.map(\.content)
+            }
+        return (texts + [completion].compactMap(\.self)).flatMap { tokenizer.specialTokens(spelledIn: $0) }
     }
 
     /// Token ids of a prompt in one of its forms.
@@ -49,48 +87,97 @@ package struct PromptEncoder: Sendable {
 
     /// Token ids of a prompt, whatever their number.
     package func tokens(of prompt: Prompt, as variant: PromptVariant = .plain) throws -> [Int] {
-        switch prompt.content {
-        case .text(let text):
-            let tokenIDs = tokenizer.encode(text + variant.suffix, addSpecialTokens: true)
-            if tokenIDs.count > 1, let begin = tokenizer.beginningOfTextID, tokenIDs[0] == begin, tokenIDs[1] == begin {
-                throw JobError(
-                    place: prompt.id,
-                    message:
-                        "the text begins with the beginning-of-text token and the tokenizer adds it again; take it "
-                        + "out of the text, or give the prompt as messages")
-            }
-            return tokenIDs
-        case .messages(let messages):
-            do {
-                return tokenizer.encode(try template.render(messages, with: variant.templateVariables) + variant.suffix)
-            } catch {
-                throw JobError(place: prompt.id, message: "\(error)")
-            }
+        guard let messages = chat(prompt) else { return try tokens(ofText: prompt.text, variant.suffix, of: prompt) }
+        let (mark, texts) = try marked(messages.map(\.content), of: prompt)
+        let marked = zip(messages, texts).map { Records.ChatMessage(role: $0.role, content: $1) }
+        do {
+            return tokenizer.encode(
+                try template.render(marked, with: variant.templateVariables) + variant.suffix, mark: mark)
+        } catch {
+            throw JobError(place: prompt.id, message: "\(error)")
         }
     }
 
+    private func tokens(ofText text: String, _ suffix: String = "", of prompt: Prompt) throws -> [Int] {
+        let (mark, texts) = try marked([text], of: prompt)
+        let tokenIDs = tokenizer.encode(texts[0] + suffix, addSpecialTokens: true, mark: mark)
+        if tokenIDs.count > 1, let begin = tokenizer.beginningOfTextID, tokenIDs[0] == begin, tokenIDs[1] == begin {
+            throw JobError(
+                place: prompt.id,
+                message:
+                    "the text begins with the beginning-of-text token and the tokenizer adds it again; take it "
+                    + "out of the text, or give the prompt as messages")
+        }
+        return tokenIDs
+    }
+
+    /// Texts of the user's in which special tokens are spelled only, if the job wants that, and the mark that says so.
+    private func marked(_ texts: [String], of prompt: Prompt) throws -> (SpellingMark?, [String]) {
+        guard reading.splitsSpecialTokens else { return (nil, texts) }
+        guard let mark = SpellingMark(absentFrom: texts) else {
+            throw JobError(
+                place: prompt.id, message: "the text holds every noncharacter from U+FDD0 to U+FDEF; it is no text")
+        }
+        return (mark, texts.map { tokenizer.marked($0, with: mark) })
+    }
+
     /// A prompt with the completion to imitate, closed as a finished completion is: by the first token of the template's
-    /// closing that ends one, else by the end-of-text token.
+    /// closing that ends one, else by the end-of-text token. Behind an empty prompt the completion is a whole text: its first token is
+    /// read, and all others are learned.
+    ///
+    /// - Throws: ``JobError`` naming the row; also where it is longer than ``maxLength``.
     package func encode(demonstration completion: String, of prompt: Prompt) throws -> UpdateGroup {
-        var tokenIDs = tokenizer.encode(try closed(completion, of: prompt))
-        if case .messages = prompt.content, let last = tokenIDs.lastIndex(where: stopTokenIDs.contains) {
+        let (promptTokenIDs, tokenIDs) = try tokens(ofDemonstration: completion, of: prompt)
+        guard promptTokenIDs.count + tokenIDs.count <= maxLength else {
+            throw JobError(
+                place: prompt.id,
+                message:
+                    "prompt and completion have \(promptTokenIDs.count + tokenIDs.count) tokens, and \(maxLength) are "
+                    + "allowed (max_length, at most the model's context); overlong_prompts: drop leaves such rows out")
+        }
+        return UpdateGroup(promptTokenIDs: promptTokenIDs, completions: [UpdateCompletion(tokenIDs: tokenIDs)])
+    }
+
+    /// Whether a demonstration is no longer than ``maxLength``; a short text is not encoded, a token covers at least one byte.
+    ///
+    /// - Parameter orThrows: Whether one that is longer is an error.
+    func hasRoom(for demonstration: Demonstration, orThrows: Bool) throws -> Bool {
+        let bytes = demonstration.prompt.text.utf8.count + demonstration.completion.utf8.count
+        if readsAsText(demonstration.prompt), bytes + FittingRows.mostSpecials <= maxLength { return true }
+        if orThrows {
+            _ = try encode(demonstration: demonstration.completion, of: demonstration.prompt)
+            return true
+        }
+        let (prompt, completion) = try tokens(ofDemonstration: demonstration.completion, of: demonstration.prompt)
+        return prompt.count + completion.count <= maxLength
+    }
+
+    private func tokens(
+        ofDemonstration completion: String, of prompt: Prompt
+    ) throws -> (prompt: [Int], completion: [Int]) {
+        let messages = chat(prompt)
+        let isWhole = messages == nil && prompt.text.isEmpty
+        var tokenIDs = try isWhole ? tokens(ofText: completion, of: prompt) : closed(completion, messages, of: prompt)
+        if messages != nil, let last = tokenIDs.lastIndex(where: stopTokenIDs.contains) {
             tokenIDs.removeSubrange((last + 1)...)  // no completion reaches what a template writes behind its end
         } else if let end = tokenizer.endOfTextID, tokenIDs.last != end {
             tokenIDs.append(end)
         }
-        guard !tokenIDs.isEmpty else {
+        guard tokenIDs.count > (isWhole ? 1 : 0) else {
             throw JobError(
                 place: prompt.id, message: "the completion is empty and the tokenizer has no end-of-text token")
         }
-        return UpdateGroup(
-            promptTokenIDs: try encode(prompt).tokenIDs, completions: [UpdateCompletion(tokenIDs: tokenIDs)])
+        return (try isWhole ? [tokenIDs.removeFirst()] : encode(prompt).tokenIDs, tokenIDs)
     }
 
-    /// A completion with what the chat template puts behind it.
-    private func closed(_ completion: String, of prompt: Prompt) throws -> String {
-        guard case .messages(let messages) = prompt.content else { return completion }
+    /// Token ids of a completion with what the chat template puts behind it.
+    private func closed(_ completion: String, _ messages: [Records.ChatMessage]?, of prompt: Prompt) throws -> [Int] {
+        let (mark, texts) = try marked((messages ?? []).map(\.content) + [completion], of: prompt)
+        guard let messages else { return tokenizer.encode(texts[0], mark: mark) }
+        let chat = zip(messages, texts).map { Records.ChatMessage(role: $0.role, content: $1) }
+        let answer = texts[messages.count]
         do {
-            return try template.continuation(of: messages, with: completion) ?? completion
+            return tokenizer.encode(try template.continuation(of: chat, with: answer) ?? answer, mark: mark)
         } catch {
             throw JobError(place: prompt.id, message: "\(error)")
         }

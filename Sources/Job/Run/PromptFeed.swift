@@ -69,6 +69,7 @@ package struct FittingRows: PromptRows {
         for row in 0..<rows.count {
             let prompt = try rows.checked(row, asDemonstration: asDemonstrations)
             guard try Self.fits(prompt, encoder) else { continue }
+            if asDemonstrations, try !encoder.hasRoom(for: rows.demonstration(at: row), orThrows: !drops) { continue }
             do {
                 if refusal == nil { try check(prompt) }
             } catch {
@@ -81,7 +82,8 @@ package struct FittingRows: PromptRows {
         guard let first else {
             throw JobError(
                 place: "prompt set \(rows.name)",
-                message: "every prompt is longer than \(encoder.maxPromptLength) tokens; raise max_prompt_length")
+                message: "every row is too long: prompts have at most \(encoder.maxPromptLength) tokens "
+                    + "(max_prompt_length)" + (asDemonstrations ? ", with their completion \(encoder.maxLength)" : ""))
         }
         if let refusal { throw refusal }
         all = rows
@@ -92,7 +94,8 @@ package struct FittingRows: PromptRows {
     /// Encodes only what might be too long: a token covers at least one byte.
     private static func fits(_ prompt: Prompt, _ encoder: PromptEncoder) throws -> Bool {
         let limit = encoder.maxPromptLength
-        if case .text(let text) = prompt.content, text.utf8.count + mostSpecials <= limit, !text.isEmpty { return true }
+        let bytes = prompt.text.utf8.count
+        if encoder.readsAsText(prompt), bytes + mostSpecials <= limit, bytes > 0 { return true }
         return try encoder.tokens(of: prompt).count <= limit
     }
 
@@ -101,7 +104,7 @@ package struct FittingRows: PromptRows {
     package func preference(at row: Int) throws -> Preference { try all.preference(at: places[row]) }
 
     /// Special tokens that a tokenizer may put around a text.
-    private static let mostSpecials = 8
+    static let mostSpecials = 8
 
     private static func tooLong(_ rows: any PromptRows, _ encoder: PromptEncoder) throws -> JobError {
         let limit = encoder.maxPromptLength

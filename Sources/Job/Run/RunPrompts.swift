@@ -1,4 +1,5 @@
 internal import Coordinator
+internal import Evaluation
 internal import Foundation
 internal import PromptSets
 internal import Records
@@ -40,8 +41,9 @@ struct RunPrompts {
         pairs = nil
         let limit = try model.promptLimit(
             asked: job.data.maxPromptLength, completion: job.sampling.maxCompletionLength)
-        encoder = model.encoder(maxPromptLength: limit)
+        encoder = model.encoder(maxPromptLength: limit, maxLength: job.data.maxLength)
         let asDemonstrations = job.needsCompletions
+        if !asDemonstrations { try sets.requirePrompts() }
         let fitting = try FittingRows(
             training, encoder: encoder, asDemonstrations: asDemonstrations, drops: job.data.overlong == .drop,
             check: check)
@@ -49,7 +51,9 @@ struct RunPrompts {
         rows = fitting
         var lines = sets.lines(training)
         if fitting.droppedCount > 0 {
-            lines.append("dropped \(fitting.droppedCount) prompts longer than \(limit) tokens")
+            lines.append(
+                "dropped \(fitting.droppedCount) rows that are too long: prompts over \(limit) tokens"
+                    + (asDemonstrations ? ", or with their completion over \(encoder.maxLength)" : ""))
         }
         let encoder = encoder
         demonstrations = try job.plan.demonstrations.map { settings in
@@ -64,7 +68,7 @@ struct RunPrompts {
             try HeldOutRows(utility, job, sets, encoder: encoder, trained: trained, check: check)
         }
         if let heldOut { lines.append("held out for the meta-gradient: \(heldOut.rows.identity)") }
-        lines += encoder.templateNotices(for: fitting.first).map { "note: \($0)" }
+        lines += try encoder.templateNotices(for: fitting.first).map { "note: \($0)" }
         self.lines = lines
     }
 
@@ -104,7 +108,8 @@ struct RunPromptSets {
         self.base = base
         sets = try settings.datasets.map { dataset in
             try PromptSet(
-                Self.url(dataset.path, base), split: dataset.split, columns: try Self.columns(dataset, settings))
+                DatasetFolder.url(dataset.path, base), split: dataset.split ?? "train",
+                columns: try Self.columns(dataset, settings))
         }
     }
 
@@ -122,6 +127,17 @@ struct RunPromptSets {
         }
     }
 
+    /// Refuses rows of whole texts: nothing in them says where a prompt would end.
+    func requirePrompts() throws(JobError) {
+        guard let set = sets.first(where: { $0.detectedForm.convention == .text }) else { return }
+        let column = set.detectedForm.promptColumn
+        throw JobError(
+            place: set.url.path,
+            message:
+                "its rows are whole texts (`\(column)`), which algorithm: sft learns from; where they are prompts to "
+                + "complete, say so with column_map: {prompt: \(column)}")
+    }
+
     /// What the start of a run says of its sets.
     func lines(_ training: any PromptRows) -> [String] {
         guard let mixture = training as? PromptMixture else {
@@ -129,15 +145,15 @@ struct RunPromptSets {
         }
         return ["prompts: \(mixture.count) rows of \(sets.count) sets"]
             + zip(sets, mixture.counts).enumerated().map { place, part in
-                let share = String(format: "%.1f", 100 * Double(part.1) / Double(mixture.count))
-                return "  datasets[\(place)]: \(part.1) rows (\(share) %) of \(part.0.identity), \(part.0.detectedForm)"
+                let share = NumberText.percent(Double(part.1) / Double(mixture.count))
+                return "  datasets[\(place)]: \(part.1) rows (\(share)) of \(part.0.identity), \(part.0.detectedForm)"
             }
     }
 
     /// The rows evaluation reads: the test split of every set.
     static func evaluation(_ settings: DataSettings, base: URL) throws -> any PromptRows {
         let sets = try settings.datasets.map { dataset in
-            let url = url(dataset.path, base)
+            let url = try DatasetFolder.url(dataset.path, base)
             let split = try settings.testSplit ?? TextGeneration.split(of: url.path, wanted: "eval")
             return try PromptSet(url, split: split, columns: try columns(dataset, settings))
         }
@@ -150,17 +166,11 @@ struct RunPromptSets {
         return (0..<count).map { rows is PromptMixture ? $0 * rows.count / count : $0 }
     }
 
-    static func url(_ path: String, _ base: URL) -> URL {
-        URL(filePath: path, relativeTo: base.hasDirectoryPath ? base : base.appending(path: ""))
+    static func columns(_ dataset: DatasetSettings, _ settings: DataSettings) throws(JobError) -> ColumnMap {
+        try dataset.columns(otherwise: columns(settings.columnMap))
     }
 
-    static func columns(_ dataset: DatasetSettings, _ settings: DataSettings) throws -> ColumnMap {
-        var map = try columns(dataset.columnMap ?? settings.columnMap)
-        map.kept = dataset.columns
-        return map
-    }
-
-    static func columns(_ columnMap: [NamedValue]) throws -> ColumnMap {
+    static func columns(_ columnMap: [NamedValue]) throws(JobError) -> ColumnMap {
         var entries: [String: String] = [:]
         for column in columnMap {
             guard let name = column.value.text else {

@@ -2,13 +2,15 @@ internal import Algorithms
 package import Records
 internal import RolloutEngine
 
-/// How generate and eval sample, as their flags say it. Temperature 0 is greedy.
+/// How generate and eval read prompts and sample, as their flags say it. Temperature 0 is greedy.
 package struct SamplingRequest: Sendable {
     var sampling: SamplingSettings
     /// Whether the flags give the length of completions; otherwise the model's usual length is taken.
     let hasOwnLength: Bool
-    /// How completions think in mixtures of words first; `nil` for words from the start.
+    /// How completions think in mixtures of tokens first; `nil` for tokens from the start.
     let softThinking: SoftThinking?
+    /// How prompts are read.
+    let reading: PromptReading
     let seed: Int
     /// Threads of the tensor engine; `nil` takes the model's usual number.
     let threads: Int?
@@ -23,6 +25,7 @@ package struct SamplingRequest: Sendable {
         var reader = SettingsReader("the command")
         for flag in flags { reader.override(flag.key, flag.node) }
         sampling = SamplingSettings(reading: &reader, mayBeGreedy: true)
+        reading = PromptReading(reading: &reader)
         softThinking = thinks ? SoftThinking(reading: &reader) : nil
         hasOwnLength = reader.isGiven("max_completion_length")
         self.seed = seed

@@ -44,7 +44,7 @@ package final class TrainingRun: Sendable {
     package init(_ job: ResolvedJob, folder base: URL, stop: StopSignal) async throws {
         self.job = job
         self.stop = stop
-        let model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
+        let model = try ModelSource(job.model.path, job.model.reading)
         let threads = try await model.useThreads(job.model.threads)
         let sets = try RunPromptSets(job.data, base: base)
         evaluation = try EvaluationPrompts(job, model, base: base)

@@ -1,3 +1,4 @@
+internal import PromptSets
 internal import Records
 
 /// `overlong_prompts:`.
@@ -16,15 +17,18 @@ package struct DataSettings: Sendable {
     package let shuffles: Bool
     /// `nil` for what the model's context leaves.
     package let maxPromptLength: Int?
+    /// Tokens of a demonstration; `nil` for the model's context.
+    package let maxLength: Int?
     package let overlong: OverlongPrompts
     /// Optimizer steps of the run; `nil` for what the epochs come to.
     package let maxSteps: Int?
     package let epochs: Double
 
-    init(reading job: inout SettingsReader) {
+    /// - Parameter learnsRows: Whether the method learns from the rows' completions one by one.
+    init(reading job: inout SettingsReader, learnsRows: Bool) {
         let name: String? = job.read(
             "dataset_name", optional: nil,
-            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file."
+            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file; or the name of a data set in the Hugging Face cache, such as trl-lib/tldr."
         )
         let several = job.read(
             "datasets", default: DatasetList(),
@@ -47,9 +51,15 @@ package struct DataSettings: Sendable {
             "max_prompt_length", optional: nil, .atLeast(1),
             "Tokens a prompt may have; by default what the model's context leaves beside max_completion_length. Nothing is ever cut."
         )
+        maxLength =
+            learnsRows
+            ? job.read(
+                "max_length", optional: nil, .atLeast(2),
+                "Tokens a row may have, prompt and completion together; by default the model's context. A longer one is never cut: it is an error, or left out with overlong_prompts drop."
+            ) : nil
         overlong = job.read(
             "overlong_prompts", default: .error,
-            "error: a prompt over the limit ends the run before it starts. drop: such prompts are left out and counted."
+            "error: a row over the limit ends the run before it starts. drop: such rows are left out and counted."
         )
         let steps = job.read(
             "max_steps", default: -1, SettingsBound("above 0, or -1 for num_train_epochs") { $0 > 0 || $0 == -1 },
@@ -89,8 +99,8 @@ package struct DataSettings: Sendable {
 package struct DatasetSettings: Sendable, Equatable {
     /// A prompt file or folder, relative to the job file.
     package var path: String
-    /// Which file of the folder training reads.
-    package var split = "train"
+    /// Which file of the folder is read; `nil` takes the one that the command wants.
+    package var split: String?
     /// The set's share of the mixture, before the shares are brought to a sum of one.
     package var fraction: Double?
     /// The columns that are kept; all of them when nothing is named.
@@ -112,7 +122,11 @@ struct DatasetList: SettingsValue {
         case .null: return DatasetList()
         case .list(let items):
             var datasets: [DatasetSettings] = []
-            for item in items { datasets.append(try DatasetSettings.read(item)) }
+            for item in items {
+                var dataset = try DatasetSettings.read(item)
+                dataset.split = dataset.split ?? "train"
+                datasets.append(dataset)
+            }
             return DatasetList(datasets: datasets)
         case .scalar, .map: return nil
         }
@@ -122,6 +136,32 @@ struct DatasetList: SettingsValue {
 }
 
 extension DatasetSettings {
+    /// A set as the command line names it: a file or folder, or a section in braces as in `datasets:`.
+    ///
+    /// - Throws: ``JobError`` for a section that is no YAML, or has what no set has.
+    init(argument text: String) throws(JobError) {
+        self.init(path: text)
+        guard text.hasPrefix("{") else { return }
+        let node = try SettingsNode.value(text, place: "the prompt set '\(text)'")
+        do throws(SettingsProblem) {
+            self = try Self.read(node)
+            if fraction != nil {
+                throw node.problem("fraction is the share of a mixture; sets are evaluated one by one")
+            }
+        } catch {
+            throw JobError([error])
+        }
+    }
+
+    /// What its columns are.
+    ///
+    /// - Parameter others: What they are without a map of its own.
+    func columns(otherwise others: ColumnMap) throws(JobError) -> ColumnMap {
+        var map = try columnMap.map { named throws(JobError) in try RunPromptSets.columns(named) } ?? others
+        map.kept = columns
+        return map
+    }
+
     private static let keys = ["path", "split", "fraction", "columns", "column_map"]
     /// Keys of TRL's that say where the Hub has a set.
     private static let hubKeys = ["name", "data_dir", "data_files"]
@@ -143,7 +183,7 @@ extension DatasetSettings {
     private mutating func set(_ key: String, _ node: SettingsNode) throws(SettingsProblem) {
         switch key {
         case "path": path = try Self.value(node, "path", "a prompt file or folder") { !$0.isEmpty }
-        case "split": split = try Self.value(node, "split", "a text") { !$0.isEmpty }
+        case "split": split = try Self.value(node, "split", "a text") { $0.map { !$0.isEmpty } ?? true }
         case "fraction": fraction = try Self.value(node, "fraction", "a number above 0") { $0.map { $0 > 0 } ?? true }
         case "columns":
             columns = try Self.value(node, "columns", "a list of columns") { $0.map { !$0.isEmpty } ?? true }
@@ -174,7 +214,8 @@ extension DatasetSettings {
     }
 
     fileprivate var yaml: String {
-        var parts = ["path: \(path.yaml)", "split: \(split.yaml)"]
+        var parts = ["path: \(path.yaml)"]
+        if let split { parts.append("split: \(split.yaml)") }
         if let fraction { parts.append("fraction: \(fraction.yaml)") }
         if let columns { parts.append("columns: \(columns.yaml)") }
         if let columnMap { parts.append("column_map: \(NamedValues(values: columnMap).yaml)") }

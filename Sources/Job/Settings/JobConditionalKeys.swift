@@ -31,8 +31,6 @@ struct JobConditionalKey: Sendable {
 }
 
 extension JobKnownKeys {
-    private static let off: Set<String> = ["false", "no", "off"]
-
     /// Keys whose effect depends on their value. They stand in none of the other tables.
     static let conditional: [String: JobConditionalKey] = precision.merging(training) { first, _ in first }.merging(
         data
@@ -43,7 +41,6 @@ extension JobKnownKeys {
         "fp16": JobConditionalKey(off, .notice("passes over the model compute in dtype")),
         "bf16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
         "fp16_full_eval": JobConditionalKey(off, .notice("evaluation computes in dtype, as training does")),
-        "torch_dtype": JobConditionalKey(["auto", "float32", "torch.float32"], .refuse("it is called dtype")),
         "model_init_kwargs": JobConditionalKey([], .refuse("a model is loaded as its folder says; set dtype")),
         "model_revision": JobConditionalKey(
             ["main"], .refuse("a revision is not looked up; name the snapshot's folder in model_name_or_path")),
@@ -60,24 +57,23 @@ extension JobKnownKeys {
             .notice("the final model is the newest; the best one is kept as a checkpoint (metric_for_best_model)")),
         "save_strategy": JobConditionalKey(
             ["steps"], .notice("checkpoints are written every save_steps and at the end")),
-        "eval_strategy": JobConditionalKey(
-            ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
-        "evaluation_strategy": JobConditionalKey(
-            ["no", "false"], .notice("evaluation runs every eval_steps, if that is set")),
         "logging_dir": JobConditionalKey([], .notice("TensorBoard's event files are in output_dir/tensorboard")),
         "env": JobConditionalKey([], .notice("a job sets no environment variables; set them for the command")),
         "ignore_data_skip": JobConditionalKey(
             off, .notice("a continued run goes on with the prompt it stopped at")),
         "label_smoothing_factor": JobConditionalKey(["0"], .refuse("label smoothing is not built")),
         "top_entropy_quantile": JobConditionalKey(["1"], .refuse("token selection by entropy is not built")),
+        "f_divergence_type": JobConditionalKey(
+            ["reverse_kl"], .refuse("the reverse KL is the divergence that is built")),
         "eval_delay": JobConditionalKey(["0"], .refuse("set eval_steps")),
         "vllm_structured_outputs_regex": JobConditionalKey([], .refuse("guided decoding is not built")),
         "vllm_guided_decoding_regex": JobConditionalKey([], .refuse("guided decoding is not built")),
     ]
 
     private static let data: [String: JobConditionalKey] = [
+        "dataset_text_field": JobConditionalKey(["text"], .refuse("name the column in column_map: {text: NAME}")),
         "dataset_config": JobConditionalKey(
-            [], .refuse("a prompt set has no configurations here; name the file or folder in dataset_name")),
+            [], .refuse("a configuration is a folder of the set; name it in dataset_name, such as openai/gsm8k/main")),
         "test_split_size": JobConditionalKey(
             [], .refuse("rows are not held out; put them into a file of their own (eval.jsonl of the folder)")),
         "data_seed": JobConditionalKey([], .notice("seed addresses the order of prompts too")),

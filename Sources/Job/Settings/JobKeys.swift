@@ -98,16 +98,15 @@ package struct JobKeys: Sendable {
 
     /// A key of TRL's or of the Hugging Face trainer's.
     ///
+    /// - Parameter quiet: Takes those that ask for something and get nothing; what asks for nothing, or for what happens anyway, needs
+    ///   no word.
     /// - Returns: What is wrong with it; `nil` when it is accepted.
     private static func known(
         _ member: SettingsNode.Member, _ quiet: inout [String], _ job: inout SettingsReader
     ) -> String? {
         let (key, node) = (member.key, member.node)
         if let conditional = JobKnownKeys.conditional[key] {
-            guard !conditional.isHarmless(node) else {
-                quiet.append(key)
-                return nil
-            }
+            guard !conditional.isHarmless(node), !Self.happensAnyway(member, job) else { return nil }
             switch conditional.otherwise {
             case .refuse(let instead): return "\(key): \(node.found) is not supported: \(instead)"
             case .notice(let instead): job.notice("\(key): \(node.found) is not taken: \(instead)")
@@ -115,17 +114,25 @@ package struct JobKeys: Sendable {
             return nil
         }
         if JobKnownKeys.isWithoutEffect(key) {
-            quiet.append(key)
+            if !JobKnownKeys.isMoot(key, node) { quiet.append(key) }
             return nil
         }
         if let instead = JobKnownKeys.notBuilt[key] {
-            guard node.content != .null, Bool.read(node) != false else {  // switched off: nothing is missing
-                quiet.append(key)
-                return nil
-            }
+            // Switched off: nothing is missing.
+            let isOff = node.content == .null || Bool.read(node) == false || JobKnownKeys.isSwitchedOff(key, job)
+            guard !isOff else { return nil }
             return "\(key) is not supported: \(instead)"
         }
         return unknown(key)
+    }
+
+    /// Whether other keys make true what a key asks for.
+    private static func happensAnyway(_ member: SettingsNode.Member, _ job: SettingsReader) -> Bool {
+        switch member.key {
+        case "bf16", "bf16_full_eval": Bool.read(member.node) == true && job.entry("dtype")?.value == "bfloat16"
+        case "data_seed": String.read(member.node) == job.entry("seed")?.value
+        default: false
+        }
     }
 
     /// That nobody knows a key, with the nearest that somebody does.

@@ -1,5 +1,17 @@
+internal import Records
+
 /// Keys of TRL and of the Hugging Face trainer that a job file may bring along.
 enum JobKnownKeys {
+    /// Keys that are read under the name they have here.
+    static let otherNames = ["torch_dtype": "dtype", "evaluation_strategy": "eval_strategy"]
+
+    /// Keys that only TRL's SFT trainer reads.
+    static let ofSFT = [
+        "packing", "packing_strategy", "padding_free", "eval_packing", "completion_only_loss", "assistant_only_loss",
+        "dataset_text_field", "dataset_kwargs", "max_length", "truncation_mode", "eos_token", "chat_template_path",
+        "activation_offloading", "neftune_noise_alpha",
+    ]
+
     /// Accepted with one notice: they have nothing to act on here, or their effect is always on.
     private static let withoutEffect: Set<String> = [
         "use_vllm", "push_to_hub", "attn_implementation", "disable_tqdm", "use_cpu",
@@ -14,7 +26,7 @@ enum JobKnownKeys {
         "torch_empty_cache_steps", "use_liger_kernel", "liger_kernel_config", "tf32",
         "full_determinism", "dataset_num_proc", "dataset_streaming", "streaming",
         "pad_to_multiple_of",
-        "pad_token", "packing_strategy", "padding_free", "per_device_eval_batch_size",
+        "pad_token", "packing_strategy", "padding_free", "truncation_mode", "per_device_eval_batch_size",
         "eval_accumulation_steps", "eval_do_concat_batches", "eval_use_gather_object", "batch_eval_metrics",
         "prediction_loss_only", "label_names", "length_column_name", "include_for_metrics",
         "include_num_input_tokens_seen", "average_tokens_across_devices", "skip_memory_metrics", "debug",
@@ -25,13 +37,52 @@ enum JobKnownKeys {
         "ignore_bias_buffers", "auto_find_batch_size", "enable_jit_checkpoint",
         "restore_callback_states_from_checkpoint",
         "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
+        // Settings of losses and controls that are refused themselves.
+        "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_k_neg", "vespo_lambda_pos",
+        "vespo_lambda_neg", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target",
+        "f_alpha_divergence_coef", "discopop_tau", "precompute_ref_batch_size",
     ]
 
     /// Families of keys without effect.
     private static let prefixesWithoutEffect = ["vllm_", "dataloader_", "wandb_", "hub_"]
 
+    /// Values that switch something off, as they are written.
+    static let off: Set<String> = ["false", "no", "none", "off", "-1"]
+
+    /// What happens here anyway, whether it is asked for or not.
+    private static let always: [String: Set<String>] = [
+        "average_tokens_across_devices": ["true"], "dataloader_in_order": ["true"], "dataloader_pin_memory": ["true"],
+        "ddp_timeout": ["1800"], "disable_dropout": ["true"], "do_train": ["true"], "full_determinism": ["true"],
+        "log_multimodal": ["true"], "logging_nan_inf_filter": ["true"], "logging_strategy": ["steps"],
+        "padding_free": ["true"], "pad_to_multiple_of": ["auto"], "remove_unused_columns": ["false"],
+        "save_safetensors": ["true"], "skip_memory_metrics": ["true"], "log_on_each_node": ["true"],
+        "eval_do_concat_batches": ["true"], "hub_strategy": ["every_save"], "project": ["huggingface"],
+        "log_level": ["passive"], "log_level_replica": ["warning"], "packing_strategy": ["bfd"],
+        "length_column_name": ["length"], "truncation_mode": ["keep_start"],
+        "sapo_temperature_neg": ["1.05"], "sapo_temperature_pos": ["1"], "vespo_k_pos": ["2"], "vespo_k_neg": ["3"],
+        "vespo_lambda_pos": ["3"], "vespo_lambda_neg": ["2"], "entropy_coef_min": ["0"], "entropy_coef_max": ["1"],
+        "entropy_coef_delta": ["0.005"], "entropy_target": ["0.2"], "f_alpha_divergence_coef": ["0.5"],
+        "discopop_tau": ["0.05"],
+    ]
+
+    /// Keys that say something only where another one is on.
+    private static func switchOf(_ key: String) -> String? {
+        if key.hasPrefix("lora_") || ["use_rslora", "use_dora"].contains(key) { return "use_peft" }
+        return key.hasPrefix("bnb_") || key == "use_bnb_nested_quant" ? "load_in_4bit" : nil
+    }
+
+    /// Whether the job switches off what the key is about.
+    static func isSwitchedOff(_ key: String, _ job: SettingsReader) -> Bool {
+        switchOf(key).flatMap(job.node).flatMap(Bool.read) == false
+    }
+
     static func isWithoutEffect(_ key: String) -> Bool {
         withoutEffect.contains(key) || prefixesWithoutEffect.contains(where: key.hasPrefix)
+    }
+
+    /// Whether a key without effect asks for what happens here anyway, or for nothing.
+    static func isMoot(_ key: String, _ node: SettingsNode) -> Bool {
+        JobConditionalKey(off.union(always[key] ?? []), .notice("")).isHarmless(node)
     }
 
     /// Known to TRL's users and not built here, each with what to do instead.
@@ -51,27 +102,17 @@ enum JobKnownKeys {
         "bnb_4bit_quant_type": "quantised training is not built",
         "use_bnb_nested_quant": "quantised training is not built",
         "bnb_4bit_quant_storage": "quantised training is not built",
+        "loss_weights": "a mixture of preference losses is not built; name one in loss_type",
+        "ld_alpha": "length desensitization is not built", "use_weighting": "WPO's weights are not built",
         "max_tool_calling_iterations": "tools and several turns are not built",
         "reward_model_name_or_path": "a reward model is an entry of reward_funcs: {model: FOLDER}",
-        "sapo_temperature_neg": "loss_type sapo is not built", "sapo_temperature_pos": "loss_type sapo is not built",
-        "vespo_k_pos": "loss_type vespo is not built", "vespo_k_neg": "loss_type vespo is not built",
-        "vespo_lambda_pos": "loss_type vespo is not built", "vespo_lambda_neg": "loss_type vespo is not built",
         "use_adaptive_entropy": "the adaptive entropy coefficient is not built; set entropy_coef",
-        "entropy_coef_min": "the adaptive entropy coefficient is not built; set entropy_coef",
-        "entropy_coef_max": "the adaptive entropy coefficient is not built; set entropy_coef",
-        "entropy_coef_delta": "the adaptive entropy coefficient is not built; set entropy_coef",
-        "entropy_target": "the adaptive entropy coefficient is not built; set entropy_coef",
-        "generation_batch_size":
-            "set steps_per_generation: completions per rollout step = per_device_train_batch_size × steps_per_generation",
         "generation_kwargs": "set temperature, top_p, top_k, min_p, repetition_penalty or stop_strings themselves",
         "lr_scheduler_kwargs": "the schedules take no further settings",
         "neftune_noise_alpha": "noise on embeddings is not built",
         "chat_template_path": "the template of the model's folder is used",
         "assistant_only_loss": "the loss on assistant turns alone is not built; the completion is what is trained",
-        "max_length": "nothing is ever cut; set max_prompt_length and max_completion_length",
-        "truncation_mode": "nothing is ever cut; set max_prompt_length and overlong_prompts",
-        "dataset_text_field": "a row needs prompt and completion",
-        "dataset_kwargs": "a row needs prompt and completion",
+        "dataset_kwargs": "rows are read as they are; column_map names their columns",
         "eos_token": "the tokenizer's own end-of-text token is used",
         "kl_coef": "it is called beta", "cliprange": "it is called epsilon",
         "num_ppo_epochs": "it is called num_iterations",

@@ -6,6 +6,13 @@ package import Records
 /// Weights are trained in the same type, but those of bfloat16 in float32: sampling and scoring read copies in bfloat16.
 package enum JobElementType: String, SettingsChoice {
     case float32, bfloat16, float64
+
+    /// Also as PyTorch writes it, and `auto`.
+    package static func read(_ node: SettingsNode) -> JobElementType? {
+        guard case .scalar(let text, _) = node.content else { return nil }
+        if text == "auto" { return .float32 }
+        return JobElementType(rawValue: text.hasPrefix("torch.") ? String(text.dropFirst(6)) : text)
+    }
 }
 
 /// The model of a job, and how it is computed.
@@ -13,8 +20,7 @@ package struct ModelSettings: Sendable {
     /// A folder, or a name in the local cache.
     package let path: String
     package let dtype: JobElementType
-    /// Variables handed to the chat template.
-    package let templateVariables: [NamedValue]
+    package let reading: PromptReading
     package let seed: Int
     /// Threads of the tensor engine; `nil` takes the model's usual number.
     package let threads: Int?
@@ -29,11 +35,9 @@ package struct ModelSettings: Sendable {
         )
         dtype = job.read(
             "dtype", default: .float32,
-            "What passes over the model compute in; bfloat16 trains float32 weights and reads copies of them.")
-        templateVariables =
-            job.read(
-                "chat_template_kwargs", default: NamedValues(), "Variables handed to the chat template as they are."
-            ).values
+            "What passes over the model compute in; bfloat16 trains float32 weights and reads copies of them. auto is float32, whatever type the folder has. torch_dtype is another name of it."
+        )
+        reading = PromptReading(reading: &job)
         seed = job.read(
             "seed", default: 42, .atLeast(0),
             "Addresses every random draw: same seed, machine and thread count, same run to the bit.")

@@ -104,7 +104,7 @@ struct Reading {
         let defaults = method.defaults(reading: &job)
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job)
-        data = DataSettings(reading: &job)
+        data = DataSettings(reading: &job, learnsRows: method == SFT.self)
         rewards = generates ? RewardEntries(reading: &job, for: method.name) : nil
         let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
         let control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil
@@ -138,7 +138,8 @@ struct Reading {
             "Tokens of one forward and backward pass; a group that does not fit is cut between completions.")
         checkpointsBlocks = job.read(
             "gradient_checkpointing", default: false,
-            "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on).")
+            "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on) (arXiv:1604.06174)."
+        )
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
         run = RunSettings(reading: &job, method: method.name, isEvaluated: generates || defaults.comparesPairs)
         if let control, control.dynamic.isGuided {

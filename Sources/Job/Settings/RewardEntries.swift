@@ -20,7 +20,15 @@ package struct RewardEntries: Sendable {
             "reward_timeout", default: 60.0, .above(0),
             "Seconds one call of a reward outside this process may take, counted from when it starts.")
         if entries.isEmpty {
-            job.refuse("reward_funcs", "reward_funcs is missing; \(method) learns from at least one reward")
+            let isForSFT = JobKnownKeys.ofSFT.contains(where: job.isGiven)
+            job.refuse(
+                "reward_funcs",
+                "reward_funcs is missing; \(method) learns from at least one reward"
+                    + (job.isGiven("algorithm")
+                        ? ""
+                        : isForSFT
+                            ? ". This looks like a file for TRL's SFTTrainer: algorithm: sft learns from its demonstrations"
+                            : ". algorithm: sft learns from demonstrations instead"))
         }
         if Set(entries.map(\.reference)).count != entries.count {
             job.refuse("reward_funcs", "reward_funcs names a reward twice; metrics need one name each")

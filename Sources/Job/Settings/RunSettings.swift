@@ -58,9 +58,23 @@ package struct RunSettings: Sendable {
         saveTotalLimit = job.read(
             "save_total_limit", optional: nil, .atLeast(1),
             "Checkpoints kept; the best and the newest are never removed.")
-        let steps: Int? = job.read(
+        let strategy: EvaluationStrategy? = job.read(
+            "eval_strategy", optional: nil,
+            "steps evaluates every eval_steps, by default logging_steps; no never does, whatever eval_steps says. Unless set, steps where eval_steps is set. evaluation_strategy is another name of it."
+        )
+        var steps: Int? = job.read(
             "eval_steps", optional: nil, .atLeast(1),
-            "Optimizer steps between two evaluations on the test split; off unless set.")
+            "Optimizer steps between two evaluations on the test split; off unless set, or asked for by eval_strategy.")
+        switch strategy {
+        case .no:
+            job.ignore("eval_steps", "num_generations_eval", "eval_limit")
+            steps = nil
+        case .steps: steps = steps ?? loggingSteps
+        case .epoch: job.notice("eval_strategy: epoch is not taken: evaluation runs every eval_steps, if that is set")
+        case nil: break
+        }
+        job.resolve("eval_strategy", to: steps == nil ? EvaluationStrategy.no : .steps)
+        job.resolve("eval_steps", to: steps)
         let generations: Int? = job.read(
             "num_generations_eval", optional: nil, .atLeast(1), "Completions per prompt in evaluation; 1 unless set.")
         job.resolve("num_generations_eval", to: generations ?? 1)
@@ -94,8 +108,22 @@ package struct RunSettings: Sendable {
             }
         }
         if evaluation != nil, !isEvaluated {
-            job.refuse("eval_steps", "eval_steps is set; \(method) has no reward to evaluate with, leave it out")
+            let key = job.isGiven("eval_steps") ? "eval_steps" : "eval_strategy"
+            job.refuse(key, "\(key) is set; \(method) has no reward to evaluate with, leave it out")
         }
+    }
+}
+
+/// `eval_strategy:`.
+enum EvaluationStrategy: String, SettingsChoice {
+    case no, steps
+    /// Known from TRL, and not taken.
+    case epoch
+
+    /// Also as YAML reads a bare `no`.
+    static func read(_ node: SettingsNode) -> EvaluationStrategy? {
+        guard case .scalar(let text, _) = node.content else { return nil }
+        return Bool.read(node) == false ? .no : EvaluationStrategy(rawValue: text)
     }
 }
 
