@@ -22,7 +22,7 @@ package final class PanelScorer: Scoring {
         let progress = state.withLock { $0.progress }
         var (scored, remarks) = try await panel.score(group, at: progress)
         state.withLock { state in
-            for (name, value) in remarks.metrics { state.metrics[name, default: []].append(value) }
+            for (name, values) in remarks.metrics { state.metrics[name, default: []] += values }
             if !remarks.extraColumns.isEmpty { state.columns[group.address] = remarks.extraColumns }
         }
         for (index, rollout) in group.rollouts.enumerated() where rollout.lacksAnswer {

@@ -42,7 +42,9 @@ package actor RunRecorder: StepObserver {
     package func completed(_ report: StepReport) async throws {
         var report = report
         let remarks = scorer?.takeRemarks()
-        for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) { report.metrics[name] = value }
+        for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) {
+            report.metrics[Self.free(name, in: report.metrics)] = value
+        }
         report.metrics["memory/rss_gb"] = ProcessMemory.residentBytes.map { Double($0) / 1e9 }
         try folder.appendMetrics(step: report.step, report.metrics.entries.map { ($0.name, $0.value) })
         if logsCompletions, !report.groups.isEmpty {
@@ -57,6 +59,14 @@ package actor RunRecorder: StepObserver {
         }
         for note in report.notes { await display.notice(note) }
         try watch.check(report.metrics, step: report.step)
+    }
+
+    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where the run has a number of that name.
+    private static func free(_ name: String, in metrics: Metrics) -> String {
+        let own: Set = ["step", "epoch", "loss", "reward", "reward_std", "grad_norm", "learning_rate"]
+        var free = name
+        while own.contains(free) || free.hasPrefix("eval_") || metrics[free] != nil { free = "logged/" + free }
+        return free
     }
 
     /// Adds an evaluation's numbers to the record.
