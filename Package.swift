@@ -15,6 +15,8 @@ struct Room {
     var imports: [String] = []
     var packages: [Target.Dependency] = []
     var needsTorch = false
+    /// Files whose bytes are part of the binary, as `PackageResources.name_py`.
+    var embedded: [String] = []
 }
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -34,7 +36,9 @@ let rooms: [Room] = [
     Room(name: "Algorithms", imports: ["Tensors", "Records"], needsTorch: true),
     Room(name: "Models", imports: ["Records", "Tensors", "Runs"], needsTorch: true),
     Room(name: "Placement", imports: ["Tensors", "Records"], needsTorch: true),
-    Room(name: "ShippedRewards", path: "rewards", imports: ["RewardInterface", "Records"]),
+    Room(
+        name: "ShippedRewards", path: "rewards", imports: ["RewardInterface", "Records"],
+        embedded: ["judge.py", "subject.py", "link.py", "call.py"].map { "CodeExecution/\($0)" }),
     // Floor 3
     Room(
         name: "RolloutEngine", imports: ["Records", "Tokenization", "Tensors", "Algorithms", "Models", "Placement"],
@@ -49,7 +53,7 @@ let rooms: [Room] = [
     Room(name: "Coordinator", imports: ["Records", "Credit", "Runs"]),
     Room(name: "Evaluation", imports: ["Records", "Credit", "Runs"]),
     // Floor 5
-    Room(name: "RewardHosts", imports: ["RewardInterface", "Records", "Runs"]),
+    Room(name: "RewardHosts", imports: ["RewardInterface", "Records", "Runs"], embedded: ["Python/host.py"]),
     Room(
         name: "Methods",
         imports: ["Records", "Credit", "Algorithms", "RolloutEngine", "PolicyUpdater", "Coordinator"], needsTorch: true),
@@ -102,7 +106,7 @@ let roomTargets = built.map { room in
     Target.target(
         name: room.name, dependencies: dependencies(on: room.imports) + room.packages,
         path: room.path ?? "Sources/\(room.name)", exclude: room.path == nil ? [] : ["README.md", "python"],
-        swiftSettings: swiftSettings)
+        resources: room.embedded.map { .embedInCode($0) }, swiftSettings: swiftSettings)
 }
 let testSupport = Target.target(
     name: "TestSupport", dependencies: dependencies(on: builtNames), path: "Tests/Support", swiftSettings: swiftSettings

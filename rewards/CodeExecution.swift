@@ -43,9 +43,9 @@ public struct CodeExecution: ProgramReward {
 
     public var programs: [String] { [python] }
 
-    public func prepare(with runner: any ProgramRunner) async throws(RewardError) {
+    public func prepare(with runner: any ProgramRunner) async throws {
         if let words = try await trial(with: runner) {
-            throw .unusable(
+            throw RewardError.unusable(
                 reward: Self.name,
                 problem:
                     "'\(python)' does not run shut in: \(words) (what root starts runs as nobody, who must be able to read it)"
@@ -54,7 +54,7 @@ public struct CodeExecution: ProgramReward {
     }
 
     /// What keeps code that does as it should from passing its tests; `nil` for nothing.
-    private func trial(with runner: any ProgramRunner) async throws(RewardError) -> String? {
+    private func trial(with runner: any ProgramRunner) async throws -> String? {
         let tried = try await outcome(of: .assertions("assert one() == 1"), code: "def one(): return 1", runner)
         let other = try await outcome(of: .run(input: "1\n", output: "1"), code: "print(input())", runner)
         if tried.isPassed, other.isPassed { return nil }
@@ -65,7 +65,7 @@ public struct CodeExecution: ProgramReward {
 
     public func score(
         _ completion: Completion, for prompt: Prompt, with runner: any ProgramRunner
-    ) async throws(RewardError) -> RewardScore {
+    ) async throws -> RewardScore {
         let tests = Array(try CodeTest.all(of: prompt, column: column).prefix(testLimit))
         guard let code = CodeBlock.last(in: completion.text) ?? (readsWholeText ? completion.text : nil) else {
             return .value(0, note: "no fenced code block")
@@ -107,7 +107,7 @@ public struct CodeExecution: ProgramReward {
 
     private func outcome(
         of test: CodeTest, code: String, _ runner: any ProgramRunner
-    ) async throws(RewardError) -> TestOutcome {
+    ) async throws -> TestOutcome {
         switch test {
         case .run(let input, let wanted):
             let call = ProgramCall([python, "-s", "-c", code], input: Array(input.utf8))

@@ -7,7 +7,7 @@ public import RewardInterface
 ///         (max_completion_len − soft_punish_cache − length) / soft_punish_cache    up to max_completion_len
 ///         −1                                         beyond
 ///
-/// Length in tokens. Both settings are required.
+/// Length in tokens. Without settings it is what TRL's command line means by the name: 1280 and 256.
 public struct SoftOverlongPunishment: RewardFunction {
     public static let name = "get_soft_overlong_punishment"
     public static let range = -1.0...0.0
@@ -17,11 +17,11 @@ public struct SoftOverlongPunishment: RewardFunction {
 
     public init(reading settings: inout SettingsReader) {
         maxLength = settings.read(
-            "max_completion_len", standIn: 1, .from(1, to: 100_000_000),
-            meaning: "The length from which the score is −1.")
+            "max_completion_len", default: 1280, .from(1, to: 100_000_000),
+            "The length from which the score is −1.")
         cache = settings.read(
-            "soft_punish_cache", standIn: 0, .from(0, to: 100_000_000),
-            meaning: "How many tokens before that the penalty sets in.")
+            "soft_punish_cache", default: min(256, maxLength), .from(0, to: 100_000_000),
+            "How many tokens before that the penalty sets in.")
         settings.check(cache <= maxLength, "soft_punish_cache", "at most max_completion_len, \(maxLength)")
     }
 

@@ -1,10 +1,58 @@
 import Foundation
+import Records
 import RewardInterface
 
-/// A ``SpawnedProcess`` spoken to in lines, every wait bounded by a deadline.
+/// A program with its three streams, every wait bounded by a deadline and given up when a signal to stop is set.
 ///
-/// Belongs to one thread, the one that made it.
+/// Spoken to in lines, or run to its end. Belongs to one thread, the one that made it.
 final class ChildProcess {
+    private let process: SpawnedProcess
+    // -1 once closed.
+    private var standardInput: Int32
+    private var standardOutput: Int32
+    private var standardError: Int32
+    private var outgoing: ArraySlice<UInt8> = []
+    /// Whether the program's input ends with what is waiting.
+    private var isInputWhole = false
+    private var incoming: [UInt8] = []
+    private var scanned = 0
+    private var errorTail: [UInt8] = []
+    private let log: RewardLogWriter
+    private var isOpen = true
+
+    /// Starts a program.
+    ///
+    /// - Parameters:
+    ///   - descriptors: What it has from descriptor 3 on. The caller keeps its own copies and closes them.
+    ///   - endsWhole: Whether ending the program ends all it started.
+    ///   - log: Where it goes what the program writes to stderr.
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when it cannot be started.
+    init(
+        reward: String, arguments: [String], environment: [String: String], descriptors: [Int32] = [],
+        endsWhole: Bool = false, log: RewardLog = .none
+    ) throws(RewardError) {
+        self.log = RewardLogWriter(log, reward: reward)
+        let pipes = try SpawnedProcess.pipes(3, reward: reward)
+        let theirs = [pipes[0].read, pipes[1].write, pipes[2].write]
+        (standardInput, standardOutput, standardError) = (pipes[0].write, pipes[1].read, pipes[2].read)
+        defer { theirs.forEach { _ = Glibc.close($0) } }
+        do throws(RewardError) {
+            process = try SpawnedProcess(
+                reward: reward, arguments: arguments, environment: environment, descriptors: theirs + descriptors,
+                endsWhole: endsWhole)
+        } catch {
+            [pipes[0].write, pipes[1].read, pipes[2].read].forEach { _ = Glibc.close($0) }
+            throw error
+        }
+        for descriptor in [standardInput, standardOutput, standardError] {
+            _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+        }
+    }
+
+    deinit { end() }
+
+    // MARK: Lines
+
     enum Received {
         case line([UInt8])
         case timedOut
@@ -12,54 +60,16 @@ final class ChildProcess {
         case ended(String)
     }
 
-    private let process: SpawnedProcess
-    private var standardInput: Int32
-    private let standardOutput: Int32
-    private let standardError: Int32
-    private var outgoing: ArraySlice<UInt8> = []
-    private var incoming: [UInt8] = []
-    private var scanned = 0
-    private var errorTail: [UInt8] = []
-    private let log: RewardLogWriter
-    private var isOpen = true
-
     /// A longer line is no answer.
     static let lineLimit = 256 << 20
-
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when there is no such program.
-    init(
-        reward: String, arguments: [String], environment: [String: String], log: RewardLog = .none
-    ) throws(RewardError) {
-        self.log = RewardLogWriter(log, reward: reward)
-        // The program's ends are closed here once it has its own.
-        let (process, ours) = try SpawnedProcess.alone { () throws(RewardError) in
-            let pipes = try SpawnedProcess.pipes(3, reward: reward)
-            let ours = [pipes[0].write, pipes[1].read, pipes[2].read]
-            let theirs = [pipes[0].read, pipes[1].write, pipes[2].write]
-            defer { theirs.forEach { _ = Glibc.close($0) } }
-            do throws(RewardError) {
-                let process = try SpawnedProcess(
-                    reward: reward, arguments: arguments, environment: environment, descriptors: theirs)
-                return (process, ours)
-            } catch {
-                ours.forEach { _ = Glibc.close($0) }
-                throw error
-            }
-        }
-        self.process = process
-        (standardInput, standardOutput, standardError) = (ours[0], ours[1], ours[2])
-        for descriptor in ours { _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK) }
-    }
-
-    deinit { end() }
-
-    // MARK: Lines
 
     /// Puts a line in front of the program; it is written while waiting for an answer.
     func send(_ line: [UInt8]) { outgoing = outgoing + line + [UInt8(ascii: "\n")] }
 
     /// Writes what is waiting and reads until a whole line is there, the program ends, or the deadline passes.
-    func receiveLine(by deadline: ContinuousClock.Instant) -> Received {
+    ///
+    /// - Throws: `CancellationError` when `stop` is set.
+    func receiveLine(by deadline: ContinuousClock.Instant, _ stop: StopSignal) throws(CancellationError) -> Received {
         while true {
             if let end = incoming[scanned...].firstIndex(of: UInt8(ascii: "\n")) {
                 let line = Array(incoming[..<end])
@@ -69,31 +79,63 @@ final class ChildProcess {
             }
             scanned = incoming.count
             if incoming.count > Self.lineLimit { return .ended("wrote a line longer than \(Self.lineLimit >> 20) MiB") }
+            if standardOutput < 0 { return .ended(reasonOfEnd()) }
+            if stop.isRequested { throw CancellationError() }
             let left = deadline - .now
             guard left > .zero else { return .timedOut }
-            guard pump(for: left) else { return .ended(reasonOfEnd()) }
+            exchange(atMost: Int32((min(left, .milliseconds(50)) / .milliseconds(1)).rounded(.up)))
         }
     }
 
-    /// One round of waiting, writing and reading; `false` when stdout is closed.
-    private func pump(for left: Duration) -> Bool {
+    // MARK: A run to the end
+
+    /// Writes `input`, waits for the program's end or for a limit, and ends it with all it started.
+    ///
+    /// - Throws: `CancellationError` when `stop` is set.
+    func outcome(
+        of input: [UInt8], seconds: Double, outputLimit: Int, _ stop: StopSignal
+    ) throws(CancellationError) -> ProgramOutcome {
+        defer { end() }
+        outgoing = input[...]
+        isInputWhole = true
+        if input.isEmpty { closeInput() }
+        let end = try end(by: .now + .seconds(seconds), seconds, outputLimit, stop)
+        return ProgramOutcome(
+            end: end, output: String(decoding: incoming.prefix(outputLimit), as: UTF8.self),
+            lastErrors: String(decoding: errorTail.suffix(4096), as: UTF8.self))
+    }
+
+    private func end(
+        by deadline: ContinuousClock.Instant, _ seconds: Double, _ outputLimit: Int, _ stop: StopSignal
+    ) throws(CancellationError) -> ProgramOutcome.End {
+        while true {
+            // Asked for before reading: what the program wrote before its end is there to be read then.
+            let status = process.exitStatus(within: 0)
+            // With every stream closed this is a pause; the end of the program shows on its streams otherwise.
+            exchange(atMost: status == nil ? 5 : 0)
+            if incoming.count > outputLimit { return .tooMuchOutput(bytes: outputLimit) }
+            switch status {
+            case .exited(let code): return .exited(Int(code))
+            case .signalled(let signal): return .killed(signal: Int(signal))
+            case nil: if deadline <= .now { return .timedOut(seconds: seconds) }
+            }
+            if stop.isRequested { throw CancellationError() }
+        }
+    }
+
+    // MARK: The streams
+
+    /// One round of waiting, writing and reading.
+    private func exchange(atMost milliseconds: Int32) {
         var polled = [
             pollfd(fd: standardOutput, events: Int16(POLLIN), revents: 0),
             pollfd(fd: standardError, events: Int16(POLLIN), revents: 0),
             pollfd(fd: outgoing.isEmpty ? -1 : standardInput, events: Int16(POLLOUT), revents: 0),
         ]
-        let milliseconds = left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000 + 1
-        guard poll(&polled, 3, Int32(min(milliseconds, 60_000))) > 0 else { return true }  // 0: time; -1: a signal
+        guard poll(&polled, 3, milliseconds) > 0 else { return }  // 0: time; -1: a signal
         if polled[2].revents != 0 { writeSome() }
-        if polled[1].revents != 0, let bytes = readSome(standardError) {
-            note(bytes)
-        } else if polled[1].revents & Int16(POLLIN) == 0, polled[1].revents != 0, polled[0].revents == 0 {
-            usleep(1000)  // stderr is closed and stdout is not: poll would return at once, again and again
-        }
-        guard polled[0].revents != 0 else { return true }
-        guard let bytes = readSome(standardOutput) else { return false }
-        incoming += bytes
-        return true
+        if polled[1].revents != 0 { read(&standardError) { note($0) } }
+        if polled[0].revents != 0 { read(&standardOutput) { incoming += $0 } }
     }
 
     private func writeSome() {
@@ -103,35 +145,41 @@ final class ChildProcess {
         } else if errno != EAGAIN && errno != EINTR {
             outgoing = []  // the program reads no more; that it is gone shows on stdout
         }
+        if isInputWhole && outgoing.isEmpty { closeInput() }
     }
 
-    /// What is there to read; `nil` at the end of the stream.
-    private func readSome(_ descriptor: Int32) -> [UInt8]? {
-        var wouldBlock = false
-        let bytes = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, count in
-            let size = read(descriptor, buffer.baseAddress, buffer.count)
-            wouldBlock = size < 0 && (errno == EAGAIN || errno == EINTR)
-            count = max(size, 0)
+    /// Reads all that is there, up to 1 MiB; closes the stream at its end.
+    private func read(_ descriptor: inout Int32, _ use: (ArraySlice<UInt8>) -> Void) {
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        for _ in 0..<16 where descriptor >= 0 {
+            let size = Glibc.read(descriptor, &buffer, buffer.count)
+            if size > 0 {
+                use(buffer.prefix(size))
+            } else {
+                if size < 0 && (errno == EAGAIN || errno == EINTR) { return }
+                _ = Glibc.close(descriptor)
+                descriptor = -1
+            }
         }
-        return bytes.isEmpty && !wouldBlock ? nil : bytes
+    }
+
+    private func note(_ bytes: ArraySlice<UInt8>) {
+        errorTail = (errorTail + bytes).suffix(8192)
+        log.write(Array(bytes))
+    }
+
+    private func closeInput() {
+        if standardInput >= 0 { _ = Glibc.close(standardInput) }
+        standardInput = -1
     }
 
     // MARK: The end
 
     /// The last of stderr, for messages.
     var lastWords: String {
-        drainErrors()
+        read(&standardError) { note($0) }
         let text = String(decoding: errorTail, as: UTF8.self)
         return text.allSatisfy(\.isWhitespace) ? "" : "; it wrote to stderr:\n\(text)"
-    }
-
-    private func drainErrors() {
-        while let bytes = readSome(standardError), !bytes.isEmpty { note(bytes) }
-    }
-
-    private func note(_ bytes: [UInt8]) {
-        errorTail = (errorTail + bytes).suffix(8192)
-        log.write(bytes)
     }
 
     private func reasonOfEnd() -> String {
@@ -148,8 +196,7 @@ final class ChildProcess {
     /// Asks the program to end by closing its stdin, then ends it and everything it started.
     func close(patience milliseconds: Int) {
         guard isOpen else { return }
-        _ = Glibc.close(standardInput)
-        standardInput = -1
+        closeInput()
         _ = process.exitStatus(within: milliseconds)
         end()
     }
@@ -159,13 +206,9 @@ final class ChildProcess {
         guard isOpen else { return }
         isOpen = false
         process.end()
-        drainErrors()
-        closeDescriptors()
-    }
-
-    private func closeDescriptors() {
-        for descriptor in [standardInput, standardOutput, standardError] where descriptor >= 0 {
-            _ = Glibc.close(descriptor)
-        }
+        read(&standardError) { note($0) }
+        closeInput()
+        for descriptor in [standardOutput, standardError] where descriptor >= 0 { _ = Glibc.close(descriptor) }
+        (standardOutput, standardError) = (-1, -1)
     }
 }

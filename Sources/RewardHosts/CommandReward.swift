@@ -1,3 +1,4 @@
+import Foundation
 package import Records
 package import RewardInterface
 
@@ -17,6 +18,23 @@ package struct CommandRewardSettings: Sendable {
     package init(name: String, shellLine: String) {
         self.init(name: name, command: ["/bin/sh", "-c", shellLine])
     }
+
+    /// What the command line names: scripts with what lies beside them, folders, and programs outside the system's folders.
+    var files: SandboxFiles {
+        var files = SandboxFiles()
+        for word in command.flatMap({ SourceIdentity.words(of: $0) }) {
+            let path = (word as NSString).expandingTildeInPath
+            let place = path.hasPrefix("/") ? path : "\(process.workingFolder)/\(path)"
+            if SandboxFiles.isFolder(place) {
+                files.show(place)
+            } else if FileManager.default.fileExists(atPath: place) {
+                files.showScript(place, from: "/")
+            } else if !word.contains("/"), let program = try? ProgramPlace(word, reward: name) {  // else no program
+                files.showWhole(program.folders)
+            }
+        }
+        return files
+    }
 }
 
 /// A program as a ``RewardSource``: one line in per group, one line out.
@@ -29,12 +47,12 @@ package struct CommandRewardSettings: Sendable {
 /// else is killed with all it started and begun anew.
 package final class CommandReward: RewardSource {
     package let names: [String]
-    private let pool: WorkerPool
+    private let workers: Slots<HostWorker>
     private let requests = PythonRequests(style: .trl, referenceColumn: nil)
 
-    private init(name: String, pool: WorkerPool) {
+    private init(name: String, workers: Slots<HostWorker>) {
         names = [name]
-        self.pool = pool
+        self.workers = workers
     }
 
     /// Starts the program.
@@ -46,34 +64,33 @@ package final class CommandReward: RewardSource {
             let problem = "there is no program '\(settings.command.first ?? "")' in PATH"
             throw RewardError.unusable(reward: settings.name, problem: problem)
         }
+        let process = settings.process
+        let isInSandbox = try process.isInSandbox(reward: settings.name)
         let program = HostWorker.Program(
             reward: settings.name,
-            arguments: try settings.process.confined(
-                settings.command, reward: settings.name,
-                files: settings.command.flatMap { SourceIdentity.words(of: $0) }),
-            environment: settings.process.environment(),
-            timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: false,
-            log: settings.process.log)
-        let (pool, _) = try await WorkerPool.start(program, workers: settings.process.workers)
-        return CommandReward(name: settings.name, pool: pool)
+            arguments: process.confined(settings.command, showing: isInSandbox ? settings.files : nil),
+            environment: process.environment(isInSandbox: isInSandbox),
+            timeoutSeconds: process.timeoutSeconds, startSeconds: process.startSeconds, greets: false, log: process.log)
+        let (workers, _) = try await HostWorker.start(program, workers: settings.process.workers)
+        return CommandReward(name: settings.name, workers: workers)
     }
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let prompt = group.prompt.prompt
-        let answer = await answer(try requests.call(group.rollouts.map(\.completion), for: prompt, at: progress))
+        let answer = try await answer(requests.call(group.rollouts.map(\.completion), for: prompt, at: progress))
         var greedy: [RewardScore]?
         if let rollout = group.greedy {
-            greedy = await self.answer(try requests.call([rollout.completion], for: prompt, at: progress)).scores
+            greedy = try await self.answer(requests.call([rollout.completion], for: prompt, at: progress)).scores
         }
         return GroupScores(
             scores: answer.scores.map { [$0] }, greedyScores: greedy, extraColumns: answer.extraColumns,
             metrics: answer.metrics)
     }
 
-    package func close() async { await pool.close() }
+    package func close() async { await workers.end() }
 
-    private func answer(_ call: HostCall) async -> HostAnswer {
+    private func answer(_ call: HostCall) async throws -> HostAnswer {
         guard call.count > 0 else { return HostAnswer([]) }
-        return await pool.run(call)
+        return try await workers.run(call)
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Records
 import RewardInterface
 
 /// Runs the programs of one reward, each shut in, so many side by side.
@@ -7,8 +8,7 @@ final class ConfinedRunner: ProgramRunner {
     private let settings: ProgramSettings
     private let places: [String: ProgramPlace]
     private let isInSandbox: Bool
-    private let slots: Slots
-    private let queue: DispatchQueue
+    private let threads: Slots<ProgramThread>
 
     /// - Throws: ``RewardError/unusable(reward:problem:)`` when a program is not there, or the sandbox is required and is not.
     init(reward: String, settings: ProgramSettings, programs: [String]) throws(RewardError) {
@@ -22,88 +22,60 @@ final class ConfinedRunner: ProgramRunner {
             otherwise:
                 "this reward runs code that the model wrote. Setting sandbox: off accepts that without one: limits on "
                 + "time, memory and processes and an empty environment remain, files and network are open to it")
-        slots = Slots(settings.workers)
-        queue = DispatchQueue(label: "programs of \(reward)", attributes: .concurrent)
+        threads = Slots((0..<settings.workers).map { _ in ProgramThread(name: "programs of \(reward)") })
     }
 
-    func run(_ call: ProgramCall) async throws(RewardError) -> ProgramOutcome {
-        try await onThread { () throws(RewardError) in try self.outcome(of: call) }
-    }
-
-    func run(_ judge: ProgramCall, beside subject: [String]) async throws(RewardError) -> ProgramOutcome {
-        try await onThread { () throws(RewardError) in try self.outcome(of: judge, beside: subject) }
-    }
-
-    /// A program ends with the thread that started it, so one thread starts it and waits for it.
-    private func onThread(
-        _ work: @escaping @Sendable () throws(RewardError) -> ProgramOutcome
-    ) async throws(RewardError) -> ProgramOutcome {
-        await slots.take()
-        let result: Result<ProgramOutcome, RewardError> = await withCheckedContinuation { continuation in
-            queue.async {
-                // A program that is gone must not end us when we write to it.
-                var signals = sigset_t()
-                sigemptyset(&signals)
-                sigaddset(&signals, SIGPIPE)
-                pthread_sigmask(SIG_BLOCK, &signals, nil)
-                continuation.resume(returning: Result { () throws(RewardError) in try work() })
+    func run(_ call: ProgramCall) async throws -> ProgramOutcome {
+        try await threads.lend { thread in
+            try await thread.run { stop in try self.started(call.arguments).outcome(of: call.input, self.settings, stop)
             }
         }
-        slots.giveBack()
-        return try result.get()
     }
 
-    private func start(_ arguments: [String], _ descriptors: [Int32]) throws(RewardError) -> SpawnedProcess {
+    func run(_ judge: ProgramCall, beside subject: [String]) async throws -> ProgramOutcome {
+        try await threads.lend { thread in
+            try await thread.run { stop in try self.outcome(of: judge, beside: subject, stop) }
+        }
+    }
+
+    private func outcome(
+        of judge: ProgramCall, beside subject: [String], _ stop: StopSignal
+    ) throws -> ProgramOutcome {
+        // One pipe each way between the two.
+        let pipes = try SpawnedProcess.pipes(2, reward: reward)
+        let (beside, process): (SpawnedProcess, ChildProcess)
+        do {
+            let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
+            defer { (pipes.flatMap { [$0.read, $0.write] } + [nothing]).forEach { _ = Glibc.close($0) } }
+            beside = try SpawnedProcess(
+                reward: reward, arguments: try confined(subject), environment: ProgramSettings.environment,
+                descriptors: [pipes[0].read, pipes[1].write, nothing], endsWhole: isInSandbox)
+            process = try started(judge.arguments, [pipes[1].read, pipes[0].write])
+        }
+        defer { beside.end() }
+        return try process.outcome(of: judge.input, settings, stop)
+    }
+
+    /// Starts a program that has `descriptors` from 3 on.
+    private func started(_ arguments: [String], _ descriptors: [Int32] = []) throws -> ChildProcess {
+        try ChildProcess(
+            reward: reward, arguments: try confined(arguments), environment: ProgramSettings.environment,
+            descriptors: descriptors, endsWhole: isInSandbox)
+    }
+
+    private func confined(_ arguments: [String]) throws(RewardError) -> [String] {
         guard let program = arguments.first, let place = places[program] else {
             throw .unusable(reward: reward, problem: "'\(arguments.first ?? "")' is none of its programs")
         }
-        return try SpawnedProcess(
-            reward: reward,
-            arguments: settings.confined(
-                [place.path] + arguments.dropFirst(), folders: place.folders, isInSandbox: isInSandbox),
-            environment: ProgramSettings.environment, descriptors: descriptors, endsWhole: isInSandbox)
+        return settings.confined(
+            [place.path] + arguments.dropFirst(), folders: place.folders, isInSandbox: isInSandbox)
     }
+}
 
-    private func outcome(of call: ProgramCall) throws(RewardError) -> ProgramOutcome {
-        let exchange = try SpawnedProcess.alone { () throws(RewardError) in
-            let pipes = try SpawnedProcess.pipes(3, reward: reward)
-            let theirs = [pipes[0].read, pipes[1].write, pipes[2].write]
-            defer { theirs.forEach { _ = Glibc.close($0) } }
-            return ProgramExchange(
-                try start(call.arguments, theirs, closing: [pipes[0].write, pipes[1].read, pipes[2].read]),
-                input: call.input, streams: (pipes[0].write, pipes[1].read, pipes[2].read))
-        }
-        return exchange.outcome(seconds: settings.timeoutSeconds, outputLimit: settings.outputBytes)
-    }
-
-    private func outcome(of judge: ProgramCall, beside subject: [String]) throws(RewardError) -> ProgramOutcome {
-        let (exchange, beside) = try SpawnedProcess.alone { () throws(RewardError) in
-            // Three of the judge's own, one each way between the two.
-            let pipes = try SpawnedProcess.pipes(5, reward: reward)
-            let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
-            let ours = [pipes[0].write, pipes[1].read, pipes[2].read]
-            let judges = [pipes[0].read, pipes[1].write, pipes[2].write, pipes[4].read, pipes[3].write]
-            let subjects = [pipes[3].read, pipes[4].write, nothing]
-            defer { (judges + subjects).forEach { _ = Glibc.close($0) } }
-            let beside = try start(subject, subjects, closing: ours)
-            let process = try start(judge.arguments, judges, closing: ours)
-            return (
-                ProgramExchange(process, input: judge.input, streams: (ours[0], ours[1], ours[2])), beside
-            )
-        }
-        defer { beside.end() }
-        return exchange.outcome(seconds: settings.timeoutSeconds, outputLimit: settings.outputBytes)
-    }
-
-    /// Starts a program, or closes what is then of no use.
-    private func start(
-        _ arguments: [String], _ descriptors: [Int32], closing ours: [Int32]
-    ) throws(RewardError) -> SpawnedProcess {
-        do {
-            return try start(arguments, descriptors)
-        } catch {
-            ours.forEach { _ = Glibc.close($0) }
-            throw error
-        }
+extension ChildProcess {
+    fileprivate func outcome(
+        of input: [UInt8], _ settings: ProgramSettings, _ stop: StopSignal
+    ) throws(CancellationError) -> ProgramOutcome {
+        try outcome(of: input, seconds: settings.timeoutSeconds, outputLimit: settings.outputBytes, stop)
     }
 }

@@ -34,8 +34,7 @@ package final class HTTPReward: RewardSource {
     package let names: [String]
     private let exchange: HTTPExchange
     private let settings: HTTPRewardSettings
-    private let slots: Slots
-    private let queue: DispatchQueue
+    private let slots: Slots<Void>
 
     /// - Throws: ``RewardError`` for an address that is none or a host that is unknown. Whether the server runs shows later.
     package init(_ settings: HTTPRewardSettings) throws(RewardError) {
@@ -47,11 +46,10 @@ package final class HTTPReward: RewardSource {
         try require(seconds > 0 && seconds < 1e6, "timeout", seconds, "seconds above 0")
         try require((1...256).contains(settings.concurrency), "concurrency", settings.concurrency, "between 1 and 256")
         try require((1...100).contains(settings.tries), "tries", settings.tries, "between 1 and 100")
-        exchange = try HTTPExchange(settings.url, reward: settings.name)
+        exchange = try HTTPExchange(settings.url, reward: settings.name, concurrency: settings.concurrency)
         names = [settings.name]
         self.settings = settings
-        slots = Slots(settings.concurrency)
-        queue = DispatchQueue(label: "reward \(settings.name)", attributes: .concurrent)
+        slots = Slots(Array(repeating: (), count: settings.concurrency))
     }
 
     package func check(_ prompt: Prompt) throws(RewardError) {
@@ -66,39 +64,36 @@ package final class HTTPReward: RewardSource {
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let prompt = group.prompt.prompt
         let reference = try PythonRequests.labels(of: prompt, column: settings.referenceColumn)
-        let answer = await ask(group.rollouts.map(\.completion), prompt, reference)
+        let answer = try await ask(group.rollouts.map(\.completion), prompt, reference)
         var greedy: [RewardScore]?
-        if let rollout = group.greedy { greedy = await ask([rollout.completion], prompt, reference).scores }
+        if let rollout = group.greedy { greedy = try await ask([rollout.completion], prompt, reference).scores }
         return GroupScores(
             scores: answer.scores.map { [$0] }, greedyScores: greedy, extraColumns: answer.extraColumns,
             metrics: answer.metrics)
     }
 
-    private func ask(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) async -> HostAnswer {
+    private func ask(
+        _ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue
+    ) async throws -> HostAnswer {
         guard !completions.isEmpty else { return HostAnswer([]) }
         var line = JSONLine()
         let members = PythonRequests.openRLHF(completions[...], prompt, reference, queriesName: "query")
         line.object(members.filter { $0.0 != "completions" })
         let body = line.bytes
-        await slots.take()
-        let answer = await withCheckedContinuation { continuation in
-            queue.async { continuation.resume(returning: self.tried(body, completions.count)) }
-        }
-        slots.giveBack()
-        return answer
+        return try await slots.lend { try await tried(body, completions.count).visible }
     }
 
     // MARK: Tries
 
     private static let transientStatuses: Set = [408, 425, 429, 500, 502, 503, 504]
 
-    private func tried(_ body: [UInt8], _ count: Int) -> HostAnswer {
+    private func tried(_ body: [UInt8], _ count: Int) async throws -> HostAnswer {
         let deadline = ContinuousClock.now + .seconds(settings.timeoutSeconds)
         var reason = ""
         for attempt in 0..<settings.tries {
-            do throws(HTTPExchange.Problem) {
-                return try once(body, count, deadline)
-            } catch {
+            do {
+                return try await once(body, count, deadline)
+            } catch let error as HTTPExchange.Problem {
                 switch error.kind {
                 case .late: return HostAnswer(repeating: .timedOut(seconds: settings.timeoutSeconds), count: count)
                 case .lasting: return HostAnswer(repeating: .failed(message: error.text), count: count)
@@ -110,24 +105,24 @@ package final class HTTPReward: RewardSource {
             guard ContinuousClock.now + .seconds(pause) < deadline else {
                 return HostAnswer(repeating: .timedOut(seconds: settings.timeoutSeconds), count: count)
             }
-            Thread.sleep(forTimeInterval: pause)
+            try await Task.sleep(for: .seconds(pause))
         }
         return HostAnswer(repeating: .failed(message: "\(reason) (\(settings.tries) tries)"), count: count)
     }
 
     private func once(
         _ body: [UInt8], _ count: Int, _ deadline: ContinuousClock.Instant
-    ) throws(HTTPExchange.Problem) -> HostAnswer {
-        let (status, content) = try exchange.post(body, by: deadline)
-        guard status == 200 else {
-            let kind: HTTPExchange.Problem.Kind = Self.transientStatuses.contains(status) ? .transient : .lasting
-            let start = String(decoding: content.prefix(300), as: UTF8.self)
-            throw HTTPExchange.Problem(kind: kind, text: "\(settings.url) answered \(status): \(start)")
+    ) async throws -> HostAnswer {
+        let answer = try await exchange.post(body, by: deadline)
+        let start = String(decoding: answer.body.prefix(300), as: UTF8.self)
+        guard answer.status == 200 else {
+            let kind: HTTPExchange.Problem.Kind = Self.transientStatuses.contains(answer.status) ? .transient : .lasting
+            let moved = answer.location.map { "it has moved to \($0); give that address. It says: " } ?? ""
+            throw HTTPExchange.Problem(kind: kind, text: "\(settings.url) answered \(answer.status): \(moved)\(start)")
         }
         do {
-            return try JSONDecoder().decode(EndpointReply.self, from: Data(content)).answer(count: count)
+            return try JSONDecoder().decode(EndpointReply.self, from: answer.body).answer(count: count)
         } catch {
-            let start = String(decoding: content.prefix(300), as: UTF8.self)
             throw HTTPExchange.Problem(
                 kind: .lasting, text: "\(settings.url) answered '\(start)' instead of a JSON object with 'rewards'")
         }

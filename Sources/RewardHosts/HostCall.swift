@@ -22,6 +22,19 @@ struct HostAnswer: Sendable, Equatable {
     init(_ scores: [RewardScore]) { self.scores = scores }
 
     init(repeating score: RewardScore, count: Int) { scores = Array(repeating: score, count: count) }
+
+    /// The answer with notes that may be shown on a terminal.
+    var visible: HostAnswer {
+        var answer = self
+        answer.scores = scores.map { score in
+            switch score {
+            case .failed(let message): .failed(message: message.visible)
+            case .abstained(let reason): .abstained(reason: reason.visible)
+            case .scored, .timedOut: score
+            }
+        }
+        return answer
+    }
 }
 
 /// One answer line: `{"id":1,"scores":[…],"states":[…],"errors":[…],"extra":{…},"metrics":{…}}`. Only `scores` is required.

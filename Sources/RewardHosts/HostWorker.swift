@@ -3,9 +3,9 @@ import Records
 import RewardInterface
 
 /// Runs calls on one process at a time: starts it, talks to it, gives it up when it breaks, and starts the next.
-///
-/// Belongs to one thread.
-final class HostWorker {
+final class HostWorker: @unchecked Sendable {
+    // Unchecked: everything mutable is read and written on its thread.
+
     /// How the process is started and what it must say before it is asked anything.
     struct Program: Sendable {
         let reward: String
@@ -31,31 +31,64 @@ final class HostWorker {
     }
 
     private let program: Program
+    private let thread: ProgramThread
     private var process: ChildProcess?
     private var lastID = 0
     /// Whether the process has yet to show that it has started.
     private var isStarting = false
 
-    init(_ program: Program) { self.program = program }
+    init(_ program: Program) {
+        self.program = program
+        thread = ProgramThread(name: program.reward)
+    }
+
+    /// Some workers for one program. The first one's process is started, so that what cannot work is known now; the others' are started
+    /// when they are needed.
+    ///
+    /// - Throws: ``RewardError/unusable(reward:problem:)``, `CancellationError`.
+    static func start(
+        _ program: Program, workers count: Int
+    ) async throws -> (workers: Slots<HostWorker>, greeting: Greeting?) {
+        let workers = (0..<count).map { _ in HostWorker(program) }
+        let first = workers[0]
+        return (Slots(workers), try await first.thread.run { try first.start($0) })
+    }
+
+    /// Gets an answer for every completion of the call; whatever breaks is the state of those it broke for.
+    ///
+    /// - Throws: `CancellationError` when the task is cancelled; the process is ended then.
+    func run(_ call: HostCall) async throws -> HostAnswer { try await thread.run { try self.answer(call, $0) } }
+
+    /// Lets the process end by itself for a moment, then ends it.
+    fileprivate func close() async {
+        // It throws nothing, cancelled or not.
+        try? await thread.run { _ in
+            self.process?.close(patience: 300)
+            self.process = nil
+        }
+    }
+
+    // MARK: On the thread
 
     /// Starts the process when none runs.
     @discardableResult
-    func start() throws(RewardError) -> Greeting? {
+    private func start(_ stop: StopSignal) throws -> Greeting? {
         guard process == nil else { return nil }
+        if stop.isRequested { throw CancellationError() }
         let process = try ChildProcess(
             reward: program.reward, arguments: program.arguments, environment: program.environment, log: program.log)
-        let greeting = program.greets ? try greeting(of: process) : nil
+        let greeting = program.greets ? try greeting(of: process, stop) : nil
         self.process = process
         isStarting = !program.greets
         return greeting
     }
 
-    private func greeting(of process: ChildProcess) throws(RewardError) -> Greeting {
+    private func greeting(of process: ChildProcess, _ stop: StopSignal) throws -> Greeting {
         func unusable(_ problem: String) -> RewardError {
             process.end()
             return .unusable(reward: program.reward, problem: problem)
         }
-        switch process.receiveLine(by: .now + .seconds(program.startSeconds)) {
+        switch try process.receiveLine(by: .now + .seconds(program.startSeconds), stop) {
         case .timedOut: throw unusable("it did not start within \(program.startSeconds) s\(process.lastWords)")
         case .ended(let reason): throw unusable(reason)
         case .line(let line):
@@ -70,24 +103,30 @@ final class HostWorker {
         }
     }
 
-    /// Gets an answer for every completion of the call; whatever breaks is the state of those it broke for.
-    func run(_ call: HostCall) -> HostAnswer {
+    private func answer(_ call: HostCall, _ stop: StopSignal) throws -> HostAnswer {
+        defer { Descendants.tidy() }
         var answer = HostAnswer([])
         while answer.scores.count < call.count {
-            do throws(RewardError) {
-                try start()
-            } catch {
+            do {
+                try start(stop)
+            } catch let error as RewardError {
                 let missing = call.count - answer.scores.count
                 answer.scores += Array(repeating: .failed(message: error.description), count: missing)
                 return answer
             }
-            ask(call, &answer)
+            do {
+                try ask(call, &answer, stop)
+            } catch {
+                process?.end()
+                process = nil
+                throw error
+            }
         }
         return answer
     }
 
     /// Sends what is not yet answered and reads until all is, or the process breaks.
-    private func ask(_ call: HostCall, _ answer: inout HostAnswer) {
+    private func ask(_ call: HostCall, _ answer: inout HostAnswer, _ stop: StopSignal) throws(CancellationError) {
         guard let process else { return }
         lastID += 1
         let first = answer.scores.count
@@ -95,7 +134,7 @@ final class HostWorker {
         while answer.scores.count < call.count {
             let count = call.answersSingly ? 1 : call.count - first
             let seconds = program.timeoutSeconds + (isStarting ? program.startSeconds : 0)
-            switch process.receiveLine(by: .now + .seconds(seconds)) {
+            switch try process.receiveLine(by: .now + .seconds(seconds), stop) {
             case .line(let line):
                 isStarting = false
                 switch Self.reply(line, id: lastID) {
@@ -132,11 +171,26 @@ final class HostWorker {
         }
         return .success(reply)
     }
+}
 
-    /// Lets the process end by itself for a moment, then ends it.
-    func close() {
-        process?.close(patience: 300)
-        process = nil
+extension Slots<HostWorker> {
+    /// Waits for a free worker, then for its answer.
+    ///
+    /// - Throws: `CancellationError` when the task is cancelled.
+    func run(_ call: HostCall) async throws -> HostAnswer {
+        do {
+            return try await lend { try await $0.run(call).visible }
+        } catch is Closed {
+            let closed = RewardScore.failed(message: "the reward was closed before its turn")
+            return HostAnswer(repeating: closed, count: call.count)
+        }
+    }
+
+    /// Answers what waits, lets what runs come to its end or its time limit, and ends every process.
+    func end() async {
+        await withTaskGroup(of: Void.self) { tasks in
+            for worker in await close() { tasks.addTask { await worker.close() } }
+        }
     }
 }
 

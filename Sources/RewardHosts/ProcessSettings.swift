@@ -16,6 +16,8 @@ package struct ProcessSettings: Sendable, Equatable {
     package var sandbox: SandboxPolicy
     /// Environment variables let through beyond the usual ones, by name.
     package var passedVariables: [String]
+    /// Files and folders that it sees in a sandbox beside its own.
+    package var readable: [String] = []
     /// The working folder; the run's own by default.
     package var folder: String?
     /// Where it goes what the process writes to stderr.
@@ -48,9 +50,11 @@ package struct ProcessSettings: Sendable, Equatable {
     }
 
     /// The environment of the process: what programs need to run, and nothing that could be a secret.
-    func environment() -> [String: String] {
+    func environment(isInSandbox: Bool) -> [String: String] {
         let allowed = Self.usualVariables.union(passedVariables)
-        return ProcessInfo.processInfo.environment.filter { allowed.contains($0.key) }
+        let usual = ProcessInfo.processInfo.environment.filter { allowed.contains($0.key) }
+        guard isInSandbox else { return usual }
+        return usual.merging(["HOME": Sandbox.home, "TMPDIR": "/tmp"]) { _, own in own }
     }
 
     private static let usualVariables: Set = [
@@ -61,17 +65,24 @@ package struct ProcessSettings: Sendable, Equatable {
         "LC_NUMERIC", "LC_TIME",
     ]
 
-    /// `arguments` with the limits, and the sandbox when there is to be one, in front.
+    /// Where the process works.
+    var workingFolder: String { folder ?? FileManager.default.currentDirectoryPath }
+
+    /// Whether the process is shut in.
     ///
-    /// - Parameter files: What the program needs to see of the file system, wherever it lies.
     /// - Throws: ``RewardError/unusable(reward:problem:)`` when the sandbox is required and does not work here.
-    func confined(_ arguments: [String], reward: String, files: [String]) throws(RewardError) -> [String] {
+    func isInSandbox(reward: String) throws(RewardError) -> Bool {
+        try Sandbox.isUsed(sandbox, reward: reward, otherwise: "sandbox: off runs it without one")
+    }
+
+    /// `arguments` with the limits in front, within the sandbox that shows `files` when there is to be one.
+    func confined(_ arguments: [String], showing files: SandboxFiles?) -> [String] {
         let seconds = cpuSeconds.map { "ulimit -t \($0); " } ?? ""
         let limits = "cd -- \"$0\" || exit 1; ulimit -c 0; ulimit -d \(memoryBytes / 1024); \(seconds)exec \"$@\""
-        let here = folder ?? FileManager.default.currentDirectoryPath
-        let limited = ["/bin/sh", "-c", limits, here] + arguments
-        let isInSandbox = try Sandbox.isUsed(sandbox, reward: reward, otherwise: "sandbox: off runs it without one")
-        return isInSandbox ? Sandbox.readOnlySystem(limited, folder: here, files: files) : limited
+        let limited = ["/bin/sh", "-c", limits, workingFolder] + arguments
+        guard var files else { return limited }
+        for path in readable { files.show(path, from: workingFolder) }
+        return Sandbox.filesOnly(limited, folder: workingFolder, files: files)
     }
 
     /// Where `PATH` has a program of this name.

@@ -20,7 +20,7 @@ package final class ProgramSource: RewardSource {
     /// - Throws: ``RewardError/unusable(reward:problem:)``.
     package static func start(
         _ reward: any ProgramReward, _ settings: ProgramSettings
-    ) async throws(RewardError) -> ProgramSource {
+    ) async throws -> ProgramSource {
         let runner = try ConfinedRunner(
             reward: type(of: reward).name, settings: settings, programs: reward.programs)
         try await reward.prepare(with: runner)

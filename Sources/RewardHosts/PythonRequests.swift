@@ -14,7 +14,7 @@ struct PythonRequests: Sendable {
     ) throws(RewardError) -> HostCall {
         switch style {
         case .trl: return trl(completions, prompt, progress)
-        case .verl:
+        case .verl, .verlBatch:
             let reference = try Self.reference(of: prompt, column: referenceColumn)
             return verl(completions, prompt, reference)
         case .openrlhf:
@@ -107,7 +107,7 @@ struct PythonRequests: Sendable {
 
     private func verl(_ completions: [Completion], _ prompt: Prompt, _ reference: JSONValue) -> HostCall {
         let arguments = Self.verlArguments(prompt, reference)
-        return HostCall(count: completions.count, answersSingly: true) { first in
+        return HostCall(count: completions.count, answersSingly: style == .verl) { first in
             Self.members(
                 [("completions", { $0.array(completions[first...]) { $0.string($1.text) } })]
                     + arguments.map { name, value in (name, { $0.value(value) }) })

@@ -6,8 +6,11 @@ package import RewardInterface
 package enum PythonRewardStyle: String, Sendable, CaseIterable {
     /// `f(prompts, completions, completion_ids, trainer_state, log_extra, log_metric, **columns)`: a list of floats or None.
     case trl
-    /// `compute_score(data_source, solution_str, ground_truth, extra_info)`: a float, or a dict with `score`.
+    /// `compute_score(data_source, solution_str, ground_truth, extra_info)`: a float, or a dict with `score`. Older functions name the
+    /// completion `model_output`, `predict_str` or `completion`, and the reference `test_cases`.
     case verl
+    /// `compute_score(data_sources, solution_strs, ground_truths, extra_infos)`: a list of what the one above returns.
+    case verlBatch = "verl_batch"
     /// `reward_func(queries, prompts, labels)`: a dict with `rewards`, or a list.
     case openrlhf
 }
@@ -31,13 +34,44 @@ package struct PythonRewardSettings: Sendable {
     package init(target: String) { self.target = target }
 
     /// The file of a target in one.
-    var file: String { target.lastIndex(of: ":").map { String(target[..<$0]) } ?? target }
+    private var file: String? {
+        target.lastIndex(of: ":").map { String(target[..<$0]) }
+    }
+
+    /// Asks the interpreter where it lies.
+    fileprivate func place(reward: String) async throws -> PythonPlace {
+        let (settings, environment) = (self, process.environment(isInSandbox: false))
+        let outcome = try await ProgramThread(name: reward).run { stop in
+            try ChildProcess(
+                reward: reward, arguments: [settings.python, "-B", "-c", PythonPlace.question], environment: environment
+            ).outcome(of: [], seconds: settings.process.startSeconds, outputLimit: 1 << 20, stop)
+        }
+        do {
+            return try JSONDecoder().decode(PythonPlace.self, from: Data(outcome.output.utf8))
+        } catch {
+            throw RewardError.unusable(
+                reward: reward, problem: "'\(settings.python)' does not say where its files are: \(outcome.lastErrors)")
+        }
+    }
+
+    /// What the function needs to see: the interpreter, its packages, and the function's own package or folder.
+    fileprivate func files(_ python: PythonPlace) -> SandboxFiles {
+        var files = SandboxFiles()
+        files.showWhole(python.whole)
+        for path in python.others { files.show(path) }
+        if let file {
+            files.showScript(file, from: process.workingFolder)
+        } else {
+            files.showModule(target, in: process.workingFolder)
+        }
+        return files
+    }
 }
 
 /// A Python function as a ``RewardSource``: its own processes, whole groups in, every completion in one of the four states.
 ///
-/// TRL's and OpenRLHF's functions get all completions of a prompt in one call, verl's one completion a call, spread over the
-/// workers. A call past its time limit is `.timedOut`: its process group is killed and replaced, and the run goes on.
+/// TRL's and OpenRLHF's functions and verl's batch functions get all completions of a prompt in one call, verl's others one completion
+/// a call, spread over the workers. A call past its time limit is `.timedOut`: its process group is killed and replaced, and the run goes on.
 package final class PythonReward: RewardSource {
     package let names: [String]
     /// The style in use.
@@ -46,21 +80,21 @@ package final class PythonReward: RewardSource {
     package let sourceHash: String
     /// Columns without which a function in TRL's form cannot be called.
     private let requiredColumns: [String]
-    private let pool: WorkerPool
+    private let workers: Slots<HostWorker>
     private let requests: PythonRequests
-    private let workers: Int
+    private let workerCount: Int
 
     private init(
-        names: [String], style: PythonRewardStyle, sourceHash: String, requiredColumns: [String], pool: WorkerPool,
-        requests: PythonRequests, workers: Int
+        names: [String], style: PythonRewardStyle, sourceHash: String, requiredColumns: [String],
+        workers: Slots<HostWorker>, requests: PythonRequests, workerCount: Int
     ) {
         self.names = names
         self.style = style
         self.sourceHash = sourceHash
         self.requiredColumns = requiredColumns
-        self.pool = pool
-        self.requests = requests
         self.workers = workers
+        self.requests = requests
+        self.workerCount = workerCount
     }
 
     /// Starts the interpreter and loads the function.
@@ -76,26 +110,26 @@ package final class PythonReward: RewardSource {
                 "target": .string(settings.target), "settings": .object(settings.settings),
                 "style": settings.style.map { .string($0.rawValue) } ?? .null,
             ]))
+        let process = settings.process
+        let place = try process.isInSandbox(reward: reward) ? try await settings.place(reward: reward) : nil
         let command = [
-            settings.python, "-B", "-c", PythonHostProgram.source, String(decoding: configuration.bytes, as: UTF8.self),
+            place?.executable ?? settings.python, "-B", "-c", String(decoding: PackageResources.host_py, as: UTF8.self),
+            String(decoding: configuration.bytes, as: UTF8.self),
         ]
         let program = HostWorker.Program(
-            reward: reward,
-            arguments: try settings.process.confined(
-                command, reward: reward, files: settings.target.contains(".py:") ? [settings.file] : []),
-            environment: settings.process.environment(),
-            timeoutSeconds: settings.process.timeoutSeconds, startSeconds: settings.process.startSeconds, greets: true,
-            log: settings.process.log)
-        let (pool, greeting) = try await WorkerPool.start(program, workers: settings.process.workers)
+            reward: reward, arguments: process.confined(command, showing: place.map(settings.files)),
+            environment: process.environment(isInSandbox: place != nil),
+            timeoutSeconds: process.timeoutSeconds, startSeconds: process.startSeconds, greets: true, log: process.log)
+        let (workers, greeting) = try await HostWorker.start(program, workers: settings.process.workers)
         guard let greeting, let style = greeting.style.flatMap(PythonRewardStyle.init) else {
-            await pool.close()
+            await workers.end()
             throw RewardError.unusable(reward: reward, problem: "its greeting names no known style")
         }
         return PythonReward(
             names: [settings.name ?? greeting.name ?? settings.target], style: style,
-            sourceHash: greeting.source ?? "", requiredColumns: style == .trl ? greeting.columns ?? [] : [], pool: pool,
-            requests: PythonRequests(style: style, referenceColumn: settings.referenceColumn),
-            workers: settings.process.workers)
+            sourceHash: greeting.source ?? "", requiredColumns: style == .trl ? greeting.columns ?? [] : [],
+            workers: workers, requests: PythonRequests(style: style, referenceColumn: settings.referenceColumn),
+            workerCount: settings.process.workers)
     }
 
     package func check(_ prompt: Prompt) throws(RewardError) {
@@ -108,7 +142,7 @@ package final class PythonReward: RewardSource {
     package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? {
         switch style {
         case .trl: nil
-        case .verl:
+        case .verl, .verlBatch:
             PythonRequests.verlArguments(
                 prompt, try PythonRequests.reference(of: prompt, column: requests.referenceColumn))
         case .openrlhf:
@@ -122,9 +156,9 @@ package final class PythonReward: RewardSource {
         let greedy = group.greedy.map { [$0.completion] } ?? []
         let prompt = group.prompt.prompt
         let parts = try parts(of: completions, for: prompt, progress) + parts(of: greedy, for: prompt, progress)
-        let answers = await withTaskGroup(of: (Int, HostAnswer).self) { tasks in
-            for (index, part) in parts.enumerated() { tasks.addTask { (index, await self.pool.run(part)) } }
-            return await tasks.reduce(into: [Int: HostAnswer]()) { $0[$1.0] = $1.1 }
+        let answers = try await withThrowingTaskGroup(of: (Int, HostAnswer).self) { tasks in
+            for (index, part) in parts.enumerated() { tasks.addTask { (index, try await self.workers.run(part)) } }
+            return try await tasks.reduce(into: [Int: HostAnswer]()) { $0[$1.0] = $1.1 }
         }
         var whole = HostAnswer([])
         for index in parts.indices {
@@ -137,7 +171,7 @@ package final class PythonReward: RewardSource {
             extraColumns: whole.extraColumns, metrics: whole.metrics)
     }
 
-    package func close() async { await pool.close() }
+    package func close() async { await workers.end() }
 
     /// A batch function gets all completions at once; a function of one completion gets them in runs, one a worker.
     private func parts(
@@ -147,7 +181,7 @@ package final class PythonReward: RewardSource {
         guard style == .verl else {
             return [try requests.call(completions, for: prompt, at: progress)]
         }
-        let size = (completions.count + workers - 1) / workers
+        let size = (completions.count + workerCount - 1) / workerCount
         var calls: [HostCall] = []
         for start in stride(from: 0, to: completions.count, by: size) {
             let run = Array(completions[start..<min(start + size, completions.count)])

@@ -22,6 +22,7 @@ final class RewardLogWriter {
     private var descriptor: Int32 = -1
     private var waiting: [UInt8] = []
     private var byteCount = 0
+    private var lastByte: UInt8 = 0
 
     /// - Parameter reward: A name, or `path/file.py:function`, which writes to `file.py.function.log`.
     init(_ log: RewardLog, reward: String) {
@@ -39,9 +40,23 @@ final class RewardLogWriter {
             waiting = (waiting + bytes).suffix(Self.waitingLimit)
             return
         }
-        put(waiting + bytes)
+        put(log == .standardError ? visible(waiting + bytes) : waiting + bytes)
         waiting = []
         if byteCount >= Self.byteLimit { put(Array("\n… the reward wrote more, which is left out\n".utf8)) }
+    }
+
+    /// For a terminal: control characters written out (`\x1b`), but for line ends and tabs; a carriage return ends the line.
+    private func visible(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.reduce(into: []) { text, byte in
+            defer { lastByte = byte }
+            switch byte {
+            case 9, 10: text.append(byte)
+            case 13: text.append(10)
+            case 0..<32, 127: text += String(format: "\\x%02x", Int(byte)).utf8
+            case 0x80..<0xa0 where lastByte == 0xc2: text += String(format: "\\x%02x", Int(byte)).utf8
+            default: text.append(byte)
+            }
+        }
     }
 
     private func opened() -> Int32 {

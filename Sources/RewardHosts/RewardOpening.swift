@@ -19,8 +19,12 @@ package enum RewardOpening {
         case url(String)
     }
 
-    /// - Throws: ``RewardError/unknownReward(name:known:)`` for a name nobody has.
-    package static func kind(of reference: String, in catalogue: RewardCatalogue) throws(RewardError) -> Kind {
+    /// - Parameter folder: Where a relative Python file is looked for first.
+    /// - Throws: ``RewardError/unknownReward(name:known:)`` for a name nobody has, ``RewardError/unusable(reward:problem:)`` for a Python
+    ///   file without a function.
+    package static func kind(
+        of reference: String, in catalogue: RewardCatalogue, folder: String? = nil
+    ) throws(RewardError) -> Kind {
         func rest(after prefix: String) -> String? {
             guard reference.hasPrefix(prefix) else { return nil }
             return reference.dropFirst(prefix.count).trimmingCharacters(in: .whitespaces)
@@ -29,6 +33,9 @@ package enum RewardOpening {
         if let address = rest(after: "url:") { return .url(address) }
         if reference.hasPrefix("http://") || reference.hasPrefix("https://") { return .url(reference) }
         if reference.contains(".py:") { return .python(reference) }
+        if reference.hasSuffix(".py") {
+            throw .unusable(reward: reference, problem: withoutFunction(reference, folder))
+        }
         if catalogue.names.contains(reference) { return .function(reference) }
         let isDotted = reference.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { part in
             part.first.map { $0.isLetter || $0 == "_" } == true
@@ -38,6 +45,19 @@ package enum RewardOpening {
             throw .unknownReward(name: reference, known: catalogue.names)
         }
         return .python(reference)
+    }
+
+    /// What is said of a Python file without a function: the functions it has, read without running it.
+    private static func withoutFunction(_ file: String, _ folder: String?) -> String {
+        let path = String(placed(file + ":", in: folder).dropLast())
+        let text = try? String(contentsOfFile: (path as NSString).expandingTildeInPath, encoding: .utf8)  // said below
+        let names = (text ?? "").split(separator: "\n").compactMap { line -> String? in
+            let words = line.split(separator: " ").drop { $0 == "async" }
+            guard !line.hasPrefix(" "), words.first == "def", let name = words.dropFirst().first else { return nil }
+            return name.hasPrefix("_") ? nil : String(name.prefix { $0 != "(" })
+        }
+        let known = names.isEmpty ? "" : "; it has \(names.joined(separator: ", "))"
+        return "this names a Python file and no function in it\(known). Write \(file):\(names.first ?? "function")"
     }
 
     /// Opens the reward: makes the function, or starts its process.
@@ -57,7 +77,7 @@ package enum RewardOpening {
         let caching = ScoreCaching(reading: &values)
         let source: any RewardSource
         let identity: String
-        switch try kind(of: reference, in: catalogue) {
+        switch try kind(of: reference, in: catalogue, folder: baseFolder) {
         case .function(let name):
             source = try await function(name, settings, catalogue)
             identity = SourceIdentity.function(name, settings.filter { !ScoreCaching.settings.contains($0.key) })
@@ -87,9 +107,9 @@ package enum RewardOpening {
     ///
     /// - Throws: ``RewardError`` for a reward that is unknown or has wrong settings.
     package static func check(
-        _ reference: String, settings: [String: JSONValue], catalogue: RewardCatalogue
+        _ reference: String, settings: [String: JSONValue], catalogue: RewardCatalogue, baseFolder: String? = nil
     ) throws(RewardError) {
-        guard case .function(let name) = try kind(of: reference, in: catalogue) else { return }
+        guard case .function(let name) = try kind(of: reference, in: catalogue, folder: baseFolder) else { return }
         _ = try made(name, settings, catalogue)
     }
 
@@ -116,12 +136,12 @@ package enum RewardOpening {
     /// The source of a name in the catalogue.
     private static func function(
         _ name: String, _ settings: [String: JSONValue], _ catalogue: RewardCatalogue
-    ) async throws(RewardError) -> any RewardSource {
+    ) async throws -> any RewardSource {
         let (reward, limits) = try made(name, settings, catalogue)
         switch reward {
         case let function as any RewardFunction: return FunctionSource(function)
         case let programs as any ProgramReward: return try await ProgramSource.start(programs, limits)
-        default: throw .unusable(reward: name, problem: "it is neither a function nor runs programs")
+        default: throw RewardError.unusable(reward: name, problem: "it is neither a function nor runs programs")
         }
     }
 
@@ -174,6 +194,8 @@ package enum RewardOpening {
         process.sandbox = values.read("sandbox", default: .off, "required: shut into bubblewrap. off: not.")
         process.passedVariables = values.read(
             "pass_environment", default: [String](), "Variables of the environment that it sees.")
+        process.readable = values.read(
+            "readable", default: [String](), "Files and folders that it sees in a sandbox beside its own.")
         return process
     }
 

@@ -3,7 +3,7 @@ import Records
 import RewardInterface
 import Synchronization
 
-/// Whether programs are shut into bubblewrap: no network, a read-only file system, processes of their own, no capabilities.
+/// Whether programs are shut into bubblewrap: no network, no files but those they need, processes of their own, no capabilities.
 package enum SandboxPolicy: String, SettingsChoice {
     case off
     /// Used where bubblewrap works.
@@ -12,16 +12,23 @@ package enum SandboxPolicy: String, SettingsChoice {
     case required
 }
 
-/// bubblewrap in front of a program.
+/// bubblewrap in front of a program. What is not named here or by ``SandboxFiles`` is not there for the program.
 package enum Sandbox {
     /// Why programs cannot be shut in here; `nil` when they can. Tried once.
     package static let problem: String? = {
         guard let bubblewrap = ProcessSettings.program("bwrap") else {
             return "bwrap is not installed (Debian: apt install bubblewrap)"
         }
+        let trial = ["--ro-bind", "/", "/", "--proc", "/proc", "--"]
+        // Code of the model is shut in by nobody, functions of the user by root, who is nobody then.
+        return failure(of: asNobody + [bubblewrap] + separation + trial + ["true"])
+            ?? (asNobody.isEmpty
+                ? nil : failure(of: [bubblewrap] + separationByRoot + trial + becomingNobody + ["true"]))
+    }()
+
+    private static func failure(of trial: [String]) -> String? {
         let errors = URL(filePath: NSTemporaryDirectory()).appending(path: "bwrap-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: errors) }  // a leftover there harms nothing
-        let trial = asNobody + [bubblewrap] + separation + ["--ro-bind", "/", "/", "--proc", "/proc", "--", "true"]
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
         let written = open(errors.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         defer { [nothing, written].forEach { _ = Glibc.close($0) } }
@@ -37,7 +44,7 @@ package enum Sandbox {
         } catch {
             return "\(error)"
         }
-    }()
+    }
 
     /// Whether the policy asks for a sandbox here.
     ///
@@ -57,34 +64,27 @@ package enum Sandbox {
         "--die-with-parent", "--new-session", "--unshare-all", "--cap-drop", "ALL",
     ]
 
-    /// A program that sees the whole file system, read-only, but for `/tmp`, `/run` with its sockets, and usual places of credentials.
+    /// The same by root without a namespace of users: files that only root may find can be shown, and the program is nobody to them.
+    private static let separationByRoot =
+        [
+            "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
+            "--unshare-cgroup-try", "--cap-drop", "ALL",
+        ] + ["CAP_SETUID", "CAP_SETGID"].flatMap { ["--cap-add", $0] }
+
+    /// A user's program: it sees the system's programs and libraries, the files it needs, read-only, and an empty home and `/tmp`.
     ///
-    /// - Parameters:
-    ///   - folder: Where the program works.
-    ///   - files: Files it needs. Folder and files are seen also where they lie under `/tmp` or `/run`.
-    static func readOnlySystem(_ arguments: [String], folder: String, files: [String]) -> [String] {
-        let home = ProcessInfo.processInfo.environment["HOME"] ?? "/root"
-        let hidden = credentials.map { "\(home)/\($0)" }.flatMap { path -> [String] in
-            var isFolder: ObjCBool = false
-            guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return [] }
-            return isFolder.boolValue ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path]
-        }
-        return [ProcessSettings.program("bwrap") ?? "bwrap"] + separation
-            + ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/run"] + hidden
-            + ([folder] + beside(files)).flatMap { ["--ro-bind", $0, $0] } + ["--"] + arguments
+    /// - Parameter folder: Where the program works; it is empty but for what is shown of it.
+    static func filesOnly(_ arguments: [String], folder: String, files: SandboxFiles) -> [String] {
+        let isRoot = !asNobody.isEmpty
+        let empty = ["/tmp", "/run", home].flatMap { ["--perms", "0777", "--size", temporaryBytes, "--tmpfs", $0] }
+        return [ProcessSettings.program("bwrap") ?? "bwrap"] + (isRoot ? separationByRoot : separation)
+            + system + ["--ro-bind-try", "/etc/localtime", "/etc/localtime", "--dev", "/dev", "--proc", "/proc"]
+            + empty + files.arguments(makingFolder: folder)
+            + ["--remount-ro", "/", "--chdir", folder, "--"] + (isRoot ? becomingNobody : []) + arguments
     }
 
-    /// What must be shown again of folders that are hidden: the folders of files, for a script reads what lies beside it.
-    private static func beside(_ files: [String]) -> [String] {
-        let hidden = ["/tmp", "/run"]
-        let paths = files.map { URL(fileURLWithPath: ($0 as NSString).expandingTildeInPath).path }.filter { path in
-            hidden.contains { path.hasPrefix($0 + "/") } && FileManager.default.fileExists(atPath: path)
-        }
-        return paths.map { path in
-            let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
-            return hidden.contains(folder) ? path : folder
-        }
-    }
+    /// The home of a user's program.
+    static let home = "/home/reward"
 
     /// Files in memory count towards no limit of a process: each place for them has its own.
     private static let temporaryBytes = "\(256 << 20)"
@@ -94,15 +94,17 @@ package enum Sandbox {
     ///
     /// - Parameter folders: More of the file system, where programs lie outside the system's folders.
     static func programsOnly(_ arguments: [String], folders: [String]) -> [String] {
-        asNobody + [ProcessSettings.program("bwrap") ?? "bwrap"] + separation
-            + ["--ro-bind", "/usr", "/usr"] + systemFolders
-            + ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-            + ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives"]
+        asNobody + [ProcessSettings.program("bwrap") ?? "bwrap"] + separation + system
             + folders.flatMap { ["--ro-bind", $0, $0] }
             + ["--dev", "/dev", "--size", shmBytes, "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--proc", "/proc"]
             + ["--size", temporaryBytes, "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp", "--"]
             + arguments
     }
+
+    /// The system's programs and libraries.
+    private static let system =
+        ["--ro-bind", "/usr", "/usr"] + systemFolders
+        + ["/etc/ld.so.cache", "/etc/alternatives", "/nix/store"].flatMap { ["--ro-bind-try", $0, $0] }
 
     /// `/bin` and the like: links into `/usr` on most systems, folders on others.
     private static let systemFolders = ["/bin", "/sbin", "/lib", "/lib32", "/lib64"].flatMap { path -> [String] in
@@ -115,14 +117,12 @@ package enum Sandbox {
     /// In front of a program that root starts: limits on processes do not hold for root.
     static let asNobody: [String] = {
         guard getuid() == 0, let setpriv = ProcessSettings.program("setpriv") else { return [] }
-        return [
-            setpriv, "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all", "--no-new-privs",
-        ]
+        return [setpriv] + nobody
     }()
 
-    private static let credentials = [
-        ".ssh", ".aws", ".azure", ".gnupg", ".kube", ".docker", ".config/gcloud", ".config/gh", ".netrc",
-        ".git-credentials", ".pypirc", ".npmrc", ".cache/huggingface/token", ".cache/huggingface/stored_tokens",
-        ".huggingface",
+    private static let becomingNobody = ["setpriv"] + nobody
+
+    private static let nobody = [
+        "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all", "--no-new-privs",
     ]
 }

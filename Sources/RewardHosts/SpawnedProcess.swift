@@ -2,7 +2,7 @@ import Foundation
 import RewardInterface
 import Synchronization
 
-/// A program in a process group of its own, with descriptors of ours and an environment that marks it and all it starts.
+/// A program in a session of its own, with descriptors of ours.
 ///
 /// Started with `posix_spawn` itself: swift-subprocess keeps a process inside one closure and its streams have no deadline, while a
 /// reward's program must be given up in the middle of a write or a read, killed with all it started, and replaced at once.
@@ -10,41 +10,36 @@ import Synchronization
 /// Belongs to one thread, the one that made it.
 final class SpawnedProcess {
     private let processID: pid_t
-    /// In the environment of the program and of all it starts, however they detach themselves.
-    private let mark: String
+    private let mark: Descendants.Mark
     private var hasEnded = false
     /// Whether ending the program ends all it started, as with processes of its own in a sandbox.
     private let endsWhole: Bool
 
-    static let markName = "PLUMBLINE_REWARD_HOST"
-
     /// Starts a program; its descriptors are `descriptors`, from 0. The caller keeps its own copies and closes them.
     ///
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when there is no such program.
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when there is no shell to start it with.
     init(
         reward: String, arguments: [String], environment: [String: String], descriptors: [Int32],
         endsWhole: Bool = false
     ) throws(RewardError) {
-        mark = UUID().uuidString
+        mark = Descendants.newMark()
         self.endsWhole = endsWhole
-        let (status, child) = Self.spawn(
-            arguments, environment.merging([Self.markName: mark]) { _, new in new }, descriptors)
+        let marked = ["/bin/sh", "-c", "ulimit -m \(mark) 2>/dev/null; exec \"$@\"", "sh"] + arguments
+        let (status, child) = Self.starting.withLock { _ in Self.spawn(marked, environment, descriptors) }
         processID = child
         guard status == 0 else {
             hasEnded = true
+            Descendants.end(mark)
             let reason = String(cString: strerror(status))
             throw .unusable(reward: reward, problem: "'\(arguments[0])' could not be started: \(reason)")
         }
+        Descendants.began(mark, child)
     }
 
     deinit { end() }
 
-    private static let starting = Mutex(())
-
     /// One start at a time: a program started between a pipe and its close-on-exec flag would hold the pipe open.
-    static func alone<Value: ~Copyable>(_ body: () throws(RewardError) -> Value) throws(RewardError) -> Value {
-        try starting.withLock { (_) throws(RewardError) in try body() }
-    }
+    private static let starting = Mutex(())
 
     /// Pipes that no program started later inherits by itself.
     ///
@@ -53,12 +48,16 @@ final class SpawnedProcess {
         var ends: [(read: Int32, write: Int32)] = []
         for _ in 0..<count {
             var pair: [Int32] = [-1, -1]
-            guard pipe(&pair) == 0 else {
+            let status = starting.withLock { _ in
+                let status = pipe(&pair)
+                if status == 0 { pair.forEach { _ = fcntl($0, F_SETFD, FD_CLOEXEC) } }
+                return status
+            }
+            guard status == 0 else {
                 let reason = String(cString: strerror(errno))
                 ends.forEach { _ = (Glibc.close($0.read), Glibc.close($0.write)) }
                 throw .unusable(reward: reward, problem: "no pipe could be made: \(reason)")
             }
-            pair.forEach { _ = fcntl($0, F_SETFD, FD_CLOEXEC) }
             ends.append((pair[0], pair[1]))
         }
         return ends
@@ -90,21 +89,21 @@ final class SpawnedProcess {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // A group of its own, no signal blocked, none ignored: our thread blocks SIGPIPE.
+        // No signal blocked, none ignored: our thread blocks SIGPIPE.
         var none = sigset_t()
         sigemptyset(&none)
         posix_spawnattr_setsigmask(&attributes, &none)
         var all = sigset_t()
         sigfillset(&all)
         posix_spawnattr_setsigdefault(&attributes, &all)
-        posix_spawnattr_setpgroup(&attributes, 0)
-        let flags = POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
-        posix_spawnattr_setflags(&attributes, Int16(flags))
+        // A session of its own is a process group of its own, without the terminal.
+        let newSession: Int32 = 0x80  // POSIX_SPAWN_SETSID, which Swift does not import
+        posix_spawnattr_setflags(&attributes, Int16(newSession | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
         let words = arguments.map { strdup($0) } + [nil]
         let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { (words + variables).forEach { free($0) } }
         var child: pid_t = 0
-        let status = posix_spawnp(&child, arguments[0], &actions, &attributes, words, variables)
+        let status = posix_spawn(&child, arguments[0], &actions, &attributes, words, variables)
         return (status, child)
     }
 
@@ -140,48 +139,6 @@ final class SpawnedProcess {
         kill(-processID, SIGKILL)
         kill(processID, SIGKILL)  // in case it changed its group
         _ = wait(10_000, reaps: true)
-        if !endsWhole { Self.killMarked(mark) }
-    }
-
-    /// Kills every process whose environment carries the mark, until none is found: those that called `setsid` too.
-    ///
-    /// A program that is just being loaded has no environment to show yet: it is looked at again.
-    private static func killMarked(_ mark: String) {
-        let entry = Array("\(markName)=\(mark)".utf8)
-        for _ in 0..<50 {
-            // No /proc: nothing to find.
-            let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-            var mayBeMore = false
-            for identifier in names.compactMap({ pid_t($0) }) {
-                // Unreadable means another user's or already gone.
-                guard let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") else {
-                    continue
-                }
-                if environment.isEmpty {
-                    mayBeMore = mayBeMore || isBeingLoaded(identifier)
-                } else if environment.split(separator: 0).contains(where: { $0.elementsEqual(entry) }) {
-                    kill(identifier, SIGKILL)
-                    mayBeMore = true
-                }
-            }
-            guard mayBeMore else { return }
-            usleep(2000)
-        }
-    }
-
-    /// Whether a process without an environment may be a program that is just being loaded: it has a program, unlike threads of the kernel
-    /// and the dead, and began within the last seconds, unlike what lives without an environment.
-    private static func isBeingLoaded(_ identifier: pid_t) -> Bool {
-        // Without a program there is no such link.
-        let program = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(identifier)/exe")
-        guard program != nil, let status = FileManager.default.contents(atPath: "/proc/\(identifier)/stat") else {
-            return false
-        }
-        // The name, in parentheses, may hold anything; field 22 of all is the time of the start, in ticks since the machine's.
-        let fields = String(decoding: status, as: UTF8.self).split(separator: ")").last?.split(separator: " ") ?? []
-        guard fields.count > 19, let start = Double(fields[19]) else { return false }
-        var now = timespec()
-        clock_gettime(CLOCK_BOOTTIME, &now)
-        return Double(now.tv_sec) - start / Double(sysconf(Int32(_SC_CLK_TCK))) < 10
+        Descendants.end(mark, isWhole: endsWhole)
     }
 }

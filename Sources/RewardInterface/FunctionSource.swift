@@ -19,7 +19,10 @@ package struct FunctionSource: RewardSource {
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let prompt = group.prompt.prompt
-        let scores = try group.rollouts.map { [try score($0.completion, for: prompt)] }
+        let scores = try group.rollouts.map { rollout in
+            try Task.checkCancellation()
+            return [try score(rollout.completion, for: prompt)]
+        }
         let greedy = try group.greedy.map { [try score($0.completion, for: prompt)] }
         return GroupScores(scores: scores, greedyScores: greedy)
     }

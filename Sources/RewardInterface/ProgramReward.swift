@@ -10,8 +10,8 @@ public protocol ProgramReward: Reward {
 
     /// Tries out what it needs, once, at the start.
     ///
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when the programs do not run.
-    func prepare(with runner: any ProgramRunner) async throws(RewardError)
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when the programs do not run; `CancellationError`.
+    func prepare(with runner: any ProgramRunner) async throws
 
     /// Whether the prompt's row has what scoring reads.
     ///
@@ -20,14 +20,14 @@ public protocol ProgramReward: Reward {
 
     /// Scores one completion.
     ///
-    /// - Throws: As ``RewardFunction/score(_:for:)``, for a bad row.
+    /// - Throws: As ``RewardFunction/score(_:for:)``, for a bad row; what the runner throws.
     func score(
         _ completion: Completion, for prompt: Prompt, with runner: any ProgramRunner
-    ) async throws(RewardError) -> RewardScore
+    ) async throws -> RewardScore
 }
 
 extension ProgramReward {
-    public func prepare(with runner: any ProgramRunner) async throws(RewardError) {}
+    public func prepare(with runner: any ProgramRunner) async throws {}
 
     public func check(_ prompt: Prompt) throws(RewardError) {}
 }
@@ -72,14 +72,15 @@ public struct ProgramOutcome: Sendable, Equatable {
 public protocol ProgramRunner: Sendable {
     /// Runs a program to its end or to its limits.
     ///
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when it could not be started.
-    func run(_ call: ProgramCall) async throws(RewardError) -> ProgramOutcome
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when it could not be started; `CancellationError` when the task is
+    ///   cancelled, the program being ended then.
+    func run(_ call: ProgramCall) async throws -> ProgramOutcome
 
     /// Runs two programs that speak with each other, each shut in on its own: neither can see, stop or imitate the other.
     ///
     /// The subject's standard input and output are the judge's descriptors 4 and 3. The end of the judge ends both.
     ///
     /// - Returns: The judge's outcome.
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when one could not be started.
-    func run(_ judge: ProgramCall, beside subject: [String]) async throws(RewardError) -> ProgramOutcome
+    /// - Throws: As ``run(_:)``.
+    func run(_ judge: ProgramCall, beside subject: [String]) async throws -> ProgramOutcome
 }

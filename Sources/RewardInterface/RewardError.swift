@@ -32,7 +32,10 @@ public enum RewardError: Error, Sendable, Equatable {
 }
 
 extension RewardError: CustomStringConvertible {
-    public var description: String {
+    /// Without control characters that what a reward or a model wrote may hold.
+    public var description: String { text.visible }
+
+    private var text: String {
         switch self {
         case .missingColumn(let wanted, let found, let prompt):
             let near = wanted.flatMap { nearestNames(to: $0, among: found) }
@@ -84,6 +87,19 @@ extension JSONValue {
 }
 
 extension String {
+    /// The text with its control characters written out (`\x1b`), but for line ends and tabs: no terminal acts on it.
+    package var visible: String {
+        let isHarmless = unicodeScalars.allSatisfy {
+            $0.properties.generalCategory != .control || $0 == "\n" || $0 == "\t"
+        }
+        if isHarmless { return self }
+        return unicodeScalars.reduce(into: "") { text, scalar in
+            let isControl = scalar.properties.generalCategory == .control && scalar != "\n" && scalar != "\t"
+            let digits = String(scalar.value, radix: 16)
+            text += isControl ? "\\x" + (digits.count < 2 ? "0" : "") + digits : String(scalar)
+        }
+    }
+
     /// The first `length` characters, with an ellipsis where something was cut.
     package func shortened(to length: Int) -> String {
         let start = prefix(length)

@@ -23,11 +23,17 @@ package final class RewardPanel: Sendable {
 
     /// What the panel says of a group beyond its scores.
     package struct Remarks: Sendable, Equatable {
-        /// One value per rollout; on a clash of names the reward's name is put before it.
+        /// One value per rollout. Where a reward's column has the name of one of the run's own, or of another reward's, the reward's name is
+        /// put before it: `accuracy/prompt`.
         package var extraColumns: [String: [JSONValue]] = [:]
-        /// Numbers the rewards reported.
-        package var metrics: [String: Double] = [:]
+        /// Numbers the rewards reported: one of each reward that reported one of this name.
+        package var metrics: [String: [Double]] = [:]
     }
+
+    /// What the completions file has of its own, beside the rewards' scores.
+    private static let ownColumns: Set = [
+        "step", "row", "variant", "prompt", "completion", "finish_reason", "length", "advantage",
+    ]
 
     /// Whether every reward can score the prompt's row.
     ///
@@ -46,15 +52,21 @@ package final class RewardPanel: Sendable {
         let scores = group.rollouts.indices.map { row in parts.flatMap { $0.scores[row] } }
         let greedy = group.greedy == nil ? nil : parts.flatMap { $0.greedyScores ?? [] }
         try watch(scores, greedy, group)
+        return (ScoredGroup(group: group, scores: scores, greedyScores: greedy), remarks(parts))
+    }
+
+    private func remarks(_ parts: [GroupScores]) -> Remarks {
+        let own = Self.ownColumns.union(names.flatMap { [$0, "\($0)/state", "\($0)/note"] })
         var remarks = Remarks()
         for (source, part) in zip(sources, parts) {
-            for (name, column) in part.extraColumns {
-                let key = remarks.extraColumns[name] == nil ? name : "\(source.names[0])/\(name)"
+            for (name, column) in part.extraColumns.sorted(by: { $0.key < $1.key }) {
+                var key = name
+                while own.contains(key) || remarks.extraColumns[key] != nil { key = "\(source.names[0])/\(key)" }
                 remarks.extraColumns[key] = column
             }
-            remarks.metrics.merge(part.metrics) { _, new in new }
+            for (name, value) in part.metrics { remarks.metrics[name, default: []].append(value) }
         }
-        return (ScoredGroup(group: group, scores: scores, greedyScores: greedy), remarks)
+        return remarks
     }
 
     /// Every source's answers in the group: `[reward][completion]`, as ``RewardSource/answers(in:)`` gives them.

@@ -53,7 +53,9 @@ struct RewardCommand: AsyncParsableCommand {
 
         func run() async throws {
             let check = try RewardCheck(reward: reward, file: file, settings: setting)
-            let report = try await check.run()
+            let line = ProgressLine("reward check", unit: "completions")
+            let report = try await check.run { line.show($0, of: $1) }
+            line.clear()
             if json {
                 for line in report.lines { Terminal.result(line) }
             } else {

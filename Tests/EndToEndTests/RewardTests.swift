@@ -108,6 +108,41 @@ struct RewardTests {
         #expect(resolved.contains("mark: 18446744073709551615"), "\(resolved)")
     }
 
+    /// A reward that logs under the names of the run's own numbers and columns takes none of them away.
+    @Test func whatARewardLogsWritesOverNothing() throws {
+        let place = try Workplace()
+        try place.write(
+            "r.py",
+            """
+            def f(completions, log_metric, log_extra, **kwargs):
+                for name in ("reward", "loss", "step", "grad_norm", "eval_reward", "mine"): log_metric(name, 1000)
+                for name in ("prompt", "step", "advantage", "f"): log_extra(name, ["x"] * len(completions))
+                return [float(len(c)) for c in completions]
+            """)
+        let job = try place.job("grpo", "num_generations: 4\nlogging_steps: 1\nsave_steps: 2\nreward_funcs: r.py:f")
+        let outcome = try place.train(job, "output_dir=run")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let rows = try place.metrics("run")
+        #expect(rows.compactMap { $0["step"] } == [1, 2, 3, 4])
+        for row in rows {
+            for name in ["reward", "loss", "grad_norm"] {
+                #expect(row[name] != nil && row[name] != 1000 && row["logged/\(name)"] == 1000, "\(row)")
+            }
+            #expect(row["mine"] == 1000 && row["logged/step"] == 1000 && row["eval_reward"] == nil)
+        }
+        let text = String(decoding: try place.bytes("run/completions/completions_00001.jsonl"), as: UTF8.self)
+        for line in text.split(separator: "\n") {
+            for name in ["prompt", "step", "advantage", "f"] {
+                #expect(line.components(separatedBy: "\"\(name)\":").count == 2, "\(line)")
+                #expect(line.contains("\"f/\(name)\": \"x\""), "\(line)")
+            }
+        }
+        let report = try Command.run(["report", "run"], in: place.folder)
+        #expect(report.status == 0, "\(report.progress)")
+        let resumed = try place.train(job, "output_dir=resumed", "resume_from_checkpoint=run/checkpoint-2")
+        #expect(resumed.status == 0, "\(resumed.progress)")
+    }
+
     @Test func rewardCheckTakesAModel() throws {
         let place = try place()
         try place.write("texts.jsonl", #"{"prompt": "2 + 2 = ", "completion": "5 or so"}"# + "\n")

@@ -34,7 +34,7 @@ private func leftOver() async throws -> [String] {
         let found = names.filter { Int($0) != nil }.filter { name in
             let variables = FileManager.default.contents(atPath: "/proc/\(name)/environ") ?? Data()
             let text = String(decoding: variables, as: UTF8.self)
-            return text.contains("PLUMBLINE_REWARD_HOST=") && text.contains("HOME=/tmp\0")
+            return text.contains("PYTHONHASHSEED=0\0") && text.contains("HOME=/tmp\0")
         }
         if found.isEmpty || round == 39 { return found }
         try await Task.sleep(for: .milliseconds(50))
@@ -301,7 +301,7 @@ extension CodeExecutionRuns {
                 #expect(error?.description.contains(words) == true, "\(String(describing: error))")
             }
             let error = await #expect(throws: RewardError.self) { try await source(["sandbox": .string("auto")]) }
-            #expect(error?.description.contains("'required' or 'off'") == true)
+            #expect(error?.description.contains("but auto") == true)
         }
     }
 

@@ -25,10 +25,10 @@ struct RewardCheckTests {
                 raise ValueError("cannot read it")
             def f(completions, **kwargs):
                 if "bad" in completions[0]: inner(completions[0])
-                return [None if completions[0] == "none" else float(len(completions[0]))]
+                return [None if c == "none" else float(len(c)) for c in completions]
             """)
         let rows = ["a", "bb", "bb", "none", "bad one", "bad two"].enumerated().map { place, text in
-            "{\"completion\": \"\(text)\", \"expected\": \(place < 2 ? place + 1 : 7)}\n"
+            "{\"prompt\": \"\(place)\", \"completion\": \"\(text)\", \"expected\": \(place < 2 ? place + 1 : 7)}\n"
         }
         let report = try await report("\(script):f", rows.joined())
         let lines = report.summary.split(separator: "\n").map(String.init)
@@ -69,6 +69,48 @@ struct RewardCheckTests {
         #expect("\(try #require(empty))".contains("the file has no rows"))
     }
 
+    /// What a training step would refuse is refused here: its calls have all completions of a prompt, and never one alone.
+    @Test(arguments: [
+        ("return 1.0", "not a list of 2 scores"), ("return [1.0]", "1 scores for 2 completions"),
+        ("return [float(completions[2] == '')] * len(completions)", "IndexError"),
+    ])
+    func callsAreThoseOfTraining(_ body: String, _ words: String) async throws {
+        let script = try script("def f(completions, **kwargs): \(body)\n")
+        let rows = (0..<3).map { "{\"prompt\": \"\($0)\", \"completion\": \"x\"}\n" }.joined()
+        let report = try await report("\(script):f", rows)
+        #expect(report.lines.count == 3 && report.lines.allSatisfy { $0.contains("\"failed\"") }, "\(report.lines)")
+        #expect(report.summary.contains(words), "\(report.summary)")
+    }
+
+    @Test func completionsOfAPromptAreInOneCall() async throws {
+        let script = try script("def f(completions, **kwargs): return [float(len(completions))] * len(completions)\n")
+        // Ten of one prompt: eight and two. One of another: twice.
+        let rows = (0..<11).map {
+            "{\"prompt\": \"\($0 == 4 ? "b" : "a")\", \"completion\": \"\($0)\", \"expected\": \($0)}\n"
+        }
+        var told: [Int] = []
+        let path = try folder.file("c.jsonl", rows.joined()).path
+        let report = try await RewardCheck(reward: "\(script):f", file: path, settings: []).run { done, of in
+            told.append(done)
+            #expect(of == 11)
+        }
+        #expect(report.lines.map { $0.dropFirst(10).prefix(1) }.joined() == "88882888822")
+        #expect(told == [8, 9, 11])
+    }
+
+    @Test func aBadRowCostsItsOwnScoreAlone() async throws {
+        let rows = [
+            #"{"prompt": "a", "completion": "7", "answer": "7"}"#, #"{"prompt": "b", "answer": "7"}"#,
+            #"{"prompt": "c", "completion": "7"}"#, #"{"prompt": "d", "completion": "7", "answer": "7"}"#,
+        ]
+        let report = try await report("exact_number", rows.joined(separator: "\n"))
+        #expect(report.lines.map { $0.contains("\"scored\"") } == [true, false, false, true], "\(report.lines)")
+        #expect(report.lines[1].contains("line 2") && report.lines[1].contains("completion"), "\(report.lines[1])")
+        #expect(report.lines[2].contains("no column 'answer'"), "\(report.lines[2])")
+        #expect(report.summary.contains("4 completions, 2 scored, 2 failed"), "\(report.summary)")
+        #expect(report.verdict == "exact_number: 2 of 4 scores failed or timed out")
+    }
+
     @Test func settingsComeDottedOrInBraces() async throws {
         let script = try script("def f(completions, factor, **kwargs): return [factor * len(c) for c in completions]\n")
         let rows = "{\"completion\": \"abc\"}\n"
@@ -85,7 +127,8 @@ struct RewardCheckTests {
         let settings = Dictionary(uniqueKeysWithValues: rows.map { ($0.name, ($0.settings, $0.required)) })
         let length = try #require(settings["length_reward"])
         #expect(length.0.prefix(3) == ["target_length", "tolerance", "unit"] && length.1 == ["target_length"])
-        #expect(settings["get_soft_overlong_punishment"]?.1 == ["max_completion_len", "soft_punish_cache"])
+        #expect(settings["get_cosine_scaled_reward"]?.1 == ["max_len"])
+        #expect(settings["get_soft_overlong_punishment"]?.1.isEmpty == true, "TRL's command line takes it bare")
         #expect(settings["regular_expression"]?.0.contains("timeout_seconds") == true)
         #expect(settings["accuracy_reward"]?.0 == ["column", "cache_file", "cache"])
     }

@@ -6,19 +6,24 @@ import Testing
 
 /// A server in Python that prints its port, by default `server.py`; gone with this value.
 final class TestServer {
+    /// Without a slash at its end.
     let address: String
     private let process = Process()
     private let input = Pipe()
 
-    init(_ script: String = "\(testFolder)/server.py", _ arguments: String...) throws {
+    /// - Parameter certificate: A certificate and its key: the server speaks TLS.
+    init(
+        _ script: String = "\(testFolder)/server.py", _ arguments: String..., certificate: [String] = []
+    ) throws {
         let output = Pipe()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["python3", script] + arguments
+        process.arguments = ["python3", script] + arguments + certificate
         process.standardInput = input
         process.standardOutput = output
         try process.run()
         let port = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
-        address = "http://127.0.0.1:\(port.trimmingCharacters(in: .whitespacesAndNewlines))"
+        address =
+            "\(certificate.isEmpty ? "http" : "https")://127.0.0.1:\(port.trimmingCharacters(in: .whitespacesAndNewlines))"
     }
 
     deinit {
@@ -56,8 +61,9 @@ struct HTTPRewardTests {
         // Dropped, then 500, then well.
         #expect(try await reward(server, "flaky").scores(["a"]).values == [6])
         for (path, words) in [
-            ("down", "answered 500: out of order (3 tries)"), ("drop", "(3 tries)"),
-            ("half", "before its answer was whole"),
+            ("down", "answered 500: out of order (3 tries)"), ("drop", "closed the connection without an answer"),
+            ("half", "dropped the connection in the middle of its answer"),
+            ("moved", "answered 301: it has moved to /ok; give that address. It says: elsewhere"),
             ("refuse", "answered 403: not you"), ("bad", "'<html>' instead of a JSON object with 'rewards'"),
             ("short", "1 scores for 2 completions"),
         ] {
@@ -88,7 +94,9 @@ struct HTTPRewardTests {
 
     @Test func addressesAreChecked() {
         for (url, words) in [
-            ("https://example.test/", "use http"), ("not a url", "no address"), ("http://", "no address"),
+            ("ftp://example.test/", "use http or https"), ("not a url", "no address"), ("http://", "no address"),
+            ("https://no-such-host.invalid/", "no machine is named"),
+            ("http://me:x@localhost/", "a user in the address"),
             ("http://no-such-host.invalid/", "no machine is named"),
         ] {
             let error = #expect(throws: RewardError.self) { try HTTPReward(HTTPRewardSettings(name: "r", url: url)) }
@@ -96,9 +104,18 @@ struct HTTPRewardTests {
         }
     }
 
+    @Test func aPlainServerBehindHttpsIsNamed() async throws {
+        let plain = try TestServer()
+        var settings = HTTPRewardSettings(name: "r", url: plain.address.replacing("http:", with: "https:"))
+        settings.tries = 1
+        let scores = try await HTTPReward(settings).scores(["a"])
+        #expect(scores.notes[0].contains("does not speak TLS"), "\(scores.notes)")
+    }
+
     @Test func aServerThatIsNotThereIsAFailure() async throws {
         var settings = HTTPRewardSettings(name: "r", url: "http://127.0.0.1:9/")
         settings.tries = 2
-        #expect(try await HTTPReward(settings).scores(["a"]).notes[0].contains("(2 tries)"))
+        let note = try await HTTPReward(settings).scores(["a"]).notes[0]
+        #expect(note.contains("127.0.0.1:9 refused the connection") && note.contains("(2 tries)"), "\(note)")
     }
 }

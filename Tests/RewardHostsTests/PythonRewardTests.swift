@@ -175,7 +175,7 @@ struct PythonRewardTests {
     }
 
     @Test func onlyNamedVariablesArrive() async throws {
-        let secrets = ["OPENAI_API_KEY", "DB_PASSWORD", "GITHUB_TOKEN", "MY_SECRET", "LC_API_KEY", "HTTPS_PROXY"]
+        let secrets = ["OPENAI_API_KEY", "DB_PASSWORD", "GITHUB_TOKEN", "MY_SECRET", "LC_API_KEY", "FTP_PROXY"]
         for name in secrets + ["PLUMBLINE_LET_THROUGH"] { setenv(name, "x", 1) }
         let reward = try await zoo("environment") { $0.process.passedVariables = ["PLUMBLINE_LET_THROUGH"] }
         let names = try await reward.scores(["a"]).extraColumns["names"]?[0].text ?? ""

@@ -77,7 +77,9 @@ struct RewardOpeningTests {
         #expect(
             await problem("command: cat", ["workers": .number(0)]).contains(
                 "workers is '0'; expected a whole number from 1 to 256"))
-        #expect(await problem("x.py:f", ["style": .string("slime")]).contains("out of auto, trl, verl, openrlhf"))
+        #expect(
+            await problem("x.py:f", ["style": .string("slime")]).contains(
+                "out of auto, trl, verl, verl_batch, openrlhf"))
         #expect(
             await problem("x.py:f", ["sandbox": .bool(true)]).contains(
                 "sandbox is 'true'; expected one of off, auto, required"))

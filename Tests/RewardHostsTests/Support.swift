@@ -51,26 +51,27 @@ func zoo(
     return try await PythonReward.start(settings)
 }
 
-/// Processes of the hostile rewards, and zombies of this test process, that are still there after a second.
+/// Processes with this variable in their environment that are still there after a second; by default of the hostile rewards, and then
+/// zombies of this test process too.
 ///
 /// Suites that run beside this one have zombies too, each for the moment until it is collected.
-func leftOverProcesses() async throws -> [String] {
+func leftOverProcesses(_ variable: String = "PLUMBLINE_TEST_RUN") async throws -> [String] {
     for _ in 0..<20 {
-        if processesNow().isEmpty { return [] }
+        if processesNow(variable).isEmpty { return [] }
         try await Task.sleep(for: .milliseconds(50))
     }
-    return processesNow()
+    return processesNow(variable)
 }
 
-private func processesNow() -> [String] {
+private func processesNow(_ variable: String) -> [String] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
     return names.compactMap { pid_t($0) }.compactMap { identifier in
         guard let status = try? String(contentsOfFile: "/proc/\(identifier)/stat", encoding: .utf8) else { return nil }
         let fields = status[(status.lastIndex(of: ")") ?? status.startIndex)...].split(separator: " ")
         let isZombieOfOurs = fields[1] == "Z" && pid_t(fields[2]) == getpid()
         let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") ?? Data()
-        let text = String(decoding: environment, as: UTF8.self)
-        let isMarked = text.contains("PLUMBLINE_REWARD_HOST=") && text.contains("PLUMBLINE_TEST_RUN=\(getpid())\0")
-        return isZombieOfOurs || isMarked ? "\(identifier) \(status)" : nil
+        let isMarked = String(decoding: environment, as: UTF8.self).contains("\(variable)=\(getpid())\0")
+        let isOurs = isMarked && identifier != getpid()
+        return isOurs || (isZombieOfOurs && variable == "PLUMBLINE_TEST_RUN") ? "\(identifier) \(status)" : nil
     }
 }

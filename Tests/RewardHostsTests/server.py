@@ -1,6 +1,10 @@
-"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /drop /half /stall /bad /refuse /chunks /short."""
+"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /drop /half /stall /bad /refuse /chunks /short /moved.
+
+    server.py [CERTIFICATE KEY]      over TLS with a certificate
+"""
 import http.server
 import json
+import ssl
 import sys
 import threading
 import time
@@ -22,12 +26,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "stall":
             time.sleep(600)
         if kind == "drop" or (kind == "flaky" and tries[kind] == 1):
-            self.connection.close()
+            self.close_connection = True
             return
         if kind == "down" or (kind == "flaky" and tries[kind] == 2):
             return self.answer(500, b"out of order")
         if kind == "refuse":
             return self.answer(403, b"not you")
+        if kind == "moved":
+            self.send_response(301)
+            self.send_header("Location", "/ok")
+            self.send_header("Content-Length", "9")
+            self.end_headers()
+            self.wfile.write(b"elsewhere")
+            return
         if kind == "bad":
             return self.answer(200, b"<html>")
         if kind == "short":
@@ -59,7 +70,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    def finish_request(self, request, address):
+        """Shakes hands on the connection's own thread: a client that does not go on holds up nobody."""
+        if len(sys.argv) > 2:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(sys.argv[1], sys.argv[2])
+            request = context.wrap_socket(request, server_side=True)
+        super().finish_request(request, address)
+
+    def handle_error(self, request, address):
+        pass  # clients that hang up are what this is for
+
+
+server = Server(("127.0.0.1", 0), Handler)
 threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
 print(server.server_address[1], flush=True)
 server.serve_forever()

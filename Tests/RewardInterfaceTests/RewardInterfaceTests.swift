@@ -148,7 +148,33 @@ struct RewardPanelTests {
         #expect(scored.scores.map { $0.map(\.score) } == [[1, 1, 2], [1, 1, 2]])
         #expect(scored.greedyScores?.map(\.score) == [1, 1, 2])
         #expect(remarks.extraColumns.keys.sorted() == ["c/said", "said"])
-        #expect(remarks.metrics == ["a": 1, "c": 1])
+        #expect(remarks.metrics == ["a": [1], "c": [1]])
+    }
+
+    /// What the completions file has of its own, and another reward's column, are not written over.
+    @Test func columnsOfTheRunKeepTheirNames() async throws {
+        struct Logging: RewardSource {
+            let names: [String]
+            func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+                let keys = ["prompt", "step", "f", "f/state", "seen"]
+                let column = group.rollouts.map { _ in JSONValue.null }
+                return GroupScores(
+                    scores: group.rollouts.map { _ in [.value(1)] },
+                    extraColumns: Dictionary(uniqueKeysWithValues: keys.map { ($0, column) }), metrics: ["m": 2])
+            }
+        }
+        let panel = try RewardPanel([Logging(names: ["f"]), Logging(names: ["g"])])
+        let remarks = try await panel.score(group(["x"])).remarks
+        #expect(
+            remarks.extraColumns.keys.sorted() == [
+                "f/f", "f/f/state", "f/prompt", "f/step", "g/f", "g/f/state", "g/prompt", "g/seen", "g/step", "seen",
+            ])
+        #expect(remarks.metrics == ["m": [2, 2]])
+    }
+
+    @Test func messagesHoldNothingThatATerminalActsOn() {
+        let error = RewardError.unusable(reward: "r", problem: "a\u{1b}[31m\tb\n\u{9b}c\rü")
+        #expect(error.description == #"reward r: a\x1b[31m"# + "\tb\n" + #"\x9bc\x0dü"#)
     }
 
     @Test func twoRewardsOfOneNameAreAnError() {

@@ -47,12 +47,20 @@ package struct RewardCheck {
         package var verdict: String?
     }
 
-    /// - Throws: The errors of a file that cannot be read and of a reward that cannot start; a score that fails is in the report.
-    package func run() async throws -> Report {
+    /// Completions of a call at most: as many as a step has of a prompt by default.
+    private static let callSize = 8
+
+    /// Scores the file as training does: the completions of a prompt in one call. No call has one completion alone, for no step has: a row
+    /// without another of its prompt is in its call twice.
+    ///
+    /// - Parameter progress: Told after each call how many rows are done, and of how many.
+    /// - Throws: The errors of a file that cannot be read at all and of a reward that cannot start. A row that cannot be read or scored, and
+    ///   a score that fails, are in the report.
+    package func run(progress: (_ done: Int, _ of: Int) -> Void = { _, _ in }) async throws -> Report {
         let rows = try rows()
         let source = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60).source(of: entry)
         do {
-            let report = try await report(rows, source)
+            let report = try await report(rows, source, progress)
             await source.close()
             return report
         } catch {
@@ -61,22 +69,35 @@ package struct RewardCheck {
         }
     }
 
-    private func report(_ rows: [Row], _ source: any RewardSource) async throws -> Report {
-        var scores: [[RewardScore]] = []
+    private func report(
+        _ rows: [Row], _ source: any RewardSource, _ progress: (Int, Int) -> Void
+    ) async throws -> Report {
+        var scores = rows.map { row in
+            Array(repeating: RewardScore.failed(message: row.problem ?? ""), count: source.names.count)
+        }
         var milliseconds: [Double] = []
         let clock = ContinuousClock()
-        for row in rows {
+        var done = rows.count { $0.problem != nil }
+        for call in Self.calls(rows) {
             let start = clock.now
-            let group = try await source.score(row.group, at: TrainingProgress())
+            do {
+                let group = try await source.score(Self.group(call.map { rows[$0] }), at: TrainingProgress())
+                for (index, row) in zip(call, group.scores) { scores[index] = row }
+            } catch let error as RewardError {
+                for index in call {
+                    scores[index] = scores[index].map { _ in .failed(message: "\(error)") }
+                }
+            }
             milliseconds.append((clock.now - start) / .milliseconds(1))
-            scores.append(group.scores.first ?? [])
+            done += call.count
+            progress(done, rows.count)
         }
         let columns = source.names.enumerated().map { place, name in
             RewardDistribution(
                 name: name,
                 samples: zip(rows, scores).map { row, scores in
                     RewardDistribution.Sample(
-                        line: row.line, completion: row.group.rollouts[0].completion.text, score: scores[place],
+                        line: row.line, completion: row.completion?.text ?? "", score: scores[place],
                         expected: row.expected)
                 }, milliseconds: milliseconds)
         }
@@ -85,6 +106,37 @@ package struct RewardCheck {
             lines: scores.map { row in row.first.map(Self.line) ?? "null" },
             summary: columns.map(\.text).joined(separator: "\n\n"),
             verdict: verdicts.isEmpty ? nil : verdicts.joined(separator: "; "))
+    }
+
+    /// Rows of the same prompt and columns together, in the order of the file.
+    private static func calls(_ rows: [Row]) -> [[Int]] {
+        struct Address: Hashable {
+            let prompt: String
+            let columns: [String: JSONValue]
+        }
+        var calls: [[Int]] = []
+        var open: [Address: Int] = [:]
+        for (index, row) in rows.enumerated() {
+            guard let prompt = row.prompt else { continue }
+            let address = Address(prompt: "\(prompt.content)", columns: prompt.columns)
+            if let call = open[address], calls[call].count < callSize {
+                calls[call].append(index)
+            } else {
+                open[address] = calls.count
+                calls.append([index])
+            }
+        }
+        return calls
+    }
+
+    private static func group(_ rows: [Row]) -> RolloutGroup {
+        let completions = rows.compactMap(\.completion)
+        let rollouts = (completions.count == 1 ? completions + completions : completions).enumerated().map {
+            Rollout(completion: $1, samplingLogProbabilities: [], policyLogProbabilities: [], sample: $0)
+        }
+        let prompt = rows[0].prompt ?? Prompt(row: 0, source: "", content: .text(""))
+        return RolloutGroup(
+            prompt: TokenizedPrompt(prompt: prompt, tokenIDs: []), rollouts: rollouts, policyVersion: PolicyVersion(0))
     }
 
     private static func line(_ score: RewardScore) -> String {
@@ -101,21 +153,37 @@ extension RewardCheck {
     private func rows() throws -> [Row] {
         guard file == "-" else {
             let table = try RowFile(URL(filePath: file))
-            return try (0..<table.count).map { row in
-                try Row(InputLine(path: file, number: table.line(of: row)), .object(table.columns(of: row)))
+            return (0..<table.count).map { row in
+                let line = InputLine(path: file, number: table.line(of: row))
+                do {
+                    return try Row(line, .object(table.columns(of: row)))
+                } catch {
+                    return Row(line, problem: error)
+                }
             }
         }
         var rows: [Row] = []
-        try InputLine.each(of: file) { line, json in rows.append(try Row(line, json)) }
+        try InputLine.each(of: file) { line, json in
+            do { rows.append(try Row(line, json)) } catch { rows.append(Row(line, problem: error)) }
+        }
         guard !rows.isEmpty else { throw JobError(place: "standard input", message: "it holds no completions") }
         return rows
     }
 
-    /// One completion of the file as a group of one.
+    /// One completion of the file.
     private struct Row {
-        var line: Int
-        var group: RolloutGroup
+        let line: Int
+        /// Without the column `expected`.
+        var prompt: Prompt?
+        var completion: Completion?
         var expected: Double?
+        /// Why the row cannot be read.
+        var problem: String?
+
+        init(_ line: InputLine, problem: any Error) {
+            self.line = line.number
+            self.problem = "\(problem)"
+        }
 
         init(_ line: InputLine, _ json: JSON) throws(JobError) {
             let own: Set = ["prompt", "completion", "completion_ids"]
@@ -124,18 +192,13 @@ extension RewardCheck {
                 columns[member.key] = JSONValue(member.value)
             }
             self.line = line.number
-            expected = columns["expected"]?.number
-            let prompt = Prompt(
+            expected = columns.removeValue(forKey: "expected")?.number
+            prompt = Prompt(
                 row: line.number - 1, source: line.path, content: try Self.prompt(line, json), columns: columns,
                 place: line.place)
-            let rollout = Rollout(
-                completion: Completion(
-                    text: try Self.completion(line, json),
-                    tokenIDs: json["completion_ids"] == nil ? [] : try line.tokenIDs("completion_ids", of: json)),
-                samplingLogProbabilities: [], policyLogProbabilities: [], sample: 0)
-            group = RolloutGroup(
-                prompt: TokenizedPrompt(prompt: prompt, tokenIDs: []), rollouts: [rollout],
-                policyVersion: PolicyVersion(0))
+            completion = Completion(
+                text: try Self.completion(line, json),
+                tokenIDs: json["completion_ids"] == nil ? [] : try line.tokenIDs("completion_ids", of: json))
         }
 
         /// A text, or the messages of a chat; empty where the line has none.

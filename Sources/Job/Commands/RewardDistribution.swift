@@ -18,7 +18,7 @@ struct RewardDistribution {
 
     var name: String
     var samples: [Sample]
-    /// Of each call, one completion each.
+    /// Of each call.
     var milliseconds: [Double]
 
     /// What is not as it should be; `nil` when every score is there and as expected.
@@ -84,10 +84,10 @@ struct RewardDistribution {
         let sum = times.reduce(0, +)
         guard let last = times.last, sum > 0 else { return [] }
         let rare = times.count > 100 ? times[times.count * 99 / 100] : last
-        let rate = Double(times.count) / sum * 1000
+        let rate = Double(samples.count) / sum * 1000
         return [
             "time of a call: p50 \(Self.round(times[times.count / 2])) ms, p99 \(Self.round(rare)) ms; "
-                + "\(rate < 10 ? Self.round(rate) : String(Int(rate))) completions a second, one a call"
+                + "\(rate < 10 ? Self.round(rate) : String(Int(rate))) completions a second in \(times.count) calls"
         ]
     }
 

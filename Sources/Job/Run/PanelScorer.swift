@@ -21,7 +21,7 @@ package final class PanelScorer: Scoring {
     package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
         let (scored, remarks) = try await judged(group)
         state.withLock { state in
-            for (name, value) in remarks.metrics { state.metrics[name, default: []].append(value) }
+            for (name, values) in remarks.metrics { state.metrics[name, default: []] += values }
             if !remarks.extraColumns.isEmpty { state.columns[group.address] = remarks.extraColumns }
         }
         return scored

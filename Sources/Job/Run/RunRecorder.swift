@@ -44,7 +44,9 @@ package actor RunRecorder: StepObserver {
     package func completed(_ report: StepReport) async throws {
         var report = report
         let remarks = scorer?.takeRemarks()
-        for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) { report.metrics[name] = value }
+        for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) {
+            report.metrics[Self.free(name, in: report.metrics)] = value
+        }
         report.metrics["memory/rss_gb"] = ProcessMemory.residentBytes.map { Double($0) / 1e9 }
         try await write(report.metrics, step: report.step)
         if logsCompletions, !report.groups.isEmpty {
@@ -72,6 +74,14 @@ package actor RunRecorder: StepObserver {
     /// Adds a row to the record.
     func write(_ metrics: Metrics, step: Int) async throws {
         for complaint in try await record.append(metrics, step: step) { await display.notice(complaint) }
+    }
+
+    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where the run has a number of that name.
+    private static func free(_ name: String, in metrics: Metrics) -> String {
+        let own: Set = ["step", "epoch", "loss", "reward", "reward_std", "grad_norm", "learning_rate"]
+        var free = name
+        while own.contains(free) || free.hasPrefix("eval_") || metrics[free] != nil { free = "logged/" + free }
+        return free
     }
 }
 
