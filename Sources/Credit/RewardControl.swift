@@ -8,6 +8,10 @@ package struct RewardControl: Sendable {
     package let constraints: [Constraint]
     package let multipliers: MultiplierSettings
     package let dynamic: DynamicWeightSettings
+    /// `nil` where limits stay.
+    package let search: ThresholdSearchSettings?
+    /// Draws the first points of a search.
+    package var seed: UInt64 = 0
     /// `nil` where every weight stays.
     package let schedule: WeightSchedule?
     /// What is normalized on the way from kept-apart rewards to their sum, for rules that do not do so themselves.
@@ -67,6 +71,8 @@ package struct RewardControl: Sendable {
         dynamic = DynamicWeightSettings(reading: &job)
         let reading = Reading(given, constraints, multipliers.variant, namesAreFinal: namesAreFinal)
         self.constraints = reading.constraints
+        search = ThresholdSearchSettings(
+            reading: &job, constraints: reading.constraints, rewards: namesAreFinal ? names : nil)
         reading.refuseUnfit(constraints, &job)
         let curves = reading.curves(weights, &job)
         job.resolve("reward_weights", to: RewardWeights(curves: curves))
@@ -100,7 +106,10 @@ package struct RewardControl: Sendable {
         var all: [any RewardController] = []
         if !constraints.isEmpty {
             let steps = multipliers.isPerMinibatch ? optimizerStepsPerRollout : 1
-            all.append(LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps))
+            let held = LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps)
+            // A problem of the search's settings was noted, and nothing runs.
+            let isWhole = search.map { search in constraints.allSatisfy { search.bounds[$0.name] != nil } } ?? false
+            if let search, isWhole { all.append(ThresholdSearch(held, search, seed: seed)) } else { all.append(held) }
         }
         if let schedule { all.append(schedule) }
         if dynamic.comparesGradients {
