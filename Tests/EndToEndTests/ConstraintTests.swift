@@ -188,6 +188,23 @@ struct ConstraintTests {
         #expect(notes.contains("the limits completion_length 2 were") && notes.contains("the search has ended"))
     }
 
+    /// In the middle of a search, in the same folder, where the best checkpoint is.
+    @Test func aSearchGoesOnToTheBit() throws {
+        let place = try Workplace()
+        try Self.writeSets(in: place)
+        let job = try place.job("grpo", Self.searching)
+        #expect(try place.train(job, "save_steps=1").status == 0)
+        try place.copy("run", to: "resumed")
+        let outcome = try place.train(
+            job, "save_steps=1", "output_dir=resumed", "resume_from_checkpoint=resumed/checkpoint-3")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(try place.metrics("run") == place.metrics("resumed"))
+        #expect(try place.bytes("run/notes.jsonl") == place.bytes("resumed/notes.jsonl"))
+        #expect(try place.bytes("run/model.safetensors") == place.bytes("resumed/model.safetensors"))
+        let state = "checkpoint-8/plumbline_state/controllers/threshold_search.json"
+        #expect(try place.bytes("run/\(state)") == place.bytes("resumed/\(state)"))
+    }
+
     @Test func whatASearchMayNotReadIsRefused() throws {
         let place = try Workplace()
         try Self.writeSets(in: place)

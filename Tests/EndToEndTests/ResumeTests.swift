@@ -43,13 +43,11 @@ struct ResumeTests {
             "rloo",
             "num_generations: 4\nbeta: 0\n\(ConstraintTests.weighed)\neval_steps: 1\neval_limit: 2\ndynamic_weights: {method: [gradient, hypervolume]}"
         ),
-        ("grpo", "\(ConstraintTests.searching)\nsave_steps: 4"),  // in the middle of a search
     ]
 
     @Test(arguments: jobs)
     func aResumedRunEqualsAnUninterruptedOne(_ example: (algorithm: String, lines: String)) throws {
         let place = try Workplace()
-        try ConstraintTests.writeSets(in: place)
         let job = try place.job(example.algorithm, example.lines)
         #expect(try place.train(job, "output_dir=whole").status == 0)
         let half = example.lines.contains("max_steps: 8") ? 4 : 2
