@@ -19,6 +19,8 @@ package struct RewardControl: Sendable {
 
     /// Whether the job gives weights itself.
     private let startsGiven: Bool
+    /// Whether nothing was wrong: else nothing runs, and no controller is made of it.
+    private let isSound: Bool
 
     /// `stream_normalization:`.
     package enum Normalization: String, SettingsChoice {
@@ -50,6 +52,7 @@ package struct RewardControl: Sendable {
     ///   - namesAreFinal: Whether the names are those that the rewards give themselves; else a reward that is not found may still be one of
     ///     them.
     package init(reading job: inout SettingsReader, rewards given: [Reward], namesAreFinal: Bool = true) {
+        let problemsBefore = job.problems.count
         let names = given.map(\.name)
         let weights: RewardWeights? = job.read(
             "reward_weights", optional: nil,
@@ -73,6 +76,12 @@ package struct RewardControl: Sendable {
         self.constraints = reading.constraints
         search = ThresholdSearchSettings(
             reading: &job, constraints: reading.constraints, rewards: namesAreFinal ? names : nil)
+        if search != nil, multipliers.variant == .saturated {
+            job.refuse(
+                "multipliers.variant",
+                "multipliers.variant is ppo_sat, whose limits are part of the reward; threshold_search moves those of multipliers"
+            )
+        }
         reading.refuseUnfit(constraints, &job)
         let curves = reading.curves(weights, &job)
         job.resolve("reward_weights", to: RewardWeights(curves: curves))
@@ -94,6 +103,7 @@ package struct RewardControl: Sendable {
         rewards = RewardCombination(
             names: names, weights: curves.map(\.last), form: isApart ? .apart : .summed,
             shapes: reading.shapes)
+        isSound = job.problems.count == problemsBefore && !names.isEmpty && Set(names).count == names.count
     }
 
     /// Whether every reward has its own stream of advantages.
@@ -103,13 +113,12 @@ package struct RewardControl: Sendable {
     ///
     /// - Parameter optimizerStepsPerRollout: Those of the policy.
     package func controllers(optimizerStepsPerRollout: Int) -> [any RewardController] {
+        guard isSound else { return [] }
         var all: [any RewardController] = []
         if !constraints.isEmpty {
             let steps = multipliers.isPerMinibatch ? optimizerStepsPerRollout : 1
             let held = LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps)
-            // A problem of the search's settings was noted, and nothing runs.
-            let isWhole = search.map { search in constraints.allSatisfy { search.bounds[$0.name] != nil } } ?? false
-            if let search, isWhole { all.append(ThresholdSearch(held, search, seed: seed)) } else { all.append(held) }
+            if let search { all.append(ThresholdSearch(held, search, seed: seed)) } else { all.append(held) }
         }
         if let schedule { all.append(schedule) }
         if dynamic.comparesGradients {

@@ -95,7 +95,7 @@ struct ConstraintTests {
     }
 
     /// Weights on the simplex, moved by s·I from row to row; the first step has moved ones already.
-    @Test(arguments: [("grpo", ""), ("reinforce_pp", ""), ("ppo", "num_generations: 1\nbeta: 0")])
+    @Test(arguments: [("grpo", ""), ("reinforce_pp", ""), ("ppo", "beta: 0")])
     func weightsFollowGradients(_ example: (algorithm: String, lines: String)) throws {
         let place = try Workplace()
         let job = try place.job(
