@@ -19,13 +19,17 @@ package struct Constraint: Sendable, Equatable {
     package var kind: Kind
     /// What the distance to the limit, and the reward as an objective, are divided by.
     package var scale: Double
+    /// Where a search may move the limit; `nil` where nothing is searched.
+    package var range: ClosedRange<Double>?
     /// Names its metrics and its multiplier; the reward's unless given.
     package var name: String
 
     /// - Parameter scale: 1 unless given, |limit| where that is larger: a limit of 200 tokens counts in shares of itself.
     package init(
-        _ reward: String, limit: Double, kind: Kind = .atLeast, scale: Double? = nil, name: String? = nil
+        _ reward: String, limit: Double, kind: Kind = .atLeast, scale: Double? = nil,
+        range: ClosedRange<Double>? = nil, name: String? = nil
     ) {
+        self.range = range
         self.reward = reward
         self.limit = limit
         self.kind = kind
@@ -52,7 +56,7 @@ package struct Constraint: Sendable, Equatable {
 }
 
 extension Constraint: SettingsValue {
-    private static let keys = ["reward", "limit", "kind", "scale", "name"]
+    private static let keys = ["reward", "limit", "kind", "scale", "low", "high", "name"]
 
     package static var expectation: String {
         "a section with reward, limit and kind (at_least, at_most or equal), as {reward: completion_length, limit: 200, kind: at_most}"
@@ -82,11 +86,22 @@ extension Constraint: SettingsValue {
         guard let kind = try value("kind", Kind.self) else {
             throw node.problem("a constraint needs kind: at_least, at_most or equal; found \(node.found)")
         }
+        let (low, high) = (try value("low", Double.self), try value("high", Double.self))
+        if low != nil || high != nil {
+            guard let low, let high, low < high, (low...high).contains(limit) else {
+                throw node.problem(
+                    "a constraint's low and high are where a search may move its limit: both, with low ≤ limit ≤ high; found \(low?.shown ?? "none") and \(high?.shown ?? "none") around \(limit.shown)"
+                )
+            }
+            return Constraint(
+                reward, limit: limit, kind: kind, scale: scale, range: low...high, name: try value("name", String.self))
+        }
         return Constraint(reward, limit: limit, kind: kind, scale: scale, name: try value("name", String.self))
     }
 
     package var yaml: String {
-        "{reward: \(reward.yaml), limit: \(limit.yaml), kind: \(kind.yaml), scale: \(scale.yaml), name: \(name.yaml)}"
+        "{reward: \(reward.yaml), limit: \(limit.yaml), kind: \(kind.yaml), scale: \(scale.yaml), "
+            + (range.map { "low: \($0.lowerBound.yaml), high: \($0.upperBound.yaml), " } ?? "") + "name: \(name.yaml)}"
     }
 }
 

@@ -11,7 +11,7 @@ internal import Records
 /// Departs from the published code: ℓ begins at the same number for all and not at a normal draw; the KL stream keeps the factor of the
 /// other own streams in `all_ppo`, where its weight would become negative.
 package struct LagrangianConstraints: Sendable, Equatable {
-    package let constraints: [Constraint]
+    package private(set) var constraints: [Constraint]
     package let settings: MultiplierSettings
     /// Dual steps of a rollout.
     package let stepsPerRollout: Int
@@ -51,6 +51,15 @@ package struct LagrangianConstraints: Sendable, Equatable {
         self.stepsPerRollout = stepsPerRollout
         let names = constraints.map { ($0.name, settings.initial) }
         state = State(parameters: Dictionary(uniqueKeysWithValues: names))
+    }
+
+    /// Puts other limits in force; scales and multipliers stay.
+    ///
+    /// - Parameter limits: By the constraints' names; the others keep theirs.
+    package mutating func move(limits: [String: Double]) {
+        for place in constraints.indices {
+            if let limit = limits[constraints[place].name] { constraints[place].limit = limit }
+        }
     }
 
     private var isBounded: Bool { settings.variant.isBounded && !state.isTextbook }

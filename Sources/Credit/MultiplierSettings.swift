@@ -88,7 +88,7 @@ package struct MultiplierSettings: Sendable, Equatable {
             "multipliers.max_grad_norm", optional: variant.isBounded ? 0.5 : nil, .above(0),
             "The norm that the dual gradients of all constraints are clipped to; null for none.")
         initial = job.read(
-            "multipliers.initial", default: 0.0,
+            "multipliers.initial", default: 0.0, .from(-1e6, to: 1e6),
             "The first λ of textbook; of the bounded forms the parameter ℓ, of which λ is the logistic function or tanh."
         )
         limit = job.read("multipliers.max", optional: nil, .above(0), "The largest |λ| of textbook; none unless set.")

@@ -8,6 +8,10 @@ package struct RewardControl: Sendable {
     package let constraints: [Constraint]
     package let multipliers: MultiplierSettings
     package let dynamic: DynamicWeightSettings
+    /// `nil` where limits stay.
+    package let search: ThresholdSearchSettings?
+    /// Draws the first points of a search.
+    package var seed: UInt64 = 0
     /// `nil` where every weight stays.
     package let schedule: WeightSchedule?
     /// What is normalized on the way from kept-apart rewards to their sum, for rules that do not do so themselves.
@@ -15,6 +19,8 @@ package struct RewardControl: Sendable {
 
     /// Whether the job gives weights itself.
     private let startsGiven: Bool
+    /// Whether nothing was wrong: else nothing runs, and no controller is made of it.
+    private let isSound: Bool
 
     /// `stream_normalization:`.
     package enum Normalization: String, SettingsChoice {
@@ -46,6 +52,7 @@ package struct RewardControl: Sendable {
     ///   - namesAreFinal: Whether the names are those that the rewards give themselves; else a reward that is not found may still be one of
     ///     them.
     package init(reading job: inout SettingsReader, rewards given: [Reward], namesAreFinal: Bool = true) {
+        let problemsBefore = job.problems.count
         let names = given.map(\.name)
         let weights: RewardWeights? = job.read(
             "reward_weights", optional: nil,
@@ -67,6 +74,14 @@ package struct RewardControl: Sendable {
         dynamic = DynamicWeightSettings(reading: &job)
         let reading = Reading(given, constraints, multipliers.variant, namesAreFinal: namesAreFinal)
         self.constraints = reading.constraints
+        search = ThresholdSearchSettings(
+            reading: &job, constraints: reading.constraints, rewards: namesAreFinal ? names : nil)
+        if search != nil, multipliers.variant == .saturated {
+            job.refuse(
+                "multipliers.variant",
+                "multipliers.variant is ppo_sat, whose limits are part of the reward; threshold_search moves those of multipliers"
+            )
+        }
         reading.refuseUnfit(constraints, &job)
         let curves = reading.curves(weights, &job)
         job.resolve("reward_weights", to: RewardWeights(curves: curves))
@@ -93,6 +108,7 @@ package struct RewardControl: Sendable {
         rewards = RewardCombination(
             names: names, weights: curves.map(\.last), form: isApart ? .apart : .summed,
             shapes: reading.shapes)
+        isSound = job.problems.count == problemsBefore && !names.isEmpty && Set(names).count == names.count
     }
 
     /// Whether every reward has its own stream of advantages.
@@ -102,10 +118,12 @@ package struct RewardControl: Sendable {
     ///
     /// - Parameter optimizerStepsPerRollout: Those of the policy.
     package func controllers(optimizerStepsPerRollout: Int) -> [any RewardController] {
+        guard isSound else { return [] }
         var all: [any RewardController] = []
         if !constraints.isEmpty {
             let steps = multipliers.isPerMinibatch ? optimizerStepsPerRollout : 1
-            all.append(LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps))
+            let held = LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps)
+            if let search { all.append(ThresholdSearch(held, search, seed: seed)) } else { all.append(held) }
         }
         if let schedule { all.append(schedule) }
         if dynamic.comparesGradients {

@@ -164,7 +164,9 @@ struct RewardControlTests {
                 message: "a constraint has no 'scael'; did you mean scale?"),
         ]
         for refusal in refusals {
-            let problems = read(refusal.members).job.problems.map(\.message)
+            let (control, job) = read(refusal.members)
+            #expect(control.controllers(optimizerStepsPerRollout: 1).isEmpty)  // nothing is made of what is wrong
+            let problems = job.problems.map(\.message)
             #expect(problems.contains(refusal.message), "\(problems)")
         }
     }

@@ -95,7 +95,7 @@ struct ConstraintTests {
     }
 
     /// Weights on the simplex, moved by s·I from row to row; the first step has moved ones already.
-    @Test(arguments: [("grpo", ""), ("reinforce_pp", ""), ("ppo", "num_generations: 1\nbeta: 0")])
+    @Test(arguments: [("grpo", ""), ("reinforce_pp", ""), ("ppo", "beta: 0")])
     func weightsFollowGradients(_ example: (algorithm: String, lines: String)) throws {
         let place = try Workplace()
         let job = try place.job(
@@ -155,5 +155,76 @@ struct ConstraintTests {
         #expect(
             missing.status == 65 && missing.progress.contains("expected eval_steps beside hypervolume"),
             "\(missing.progress)")
+    }
+
+    static let searching = """
+        reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}, completion_length]
+        constraints: [{reward: completion_length, limit: 2, kind: equal, low: 1, high: 4}]
+        threshold_search: {gold: regular_expression, max_rollouts: 6, rollouts_per_point: 1, tolerance: 0}
+        dataset_name: set
+        num_generations: 4
+        eval_steps: 1
+        eval_limit: 4
+        max_steps: 8
+        """
+
+    /// Every rollout is evaluated and tries a point; the final model is the checkpoint whose evaluation was best.
+    @Test func aSearchTriesLimitsAndEndsWithItsBestPolicy() throws {
+        let place = try Workplace()
+        try Self.writeSets(in: place)
+        let job = try place.job("grpo", Self.searching)
+        let outcome = try place.train(job, "save_steps=1")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let rows = try place.metrics("run")
+        let limits = rows.compactMap { $0["constraints/completion_length/limit"] }
+        #expect(limits.count == 8 && limits[0] == 2 && Set(limits).count > 2)
+        #expect(limits.allSatisfy { (1...4).contains($0) } && limits[6] == limits[7])
+        let golds = rows.compactMap { row in row["eval_rewards/regular_expression/mean"].map { (row["step"] ?? 0, $0) }
+        }
+        let best = try #require(golds.first { gold in golds.allSatisfy { $0.1 <= gold.1 } })
+        #expect(
+            try place.bytes("run/model.safetensors") == place.bytes("run/checkpoint-\(Int(best.0))/model.safetensors"))
+        let notes = String(decoding: try place.bytes("run/notes.jsonl"), as: UTF8.self)
+        #expect(notes.contains("the limits completion_length 2 were") && notes.contains("the search has ended"))
+    }
+
+    /// In the middle of a search, in the same folder, where the best checkpoint is.
+    @Test func aSearchGoesOnToTheBit() throws {
+        let place = try Workplace()
+        try Self.writeSets(in: place)
+        let job = try place.job("grpo", Self.searching)
+        #expect(try place.train(job, "save_steps=1").status == 0)
+        try place.copy("run", to: "resumed")
+        let outcome = try place.train(
+            job, "save_steps=1", "output_dir=resumed", "resume_from_checkpoint=resumed/checkpoint-3")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(try place.metrics("run") == place.metrics("resumed"))
+        #expect(try place.bytes("run/notes.jsonl") == place.bytes("resumed/notes.jsonl"))
+        #expect(try place.bytes("run/model.safetensors") == place.bytes("resumed/model.safetensors"))
+        let state = "checkpoint-8/plumbline_state/controllers/threshold_search.json"
+        #expect(try place.bytes("run/\(state)") == place.bytes("resumed/\(state)"))
+    }
+
+    @Test func whatASearchMayNotReadIsRefused() throws {
+        let place = try Workplace()
+        try Self.writeSets(in: place)
+        let job = try place.job("grpo", Self.searching)
+        for (overrides, words) in [
+            (["dataset_test_split=test"], "dataset_test_split is test, and threshold_search chooses limits"),
+            (["dataset_name=prompts.jsonl"], "the evaluation would be on the training rows"),
+            (["threshold_search.gold=regular"], "threshold_search.gold: no reward is named 'regular'"),
+            (["eval_steps="], "set eval_steps"),
+            (["constraints.0.high=1.5"], "with low ≤ limit ≤ high; found 1 and 1.5 around 2"),
+        ] {
+            let outcome = try place.train(job, overrides[0], "output_dir=refused")
+            #expect(outcome.status == 65 && outcome.progress.contains(words), "\(outcome.progress)")
+        }
+    }
+
+    static func writeSets(in place: Workplace) throws {
+        let rows = (0..<24).map { #"{"prompt": "\#($0)+1=", "answer": "\#($0 + 1)"}"# }
+        try place.write("set/train.jsonl", rows[..<16].joined(separator: "\n"))
+        try place.write("set/eval.jsonl", rows[16...].joined(separator: "\n"))
+        try place.write("set/test.jsonl", rows[16...].joined(separator: "\n"))
     }
 }

@@ -145,7 +145,7 @@ struct JobFileTests {
         ("loss_type: gpro", "loss_type is 'gpro'; expected one of grpo, dr_grpo, dapo, cispo, or bnpo"),
         ("dtype: float16", "dtype is 'float16'; expected one of float32, bfloat16, float64"),
         ("mask_truncated_completions: maybe", "expected true or false"),
-        ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a finite number"),
+        ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a number or weights by step"),
         ("use_peft: true", "use_peft is not supported: LoRA is not built"),
         ("bvpo: {alpha: 1}", "bvpo is not supported"),
         ("soft_thinking: gumbel", "soft_thinking is 'gumbel'; expected a section"),

@@ -23,7 +23,8 @@ struct MethodCatalogueTests {
             sampling: SamplingSettings(reading: &job, temperature: method.defaults.temperature),
             batches: BatchArithmetic(reading: &job, method.defaults.batches),
             control: method.defaults.batches == nil
-                ? nil : RewardControl(reading: &job, rewards: [RewardControl.Reward("accuracy")]), samplerIsExact: true)
+                ? nil : RewardControl(reading: &job, rewards: [.init("accuracy"), .init("style")]),
+            samplerIsExact: true)
         return (method.init(reading: &job, shared).plan, job)
     }
 
@@ -62,7 +63,7 @@ struct MethodCatalogueTests {
             for entry in read(method, []).job.entries {
                 let bad =
                     entry.expectation.contains("number") ? "-1e30" : entry.expectation.contains("one of") ? "zzz" : nil
-                guard let bad, entry.key != "best_of_k_threshold" else { continue }  // rewards have no end
+                guard let bad, !["best_of_k_threshold", "reward_weights"].contains(entry.key) else { continue }  // no end
                 let problems = read(method, [(entry.key, bad)]).job.problems.map(\.description)
                 #expect(
                     problems.contains {

@@ -1,4 +1,5 @@
 internal import Coordinator
+internal import Credit
 internal import Foundation
 internal import Models
 internal import PolicyUpdater
@@ -16,7 +17,7 @@ package enum JobFailure {
         switch error {
         case is JobError, is SettingsProblem, is SettingsError, is RewardError, is RunError, is ModelError,
             is TokenizerError,
-            is PromptSetError, is ChatTemplateError, is JSONError:
+            is PromptSetError, is ChatTemplateError, is JSONError, is ControllerStateError:
             true
         case let error as TensorError:
             switch error {

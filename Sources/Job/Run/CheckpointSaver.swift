@@ -41,8 +41,19 @@ package actor CheckpointSaver: Saving {
         if let misspelling { throw misspelling }  // only now: the step is saved
     }
 
-    /// Puts the model at the top of the run folder.
+    /// Puts the model at the top of the run folder: the newest, or where a search chose by evaluations the best.
     package func placeFinalModel(_ progress: RunProgress) async throws {
+        if settings.placesBest, let best, best.step != progress.step, folder.holdsCheckpoint(of: best.step) {
+            let source = folder.url.appending(path: CheckpointFolder.name(step: best.step))
+            try await folder.placeFinalModel(step: best.step) { url in
+                for name in try FileManager.default.contentsOfDirectory(atPath: source.path).sorted()
+                where name != "plumbline_state" && name != CheckpointManifest.fileName {
+                    try FileManager.default.copyItem(
+                        at: source.appending(path: name), to: url.appending(path: name))
+                }
+            }
+            return
+        }
         try await folder.placeFinalModel(step: progress.step, contents: modelFiles(progress))
     }
 

@@ -53,6 +53,13 @@ package final class TrainingRun: Sendable {
         do {
             for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
             let prompts = try RunPrompts(job, model, sets) { try scorer?.check($0) }
+            if job.searchesLimits, evaluation?.identity == prompts.identity {
+                throw JobError(
+                    place: "threshold_search",
+                    message:
+                        "the evaluation would be on the training rows, and threshold_search chooses limits by it; put an eval file beside them, or set dataset_test_split"
+                )
+            }
             maxSteps = try prompts.maxSteps(job)
             // The folder is made only now: a job that cannot run leaves nothing behind.
             folder = try RunFolder(URL(filePath: job.run.outputDirectory))

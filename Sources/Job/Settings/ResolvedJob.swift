@@ -28,6 +28,8 @@ package struct ResolvedJob: Sendable {
     package let maxTokensPerMicroBatch: Int
     package let checkpointsBlocks: Bool
     package let run: RunSettings
+    /// Whether the limits of constraints are chosen by the run's evaluations.
+    package let searchesLimits: Bool
     package let notices: [String]
 
     /// What was read, in order.
@@ -55,6 +57,7 @@ package struct ResolvedJob: Sendable {
         (concurrentCompletions, batches, dynamicSampling) = (read.concurrent, read.batches, read.dynamicSampling)
         (plan, optimizer, run) = (read.plan, read.optimizer, read.run)
         (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
+        searchesLimits = read.searchesLimits
         self.method = method.name
         entries = job.entries
         self.file = file
@@ -99,6 +102,7 @@ struct Reading {
     let maxTokensPerMicroBatch: Int
     let checkpointsBlocks: Bool
     let run: RunSettings
+    let searchesLimits: Bool
 
     init(_ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil) {
         let defaults = method.defaults(reading: &job)
@@ -107,7 +111,9 @@ struct Reading {
         data = DataSettings(reading: &job, learnsRows: method == SFT.self)
         rewards = generates ? RewardEntries(reading: &job, for: method.name) : nil
         let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
-        let control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil
+        var control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil
+        control?.seed = UInt64(model.seed)
+        searchesLimits = control?.search != nil
         sampling =
             generates
             ? SamplingSettings(reading: &job, temperature: defaults.temperature)
@@ -141,11 +147,19 @@ struct Reading {
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on) (arXiv:1604.06174)."
         )
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
-        run = RunSettings(reading: &job, method: method.name, isEvaluated: generates || defaults.comparesPairs)
+        run = RunSettings(
+            reading: &job, method: method.name, isEvaluated: generates || defaults.comparesPairs,
+            gold: control?.search?.gold)
         if let control, control.dynamic.isGuided {
             job.check(
                 run.evaluation != nil, "dynamic_weights.method",
                 "eval_steps beside hypervolume, which learns from evaluations")
+        }
+        if control?.search != nil, data.testSplit == "test" {
+            job.refuse(
+                "dataset_test_split",
+                "dataset_test_split is test, and threshold_search chooses limits by its evaluations; name rows that no result is reported on, such as eval"
+            )
         }
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {
             job.refuse(

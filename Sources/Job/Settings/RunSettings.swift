@@ -17,6 +17,8 @@ package struct RunSettings: Sendable {
     /// The metric that names the best checkpoint; `nil` for none.
     package let bestMetric: String?
     package let bestIsGreater: Bool
+    /// Whether the final model is the best one and not the newest.
+    package let placesBest: Bool
     package let gapLimit: Double
     package let reports: ReportSettings
 
@@ -29,8 +31,10 @@ package struct RunSettings: Sendable {
         package let limit: Int?
     }
 
-    /// - Parameter isEvaluated: Whether the method has something to evaluate with: rewards, or pairs.
-    init(reading job: inout SettingsReader, method: String, isEvaluated: Bool) {
+    /// - Parameters:
+    ///   - isEvaluated: Whether the method has something to evaluate with: rewards, or pairs.
+    ///   - gold: The reward by whose evaluations a search chooses, so that the run ends with the policy that was best in it; `nil` for none.
+    init(reading job: inout SettingsReader, method: String, isEvaluated: Bool, gold: String? = nil) {
         outputDirectory = job.read(
             "output_dir", required: "name the run's folder", standIn: ".",
             meaning:
@@ -52,7 +56,7 @@ package struct RunSettings: Sendable {
         let printed: Int? = job.read(
             "num_completions_to_print", optional: nil, .atLeast(0), "Completions shown on the terminal with each row.")
         completionsToPrint = printed ?? 0
-        saveSteps = job.read(
+        let saves = job.read(
             "save_steps", default: 500, .atLeast(1),
             "Optimizer steps between two checkpoints; one more is written at the end.")
         saveTotalLimit = job.read(
@@ -81,9 +85,14 @@ package struct RunSettings: Sendable {
         let limit: Int? = job.read(
             "eval_limit", optional: nil, .atLeast(1), "Prompts of an evaluation during training; all unless set.")
         evaluation = steps.map { Evaluation(steps: $0, generations: generations ?? 1, limit: limit) }
-        bestMetric = job.read(
+        saveSteps = gold != nil && !job.isGiven("save_steps") ? steps ?? saves : saves
+        job.resolve("save_steps", to: saveSteps)
+        let best: String? = job.read(
             "metric_for_best_model", optional: nil,
             "The metric that names the best checkpoint, such as eval_reward.")
+        bestMetric = best ?? gold.map { "eval_rewards/\($0)/mean" }
+        job.resolve("metric_for_best_model", to: bestMetric)
+        placesBest = gold != nil
         bestIsGreater = job.read(
             "greater_is_better", default: !(bestMetric?.hasSuffix("loss") ?? false),
             "Whether a larger metric_for_best_model is better; of a loss a smaller one is, unless this says otherwise.")
