@@ -110,7 +110,8 @@ let testSupport = Target.target(
 
 /// Reference numbers and helpers beside the tests that read them by path.
 let testData = [
-    "Algorithms": ["trl_losses.json", "verl_losses.json", "luffy_losses.json"], "Credit": ["verl_advantages.json"],
+    "Algorithms": ["trl_losses.json", "verl_losses.json", "luffy_losses.json", "trl_gkd.json"],
+    "Credit": ["verl_advantages.json"],
     "Job": ["trl_fields.json"], "PromptSets": ["parquet"],
     "RewardHosts": ["server.py", "zoo.py"],
     "ShippedRewards": ["accuracy_cases.jsonl", "trl_rewards.json"],

@@ -166,7 +166,7 @@ package actor Coordinator {
         let start = clock.now
         let tokensBefore = progress.tokens
         var work = StepWork()
-        for call in recipe.calls(at: progress.step) {
+        for call in recipe.calls(at: progress.step, number: progress.rolloutStep) {
             switch call {
             case .demonstrate:
                 try await demonstrate(into: &work)
@@ -202,7 +202,8 @@ package actor Coordinator {
             work.demonstrations = try await source.demonstrations(of: work.groups.map(\.group.prompt))
             return
         }
-        let own = try await source.next(schedule.promptsPerStep, from: parts.prompts)
+        let own = try await source.next(
+            schedule.promptsPerStep, from: parts.prompts, step: progress.rolloutStep, stop: stop)
         work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
     }
 

@@ -41,7 +41,10 @@ package protocol DemonstrationSource: Sendable {
     /// with the prompt that was asked for.
     func demonstrations(of prompts: [TokenizedPrompt]) async throws -> [DemonstratedPrompt]
     /// The demonstrations of a step that takes so many prompts of `source` and samples none.
-    func next(_ count: Int, from source: any PromptSource) async throws -> [DemonstratedPrompt]
+    ///
+    /// - Parameter step: Addresses the draws of a source that samples.
+    func next(_ count: Int, from source: any PromptSource, step: Int, stop: StopSignal) async throws
+        -> [DemonstratedPrompt]
     /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``, for an order of its own.
     func mark() async
     func rewind() async

@@ -43,10 +43,14 @@ package struct MethodDefaults: Sendable {
     package var temperature: Double
     /// `nil` for a method that does not generate.
     package var batches: BatchArithmetic.Defaults?
+    /// Whether a job must name a reward.
+    package var needsRewards: Bool
 
     package init(
-        learningRate: Double = 1e-6, temperature: Double = 1, batches: BatchArithmetic.Defaults? = .init()
+        learningRate: Double = 1e-6, temperature: Double = 1, batches: BatchArithmetic.Defaults? = .init(),
+        needsRewards: Bool = true
     ) {
+        self.needsRewards = needsRewards
         self.learningRate = learningRate
         self.temperature = temperature
         self.batches = batches
@@ -112,6 +116,8 @@ package struct MethodPlan: Sendable {
     package var softThinking: SoftThinking?
     /// Where a step that samples has its demonstrations from; `nil` where it has none.
     package var demonstrations: DemonstrationSettings?
+    /// Whether the steps that imitate take what the reference samples.
+    package var teacherWrites = false
     /// What weighs imitation against reward; `nil` where nothing does.
     package var mixture: MixturePlan?
 
@@ -119,8 +125,13 @@ package struct MethodPlan: Sendable {
     package struct Reference: Sendable, Equatable {
         /// How it follows the policy; `nil` leaves it as loaded.
         package var sync: ReferenceSync?
+        /// Another model, a teacher: a folder, or a name in the Hugging Face cache; `nil` for the policy as it starts.
+        package var model: String?
 
-        package init(sync: ReferenceSync? = nil) { self.sync = sync }
+        package init(sync: ReferenceSync? = nil, model: String? = nil) {
+            self.sync = sync
+            self.model = model
+        }
     }
 
     package init(

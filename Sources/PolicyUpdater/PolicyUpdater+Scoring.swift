@@ -14,6 +14,7 @@ extension PolicyUpdater {
         _ batch: UpdateBatch, under role: InferenceRole
     ) async throws -> CompletionLogProbabilities {
         let batch = batch.unmasked
+        let configuration = role == .reference ? referenceConfiguration : configuration
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize, scorer: scorer)
         func read(_ lease: borrowing InferenceLease) throws -> CompletionLogProbabilities {
             try logProbabilities(

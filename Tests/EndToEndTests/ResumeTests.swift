@@ -32,6 +32,18 @@ struct ResumeTests {
             "soft_grpo",
             "num_generations: 4\nsteps_per_generation: 2\nmax_steps: 8\nsave_steps: 4\nsoft_thinking: {noise: dirichlet, think_end: e, cold_stop_entropy: 100, cold_stop_steps: 2}"
         ),
+        (
+            "distill",
+            "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\nbeta: 0.5\nlmbda: 0.5\nmax_steps: 4"
+        ),
+        (
+            "distill",
+            "num_generations: 4\nteacher_model_name_or_path: teacher\ndistill: {form: sampled, reward_weight: 0.5}"
+        ),
+        (
+            "distill",
+            "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\nlmbda: 0.5\nseq_kd: true"
+        ),
         ("luffy", "num_generations: 4"), ("srft", "num_generations: 4\nmax_tokens_per_micro_batch: 40"),
         (
             "amft",

@@ -97,7 +97,7 @@ struct Reading {
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job)
         data = DataSettings(reading: &job)
-        rewards = generates ? RewardEntries(reading: &job, for: method.name) : nil
+        rewards = generates ? RewardEntries(reading: &job, for: method.name, isNeeded: defaults.needsRewards) : nil
         let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
         let combination = generates ? RewardCombination(reading: &job, names: names) : nil
         sampling =
@@ -126,7 +126,8 @@ struct Reading {
             "gradient_checkpointing", default: false,
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on).")
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
-        run = RunSettings(reading: &job, hasRewards: generates)
+        run = RunSettings(
+            reading: &job, hasRewards: generates && (defaults.needsRewards || !names.isEmpty), method: method.name)
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {
             job.refuse(
                 "sync_ref_model",

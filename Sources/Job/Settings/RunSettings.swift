@@ -28,8 +28,10 @@ package struct RunSettings: Sendable {
         package let limit: Int?
     }
 
-    /// - Parameter hasRewards: Whether the method has rewards to evaluate with.
-    init(reading job: inout SettingsReader, hasRewards: Bool) {
+    /// - Parameters:
+    ///   - hasRewards: Whether there are rewards to evaluate with.
+    ///   - method: For messages.
+    init(reading job: inout SettingsReader, hasRewards: Bool, method: String) {
         outputDirectory = job.read(
             "output_dir", required: "name the run's folder", standIn: ".",
             meaning:
@@ -74,10 +76,10 @@ package struct RunSettings: Sendable {
         gapLimit = job.read(
             "logprob_gap_limit", default: 0.01, .above(0),
             "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats.")
-        check(&job, hasRewards: hasRewards)
+        check(&job, hasRewards: hasRewards, method)
     }
 
-    private func check(_ job: inout SettingsReader, hasRewards: Bool) {
+    private func check(_ job: inout SettingsReader, hasRewards: Bool, _ method: String) {
         if let metric = bestMetric, metric.hasPrefix("eval_") {
             if let evaluation, saveSteps % evaluation.steps != 0 {
                 job.refuse(
@@ -91,7 +93,7 @@ package struct RunSettings: Sendable {
             }
         }
         if evaluation != nil, !hasRewards {
-            job.refuse("eval_steps", "eval_steps is set; sft has no reward to evaluate with, leave it out")
+            job.refuse("eval_steps", "eval_steps is set; \(method) has no reward to evaluate with, leave it out")
         }
     }
 }
