@@ -33,6 +33,7 @@ extension Coordinator {
             case .balance:
                 if parts.controllers.bank.mixture == nil { throw .missingPart("mixture", call: "balance") }
                 if parts.demonstrations == nil { throw .missingPart("source of demonstrations", call: "balance") }
+            case .rethink: if parts.rethinking == nil { throw .missingPart("rethinker", call: "rethink") }
             case .demonstrate, .infer, .train: break
             }
         }

@@ -52,6 +52,11 @@ package struct AMFT: Method {
                 "amft.utility",
                 "amft.utility is reward, whose gradient is that of words; with amft.rl soft_grpo expected loss")
         }
+        if plan.rethinking != nil {
+            job.refuse(
+                "forced_rethinking.probability",
+                "forced_rethinking is for grpo alone; amft imitates demonstrations already")
+        }
         let place = plan.recipe.calls.firstIndex { if case .generate = $0 { true } else { false } } ?? 0
         plan.recipe.method = Self.name
         plan.recipe.calls.insert(.demonstrate, at: place + 1)

@@ -116,6 +116,8 @@ package struct MethodPlan: Sendable {
     package var softThinking: SoftThinking?
     /// Where a step that samples has its demonstrations from; `nil` where it has none.
     package var demonstrations: DemonstrationSettings?
+    /// How completions are made to go on with a doubt; `nil` where they are not.
+    package var rethinking: ForcedRethinking?
     /// Whether the steps that imitate take what the reference samples.
     package var teacherWrites = false
     /// What weighs imitation against reward; `nil` where nothing does.

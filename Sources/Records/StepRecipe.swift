@@ -83,6 +83,8 @@ package enum StepCall: Sendable, Equatable {
     /// Samples completions of every prompt of the step, in every variant, and asks every reward for every completion while others still
     /// decode; with `greedy`, one greedy completion beside them.
     case generate(samplesPerPrompt: Int, greedy: Bool, variants: [PromptVariant] = [.plain])
+    /// Makes some completions go on with a doubt, and keeps what comes to a right answer.
+    case rethink
     /// Computes the log-probs of the completions' tokens, or their values, under another set of weights, without gradients.
     case infer(InferenceRole)
     /// Turns scores into advantages, a stream for each objective.
@@ -100,6 +102,7 @@ extension StepCall {
         case .demonstrate: "demonstrate"
         case .generate(let samples, let greedy, let variants):
             "generate(\(samples)\(greedy ? " + greedy" : "")\(Self.word(of: variants))) → score"
+        case .rethink: "rethink"
         case .infer(let role): "infer(\(role.rawValue))"
         case .credit: "credit"
         case .balance: "balance"

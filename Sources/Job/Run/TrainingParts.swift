@@ -23,6 +23,7 @@ struct TrainingParts: Sendable {
     let scorer: PanelScorer?
     let demonstrations: (any DemonstrationSource)?
     let balancing: HeldOutUtility?
+    let rethinking: Rethinker?
     let controllers: RewardControllers
     let replay: ReplayBuffer?
     /// Every owner of state but the run's own progress.
@@ -52,6 +53,13 @@ struct TrainingParts: Sendable {
             HeldOutUtility(
                 held, encoder: prompts.encoder, generator: built.heldOutGenerator, scorer: scorer,
                 updater: built.updater, seed: seed)
+        }
+        rethinking = try plan.rethinking.flatMap { settings in
+            guard let generator = built.generator, let scorer else { return nil }
+            return try Rethinker(
+                settings, generator: generator, score: { try await scorer.scoreUnremarked($0) },
+                tokenizer: model.tokenizer, rewardNames: scorer.rewardNames,
+                maxCompletionLength: job.sampling.maxCompletionLength, seed: seed)
         }
         controllers = RewardControllers(plan.controllers, mixture: plan.mixture?.controller)
         replay = plan.replay.map {
