@@ -11,8 +11,13 @@ struct DistillationRunTests {
     ])
     func thePolicyDrawsNearer(_ form: String) throws {
         let place = try Workplace()
+        let taught = try place.train(
+            place.job("sft", "model_name_or_path: teacher\nmax_steps: 60\nsave_steps: 60\nlearning_rate: 1e-2"),
+            "output_dir=skilled")
+        #expect(taught.status == 0, "\(taught.progress)")
         let outcome = try place.train(
-            place.job("distill", lines + form + "\nmax_steps: 30\nsave_steps: 30\nlearning_rate: 1e-2"))
+            place.job("distill", lines + form + "\nmax_steps: 30\nsave_steps: 30\nlearning_rate: 1e-2"),
+            "teacher_model_name_or_path=skilled")
         #expect(outcome.status == 0, "\(outcome.progress)")
         let metrics = try place.metrics("run")
         #expect(metrics.count == 30 && metrics.allSatisfy { $0["reward"] == nil })
