@@ -114,7 +114,9 @@ let testSupport = Target.target(
 
 /// Reference numbers and helpers beside the tests that read them by path.
 let testData = [
-    "Algorithms": ["trl_losses.json", "trl_preferences.json", "verl_losses.json", "luffy_losses.json"],
+    "Algorithms": [
+        "trl_losses.json", "trl_preferences.json", "verl_losses.json", "luffy_losses.json", "trl_gkd.json",
+    ],
     "Credit": ["verl_advantages.json", "lagrange_multipliers.json", "trl_gdpo.json", "nelder_mead.json"],
     "Job": ["trl_fields.json"], "PromptSets": ["parquet"],
     "RewardHosts": ["server.py", "zoo.py"],

@@ -4,6 +4,8 @@ package protocol Objective: Sendable {
     var needsReference: Bool { get }
     /// Whether the loss reads the divergence from the reference policy over the whole vocabulary.
     var needsExactDivergence: Bool { get }
+    /// Which divergence that is: 1 for KL(π‖π_ref), 0 for KL(π_ref‖π), between them the generalized Jensen–Shannon divergence.
+    var divergenceBeta: Double { get }
     /// Whether the loss reads the sampler's own log-probs.
     var needsRolloutLogProbabilities: Bool { get }
     /// Whether the entropies must carry a gradient.
@@ -24,6 +26,7 @@ package protocol Objective: Sendable {
 extension Objective {
     package var needsReference: Bool { false }
     package var needsExactDivergence: Bool { false }
+    package var divergenceBeta: Double { 1 }
     package var needsRolloutLogProbabilities: Bool { false }
     package var needsEntropyGradient: Bool { false }
     package var needsAdvantages: Bool { true }

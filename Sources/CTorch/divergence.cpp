@@ -4,9 +4,12 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logaddexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
 
 #include "support.hpp"
 
@@ -22,23 +25,55 @@ at::Tensor log_probabilities(const at::Tensor &states, const at::Tensor &words, 
     return at::log_softmax(logits, 1);
 }
 
-/// Two policies over some rows: p, and log p − log q, [n, V] each.
+/// Two policies over some rows, p and q, [n, V] each, and m = beta·q + (1 − beta)·p between them.
+///
+///     divergence  beta·KL(q‖m) + (1 − beta)·KL(p‖m); its limits' slopes, KL(p‖q) at 1 and KL(q‖p) at 0
 struct Pair {
-    at::Tensor powers, differences;
+    double beta;
+    /// p, and log p − log m; at 0, where m is p, log p − log q. `other` is q, where it is used.
+    at::Tensor powers, differences, other;
+    /// q·(log q − log m), where it is used.
+    at::Tensor other_terms;
 
     Pair(
         const at::Tensor &states, const at::Tensor &words, const at::Tensor &other_states,
-        const at::Tensor &other_words, double temperature) {
+        const at::Tensor &other_words, double temperature, double beta)
+        : beta(beta) {
         powers = log_probabilities(states, words, temperature);
-        differences = log_probabilities(other_states, other_words, temperature).neg_().add_(powers);
+        other = log_probabilities(other_states, other_words, temperature);
+        if (beta == 1) {
+            differences = other.neg_().add_(powers);
+        } else if (beta == 0) {
+            differences = powers - other;
+            other.exp_();
+        } else {
+            const at::Tensor mixture = at::logaddexp(powers + std::log1p(-beta), other + std::log(beta));
+            differences = powers - mixture;
+            other_terms = (other - mixture).mul_(other.exp_());
+        }
         powers.exp_();
+    }
+
+    at::Tensor values() const {
+        if (beta == 1) return (powers * differences).sum(1);
+        if (beta == 0) return (other * differences).sum(1).neg_();
+        return (powers * differences).sum(1).mul_(1 - beta).add_(other_terms.sum(1), beta);
+    }
+
+    /// By each logit, without the temperature.
+    at::Tensor gradient() {
+        if (beta == 0) return powers - other;
+        const at::Tensor sums = (powers * differences).sum(1, true);
+        differences.sub_(sums).mul_(powers);
+        return beta == 1 ? differences : differences.mul_(1 - beta);
     }
 };
 
 struct Divergence : torch::autograd::Function<Divergence> {
     static at::Tensor forward(
         AutogradContext *context, const at::Tensor &hidden, const at::Tensor &head, const at::Tensor &other_hidden,
-        const at::Tensor &other_head, double temperature, int64_t chunk_elements) {
+        const at::Tensor &other_head, double temperature, double beta,
+        int64_t chunk_elements) {
         const auto type = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
         const at::Tensor states = hidden.to(type), words = head.to(type), others = other_hidden.to(type),
                          other_words = other_head.to(type);
@@ -47,22 +82,25 @@ struct Divergence : torch::autograd::Function<Divergence> {
         for (int64_t start = 0; start < count; start += chunk) {
             const int64_t length = std::min(chunk, count - start);
             const Pair pair(
-                states.narrow(0, start, length), words, others.narrow(0, start, length), other_words, temperature);
-            sums.narrow(0, start, length).copy_((pair.powers * pair.differences).sum(1));
+                states.narrow(0, start, length), words, others.narrow(0, start, length), other_words, temperature,
+                beta);
+            sums.narrow(0, start, length).copy_(pair.values());
         }
         context->saved_data["temperature"] = temperature;
+        context->saved_data["beta"] = beta;
         context->saved_data["chunk"] = chunk;
-        context->save_for_backward({hidden, head, other_hidden, other_head, sums});
-        return sums.clone();
+        context->save_for_backward({hidden, head, other_hidden, other_head});
+        return sums;
     }
 
-    /// By logit v: p_v·(log p_v − log q_v − KL) / temperature.
+    /// By logit v: (1 − beta)·p_v·(log p_v − log m_v − KL(p‖m)) / temperature; p_v·(log p_v − log q_v − KL(p‖q)) at 1, p_v − q_v at 0.
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
-        const at::Tensor &hidden = saved[0], &head = saved[1], &sums = saved[4];
+        const at::Tensor &hidden = saved[0], &head = saved[1];
         const double temperature = context->saved_data["temperature"].toDouble();
         const int64_t chunk = context->saved_data["chunk"].toInt();
-        const auto type = sums.scalar_type();
+        const double beta = context->saved_data["beta"].toDouble();
+        const auto type = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
         const at::Tensor states = hidden.to(type), words = head.to(type), others = saved[2].to(type),
                          other_words = saved[3].to(type);
         const at::Tensor factors = gradients[0].to(type) / temperature;
@@ -73,9 +111,8 @@ struct Divergence : torch::autograd::Function<Divergence> {
         for (int64_t start = 0; start < count; start += chunk) {
             const int64_t length = std::min(chunk, count - start);
             const auto part = [&](const at::Tensor &whole) { return whole.narrow(0, start, length); };
-            Pair pair(part(states), words, part(others), other_words, temperature);
-            at::Tensor by_logits =
-                pair.differences.sub_(part(sums).unsqueeze(1)).mul_(pair.powers).mul_(part(factors).unsqueeze(1));
+            Pair pair(part(states), words, part(others), other_words, temperature, beta);
+            at::Tensor by_logits = pair.gradient().mul_(part(factors).unsqueeze(1));
             if (wants_states) {
                 at::Tensor place = part(by_states);
                 at::mm_out(place, by_logits, words);
@@ -85,7 +122,7 @@ struct Divergence : torch::autograd::Function<Divergence> {
         return {
             wants_states ? by_states.to(hidden.scalar_type()) : at::Tensor(),
             wants_words ? by_words.to(head.scalar_type()) : at::Tensor(),
-            at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+            at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
     }
 };
 
@@ -96,7 +133,7 @@ using namespace ctorch;
 
 extern "C" ctorch_status ctorch_divergence(
     ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor other_hidden, ctorch_tensor other_head,
-    double temperature, ptrdiff_t chunk_elements, ctorch_tensor *divergence) {
+    double temperature, double beta, ptrdiff_t chunk_elements, ctorch_tensor *divergence) {
     return guarded([&] {
         const at::Tensor &states = unwrap(hidden), &words = unwrap(head), &others = unwrap(other_hidden),
                          &other_words = unwrap(other_head);
@@ -108,8 +145,10 @@ extern "C" ctorch_status ctorch_divergence(
                 others.size(0) == states.size(0) && other_words.size(0) == words.size(0),
             "the other policy's hidden ", others.sizes(), " and head ", other_words.sizes(), " must have ",
             states.size(0), " tokens and ", words.size(0), " words");
+        TORCH_CHECK(beta >= 0 && beta <= 1, "beta ", beta, ": must be from 0 to 1");
         TORCH_CHECK(temperature > 0, "temperature ", temperature, ": must be above 0");
         *divergence = wrap(
-            Divergence::apply(states, words, others.detach(), other_words.detach(), temperature, chunk_elements));
+            Divergence::apply(
+                states, words, others.detach(), other_words.detach(), temperature, beta, chunk_elements));
     });
 }

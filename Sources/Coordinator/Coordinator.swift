@@ -13,6 +13,8 @@ package actor Coordinator {
         package var demonstrations: (any DemonstrationSource)?
         /// What a mixture's meta-gradient comes from; `nil` takes none.
         package var balancing: (any Balancing)?
+        /// Where completions are made to go on.
+        package var rethinking: (any Rethinking)?
         package var generator: (any Generating)?
         package var scorer: (any Scoring)?
         package var creditRule: (any CreditRule)?
@@ -27,7 +29,8 @@ package actor Coordinator {
 
         package init(
             prompts: any PromptSource, demonstrations: (any DemonstrationSource)? = nil,
-            balancing: (any Balancing)? = nil, generator: (any Generating)? = nil, scorer: (any Scoring)? = nil,
+            balancing: (any Balancing)? = nil, rethinking: (any Rethinking)? = nil, generator: (any Generating)? = nil,
+            scorer: (any Scoring)? = nil,
             creditRule: (any CreditRule)? = nil, controllers: RewardControllers = RewardControllers(),
             replay: ReplayBuffer? = nil, updater: any Updating, observer: any StepObserver,
             evaluator: (any Evaluating)? = nil, saver: any Saving
@@ -37,6 +40,7 @@ package actor Coordinator {
             self.prompts = prompts
             self.demonstrations = demonstrations
             self.balancing = balancing
+            self.rethinking = rethinking
             self.generator = generator
             self.scorer = scorer
             self.creditRule = creditRule
@@ -186,7 +190,7 @@ package actor Coordinator {
         let start = clock.now
         let tokensBefore = progress.tokens
         var work = StepWork()
-        for call in recipe.calls(at: progress.step) {
+        for call in recipe.calls(at: progress.step, number: progress.rolloutStep) {
             switch call {
             case .demonstrate:
                 try await demonstrate(into: &work)
@@ -195,6 +199,8 @@ package actor Coordinator {
                 work.parts = try await parts.prompts.nextPairs(schedule.promptsPerStep)
             case .generate(let samples, let greedy, let variants):
                 try await generate(Sampling(samples: samples, greedy: greedy, variants: variants), into: &work)
+            case .rethink:
+                try await rethink(&work)
             case .infer(let role):
                 try await infer(role, into: &work)
             case .credit:
@@ -225,8 +231,20 @@ package actor Coordinator {
             work.demonstrations = try await source.demonstrations(of: work.groups.map(\.group.prompt))
             return
         }
-        let own = try await source.next(schedule.promptsPerStep, from: parts.prompts)
+        let own = try await source.next(
+            schedule.promptsPerStep, from: parts.prompts, step: progress.rolloutStep, stop: stop)
         work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
+    }
+
+    private func rethink(_ work: inout StepWork) async throws {
+        guard let rethinking = parts.rethinking else { return }  // checked in init
+        let clock = ContinuousClock()
+        let start = clock.now
+        let rethought = try await rethinking.rethink(work.groups, step: progress.rolloutStep, stop: stop)
+        work.groups = rethought.groups
+        work.rethought = rethought.kept
+        work.metrics.merge(rethought.metrics)
+        work.metrics["timing_s/rethink"] = seconds(clock.now - start)
     }
 
     /// What a `generate` call asks of every prompt.
@@ -358,6 +376,7 @@ package actor Coordinator {
         if parts.demonstrations != nil, !rule.takesDemonstrations {
             work.parts.append(UpdatePart(.demonstrations, work.demonstrations.map(\.updateGroup)))
         }
+        if let rethought = work.rethought { work.parts.append(UpdatePart(.demonstrations, rethought)) }
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)
         let observed = controllers.observe(

@@ -24,7 +24,7 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
 extension Coordinator {
     /// Checks a recipe against the parts before anything runs.
     static func requireParts(of recipe: StepRecipe, in parts: Parts) throws(CoordinatorError) {
-        for call in recipe.calls + (recipe.warmup?.calls ?? []) {
+        for call in recipe.calls + (recipe.warmup?.calls ?? []) + (recipe.interlude?.calls ?? []) {
             switch call {
             case .generate:
                 if parts.generator == nil { throw .missingPart("generator", call: "generate") }
@@ -33,6 +33,7 @@ extension Coordinator {
             case .balance:
                 if parts.controllers.bank.mixture == nil { throw .missingPart("mixture", call: "balance") }
                 if parts.demonstrations == nil { throw .missingPart("source of demonstrations", call: "balance") }
+            case .rethink: if parts.rethinking == nil { throw .missingPart("rethinker", call: "rethink") }
             case .demonstrate, .compare, .infer, .train: break
             }
         }

@@ -44,10 +44,32 @@ package protocol DemonstrationSource: Sendable {
     /// with the prompt that was asked for.
     func demonstrations(of prompts: [TokenizedPrompt]) async throws -> [DemonstratedPrompt]
     /// The demonstrations of a step that takes so many prompts of `source` and samples none.
-    func next(_ count: Int, from source: any PromptSource) async throws -> [DemonstratedPrompt]
+    ///
+    /// - Parameter step: Addresses the draws of a source that samples.
+    func next(_ count: Int, from source: any PromptSource, step: Int, stop: StopSignal) async throws
+        -> [DemonstratedPrompt]
     /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``, for an order of its own.
     func mark() async
     func rewind() async
+}
+
+/// Makes completions go on, and keeps what comes to a right answer.
+package protocol Rethinking: Sendable {
+    /// - Parameters:
+    ///   - groups: Scored.
+    ///   - step: Addresses the draws.
+    func rethink(_ groups: [ScoredGroup], step: Int, stop: StopSignal) async throws -> RethoughtGroups
+}
+
+/// A step's groups after some completions were made to go on.
+package struct RethoughtGroups: Sendable {
+    /// With the kept ones in the places of those that they begin like.
+    package var groups: [ScoredGroup]
+    /// The kept ones to be imitated.
+    package var kept: [UpdateGroup] = []
+    package var metrics = Metrics()
+
+    package init(groups: [ScoredGroup]) { self.groups = groups }
 }
 
 /// Measures how a utility on held-out rows answers to what a step is about to do.

@@ -11,6 +11,8 @@ struct StepWork {
     var referenceLogProbabilities: [[[Float]]]?
     var values: CriticValues?
     var parts: [UpdatePart] = []
+    /// Completions that were made to go on, to be imitated; `nil` where none can be.
+    var rethought: [UpdateGroup]?
     /// What the step imitates beside what it sampled.
     var demonstrations: [DemonstratedPrompt] = []
     var credits: [[CompletionCredit]] = []

@@ -45,12 +45,15 @@ package struct MethodDefaults: Sendable {
     package var batches: BatchArithmetic.Defaults?
     /// Whether a row is a pair of completions, one of them preferred.
     package var comparesPairs: Bool
+    /// Whether a job must name a reward.
+    package var needsRewards: Bool
 
     package init(
         learningRate: Double = 1e-6, temperature: Double = 1, batches: BatchArithmetic.Defaults? = .init(),
-        comparesPairs: Bool = false
+        comparesPairs: Bool = false, needsRewards: Bool = true
     ) {
         self.comparesPairs = comparesPairs
+        self.needsRewards = needsRewards
         self.learningRate = learningRate
         self.temperature = temperature
         self.batches = batches
@@ -120,6 +123,10 @@ package struct MethodPlan: Sendable {
     package var pairs: PairPlan?
     /// Where a step that samples has its demonstrations from; `nil` where it has none.
     package var demonstrations: DemonstrationSettings?
+    /// How completions are made to go on with a doubt; `nil` where they are not.
+    package var rethinking: ForcedRethinking?
+    /// Whether the steps that imitate take what the reference samples.
+    package var teacherWrites = false
     /// What weighs imitation against reward; `nil` where nothing does.
     package var mixture: MixturePlan?
 
@@ -127,8 +134,13 @@ package struct MethodPlan: Sendable {
     package struct Reference: Sendable, Equatable {
         /// How it follows the policy; `nil` leaves it as loaded.
         package var sync: ReferenceSync?
+        /// Another model, a teacher: a folder, or a name in the Hugging Face cache; `nil` for the policy as it starts.
+        package var model: String?
 
-        package init(sync: ReferenceSync? = nil) { self.sync = sync }
+        package init(sync: ReferenceSync? = nil, model: String? = nil) {
+            self.sync = sync
+            self.model = model
+        }
     }
 
     package init(

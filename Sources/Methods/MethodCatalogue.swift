@@ -20,6 +20,7 @@ package struct MethodCatalogue: Sendable {
         AMFT.self,
         LUFFYMethod.self,
         SRFTMethod.self,
+        Distill.self,
     ]
 
     /// Every name that `algorithm:` takes: the methods', then the variants'.

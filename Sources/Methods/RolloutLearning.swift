@@ -9,6 +9,7 @@ struct RolloutLearning {
     let rewards: RewardCombination
     let overlong: OverlongHandling
     let replay: ReplaySettings?
+    private let rethinking: ForcedRethinking?
     /// What a method makes of rewards that are kept apart.
     enum Streams {
         /// It has none.
@@ -56,6 +57,9 @@ struct RolloutLearning {
             ? job.read(
                 "bypass_old_log_probs", default: false,
                 "Takes the sampler's log-probs for the old policy's: saves the pass that scores them again.") : false
+        rethinking =
+            takesReplay
+            ? ForcedRethinking(reading: &job, maxCompletionLength: shared.sampling.maxCompletionLength) : nil
         replay = ReplaySettings(reading: &job)
         if replay != nil, !takesReplay {
             job.refuse(
@@ -96,6 +100,7 @@ struct RolloutLearning {
         let samples = shared.batches.generations - (demonstrations == nil ? 0 : 1)
         var calls: [StepCall] = [.generate(samplesPerPrompt: samples, greedy: greedy)]
         if demonstrations != nil { calls.append(.demonstrate) }
+        if rethinking != nil { calls.append(.rethink) }
         if bypasses {
             calls.append(.infer(.sampler))
         } else if let call = StepRecipe.oldPolicyCall(for: oldPolicyUses, samplerIsExact: shared.samplerIsExact) {
@@ -104,15 +109,24 @@ struct RolloutLearning {
         // The exact KL needs the reference's logits beside the policy's own, in the update.
         if usesReference, kl?.isExact == false { calls.append(.infer(.reference)) }
         if critic != nil { calls.append(.infer(.critic)) }
-        return MethodPlan(
+        let temperature = shared.sampling.distribution.temperature
+        var plan = MethodPlan(
             recipe: StepRecipe(method: method, calls: calls + [.credit, .train]),
-            parts: [PartPlan(objective, temperature: shared.sampling.distribution.temperature)], credit: credit,
+            parts: [PartPlan(objective, temperature: temperature)], credit: credit,
             controllers: (kl?.controller.map { [$0] } ?? [])
                 + (shared.control?.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout)
                     ?? []),
             reference: usesReference ? .init(sync: sync) : nil,
             critic: critic,
             replay: replay, softThinking: softThinking, demonstrations: demonstrations)
+        if let rethinking {
+            plan.rethinking = rethinking
+            plan.parts.append(
+                PartPlan(
+                    SupervisedFineTuning(), on: .demonstrations, weight: rethinking.imitationWeight,
+                    temperature: temperature, name: "rethinking"))
+        }
+        return plan
     }
 
     /// What the log-probs of the policy that sampled are for: a ratio, where there are several optimizer steps or replayed completions that

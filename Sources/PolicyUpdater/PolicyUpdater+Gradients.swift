@@ -107,7 +107,7 @@ extension PolicyUpdater {
             model: try Transformer(configuration: configuration, parameters: point.policy.computed()),
             valueHead: point.policy.heads[ValueHead.name],
             reference: try readsReference
-                ? point.reference.map { try Transformer(configuration: configuration, parameters: $0) } : nil)
+                ? point.reference.map { try Transformer(configuration: referenceConfiguration, parameters: $0) } : nil)
     }
 
     /// Runs every micro-batch of a part forward and backward: the gradient of its loss times `weight` is added to the leaves'.
@@ -182,15 +182,22 @@ extension PolicyUpdater {
         return result
     }
 
-    /// KL from the reference at each action, `[actions]`; `nil` where the loss has no use for it.
+    /// The divergence from the reference at each action, `[actions]`; `nil` where the loss has no use for it.
+    ///
+    /// Embeddings padded to different sizes are compared over the rows that both have.
     private func exactDivergences(
         _ packed: PackedMicroBatch, _ states: Tensor, _ plan: PartPlan, _ networks: Networks
     ) throws -> Tensor? {
         guard plan.objective.needsExactDivergence else { return nil }
         guard let reference = networks.reference else { throw UpdateError.missingReference }
+        let rows = min(networks.model.head.shape[0], reference.head.shape[0])
+        func common(_ head: Tensor) throws -> Tensor {
+            head.shape[0] == rows ? head : try head.narrow(axis: 0, start: 0, count: rows)
+        }
         return try Tensor.divergence(
-            hidden: states, head: networks.model.head,
+            hidden: states, head: common(networks.model.head),
             referenceHidden: Tensor.withoutGradients { try plan.scorer(settings).states(packed, reference) },
-            referenceHead: reference.head, temperature: plan.temperature)
+            referenceHead: common(reference.head), temperature: plan.temperature,
+            beta: plan.objective.divergenceBeta)
     }
 }

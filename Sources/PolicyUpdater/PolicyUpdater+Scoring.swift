@@ -13,6 +13,7 @@ extension PolicyUpdater {
     package func logProbabilities(
         _ batch: UpdateBatch, under role: InferenceRole
     ) async throws -> CompletionLogProbabilities {
+        let configuration = role == .reference ? referenceConfiguration : configuration
         let batch = try batch.toRead(by: scorer, configuration)
         func read(_ lease: borrowing InferenceLease) throws -> CompletionLogProbabilities {
             try Self.logProbabilities(

@@ -21,6 +21,8 @@ package final class PolicyUpdater {
     /// Its moments are part of what a checkpoint holds.
     package let optimizer: AdamW
     let configuration: ModelConfiguration
+    /// The reference's architecture: another model's where it is a teacher.
+    let referenceConfiguration: ModelConfiguration
     /// Scores are asked for of what the first part is made of.
     let scorer: any TokenScoring
 
@@ -29,6 +31,7 @@ package final class PolicyUpdater {
     ///     policy's own trunk: the loss is then that of policy and values together, and one optimizer moves both.
     ///   - configuration: the architecture they belong to.
     ///   - reference: a role of frozen parameters; `nil` when no objective has a use for one.
+    ///   - referenceConfiguration: its architecture; the policy's for `nil`. It reads the policy's token ids.
     ///   - critic: PPO's critic of its own weights.
     ///   - parts: One for each part of the batches to come, at least one, with different names.
     ///   - bringsReference: whether batches bring the reference's log-probs with them, so that none has to be loaded.
@@ -36,7 +39,8 @@ package final class PolicyUpdater {
     ///   moments do not fit in memory.
     package init(
         policy: ReallocatingActor, configuration: ModelConfiguration, reference: ReallocatingActor? = nil,
-        critic: Critic? = nil, parts: [PartPlan], bringsReference: Bool = false, settings: UpdaterSettings
+        referenceConfiguration: ModelConfiguration? = nil, critic: Critic? = nil, parts: [PartPlan],
+        bringsReference: Bool = false, settings: UpdaterSettings
     ) throws {
         precondition(!parts.isEmpty && Set(parts.map(\.name)).count == parts.count, "parts have different names")
         let heads = policy.headNames
@@ -52,6 +56,7 @@ package final class PolicyUpdater {
         self.policy = policy
         self.configuration = configuration
         self.reference = reference
+        self.referenceConfiguration = referenceConfiguration ?? configuration
         self.critic = critic
         self.parts = parts
         self.settings = settings

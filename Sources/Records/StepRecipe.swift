@@ -12,6 +12,25 @@ package struct StepRecipe: Sendable, Equatable {
     package var calls: [StepCall]
     /// How a run begins; `nil` where its first step is like all others.
     package var warmup: Warmup?
+    /// Other calls for a share of the steps; `nil` for none.
+    package var interlude: Interlude?
+
+    /// Other calls for some of the steps, as evenly among the others as can be.
+    package struct Interlude: Sendable, Equatable {
+        /// Of all steps, above 0 and at most 1.
+        package var share: Double
+        package var calls: [StepCall]
+
+        package init(share: Double, calls: [StepCall]) {
+            self.share = share
+            self.calls = calls
+        }
+
+        /// Whether the step with this number is one of them.
+        func includes(_ number: Int) -> Bool {
+            (Double(number + 1) * share).rounded(.down) > (Double(number) * share).rounded(.down)
+        }
+    }
 
     /// Other calls for a run's first steps.
     package struct Warmup: Sendable, Equatable {
@@ -25,10 +44,11 @@ package struct StepRecipe: Sendable, Equatable {
         }
     }
 
-    package init(method: String, calls: [StepCall], warmup: Warmup? = nil) {
+    package init(method: String, calls: [StepCall], warmup: Warmup? = nil, interlude: Interlude? = nil) {
         self.method = method
         self.calls = calls
         self.warmup = warmup
+        self.interlude = interlude
     }
 
     /// Whether the step samples completions.
@@ -40,13 +60,20 @@ package struct StepRecipe: Sendable, Equatable {
     package func isWarmingUp(at step: Int) -> Bool { warmup.map { step < $0.steps } ?? false }
 
     /// The calls of a step behind so many optimizer steps.
-    package func calls(at step: Int) -> [StepCall] { isWarmingUp(at: step) ? warmup?.calls ?? calls : calls }
+    ///
+    /// - Parameter number: Which step of the recipe it is, from 0.
+    package func calls(at step: Int, number: Int) -> [StepCall] {
+        if let warmup, isWarmingUp(at: step) { return warmup.calls }
+        if let interlude, interlude.includes(number) { return interlude.calls }
+        return calls
+    }
 
     /// The calls in words, for plans.
     package var words: String {
         func words(_ calls: [StepCall]) -> String { calls.map(\.word).joined(separator: " → ") }
         let begin = warmup.map { "\(words($0.calls)) for \($0.steps) optimizer steps, then " } ?? ""
-        return begin + words(calls)
+        let other = interlude.map { "; in \(($0.share * 1000).rounded() / 10) % of the steps \(words($0.calls))" } ?? ""
+        return begin + words(calls) + other
     }
 }
 
@@ -59,6 +86,8 @@ package enum StepCall: Sendable, Equatable {
     /// Samples completions of every prompt of the step, in every variant, and asks every reward for every completion while others still
     /// decode; with `greedy`, one greedy completion beside them.
     case generate(samplesPerPrompt: Int, greedy: Bool, variants: [PromptVariant] = [.plain])
+    /// Makes some completions go on with a doubt, and keeps what comes to a right answer.
+    case rethink
     /// Computes the log-probs of the completions' tokens, or their values, under another set of weights, without gradients.
     case infer(InferenceRole)
     /// Turns scores into advantages, a stream for each objective.
@@ -77,6 +106,7 @@ extension StepCall {
         case .compare: "compare"
         case .generate(let samples, let greedy, let variants):
             "generate(\(samples)\(greedy ? " + greedy" : "")\(Self.word(of: variants))) → score"
+        case .rethink: "rethink"
         case .infer(let role): "infer(\(role.rawValue))"
         case .credit: "credit"
         case .balance: "balance"

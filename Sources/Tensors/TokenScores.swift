@@ -53,6 +53,10 @@ extension Tensor {
     ///
     ///     KL[n] = Σ_v p[n, v]·(log p[n, v] − log q[n, v])      p, q = softmax(hidden·head / temperature) of each
     ///
+    /// With `beta` below 1 the generalized Jensen–Shannon divergence (GKD, Agarwal et al. 2024, arXiv:2306.13649, Eq. 1, as TRL has it):
+    ///
+    ///     JSD[n] = β·KL(q‖m) + (1 − β)·KL(p‖m),   m = β·q + (1 − β)·p;   β = 0: KL(q‖p)
+    ///
     /// Computed a few rows at a time, again so in the backward pass. Differentiable in `hidden` and `head`; the reference is detached.
     ///
     /// - Parameters:
@@ -61,16 +65,17 @@ extension Tensor {
     ///   - referenceHidden: `[N, D']`, the reference's states at the same places.
     ///   - referenceHead: `[V, D']`.
     ///   - temperature: above 0.
+    ///   - beta: β, from 0 to 1.
     ///   - chunk: logits of one policy that may exist at one time.
     /// - Returns: `[N]` in nats, float32 or float64.
     /// - Throws: ``TensorError/engine(operation:message:)`` naming the shape or temperature that does not fit.
     package static func divergence(
         hidden: Tensor, head: Tensor, referenceHidden: Tensor, referenceHead: Tensor, temperature: Double = 1,
-        chunk: Int = scoreChunk / 2
+        beta: Double = 1, chunk: Int = scoreChunk / 2
     ) throws(TensorError) -> Tensor {
         try Tensor.make("divergence") { out in
             ctorch_divergence(
-                hidden.raw, head.raw, referenceHidden.raw, referenceHead.raw, temperature, chunk, out)
+                hidden.raw, head.raw, referenceHidden.raw, referenceHead.raw, temperature, beta, chunk, out)
         }
     }
 

@@ -45,6 +45,18 @@ struct ResumeTests {
             "rloo",
             "num_generations: 4\nbeta: 0\n\(ConstraintTests.weighed)\neval_steps: 1\neval_limit: 2\ndynamic_weights: {method: [gradient, hypervolume]}"
         ),
+        (
+            "distill",
+            "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\nbeta: 0.5\nlmbda: 0.5\nmax_steps: 4"
+        ),
+        (
+            "distill",
+            "num_generations: 4\nteacher_model_name_or_path: teacher\ndistill: {form: sampled, reward_weight: 0.5}"
+        ),
+        (
+            "distill",
+            "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\nlmbda: 0.5\nseq_kd: true"
+        ),
         ("luffy", "num_generations: 4"), ("srft", "num_generations: 4\nmax_tokens_per_micro_batch: 40"),
         (
             "amft",

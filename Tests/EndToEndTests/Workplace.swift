@@ -32,6 +32,7 @@ final class Workplace {
             ["tokenizer", "train", "--input", "prompts.jsonl", "--output", "model", "--vocabulary-size", "257"],
             in: folder)
         try makeModel("model", contextLength: 64, in: folder)
+        try makeModel("teacher", contextLength: 64, hiddenSize: 48, in: folder)
         return folder
     }
 

@@ -155,6 +155,9 @@ struct PlanLoops {
             return (
                 advantages, products.reduce(0, +) / Double(method == "remax" ? example.tokens : products.count)
             )
+        case "distill":  // the reverse KL by sampled tokens, without rewards: A = log π_T − log π
+            let advantages = k1.map { $0.map { -$0 } }
+            return (advantages, clipped(advantages).joined().reduce(0, +) / Double(example.tokens))
         case "luffy":
             let advantages = perToken(
                 groups(example.flatRewards) { group in group.map { $0 - group.reduce(0, +) / 3 } })
@@ -234,6 +237,10 @@ struct MethodPlanTests {
             other: "amft: {rl: reinforce}"),
         Case(
             name: "luffy", lines: "algorithm: luffy\nluffy: {entropy_coef: 0}", other: "algorithm: srft"),
+        Case(
+            name: "distill",
+            lines: "algorithm: distill\nteacher_model_name_or_path: t\ndistill: {form: sampled, reward_weight: 0}",
+            other: "distill: {form: sampled, reward_weight: 1}"),
         Case(name: "srft", lines: "algorithm: srft", other: "srft: {rl_scale: 0.2}"),
         Case(name: "soft_grpo", lines: "algorithm: soft_grpo\nbeta: 0.05\ndelta: 3", other: "epsilon: 0.1"),
     ]

@@ -31,4 +31,28 @@ struct StepRecipeTests {
             #expect(call([.ratio, .rewardPenalty], isExact) == .infer(.oldPolicy))
         }
     }
+
+    @Test func aRunMayBeginOtherwise() {
+        let recipe = StepRecipe(
+            method: "amft",
+            calls: [.generate(samplesPerPrompt: 8, greedy: false), .demonstrate, .credit, .balance, .train],
+            warmup: .init(steps: 2, calls: [.demonstrate, .train]))
+        #expect((0..<4).map { recipe.calls(at: $0, number: $0).count } == [2, 2, 5, 5])
+        #expect((0..<4).map { recipe.isWarmingUp(at: $0) } == [true, true, false, false])
+        #expect(
+            recipe.words
+                == "demonstrate → train for 2 optimizer steps, then generate(8) → score → demonstrate → credit → balance → train"
+        )
+    }
+
+    /// A share of s has floor(n·s) of the first n steps.
+    @Test(arguments: [0.25, 0.5, 0.3, 1]) func aShareOfTheStepsIsSpreadEvenly(_ share: Double) {
+        let recipe = StepRecipe(
+            method: "distill", calls: [.generate(samplesPerPrompt: 8, greedy: false), .credit, .train],
+            interlude: .init(share: share, calls: [.demonstrate, .train]))
+        for count in 1...40 {
+            let others = (0..<count).count { recipe.calls(at: 0, number: $0).count == 2 }
+            #expect(others == Int((Double(count) * share).rounded(.down)))
+        }
+    }
 }

@@ -102,6 +102,40 @@ struct TokenScoresTests {
         }
     }
 
+    /// β·KL(q‖m) + (1 − β)·KL(p‖m) over whole rows, differentiated by the engine itself.
+    @Test(arguments: [0, 0.1, 0.5, 0.9, 1]) func betweenThePoliciesLiesTheJensenShannonDivergence(_ beta: Double) throws
+    {
+        let inputs = try Inputs(tokens: 11, vocabulary: 37, size: 12, .float64)
+        var random = RandomValues(seed: 4)
+        let (others, otherHead) = (try random.tensor([11, 7], .float64), try random.tensor([37, 7], .float64))
+        func results(_ divergence: (Tensor, Tensor) throws -> Tensor) throws -> [Tensor] {
+            let (hidden, head) = (try inputs.hidden.requiringGradient(), try inputs.head.requiringGradient())
+            let found = try divergence(hidden, head)
+            try (found * inputs.a).sum().backward()
+            return try [found.detached(), #require(hidden.gradient), #require(head.gradient)]
+        }
+        func logs(_ states: Tensor, _ words: Tensor) throws -> Tensor {
+            try (states.matmul(words.transposed(0, 1)) / 0.7).logSoftmax(axis: 1)
+        }
+        let expected = try results { hidden, head in
+            let (own, other) = (try logs(hidden, head), try logs(others, otherHead))
+            let mixture = try (own.exp() * (1 - beta) + other.exp() * beta).log()
+            switch beta {
+            case 0: return try (other.exp() * (other - own)).sum(axis: 1)
+            case 1: return try (own.exp() * (own - other)).sum(axis: 1)
+            default:
+                return try (other.exp() * (other - mixture)).sum(axis: 1) * beta
+                    + (own.exp() * (own - mixture)).sum(axis: 1) * (1 - beta)
+            }
+        }
+        let found = try results { hidden, head in
+            try Tensor.divergence(
+                hidden: hidden, head: head, referenceHidden: others, referenceHead: otherHead, temperature: 0.7,
+                beta: beta, chunk: 4 * 37)
+        }
+        for (found, expected) in zip(found, expected) { #expect(try relativeDistance(found, expected) < 1e-11) }
+    }
+
     @Test func onlyWhatIsAskedForGetsAGradient() throws {
         let inputs = try Inputs(tokens: 3, vocabulary: 8, size: 12, .float64)
         let hidden = try inputs.hidden.requiringGradient()

@@ -38,7 +38,8 @@ package enum JobExplanation {
                 \(key.entry.meaning)
                 takes: \(key.entry.expectation)
                 default: \(key.entry.fallback ?? "none, it must be given")\(others)
-            """ + (key.methods.map { "\n    read by: \($0.joined(separator: ", "))" } ?? "")
+            """ + key.meanings.map { "\n    for \($0.method): \($0.meaning)" }.joined()
+                + (key.methods.map { "\n    read by: \($0.joined(separator: ", "))" } ?? "")
     }
 
     /// A method with the keys that not every method reads, and the names that stand for it.

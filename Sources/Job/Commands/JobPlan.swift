@@ -8,6 +8,7 @@ package struct JobPlan {
     private let model: ModelSource
     private let prompts: RunPrompts
     private let rewardModels: Int
+    private let teacher: TeacherSource?
 
     /// Reads the model's configuration and the prompt set; no weights.
     ///
@@ -16,6 +17,7 @@ package struct JobPlan {
         self.job = job
         model = try ModelSource(job.model.path, job.model.reading)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
+        teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
         _ = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)
         let rewards = job.rewards?.entries ?? []
@@ -32,7 +34,7 @@ package struct JobPlan {
     package var comments: String {
         get throws {
             let memory = MemoryEstimate(
-                job, model.configuration, rewardModels: rewardModels,
+                job, model.configuration, teacher: teacher?.model.configuration, rewardModels: rewardModels,
                 promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs)
             var lines = prompts.lines
             lines.append(job.batches.line)

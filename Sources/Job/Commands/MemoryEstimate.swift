@@ -46,6 +46,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// Weights, two moments and gradients; with narrower copies of the weights where the layout has them.
     package let training: Int
     package let reference: Int
+    private let referenceName: String
     /// Weights of reward models, held for the whole run.
     package let rewardModels: Int
     /// What a backward pass keeps, and the head's gradient, which is whole before any of that is freed.
@@ -60,11 +61,13 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// - Parameters:
     ///   - type: What passes compute in.
     ///   - hasReference: Whether a frozen reference policy is held in the same type.
+    ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
     ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights it would write.
     package init(
-        _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, rewardModels: Int = 0,
+        _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, teacher: ModelConfiguration? = nil,
+        rewardModels: Int = 0,
         hasCritic: Bool = false, takesMetaGradient: Bool = false, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
@@ -74,7 +77,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let critic = hasCritic ? 3 * weights + copies : 0
         let criticGradients = hasCritic ? weights : 0  // beside the policy's: no step is taken before both are there
         training = 4 * weights + copies
-        reference = hasReference ? model.parameterBytes(compute) : 0
+        reference = hasReference ? (teacher ?? model).parameterBytes(compute) : 0
+        referenceName = teacher == nil ? "reference" : "teacher"
         let head = model.vocabularySize * model.hiddenSize * 4
         let kept =
             sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
@@ -91,14 +95,17 @@ package struct MemoryEstimate: Sendable, Equatable {
     }
 
     /// - Parameter pairs: Of a method that compares them: the longest decides.
-    init(_ job: ResolvedJob, _ model: ModelConfiguration, rewardModels: Int, promptLength: Int, pairs: PairRows? = nil)
-    {
+    init(
+        _ job: ResolvedJob, _ model: ModelConfiguration, teacher: ModelConfiguration?, rewardModels: Int,
+        promptLength: Int, pairs: PairRows? = nil
+    ) {
         let longest = pairs?.longest
         let rows = job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
         self.init(
-            model, type: job.model.dtype, hasReference: job.plan.reference != nil, rewardModels: rewardModels,
+            model, type: job.model.dtype, hasReference: job.plan.reference != nil, teacher: teacher,
+            rewardModels: rewardModels,
             hasCritic: hasCritic, takesMetaGradient: job.plan.mixture?.utility != nil,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,
@@ -113,7 +120,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     var lines: [String] {
         [
             "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and moments "
-                + Self.text(training) + (reference > 0 ? ", reference \(Self.text(reference))" : "")
+                + Self.text(training) + (reference > 0 ? ", \(referenceName) \(Self.text(reference))" : "")
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")

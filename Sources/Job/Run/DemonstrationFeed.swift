@@ -95,7 +95,9 @@ struct DemonstrationFeed: DemonstrationSource {
         }
     }
 
-    func next(_ count: Int, from source: any PromptSource) async throws -> [DemonstratedPrompt] {
+    func next(_ count: Int, from source: any PromptSource, step: Int, stop: StopSignal) async throws
+        -> [DemonstratedPrompt]
+    {
         guard cursor == nil else { return try await next(count) }
         return try await demonstrations(of: source.next(count, in: [.plain]).compactMap(\.first))
     }

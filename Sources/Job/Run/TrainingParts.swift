@@ -21,8 +21,9 @@ struct TrainingParts: Sendable {
     let updater: PolicyUpdater
     let generator: EngineGenerator?
     let scorer: PanelScorer?
-    let demonstrations: DemonstrationFeed?
+    let demonstrations: (any DemonstrationSource)?
     let balancing: HeldOutUtility?
+    let rethinking: Rethinker?
     let controllers: RewardControllers
     let replay: ReplayBuffer?
     /// Every owner of state but the run's own progress.
@@ -48,11 +49,20 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
-        demonstrations = prompts.demonstrations
+        demonstrations =
+            built.teacherGenerator.map { TeacherFeed(generator: $0, generations: job.batches.generations) }
+            ?? prompts.demonstrations
         balancing = prompts.heldOut.map { held in
             HeldOutUtility(
                 held, encoder: prompts.encoder, generator: built.heldOutGenerator, scorer: scorer,
                 updater: built.updater, seed: seed)
+        }
+        rethinking = try plan.rethinking.flatMap { settings in
+            guard let generator = built.generator, let scorer else { return nil }
+            return try Rethinker(
+                settings, generator: generator, score: { try await scorer.scoreUnremarked($0) },
+                tokenizer: model.tokenizer, rewardNames: scorer.rewardNames,
+                maxCompletionLength: job.sampling.maxCompletionLength, seed: seed)
         }
         let constrained = plan.controllers.compactMap { $0 as? LagrangianConstraints }.flatMap(\.constraints)
         let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: constrained.map(\.reward))] } ?? []
@@ -63,7 +73,7 @@ struct TrainingParts: Sendable {
         let critic = built.critic.map { [$0] } ?? []
         states =
             [cursor, built.updater] + [replay].compactMap { $0 } + critic
-            + [demonstrations?.cursor, balancing?.cursor].compactMap { $0 }
+            + [prompts.demonstrations?.cursor, balancing?.cursor].compactMap { $0 }
             + (controllers.bank.isEmpty ? [] : [controllers])
     }
 
@@ -74,6 +84,8 @@ struct TrainingParts: Sendable {
         let generator: EngineGenerator?
         /// Of held-out completions: their draws are no draws of training.
         let heldOutGenerator: EngineGenerator?
+        /// Of completions that the teacher writes.
+        let teacherGenerator: EngineGenerator?
     }
 
     @TensorActor
@@ -90,27 +102,37 @@ struct TrainingParts: Sendable {
         let policy = try ReallocatingActor(
             role: "actor", parameters: ParameterSet(trainable: loaded.parametersByName, heads: heads),
             layout: type.layout, verification: job.model.verification)
+        let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
         let reference =
             try plan.reference == nil
             ? nil
             : ReallocatingActor(
-                role: "reference", parameters: ParameterSet(frozen: model.load(type).parametersByName),
+                role: "reference",
+                parameters: ParameterSet(frozen: (teacher?.model ?? model).load(type).parametersByName),
                 verification: job.model.verification)
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
         let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps) }
         let updater = try PolicyUpdater(
-            policy: policy, configuration: model.configuration, reference: reference, critic: critic,
-            parts: plan.parts, bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings)
-        func generator(seed: Int) throws -> EngineGenerator {
+            policy: policy, configuration: model.configuration, reference: reference,
+            referenceConfiguration: teacher?.model.configuration, critic: critic, parts: plan.parts,
+            bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings)
+        func generator(seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil) throws
+            -> EngineGenerator
+        {
             try EngineGenerator(
-                policy: policy, model: model, sampling: job.sampling, softThinking: plan.softThinking, seed: seed,
+                policy: role ?? policy, model: source ?? model, sampling: job.sampling, softThinking: plan.softThinking,
+                seed: seed,
                 rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256))
         }
         return TensorParts(
             policy: policy, updater: updater, critic: critic,
             generator: plan.recipe.generates ? try generator(seed: job.model.seed) : nil,
             heldOutGenerator: plan.mixture?.utility?.utility == .reward
-                ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil)
+                ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil,
+            teacherGenerator: plan.teacherWrites
+                ? try generator(
+                    seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x7EAC)), of: reference,
+                    teacher?.model) : nil)
     }
 
     /// A critic of its own weights, as new; a checkpoint's are restored into it. `nil` for one on the policy's trunk.

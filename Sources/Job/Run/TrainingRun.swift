@@ -153,6 +153,7 @@ package final class TrainingRun: Sendable {
             recipe: parts.plan.recipe, schedule: schedule,
             parts: Coordinator.Parts(
                 prompts: parts.feed, demonstrations: parts.demonstrations, balancing: parts.balancing,
+                rethinking: parts.rethinking,
                 generator: parts.generator, scorer: parts.scorer, creditRule: parts.plan.credit,
                 controllers: parts.controllers, replay: parts.replay, updater: parts.updater, observer: recorder,
                 evaluator: evaluator, saver: saver),

@@ -28,6 +28,8 @@ package struct JobKeys: Sendable {
         package var methods: [String]?
         /// Defaults that differ from the entry's, by method.
         package var defaults: [(method: String, yaml: String)]
+        /// Meanings that differ from the entry's, by method.
+        package var meanings: [(method: String, meaning: String)] = []
     }
 
     /// The keys that do something, in the order in which a resolved job lists them.
@@ -43,6 +45,9 @@ package struct JobKeys: Sendable {
                 keys[index].methods?.append(method.name)
                 if let own = entry.fallback, own != keys[index].entry.fallback {
                     keys[index].defaults.append((method.name, own))
+                }
+                if entry.meaning != keys[index].entry.meaning {
+                    keys[index].meanings.append((method.name, entry.meaning))
                 }
             }
         }

@@ -109,7 +109,7 @@ struct Reading {
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job)
         data = DataSettings(reading: &job, learnsRows: method == SFT.self)
-        rewards = generates ? RewardEntries(reading: &job, for: method.name) : nil
+        rewards = generates ? RewardEntries(reading: &job, for: method.name, isNeeded: defaults.needsRewards) : nil
         let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
         var control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil
         control?.seed = UInt64(model.seed)
@@ -147,8 +147,9 @@ struct Reading {
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on) (arXiv:1604.06174)."
         )
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
+        let isEvaluated = defaults.comparesPairs || generates && (defaults.needsRewards || !names.isEmpty)
         run = RunSettings(
-            reading: &job, method: method.name, isEvaluated: generates || defaults.comparesPairs,
+            reading: &job, method: method.name, isEvaluated: isEvaluated,
             gold: control?.search?.gold)
         if let control, control.dynamic.isGuided {
             job.check(

@@ -7,7 +7,7 @@ package struct RewardEntries: Sendable {
     package let errorBudget: Double
     package let timeoutSeconds: Double
 
-    init(reading job: inout SettingsReader, for method: String) {
+    init(reading job: inout SettingsReader, for method: String, isNeeded: Bool = true) {
         entries = job.read(
             "reward_funcs", default: [JobReward](),
             "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings."
@@ -19,7 +19,7 @@ package struct RewardEntries: Sendable {
         timeoutSeconds = job.read(
             "reward_timeout", default: 60.0, .above(0),
             "Seconds one call of a reward outside this process may take, counted from when it starts.")
-        if entries.isEmpty {
+        if entries.isEmpty, isNeeded {
             let isForSFT = JobKnownKeys.ofSFT.contains(where: job.isGiven)
             job.refuse(
                 "reward_funcs",

@@ -1,0 +1,195 @@
+package import Coordinator
+internal import Foundation
+package import Methods
+package import Records
+package import Tokenization
+
+/// Makes ended completions go on with a doubt, and keeps what comes to a right answer; see ``Methods/ForcedRethinking``.
+///
+/// Every choice is addressed by the seed, the step, the prompt's row and the sample: the order in which groups end changes none.
+package struct Rethinker: Rethinking {
+    private let settings: ForcedRethinking
+    private let generator: any Generating
+    private let score: @Sendable (RolloutGroup) async throws -> ScoredGroup
+    private let tokenizer: Tokenizer
+    /// The place among the rewards of the one that says what is right.
+    private let reward: Int
+    private let maxCompletionLength: Int
+    private let seed: UInt64
+
+    /// - Parameters:
+    ///   - score: Scores a group that is no part of the step's record.
+    ///   - rewardNames: In the order of the scores.
+    /// - Throws: ``JobError`` where no reward says what is right.
+    package init(
+        _ settings: ForcedRethinking, generator: any Generating,
+        score: @escaping @Sendable (RolloutGroup) async throws -> ScoredGroup, tokenizer: Tokenizer,
+        rewardNames: [String], maxCompletionLength: Int, seed: UInt64
+    ) throws(JobError) {
+        let name = settings.reward ?? (rewardNames.count == 1 ? rewardNames[0] : nil)
+        guard let place = rewardNames.firstIndex(where: { $0 == name }) else {
+            throw JobError(
+                place: "forced_rethinking.reward",
+                message:
+                    "it must name the reward that says what is right, one of \(rewardNames.joined(separator: ", "))")
+        }
+        self.settings = settings
+        self.generator = generator
+        self.score = score
+        self.tokenizer = tokenizer
+        reward = place
+        self.maxCompletionLength = maxCompletionLength
+        self.seed = seed
+    }
+
+    /// What a choice is about; its number is part of its address.
+    private enum Choice: UInt64 { case rethinks = 1, cuts, trigger }
+
+    private func uniform(_ choice: Choice, step: Int, row: Int, sample: Int) -> Double {
+        var key = mix64(seed ^ 0x7E7813)
+        for part in [UInt64(step), UInt64(row), UInt64(sample), choice.rawValue] { key = mix64(key ^ part) }
+        return Double(key >> 11) * 0x1p-53
+    }
+
+    private func isRight(_ scores: [RewardScore]) -> Bool {
+        scores[reward].score.map { $0 >= settings.rightFrom } ?? false
+    }
+
+    /// A completion on its way: what it keeps, and the doubt behind it.
+    private struct Draft {
+        let group: Int
+        let rollout: Int
+        /// What the policy wrote and keeps.
+        let kept: Int
+        let trigger: [Int]
+    }
+
+    package func rethink(
+        _ groups: [ScoredGroup], step: Int, stop: StopSignal
+    ) async throws -> RethoughtGroups {
+        let drafts = groups.indices.flatMap { begun(in: groups[$0], at: $0, step: step) }
+        var result = RethoughtGroups(groups: groups)
+        result.metrics["rethinking/forced"] = Double(drafts.count)
+        guard !drafts.isEmpty else {
+            result.metrics["rethinking/kept"] = 0
+            return result
+        }
+        var written: [GroupAddress: Rollout] = [:]
+        let requests = drafts.map { request($0, groups[$0.group].group) }
+        for try await group in generator.generate(requests, step: step, stop: stop) {
+            written[group.address] = group.rollouts.first
+        }
+        try stop.check()
+        var candidates: [Int: [(draft: Draft, rollout: Rollout)]] = [:]
+        for (draft, request) in zip(drafts, requests) {
+            guard let more = written[request.address] else { continue }
+            if let rollout = try joined(draft, more, groups[draft.group].group.rollouts[draft.rollout]) {
+                candidates[draft.group, default: []].append((draft, rollout))
+            }
+        }
+        var kept = 0
+        for (place, found) in candidates.sorted(by: { $0.key < $1.key }) {
+            var group = groups[place].group
+            group.rollouts = found.map(\.rollout)
+            let scored = try await score(group)
+            let right = found.indices.filter { isRight(scored.scores[$0]) }.prefix(settings.perPrompt)
+            for index in right {
+                let (draft, rollout) = found[index]
+                result.groups[place].group.rollouts[draft.rollout] = rollout
+                result.groups[place].scores[draft.rollout] = scored.scores[index]
+                result.kept.append(
+                    UpdateGroup(
+                        promptTokenIDs: group.prompt.tokenIDs,
+                        completions: [
+                            UpdateCompletion(tokenIDs: rollout.completion.tokenIDs, isAction: rollout.isAction)
+                        ]))
+            }
+            kept += right.count
+        }
+        result.metrics["rethinking/kept"] = Double(kept)
+        return result
+    }
+
+    /// Which completions of a group go on, and with what.
+    private func begun(in scored: ScoredGroup, at place: Int, step: Int) -> [Draft] {
+        let rights = scored.scores.map(isRight)
+        let isEasy = Double(rights.count(where: \.self)) > settings.easyShare * Double(rights.count)
+        let row = scored.group.prompt.prompt.row
+        return scored.group.rollouts.indices.compactMap { index in
+            let rollout = scored.group.rollouts[index]
+            let tokens = rollout.completion.tokenIDs
+            guard rollout.completion.finishReason == .stopToken, rollout.isAction == nil, rollout.payload == nil,
+                tokens.count > 1, rights[index] || !isEasy,
+                maxCompletionLength - tokens.count >= settings.tokens.upperBound,
+                uniform(.rethinks, step: step, row: row, sample: rollout.sample) < settings.probability
+            else { return nil }
+            var kept = tokens.count - 1  // without the token that ended it
+            if uniform(.cuts, step: step, row: row, sample: rollout.sample) < settings.cutProbability {
+                kept = answerStart(Array(tokens.prefix(kept))) ?? kept
+            }
+            guard kept > 0 else { return nil }
+            let trigger = Self.trigger(
+                uniform(.trigger, step: step, row: row, sample: rollout.sample), isRight: rights[index])
+            return Draft(group: place, rollout: index, kept: kept, trigger: tokenizer.encode(trigger))
+        }
+    }
+
+    /// A bare word in a fifth of the cases, a question in three tenths, else what fits the answer.
+    package static func trigger(_ uniform: Double, isRight: Bool) -> String {
+        if uniform < 0.2 { return "\n\nWait" }
+        if uniform < 0.5 { return "\n\nWait, is every step of this sound?" }
+        return isRight
+            ? "\n\nWait, let me check this once more." : "\n\nWait, something in this may be wrong. Let me look again."
+    }
+
+    /// Tokens before the last answer's beginning; `nil` where no marker stands in the text.
+    private func answerStart(_ tokens: [Int]) -> Int? {
+        func places(_ count: Int) -> Int {
+            guard let text = try? tokenizer.decode(Array(tokens.prefix(count))) else { return 0 }
+            return settings.answerMarkers.reduce(0) { $0 + text.components(separatedBy: $1).count - 1 }
+        }
+        let all = places(tokens.count)
+        guard all > 0, let last = tokens.indices.first(where: { places($0 + 1) == all }) else { return nil }
+        // Back over the tokens that the marker itself is made of.
+        let marker = settings.answerMarkers.map(\.count).max() ?? 0
+        for count in stride(from: last, through: max(0, last - marker), by: -1) {
+            let text = (try? tokenizer.decode(Array(tokens.prefix(count)))) ?? ""
+            let hasBegun = settings.answerMarkers.contains { marker in
+                (1..<marker.count).contains { text.hasSuffix(marker.prefix($0)) }
+            }
+            if !hasBegun { return count }
+        }
+        return nil
+    }
+
+    private func request(_ draft: Draft, _ group: RolloutGroup) -> RolloutRequest {
+        let rollout = group.rollouts[draft.rollout]
+        let tokens = group.prompt.tokenIDs + rollout.completion.tokenIDs.prefix(draft.kept) + draft.trigger
+        // A variant of its own for each sample: its draws are no others'.
+        return RolloutRequest(
+            prompt: TokenizedPrompt(prompt: group.prompt.prompt, tokenIDs: tokens), samples: 1,
+            variant: 0x1_0000 * (group.variant + 1) + rollout.sample)
+    }
+
+    /// The whole completion; `nil` where its continuation has too few or too many tokens, or doubts too often.
+    private func joined(_ draft: Draft, _ more: Rollout, _ first: Rollout) throws -> Rollout? {
+        let continuation = more.completion.tokenIDs
+        let tokens = first.completion.tokenIDs.prefix(draft.kept) + draft.trigger + continuation
+        guard settings.tokens.contains(continuation.count), tokens.count <= maxCompletionLength,
+            !more.completion.isTruncated
+        else { return nil }
+        let text = try tokenizer.decode(Array(tokens), skipSpecialTokens: true)
+        guard text.lowercased().components(separatedBy: "wait").count - 1 <= settings.mostDoubts else { return nil }
+        var rollout = first
+        rollout.completion = Completion(
+            text: text, textWithSpecials: try tokenizer.decode(Array(tokens)), tokenIDs: Array(tokens),
+            finishReason: more.completion.finishReason)
+        rollout.isAction =
+            [Bool](repeating: true, count: draft.kept) + draft.trigger.map { _ in false }
+            + continuation.map { _ in true }
+        rollout.samplingLogProbabilities =
+            first.samplingLogProbabilities.prefix(draft.kept) + more.samplingLogProbabilities
+        rollout.policyLogProbabilities = first.policyLogProbabilities.prefix(draft.kept) + more.policyLogProbabilities
+        return rollout
+    }
+}

@@ -1,0 +1,78 @@
+package import Records
+
+/// Forced rethinking (VL-Rethinker, Wang et al. 2025, arXiv:2504.08837, §3.2, its text form): a completion that has ended is made to go on
+/// with a doubt, and takes the place of the one without it when that leads to a right answer.
+///
+/// The words of the doubt are no actions: nobody chose them. What the policy wrote before and behind them is trained like any completion,
+/// and the kept ones are imitated, too. Departs from the paper's code in that the doubt is not trained, and in going on at the
+/// temperature of the job, since log-probs are taken at one.
+package struct ForcedRethinking: Sendable, Equatable {
+    /// Of an eligible completion.
+    package let probability: Double
+    /// The reward that says what is right, and from which score on; `nil` is the only reward.
+    package let reward: String?
+    package let rightFrom: Double
+    /// Whether a completion is cut back to before its answer, how often.
+    package let cutProbability: Double
+    /// What an answer begins with.
+    package let answerMarkers: [String]
+    /// Tokens that a continuation has at least and at most.
+    package let tokens: ClosedRange<Int>
+    /// Most words of doubt in a whole completion.
+    package let mostDoubts: Int
+    /// Most completions of a prompt that are replaced.
+    package let perPrompt: Int
+    /// In a group with a larger share of right completions wrong ones are left alone.
+    package let easyShare: Double
+    /// What imitating the kept ones counts.
+    package let imitationWeight: Double
+
+    /// `nil` where nothing is forced.
+    package init?(reading job: inout SettingsReader, maxCompletionLength: Int) {
+        probability = job.read(
+            "forced_rethinking.probability", default: 0.0, .from(0, to: 1),
+            "How often a completion that has ended is made to go on with a doubt (the paper: 0.65); 0 is off. A continuation replaces it where its answer is right (arXiv:2504.08837)."
+        )
+        reward = job.read(
+            "forced_rethinking.reward", optional: nil, "The reward that says what is right; the only reward unless set."
+        )
+        rightFrom = job.read(
+            "forced_rethinking.right_from", default: 1.0, .from(-1e9, to: 1e9), "The least score of a right answer.")
+        cutProbability = job.read(
+            "forced_rethinking.cut_probability", default: 0.5, .from(0, to: 1),
+            "How often the completion is cut back to before its answer first.")
+        answerMarkers = job.read(
+            "forced_rethinking.answer_markers", default: ["\\boxed", "<answer>", "####"],
+            "What an answer begins with; the last place of one of these is where a completion is cut.")
+        let least = job.read(
+            "forced_rethinking.min_tokens", default: 31, .from(1, to: 1_000_000), "Least tokens of a kept continuation."
+        )
+        let most = job.read(
+            "forced_rethinking.max_tokens", default: 1023, .from(1, to: 1_000_000),
+            "Most tokens of a kept continuation, and the room that a completion must have left to be eligible.")
+        tokens = least...max(least, most)
+        mostDoubts = job.read(
+            "forced_rethinking.max_waits", default: 4, .from(0, to: 1_000), "Most times a kept completion says wait.")
+        perPrompt = job.read(
+            "forced_rethinking.per_prompt", default: 2, .from(1, to: 65_535),
+            "Most completions of a prompt that are replaced.")
+        easyShare = job.read(
+            "forced_rethinking.easy_share", default: 0.7, .from(0, to: 1),
+            "Above this share of right completions in a group its wrong ones are left alone.")
+        imitationWeight = job.read(
+            "forced_rethinking.sft_coef", default: 0.05, .atLeast(0),
+            "Weight of the loss that imitates the kept continuations beside the method's own.")
+        guard probability > 0 else {
+            job.ignore(
+                "forced_rethinking.reward", "forced_rethinking.right_from", "forced_rethinking.cut_probability",
+                "forced_rethinking.answer_markers", "forced_rethinking.min_tokens", "forced_rethinking.max_tokens",
+                "forced_rethinking.max_waits", "forced_rethinking.per_prompt", "forced_rethinking.easy_share",
+                "forced_rethinking.sft_coef")
+            return nil
+        }
+        job.check(most >= least, "forced_rethinking.max_tokens", "at least forced_rethinking.min_tokens, \(least)")
+        job.check(
+            most < maxCompletionLength, "forced_rethinking.max_tokens",
+            "below max_completion_length \(maxCompletionLength): no completion would have the room")
+    }
+}
