@@ -9,7 +9,6 @@ struct RolloutLearning {
     let rewards: RewardCombination
     let overlong: OverlongHandling
     let replay: ReplaySettings?
-    private let rethinking: ForcedRethinking?
     /// What a method makes of rewards that are kept apart.
     enum Streams {
         /// It has none.
@@ -20,6 +19,7 @@ struct RolloutLearning {
         case mixed
     }
 
+    private let rethinking: ForcedRethinking?
     private let kl: KLTerm?
     private let sync: ReferenceSync?
     private let bypasses: Bool
