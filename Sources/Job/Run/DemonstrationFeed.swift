@@ -32,7 +32,7 @@ struct DemonstrationFeed: DemonstrationSource {
         self.encoder = encoder
         let rows = try settings.path.map { path -> any PromptRows in
             try PromptSet(
-                RunPromptSets.url(path, sets.base), split: settings.split, columns: RunPromptSets.columns(job.columnMap)
+                DatasetFolder.url(path, sets.base), split: settings.split, columns: RunPromptSets.columns(job.columnMap)
             )
         }
         self.rows = rows ?? prompts

@@ -20,7 +20,7 @@ struct HeldOutRows {
     ) throws {
         self.settings = settings
         let set = try PromptSet(
-            RunPromptSets.url(settings.path, sets.base), split: settings.split,
+            DatasetFolder.url(settings.path, sets.base), split: settings.split,
             columns: RunPromptSets.columns(job.data.columnMap))
         let asDemonstrations = settings.utility == .loss
         rows = try FittingRows(

@@ -34,8 +34,8 @@ struct RunPrompts {
             encoder = model.encoder(maxPromptLength: model.configuration.contextLength)
             (rows, self.pairs, demonstrations, heldOut) = (pairs, pairs, nil, nil)
             lines =
-                sets.lines(training) + pairs.lines
-                + encoder.templateNotices(for: try pairs.prompt(at: 0)).map { "note: \($0)" }
+                try sets.lines(training) + pairs.lines
+                + encoder.templateNotices(for: pairs.prompt(at: 0)).map { "note: \($0)" }
             return
         }
         pairs = nil
