@@ -42,7 +42,7 @@ package struct SoftThinking: Sendable, Equatable {
             "soft_thinking.gumbel_temperature", default: 0.1, .above(0),
             "τ_g: near 0 the mixture is one drawn word, large it is nearly even. The paper saw 0.25 collapse.")
         let noiseFactor = job.read(
-            "soft_thinking.noise_factor", default: 1.0, .above(0, atMost: 1e6),
+            "soft_thinking.noise_factor", default: 1.0, .from(1e-6, to: 1e6),
             "s, what Gumbel noise is multiplied by; log f = −ζ − e^(−ζ) with ζ = (g − log p) / s.")
         let alpha = job.read(
             "soft_thinking.dirichlet_alpha", default: 1.0, .above(0),

@@ -30,10 +30,10 @@ package struct EvaluationResult: Sendable, Equatable {
         let count = Double(max(completions.count, 1))
         truncated = Double(completions.count(where: \.isTruncated)) / count
         meanLength = Double(completions.reduce(0) { $0 + $1.tokenIDs.count }) / count
-        rewards = rewardNames.enumerated().map { place, name in
-            let answers = groups.compactMap { $0.answers(ofReward: place) }
+        rewards = rewardNames.enumerated().map { index, name in
+            let answers = groups.compactMap { $0.answers(ofReward: index) }
             return RewardSummary(
-                reward: name, scores: groups.map { $0.scores(ofReward: place) },
+                reward: name, scores: groups.map { $0.scores(ofReward: index) },
                 answers: answers.count == groups.count && !groups.isEmpty ? answers : nil, ks: ks, seed: seed)
         }
         var names: [String] = []
@@ -59,12 +59,12 @@ package struct EvaluationResult: Sendable, Equatable {
         meanLength = 0
     }
 
-    /// The places of the prompts that both results have, here and there, in the order of this one.
+    /// The indices of the prompts that both results have, here and there, in the order of this one.
     ///
     /// A prompt that stands several times is paired once each time, in order.
     package func shared(with other: EvaluationResult) -> [(here: Int, there: Int)] {
-        var places = Dictionary(grouping: other.promptIDs.indices.reversed()) { other.promptIDs[$0] }
-        return promptIDs.enumerated().compactMap { here, id in places[id]?.popLast().map { (here, $0) } }
+        var indices = Dictionary(grouping: other.promptIDs.indices.reversed()) { other.promptIDs[$0] }
+        return promptIDs.enumerated().compactMap { here, id in indices[id]?.popLast().map { (here, $0) } }
     }
 
     /// The numbers under evaluation's names: `eval_reward`-like prefixes are the caller's.

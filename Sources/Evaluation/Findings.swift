@@ -38,6 +38,8 @@ package struct Findings: Sendable, Equatable {
     package var results: [EvaluationResult]
     package var comparisons: [Comparison]
     package var samples: [Sample]
+    /// What there is of an evaluation that was stopped: `37 of 200 prompts of eval.jsonl`; `nil` for a whole one.
+    package var unfinished: String?
 
     package init(
         model: String, rewardNames: [String], results: [EvaluationResult], comparisons: [Comparison] = [],
@@ -51,16 +53,23 @@ package struct Findings: Sendable, Equatable {
     }
 }
 
+extension Findings {
+    /// What every form of a report says of an evaluation that was stopped, in its first line.
+    package var partialNotice: String? {
+        unfinished.map { "PARTIAL: stopped after \($0). The numbers are those of the prompts that were done." }
+    }
+}
+
 extension Findings.Sample {
     /// Every completion of a group.
     package static func all(of group: EvaluatedGroup, in promptSet: String) -> [Self] {
         let prompt = group.scored.group.prompt.prompt
-        return group.completions.enumerated().map { place, completion in
+        return group.completions.enumerated().map { index, completion in
             Findings.Sample(
                 promptSet: promptSet, source: prompt.source, row: prompt.row, prompt: prompt.text,
                 completion: completion.text, length: completion.tokenIDs.count, isTruncated: completion.isTruncated,
-                scores: group.scored.scores[place],
-                lacksAnswer: group.answers.contains { answers in answers.map { $0[place] == nil } ?? false })
+                scores: group.scored.scores[index],
+                lacksAnswer: group.answers.contains { answers in answers.map { $0[index] == nil } ?? false })
         }
     }
 }

@@ -56,9 +56,9 @@ extension Interval {
 
     /// Linear interpolation between order statistics.
     static func percentile(_ sorted: [Double], _ share: Double) -> Double {
-        let place = share * Double(sorted.count - 1)
-        let (low, high) = (Int(place.rounded(.down)), Int(place.rounded(.up)))
-        return sorted[low] + (sorted[high] - sorted[low]) * (place - Double(low))
+        let position = share * Double(sorted.count - 1)
+        let (low, high) = (Int(position.rounded(.down)), Int(position.rounded(.up)))
+        return sorted[low] + (sorted[high] - sorted[low]) * (position - Double(low))
     }
 
     /// The normal distribution's 0.975 quantile.

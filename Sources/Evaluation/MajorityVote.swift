@@ -4,9 +4,9 @@ package enum MajorityVote {
     /// - Returns: The most frequent answer, ties to the earliest; `nil` when there is none.
     package static func winner(of answers: [String?]) -> String? {
         var counts: [String: (votes: Int, first: Int)] = [:]
-        for (place, answer) in answers.enumerated() {
+        for (index, answer) in answers.enumerated() {
             guard let answer else { continue }
-            counts[answer, default: (0, place)].votes += 1
+            counts[answer, default: (0, index)].votes += 1
         }
         return counts.max { ($0.value.votes, -$0.value.first) < ($1.value.votes, -$1.value.first) }?.key
     }

@@ -12,6 +12,7 @@ package struct MarkdownReport: Sendable {
             "# Evaluation of \(Self.escaped(findings.model))",
             Self.table(scores.heading, scores.rows, scores.wordColumns),
         ]
+        if let notice = findings.partialNotice { parts.insert("**\(Self.escaped(notice))**", at: 1) }
         if !findings.comparisons.isEmpty {
             let comparisons = ReportTable.comparisons(findings)
             parts += ["## Comparison, prompt by prompt", Self.table(comparisons.heading, comparisons.rows, 3)]

@@ -39,9 +39,11 @@ struct DataCommand: AsyncParsableCommand {
 
         func run() async throws {
             var verdicts: [String] = []
+            let progress = ProgressLine()
             for check in try checks() {
-                let report = try await check.run()
-                Terminal.result(json ? report.json : report.text)
+                let report = try await check.run(progress: progress.note)
+                progress.end()
+                try json ? Terminal.exact(report.json) : Terminal.result(report.text)
                 if let verdict = report.verdict { verdicts.append("\(check.path): \(verdict)") }
             }
             if !verdicts.isEmpty { throw JobError(verdicts.map { SettingsProblem(place: "data check", message: $0) }) }
@@ -58,12 +60,12 @@ struct DataCommand: AsyncParsableCommand {
                 check.asDemonstrations = demonstrations
                 checks = [check]
             }
-            for place in checks.indices {
-                checks[place].model = model ?? checks[place].model
-                checks[place].rewards += try rewards.map { try JobReward(argument: $0) }
-                checks[place].against = against
-                checks[place].maxPromptLength = maxPromptLength ?? checks[place].maxPromptLength
-                checks[place].shownRows = rows
+            for index in checks.indices {
+                checks[index].model = model ?? checks[index].model
+                checks[index].rewards += try rewards.map { try JobReward(argument: $0) }
+                checks[index].against = against
+                checks[index].maxPromptLength = maxPromptLength ?? checks[index].maxPromptLength
+                checks[index].shownRows = rows
             }
             return checks
         }

@@ -16,7 +16,7 @@ struct RewardCommand: AsyncParsableCommand {
         func run() throws {
             let rows = try RewardListing.rows()
             guard !json else {
-                Terminal.result(
+                try Terminal.exact(
                     JSONText.array(
                         rows.map { row in
                             JSONText.object([
@@ -30,7 +30,7 @@ struct RewardCommand: AsyncParsableCommand {
                 let settings = row.settings.map { row.required.contains($0) ? "\($0)*" : $0 }
                 return [row.name, row.range, settings.joined(separator: ", ")]
             }
-            Terminal.result(TextTable([["name", "range", "settings (* required)"]] + table).leftText)
+            try Terminal.result(TextTable([["name", "range", "settings (* required)"]] + table).leftText)
         }
     }
 
@@ -54,9 +54,9 @@ struct RewardCommand: AsyncParsableCommand {
             let check = try RewardCheck(reward: reward, file: file, settings: setting)
             let report = try await check.run()
             if json {
-                for line in report.lines { Terminal.result(line) }
+                for line in report.lines { try Terminal.exact(line) }
             } else {
-                Terminal.result(report.summary)
+                try Terminal.result(report.summary)
             }
             if strict, let verdict = report.verdict {
                 throw JobError([SettingsProblem(place: "reward check", message: verdict)])

@@ -1,9 +1,11 @@
 /// The Python programs that hold a completion's code against tests. The standard library is all they need.
 ///
 /// The *judge* runs the tests, the *subject* the completion's code, and each is shut in on its own: the subject cannot reach the judge's
-/// memory, its exit code, or what the tests expect. The judge ends with 0 when the tests came to their end, and with 10 and the reason on its
-/// last line of stderr when they did not.
+/// memory, its exit code, or what the tests expect. The judge ends with 0 when the tests came to their end, with 10 when they did not, and with
+/// ``noPython`` when they are none; the reason is the last line of stderr.
 enum CodePrograms {
+    static let noPython = 11
+
     static let judge = link + judgeBody
     static let subject = link + subjectBody
 
@@ -124,12 +126,23 @@ enum CodePrograms {
                     raise AttributeError(f"the completion defines no {name}") from None
 
 
+        def parsed(test):
+            try:
+                tree = ast.parse(test, "tests.py")
+                compile(tree, "tests.py", "exec")
+                return tree
+            except (SyntaxError, ValueError) as error:
+                sys.stderr.write(f"{type(error).__name__}: {error}"[:500] + "\n")
+                sys.stderr.flush()
+                os._exit(11)
+
+
         def run(job):
+            tree = parsed(job["test"])
             link = Link(os.fdopen(3, "rb"), 4, Serve())
             link.ask({"do": "load", "code": job["code"]})
             sys.modules["solution"] = module = Solution("solution")
             module.link = link
-            tree = ast.parse(job["test"], "tests.py")
             own = {"__name__": "tests", **namespace(link, tree)}
             exec(compile(tree, "tests.py", "exec"), own)
             for name, test in list(own.items()):

@@ -11,11 +11,12 @@ package struct JobPlan {
 
     /// Reads the model's configuration and the prompt set; no weights.
     ///
+    /// - Parameter progress: Is told of the rows that are read.
     /// - Throws: The errors a run would begin with: a missing folder, a bad row, a prompt that is too long.
-    package init(_ job: ResolvedJob, folder base: URL) throws {
+    package init(_ job: ResolvedJob, folder base: URL, progress: ProgressNote? = nil) throws {
         self.job = job
         model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
-        prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
+        prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         _ = try EvaluationPrompts(job, model, base: base)
         let rewards = job.rewards?.entries ?? []
         try RewardAssembly.check(rewards)

@@ -23,11 +23,14 @@ package actor RunRecorder: StepObserver {
     /// Alarms seen so far, so that each comes once.
     private var raised: Set<String> = []
     private let watch: RunWatch
+    private var skips: SkippedSteps
 
-    /// - Parameter scorer: The scorer whose remarks belong into the record; `nil` for a method without rewards.
+    /// - Parameters:
+    ///   - scorer: The scorer whose remarks belong into the record; `nil` for a method without rewards.
+    ///   - firstStep: Where the run begins: 0, or the step of the checkpoint.
     package init(
-        folder: RunFolder, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool, maxSteps: Int,
-        watch: RunWatch
+        folder: RunFolder, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool, firstStep: Int,
+        maxSteps: Int, watch: RunWatch
     ) {
         self.folder = folder
         self.scorer = scorer
@@ -35,6 +38,7 @@ package actor RunRecorder: StepObserver {
         self.logsCompletions = logsCompletions
         self.maxSteps = maxSteps
         self.watch = watch
+        skips = SkippedSteps(firstStep: firstStep)
     }
 
     package func began(_ phase: StepPhase, step: Int) async { await display.began(phase, step: step) }
@@ -56,6 +60,7 @@ package actor RunRecorder: StepObserver {
             await display.notice(text)
         }
         for note in report.notes { await display.notice(note) }
+        try skips.note(report)
         try watch.check(report.metrics, step: report.step)
     }
 

@@ -21,6 +21,12 @@ package final class TrainingRun: Sendable {
     package let opening: [String]
     /// The run folder.
     package var outputFolder: URL { folder.url }
+    /// The newest checkpoint of the folder that is whole; `nil` for none.
+    package var newestCheckpoint: String? {
+        // A folder that cannot be read is told of by what reads it next.
+        guard let newest = try? CheckpointFolder.latest(in: folder.url, check: .sizes).newest else { return nil }
+        return "\(folder.url.relativePath)/\(newest.url.lastPathComponent)"
+    }
     /// The best checkpoint so far and what it is best in; `nil` when none was chosen.
     package var bestCheckpoint: (path: String, metric: String, value: Double)? {
         guard let best = progress.best, let metric = job.run.bestMetric else { return nil }
@@ -38,25 +44,33 @@ package final class TrainingRun: Sendable {
     ///
     /// - Parameters:
     ///   - base: The job file's folder; prompt sets and rewards are found relative to it.
+    ///   - stop: Ends the run between two steps of its work; cancelling the task it runs in does too.
+    ///   - progress: Is told what is being read.
     /// - Throws: An error that names the file, row or key and what would be right.
-    package init(_ job: ResolvedJob, folder base: URL, stop: StopSignal) async throws {
+    package init(
+        _ job: ResolvedJob, folder base: URL, stop: StopSignal, progress: @escaping ProgressNote = { _, _, _ in }
+    ) async throws {
         self.job = job
         self.stop = stop
         let model = try ModelSource(job.model.path, templateVariables: job.model.templateVariables)
         let threads = try await model.useThreads(job.model.threads)
+        progress("opening the prompt sets", 0, 0)
         let sets = try RunPromptSets(job.data, base: base)
         evaluation = try EvaluationPrompts(job, model, base: base)
         let scorer = try await Self.scorer(job, base: base)
         do {
             for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
-            let prompts = try RunPrompts(job, model, sets) { try scorer?.check($0) }
+            let prompts = try RunPrompts(job, model, sets, check: { try scorer?.check($0) }, progress: progress)
             maxSteps = try prompts.maxSteps(job)
             // The folder is made only now: a job that cannot run leaves nothing behind.
             folder = try RunFolder(URL(filePath: job.run.outputDirectory))
             do {
+                try Task.checkCancellation()
+                progress("loading the model", 0, 0)
                 let begun = try await Self.begin(
                     job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps)
-                (parts, progress) = (begun.parts, begun.progress)
+                try Task.checkCancellation()
+                (parts, self.progress) = (begun.parts, begun.progress)
                 opening =
                     begun.lines
                     + (evaluation?.identity == prompts.identity
@@ -72,7 +86,7 @@ package final class TrainingRun: Sendable {
             await scorer?.close()
             throw error
         }
-        firstStep = progress.progress.step
+        firstStep = self.progress.progress.step
     }
 
     /// Opens the rewards; `nil` for a method without any.
@@ -116,7 +130,7 @@ package final class TrainingRun: Sendable {
     package func run(display: any RunDisplay) async throws -> RunOutcome {
         let recorder = RunRecorder(
             folder: folder, scorer: parts.scorer, display: display, logsCompletions: job.run.logsCompletions,
-            maxSteps: maxSteps, watch: RunWatch(gapLimit: job.run.gapLimit))
+            firstStep: firstStep, maxSteps: maxSteps, watch: RunWatch(gapLimit: job.run.gapLimit))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps)
@@ -141,7 +155,9 @@ package final class TrainingRun: Sendable {
             throw error
         }
         await parts.scorer?.close()
-        if case .finished(let progress) = outcome { try await saver.placeFinalModel(progress) }
+        if case .finished(let progress) = outcome {
+            try await Task { try await saver.placeFinalModel(progress) }.value  // also when the run is cancelled by now
+        }
         return outcome
     }
 

@@ -24,7 +24,7 @@ package struct DataSettings: Sendable {
     init(reading job: inout SettingsReader) {
         let name: String? = job.read(
             "dataset_name", optional: nil,
-            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file."
+            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file; typed on the command line, to the working folder."
         )
         let several = job.read(
             "datasets", default: DatasetList(),
