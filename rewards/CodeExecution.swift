@@ -79,6 +79,7 @@ public struct CodeExecution: ProgramReward {
         var firstProblem: String?
         for (number, test) in tests.enumerated() {
             let outcome = try await outcome(of: test, code: code, runner)
+            if let words = outcome.noPython { throw try CodeTest.noPython(words, in: prompt, column: column) }
             // Code can end as a program does that cannot be run: whether others still run tells the two apart.
             if let broken = outcome.broken, try await trial(with: runner) != nil { return .failed(message: broken) }
             if outcome.isPassed {
@@ -103,6 +104,8 @@ public struct CodeExecution: ProgramReward {
         var note: String?
         /// Why the test could not be held: no fault of the code.
         var broken: String?
+        /// Why the test is none.
+        var noPython: String?
     }
 
     private func outcome(
@@ -117,6 +120,9 @@ public struct CodeExecution: ProgramReward {
             let job = JSONValue.object(["code": .string(code), "test": .string(text)])
             let judge = ProgramCall([python, "-s", "-c", CodePrograms.judge], input: Array(job.json.utf8))
             let outcome = try await runner.run(judge, beside: [python, "-s", "-c", CodePrograms.subject])
+            if outcome.end == .exited(CodePrograms.noPython) {
+                return TestOutcome(noPython: outcome.lastErrors.split(separator: "\n").last.map(String.init) ?? "")
+            }
             return Self.judged(outcome, isRight: true, "")
         }
     }

@@ -44,7 +44,7 @@ package struct SoftThinking: Sendable, Equatable {
             "τ_g: near 0 the mixture is one drawn token, large it is nearly even. The paper saw 0.25 collapse (arXiv:2511.06411)."
         )
         let noiseFactor = job.read(
-            "soft_thinking.noise_factor", default: 1.0, .above(0, atMost: 1e6),
+            "soft_thinking.noise_factor", default: 1.0, .from(1e-6, to: 1e6),
             "s, what Gumbel noise is multiplied by; log f = −ζ − e^(−ζ) with ζ = (g − log p) / s (arXiv:2511.06411).")
         let alpha = job.read(
             "soft_thinking.dirichlet_alpha", default: 1.0, .above(0),

@@ -58,8 +58,9 @@ package actor Coordinator {
     private let schedule: StepSchedule
     private let parts: Parts
     private let stop: StopSignal
-    /// The optimizer step that the output folder has a checkpoint of; `nil` for none.
-    private var lastSaved: Int?
+    /// The optimizer steps whose checkpoints this run has saved or begun from in its folder, the newest last.
+    private var saved: [Int]
+    private var lastSaved: Int? { saved.last }
 
     /// - Parameters:
     ///   - progress: where the run begins: the start, or what a checkpoint holds.
@@ -76,7 +77,7 @@ package actor Coordinator {
         self.stop = stop
         self.progress = progress
         controllers = parts.controllers.bank
-        lastSaved = isSaved ? progress.step : nil
+        saved = isSaved ? [progress.step] : []
     }
 
     /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped.
@@ -104,18 +105,31 @@ package actor Coordinator {
             let metrics: Metrics
             do {
                 metrics = try await takeStep()
-            } catch is StopRequested {
-                await abandon(to: start)
-                return try await stopped()
+            } catch let error as NotFinite {
+                throw diverged(error)
+            } catch let error as CoordinatorError where error.isDivergence {
+                throw error
             } catch {
-                // What was reached is worth keeping. A step without an optimizer step has left no trace.
+                // A step without an optimizer step has left no trace.
                 if progress.step == before { await abandon(to: start) }
+                // What breaks while a run is being stopped breaks for that reason: a reward that was cut off, for one.
+                if mustStop, progress.step == before { return try await stopped() }
+                // What was reached is worth keeping.
                 if progress.step > lastSaved ?? firstStep { try await save(Metrics()) }
                 throw error
             }
             if let outcome = try await conclude(from: before, metrics) { return outcome }
         }
         return .finished(progress)
+    }
+
+    /// Whether somebody asked the run to stop: by the signal, or by cancelling its task.
+    private var mustStop: Bool { stop.isRequested || Task.isCancelled }
+
+    /// Neither the weights behind a divergence nor those that led to it are worth saving.
+    private func diverged(_ found: NotFinite) -> CoordinatorError {
+        let first = found.step ?? progress.step
+        return .diverged(step: first, found, lastGoodCheckpoint: saved.last { $0 < first })
     }
 
     /// Forgets a step that has taken no optimizer step.
@@ -141,7 +155,7 @@ package actor Coordinator {
                 try await observe(evaluated)
             } catch {
                 try await save(schedule.saves(from: before, to: progress.step) ? metrics : Metrics())
-                guard error is StopRequested else { throw error }
+                guard mustStop else { throw error }
                 return .stopped(progress)
             }
             progress.unconcludedSince = nil
@@ -149,7 +163,7 @@ package actor Coordinator {
         if schedule.saves(from: before, to: progress.step) {
             try await save(metrics)
         }
-        guard stop.isRequested, progress.step < schedule.maxSteps else { return nil }
+        guard mustStop, progress.step < schedule.maxSteps else { return nil }
         return try await stopped()
     }
 
@@ -161,7 +175,8 @@ package actor Coordinator {
     private func evaluate() async throws -> Metrics {
         guard let evaluator = parts.evaluator else { return Metrics() }
         await parts.observer.began(.evaluating, step: progress.step)
-        return try await evaluator.evaluate(step: progress.step, stop: stop)
+        let (step, stop) = (progress.step, stop)
+        return try await unlessCancelled { try await evaluator.evaluate(step: step, stop: stop) }
     }
 
     /// Shows an evaluation to the controllers.
@@ -178,8 +193,16 @@ package actor Coordinator {
     private func save(_ metrics: Metrics) async throws {
         await parts.observer.began(.saving, step: progress.step)
         parts.controllers.take(controllers)
-        try await parts.saver.save(progress, metrics: metrics)
-        lastSaved = progress.step
+        let (saver, progress) = (parts.saver, progress)
+        try await whole { try await saver.save(progress, metrics: metrics) }
+        saved.append(progress.step)
+    }
+
+    /// Does what must not be left half done: the cancellation of the run's task does not reach it.
+    private func whole<Result: Sendable>(
+        _ work: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
+        try await Task { try await work() }.value
     }
 
     // MARK: One step
@@ -216,7 +239,11 @@ package actor Coordinator {
         work.metrics["perf/throughput"] = Double(progress.tokens - tokensBefore) / stepTime
         work.metrics["epoch"] = await parts.prompts.epoch
         work.metrics["num_tokens"] = Double(progress.tokens)
-        try await parts.observer.completed(work.report(step: progress.step))
+        do {
+            try await parts.observer.completed(work.report(step: progress.step))
+        } catch let error as NotFinite {
+            throw diverged(error)
+        }
         return work.metrics
     }
 
@@ -300,19 +327,23 @@ package actor Coordinator {
             }
         }
         let stream = generator.generate(requests, step: progress.rolloutStep, stop: stop)
-        let (scored, generated) = try await withThrowingTaskGroup(
-            of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
-        ) { tasks in
-            for try await group in stream {
-                tasks.addTask { try await scorer.score(group) }
+        let (observer, step) = (parts.observer, progress.step)
+        let (scored, generated) = try await unlessCancelled {
+            try await withThrowingTaskGroup(
+                of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
+            ) { tasks in
+                for try await group in stream {
+                    tasks.addTask { try await scorer.score(group) }
+                }
+                let generated = clock.now
+                await observer.began(.scoring, step: step)
+                var scored: [ScoredGroup] = []
+                for try await group in tasks { scored.append(group) }
+                return (scored, generated)
             }
-            let generated = clock.now
-            await parts.observer.began(.scoring, step: progress.step)
-            var scored: [ScoredGroup] = []
-            for try await group in tasks { scored.append(group) }
-            return (scored, generated)
         }
         try stop.check()
+        try Task.checkCancellation()
         work.groups += try inOrder(scored, of: requests)
         work.metrics["timing_s/gen", default: 0] += seconds(generated - start)
         // What scoring took beyond decoding.
@@ -387,9 +418,9 @@ package actor Coordinator {
         work.metrics.merge(observed.metrics)
         work.notes += observed.notes
         if let replay = parts.replay {
-            for place in work.parts.indices where work.parts[place].kind == .rollouts {
-                let exchanged = await replay.exchange(work.parts[place], step: progress.step)
-                work.parts[place] = exchanged.part
+            for index in work.parts.indices where work.parts[index].kind == .rollouts {
+                let exchanged = await replay.exchange(work.parts[index], step: progress.step)
+                work.parts[index] = exchanged.part
                 work.metrics.merge(exchanged.metrics)
             }
         }
@@ -468,7 +499,8 @@ package actor Coordinator {
         for pass in 0..<schedule.iterations {
             let batches = schedule.optimizerBatches(work.parts, rolloutStep: rolloutStep, pass: pass)
             for batch in batches where progress.step < schedule.maxSteps {
-                var metrics = try await parts.updater.train(batch, stop: progress.step == before ? stop : nil)
+                try checkCancellation(since: before)
+                var metrics = try await takeOptimizerStep(on: batch, stop: progress.step == before ? stop : nil)
                 if bypasses, progress.step > before || parts.replay != nil {
                     metrics.removeAll(in: "sampling/sampling_logp_difference")
                 }
@@ -480,7 +512,8 @@ package actor Coordinator {
         }
         if progress.step == before {
             // Nothing to learn from. It is a step all the same, also of the schedule: else such a run would never end.
-            taken.append(try await parts.updater.train(UpdateBatch(groups: []), stop: stop))
+            try checkCancellation(since: before)
+            taken.append(try await takeOptimizerStep(on: UpdateBatch(groups: []), stop: stop))
             work.metrics["empty_steps"] = 1
             progress.step += 1
             progress.rolloutStep = rolloutStep + 1
@@ -490,6 +523,21 @@ package actor Coordinator {
             work.notes.append(note)
         }
         work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
+    }
+
+    /// One optimizer step, whole or not at all.
+    private func takeOptimizerStep(on batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
+        let updater = parts.updater
+        do {
+            return try await whole { try await updater.train(batch, stop: stop) }
+        } catch let found as NotFinite {
+            throw NotFinite(found.subject, since: found.step ?? progress.step + 1)
+        }
+    }
+
+    /// Throws in a cancelled task as long as no optimizer step of the recipe step has been taken.
+    private func checkCancellation(since before: Int) throws {
+        if progress.step == before { try Task.checkCancellation() }
     }
 
     private func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }

@@ -1,4 +1,4 @@
-import Records
+package import Records
 
 /// A run that cannot go on.
 package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -9,10 +9,22 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
     /// Dynamic sampling ended with too few groups that differ.
     case tooFewLiveGroups(kept: Int, wanted: Int, waves: Int, reward: String)
 
+    /// Weights, logits or losses are no longer finite: those of the weights behind a step, 0 for the model that the run starts from. The
+    /// last good checkpoint is from before; `nil` for none.
+    case diverged(step: Int, NotFinite, lastGoodCheckpoint: Int?)
+
+    var isDivergence: Bool { if case .diverged = self { true } else { false } }
+
     package var description: String {
         switch self {
         case .missingPart(let part, let call): "the recipe's call '\(call)' needs a \(part), and the run has none"
         case .lostGroup(let prompt): "generation ended without the completions of \(prompt)"
+        case .diverged(0, let found, _): "before the first step: \(found)"
+        case .diverged(let step, let found, let checkpoint):
+            "diverged at step \(step): \(found.subject) are not finite (NaN or infinity), and are not saved; "
+                + (checkpoint.map { "the last good checkpoint is checkpoint-\($0). " }
+                    ?? "there is no checkpoint from before. ")
+                + "Lower learning_rate or weight_decay, or set max_grad_norm and beta"
         case .tooFewLiveGroups(let kept, let wanted, let waves, let reward):
             "dynamic sampling: after \(waves) waves \(kept) of \(wanted) groups have completions that \(reward) tells apart; "
                 + "the set may be too easy or too hard for the policy. Raise dynamic_sampling_max_waves, or set "

@@ -77,7 +77,7 @@ package actor ReplayBuffer: Checkpointable {
                 kept.append(
                     Kept(
                         promptTokenIDs: group.promptTokenIDs, completion: completion, step: step,
-                        weight: pow(size, alpha)))
+                        weight: min(pow(size, alpha), .greatestFiniteMagnitude)))
             }
         }
         kept.removeFirst(max(0, kept.count - capacity))
@@ -110,10 +110,10 @@ package actor ReplayBuffer: Checkpointable {
 
     /// `count` of the kept completions, the oldest first: those with the largest u^(1/weight), u uniform (Efraimidis and Spirakis 2006).
     private func draw(_ count: Int, step: Int) -> [Kept] {
-        let keys = kept.indices.map { place in
+        let keys = kept.indices.map { index in
             let uniform =
-                Double(mix64(mix64(seed ^ 0x5EED) ^ mix64(UInt64(step) << 32 | UInt64(place))) >> 11) * 0x1p-53
-            return pow(uniform, 1 / max(kept[place].weight, 1e-12))
+                Double(mix64(mix64(seed ^ 0x5EED) ^ mix64(UInt64(step) << 32 | UInt64(index))) >> 11) * 0x1p-53
+            return pow(uniform, 1 / max(kept[index].weight, 1e-12))
         }
         let order = kept.indices.sorted { (keys[$1], $0) < (keys[$0], $1) }
         return order.prefix(count).sorted().map { kept[$0] }

@@ -119,6 +119,8 @@ package protocol StepObserver: Sendable {
     /// A part of the step has begun.
     func began(_ phase: StepPhase, step: Int) async
     /// A step is done.
+    ///
+    /// - Throws: `NotFinite` when the run has diverged: nothing of it is saved any more.
     func completed(_ report: StepReport) async throws
     /// Controllers have learned from an evaluation.
     func noted(_ metrics: Metrics, _ notes: [String], step: Int) async throws

@@ -38,6 +38,8 @@ package struct Findings: Sendable, Equatable {
     package var results: [EvaluationResult]
     package var comparisons: [Comparison]
     package var samples: [Sample]
+    /// What there is of an evaluation that was stopped: `37 of 200 prompts of eval.jsonl`; `nil` for a whole one.
+    package var unfinished: String?
 
     package init(
         model: String, rewardNames: [String], results: [EvaluationResult], comparisons: [Comparison] = [],
@@ -48,6 +50,13 @@ package struct Findings: Sendable, Equatable {
         self.results = results
         self.comparisons = comparisons
         self.samples = samples
+    }
+}
+
+extension Findings {
+    /// What every form of a report says of an evaluation that was stopped, in its first line.
+    package var partialNotice: String? {
+        unfinished.map { "PARTIAL: stopped after \($0). The numbers are those of the prompts that were done." }
     }
 }
 

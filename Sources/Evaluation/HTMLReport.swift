@@ -29,6 +29,7 @@ package struct HTMLReport: Sendable {
         </head>
         <body>
         <h1>Evaluation of \(HTMLText.escaped(findings.model))</h1>
+        \(findings.partialNotice.map { "<p><strong>\(HTMLText.escaped($0))</strong></p>" } ?? "")
         \(scores)
         \(comparisons)
         \(plots)

@@ -8,6 +8,7 @@ package struct MarkdownReport: Sendable {
         var parts = [
             "# Evaluation of \(Self.escaped(findings.model))", ReportTable.scores(findings).markdown,
         ]
+        if let notice = findings.partialNotice { parts.insert("**\(Self.escaped(notice))**", at: 1) }
         if !findings.comparisons.isEmpty {
             parts += ["## Comparison, prompt by prompt", ReportTable.comparisons(findings).markdown]
         }

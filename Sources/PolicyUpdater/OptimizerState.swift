@@ -14,6 +14,9 @@ package struct OptimizerCounters: Sendable, Equatable, Codable {
     package var skippedSteps = 0
 
     package init() {}
+
+    /// What a count can be: a step a nanosecond does not come this far in a century, and sums of such counts do not overflow.
+    package static let plausible = 0...(Int.max >> 2)
 }
 
 /// An optimizer in a checkpoint, read and checked: `moments.safetensors` and `counters.json`.
@@ -80,6 +83,10 @@ private struct SavedCounters: Codable {
         let keys = try decoder.container(keyedBy: Key.self)
         version = try keys.decodeIfPresent(Int.self, forKey: .policyVersion) ?? keys.decode(Int.self, forKey: .version)
         counters = try OptimizerCounters(from: decoder)
+        let counts = [version, counters.optimizerSteps, counters.schedulePosition, counters.skippedSteps]
+        guard counts.allSatisfy(OptimizerCounters.plausible.contains) else {
+            throw UpdateError.state(message: "counters.json counts \(counts), which no run can have written")
+        }
     }
 
     func encode(to encoder: any Encoder) throws {

@@ -62,6 +62,7 @@ extension PolicyUpdater {
     ) throws -> CompletionLogProbabilities {
         var all = CompletionLogProbabilities(batch.groups.map { $0.completions.map { _ in [] } })
         for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
+            try Task.checkCancellation()
             let packed = try PackedMicroBatch(pieces, of: batch)
             let scores = try Tensor.withoutGradients { try scorer.scores(packed, under: model) }
             let columns = try scores.columns.map { try $0.doubles() }

@@ -73,9 +73,11 @@ package final class PolicyUpdater {
     /// - Returns: `loss`, `grad_norm`, `learning_rate`, `entropy`, the objectives' own numbers, with a critic `value_loss` and
     ///   `value_clip_ratio`, with one of its own weights `critic/grad_norm|learning_rate|skipped_steps`, the sampler's distance
     ///   (`sampling/…`) where the batch has rollout log-probs, `skipped_steps`, `realloc/…`.
-    /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, or what the engine refuses.
+    /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, `NotFinite` for a step that left weights which must not
+    ///   be saved, or what the engine refuses.
     package func train(_ batch: UpdateBatch, stop: StopSignal? = nil) async throws -> Metrics {
         try check(batch)
+        var isFinite = true
         let trained = try await lend { point in
             var (policy, metrics) = try proposed(batch, at: point, stop)
             let critic = try proposedByCritic(batch, at: point, stop)
@@ -92,12 +94,20 @@ package final class PolicyUpdater {
             return .step(value) {
                 for step in steps { try step.commit() }
                 try self.syncReference(at: point)
+                isFinite = try self.areFinite(point)
             }
         }
+        guard isFinite else { throw NotFinite("the weights behind an optimizer step") }
         var metrics = trained.value.policy
         metrics.merge(trained.reallocation.metrics)
         metrics.merge(trained.value.critic)
         return metrics
+    }
+
+    /// Whether the step that was just taken left every weight finite. Reads each of them once.
+    private func areFinite(_ point: UpdatePoint) throws -> Bool {
+        let trained = [point.policy, point.critic].compactMap(\.self).flatMap(\.leaves.values)
+        return try trained.allSatisfy { try $0.allFinite() }
     }
 
     /// Lends the weights of all roles of a step; the body says which step they take together, or that they take none.

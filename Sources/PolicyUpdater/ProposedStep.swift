@@ -119,8 +119,8 @@ package struct ProposedStep {
     func metrics(isSkipped: Bool, family: String = "") -> Metrics {
         var metrics = Metrics()
         metrics[family + "grad_norm"] = gradients.norm
-        metrics[family + "learning_rate"] = learningRate
-        metrics[family + "skipped_steps"] = Double(optimizer.counters.skippedSteps + (isSkipped ? 1 : 0))
+        metrics[family + "learning_rate", .last] = learningRate
+        metrics[family + "skipped_steps", .last] = Double(optimizer.counters.skippedSteps + (isSkipped ? 1 : 0))
         return metrics
     }
 }

@@ -9,11 +9,19 @@ public enum RewardScore: Sendable, Equatable {
     /// The reward did not answer in time.
     case timedOut(seconds: Double)
 
-    /// A score; one that is no finite number counts as a failure of the reward.
+    /// A score; one that is no finite number, or so large that means and deviations of it overflow, counts as a failure of the reward.
     public static func value(_ score: Double, note: String? = nil) -> RewardScore {
-        score.isFinite
-            ? .scored(score, note: note) : .failed(message: "the reward returned \(score), not a finite number")
+        guard score.isFinite else {
+            return .failed(message: "the reward returned \(score), not a finite number")
+        }
+        guard abs(score) <= largestSize else {
+            return .failed(message: "the reward returned \(score); a score is at most \(largestSize) in size")
+        }
+        return .scored(score, note: note)
     }
+
+    /// Squares and sums of such scores neither overflow nor drown all others.
+    private static let largestSize = 1e15
 
     /// The number when there is one.
     public var score: Double? {

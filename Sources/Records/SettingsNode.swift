@@ -55,6 +55,12 @@ public struct SettingsNode: Sendable, Equatable {
         }
     }
 
+    /// Whether it is a whole number that no `Int` holds.
+    var isBeyondInt: Bool {
+        guard case .scalar(let text, _) = content, let number = Double(text) else { return false }
+        return number == number.rounded() && Int(exactly: number) == nil && number.isFinite && number > 0
+    }
+
     /// The value as JSON, for settings that are handed on: unquoted scalars become numbers or truth values where they read as such.
     public var json: JSONValue {
         switch content {

@@ -111,7 +111,13 @@ public struct SettingsReader: Sendable {
         if let node = own ?? preset.member(key) {
             do throws(SettingsProblem) {
                 if let read = try Value.read(node), holds(read) {
+                    guard read.isInReach else {
+                        throw node.problem(
+                            "\(key) is \(node.found); expected \(expectation), of a size from 1e-15 to 1e15")
+                    }
                     value = read
+                } else if node.isBeyondInt {
+                    throw node.problem("\(key) is \(node.found); expected \(expectation), and at most \(Int.max)")
                 } else if node.content != .null || fallback == nil {  // a key without a value leaves the default
                     throw node.problem("\(key) is \(node.found); expected \(expectation)")
                 }

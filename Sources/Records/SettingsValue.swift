@@ -8,11 +8,15 @@ public protocol SettingsValue: Sendable, Equatable {
     ///
     /// - Throws: ``SettingsProblem`` where a part of a larger value is wrong and can be named.
     static func read(_ node: SettingsNode) throws(SettingsProblem) -> Self?
+    /// Whether its numbers are of a size that arithmetic goes on with: see ``Swift/Double``'s.
+    var isInReach: Bool { get }
     /// The value as YAML on one line.
     var yaml: String { get }
 }
 
 extension SettingsValue {
+    public var isInReach: Bool { true }
+
     public static func expectation(that requirement: String) -> String { "\(expectation) \(requirement)" }
 }
 
@@ -35,6 +39,9 @@ extension Double: SettingsValue {
         guard case .scalar(let text, _) = node.content, let value = Double(text), value.isFinite else { return nil }
         return value
     }
+
+    /// Products of several settings, and their places in single precision, neither overflow nor vanish within it. Nobody means more.
+    public var isInReach: Bool { self == 0 || (1e-15...1e15).contains(abs(self)) }
 
     public var yaml: String { self == rounded() && abs(self) < 1e15 ? "\(Int64(self)).0" : String(self) }
 }
@@ -101,6 +108,8 @@ extension Optional: SettingsValue where Wrapped: SettingsValue {
         return try Wrapped.read(node).map(Optional.some)
     }
 
+    public var isInReach: Bool { self?.isInReach ?? true }
+
     public var yaml: String { self?.yaml ?? "null" }
 }
 
@@ -117,6 +126,8 @@ extension Array: SettingsValue where Element: SettingsValue {
         }
         return values
     }
+
+    public var isInReach: Bool { allSatisfy(\.isInReach) }
 
     public var yaml: String { "[" + map(\.yaml).joined(separator: ", ") + "]" }
 }

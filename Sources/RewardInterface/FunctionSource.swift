@@ -46,7 +46,7 @@ extension RewardScore {
     /// The score, or a failure when its number lies outside the range that the reward states.
     package func within(_ range: ClosedRange<Double>) -> RewardScore {
         guard case .scored(let value, _) = self else { return self }
-        guard value.isFinite else { return .value(value) }
+        guard case .scored = RewardScore.value(value) else { return .value(value) }
         guard range.contains(value) else {
             let bounds = "\(range.lowerBound)…\(range.upperBound)"
             return .failed(message: "the reward returned \(value), outside its range \(bounds)")

@@ -124,10 +124,16 @@ struct ContinuousBatch {
             }
         }
         guard !answering.isEmpty else { return reasons }
-        let drawn = try (answering.count == rows.count ? hidden : hidden.rows(at: answering))
-            .to(head.elementType).linear(weight: head).sampledTokens(
+        let logits = try (answering.count == rows.count ? hidden : hidden.rows(at: answering))
+            .to(head.elementType).linear(weight: head)
+        let drawn: SampledTokens
+        do {
+            drawn = try logits.sampledTokens(
                 from: settings.distribution, choices: answering.map { rows[$0].choice(seed: seed, step: step) },
                 seenTokens: settings.distribution.repetitionPenalty == 1 ? [] : answering.map { rows[$0].seen })
+        } catch {
+            throw try logits.allFinite() ? error : NotFinite("the policy's logits")
+        }
         for (index, row) in answering.enumerated() {
             reasons[row] = try rows[row].append(
                 drawn.tokens[index], sampling: drawn.samplingLogProbabilities[index],

@@ -103,7 +103,7 @@ struct SoftStep {
         let (values, places) = try all.topK(count)
         let (flatValues, flatPlaces) = (try values.floats(), try places.integers())
         guard flatValues.allSatisfy(\.isFinite) else {
-            throw TensorError.engine(operation: "soft step", message: "a row has logits that are not finite")
+            throw NotFinite("the policy's logits")
         }
         func rows<Element>(_ flat: [Element]) -> [[Element]] {
             stride(from: 0, to: flat.count, by: count).map { Array(flat[$0..<$0 + count]) }

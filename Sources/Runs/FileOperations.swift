@@ -50,17 +50,61 @@ package struct FileOperations: Sendable {
         remove: { url throws(RunError) in try removeTree(url) })
 
     /// Writes a file so that readers see the old one or the new one, whole.
-    package func replaceFile(_ url: URL, with bytes: [UInt8]) throws(RunError) {
+    ///
+    /// - Parameter mode: Its permissions; `nil` for those of a new file.
+    package func replaceFile(_ url: URL, with bytes: [UInt8], mode: mode_t? = nil) throws(RunError) {
         let partial = url.deletingLastPathComponent().appending(
             path: ".\(url.lastPathComponent).partial-\(getpid())")
         do {
             try writeFile(bytes, partial)
+            if let mode { chmod(partial.path, mode) }
             try rename(partial, url)
         } catch {
             do { try remove(partial) } catch { /* the first failure is the one to report */  }
             throw error
         }
         try synchronize(url.deletingLastPathComponent())
+    }
+
+    /// Writes a result to where a user wants it: a regular file, or the one a link leads to, is replaced whole and keeps its permissions; a
+    /// device or a pipe is written through, and so is the file that standard output or standard error goes to.
+    package func writeOutput(_ bytes: [UInt8], to url: URL) throws(RunError) {
+        var status = stat()
+        guard stat(url.path, &status) == 0 else {
+            return try replaceFile(try Self.target(ofLink: url), with: bytes)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG, !Self.isStream(status) else {
+            let file = try PosixFile.existing(url)
+            return try file.write(bytes)
+        }
+        let target = url.resolvingSymlinksInPath()
+        try replaceFile(target, with: bytes, mode: status.st_mode & 0o7777)
+    }
+
+    /// Where a link without a file behind it leads; the path itself when it is none.
+    private static func target(ofLink url: URL) throws(RunError) -> URL {
+        var url = url
+        for _ in 0..<40 {
+            var buffer = [UInt8](repeating: 0, count: Int(PATH_MAX))
+            let count = buffer.withUnsafeMutableBytes { bytes in
+                readlink(url.path, bytes.baseAddress!.assumingMemoryBound(to: CChar.self), bytes.count)
+            }
+            guard count > 0 else { return url }
+            url =
+                URL(
+                    filePath: String(decoding: buffer[..<count], as: UTF8.self),
+                    relativeTo: url.deletingLastPathComponent()
+                ).absoluteURL
+        }
+        throw .system(action: "write", path: url.path, code: ELOOP)
+    }
+
+    /// Whether a file is the one that standard output or standard error goes to.
+    private static func isStream(_ status: stat) -> Bool {
+        [STDOUT_FILENO, STDERR_FILENO].contains { descriptor in
+            var stream = stat()
+            return fstat(descriptor, &stream) == 0 && stream.st_dev == status.st_dev && stream.st_ino == status.st_ino
+        }
     }
 
     private static func makeFolder(_ url: URL) throws(RunError) {

@@ -48,6 +48,11 @@ package final class PosixFile: Sendable {
         try PosixFile(path: url.path, flags: O_WRONLY | O_CREAT | O_TRUNC, action: "write")
     }
 
+    /// Opens what is there, to be written behind its end: a device, a pipe, the file of a stream.
+    static func existing(_ url: URL) throws(RunError) -> PosixFile {
+        try PosixFile(path: url.path, flags: O_WRONLY | O_APPEND, action: "write")
+    }
+
     /// Opens without emptying, for a lock file.
     static func keeping(_ url: URL) throws(RunError) -> PosixFile {
         try PosixFile(path: url.path, flags: O_RDWR | O_CREAT, action: "open")

@@ -20,7 +20,7 @@ package enum RunError: Error, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .system(let action, let path, let code):
-            "cannot \(action) \(path): \(String(cString: strerror(code)))\(RunError.remedy(code))"
+            "cannot \(action) \(path): \(String(cString: strerror(code)))\(RunError.remedy(action, code))"
         case .locked(let path, let process):
             "\(path) is in use by another run\(process.map { " (process \($0))" } ?? ""); "
                 + "wait for it, stop it, or choose another output_dir"
@@ -38,9 +38,10 @@ package enum RunError: Error, Equatable, CustomStringConvertible {
         if case .system(_, _, let code) = self { code == ENOSPC || code == EDQUOT } else { false }
     }
 
-    private static func remedy(_ code: Int32) -> String {
+    private static func remedy(_ action: String, _ code: Int32) -> String {
         switch code {
         case ENOSPC, EDQUOT: "; make room or lower save_total_limit, the last complete checkpoint is untouched"
+        case EACCES where ["read", "list"].contains(action): "; this user may not read it, see its permissions (ls -l)"
         case EROFS, EACCES, EPERM: "; choose a folder this user may write to"
         case EMFILE, ENFILE: "; too many files are open, raise `ulimit -n`"
         default: ""

@@ -129,7 +129,8 @@ package final class RunFolder: Sendable {
     /// Takes the folder back to the end of `step`, so that a resumed run writes no step twice (0: to the beginning).
     ///
     /// Rows of metrics and files of completions beyond `step` are removed. Checkpoints beyond it belong to a run that did not
-    /// happen; they are renamed `checkpoint-<step>.superseded`, where ``CheckpointFolder/latest(in:check:)`` does not look.
+    /// happen; they are renamed `checkpoint-<step>.superseded`, where ``CheckpointFolder/latest(in:check:)`` does not look, and stay until
+    /// the run that takes their place has saved a checkpoint of its own (``removeSuperseded()``).
     @discardableResult
     package func rewind(to step: Int) throws(RunError) -> Rewound {
         var rewound = Rewound()
@@ -149,12 +150,22 @@ package final class RunFolder: Sendable {
             }
         }
         for checkpoint in try CheckpointFolder.all(in: url).reversed() where checkpoint.step > step {
-            let aside = url.appending(path: checkpoint.url.lastPathComponent + ".superseded")
+            let aside = url.appending(path: checkpoint.url.lastPathComponent + Self.supersededEnding)
             try operations.remove(aside)
             try operations.rename(checkpoint.url, aside)
             rewound.supersededCheckpoints.append(aside.lastPathComponent)
         }
         return rewound
+    }
+
+    private static let supersededEnding = ".superseded"
+
+    /// Removes the checkpoints that ``rewind(to:)`` set aside.
+    package func removeSuperseded() throws(RunError) {
+        for entry in try FolderEntry.list(url) where entry.url.lastPathComponent.hasSuffix(Self.supersededEnding) {
+            guard entry.kind == .folder, CheckpointFolder(entry.url.deletingPathExtension()) != nil else { continue }
+            try AtomicFolder.remove(entry.url, operations)
+        }
     }
 
     private func completionStep(_ file: URL) -> Int? {

@@ -31,8 +31,8 @@ struct Bench: AsyncParsableCommand {
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch)
             let report = try await run.run()
-            if !json { Terminal.result(report.text) }
-            Terminal.result(report.json)
+            if !json { try Terminal.result(report.text) }
+            try Terminal.exact(report.json)
         }
     }
 
@@ -78,7 +78,7 @@ struct Bench: AsyncParsableCommand {
             let rows = try LearningTable(setting, output: output).run(methods: methods, seeds: seeds) {
                 Terminal.progress($0)
             }
-            Terminal.result(Table(rows[0], Array(rows.dropFirst())).text)
+            try Terminal.result(Table(rows[0], Array(rows.dropFirst())).text)
         }
     }
 
@@ -92,7 +92,7 @@ struct Bench: AsyncParsableCommand {
         func run() async throws {
             let suite = BenchmarkSuite(peersPython: peersPython, peersScript: peersScript, steps: steps)
             let rows = try await suite.run { Terminal.progress($0) }
-            Terminal.result(Table(rows[0], Array(rows.dropFirst())).text)
+            try Terminal.result(Table(rows[0], Array(rows.dropFirst())).text)
         }
     }
 }

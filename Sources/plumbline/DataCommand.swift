@@ -40,9 +40,11 @@ struct DataCommand: AsyncParsableCommand {
 
         func run() async throws {
             var verdicts: [String] = []
+            let progress = ProgressLine()
             for check in try checks() {
-                let report = try await check.run()
-                Terminal.result(json ? report.json : report.text)
+                let report = try await check.run(progress: progress.note)
+                progress.end()
+                try json ? Terminal.exact(report.json) : Terminal.result(report.text)
                 if let verdict = report.verdict { verdicts.append("\(check.path): \(verdict)") }
             }
             if !verdicts.isEmpty { throw JobError(verdicts.map { SettingsProblem(place: "data check", message: $0) }) }

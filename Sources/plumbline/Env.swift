@@ -11,9 +11,9 @@ struct Env: AsyncParsableCommand {
     func run() async throws {
         let facts = try await EnvironmentReport.facts()
         if json {
-            Terminal.result(JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) }))
+            try Terminal.exact(JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) }))
         } else {
-            Terminal.result(Table([], facts.map { [$0.name, $0.value] }, textColumns: 2).text)
+            try Terminal.result(Table([], facts.map { [$0.name, $0.value] }, textColumns: 2).text)
         }
     }
 }

@@ -50,17 +50,20 @@ struct Eval: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let stop = StopSignal()
-        let signals = StopOnSignal(stop)
-        defer { signals.end() }
+        let progress = ProgressLine()
         let evaluation = try PolicyEvaluation(
             prompts: prompts, rewards: rewards, rewardErrorBudget: rewardErrorBudget, columnMap: columnMap,
             samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: try sampling.request,
             completionsFile: completions, note: { Terminal.progress("note: \($0)") })
-        let report = try await evaluation.run(model: model, compareWith: compare, stop: stop)
+        let report = try await evaluation.run(model: model, compareWith: compare, stop: Interruption.shared.stop) {
+            if $1 > 0 { Interruption.shared.hold() }  // there is something to lose
+            progress.note($0, $1, $2)
+        }
+        progress.end()
         if let output { try report.write(to: output) }
         if let markdown { try report.writeMarkdown(to: markdown) }
         if let html { try report.writeHTML(to: html) }
-        Terminal.result(json ? report.json : report.text)
+        try json ? Terminal.exact(report.json) : Terminal.result(report.text)
+        if report.isPartial { throw StoppedRun(kept: "the results are those of the prompts that were done") }
     }
 }

@@ -10,9 +10,9 @@ struct Explain: ParsableCommand {
 
     func run() throws {
         guard let field else {
-            Terminal.result(JobExplanation.all)
+            try Terminal.result(JobExplanation.all)
             return
         }
-        Terminal.result(try JobExplanation.text(of: field))
+        try Terminal.result(JobExplanation.text(of: field))
     }
 }

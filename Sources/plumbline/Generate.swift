@@ -82,16 +82,14 @@ struct Generate: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let stop = StopSignal()
-        let signals = StopOnSignal(stop)
-        defer { signals.end() }
         let generation = try await TextGeneration(model: model, sampling: try sampling.request) {
             Terminal.progress("note: \($0)")
         }
         let source: TextGeneration.Source = prompt.map { .text($0) } ?? .file(prompts ?? "", limit: limit)
-        for try await group in try await generation.groups(source, samples: samples, stop: stop) {
-            Terminal.result(json ? TextGeneration.json(group) : plain(group))
+        for try await group in try await generation.groups(source, samples: samples, stop: Interruption.shared.stop) {
+            try json ? Terminal.exact(TextGeneration.json(group)) : Terminal.text(plain(group))
         }
+        try Task.checkCancellation()  // a cancelled stream ends without an error
     }
 
     private func plain(_ group: RolloutGroup) -> String {

@@ -15,7 +15,6 @@ actor LiveDisplay: RunDisplay {
     private var lastLogged: Int
     private var window = MetricWindow()
     private var summary: [(step: Int, metrics: Metrics)] = []
-    private var hasStatusLine = false
     /// The status line's numbers; they stay until there are newer ones.
     private var brief = ""
 
@@ -33,8 +32,7 @@ actor LiveDisplay: RunDisplay {
         guard isInteractive else { return }
         let bar = Self.bar(Double(step) / Double(max(maxSteps, 1)))
         let line = "\(bar) \(step)/\(maxSteps) \(phase.rawValue) … \(brief) \(remaining(after: step))"
-        Terminal.rewrite(String(line.prefix(Terminal.width - 1)))
-        hasStatusLine = true
+        Terminal.status(line)
     }
 
     func completed(_ report: StepReport) {
@@ -43,16 +41,16 @@ actor LiveDisplay: RunDisplay {
         summary.append((report.step, report.metrics))
         guard report.step / loggingSteps > lastLogged / loggingSteps || report.step >= maxSteps else { return }
         lastLogged = report.step
-        line("step \(report.step)/\(maxSteps)  \(window.text)  \(remaining(after: report.step))")
+        Terminal.progress("step \(report.step)/\(maxSteps)  \(window.text)  \(remaining(after: report.step))")
         for sample in report.groups.prefix(completionsToPrint) { show(sample) }
         window = MetricWindow()
     }
 
-    func notice(_ text: String) { line("note: \(text)") }
+    func notice(_ text: String) { Terminal.progress("note: \(text)") }
 
     /// The table at the end of a run: its first and last tenth side by side.
     func finish() -> String {
-        clear()
+        if isInteractive { Terminal.status("") }
         guard let last = summary.last else { return "" }
         let share = max(1, summary.count / 10)
         let first = MetricWindow(summary.prefix(share).map(\.metrics))
@@ -79,7 +77,7 @@ actor LiveDisplay: RunDisplay {
         guard let rollout = scored.group.rollouts.first else { return }
         let score =
             scored.scores.first?.map { $0.score.map(NumberText.compact) ?? $0.state }.joined(separator: ", ") ?? ""
-        line(
+        Terminal.progress(
             "  \(Self.oneLine(scored.group.prompt.prompt.text)) → \(Self.oneLine(rollout.completion.text))  [\(score)]")
     }
 
@@ -92,16 +90,6 @@ actor LiveDisplay: RunDisplay {
         guard done > 0, step < maxSteps else { return "" }
         let seconds = (ContinuousClock.now - started) / .seconds(1)
         return "ETA " + NumberText.duration(seconds / Double(done) * Double(maxSteps - step))
-    }
-
-    private func line(_ text: String) {
-        clear()
-        Terminal.progress(text)
-    }
-
-    private func clear() {
-        if hasStatusLine { Terminal.rewrite("") }
-        hasStatusLine = false
     }
 
     private static func bar(_ share: Double) -> String {

@@ -15,6 +15,6 @@ struct LogProbs: AsyncParsableCommand {
 
     func run() async throws {
         let listing = try await LogProbabilityListing(model: model, dtype: dtype)
-        try await listing.run(input) { Terminal.result($0) }
+        try await listing.run(input) { try Terminal.exact($0) }
     }
 }

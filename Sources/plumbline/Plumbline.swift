@@ -19,26 +19,34 @@ struct Plumbline: AsyncParsableCommand {
 
     static func main() async {
         do {
-            var command = try parseAsRoot()
-            if var command = command as? any AsyncParsableCommand {
-                try await command.run()
-            } else {
-                try command.run()
+            Interruption.shared.listen()
+            let work = Task {
+                let command = try parseAsRoot()
+                // A run goes on without anybody reading its standard output: it prints nothing there.
+                if !(command is Train) { Interruption.shared.watchOutput() }
+                try await run(command)
             }
+            Interruption.shared.cancels(work)
+            try await work.value
         } catch {
             finish(with: error)
         }
     }
 
+    private static func run(_ command: any ParsableCommand) async throws {
+        var command = command
+        if var command = command as? any AsyncParsableCommand {
+            try await command.run()
+        } else {
+            try command.run()
+        }
+    }
+
     /// Ends the process with the code that the error's kind has.
     private static func finish(with error: any Error) -> Never {
-        if let stopped = error as? StoppedRun {
-            Terminal.progress(stopped.description)
-            Foundation.exit(ExitStatus.stopped.rawValue)
-        }
-        if error is StopRequested {  // a command that has nothing to save
-            Terminal.progress("stopped on request")
-            Foundation.exit(ExitStatus.stopped.rawValue)
+        if error is StoppedRun || error is StopRequested || error is CancellationError {
+            Terminal.progress(error is StoppedRun ? "\(error)" : "stopped on request")
+            Interruption.end(ExitStatus.stopped.rawValue)
         }
         // The parser's own errors (usage, help, a validation) know how to print themselves.
         let code = Self.exitCode(for: error)
@@ -46,7 +54,7 @@ struct Plumbline: AsyncParsableCommand {
             exit(withError: error)
         }
         Terminal.progress("plumbline: \(describe(error))")
-        Foundation.exit(ExitStatus.of(error).rawValue)
+        Interruption.end(ExitStatus.of(error).rawValue)
     }
 
     private static func describe(_ error: any Error) -> String {
@@ -64,9 +72,10 @@ enum ExitStatus: Int32 {
     static func of(_ error: any Error) -> ExitStatus { JobFailure.isInput(error) ? .badInput : .ourFault }
 }
 
-/// A run that was stopped on request and has saved where it was.
+/// A command that was stopped on request and has kept what was done.
 struct StoppedRun: Error, CustomStringConvertible {
-    var checkpoint: String
+    /// What is kept, and what can be done with it.
+    var kept: String
 
-    var description: String { "stopped on request; \(checkpoint) is saved, resume with resume_from_checkpoint=true" }
+    var description: String { "stopped on request; \(kept)" }
 }

@@ -1,30 +1,59 @@
 import Foundation
+import Job
+import Synchronization
 
-/// How far a long piece of work is and how long the rest may take, on standard error; nothing for what is done in two seconds.
-final class ProgressLine {
-    private let what: String
-    private let unit: String
-    private let start = ContinuousClock.now
-    private var shown: ContinuousClock.Instant?
-
-    init(_ what: String, unit: String) {
-        self.what = what
-        self.unit = unit
+/// Shows how far work has come that takes long, with the time it still needs: on a terminal in one line that is rewritten, in a log
+/// with a line now and then. Work that is soon done shows nothing.
+final class ProgressLine: Sendable {
+    private struct State {
+        /// What is being done; `nil` for nothing.
+        var work: String?
+        var done = 0
+        var total = 0
+        var began = ContinuousClock.now
+        var next = ContinuousClock.now
     }
 
-    /// Rewrites the line of a terminal; elsewhere a line every ten seconds.
-    func show(_ done: Int, of total: Int) {
-        let now = ContinuousClock.now
-        let seconds = (now - start) / .seconds(1)
-        guard seconds > 2, done < total, done > 0 else { return }
-        if let shown, now - shown < (Terminal.isInteractive ? .milliseconds(200) : .seconds(10)) { return }
-        shown = now
-        let left = Int((seconds / Double(done) * Double(total - done)).rounded(.up))
-        let time = left < 60 ? "\(left) s" : String(format: "%d:%02d min", left / 60, left % 60)
-        let text = "\(what): \(done) of \(total) \(unit), about \(time) left"
-        if Terminal.isInteractive { Terminal.rewrite(text) } else { Terminal.progress(text) }
+    private let state = Mutex(State())
+
+    /// Before anything is shown of a piece of work.
+    private static let patience = Duration.seconds(Terminal.isInteractive ? 0.4 : 5)
+    private static let pause = Duration.seconds(Terminal.isInteractive ? 0.2 : 10)
+
+    init() {
+        // Shown from a thread of its own: the work itself may be one long call.
+        Thread.detachNewThread { [weak self] in
+            while self?.show() != nil { usleep(100_000) }
+        }
     }
 
-    /// Takes the line away again.
-    func clear() { if shown != nil && Terminal.isInteractive { Terminal.rewrite("") } }
+    /// Takes note of how far the work is.
+    @Sendable func note(_ work: String, _ done: Int, _ total: Int) {
+        state.withLock { state in
+            if state.work != work { state = State(work: work, next: .now + Self.patience) }
+            (state.done, state.total) = (done, total)
+        }
+    }
+
+    /// Clears the line: the work is done.
+    func end() {
+        state.withLock { state in
+            state = State()
+            if Terminal.isInteractive { Terminal.status("") }
+        }
+    }
+
+    private func show() {
+        state.withLock { state in
+            let now = ContinuousClock.now
+            guard let work = state.work, now >= state.next else { return }
+            state.next = now + Self.pause
+            let seconds = (now - state.began) / .seconds(1)
+            var line = state.total > 0 ? "\(work): \(state.done) of \(state.total)" : "\(work) …"
+            if state.done > 0 {
+                line += ", ETA " + NumberText.duration(seconds / Double(state.done) * Double(state.total - state.done))
+            }
+            if Terminal.isInteractive { Terminal.status(line) } else { Terminal.progress(line) }
+        }
+    }
 }

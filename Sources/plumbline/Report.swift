@@ -14,6 +14,6 @@ struct Report: ParsableCommand {
     func run() throws {
         let report = try RunReport(runs: runs, metric: metric, evaluations: evaluations)
         if let svg { try report.writeCurves(to: svg) }
-        Terminal.result(report.table)
+        try Terminal.result(report.table)
     }
 }

@@ -17,7 +17,7 @@ struct RewardCommand: AsyncParsableCommand {
         func run() throws {
             let rows = try RewardListing.rows()
             guard !json else {
-                Terminal.result(
+                try Terminal.exact(
                     JSONText.array(
                         rows.map { row in
                             JSONText.object([
@@ -31,7 +31,7 @@ struct RewardCommand: AsyncParsableCommand {
                 let settings = row.settings.map { row.required.contains($0) ? "\($0)*" : $0 }
                 return [row.name, row.range, settings.joined(separator: ", ")]
             }
-            Terminal.result(Table(["name", "range", "settings (* required)"], table, textColumns: 3).text)
+            try Terminal.result(Table(["name", "range", "settings (* required)"], table, textColumns: 3).text)
         }
     }
 
@@ -53,13 +53,13 @@ struct RewardCommand: AsyncParsableCommand {
 
         func run() async throws {
             let check = try RewardCheck(reward: reward, file: file, settings: setting)
-            let line = ProgressLine("reward check", unit: "completions")
-            let report = try await check.run { line.show($0, of: $1) }
-            line.clear()
+            let line = ProgressLine()
+            let report = try await check.run { line.note("reward check: completions", $0, $1) }
+            line.end()
             if json {
-                for line in report.lines { Terminal.result(line) }
+                for line in report.lines { try Terminal.exact(line) }
             } else {
-                Terminal.result(report.summary)
+                try Terminal.result(report.summary)
             }
             if strict, let verdict = report.verdict {
                 throw JobError([SettingsProblem(place: "reward check", message: verdict)])

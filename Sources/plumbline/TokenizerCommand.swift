@@ -46,7 +46,7 @@ struct TokenizerCommand: AsyncParsableCommand {
 
         func run() throws {
             let listing = try TokenListing(tokenizer: tokenizer, chat: chat, addsGenerationPrompt: generationPrompt)
-            try listing.encode(input) { Terminal.result($0) }
+            try listing.encode(input) { try Terminal.exact($0) }
         }
     }
 
@@ -59,7 +59,7 @@ struct TokenizerCommand: AsyncParsableCommand {
 
         func run() throws {
             let listing = try TokenListing(tokenizer: tokenizer, chat: false, addsGenerationPrompt: false)
-            try listing.decode(input, skipsSpecials: skipSpecialTokens) { Terminal.result($0) }
+            try listing.decode(input, skipsSpecials: skipSpecialTokens) { try Terminal.exact($0) }
         }
     }
 }

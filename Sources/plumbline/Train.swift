@@ -1,4 +1,5 @@
 import ArgumentParser
+import Coordinator
 import Foundation
 import Job
 import Records
@@ -20,17 +21,30 @@ struct Train: AsyncParsableCommand {
         let file = try JobFile(url: URL(filePath: job), overrides: overrides)
         let resolved = try ResolvedJob(file)
         for notice in resolved.notices { Terminal.progress("note: \(notice)") }
+        let progress = ProgressLine()
         guard !dryRun else {
-            Terminal.result(resolved.yaml + (try JobPlan(resolved, folder: file.folder).comments))
-            return
+            let plan = try JobPlan(resolved, folder: file.folder, progress: progress.note)
+            return try Terminal.result(resolved.yaml + plan.comments)
         }
-        let stop = StopSignal()
-        let signals = StopOnSignal(stop)
-        let run = try await TrainingRun(resolved, folder: file.folder, stop: stop)
+        let stop = Interruption.shared.stop
+        let run: TrainingRun
+        do {
+            run = try await TrainingRun(resolved, folder: file.folder, stop: stop, progress: progress.note)
+        } catch {
+            throw stop.isRequested ? StopRequested() : error  // what is cut off while it starts breaks for that reason
+        }
+        progress.end()
+        Interruption.shared.hold()
         for line in run.opening { Terminal.progress(line) }
         let display = LiveDisplay(settings: resolved.run, maxSteps: run.maxSteps, step: run.firstStep)
-        let outcome = try await run.run(display: display)
-        signals.end()
+        let outcome: RunOutcome
+        do {
+            outcome = try await run.run(display: display)
+        } catch {
+            let newest = run.newestCheckpoint.map { "the newest checkpoint is \($0)" } ?? "there is no checkpoint"
+            Terminal.progress("note: the run ends early; \(newest)")
+            throw error
+        }
         let table = await display.finish()
         if !table.isEmpty { Terminal.progress(table) }
         switch outcome {
@@ -39,33 +53,8 @@ struct Train: AsyncParsableCommand {
             if let best = run.bestCheckpoint {
                 Terminal.progress("best: \(best.path), \(best.metric) \(String(format: "%.4g", best.value))")
             }
-        case .stopped(let progress): throw StoppedRun(checkpoint: "checkpoint-\(progress.step)")
+        case .stopped(let progress):
+            throw StoppedRun(kept: "checkpoint-\(progress.step) is saved, resume with resume_from_checkpoint=true")
         }
     }
-}
-
-/// Turns SIGTERM, SIGINT and SIGUSR1 into a request to stop; a second SIGINT ends the process at once.
-final class StopOnSignal {
-    private let sources: [any DispatchSourceSignal]
-
-    init(_ stop: StopSignal) {
-        sources = [SIGTERM, SIGINT, SIGUSR1].map { number in
-            signal(number, SIG_IGN)
-            var set = sigset_t()  // a parent may have left the signal blocked
-            sigemptyset(&set)
-            sigaddset(&set, number)
-            pthread_sigmask(SIG_UNBLOCK, &set, nil)
-            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-            source.setEventHandler {
-                if stop.isRequested, number == SIGINT { Foundation.exit(130) }
-                stop.request()
-                Terminal.progress("\nstopping: the step is left or finished, then a checkpoint is written")
-            }
-            source.resume()
-            return source
-        }
-    }
-
-    /// Stops listening.
-    func end() { for source in sources { source.cancel() } }
 }

@@ -28,12 +28,18 @@ actor World {
     private let liveRows: Int?
     /// The optimizer step, from 0, that throws in place of being taken, once.
     private var trainFailsAt: Int?
+    /// What it throws; an `UpdaterBroke` unless given.
+    private let trainFailure: any Error
+    /// The row whose completions are scored for a minute, also when the task is cancelled.
+    private let slowRow: Int?
 
     init(
         reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
         stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil,
-        liveRows: Int? = nil, trainFailsAt: Int? = nil
+        liveRows: Int? = nil, trainFailsAt: Int? = nil, trainFailure: any Error = UpdaterBroke(), slowRow: Int? = nil
     ) {
+        self.trainFailure = trainFailure
+        self.slowRow = slowRow
         self.trainFailsAt = trainFailsAt
         self.liveRows = liveRows
         self.reversesGroups = reversesGroups
@@ -110,7 +116,11 @@ extension World: Generating {
 extension World: Scoring {
     nonisolated var rewardNames: [String] { ["one"] }
 
-    func score(_ group: RolloutGroup) throws -> ScoredGroup {
+    func score(_ group: RolloutGroup) async throws -> ScoredGroup {
+        if group.prompt.prompt.row == slowRow {
+            log.append("slow")
+            await Task { try? await Task.sleep(for: .seconds(60)) }.value  // nobody cancels it
+        }
         if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
         scored += 1
         let isLive = liveRows.map { group.prompt.prompt.row % $0 == 0 } ?? false
@@ -139,7 +149,7 @@ extension World: Updating {
         try stop?.check()
         if trainFailsAt == trained {
             trainFailsAt = nil
-            throw UpdaterBroke()
+            throw trainFailure
         }
         trained += 1
         batches.append(batch)
@@ -151,5 +161,9 @@ extension World: Updating {
 extension World: StepObserver, Saving {
     func began(_ phase: StepPhase, step: Int) { log.append(phase.rawValue) }
     func completed(_ report: StepReport) { reports.append(report) }
-    func save(_ progress: RunProgress, metrics: Metrics) { saves.append(progress) }
+    /// A save that the task's cancellation reaches fails.
+    func save(_ progress: RunProgress, metrics: Metrics) throws {
+        try Task.checkCancellation()
+        saves.append(progress)
+    }
 }

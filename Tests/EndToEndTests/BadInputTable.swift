@@ -21,7 +21,7 @@ extension BadInput {
             says: ["job.yaml line 6", "16 completions", "num_generations = 6", "12 or 18 would do"]),
         BadInput(
             what: "a negative number of threads", overrides: ["threads=-3"],
-            says: ["the override 'threads=-3'", "expected a whole number of at least 1, or nothing"]),
+            says: ["the override 'threads=-3'", "expected a whole number from 1 to 1024, or nothing"]),
         BadInput(
             what: "no number", lines: "learning_rate: fast",
             says: ["job.yaml line 11: learning_rate is 'fast'; expected a finite number from 0 to 1000000"]),

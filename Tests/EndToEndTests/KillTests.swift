@@ -77,6 +77,26 @@ struct KillTests {
         #expect(state["best_metric"]?.double == (isGreaterBetter ? rates.max() : rates.min()))
     }
 
+    /// Steps so long that the weights behind the first of them give no finite loss: what is kept is from before, whatever the limit.
+    @Test func aDivergedRunKeepsItsLastGoodCheckpoint() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo", "num_generations: 4\nsave_steps: 1\nmax_steps: 2\nsave_total_limit: 1\nlr_scheduler_type: constant")
+        #expect(try place.train(job, "lr_scheduler_type=constant").status == 0)
+        #expect(try CheckpointFolder.all(in: place.folder.appending(path: "run")).map(\.step) == [2])
+        let diverged = try place.train(
+            job, "resume_from_checkpoint=true", "max_steps=40", "learning_rate=1e6", "weight_decay=1e6")
+        #expect(diverged.status == 65, "\(diverged.progress)")
+        #expect(diverged.progress.contains("diverged at step "), "\(diverged.progress)")
+        let named = try #require(diverged.progress.firstMatch(of: #/the last good checkpoint is (checkpoint-\d+)/#))
+            .output.1
+        try Command.succeed(
+            ["generate", "--model", "run/\(named)", "--prompt", "1+1=", "--max-completion-length", "4"],
+            in: place.folder)
+        let resumed = try place.train(job, "resume_from_checkpoint=run/\(named)", "max_steps=6", "output_dir=again")
+        #expect(resumed.status == 0, "\(resumed.progress)")
+    }
+
     @Test func theBestByAnEvaluationIsKept() throws {
         let place = try Workplace()
         let job = try place.job(

@@ -36,6 +36,19 @@ struct HTMLReportTests {
         #expect(rows[0]["completion"]?.text == "2" && rows[0]["source"]?.text == "a")
     }
 
+    /// Every form says in its beginning that the evaluation was stopped, and a whole one says nothing of it.
+    @Test func partialResultsAreSaidToBe() {
+        let result = EvaluationResult(promptSet: "set", groups: twoSources, rewardNames: ["exact"], ks: [1])
+        var findings = Findings(model: "m", rewardNames: ["exact"], results: [result])
+        #expect(!HTMLReport(findings).text.contains("PARTIAL") && !MarkdownReport(findings).text.contains("PARTIAL"))
+        findings.unfinished = "4 of 9 prompts of set"
+        for text in [HTMLReport(findings).text, MarkdownReport(findings).text] {
+            let notice = text.range(of: "PARTIAL: stopped after 4 of 9 prompts of set.")
+            #expect(notice != nil)
+            #expect(notice.map { $0.lowerBound < text.range(of: "Mean")?.lowerBound ?? text.startIndex } ?? false)
+        }
+    }
+
     @Test func completionsBeyondTheLimitAreLeftOutAndSaidToBe() throws {
         let page = try page(limit: 3)
         #expect(try samples(in: page)["samples"]?.elements?.count == 3)

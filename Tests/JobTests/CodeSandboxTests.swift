@@ -147,6 +147,17 @@ extension CodeExecutionRuns {
             ),
         ]
 
+        /// The code's own end has the same code as the judge's word for such a test: only the judge's counts.
+        @Test func aTestThatIsNoPythonIsABadRow() async throws {
+            let source = try await source()
+            for test in ["assert f(", "assert f(1) == 2\n  return 3", "return 1", "x = 1\0"] {
+                await #expect(throws: RewardError.self, "\(test)") {
+                    _ = try await score(source, "def f(x): return 2", test)
+                }
+            }
+            #expect(try await score(source, "import os\nos._exit(11)", "assert f(1) == 2").score == 0)
+        }
+
         @Test(arguments: hostile)
         func hostileCodeGainsNothing(_ kind: String, _ code: String) async throws {
             let source = try await source(["timeout": .number(1)])

@@ -33,6 +33,69 @@ struct JobFileTests {
         #expect(job.batches.optimizerStepsPerRollout == 1)
     }
 
+    /// The job's folder and the working folder each have a set and a reward.
+    @Test func typedPathsCountFromTheWorkingFolder() throws {
+        let root = FileManager.default.temporaryDirectory.appending(path: "typed-\(UUID().uuidString)")
+            .resolvingSymlinksInPath()
+        defer { try? FileManager.default.removeItem(at: root) }  // a leftover in /tmp harms no test
+        for name in ["jobs/set.jsonl", "here/set.jsonl", "here/r.py", "here/sub/one.jsonl", "jobs/only.jsonl"] {
+            let file = root.appending(path: name)
+            try FileManager.default.createDirectory(
+                at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try Data().write(to: file)
+        }
+        let (jobs, here) = (root.appending(path: "jobs"), root.appending(path: "here"))
+        func read(_ overrides: [String], from working: URL) throws -> ResolvedJob {
+            try ResolvedJob(
+                JobFile(
+                    text: complete.replacing("dataset_name: prompts", with: "dataset_name: set.jsonl"),
+                    name: "job.yaml",
+                    folder: jobs, overrides: overrides, workingFolder: working))
+        }
+        #expect(try read([], from: here)["dataset_name"] == "set.jsonl")
+        #expect(try read(["dataset_name=set.jsonl"], from: jobs)["dataset_name"] == "set.jsonl")
+        let typed = try read(["dataset_name=set.jsonl", "reward_funcs=r.py:score"], from: here)
+        #expect(typed["dataset_name"] == (here.path + "/set.jsonl").yaml)
+        #expect(typed.data.datasets.map(\.path) == [here.path + "/set.jsonl"])
+        #expect(typed.rewards?.entries.map(\.reference) == [here.path + "/r.py:score"])
+        // A file that only the job's folder has is not taken for the one that was typed; what nobody has may be a name.
+        #expect(try read(["dataset_name=only.jsonl"], from: here).data.datasets[0].path == here.path + "/only.jsonl")
+        #expect(try read(["dataset_name=org/name"], from: here).data.datasets[0].path == "org/name")
+        #expect(
+            try read(["reward_funcs=accuracy_reward"], from: here).rewards?.entries[0].reference == "accuracy_reward")
+        let several = try read(["datasets=[{path: set.jsonl}, sub/one.jsonl]", "datasets.0.split=train"], from: here)
+        #expect(several.data.datasets.map(\.path) == [here.path + "/set.jsonl", here.path + "/sub/one.jsonl"])
+        // The resolved job says the same from everywhere.
+        let again = try ResolvedJob(JobFile(text: typed.yaml, name: "config.yaml", folder: root, workingFolder: root))
+        #expect(again.data.datasets == typed.data.datasets && again.yaml == typed.yaml)
+    }
+
+    /// Every key with a number, at the ends of what a number can be: taken, or refused by its name; never a crash or another error.
+    @Test func everyNumericKeyTakesOrNamesAnyNumber() throws {
+        let numbers = [
+            "0", "-1", "1", "2", "0.5", "1e-300", "-1e-300", "1e-12", "1e12", "1e15", "1e30", "1e300", "-1e300",
+            "9223372036854775807", "9223372036854775808", "-9223372036854775808", "nan", "inf", "-inf", "65536",
+        ]
+        var tried = 0
+        for key in JobKeys().supported where key.entry.expectation.contains("number") {
+            let algorithm = key.methods?.first ?? "grpo"
+            for number in numbers {
+                tried += 1
+                let name = key.entry.key
+                do throws(JobError) {
+                    _ = try ResolvedJob(
+                        JobFile(
+                            text: complete, name: "job.yaml", folder: folder,
+                            overrides: ["algorithm=\(algorithm)", "\(name)=\(number)"]))
+                } catch {
+                    // A key may be refused for what it does to others: batch sizes, for one.
+                    #expect(!error.problems.isEmpty && error.problems.allSatisfy { !$0.message.isEmpty }, "\(name)")
+                }
+            }
+        }
+        #expect(tried > 1000)
+    }
+
     @Test func methodsBringTheirOwnDefaults() throws {
         let remax = try job(complete + "\nalgorithm: remax")
         #expect(remax.batches.generations == 1)

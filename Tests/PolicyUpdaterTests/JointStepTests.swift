@@ -56,6 +56,12 @@ struct JointStepTests {
             for name in ["value_loss", "critic/grad_norm", "critic/learning_rate", "critic/skipped_steps"] {
                 #expect(metrics[name] != nil && metrics[name] == criticMetrics[name], "\(name)")
             }
+            // What is a state is no measurement: of several optimizer steps the last one's counts.
+            var later = metrics
+            let states = ["learning_rate", "skipped_steps", "critic/learning_rate", "critic/skipped_steps"]
+            for name in states { later[name] = 7 }
+            let row = Metrics.reduced([metrics, later])
+            for name in states { #expect(row[name] == 7, "\(name)") }
         }
         #expect(try beside.state() == without.state())
         #expect(try joint.optimizer.state() == alone.optimizer.state())

@@ -20,6 +20,14 @@ struct UpdateStepTests {
         ])
     }
 
+    /// A step of 1e39 is none that float32 holds: gradient and loss are finite, the weights behind the step are not.
+    @Test func aStepThatLeavesWeightsNotFiniteIsAnError() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 1e39), type: .float32)
+        await #expect(throws: NotFinite("the weights behind an optimizer step")) {
+            _ = try await policy.updater.train(batch())
+        }
+    }
+
     @Test func writesTheWeightsAndMakesTheNextVersion() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
         let before = try policy.bits()

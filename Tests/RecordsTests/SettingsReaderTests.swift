@@ -26,6 +26,35 @@ struct SettingsReaderTests {
         try job.finish()
     }
 
+    /// Sizes with which arithmetic overflows or vanishes are nobody's settings, in lists and where a setting may be absent too.
+    @Test(arguments: ["1e300", "-1e16", "1e-300", "9e-16"]) func sizesBeyondReachAreRefused(_ text: String) {
+        var job = reader(("rate", text), ("upper", text), ("weights", text))
+        #expect(job.read("rate", default: 0.5) == 0.5)
+        #expect(job.read("upper", optional: 0.5) == 0.5)
+        #expect(job.read("weights", default: [1.0]) == [1])
+        #expect(job.problems.count == 3)
+        for problem in job.problems {
+            #expect(problem.message.contains("is '\(text)'; expected"), "\(problem)")
+            #expect(problem.message.hasSuffix(", of a size from 1e-15 to 1e15"), "\(problem)")
+        }
+    }
+
+    @Test(arguments: ["0", "1e15", "-1e15", "1e-15"]) func sizesWithinReachAreTaken(_ text: String) throws {
+        var job = reader(("rate", text))
+        #expect(job.read("rate", default: 0.5) == Double(text))
+        try job.finish()
+    }
+
+    /// A whole number that no `Int` holds is too large, not too small.
+    @Test(arguments: ["9223372036854775808", "1e30"]) func aNumberAboveTheRangeIsSaidToBeAbove(_ text: String) {
+        var job = reader(("seed", text))
+        _ = job.read("seed", default: 42, .atLeast(0))
+        #expect(
+            job.problems.map(\.message) == [
+                "seed is '\(text)'; expected a whole number of at least 0, and at most 9223372036854775807"
+            ])
+    }
+
     /// A key without a value leaves the default; where a setting may be absent it means absent.
     @Test func nothingIsTheDefault() {
         let nothing = ["rate", "limit", "name"].map {

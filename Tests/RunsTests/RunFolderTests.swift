@@ -141,6 +141,13 @@ struct RunFolderTests {
         #expect(try run.rewind(to: 2).metricsRows == 1)
         let again = try run.rewind(to: 2)
         #expect(again.metricsRows == 0 && again.completionSteps == [] && again.supersededCheckpoints == [])
+        // What was set aside goes when its place is taken; a folder of another name does not.
+        let other = url.appending(path: "notes.superseded")
+        try FileManager.default.createDirectory(at: other, withIntermediateDirectories: true)
+        #expect(FileManager.default.fileExists(atPath: url.appending(path: "checkpoint-4.superseded").path))
+        try run.removeSuperseded()
+        #expect(!FileManager.default.fileExists(atPath: url.appending(path: "checkpoint-4.superseded").path))
+        #expect(FileManager.default.fileExists(atPath: other.path))
     }
 
     @Test func theFinalModelReplacesAnEarlierOneWhole() async throws {

@@ -56,6 +56,18 @@ private func json(_ text: String) throws -> JSONValue {
 
 @Suite("What code_execution takes as code and as tests, and what it makes of outcomes")
 struct CodeExecutionTests {
+    /// The judge's word for tests that Python cannot read: the row is at fault, no completion of it is worth 0.
+    @Test func aTestThatIsNoPythonIsABadRow() async throws {
+        let runner = NotingRunner { _ in
+            ProgramOutcome(end: .exited(11), output: "", lastErrors: "SyntaxError: invalid syntax (tests.py, line 1)\n")
+        }
+        let error = await #expect(throws: RewardError.self) {
+            _ = try await score("```\nA\n```", ["tests": .array([.string("assert f(")])], runner)
+        }
+        let text = error?.description ?? ""
+        #expect(text.contains("column 'tests'") && text.contains("SyntaxError: invalid syntax"), "\(text)")
+    }
+
     @Test(arguments: [
         ("```python\nA\n```", "A"), ("```\nA\n```\ntext\n```py\nB\nC\n```", "B\nC"),
         ("~~~~\nA\n~~~\nB\n~~~~", "A\n~~~\nB"),

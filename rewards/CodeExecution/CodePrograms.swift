@@ -1,9 +1,11 @@
 /// The Python programs that hold a completion's code against tests. The standard library is all they need.
 ///
 /// The *judge* runs the tests, the *subject* the completion's code, and each is shut in on its own: the subject cannot reach the judge's
-/// memory, its exit code, or what the tests expect. The judge ends with 0 when the tests came to their end, and with 10 and the reason on its
-/// last line of stderr when they did not.
+/// memory, its exit code, or what the tests expect. The judge ends with 0 when the tests came to their end, with 10 when they did not, and with
+/// ``noPython`` when they are none; the reason is the last line of stderr.
 enum CodePrograms {
+    static let noPython = 11
+
     static let judge = text(PackageResources.link_py) + text(PackageResources.judge_py)
     static let subject = text(PackageResources.link_py) + text(PackageResources.subject_py)
 

@@ -24,6 +24,16 @@ enum CodeTest: Equatable {
         return tests.map { $0.completed(by: prompt) }
     }
 
+    /// That a row's test is no Python: a fault of the row, not of the completion.
+    ///
+    /// - Parameter words: Python's own.
+    static func noPython(_ words: String, in prompt: Prompt, column: String?) throws(RewardError) -> RewardError {
+        let (name, value) = try place(in: prompt, column)
+        return .wrongColumn(
+            name: name, found: "\(value.shortDescription), which Python refuses: \(words)",
+            expected: "tests that are Python", prompt: prompt.id)
+    }
+
     private static func place(in prompt: Prompt, _ column: String?) throws(RewardError) -> (String, JSONValue) {
         if let column {
             guard let value = prompt.columns[column] else { throw .missingColumn(column, in: prompt) }

@@ -71,12 +71,23 @@ class Solution(types.ModuleType):
             raise AttributeError(f"the completion defines no {name}") from None
 
 
+def parsed(test):
+    try:
+        tree = ast.parse(test, "tests.py")
+        compile(tree, "tests.py", "exec")
+        return tree
+    except (SyntaxError, ValueError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}"[:500] + "\n")
+        sys.stderr.flush()
+        os._exit(11)
+
+
 def run(job):
+    tree = parsed(job["test"])
     link = Link(os.fdopen(3, "rb"), 4, Serve())
     link.ask({"do": "load", "code": job["code"]})
     sys.modules["solution"] = module = Solution("solution")
     module.link = link
-    tree = ast.parse(job["test"], "tests.py")
     own = {"__name__": "tests", **namespace(link, tree)}
     exec(compile(tree, "tests.py", "exec"), own)
     for name, test in list(own.items()):

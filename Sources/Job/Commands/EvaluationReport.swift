@@ -9,9 +9,13 @@ package struct EvaluationReport: Sendable {
 
     package init(findings: Findings) { self.findings = findings }
 
+    /// Whether the evaluation was stopped before its end.
+    package var isPartial: Bool { findings.unfinished != nil }
+
     /// The table a person reads.
     package var text: String {
-        var parts = ["policy: \(findings.model)", ReportTable.scores(findings).text] + failures
+        var parts = [findings.partialNotice].compactMap(\.self)
+        parts += ["policy: \(findings.model)", ReportTable.scores(findings).text] + failures
         if !findings.comparisons.isEmpty {
             parts.append(ReportTable.comparisons(findings).text)
         }
@@ -35,6 +39,7 @@ package struct EvaluationReport: Sendable {
     package var json: String {
         JSONText.object([
             ("model", JSONText.string(findings.model)),
+            ("partial", findings.partialNotice.map(JSONText.string) ?? "null"),
             ("results", JSONText.array(findings.results.map { Self.json($0) })),
             ("comparisons", JSONText.array(findings.comparisons.map { Self.json($0) })),
         ])
@@ -93,7 +98,7 @@ package struct EvaluationReport: Sendable {
     package func writeHTML(to path: String) throws { try Self.write(HTMLReport(findings).text, to: path) }
 
     private static func write(_ text: String, to path: String) throws {
-        try FileOperations.system.replaceFile(URL(filePath: path), with: Array(text.utf8))
+        try FileOperations.system.writeOutput(Array(text.utf8), to: URL(filePath: path))
     }
 
     // MARK: Comparing

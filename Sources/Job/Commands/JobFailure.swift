@@ -17,15 +17,21 @@ package enum JobFailure {
         switch error {
         case is JobError, is SettingsProblem, is SettingsError, is RewardError, is RunError, is ModelError,
             is TokenizerError,
-            is PromptSetError, is ChatTemplateError, is JSONError, is ControllerStateError:
+            is PromptSetError, is ChatTemplateError, is JSONError, is ControllerStateError, is NotFinite, is DecodingError:
             true
         case let error as TensorError:
             switch error {
             case .file, .system: true
-            case .engine, .shape, .elementType, .layout: false
+            // A job that is too large for the machine.
+            case .engine(_, let message): message.contains("allocate memory")
+            case .shape, .elementType, .layout: false
             }
         case let error as UpdateError: if case .state = error { true } else { false }
-        case let error as CoordinatorError: if case .tooFewLiveGroups = error { true } else { false }
+        case let error as CoordinatorError:
+            switch error {
+            case .tooFewLiveGroups, .diverged: true
+            case .missingPart, .lostGroup: false
+            }
         case is CocoaError: true  // a file that cannot be read or written
         default: false
         }

@@ -12,11 +12,12 @@ package struct JobPlan {
 
     /// Reads the model's configuration and the prompt set; no weights.
     ///
+    /// - Parameter progress: Is told of the rows that are read.
     /// - Throws: The errors a run would begin with: a missing folder, a bad row, a prompt that is too long.
-    package init(_ job: ResolvedJob, folder base: URL) throws {
+    package init(_ job: ResolvedJob, folder base: URL, progress: ProgressNote? = nil) throws {
         self.job = job
         model = try ModelSource(job.model.path, job.model.reading)
-        prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
+        prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
         _ = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)

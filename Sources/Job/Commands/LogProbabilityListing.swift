@@ -26,11 +26,11 @@ package final class LogProbabilityListing {
     }
 
     /// Hands one line per line of input to `emit`.
-    package func run(_ input: String, emit: (String) -> Void) throws {
+    package func run(_ input: String, emit: (String) throws -> Void) throws {
         try InputLine.each(of: input) { line, row in
             let tokenIDs = try tokens(line, row)
             let values: [String] = ["null"] + (try logProbabilities(tokenIDs)).map { JSONText.number($0) }
-            emit(
+            try emit(
                 JSONText.object([
                     ("token_ids", JSONText.array(tokenIDs.map(String.init))),
                     ("log_probs", JSONText.array(Array(values.prefix(tokenIDs.count)))),

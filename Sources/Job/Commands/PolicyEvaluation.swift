@@ -5,6 +5,7 @@ internal import PromptSets
 package import Records
 internal import RewardInterface
 internal import Runs
+internal import Synchronization
 
 /// `plumbline eval`: scores a policy on prompt sets and changes nothing.
 package struct PolicyEvaluation: Sendable {
@@ -47,46 +48,72 @@ package struct PolicyEvaluation: Sendable {
     }
 
     /// Evaluates a model, and compares it with another model or a stored result.
-    package func run(model: String, compareWith other: String?, stop: StopSignal) async throws -> EvaluationReport {
+    ///
+    /// An evaluation that is stopped, by the signal or by cancelling its task, keeps the prompts before the first that is not scored
+    /// yet: they come in the order of the set, so that no kind of prompt is favoured. See ``EvaluationReport/isPartial``.
+    ///
+    /// - Parameter progress: Is told of the prompts that are scored.
+    /// - Throws: `StopRequested` when it is stopped before any prompt is scored.
+    package func run(
+        model: String, compareWith other: String?, stop: StopSignal, progress: @escaping ProgressNote = { _, _, _ in }
+    ) async throws -> EvaluationReport {
         // A file that is none must not cost the sampling.
         let stored = try other.flatMap { $0.hasSuffix(".json") ? try EvaluationReport.read($0) : nil }
-        var findings = try await evaluate(model, writing: completionsFile, stop: stop)
-        if let other {
+        var findings = try await evaluate(model, writing: completionsFile, stop, progress)
+        if let other, findings.unfinished == nil {
             var otherResults = stored ?? []
-            if stored == nil { otherResults = try await evaluate(other, writing: nil, stop: stop).results }
-            findings.comparisons = try EvaluationReport.comparisons(findings.results, otherResults, other)
+            if stored == nil {
+                let others = try await evaluate(other, writing: nil, stop, progress)
+                otherResults = others.results
+                findings.unfinished = others.unfinished.map { "the comparison with \(other): \($0)" }
+            }
+            do {
+                findings.comparisons = try EvaluationReport.comparisons(findings.results, otherResults, other)
+            } catch {
+                guard findings.unfinished != nil else { throw error }  // there may be nothing to pair yet
+            }
         }
         return EvaluationReport(findings: findings)
     }
 
-    private func evaluate(_ model: String, writing file: String?, stop: StopSignal) async throws -> Findings {
+    private func evaluate(
+        _ model: String, writing file: String?, _ stop: StopSignal, _ progress: @escaping ProgressNote
+    ) async throws -> Findings {
+        progress("loading \(model)", 0, 0)
         let generation = try await TextGeneration(model: model, sampling: sampling, note: note)
         let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
-        let panel = try await assembly.panel(rewards, errorRate: rewardErrorBudget)
+        let scorer = PanelScorer(try await assembly.panel(rewards, errorRate: rewardErrorBudget))
         do {
-            var findings = Findings(model: model, rewardNames: panel.names, results: [])
-            try await evaluate(generation, PanelScorer(panel), into: &findings, writing: file, stop: stop)
-            await panel.close()
+            var findings = Findings(model: model, rewardNames: scorer.rewardNames, results: [])
+            try await evaluate(generation, scorer, into: &findings, writing: file, stop, progress)
+            await scorer.close()
             return findings
         } catch {
-            await panel.close()
+            await scorer.close()
             throw error
         }
     }
 
     private func evaluate(
         _ generation: TextGeneration, _ scorer: PanelScorer, into findings: inout Findings, writing file: String?,
-        stop: StopSignal
+        _ stop: StopSignal, _ progress: @escaping ProgressNote
     ) async throws {
         var rows: [JSON] = []
-        for set in prompts {
+        for set in prompts where findings.unfinished == nil {
             let path = set.path
             let tokenized = try generation.prompts(
                 .file(path, limit: limit), split: set.split ?? "eval", columns: set.columns(otherwise: columns))
             for prompt in tokenized { try scorer.check(prompt.prompt) }
             let stream = try await generation.groups(tokenized, samples: samples, stop: stop)
-            let scored = try await Self.scored(stream, scorer)
-            try stop.check()
+            let (scored, failure) = await Self.scoredSoFar(stream, scorer) { done in
+                progress("prompts of \(path)", done, tokenized.count)
+            }
+            let isStopped = stop.isRequested || Task.isCancelled
+            if let failure, !isStopped { throw failure }
+            if scored.count < tokenized.count {
+                findings.unfinished = "\(scored.count) of \(tokenized.count) prompts of \(path)"
+            }
+            guard !scored.isEmpty else { break }
             let groups = try scored.map { EvaluatedGroup($0, answers: try scorer.answers(in: $0.group)) }
             findings.results.append(
                 EvaluationResult(promptSet: path, groups: groups, rewardNames: scorer.rewardNames, ks: ks))
@@ -97,9 +124,10 @@ package struct PolicyEvaluation: Sendable {
                 rows += CompletionRows.of(report, scorer, columns)
             }
         }
+        guard !findings.results.isEmpty else { throw StopRequested() }
         if let file {
             let text = rows.map { $0.serialized + "\n" }.joined()
-            try FileOperations.system.replaceFile(URL(filePath: file), with: Array(text.utf8))
+            try FileOperations.system.writeOutput(Array(text.utf8), to: URL(filePath: file))
         }
     }
 
@@ -107,16 +135,57 @@ package struct PolicyEvaluation: Sendable {
     static func scored(
         _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: PanelScorer
     ) async throws -> [ScoredGroup] {
-        try await withThrowingTaskGroup(of: (Int, ScoredGroup).self) { tasks in
-            var count = 0
-            for try await group in stream {
-                let place = count
-                tasks.addTask { (place, try await scorer.score(group)) }
-                count += 1
+        let (scored, failure) = await scoredSoFar(stream, scorer)
+        if let failure { throw failure }
+        try Task.checkCancellation()  // a stream that a cancelled task reads ends early, without an error
+        return scored
+    }
+
+    /// The same as far as it goes: when sampling or scoring fails or is cancelled, the groups before the first that has no scores.
+    ///
+    /// - Parameter note: Is told how many groups are scored, from several tasks.
+    private static func scoredSoFar(
+        _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: PanelScorer,
+        note: @escaping @Sendable (Int) -> Void = { _ in }
+    ) async -> (scored: [ScoredGroup], failure: (any Error)?) {
+        let done = ScoredSoFar()
+        note(0)
+        do {
+            try await unlessCancelled {
+                try await withThrowingTaskGroup(of: Void.self) { tasks in
+                    var count = 0
+                    for try await group in stream {
+                        let index = count
+                        tasks.addTask { note(done.take(try await scorer.score(group), at: index)) }
+                        count += 1
+                    }
+                    try await tasks.waitForAll()
+                }
             }
-            var scored = [ScoredGroup?](repeating: nil, count: count)
-            for try await (place, group) in tasks { scored[place] = group }
-            return scored.compactMap(\.self)
+            return (done.beforeTheFirstGap, nil)
+        } catch {
+            return (done.beforeTheFirstGap, error)
+        }
+    }
+}
+
+/// Scored groups as they come, from several tasks.
+private final class ScoredSoFar: Sendable {
+    private let groups = Mutex<[Int: ScoredGroup]>([:])
+
+    /// - Returns: How many there are now.
+    func take(_ group: ScoredGroup, at index: Int) -> Int {
+        groups.withLock { groups in
+            groups[index] = group
+            return groups.count
+        }
+    }
+
+    var beforeTheFirstGap: [ScoredGroup] {
+        groups.withLock { groups in
+            var scored: [ScoredGroup] = []
+            while let next = groups[scored.count] { scored.append(next) }
+            return scored
         }
     }
 }

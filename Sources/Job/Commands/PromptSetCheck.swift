@@ -53,13 +53,21 @@ package struct PromptSetCheck: Sendable {
         }
     }
 
+    /// - Parameter progress: Is told of the rows that are read and scored.
     /// - Throws: The errors of a set that cannot be opened, of a model without a tokenizer and of a reward that cannot start.
-    package func run() async throws -> PromptSetReport {
+    package func run(progress: @escaping ProgressNote = { _, _, _ in }) async throws -> PromptSetReport {
+        progress("opening \(path)", 0, 0)
         let set = try PromptSet(DatasetFolder.url(path), split: split, columns: columns)
         let encoder = try encoder()
         var report = PromptSetReport(set)
         var survey = Survey(unit: encoder == nil ? "characters" : "tokens")
-        for row in 0..<set.count { survey.note(row, of: set, encoder, asDemonstrations: asDemonstrations) }
+        for row in 0..<set.count {
+            if row % 64 == 0 {
+                try Task.checkCancellation()
+                progress("reading prompts of \(set.name)", row, set.count)
+            }
+            survey.note(row, of: set, encoder, asDemonstrations: asDemonstrations)
+        }
         report.problemCount = survey.problemCount
         report.problems = survey.kinds.prefix(Survey.mostKinds).map(\.problem)
         report.unit = survey.unit
@@ -72,7 +80,7 @@ package struct PromptSetCheck: Sendable {
             report.notes = try encoder.templateNotices(for: try set.prompt(at: first))
         }
         if let note = survey.spellings?.note(of: set, splits: reading.splitsSpecialTokens) { report.notes.append(note) }
-        report.rewards = try await rewardChecks(set, survey.usable)
+        report.rewards = try await rewardChecks(set, survey.usable, progress)
         report.rows = try survey.usable.prefix(shownRows).map { row in
             var shown = try shown(row, of: set, encoder)
             shown.calls = report.rewards.compactMap { check in
@@ -191,13 +199,16 @@ package struct PromptSetCheck: Sendable {
 
     // MARK: - Rewards and rows
 
-    private func rewardChecks(_ set: PromptSet, _ usable: [Int]) async throws -> [RewardRowCheck] {
+    private func rewardChecks(
+        _ set: PromptSet, _ usable: [Int], _ progress: ProgressNote
+    ) async throws -> [RewardRowCheck] {
         var checks: [RewardRowCheck] = []
         for reward in rewards {
             let source = try await RewardAssembly(folder: rewardFolder, timeoutSeconds: 60).source(of: reward)
             do {
                 for name in source.names {
-                    checks.append(try await RewardRowCheck(source, name, set, usable, shown: shownRows))
+                    checks.append(
+                        try await RewardRowCheck(source, name, set, usable, shown: shownRows, progress: progress))
                 }
                 await source.close()
             } catch {

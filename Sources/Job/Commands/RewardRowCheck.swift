@@ -28,9 +28,12 @@ struct RewardRowCheck: Sendable {
     /// A run would stop at one of these rows.
     var hasProblem: Bool { refused > 0 || failed > 0 }
 
-    /// - Parameter shown: Rows for which ``arguments`` are kept.
+    /// - Parameters:
+    ///   - shown: Rows for which ``arguments`` are kept.
+    ///   - progress: Is told of the rows that are tried.
     init(
-        _ source: any RewardSource, _ name: String, _ rows: any PromptRows, _ usable: [Int], shown: Int
+        _ source: any RewardSource, _ name: String, _ rows: any PromptRows, _ usable: [Int], shown: Int,
+        progress: ProgressNote
     ) async throws {
         self.name = name
         for row in usable.prefix(shown) {
@@ -39,7 +42,10 @@ struct RewardRowCheck: Sendable {
         }
         let place = source.names.firstIndex(of: name) ?? 0
         let isOurs = source is FunctionSource
-        for row in isOurs ? usable[...] : usable.prefix(Self.fewRows) {
+        let all = isOurs ? usable[...] : usable.prefix(Self.fewRows)
+        for row in all {
+            try Task.checkCancellation()
+            progress("trying \(name)", tried, all.count)
             tried += 1
             note(try await Self.outcome(source, place, rows.prompt(at: row)))
         }

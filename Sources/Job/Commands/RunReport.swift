@@ -125,6 +125,6 @@ package struct RunReport {
     package func writeCurves(to path: String) throws {
         let curves = runs.map { LearningCurves.Curve(name: $0.name, points: $0.series(metric)) }
         let picture = LearningCurves(title: metric, curves: curves).svg
-        try Data(picture.utf8).write(to: URL(filePath: path), options: .atomic)
+        try FileOperations.system.writeOutput(Array(picture.utf8), to: URL(filePath: path))
     }
 }

@@ -20,22 +20,22 @@ package struct TokenListing {
     }
 
     /// Hands one line per line of input to `emit`.
-    package func encode(_ input: String, emit: (String) -> Void) throws {
+    package func encode(_ input: String, emit: (String) throws -> Void) throws {
         try eachLine(input) { line, row in
             guard let template else {
                 let text = try line.text("text", of: row)
-                return emit(JSONText.object([("ids", ids(tokenizer.encode(text)))]))
+                return try emit(JSONText.object([("ids", ids(tokenizer.encode(text)))]))
             }
             let text = try template.render(try line.messages(of: row), addsGenerationPrompt: addsGenerationPrompt)
-            emit(JSONText.object([("text", JSONText.string(text)), ("ids", ids(tokenizer.encode(text)))]))
+            try emit(JSONText.object([("text", JSONText.string(text)), ("ids", ids(tokenizer.encode(text)))]))
         }
     }
 
     /// Hands one line per line of input to `emit`.
-    package func decode(_ input: String, skipsSpecials: Bool, emit: (String) -> Void) throws {
+    package func decode(_ input: String, skipsSpecials: Bool, emit: (String) throws -> Void) throws {
         try eachLine(input) { line, row in
             let text = try tokenizer.decode(try line.tokenIDs("ids", of: row), skipSpecialTokens: skipsSpecials)
-            emit(JSONText.object([("text", JSONText.string(text))]))
+            try emit(JSONText.object([("text", JSONText.string(text))]))
         }
     }
 

@@ -12,7 +12,7 @@ package struct JobFile: Sendable {
     ///
     /// - Parameters:
     ///   - url: A YAML file with TRL's names.
-    ///   - overrides: `key=value`, after the file; the last one wins.
+    ///   - overrides: `key=value`, after the file; the last one wins. Their relative paths count from the working folder.
     /// - Throws: ``JobError`` for a text that is no job.
     package init(url: URL, overrides: [String] = []) throws(JobError) {
         let text: String
@@ -33,19 +33,25 @@ package struct JobFile: Sendable {
     }
 
     /// Reads a job from a text; `name` is what messages call it.
-    package init(text: String, name: String, folder: URL, overrides: [String] = []) throws(JobError) {
+    ///
+    /// - Parameter workingFolder: Relative paths of the overrides start here.
+    package init(
+        text: String, name: String, folder: URL, overrides: [String] = [],
+        workingFolder: URL = URL(filePath: FileManager.default.currentDirectoryPath)
+    ) throws(JobError) {
         self.folder = folder
+        let typed = TypedPaths(from: workingFolder, to: folder)
         let members = try SettingsNode.document(text, name: name)
         var reader = SettingsReader("the job", members.filter { !$0.key.contains(".") })
         // A resolved job has its sections' members as the command line does, a dotted line each.
         for member in members where member.key.contains(".") { reader.override(member.key, member.node) }
-        for override in overrides { Self.take(override, &reader) }
+        for override in overrides { Self.take(override, typed, &reader) }
         for (old, key) in JobKnownKeys.otherNames { reader.rename(old, to: key) }
         self.reader = reader
     }
 
     /// Puts `key=value` over the file; what is wrong with it is told with everything else.
-    private static func take(_ override: String, _ reader: inout SettingsReader) {
+    private static func take(_ override: String, _ typed: TypedPaths, _ reader: inout SettingsReader) {
         guard let sign = override.firstIndex(of: "="), sign != override.startIndex else {
             reader.note(SettingsProblem(place: "the override '\(override)'", message: "expected key=value"))
             return
@@ -54,7 +60,8 @@ package struct JobFile: Sendable {
         while key.hasPrefix("-") { key.removeFirst() }  // --learning_rate=1e-5 is understood too
         do throws(JobError) {
             let value = String(override[override.index(after: sign)...])
-            reader.override(key, try SettingsNode.value(value, place: "the override '\(override)'"))
+            let node = try SettingsNode.value(value, place: "the override '\(override)'")
+            reader.override(key, typed.placed(node, of: key))
         } catch {
             for problem in error.problems { reader.note(problem) }
         }

@@ -16,6 +16,8 @@ package actor CheckpointSaver: Saving {
     private let settings: RunSettings
     private let maxSteps: Int
     private var best: (step: Int, value: Double)?
+    /// At the last save of this start.
+    private var skippedSteps = 0.0
 
     /// - Parameter states: Every owner of state but the run's own progress.
     package init(
@@ -37,7 +39,14 @@ package actor CheckpointSaver: Saving {
         self.progress.take(progress, best: best)
         _ = try await folder.saveCheckpoint(
             step: progress.step, states: states + [self.progress], contents: modelFiles(progress))
-        if let limit = settings.saveTotalLimit { try folder.prune(keeping: limit, best: best?.step) }
+        try folder.removeSuperseded()
+        // The newest may turn out to be broken at the next step: the one before is kept until the run ends. When a step was skipped since
+        // the last save it may be broken already, and older ones too: then all stay until a save without that.
+        let skipped = metrics["skipped_steps"]
+        if let limit = settings.saveTotalLimit, let skipped, skipped == skippedSteps {
+            try folder.prune(keeping: max(limit, 2), best: best?.step)
+        }
+        skippedSteps = skipped ?? skippedSteps
         if let misspelling { throw misspelling }  // only now: the step is saved
     }
 
@@ -55,6 +64,7 @@ package actor CheckpointSaver: Saving {
             return
         }
         try await folder.placeFinalModel(step: progress.step, contents: modelFiles(progress))
+        if let limit = settings.saveTotalLimit { try folder.prune(keeping: limit, best: best?.step) }
     }
 
     /// Writes the model's folder: weights, tokenizer, `trainer_state.json`.
@@ -77,6 +87,9 @@ package actor CheckpointSaver: Saving {
     private static func writeWeights(of policy: ReallocatingActor, _ model: ModelSource, to url: URL) async throws {
         let generation = try ModelFolder.readGenerationConfiguration(model.folder)
         _ = try await policy.infer { lease in
+            guard try lease.masters.values.allSatisfy({ try $0.allFinite() }) else {
+                throw NotFinite("the policy's weights")
+            }
             try ModelFolder.save(
                 configuration: model.configuration, parameters: lease.masters, to: url,
                 elementType: lease.masters.values.first?.elementType ?? .float32, generation: generation)

@@ -63,5 +63,9 @@ package final class PanelScorer: Scoring {
         }
     }
 
-    package func close() async { await panel.close() }
+    /// Ends what the rewards keep running. A cancelled run does not wait long for one that cannot leave off; it ends with the process.
+    package func close() async {
+        let panel = panel
+        await briefly(.milliseconds(500)) { await panel.close() }
+    }
 }

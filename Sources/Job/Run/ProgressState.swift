@@ -1,5 +1,6 @@
 package import Coordinator
 package import Foundation
+internal import PolicyUpdater
 internal import Runs
 internal import Synchronization
 
@@ -14,6 +15,19 @@ package final class ProgressState: Checkpointable {
         var bestValue: Double?
         /// Sums are formed in an order that depends on it: another count gives another run, to rounding.
         var threads: Int
+
+        /// What no run can have written: counting on from there would overflow, or begin in the middle of nowhere.
+        var problem: String? {
+            let counts = [
+                ("step", progress.step), ("rolloutStep", progress.rolloutStep), ("tokens", progress.tokens),
+                ("threads", threads), ("bestStep", bestStep ?? 0), ("unconcludedSince", progress.unconcludedSince ?? 0),
+            ]
+            if let (name, count) = counts.first(where: { !OptimizerCounters.plausible.contains($0.1) }) {
+                return "\(name) is \(count); this is no saved progress"
+            }
+            guard let since = progress.unconcludedSince, since > progress.step else { return nil }
+            return "unconcludedSince is \(since), beyond step \(progress.step); this is no saved progress"
+        }
     }
 
     package init(threads: Int) { content = Mutex(Content(threads: threads)) }
@@ -48,7 +62,10 @@ package final class ProgressState: Checkpointable {
         let file = folder.appending(path: "progress.json")
         do {
             let restored = try JSONDecoder().decode(Content.self, from: try Data(contentsOf: file))
+            if let problem = restored.problem { throw JobError(place: file.path, message: problem) }
             content.withLock { $0 = restored }
+        } catch let error as JobError {
+            throw error
         } catch {
             throw JobError(place: file.path, message: "this is no saved progress: \(error)")
         }

@@ -57,16 +57,21 @@ package struct FittingRows: PromptRows {
     ///   - drops: Whether rows over the limit are left out; otherwise the first one found is an error that comes with the
     ///     lengths of all.
     ///   - check: What else a row that fits must stand.
-    /// - Throws: What reading a row throws, ``JobError`` for rows over the limit, or else the first thing that `check` threw: a row
-    ///   that is none says more than one that lacks a column.
+    ///   - progress: Is told of the rows that are read.
+    /// - Throws: `CancellationError` in a cancelled task, what reading a row throws, ``JobError`` for rows over the limit, or else
+    ///   the first thing that `check` threw: a row that is none says more than one that lacks a column.
     package init(
         _ rows: any PromptRows, encoder: PromptEncoder, asDemonstrations: Bool = false, drops: Bool,
-        check: (Prompt) throws -> Void = { _ in }
+        check: (Prompt) throws -> Void = { _ in }, progress: ProgressNote? = nil
     ) throws {
         var places: [Int] = []
         var first: Prompt?
         var refusal: (any Error)?
         for row in 0..<rows.count {
+            if row % 64 == 0 {
+                try Task.checkCancellation()
+                progress?("reading prompts of \(rows.name)", row, rows.count)
+            }
             let prompt = try rows.checked(row, asDemonstration: asDemonstrations)
             guard try Self.fits(prompt, encoder) else { continue }
             if asDemonstrations, try !encoder.hasRoom(for: rows.demonstration(at: row), orThrows: !drops) { continue }

@@ -21,10 +21,13 @@ struct RunPrompts {
 
     /// Reads every row of every set once.
     ///
-    /// - Parameter check: What a row that is trained on must stand beside its form and length.
+    /// - Parameters:
+    ///   - check: What a row that is trained on must stand beside its form and length.
+    ///   - progress: Is told of the rows that are read.
     /// - Throws: An error that names the first row that cannot be used.
     init(
-        _ job: ResolvedJob, _ model: ModelSource, _ sets: RunPromptSets, check: (Prompt) throws -> Void = { _ in }
+        _ job: ResolvedJob, _ model: ModelSource, _ sets: RunPromptSets, check: (Prompt) throws -> Void = { _ in },
+        progress: ProgressNote? = nil
     ) throws {
         let training = try sets.training()
         identity = training.identity
@@ -46,7 +49,7 @@ struct RunPrompts {
         if !asDemonstrations { try sets.requirePrompts() }
         let fitting = try FittingRows(
             training, encoder: encoder, asDemonstrations: asDemonstrations, drops: job.data.overlong == .drop,
-            check: check)
+            check: check, progress: progress)
         try sets.checkRest(training, asDemonstrations: asDemonstrations)
         rows = fitting
         var lines = sets.lines(training)
@@ -91,7 +94,8 @@ struct RunPrompts {
         }
         if let steps = job.data.maxSteps { return steps }
         let perEpoch = rows.count / batches.promptsPerStep * batches.optimizerStepsPerRollout
-        return Int((Double(perEpoch) * job.data.epochs).rounded(.up))
+        // 1e15 steps take longer than anybody waits; beyond them neither Int nor Double counts.
+        return Int(min((Double(perEpoch) * job.data.epochs).rounded(.up), 1e15))
     }
 }
 
@@ -123,7 +127,10 @@ struct RunPromptSets {
     func checkRest(_ training: any PromptRows, asDemonstrations: Bool) throws {
         guard let mixture = training as? PromptMixture else { return }
         for (set, taken) in zip(sets, mixture.counts) {
-            for row in taken..<set.count { _ = try set.checked(row, asDemonstration: asDemonstrations) }
+            for row in taken..<set.count {
+                if row % 64 == 0 { try Task.checkCancellation() }
+                _ = try set.checked(row, asDemonstration: asDemonstrations)
+            }
         }
     }
 

@@ -24,10 +24,14 @@ package actor RunRecorder: StepObserver {
     /// Alarms seen so far, so that each comes once.
     private var raised: Set<String> = []
     private let watch: RunWatch
+    private var skips: SkippedSteps
 
-    /// - Parameter scorer: The scorer whose remarks belong into the record; `nil` for a method without rewards.
+    /// - Parameters:
+    ///   - scorer: The scorer whose remarks belong into the record; `nil` for a method without rewards.
+    ///   - firstStep: Where the run begins: 0, or the step of the checkpoint.
     init(
         folder: RunFolder, record: MetricsRecord, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool,
+        firstStep: Int,
         maxSteps: Int, watch: RunWatch
     ) {
         self.folder = folder
@@ -37,6 +41,7 @@ package actor RunRecorder: StepObserver {
         self.logsCompletions = logsCompletions
         self.maxSteps = maxSteps
         self.watch = watch
+        skips = SkippedSteps(firstStep: firstStep)
     }
 
     package func began(_ phase: StepPhase, step: Int) async { await display.began(phase, step: step) }
@@ -60,6 +65,7 @@ package actor RunRecorder: StepObserver {
             await display.notice(text)
         }
         try await noted(Metrics(), report.notes, step: report.step)
+        try skips.note(report)
         try watch.check(report.metrics, step: report.step)
     }
 

@@ -1,4 +1,4 @@
-internal import Coordinator
+package import Coordinator
 package import Records
 internal import RewardInterface
 
@@ -19,7 +19,7 @@ package struct RunWatch: Sendable {
                     "\(Int(clipped * 100)) % of the completions hit max_completion_length; their ends are cut off"
                 ))
         }
-        if let dead = metrics["frac_reward_zero_std"], dead >= 1 {
+        if let dead = metrics["frac_reward_zero_std"], dead >= 1, metrics["empty_steps"] == nil {
             found.append(("dead", "every group's completions have equal rewards: this step teaches nothing"))
         }
         if let skipped = metrics["skipped_steps"], skipped > 0 {
@@ -78,5 +78,32 @@ package struct RunWatch: Sendable {
             place: "step \(step)",
             message: "sampled and re-scored log-probs differ by \(gap) nats on average, the limit is "
                 + "\(gapLimit) (logprob_gap_limit); the rollouts are not the policy's own")
+    }
+}
+
+/// Counts optimizer steps that could not be taken, one after the other: the weights stay as they are, so that many of them in a row
+/// say that a policy is broken and not that a batch was.
+package struct SkippedSteps: Sendable {
+    private static let limit = 10
+    private var step: Int
+    /// Steps skipped by then; `nil` where a checkpoint was begun from that does not say so.
+    private var total: Double?
+    private var inARow = 0
+
+    /// - Parameter firstStep: Where the run begins.
+    package init(firstStep: Int) {
+        step = firstStep
+        total = firstStep == 0 ? 0 : nil
+    }
+
+    /// - Throws: `NotFinite` when the last ten steps were skipped.
+    package mutating func note(_ report: StepReport) throws(NotFinite) {
+        guard let total = report.metrics["skipped_steps"] else { return }
+        let (taken, skipped) = (report.step - step, Int(total - (self.total ?? total)))
+        (step, self.total) = (report.step, total)
+        inARow = skipped >= taken ? inARow + skipped : 0
+        guard inARow < Self.limit else {
+            throw NotFinite("the losses or gradients of \(inARow) steps in a row", since: report.step - inARow)
+        }
     }
 }

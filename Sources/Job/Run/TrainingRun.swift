@@ -21,6 +21,12 @@ package final class TrainingRun: Sendable {
     package let opening: [String]
     /// The run folder.
     package var outputFolder: URL { folder.url }
+    /// The newest checkpoint of the folder that is whole; `nil` for none.
+    package var newestCheckpoint: String? {
+        // A folder that cannot be read is told of by what reads it next.
+        guard let newest = try? CheckpointFolder.latest(in: folder.url, check: .sizes).newest else { return nil }
+        return "\(folder.url.relativePath)/\(newest.url.lastPathComponent)"
+    }
     /// The best checkpoint so far and what it is best in; `nil` when none was chosen.
     package var bestCheckpoint: (path: String, metric: String, value: Double)? {
         guard let best = progress.best, let metric = job.run.bestMetric else { return nil }
@@ -40,19 +46,24 @@ package final class TrainingRun: Sendable {
     ///
     /// - Parameters:
     ///   - base: The job file's folder; prompt sets and rewards are found relative to it.
+    ///   - stop: Ends the run between two steps of its work; cancelling the task it runs in does too.
+    ///   - progress: Is told what is being read.
     /// - Throws: An error that names the file, row or key and what would be right.
-    package init(_ job: ResolvedJob, folder base: URL, stop: StopSignal) async throws {
+    package init(
+        _ job: ResolvedJob, folder base: URL, stop: StopSignal, progress: @escaping ProgressNote = { _, _, _ in }
+    ) async throws {
         self.job = job
         self.stop = stop
         let model = try ModelSource(job.model.path, job.model.reading)
         let threads = try await model.useThreads(job.model.threads)
+        progress("opening the prompt sets", 0, 0)
         let sets = try RunPromptSets(job.data, base: base)
         evaluation = try EvaluationPrompts(job, model, base: base)
         evaluationPairs = try EvaluationPairs(job, model, base: base)
         let scorer = try await Self.scorer(job, base: base)
         do {
             for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
-            let prompts = try RunPrompts(job, model, sets) { try scorer?.check($0) }
+            let prompts = try RunPrompts(job, model, sets, check: { try scorer?.check($0) }, progress: progress)
             if job.searchesLimits, evaluation?.identity == prompts.identity {
                 throw JobError(
                     place: "threshold_search",
@@ -64,9 +75,12 @@ package final class TrainingRun: Sendable {
             // The folder is made only now: a job that cannot run leaves nothing behind.
             folder = try RunFolder(URL(filePath: job.run.outputDirectory))
             do {
+                try Task.checkCancellation()
+                progress("loading the model", 0, 0)
                 let begun = try await Self.begin(
                     job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps)
-                (parts, progress, record) = (begun.parts, begun.progress, begun.record)
+                try Task.checkCancellation()
+                (parts, self.progress, record) = (begun.parts, begun.progress, begun.record)
                 opening =
                     begun.lines
                     + ((evaluation?.identity ?? evaluationPairs?.identity) == prompts.identity
@@ -82,7 +96,7 @@ package final class TrainingRun: Sendable {
             await scorer?.close()
             throw error
         }
-        firstStep = progress.progress.step
+        firstStep = self.progress.progress.step
     }
 
     /// Opens the rewards; `nil` for a method without any.
@@ -137,7 +151,8 @@ package final class TrainingRun: Sendable {
     package func run(display: any RunDisplay) async throws -> RunOutcome {
         let recorder = RunRecorder(
             folder: folder, record: record, scorer: parts.scorer, display: display,
-            logsCompletions: job.run.logsCompletions, maxSteps: maxSteps, watch: RunWatch(gapLimit: job.run.gapLimit))
+            logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
+            watch: RunWatch(gapLimit: job.run.gapLimit))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps)
@@ -162,7 +177,9 @@ package final class TrainingRun: Sendable {
         let outcome: RunOutcome
         do {
             outcome = try await coordinator.run()
-            if case .finished(let progress) = outcome { try await saver.placeFinalModel(progress) }
+            if case .finished(let progress) = outcome {
+                try await Task { try await saver.placeFinalModel(progress) }.value  // also when the run is cancelled by now
+            }
         } catch {
             await close(display)
             throw error

@@ -42,7 +42,7 @@ package struct ModelSettings: Sendable {
             "seed", default: 42, .atLeast(0),
             "Addresses every random draw: same seed, machine and thread count, same run to the bit.")
         threads = job.read(
-            "threads", optional: nil, .atLeast(1),
+            "threads", optional: nil, .from(1, to: 1024),
             "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights.")
         let verifies = job.read(
             "verify_weights", default: false,

@@ -43,7 +43,8 @@ package struct RunSettings: Sendable {
         )
         overwrites = job.read(
             "overwrite_output_dir", default: false,
-            "Starts anew in a folder that holds an earlier run: its metrics go, its checkpoints are set aside.")
+            "Starts anew in a folder that holds an earlier run: its metrics go; its checkpoints are set aside, and removed once the new run has saved one."
+        )
         resumes =
             job.read(
                 "resume_from_checkpoint", default: ResumeChoice(),
@@ -62,7 +63,8 @@ package struct RunSettings: Sendable {
             "Optimizer steps between two checkpoints; one more is written at the end.")
         saveTotalLimit = job.read(
             "save_total_limit", optional: nil, .atLeast(1),
-            "Checkpoints kept; the best and the newest are never removed.")
+            "Checkpoints kept; the best and the newest are never removed, and until the run ends nor is the one before the newest."
+        )
         let strategy: EvaluationStrategy? = job.read(
             "eval_strategy", optional: nil,
             "steps evaluates every eval_steps, by default logging_steps; no never does, whatever eval_steps says. Unless set, steps where eval_steps is set. evaluation_strategy is another name of it."
@@ -81,7 +83,8 @@ package struct RunSettings: Sendable {
         job.resolve("eval_strategy", to: steps == nil ? EvaluationStrategy.no : .steps)
         job.resolve("eval_steps", to: steps)
         let generations: Int? = job.read(
-            "num_generations_eval", optional: nil, .atLeast(1), "Completions per prompt in evaluation; 1 unless set.")
+            "num_generations_eval", optional: nil, .from(1, to: 65_535),
+            "Completions per prompt in evaluation; 1 unless set.")
         job.resolve("num_generations_eval", to: generations ?? 1)
         let limit: Int? = job.read(
             "eval_limit", optional: nil, .atLeast(1), "Prompts of an evaluation during training; all unless set.")
