@@ -1,6 +1,6 @@
+import Evaluation
 import Foundation
 import Job
-import Records
 import Synchronization
 
 /// Shows how far work has come that takes long, with the time it still needs: on a terminal in one line that is rewritten, in a log
