@@ -9,7 +9,8 @@ private let root = URL(filePath: #filePath).deletingLastPathComponent().deleting
 struct ImportTableTests {
     /// Modules that come with the toolchain.
     private static let toolchain: Set<String> = [
-        "Foundation", "Glibc", "Darwin", "Dispatch", "Synchronization", "Testing", "FoundationEssentials",
+        "Foundation", "FoundationNetworking", "Glibc", "Darwin", "Dispatch", "Synchronization", "Testing",
+        "FoundationEssentials",
         "PackageDescription",
     ]
 

@@ -55,14 +55,16 @@ private struct Home {
                 if planted in found(path):
                     seen.append("environ of a process")
             for folder in ["/root", "/var", "/srv", "/opt", "/mnt"]:
-                seen += [f"{folder}/{name}" for name in (os.listdir(folder) if os.path.isdir(folder) else []) if name != ".pyenv"]
+                seen += [f"{folder}/{name}" for name in (os.listdir(folder) if os.access(folder, os.R_OK) else []) if name != ".pyenv"]
             shown = set((home[0] + os.getcwd()).split("/"))
             if os.listdir(os.path.expanduser("~")) or set(os.listdir("/tmp")) - shown:
                 seen.append("a home or /tmp that is not empty")
             for folder in [home[0], "/", "/usr", os.path.dirname(__file__)]:
                 try:
                     pathlib.Path(folder, "written").write_text("x")
-                    seen.append(f"wrote {folder}")
+                    # What stands in for the home may lie in the empty /tmp, which is its own to write: the test looks at the home itself.
+                    if not folder.startswith(home[0]):
+                        seen.append(f"wrote {folder}")
                 except OSError:
                     pass
             try:
@@ -96,9 +98,13 @@ struct SandboxTests {
         let scores = try await reward.scores(
             ["a"], columns: ["home": .string(home.path), "parent": .integer(Int128(getpid()))])
         await reward.close()
-        let seen = scores.extraColumns["seen"]?[0].text ?? scores.notes[0]
+        var seen = scores.extraColumns["seen"]?[0].text ?? scores.notes[0]
+        for folder in ["", "/project", "/project/lib"]
+        where policy == .required && FileManager.default.fileExists(atPath: "\(home.path)\(folder)/written") {
+            seen += " wrote ~\(folder)"
+        }
         print("| sandbox | \(target.replacing(home.path, with: "~")) in \(folder ?? "the working folder") | \(seen) |")
-        return (scores.values[0], seen)
+        return (seen.isEmpty ? scores.values[0] : 0, seen)
     }
 
     @Test func secretsOfAHomeAreOutOfReach() async throws {
