@@ -30,7 +30,7 @@ extension Coordinator {
                 if parts.generator == nil { throw .missingPart("generator", call: "generate") }
                 if parts.scorer == nil { throw .missingPart("scorer", call: "generate") }
             case .credit: if parts.creditRule == nil { throw .missingPart("credit rule", call: "credit") }
-            case .demonstrate, .compare, .infer, .train: break
+            case .demonstrate, .compare, .infer, .weigh, .train: break
             }
         }
     }

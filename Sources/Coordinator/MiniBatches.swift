@@ -64,7 +64,7 @@ extension UpdatePart {
 
     /// The completions at some places, in order, behind their prompts.
     fileprivate func gathered(_ places: [Place]) -> UpdatePart {
-        var part = UpdatePart(kind, [], streamWeights: streamWeights)
+        var part = UpdatePart(kind, [], streamWeights: streamWeights, weight: weight)
         var last: Int?
         for place in places {
             if place.group != last {

@@ -16,6 +16,8 @@ package protocol Method: Sendable {
     static var title: String { get }
     /// Where it departs from what the other methods start from.
     static var defaults: MethodDefaults { get }
+    /// The same for a job that decides them; ``defaults`` for most methods.
+    static func defaults(reading job: SettingsReader) -> MethodDefaults
     /// Names that stand for this method with other values: `algorithm:` takes them too.
     static var variants: [Preset] { get }
     /// Papers' settings with their sizes: `preset:`.
@@ -30,6 +32,7 @@ package protocol Method: Sendable {
 
 extension Method {
     package static var defaults: MethodDefaults { MethodDefaults() }
+    package static func defaults(reading job: SettingsReader) -> MethodDefaults { defaults }
     package static var variants: [Preset] { [] }
     package static var presets: [Preset] { [] }
 }
@@ -113,6 +116,8 @@ package struct MethodPlan: Sendable {
     package var softThinking: SoftThinking?
     /// What is taken of a set of preferences; `nil` for a method that reads none.
     package var pairs: PairPlan?
+    /// How the parts of a batch are weighed; `nil` where their weights stay.
+    package var mixing: MixingPlan?
 
     /// The frozen policy that a KL is taken to.
     package struct Reference: Sendable, Equatable {
@@ -126,9 +131,11 @@ package struct MethodPlan: Sendable {
         recipe: StepRecipe, parts: [PartPlan], credit: (any CreditRule)? = nil,
         controllers: [any RewardController] = [],
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
-        softThinking: SoftThinking? = nil, pairs: PairPlan? = nil
+        softThinking: SoftThinking? = nil, pairs: PairPlan? = nil,
+        mixing: MixingPlan? = nil
     ) {
         self.pairs = pairs
+        self.mixing = mixing
         self.recipe = recipe
         self.parts = parts
         self.credit = credit

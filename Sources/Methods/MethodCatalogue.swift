@@ -17,6 +17,7 @@ package struct MethodCatalogue: Sendable {
         BestOfK.self,
         SofTGRPOMethod.self,
         DPOMethod.self,
+        BVPO.self,
     ]
 
     /// Every name that `algorithm:` takes: the methods', then the variants'.

@@ -62,8 +62,10 @@ extension PolicyUpdater {
         var metrics = Metrics()
         var isEmpty = true
         for (part, plan) in zip(batch.parts, parts) {
-            let pass = try backward(part, plan, networks, weight: plan.weight, stop)
-            loss += plan.weight * pass.loss
+            let weight = plan.weight * part.weight
+            guard weight != 0 else { continue }
+            let pass = try backward(part, plan, networks, weight: weight, stop)
+            loss += weight * pass.loss
             metrics.merge(pass.metrics(of: plan))
             isEmpty = isEmpty && pass.isEmpty
         }

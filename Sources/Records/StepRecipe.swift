@@ -5,6 +5,7 @@
 ///     ReMax   generate(1, greedy) → infer(reference)? → credit → train
 ///     SFT     demonstrate → train
 ///     DPO     compare → infer(reference)? → train
+///     BVPO    compare → weigh → train, or  generate(4, thinking and empty) → credit → infer(reference) → weigh → train
 package struct StepRecipe: Sendable, Equatable {
     /// The method's name as `algorithm:` spells it.
     package var method: String
@@ -34,6 +35,8 @@ package enum StepCall: Sendable, Equatable {
     case infer(InferenceRole)
     /// Turns scores into advantages, a stream for each objective.
     case credit
+    /// Says how much each part of the batch counts in this step.
+    case weigh
     /// Takes optimizer steps on the batch.
     case train
 }
@@ -48,6 +51,7 @@ extension StepCall {
             "generate(\(samples)\(greedy ? " + greedy" : "")\(Self.word(of: variants))) → score"
         case .infer(let role): "infer(\(role.rawValue))"
         case .credit: "credit"
+        case .weigh: "weigh"
         case .train: "train"
         }
     }

@@ -15,7 +15,7 @@ package struct UpdateBatch: Sendable, Equatable {
         get { parts.count == 1 ? parts[0].groups : parts.flatMap(\.groups) }
         set {
             let first = parts.first ?? UpdatePart(.rollouts, [])
-            parts = [UpdatePart(first.kind, newValue, streamWeights: first.streamWeights)]
+            parts = [UpdatePart(first.kind, newValue, streamWeights: first.streamWeights, weight: first.weight)]
         }
     }
 
@@ -41,11 +41,14 @@ package struct UpdatePart: Sendable, Equatable, Codable {
     /// What a unit of each stream of advantages counts where they are added, one weight a stream. They travel with the part because
     /// some methods weigh streams by their gradients.
     package var streamWeights: [Double]
+    /// What the part's loss counts in this step beside the weight of its plan. 0 leaves the part out: it is not even read.
+    package var weight: Double
 
-    package init(_ kind: Kind, _ groups: [UpdateGroup], streamWeights: [Double] = [1]) {
+    package init(_ kind: Kind, _ groups: [UpdateGroup], streamWeights: [Double] = [1], weight: Double = 1) {
         self.kind = kind
         self.groups = groups
         self.streamWeights = streamWeights
+        self.weight = weight
     }
 
     /// Completions of the part, fully masked ones included.
@@ -77,6 +80,12 @@ package struct UpdateGroup: Sendable, Equatable, Codable {
     package init(promptTokenIDs: [Int], completions: [UpdateCompletion]) {
         self.promptTokenIDs = promptTokenIDs
         self.completions = completions
+    }
+
+    /// A prompt that counts in a part of pairs and has none there.
+    package static func withoutPair(promptTokenIDs: [Int]) -> UpdateGroup {
+        let none = UpdateCompletion(tokenIDs: [], isMasked: true)
+        return UpdateGroup(promptTokenIDs: promptTokenIDs, completions: [none, none])
     }
 }
 

@@ -32,7 +32,8 @@ struct TRLKeysTests {
 
     /// The names are every field of TRL 1.16's classes, written by Tests/References/trl_fields.py.
     @Test(arguments: [
-        ("GRPOConfig", 191, 52), ("SFTConfig", 135, 24), ("ModelConfig", 19, 2), ("GRPOScriptArguments", 8, 4),
+        ("GRPOConfig", 191, 52), ("SFTConfig", 135, 26), ("DPOConfig", 139, 31), ("ModelConfig", 19, 2),
+        ("GRPOScriptArguments", 8, 4),
     ])
     func everyFieldOfTRLIsKnown(_ name: String, _ count: Int, _ supported: Int) throws {
         let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "trl_fields.json")

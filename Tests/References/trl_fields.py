@@ -11,7 +11,7 @@ import json
 import trl
 from trl.scripts.grpo import GRPOScriptArguments
 
-CLASSES = [trl.GRPOConfig, trl.SFTConfig, trl.ModelConfig, GRPOScriptArguments]
+CLASSES = [trl.GRPOConfig, trl.SFTConfig, trl.DPOConfig, trl.ModelConfig, GRPOScriptArguments]
 
 fields = {kind.__name__: [field.name for field in dataclasses.fields(kind)] for kind in CLASSES}
 print(json.dumps({"trl": trl.__version__, "fields": fields}, indent=0))

@@ -96,7 +96,7 @@ package struct PolicyEvaluation: Sendable {
 
     /// Scores groups as they arrive; they come back in the order in which they were sampled for.
     static func scored(
-        _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: PanelScorer
+        _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: any Scoring
     ) async throws -> [ScoredGroup] {
         try await withThrowingTaskGroup(of: (Int, ScoredGroup).self) { tasks in
             var count = 0

@@ -91,7 +91,7 @@ struct Reading {
     let run: RunSettings
 
     init(_ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil) {
-        let defaults = method.defaults
+        let defaults = method.defaults(reading: job)
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job)
         data = DataSettings(reading: &job)
