@@ -27,18 +27,18 @@ package struct BatchArithmetic: Sendable, Equatable {
         package var shuffles: Bool
         /// The least completions of a prompt that the method can compare, and why; `nil` for any number.
         package var least: (count: Int, reason: String)?
-        /// Whether only one completion of each prompt is learned from.
-        package var learnsOneOfEach: Bool
+        /// Completions of each prompt that are learned from; `nil` for all.
+        package var learned: Int?
 
         package init(
             generations: Int = 8, iterations: Int = 1, shuffles: Bool = false,
-            least: (count: Int, reason: String)? = nil, learnsOneOfEach: Bool = false
+            least: (count: Int, reason: String)? = nil, learned: Int? = nil
         ) {
             self.generations = generations
             self.iterations = iterations
             self.shuffles = shuffles
             self.least = least
-            self.learnsOneOfEach = learnsOneOfEach
+            self.learned = learned
         }
     }
 
@@ -92,7 +92,7 @@ package struct BatchArithmetic: Sendable, Equatable {
         )
         completionsPerRolloutStep = perDevice * perGeneration
         promptsPerStep = completionsPerRolloutStep / generations
-        let learned = defaults.learnsOneOfEach ? promptsPerStep : completionsPerRolloutStep
+        let learned = promptsPerStep * (defaults.learned ?? generations)
         let batches = (learned + completionsPerOptimizerStep - 1) / completionsPerOptimizerStep
         optimizerStepsPerRollout = max(batches, 1) * iterations
         if completionsPerRolloutStep % generations != 0 {

@@ -22,6 +22,8 @@ package actor Coordinator {
         package var controllers: RewardControllers
         /// Fills the places of completions that teach nothing; `nil` leaves them.
         package var replay: ReplayBuffer?
+        /// Weighs the parts of a batch; `nil` where their weights stay those of the plan.
+        package var weighing: (any PartWeighing)?
         package var updater: any Updating
         package var observer: any StepObserver
         package var evaluator: (any Evaluating)?
@@ -32,11 +34,12 @@ package actor Coordinator {
             balancing: (any Balancing)? = nil, rethinking: (any Rethinking)? = nil, generator: (any Generating)? = nil,
             scorer: (any Scoring)? = nil,
             creditRule: (any CreditRule)? = nil, controllers: RewardControllers = RewardControllers(),
-            replay: ReplayBuffer? = nil, updater: any Updating, observer: any StepObserver,
+            replay: ReplayBuffer? = nil, weighing: (any PartWeighing)? = nil, updater: any Updating, observer: any StepObserver,
             evaluator: (any Evaluating)? = nil, saver: any Saving
         ) {
             self.controllers = controllers
             self.replay = replay
+            self.weighing = weighing
             self.prompts = prompts
             self.demonstrations = demonstrations
             self.balancing = balancing
@@ -102,6 +105,7 @@ package actor Coordinator {
             await parts.demonstrations?.mark()
             await parts.balancing?.mark()
             await parts.replay?.mark()
+            await parts.weighing?.mark()
             let metrics: Metrics
             do {
                 metrics = try await takeStep()
@@ -139,6 +143,7 @@ package actor Coordinator {
         await parts.demonstrations?.rewind()
         await parts.balancing?.rewind()
         await parts.replay?.rewind()
+        await parts.weighing?.rewind()
     }
 
     /// What comes after a recipe step that began at the optimizer step `before`: its evaluation and its checkpoint.
@@ -230,6 +235,11 @@ package actor Coordinator {
                 try await credit(&work)
             case .balance:
                 try await balance(&work)
+            case .weigh:
+                if let found = try await parts.weighing?.weigh(progress.step, stop: stop) {
+                    for (place, weight) in found.weights.enumerated() { work.parts[place].weight = weight }
+                    work.metrics.merge(found.metrics)
+                }
             case .train:
                 try await train(&work)
             }

@@ -46,7 +46,7 @@ extension Coordinator {
                 if parts.controllers.bank.mixture == nil { throw .missingPart("mixture", call: "balance") }
                 if parts.demonstrations == nil { throw .missingPart("source of demonstrations", call: "balance") }
             case .rethink: if parts.rethinking == nil { throw .missingPart("rethinker", call: "rethink") }
-            case .demonstrate, .compare, .infer, .train: break
+            case .demonstrate, .compare, .infer, .weigh, .train: break
             }
         }
     }

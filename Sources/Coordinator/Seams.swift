@@ -83,6 +83,16 @@ package protocol Balancing: Sendable {
     func rewind() async
 }
 
+/// Says how much each part of a step counts, where that moves.
+package protocol PartWeighing: Sendable {
+    /// - Parameter step: Optimizer steps taken so far.
+    /// - Returns: A weight for each part, beside that of its plan, and what is worth noting of them.
+    func weigh(_ step: Int, stop: StopSignal) async throws -> (weights: [Double], metrics: Metrics)
+    /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``.
+    func mark() async
+    func rewind() async
+}
+
 /// Samples completions.
 package protocol Generating: Sendable {
     /// Samples every request's completions with the draws of `step`; a group leaves as soon as its last row has ended, so

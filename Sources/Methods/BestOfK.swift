@@ -8,7 +8,7 @@ package struct BestOfK: Method {
     package static let name = "best_of_k"
     package static let title = "Best-of-K fine-tuning, RAFT (arXiv:2304.06767)"
     package static let defaults = MethodDefaults(
-        batches: .init(least: (2, "best_of_k chooses among completions"), learnsOneOfEach: true))
+        batches: .init(least: (2, "best_of_k chooses among completions"), learned: 1))
 
     package let plan: MethodPlan
 

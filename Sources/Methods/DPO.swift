@@ -45,22 +45,36 @@ package struct PairPlan: Sendable, Equatable {
     package let truncation: Truncation
     /// Whether the reference's log-probs are worked out once, before the first step.
     package let precomputesReference: Bool
+    /// How rows with thinking and without are told apart, to be learned from in two parts; `nil` takes all alike.
+    package let thinking: ThinkingSettings?
 
-    /// - Parameter needsReference: Whether the loss reads the reference's log-probs.
-    init(reading job: inout SettingsReader, needsReference: Bool) {
+    /// - Parameters:
+    ///   - needsReference: Whether the loss reads the reference's log-probs.
+    ///   - isOnline: Whether pairs are made on the way, of what the policy writes.
+    init(
+        reading job: inout SettingsReader, needsReference: Bool, thinking: ThinkingSettings? = nil,
+        isOnline: Bool = false
+    ) {
+        self.thinking = thinking
+        guard !isOnline else {
+            (maxLength, truncation, precomputesReference) = (.max, .drop, false)
+            return
+        }
         maxLength = job.read(
             "max_length", default: 1024, .atLeast(2),
             "Tokens that a prompt with one of its completions may have, at most the model's context. A pair whose prompt alone fills it is left out and counted."
         )
         truncation = job.read(
-            "truncation_mode", default: .keepStart,
-            "What becomes of a completion beyond max_length: keep_start cuts its end off as TRL does, drop leaves the pair out. Both are counted."
+            "truncation_mode", default: thinking == nil ? .keepStart : .drop,
+            "What becomes of a completion beyond max_length: keep_start cuts its end off as TRL does, drop leaves the pair out. Both are counted. bvpo leaves pairs out: an answer behind its thinking is not cut."
         )
         let precomputes = job.read(
             "precompute_ref_log_probs", default: true,
             "Works out the reference's log-probs of all pairs once, before the first step, and keeps them in the run folder; no reference is held while training. false computes them in every step (TRL's default). The result is the same."
         )
         precomputesReference = needsReference && precomputes
+        job.check(
+            thinking == nil || truncation == .drop, "truncation_mode", "drop: an answer behind its thinking is not cut")
         job.ignore("precompute_ref_log_probs", when: !needsReference)
         for key in ["max_prompt_length", "overlong_prompts"] { job.ignore(key) }
     }

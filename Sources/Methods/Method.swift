@@ -129,6 +129,8 @@ package struct MethodPlan: Sendable {
     package var teacherWrites = false
     /// What weighs imitation against reward; `nil` where nothing does.
     package var mixture: MixturePlan?
+    /// How the parts of a batch are weighed; `nil` where their weights stay.
+    package var mixing: MixingPlan?
 
     /// The frozen policy that a KL is taken to.
     package struct Reference: Sendable, Equatable {
@@ -148,11 +150,12 @@ package struct MethodPlan: Sendable {
         controllers: [any RewardController] = [],
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
         softThinking: SoftThinking? = nil, pairs: PairPlan? = nil, demonstrations: DemonstrationSettings? = nil,
-        mixture: MixturePlan? = nil
+        mixture: MixturePlan? = nil, mixing: MixingPlan? = nil
     ) {
         self.pairs = pairs
         self.demonstrations = demonstrations
         self.mixture = mixture
+        self.mixing = mixing
         self.recipe = recipe
         self.parts = parts
         self.credit = credit

@@ -21,6 +21,7 @@ package struct MethodCatalogue: Sendable {
         LUFFYMethod.self,
         SRFTMethod.self,
         Distill.self,
+        BVPO.self,
     ]
 
     /// Every name that `algorithm:` takes: the methods', then the variants'.

@@ -6,6 +6,7 @@
 ///     SFT     demonstrate → train
 ///     DPO     compare → infer(reference)? → train
 ///     AMFT    demonstrate → train, and after the warm-up  generate(8) → demonstrate → credit → balance → train
+///     BVPO    compare → weigh → train, or  generate(4, thinking and empty) → credit → infer(reference) → weigh → train
 package struct StepRecipe: Sendable, Equatable {
     /// The method's name as `algorithm:` spells it.
     package var method: String
@@ -94,6 +95,8 @@ package enum StepCall: Sendable, Equatable {
     case credit
     /// Weighs imitation against reward: how much each part of the batch counts in this step.
     case balance
+    /// Says how much each part of the batch counts in this step.
+    case weigh
     /// Takes optimizer steps on the batch.
     case train
 }
@@ -110,6 +113,7 @@ extension StepCall {
         case .infer(let role): "infer(\(role.rawValue))"
         case .credit: "credit"
         case .balance: "balance"
+        case .weigh: "weigh"
         case .train: "train"
         }
     }

@@ -90,6 +90,12 @@ package struct UpdateGroup: Sendable, Equatable, Codable {
         self.promptTokenIDs = promptTokenIDs
         self.completions = completions
     }
+
+    /// A prompt that counts in a part of pairs and has none there.
+    package static func withoutPair(promptTokenIDs: [Int]) -> UpdateGroup {
+        let none = UpdateCompletion(tokenIDs: [], isMasked: true)
+        return UpdateGroup(promptTokenIDs: promptTokenIDs, completions: [none, none])
+    }
 }
 
 /// One completion to learn from. The arrays have one element per action, or are empty where the method has no use for them; those of streams

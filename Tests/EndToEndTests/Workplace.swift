@@ -80,7 +80,7 @@ final class Workplace {
             "max_steps: 4", "threads: 1",
         ]
         if algorithm == "dpo" { keys[2] = "dataset_name: pairs.jsonl" }
-        if !["sft", "dpo"].contains(algorithm) {
+        if !["sft", "dpo", "bvpo"].contains(algorithm) {
             keys.append("reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}]")
         }
         let given = lines.split(separator: "\n").map(String.init)

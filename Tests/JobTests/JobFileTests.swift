@@ -210,7 +210,6 @@ struct JobFileTests {
         ("mask_truncated_completions: maybe", "expected true or false"),
         ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a number or weights by step"),
         ("use_peft: true", "use_peft is not supported: LoRA is not built"),
-        ("bvpo: {alpha: 1}", "bvpo is not supported"),
         ("soft_thinking: gumbel", "soft_thinking is 'gumbel'; expected a section"),
         ("soft_thinking: {top_k: 0}", "soft_thinking.top_k is '0'; expected a whole number from 1 to 1024"),
         ("soft_thinking: {topk: 5}", "unknown key 'soft_thinking.topk'; did you mean soft_thinking.top_k"),

@@ -281,6 +281,7 @@ struct MethodPlanTests {
 
     @Test func everyMethodOfTheCatalogueIsHere() {
         let names = Set(Self.cases.map { $0.name.prefix { $0 != " " } }.map(String.init))
-        #expect(names == Set(MethodCatalogue.shipped.map { $0.name }))
+        // Those that compare pairs have no rollouts: their numbers are DPOTests' and TRLPreferenceStepTests'.
+        #expect(names == Set(MethodCatalogue.shipped.filter { !$0.defaults.comparesPairs }.map { $0.name }))
     }
 }

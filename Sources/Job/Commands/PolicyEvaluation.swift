@@ -133,7 +133,7 @@ package struct PolicyEvaluation: Sendable {
 
     /// Scores groups as they arrive; they come back in the order in which they were sampled for.
     static func scored(
-        _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: PanelScorer
+        _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: any Scoring
     ) async throws -> [ScoredGroup] {
         let (scored, failure) = await scoredSoFar(stream, scorer)
         if let failure { throw failure }

@@ -80,6 +80,18 @@ package struct TextGeneration: Sendable {
         }
     }
 
+    /// The completions of requests, groups as they finish.
+    func groups(
+        _ requests: [RolloutRequest], stop: StopSignal
+    ) -> AsyncThrowingStream<RolloutGroup, any Error> {
+        generator.generate(requests, step: 0, stop: stop)
+    }
+
+    /// Most tokens of a prompt beside a completion.
+    var promptLimit: Int {
+        get throws { try model.promptLimit(asked: nil, completion: sampling.sampling.maxCompletionLength) }
+    }
+
     /// The prompts of a source as the model reads them.
     func prompts(_ source: Source, split: String, columns: ColumnMap = ColumnMap()) throws -> [TokenizedPrompt] {
         let limit = try model.promptLimit(asked: nil, completion: sampling.sampling.maxCompletionLength)

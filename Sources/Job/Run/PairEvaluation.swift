@@ -68,6 +68,7 @@ extension PairRows {
     convenience init(_ set: any PromptRows, _ plan: PairPlan, _ model: ModelSource) throws {
         let limit = min(plan.maxLength, model.configuration.contextLength)
         try self.init(
-            set, encoder: model.encoder(maxPromptLength: limit), maxLength: limit, truncation: plan.truncation)
+            set, encoder: model.encoder(maxPromptLength: limit), maxLength: limit, truncation: plan.truncation,
+            forms: plan.thinking.map { PairForms($0) })
     }
 }

@@ -14,13 +14,23 @@ struct PairFeed: Sendable {
         reference = precomputesReference ? ReferenceLogProbabilities(of: rows) : nil
     }
 
-    /// The pairs at some places.
+    /// The pairs at some places, a part for each form.
     func parts(at places: [Int]) throws -> [UpdatePart] {
-        let groups = try places.map { place in
-            var group = try rows.group(at: place)
-            try reference?.fill(&group, at: place)
-            return group
+        let prompts = try places.map { try rows.places[$0].map { try $0.map(group) } }
+        return (0..<(rows.forms?.names.count ?? 1)).map { form in
+            UpdatePart(
+                .pairs,
+                prompts.map { groups in
+                    let any = groups.lazy.compactMap(\.self).first!
+                    return groups[form] ?? .withoutPair(promptTokenIDs: any.promptTokenIDs)
+                })
         }
-        return [UpdatePart(.pairs, groups)]
+    }
+
+    /// A kept pair with what the reference says of it.
+    func group(ofPair pair: Int) throws -> UpdateGroup {
+        var group = try rows.group(ofPair: pair)
+        try reference?.fill(&group, pair: pair)
+        return group
     }
 }

@@ -5,11 +5,15 @@ package import Records
 internal import Runs
 
 /// The pairs of a set that can be learned from, read and measured once; their tokens are worked out again when they are asked for.
+///
+/// A place is a prompt of a step: a pair, or for a method that learns from several forms (``PairForms``) at most one of each.
 package final class PairRows: PromptRows {
     /// A pair that is kept.
     struct Kept: Sendable {
         /// Its row in the set.
         let row: Int
+        /// Which form it is of.
+        let form: Int
         let promptCount: Int
         let chosenCount: Int
         let rejectedCount: Int
@@ -24,7 +28,10 @@ package final class PairRows: PromptRows {
     private let encoder: PromptEncoder
     private let maxLength: Int
     private let truncation: PairPlan.Truncation
+    let forms: PairForms?
     let kept: [Kept]
+    /// The kept pairs of each place, one a form; `nil` where its prompt has none.
+    let places: [[Int?]]
     /// Says what the kept pairs' tokens are: SHA-256 over all of them.
     let tokenDigest: String
     /// What was left out or cut, a line each.
@@ -33,71 +40,99 @@ package final class PairRows: PromptRows {
     /// What becomes of a row.
     private enum Outcome {
         case pair(EncodedPair, isCut: Bool)
-        case equalSides, noRoom, tooLong
+        case none(Reason)
+    }
+
+    private enum Reason: CaseIterable {
+        case equalSides, noRoom, tooLong, unclosed
     }
 
     /// Reads every row once.
     ///
-    /// - Parameter maxLength: Most tokens of a prompt with one side.
+    /// - Parameters:
+    ///   - maxLength: Most tokens of a prompt with one side.
+    ///   - forms: Those that rows name in a column `variant`; `nil` takes every row alike.
     /// - Throws: What reading a row throws, and ``JobError`` when no pair is left.
     package init(
-        _ set: any PromptRows, encoder: PromptEncoder, maxLength: Int, truncation: PairPlan.Truncation
+        _ set: any PromptRows, encoder: PromptEncoder, maxLength: Int, truncation: PairPlan.Truncation,
+        forms: PairForms? = nil
     ) throws {
         (self.set, self.encoder, self.maxLength, self.truncation) = (set, encoder, maxLength, truncation)
+        self.forms = forms
         name = set.name
         var kept: [Kept] = []
-        var counts: (equal: Int, noRoom: Int, tooLong: Int, cut: Int) = (0, 0, 0, 0)
+        var counts: [Reason: Int] = [:]
+        var (cut, marked) = (0, 0)
         var digest = SHA256()
+        var joined = JoinedPairs(forms: forms?.names.count ?? 1)
         for row in 0..<set.count {
-            switch try Self.outcome(of: set.preference(at: row), encoder, maxLength, truncation) {
-            case .equalSides: counts.equal += 1
-            case .noRoom: counts.noRoom += 1
-            case .tooLong: counts.tooLong += 1
+            let preference = try set.preference(at: row)
+            let form = try forms?.form(of: preference.prompt) ?? 0
+            switch try Self.outcome(of: preference, encoder, maxLength, truncation, forms, form) {
+            case .none(let reason): counts[reason, default: 0] += 1
             case .pair(let pair, let isCut):
-                counts.cut += isCut ? 1 : 0
+                cut += isCut ? 1 : 0
+                marked += forms?.markedSides(of: preference, form) ?? 0
+                joined.add(kept.count, of: form, prompt: forms == nil ? nil : preference.prompt.content)
                 kept.append(
                     Kept(
-                        row: row, promptCount: pair.prompt.count, chosenCount: pair.chosen.count,
+                        row: row, form: form, promptCount: pair.prompt.count, chosenCount: pair.chosen.count,
                         rejectedCount: pair.rejected.count,
                         offset: kept.last.map { $0.offset + $0.completionCount } ?? 0))
                 for ids in [pair.prompt, pair.chosen, pair.rejected] { digest.update(ids) }
             }
         }
         self.kept = kept
+        places = joined.places
         tokenDigest = digest.hexDigest()
-        let left = [
-            (counts.equal, "whose sides are the same"),
-            (counts.noRoom, "whose prompt fills max_length, \(maxLength) tokens"),
-            (counts.tooLong, "longer than max_length, \(maxLength) tokens"),
-        ].filter { $0.0 > 0 }.map { "left out: \($0) of \(set.count) pairs, \($1)" }
-        lines = left + (counts.cut > 0 ? ["cut to max_length, \(maxLength) tokens: \(counts.cut) pairs"] : [])
+        let words: [(Reason, String)] = [
+            (.equalSides, "whose sides are the same"), (.unclosed, "whose thinking is never closed"),
+            (.noRoom, "whose prompt fills max_length, \(maxLength) tokens"),
+            (.tooLong, "longer than max_length, \(maxLength) tokens"),
+        ]
+        let left = words.compactMap { reason, text in
+            counts[reason].map { "left out: \($0) of \(set.count) pairs, \(text)" }
+        }
+        lines =
+            left + (cut > 0 ? ["cut to max_length, \(maxLength) tokens: \(cut) pairs"] : [])
+            + (forms?.lines(joined.places, kept.map(\.form), marked: marked) ?? [])
         guard !kept.isEmpty else {
             throw JobError(
                 place: "prompt set \(name)", message: "no pair to learn from; " + left.joined(separator: "; "))
         }
+        try forms?.requireEach(kept.map(\.form), set: name)
     }
 
     private static func outcome(
-        of preference: Preference, _ encoder: PromptEncoder, _ maxLength: Int, _ truncation: PairPlan.Truncation
+        of preference: Preference, _ encoder: PromptEncoder, _ maxLength: Int, _ truncation: PairPlan.Truncation,
+        _ forms: PairForms?, _ form: Int
     ) throws -> Outcome {
-        guard !preference.hasEqualSides else { return .equalSides }
+        guard !preference.hasEqualSides else { return .none(.equalSides) }
+        if let forms, !forms.isClosed(preference, form) { return .none(.unclosed) }
         var pair = try encoder.encode(preference)
         let room = maxLength - pair.prompt.count
-        guard room > 0 else { return .noRoom }
+        guard room > 0 else { return .none(.noRoom) }
         let isTooLong = max(pair.chosen.count, pair.rejected.count) > room
         if isTooLong {
-            guard truncation == .keepStart else { return .tooLong }
+            guard truncation == .keepStart else { return .none(.tooLong) }
             pair.chosen = Array(pair.chosen.prefix(room))
             pair.rejected = Array(pair.rejected.prefix(room))
         }
-        return pair.chosen == pair.rejected ? .equalSides : .pair(pair, isCut: isTooLong)
+        return pair.chosen == pair.rejected ? .none(.equalSides) : .pair(pair, isCut: isTooLong)
     }
 
-    package var count: Int { kept.count }
-    package var identity: String { "\(set.identity), \(count) pairs" }
-    package func prompt(at place: Int) throws -> Prompt { try set.prompt(at: kept[place].row) }
-    package func demonstration(at place: Int) throws -> Demonstration { try set.demonstration(at: kept[place].row) }
-    package func preference(at place: Int) throws -> Preference { try set.preference(at: kept[place].row) }
+    package var count: Int { places.count }
+    package var identity: String { "\(set.identity), \(kept.count) pairs" }
+    package func prompt(at place: Int) throws -> Prompt { try set.prompt(at: first(at: place).row) }
+    package func demonstration(at place: Int) throws -> Demonstration {
+        try set.demonstration(at: first(at: place).row)
+    }
+    package func preference(at place: Int) throws -> Preference { try set.preference(at: first(at: place).row) }
+
+    private func first(at place: Int) -> Kept { kept[places[place].lazy.compactMap(\.self).first!] }
+
+    /// A kept pair as it stands in the set.
+    func preference(ofPair pair: Int) throws -> Preference { try set.preference(at: kept[pair].row) }
 
     /// Completion tokens of all pairs.
     var completionTokenCount: Int { kept.last.map { $0.offset + $0.completionCount } ?? 0 }
@@ -109,11 +144,38 @@ package final class PairRows: PromptRows {
         )
     }
 
-    /// The pair at a place, as tokens.
-    func group(at place: Int) throws -> UpdateGroup {
-        guard case .pair(let pair, _) = try Self.outcome(of: preference(at: place), encoder, maxLength, truncation)
+    /// A kept pair, as tokens.
+    func group(ofPair pair: Int) throws -> UpdateGroup {
+        let own = kept[pair]
+        guard
+            case .pair(let found, _) = try Self.outcome(
+                of: set.preference(at: own.row), encoder, maxLength, truncation, forms, own.form)
         else { preconditionFailure("a kept pair is one; the file is watched for changes") }
-        return pair.group
+        return found.group
+    }
+}
+
+/// Puts pairs of the same prompt, one of each form, at one place.
+private struct JoinedPairs {
+    let forms: Int
+    private(set) var places: [[Int?]] = []
+    /// Places of a prompt that still lack a form.
+    private var open: [PromptContent: [Int]] = [:]
+
+    init(forms: Int) { self.forms = forms }
+
+    /// - Parameter prompt: `nil` where every pair has a place of its own.
+    mutating func add(_ pair: Int, of form: Int, prompt: PromptContent?) {
+        if let prompt {
+            if let place = open[prompt]?.first(where: { places[$0][form] == nil }) {
+                places[place][form] = pair
+                return
+            }
+            open[prompt, default: []].append(places.count)
+        }
+        var place = [Int?](repeating: nil, count: forms)
+        place[form] = pair
+        places.append(place)
     }
 }
 

@@ -36,21 +36,23 @@ final class ReferenceLogProbabilities: Sendable {
         let place = folder.appending(path: Self.folderName)
         let url = place.appending(path: "\(digest.prefix(16)).f32")
         if try !open(url, digest) {
-            await notice("reference log-probs of \(pairs.count) pairs: computing them once")
+            await notice("reference log-probs of \(pairs.kept.count) pairs: computing them once")
             try FileOperations.system.createFolder(place)
             let reference = try model.load(type)
-            var bytes = Self.header(digest)
-            bytes.reserveCapacity(bytes.count + 4 * pairs.completionTokenCount)
-            for start in stride(from: 0, to: pairs.count, by: Self.chunk) {
+            var values = [Float](repeating: 0, count: pairs.completionTokenCount)
+            for chunk in chunks {
                 try stop.check()
-                let groups = try (start..<min(start + Self.chunk, pairs.count)).map { try pairs.group(at: $0) }
+                let groups = try chunk.map { try pairs.group(ofPair: $0) }
                 let found = try PolicyUpdater.logProbabilities(
                     UpdateBatch(.pairs, groups: groups), of: reference, by: plan, settings)
-                for values in found.tokens.joined() {
-                    values.map(\.bitPattern.littleEndian).withUnsafeBytes { bytes += $0 }
+                for (pair, own) in zip(chunk, found.tokens) {
+                    let all = own.flatMap(\.self)
+                    values.replaceSubrange(pairs.kept[pair].offset..<pairs.kept[pair].offset + all.count, with: all)
                 }
                 await Task.yield()
             }
+            var bytes = Self.header(digest)
+            values.map(\.bitPattern.littleEndian).withUnsafeBytes { bytes += $0 }
             try FileOperations.system.replaceFile(url, with: bytes)
             guard try open(url, digest) else {
                 throw JobError(place: url.path, message: "the file was changed while it was written")
@@ -58,11 +60,21 @@ final class ReferenceLogProbabilities: Sendable {
         }
     }
 
+    /// The pairs of each forward pass: of one form only, so that they read the same whatever other forms the set has.
+    private var chunks: [[Int]] {
+        (0..<(pairs.forms?.names.count ?? 1)).flatMap { form in
+            let own = pairs.kept.indices.filter { pairs.kept[$0].form == form }
+            return stride(from: 0, to: own.count, by: Self.chunk).map {
+                Array(own[$0..<min($0 + Self.chunk, own.count)])
+            }
+        }
+    }
+
     /// Puts a pair's log-probs beside its tokens.
     ///
-    /// - Parameter place: Of the pair.
-    func fill(_ group: inout UpdateGroup, at place: Int) throws {
-        let kept = pairs.kept[place]
+    /// - Parameter pair: Its place among the kept ones.
+    func fill(_ group: inout UpdateGroup, pair: Int) throws {
+        let kept = pairs.kept[pair]
         let bytes = try file.withLock { file in
             try file?.bytes(at: Self.headerLength + 4 * kept.offset, count: 4 * kept.completionCount) ?? []
         }

@@ -29,7 +29,34 @@ package struct RunWatch: Sendable {
         if metrics["empty_steps"] != nil {
             found.append(("empty", "a step had no completion to learn from: none was scored, or none was good enough"))
         }
-        return found + Self.softWarnings(metrics)
+        return found + Self.softWarnings(metrics) + Self.thinkingWarnings(metrics)
+    }
+
+    /// Signs that a model that should think or should not does the other.
+    private static func thinkingWarnings(_ metrics: Metrics) -> [(name: String, text: String)] {
+        var found: [(String, String)] = []
+        if let marked = metrics["pairs/empty/marker"], marked > 0.02 {
+            found.append(
+                (
+                    "thinking_not_suppressed",
+                    "\(Int(marked * 100)) % of the answers behind the empty block hold a marker of thinking: it is not suppressed; see bvpo.empty_block"
+                ))
+        }
+        if let unclosed = metrics["pairs/thinking/unclosed"], unclosed >= 0.5 {
+            found.append(
+                (
+                    "thinking_unclosed",
+                    "\(Int(unclosed * 100)) % of the completions that should think never close their block (bvpo.think_end) and are in no pair"
+                ))
+        }
+        if let prompts = metrics["bvpo/calibration_prompts"], prompts < 2 {
+            found.append(
+                (
+                    "calibration",
+                    "α could not be estimated: fewer than two prompts had all their traces closed; raise bvpo.calibration_trace_length"
+                ))
+        }
+        return found
     }
 
     /// Signs that soft thinking has collapsed: mixtures of one word, thinking without an end, a policy far from its reference.

@@ -26,6 +26,7 @@ struct TrainingParts: Sendable {
     let rethinking: Rethinker?
     let controllers: RewardControllers
     let replay: ReplayBuffer?
+    let weighing: MixingWeighing?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
 
@@ -42,9 +43,8 @@ struct TrainingParts: Sendable {
         let seed = UInt64(job.model.seed)
         let cursor = PromptCursor(prompts.rows, seed: seed, shuffles: job.data.shuffles)
         let precomputes = plan.pairs?.precomputesReference ?? false
-        feed = PromptFeed(
-            cursor, encoder: prompts.encoder,
-            pairs: prompts.pairs.map { PairFeed($0, precomputesReference: precomputes) })
+        let pairs = prompts.pairs.map { PairFeed($0, precomputesReference: precomputes) }
+        feed = PromptFeed(cursor, encoder: prompts.encoder, pairs: pairs)
         let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps)
         policy = built.policy
         updater = built.updater
@@ -70,11 +70,27 @@ struct TrainingParts: Sendable {
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
+        weighing = try await Self.weighing(named, pairs, model, built)
         let critic = built.critic.map { [$0] } ?? []
         states =
-            [cursor, built.updater] + [replay].compactMap { $0 } + critic
+            [cursor, built.updater] + [replay].compactMap { $0 } + [weighing].compactMap { $0 } + critic
             + [prompts.demonstrations?.cursor, balancing?.cursor].compactMap { $0 }
             + (controllers.bank.isEmpty ? [] : [controllers])
+    }
+
+    /// What weighs the parts of a batch; `nil` where nothing does.
+    @TensorActor
+    private static func weighing(
+        _ job: ResolvedJob, _ pairs: PairFeed?, _ model: ModelSource, _ built: TensorParts
+    ) throws -> MixingWeighing? {
+        guard let mixing = job.plan.mixing else { return nil }
+        var calibrator: MixingCalibrator?
+        if let calibration = mixing.calibration, let thinking = job.plan.pairs?.thinking, let pairs {
+            calibrator = try MixingCalibrator(
+                mixing, calibration, thinking, pairs, model, policy: built.policy, updater: built.updater,
+                seed: job.model.seed)
+        }
+        return MixingWeighing(mixing, calibrator)
     }
 
     private struct TensorParts: Sendable {

@@ -164,14 +164,18 @@ package final class TrainingRun: Sendable {
         } else if let pairs = evaluationPairs {
             evaluator = PairEvaluation(pairs: pairs, updater: parts.updater, recorder: recorder, display: display)
         }
+        let thinking = job.recipe.generates ? parts.plan.pairs?.thinking : nil
+        var judge: (any Scoring)? = parts.scorer
+        if let scorer = parts.scorer, let thinking {
+            judge = AnswerScorer(scorer, thinking, parts.model.tokenizer)
+        }
         let coordinator = try Coordinator(
             recipe: parts.plan.recipe, schedule: schedule,
             parts: Coordinator.Parts(
                 prompts: parts.feed, demonstrations: parts.demonstrations, balancing: parts.balancing,
-                rethinking: parts.rethinking,
-                generator: parts.generator, scorer: parts.scorer, creditRule: parts.plan.credit,
-                controllers: parts.controllers, replay: parts.replay, updater: parts.updater, observer: recorder,
-                evaluator: evaluator, saver: saver),
+                rethinking: parts.rethinking, generator: parts.generator, scorer: judge, creditRule: parts.plan.credit,
+                controllers: parts.controllers, replay: parts.replay, weighing: parts.weighing, updater: parts.updater,
+                observer: recorder, evaluator: evaluator, saver: saver),
             stop: stop, progress: progress.progress,
             isSaved: folder.holdsCheckpoint(of: progress.progress.step))
         let outcome: RunOutcome

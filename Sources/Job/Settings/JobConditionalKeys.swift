@@ -61,6 +61,11 @@ extension JobKnownKeys {
         "env": JobConditionalKey([], .notice("a job sets no environment variables; set them for the command")),
         "ignore_data_skip": JobConditionalKey(
             off, .notice("a continued run goes on with the prompt it stopped at")),
+        "ld_alpha": JobConditionalKey(["1"], .refuse("a loss on parts of a completion is not built")),
+        "f_divergence_type": JobConditionalKey(
+            ["reverse_kl"], .refuse("the reverse KL is the divergence that is built")),
+        "use_weighting": JobConditionalKey(off, .refuse("weights by probability (WPO) are not built")),
+        "loss_weights": JobConditionalKey(["1"], .refuse("one loss_type is minimized, with the weight 1")),
         "label_smoothing_factor": JobConditionalKey(["0"], .refuse("label smoothing is not built")),
         "top_entropy_quantile": JobConditionalKey(["1"], .refuse("token selection by entropy is not built")),
         "f_divergence_type": JobConditionalKey(

@@ -33,6 +33,7 @@ enum JobKnownKeys {
         "trust_remote_code", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo",
         "hub_always_push", "hub_revision", "log_multimodal", "log_unique_prompts", "log_completions_hub_repo",
         "cache_implementation", "use_cache", "disable_dropout", "cast_lm_head_to_fp32", "router_aux_loss_coef",
+        "f_alpha_divergence_coef", "discopop_tau", "precompute_ref_batch_size",
         "use_transformers_paged", "use_transformers_continuous_batching", "transformers_continuous_batching_config",
         "ignore_bias_buffers", "auto_find_batch_size", "enable_jit_checkpoint",
         "restore_callback_states_from_checkpoint",
@@ -121,7 +122,6 @@ enum JobKnownKeys {
         "value_model_path": "it is called critic_model_name_or_path",
         "activation_offloading": "offloading activations is not built; set gradient_checkpointing",
         "eval_on_start": "run plumbline eval on the model",
-        "bvpo": "BVPO is not built", "amft": "AMFT is not built",
         "placement": "placement plans are not built; generation and training share the weights of one process",
     ]
 }

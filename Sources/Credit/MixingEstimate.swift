@@ -1,0 +1,166 @@
+internal import Foundation
+
+/// What a prompt of a calibration tells of the terms of ``MixingTerms``: gradients of one pair, or sketches that keep their inner products.
+package struct MixingSample: Sendable {
+    /// g_t of each pair of replicated traces, at least 4, an even number.
+    package var traceGradients: [[Double]]
+    /// g_e.
+    package var emptyGradient: [Double]
+    /// μ̂ of either half of the traces that are set apart for it.
+    package var marginalHalves: (first: [Double], second: [Double])
+
+    package init(
+        traceGradients: [[Double]], emptyGradient: [Double], marginalHalves: (first: [Double], second: [Double])
+    ) {
+        precondition(traceGradients.count >= 4 && traceGradients.count.isMultiple(of: 2), "halves of two replicates")
+        self.traceGradients = traceGradients
+        self.emptyGradient = emptyGradient
+        self.marginalHalves = marginalHalves
+    }
+
+    /// The unbiased variance of the replicates, summed over coordinates.
+    var traceVariance: Double {
+        let mean = Self.mean(traceGradients[...])
+        let squares = traceGradients.reduce(0) { $0 + Self.dot(Self.difference($1, mean), Self.difference($1, mean)) }
+        return squares / Double(traceGradients.count - 1)
+    }
+
+    /// ‖b_t‖², ‖b_e‖² and ⟨b_t, b_e⟩ by products of two halves that share no trace: noise does not inflate them.
+    var biases: (trace: Double, empty: Double, cross: Double) {
+        let half = traceGradients.count / 2
+        let (firstMu, secondMu) = marginalHalves
+        let trace = (
+            Self.difference(Self.mean(traceGradients[..<half]), firstMu),
+            Self.difference(Self.mean(traceGradients[half...]), secondMu)
+        )
+        let empty = (Self.difference(emptyGradient, firstMu), Self.difference(emptyGradient, secondMu))
+        return (
+            Self.dot(trace.0, trace.1), Self.dot(empty.0, empty.1),
+            (Self.dot(trace.0, empty.1) + Self.dot(trace.1, empty.0)) / 2
+        )
+    }
+
+    private static func mean(_ vectors: ArraySlice<[Double]>) -> [Double] {
+        let count = Double(vectors.count)
+        return vectors.dropFirst().reduce(vectors[vectors.startIndex]) { zip($0, $1).map { $0 + $1 } }.map {
+            $0 / count
+        }
+    }
+    private static func difference(_ a: [Double], _ b: [Double]) -> [Double] { zip(a, b).map { $0 - $1 } }
+    private static func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
+}
+
+/// The terms as a calibration finds them.
+package struct MixingEstimate: Sendable, Equatable {
+    package var terms: MixingTerms
+    /// ‖b̂_e‖² over its jackknife standard error: below 2 it cannot be told from noise. Infinite without noise.
+    package var emptyBiasRatio: Double
+
+    package init(terms: MixingTerms, emptyBiasRatio: Double) {
+        self.terms = terms
+        self.emptyBiasRatio = emptyBiasRatio
+    }
+
+    /// Means over the prompts. The pairs are given, so g_e has no variance of its own.
+    ///
+    /// - Parameter samples: At least 2.
+    package init(_ samples: [MixingSample]) {
+        precondition(samples.count >= 2, "a standard error needs two prompts")
+        let count = Double(samples.count)
+        let biases = samples.map(\.biases)
+        func mean(_ values: [Double]) -> Double { values.reduce(0, +) / count }
+        let empty = biases.map(\.empty)
+        let center = mean(empty)
+        terms = MixingTerms(
+            traceVariance: mean(samples.map(\.traceVariance)), traceBias: mean(biases.map(\.trace)), emptyBias: center,
+            crossBias: mean(biases.map(\.cross)))
+        // Of a mean, the jackknife's standard error is the usual one.
+        let error = sqrt(empty.reduce(0) { $0 + ($1 - center) * ($1 - center) } / (count * (count - 1)))
+        emptyBiasRatio = error > 0 ? center / error : (center > 0 ? .infinity : 0)
+    }
+}
+
+/// The gradients of a pair whose answers have traces, out of those of its single sequences.
+package enum TraceGradients {
+    /// One trace behind the prompt with a side's answer.
+    package struct Sequence: Sendable {
+        /// log π(r, y | x) of the policy, in nats.
+        package var logProbability: Double
+        /// log π_ref(r, y | x).
+        package var reference: Double
+        /// log q(r | x): of the trace alone, under the distribution that it was drawn from.
+        package var drawn: Double
+        /// ∇ log π(r, y | x), or a sketch of it.
+        package var gradient: [Double]
+
+        package init(logProbability: Double, reference: Double, drawn: Double, gradient: [Double]) {
+            self.logProbability = logProbability
+            self.reference = reference
+            self.drawn = drawn
+            self.gradient = gradient
+        }
+
+        /// log of the share that the trace has in π(y | x): log π(r, y | x) − log q(r | x).
+        var logWeight: Double { logProbability - drawn }
+    }
+
+    /// The gradient of −log σ(βΔ): −β σ(−βΔ)·(∇s⁺ − ∇s⁻).
+    package static func preference(
+        beta: Double, margin: Double, chosen: [Double], rejected: [Double]
+    ) -> [Double] {
+        let scale = -beta / (1 + exp(beta * margin))
+        return zip(chosen, rejected).map { scale * ($0 - $1) }
+    }
+
+    /// g_t of one trace for each side.
+    package static func single(beta: Double, chosen: Sequence, rejected: Sequence) -> [Double] {
+        preference(
+            beta: beta,
+            margin: (chosen.logProbability - chosen.reference) - (rejected.logProbability - rejected.reference),
+            chosen: chosen.gradient, rejected: rejected.gradient)
+    }
+
+    /// μ̂: the gradient of the preference loss on log π̂(y|x) = log mean_k exp[log π(r_k, y|x) − log q(r_k|x)], the reference's by the same
+    /// traces. Consistent as the traces grow in number.
+    package static func marginal(beta: Double, chosen: [Sequence], rejected: [Sequence]) -> [Double] {
+        func side(_ sequences: [Sequence]) -> (ratio: Double, gradient: [Double]) {
+            let weights = sequences.map(\.logWeight)
+            let total = logSum(weights)
+            var gradient = [Double](repeating: 0, count: sequences[0].gradient.count)
+            for (sequence, weight) in zip(sequences, weights) {
+                let share = exp(weight - total)
+                for place in gradient.indices { gradient[place] += share * sequence.gradient[place] }
+            }
+            return (total - logSum(sequences.map { $0.reference - $0.drawn }), gradient)
+        }
+        let (better, worse) = (side(chosen), side(rejected))
+        return preference(
+            beta: beta, margin: better.ratio - worse.ratio, chosen: better.gradient, rejected: worse.gradient)
+    }
+
+    /// Which of the drawn traces stand for those that come with an answer: as many, drawn again in proportion to π(y | x, r). Where fewer than
+    /// two of them carry the weight they are taken as they are.
+    ///
+    /// - Parameter uniforms: One of (0, 1) a trace.
+    /// - Returns: Places, and whether their weights were used.
+    package static func resampled(_ sequences: [Sequence], uniforms: [Double]) -> (places: [Int], isWeighted: Bool) {
+        let weights = sequences.map(\.logWeight)
+        let total = logSum(weights)
+        let shares = weights.map { exp($0 - total) }
+        let effective = 1 / shares.reduce(0) { $0 + $1 * $1 }
+        guard effective >= 2 else { return (Array(sequences.indices), false) }
+        let places = uniforms.prefix(sequences.count).map { uniform in
+            var rest = uniform
+            return shares.firstIndex {
+                rest -= $0
+                return rest <= 0
+            } ?? shares.count - 1
+        }
+        return (places, true)
+    }
+
+    private static func logSum(_ values: [Double]) -> Double {
+        let most = values.max() ?? 0
+        return most + log(values.reduce(0) { $0 + exp($1 - most) })
+    }
+}

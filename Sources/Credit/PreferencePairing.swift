@@ -1,0 +1,124 @@
+package import Records
+
+/// Makes a pair of a prompt's completions: the best and the worst by reward.
+///
+/// Left out are completions without a reward, those that the length limit cut off, and those whose thinking is never closed. The earliest of
+/// equals is taken; where the best is no better than the worst, or they read the same, there is no pair.
+package struct PreferencePairing: Sendable, Equatable {
+    /// What closes thinking; `nil` for completions that do not think.
+    package var thinkEnd: String?
+    /// What an answer without thinking must not hold; empty for nothing.
+    package var markers: [String] = []
+
+    package init(thinkEnd: String? = nil, markers: [String] = []) {
+        self.thinkEnd = thinkEnd
+        self.markers = markers
+    }
+
+    /// Why a prompt has no pair.
+    package enum Reason: String, Sendable, CaseIterable {
+        /// Fewer than two completions can be compared.
+        case tooFew = "too_few"
+        case tie
+        case sameText = "same_text"
+    }
+
+    package enum Choice: Sendable, Equatable {
+        /// Places of the completions.
+        case pair(chosen: Int, rejected: Int)
+        case none(Reason)
+    }
+
+    /// - Parameter rewards: One a rollout; `nil` where no reward gave a score.
+    package func choice(of rollouts: [Rollout], rewards: [Double?]) -> Choice {
+        let candidates = zip(rollouts.indices, rewards).compactMap { place, reward -> (place: Int, reward: Double)? in
+            guard let reward, reward.isFinite, canBeCompared(rollouts[place].completion) else { return nil }
+            return (place, reward)
+        }
+        guard candidates.count >= 2, let first = candidates.first else { return .none(.tooFew) }
+        var (best, worst) = (first, first)
+        for candidate in candidates {
+            if candidate.reward > best.reward { best = candidate }
+            if candidate.reward < worst.reward { worst = candidate }
+        }
+        guard best.reward > worst.reward else { return .none(.tie) }
+        guard rollouts[best.place].completion.tokenIDs != rollouts[worst.place].completion.tokenIDs else {
+            return .none(.sameText)
+        }
+        return .pair(chosen: best.place, rejected: worst.place)
+    }
+
+    private func canBeCompared(_ completion: Completion) -> Bool {
+        !completion.isTruncated && !completion.tokenIDs.isEmpty && isClosed(completion)
+    }
+
+    /// Whether the completion's thinking ends.
+    package func isClosed(_ completion: Completion) -> Bool {
+        thinkEnd.map { completion.textWithSpecials.contains($0) } ?? true
+    }
+
+    /// Whether an answer that should not think has a marker of thinking in it.
+    package func hasMarker(_ completion: Completion) -> Bool {
+        markers.contains { completion.textWithSpecials.contains($0) }
+    }
+}
+
+/// Pairs of what a policy has just written, for methods that compare: a part of pairs for each form in which prompts are asked.
+///
+/// A prompt without a pair in one of its forms has two masked completions there, so that the loss is divided by prompts.
+package struct PairsOfGroups: CreditRule {
+    package let rewards: RewardCombination
+    /// How pairs are made in each form, in the order of the step's variants, with their names.
+    package let forms: [(name: String, pairing: PreferencePairing)]
+    package var mixer: Mixer { Mixer() }
+
+    package init(rewards: RewardCombination, forms: [(name: String, pairing: PreferencePairing)]) {
+        self.rewards = rewards
+        self.forms = forms
+    }
+
+    /// Metrics beside the rewards' own, for each form: `pairs/{form}/kept`, the share of prompts with a pair, `pairs/{form}/tie` and the other
+    /// reasons, `pairs/{form}/unclosed` and `pairs/{form}/marker`, shares of completions.
+    package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
+        try batch.requireShapes(rewardCount: rewards.names.count)
+        let combined = combinedRewards(of: batch)
+        var metrics = RewardStatistics(batch, combined, rewards, isDead: []).metrics
+        var parts: [UpdatePart] = []
+        for (variant, form) in forms.enumerated() {
+            let places = batch.groups.indices.filter { batch.groups[$0].group.variant == variant }
+            let choices = places.map {
+                form.pairing.choice(of: batch.groups[$0].group.rollouts, rewards: combined[$0])
+            }
+            parts.append(
+                UpdatePart(.pairs, zip(places, choices).map { Self.group(of: batch.groups[$0].group, $1) }))
+            let rollouts = places.flatMap { batch.groups[$0].group.rollouts.map(\.completion) }
+            let prompts = Double(max(places.count, 1))
+            let count = Double(max(rollouts.count, 1))
+            let family = "pairs/\(form.name)"
+            metrics["\(family)/kept"] = Double(choices.count { if case .pair = $0 { true } else { false } }) / prompts
+            for reason in PreferencePairing.Reason.allCases {
+                metrics["\(family)/\(reason.rawValue)"] = Double(choices.count { $0 == .none(reason) }) / prompts
+            }
+            if form.pairing.thinkEnd != nil {
+                metrics["\(family)/unclosed"] = Double(rollouts.count { !form.pairing.isClosed($0) }) / count
+            }
+            if !form.pairing.markers.isEmpty {
+                metrics["\(family)/marker"] = Double(rollouts.count { form.pairing.hasMarker($0) }) / count
+            }
+        }
+        let credits = combined.map { $0.map { CompletionCredit(reward: $0, advantage: nil) } }
+        return CreditedBatch(update: UpdateBatch(parts: parts), streams: [], credits: credits, metrics: metrics)
+    }
+
+    private static func group(of group: RolloutGroup, _ choice: PreferencePairing.Choice) -> UpdateGroup {
+        guard case .pair(let chosen, let rejected) = choice else {
+            return UpdateGroup.withoutPair(promptTokenIDs: group.prompt.tokenIDs)
+        }
+        return UpdateGroup(
+            promptTokenIDs: group.prompt.tokenIDs,
+            completions: [chosen, rejected].map { place in
+                let rollout = group.rollouts[place]
+                return UpdateCompletion(tokenIDs: rollout.completion.tokenIDs, isAction: rollout.isAction)
+            })
+    }
+}

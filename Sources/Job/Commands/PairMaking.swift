@@ -1,0 +1,391 @@
+internal import Coordinator
+internal import Credit
+internal import Foundation
+package import Methods
+internal import Models
+internal import PromptSets
+package import Records
+internal import RewardInterface
+internal import Runs
+internal import Tensors
+internal import Tokenization
+
+/// `plumbline pairs make`: samples completions of prompts, scores them, and writes the best and the worst of each prompt as a preference.
+///
+/// Rows are in TRL's explicit form, as texts or as chats, with the prompt's own columns, `chosen_score` and `rejected_score`. With thinking every
+/// prompt is asked twice, with thinking and behind an empty block of it: `variant` says which, `prompt_suffix` and `chat_template_kwargs`
+/// make a training run read the prompt as it was read here.
+///
+/// Draws are addressed by the prompt's row, so that a run that was stopped goes on to the same file. Until the last prompt the rows stand in
+/// `OUTPUT.partial`, and how far they go in `OUTPUT.progress.jsonl`.
+package struct PairMaking: Sendable {
+    package var prompts: String
+    package var split = "train"
+    package var columns: [String] = []
+    package var rewards: [JobReward] = []
+    package var rewardErrorBudget = 0.05
+    package var output: String
+    /// Completions of a prompt in each form.
+    package var samples = 4
+    package var limit: Int?
+    /// `nil` asks every prompt as it is, once.
+    package var thinking: ThinkingSettings?
+    package var sampling: SamplingRequest
+    /// Prompts between two notes of how far it is.
+    package var chunk = 32
+
+    package init(prompts: String, output: String, sampling: SamplingRequest) {
+        self.prompts = prompts
+        self.output = output
+        self.sampling = sampling
+    }
+
+    /// What came of the prompts so far, for each form.
+    package struct Counts: Sendable, Equatable, Codable {
+        package var prompts = 0
+        package var pairs = 0
+        /// Prompts without a pair, by reason.
+        package var without: [String: Int] = [:]
+        package var completions = 0
+        package var truncated = 0
+        /// Completions that should think and never close their block.
+        package var unclosed = 0
+        /// Completions that should not think and hold a marker of it.
+        package var marked = 0
+    }
+
+    /// One line of the progress file.
+    private struct Progress: Codable {
+        /// Digest of everything that decides the rows.
+        var settings: String
+        var prompts: Int
+        var bytes: Int
+        var counts: [String: Counts]
+    }
+
+    private var forms: [(variant: PromptVariant, pairing: PreferencePairing)] {
+        guard let thinking else { return [(.plain, PreferencePairing())] }
+        return [
+            (thinking.variants[0], PreferencePairing(thinkEnd: thinking.end)),
+            (thinking.variants[1], PreferencePairing(markers: thinking.markers)),
+        ]
+    }
+
+    /// What would be done, without loading weights.
+    package func plan(model name: String) throws -> String {
+        let model = try ModelSource(name)
+        let set = try promptSet()
+        let count = min(limit ?? .max, set.count)
+        let length = sampling.hasOwnLength ? sampling.sampling.maxCompletionLength : model.usualCompletionLength
+        let encoder = model.encoder(maxPromptLength: try model.promptLimit(asked: nil, completion: length))
+        let stride = max(1, count / 256)
+        let longest =
+            try Swift.stride(from: 0, to: count, by: stride).map {
+                try encoder.tokens(of: set.prompt(at: $0)).count
+            }.max() ?? 0
+        let memory = MemoryEstimate.sampling(
+            model.configuration, promptLength: longest, completionLength: length, completionsPerPrompt: samples)
+        return """
+            \(count) prompts of \(set.identity), \(set.detectedForm)
+            \(forms.map { "\($0.variant.name): \(samples) completions of up to \(length) tokens a prompt" }.joined(separator: "\n"))
+            \(count * forms.count * samples) completions in all
+            memory, about \(memory)
+            """
+    }
+
+    /// Samples, scores and writes; goes on where an earlier start was stopped.
+    ///
+    /// - Parameter notice: Says how far it is.
+    /// - Returns: What came of it.
+    /// - Throws: `StopRequested` with everything so far kept; errors of the model, the prompts and the rewards.
+    package func run(
+        model name: String, stop: StopSignal, notice: @Sendable (String) -> Void
+    ) async throws -> PairsReport {
+        let outputURL = URL(filePath: output)
+        guard !FileManager.default.fileExists(atPath: outputURL.path) else {
+            throw JobError(place: output, message: "the file exists; name another one, or remove it")
+        }
+        let generation = try await TextGeneration(model: name, sampling: sampling)
+        let set = try promptSet()
+        let count = min(limit ?? .max, set.count)
+        let encoder = generation.model.encoder(maxPromptLength: try generation.promptLimit)
+        let panel = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
+            .panel(rewards, errorRate: rewardErrorBudget)
+        do {
+            let scorer = PanelScorer(panel)
+            let log = try MakingLog(output: outputURL, settings: digest(set, name))
+            if log.prompts > 0 { notice("going on behind \(log.prompts) of \(count) prompts") }
+            var counts = log.counts
+            for start in stride(from: log.prompts, to: count, by: chunk) {
+                let rows = start..<min(start + chunk, count)
+                let prompts = try rows.map { try set.prompt(at: $0) }
+                for prompt in prompts { try scorer.check(prompt) }
+                let scored = try await groups(prompts, encoder, generation, scorer, stop)
+                try stop.check()
+                let made = try lines(prompts, scored, generation.model.tokenizer, &counts)
+                try log.append(made, prompts: rows.upperBound, counts)
+                notice("\(rows.upperBound) of \(count) prompts, \(counts.values.reduce(0) { $0 + $1.pairs }) pairs")
+            }
+            let report = PairsReport(
+                output: output, forms: forms.map { ($0.variant.name, counts[$0.variant.name] ?? Counts()) })
+            try log.finish()
+            await panel.close()
+            return report
+        } catch {
+            await panel.close()
+            throw error
+        }
+    }
+
+    private func promptSet() throws -> PromptSet {
+        try PromptSet(
+            URL(filePath: prompts), split: TextGeneration.split(of: prompts, wanted: split),
+            columns: ColumnMap(arguments: columns))
+    }
+
+    /// The scored groups of some prompts, `[prompt][form]`.
+    private func groups(
+        _ prompts: [Prompt], _ encoder: PromptEncoder, _ generation: TextGeneration, _ scorer: PanelScorer,
+        _ stop: StopSignal
+    ) async throws -> [[ScoredGroup]] {
+        let forms = forms
+        let requests = try prompts.flatMap { prompt in
+            try forms.indices.map { form in
+                RolloutRequest(
+                    prompt: try encoder.encode(prompt, as: forms[form].variant), samples: samples, variant: form)
+            }
+        }
+        let judge: any Scoring =
+            thinking.map { AnswerScorer(scorer, $0, generation.model.tokenizer) } ?? scorer
+        var found: [GroupAddress: ScoredGroup] = [:]
+        for group in try await PolicyEvaluation.scored(generation.groups(requests, stop: stop), judge) {
+            found[group.group.address] = group
+        }
+        try stop.check()
+        _ = scorer.takeRemarks()
+        return try prompts.map { prompt in
+            try forms.indices.map { form in
+                guard let group = found[GroupAddress(row: prompt.row, variant: form)] else {
+                    throw JobError(place: prompt.id, message: "generation ended without its completions")
+                }
+                return group
+            }
+        }
+    }
+
+    /// The rows of some prompts, a line each.
+    private func lines(
+        _ prompts: [Prompt], _ groups: [[ScoredGroup]], _ tokenizer: Tokenizer, _ counts: inout [String: Counts]
+    ) throws -> [JSON] {
+        let combination = RewardCombination(names: rewards.map(\.reference))
+        var rows: [JSON] = []
+        for (prompt, scored) in zip(prompts, groups) {
+            for (form, group) in zip(forms, scored) {
+                let completions = group.group.rollouts.map(\.completion)
+                var own = counts[form.variant.name] ?? Counts()
+                own.prompts += 1
+                own.completions += completions.count
+                own.truncated += completions.count(where: \.isTruncated)
+                own.unclosed += completions.count { !form.pairing.isClosed($0) }
+                own.marked += completions.count { form.pairing.hasMarker($0) }
+                let totals = group.scores.map { scores in
+                    combination.weights.count == scores.count
+                        ? combination.combined(scores)
+                        : RewardCombination(names: scores.indices.map(String.init)).combined(scores)
+                }
+                switch form.pairing.choice(of: group.group.rollouts, rewards: totals) {
+                case .none(let reason): own.without[reason.rawValue, default: 0] += 1
+                case .pair(let chosen, let rejected):
+                    own.pairs += 1
+                    func side(_ place: Int) -> (text: String, score: Double?) {
+                        (form.pairing.text(of: completions[place], tokenizer), totals[place])
+                    }
+                    rows.append(row(prompt, form.variant, side(chosen), side(rejected)))
+                }
+                counts[form.variant.name] = own
+            }
+        }
+        return rows
+    }
+
+    private func row(
+        _ prompt: Prompt, _ variant: PromptVariant, _ chosen: (text: String, score: Double?),
+        _ rejected: (text: String, score: Double?)
+    ) -> JSON {
+        let isChat: Bool
+        var members: [JSON.Member]
+        switch prompt.content {
+        case .text(let text):
+            isChat = false
+            members = [JSON.Member("prompt", .string(text))]
+        case .messages(let messages):
+            isChat = true
+            members = [JSON.Member("prompt", .array(messages.map { Self.message($0.role, $0.content) }))]
+        }
+        func side(_ text: String) -> JSON {
+            isChat ? .array([Self.message("assistant", text)]) : .string(text)
+        }
+        members += [JSON.Member("chosen", side(chosen.text)), JSON.Member("rejected", side(rejected.text))]
+        if thinking != nil {
+            members.append(JSON.Member("variant", .string(variant.name)))
+            if !variant.suffix.isEmpty { members.append(JSON.Member("prompt_suffix", .string(variant.suffix))) }
+        }
+        members += [
+            JSON.Member("chosen_score", chosen.score.map(JSON.number) ?? .null),
+            JSON.Member("rejected_score", rejected.score.map(JSON.number) ?? .null),
+        ]
+        let taken = Set(members.map(\.key))
+        members += prompt.columns.sorted { $0.key < $1.key }.filter { !taken.contains($0.key) }.map {
+            JSON.Member($0.key, JSON($0.value))
+        }
+        return .object(members)
+    }
+
+    private static func message(_ role: String, _ content: String) -> JSON {
+        .object(["role": .string(role), "content": .string(content)])
+    }
+
+    /// Says whether a file that was begun is the one that this start would write.
+    private func digest(_ set: PromptSet, _ model: String) -> String {
+        var hash = SHA256()
+        let parts = [
+            set.identity, model, "\(samples) \(limit ?? -1) \(sampling.seed)", "\(sampling.sampling)",
+            "\(thinking.map { "\($0)" } ?? "")",
+            rewards.map { reward in
+                reward.reference
+                    + reward.settings.sorted { $0.key < $1.key }.map { " \($0.key): \($0.value.yaml)" }.joined()
+            }.joined(separator: "\n"),
+        ]
+        for part in parts { hash.update(Array("\(part.utf8.count) \(part)\n".utf8)) }
+        return hash.hexDigest()
+    }
+
+    /// The rows that are written and how far they go.
+    private final class MakingLog {
+        private let output: URL
+        private let partial: URL
+        private let progress: URL
+        private let settings: String
+        private var bytes: Int
+        let prompts: Int
+        let counts: [String: Counts]
+
+        init(output: URL, settings: String) throws {
+            self.output = output
+            self.settings = settings
+            let name = output.lastPathComponent
+            partial = output.deletingLastPathComponent().appending(path: "\(name).partial")
+            progress = output.deletingLastPathComponent().appending(path: "\(name).progress.jsonl")
+            let last = try Self.last(of: progress)
+            if let last, last.settings != settings {
+                throw JobError(
+                    place: partial.relativePath,
+                    message:
+                        "the file was begun with another model, other prompts or other settings; remove it and \(progress.lastPathComponent) to start anew"
+                )
+            }
+            (prompts, bytes, counts) = (last?.prompts ?? 0, last?.bytes ?? 0, last?.counts ?? [:])
+            guard last != nil else {
+                try Data().write(to: partial)
+                return
+            }
+            // Rows behind the last note belong to prompts that come again.
+            let file = try FileHandle(forUpdating: partial)
+            try file.truncate(atOffset: UInt64(bytes))
+            try file.close()
+        }
+
+        private static func last(of url: URL) throws -> Progress? {
+            guard FileManager.default.fileExists(atPath: url.path) else { return nil }
+            let lines = try String(contentsOf: url, encoding: .utf8).split(separator: "\n")
+            return lines.reversed().lazy.compactMap { line in
+                try? JSONDecoder().decode(Progress.self, from: Data(line.utf8))  // a torn last line counts as none
+            }.first
+        }
+
+        func append(_ rows: [JSON], prompts: Int, _ counts: [String: Counts]) throws {
+            let lines = rows.flatMap { $0.serializedBytes + [UInt8(ascii: "\n")] }
+            let file = try FileHandle(forWritingTo: partial)
+            try file.seekToEnd()
+            try file.write(contentsOf: Data(lines))
+            try file.synchronize()
+            try file.close()
+            bytes += lines.count
+            try JSONLinesWriter(appendingTo: progress).append(
+                encoding: Progress(settings: settings, prompts: prompts, bytes: bytes, counts: counts))
+        }
+
+        func finish() throws {
+            try FileOperations.system.rename(partial, output)
+            try FileOperations.system.remove(progress)
+        }
+    }
+}
+
+extension PreferencePairing {
+    /// A completion as a row holds it: without the token that ended it, and with the end of its thinking where that is a special token.
+    fileprivate func text(of completion: Completion, _ tokenizer: Tokenizer) -> String {
+        guard let thinkEnd, !completion.text.contains(thinkEnd) else { return completion.text }
+        guard completion.finishReason == .stopToken, let last = completion.tokenIDs.last,
+            let end = tokenizer.token(of: last), completion.textWithSpecials.hasSuffix(end)
+        else { return completion.textWithSpecials }
+        return String(completion.textWithSpecials.dropLast(end.count))
+    }
+}
+
+/// What `pairs make` did, for people and for programs.
+package struct PairsReport: Sendable {
+    let output: String
+    let forms: [(name: String, counts: PairMaking.Counts)]
+
+    private static let words = [
+        "too_few": "fewer than two completions that can be compared", "tie": "equal rewards",
+        "same_text": "the same text twice",
+    ]
+
+    /// Whether there is no pair at all.
+    package var isEmpty: Bool { forms.allSatisfy { $0.counts.pairs == 0 } }
+
+    package var text: String {
+        var lines: [String] = []
+        for (name, counts) in forms {
+            lines.append(
+                "\(name): \(counts.pairs) pairs of \(counts.prompts) prompts, \(counts.completions) completions")
+            for (reason, number) in counts.without.sorted(by: { $0.key < $1.key }) {
+                lines.append("  without a pair: \(number), \(Self.words[reason] ?? reason)")
+            }
+            if counts.truncated > 0 { lines.append("  cut off by the length limit: \(counts.truncated) completions") }
+            if counts.unclosed > 0 { lines.append("  thinking never closed: \(counts.unclosed) completions") }
+            if name == ThinkingSettings.emptyName {
+                let share = 100 * Double(counts.marked) / Double(max(counts.completions, 1))
+                lines.append(
+                    "  with a marker of thinking: \(counts.marked) completions (\(String(format: "%.1f", share)) %)")
+                if share > 2 { lines.append("  note: thinking is not suppressed by the empty block") }
+            }
+        }
+        return (lines + ["written: \(output)"]).joined(separator: "\n")
+    }
+
+    /// One JSON object.
+    package var json: String {
+        JSONText.object([
+            ("output", JSONText.string(output)),
+            (
+                "forms",
+                JSONText.object(
+                    forms.map { name, counts in
+                        (
+                            name,
+                            JSONText.object(
+                                [
+                                    ("prompts", String(counts.prompts)), ("pairs", String(counts.pairs)),
+                                    ("completions", String(counts.completions)),
+                                    ("truncated", String(counts.truncated)), ("unclosed", String(counts.unclosed)),
+                                    ("marked", String(counts.marked)),
+                                ] + counts.without.sorted { $0.key < $1.key }.map { ($0.key, String($0.value)) })
+                        )
+                    })
+            ),
+        ])
+    }
+}

@@ -1,0 +1,40 @@
+internal import Coordinator
+internal import Foundation
+internal import Methods
+internal import Records
+internal import Tokenization
+
+/// Shows rewards the answer behind a block of thinking and not the thinking. A completion whose thinking never ends is shown whole.
+struct AnswerScorer: Scoring {
+    private let scorer: any Scoring
+    private let thinkEnd: String
+    private let specials: [String]
+
+    init(_ scorer: any Scoring, _ thinking: ThinkingSettings, _ tokenizer: Tokenizer) {
+        self.scorer = scorer
+        thinkEnd = thinking.end
+        specials = tokenizer.addedTokens.filter(\.isSpecial).map(\.content)
+    }
+
+    var rewardNames: [String] { scorer.rewardNames }
+
+    func score(_ group: RolloutGroup) async throws -> ScoredGroup {
+        var judged = group
+        for index in judged.rollouts.indices {
+            judged.rollouts[index].completion.text = answer(in: group.rollouts[index].completion)
+        }
+        var scored = try await scorer.score(judged)
+        scored.group = group
+        return scored
+    }
+
+    private func answer(in completion: Completion) -> String {
+        if let end = completion.text.range(of: thinkEnd) { return Self.trimmed(completion.text[end.upperBound...]) }
+        // A closing that is a special token stands in no plain text.
+        guard let end = completion.textWithSpecials.range(of: thinkEnd) else { return completion.text }
+        return Self.trimmed(
+            specials.reduce(String(completion.textWithSpecials[end.upperBound...])) { $0.replacing($1, with: "") }[...])
+    }
+
+    private static func trimmed(_ text: Substring) -> String { String(text.drop(while: \.isWhitespace)) }
+}

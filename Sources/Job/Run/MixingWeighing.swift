@@ -1,0 +1,56 @@
+internal import Coordinator
+internal import Credit
+internal import Foundation
+internal import Methods
+internal import Records
+internal import Runs
+
+/// α of a run: fixed, or moved by calibrations on the way.
+actor MixingWeighing: PartWeighing, Checkpointable {
+    nonisolated let stateName = "mixing"
+    private let plan: MixingPlan
+    /// `nil` where α stays.
+    private let calibrator: MixingCalibrator?
+    private var weight: MixingWeight
+    private var marked: MixingWeight
+
+    init(_ plan: MixingPlan, _ calibrator: MixingCalibrator?) {
+        self.plan = plan
+        self.calibrator = calibrator
+        weight = plan.weight
+        marked = plan.weight
+    }
+
+    /// `bvpo/alpha`, and in a step with a calibration its terms.
+    func weigh(_ step: Int, stop: StopSignal) async throws -> (weights: [Double], metrics: Metrics) {
+        var metrics = Metrics()
+        if let calibration = plan.calibration, let calibrator, step.isMultiple(of: calibration.steps) {
+            let start = ContinuousClock.now
+            let found = try await calibrator.estimate(step: step, stop: stop)
+            metrics = found.metrics
+            if let estimate = found.estimate { metrics.merge(weight.take(estimate, MixingWeight.Bounds())) }
+            metrics["timing_s/calibration"] = (ContinuousClock.now - start) / .seconds(1)
+        }
+        metrics["bvpo/alpha", .last] = weight.alpha
+        return ([weight.alpha, 1 - weight.alpha], metrics)
+    }
+
+    func mark() { marked = weight }
+    func rewind() { weight = marked }
+
+    // MARK: Checkpointable
+
+    private static let fileName = "alpha.json"
+
+    func save(to folder: URL) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try FileOperations.system.writeFile(Array(encoder.encode(weight)), folder.appending(path: Self.fileName))
+    }
+
+    func restore(from folder: URL) throws {
+        let saved = try Data(contentsOf: folder.appending(path: Self.fileName))
+        weight = try JSONDecoder().decode(MixingWeight.self, from: saved)
+        marked = weight
+    }
+}

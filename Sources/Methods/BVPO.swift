@@ -1,0 +1,148 @@
+internal import Algorithms
+package import Credit
+internal import PolicyUpdater
+package import Records
+
+/// Bias–Variance optimised Preference Optimization (arXiv:2510.05095): DPO on pairs with thinking, mixed with DPO on pairs behind an empty block
+/// of thinking.
+///
+///     L = α·L_t + (1 − α)·L_e      both divided by the prompts of the step
+///
+/// α = 1 is DPO on the pairs with thinking, to the bit, and α = 0 on those without; `algorithm: dpo` on the same file is DPO on their union.
+package struct BVPO: Method {
+    /// `bvpo.alpha_mode:`.
+    private enum AlphaMode: String, SettingsChoice { case fixed, estimated }
+
+    package static let name = "bvpo"
+    package static let title =
+        "Bias-variance optimised preference optimization of models that think (arXiv:2510.05095), on a file of plumbline pairs make, or with bvpo.online on pairs made anew in every step"
+    package static let defaults = MethodDefaults(batches: nil, comparesPairs: true)
+
+    package static func defaults(reading job: inout SettingsReader) -> MethodDefaults {
+        guard isOnline(job) else { return defaults }
+        return MethodDefaults(
+            temperature: 0.8,
+            batches: .init(generations: 4, least: (2, "a pair has two sides"), learned: 2))
+    }
+
+    private static func isOnline(_ job: SettingsReader) -> Bool { job.node("bvpo.online").flatMap(Bool.read) ?? false }
+
+    package let plan: MethodPlan
+
+    package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
+        let isOnline = job.read(
+            "bvpo.online", default: false,
+            "true samples num_generations completions of every prompt with thinking and as many without in each step, and pairs the best with the worst of each; false reads pairs from the set."
+        )
+        let alpha = job.read(
+            "bvpo.alpha", default: 0.5, .from(0, to: 1),
+            "α, what the pairs with thinking count: L = α·L_thinking + (1 − α)·L_empty. Where it is estimated it begins here."
+        )
+        let mode = job.read(
+            "bvpo.alpha_mode", default: AlphaMode.fixed,
+            "fixed leaves α. estimated moves it towards the α that makes the gradient's mean squared error least (arXiv:2510.05095, Th. 2), from fresh traces of a few pairs; only with pairs of a file, loss_type sigmoid and without label_smoothing."
+        )
+        let calibration = MixingCalibration(reading: &job, isWanted: mode == .estimated)
+        let thinking = ThinkingSettings(reading: &job)
+        let loss = DPOSettings(reading: &job)
+        let pairs = PairPlan(
+            reading: &job, needsReference: loss.needsReference, thinking: thinking, isOnline: isOnline)
+        let sync = ReferenceSync(reading: &job, hasReference: loss.needsReference)
+        pairs.refuseSync(sync, &job)
+        var source = pairs.calls(needsReference: loss.needsReference)
+        source.removeLast()
+        var credit: PairsOfGroups?
+        if isOnline {
+            source =
+                [.generate(samplesPerPrompt: shared.batches.generations, greedy: false, variants: thinking.variants)]
+                + [.credit] + (loss.needsReference ? [.infer(.reference)] : [])
+            credit = PairsOfGroups(
+                rewards: shared.rewards ?? RewardCombination(names: ["reward"]),
+                forms: [
+                    (ThinkingSettings.thinkingName, PreferencePairing(thinkEnd: thinking.end)),
+                    (ThinkingSettings.emptyName, PreferencePairing(markers: thinking.markers)),
+                ])
+        }
+        if mode == .estimated, isOnline || loss.lossType != .sigmoid || loss.labelSmoothing > 0 || loss.isReferenceFree
+        {
+            job.refuse(
+                "bvpo.alpha_mode",
+                "bvpo.alpha_mode is estimated; expected fixed with bvpo.online, reference_free, label_smoothing or a loss_type other than sigmoid: the estimate is of DPO's gradient on given pairs"
+            )
+        }
+        // Fresh traces are scored under the reference too.
+        let needsHeld = loss.needsReference && (!pairs.precomputesReference || mode == .estimated)
+        plan = MethodPlan(
+            recipe: StepRecipe(method: Self.name, calls: source + [.weigh, .train]),
+            parts: [
+                PartPlan(loss, on: .pairs, name: ThinkingSettings.thinkingName),
+                PartPlan(loss, on: .pairs, name: ThinkingSettings.emptyName),
+            ], credit: credit, reference: needsHeld ? .init(sync: sync) : nil, pairs: pairs,
+            mixing: MixingPlan(
+                weight: MixingWeight(alpha: alpha), calibration: mode == .estimated ? calibration : nil,
+                beta: loss.beta))
+    }
+}
+
+/// How the parts of BVPO are weighed.
+package struct MixingPlan: Sendable, Equatable {
+    /// α as a run begins.
+    package var weight: MixingWeight
+    /// `nil` leaves α.
+    package var calibration: MixingCalibration?
+    /// β of the loss.
+    package var beta: Double
+}
+
+/// How α is estimated on the way.
+package struct MixingCalibration: Sendable, Equatable {
+    /// Which weights' gradients are looked at: `bvpo.calibration_weights`.
+    package enum Weights: String, SettingsChoice {
+        case lastBlock = "last_block"
+        case all
+    }
+
+    /// Optimizer steps between two calibrations.
+    package var steps: Int
+    /// Prompts of each.
+    package var prompts: Int
+    /// Replicated traces for each side of a pair, R.
+    package var traces: Int
+    /// Further traces for the marginal gradient.
+    package var marginalTraces: Int
+    /// Tokens a trace may have.
+    package var traceLength: Int
+    package var weights: Weights
+    /// Numbers of a gradient's sketch.
+    package var sketchSize: Int
+
+    init(reading job: inout SettingsReader, isWanted: Bool) {
+        steps = job.read(
+            "bvpo.calibration_steps", default: 50, .atLeast(1), "Optimizer steps between two estimates of α.")
+        prompts = job.read(
+            "bvpo.calibration_prompts", default: 32, .atLeast(2),
+            "Prompts with both pairs that an estimate looks at, spread over the set.")
+        traces = job.read(
+            "bvpo.calibration_traces", default: 4,
+            SettingsBound("that is even and at least 4") { $0 >= 4 && $0.isMultiple(of: 2) },
+            "Fresh traces for each side of a pair, whose gradients' spread is the variance of thinking.")
+        marginalTraces = job.read(
+            "bvpo.calibration_marginal_traces", default: 16,
+            SettingsBound("that is even and at least 2") { $0 >= 2 && $0.isMultiple(of: 2) },
+            "Further traces, over whose mean probability the ideal gradient is taken.")
+        traceLength = job.read(
+            "bvpo.calibration_trace_length", default: 512, .from(1, to: 1_000_000),
+            "Tokens a fresh trace may have; one that is not closed by then is left out and counted.")
+        weights = job.read(
+            "bvpo.calibration_weights", default: .lastBlock,
+            "Whose gradients are compared: last_block, those of the last transformer block, or all.")
+        sketchSize = job.read(
+            "bvpo.calibration_sketch", default: 4096, .from(16, to: 1 << 20),
+            "Numbers of a gradient's count-sketch, which keeps inner products on average.")
+        guard !isWanted else { return }
+        job.ignore(
+            "bvpo.calibration_steps", "bvpo.calibration_prompts", "bvpo.calibration_traces",
+            "bvpo.calibration_marginal_traces", "bvpo.calibration_trace_length", "bvpo.calibration_weights",
+            "bvpo.calibration_sketch")
+    }
+}

@@ -1,0 +1,54 @@
+package import Records
+
+/// How a model thinks aloud before it answers, and how it is kept from it: `bvpo.think_start`, `think_end`, `empty_block`.
+package struct ThinkingSettings: Sendable, Equatable {
+    package static let thinkingName = "thinking"
+    package static let emptyName = "empty"
+
+    /// What opens a block of thinking.
+    package var start: String
+    /// What closes it; the answer stands behind it.
+    package var end: String
+    /// What stands behind the rendered prompt of an answer without thinking.
+    package var emptyBlock: String
+    /// Variables of the chat template for answers without thinking.
+    package var emptyVariables: [String: JSONValue]
+
+    package init(
+        start: String = "<think>", end: String = "</think>", emptyBlock: String = "<think>\n\n</think>\n\n",
+        emptyVariables: [String: JSONValue] = [:]
+    ) {
+        self.start = start
+        self.end = end
+        self.emptyBlock = emptyBlock
+        self.emptyVariables = emptyVariables
+    }
+
+    /// Texts that an answer without thinking does not have.
+    package var markers: [String] { [start, end] }
+
+    /// The two forms in which a prompt is asked, in this order everywhere.
+    package var variants: [PromptVariant] {
+        [
+            PromptVariant(name: Self.thinkingName),
+            PromptVariant(name: Self.emptyName, templateVariables: emptyVariables, suffix: emptyBlock),
+        ]
+    }
+
+    package init(reading job: inout SettingsReader) {
+        let usual = ThinkingSettings()
+        start = job.read("bvpo.think_start", default: usual.start, "The text that opens a block of thinking.")
+        end = job.read(
+            "bvpo.think_end", default: usual.end,
+            "The text that closes a block of thinking. A completion that should think and never closes its block is in no pair; rewards see what stands behind it."
+        )
+        emptyBlock = job.read(
+            "bvpo.empty_block", default: usual.emptyBlock,
+            "What stands behind the rendered prompt of an answer without thinking; it is read and not trained. pairs/empty/marker, the share of such answers that think all the same, must be about 0."
+        )
+        emptyVariables = [:]
+        for (key, value) in [("bvpo.think_start", start), ("bvpo.think_end", end)] where value.isEmpty {
+            job.refuse(key, "\(key) is empty; expected a text")
+        }
+    }
+}
