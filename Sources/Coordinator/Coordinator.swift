@@ -34,7 +34,8 @@ package actor Coordinator {
             balancing: (any Balancing)? = nil, rethinking: (any Rethinking)? = nil, generator: (any Generating)? = nil,
             scorer: (any Scoring)? = nil,
             creditRule: (any CreditRule)? = nil, controllers: RewardControllers = RewardControllers(),
-            replay: ReplayBuffer? = nil, weighing: (any PartWeighing)? = nil, updater: any Updating, observer: any StepObserver,
+            replay: ReplayBuffer? = nil, weighing: (any PartWeighing)? = nil, updater: any Updating,
+            observer: any StepObserver,
             evaluator: (any Evaluating)? = nil, saver: any Saving
         ) {
             self.controllers = controllers

@@ -86,7 +86,8 @@ package actor ReplayBuffer: Checkpointable {
 
     /// The part with drawn completions in the places of the first dead ones, behind what is left of the groups that those were in.
     private static func replacing(_ part: UpdatePart, _ sizes: [[Double]], by drawn: [Kept]) -> UpdatePart {
-        var result = UpdatePart(part.kind, [], streamWeights: part.streamWeights, klWeight: part.klWeight, weight: part.weight)
+        var result = UpdatePart(
+            part.kind, [], streamWeights: part.streamWeights, klWeight: part.klWeight, weight: part.weight)
         var next = drawn[...]
         for (group, sizes) in zip(part.groups, sizes) {
             var own = group

@@ -59,14 +59,12 @@ struct PairsCommand: AsyncParsableCommand {
                 making.thinking = ThinkingSettings(start: thinkStart, end: thinkEnd, emptyBlock: emptyBlock)
             }
             guard !dryRun else {
-                Terminal.result(try making.plan(model: model))
+                try Terminal.result(making.plan(model: model))
                 return
             }
-            let stop = StopSignal()
-            let signals = StopOnSignal(stop)
-            defer { signals.end() }
-            let report = try await making.run(model: model, stop: stop) { Terminal.progress($0) }
-            Terminal.result(json ? report.json : report.text)
+            Interruption.shared.hold()  // rows that are made stay
+            let report = try await making.run(model: model, stop: Interruption.shared.stop) { Terminal.progress($0) }
+            try Terminal.result(json ? report.json : report.text)
         }
     }
 }

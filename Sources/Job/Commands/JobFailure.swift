@@ -17,7 +17,8 @@ package enum JobFailure {
         switch error {
         case is JobError, is SettingsProblem, is SettingsError, is RewardError, is RunError, is ModelError,
             is TokenizerError,
-            is PromptSetError, is ChatTemplateError, is JSONError, is ControllerStateError, is NotFinite, is DecodingError:
+            is PromptSetError, is ChatTemplateError, is JSONError, is ControllerStateError, is NotFinite,
+            is DecodingError:
             true
         case let error as TensorError:
             switch error {

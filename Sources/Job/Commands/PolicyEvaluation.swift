@@ -145,7 +145,7 @@ package struct PolicyEvaluation: Sendable {
     ///
     /// - Parameter note: Is told how many groups are scored, from several tasks.
     private static func scoredSoFar(
-        _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: PanelScorer,
+        _ stream: AsyncThrowingStream<RolloutGroup, any Error>, _ scorer: any Scoring,
         note: @escaping @Sendable (Int) -> Void = { _ in }
     ) async -> (scored: [ScoredGroup], failure: (any Error)?) {
         let done = ScoredSoFar()

@@ -68,8 +68,6 @@ extension JobKnownKeys {
         "loss_weights": JobConditionalKey(["1"], .refuse("one loss_type is minimized, with the weight 1")),
         "label_smoothing_factor": JobConditionalKey(["0"], .refuse("label smoothing is not built")),
         "top_entropy_quantile": JobConditionalKey(["1"], .refuse("token selection by entropy is not built")),
-        "f_divergence_type": JobConditionalKey(
-            ["reverse_kl"], .refuse("the reverse KL is the divergence that is built")),
         "eval_delay": JobConditionalKey(["0"], .refuse("set eval_steps")),
         "vllm_structured_outputs_regex": JobConditionalKey([], .refuse("guided decoding is not built")),
         "vllm_guided_decoding_regex": JobConditionalKey([], .refuse("guided decoding is not built")),
