@@ -77,7 +77,8 @@ struct SandboxFiles: Sendable, Equatable {
             guard (name as NSString).lastPathComponent.hasPrefix(".") else { continue }
             names.skipDescendants()
             let path = "\(folder)/\(name)"
-            if (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) != nil { continue }  // no link: covered
+            // A link is passed over: what it leads to is covered where it lies.
+            if (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) != nil { continue }
             covers += isFolder(path) ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path]
         }
         return covers

@@ -66,7 +66,8 @@ struct MethodCatalogueTests {
             for entry in read(method, []).job.entries {
                 let bad =
                     entry.expectation.contains("number") ? "-1e30" : entry.expectation.contains("one of") ? "zzz" : nil
-                guard let bad, !["best_of_k_threshold", "reward_weights"].contains(entry.key) else { continue }  // no end
+                // Numbers without an end.
+                guard let bad, !["best_of_k_threshold", "reward_weights"].contains(entry.key) else { continue }
                 let problems = read(method, [(entry.key, bad)]).job.problems.map(\.description)
                 #expect(
                     problems.contains {

@@ -182,7 +182,8 @@ package final class TrainingRun: Sendable {
         do {
             outcome = try await coordinator.run()
             if case .finished(let progress) = outcome {
-                try await Task { try await saver.placeFinalModel(progress) }.value  // also when the run is cancelled by now
+                // Also when the run is cancelled by now.
+                try await Task { try await saver.placeFinalModel(progress) }.value
             }
         } catch {
             await close(display)
