@@ -77,7 +77,8 @@ struct SandboxFiles: Sendable, Equatable {
             guard (name as NSString).lastPathComponent.hasPrefix(".") else { continue }
             names.skipDescendants()
             let path = "\(folder)/\(name)"
-            if (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) != nil { continue }  // no link: covered
+            // What is no link is covered.
+            if (try? FileManager.default.destinationOfSymbolicLink(atPath: path)) != nil { continue }
             covers += isFolder(path) ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path]
         }
         return covers
