@@ -37,11 +37,11 @@ package final class CachedSource: RewardSource {
         let answer = isAsked ? try await source.score(missing, at: progress) : GroupScores(scores: [])
 
         var whole = GroupScores(scores: [], metrics: answer.metrics)
-        for (place, key) in keys.enumerated() {
+        for (index, key) in keys.enumerated() {
             let entry = known[key]
             whole.scores.append(entry?.row ?? asked[key].map { answer.scores[$0] } ?? [])
             for (name, value) in entry?.columns ?? asked[key].map(answer.columns) ?? [:] {
-                whole.extraColumns[name, default: Array(repeating: .null, count: keys.count)][place] = value
+                whole.extraColumns[name, default: Array(repeating: .null, count: keys.count)][index] = value
             }
         }
         whole.greedyScores = greedyKey.map { key in
@@ -56,8 +56,8 @@ package final class CachedSource: RewardSource {
     }
 
     private func keep(_ answer: GroupScores, _ asked: [String: Int], _ greedyKey: String?) throws {
-        for (key, place) in asked.sorted(by: { $0.value < $1.value }) {
-            guard let entry = ScoreCache.Entry(answer.scores[place], columns: answer.columns(of: place)) else {
+        for (key, index) in asked.sorted(by: { $0.value < $1.value }) {
+            guard let entry = ScoreCache.Entry(answer.scores[index], columns: answer.columns(of: index)) else {
                 continue
             }
             try cache.keep(entry, for: key)
@@ -80,7 +80,7 @@ package final class CachedSource: RewardSource {
 
 extension GroupScores {
     /// The extra columns of one completion.
-    fileprivate func columns(of place: Int) -> [String: JSONValue] { extraColumns.mapValues { $0[place] } }
+    fileprivate func columns(of index: Int) -> [String: JSONValue] { extraColumns.mapValues { $0[index] } }
 }
 
 /// What an entry of `reward_funcs` says of a cache: `cache: true`, or `cache_file: name`.
@@ -112,7 +112,7 @@ package struct ScoreCaching: Sendable, Equatable {
     ) async throws -> any RewardSource {
         guard isWanted else { return source }
         do {
-            return CachedSource(source, cache: try ScoreCache(source: identity, file: try place(in: folder)))
+            return CachedSource(source, cache: try ScoreCache(source: identity, file: try url(in: folder)))
         } catch {
             await source.close()
             throw error
@@ -120,7 +120,7 @@ package struct ScoreCaching: Sendable, Equatable {
     }
 
     /// Where the file is to be, its folder made.
-    private func place(in folder: String?) throws -> URL? {
+    private func url(in folder: String?) throws -> URL? {
         let base = URL(filePath: folder ?? FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
         let url = file.map { URL(filePath: $0, relativeTo: base).absoluteURL }
         if let url {

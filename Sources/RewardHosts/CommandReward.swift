@@ -24,12 +24,12 @@ package struct CommandRewardSettings: Sendable {
         var files = SandboxFiles()
         for word in command.flatMap({ SourceIdentity.words(of: $0) }) {
             let path = (word as NSString).expandingTildeInPath
-            let place = path.hasPrefix("/") ? path : "\(process.workingFolder)/\(path)"
-            if SandboxFiles.isFolder(place) {
-                files.show(place)
-            } else if FileManager.default.fileExists(atPath: place) {
-                files.showScript(place, from: "/")
-            } else if !word.contains("/"), let program = try? ProgramPlace(word, reward: name) {  // else no program
+            let file = path.hasPrefix("/") ? path : "\(process.workingFolder)/\(path)"
+            if SandboxFiles.isFolder(file) {
+                files.show(file)
+            } else if FileManager.default.fileExists(atPath: file) {
+                files.showScript(file, from: "/")
+            } else if !word.contains("/"), let program = try? ProgramFile(word, reward: name) {  // else no program
                 files.showWhole(program.folders)
             }
         }

@@ -6,7 +6,7 @@ import RewardInterface
 final class ConfinedRunner: ProgramRunner {
     private let reward: String
     private let settings: ProgramSettings
-    private let places: [String: ProgramPlace]
+    private let files: [String: ProgramFile]
     private let isInSandbox: Bool
     private let threads: Slots<ProgramThread>
 
@@ -14,9 +14,9 @@ final class ConfinedRunner: ProgramRunner {
     init(reward: String, settings: ProgramSettings, programs: [String]) throws(RewardError) {
         self.reward = reward
         self.settings = settings
-        var places: [String: ProgramPlace] = [:]
-        for program in programs { places[program] = try ProgramPlace(program, reward: reward) }
-        self.places = places
+        var files: [String: ProgramFile] = [:]
+        for program in programs { files[program] = try ProgramFile(program, reward: reward) }
+        self.files = files
         isInSandbox = try Sandbox.isUsed(
             settings.sandbox, reward: reward,
             otherwise:
@@ -64,11 +64,11 @@ final class ConfinedRunner: ProgramRunner {
     }
 
     private func confined(_ arguments: [String]) throws(RewardError) -> [String] {
-        guard let program = arguments.first, let place = places[program] else {
+        guard let program = arguments.first, let file = files[program] else {
             throw .unusable(reward: reward, problem: "'\(arguments.first ?? "")' is none of its programs")
         }
         return settings.confined(
-            [place.path] + arguments.dropFirst(), folders: place.folders, isInSandbox: isInSandbox)
+            [file.path] + arguments.dropFirst(), folders: file.folders, isInSandbox: isInSandbox)
     }
 }
 

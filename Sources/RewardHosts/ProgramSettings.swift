@@ -69,7 +69,7 @@ package struct ProgramSettings: Sendable, Equatable {
 }
 
 /// Where a program lies, and what of the file system it needs.
-struct ProgramPlace: Equatable {
+struct ProgramFile: Equatable {
     let path: String
     /// Folders outside the system's own.
     let folders: [String]

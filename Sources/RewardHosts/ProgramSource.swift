@@ -33,8 +33,8 @@ package final class ProgramSource: RewardSource {
         let completions = (group.rollouts + (group.greedy.map { [$0] } ?? [])).map(\.completion)
         let prompt = group.prompt.prompt
         let scores = try await withThrowingTaskGroup(of: (Int, RewardScore).self) { tasks in
-            for (place, completion) in completions.enumerated() {
-                tasks.addTask { (place, try await self.reward.score(completion, for: prompt, with: self.runner)) }
+            for (index, completion) in completions.enumerated() {
+                tasks.addTask { (index, try await self.reward.score(completion, for: prompt, with: self.runner)) }
             }
             return try await tasks.reduce(into: [Int: RewardScore]()) { $0[$1.0] = $1.1 }
         }

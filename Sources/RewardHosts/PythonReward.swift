@@ -39,15 +39,16 @@ package struct PythonRewardSettings: Sendable {
     }
 
     /// Asks the interpreter where it lies.
-    fileprivate func place(reward: String) async throws -> PythonPlace {
+    fileprivate func installation(reward: String) async throws -> PythonInstallation {
         let (settings, environment) = (self, process.environment(isInSandbox: false))
         let outcome = try await ProgramThread(name: reward).run { stop in
             try ChildProcess(
-                reward: reward, arguments: [settings.python, "-B", "-c", PythonPlace.question], environment: environment
+                reward: reward, arguments: [settings.python, "-B", "-c", PythonInstallation.question],
+                environment: environment
             ).outcome(of: [], seconds: settings.process.startSeconds, outputLimit: 1 << 20, stop)
         }
         do {
-            return try JSONDecoder().decode(PythonPlace.self, from: Data(outcome.output.utf8))
+            return try JSONDecoder().decode(PythonInstallation.self, from: Data(outcome.output.utf8))
         } catch {
             throw RewardError.unusable(
                 reward: reward, problem: "'\(settings.python)' does not say where its files are: \(outcome.lastErrors)")
@@ -55,7 +56,7 @@ package struct PythonRewardSettings: Sendable {
     }
 
     /// What the function needs to see: the interpreter, its packages, and the function's own package or folder.
-    fileprivate func files(_ python: PythonPlace) -> SandboxFiles {
+    fileprivate func files(_ python: PythonInstallation) -> SandboxFiles {
         var files = SandboxFiles()
         files.showWhole(python.whole)
         for path in python.others { files.show(path) }
@@ -111,14 +112,16 @@ package final class PythonReward: RewardSource {
                 "style": settings.style.map { .string($0.rawValue) } ?? .null,
             ]))
         let process = settings.process
-        let place = try process.isInSandbox(reward: reward) ? try await settings.place(reward: reward) : nil
+        let installation =
+            try process.isInSandbox(reward: reward) ? try await settings.installation(reward: reward) : nil
         let command = [
-            place?.executable ?? settings.python, "-B", "-c", String(decoding: PackageResources.host_py, as: UTF8.self),
+            installation?.executable ?? settings.python, "-B", "-c",
+            String(decoding: PackageResources.host_py, as: UTF8.self),
             String(decoding: configuration.bytes, as: UTF8.self),
         ]
         let program = HostWorker.Program(
-            reward: reward, arguments: process.confined(command, showing: place.map(settings.files)),
-            environment: process.environment(isInSandbox: place != nil),
+            reward: reward, arguments: process.confined(command, showing: installation.map(settings.files)),
+            environment: process.environment(isInSandbox: installation != nil),
             timeoutSeconds: process.timeoutSeconds, startSeconds: process.startSeconds, greets: true, log: process.log)
         let (workers, greeting) = try await HostWorker.start(program, workers: settings.process.workers)
         guard let greeting, let style = greeting.style.flatMap(PythonRewardStyle.init) else {

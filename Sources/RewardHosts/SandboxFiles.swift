@@ -106,7 +106,7 @@ struct SandboxFiles: Sendable, Equatable {
 }
 
 /// What a Python interpreter needs to run: it is asked.
-struct PythonPlace: Decodable, Sendable {
+struct PythonInstallation: Decodable, Sendable {
     /// Not the link or script that it was called by.
     let executable: String
     /// Its own folders and those of its packages.
