@@ -54,12 +54,12 @@ package struct PreferencePairing: Sendable, Equatable {
 
     /// Whether the completion's thinking ends.
     package func isClosed(_ completion: Completion) -> Bool {
-        thinkEnd.map { completion.textWithSpecials.contains($0) } ?? true
+        thinkEnd.map { completion.textWithInnerSpecials.contains($0) } ?? true
     }
 
     /// Whether an answer that should not think has a marker of thinking in it.
     package func hasMarker(_ completion: Completion) -> Bool {
-        markers.contains { completion.textWithSpecials.contains($0) }
+        markers.contains { completion.textWithInnerSpecials.contains($0) }
     }
 }
 

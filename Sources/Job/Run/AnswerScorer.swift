@@ -31,9 +31,10 @@ struct AnswerScorer: Scoring {
     private func answer(in completion: Completion) -> String {
         if let end = completion.text.range(of: thinkEnd) { return Self.trimmed(completion.text[end.upperBound...]) }
         // A closing that is a special token stands in no plain text.
-        guard let end = completion.textWithSpecials.range(of: thinkEnd) else { return completion.text }
+        let written = completion.textWithInnerSpecials
+        guard let end = written.range(of: thinkEnd) else { return completion.text }
         return Self.trimmed(
-            specials.reduce(String(completion.textWithSpecials[end.upperBound...])) { $0.replacing($1, with: "") }[...])
+            specials.reduce(String(written[end.upperBound...])) { $0.replacing($1, with: "") }[...])
     }
 
     private static func trimmed(_ text: Substring) -> String { String(text.drop(while: \.isWhitespace)) }

@@ -71,7 +71,7 @@ struct MixingCalibrator: Sendable {
         let asked = 2 * plan.traces + plan.marginalTraces
         let drawn = try await traces(asked + asked / 2, step: step, stop: stop)
         var metrics = Metrics()
-        let closed = drawn.map { $0.filter { $0.completion.textWithSpecials.contains(thinkEnd) } }
+        let closed = drawn.map { $0.filter { $0.isClosed(by: thinkEnd) } }
         let all = drawn.reduce(0) { $0 + $1.count }
         metrics["bvpo/calibration_unclosed"] = Double(all - closed.reduce(0) { $0 + $1.count }) / Double(max(all, 1))
         var samples: [MixingSample] = []
@@ -87,6 +87,7 @@ struct MixingCalibrator: Sendable {
         return (samples.count >= 2 ? MixingEstimate(samples) : nil, metrics)
     }
 
+    /// Draws a number of traces of every prompt; each ends where thinking does, or is left open.
     private func traces(_ count: Int, step: Int, stop: StopSignal) async throws -> [[Rollout]] {
         let requests = try places.map { place in
             let group = try pairs.rows.group(ofPair: pairs.rows.places[place][0]!)
@@ -198,5 +199,13 @@ struct MixingCalibrator: Sendable {
                     return try sketch(found.gradients.gradients).map { -Double(completion.tokenIDs.count) * $0 }
                 })
         }.value
+    }
+}
+
+extension Rollout {
+    /// Whether a trace came to its end: by the text that stops it, or by the token that is this text.
+    fileprivate func isClosed(by thinkEnd: String) -> Bool {
+        completion.finishReason == .stopString(thinkEnd)
+            || completion.finishReason == .stopToken && completion.textWithSpecials.hasSuffix(thinkEnd)
     }
 }
