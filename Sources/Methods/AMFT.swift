@@ -6,7 +6,7 @@ package import Records
 /// Adaptive meta fine-tuning (He et al. 2025, arXiv:2508.06944): imitation and reward in one step, μ·L_SFT + (1 − μ)·L_RL, with
 /// ``Credit/MixtureController`` moving μ. L_RL is another method's, whole: its keys, its credit, its loss.
 ///
-/// The paper has been withdrawn, and the code published with it puts random numbers in the place of its rollouts: the idea is taken from
+/// Its authors have asked to withdraw the paper, and the code published with it has random numbers for rollouts: the idea is taken from
 /// it, the sign of the meta-gradient is not.
 package struct AMFT: Method {
     package static let name = "amft"

@@ -69,7 +69,7 @@ struct ShippedPromptsTests {
         try #require(row.prompt.columns["numbers"]?.elements).map { Int(try #require($0.number)) }
     }
 
-    @Test(arguments: [("train", 3000), ("eval", 320), ("demonstrations", 3300)])
+    @Test(arguments: [("train", 3000), ("eval", 320), ("demonstrations", 3300), ("few", 200), ("validation", 160)])
     func countdownCompletionsAreRight(_ split: String, _ count: Int) throws {
         let rows = try Self.rows("countdown", split)
         #expect(rows.count == count)
@@ -95,6 +95,9 @@ struct ShippedPromptsTests {
         #expect(Set(train).count == 3000 && Set(evaluation).count == 320)
         #expect(Set(train).isDisjoint(with: evaluation))
         #expect(Set(try problems("demonstrations")) == Set(train))
+        #expect(try problems("few") == Array(train.prefix(200)))
+        let validation = try problems("validation")
+        #expect(Set(validation).count == 160 && Set(validation).isDisjoint(with: train + evaluation))
     }
 
     // MARK: - Instructions
@@ -212,8 +215,10 @@ struct ShippedPromptsTests {
         try process.run()
         process.waitUntilExit()
         #expect(process.terminationStatus == 0)
-        let thinking = name == "instructions" ? [] : ["thinking.jsonl"]
-        for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] + thinking {
+        let others =
+            (name == "instructions" ? [] : ["thinking.jsonl"])
+            + (name == "countdown" ? ["few.jsonl", "validation.jsonl"] : [])
+        for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] + others {
             let shipped = try Data(contentsOf: Self.prompts.appending(path: name).appending(path: file))
             #expect(try Data(contentsOf: folder.url.appending(path: file)) == shipped, "\(name)/\(file)")
             #expect(shipped.count < 400_000)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes train.jsonl, eval.jsonl, demonstrations.jsonl and thinking.jsonl of prompts/countdown.
+"""Makes train.jsonl, eval.jsonl, validation.jsonl, few.jsonl, demonstrations.jsonl and thinking.jsonl of prompts/countdown.
 
     python3 prompts/countdown/make.py
 
@@ -15,6 +15,8 @@ LARGEST_NUMBER = 15
 LARGEST_TARGET = 60
 TRAIN_ROWS = 3000
 EVAL_ROWS = 320
+VALIDATION_ROWS = 160
+FEW = 200
 DEMONSTRATIONS = 3300
 WRONG_SHARE = 0.4
 
@@ -103,13 +105,20 @@ def main():
     rng = random.Random(SEED)
     chosen = list(problems())
     rng.shuffle(chosen)
-    held_out, chosen = chosen[:EVAL_ROWS], chosen[EVAL_ROWS : EVAL_ROWS + TRAIN_ROWS]
+    held_out, chosen, rest = (
+        chosen[:EVAL_ROWS],
+        chosen[EVAL_ROWS : EVAL_ROWS + TRAIN_ROWS],
+        chosen[EVAL_ROWS + TRAIN_ROWS :],
+    )
     train = [row(problem, rng) for problem in chosen]
     write("train.jsonl", train)
     write("eval.jsonl", [row(problem, rng) for problem in held_out])
     shown = demonstrations(train, rng)
     write("demonstrations.jsonl", shown)
     write("thinking.jsonl", [with_thinking(row) for row in shown])
+    write("few.jsonl", train[:FEW])
+    rng = random.Random(SEED + 1)
+    write("validation.jsonl", [row(problem, rng) for problem in rest[:VALIDATION_ROWS]])
 
 
 if __name__ == "__main__":
