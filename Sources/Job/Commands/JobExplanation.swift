@@ -17,7 +17,11 @@ package enum JobExplanation {
             return text(of: key) + (name == "preset" ? "\n" + presets(catalogue) : "")
         }
         let members = keys.filter { $0.entry.key.hasPrefix(name + ".") }
-        if !members.isEmpty { return members.map(text).joined(separator: "\n") }
+        if !members.isEmpty {
+            // A method's section may have the method's name.
+            let method = catalogue.method(named: name).map { text(of: $0.method, $0.variant, keys) + "\n" } ?? ""
+            return method + members.map(text).joined(separator: "\n")
+        }
         if let (method, variant) = catalogue.method(named: name) { return text(of: method, variant, keys) }
         if let conditional = JobKnownKeys.conditional[name] {
             let harmless = (["nothing"] + conditional.harmless.sorted()).joined(separator: ", ")
