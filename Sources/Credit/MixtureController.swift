@@ -65,7 +65,7 @@ package struct MixtureSettings: Sendable, Equatable {
             "amft.entropy_learning_rate", default: 0.01, .atLeast(0),
             "η_H: how far μ moves for each nat that the policy's mean entropy lies off its target.")
         let sign = job.read(
-            "amft.entropy_sign", default: 1, SettingsBound("1 or -1") { abs($0) == 1 },
+            "amft.entropy_sign", default: 1, SettingsBound("1 or -1") { $0 == 1 || $0 == -1 },
             "1: entropy above its target lowers μ, since reward sharpens a policy. -1: it raises μ.")
         self.entropyRate = entropyRate * Double(sign)
         entropyTarget = job.read(

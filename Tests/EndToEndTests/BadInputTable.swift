@@ -33,25 +33,25 @@ extension BadInput {
         BadInput(what: "no job", command: ["train", "jib.yaml"], says: ["jib.yaml: there is no such file"]),
         BadInput(
             what: "a constraint on no reward",
-            lines: "constraints: [{reward: regular_expresion, limit: 1, kind: at_least}]",
+            lines: "constraints: [{reward: exact_numbr, limit: 1, kind: at_least}]",
             says: [
-                "job.yaml line 11: constraints: no reward is named 'regular_expresion'; did you mean regular_expression?"
+                "job.yaml line 11: constraints: no reward is named 'exact_numbr'; did you mean exact_number?"
             ]),
         BadInput(
             what: "a limit that no score can reach",
-            lines: "constraints: [{reward: regular_expression, limit: 2, kind: at_least}]",
-            says: ["regular_expression can never be at least 2; its scores lie from 0 to 1"]),
+            lines: "constraints: [{reward: exact_number, limit: 2, kind: at_least}]",
+            says: ["exact_number can never be at least 2; its scores lie from 0 to 1"]),
         BadInput(
             what: "a constraint and a sum that is normalized",
             lines:
-                "constraints: [{reward: regular_expression, limit: 1, kind: at_least}]\nmulti_objective_aggregation: normalize_then_sum",
+                "constraints: [{reward: exact_number, limit: 1, kind: at_least}]\nmulti_objective_aggregation: normalize_then_sum",
             says: [
                 "job.yaml line 12: multi_objective_aggregation is normalize_then_sum", "expected sum_then_normalize",
             ]
         ),
         BadInput(
             what: "a constraint for a method without advantages",
-            lines: "constraints: [{reward: regular_expression, limit: 1, kind: at_least}]",
+            lines: "constraints: [{reward: exact_number, limit: 1, kind: at_least}]",
             overrides: ["algorithm=best_of_k"],
             says: ["job.yaml line 11: constraints need a method with advantages", "best_of_k has none"]),
         BadInput(
@@ -266,11 +266,6 @@ extension BadInput {
             what: "a line without text",
             command: ["tokenizer", "encode", "--tokenizer", "model", "--input", "t.jsonl"],
             says: ["t.jsonl line 1: no 'text'; it has txt"], prepare: { try $0.write("t.jsonl", #"{"txt": "a"}"#) }),
-        BadInput(
-            what: "a completion that is no text",
-            command: ["reward", "check", "--reward", "exact_number", "--file", "c.jsonl"],
-            says: ["c.jsonl line 1: 'completion' is a number, expected a text"],
-            prepare: { try $0.write("c.jsonl", #"{"prompt": "a", "completion": 1}"#) }),
         BadInput(
             what: "a missing column in an evaluation",
             command: [

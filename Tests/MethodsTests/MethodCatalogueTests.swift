@@ -33,7 +33,7 @@ struct MethodCatalogueTests {
 
     @Test func aNameStandsForOneThing() {
         let names = catalogue.names
-        #expect(Set(names).count == names.count && names.count == 19)
+        #expect(Set(names).count == names.count && names.count == 22)
         #expect(Set(catalogue.presetNames).count == catalogue.presetNames.count)
         #expect(catalogue.method(named: "dapo")?.method.name == "grpo")
         #expect(catalogue.method(named: "nobody") == nil && catalogue.preset(named: "nobody") == nil)

@@ -72,9 +72,10 @@ package struct FittingRows: PromptRows {
                 try Task.checkCancellation()
                 progress?("reading prompts of \(rows.name)", row, rows.count)
             }
-            let prompt = try rows.checked(row, asDemonstration: asDemonstrations)
+            let demonstration = asDemonstrations ? try rows.demonstration(at: row) : nil
+            let prompt = try demonstration?.prompt ?? rows.prompt(at: row)
             guard try Self.fits(prompt, encoder) else { continue }
-            if asDemonstrations, try !encoder.hasRoom(for: rows.demonstration(at: row), orThrows: !drops) { continue }
+            if let demonstration, try !encoder.hasRoom(for: demonstration, orThrows: !drops) { continue }
             do {
                 if refusal == nil { try check(prompt) }
             } catch {

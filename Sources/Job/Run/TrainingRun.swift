@@ -121,7 +121,7 @@ package final class TrainingRun: Sendable {
             maxSteps: maxSteps)
         if let checkpoint = resumed.checkpoint {
             let controllers = try RewardControllers.names(in: checkpoint.stateFolder(parts.controllers.stateName))
-            if parts.plan.controllers.isEmpty, !controllers.isEmpty {
+            if parts.controllers.bank.isEmpty, !controllers.isEmpty {
                 throw JobError(
                     place: checkpoint.url.path,
                     message:

@@ -93,6 +93,7 @@ package struct JobKeys: Sendable {
 
     /// A key of another method: wrong all the same when its value is, else without effect unless it changes nothing.
     private func judge(_ member: SettingsNode.Member, readBy other: SettingsReader, _ job: inout SettingsReader) {
+        guard !JobKnownKeys.happensAnyway(member.key, member.node) else { return }
         let wrong = other.problems.first { $0.place == member.node.place && $0.message.hasPrefix("\(member.key) is ") }
         if let wrong {
             job.note(wrong, of: member.key)
@@ -119,7 +120,7 @@ package struct JobKeys: Sendable {
             return nil
         }
         if JobKnownKeys.isWithoutEffect(key) {
-            if !JobKnownKeys.isMoot(key, node) { quiet.append(key) }
+            if !JobKnownKeys.isMoot(key, node), !JobKnownKeys.isSwitchedOff(key, job) { quiet.append(key) }
             return nil
         }
         if let instead = JobKnownKeys.notBuilt[key] {

@@ -52,7 +52,8 @@ enum JobKnownKeys {
 
     /// What happens here anyway, whether it is asked for or not.
     private static let always: [String: Set<String>] = [
-        "average_tokens_across_devices": ["true"], "dataloader_in_order": ["true"], "dataloader_pin_memory": ["true"],
+        "average_tokens_across_devices": ["true"], "dataloader_num_workers": ["0"], "dataloader_in_order": ["true"],
+        "dataloader_pin_memory": ["true"],
         "ddp_timeout": ["1800"], "disable_dropout": ["true"], "do_train": ["true"], "full_determinism": ["true"],
         "log_multimodal": ["true"], "logging_nan_inf_filter": ["true"], "logging_strategy": ["steps"],
         "padding_free": ["true"], "pad_to_multiple_of": ["auto"], "remove_unused_columns": ["false"],
@@ -63,11 +64,13 @@ enum JobKnownKeys {
         "sapo_temperature_neg": ["1.05"], "sapo_temperature_pos": ["1"], "vespo_k_pos": ["2"], "vespo_k_neg": ["3"],
         "vespo_lambda_pos": ["3"], "vespo_lambda_neg": ["2"], "entropy_coef_min": ["0"], "entropy_coef_max": ["1"],
         "entropy_coef_delta": ["0.005"], "entropy_target": ["0.2"], "f_alpha_divergence_coef": ["0.5"],
-        "discopop_tau": ["0.05"],
+        "discopop_tau": ["0.05"], "ds3_gather_for_generation": ["true"], "per_device_eval_batch_size": ["8"],
+        "loss_type": ["nll"],
     ]
 
     /// Keys that say something only where another one is on.
     private static func switchOf(_ key: String) -> String? {
+        if key.hasPrefix("vllm_") { return "use_vllm" }
         if key.hasPrefix("lora_") || ["use_rslora", "use_dora"].contains(key) { return "use_peft" }
         return key.hasPrefix("bnb_") || key == "use_bnb_nested_quant" ? "load_in_4bit" : nil
     }
@@ -79,6 +82,11 @@ enum JobKnownKeys {
 
     static func isWithoutEffect(_ key: String) -> Bool {
         withoutEffect.contains(key) || prefixesWithoutEffect.contains(where: key.hasPrefix)
+    }
+
+    /// Whether a key asks for what happens here anyway.
+    static func happensAnyway(_ key: String, _ node: SettingsNode) -> Bool {
+        always[key].map { JobConditionalKey($0, .notice("")).isHarmless(node) } ?? false
     }
 
     /// Whether a key without effect asks for what happens here anyway, or for nothing.

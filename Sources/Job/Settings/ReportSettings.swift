@@ -39,6 +39,8 @@ package struct ReportSettings: Sendable {
             "project", optional: nil,
             "The project that trackio and wandb show the run in; WANDB_PROJECT, TRACKIO_PROJECT or plumbline unless set."
         )
-        job.ignore("run_name", "project", when: trackers.isEmpty)
+        job.ignore("run_name", when: trackers.isEmpty)
+        // TRL's configurations name a project whether or not anything is reported.
+        job.ignore("project", when: trackers.isEmpty && project != "huggingface")
     }
 }
