@@ -144,13 +144,13 @@ struct CommandFormsTests {
             """
             import time
             def judged(completions, **kwargs):
-                text = completions[0]
-                if text == "raise": raise ValueError("boom")
-                if text == "sleep": time.sleep(600)
-                return [None if text == "none" else float(len(text))]
+                if "raise" in completions: raise ValueError("boom")
+                if "sleep" in completions: time.sleep(600)
+                return [None if text == "none" else float(len(text)) for text in completions]
             """)
         let texts = ["abc", "none", "raise", "sleep", "", "nan"]
-        try write("c.jsonl", texts.map { .object(["prompt": "?", "completion": .string($0)]) })
+        // A prompt each: completions of one prompt share a call, and what becomes of it.
+        try write("c.jsonl", texts.map { .object(["prompt": .string("\($0)?"), "completion": .string($0)]) })
         let found = try lines([
             "reward", "check", "--reward", "r.py:judged", "--file", "c.jsonl", "--setting", "timeout=1", "--json",
         ])
@@ -173,7 +173,7 @@ struct CommandFormsTests {
             "--max-completion-length", "1", "--json",
         ])
         #expect(found.count == 1)
-        #expect(keys(found[0]) == ["model", "results", "comparisons"])
+        #expect(keys(found[0]) == ["model", "partial", "results", "comparisons"])
         let set = try #require(found[0]["results"]?.elements?.first)
         #expect(set["prompt_set"] == "e.jsonl" && set["n"] == 4 && set["samples"] == 2)
         let truncated = try #require(set["truncated"]?.double)
