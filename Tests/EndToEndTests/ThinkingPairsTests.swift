@@ -41,11 +41,16 @@ private final class ThinkingWorkplace {
         }
     }
 
+    /// A small job from the thinking model; `lines` win.
     func job(_ algorithm: String, _ lines: String) throws -> String {
-        try place.job(
-            algorithm,
-            "model_name_or_path: thinker\nper_device_train_batch_size: 4\nmax_completion_length: 8\nlearning_rate: 1e-3\n"
-                + (algorithm == "bvpo" && !lines.contains("bvpo:") ? Self.markers + "\n" : "") + lines)
+        let usual = [
+            "model_name_or_path: thinker", "per_device_train_batch_size: 4", "max_completion_length: 8",
+            "learning_rate: 1e-3",
+        ]
+        let own = (usual + (algorithm == "bvpo" ? [Self.markers] : [])).filter { line in
+            !lines.split(separator: "\n").contains { $0.hasPrefix(line.prefix { $0 != ":" } + ":") }
+        }
+        return try place.job(algorithm, (own + [lines]).joined(separator: "\n"))
     }
 }
 
