@@ -39,7 +39,7 @@ struct StopTests {
             ("1/4 generating", 1), ("1/4 scoring", 1), ("1/4 updating", 1), ("2/4 evaluating", 2), ("2/4 saving", 2),
         ] {
             let run = "run-\(part.split(separator: " ")[1])"
-            let shown = try stopped(in: part, place, job, run)
+            let shown = try stopped(in: part, saving: step, place, job, run)
             #expect(shown.contains("checkpoint-\(step) is saved, resume with resume_from_checkpoint=true"), "\(shown)")
             let newest = try #require(try CheckpointFolder.latest(in: place.folder.appending(path: run)).newest)
             #expect(newest.step == step, "\(part)")
@@ -50,8 +50,10 @@ struct StopTests {
         }
     }
 
-    /// Runs the job and asks it to stop when the status line shows `part`; once more when it had gone on by then.
-    private func stopped(in part: String, _ place: Workplace, _ job: String, _ run: String) throws -> String {
+    /// Runs the job and asks it to stop when the status line shows `part`; once more when it had gone on, or was done with it, by then.
+    private func stopped(
+        in part: String, saving step: Int, _ place: Workplace, _ job: String, _ run: String
+    ) throws -> String {
         for _ in 0..<4 {
             let running = try TerminalRun(
                 ["train", job, "output_dir=\(run)", "overwrite_output_dir=true"], in: place.folder)
@@ -66,7 +68,8 @@ struct StopTests {
             if holds { try place.remove("hold") }
             #expect(running.wait() == 75, "\(running.text)")
             let before = running.text.prefix(upTo: try #require(running.text.firstRange(of: "stopping:")).lowerBound)
-            if before.matches(of: #/\d/4 [a-z]+ /#).last.map({ $0.output == "\(part) " }) == true {
+            let isIn = before.matches(of: #/\d/4 [a-z]+ /#).last.map { $0.output == "\(part) " } == true
+            if isIn, running.text.contains("checkpoint-\(step) is saved") {
                 return running.text
             }
         }

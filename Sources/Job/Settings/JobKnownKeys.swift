@@ -56,7 +56,7 @@ enum JobKnownKeys {
         "dataloader_pin_memory": ["true"],
         "ddp_timeout": ["1800"], "disable_dropout": ["true"], "do_train": ["true"], "full_determinism": ["true"],
         "log_multimodal": ["true"], "logging_nan_inf_filter": ["true"], "logging_strategy": ["steps"],
-        "padding_free": ["true"], "pad_to_multiple_of": ["auto"], "remove_unused_columns": ["false"],
+        "padding_free": ["true"], "pad_to_multiple_of": ["auto"], "remove_unused_columns": ["false", "true"],
         "save_safetensors": ["true"], "skip_memory_metrics": ["true"], "log_on_each_node": ["true"],
         "eval_do_concat_batches": ["true"], "hub_strategy": ["every_save"], "project": ["huggingface"],
         "log_level": ["passive"], "log_level_replica": ["warning"], "packing_strategy": ["bfd"],
