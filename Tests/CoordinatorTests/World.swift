@@ -30,7 +30,7 @@ actor World {
     private var trainFailsAt: Int?
     /// What it throws; an `UpdaterBroke` unless given.
     private let trainFailure: any Error
-    /// The row whose completions are scored for a minute, also when the task is cancelled.
+    /// The row whose completions are scored for an hour, also when the task is cancelled.
     private let slowRow: Int?
 
     init(
@@ -119,7 +119,7 @@ extension World: Scoring {
     func score(_ group: RolloutGroup) async throws -> ScoredGroup {
         if group.prompt.prompt.row == slowRow {
             log.append("slow")
-            await Task { try? await Task.sleep(for: .seconds(60)) }.value  // nobody cancels it
+            await Task { try? await Task.sleep(for: .seconds(3600)) }.value  // nobody cancels it
         }
         if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
         scored += 1

@@ -26,7 +26,7 @@ struct DistillationRunTests {
         #expect(distances.count == (form.contains("lmbda") ? 15 : 30))
         let (first, last) = (distances.prefix(3).reduce(0, +), distances.suffix(3).reduce(0, +))
         #expect(last < 0.7 * first, "\(form): \(distances)")
-        if form.contains("lmbda") { #expect(metrics.filter { $0["off_policy/loss"] != nil }.count == 15) }
+        if form.contains("lmbda") { #expect(metrics.filter { ($0["off_policy/loss"] ?? 0) != 0 }.count == 15) }
     }
 
     @Test func theReferenceIsTheTeacherAndMemoryKnowsIt() throws {
@@ -39,11 +39,13 @@ struct DistillationRunTests {
         #expect(whole.output.contains("; in 25.0 % of the steps demonstrate → train"), "\(whole.output)")
     }
 
-    /// A tokenizer with one token less, and one with another word in a place.
+    /// A tokenizer with three tokens more.
     @Test func aTeacherWithOtherTokensIsRefusedWithTheFirst() throws {
         let place = try Workplace()
+        let words = [String](repeating: #"{"prompt": "hello hello hello"}"#, count: 20).joined(separator: "\n")
+        try place.write("words.jsonl", words + "\n")
         try Command.succeed(
-            ["tokenizer", "train", "--input", "prompts.jsonl", "--output", "words", "--vocabulary-size", "260"],
+            ["tokenizer", "train", "--input", "words.jsonl", "--output", "words", "--vocabulary-size", "260"],
             in: place.folder)
         try Command.succeed(
             [
