@@ -99,7 +99,8 @@ struct SignalTests {
     /// `nohup` means it.
     @Test func aHangUpThatIsIgnoredStaysSo() throws {
         let place = try workplace()
-        let job = try place.job("grpo", Self.lines + "\nmax_completion_length: 4\nmax_steps: 300\nsave_steps: 300")
+        let lines = Self.lines.replacing("max_completion_length: 200", with: "max_completion_length: 4")
+        let job = try place.job("grpo", lines)
         signal(SIGHUP, SIG_IGN)
         let running = try PipedRun(["train", job], in: place.folder)
         signal(SIGHUP, SIG_DFL)
