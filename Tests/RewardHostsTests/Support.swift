@@ -71,7 +71,10 @@ private func processesNow(_ variable: String) -> [String] {
         // A reward's program leads a session of its own; the servers of other suites do not.
         let isZombieOfOurs = fields[1] == "Z" && pid_t(fields[2]) == getpid() && pid_t(fields[4]) == identifier
         let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") ?? Data()
-        let isMarked = String(decoding: environment, as: UTF8.self).contains("\(variable)=\(getpid())\0")
+        let variables = "\0" + String(decoding: environment, as: UTF8.self)
+        // A reward's program has few variables; what other suites start has all of this process's, the number of threads among them.
+        let isReward = !variables.contains("\0OMP_NUM_THREADS=")
+        let isMarked = isReward && variables.contains("\0\(variable)=\(getpid())\0")
         let isOurs = isMarked && identifier != getpid()
         return isOurs || (isZombieOfOurs && variable == "PLUMBLINE_TEST_RUN") ? "\(identifier) \(status)" : nil
     }
