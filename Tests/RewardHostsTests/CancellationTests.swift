@@ -19,6 +19,7 @@ struct CancellationTests {
     }
 
     @Test func aPythonFunctionThatSleepsForAMinute() async throws {
+        setenv("PLUMBLINE_TEST_NOT_PASSED", "1", 1)
         setenv("PLUMBLINE_TEST_CANCELLED", "\(getpid())", 1)
         for kind in [SandboxPolicy.off, .whenAvailable] {
             let reward = try await zoo("misbehaves", timeoutSeconds: 600) {

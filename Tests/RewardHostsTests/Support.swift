@@ -72,8 +72,8 @@ private func processesNow(_ variable: String) -> [String] {
         let isZombieOfOurs = fields[1] == "Z" && pid_t(fields[2]) == getpid() && pid_t(fields[4]) == identifier
         let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") ?? Data()
         let variables = "\0" + String(decoding: environment, as: UTF8.self)
-        // A reward's program has few variables; what other suites start has all of this process's, the number of threads among them.
-        let isReward = !variables.contains("\0OMP_NUM_THREADS=")
+        // What other suites start has every variable of this process, a reward's program those it is passed.
+        let isReward = !variables.contains("\0PLUMBLINE_TEST_NOT_PASSED=")
         let isMarked = isReward && variables.contains("\0\(variable)=\(getpid())\0")
         let isOurs = isMarked && identifier != getpid()
         return isOurs || (isZombieOfOurs && variable == "PLUMBLINE_TEST_RUN") ? "\(identifier) \(status)" : nil
