@@ -24,22 +24,23 @@ let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let rooms: [Room] = [
     // Floor 0
-    Room(name: "Records"),
-    Room(name: "Tokenization"),
-    Room(name: "Runs"),
+    Room(name: "JSON"),
     // Floor 1
-    Room(name: "Tensors", imports: ["CTorch"], needsTorch: true),
-    Room(name: "RewardInterface", imports: ["Records"]),
-    Room(name: "Credit", imports: ["Records"]),
-    Room(name: "PromptSets", imports: ["Records", "Runs"]),
+    Room(name: "Records", imports: ["JSON"]),
+    Room(name: "Runs", imports: ["JSON"]),
+    Room(name: "Tensors", imports: ["CTorch", "JSON"], needsTorch: true),
     // Floor 2
+    Room(name: "Tokenization", imports: ["JSON", "Runs"]),
+    Room(name: "RewardInterface", imports: ["JSON", "Records"]),
+    Room(name: "Credit", imports: ["Records"]),
+    Room(name: "PromptSets", imports: ["JSON", "Records", "Runs"]),
     Room(name: "Algorithms", imports: ["Tensors", "Records"], needsTorch: true),
-    Room(name: "Models", imports: ["Records", "Tensors", "Runs"], needsTorch: true),
+    Room(name: "Models", imports: ["JSON", "Tensors", "Runs"], needsTorch: true),
     Room(name: "Placement", imports: ["Tensors", "Records"], needsTorch: true),
-    Room(
-        name: "ShippedRewards", path: "rewards", imports: ["RewardInterface", "Records"],
-        embedded: ["judge.py", "subject.py", "link.py", "call.py"].map { "CodeExecution/\($0)" }),
     // Floor 3
+    Room(
+        name: "ShippedRewards", path: "rewards", imports: ["RewardInterface", "JSON", "Records"],
+        embedded: ["judge.py", "subject.py", "link.py", "call.py"].map { "CodeExecution/\($0)" }),
     Room(
         name: "RolloutEngine", imports: ["Records", "Tokenization", "Tensors", "Algorithms", "Models", "Placement"],
         needsTorch: true),
@@ -47,22 +48,24 @@ let rooms: [Room] = [
         name: "PolicyUpdater", imports: ["Records", "Runs", "Tensors", "Algorithms", "Models", "Placement"],
         needsTorch: true),
     Room(
-        name: "RewardModels", imports: ["Records", "Tokenization", "Tensors", "RewardInterface", "Models"],
+        name: "RewardModels", imports: ["JSON", "Records", "Tokenization", "Tensors", "RewardInterface", "Models"],
         needsTorch: true),
     // Floor 4
     Room(name: "Coordinator", imports: ["Records", "Credit", "Runs"]),
-    Room(name: "Evaluation", imports: ["Records", "Credit", "Runs"]),
+    Room(name: "Evaluation", imports: ["JSON", "Records", "Credit", "Runs"]),
     // Floor 5
-    Room(name: "RewardHosts", imports: ["RewardInterface", "Records", "Runs"], embedded: ["Python/host.py"]),
+    Room(name: "RewardHosts", imports: ["RewardInterface", "JSON", "Records", "Runs"], embedded: ["Python/host.py"]),
     Room(
         name: "Methods",
-        imports: ["Records", "Credit", "Algorithms", "RolloutEngine", "PolicyUpdater", "Coordinator"], needsTorch: true),
+        imports: ["JSON", "Records", "Credit", "Algorithms", "RolloutEngine", "PolicyUpdater", "Coordinator"],
+        needsTorch: true),
     // Floor 6
     Room(
         name: "Job",
         imports: [
-            "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Algorithms",
-            "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator", "Evaluation",
+            "JSON", "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets",
+            "Algorithms", "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator",
+            "Evaluation",
             "RewardModels", "RewardHosts", "Methods",
         ], packages: [yams], needsTorch: true),
     // Floor 7
@@ -137,7 +140,7 @@ let command = Target.executableTarget(
 
 let package = Package(
     name: "plumbline",
-    products: [.library(name: "PlumblineRewards", targets: ["Records", "RewardInterface"])],
+    products: [.library(name: "PlumblineRewards", targets: ["JSON", "Records", "RewardInterface"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),

@@ -1,3 +1,4 @@
+import JSON
 public import Records
 public import RewardInterface
 
@@ -118,7 +119,7 @@ public struct CodeExecution: ProgramReward {
             return Self.judged(outcome, isRight: CodeTest.agree(outcome.output, wanted), "wrong output")
         case .assertions(let text):
             let job = JSONValue.object(["code": .string(code), "test": .string(text)])
-            let judge = ProgramCall([python, "-s", "-c", CodePrograms.judge], input: Array(job.json.utf8))
+            let judge = ProgramCall([python, "-s", "-c", CodePrograms.judge], input: Array(job.serialized.utf8))
             let outcome = try await runner.run(judge, beside: [python, "-s", "-c", CodePrograms.subject])
             if outcome.end == .exited(CodePrograms.noPython) {
                 return TestOutcome(noPython: outcome.lastErrors.split(separator: "\n").last.map(String.init) ?? "")

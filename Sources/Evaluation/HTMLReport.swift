@@ -1,4 +1,5 @@
 internal import Foundation
+import JSON
 internal import Runs
 
 /// An evaluation as one HTML page that needs nothing but itself: tables, plots, and every completion to search in.
@@ -68,8 +69,8 @@ package struct HTMLReport: Sendable {
         let shown = findings.samples.prefix(limit)
         let left = findings.samples.count - shown.count
         let note = left > 0 ? "<p>The first \(limit) of \(findings.samples.count) completions.</p>" : ""
-        let content = JSON.object([
-            "rewards": .array(findings.rewardNames.map(JSON.string)), "samples": .array(shown.map(Self.json)),
+        let content = JSONValue.object([
+            "rewards": .array(findings.rewardNames.map(JSONValue.string)), "samples": .array(shown.map(Self.json)),
         ])
         return """
             <h2>Completions</h2>
@@ -82,11 +83,11 @@ package struct HTMLReport: Sendable {
             """
     }
 
-    private static func json(_ sample: Findings.Sample) -> JSON {
+    private static func json(_ sample: Findings.Sample) -> JSONValue {
         let scores = sample.scores.map { score in
-            JSON.object([
-                "score": score.score.map(JSON.number) ?? .null, "state": .string(score.state),
-                "note": score.note.map(JSON.string) ?? .null,
+            JSONValue.object([
+                "score": score.score.map(JSONValue.number) ?? .null, "state": .string(score.state),
+                "note": score.note.map(JSONValue.string) ?? .null,
             ])
         }
         return .object([

@@ -1,4 +1,5 @@
-package import Runs
+package import JSON
+import Runs
 
 /// Text from outside as it may stand in an HTML page.
 package enum HTMLText {
@@ -19,7 +20,7 @@ package enum HTMLText {
     }
 
     /// A value as the content of a script element: no `<` is left that could end the element or open a comment in it.
-    package static func script(_ value: JSON) -> String {
+    package static func script(_ value: JSONValue) -> String {
         value.serialized.replacing("<", with: "\\u003c")
     }
 }

@@ -1,3 +1,4 @@
+package import JSON
 package import Records
 
 /// How a model thinks aloud before it answers, and how it is kept from it: `bvpo.think_start`, `think_end`, `empty_block`.

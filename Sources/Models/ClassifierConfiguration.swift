@@ -1,5 +1,5 @@
 package import Foundation
-package import Records
+package import JSON
 
 /// What the `config.json` of a sequence classifier says: `LlamaForSequenceClassification` and the like of the other families.
 package struct ClassifierConfiguration: Sendable, Equatable {
@@ -36,7 +36,7 @@ package struct ClassifierConfiguration: Sendable, Equatable {
     package init(folder: URL) throws(ModelError) {
         let file = folder.appending(path: ModelFolder.configurationFile)
         let path = file.path(percentEncoded: false)
-        try self.init(members: JSONText.members(of: ModelFolder.text(of: file), path: path), path: path)
+        try self.init(members: ConfigurationText.members(of: ModelFolder.text(of: file), path: path), path: path)
     }
 }
 
@@ -49,11 +49,7 @@ extension ConfigurationReader {
     /// `id2label` as a list: its keys are the numbers from 0.
     fileprivate mutating func labels() -> [String]? {
         guard let value = value("id2label") else { return nil }
-        guard case .object(let members) = value else {
-            note("id2label", value, "an object that maps \"0\", \"1\", … to names")
-            return nil
-        }
-        let names = (0..<members.count).map { members["\($0)"]?.text }
+        let names = (0..<(value.members ?? []).count).map { value["\($0)"]?.text }
         guard !names.isEmpty, names.allSatisfy({ $0 != nil }) else {
             note("id2label", value, "an object that maps \"0\", \"1\", … to names")
             return nil

@@ -1,5 +1,5 @@
 internal import Foundation
-internal import Records
+import JSON
 
 extension ConfigurationReader {
     /// Keys of other architectures that change the result wherever they appear: their value, if any, must be one of these.
@@ -80,7 +80,7 @@ extension ConfigurationReader {
         }
         let key = new == nil ? "rope_scaling" : "rope_parameters"
         let given = new ?? old ?? .object([:])
-        guard case .object(let stated) = given else {
+        guard let stated = given.dictionary else {
             note(key, given, "an object")
             return (10_000, .none)
         }

@@ -1,4 +1,4 @@
-internal import Records
+import JSON
 
 /// Reads typed values out of the members of a `config.json` and collects everything that is wrong with them.
 ///
@@ -178,7 +178,7 @@ struct ConfigurationReader {
 extension JSONValue {
     /// The value as it would be written, cut to a line.
     var shortText: String {
-        let text = JSONText.text(self).split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let text = serialized
         return text.count > 120 ? text.prefix(120) + "…" : text
     }
 }

@@ -1,4 +1,4 @@
-package import Records
+package import JSON
 
 /// What a model folder's `generation_config.json` says; only the token ids have an effect here, the rest is written back.
 package struct GenerationConfiguration: Sendable, Equatable {
@@ -21,7 +21,7 @@ package struct GenerationConfiguration: Sendable, Equatable {
     /// What transformers would write for a model that has no such file.
     package init(for configuration: ModelConfiguration) {
         func ids(_ ids: [Int]) -> JSONValue {
-            ids.count == 1 ? .number(Double(ids[0])) : .array(ids.map { .number(Double($0)) })
+            ids.count == 1 ? .number(ids[0]) : .array(ids.map { .number($0) })
         }
         let begin = configuration.beginTokenID.map { [$0] } ?? []
         let padding = configuration.paddingTokenID.map { [$0] } ?? []
@@ -34,5 +34,5 @@ package struct GenerationConfiguration: Sendable, Equatable {
     }
 
     /// The text of the file, keys sorted.
-    package var json: String { JSONText.text(.object(members)) }
+    package var json: String { ConfigurationText.text(members) }
 }

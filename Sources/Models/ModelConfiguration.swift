@@ -1,4 +1,4 @@
-package import Records
+package import JSON
 
 /// The shape and the mathematics of a model, as its `config.json` states them.
 ///
@@ -50,7 +50,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// - Parameter path: Where the text comes from, for messages.
     /// - Throws: ``ModelError/configuration(path:problems:)`` with everything that is wrong, each with its key and value.
     package init(json: String, path: String = "config.json") throws(ModelError) {
-        try self.init(members: JSONText.members(of: json, path: path), path: path)
+        try self.init(members: ConfigurationText.members(of: json, path: path), path: path)
     }
 
     /// Reads the members of a `config.json`; otherwise as ``init(json:path:)``.
@@ -87,7 +87,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
 
     /// The text of `config.json`: what was read, written back with its keys sorted.
-    package var json: String { JSONText.text(.object(members)) }
+    package var json: String { ConfigurationText.text(members) }
 
     /// The same configuration with other members set, read anew.
     package func with(_ changes: [String: JSONValue]) throws(ModelError) -> ModelConfiguration {

@@ -1,5 +1,5 @@
 package import Foundation
-internal import Records
+import JSON
 internal import Runs
 package import Tensors
 
@@ -99,11 +99,10 @@ extension ModelFolder {
     private static func index(of shards: [Shard], _ type: ElementType) -> String {
         let bytes = shards.reduce(0) { $0 + $1.tensors.reduce(0) { $0 + $1.count * type.byteCount } }
         let places = shards.flatMap { shard in shard.tensors.map { ($0.name, JSONValue.string(shard.file)) } }
-        return JSONText.text(
-            .object([
-                "metadata": .object(["total_size": .number(Double(bytes))]),
-                "weight_map": .object(Dictionary(uniqueKeysWithValues: places)),
-            ]))
+        return ConfigurationText.text([
+            "metadata": .object(["total_size": .number(bytes)]),
+            "weight_map": .object(sorting: Dictionary(uniqueKeysWithValues: places)),
+        ])
     }
 
     /// An index left by a larger save would win over the file written now.

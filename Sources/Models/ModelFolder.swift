@@ -1,5 +1,5 @@
 package import Foundation
-internal import Records
+internal import JSON
 internal import Runs
 package import Tensors
 
@@ -23,7 +23,8 @@ package enum ModelFolder {
         let file = folder.appending(path: generationFile)
         let path = file.path(percentEncoded: false)
         guard FileManager.default.fileExists(atPath: path) else { return nil }
-        return try GenerationConfiguration(members: JSONText.members(of: text(of: file), path: path), path: path)
+        return try GenerationConfiguration(
+            members: ConfigurationText.members(of: text(of: file), path: path), path: path)
     }
 
     /// The ids that end a completion: those of `generation_config.json`, else those of `config.json`. Empty when neither says.
@@ -109,12 +110,11 @@ package enum ModelFolder {
                 message: "no such file; a model's folder has config.json, model.safetensors (or its shards) and "
                     + "tokenizer.json")
         }
-        let bytes: Data
-        do {
-            bytes = try Data(contentsOf: file)
+        let bytes: [UInt8]
+        do throws(RunError) {
+            bytes = try PosixFile.contents(of: file, atMost: 1 << 24)
         } catch {
-            throw .file(
-                path: file.path(percentEncoded: false), message: "cannot be read: \(error.localizedDescription)")
+            throw .file(path: file.path(percentEncoded: false), message: "cannot be read: \(error)")
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw .file(path: file.path(percentEncoded: false), message: "is no UTF-8 text")

@@ -1,4 +1,4 @@
-internal import Records
+import JSON
 package import Tensors
 
 /// Makes fresh models.
@@ -92,16 +92,16 @@ extension ModelConfiguration {
     ///
     /// - Throws: ``ModelError/configuration(path:problems:)`` when the sizes do not fit each other.
     package init(fresh shape: FreshModelShape) throws(ModelError) {
-        func number(_ value: Int?) -> JSONValue { value.map { .number(Double($0)) } ?? .null }
+        func number(_ value: Int?) -> JSONValue { value.map { .number($0) } ?? .null }
         var members: [String: JSONValue] = [
             "architectures": .array([.string(shape.family.architecture)]), "model_type": .string(shape.family.rawValue),
             "vocab_size": number(shape.vocabularySize), "hidden_size": number(shape.hiddenSize),
             "intermediate_size": number(shape.intermediateSize), "num_hidden_layers": number(shape.layers),
             "num_attention_heads": number(shape.heads),
             "num_key_value_heads": number(shape.keyValueHeads ?? shape.heads),
-            "max_position_embeddings": number(shape.contextLength), "rope_theta": .number(shape.ropeTheta),
-            "rms_norm_eps": .number(1e-6), "initializer_range": .number(0.02), "hidden_act": .string("silu"),
-            "attention_dropout": .number(0), "tie_word_embeddings": .bool(shape.tiesEmbeddings),
+            "max_position_embeddings": number(shape.contextLength), "rope_theta": .fraction(shape.ropeTheta),
+            "rms_norm_eps": .fraction(1e-6), "initializer_range": .fraction(0.02), "hidden_act": .string("silu"),
+            "attention_dropout": .fraction(0), "tie_word_embeddings": .bool(shape.tiesEmbeddings),
             "use_cache": .bool(true), "torch_dtype": .string("float32"), "bos_token_id": number(shape.beginTokenID),
             "eos_token_id": number(shape.endTokenID), "pad_token_id": number(shape.paddingTokenID),
         ]

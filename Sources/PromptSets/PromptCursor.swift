@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 package import Records
 import Runs
 
@@ -100,7 +101,7 @@ package actor PromptCursor: Checkpointable {
     private static let fileName = "position.json"
 
     package func save(to folder: URL) throws {
-        let json = JSON.object([
+        let json = JSONValue.object([
             "epoch": .number(position.epoch), "taken": .number(position.taken), "seed": .string(String(seed)),
             "shuffles": .bool(shuffles), "rows": .string(rows.identity),
         ])
@@ -111,17 +112,17 @@ package actor PromptCursor: Checkpointable {
     ///   from it would hand out prompts twice.
     package func restore(from folder: URL) throws {
         let url = folder.appending(path: Self.fileName)
-        let file = try PosixFile.reading(url)
-        let json: JSON
+        let file = try PosixFile.regular(url)
+        let json: JSONValue
         do {
-            json = try JSON(parsing: file.bytes(at: 0, count: file.byteCount()))
+            json = try JSONValue(parsing: file.bytes(at: 0, count: file.byteCount()))
         } catch let error as JSONError {
             throw RunError.json(path: url.path, error)
         }
-        try require(json["rows"]?.text, rows.identity, "prompt set", url)
-        try require(json["seed"]?.text, String(seed), "seed", url)
+        try require(json["rows"]?.string, rows.identity, "prompt set", url)
+        try require(json["seed"]?.string, String(seed), "seed", url)
         try require(json["shuffles"]?.serialized, String(shuffles), "shuffles", url)
-        guard let epoch = json["epoch"]?.integer, epoch >= 0, let taken = json["taken"]?.integer,
+        guard let epoch = json["epoch"]?.int, epoch >= 0, let taken = json["taken"]?.int,
             (0...rows.count).contains(taken)
         else { throw PromptSetError.file(path: url.path, message: "no place in \(rows.count) rows") }
         move(to: PromptPosition(epoch: epoch, taken: taken))

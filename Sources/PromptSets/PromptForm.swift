@@ -1,3 +1,4 @@
+import JSON
 import Records
 import Runs
 
@@ -113,7 +114,7 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     ///
     /// - Throws: ``PromptSetError/row(path:line:column:message:)`` naming the columns found and near matches.
     static func detect(
-        _ row: [JSON.Member], map: ColumnMap, path: String, line: Int
+        _ row: [JSONValue.Member], map: ColumnMap, path: String, line: Int
     ) throws(PromptSetError) -> PromptForm {
         let names = row.map(\.key)
         for column in map.columns where !names.contains(column) {
@@ -128,9 +129,9 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
         var convention = own
         if isPair, let chosen {
             // A prompt in words beside chats that begin with it: the chats have its messages.
-            let isInWords = JSON.object(row)[prompt]?.text != nil
+            let isInWords = JSONValue.object(row)[prompt]?.string != nil
             if convention == .conversation { convention = .implicitPrompt }
-            if isInWords, case .array(let messages) = JSON.object(row)[chosen], messages.count > 1 {
+            if isInWords, case .array(let messages) = JSONValue.object(row)[chosen], messages.count > 1 {
                 convention = .implicitPrompt
             }
         }
@@ -180,10 +181,10 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
 
     /// The reference answer under the names that rewards ask for, where the file calls it something else.
     private static func answerAliases(
-        _ convention: Convention, _ names: [String], _ row: [JSON.Member]
+        _ convention: Convention, _ names: [String], _ row: [JSONValue.Member]
     ) -> [String: [String]] {
         var place: [String]?
-        if names.contains("reward_model"), JSON.object(row)["reward_model"]?["ground_truth"] != nil {
+        if names.contains("reward_model"), JSONValue.object(row)["reward_model"]?["ground_truth"] != nil {
             place = ["reward_model", "ground_truth"]
         } else if names.contains("ground_truth") {
             place = ["ground_truth"]

@@ -1,3 +1,4 @@
+import JSON
 package import Records
 import Runs
 
@@ -19,7 +20,7 @@ struct RowDecoder {
     let path: String
     let line: Int
     let row: Int
-    let members: [JSON.Member]
+    let members: [JSONValue.Member]
 
     func prompt() throws(PromptSetError) -> Prompt {
         if form.hasImplicitPrompt { return try preference().prompt }
@@ -103,11 +104,11 @@ struct RowDecoder {
             form.promptColumn, form.inputColumn, form.completionColumn, form.chosenColumn, form.rejectedColumn,
         ]
         for member in members where !own.contains(member.key) {
-            columns[member.key] = JSONValue(member.value)
+            columns[member.key] = member.value
         }
         for (name, path) in form.aliases where columns[name] == nil || form.convention == .mapped {
-            let value = path.reduce(JSON.object(members) as JSON?) { $0?[$1] }
-            if let value { columns[name] = JSONValue(value) }
+            let value = path.reduce(Optional(JSONValue.object(members))) { $0?[$1] }
+            if let value { columns[name] = value }
         }
         return columns
     }
@@ -139,7 +140,7 @@ struct RowDecoder {
         }
     }
 
-    private func value(of column: String) throws(PromptSetError) -> JSON {
+    private func value(of column: String) throws(PromptSetError) -> JSONValue {
         guard let member = members.first(where: { $0.key == column }) else {
             throw failure(nil, PromptForm.missing(column, among: members.map(\.key)))
         }
@@ -153,7 +154,7 @@ struct RowDecoder {
 
     // MARK: - Messages
 
-    private func messages(_ elements: [JSON], _ column: String) throws(PromptSetError) -> [ChatMessage] {
+    private func messages(_ elements: [JSONValue], _ column: String) throws(PromptSetError) -> [ChatMessage] {
         guard !elements.isEmpty else { throw failure(column, "an empty list of messages") }
         var messages: [ChatMessage] = []
         for (place, element) in elements.enumerated() { messages.append(try message(element, "\(column)[\(place)]")) }
@@ -163,13 +164,13 @@ struct RowDecoder {
         return messages
     }
 
-    private func message(_ json: JSON, _ place: String) throws(PromptSetError) -> ChatMessage {
+    private func message(_ json: JSONValue, _ place: String) throws(PromptSetError) -> ChatMessage {
         guard let members = json.members else {
             throw failure(
                 place, "\(json.kind); a message such as {\"role\": \"user\", \"content\": \"...\"} is expected")
         }
         if json["role"] == nil, json["from"] != nil { return try shareGPTMessage(json, members, place) }
-        guard let role = json["role"]?.text, !role.isEmpty else {
+        guard let role = json["role"]?.string, !role.isEmpty else {
             throw failure(place, try wrong("role", json, members))
         }
         if let calls = json["tool_calls"], calls != .null, calls != .array([]) {
@@ -189,28 +190,29 @@ struct RowDecoder {
     ]
 
     private func shareGPTMessage(
-        _ json: JSON, _ members: [JSON.Member], _ place: String
+        _ json: JSONValue, _ members: [JSONValue.Member], _ place: String
     ) throws(PromptSetError) -> ChatMessage {
-        guard let from = json["from"]?.text, !from.isEmpty else {
+        guard let from = json["from"]?.string, !from.isEmpty else {
             throw failure(place, try wrong("from", json, members))
         }
         guard let role = Self.shareGPTRoles[from] else {
             throw failure(place, "from is \"\(from)\"; system, human or gpt is expected (tools are not supported)")
         }
-        guard let text = json["value"]?.text else { throw failure(place, try wrong("value", json, members)) }
+        guard let text = json["value"]?.string else { throw failure(place, try wrong("value", json, members)) }
         return ChatMessage(role: role, content: text)
     }
 
-    private func wrong(_ key: String, _ json: JSON, _ members: [JSON.Member]) throws(PromptSetError) -> String {
+    private func wrong(_ key: String, _ json: JSONValue, _ members: [JSONValue.Member]) throws(PromptSetError) -> String
+    {
         if let value = json[key] { return "\(key) is \(value == "" ? "empty" : value.kind); a text is expected" }
         return "no key \(key); the message has \(PromptForm.listed(members.map(\.key)))"
     }
 
     /// The content of a message written in parts, when all of them are texts.
-    private func joined(_ parts: [JSON], _ place: String) throws(PromptSetError) -> String {
+    private func joined(_ parts: [JSONValue], _ place: String) throws(PromptSetError) -> String {
         var text = ""
         for part in parts {
-            guard part["type"] == "text", let piece = part["text"]?.text else {
+            guard part["type"] == "text", let piece = part["text"]?.string else {
                 throw failure(
                     place, "a part of type \(part["type"]?.serialized ?? "unknown"); only texts are supported")
             }

@@ -1,6 +1,7 @@
 package import Foundation
-package import Records
-package import Runs
+package import JSON
+import Records
+import Runs
 
 /// A file of rows, opened by looking through it once; rows are read when they are asked for.
 ///
@@ -26,7 +27,7 @@ package struct RowFile: Sendable {
 
     /// - Throws: ``PromptSetError`` or `RunError` when it is no such file, or has no rows.
     package init(_ url: URL) throws {
-        let original = try PosixFile.reading(url)
+        let original = try PosixFile.regular(url)
         path = url.path
         byteCount = try original.byteCount()
         let text = try UnpackedRows.text(of: original)
@@ -77,7 +78,7 @@ package struct RowFile: Sendable {
     /// A row's columns in the order of the file. Values of a CSV file are texts.
     ///
     /// - Throws: ``PromptSetError`` or `RunError` when the row is not what it should be, naming file and line.
-    package func columns(of row: Int) throws -> [JSON.Member] {
+    package func columns(of row: Int) throws -> [JSONValue.Member] {
         let entry = index[row + headerRows]
         let bytes = try bytes(of: entry)
         switch format {
@@ -102,9 +103,9 @@ package struct RowFile: Sendable {
         return bytes
     }
 
-    private func parsed(_ bytes: [UInt8], _ entry: RowIndex.Entry) throws -> JSON {
+    private func parsed(_ bytes: [UInt8], _ entry: RowIndex.Entry) throws -> JSONValue {
         do {
-            return try JSON(parsing: bytes, firstLine: entry.line)
+            return try JSONValue(parsing: bytes, firstLine: entry.line)
         } catch {
             // In an array a row may begin behind others; the column counts from the line's beginning all the same.
             let shift = error.line == entry.line ? try columnsBefore(entry.byteOffset) : 0
@@ -128,15 +129,18 @@ package struct RowFile: Sendable {
 
     private func record(
         _ bytes: [UInt8], _ separator: UInt8, _ header: [String], line: Int
-    ) throws(PromptSetError) -> [JSON.Member] {
+    ) throws(PromptSetError) -> [JSONValue.Member] {
         let fields = try CSVRecord.fields(bytes, separator: separator, path: path, line: line)
         guard fields.count == header.count else {
             throw .row(
                 path: path, line: line, column: nil,
-                message: "\(fields.count) fields; the header names \(header.count): \(header.joined(separator: ", "))")
+                message: "\(fields.count) fields; the header names \(header.count): \(PromptForm.listed(header))")
         }
-        return zip(header, fields).map { JSON.Member($0, .string($1)) }
+        return zip(header, fields).map { JSONValue.Member($0, .string($1)) }
     }
+
+    /// Columns of a CSV file: each is looked at in every row.
+    private static let mostColumns = 10_000
 
     private static func header(
         _ records: RowIndex, _ file: PosixFile, _ separator: UInt8
@@ -145,30 +149,20 @@ package struct RowFile: Sendable {
         let entry = records[0]
         let bytes = try file.bytes(at: entry.byteOffset, count: entry.byteCount)
         let names = try CSVRecord.fields(bytes, separator: separator, path: file.path, line: entry.line)
-        for (place, name) in names.enumerated() {
+        guard names.count <= mostColumns else {
+            throw PromptSetError.row(
+                path: file.path, line: entry.line, column: nil,
+                message: "the header names \(names.count) columns; at most \(mostColumns) are read")
+        }
+        var known: Set<String> = []
+        for (index, name) in names.enumerated() {
             let message =
                 name.isEmpty
-                ? "a column without a name" : names[..<place].contains(name) ? "the name \"\(name)\" stands twice" : nil
+                ? "a column without a name" : known.insert(name).inserted ? nil : "the name \"\(name)\" stands twice"
             if let message {
-                throw PromptSetError.row(path: file.path, line: entry.line, column: "\(place + 1)", message: message)
+                throw PromptSetError.row(path: file.path, line: entry.line, column: "\(index + 1)", message: message)
             }
         }
         return names
-    }
-}
-
-extension JSONValue {
-    /// The same value without the order of keys.
-    package init(_ json: JSON) {
-        switch json {
-        case .null: self = .null
-        case .bool(let value): self = .bool(value)
-        case .number(let value): self = .number(value)
-        case .integer(let value): self = .integer(value)
-        case .string(let text): self = .string(text)
-        case .array(let elements): self = .array(elements.map { JSONValue($0) })
-        case .object(let members):
-            self = .object(Dictionary(members.map { ($0.key, JSONValue($0.value)) }) { first, _ in first })
-        }
     }
 }

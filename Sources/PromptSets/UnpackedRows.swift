@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Runs
 
 /// Unpacks files into files without a name, of plain text, whose rows can be read in any order.
@@ -34,7 +35,7 @@ enum UnpackedRows {
         let text = try unpacking(file) { text in
             var (pending, written): ([UInt8], Int) = ([], 0)
             try parquet.forEachRow { members in
-                let row = JSON.object(members).serializedBytes
+                let row = JSONValue.object(members).serializedBytes
                 let start = written + pending.count
                 try index.append(from: start, to: start + row.count, line: index.count + 1, path: file.path)
                 pending += row

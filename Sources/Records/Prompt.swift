@@ -1,3 +1,5 @@
+public import JSON
+
 /// One message of a chat prompt.
 public struct ChatMessage: Sendable, Equatable, Hashable, Codable {
     /// Who speaks: `system`, `user`, `assistant` or `tool`.
@@ -8,6 +10,9 @@ public struct ChatMessage: Sendable, Equatable, Hashable, Codable {
         self.role = role
         self.content = content
     }
+
+    /// As prompt rows, chat templates and Python have it: `{"role": "user", "content": "…"}`.
+    public var json: JSONValue { .object(["role": .string(role), "content": .string(content)]) }
 }
 
 /// What the user's file gives as the prompt: plain text, or the messages of a chat.

@@ -1,3 +1,5 @@
+package import JSON
+
 /// A form in which a prompt is asked: with thinking, without, with another closing.
 ///
 /// A step may ask every prompt in several variants. A variant's place in that list addresses its draws: two variants of one prompt never

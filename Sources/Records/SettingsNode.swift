@@ -1,3 +1,5 @@
+public import JSON
+
 /// A value as a settings file has it, with the place where a person finds it.
 public struct SettingsNode: Sendable, Equatable {
     public indirect enum Content: Sendable, Equatable {
@@ -36,8 +38,7 @@ public struct SettingsNode: Sendable, Equatable {
         case .string(let text): content = .scalar(text, isQuoted: true)
         case .array(let elements): content = .list(elements.map { SettingsNode(json: $0, place: place) })
         case .object(let members):
-            content = .map(
-                members.sorted { $0.key < $1.key }.map { Member($0.key, SettingsNode(json: $0.value, place: place)) })
+            content = .map(members.map { Member($0.key, SettingsNode(json: $0.value, place: place)) })
         default: content = .scalar(value.text ?? "", isQuoted: false)
         }
     }
@@ -68,13 +69,13 @@ public struct SettingsNode: Sendable, Equatable {
         case .scalar(let text, true): .string(text)
         case .scalar(let text, false): Bool(text.lowercased()).map(JSONValue.bool) ?? Self.number(text) ?? .string(text)
         case .list(let items): .array(items.map(\.json))
-        case .map(let members): .object(Dictionary(members.map { ($0.key, $0.node.json) }) { _, last in last })
+        case .map(let members): .object(sorting: Dictionary(members.map { ($0.key, $0.node.json) }) { _, last in last })
         }
     }
 
     private static func number(_ text: String) -> JSONValue? {
-        guard let number = Double(text) else { return nil }
-        return abs(number) < 0x1p53 ? .number(number) : Int128(text).map(JSONValue.integer) ?? .number(number)
+        guard let number = Double(text), number.isFinite else { return nil }
+        return Int128(text).map { .number($0) } ?? .number(number)
     }
 
     /// The member under a dotted path, such as `top_k` or `0.fraction`; `nil` when there is none.

@@ -1,3 +1,5 @@
+public import JSON
+
 /// Reads settings by name, and records what was asked for and what came of it.
 ///
 ///     init(reading job: inout SettingsReader) {

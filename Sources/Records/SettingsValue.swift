@@ -1,3 +1,5 @@
+public import JSON
+
 /// A type a setting can have: how it is read from a file, written to one, and named in messages.
 public protocol SettingsValue: Sendable, Equatable {
     /// What a right value is, in words: `a whole number`.
@@ -74,24 +76,7 @@ extension String: SettingsValue {
             !isEmpty && first?.isLetter == true
             && allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "_-./".contains($0)) }
             && !["true", "false", "yes", "no", "on", "off", "null", "nan", "inf", "infinity"].contains(lowercased())
-        return isPlain ? self : quoted
-    }
-
-    private var quoted: String {
-        var text = "\""
-        for scalar in unicodeScalars {
-            switch scalar {
-            case "\"": text += "\\\""
-            case "\\": text += "\\\\"
-            case "\n": text += "\\n"
-            case "\t": text += "\\t"
-            case "\r": text += "\\r"
-            case _ where scalar.value < 0x20:
-                text += "\\x" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
-            default: text.unicodeScalars.append(scalar)
-            }
-        }
-        return text + "\""
+        return isPlain ? self : JSONValue.string(self).serialized
     }
 }
 
@@ -152,13 +137,11 @@ extension JSONValue {
         switch self {
         case .null: "null"
         case .bool(let value): value.yaml
-        case .number(let value): Int(exactly: value).map(\.yaml) ?? value.yaml
-        case .integer(let value): String(value)
+        case .number(let value): value.isWrittenWhole ? value.text : value.int.map(\.yaml) ?? value.double.yaml
         case .string(let value): value.yaml
         case .array(let values): "[" + values.map(\.yaml).joined(separator: ", ") + "]"
         case .object(let members):
-            "{" + members.sorted { $0.key < $1.key }.map { "\($0.key.yaml): \($0.value.yaml)" }.joined(separator: ", ")
-                + "}"
+            "{" + members.map { "\($0.key.yaml): \($0.value.yaml)" }.joined(separator: ", ") + "}"
         }
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+package import JSON
 package import Records
 package import RewardInterface
 

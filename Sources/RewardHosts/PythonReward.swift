@@ -1,4 +1,5 @@
 import Foundation
+package import JSON
 package import Records
 package import RewardInterface
 
@@ -108,7 +109,7 @@ package final class PythonReward: RewardSource {
         var configuration = JSONLine()
         configuration.value(
             .object([
-                "target": .string(settings.target), "settings": .object(settings.settings),
+                "target": .string(settings.target), "settings": .object(sorting: settings.settings),
                 "style": settings.style.map { .string($0.rawValue) } ?? .null,
             ]))
         let process = settings.process

@@ -1,5 +1,6 @@
 import Foundation
-package import Records
+package import JSON
+import Records
 package import RewardInterface
 
 /// One entry of a job's `reward_funcs` becomes a ``RewardSource``.
@@ -235,8 +236,8 @@ private struct Section: SettingsValue {
     static var expectation: String { "a section of 'name: value' lines" }
 
     static func read(_ node: SettingsNode) -> Section? {
-        if case .object(let members) = node.json { Section(members: members) } else { nil }
+        node.json.dictionary.map { Section(members: $0) }
     }
 
-    var yaml: String { JSONValue.object(members).yaml }
+    var yaml: String { JSONValue.object(sorting: members).yaml }
 }

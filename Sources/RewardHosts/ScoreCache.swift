@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 import Records
 import RewardInterface
 import Runs
@@ -61,7 +62,7 @@ package final class ScoreCache: Sendable {
         var line = JSONLine()
         line.object([
             ("source", { $0.string(self.source) }), ("prompt", { $0.prompt(prompt.content) }),
-            ("data_source", { $0.string(prompt.source) }), ("columns", { $0.value(.object(prompt.columns)) }),
+            ("data_source", { $0.string(prompt.source) }), ("columns", { $0.value(.object(sorting: prompt.columns)) }),
             ("text", { $0.string(completion.text) }), ("raw", { $0.string(completion.textWithSpecials) }),
             ("ids", { $0.array(completion.tokenIDs) { $0.integer($1) } }),
         ])

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Records
 import Runs
 
@@ -7,7 +8,7 @@ enum SourceIdentity {
     /// A Swift reward: its name and settings, and the executable it is in.
     static func function(_ name: String, _ settings: [String: JSONValue]) -> String {
         var line = JSONLine()
-        line.value(.object(settings))
+        line.value(.object(sorting: settings))
         return "\(name) \(String(decoding: line.bytes, as: UTF8.self)) \(executable)"
     }
 

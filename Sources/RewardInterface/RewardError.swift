@@ -1,3 +1,4 @@
+package import JSON
 public import Records
 
 /// Why a reward cannot work with what it was given. The description says what, where, what was found and what would do.
@@ -78,10 +79,10 @@ extension JSONValue {
         switch self {
         case .null: "null"
         case .bool(let value): value ? "true" : "false"
-        case .number, .integer: "the number \(text ?? "")"
+        case .number: "the number \(text ?? "")"
         case .string(let value): "the text \"\(value.shortened(to: 60))\""
         case .array(let elements): "a list of \(elements.count)"
-        case .object(let members): "an object with \(members.keys.sorted().quotedList)"
+        case .object(let members): "an object with \(members.map(\.key).sorted().quotedList)"
         }
     }
 }

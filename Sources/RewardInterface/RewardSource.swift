@@ -1,3 +1,4 @@
+package import JSON
 package import Records
 
 /// Where a run stands, for rewards that change with it (`trainer_state` in Python).

@@ -1,3 +1,4 @@
+import JSON
 internal import Records
 internal import RewardInterface
 internal import Tokenization
@@ -50,7 +51,7 @@ struct RewardModelReader: Sendable {
     }
 
     private func rendered(
-        _ messages: [Records.ChatMessage], _ completion: Completion, _ prompt: Prompt
+        _ messages: [ChatMessage], _ completion: Completion, _ prompt: Prompt
     ) throws(RewardError) -> String {
         guard let template else {
             throw .unusable(
@@ -58,14 +59,11 @@ struct RewardModelReader: Sendable {
                 problem: "\(prompt.id) is a chat, and the reward model's folder has no chat template "
                     + "(chat_template.jinja, or chat_template in tokenizer_config.json)")
         }
-        let chat =
-            messages.map { Tokenization.ChatMessage(role: $0.role, content: $0.content) } + [
-                Tokenization.ChatMessage(role: "assistant", content: completion.text)
-            ]
+        let chat = messages + [ChatMessage(role: "assistant", content: completion.text)]
         do {
             return try template.render(
-                messages: chat, addGenerationPrompt: false,
-                variables: tokenizer.specialTokenTexts.mapValues(TemplateValue.string))
+                messages: chat.map(\.json), addGenerationPrompt: false,
+                variables: tokenizer.specialTokenTexts.mapValues(JSONValue.string))
         } catch {
             throw .unusable(reward: settings.name, problem: "\(prompt.id): \(error)")
         }

@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// The list of a checkpoint's files with sizes and digests: `manifest.json`, written last.
 package struct CheckpointManifest: Sendable, Equatable {
@@ -44,7 +45,7 @@ package struct CheckpointManifest: Sendable, Equatable {
         try operations.synchronize(folder)
     }
 
-    var json: JSON {
+    var json: JSONValue {
         .object([
             "format": .string(Self.format), "version": .number(Self.version), "step": .number(step),
             "files": .array(
@@ -68,31 +69,31 @@ package struct CheckpointManifest: Sendable, Equatable {
         guard entry.kind == .file, entry.byteCount <= 64 << 20 else {
             throw .folder(path: url.path, message: "no manifest: not a plain file of sane size")
         }
-        let bytes = try PosixFile.reading(url).bytes(at: 0, count: entry.byteCount)
-        let json: JSON
+        let bytes = try PosixFile.regular(url).bytes(at: 0, count: entry.byteCount)
+        let json: JSONValue
         do {
-            json = try JSON(parsing: bytes)
+            json = try JSONValue(parsing: bytes)
         } catch {
             throw .json(path: url.path, error)
         }
         try self.init(json, path: url.path)
     }
 
-    private init(_ json: JSON, path: String) throws(RunError) {
+    private init(_ json: JSONValue, path: String) throws(RunError) {
         func wrong(_ message: String) -> RunError { .folder(path: path, message: message) }
-        guard json["format"]?.text == Self.format else { throw wrong("format is not \"\(Self.format)\"") }
-        guard let version = json["version"]?.integer, version == Self.version else {
+        guard json["format"]?.string == Self.format else { throw wrong("format is not \"\(Self.format)\"") }
+        guard let version = json["version"]?.int, version == Self.version else {
             throw wrong(
                 "version \(json["version"]?.serialized ?? "missing") of the format; this build reads \(Self.version)")
         }
-        guard let step = json["step"]?.integer, step >= 0 else { throw wrong("step is no whole number from 0 on") }
+        guard let step = json["step"]?.int, step >= 0 else { throw wrong("step is no whole number from 0 on") }
         guard let list = json["files"]?.elements else { throw wrong("files is no array") }
         var files: [File] = []
         for (index, entry) in list.enumerated() {
-            guard let file = entry["path"]?.text, Self.staysInside(file) else {
+            guard let file = entry["path"]?.string, Self.staysInside(file) else {
                 throw wrong("files[\(index)].path is missing or leaves the folder")
             }
-            guard let bytes = entry["bytes"]?.integer, bytes >= 0, let digest = entry["sha256"]?.text,
+            guard let bytes = entry["bytes"]?.int, bytes >= 0, let digest = entry["sha256"]?.string,
                 digest.utf8.count == 64
             else { throw wrong("files[\(index)] (\(file)) lacks a size or a digest of 64 digits") }
             files.append(File(path: file, byteCount: bytes, digest: digest))

@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// A run's numbers as TensorBoard reads them: `tensorboard/events.out.tfevents.…` in the run's folder.
 ///
@@ -68,9 +69,9 @@ package final class EventFile: Sendable {
 
     /// A row of `metrics.jsonl` as an event.
     private static func event(_ line: LineReader.Line, of file: URL) throws(RunError) -> [UInt8] {
-        let row: JSON
+        let row: JSONValue
         do {
-            row = try JSON(parsing: line.bytes)
+            row = try JSONValue(parsing: line.bytes)
         } catch {
             throw .line(path: file.path, line: line.number, message: error.description)
         }

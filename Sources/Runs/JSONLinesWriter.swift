@@ -1,4 +1,5 @@
 package import Foundation
+package import JSON
 import Synchronization
 
 /// Appends rows to a JSON Lines file. Every row is in the file when ``append(_:)`` returns, and whole or not at all.
@@ -20,7 +21,7 @@ package final class JSONLinesWriter: Sendable {
     /// Adds one row. Numbers that are not finite are written as null.
     ///
     /// - Throws: ``RunError/system(action:path:code:)``, for one when the disk is full; the file then ends with the row before.
-    package func append(_ row: JSON) throws(RunError) { try appendLine(row.serializedBytes) }
+    package func append(_ row: JSONValue) throws(RunError) { try appendLine(row.serializedBytes) }
 
     /// Adds one row of a type that encodes itself.
     ///

@@ -1,4 +1,5 @@
 package import Foundation
+package import JSON
 
 #if canImport(Glibc)
 import Glibc
@@ -29,8 +30,11 @@ package final class LineReader {
     private var position = 0
     private var lineNumber = 0
 
-    package init(_ url: URL, maximumLineBytes: Int = LineReader.defaultMaximumLineBytes) throws(RunError) {
-        file = try PosixFile.reading(url)
+    /// - Parameter takesPipes: Whether a pipe or a terminal will do: standard input.
+    package init(
+        _ url: URL, maximumLineBytes: Int = LineReader.defaultMaximumLineBytes, takesPipes: Bool = false
+    ) throws(RunError) {
+        file = takesPipes ? try PosixFile.reading(url) : try PosixFile.regular(url)
         self.maximumLineBytes = maximumLineBytes
         try fill(from: 0)
         position = try LineReader.byteOrderMarkLength(buffer, path: file.path)
@@ -95,21 +99,22 @@ package final class JSONLinesReader {
     private let lines: LineReader
     private let path: String
 
+    /// - Parameter takesPipes: Whether a pipe or a terminal will do: standard input.
     package init(
-        _ url: URL, maximumLineBytes: Int = LineReader.defaultMaximumLineBytes
+        _ url: URL, maximumLineBytes: Int = LineReader.defaultMaximumLineBytes, takesPipes: Bool = false
     ) throws(RunError) {
-        lines = try LineReader(url, maximumLineBytes: maximumLineBytes)
+        lines = try LineReader(url, maximumLineBytes: maximumLineBytes, takesPipes: takesPipes)
         path = url.path
     }
 
     /// The next value with its line, `nil` at the end of the file.
     ///
     /// - Throws: ``RunError/json(path:_:)`` with line and column of what is wrong; the next call goes on behind that line.
-    package func next() throws(RunError) -> (line: LineReader.Line, value: JSON)? {
+    package func next() throws(RunError) -> (line: LineReader.Line, value: JSONValue)? {
         while let line = try lines.next() {
             if line.bytes.allSatisfy({ $0 <= 0x20 }) { continue }
             do {
-                return (line, try JSON(parsing: line.bytes, firstLine: line.number))
+                return (line, try JSONValue(parsing: line.bytes, firstLine: line.number))
             } catch {
                 throw .json(path: path, error)
             }

@@ -40,6 +40,37 @@ package final class PosixFile: Sendable {
         try PosixFile(path: url.path, flags: O_RDONLY, action: "read")
     }
 
+    /// Opens for reading what is a file on a disk: a pipe would wait for its writer, a device may never end.
+    ///
+    /// - Throws: ``RunError/folder(path:message:)`` for anything else, saying what it is.
+    package static func regular(_ url: URL) throws(RunError) -> PosixFile {
+        let file = try PosixFile(path: url.path, flags: O_RDONLY | O_NONBLOCK, action: "read")
+        var status = stat()
+        guard fstat(file.descriptor, &status) == 0 else { throw .system(action: "read", path: url.path, code: errno) }
+        let kind: String
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: return file
+        case S_IFDIR: throw .system(action: "read", path: url.path, code: EISDIR)
+        case S_IFIFO: kind = "a pipe"
+        case S_IFSOCK: kind = "a socket"
+        default: kind = "a device"
+        }
+        throw .folder(path: url.path, message: "not a regular file but \(kind); write what it gives to a file first")
+    }
+
+    /// The whole of a regular file.
+    ///
+    /// - Parameter limit: The most bytes it may have.
+    /// - Throws: ``RunError``, as ``regular(_:)`` does, and for a file beyond the limit.
+    package static func contents(of url: URL, atMost limit: Int) throws(RunError) -> [UInt8] {
+        let file = try regular(url)
+        let count = try file.byteCount()
+        guard count <= limit else {
+            throw .folder(path: url.path, message: "\(count) bytes; at most \(limit) are read from such a file")
+        }
+        return try file.bytes(at: 0, count: count)
+    }
+
     static func appending(_ url: URL) throws(RunError) -> PosixFile {
         try PosixFile(path: url.path, flags: O_RDWR | O_CREAT | O_APPEND, action: "write")
     }

@@ -1,4 +1,5 @@
 package import Foundation
+package import JSON
 import Synchronization
 
 /// The folder of a run (`output_dir`), held exclusively while the value lives.
@@ -90,8 +91,8 @@ package final class RunFolder: Sendable {
         step: Int, time: Date = Date(), _ values: [(name: String, value: Double)]
     ) throws(RunError) {
         let milliseconds = (time.timeIntervalSince1970 * 1000).rounded()
-        var members = [JSON.Member("step", .number(step)), JSON.Member("time", .number(milliseconds / 1000))]
-        members += values.map { JSON.Member($0.name, .number($0.value)) }
+        var members = [JSONValue.Member("step", .number(step)), JSONValue.Member("time", .number(milliseconds / 1000))]
+        members += values.map { JSONValue.Member($0.name, .number($0.value)) }
         try metrics.withLock { writer throws(RunError) in
             if writer == nil { writer = try JSONLinesWriter(appendingTo: metricsFile) }
             try writer?.append(.object(members))
@@ -107,7 +108,7 @@ package final class RunFolder: Sendable {
     }
 
     /// Writes the completions of a step, one row each, whole or not at all; rows of an earlier try are replaced.
-    package func writeCompletions(step: Int, _ rows: [JSON]) throws(RunError) {
+    package func writeCompletions(step: Int, _ rows: [JSONValue]) throws(RunError) {
         try operations.createFolder(completionsFolder)
         var bytes: [UInt8] = []
         for row in rows { bytes += row.serializedBytes + [0x0a] }
@@ -189,7 +190,7 @@ package final class RunFolder: Sendable {
     /// A row is kept when it can be read and its step is not beyond `step`; a row without a step is kept.
     private func keeps(_ line: LineReader.Line, upTo step: Int) -> Bool {
         do {
-            let row = try JSON(parsing: line.bytes)
+            let row = try JSONValue(parsing: line.bytes)
             return row["step"]?.double.map { $0 <= Double(step) } ?? true
         } catch {
             return false  // the torn last line of a killed process; it is counted as dropped

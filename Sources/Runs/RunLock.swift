@@ -26,10 +26,18 @@ final class RunLock: Sendable {
 
     private static func locked(_ url: URL, of folder: URL) throws(RunError) -> PosixFile {
         let file = try PosixFile.keeping(url)
-        var status = flock(file.descriptor, LOCK_EX | LOCK_NB)
-        while status != 0 && errno == EINTR { status = flock(file.descriptor, LOCK_EX | LOCK_NB) }
-        if status != 0 {
-            guard errno == EWOULDBLOCK else { throw .system(action: "lock", path: url.path, code: errno) }
+        // A lock that was given up outlives it by the moment in which a program that is being started still has all
+        // descriptors of the process that starts it.
+        let deadline = ContinuousClock.now + .milliseconds(300)
+        while flock(file.descriptor, LOCK_EX | LOCK_NB) != 0 {
+            let code = errno
+            guard code == EINTR || code == EWOULDBLOCK else {
+                throw .system(action: "lock", path: url.path, code: code)
+            }
+            if ContinuousClock.now < deadline {
+                usleep(5_000)
+                continue
+            }
             let holder = try String(decoding: file.bytes(at: 0, count: 32), as: UTF8.self)
             throw .locked(path: folder.path, process: Int(holder.trimmingCharacters(in: .whitespacesAndNewlines)))
         }

@@ -50,7 +50,7 @@ package struct SHA256: Sendable {
 
     /// The hexadecimal digest and size of a file, read in pieces of 1 MiB.
     package static func file(_ url: URL) throws(RunError) -> (hex: String, byteCount: Int) {
-        let file = try PosixFile.reading(url)
+        let file = try PosixFile.regular(url)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
         defer { buffer.deallocate() }
         var hash = SHA256()

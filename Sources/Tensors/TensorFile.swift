@@ -74,11 +74,11 @@ package final class TensorFile: Sendable {
 }
 
 /// A file's bytes, mapped read-only until the object goes.
-private final class FileMapping: @unchecked Sendable {  // the bytes are never written
+final class FileMapping: @unchecked Sendable {  // the bytes are never written
     let bytes: UnsafeRawBufferPointer
 
     init(path: String) throws(TensorError) {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)  // a pipe would wait for its writer
         guard descriptor >= 0 else { throw .file(path: path, message: String(cString: strerror(errno))) }
         defer { close(descriptor) }
         var status = stat()

@@ -1,5 +1,6 @@
 internal import CTorch
 package import Foundation
+import JSON
 
 /// Writes a safetensors file, one tensor at a time: the header first, then the elements in the order they were announced.
 ///
@@ -64,32 +65,22 @@ package final class TensorFileWriter {
 
     /// The length and the JSON, filled with spaces to a multiple of 8 so that elements stand aligned.
     private static func header(of tensors: [Announcement]) -> Data {
-        var text = #"{"__metadata__":{"format":"pt"}"#
+        var members = [JSONValue.Member("__metadata__", .object(["format": "pt"]))]
         var offset = 0
         for tensor in tensors {
-            let shape = tensor.shape.map(String.init).joined(separator: ",")
             let end = offset + tensor.byteCount
-            text += #",\#(quoted(tensor.name)):{"dtype":"\#(tensor.type.name)","shape":[\#(shape)],"#
-            text += #""data_offsets":[\#(offset),\#(end)]}"#
+            members.append(
+                .init(
+                    tensor.name,
+                    .object([
+                        "dtype": .string(tensor.type.name), "shape": .array(tensor.shape.map { .number($0) }),
+                        "data_offsets": [.number(offset), .number(end)],
+                    ])))
             offset = end
         }
-        text += "}"
-        text += String(repeating: " ", count: (8 - text.utf8.count % 8) % 8)
-        var bytes = withUnsafeBytes(of: UInt64(text.utf8.count).littleEndian) { Data($0) }
-        bytes.append(contentsOf: text.utf8)
-        return bytes
-    }
-
-    private static func quoted(_ name: String) -> String {
-        let escaped = name.unicodeScalars.map { scalar in
-            switch scalar {
-            case "\"", "\\": "\\\(scalar)"
-            case "\u{0}"..<"\u{20}":
-                "\\u" + String(repeating: "0", count: scalar.value < 16 ? 3 : 2) + String(scalar.value, radix: 16)
-            default: String(scalar)
-            }
-        }
-        return "\"\(escaped.joined())\""
+        var text = JSONValue.object(members).serializedBytes(.compact)
+        text += repeatElement(0x20, count: (8 - text.count % 8) % 8)
+        return withUnsafeBytes(of: UInt64(text.count).littleEndian) { Data($0) } + text
     }
 
     /// Writes the next tensor, converted to its announced type.

@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 
 /// The weights of a model folder: one `model.safetensors`, or shards named by `model.safetensors.index.json`.
 package struct TensorFolder: Sendable {
@@ -38,13 +39,19 @@ package struct TensorFolder: Sendable {
 
     /// Where each tensor is, by the index. A shard is a plain file name: the index must not lead out of the folder.
     private static func places(in index: URL) throws(TensorError) -> [String: String] {
-        let parsed: Any
+        let json: JSONValue
         do {
-            parsed = try JSONSerialization.jsonObject(with: Data(contentsOf: index))
+            let mapping = try FileMapping(path: index.path)
+            json = try withExtendedLifetime(mapping) { try JSONValue(parsing: mapping.bytes) }
+        } catch let error as JSONError {
+            throw .file(path: index.path, message: "not readable as JSON: \(error)")
+        } catch let error as TensorError {
+            throw error
         } catch {
-            throw .file(path: index.path, message: "not readable as JSON: \(error.localizedDescription)")
+            throw .file(path: index.path, message: "cannot be read: \(error)")
         }
-        guard let places = (parsed as? [String: Any])?["weight_map"] as? [String: String], !places.isEmpty else {
+        let places = json["weight_map"]?.dictionary?.compactMapValues(\.string) ?? [:]
+        guard !places.isEmpty, places.count == json["weight_map"]?.members?.count else {
             throw .file(path: index.path, message: "weight_map is missing or maps something else than names to files")
         }
         for (name, shard) in places

@@ -1,3 +1,5 @@
+import JSON
+
 /// Reads the `model` of a tokenizer file.
 struct ModelReader {
     let node: JSONNode
@@ -14,11 +16,8 @@ struct ModelReader {
             "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
             "byte_fallback", "ignore_merges", "vocab", "merges",
         ])
-        if let dropout = try node.optional("dropout") {
-            switch dropout.value {
-            case .integer(0), .number(0): break
-            default: throw dropout.error(expected: "null or 0, encoding draws no random numbers")
-            }
+        if let dropout = try node.optional("dropout"), dropout.value != 0 {
+            throw dropout.error(expected: "null or 0, encoding draws no random numbers")
         }
         for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
             if let affix = try node.optional(key), try !affix.string().isEmpty {

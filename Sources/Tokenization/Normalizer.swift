@@ -38,6 +38,33 @@ indirect enum Normalizer: Sendable {
             self = .sequence(parts)
         default: throw type.error(expected: "one of \(Self.supported)")
         }
+        let growth = self.growth
+        guard growth.steps <= Self.mostSteps, growth.factor <= Self.largestGrowth, growth.added <= 4096 else {
+            throw node.error(
+                expected:
+                    "at most \(Self.mostSteps) steps that make a text at most \(Int(Self.largestGrowth)) times as long")
+        }
+    }
+
+    private static let mostSteps = 64
+    private static let largestGrowth = 256.0
+
+    /// The most that the bytes of a text can become: `factor` times as many, and `added` more.
+    private var growth: (steps: Int, factor: Double, added: Double) {
+        switch self {
+        case .none, .strip: (1, 1, 0)
+        // U+0390 has two bytes and six decomposed; the one code point U+FDFA stands for 33.
+        case .form(let form): (1, form == .nfc || form == .nfd ? 4 : 12, 0)
+        case .prepend(let start): (1, 1, Double(start.count))
+        case .replace(let pattern, let content): (1, max(1, Double(content.count) / Double(pattern.count)), 0)
+        case .sequence(let parts):
+            parts.reduce(into: (steps: 1, factor: 1.0, added: 0.0)) { sum, part in
+                let next = part.growth
+                sum.steps += next.steps
+                sum.added = sum.added * next.factor + next.added
+                sum.factor *= next.factor
+            }
+        }
     }
 
     private static func replacement(_ node: JSONNode) throws(TokenizerError) -> Normalizer {

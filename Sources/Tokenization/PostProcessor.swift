@@ -50,6 +50,9 @@ struct PostProcessor: Sendable {
         guard seesText else { throw try node.required("single").error(expected: "a Sequence with id A") }
         before = newBefore + before
         after += newAfter
+        guard before.count + after.count <= 1024 else {
+            throw node.error(expected: "at most 1024 tokens around a text")
+        }
     }
 
     private static func ids(of name: JSONNode, in specials: JSONNode, idLimit: Int) throws(TokenizerError) -> [Int] {

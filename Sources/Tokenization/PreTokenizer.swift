@@ -42,7 +42,9 @@ indirect enum PreTokenizer: Sendable {
         case "Sequence":
             try node.requireKeys(["type", "pretokenizers"])
             var parts: [PreTokenizer] = []
-            for item in try node.required("pretokenizers").items() {
+            let items = try node.required("pretokenizers").items()
+            guard items.count <= 64 else { throw node.error(expected: "at most 64 steps") }
+            for item in items {
                 if parts.contains(where: \.isByteLevel) {
                     throw item.error(expected: "nothing after ByteLevel, which ends a sequence")
                 }

@@ -19,7 +19,16 @@ struct TokenDecoder: Sendable {
     init(_ node: JSONNode?) throws(TokenizerError) {
         joinsWithSpaces = node == nil
         var steps: [Step] = []
-        if let node { try Self.read(node, into: &steps) }
+        if let node {
+            try Self.read(node, into: &steps)
+            let growth = steps.reduce(1.0) { growth, step in
+                guard case .replace(let pattern, let content) = step else { return growth }
+                return growth * max(1, Double(content.count) / Double(pattern.count))
+            }
+            guard steps.count <= 64, growth <= 256 else {
+                throw node.error(expected: "at most 64 steps that make a text at most 256 times as long")
+            }
+        }
         self.steps = steps
     }
 

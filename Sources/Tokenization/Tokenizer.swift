@@ -63,7 +63,7 @@ package struct Tokenizer: Sendable {
 
     init(files: TokenizerFiles) throws(TokenizerError) {
         let json = files.contents[TokenizerFiles.tokenizer] ?? Data()
-        let definition = try TokenizerDefinition(try JSONReader.read(Array(json), file: TokenizerFiles.tokenizer))
+        let definition = try TokenizerDefinition(try JSONNode(json, file: TokenizerFiles.tokenizer))
         self.definition = definition
         self.files = files
         // Of two tokens with the same text the library's first counts, and it puts special tokens first.

@@ -83,8 +83,9 @@ struct Vocabulary: Sendable {
         ids.reserveCapacity(members.count)
         tokens.reserveCapacity(members.count)
         let range = 0...TokenizerDefinition.idLimit - 1
-        for (text, value) in members {
-            guard case .integer(let id) = value, range.contains(id) else {
+        for member in members {
+            let (text, value) = (member.key, member.value)
+            guard let id = value.int, range.contains(id) else {
                 throw TokenizerError(
                     file: node.file, key: "\(node.path)[\"\(text)\"]", found: value.summary,
                     expected: "an id from 0 to \(range.upperBound)")

@@ -1,3 +1,5 @@
+import JSON
+
 /// What went wrong with a tokenizer's files, ids or training, in the terms of the person who supplied them.
 package struct TokenizerError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The file or call at fault, such as `tokenizer.json` or `decode`.
@@ -16,6 +18,13 @@ package struct TokenizerError: Error, Sendable, Equatable, CustomStringConvertib
         self.expected = expected
     }
 
+    /// A file that is no JSON.
+    init(file: String, _ error: JSONError) {
+        self.init(file: file, key: error.position, found: error.message, expected: Self.json)
+    }
+
+    private static let json = "JSON"
+
     /// The same error with its file's whole path, when the file is so far named without a folder.
     func placed(at path: (String) -> String) -> TokenizerError {
         guard !file.contains("/"), file.contains(".") else { return self }
@@ -23,6 +32,7 @@ package struct TokenizerError: Error, Sendable, Equatable, CustomStringConvertib
     }
 
     package var description: String {
-        "\(file)\(key.isEmpty ? "" : ": \(key)"): found \(found); expected \(expected)"
+        let place = key.isEmpty ? file : "\(file): \(key)"
+        return expected == Self.json ? "\(place): \(found)" : "\(place): found \(found); expected \(expected)"
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Runs
 
 /// What a tokenizer's folder holds beside `tokenizer.json`: the roles of its special tokens and its chat template.
 struct TokenizerFiles: Sendable {
@@ -25,7 +26,7 @@ struct TokenizerFiles: Sendable {
         self.contents = contents
         for name in [Self.specialTokens, Self.configuration] {
             guard let data = contents[name] else { continue }
-            let root = try JSONReader.read(Array(data), file: name)
+            let root = try JSONNode(data, file: name)
             for role in Self.roles {
                 if let text = try Self.token(role, root) { specialTokenTexts[role] = text }
             }
@@ -33,7 +34,7 @@ struct TokenizerFiles: Sendable {
         }
         if let data = contents[Self.template] { chatTemplate = try Self.text(data, file: Self.template) }
         if let data = contents[Self.generation] {
-            generationStopIDs = try Self.stopIDs(try JSONReader.read(Array(data), file: Self.generation))
+            generationStopIDs = try Self.stopIDs(try JSONNode(data, file: Self.generation))
         }
     }
 
@@ -50,14 +51,16 @@ struct TokenizerFiles: Sendable {
         return try TokenizerFiles(contents: contents)
     }
 
+    /// No tokenizer's file is larger: the largest vocabularies take some 30 MB.
+    private static let largestFile = 1 << 28
+
     static func bytes(of file: URL) throws(TokenizerError) -> Data {
         guard FileManager.default.fileExists(atPath: file.path) else { throw missing(file) }
-        do {
-            return try Data(contentsOf: file)
+        do throws(RunError) {
+            return Data(try PosixFile.contents(of: file, atMost: largestFile))
         } catch {
             throw TokenizerError(
-                file: file.path, found: "a file that cannot be read (\(error.localizedDescription))",
-                expected: "a tokenizer file")
+                file: file.path, found: "a file that cannot be read (\(error))", expected: "a tokenizer file")
         }
     }
 

@@ -1,5 +1,6 @@
 import Algorithms
 import Foundation
+import JSON
 import Records
 import Tensors
 import Testing

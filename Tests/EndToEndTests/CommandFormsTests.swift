@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Runs
 import TestSupport
 import Testing
@@ -9,19 +10,19 @@ struct CommandFormsTests {
     init() throws { place = try Workplace() }
 
     /// Standard output of a command, parsed line by line.
-    private func lines(_ arguments: [String]) throws -> [JSON] {
+    private func lines(_ arguments: [String]) throws -> [JSONValue] {
         try Command.succeed(arguments, in: place.folder).output.split(separator: "\n").map {
-            try JSON(parsing: Array($0.utf8))
+            try JSONValue(parsing: Array($0.utf8))
         }
     }
 
-    private func write(_ name: String, _ rows: [JSON]) throws {
+    private func write(_ name: String, _ rows: [JSONValue]) throws {
         try place.write(name, rows.map { $0.serialized + "\n" }.joined())
     }
 
-    private func keys(_ json: JSON?) -> [String] { json?.members?.map(\.key) ?? [] }
-    private func doubles(_ json: JSON?) -> [Double?] { json?.elements?.map(\.double) ?? [] }
-    private func integers(_ json: JSON?) -> [Int] { json?.elements?.compactMap(\.integer) ?? [] }
+    private func keys(_ json: JSONValue?) -> [String] { json?.members?.map(\.key) ?? [] }
+    private func doubles(_ json: JSONValue?) -> [Double?] { json?.elements?.map(\.double) ?? [] }
+    private func integers(_ json: JSONValue?) -> [Int] { json?.elements?.compactMap(\.int) ?? [] }
 
     /// With one token a byte and one special, a byte's id is not far to seek: the bytes in GPT-2's order behind the special.
     @Test func tokenizerEncodeAndDecode() throws {
@@ -36,7 +37,7 @@ struct CommandFormsTests {
         try write("ids.jsonl", ids.map { .object(["ids": .array($0.map { .number($0) })]) })
         let decoded = try lines(["tokenizer", "decode", "--tokenizer", "model/tokenizer.json", "--input", "ids.jsonl"])
         #expect(decoded.map(keys) == texts.map { _ in ["text"] })
-        #expect(decoded.map { $0["text"]?.text } == texts)
+        #expect(decoded.map { $0["text"]?.string } == texts)
     }
 
     /// The template lies beside the file of the tokenizer, wherever that is named.
@@ -78,14 +79,14 @@ struct CommandFormsTests {
         let encode = ["tokenizer", "encode", "--tokenizer", "chatty", "--input", "chats.jsonl", "--chat", "--json"]
         let opened = try lines(encode)
         #expect(opened.map(keys) == [["text", "ids"]])
-        #expect(opened[0]["text"]?.text == "<user>1+1?<assistant>")
+        #expect(opened[0]["text"]?.string == "<user>1+1?<assistant>")
         #expect(integers(opened[0]["ids"]).count == "<user>1+1?<assistant>".utf8.count)
-        #expect(try lines(encode + ["--no-generation-prompt"])[0]["text"]?.text == "<user>1+1?")
+        #expect(try lines(encode + ["--no-generation-prompt"])[0]["text"]?.string == "<user>1+1?")
     }
 
     /// Natural logs at temperature 1: over all tokens that can come second their probabilities add up to 1.
     @Test func logprobs() throws {
-        var rows = (0..<257).map { JSON.object(["token_ids": [5, .number($0)]]) }
+        var rows = (0..<257).map { JSONValue.object(["token_ids": [5, .number($0)]]) }
         rows.append(.object(["prompt": "1+1=", "completion": "2"]))
         rows.append(.object(["prompt": "1+1=2"]))
         try write("rows.jsonl", rows)
@@ -108,13 +109,13 @@ struct CommandFormsTests {
             "generate", "--model", "model", "--prompts", "p.jsonl", "--samples", "3", "--max-completion-length", "20",
             "--seed", "4", "--json",
         ])
-        #expect(groups.map { $0["prompt"]?.text } == prompts)
+        #expect(groups.map { $0["prompt"]?.string } == prompts)
         #expect(groups.allSatisfy { keys($0) == ["prompt", "completions"] && $0["completions"]?.elements?.count == 3 })
         let samples = zip(prompts, groups).flatMap { prompt, group in
             (group["completions"]?.elements ?? []).map { (prompt, $0) }
         }
         #expect(samples.allSatisfy { keys($0.1) == ["text", "token_ids", "log_probs", "finish_reason"] })
-        #expect(samples.allSatisfy { ["length", "stop"].contains($0.1["finish_reason"]?.text) })
+        #expect(samples.allSatisfy { ["length", "stop"].contains($0.1["finish_reason"]?.string) })
         try write("texts.jsonl", samples.map { .object(["text": .string($0.0)]) })
         let opened = try lines(["tokenizer", "encode", "--tokenizer", "model", "--input", "texts.jsonl"])
         let whole = zip(opened, samples).map { integers($0["ids"]) + integers($1.1["token_ids"]) }
@@ -128,7 +129,7 @@ struct CommandFormsTests {
         }
         try write("out.jsonl", samples.map { .object(["ids": $0.1["token_ids"] ?? .null]) })
         let decode = ["tokenizer", "decode", "--tokenizer", "model", "--input", "out.jsonl", "--skip-special-tokens"]
-        #expect(try lines(decode).map { $0["text"]?.text } == samples.map { $0.1["text"]?.text })
+        #expect(try lines(decode).map { $0["text"]?.string } == samples.map { $0.1["text"]?.string })
     }
 
     /// The model's context is 64 tokens; a fresh policy seldom ends by itself.
@@ -157,8 +158,8 @@ struct CommandFormsTests {
         #expect(found.map(keys) == texts.map { _ in ["score", "state", "note"] })
         #expect(found.map { $0["score"] } == [3, .null, .null, .null, 0, 3])
         #expect(
-            found.map { $0["state"]?.text } == ["scored", "abstained", "failed", "timedOut", "scored", "scored"])
-        #expect(found[2]["note"]?.text?.contains("ValueError: boom") == true)
+            found.map { $0["state"]?.string } == ["scored", "abstained", "failed", "timedOut", "scored", "scored"])
+        #expect(found[2]["note"]?.string?.contains("ValueError: boom") == true)
         #expect(found[0]["note"] == .null)
     }
 
@@ -194,7 +195,7 @@ struct CommandFormsTests {
                 "--completion-tokens", "4", "--steps", "2", "--threads", "1",
             ], in: place.folder
         ).output
-        let last = try JSON(parsing: Array(try #require(output.split(separator: "\n").last).utf8))
+        let last = try JSONValue(parsing: Array(try #require(output.split(separator: "\n").last).utf8))
         for key in ["step_s", "generation_s", "update_s"] {
             let isMeasured = key == "step_s" || part == "step" || (part == "rollout") == (key == "generation_s")
             #expect(keys(last[key]) == (isMeasured ? ["median", "p10", "p90"] : []), "\(key)")
@@ -204,7 +205,7 @@ struct CommandFormsTests {
         }
         let workload = try #require(last["workload"])
         let sizes = ["prompts", "completions", "prompt_tokens", "completion_tokens", "steps", "threads"]
-        #expect(sizes.map { workload[$0]?.integer } == [2, 3, 5, 4, 2, 1] && workload["part"]?.text == part)
+        #expect(sizes.map { workload[$0]?.integer } == [2, 3, 5, 4, 2, 1] && workload["part"]?.string == part)
         let rate = try #require(last["tokens_per_s"]?.double)
         let median = try #require(last["step_s"]?["median"]?.double)
         #expect(abs(rate * median - 2 * 3 * 4) < 1e-6)  // completion tokens of a repetition

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @Suite("A policy learns from a teacher", .serialized)

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Runs
 import TestSupport
 import Testing
@@ -71,8 +72,8 @@ struct KillTests {
         #expect(try place.train(job).status == 0)
         let left = try CheckpointFolder.all(in: place.folder.appending(path: "run"))
         #expect(left.map(\.step).sorted() == kept)
-        let state = try JSON(parsing: Array(place.bytes("run/trainer_state.json")))
-        #expect(state["best_global_step"]?.integer == (isGreaterBetter ? 1 : 6))
+        let state = try JSONValue(parsing: Array(place.bytes("run/trainer_state.json")))
+        #expect(state["best_global_step"]?.int == (isGreaterBetter ? 1 : 6))
         let rates = try place.metrics("run").compactMap { $0["learning_rate"] }
         #expect(state["best_metric"]?.double == (isGreaterBetter ? rates.max() : rates.min()))
     }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @Suite("Imitation and reward in one step, from a job file", .serialized)

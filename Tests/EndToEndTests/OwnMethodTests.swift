@@ -2,6 +2,7 @@ import Algorithms
 import Coordinator
 import Credit
 import Foundation
+import JSON
 import Job
 import Methods
 import PolicyUpdater

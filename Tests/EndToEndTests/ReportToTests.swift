@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @Suite("A run's numbers go where report_to says", .serialized)

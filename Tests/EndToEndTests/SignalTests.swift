@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Runs
 import Testing
 
@@ -129,14 +130,14 @@ struct SignalTests {
         kill(running.process.processIdentifier, SIGINT)
         let outcome = try running.wait()
         #expect(outcome.status == 75, "\(outcome.progress)")
-        let printed = try JSON(parsing: Array(outcome.output.utf8))
-        #expect(printed == (try JSON(parsing: Array(place.bytes("result.json")))))
+        let printed = try JSONValue(parsing: Array(outcome.output.utf8))
+        #expect(printed == (try JSONValue(parsing: Array(place.bytes("result.json")))))
         #expect(printed["partial"]?.text?.contains("of 4000 prompts of many.jsonl") == true)
         let count = try #require(printed["results"]?.elements?.first?["n"]?.integer)
         #expect(count > 0 && count < 4000)
         let kept = try String(decoding: place.bytes("rows.jsonl"), as: UTF8.self).split(separator: "\n")
         #expect(kept.count == count)
-        #expect(try kept.enumerated().allSatisfy { try JSON(parsing: Array($1.utf8))["row"]?.integer == $0 })
+        #expect(try kept.enumerated().allSatisfy { try JSONValue(parsing: Array($1.utf8))["row"]?.integer == $0 })
     }
 
     @Test(.enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "no /dev/full on this system"))

@@ -1,5 +1,6 @@
 import Evaluation
 import Foundation
+import JSON
 import Records
 import Runs
 import Testing
@@ -21,19 +22,19 @@ struct HTMLReportTests {
     }
 
     /// What stands in the element that holds the completions.
-    private func samples(in page: String) throws -> JSON {
+    private func samples(in page: String) throws -> JSONValue {
         let start = try #require(page.range(of: "id=\"samples\">"))
         let end = try #require(page.range(of: "</script>", range: start.upperBound..<page.endIndex))
-        return try JSON(parsing: String(page[start.upperBound..<end.lowerBound]))
+        return try JSONValue(parsing: String(page[start.upperBound..<end.lowerBound]))
     }
 
     @Test func everyCompletionIsInThePage() throws {
         let rows = try #require(try samples(in: page())["samples"]?.elements)
         #expect(rows.count == 16)
-        #expect(rows[7]["scores"]?.elements?.first?["state"]?.text == "failed")
-        #expect(rows[7]["scores"]?.elements?.first?["note"]?.text == "broke")
+        #expect(rows[7]["scores"]?.elements?.first?["state"]?.string == "failed")
+        #expect(rows[7]["scores"]?.elements?.first?["note"]?.string == "broke")
         #expect(rows[8]["truncated"] == .bool(true) && rows[8]["unanswered"] == .bool(true))
-        #expect(rows[0]["completion"]?.text == "2" && rows[0]["source"]?.text == "a")
+        #expect(rows[0]["completion"]?.string == "2" && rows[0]["source"]?.string == "a")
     }
 
     /// Every form says in its beginning that the evaluation was stopped, and a whole one says nothing of it.
@@ -71,8 +72,8 @@ struct HTMLReportTests {
         #expect(!page.contains("<script>alert") && !page.contains("<img") && !page.contains("<!--"))
         // Nothing is lost on the way.
         let first = try #require(try samples(in: page)["samples"]?.elements?.first)
-        #expect(first["completion"]?.text == text && first["prompt"]?.text == text && first["set"]?.text == text)
-        #expect(first["scores"]?.elements?.first?["note"]?.text == text)
+        #expect(first["completion"]?.string == text && first["prompt"]?.string == text && first["set"]?.string == text)
+        #expect(first["scores"]?.elements?.first?["note"]?.string == text)
     }
 
     private static func tags(_ page: String) -> [String] {

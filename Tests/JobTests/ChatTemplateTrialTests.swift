@@ -198,7 +198,7 @@ struct ChatTemplateTrialTests {
 
     @Test(arguments: [9_007_199_254_740_993, 18_446_744_073_709_551_615] as [Int128])
     func wholeNumbersReachTheTemplateToTheDigit(_ number: Int128) throws {
-        let encoder = try encoder("{{ n }}", variables: [NamedValue(name: "n", value: .integer(number))])
+        let encoder = try encoder("{{ n }}", variables: [NamedValue(name: "n", value: .number(number))])
         #expect(try encoder.encode(chat("?")).tokenIDs == ids(encoder, "\(number)"))
     }
 

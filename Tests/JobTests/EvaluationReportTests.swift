@@ -1,5 +1,6 @@
 import Evaluation
 import Foundation
+import JSON
 import Job
 import Records
 import Runs
@@ -31,7 +32,7 @@ struct EvaluationReportTests {
     }
 
     @Test func theJSONKeepsItsFieldsAndHasTheNewOnes() throws {
-        let json = try JSON(parsing: report([1, 0, 1, 1]).json)
+        let json = try JSONValue(parsing: report([1, 0, 1, 1]).json)
         let result = try #require(json["results"]?.elements?.first)
         #expect(
             result.members?.map(\.key) == [
@@ -46,7 +47,7 @@ struct EvaluationReportTests {
         #expect(reward["mean"]?.double == 0.75 && reward["parse_failures"]?.double == 0.25)
         #expect(reward["maj@k"]?["1"]?.double == 0.75)
         let sources = try #require(result["sources"]?.elements)
-        #expect(sources.map { $0["source"]?.text } == ["a", "b"])
+        #expect(sources.map { $0["source"]?.string } == ["a", "b"])
         #expect(sources.map { $0["rewards"]?.elements?.first?["mean"]?.double } == [0.5, 1])
     }
 

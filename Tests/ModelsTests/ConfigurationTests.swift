@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Models
 import Records
 import Testing
@@ -41,15 +42,19 @@ struct ConfigurationTests {
         ]
         let old = try ModelConfiguration(
             members: Self.members([
-                "rope_scaling": .object(stretch.merging(["rope_type": .string("llama3")]) { $1 })
+                "rope_scaling": .object(sorting: stretch.merging(["rope_type": .string("llama3")]) { $1 })
             ]))
         let older = try ModelConfiguration(
-            members: Self.members(["rope_scaling": .object(stretch.merging(["type": .string("llama3")]) { $1 })]))
+            members: Self.members([
+                "rope_scaling": .object(sorting: stretch.merging(["type": .string("llama3")]) { $1 })
+            ]))
         let new = try ModelConfiguration(
             members: Self.members(
                 [
                     "rope_parameters": .object(
-                        stretch.merging(["rope_type": .string("llama3"), "rope_theta": .number(500_000)]) { $1 })
+                        sorting: stretch.merging(["rope_type": .string("llama3"), "rope_theta": .number(500_000)]) {
+                            $1
+                        })
                 ], removing: ["rope_theta"]))
         let expected = RotaryScaling.llama3(
             factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 128)
@@ -59,15 +64,17 @@ struct ConfigurationTests {
         }
     }
 
-    @Test("what is written reads back equal, harmless members and fractions kept")
+    @Test("what is written reads back equal, harmless members and the spelling of numbers kept")
     func writtenBack() throws {
         let read = try ModelConfiguration(
             members: Self.members([
-                "rope_theta": .number(10_000), "a_key_of_tomorrow": .array([.string("kept \"as\" is\n"), .null]),
+                "rope_theta": .fraction(10_000), "rms_norm_eps": JSONValue(parsing: "1E-6"),
+                "a_key_of_tomorrow": .array([.string("kept \"as\" is\n"), .null]),
                 "_name_or_path": .string("somewhere/some-model"),
             ]))
         #expect(try ModelConfiguration(json: read.json) == read)
         #expect(read.json.contains("\"rope_theta\": 10000.0,\n"))
+        #expect(read.json.contains("\"rms_norm_eps\": 1E-6,\n") && read.rmsNormEpsilon == 1e-6)
         #expect(read.json.contains("\"vocab_size\": 128\n}"))
         #expect(read.json.contains("kept \\\"as\\\" is\\n"))
     }
@@ -141,7 +148,8 @@ struct Refusal: Sendable, CustomTestStringConvertible {
 
     static func rope(_ kind: String, _ more: [String: JSONValue] = [:], says message: String) -> Refusal {
         .init(
-            changes: ["rope_scaling": .object(more.merging(["rope_type": .string(kind)]) { $1 })], message: message)
+            changes: ["rope_scaling": .object(sorting: more.merging(["rope_type": .string(kind)]) { $1 })],
+            message: message)
     }
 
     static let all: [Refusal] = [
@@ -151,10 +159,10 @@ struct Refusal: Sendable, CustomTestStringConvertible {
         .init(removed: ["model_type", "architectures"], message: "model_type is missing; expected one of llama"),
         .init(
             changes: ["architectures": .array([.string("LlamaForSequenceClassification")])],
-            message: "architectures is [ \"LlamaForSequenceClassification\" ]; expected [\"LlamaForCausalLM\"]"),
+            message: "architectures is [\"LlamaForSequenceClassification\"]; expected [\"LlamaForCausalLM\"]"),
         .init(
             changes: ["architectures": .array([.string("Qwen2ForCausalLM")])],
-            message: "architectures is [ \"Qwen2ForCausalLM\" ]; expected [\"LlamaForCausalLM\"]"),
+            message: "architectures is [\"Qwen2ForCausalLM\"]; expected [\"LlamaForCausalLM\"]"),
         .init(changes: ["hidden_act": .string("gelu")], message: "hidden_act is \"gelu\"; expected silu"),
         .init(changes: ["pretraining_tp": .number(2)], message: "pretraining_tp is 2; expected 1"),
         .init(changes: ["partial_rotary_factor": .number(0.5)], message: "partial_rotary_factor is 0.5; expected 1"),
@@ -165,11 +173,11 @@ struct Refusal: Sendable, CustomTestStringConvertible {
         .init(changes: ["num_local_experts": .number(8)], message: "num_local_experts is 8; expected nothing"),
         .init(
             changes: ["quantization_config": .object(["bits": .number(4)])],
-            message: "quantization_config is { \"bits\": 4 }; expected nothing, quantized weights are not read"),
+            message: "quantization_config is {\"bits\": 4}; expected nothing, quantized weights are not read"),
         .init(changes: ["auto_map": .object(["AutoModel": .string("x.Y")])], message: "own Python code"),
         .init(
             changes: ["layer_types": .array([.string("full_attention"), .string("sliding_attention")])],
-            message: "layer_types is [ \"full_attention\", \"sliding_attention\" ]; expected full_attention only"),
+            message: "layer_types is [\"full_attention\", \"sliding_attention\"]; expected full_attention only"),
         .init(
             changes: ["layer_types": .array([.string("full_attention")])],
             message: "layer_types is a list of 1; expected one entry for each of the 2 layers"),
@@ -205,7 +213,7 @@ struct Refusal: Sendable, CustomTestStringConvertible {
         .rope("dynamic", ["factor": .number(-2)], says: "rope_scaling.factor is -2; expected a number above 0"),
         .rope(
             "default", ["mrope_section": .array([.number(4)])],
-            says: "rope_scaling.mrope_section is [ 4 ]; expected one of"),
+            says: "rope_scaling.mrope_section is [4]; expected one of"),
         .rope(
             "llama3", ["factor": .number(8), "low_freq_factor": .number(4), "high_freq_factor": .number(1)],
             says: "rope_scaling.high_freq_factor is 1; expected a number above 4"),

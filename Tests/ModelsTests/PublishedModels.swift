@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Models
 import Records
 import Runs
@@ -26,8 +27,8 @@ struct PublishedModel: Sendable, CustomStringConvertible {
 
     init(_ name: String) throws {
         let text = try String(contentsOf: Self.root.appending(path: "log_probs.json"), encoding: .utf8)
-        let all = try JSON(parsing: text)
-        guard let entry = all[name], let texts = entry["texts"]?.elements, let count = entry["parameters"]?.integer
+        let all = try JSONValue(parsing: text)
+        guard let entry = all[name], let texts = entry["texts"]?.elements, let count = entry["parameters"]?.int
         else { throw Missing(name: name) }
         self.name = name
         parameterCount = count
@@ -40,7 +41,7 @@ struct PublishedModel: Sendable, CustomStringConvertible {
     struct Missing: Error { let name: String }
 }
 
-private func integers(_ value: JSON?) -> [Int] { (value?.elements ?? []).compactMap(\.integer) }
+private func integers(_ value: JSONValue?) -> [Int] { (value?.elements ?? []).compactMap(\.int) }
 
 extension Transformer {
     /// The log-prob of every token but the first of a text that stands alone.

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import PromptSets
 import Records
 import Runs
@@ -38,9 +39,10 @@ struct GzipTests {
     }
 
     @Test(arguments: [
-        (13, 0xff, "the compressed data has a stored block whose length is damaged"),
-        (30, 1, "the unpacked bytes do not have the checksum the file names; it is damaged"),
-        (2, 7, "this is no gzip data"), (3, 0xe0, "the gzip header has flags of no meaning"),
+        (13, 0xff, "the compressed data is damaged: invalid stored block lengths"),
+        (30, 1, "the compressed data is damaged: incorrect data check"),
+        (2, 7, "the compressed data is damaged: unknown compression method"),
+        (3, 0xe0, "the compressed data is damaged: unknown header flags set"),
     ])
     func damageIsAnErrorThatNamesTheFile(_ place: Int, _ value: Int, _ message: String) throws {
         var bytes = Self.stored
@@ -128,7 +130,7 @@ struct GzipTests {
             let prompt = try table.prompt(at: row)
             return (prompt.text, try #require(prompt.columns["words"]?.text))
         }
-        let lines = rows.map { JSON.object(["prompt": .string($0.0), "words": .string($0.1)]).serialized }
+        let lines = rows.map { JSONValue.object(["prompt": .string($0.0), "words": .string($0.1)]).serialized }
         let files = [
             ("rows.jsonl", lines.joined(separator: "\n")), ("rows.json", "[" + lines.joined(separator: ",\n") + "]"),
             ("rows.csv", "prompt,words\r\n" + rows.map { "\"\($0.0)\",\($0.1)\r\n" }.joined()),

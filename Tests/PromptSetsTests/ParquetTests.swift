@@ -108,6 +108,8 @@ struct ParquetTests {
         ),
         ("bad-fixed", "as a Parquet file: column other is of type FIXED_LEN_BYTE_ARRAY(2), which is not supported"),
         ("bad-map", "as a Parquet file: column other: a map whose keys are no texts"),
+        ("bomb-rows", "as a Parquet file: it claims 50000000 rows or values in "),
+        ("bomb-list", "as a Parquet file: it claims 50000000 rows or values in "),
     ])
     func whatIsNotSupportedIsNamed(_ name: String, _ message: String) throws {
         do {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import PromptSets
 import Records
 import Runs
@@ -31,8 +32,8 @@ struct RowFileTests {
         let row = #"{"prompt": "a", "n": 9007199254740993, "deep": {"list": [18446744073709551615]}, "f": 1e16}"#
         for (name, text) in [("x.jsonl", row), ("x.json", "[\(row)]")] {
             let columns = try PromptSet(folder.file(name, text)).prompt(at: 0).columns
-            #expect(columns["n"] == .integer(9_007_199_254_740_993) && columns["n"]?.text == "9007199254740993")
-            #expect(columns["deep"]?["list"] == .array([.integer(18_446_744_073_709_551_615)]))
+            #expect(columns["n"] == .number(9_007_199_254_740_993) && columns["n"]?.text == "9007199254740993")
+            #expect(columns["deep"]?["list"] == .array([.number(UInt64.max)]))
             #expect(columns["f"] == .number(1e16))
         }
         let set = try PromptSet(folder.file("x.csv", "prompt,n,m\na,9007199254740993,18446744073709551615\n"))
@@ -59,8 +60,8 @@ struct RowFileTests {
     }
 
     @Test(arguments: [
-        ("prompt,answer\na\n", "line 2: 1 fields; the header names 2: prompt, answer"),
-        ("prompt,answer\na,b,c\n", "line 2: 3 fields; the header names 2: prompt, answer"),
+        ("prompt,answer\na\n", "line 2: 1 fields; the header names 2: `prompt`, `answer`"),
+        ("prompt,answer\na,b,c\n", "line 2: 3 fields; the header names 2: `prompt`, `answer`"),
         ("prompt,prompt\na,b\n", "line 1, column 2: the name \"prompt\" stands twice"),
         ("prompt,\na,b\n", "line 1, column 2: a column without a name"),
         ("prompt\n\"a\n", "line 2: a quoted field is not closed"),
@@ -83,10 +84,41 @@ struct RowFileTests {
         }
     }
 
+    /// A million columns, each another: looking for twins among them took the square of that.
+    @Test(.timeLimit(.minutes(1)))
+    func aTableOfAMillionColumnsIsRefused() throws {
+        let header = (0..<1_000_000).map { "c\($0)" }.joined(separator: ",")
+        let error = #expect(throws: PromptSetError.self) { try PromptSet(folder.file("wide.csv", "\(header)\na\n")) }
+        #expect(
+            error?.description.hasSuffix("line 1: the header names 1000000 columns; at most 10000 are read") == true)
+        let most = "prompt," + (1..<10_000).map { "c\($0)" }.joined(separator: ",")
+        let set = try PromptSet(folder.file("most.csv", most + "\na" + String(repeating: ",", count: 9_999) + "\n"))
+        #expect(try set.prompt(at: 0).columns.count == 9_999)
+        let short = #expect(throws: PromptSetError.self) {
+            try PromptSet(folder.file("short.csv", most + "\na\n")).prompt(at: 0)
+        }
+        #expect((short?.description.utf8.count ?? .max) < 500)
+    }
+
+    /// A pipe would wait for its writer, a device never ends.
+    @Test(.timeLimit(.minutes(1)), arguments: ["jsonl", "csv", "parquet", "jsonl.gz"])
+    func whatIsNoRegularFileIsNamed(_ ending: String) throws {
+        let pipe = folder.url.appending(path: "pipe.\(ending)")
+        #expect(mkfifo(pipe.path, 0o600) == 0)
+        let link = folder.url.appending(path: "zero.\(ending)")
+        try FileManager.default.createSymbolicLink(at: link, withDestinationURL: URL(filePath: "/dev/zero"))
+        for (file, kind) in [(pipe, "a pipe"), (link, "a device")] {
+            let error = #expect(throws: RunError.self) { try PromptSet(file) }
+            #expect(
+                error?.description.hasPrefix("\(file.path): not a regular file but \(kind)") == true,
+                "\(String(describing: error))")
+        }
+    }
+
     /// Rows beyond the first piece the scanner reads (1 MiB), in all three formats.
     @Test func rowsAcrossPiecesStayWhole() throws {
         let texts = (0..<5000).map { "row \($0) " + String(repeating: "é,\"]", count: $0 % 150) }
-        let rows = texts.map { JSON.object(["prompt": .string($0)]).serialized }
+        let rows = texts.map { JSONValue.object(["prompt": .string($0)]).serialized }
         #expect(try prompts("x.jsonl", rows.joined(separator: "\n")) == texts)
         #expect(try prompts("x.json", "[" + rows.joined(separator: ",\n") + "]") == texts)
         let quoted = texts.map { "\"" + $0.replacingOccurrences(of: "\"", with: "\"\"") + "\"" }

@@ -212,5 +212,13 @@ for name, column in {
 }.items():
     pq.write_table(pa.table({"prompt": ["a", "b"], "other": column}), folder / f"{name}.parquet", store_schema=False)
 
+# Some kilobytes that claim fifty million rows, and a row whose list claims as many.
+nothing = pa.nulls(50_000_000, pa.string())
+long = pa.ListArray.from_arrays(pa.array([0, 50_000_000], pa.int32()), nothing)
+for name, column in {"bomb-rows": nothing, "bomb-list": long}.items():
+    pq.write_table(
+        pa.table({"prompt": column}), folder / f"{name}.parquet", store_schema=False, compression="zstd",
+        row_group_size=50_000_000, write_batch_size=50_000_000, write_statistics=False, data_page_size=1 << 30, max_rows_per_page=50_000_000)
+
 total = sum(path.stat().st_size for path in folder.iterdir())
 print(f"{len(list(folder.iterdir()))} files, {total} bytes")

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Records
 import RewardHosts
 import RewardInterface
@@ -32,9 +33,9 @@ struct PythonRewardTests {
     @Test(arguments: [9_007_199_254_740_993, 18_446_744_073_709_551_615] as [Int128])
     func wholeNumbersArriveAndComeBackToTheDigit(_ number: Int128) async throws {
         let reward = try await zoo("digits")
-        let scores = try await reward.scores(["a"], columns: ["number": .integer(number)])
+        let scores = try await reward.scores(["a"], columns: ["number": .number(number)])
         #expect(scores.extraColumns["written"] == [.string("int \(number)")])
-        #expect(scores.extraColumns["back"] == [.integer(number - 1)])
+        #expect(scores.extraColumns["back"] == [.number(number - 1)])
         await reward.close()
     }
 

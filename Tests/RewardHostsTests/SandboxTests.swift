@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Records
 import RewardHosts
 import RewardInterface
@@ -96,7 +97,7 @@ struct SandboxTests {
         settings.process = ProcessSettings(timeoutSeconds: 60, startSeconds: 60, sandbox: policy, folder: folder)
         let reward = try await PythonReward.start(settings)
         let scores = try await reward.scores(
-            ["a"], columns: ["home": .string(home.path), "parent": .integer(Int128(getpid()))])
+            ["a"], columns: ["home": .string(home.path), "parent": .number(Int128(getpid()))])
         await reward.close()
         var seen = scores.extraColumns["seen"]?[0].text ?? scores.notes[0]
         for folder in ["", "/project", "/project/lib"]

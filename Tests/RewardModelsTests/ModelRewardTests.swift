@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Models
 import Records
 import RewardInterface
@@ -128,7 +129,7 @@ struct ModelRewardTests {
         #expect(await problem(place.url.appending(path: "none")).contains("no such folder"))
         let policy = Published.root.deletingLastPathComponent().appending(path: "models/llama2")
         #expect(
-            await problem(policy).contains("architectures is [ \"LlamaForCausalLM\" ]; expected a sequence classifier"))
+            await problem(policy).contains("architectures is [\"LlamaForCausalLM\"]; expected a sequence classifier"))
         let headless = two.appending(path: "config.json")
         let text = try String(contentsOf: headless, encoding: .utf8)
         try Data(text.replacing("\"bad\"", with: "\"bad\", \"2\": \"so-so\"").utf8).write(to: headless)

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Runs
 import Synchronization
 import TestSupport
@@ -27,14 +28,14 @@ struct CheckpointTests {
         #expect(checkpoint.url.lastPathComponent == "checkpoint-10" && checkpoint.step == 10)
         try checkpoint.verify()
         #expect(try folder.names() == ["checkpoint-10"])
-        let manifest = try JSON(parsing: text(of: checkpoint.url.appending(path: "manifest.json")))
-        let paths = manifest["files"]?.elements?.compactMap { $0["path"]?.text }
+        let manifest = try JSONValue(parsing: text(of: checkpoint.url.appending(path: "manifest.json")))
+        let paths = manifest["files"]?.elements?.compactMap { $0["path"]?.string }
         #expect(paths == ["config.json", "model.safetensors", "plumbline_state/optimizer/moments"])
         // hashlib.sha256(b"weights 10").hexdigest()
         #expect(
-            manifest["files"]?.elements?[1]["sha256"]?.text
+            manifest["files"]?.elements?[1]["sha256"]?.string
                 == "6bcd9b86c50c7963c5fc82961152ebab3be3f972dc59b0e8ab7b3fc1330ae676")
-        #expect(manifest["step"]?.integer == 10)
+        #expect(manifest["step"]?.int == 10)
     }
 
     /// Step by step, either the step fails and the clean-up works (an error), or nothing works from there on (a crash).

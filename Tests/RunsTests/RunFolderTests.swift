@@ -135,7 +135,7 @@ struct RunFolderTests {
         try run.appendMetrics(step: 3, [("reward", 9)])
         let reader = try JSONLinesReader(run.metricsFile)
         var steps: [Int?] = []
-        while let row = try reader.next() { steps.append(row.value["step"]?.integer) }
+        while let row = try reader.next() { steps.append(row.value["step"]?.int) }
         #expect(steps == [1, 2, 3])
         #expect(try CheckpointFolder.latest(in: url).newest?.step == 2)
         #expect(try run.rewind(to: 2).metricsRows == 1)

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Records
 import RewardInterface
 import ShippedRewards
@@ -51,7 +52,7 @@ private func score(
 }
 
 private func json(_ text: String) throws -> JSONValue {
-    try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))
+    try JSONValue(parsing: text)
 }
 
 @Suite("What code_execution takes as code and as tests, and what it makes of outcomes")
@@ -106,7 +107,7 @@ struct CodeExecutionTests {
 
     @Test(arguments: forms)
     func testsComeInTheUsualForms(_ columns: String, _ inputs: [String]) async throws {
-        guard case .object(let members) = try json(columns) else { return }
+        let members = try #require(try json(columns).dictionary)
         let runner = NotingRunner(output: "o  \n\n")
         #expect(try await score("```\nA\n```", members, runner).score == 1)
         #expect(runner.asked.map(\.input) == inputs)
@@ -126,7 +127,7 @@ struct CodeExecutionTests {
         #expect(await problem(["tests": .array([.number(1)])]).contains("expected a list of Python tests"))
         #expect(await problem(["tests": .string("a")], ["column": .string("mine")]).contains("no column 'mine'"))
         let uneven: [String: JSONValue] = ["inputs": .array([.string("1")]), "outputs": .array([])]
-        #expect(await problem(["ground_truth": .object(uneven)]).contains("expected a list of Python tests"))
+        #expect(await problem(["ground_truth": .object(sorting: uneven)]).contains("expected a list of Python tests"))
     }
 
     @Test func theScoreIsTheShareOrAllOrNothing() async throws {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Records
 import RewardInterface
 import ShippedRewards
@@ -54,7 +55,7 @@ struct ShippedRewardsTests {
         #expect(try score("countdown", "8/(3-8/3)", eights).score == 1)
         // 2^53 + 1, which as a Double would be 2^53.
         let wide: [String: JSONValue] = [
-            "numbers": .array([.integer(9_007_199_254_740_992), .number(1)]), "target": .integer(9_007_199_254_740_993),
+            "numbers": .array([.number(9_007_199_254_740_992), .number(1)]), "target": .number(9_007_199_254_740_993),
         ]
         #expect(try score("countdown", "9007199254740992+1", wide).score == 1)
         #expect(try score("countdown", "9007199254740992*1", wide).score == 0)

@@ -12,11 +12,13 @@ struct HostileFileTests {
         var testDescription: String { key }
 
         static let all = [
-            BadFile(json: "", key: "line 1, column 1", expected: "a JSON value"),
-            BadFile(json: "{\n \"model\" 1}", key: "line 2, column 10", expected: "\":\""),
-            BadFile(json: "{\"a\":\"\\ud800\"}", key: "line 1, column 13", expected: "surrogate"),
-            BadFile(json: String(repeating: "[", count: 100_000), key: "line 1, column 65", expected: "nesting"),
-            BadFile(json: "{\"model\":{}}x", key: "line 1, column 13", expected: "end of the file"),
+            BadFile(json: "", key: "line 1, column 1", expected: "a value should stand"),
+            BadFile(json: "{\n \"model\" 1}", key: "line 2, column 10", expected: ": should stand"),
+            BadFile(json: "{\"a\":\"\\ud800\"}", key: "line 1, column 7", expected: "surrogate"),
+            BadFile(
+                json: String(repeating: "[", count: 100_000), key: "line 1, column 257",
+                expected: "nested more than 256 levels"),
+            BadFile(json: "{\"model\":{}}x", key: "line 1, column 13", expected: "after the end of the value"),
             BadFile(json: "[]", key: "", expected: "an object"),
             BadFile(json: "{}", key: "model", expected: "a model of type \"BPE\""),
             BadFile(json: "{\"modell\":{}}", key: "modell", expected: "known are"),
@@ -25,7 +27,7 @@ struct HostileFileTests {
             model("\"vocab\":{\"a\":-1},\"merges\":[]", key: "model.vocab[\"a\"]", expected: "an id"),
             model("\"vocab\":{\"a\":4e9},\"merges\":[]", key: "model.vocab[\"a\"]", expected: "an id"),
             model("\"vocab\":{\"a\":1.5},\"merges\":[]", key: "model.vocab[\"a\"]", expected: "an id"),
-            model("\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]", key: "model.vocab[\"a\"]", expected: "once"),
+            model("\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]", key: "line 1, column 26", expected: "stands twice"),
             model("\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]", key: "model.vocab[\"b\"]", expected: "once"),
             model("\"vocab\":{\"a\":0}", key: "model.merges", expected: "the merges of byte-pair encoding"),
             model("\"vocab\":{\"a\":0},\"merges\":[\"a\"]", key: "model.merges[0]", expected: "left"),
@@ -40,6 +42,22 @@ struct HostileFileTests {
             part(
                 "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a\"},\"content\":\"\"}",
                 key: "normalizer.pattern.Regex", expected: "not built"),
+            part(
+                "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"\(String(repeating: "b", count: 257))\"}",
+                key: "normalizer", expected: "at most 256 times as long"),
+            // Ten steps that double: a text a thousand times as long.
+            part(
+                "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[\(Array(repeating: doubling, count: 10).joined(separator: ","))]}",
+                key: "normalizer", expected: "at most 256 times as long"),
+            part(
+                "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"\(String(repeating: "b", count: 4097))\"}",
+                key: "normalizer", expected: "at most 64 steps"),
+            part(
+                "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[\(Array(repeating: doubling, count: 10).joined(separator: ","))]}",
+                key: "decoder", expected: "at most 256 times as long"),
+            part(
+                "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[\(Array(repeating: digits, count: 65).joined(separator: ","))]}",
+                key: "pre_tokenizer", expected: "at most 64 steps"),
             part("\"pre_tokenizer\":{\"type\":\"Whitespace\"}", key: "pre_tokenizer.type", expected: "ByteLevel"),
             part(
                 "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"new\":1}", key: "pre_tokenizer.new", expected: "known are"),
@@ -55,6 +73,10 @@ struct HostileFileTests {
             part("\"added_tokens\":[{\"id\":9,\"content\":\"\"}]", key: "added_tokens[0]", expected: "not empty"),
         ]
 
+        private static let doubling =
+            "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aa\"}"
+        private static let digits = "{\"type\":\"Digits\"}"
+
         private static func model(_ members: String, key: String, expected: String) -> BadFile {
             BadFile(json: "{\"model\":{\(members)}}", key: key, expected: expected)
         }
@@ -69,12 +91,28 @@ struct HostileFileTests {
         let error = #expect(throws: TokenizerError.self) { try Tokenizer(json: Data(bad.json.utf8)) }
         #expect(error?.file == "tokenizer.json")
         #expect(error?.key == bad.key)
-        #expect(error?.expected.contains(bad.expected) == true, "\(String(describing: error))")
+        #expect(error?.description.contains(bad.expected) == true, "\(String(describing: error))")
     }
 
     @Test func bytesThatAreNoTextAreNamed() throws {
         let error = #expect(throws: TokenizerError.self) { try Tokenizer(json: Data([0x7B, 0xFF, 0x7D])) }
-        #expect(error?.expected == "JSON in UTF-8")
+        #expect(error?.description.contains("line 1, column 2: found \"\u{fffd}\" where a key") == true)
+    }
+
+    /// A pipe would wait for its writer, a device never ends.
+    @Test(.timeLimit(.minutes(1)))
+    func whatIsNoRegularFileIsNamed() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "tokenizer-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }  // only this test's own folder
+        let pipe = folder.appending(path: "tokenizer.json")
+        #expect(mkfifo(pipe.path, 0o600) == 0)
+        for (file, kind) in [(pipe, "a pipe"), (URL(filePath: "/dev/zero"), "a device")] {
+            let error = #expect(throws: TokenizerError.self) { try Tokenizer(json: file) }
+            #expect(
+                error?.description.contains("not a regular file but \(kind)") == true, "\(String(describing: error))")
+        }
+        #expect(throws: TokenizerError.self) { try Tokenizer(folder: folder) }
     }
 
     @Test func everyTruncationIsAnError() throws {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Records
 import RewardInterface
 
@@ -51,7 +52,7 @@ enum CodeTest: Equatable {
     /// A text that holds JSON as what it holds.
     private static func unwrapped(_ value: JSONValue) -> JSONValue {
         guard case .string(let text) = value, let first = text.first(where: { !$0.isWhitespace }), "[{".contains(first),
-            let held = try? JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))  // no JSON: a Python text
+            let held = try? JSONValue(parsing: text)  // no JSON: a Python text
         else { return value }
         return held
     }
@@ -66,15 +67,15 @@ enum CodeTest: Equatable {
                 tests += more
             }
             return tests
-        case .object(let members):
-            if let asserts = members["assert_case"] ?? members["assertions"] { return read(asserts) }
-            if let input = members["input"]?.lines, let output = members["output"]?.lines {
+        case .object:
+            if let asserts = value["assert_case"] ?? value["assertions"] { return read(asserts) }
+            if let input = value["input"]?.lines, let output = value["output"]?.lines {
                 return [.run(input: input, output: output)]
             }
-            guard let inputs = members["inputs"]?.elements, let outputs = members["outputs"]?.elements,
+            guard let inputs = value["inputs"]?.elements, let outputs = value["outputs"]?.elements,
                 inputs.count == outputs.count
             else { return nil }
-            return pairs(inputs, outputs, function: members["fn_name"]?.text)
+            return pairs(inputs, outputs, function: value["fn_name"]?.text)
         default: return nil
         }
     }
@@ -96,8 +97,8 @@ enum CodeTest: Equatable {
     /// A call with an expected value, as APPS and TACO have them: arguments in a list, or one JSON value a line; the expected value alone or
     /// in a list of one; tuples as lists; a method of `Solution` or a function.
     private static func call(_ function: String, _ input: JSONValue, _ output: JSONValue) -> CodeTest {
-        let job = JSONValue.object(["name": .string(function), "input": input, "output": output]).json
-        return .assertions(CodePrograms.call.replacingOccurrences(of: "JOB", with: JSONValue.string(job).json))
+        let job = JSONValue.object(["name": .string(function), "input": input, "output": output]).serialized
+        return .assertions(CodePrograms.call.replacingOccurrences(of: "JOB", with: JSONValue.string(job).serialized))
     }
 
     /// Code that the row wants before its tests, and the call of HumanEval's `check`.
@@ -129,13 +130,5 @@ extension JSONValue {
         guard let elements else { return text }
         let texts = elements.compactMap(\.text)
         return texts.count == elements.count ? texts.joined(separator: "\n") : nil
-    }
-
-    /// The value as JSON.
-    var json: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.withoutEscapingSlashes, .sortedKeys]  // such that a text is a Python text too
-        // Every value of this type can be written.
-        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "null"
     }
 }

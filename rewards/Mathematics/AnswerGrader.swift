@@ -1,3 +1,4 @@
+import JSON
 import Records
 import RewardInterface
 
@@ -93,7 +94,7 @@ struct AnswerGrader {
                 throw .wrongColumn(name, expected: "an answer or a list of accepted answers", in: prompt)
             }
             return texts
-        case .number, .integer, .bool: return value.text.map { [$0] } ?? []
+        case .number, .bool: return value.text.map { [$0] } ?? []
         case .object: throw .wrongColumn(name, expected: "an answer or a list of accepted answers", in: prompt)
         }
     }

@@ -1,5 +1,6 @@
 package import Evaluation
 internal import Foundation
+import JSON
 internal import RewardInterface
 internal import Runs
 
@@ -152,32 +153,34 @@ package struct EvaluationReport: Sendable {
         return found
     }
 
-    /// Reads what ``write(to:)`` wrote, as far as a comparison needs it.
-    package static func read(_ path: String) throws -> [EvaluationResult] {
-        guard let data = FileManager.default.contents(atPath: path) else {
-            throw JobError(place: path, message: "cannot be read")
-        }
-        let root: JSON
+    /// What a file of ``write(to:)`` holds.
+    static func json(of path: String) throws -> JSONValue {
+        let bytes = try PosixFile.contents(of: URL(filePath: path), atMost: 1 << 30)
         do {
-            root = try JSON(parsing: Array(data))
+            return try JSONValue(parsing: bytes)
         } catch {
             throw JobError(place: path, message: "\(error)")
         }
+    }
+
+    /// Reads what ``write(to:)`` wrote, as far as a comparison needs it.
+    package static func read(_ path: String) throws -> [EvaluationResult] {
+        let root = try json(of: path)
         guard let results = root["results"]?.elements else {
             throw JobError(place: path, message: "no 'results'; expected a file written by plumbline eval --output")
         }
         return try results.map { result in
-            let ids = (result["prompt_ids"]?.elements ?? []).compactMap(\.text)
+            let ids = (result["prompt_ids"]?.elements ?? []).compactMap(\.string)
             let rewards = (result["rewards"]?.elements ?? []).map { reward in
                 RewardSummary(
-                    reward: reward["reward"]?.text ?? "",
+                    reward: reward["reward"]?.string ?? "",
                     promptMeans: (reward["prompt_means"]?.elements ?? []).map(\.double))
             }
             guard !ids.isEmpty, rewards.allSatisfy({ $0.promptMeans.count == ids.count }) else {
                 throw JobError(
                     place: path, message: "a result has no 'prompt_ids' for its 'prompt_means'; write the file anew")
             }
-            return EvaluationResult(promptSet: result["prompt_set"]?.text ?? "", promptIDs: ids, rewards: rewards)
+            return EvaluationResult(promptSet: result["prompt_set"]?.string ?? "", promptIDs: ids, rewards: rewards)
         }
     }
 }

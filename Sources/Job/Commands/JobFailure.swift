@@ -1,6 +1,7 @@
 internal import Coordinator
 internal import Credit
 internal import Foundation
+import JSON
 internal import Models
 internal import PolicyUpdater
 internal import PromptSets

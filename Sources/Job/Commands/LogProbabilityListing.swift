@@ -1,4 +1,5 @@
 internal import Foundation
+import JSON
 internal import Models
 internal import Records
 internal import Runs
@@ -38,7 +39,7 @@ package final class LogProbabilityListing {
         }
     }
 
-    private func tokens(_ line: InputLine, _ row: JSON) throws -> [Int] {
+    private func tokens(_ line: InputLine, _ row: JSONValue) throws -> [Int] {
         if row["token_ids"] != nil {
             let ids = try line.tokenIDs("token_ids", of: row)
             let size = model.configuration.vocabularySize

@@ -1,6 +1,7 @@
 internal import Coordinator
 internal import Credit
 internal import Foundation
+import JSON
 package import Methods
 internal import Models
 internal import PromptSets
@@ -176,9 +177,9 @@ package struct PairMaking: Sendable {
     /// The rows of some prompts, a line each.
     private func lines(
         _ prompts: [Prompt], _ groups: [[ScoredGroup]], _ tokenizer: Tokenizer, _ counts: inout [String: Counts]
-    ) throws -> [JSON] {
+    ) throws -> [JSONValue] {
         let combination = RewardCombination(names: rewards.map(\.reference))
-        var rows: [JSON] = []
+        var rows: [JSONValue] = []
         for (prompt, scored) in zip(prompts, groups) {
             for (form, group) in zip(forms, scored) {
                 let completions = group.group.rollouts.map(\.completion)
@@ -211,38 +212,34 @@ package struct PairMaking: Sendable {
     private func row(
         _ prompt: Prompt, _ variant: PromptVariant, _ chosen: (text: String, score: Double?),
         _ rejected: (text: String, score: Double?)
-    ) -> JSON {
+    ) -> JSONValue {
         let isChat: Bool
-        var members: [JSON.Member]
+        var members: [JSONValue.Member]
         switch prompt.content {
         case .text(let text):
             isChat = false
-            members = [JSON.Member("prompt", .string(text))]
+            members = [JSONValue.Member("prompt", .string(text))]
         case .messages(let messages):
             isChat = true
-            members = [JSON.Member("prompt", .array(messages.map { Self.message($0.role, $0.content) }))]
+            members = [JSONValue.Member("prompt", .array(messages.map(\.json)))]
         }
-        func side(_ text: String) -> JSON {
-            isChat ? .array([Self.message("assistant", text)]) : .string(text)
+        func side(_ text: String) -> JSONValue {
+            isChat ? .array([ChatMessage(role: "assistant", content: text).json]) : .string(text)
         }
-        members += [JSON.Member("chosen", side(chosen.text)), JSON.Member("rejected", side(rejected.text))]
+        members += [JSONValue.Member("chosen", side(chosen.text)), JSONValue.Member("rejected", side(rejected.text))]
         if thinking != nil {
-            members.append(JSON.Member("variant", .string(variant.name)))
-            if !variant.suffix.isEmpty { members.append(JSON.Member("prompt_suffix", .string(variant.suffix))) }
+            members.append(JSONValue.Member("variant", .string(variant.name)))
+            if !variant.suffix.isEmpty { members.append(JSONValue.Member("prompt_suffix", .string(variant.suffix))) }
         }
         members += [
-            JSON.Member("chosen_score", chosen.score.map(JSON.number) ?? .null),
-            JSON.Member("rejected_score", rejected.score.map(JSON.number) ?? .null),
+            JSONValue.Member("chosen_score", chosen.score.map(JSONValue.number) ?? .null),
+            JSONValue.Member("rejected_score", rejected.score.map(JSONValue.number) ?? .null),
         ]
         let taken = Set(members.map(\.key))
         members += prompt.columns.sorted { $0.key < $1.key }.filter { !taken.contains($0.key) }.map {
-            JSON.Member($0.key, JSON($0.value))
+            JSONValue.Member($0.key, $0.value)
         }
         return .object(members)
-    }
-
-    private static func message(_ role: String, _ content: String) -> JSON {
-        .object(["role": .string(role), "content": .string(content)])
     }
 
     /// Says whether a file that was begun is the one that this start would write.
@@ -303,7 +300,7 @@ package struct PairMaking: Sendable {
             }.first
         }
 
-        func append(_ rows: [JSON], prompts: Int, _ counts: [String: Counts]) throws {
+        func append(_ rows: [JSONValue], prompts: Int, _ counts: [String: Counts]) throws {
             let lines = rows.flatMap { $0.serializedBytes + [UInt8(ascii: "\n")] }
             let file = try FileHandle(forWritingTo: partial)
             try file.seekToEnd()

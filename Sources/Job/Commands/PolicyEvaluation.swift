@@ -1,6 +1,7 @@
 internal import Coordinator
 internal import Evaluation
 internal import Foundation
+import JSON
 internal import PromptSets
 package import Records
 internal import RewardInterface
@@ -98,7 +99,7 @@ package struct PolicyEvaluation: Sendable {
         _ generation: TextGeneration, _ scorer: PanelScorer, into findings: inout Findings, writing file: String?,
         _ stop: StopSignal, _ progress: @escaping ProgressNote
     ) async throws {
-        var rows: [JSON] = []
+        var rows: [JSONValue] = []
         for set in prompts where findings.unfinished == nil {
             let path = set.path
             let tokenized = try generation.prompts(

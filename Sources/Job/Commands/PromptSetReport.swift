@@ -1,3 +1,4 @@
+import JSON
 internal import PromptSets
 internal import Records
 internal import Runs
@@ -122,7 +123,7 @@ package struct PromptSetReport: Sendable {
         let width = values.map(\.name.count).max() ?? 0
         return values.map { name, value in
             let padding = String(repeating: " ", count: width - name.count)
-            return "    \(name)\(padding) = \(shortened(JSON(value).serialized))"
+            return "    \(name)\(padding) = \(shortened(value.serialized))"
         }
     }
 

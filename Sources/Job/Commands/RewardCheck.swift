@@ -1,4 +1,5 @@
 internal import Foundation
+import JSON
 internal import PromptSets
 internal import Records
 internal import RewardInterface
@@ -33,8 +34,8 @@ package struct RewardCheck {
     ) -> [String: JSONValue] {
         guard let key = path.first.map(String.init) else { return section }
         var section = section
-        let inner = if case .object(let members)? = section[key] { members } else { [String: JSONValue]() }
-        section[key] = path.count == 1 ? value : .object(setting(path.dropFirst(), to: value, in: inner))
+        let inner = section[key]?.dictionary ?? [:]
+        section[key] = path.count == 1 ? value : .object(sorting: setting(path.dropFirst(), to: value, in: inner))
         return section
     }
 
@@ -185,11 +186,11 @@ extension RewardCheck {
             self.problem = "\(problem)"
         }
 
-        init(_ line: InputLine, _ json: JSON) throws(JobError) {
+        init(_ line: InputLine, _ json: JSONValue) throws(JobError) {
             let own: Set = ["prompt", "completion", "completion_ids"]
             var columns: [String: JSONValue] = [:]
             for member in json.members ?? [] where !own.contains(member.key) {
-                columns[member.key] = JSONValue(member.value)
+                columns[member.key] = member.value
             }
             self.line = line.number
             expected = columns.removeValue(forKey: "expected")?.number
@@ -202,13 +203,13 @@ extension RewardCheck {
         }
 
         /// A text, or the messages of a chat; empty where the line has none.
-        private static func prompt(_ line: InputLine, _ json: JSON) throws(JobError) -> PromptContent {
+        private static func prompt(_ line: InputLine, _ json: JSONValue) throws(JobError) -> PromptContent {
             if json["prompt"]?.elements != nil { return .messages(try line.messages("prompt", of: json)) }
             return .text(json["prompt"] == nil ? "" : try line.text("prompt", of: json))
         }
 
         /// A text, or a chat's one message of the assistant, as TRL writes it.
-        private static func completion(_ line: InputLine, _ json: JSON) throws(JobError) -> String {
+        private static func completion(_ line: InputLine, _ json: JSONValue) throws(JobError) -> String {
             guard json["completion"]?.elements != nil else { return try line.text("completion", of: json) }
             let messages = try line.messages("completion", of: json)
             guard messages.count == 1 else {

@@ -1,3 +1,4 @@
+import JSON
 internal import Evaluation
 internal import Records
 internal import RewardInterface
@@ -141,5 +142,5 @@ struct RewardDistribution {
 
     private static func shortened(_ text: String) -> String { JSONText.string(text.shortened(to: 120)) }
 
-    private static func round(_ value: Double) -> String { JSON.number((value * 1e4).rounded() / 1e4).serialized }
+    private static func round(_ value: Double) -> String { JSONValue.number((value * 1e4).rounded() / 1e4).serialized }
 }

@@ -1,3 +1,4 @@
+import JSON
 internal import Records
 internal import RewardHosts
 internal import RewardInterface
@@ -30,6 +31,6 @@ package enum RewardListing {
 
     private static func bound(_ value: Double) -> String {
         value.magnitude == .greatestFiniteMagnitude || value.isInfinite
-            ? (value < 0 ? "-∞" : "∞") : JSON.number(value).serialized
+            ? (value < 0 ? "-∞" : "∞") : JSONValue.number(value).serialized
     }
 }

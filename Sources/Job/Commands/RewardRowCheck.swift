@@ -1,3 +1,4 @@
+import JSON
 internal import PromptSets
 internal import Records
 internal import RewardInterface

@@ -1,5 +1,6 @@
 internal import Evaluation
 internal import Foundation
+import JSON
 internal import Runs
 
 /// `plumbline report`: runs and evaluations side by side.
@@ -8,7 +9,7 @@ package struct RunReport {
     struct Run {
         var name: String
         /// `(step, metrics)`, in order.
-        var rows: [(step: Double, values: JSON)]
+        var rows: [(step: Double, values: JSONValue)]
 
         func series(_ metric: String) -> [(x: Double, y: Double)] {
             rows.compactMap { row in row.values[metric]?.double.map { (row.step, $0) } }
@@ -17,7 +18,7 @@ package struct RunReport {
 
     private let runs: [Run]
     private let metric: String
-    private let evaluations: [(name: String, result: JSON)]
+    private let evaluations: [(name: String, result: JSONValue)]
 
     /// - Parameters:
     ///   - runs: Run folders.
@@ -41,7 +42,7 @@ package struct RunReport {
         guard FileManager.default.fileExists(atPath: file.path) else {
             throw JobError(place: path, message: "no metrics.jsonl; this is no run folder")
         }
-        var rows: [(Double, JSON)] = []
+        var rows: [(Double, JSONValue)] = []
         try InputLine.each(of: file.path) { line, value in
             guard let step = value["step"]?.double else { throw JobError(place: line.place, message: "no 'step'") }
             rows.append((step, value))
@@ -49,19 +50,12 @@ package struct RunReport {
         return Run(name: folder.lastPathComponent, rows: rows)
     }
 
-    private static func evaluation(_ text: String) throws -> (String, JSON) {
+    private static func evaluation(_ text: String) throws -> (String, JSONValue) {
         guard let sign = text.firstIndex(of: "=") else {
             throw JobError(place: "--evaluations '\(text)'", message: "expected name=file")
         }
         let path = String(text[text.index(after: sign)...])
-        guard let data = FileManager.default.contents(atPath: path) else {
-            throw JobError(place: path, message: "cannot be read")
-        }
-        do {
-            return (String(text[..<sign]), try JSON(parsing: Array(data)))
-        } catch {
-            throw JobError(place: path, message: "\(error)")
-        }
+        return (String(text[..<sign]), try EvaluationReport.json(of: path))
     }
 
     // MARK: The table

@@ -1,4 +1,5 @@
 internal import Foundation
+import JSON
 internal import Records
 internal import Runs
 internal import Tokenization
@@ -41,7 +42,7 @@ package struct TokenListing {
 
     private func ids(_ tokenIDs: [Int]) -> String { JSONText.array(tokenIDs.map(String.init)) }
 
-    private func eachLine(_ input: String, _ body: (InputLine, JSON) throws -> Void) throws {
+    private func eachLine(_ input: String, _ body: (InputLine, JSONValue) throws -> Void) throws {
         try InputLine.each(of: input, body)
     }
 }
@@ -54,24 +55,26 @@ struct InputLine {
     var place: String { "\(path) line \(number)" }
 
     /// Calls `body` with every line of a file, or of standard input for `-`.
-    static func each(of path: String, _ body: (InputLine, JSON) throws -> Void) throws {
-        let reader = try JSONLinesReader(URL(filePath: path == "-" ? "/dev/stdin" : path))
+    static func each(of path: String, _ body: (InputLine, JSONValue) throws -> Void) throws {
+        // The shell's <(…) is a file of /dev/fd.
+        let isInput = path == "-" || path == "/dev/stdin" || path.hasPrefix("/dev/fd/")
+        let reader = try JSONLinesReader(URL(filePath: path == "-" ? "/dev/stdin" : path), takesPipes: isInput)
         while let (line, value) = try reader.next() {
             try body(InputLine(path: path, number: line.number), value)
         }
     }
 
     /// The text under `key`.
-    func text(_ key: String, of row: JSON) throws(JobError) -> String {
+    func text(_ key: String, of row: JSONValue) throws(JobError) -> String {
         guard let value = row[key] else { throw missing(key, of: row) }
-        guard let text = value.text else { throw wrong(key, value, expected: "a text") }
+        guard let text = value.string else { throw wrong(key, value, expected: "a text") }
         return text
     }
 
     /// The token ids under `key`.
-    func tokenIDs(_ key: String, of row: JSON) throws(JobError) -> [Int] {
+    func tokenIDs(_ key: String, of row: JSONValue) throws(JobError) -> [Int] {
         guard let value = row[key] else { throw missing(key, of: row) }
-        let whole = value.elements?.compactMap(\.integer)
+        let whole = value.elements?.compactMap(\.int)
         guard let whole, whole.count == value.elements?.count else {
             throw wrong(key, value, expected: "a list of token ids")
         }
@@ -79,11 +82,11 @@ struct InputLine {
     }
 
     /// The messages of a chat under `key`.
-    func messages(_ key: String = "messages", of row: JSON) throws(JobError) -> [Records.ChatMessage] {
+    func messages(_ key: String = "messages", of row: JSONValue) throws(JobError) -> [ChatMessage] {
         guard let value = row[key] else { throw missing(key, of: row) }
-        let messages = value.elements?.compactMap { element -> Records.ChatMessage? in
-            guard let role = element["role"]?.text, let content = element["content"]?.text else { return nil }
-            return Records.ChatMessage(role: role, content: content)
+        let messages = value.elements?.compactMap { element -> ChatMessage? in
+            guard let role = element["role"]?.string, let content = element["content"]?.string else { return nil }
+            return ChatMessage(role: role, content: content)
         }
         guard let messages, messages.count == value.elements?.count else {
             throw wrong(key, value, expected: "a list of {\"role\": …, \"content\": …}")
@@ -91,13 +94,13 @@ struct InputLine {
         return messages
     }
 
-    private func missing(_ key: String, of row: JSON) -> JobError {
+    private func missing(_ key: String, of row: JSONValue) -> JobError {
         let names = row.members?.map(\.key) ?? []
         let found = row.members == nil ? "the line is \(row.kind)" : "it has \(names.joined(separator: ", "))"
         return JobError(place: place, message: "no '\(key)'; \(found)")
     }
 
-    private func wrong(_ key: String, _ value: JSON, expected: String) -> JobError {
+    private func wrong(_ key: String, _ value: JSONValue, expected: String) -> JobError {
         JobError(place: place, message: "'\(key)' is \(value.kind), expected \(expected)")
     }
 }

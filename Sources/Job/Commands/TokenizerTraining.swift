@@ -1,4 +1,5 @@
 internal import Foundation
+import JSON
 internal import Runs
 package import Tokenization
 
@@ -46,10 +47,8 @@ package struct TokenizerTraining {
     }
 
     private static func template(of path: String) throws -> String {
-        guard let contents = FileManager.default.contents(atPath: path) else {
-            throw JobError(place: path, message: "cannot be read")
-        }
-        guard let text = String(data: contents, encoding: .utf8) else {
+        let contents = try PosixFile.contents(of: URL(filePath: path), atMost: 1 << 24)
+        guard let text = String(validating: contents, as: UTF8.self) else {
             throw JobError(place: path, message: "is not UTF-8; a chat template is text")
         }
         do { _ = try ChatTemplate(source: text) } catch { throw JobError(place: path, message: "\(error)") }
@@ -58,22 +57,19 @@ package struct TokenizerTraining {
 
     private func texts(of path: String) throws -> [String] {
         guard path.hasSuffix(".jsonl") else {
-            guard let data = FileManager.default.contents(atPath: path) else {
-                throw JobError(place: path, message: "cannot be read")
-            }
-            return [String(decoding: data, as: UTF8.self)]
+            return [String(decoding: try PosixFile.contents(of: URL(filePath: path), atMost: 1 << 34), as: UTF8.self)]
         }
         var texts: [String] = []
         try InputLine.each(of: path) { _, row in Self.collect(row, into: &texts) }
         return texts
     }
 
-    private static func collect(_ value: JSON, into texts: inout [String]) {
+    private static func collect(_ value: JSONValue, into texts: inout [String]) {
         switch value {
         case .string(let text): texts.append(text)
         case .array(let elements): for element in elements { collect(element, into: &texts) }
         case .object(let members): for member in members { collect(member.value, into: &texts) }
-        case .number, .integer: texts.append(value.serialized)
+        case .number: texts.append(value.serialized)
         case .null, .bool: break
         }
     }

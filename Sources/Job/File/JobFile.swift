@@ -1,5 +1,6 @@
 package import Foundation
 package import Records
+import Runs
 
 /// A job as its file and its overrides say it, not yet understood.
 package struct JobFile: Sendable {
@@ -15,18 +16,23 @@ package struct JobFile: Sendable {
     ///   - overrides: `key=value`, after the file; the last one wins. Their relative paths count from the working folder.
     /// - Throws: ``JobError`` for a text that is no job.
     package init(url: URL, overrides: [String] = []) throws(JobError) {
-        let text: String
-        do {
-            text = try String(contentsOf: url, encoding: .utf8)
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder) else {
+            throw JobError(place: url.path, message: "there is no such file")
+        }
+        guard !isFolder.boolValue else {
+            throw JobError(place: url.path, message: "is a folder; a job is a YAML file")
+        }
+        let text: String?
+        do throws(RunError) {
+            let bytes = try PosixFile.contents(of: url, atMost: 1 << 22)
+            let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+            text = String(validating: bytes.starts(with: mark) ? bytes.dropFirst(3) : bytes[...], as: UTF8.self)
         } catch {
-            var isFolder: ObjCBool = false
-            let exists = FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder)
-            let reason =
-                !exists
-                ? "there is no such file"
-                : isFolder.boolValue
-                    ? "is a folder; a job is a YAML file" : "cannot be read as UTF-8 text; a job is a YAML file"
-            throw JobError(place: url.path, message: reason)
+            throw JobError(place: "the job file", message: "\(error)")
+        }
+        guard let text else {
+            throw JobError(place: url.path, message: "cannot be read as UTF-8 text; a job is a YAML file")
         }
         try self.init(
             text: text, name: url.lastPathComponent, folder: url.deletingLastPathComponent(), overrides: overrides)

@@ -17,7 +17,8 @@ extension SettingsNode {
         guard let root else { return [] }
         let node: SettingsNode
         do {
-            node = try read(root, name: name, depth: 0)
+            var budget = mostValues
+            node = try read(root, name: name, depth: 0, &budget)
         } catch let problem as SettingsProblem {
             throw JobError([problem])
         } catch {
@@ -34,7 +35,8 @@ extension SettingsNode {
     static func value(_ value: String, place: String) throws(JobError) -> SettingsNode {
         do {
             guard let root = try Yams.compose(yaml: value) else { return SettingsNode(.null, place: place) }
-            return try read(root, name: nil, depth: 0).moved(to: place)
+            var budget = mostValues
+            return try read(root, name: nil, depth: 0, &budget).moved(to: place)
         } catch {
             throw JobError([(error as? SettingsProblem) ?? SettingsProblem(yaml: error, in: value, name: place)])
         }
@@ -49,9 +51,17 @@ extension SettingsNode {
         }
     }
 
-    private static func read(_ node: Node, name: String?, depth: Int) throws -> SettingsNode {
+    /// Values of a text, those that aliases repeat counted each time: nine lines of nine aliases stand for 400 million.
+    private static let mostValues = 50_000
+
+    private static func read(_ node: Node, name: String?, depth: Int, _ budget: inout Int) throws -> SettingsNode {
         let place = [name, node.mark.map { "line \($0.line)" }].compactMap(\.self).joined(separator: " ")
         guard depth < 32 else { throw SettingsProblem(place: place, message: "sections are nested more than 32 deep") }
+        budget -= 1
+        guard budget >= 0 else {
+            throw SettingsProblem(
+                place: place, message: "more than \(mostValues) values, aliases counted where they stand")
+        }
         switch node {
         case .scalar(let scalar):
             let isQuoted = scalar.style != .plain && scalar.style != .any
@@ -60,14 +70,15 @@ extension SettingsNode {
             }
             return SettingsNode(.scalar(scalar.string, isQuoted: isQuoted), place: place)
         case .sequence(let items):
-            return SettingsNode(.list(try items.map { try read($0, name: name, depth: depth + 1) }), place: place)
+            return SettingsNode(
+                .list(try items.map { try read($0, name: name, depth: depth + 1, &budget) }), place: place)
         case .mapping(let mapping):
             let entries = try mapping.map { key, value in
                 guard case .scalar(let scalar) = key else {
                     throw SettingsProblem(
                         place: place, message: "a key must be a plain name, found a list or a section")
                 }
-                return Member(scalar.string, try read(value, name: name, depth: depth + 1))
+                return Member(scalar.string, try read(value, name: name, depth: depth + 1, &budget))
             }
             return SettingsNode(.map(entries), place: place)
         case .alias:

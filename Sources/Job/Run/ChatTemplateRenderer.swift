@@ -1,23 +1,24 @@
+import JSON
 internal import Records
 package import Tokenization
 
 /// Renders messages with the chat template that came with a tokenizer.
 package struct ChatTemplateRenderer: Sendable {
     private let template: ChatTemplate?
-    private let variables: [String: TemplateValue]
+    private let variables: [String: JSONValue]
 
     /// - Parameter variables: `chat_template_kwargs` of the job.
     /// - Throws: the template's own error, with its line, for a construct that is not supported.
     package init(tokenizer: Tokenizer, variables: [NamedValue]) throws {
         template = try tokenizer.chatTemplate.map { try ChatTemplate(source: $0) }
-        var named: [String: TemplateValue] = [:]
+        var named: [String: JSONValue] = [:]
         for (name, id) in [
             ("bos_token", tokenizer.beginningOfTextID), ("eos_token", tokenizer.endOfTextID),
             ("pad_token", tokenizer.paddingID),
         ] {
-            named[name] = id.flatMap(tokenizer.token).map(TemplateValue.string)
+            named[name] = id.flatMap(tokenizer.token).map(JSONValue.string)
         }
-        for variable in variables { named[variable.name] = TemplateValue(variable.value) }
+        for variable in variables { named[variable.name] = variable.value }
         self.variables = named
     }
 
@@ -26,7 +27,7 @@ package struct ChatTemplateRenderer: Sendable {
     /// - Parameter others: Variables beside the job's own, over which they win.
     /// - Throws: ``JobError`` without a template, else the template's own error.
     func render(
-        _ messages: [Records.ChatMessage], addsGenerationPrompt: Bool = true, with others: [String: JSONValue] = [:]
+        _ messages: [ChatMessage], addsGenerationPrompt: Bool = true, with others: [String: JSONValue] = [:]
     ) throws -> String {
         guard let template else {
             throw JobError(
@@ -35,37 +36,20 @@ package struct ChatTemplateRenderer: Sendable {
                     + "(chat_template.jinja, or chat_template in tokenizer_config.json)")
         }
         return try template.render(
-            messages: messages.map { Tokenization.ChatMessage(role: $0.role, content: $0.content) },
+            messages: messages.map(\.json),
             addGenerationPrompt: addsGenerationPrompt,
-            variables: variables.merging(others.mapValues(TemplateValue.init)) { $1 })
+            variables: variables.merging(others) { $1 })
     }
 
     /// What follows the opening of an answer in the finished chat: the answer and what the template closes it with.
     ///
     /// nil when the opening is not how the finished chat begins, as in templates that rewrite earlier turns.
     func continuation(
-        of messages: [Records.ChatMessage], with answer: String, variables: [String: JSONValue] = [:]
+        of messages: [ChatMessage], with answer: String, variables: [String: JSONValue] = [:]
     ) throws -> String? {
         let opening = Array(try render(messages, with: variables).utf8)
-        let chat = messages + [Records.ChatMessage(role: "assistant", content: answer)]
+        let chat = messages + [ChatMessage(role: "assistant", content: answer)]
         let whole = Array(try render(chat, addsGenerationPrompt: false, with: variables).utf8)
         return whole.starts(with: opening) ? String(decoding: whole[opening.count...], as: UTF8.self) : nil
-    }
-}
-
-extension TemplateValue {
-    /// A variable of the job; whole numbers are integers there, and digits where they are too long for one.
-    init(_ value: JSONValue) {
-        self =
-            switch value {
-            case .null: .null
-            case .bool(let truth): .bool(truth)
-            case .number(let number): Int(exactly: number).map(TemplateValue.integer) ?? .double(number)
-            case .integer(let number): Int(exactly: number).map(TemplateValue.integer) ?? .string(String(number))
-            case .string(let text): .string(text)
-            case .array(let values): .array(values.map(TemplateValue.init))
-            case .object(let members):
-                .object(members.sorted { $0.key < $1.key }.map { TemplateMember($0.key, TemplateValue($0.value)) })
-            }
     }
 }

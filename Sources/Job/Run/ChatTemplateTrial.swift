@@ -9,10 +9,10 @@ struct ChatTemplateTrial {
     let stopTokenIDs: Set<Int>
 
     private static let chat = [
-        Records.ChatMessage(role: "user", content: "First question"),
-        Records.ChatMessage(role: "assistant", content: "First answer"),
-        Records.ChatMessage(role: "user", content: "Second question"),
-        Records.ChatMessage(role: "assistant", content: "Second answer"),
+        ChatMessage(role: "user", content: "First question"),
+        ChatMessage(role: "assistant", content: "First answer"),
+        ChatMessage(role: "user", content: "Second question"),
+        ChatMessage(role: "assistant", content: "Second answer"),
     ]
 
     /// One line for each finding; empty for a template that keeps every rule, or when there is none.
@@ -68,7 +68,7 @@ struct ChatTemplateTrial {
         return []
     }
 
-    private func closing(after messages: [Records.ChatMessage]) throws -> [String] {
+    private func closing(after messages: [ChatMessage]) throws -> [String] {
         guard let rest = try template.continuation(of: messages, with: Self.chat[1].content) else { return [] }
         guard !tokenizer.encode(rest).contains(where: stopTokenIDs.contains) else { return [] }
         let ends = stopTokenIDs.sorted().compactMap { tokenizer.token(of: $0) }.joined(separator: " or ")

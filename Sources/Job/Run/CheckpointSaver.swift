@@ -1,5 +1,6 @@
 package import Coordinator
 internal import Foundation
+import JSON
 internal import Models
 package import Placement
 package import Records
@@ -69,7 +70,7 @@ package actor CheckpointSaver: Saving {
 
     /// Writes the model's folder: weights, tokenizer, `trainer_state.json`.
     private func modelFiles(_ progress: RunProgress) -> @Sendable (URL) async throws -> Void {
-        let state = JSON.object([
+        let state = JSONValue.object([
             "global_step": .number(progress.step), "num_input_tokens_seen": .number(progress.tokens),
             "max_steps": .number(maxSteps),
             "best_metric": best.map { .number($0.value) } ?? .null,

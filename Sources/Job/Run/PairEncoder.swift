@@ -77,17 +77,18 @@ extension PromptVariant {
     init(ofRow prompt: Prompt) throws(JobError) {
         self = .plain
         switch prompt.columns["chat_template_kwargs"] {
-        case .object(let variables): templateVariables = variables
+        case let variables? where variables.dictionary != nil: templateVariables = variables.dictionary ?? [:]
         case nil, .null: break
         case let other?:
             throw JobError(
-                place: "\(prompt.id), column chat_template_kwargs", message: "\(other); expected variables by name")
+                place: "\(prompt.id), column chat_template_kwargs", message: "\(other.kind); expected variables by name"
+            )
         }
         switch prompt.columns["prompt_suffix"] {
         case .string(let text): suffix = text
         case nil, .null: break
         case let other?:
-            throw JobError(place: "\(prompt.id), column prompt_suffix", message: "\(other); expected a text")
+            throw JobError(place: "\(prompt.id), column prompt_suffix", message: "\(other.kind); expected a text")
         }
     }
 }

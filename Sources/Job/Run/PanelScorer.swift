@@ -1,4 +1,5 @@
 internal import Coordinator
+package import JSON
 package import Records
 package import RewardInterface
 internal import Synchronization

@@ -1,4 +1,5 @@
 package import Coordinator
+import JSON
 package import Records
 internal import RewardInterface
 internal import Runs
@@ -95,60 +96,45 @@ package actor RunRecorder: StepObserver {
 enum CompletionRows {
     static func of(
         _ report: StepReport, _ scorer: PanelScorer?, _ columns: [GroupAddress: [String: [JSONValue]]]
-    ) -> [JSON] {
+    ) -> [JSONValue] {
         let names = scorer?.rewardNames ?? []
         return report.groups.enumerated().flatMap { place, scored in
             let extras = (columns[scored.group.address] ?? [:]).sorted { $0.key < $1.key }
             return scored.group.rollouts.indices.map { index in
                 var row = members(report.step, scored, index, names)
                 row += extras.compactMap { name, values in
-                    values.indices.contains(index) ? JSON.Member(name, JSON(values[index])) : nil
+                    values.indices.contains(index) ? JSONValue.Member(name, values[index]) : nil
                 }
                 let credit = report.credits.indices.contains(place) ? report.credits[place][index] : nil
-                row.append(JSON.Member("advantage", credit?.advantage.map(JSON.number) ?? .null))
-                return JSON.object(row)
+                row.append(JSONValue.Member("advantage", credit?.advantage.map(JSONValue.number) ?? .null))
+                return JSONValue.object(row)
             }
         }
     }
 
-    private static func members(_ step: Int, _ scored: ScoredGroup, _ index: Int, _ names: [String]) -> [JSON.Member] {
+    private static func members(_ step: Int, _ scored: ScoredGroup, _ index: Int, _ names: [String]) -> [JSONValue
+        .Member]
+    {
         let completion = scored.group.rollouts[index].completion
         var row = [
-            JSON.Member("step", .number(Double(step))),
-            JSON.Member("row", .number(Double(scored.group.prompt.prompt.row))),
+            JSONValue.Member("step", .number(step)),
+            JSONValue.Member("row", .number(scored.group.prompt.prompt.row)),
         ]
         // Only where a step asks a prompt in several.
-        if scored.group.variant > 0 { row.append(JSON.Member("variant", .number(Double(scored.group.variant)))) }
+        if scored.group.variant > 0 { row.append(JSONValue.Member("variant", .number(scored.group.variant))) }
         row += [
-            JSON.Member("prompt", .string(scored.group.prompt.prompt.text)),
-            JSON.Member("completion", .string(completion.text)),
-            JSON.Member("finish_reason", .string(completion.finishReason.name)),
-            JSON.Member("length", .number(Double(completion.tokenIDs.count))),
+            JSONValue.Member("prompt", .string(scored.group.prompt.prompt.text)),
+            JSONValue.Member("completion", .string(completion.text)),
+            JSONValue.Member("finish_reason", .string(completion.finishReason.name)),
+            JSONValue.Member("length", .number(completion.tokenIDs.count)),
         ]
         for (name, score) in zip(names, scored.scores[index]) {
-            row.append(JSON.Member(name, score.score.map(JSON.number) ?? .null))
-            if score.score == nil { row.append(JSON.Member("\(name)/state", .string(score.state))) }
+            row.append(JSONValue.Member(name, score.score.map(JSONValue.number) ?? .null))
+            if score.score == nil { row.append(JSONValue.Member("\(name)/state", .string(score.state))) }
             if score.isFailure, let note = score.note {
-                row.append(JSON.Member("\(name)/note", .string(note.shortened(to: 2_000))))
+                row.append(JSONValue.Member("\(name)/note", .string(note.shortened(to: 2_000))))
             }
         }
         return row
-    }
-}
-
-extension JSON {
-    /// A column's value as it is written to a file.
-    init(_ value: JSONValue) {
-        self =
-            switch value {
-            case .null: .null
-            case .bool(let truth): .bool(truth)
-            case .number(let number): .number(number)
-            case .integer(let number): .integer(number)
-            case .string(let text): .string(text)
-            case .array(let values): .array(values.map(JSON.init))
-            case .object(let members):
-                .object(members.sorted { $0.key < $1.key }.map { Member($0.key, JSON($0.value)) })
-            }
     }
 }

@@ -1,3 +1,4 @@
+package import JSON
 package import Records
 
 /// The rewards of a job.

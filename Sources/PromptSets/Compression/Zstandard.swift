@@ -1,40 +1,27 @@
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Darwin)
-import Darwin
-#endif
-
-/// Unpacking of Zstandard data by the system's libzstd, looked for when the first such data is met.
-///
-/// Its entropy stages are several times the size of our other decoders; the library is on nearly every machine, its header is not.
+/// Unpacking of Zstandard data by the system's libzstd.
 enum Zstandard {
-    private typealias Decompress = @convention(c) (UnsafeMutableRawPointer?, Int, UnsafeRawPointer?, Int) -> Int
-    private typealias IsError = @convention(c) (Int) -> UInt32
-
     private struct Library: Sendable {
+        typealias Decompress = @convention(c) (UnsafeMutableRawPointer?, Int, UnsafeRawPointer?, Int) -> Int
+        typealias IsError = @convention(c) (Int) -> UInt32
+
         let decompress: Decompress
         let isError: IsError
+
+        static let shared: Library? = {
+            guard
+                let library = SystemLibrary(
+                    "libzstd.so.1", "libzstd.so", "libzstd.1.dylib", "/opt/homebrew/lib/libzstd.1.dylib"),
+                let decompress = library.function("ZSTD_decompress", Decompress.self),
+                let isError = library.function("ZSTD_isError", IsError.self)
+            else { return nil }
+            return Library(decompress: decompress, isError: isError)
+        }()
     }
-
-    private static let names = ["libzstd.so.1", "libzstd.so", "libzstd.1.dylib", "/opt/homebrew/lib/libzstd.1.dylib"]
-
-    private static let library: Library? = {
-        for name in names {
-            guard let handle = dlopen(name, RTLD_NOW | RTLD_LOCAL) else { continue }
-            guard let decompress = dlsym(handle, "ZSTD_decompress"), let isError = dlsym(handle, "ZSTD_isError") else {
-                continue
-            }
-            return Library(
-                decompress: unsafeBitCast(decompress, to: Decompress.self),
-                isError: unsafeBitCast(isError, to: IsError.self))
-        }
-        return nil
-    }()
 
     /// - Parameter byteCount: How many bytes must come out.
     /// - Throws: ``FormatFault`` for damaged data, and where there is no libzstd, saying what to do.
     static func unpacked(_ bytes: [UInt8], byteCount: Int) throws -> [UInt8] {
-        guard let library else {
+        guard let library = Library.shared else {
             throw FormatFault(
                 "it is compressed with zstd and this machine has no libzstd.so.1; install it (Debian: libzstd1), or write the "
                     + "file with compression=\"snappy\"")

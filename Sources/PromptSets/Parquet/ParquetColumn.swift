@@ -1,8 +1,17 @@
+import JSON
 import Runs
 
 /// Reads one column of one row group from front to back: memory is a page and the dictionary.
 struct ParquetColumn {
+    /// What a damaged or hostile file may cost.
+    struct Limits {
+        /// Of a page, unpacked.
+        let pageBytes: Int
+        let dictionaryEntries: Int
+    }
+
     let leaf: ParquetLeaf
+    private let limits: Limits
     private let codec: ParquetCodec
     private let file: PosixFile
     /// Where the next page begins, and where the last one ends.
@@ -10,14 +19,15 @@ struct ParquetColumn {
     private let end: Int
     /// Entries in pages still to come.
     private var entriesLeft: Int
-    private var dictionary: [JSON]?
+    private var dictionary: [JSONValue]?
     private var page: ParquetPage?
     /// The levels of the entry at hand; `nil` behind the last one.
     private(set) var levels: (repetition: Int, definition: Int)?
 
     /// - Parameter dataEnd: Where the file's pages end.
-    init(_ chunk: ParquetChunk, of leaf: ParquetLeaf, in file: PosixFile, dataEnd: Int) throws {
+    init(_ chunk: ParquetChunk, of leaf: ParquetLeaf, in file: PosixFile, dataEnd: Int, _ limits: Limits) throws {
         self.leaf = leaf
+        self.limits = limits
         self.file = file
         codec = chunk.codec
         offset = chunk.start
@@ -33,7 +43,7 @@ struct ParquetColumn {
     }
 
     /// The value of the entry at hand, which has one when its definition level is the highest; goes on to the next entry.
-    mutating func take() throws -> JSON {
+    mutating func take() throws -> JSONValue {
         let (dictionary, conversion) = (dictionary, leaf.conversion)  // the page is changed meanwhile
         guard let value = try page?.nextValue(dictionary, conversion) else {
             throw FormatFault("fewer values than rows")
@@ -63,6 +73,9 @@ struct ParquetColumn {
         let (header, headerBytes) = try header()
         offset += headerBytes
         guard header.byteCount <= end - offset else { throw FormatFault("a page is longer than its column") }
+        guard header.unpackedByteCount <= limits.pageBytes else {
+            throw FormatFault("a page of \(header.unpackedByteCount) bytes; at most \(limits.pageBytes) are read")
+        }
         let bytes = try file.bytes(at: offset, count: header.byteCount)
         guard bytes.count == header.byteCount else { throw FormatFault("the file ends within a page") }
         offset += header.byteCount
@@ -99,16 +112,16 @@ struct ParquetColumn {
         }
     }
 
-    private func values(of header: ParquetPageHeader, _ bytes: [UInt8]) throws -> [JSON] {
+    private func values(of header: ParquetPageHeader, _ bytes: [UInt8]) throws -> [JSONValue] {
         guard header.encoding == .plain || header.encoding == .plainDictionary else {
             throw FormatFault("a dictionary that is not in the plain encoding")
         }
         let unpacked = ByteReader(try codec.unpacked(bytes, byteCount: header.unpackedByteCount))
-        guard header.entryCount <= unpacked.remaining else {
+        guard header.entryCount <= min(unpacked.remaining, limits.dictionaryEntries) else {
             throw FormatFault("a dictionary of more values than bytes")
         }
         var decoder = PlainDecoder(unpacked, leaf)
-        var values: [JSON] = []
+        var values: [JSONValue] = []
         for _ in 0..<header.entryCount { values.append(try leaf.conversion.json(decoder.next())) }
         return values
     }

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Runs
 
 /// A value as it is stored.
@@ -57,13 +58,13 @@ struct ParquetConversion {
     }
 
     /// - Throws: ``FormatFault`` for bytes that are no UTF-8 text and for infinite numbers.
-    func json(_ value: ParquetValue) throws -> JSON {
+    func json(_ value: ParquetValue) throws -> JSONValue {
         switch (form, value) {
         case (.nothing, _): .null
         case (.boolean, .boolean(let value)): .bool(value)
-        case (.signed, .integer(let value)): .whole(Int128(value))
+        case (.signed, .integer(let value)): .number(Int128(value))
         case (.unsigned(let bits), .integer(let value)):
-            .whole(bits == 32 ? Int128(UInt32(truncatingIfNeeded: value)) : Int128(UInt64(bitPattern: value)))
+            .number(bits == 32 ? Int128(UInt32(truncatingIfNeeded: value)) : Int128(UInt64(bitPattern: value)))
         case (.real, .real(let value)): try Self.number(value)
         case (.text, .bytes(let bytes)): try Self.text(bytes)
         case (.decimal(let scale), .integer(let value)): try Self.decimal(Int128(value), scale)
@@ -76,12 +77,12 @@ struct ParquetConversion {
         }
     }
 
-    private static func number(_ value: Double) throws -> JSON {
+    private static func number(_ value: Double) throws -> JSONValue {
         guard !value.isInfinite else { throw FormatFault("an infinite number, which JSON has not") }
         return value.isNaN ? .null : .number(value)
     }
 
-    private static func text(_ bytes: ArraySlice<UInt8>) throws -> JSON {
+    private static func text(_ bytes: ArraySlice<UInt8>) throws -> JSONValue {
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw FormatFault("bytes that are no UTF-8 text; leave the column out or write it as text")
         }
@@ -89,7 +90,7 @@ struct ParquetConversion {
     }
 
     /// Two's complement, the most significant byte first.
-    private static func decimal(_ bytes: ArraySlice<UInt8>, _ scale: Int) throws -> JSON {
+    private static func decimal(_ bytes: ArraySlice<UInt8>, _ scale: Int) throws -> JSONValue {
         guard (1...16).contains(bytes.count), let first = bytes.first else {
             throw FormatFault("a decimal of \(bytes.count) bytes; at most 16 are supported")
         }
@@ -98,8 +99,8 @@ struct ParquetConversion {
     }
 
     /// By way of its digits, so that 0.1 becomes what "0.1" reads as.
-    private static func decimal(_ unscaled: Int128, _ scale: Int) throws -> JSON {
-        if scale == 0 { return .whole(unscaled) }
+    private static func decimal(_ unscaled: Int128, _ scale: Int) throws -> JSONValue {
+        if scale == 0 { return .number(unscaled) }
         guard let value = Double("\(unscaled)e-\(scale)") else { throw FormatFault("a decimal that is no number") }
         return .number(value)
     }

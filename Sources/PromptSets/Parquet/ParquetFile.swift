@@ -1,3 +1,4 @@
+import JSON
 import Runs
 
 /// A Parquet file, read row by row from front to back: memory is a page and a dictionary for each column.
@@ -6,6 +7,10 @@ struct ParquetFile {
     private let schema: ParquetSchema
     private let rowGroups: [ParquetRowGroup]
     private let dataEnd: Int
+    /// The most entries that a column or a dictionary may have.
+    private let mostEntries: Int
+    /// Memory for the pages of all columns, which are open side by side.
+    private static let pageRoom = 1 << 30
 
     /// Whether a file begins as Parquet files do.
     static func isParquet(_ head: [UInt8]) -> Bool { head.starts(with: magic) }
@@ -42,6 +47,12 @@ struct ParquetFile {
                 guard !sum.overflow else { throw FormatFault("its row groups have more rows than it says") }
                 rows = sum.partialValue
             }
+            // The tightest encodings take a bit for each entry of a column whose values differ.
+            mostEntries = 8 * byteCount + 1024
+            let entries = rowGroups.flatMap(\.chunks).map(\.entryCount).max() ?? 0
+            guard max(rows, entries) <= mostEntries else {
+                throw FormatFault("it claims \(max(rows, entries)) rows or values in \(byteCount) bytes")
+            }
             guard rows == metadata.rowCount else {
                 throw FormatFault("its row groups have \(rows) rows, it says \(metadata.rowCount)")
             }
@@ -53,13 +64,16 @@ struct ParquetFile {
     /// Hands over every row, its columns in the order of the schema.
     ///
     /// - Throws: ``PromptSetError/record(path:number:column:message:)`` naming row and column, and what `body` throws.
-    func forEachRow(_ body: ([JSON.Member]) throws -> Void) throws {
+    func forEachRow(_ body: ([JSONValue.Member]) throws -> Void) throws {
         var row = 0
         for group in rowGroups {
             var columns: [ParquetColumn] = []
+            let limits = ParquetColumn.Limits(
+                pageBytes: min(256 << 20, max(8 << 20, Self.pageRoom / max(1, group.chunks.count))),
+                dictionaryEntries: mostEntries)
             for (chunk, leaf) in zip(group.chunks, schema.leaves) {
                 columns.append(
-                    try located(row, leaf) { try ParquetColumn(chunk, of: leaf, in: file, dataEnd: dataEnd) })
+                    try located(row, leaf) { try ParquetColumn(chunk, of: leaf, in: file, dataEnd: dataEnd, limits) })
             }
             var assembly = RowAssembly(columns: columns)
             columns = []  // so that the assembly changes them in place
@@ -73,7 +87,7 @@ struct ParquetFile {
         }
     }
 
-    private func members(of row: Int, _ assembly: inout RowAssembly) throws -> [JSON.Member] {
+    private func members(of row: Int, _ assembly: inout RowAssembly) throws -> [JSONValue.Member] {
         do {
             return try assembly.row(schema.columns)
         } catch let fault as FormatFault {
@@ -104,15 +118,15 @@ private struct RowAssembly {
     init(columns: [ParquetColumn]) { self.columns = columns }
 
     /// The next row.
-    mutating func row(_ nodes: [(name: String, node: ParquetNode)]) throws -> [JSON.Member] {
+    mutating func row(_ nodes: [(name: String, node: ParquetNode)]) throws -> [JSONValue.Member] {
         valuesLeft = Self.mostValues
-        var members: [JSON.Member] = []
-        for (name, node) in nodes { members.append(JSON.Member(name, try value(of: node))) }
+        var members: [JSONValue.Member] = []
+        for (name, node) in nodes { members.append(JSONValue.Member(name, try value(of: node))) }
         try requireEndOfRow()
         return members
     }
 
-    private mutating func value(of node: ParquetNode) throws -> JSON {
+    private mutating func value(of node: ParquetNode) throws -> JSONValue {
         switch node {
         case .leaf(let leaf):
             guard try definition(leaf) == columns[leaf].leaf.maximumDefinition else {
@@ -121,7 +135,7 @@ private struct RowAssembly {
             try count(leaf)
             return try columns[leaf].take()
         case .structure(let members):
-            return .object(try members.map { JSON.Member($0.name, try value(of: $0.node)) })
+            return .object(try members.map { JSONValue.Member($0.name, try value(of: $0.node)) })
         case .optional(let inner, let level):
             guard try definition(node.firstLeaf) >= level else {
                 try passOver(node, below: level)
@@ -129,19 +143,20 @@ private struct RowAssembly {
             }
             return try value(of: inner)
         case .list(let element, let level, let repetition):
-            var elements: [JSON] = []
+            var elements: [JSONValue] = []
             try forEachElement(node, level, repetition) { elements.append(try $0.value(of: element)) }
             return .array(elements)
         case .map(let key, let value, let level, let repetition):
-            var members: [JSON.Member] = []
+            var members: [JSONValue.Member] = []
+            var keys: Set<String> = []
             try forEachElement(node, level, repetition) { assembly in
                 guard case .string(let name) = try assembly.value(of: key) else {
                     throw FormatFault("a key of a map that is no text")
                 }
-                guard !members.contains(where: { $0.key == name }) else {
+                guard keys.insert(name).inserted else {
                     throw FormatFault("a map with the key \"\(name)\" twice")
                 }
-                members.append(JSON.Member(name, try assembly.value(of: value)))
+                members.append(JSONValue.Member(name, try assembly.value(of: value)))
             }
             return .object(members)
         }

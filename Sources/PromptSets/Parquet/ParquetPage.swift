@@ -1,3 +1,4 @@
+import JSON
 import Runs
 
 /// The head of a page (parquet.thrift, `PageHeader`).
@@ -20,9 +21,6 @@ struct ParquetPageHeader {
     private(set) var entryCount = 0
     private(set) var encoding: ParquetEncoding?
 
-    /// The most bytes a page may unpack to. Writers make pages of about a mebibyte.
-    private static let largestPage = 256 << 20
-
     init(_ reader: inout ThriftReader) throws {
         var type: Int?
         try reader.structure { reader, field in
@@ -42,9 +40,6 @@ struct ParquetPageHeader {
         case (0, .data), (2, .dictionary), (3, .dataV2): break
         case (1, _): kind = .other  // an index
         default: throw FormatFault("a page's head does not say what it is")
-        }
-        guard unpackedByteCount <= Self.largestPage else {
-            throw FormatFault("a page of \(unpackedByteCount) bytes; at most \(Self.largestPage) are read")
         }
     }
 
@@ -138,7 +133,7 @@ struct ParquetPage {
         return (try repetitions?.next() ?? 0, try definitions?.next() ?? 0)
     }
 
-    mutating func nextValue(_ dictionary: [JSON]?, _ conversion: ParquetConversion) throws -> JSON {
+    mutating func nextValue(_ dictionary: [JSONValue]?, _ conversion: ParquetConversion) throws -> JSONValue {
         switch values {
         case .direct(var decoder):
             values = .none  // so that the decoder is changed in place

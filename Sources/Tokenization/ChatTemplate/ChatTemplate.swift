@@ -1,4 +1,5 @@
 package import Foundation
+package import JSON
 
 /// A chat template in the part of Jinja that checkpoints use, rendered as `transformers` renders it.
 ///
@@ -22,14 +23,14 @@ package struct ChatTemplate: Sendable {
     /// The text of a chat. It already holds the special tokens: encode it without adding them again.
     ///
     /// - Parameters:
-    ///   - messages: in order.
+    ///   - messages: in order; objects with `role`, `content` and whatever else the template reads, such as `tool_calls`.
     ///   - tools: JSON schemas of the functions on offer; nil gives the template `none`.
     ///   - addGenerationPrompt: ends with what opens the assistant's turn.
     ///   - variables: what else the template reads, such as `bos_token`; see ``Tokenizer/specialTokenTexts``.
     /// - Throws: ``ChatTemplateError``; what the template gives to `raise_exception` is its message.
     package func render(
-        messages: [ChatMessage], tools: [TemplateValue]? = nil, addGenerationPrompt: Bool,
-        variables: [String: TemplateValue] = [:]
+        messages: [JSONValue], tools: [JSONValue]? = nil, addGenerationPrompt: Bool,
+        variables: [String: JSONValue] = [:]
     ) throws -> String {
         let root = JinjaScope(parent: nil)
         for name in ["namespace", "range", "dict", "raise_exception", "strftime_now"] {
@@ -37,7 +38,7 @@ package struct ChatTemplate: Sendable {
         }
         root.values["documents"] = .null
         for (name, value) in variables { root.values[name] = JinjaValue(value) }
-        root.values["messages"] = .list(messages.map { JinjaValue(.object($0.members)) })
+        root.values["messages"] = .list(messages.map(JinjaValue.init))
         root.values["tools"] = tools.map { .list($0.map(JinjaValue.init)) } ?? .null
         root.values["add_generation_prompt"] = .bool(addGenerationPrompt)
         let renderer = JinjaRenderer(clock: clock)

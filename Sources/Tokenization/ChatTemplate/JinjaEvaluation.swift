@@ -6,8 +6,19 @@ extension JinjaRenderer {
     func evaluate(
         _ expression: JinjaExpression, _ scope: JinjaScope, blockText: JinjaValue? = nil
     ) throws -> JinjaValue {
+        try countStep(expression.line)
+        let result = try compute(expression, scope, blockText)
+        switch expression.kind {
+        case .list, .object, .binary, .filter, .call, .slice: try countValue(expression.line, result)
+        default: break
+        }
+        return result
+    }
+
+    private func compute(
+        _ expression: JinjaExpression, _ scope: JinjaScope, _ blockText: JinjaValue?
+    ) throws -> JinjaValue {
         let line = expression.line
-        try countStep(line)
         switch expression.kind {
         case .none: return .null
         case .bool(let flag): return .bool(flag)
@@ -46,7 +57,14 @@ extension JinjaRenderer {
         case .or(let left, let right):
             let value = try evaluate(left, scope)
             return value.isTrue ? value : try evaluate(right, scope)
-        case .concatenation(let parts): return .string(try parts.map { try evaluate($0, scope).printed }.joined())
+        case .concatenation(let parts):
+            var text = ""
+            for part in parts {
+                let next = try evaluate(part, scope).printed
+                try countText(line, text.utf8.count + next.utf8.count)
+                text += next
+            }
+            return .string(text)
         case .comparison(let first, let links):
             var left = try evaluate(first, scope)
             for (symbol, expression) in links {
@@ -74,6 +92,7 @@ extension JinjaRenderer {
         _ members: [(key: JinjaExpression, value: JinjaExpression)], _ scope: JinjaScope, _ line: Int
     ) throws -> JinjaValue {
         var result: [(key: String, value: JinjaValue)] = []
+        try countStep(line, members.count * members.count >> 5)  // each key is looked for among those before
         for (keyExpression, valueExpression) in members {
             guard let key = try evaluate(keyExpression, scope).text else {
                 throw error(line, "a key that is no string; keys of a mapping are strings here")
@@ -166,6 +185,8 @@ extension JinjaRenderer {
     }
 
     func compare(_ symbol: String, _ left: JinjaValue, _ right: JinjaValue, _ line: Int) throws -> Bool {
+        try countValue(line, left)
+        try countValue(line, right)
         switch symbol {
         case "==": return left.isEqual(to: right)
         case "!=": return !left.isEqual(to: right)
@@ -203,7 +224,9 @@ extension JinjaRenderer {
 
     func arithmetic(_ symbol: String, _ left: JinjaValue, _ right: JinjaValue, _ line: Int) throws -> JinjaValue {
         switch (symbol, left, right) {
-        case ("+", .string(let a), .string(let b)): return .string(a + b)
+        case ("+", .string(let a), .string(let b)):
+            try countText(line, a.utf8.count + b.utf8.count)
+            return .string(a + b)
         case ("+", .list(let a, let isTuple), .list(let b, let otherIsTuple)) where isTuple == otherIsTuple:
             try countStep(line, a.count + b.count)
             return .list(a + b, isTuple: isTuple)
@@ -265,6 +288,21 @@ extension [UInt8] {
     /// Where `part` first stands.
     func firstPlace(of part: [UInt8], from start: Int = 0) -> Int? {
         guard count - start >= part.count else { return nil }
-        return (start...count - part.count).first { starts(part, at: $0) }
+        guard !part.isEmpty else { return start }
+        // Knuth, Morris and Pratt: linear, whatever repeats itself in text and part.
+        var fallback = [0]
+        var matched = 0
+        for byte in part.dropFirst() {
+            while matched > 0, byte != part[matched] { matched = fallback[matched - 1] }
+            if byte == part[matched] { matched += 1 }
+            fallback.append(matched)
+        }
+        matched = 0
+        for index in start..<count {
+            while matched > 0, self[index] != part[matched] { matched = fallback[matched - 1] }
+            if self[index] == part[matched] { matched += 1 }
+            if matched == part.count { return index + 1 - matched }
+        }
+        return nil
     }
 }

@@ -1,3 +1,5 @@
+import JSON
+
 /// What may follow `|`.
 struct JinjaFilters {
     let renderer: JinjaRenderer
@@ -51,7 +53,7 @@ struct JinjaFilters {
         case "join":
             let separator = argument(0, "d")?.printed ?? ""
             let parts = try items(value).map { try attribute("attribute", 1, of: $0) ?? $0 }
-            return .string(parts.map(\.printed).joined(separator: separator))
+            return .string(try renderer.joined(line, parts.map(\.printed), separator: separator))
         case "items", "dictsort": return try members(value)
         case "map": return try map(value)
         case "select", "reject", "selectattr", "rejectattr": return try select(value)
@@ -95,12 +97,16 @@ struct JinjaFilters {
             guard let old = argument(0, "old"), let new = argument(1, "new") else {
                 throw error("replace takes two texts")
             }
-            return .string(text.replaced(old.printed, by: new.printed, atMost: argument(2, "count")?.whole ?? -1))
+            return .string(
+                try renderer.replaced(
+                    line, text, old.printed, by: new.printed, atMost: argument(2, "count")?.whole ?? -1))
         case "indent":
             let margin =
                 argument(0, "width").map { $0.text ?? String(repeating: " ", count: min(max($0.whole ?? 4, 0), 1_000)) }
                 ?? "    "
             let lines = (text + "\n").lines()
+            try renderer.countStep(line, lines.count)
+            try renderer.countText(line, text.utf8.count + lines.count * margin.utf8.count)
             let indented = lines.enumerated().map { index, line in
                 let isIndented = (index > 0 || flag(1, "first")) && (!line.isEmpty || flag(2, "blank"))
                 return isIndented ? margin + line : line
@@ -121,16 +127,21 @@ struct JinjaFilters {
         guard !flag(0, "ensure_ascii") else { throw error("tojson with ensure_ascii is not supported") }
         let indent = argument(1, "indent")?.whole
         guard (0...64).contains(indent ?? 0) else { throw error("tojson with an indent outside 0 to 64") }
-        var writer = JinjaJSON(
-            indent: indent, itemSeparator: indent == nil ? ", " : ",", sortsKeys: flag(3, "sort_keys"))
-        if let separators = argument(2, "separators"), !separators.isNull {
-            let parts = try items(separators).compactMap(\.text)
-            guard parts.count == 2 else { throw error("tojson takes two separators") }
-            writer.itemSeparator = parts[0]
-            writer.keySeparator = parts[1]
+        var separators = [indent == nil ? ", " : ",", ": "]
+        if let given = argument(2, "separators"), !given.isNull {
+            separators = try items(given).compactMap(\.text)
+            guard separators.count == 2 else { throw error("tojson takes two separators") }
         }
-        guard let text = writer.text(of: value) else { throw error("\(value.typeName) as JSON") }
-        return .string(text)
+        guard let json = value.json else { throw error("\(value.typeName) as JSON") }
+        if let size = try renderer.countValue(line, value) {
+            let separator = separators[0].utf8.count + separators[1].utf8.count + (indent ?? 0) * size.depth
+            try renderer.countText(line, size.bytes + size.values * (separator + 1))
+        }
+        return .string(
+            json.serialized(
+                .python(
+                    indentation: indent, itemSeparator: separators[0], keySeparator: separators[1],
+                    sortsKeys: flag(3, "sort_keys"))))
     }
 
     private func members(_ value: JinjaValue) throws -> JinjaValue {
@@ -207,6 +218,8 @@ struct JinjaFilters {
             }
         case "unique":
             let keys = try items.map { try key(of: $0, attributeAt: 1, isCaseSensitiveAt: 0) }
+            let size = try renderer.countValue(line, .list(keys))
+            try renderer.countStep(line, items.count * ((size?.values ?? 0) >> 3 + (size?.bytes ?? 0) >> 8))
             return .list(
                 items.indices.filter { i in !keys[..<i].contains { $0.isEqual(to: keys[i]) } }.map { items[$0] })
         case "min", "max":
@@ -221,6 +234,8 @@ struct JinjaFilters {
             }
             return items[best]
         default:
+            let rounds = Int.bitWidth - items.count.leadingZeroBitCount
+            for _ in 0..<rounds { try renderer.countValue(line, value) }
             let keyed = try items.enumerated().map {
                 (offset: $0, key: try key(of: $1, attributeAt: 2, isCaseSensitiveAt: 1), item: $1)
             }

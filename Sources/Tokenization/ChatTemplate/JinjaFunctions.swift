@@ -41,6 +41,7 @@ extension JinjaRenderer {
                 members = given
             }
             let space = JinjaNamespace(members)
+            atEnd(space.letGo)
             for (key, value) in named { space.set(key, value) }
             return name == "namespace" ? .namespace(space) : .object(space.members)
         default: throw error(line, "no function \"\(name)\"")
@@ -108,6 +109,7 @@ struct JinjaMethods {
         case .object(let members): return try object(value, members, name, arguments)
         case .list(let items, _):
             guard let wanted = arguments.first else { throw error("\(name)() without a value") }
+            try renderer.countValue(line, value)
             if name == "count" { return .integer(items.filter { $0.isEqual(to: wanted) }.count) }
             guard let index = items.firstIndex(where: { $0.isEqual(to: wanted) }) else {
                 throw error("index() of a value that is not in the list")
@@ -159,7 +161,7 @@ struct JinjaMethods {
                 })
         case "replace":
             let limit = arguments.count > 2 ? arguments[2].whole : nil
-            return .string(text.replaced(try argument(0), by: try argument(1), atMost: limit ?? -1))
+            return .string(try renderer.replaced(line, text, try argument(0), by: try argument(1), atMost: limit ?? -1))
         case "upper": return .string(text.uppercased())
         case "lower": return .string(text.lowercased())
         case "title": return .string(text.titled())
@@ -169,12 +171,12 @@ struct JinjaMethods {
             let parts = try renderer.items(of: list, line)
             let texts = parts.compactMap(\.text)
             guard texts.count == parts.count else { throw error("join() takes a list of strings") }
-            return .string(texts.joined(separator: text))
+            return .string(try renderer.joined(line, texts, separator: text))
         case "find":
             let part = Array(try argument(0).utf8)
             guard let place = Array(text.utf8).firstPlace(of: part) else { return .integer(-1) }
             return .integer(String(decoding: Array(text.utf8).prefix(place), as: UTF8.self).unicodeScalars.count)
-        case "count": return .integer(text.pieces(separatedBy: try argument(0), atMost: -1).count - 1)
+        case "count": return .integer(text.occurrences(of: try argument(0)))
         case "removeprefix":
             let part = try argument(0)
             return .string(
@@ -197,6 +199,11 @@ struct JinjaMethods {
     private func split(
         _ text: String, _ name: String, _ arguments: [JinjaValue], _ named: [(name: String, value: JinjaValue)]
     ) throws -> JinjaValue {
+        try renderer.countText(line, text.utf8.count)
+        if name == "splitlines" || arguments.first?.text == nil {
+            // There are no more pieces than white space.
+            try renderer.countStep(line, text.utf8.count { $0 <= 0x20 || $0 >= 0xc2 })
+        }
         if name == "splitlines" { return .list(text.lines().map { .string($0) }) }
         let limit = (arguments.count > 1 ? arguments[1] : named.first { $0.name == "maxsplit" }?.value)?.whole ?? -1
         guard let separator = arguments.first ?? named.first(where: { $0.name == "sep" })?.value, !separator.isNull
@@ -207,6 +214,7 @@ struct JinjaMethods {
         guard let mark = separator.text, !mark.isEmpty else {
             throw error("\(name)() takes a string that is not empty")
         }
+        try renderer.countStep(line, text.occurrences(of: mark))
         let pieces =
             name == "split"
             ? text.pieces(separatedBy: mark, atMost: limit)

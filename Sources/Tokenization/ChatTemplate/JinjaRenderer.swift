@@ -6,21 +6,27 @@ final class JinjaRenderer {
 
     /// Steps after which a template counts as endless.
     private static let mostSteps = 5_000_000
-    /// Bytes of output after which a template counts as endless.
-    static let longestText = 1 << 26
+    /// Bytes of a text beyond which it is no prompt: some four million tokens.
+    static let longestText = 1 << 24
     private static let deepestCall = 24
 
     let clock: @Sendable () -> Date
     private var output = ""
     private var steps = 0
     private var calls = 0
+    /// What may hold itself, or a chain too long to let go link by link: emptied when the rendering ends.
+    private var holders: [() -> Void] = []
 
     init(clock: @escaping @Sendable () -> Date) { self.clock = clock }
 
     func render(_ body: [JinjaStatement], in scope: JinjaScope) throws -> String {
+        defer { for letGo in holders { letGo() } }
         _ = try run(body, scope)
         return output
     }
+
+    /// - Parameter letGo: Empties a scope, loop or namespace.
+    func atEnd(_ letGo: @escaping () -> Void) { holders.append(letGo) }
 
     /// - Parameter count: more than one for what takes as long as so many small steps.
     func countStep(_ line: Int, _ count: Int = 1) throws {
@@ -30,11 +36,34 @@ final class JinjaRenderer {
         }
     }
 
+    /// Counts the work of going through a text, before or while it is made.
+    func countText(_ line: Int, _ bytes: Int) throws {
+        guard bytes <= Self.longestText else { throw error(line, "a text of more than \(Self.longestText >> 20) MiB") }
+        try countStep(line, bytes >> 8)
+    }
+
+    /// Looks at a value that was just made, or is gone through: what doubles stays small in memory and endless on paper.
+    @discardableResult
+    func countValue(_ line: Int, _ value: JinjaValue) throws -> JinjaSize? {
+        switch value {
+        case .string(let text): try countText(line, text.utf8.count)
+        case .list, .object, .function(.method):
+            guard let size = JinjaSize(value) else { throw error(line, "\(value.typeName) too large for a prompt") }
+            try countStep(line, size.values >> 3 + size.bytes >> 8)
+            return size
+        default: break
+        }
+        return nil
+    }
+
     func error(_ line: Int, _ message: String) -> ChatTemplateError { ChatTemplateError(line: line, message: message) }
 
     private func write(_ text: String, _ line: Int) throws {
+        try countText(line, text.utf8.count)
         output += text
-        guard output.utf8.count < Self.longestText else { throw error(line, "an output of more than 64 MiB") }
+        guard output.utf8.count <= Self.longestText else {
+            throw error(line, "an output of more than \(Self.longestText >> 20) MiB")
+        }
     }
 
     /// What a body writes, instead of writing it.
@@ -71,7 +100,9 @@ final class JinjaRenderer {
         case .setBlock(let target, let filters, let body):
             let text = JinjaValue.string(try captured(body, JinjaScope(parent: scope)))
             try assign(target, try filters.map { try evaluate($0, scope, blockText: text) } ?? text, scope, line)
-        case .macro(let macro): scope.values[macro.name] = .function(.macro(macro, scope))
+        case .macro(let macro):
+            scope.values[macro.name] = .function(.macro(macro, scope))
+            atEnd(scope.letGo)
         case .scoped(let body): return try run(body, JinjaScope(parent: scope))
         case .filterBlock(let filters, let body):
             let text = JinjaValue.string(try captured(body, JinjaScope(parent: scope)))
@@ -100,6 +131,7 @@ final class JinjaRenderer {
         }
         guard !items.isEmpty else { return try run(otherwise, JinjaScope(parent: scope)) }
         let state = JinjaLoop(items: items)
+        atEnd(state.letGo)
         for (index, item) in items.enumerated() {
             try countStep(source.line)
             state.index = index
@@ -133,7 +165,9 @@ final class JinjaRenderer {
         switch value {
         case .undefined: return []
         case .list(let items, _): return items
-        case .string(let text): return text.unicodeScalars.map { .string(String($0)) }
+        case .string(let text):
+            try countStep(line, text.utf8.count)
+            return text.unicodeScalars.map { .string(String($0)) }
         case .object(let members): return members.map { .string($0.key) }
         default: throw error(line, "\(value.typeName) cannot be gone through")
         }

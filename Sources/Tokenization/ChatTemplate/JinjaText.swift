@@ -16,6 +16,15 @@ extension String {
         return String(rest)
     }
 
+    /// `str.count(mark)`: how often it stands here without overlap.
+    func occurrences(of mark: String) -> Int {
+        let (bytes, mark) = (Array(utf8), Array(mark.utf8))
+        guard !mark.isEmpty else { return unicodeScalars.count + 1 }
+        var (count, start) = (0, 0)
+        while let place = bytes.firstPlace(of: mark, from: start) { (count, start) = (count + 1, place + mark.count) }
+        return count
+    }
+
     /// `str.split(mark, limit)`; a negative limit is none.
     func pieces(separatedBy mark: String, atMost limit: Int) -> [String] {
         let bytes = Array(utf8)
@@ -110,64 +119,21 @@ extension String {
     }
 }
 
-/// `json.dumps` as `transformers` sets the `tojson` filter: no escapes for characters beyond ASCII.
-struct JinjaJSON {
-    var indent: Int?
-    var itemSeparator: String
-    var keySeparator = ": "
-    var sortsKeys = false
-
-    func text(of value: JinjaValue, depth: Int = 0) -> String? {
-        switch value {
-        case .null: return "null"
-        case .bool(let flag): return flag ? "true" : "false"
-        case .integer, .double:
-            let text = value.represented
-            return ["nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"][text] ?? text
-        case .string(let text): return Self.quoted(text)
-        case .list(let items, _):
-            var parts: [String] = []
-            for item in items {
-                guard let part = text(of: item, depth: depth + 1) else { return nil }
-                parts.append(part)
-            }
-            return wrapped(parts, "[", "]", depth)
-        case .object(let members):
-            let ordered =
-                sortsKeys
-                ? members.sorted { $0.key.unicodeScalars.lexicographicallyPrecedes($1.key.unicodeScalars) } : members
-            var parts: [String] = []
-            for (key, value) in ordered {
-                guard let part = text(of: value, depth: depth + 1) else { return nil }
-                parts.append(Self.quoted(key) + keySeparator + part)
-            }
-            return wrapped(parts, "{", "}", depth)
-        case .undefined, .namespace, .loop, .function: return nil
-        }
+/// Texts that are made of many, their length known before they are made.
+extension JinjaRenderer {
+    func joined(_ line: Int, _ parts: [String], separator: String) throws -> String {
+        try countStep(line, parts.count >> 3)
+        try countText(
+            line, parts.reduce(0) { $0 + $1.utf8.count } + separator.utf8.count * max(0, parts.count - 1))
+        return parts.joined(separator: separator)
     }
 
-    private func wrapped(_ parts: [String], _ open: String, _ close: String, _ depth: Int) -> String {
-        guard let indent, !parts.isEmpty else { return open + parts.joined(separator: itemSeparator) + close }
-        let inner = "\n" + String(repeating: " ", count: indent * (depth + 1))
-        return open + inner + parts.joined(separator: itemSeparator + inner) + "\n"
-            + String(repeating: " ", count: indent * depth) + close
-    }
-
-    private static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            case "\u{8}": result += "\\b"
-            case "\u{c}": result += "\\f"
-            case "\u{0}"..<" ": result += "\\u" + JinjaValue.padded(scalar.value, 4)
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
+    /// `str.replace(old, new, limit)`; a negative limit is none.
+    func replaced(_ line: Int, _ text: String, _ old: String, by new: String, atMost limit: Int) throws -> String {
+        let all = text.occurrences(of: old)
+        let count = limit < 0 ? all : min(limit, all)
+        try countStep(line, count >> 3)
+        try countText(line, text.utf8.count + count * max(0, new.utf8.count - old.utf8.count))
+        return text.replaced(old, by: new, atMost: limit)
     }
 }

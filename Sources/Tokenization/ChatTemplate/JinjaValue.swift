@@ -1,3 +1,5 @@
+import JSON
+
 /// A value while a template is rendered, with Python's meaning of truth, equality and text.
 enum JinjaValue {
     /// A name or member that is not there, with its name for the error message.
@@ -13,15 +15,35 @@ enum JinjaValue {
     case loop(JinjaLoop)
     case function(JinjaFunction)
 
-    init(_ value: TemplateValue) {
+    /// A number without fraction and exponent is an integer; one too long for that its text, which prints as Python would print it.
+    init(_ value: JSONValue) {
         switch value {
         case .null: self = .null
         case .bool(let flag): self = .bool(flag)
-        case .integer(let number): self = .integer(number)
-        case .double(let number): self = .double(number)
+        case .number(let number) where number.isWrittenWhole:
+            self = number.int.map(Self.integer) ?? .string(number.text)
+        case .number(let number): self = .double(number.double)
         case .string(let text): self = .string(text)
-        case .array(let items): self = .list(items.map(JinjaValue.init))
+        case .array(let items): self = .list(items.map { JinjaValue($0) })
         case .object(let members): self = .object(members.map { ($0.key, JinjaValue($0.value)) })
+        }
+    }
+
+    /// The value as JSON; `nil` when it is none, or holds something that is none.
+    var json: JSONValue? {
+        switch self {
+        case .null: return .null
+        case .bool(let flag): return .bool(flag)
+        case .integer(let number): return .number(number)
+        case .double(let number): return .number(JSONNumber(python: number))
+        case .string(let text): return .string(text)
+        case .list(let items, _):
+            let parts = items.compactMap(\.json)
+            return parts.count == items.count ? .array(parts) : nil
+        case .object(let members):
+            let parts = members.compactMap { member in member.value.json.map { JSONValue.Member(member.key, $0) } }
+            return parts.count == members.count ? .object(parts) : nil
+        case .undefined, .namespace, .loop, .function: return nil
         }
     }
 
@@ -161,6 +183,8 @@ final class JinjaNamespace {
 
     init(_ members: [(key: String, value: JinjaValue)]) { self.members = members }
 
+    func letGo() { members = [] }
+
     func set(_ key: String, _ value: JinjaValue) {
         if let index = members.firstIndex(where: { $0.key == key }) {
             members[index].value = value
@@ -172,10 +196,12 @@ final class JinjaNamespace {
 
 /// The `loop` of a `for`.
 final class JinjaLoop {
-    let items: [JinjaValue]
+    private(set) var items: [JinjaValue]
     var index = 0
 
     init(items: [JinjaValue]) { self.items = items }
+
+    func letGo() { items = [] }
 
     func member(_ name: String) -> JinjaValue {
         switch name {
@@ -211,6 +237,8 @@ final class JinjaScope {
     let parent: JinjaScope?
 
     init(parent: JinjaScope?) { self.parent = parent }
+
+    func letGo() { values = [:] }
 
     func find(_ name: String) -> JinjaValue? {
         var scope: JinjaScope? = self

@@ -10,7 +10,7 @@ struct CharacterClass: OptionSet, Sendable {
     static let space = CharacterClass(rawValue: 4)
     /// `\w`: what an added token with `single_word` may not touch.
     static let word = CharacterClass(rawValue: 8)
-    /// What the `Digits` pre-tokenizer takes; it follows a later Unicode version than `\p{N}`.
+    /// What the `Digits` pre-tokenizer takes; ``UnicodeVersion/digits`` is later than that of `\p{N}`.
     static let digit = CharacterClass(rawValue: 16)
     /// May change under NFC, alone or beside others.
     static let composing = CharacterClass(rawValue: 32)
@@ -19,7 +19,7 @@ struct CharacterClass: OptionSet, Sendable {
     static let notOther: CharacterClass = [.letter, .number, .space]
 }
 
-/// Code point to ``CharacterClass`` in two look-ups: a block of 256 code points, then a place in that block.
+/// Code point to ``CharacterClass`` in two look-ups: a block of 256 code points, then an index into it.
 struct UnicodeClasses: Sendable {
     static let shared = UnicodeClasses()
 
@@ -28,15 +28,8 @@ struct UnicodeClasses: Sendable {
 
     private init() {
         var flat = [UInt8](repeating: 0, count: 0x110000)
-        let tables: [(String, CharacterClass)] = [
-            (UnicodeTables.letters, .letter), (UnicodeTables.numbers, .number), (UnicodeTables.whitespace, .space),
-            (UnicodeTables.wordCharacters, .word), (UnicodeTables.digits, .digit),
-            (UnicodeTables.notInertNFC, .composing),
-        ]
-        for (text, characterClass) in tables {
-            for run in UnicodeTables.runs(text) {
-                for point in run { flat[point] |= characterClass.rawValue }
-            }
+        for scalar in UnicodeVersion.digits.characters(from: 0) {
+            flat[Int(scalar.value)] = CharacterClass(of: scalar).rawValue
         }
         blockOf = []
         classes = []
@@ -61,39 +54,34 @@ struct UnicodeClasses: Sendable {
     }
 }
 
-extension UnicodeTables {
-    /// Reads `gap length` pairs as runs of code points.
-    static func runs(_ text: some StringProtocol) -> [Range<Int>] {
-        var runs: [Range<Int>] = []
-        var end = 0
-        let numbers = hexadecimals(text)
-        for pair in stride(from: 0, to: numbers.count - 1, by: 2) {
-            let start = end + numbers[pair]
-            end = start + numbers[pair + 1]
-            runs.append(start..<end)
+extension CharacterClass {
+    /// By the standard library's properties, as far as each class's Unicode version knows the character.
+    init(of scalar: Unicode.Scalar) {
+        self = []
+        let properties = scalar.properties
+        let isKnown = UnicodeVersion.expressions.knows(scalar)
+        var isWord = properties.isAlphabetic || properties.isJoinControl
+        // Marks that compose, or move past one another, and the vowels and final consonants of Hangul.
+        var composes = properties.canonicalCombiningClass != .notReordered || properties.isFullCompositionExclusion
+        composes = composes || (0x1160..<0x1200).contains(scalar.value)
+        switch properties.generalCategory {
+        case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter:
+            if isKnown { insert(.letter) }
+        case .decimalNumber:
+            isWord = true
+            formUnion(isKnown ? [.digit, .number] : .digit)
+        case .letterNumber, .otherNumber:
+            formUnion(isKnown ? [.digit, .number] : .digit)
+        case .nonspacingMark, .spacingMark, .enclosingMark:
+            isWord = true
+            composes = true
+        case .connectorPunctuation:
+            isWord = true
+        default: break
         }
-        return runs
-    }
-
-    /// Reads `;`-joined rows of hexadecimal numbers.
-    static func rows(_ text: String) -> [[Int]] {
-        text.split(separator: ";").map { hexadecimals($0) }
-    }
-
-    private static func hexadecimals(_ text: some StringProtocol) -> [Int] {
-        var numbers: [Int] = []
-        var number: Int?
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "0")...UInt8(ascii: "9"): number = (number ?? 0) << 4 | Int(byte - UInt8(ascii: "0"))
-            case UInt8(ascii: "a")...UInt8(ascii: "f"): number = (number ?? 0) << 4 | Int(byte - UInt8(ascii: "a") + 10)
-            default:
-                if let done = number { numbers.append(done) }
-                number = nil
-            }
-        }
-        if let number { numbers.append(number) }
-        return numbers
+        if composes { insert(.composing) }
+        if isKnown && isWord { insert(.word) }
+        if isKnown && properties.isWhitespace { insert(.space) }
     }
 }
 

@@ -1,6 +1,10 @@
-/// The four Unicode normalization forms (UAX #15) over UTF-8 bytes.
+import Foundation
+
+/// The four Unicode normalization forms (UAX #15) over UTF-8 bytes, as the `tokenizers` library has them: for the
+/// characters of Unicode 9; whatever came later stays as it is.
 ///
-/// Foundation's forms follow another Unicode version than the tokenizers these texts must agree with.
+/// Foundation knows how a single character decomposes, no more is asked of it: of whole texts its forms leave a Hangul
+/// syllable apart from its final consonant and put some Tibetan marks out of order.
 enum UnicodeForm: String, Sendable, CaseIterable {
     case nfc = "NFC"
     case nfd = "NFD"
@@ -56,30 +60,39 @@ private struct UnicodeFormTables: Sendable {
         static let syllables: Range<UInt32> = 0xAC00..<0xAC00 + 11172
         static let leads: Range<UInt32> = 0x1100..<0x1100 + 19
         static let vowels: Range<UInt32> = 0x1161..<0x1161 + 21
-        /// The first of these is no trailing consonant but the place before them.
+        /// The first of these is no final consonant but the code point before them.
         static let trails: Range<UInt32> = 0x11A7..<0x11A7 + 28
     }
 
+    /// Full decompositions of the characters that have one, and the compatible ones where they differ.
     private var canonical: [UInt32: [UInt32]] = [:]
     private var compatibility: [UInt32: [UInt32]] = [:]
+    /// `first << 32 | second` to the character that both compose to.
     private var composed: [UInt64: UInt32] = [:]
     private var markClass: [UInt32: UInt8] = [:]
 
     private init() {
-        for row in UnicodeTables.rows(UnicodeTables.canonical) {
-            canonical[UInt32(row[0])] = row.dropFirst().map { UInt32($0) }
+        let scalars = UnicodeVersion.normalization.characters(from: 0xA0).filter {
+            !Hangul.syllables.contains($0.value) && !$0.properties.isUnifiedIdeograph
         }
-        for row in UnicodeTables.rows(UnicodeTables.compatibility) {
-            compatibility[UInt32(row[0])] = row.dropFirst().map { UInt32($0) }
+        // One call for all: between two of them stands a character that takes part in nothing.
+        let joined = scalars.map { String(Character($0)) }.joined(separator: "\0")
+        let separate = { (text: String) in text.unicodeScalars.split(separator: "\0").map { $0.map(\.value) } }
+        let canonicals = separate(joined.decomposedStringWithCanonicalMapping)
+        let compatibles = separate(joined.decomposedStringWithCompatibilityMapping)
+        /// By their full decompositions: how one of two parts is found in one of three.
+        var composites: [[UInt32]: UInt32] = [:]
+        for (scalar, (parts, compatible)) in zip(scalars, zip(canonicals, compatibles)) {
+            let mark = scalar.properties.canonicalCombiningClass.rawValue
+            if mark != 0 { markClass[scalar.value] = mark }
+            if compatible != parts { compatibility[scalar.value] = compatible }
+            guard parts != [scalar.value] else { continue }
+            canonical[scalar.value] = parts
+            if !scalar.properties.isFullCompositionExclusion { composites[parts] = scalar.value }
         }
-        for row in UnicodeTables.rows(UnicodeTables.compositions) {
-            composed[UInt64(row[0]) << 32 | UInt64(row[1])] = UInt32(row[2])
-        }
-        for row in UnicodeTables.combiningClasses.split(separator: ";") {
-            guard let space = row.firstIndex(of: " "), let number = UInt8(row[..<space], radix: 16) else { continue }
-            for run in UnicodeTables.runs(row[space...]) {
-                for point in run { markClass[UInt32(point)] = number }
-            }
+        for (parts, whole) in composites {
+            let first = parts.count == 2 ? parts[0] : composites[Array(parts.dropLast())]
+            if let first { composed[UInt64(first) << 32 | UInt64(parts[parts.count - 1])] = whole }
         }
     }
 
@@ -124,10 +137,10 @@ private struct UnicodeFormTables: Sendable {
         var lastClass: UInt8 = 0
         for point in points {
             let markClass = classOf(point)
-            if let place = starter, place == kept.count - 1 || (lastClass != 0 && lastClass < markClass),
-                let joined = pair(kept[place], point)
+            if let starter, starter == kept.count - 1 || (lastClass != 0 && lastClass < markClass),
+                let joined = pair(kept[starter], point)
             {
-                kept[place] = joined
+                kept[starter] = joined
                 continue
             }
             if markClass == 0 { starter = kept.count }

@@ -1,27 +1,13 @@
-/// A JSON document as it was written: members keep their order, and keys are told apart byte by byte.
-///
-/// Foundation's reader folds keys that Unicode calls equivalent (an `é` of one scalar or of two), and a vocabulary
-/// holds both.
-enum JSONValue: Sendable {
-    case null
-    case bool(Bool)
-    /// Written without fraction and exponent.
-    case integer(Int)
-    case number(Double)
-    case string(String)
-    case array([JSONValue])
-    case object([(key: String, value: JSONValue)])
+import JSON
 
+extension JSONValue {
     /// A few words for an error message.
     var summary: String {
         switch self {
-        case .null: "null"
-        case .bool(let value): "\(value)"
-        case .integer(let value): "\(value)"
-        case .number(let value): "\(value)"
-        case .string(let value): "\"\(value.prefix(80))\""
         case .array(let items): "an array of \(items.count)"
         case .object(let members): "an object of \(members.count)"
+        case .string(let text): JSONValue.string(String(text.prefix(80))).serialized
+        default: serialized
         }
     }
 }
@@ -32,6 +18,21 @@ struct JSONNode: Sendable {
     let file: String
     let path: String
 
+    /// Reads a file.
+    init(_ bytes: some Sequence<UInt8>, file: String) throws(TokenizerError) {
+        do throws(JSONError) {
+            self.init(value: try JSONValue(parsing: bytes), file: file, path: "")
+        } catch {
+            throw TokenizerError(file: file, error)
+        }
+    }
+
+    init(value: JSONValue, file: String, path: String) {
+        self.value = value
+        self.file = file
+        self.path = path
+    }
+
     func error(expected: String) -> TokenizerError {
         TokenizerError(file: file, key: path, found: value.summary, expected: expected)
     }
@@ -40,11 +41,8 @@ struct JSONNode: Sendable {
 
     /// The member `key`; nil when it is absent or null.
     func optional(_ key: String) throws(TokenizerError) -> JSONNode? {
-        for (name, value) in try members() where name.utf8.elementsEqual(key.utf8) {
-            if case .null = value { return nil }
-            return child(key, value)
-        }
-        return nil
+        guard let value = try object()[key], value != .null else { return nil }
+        return child(key, value)
     }
 
     /// The member `key`, which must be there.
@@ -58,9 +56,11 @@ struct JSONNode: Sendable {
         return node
     }
 
-    func members() throws(TokenizerError) -> [(key: String, value: JSONValue)] {
-        guard case .object(let members) = value else { throw error(expected: "an object") }
-        return members
+    func members() throws(TokenizerError) -> [JSONValue.Member] { try object().members ?? [] }
+
+    private func object() throws(TokenizerError) -> JSONValue {
+        guard case .object = value else { throw error(expected: "an object") }
+        return value
     }
 
     func items() throws(TokenizerError) -> [JSONNode] {
@@ -79,7 +79,7 @@ struct JSONNode: Sendable {
     }
 
     func integer(in range: ClosedRange<Int>) throws(TokenizerError) -> Int {
-        guard case .integer(let whole) = value, range.contains(whole) else {
+        guard let whole = value.int, range.contains(whole) else {
             throw error(expected: "a whole number from \(range.lowerBound) to \(range.upperBound)")
         }
         return whole
@@ -92,7 +92,8 @@ struct JSONNode: Sendable {
 
     /// Refuses a member that is not in `known`, so that a setting we would ignore is never ignored silently.
     func requireKeys(_ known: [String]) throws(TokenizerError) {
-        for (key, value) in try members() where !known.contains(key) {
+        for member in try members() where !known.contains(member.key) {
+            let (key, value) = (member.key, member.value)
             throw TokenizerError(
                 file: file, key: path.isEmpty ? key : "\(path).\(key)", found: value.summary,
                 expected: "no such key; known are \(known.joined(separator: ", "))")

@@ -4,22 +4,47 @@ import Glibc
 import Darwin
 #endif
 
+extension JSONValue {
+    /// Reads a whole text.
+    ///
+    /// - Parameters:
+    ///   - firstLine: The line number errors count from, for a text that is a line of a larger file.
+    ///   - limits: What the text may cost.
+    /// - Throws: ``JSONError`` with line and column. Strict: no comments, no trailing commas, no `NaN`, no key twice in an object, valid
+    ///   UTF-8. A byte order mark before the value is skipped.
+    public init(
+        parsing bytes: some Sequence<UInt8>, firstLine: Int = 1, limits: JSONLimits = JSONLimits()
+    ) throws(JSONError) {
+        func parse(_ buffer: UnsafeBufferPointer<UInt8>) -> Result<JSONValue, JSONError> {
+            var parser = JSONParser(bytes: buffer, firstLine: firstLine, limits: limits)
+            return Result { () throws(JSONError) in try parser.document() }
+        }
+        self = try (bytes.withContiguousStorageIfAvailable(parse) ?? Array(bytes).withUnsafeBufferPointer(parse)).get()
+    }
+
+    /// Reads a whole text; see ``init(parsing:firstLine:limits:)``.
+    public init(parsing text: String, limits: JSONLimits = JSONLimits()) throws(JSONError) {
+        try self.init(parsing: text.utf8, limits: limits)
+    }
+}
+
 /// Reads one JSON text (RFC 8259) from bytes. Positions never leave `bytes`.
 struct JSONParser {
     let bytes: UnsafeBufferPointer<UInt8>
-    let firstLine: Int
-    private var position = 0
+    private let firstLine: Int
+    private let limits: JSONLimits
+    private(set) var position = 0
     private var depth = 0
+    private var values = 0
 
-    /// Deeper nesting is refused, so that a hostile text cannot exhaust the stack.
-    static let maximumDepth = 256
-
-    init(bytes: UnsafeBufferPointer<UInt8>, firstLine: Int) {
+    init(bytes: UnsafeBufferPointer<UInt8>, firstLine: Int, limits: JSONLimits) {
         self.bytes = bytes
         self.firstLine = firstLine
+        self.limits = limits
     }
 
-    mutating func document() throws(JSONError) -> JSON {
+    mutating func document() throws(JSONError) -> JSONValue {
+        if bytes.starts(with: [0xef, 0xbb, 0xbf]) { position = 3 }
         let result = try value()
         skipSpace()
         guard position == bytes.count else { throw failure("found \(found()) after the end of the value") }
@@ -37,14 +62,22 @@ struct JSONParser {
         }
     }
 
-    private mutating func value() throws(JSONError) -> JSON {
+    private mutating func value() throws(JSONError) -> JSONValue {
         skipSpace()
         guard let byte else { throw failure("found the end where a value should stand") }
+        values += 1
+        guard values <= limits.values else { throw failure("more than \(limits.values) values in one text") }
         switch byte {
-        case UInt8(ascii: "{"): return try nested { parser throws(JSONError) in try parser.object() }
-        case UInt8(ascii: "["): return try nested { parser throws(JSONError) in try parser.array() }
+        case UInt8(ascii: "{"):
+            try descend()
+            defer { depth -= 1 }
+            return try object()
+        case UInt8(ascii: "["):
+            try descend()
+            defer { depth -= 1 }
+            return try array()
         case UInt8(ascii: "\""): return .string(try string())
-        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
+        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return .number(try number())
         case UInt8(ascii: "t"): return try word("true", .bool(true))
         case UInt8(ascii: "f"): return try word("false", .bool(false))
         case UInt8(ascii: "n"): return try word("null", .null)
@@ -52,18 +85,14 @@ struct JSONParser {
         }
     }
 
-    private mutating func nested(
-        _ body: (inout JSONParser) throws(JSONError) -> JSON
-    ) throws(JSONError) -> JSON {
-        guard depth < Self.maximumDepth else { throw failure("nested more than \(Self.maximumDepth) levels deep") }
+    /// Goes behind an opening bracket.
+    private mutating func descend() throws(JSONError) {
+        guard depth < limits.depth else { throw failure("nested more than \(limits.depth) levels deep") }
         depth += 1
         position += 1
-        let result = try body(&self)
-        depth -= 1
-        return result
     }
 
-    private mutating func word(_ text: StaticString, _ value: JSON) throws(JSONError) -> JSON {
+    private mutating func word(_ text: StaticString, _ value: JSONValue) throws(JSONError) -> JSONValue {
         let count = text.utf8CodeUnitCount
         guard position + count <= bytes.count, memcmp(bytes.baseAddress! + position, text.utf8Start, count) == 0 else {
             throw failure("found \(found()) where a value should stand")
@@ -72,8 +101,8 @@ struct JSONParser {
         return value
     }
 
-    private mutating func array() throws(JSONError) -> JSON {
-        var elements: [JSON] = []
+    private mutating func array() throws(JSONError) -> JSONValue {
+        var elements: [JSONValue] = []
         skipSpace()
         if byte == UInt8(ascii: "]") {
             position += 1
@@ -92,9 +121,9 @@ struct JSONParser {
         }
     }
 
-    private mutating func object() throws(JSONError) -> JSON {
-        var members: [JSON.Member] = []
-        var keys: Set<String> = []  // used once there are many, so that a hostile object costs no quadratic time
+    private mutating func object() throws(JSONError) -> JSONValue {
+        var members: [JSONValue.Member] = []
+        var keys: Set<Spelling> = []  // used once there are many, so that a hostile object costs no quadratic time
         skipSpace()
         if byte == UInt8(ascii: "}") {
             position += 1
@@ -107,8 +136,10 @@ struct JSONParser {
             }
             let start = position
             let key = try string()
-            if members.count == 16 { keys = Set(members.map(\.key)) }
-            let isTaken = members.count < 16 ? members.contains { $0.key == key } : !keys.insert(key).inserted
+            if members.count == 16 { keys = Set(members.map { Spelling(text: $0.key) }) }
+            let isTaken =
+                members.count < 16
+                ? members.contains { $0.key.isSpelled(key) } : !keys.insert(Spelling(text: key)).inserted
             guard !isTaken else { throw failure("the key \"\(key)\" stands twice in one object", at: start) }
             skipSpace()
             guard byte == UInt8(ascii: ":") else { throw failure("found \(found()) where : should stand") }
@@ -125,40 +156,39 @@ struct JSONParser {
         }
     }
 
-    private mutating func number() throws(JSONError) -> JSON {
+    /// A key told from others byte by byte.
+    private struct Spelling: Hashable {
+        let text: String
+
+        static func == (left: Self, right: Self) -> Bool { left.text.isSpelled(right.text) }
+        func hash(into hasher: inout Hasher) {
+            var text = text
+            text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        }
+    }
+
+    private mutating func number() throws(JSONError) -> JSONNumber {
         let start = position
-        var whole = 0
         if byte == UInt8(ascii: "-") { position += 1 }
         let digitsStart = position
-        while let digit = byte, digit &- 0x30 < 10 {
-            // 15 digits always fit; longer ones are read from the text below.
-            if position - digitsStart < 15 { whole = whole &* 10 &+ Int(digit &- 0x30) }
-            position += 1
-        }
+        try skipDigits()
         let digits = position - digitsStart
-        guard digits > 0 else { throw failure("found \(found()) where a digit should stand") }
         guard digits == 1 || bytes[digitsStart] != 0x30 else {
             throw failure("a number may not begin with 0", at: digitsStart)
         }
         let isWhole = byte != UInt8(ascii: ".") && byte != UInt8(ascii: "e") && byte != UInt8(ascii: "E")
-        if isWhole && digits <= 15 {
-            let isNegative = digitsStart > start
-            return .number(isNegative ? -Double(whole) : Double(whole))
-        }
         try skipFractionAndExponent()
         let text = String(decoding: UnsafeBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
-        if isWhole {
-            guard let value = Int128(text) else {
-                throw failure(
-                    "the whole number \(text.prefix(40)) has \(digits) digits, more than fit; write it as a text",
-                    at: start)
-            }
-            return .whole(value)
+        // 38 digits always fit.
+        guard !isWhole || digits <= 38 || Int128(text) != nil else {
+            throw failure(
+                "the whole number \(text.prefix(40)) has \(digits) digits, more than fit; write it as a text", at: start
+            )
         }
-        guard let value = Double(text), value.isFinite else {
+        guard isWhole || Double(text)?.isFinite == true else {
             throw failure("the number \(text.prefix(40)) is too large for a 64-bit float", at: start)
         }
-        return .number(value)
+        return JSONNumber(checked: text)
     }
 
     private mutating func skipFractionAndExponent() throws(JSONError) {
@@ -187,18 +217,37 @@ extension JSONParser {
     private mutating func string() throws(JSONError) -> String {
         position += 1
         let start = position
-        while position < bytes.count {
-            switch bytes[position] {
-            case UInt8(ascii: "\""):
-                let text = try validated(UnsafeBufferPointer(rebasing: bytes[start..<position]), from: start)
-                position += 1
-                return text
-            case UInt8(ascii: "\\"): return try stringWithEscapes(from: start)
-            case 0..<0x20: throw controlCharacter()
-            default: position += 1
-            }
+        skipPlain()
+        switch byte {
+        case UInt8(ascii: "\""):
+            let text = try validated(UnsafeBufferPointer(rebasing: bytes[start..<position]), from: start)
+            position += 1
+            return text
+        case UInt8(ascii: "\\"): return try stringWithEscapes(from: start)
+        case .some: throw failure("a text may not hold \(found()) as it is; write it as an escape such as \\n")
+        case nil: throw failure("the text has no closing quote", at: start - 1)
         }
-        throw failure("the text has no closing quote", at: start - 1)
+    }
+
+    /// Goes to the next quote, backslash or control character, eight bytes at a time while there are eight.
+    private mutating func skipPlain() {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let highs = ones << 7
+        /// The high bit of every byte below 0x80 that is 0; bytes above it may show one too many, never one too few.
+        func zeros(_ word: UInt64) -> UInt64 { (word &- ones) & ~word & highs }
+        while position + 8 <= bytes.count {
+            let word = UnsafeRawPointer(bytes.baseAddress! + position).loadUnaligned(as: UInt64.self).littleEndian
+            let controls = (word &- ones &* 0x20) & ~word & highs
+            let stops = controls | zeros(word ^ ones &* 0x22) | zeros(word ^ ones &* 0x5c)
+            guard stops == 0 else {
+                position += stops.trailingZeroBitCount / 8
+                return
+            }
+            position += 8
+        }
+        while position < bytes.count, case let byte = bytes[position], byte >= 0x20, byte != 0x22, byte != 0x5c {
+            position += 1
+        }
     }
 
     private mutating func stringWithEscapes(from start: Int) throws(JSONError) -> String {
@@ -212,10 +261,11 @@ extension JSONParser {
                 position += 1
                 return result
             case UInt8(ascii: "\\"): try escape(into: &text)
-            case 0..<0x20: throw controlCharacter()
+            case 0..<0x20: throw failure("a text may not hold \(found()) as it is; write it as an escape such as \\n")
             default:
-                text.append(next)
-                position += 1
+                let plain = position
+                skipPlain()
+                text.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[plain..<position]))
             }
         }
         throw failure("the text has no closing quote", at: start - 1)
@@ -233,7 +283,7 @@ extension JSONParser {
         case UInt8(ascii: "r"): text.append(0x0d)
         case UInt8(ascii: "b"): text.append(0x08)
         case UInt8(ascii: "f"): text.append(0x0c)
-        case UInt8(ascii: "u"): text.append(contentsOf: Array(String(try escapedScalar(from: start)).utf8))
+        case UInt8(ascii: "u"): text.append(contentsOf: UTF8.encode(try escapedScalar(from: start))!)
         default: throw failure("\\\(Character(Unicode.Scalar(letter))) is no escape JSON knows", at: start)
         }
     }
@@ -257,10 +307,9 @@ extension JSONParser {
     }
 
     private mutating func hexadecimalUnit(from start: Int) throws(JSONError) -> UInt32 {
-        guard position + 4 <= bytes.count else { throw failure("\\u needs four hexadecimal digits", at: start) }
         var unit: UInt32 = 0
         for _ in 0..<4 {
-            guard let digit = Character(Unicode.Scalar(bytes[position])).hexDigitValue, bytes[position] < 0x80 else {
+            guard let byte, byte < 0x80, let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
                 throw failure("\\u needs four hexadecimal digits", at: start)
             }
             unit = unit << 4 | UInt32(digit)
@@ -274,10 +323,6 @@ extension JSONParser {
             throw failure("the text is not valid UTF-8; save the file as UTF-8", at: start - 1)
         }
         return string
-    }
-
-    private func controlCharacter() -> JSONError {
-        failure("a text may not hold \(found()) as it is; write it as an escape such as \\n")
     }
 }
 
