@@ -94,6 +94,7 @@ let torchLinkage: [LinkerSetting] = [
 let cTorch = Target.target(
     name: "CTorch", path: "Sources/CTorch",
     cxxSettings: [
+        .headerSearchPath("gloo"),
         .unsafeFlags([
             "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include", "-O3", "-Wall",
             "-Wextra", "-Werror",

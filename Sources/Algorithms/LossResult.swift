@@ -34,9 +34,9 @@ package struct LossResult {
 }
 
 /// Numbers about a loss, in a form that combines exactly over micro-batches and ranks.
-package struct LossMetrics: Sendable, Equatable {
+package struct LossMetrics: Sendable, Equatable, Codable {
     /// What one micro-batch knows of a number.
-    package enum Share: Sendable, Equatable {
+    package enum Share: Sendable, Equatable, Codable {
         /// A mean over tokens or completions, as its sum and how many there were.
         case mean(sum: Double, count: Double)
         /// A part of a sum.

@@ -28,6 +28,8 @@ package actor Coordinator {
         package var observer: any StepObserver
         package var evaluator: (any Evaluating)?
         package var saver: any Saving
+        /// The other processes of the run; `nil` for one alone.
+        package var team: RankTeam?
 
         package init(
             prompts: any PromptSource, demonstrations: (any DemonstrationSource)? = nil,
@@ -36,8 +38,9 @@ package actor Coordinator {
             creditRule: (any CreditRule)? = nil, controllers: RewardControllers = RewardControllers(),
             replay: ReplayBuffer? = nil, weighing: (any PartWeighing)? = nil, updater: any Updating,
             observer: any StepObserver,
-            evaluator: (any Evaluating)? = nil, saver: any Saving
+            evaluator: (any Evaluating)? = nil, saver: any Saving, team: RankTeam? = nil
         ) {
+            self.team = team
             self.controllers = controllers
             self.replay = replay
             self.weighing = weighing
@@ -181,8 +184,13 @@ package actor Coordinator {
     private func evaluate() async throws -> Metrics {
         guard let evaluator = parts.evaluator else { return Metrics() }
         await parts.observer.began(.evaluating, step: progress.step)
-        let (step, stop) = (progress.step, stop)
-        return try await unlessCancelled { try await evaluator.evaluate(step: step, stop: stop) }
+        let (step, stop, team) = (progress.step, stop, parts.team)
+        return try await unlessCancelled {
+            guard let team else { return try await evaluator.evaluate(step: step, stop: stop) }
+            return try await team.together(stop) {
+                team.ranks.isFirst ? try await evaluator.evaluate(step: step, stop: team.asked) : Metrics()
+            }[0]
+        }
     }
 
     /// Shows an evaluation to the controllers.
@@ -199,8 +207,13 @@ package actor Coordinator {
     private func save(_ metrics: Metrics) async throws {
         await parts.observer.began(.saving, step: progress.step)
         parts.controllers.take(controllers)
-        let (saver, progress) = (parts.saver, progress)
-        try await whole { try await saver.save(progress, metrics: metrics) }
+        let (saver, progress, team) = (parts.saver, progress, parts.team)
+        try await whole {
+            guard let team else { return try await saver.save(progress, metrics: metrics) }
+            try await team.untilDone {
+                if team.ranks.isFirst { try await saver.save(progress, metrics: metrics) }
+            }
+        }
         saved.append(progress.step)
     }
 
@@ -219,6 +232,7 @@ package actor Coordinator {
         let start = clock.now
         let tokensBefore = progress.tokens
         var work = StepWork()
+        _ = try await parts.team?.together(stop) { true }
         for call in recipe.calls(at: progress.step, number: progress.rolloutStep) {
             switch call {
             case .demonstrate:
@@ -337,30 +351,52 @@ package actor Coordinator {
                     prompt: prompt, samples: sampling.samples, includesGreedy: sampling.greedy, variant: variant)
             }
         }
+        let scored: [ScoredGroup]
+        let generated: ContinuousClock.Instant
+        if let team = parts.team {
+            let shares = try await team.together(stop) {
+                let own = try await sampled(
+                    team.ranks.share(of: requests), by: generator, scorer, stop: team.asked)
+                return SampledShare(groups: own.groups.map(SharedGroup.init), seconds: seconds(own.generated - start))
+            }
+            let prompts = Dictionary(uniqueKeysWithValues: requests.map { ($0.address, $0.prompt) })
+            scored = shares.flatMap(\.groups).compactMap { share in
+                prompts[share.address].map { share.group(of: $0) }
+            }
+            generated = start + .seconds(shares.map(\.seconds).max() ?? 0)
+        } else {
+            (scored, generated) = try await sampled(requests, by: generator, scorer, stop: stop)
+        }
+        try stop.check()
+        try Task.checkCancellation()
+        work.groups += try inOrder(scored, of: requests)
+        work.metrics["timing_s/gen", default: 0] += seconds(generated - start)
+        // What scoring took beyond decoding; of several ranks, the slowest's.
+        work.metrics["timing_s/reward", default: 0] += seconds(clock.now - generated)
+        work.metrics.merge(GenerationMetrics.of(work.groups))
+        work.metrics.merge(work.groups.flatMap(\.group.rollouts).payloadMetrics)
+    }
+
+    /// Samples and scores each request: the groups in the order in which they end, and when the last was decoded.
+    private func sampled(
+        _ requests: [RolloutRequest], by generator: any Generating, _ scorer: any Scoring, stop: StopSignal
+    ) async throws -> (groups: [ScoredGroup], generated: ContinuousClock.Instant) {
         let stream = generator.generate(requests, step: progress.rolloutStep, stop: stop)
         let (observer, step) = (parts.observer, progress.step)
-        let (scored, generated) = try await unlessCancelled {
+        return try await unlessCancelled {
             try await withThrowingTaskGroup(
                 of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
             ) { tasks in
                 for try await group in stream {
                     tasks.addTask { try await scorer.score(group) }
                 }
-                let generated = clock.now
+                let generated = ContinuousClock.now
                 await observer.began(.scoring, step: step)
                 var scored: [ScoredGroup] = []
                 for try await group in tasks { scored.append(group) }
                 return (scored, generated)
             }
         }
-        try stop.check()
-        try Task.checkCancellation()
-        work.groups += try inOrder(scored, of: requests)
-        work.metrics["timing_s/gen", default: 0] += seconds(generated - start)
-        // What scoring took beyond decoding.
-        work.metrics["timing_s/reward", default: 0] += seconds(clock.now - generated)
-        work.metrics.merge(GenerationMetrics.of(work.groups))
-        work.metrics.merge(work.groups.flatMap(\.group.rollouts).payloadMetrics)
     }
 
     /// Groups end in any order; learning takes them in the order of the prompts and their variants, so that a run repeats to the bit.
@@ -539,6 +575,7 @@ package actor Coordinator {
     /// One optimizer step, whole or not at all.
     private func takeOptimizerStep(on batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
         let updater = parts.updater
+        try await parts.team?.requireSame(batch)
         do {
             return try await whole { try await updater.train(batch, stop: stop) }
         } catch let found as NotFinite {

@@ -6,6 +6,8 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
     case missingPart(String, call: String)
     /// Generation ended without this prompt's completions.
     case lostGroup(prompt: String)
+    /// Another process of the run could not do its part of a step.
+    case rank(Int, message: String)
     /// Dynamic sampling ended with too few groups that differ.
     case tooFewLiveGroups(kept: Int, wanted: Int, waves: Int, reward: String)
 
@@ -19,6 +21,7 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
         switch self {
         case .missingPart(let part, let call): "the recipe's call '\(call)' needs a \(part), and the run has none"
         case .lostGroup(let prompt): "generation ended without the completions of \(prompt)"
+        case .rank(let rank, let message): "rank \(rank): \(message)"
         case .diverged(0, let found, _): "before the first step: \(found)"
         case .diverged(let step, let found, let checkpoint):
             "diverged at step \(step): \(found.subject) are not finite (NaN or infinity), and are not saved; "

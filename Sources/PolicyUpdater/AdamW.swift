@@ -121,11 +121,15 @@ package struct StepGradients {
     package let norm: Double
 
     /// Takes the gradients the parameters have collected; zeros where there is none.
-    package init(of parameters: [String: Tensor]) throws {
+    ///
+    /// - Parameter ranks: Whose gradients are added up.
+    @TensorActor
+    package init(of parameters: [String: Tensor], over ranks: ProcessGroup? = nil) throws {
         let gradients = try parameters.mapValues { parameter in
             try parameter.gradient
                 ?? Tensor.zeros(parameter.shape, parameter.elementType, device: parameter.device)
         }
+        try ranks?.sum(gradients.sorted { $0.key < $1.key }.map(\.value))
         try self.init(gradients)
     }
 

@@ -22,17 +22,20 @@ package final class Critic {
     private let configuration: ModelConfiguration
     private let settings: UpdaterSettings
     private let objective: PPOSettings
+    private let ranks: ProcessGroup?
 
     /// - Parameters:
     ///   - trunk: A language model's parameters by name, not shared with anyone; its own head is never read.
     ///   - head: w `[1, hidden]` to start from; zeros unless given.
     ///   - settings: The critic's own optimizer and schedule; its micro-batches are the policy's.
     ///   - verification: As ``ReallocatingActor``'s.
+    ///   - ranks: As ``PolicyUpdater``'s.
     /// - Throws: The engine's refusal when the moments do not fit in memory.
     package init(
         trunk: Transformer, head: Tensor? = nil, objective: PPOSettings, settings: UpdaterSettings,
-        layout: ParameterLayout = .shared, verification: WeightVerification = .never
+        layout: ParameterLayout = .shared, verification: WeightVerification = .never, ranks: ProcessGroup? = nil
     ) throws {
+        self.ranks = ranks
         configuration = trunk.configuration
         self.objective = objective
         self.settings = settings
@@ -51,7 +54,8 @@ package final class Critic {
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
         return try await owner.infer { lease in
             let (model, head) = try parts(lease.parameters)
-            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed, places in
+            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch, ranks) {
+                packed, places in
                 try values(packed, model, head, at: places)
             }
         }.value
@@ -75,20 +79,22 @@ package final class Critic {
         _ batch: UpdateBatch, at parameters: TrainableParameters, _ stop: StopSignal?
     ) throws -> (step: ProposedStep, metrics: Metrics) {
         let batch = batch.rollouts
-        let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch)
+        let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch, ranks: ranks?.size ?? 1)
         let denominators = Denominators(batch, maxCompletionLength: settings.maxCompletionLength)
         let (model, head) = try parts(parameters.computed())
         var loss = 0.0
         var noted = LossMetrics()
-        for pieces in plan.microBatches {
+        for pieces in plan.microBatches(of: ranks?.rank ?? 0) {
             try stop?.check()
             let pass = try backward(PackedMicroBatch(pieces, of: batch), model, head, denominators)
             loss += pass.loss
             noted.combine(pass.metrics)
         }
+        (loss, noted) = try ranks.combined(loss, noted)
         try stop?.check()
         let step = try ProposedStep(
-            StepGradients(of: parameters.leaves), loss: loss, isEmpty: plan.microBatches.isEmpty, of: parameters,
+            StepGradients(of: parameters.leaves, over: ranks), loss: loss, isEmpty: plan.microBatches.isEmpty,
+            of: parameters,
             by: optimizer)
         return (step, noted.metrics)
     }

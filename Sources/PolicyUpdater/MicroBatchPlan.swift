@@ -17,13 +17,22 @@ package struct MicroBatchPlan: Sendable, Equatable {
 
     /// What each pass computes, the longest first: what does not fit in memory shows at once.
     package let microBatches: [[Piece]]
+    private let ranks: Int
 
     /// - Parameters:
     ///   - batch: completions that train nothing (masked, or without actions) are left out; of the others every token is read.
     ///   - maxTokens: tokens per pass; `nil` takes everything in one. A prompt with one completion that is longer stands alone, and so does
     ///     a pair, which is never cut.
-    package init(_ batch: UpdateBatch, maxTokens: Int?) {
-        let limit = maxTokens ?? .max
+    ///   - ranks: Among how many the passes are divided: there are as many, where the batch can be cut so.
+    package init(_ batch: UpdateBatch, maxTokens: Int?, ranks: Int = 1) {
+        self.ranks = ranks
+        let tokens = batch.groups.reduce(0) { sum, group in
+            sum
+                + group.completions.lazy.filter(\.isTrained).reduce(group.promptTokenIDs.count) {
+                    $0 + $1.tokenIDs.count
+                }
+        }
+        let limit = min(maxTokens ?? .max, ranks == 1 ? .max : (tokens + ranks - 1) / ranks)
         let isWhole = batch.parts.flatMap { part in part.groups.map { _ in part.kind == .pairs } }
         let pieces = batch.groups.indices.flatMap {
             Self.pieces(of: batch.groups[$0], at: $0, limit: isWhole[$0] ? .max : limit)
@@ -41,6 +50,16 @@ package struct MicroBatchPlan: Sendable, Equatable {
             }
         }
         microBatches = passes.map(\.pieces)
+    }
+
+    /// The passes of one rank: each goes to the rank that has the fewest tokens to read.
+    package func microBatches(of rank: Int) -> [[Piece]] {
+        var loads = [Int](repeating: 0, count: ranks)
+        return microBatches.filter { pieces in
+            let owner = loads.indices.min { (loads[$0], $0) < (loads[$1], $1) }!
+            loads[owner] += pieces.reduce(0) { $0 + $1.tokenCount }
+            return owner == rank
+        }
     }
 
     /// One group as one piece when it fits, else its completions in runs of similar length.

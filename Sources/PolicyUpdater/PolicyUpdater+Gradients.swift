@@ -20,7 +20,7 @@ extension PolicyUpdater {
         let apart = try point.moved(to: point.policy.leaves)
         let pass = try backward(part, plan, networks(at: apart, [plan]), weight: 1, stop)
         return PartGradients(
-            loss: pass.loss, metrics: pass.metrics, gradients: try StepGradients(of: apart.policy.leaves))
+            loss: pass.loss, metrics: pass.metrics, gradients: try StepGradients(of: apart.policy.leaves, over: ranks))
     }
 
     /// The loss of one part at the policy's weights as they are, and its numbers. No gradient is taken.
@@ -71,7 +71,7 @@ extension PolicyUpdater {
         }
         try stop?.check()
         metrics["loss"] = loss
-        let gradients = try StepGradients(of: point.policy.leaves)
+        let gradients = try StepGradients(of: point.policy.leaves, over: ranks)
         return (try propose(gradients, loss: loss, isEmpty: isEmpty, at: point), metrics)
     }
 
@@ -122,7 +122,7 @@ extension PolicyUpdater {
         }
     }
 
-    /// Runs every micro-batch of a part, the longest first.
+    /// Runs every micro-batch of a part, the longest first; several ranks divide them.
     private func over(
         _ part: UpdatePart, _ stop: StopSignal?,
         _ body: (PackedMicroBatch, Denominators) throws -> (loss: Double, metrics: LossMetrics)
@@ -131,13 +131,15 @@ extension PolicyUpdater {
         let denominators = part.denominators(settings)
         var pass = Pass()
         var metrics = LossMetrics()
-        for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
+        let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch, ranks: ranks?.size ?? 1)
+        for pieces in plan.microBatches(of: ranks?.rank ?? 0) {
             try stop?.check()
             let result = try body(PackedMicroBatch(pieces, of: batch), denominators)
             pass.loss += result.loss
             metrics.combine(result.metrics)
-            pass.isEmpty = false
         }
+        (pass.loss, metrics) = try ranks.combined(pass.loss, metrics)
+        pass.isEmpty = plan.microBatches.isEmpty
         pass.metrics = metrics.metrics
         return pass
     }
@@ -148,17 +150,20 @@ extension PolicyUpdater {
         of part: UpdatePart, _ plan: PartPlan, _ networks: Networks, _ stop: StopSignal?
     ) throws -> Tensor? {
         let batch = UpdateBatch(parts: [part])
-        let microBatches = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches
-        guard plan.objective.needsMeanEntropy, microBatches.count > 1 else { return nil }
+        let cut = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch, ranks: ranks?.size ?? 1)
+        guard plan.objective.needsMeanEntropy, cut.microBatches.count > 1 else { return nil }
         let scorer = plan.scorer(settings)
         var (sum, count) = (0.0, 0)
-        for pieces in microBatches {
+        for pieces in cut.microBatches(of: ranks?.rank ?? 0) {
             try stop?.check()
             let packed = try PackedMicroBatch(pieces, of: batch)
             sum += try Tensor.withoutGradients {
                 try scorer.scores(packed, under: networks.model).entropies.to(.float64).sum().item()
             }
             count += packed.targets.count
+        }
+        if let shares = try ranks?.exchange([sum, Double(count)]) {
+            (sum, count) = (shares.reduce(0) { $0 + $1[0] }, shares.reduce(0) { $0 + Int($1[1]) })
         }
         return try Tensor([sum / Double(max(count, 1))], shape: []).to(networks.model.elementType).to(
             networks.model.device)

@@ -18,7 +18,7 @@ extension PolicyUpdater {
         func read(_ lease: borrowing InferenceLease) throws -> CompletionLogProbabilities {
             try Self.logProbabilities(
                 batch, of: Transformer(configuration: configuration, parameters: lease.parameters), for: role,
-                by: scorer, settings)
+                by: scorer, settings, ranks)
         }
         switch role {
         case .oldPolicy, .sampler: return try await policy.infer { try read($0) }.value
@@ -39,7 +39,8 @@ extension PolicyUpdater {
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
         return try await policy.infer { lease in
             let model = try Transformer(configuration: configuration, parameters: lease.parameters)
-            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch) { packed, places in
+            return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch, ranks) {
+                packed, places in
                 try ValueHead.values(scorer.states(packed, model, at: places), lease.heads[ValueHead.name]!)
             }
         }.value
@@ -58,23 +59,35 @@ extension PolicyUpdater {
 
     private static func logProbabilities(
         _ batch: UpdateBatch, of model: Transformer, for role: InferenceRole, by scorer: any TokenScoring,
-        _ settings: UpdaterSettings
+        _ settings: UpdaterSettings, _ ranks: ProcessGroup? = nil
     ) throws -> CompletionLogProbabilities {
-        var all = CompletionLogProbabilities(batch.groups.map { $0.completions.map { _ in [] } })
-        for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
+        /// Of one completion.
+        struct Found: Codable, Sendable {
+            let group: Int
+            let completion: Int
+            let tokens: [Float]
+            @HeldPayload var payload: (any RolloutPayload)?
+        }
+        var found: [Found] = []
+        let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch, ranks: ranks?.size ?? 1)
+        for pieces in plan.microBatches(of: ranks?.rank ?? 0) {
             try Task.checkCancellation()
             let packed = try PackedMicroBatch(pieces, of: batch)
             let scores = try Tensor.withoutGradients { try scorer.scores(packed, under: model) }
             let columns = try scores.columns.map { try $0.doubles() }
             let logProbabilities = PackedScores.joined(columns, at: scores.payload?.positions ?? [])
             let values = packed.scattered(logProbabilities.map(Float.init))
-            for (owner, values) in zip(packed.owners, values) {
-                all.tokens[owner.group][owner.completion] = values
+            let payloads = try scores.payload?.payloads(keptFor: role) ?? packed.owners.map { _ in nil }
+            for (owner, (values, payload)) in zip(packed.owners, zip(values, payloads)) {
+                found.append(
+                    Found(group: owner.group, completion: owner.completion, tokens: values, payload: payload))
             }
-            guard let payload = scores.payload else { continue }
-            for (owner, payload) in zip(packed.owners, try payload.payloads(keptFor: role)) {
-                all.payloads[owner.group][owner.completion] = payload
-            }
+        }
+        if let ranks { found = try ranks.exchange(found).flatMap(\.self) }
+        var all = CompletionLogProbabilities(batch.groups.map { $0.completions.map { _ in [] } })
+        for one in found {
+            all.tokens[one.group][one.completion] = one.tokens
+            all.payloads[one.group][one.completion] = one.payload
         }
         return all
     }

@@ -18,6 +18,8 @@ package final class PolicyUpdater {
     let policy: ReallocatingActor
     let reference: ReallocatingActor?
     let critic: Critic?
+    /// Who divides the passes of a step; `nil` for one process.
+    let ranks: ProcessGroup?
     /// Its moments are part of what a checkpoint holds.
     package let optimizer: AdamW
     let configuration: ModelConfiguration
@@ -34,13 +36,15 @@ package final class PolicyUpdater {
     ///   - referenceConfiguration: its architecture; the policy's for `nil`. It reads the policy's token ids.
     ///   - critic: PPO's critic of its own weights.
     ///   - parts: One for each part of the batches to come, at least one, with different names.
+    ///   - ranks: Processes with the same weights that are called with the same batches: they divide the passes, and each has
+    ///     the whole result. The critic's are the same.
     ///   - bringsReference: whether batches bring the reference's log-probs with them, so that none has to be loaded.
     /// - Throws: ``UpdateError/missingReference`` when an objective needs a reference, and the engine's refusal when the
     ///   moments do not fit in memory.
     package init(
         policy: ReallocatingActor, configuration: ModelConfiguration, reference: ReallocatingActor? = nil,
         referenceConfiguration: ModelConfiguration? = nil, critic: Critic? = nil, parts: [PartPlan],
-        bringsReference: Bool = false, settings: UpdaterSettings
+        bringsReference: Bool = false, settings: UpdaterSettings, ranks: ProcessGroup? = nil
     ) throws {
         precondition(!parts.isEmpty && Set(parts.map(\.name)).count == parts.count, "parts have different names")
         let heads = policy.headNames
@@ -58,6 +62,7 @@ package final class PolicyUpdater {
         self.reference = reference
         self.referenceConfiguration = referenceConfiguration ?? configuration
         self.critic = critic
+        self.ranks = ranks
         self.parts = parts
         self.settings = settings
         optimizer = try AdamW(of: policy, settings: settings.optimizer)

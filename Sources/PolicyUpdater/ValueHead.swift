@@ -20,22 +20,42 @@ enum ValueHead {
 
     /// The values of a whole batch, pass by pass and without gradients.
     ///
-    /// - Parameter forward: The values of a pass at packed indices, `[indices, streams]`.
+    /// - Parameters:
+    ///   - ranks: Who divides the passes.
+    ///   - forward: The values of a pass at packed indices, `[indices, streams]`.
+    @TensorActor
     static func values(
-        of batch: UpdateBatch, maxTokens: Int?, _ forward: (PackedMicroBatch, [Int]) throws -> Tensor
+        of batch: UpdateBatch, maxTokens: Int?, _ ranks: ProcessGroup?,
+        _ forward: (PackedMicroBatch, [Int]) throws -> Tensor
     ) throws -> CriticValues {
-        var found = CriticValues(batch.groups.map { $0.completions.map { _ in [] } })
-        for pieces in MicroBatchPlan(batch, maxTokens: maxTokens).microBatches {
+        /// Of one completion.
+        struct Found: Codable, Sendable {
+            let group: Int
+            let completion: Int
+            let tokens: [[Float]]
+            let ends: [Float]
+        }
+        var shares: [Found] = []
+        let plan = MicroBatchPlan(batch, maxTokens: maxTokens, ranks: ranks?.size ?? 1)
+        for pieces in plan.microBatches(of: ranks?.rank ?? 0) {
             let packed = try PackedMicroBatch(pieces, of: batch)
             let places = packed.predictionIndices + packed.endIndices
             let values = try Tensor.withoutGradients { try forward(packed, places) }
             let streams = try (0..<values.shape[1]).map { try values.stream($0).floats() }
             let tokens = streams.map { packed.scattered($0) }
             let ends = streams.map { $0.suffix(packed.endIndices.count) }
-            for (place, owner) in packed.owners.enumerated() {
-                found.tokens[owner.group][owner.completion] = tokens.map { $0[place] }
-                found.ends[owner.group][owner.completion] = ends.map { $0[$0.startIndex + place] }
+            for (index, owner) in packed.owners.enumerated() {
+                shares.append(
+                    Found(
+                        group: owner.group, completion: owner.completion, tokens: tokens.map { $0[index] },
+                        ends: ends.map { $0[$0.startIndex + index] }))
             }
+        }
+        if let ranks { shares = try ranks.exchange(shares).flatMap(\.self) }
+        var found = CriticValues(batch.groups.map { $0.completions.map { _ in [] } })
+        for share in shares {
+            found.tokens[share.group][share.completion] = share.tokens
+            found.ends[share.group][share.completion] = share.ends
         }
         return found
     }

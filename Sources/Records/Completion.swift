@@ -1,5 +1,5 @@
 /// Why a completion ended.
-public enum FinishReason: Sendable, Equatable, Hashable {
+public enum FinishReason: Sendable, Equatable, Hashable, Codable {
     /// The model sampled a stop token. It is the completion's last token and is trained.
     case stopToken
     /// A stop string appeared in the text; the text ends before it, the tokens keep it.
@@ -17,7 +17,7 @@ public enum FinishReason: Sendable, Equatable, Hashable {
 }
 
 /// What the policy wrote after a prompt, as a reward sees it.
-public struct Completion: Sendable, Equatable {
+public struct Completion: Sendable, Equatable, Codable {
     /// The text without special tokens and without the stop string.
     public var text: String
     /// The text with every special token written out.

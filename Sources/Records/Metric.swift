@@ -1,13 +1,13 @@
 /// The numbers of one step, by their TRL or verl names. A number that was not computed is absent.
-package struct Metrics: Sendable, Equatable {
+package struct Metrics: Sendable, Equatable, Codable {
     /// How the numbers that several optimizer steps have under one name become one. Declared where the number is measured.
-    package enum Reduction: String, Sendable, Equatable {
+    package enum Reduction: String, Sendable, Equatable, Codable {
         case mean, sum, min, max
         /// Of the last step that has it: for what is a state and no measurement.
         case last
     }
 
-    private struct Number: Sendable, Equatable {
+    private struct Number: Sendable, Equatable, Codable {
         var value: Double
         var reduction: Reduction
     }

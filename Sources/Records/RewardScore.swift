@@ -1,5 +1,5 @@
 /// What one reward said of one completion. Only `scored` enters baselines, means and deviations.
-public enum RewardScore: Sendable, Equatable {
+public enum RewardScore: Sendable, Equatable, Codable {
     /// A finite number, with an optional word on how it came about.
     case scored(Double, note: String?)
     /// The reward does not apply to this completion.

@@ -9,7 +9,7 @@ package struct PolicyVersion: Sendable, Hashable, Comparable, Codable {
 ///
 /// The two arrays of log-probs have one element per action, in nats: for each token that the policy chose. Where an action is more than its
 /// word, both are the log-density of what was drawn.
-package struct Rollout: Sendable, Equatable, ActionRow {
+package struct Rollout: Sendable, Equatable, ActionRow, Codable {
     package var completion: Completion
     /// Whether the policy chose each token, one element a token; `nil` when it chose all of them.
     package var isAction: [Bool]?

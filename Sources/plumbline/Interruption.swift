@@ -78,6 +78,9 @@ final class Interruption: Sendable {
         if stop.isRequested { task.cancel() }
     }
 
+    /// From here on ``stop`` alone is set, and the command's task goes on: processes that work together stop together.
+    func onlyAsks() { state.withLock { $0.cancel = nil } }
+
     /// From here on ending the process would lose something, which the command saves when it is asked to stop.
     func hold() {
         state.withLock { state in

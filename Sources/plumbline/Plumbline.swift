@@ -13,7 +13,7 @@ struct Plumbline: AsyncParsableCommand {
         version: PlumblineVersion.text,
         subcommands: [
             Train.self, Eval.self, Generate.self, LogProbs.self, InitModel.self, TokenizerCommand.self,
-            RewardCommand.self, DataCommand.self, PairsCommand.self, Report.self, Explain.self, Env.self,
+            Launch.self, RewardCommand.self, DataCommand.self, PairsCommand.self, Report.self, Explain.self, Env.self,
             Bench.self,
         ])
 

@@ -26,6 +26,9 @@ struct Train: AsyncParsableCommand {
             let plan = try JobPlan(resolved, folder: file.folder, progress: progress.note)
             return try Terminal.result(resolved.yaml + plan.comments)
         }
+        if let meeting = try RankMeeting(ProcessInfo.processInfo.environment) {
+            return try await OneOfSeveral(meeting, job: job, overrides: overrides, resolved).run(file, progress)
+        }
         let stop = Interruption.shared.stop
         let run: TrainingRun
         do {
@@ -34,6 +37,11 @@ struct Train: AsyncParsableCommand {
             throw stop.isRequested ? StopRequested() : error  // what is cut off while it starts breaks for that reason
         }
         progress.end()
+        try await Self.finish(run, resolved)
+    }
+
+    /// Trains to the end and says how it ended.
+    static func finish(_ run: TrainingRun, _ resolved: ResolvedJob) async throws {
         Interruption.shared.hold()
         for line in run.opening { Terminal.progress(line) }
         let display = LiveDisplay(settings: resolved.run, maxSteps: run.maxSteps, step: run.firstStep)

@@ -39,7 +39,7 @@ struct TRLKeysTests {
 
     /// The names are every field of TRL 1.16's classes, written by Tests/References/trl_fields.py.
     @Test(arguments: [
-        ("GRPOConfig", 191, 57), ("SFTConfig", 135, 30), ("RLOOConfig", 165, 51), ("DPOConfig", 139, 35),
+        ("GRPOConfig", 191, 58), ("SFTConfig", 135, 31), ("RLOOConfig", 165, 52), ("DPOConfig", 139, 36),
         ("ModelConfig", 19, 2), ("GRPOScriptArguments", 8, 4),
     ])
     func everyFieldOfTRLIsKnown(_ name: String, _ count: Int, _ supported: Int) throws {

@@ -56,6 +56,21 @@ struct MicroBatchPlanTests {
             ])
     }
 
+    @Test(arguments: [1, 2, 3, 5], [8, nil] as [Int?])
+    func ranksDivideThePassesAndEachIsSomebodys(_ ranks: Int, _ limit: Int?) {
+        let plan = MicroBatchPlan(Self.mixed, maxTokens: limit, ranks: ranks)
+        let shares = (0..<ranks).map { plan.microBatches(of: $0) }
+        let pieces = { (passes: [[MicroBatchPlan.Piece]]) in
+            passes.joined().flatMap { piece in piece.completions.map { "\(piece.group)/\($0)" } }.sorted()
+        }
+        #expect(pieces(shares.flatMap(\.self)) == pieces(MicroBatchPlan(Self.mixed, maxTokens: nil).microBatches))
+        #expect(shares.allSatisfy { !$0.isEmpty })
+        // Nobody has more than his even share and one pass.
+        let loads = shares.map { $0.joined().reduce(0) { $0 + $1.tokenCount } }
+        let longest = plan.microBatches.map { $0.reduce(0) { $0 + $1.tokenCount } }.max() ?? 0
+        #expect(loads.max()! <= loads.reduce(0, +) / ranks + longest)
+    }
+
     @Test func withoutALimitEverythingIsOnePass() {
         let plan = MicroBatchPlan(Self.mixed, maxTokens: nil)
         #expect(plan.microBatches.count == 1)

@@ -6,6 +6,7 @@
 #include "ctorch_autograd.h"
 #include "ctorch_base.h"
 #include "ctorch_blocks.h"
+#include "ctorch_collective.h"
 #include "ctorch_create.h"
 #include "ctorch_elementwise.h"
 #include "ctorch_engine.h"

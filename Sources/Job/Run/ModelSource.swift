@@ -80,10 +80,10 @@ package struct ModelSource: Sendable {
     /// sharing its products out takes longer than they do.
     ///
     /// - Returns: the threads in use.
-    @TensorActor func useThreads(_ asked: Int?) throws -> Int {
+    @TensorActor func useThreads(_ asked: Int?, processes: Int = 1) throws -> Int {
         let weights = configuration.parameterBytes(.float32) / 4
-        try TensorEngine.setThreadCount(
-            asked ?? (weights < 2_000_000 ? 1 : ProcessInfo.processInfo.activeProcessorCount))
+        let own = max(1, ProcessInfo.processInfo.activeProcessorCount / processes)
+        try TensorEngine.setThreadCount(asked ?? (weights < 2_000_000 ? 1 : own))
         return TensorEngine.threadCount
     }
 

@@ -33,8 +33,10 @@ struct TrainingParts: Sendable {
     /// - Parameters:
     ///   - scorer: The open rewards; `nil` for a method without any.
     ///   - weights: The folder the policy's weights come from: the model's, or a checkpoint's.
+    ///   - ranks: The run's other processes.
     init(
-        _ job: ResolvedJob, model: ModelSource, prompts: RunPrompts, scorer: PanelScorer?, weights: URL, maxSteps: Int
+        _ job: ResolvedJob, model: ModelSource, prompts: RunPrompts, scorer: PanelScorer?, weights: URL, maxSteps: Int,
+        ranks: ProcessGroup? = nil
     ) async throws {
         let named = try scorer.map { scorer throws in try job.naming(rewards: scorer.rewardNames) } ?? job
         plan = named.plan
@@ -45,7 +47,7 @@ struct TrainingParts: Sendable {
         let precomputes = plan.pairs?.precomputesReference ?? false
         let pairs = prompts.pairs.map { PairFeed($0, precomputesReference: precomputes) }
         feed = PromptFeed(cursor, encoder: prompts.encoder, pairs: pairs)
-        let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps)
+        let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps, ranks)
         policy = built.policy
         updater = built.updater
         generator = built.generator
@@ -106,7 +108,7 @@ struct TrainingParts: Sendable {
 
     @TensorActor
     private static func tensorParts(
-        _ job: ResolvedJob, _ model: ModelSource, weights: URL, maxSteps: Int
+        _ job: ResolvedJob, _ model: ModelSource, weights: URL, maxSteps: Int, _ ranks: ProcessGroup?
     ) throws -> TensorParts {
         let (plan, type) = (job.plan, job.model.dtype)
         let loaded = try ModelFolder.load(weights, elementType: type.masterType)
@@ -127,11 +129,11 @@ struct TrainingParts: Sendable {
                 parameters: ParameterSet(frozen: (teacher?.model ?? model).load(type).parametersByName),
                 verification: job.model.verification)
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
-        let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps) }
+        let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps, ranks) }
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration, reference: reference,
             referenceConfiguration: teacher?.model.configuration, critic: critic, parts: plan.parts,
-            bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings)
+            bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings, ranks: ranks)
         func generator(seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil) throws
             -> EngineGenerator
         {
@@ -154,7 +156,8 @@ struct TrainingParts: Sendable {
     /// A critic of its own weights, as new; a checkpoint's are restored into it. `nil` for one on the policy's trunk.
     @TensorActor
     private static func critic(
-        _ plan: CriticPlan, _ job: ResolvedJob, _ model: ModelSource, _ settings: UpdaterSettings, maxSteps: Int
+        _ plan: CriticPlan, _ job: ResolvedJob, _ model: ModelSource, _ settings: UpdaterSettings, maxSteps: Int,
+        _ ranks: ProcessGroup?
     ) throws -> Critic? {
         guard case .separate(let name, let learningRate) = plan.form else { return nil }
         let start = try CriticStart(name, of: model, job.model.dtype.masterType)
@@ -170,7 +173,7 @@ struct TrainingParts: Sendable {
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,
                 maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks),
-            layout: job.model.dtype.layout, verification: job.model.verification)
+            layout: job.model.dtype.layout, verification: job.model.verification, ranks: ranks)
     }
 }
 

@@ -17,6 +17,8 @@ package final class TrainingRun: Sendable {
     package let maxSteps: Int
     /// Where this start begins: 0, or the step of the checkpoint it resumes.
     package let firstStep: Int
+    /// The checkpoint this start resumes; `nil` for none.
+    package let checkpoint: String?
     /// What a person should read before the first step.
     package let opening: [String]
     /// The run folder.
@@ -41,21 +43,26 @@ package final class TrainingRun: Sendable {
     private let evaluationPairs: EvaluationPairs?
     private let progress: ProgressState
     private let stop: StopSignal
+    private let team: RankTeam?
 
     /// Reads everything the run needs and checks it; nothing has been trained when this throws, and no folder is left behind.
     ///
     /// - Parameters:
     ///   - base: The job file's folder; prompt sets and rewards are found relative to it.
     ///   - stop: Ends the run between two steps of its work; cancelling the task it runs in does too.
+    ///   - team: The run's other processes. The task is not to be cancelled then, and `stop` is the team's, not that of a
+    ///     process.
     ///   - progress: Is told what is being read.
     /// - Throws: An error that names the file, row or key and what would be right.
     package init(
-        _ job: ResolvedJob, folder base: URL, stop: StopSignal, progress: @escaping ProgressNote = { _, _, _ in }
+        _ job: ResolvedJob, folder base: URL, stop: StopSignal, team: RankTeam? = nil,
+        progress: @escaping ProgressNote = { _, _, _ in }
     ) async throws {
         self.job = job
+        self.team = team
         self.stop = stop
         let model = try ModelSource(job.model.path, job.model.reading)
-        let threads = try await model.useThreads(job.model.threads)
+        let threads = try await model.useThreads(job.model.threads, processes: team?.localSize ?? 1)
         progress("opening the prompt sets", 0, 0)
         let sets = try RunPromptSets(job.data, base: base)
         evaluation = try EvaluationPrompts(job, model, base: base)
@@ -78,7 +85,8 @@ package final class TrainingRun: Sendable {
                 try Task.checkCancellation()
                 progress("loading the model", 0, 0)
                 let begun = try await Self.begin(
-                    job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps)
+                    job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps, team)
+                checkpoint = begun.checkpoint?.url.path
                 try Task.checkCancellation()
                 (parts, self.progress, record) = (begun.parts, begun.progress, begun.record)
                 opening =
@@ -110,15 +118,18 @@ package final class TrainingRun: Sendable {
     /// Loads the weights and goes to where the run begins: its start, or a checkpoint.
     private static func begin(
         _ job: ResolvedJob, _ model: ModelSource, _ prompts: RunPrompts, _ scorer: PanelScorer?, _ folder: RunFolder,
-        base: URL, threads: Int, maxSteps: Int
-    ) async throws -> (parts: TrainingParts, progress: ProgressState, record: MetricsRecord, lines: [String]) {
+        base: URL, threads: Int, maxSteps: Int, _ team: RankTeam?
+    ) async throws -> (
+        parts: TrainingParts, progress: ProgressState, record: MetricsRecord, lines: [String],
+        checkpoint: CheckpointFolder?
+    ) {
         var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
         let resumed = try ResumePoint(job.run, folder)
         lines += resumed.notices + prompts.lines
         let progress = ProgressState(threads: threads)
         let parts = try await TrainingParts(
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
-            maxSteps: maxSteps)
+            maxSteps: maxSteps, ranks: team?.ranks as? ProcessGroup)
         if let checkpoint = resumed.checkpoint {
             let controllers = try RewardControllers.names(in: checkpoint.stateFolder(parts.controllers.stateName))
             if parts.controllers.bank.isEmpty, !controllers.isEmpty {
@@ -144,7 +155,7 @@ package final class TrainingRun: Sendable {
         lines += record.lines
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
-        return (parts, progress, record, lines)
+        return (parts, progress, record, lines, resumed.checkpoint)
     }
 
     /// Trains to the end, or until a stop is asked for.
@@ -175,13 +186,13 @@ package final class TrainingRun: Sendable {
                 prompts: parts.feed, demonstrations: parts.demonstrations, balancing: parts.balancing,
                 rethinking: parts.rethinking, generator: parts.generator, scorer: judge, creditRule: parts.plan.credit,
                 controllers: parts.controllers, replay: parts.replay, weighing: parts.weighing, updater: parts.updater,
-                observer: recorder, evaluator: evaluator, saver: saver),
+                observer: recorder, evaluator: evaluator, saver: saver, team: team),
             stop: stop, progress: progress.progress,
-            isSaved: folder.holdsCheckpoint(of: progress.progress.step))
+            isSaved: team == nil && folder.holdsCheckpoint(of: progress.progress.step))
         let outcome: RunOutcome
         do {
             outcome = try await coordinator.run()
-            if case .finished(let progress) = outcome {
+            if case .finished(let progress) = outcome, team?.ranks.isFirst ?? true {
                 // Also when the run is cancelled by now.
                 try await Task { try await saver.placeFinalModel(progress) }.value
             }

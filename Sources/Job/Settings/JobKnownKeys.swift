@@ -19,7 +19,7 @@ enum JobKnownKeys {
         "logging_strategy", "logging_nan_inf_filter", "save_on_each_node", "save_safetensors",
         "save_only_model", "do_train", "do_eval", "do_predict",
         "local_rank", "ddp_backend", "ddp_broadcast_buffers", "ddp_bucket_cap_mb",
-        "ddp_find_unused_parameters", "ddp_static_graph", "ddp_timeout", "deepspeed", "fsdp", "fsdp_config",
+        "ddp_find_unused_parameters", "ddp_static_graph", "deepspeed", "fsdp", "fsdp_config",
         "ds3_gather_for_generation", "accelerator_config", "parallelism_config", "gradient_checkpointing_kwargs",
         "activation_checkpointing", "activation_checkpointing_kwargs", "torch_compile", "torch_compile_backend",
         "torch_compile_mode",
@@ -54,7 +54,7 @@ enum JobKnownKeys {
     private static let always: [String: Set<String>] = [
         "average_tokens_across_devices": ["true"], "dataloader_num_workers": ["0"], "dataloader_in_order": ["true"],
         "dataloader_pin_memory": ["true"],
-        "ddp_timeout": ["1800"], "disable_dropout": ["true"], "do_train": ["true"], "full_determinism": ["true"],
+        "disable_dropout": ["true"], "do_train": ["true"], "full_determinism": ["true"],
         "log_multimodal": ["true"], "logging_nan_inf_filter": ["true"], "logging_strategy": ["steps"],
         "padding_free": ["true"], "pad_to_multiple_of": ["auto"], "remove_unused_columns": ["false", "true"],
         "save_safetensors": ["true"], "skip_memory_metrics": ["true"], "log_on_each_node": ["true"],

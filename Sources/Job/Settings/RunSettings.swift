@@ -21,6 +21,8 @@ package struct RunSettings: Sendable {
     package let placesBest: Bool
     package let gapLimit: Double
     package let reports: ReportSettings
+    /// Seconds that the processes of a run wait for one another.
+    package let rankTimeout: Double
 
     /// What is evaluated on the way.
     package struct Evaluation: Sendable {
@@ -104,6 +106,9 @@ package struct RunSettings: Sendable {
             "logprob_gap_limit", default: 0.01, .above(0),
             "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats.")
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
+        rankTimeout = job.read(
+            "ddp_timeout", default: 1800, .from(1, to: 604_800),
+            "Seconds that the processes of a run wait for one another; one that has ended is noticed at once.")
         check(&job, method, isEvaluated: isEvaluated)
     }
 

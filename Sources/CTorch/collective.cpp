@@ -1,0 +1,78 @@
+// c10d's TCPStore and Gloo process group, as libtorch_cpu carries them.
+#include "support.hpp"
+
+#include "include/ctorch_collective.h"
+
+#define USE_C10D_GLOO
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#pragma GCC diagnostic pop
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include <chrono>
+#include <string>
+
+using namespace ctorch;
+
+namespace {
+using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
+
+c10d::ProcessGroupGloo &unwrap_group(ctorch_group group) { return **reinterpret_cast<Group *>(group); }
+}  // namespace
+
+ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank, ptrdiff_t size, bool store_is_served,
+                                const char *name, ptrdiff_t timeout_ms, ctorch_group *out) {
+    return guarded([&] {
+        const std::chrono::milliseconds timeout(timeout_ms);
+        c10d::TCPStoreOptions options;
+        options.port = port;
+        options.isServer = rank == 0 && !store_is_served;
+        options.numWorkers = size;
+        options.waitWorkers = false;
+        options.timeout = timeout;
+        auto store = c10::make_intrusive<c10d::TCPStore>(std::string(host), options);
+        auto own = c10::make_intrusive<c10d::PrefixStore>(std::string(name), store);
+        auto settings = c10d::ProcessGroupGloo::Options::create_default(timeout);
+        auto made = c10::make_intrusive<c10d::ProcessGroupGloo>(own, static_cast<int>(rank), static_cast<int>(size),
+                                                                settings);
+        *out = reinterpret_cast<ctorch_group>(new Group(std::move(made)));
+    });
+}
+
+void ctorch_group_close(ctorch_group group) { delete reinterpret_cast<Group *>(group); }
+
+ctorch_status ctorch_group_sum(ctorch_group group, const ctorch_tensor *tensors, size_t count) {
+    return guarded([&] {
+        const at::NoGradGuard no_gradients;
+        std::vector<at::Tensor> sums;
+        std::vector<c10::intrusive_ptr<c10d::Work>> works;
+        for (size_t i = 0; i < count; ++i) {
+            sums.push_back(unwrap(tensors[i]).contiguous());
+            std::vector<at::Tensor> one{sums.back()};
+            works.push_back(unwrap_group(group).allreduce(one));
+        }
+        for (size_t i = 0; i < count; ++i) {
+            works[i]->wait();
+            if (!sums[i].is_same(unwrap(tensors[i]))) unwrap(tensors[i]).copy_(sums[i]);
+        }
+    });
+}
+
+ctorch_status ctorch_group_gather(ctorch_group group, ctorch_tensor input, ctorch_tensor *out) {
+    return guarded([&] {
+        auto &members = unwrap_group(group);
+        const at::Tensor one = unwrap(input);
+        std::vector<int64_t> shape{members.getSize()};
+        shape.insert(shape.end(), one.sizes().begin(), one.sizes().end());
+        const at::Tensor all = at::empty(shape, one.options());
+        std::vector<std::vector<at::Tensor>> parts(1);
+        for (int64_t rank = 0; rank < members.getSize(); ++rank) parts[0].push_back(all[rank]);
+        std::vector<at::Tensor> own{one};
+        members.allgather(parts, own)->wait();
+        *out = wrap(all);
+    });
+}

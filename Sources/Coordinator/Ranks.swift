@@ -1,0 +1,158 @@
+package import Records
+
+/// Several processes that take the same steps, and this one's rank among them.
+///
+/// Each runs the same coordinator on the same job: it samples and scores its share of a step's prompts, then all have the
+/// groups of all, give the same credit and take the same step. The updater divides its passes in the same way. The first
+/// rank alone evaluates and saves.
+package protocol Ranks: Sendable {
+    var rank: Int { get }
+    var size: Int { get }
+    /// Every rank's value, in the order of ranks: returns when each has made the same call.
+    func exchange<Value: Codable & Sendable>(_ value: Value) async throws -> [Value]
+}
+
+extension Ranks {
+    /// Whether this process speaks for all: it evaluates, saves and shows.
+    package var isFirst: Bool { rank == 0 }
+
+    /// What this rank does of work that is divided.
+    func share<Element>(of all: [Element]) -> [Element] {
+        all.enumerated().filter { $0.offset % size == rank }.map(\.element)
+    }
+}
+
+/// What came of one rank's part of the work that all wait for.
+private enum RankOutcome<Value: Codable & Sendable>: Codable, Sendable {
+    case done(Value)
+    case stopped
+    case failed(String)
+}
+
+/// The ranks of a run, and how they stop together.
+///
+/// A stop is asked of one process; the others learn of it in the next exchange, and then all leave the step in the same
+/// place: a rank that left alone would keep the others waiting.
+package struct RankTeam: Sendable {
+    package let ranks: any Ranks
+    /// How many of them are on this machine and share its processors.
+    package let localSize: Int
+    /// Whether somebody asked this process to stop.
+    package let asked: StopSignal
+
+    package init(_ ranks: any Ranks, localSize: Int, asked: StopSignal) {
+        self.ranks = ranks
+        self.localSize = localSize
+        self.asked = asked
+    }
+
+    /// Every rank's part of some work, in the order of ranks.
+    ///
+    /// - Parameters:
+    ///   - stop: Set on every rank when one of them was asked to stop.
+    ///   - work: This rank's part.
+    /// - Throws: On every rank when the work failed on one: this rank's own error, `StopRequested`, or
+    ///   ``CoordinatorError/rank(_:message:)``.
+    func together<Value: Codable & Sendable>(
+        _ stop: StopSignal, isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
+    ) async throws -> [Value] {
+        let values = try await outcomes(stop, of: work)
+        try stop.check()
+        return values
+    }
+
+    /// Does what a stop does not keep from its end.
+    func untilDone(
+        isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Void
+    ) async throws {
+        _ = try await outcomes(nil) {
+            try await work()
+            return true
+        }
+    }
+
+    /// - Throws: ``CoordinatorError/rank(_:message:)`` where another rank would learn from something else, as rewards that answer
+    ///   differently when they are asked twice would make it.
+    func requireSame(_ batch: UpdateBatch) async throws {
+        let digests = try await ranks.exchange(batch.digest)
+        guard let other = digests.indices.first(where: { digests[$0] != digests[0] }) else { return }
+        throw CoordinatorError.rank(other, message: "its batch differs from that of rank 0; a reward answers at random")
+    }
+
+    private func outcomes<Value: Codable & Sendable>(
+        _ stop: StopSignal?, isolation: isolated (any Actor)? = #isolation, of work: () async throws -> Value
+    ) async throws -> [Value] {
+        var outcome: RankOutcome<Value>
+        var failure: (any Error)?
+        do {
+            outcome = .done(try await work())
+        } catch is StopRequested {
+            outcome = .stopped
+        } catch {
+            (outcome, failure) = (.failed("\(error)"), error)
+        }
+        if let stop, asked.isRequested || stop.isRequested, failure == nil { outcome = .stopped }
+        let all = try await ranks.exchange(outcome)
+        if let failure { throw failure }
+        var values: [Value] = []
+        for (rank, outcome) in all.enumerated() {
+            switch outcome {
+            case .done(let value): values.append(value)
+            case .stopped: stop?.request()
+            case .failed(let message): throw CoordinatorError.rank(rank, message: message)
+            }
+        }
+        return values
+    }
+}
+
+/// What a rank brings of a step's groups, and how long it decoded.
+struct SampledShare: Codable, Sendable {
+    let groups: [SharedGroup]
+    let seconds: Double
+}
+
+/// A scored group on its way to the other ranks, which know its prompt.
+struct SharedGroup: Codable, Sendable {
+    private let rollouts: [Rollout]
+    private let greedy: Rollout?
+    private let version: PolicyVersion
+    private let scores: [[RewardScore]]
+    private let greedyScores: [RewardScore]?
+    private let row: Int
+    private let variant: Int
+
+    init(_ scored: ScoredGroup) {
+        let group = scored.group
+        (rollouts, greedy, version) = (group.rollouts, group.greedy, group.policyVersion)
+        (scores, greedyScores) = (scored.scores, scored.greedyScores)
+        (row, variant) = (group.address.row, group.address.variant)
+    }
+
+    var address: GroupAddress { GroupAddress(row: row, variant: variant) }
+
+    func group(of prompt: TokenizedPrompt) -> ScoredGroup {
+        ScoredGroup(
+            group: RolloutGroup(
+                prompt: prompt, rollouts: rollouts, greedy: greedy, policyVersion: version, variant: variant),
+            scores: scores, greedyScores: greedyScores)
+    }
+}
+
+extension UpdateBatch {
+    /// Of what is learned: equal batches have equal digests, on every machine.
+    fileprivate var digest: [UInt64] {
+        parts.map { part in
+            var digest = mix64(part.weight.bitPattern)
+            func add(_ bits: UInt64) { digest = mix64(digest ^ bits) }
+            part.streamWeights.forEach { add($0.bitPattern) }
+            for completion in part.groups.lazy.flatMap(\.completions) {
+                add(UInt64(completion.tokenIDs.count) << 1 | (completion.isMasked ? 1 : 0))
+                completion.tokenIDs.forEach { add(UInt64(bitPattern: Int64($0))) }
+                completion.advantages.joined().forEach { add($0.bitPattern) }
+                completion.oldLogProbabilities.forEach { add(UInt64($0.bitPattern)) }
+            }
+            return digest
+        }
+    }
+}

@@ -1,0 +1,82 @@
+package import Coordinator
+internal import Foundation
+package import Records
+internal import Tensors
+
+/// The processes of a run and where they meet, as the launcher's variables say: those of `plumbline launch` and torchrun,
+/// else SLURM's.
+package struct RankMeeting: Sendable, Equatable {
+    package let rank: Int
+    package let size: Int
+    private let localSize: Int
+    private let meeting: ProcessGroup.Meeting
+
+    /// - Parameter environment: `RANK`, `WORLD_SIZE`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`; without `RANK`,
+    ///   `SLURM_PROCID`, `SLURM_NTASKS` and the machine of the first task.
+    /// - Returns: `nil` for a process alone.
+    /// - Throws: ``JobError`` with the variable that is missing or no number.
+    package init?(_ environment: [String: String]) throws(JobError) {
+        func number(_ name: String, _ range: ClosedRange<Int>) throws(JobError) -> Int {
+            let text = environment[name]
+            guard let text, let value = Int(text), range.contains(value) else {
+                throw JobError(
+                    place: "the environment variable \(name)",
+                    message: "\(text.map { "is '\($0)'" } ?? "is missing"); expected a whole number from "
+                        + "\(range.lowerBound) to \(range.upperBound), as plumbline launch and torchrun set it")
+            }
+            return value
+        }
+        let most = 1 << 16
+        let isSlurm = environment["RANK"] == nil && environment["SLURM_PROCID"] != nil
+        guard environment["RANK"] != nil || isSlurm else { return nil }
+        size = try number(isSlurm ? "SLURM_NTASKS" : "WORLD_SIZE", 1...most)
+        guard size > 1 else { return nil }
+        rank = try number(isSlurm ? "SLURM_PROCID" : "RANK", 0...size - 1)
+        var (host, port) = (environment["MASTER_ADDR"], environment["MASTER_PORT"].flatMap(UInt16.init))
+        if isSlurm {
+            host = host ?? environment["SLURM_LAUNCH_NODE_IPADDR"]
+            // A job's own, in the range that nobody else is given by the system.
+            port = port ?? environment["SLURM_JOB_ID"].flatMap(Int.init).map { UInt16(15_000 + $0 % 10_000) }
+        }
+        guard let host, !host.isEmpty else {
+            throw JobError(
+                place: "the environment variable MASTER_ADDR",
+                message: "is missing: the \(size) processes of the run must know the machine of rank 0")
+        }
+        guard let port, port > 0 else {
+            throw JobError(
+                place: "the environment variable MASTER_PORT",
+                message: "is missing or no port: the \(size) processes of the run meet at one of rank 0's machine")
+        }
+        localSize = environment["LOCAL_WORLD_SIZE"].flatMap(Int.init) ?? (isSlurm ? 1 : size)
+        let restart = environment["TORCHELASTIC_RESTART_COUNT"] ?? environment["SLURM_RESTART_COUNT"] ?? "0"
+        meeting = ProcessGroup.Meeting(
+            rank: rank, size: size, host: host, port: port,
+            isStoreServed: environment["TORCHELASTIC_USE_AGENT_STORE"] == "True", name: "plumbline/\(restart)")
+    }
+
+    /// Overrides of the job on another rank than the first, which alone writes what a run leaves behind.
+    ///
+    /// - Parameter scratch: A folder for what is written all the same; it is to be removed with the process.
+    package static func overrides(scratch: String) -> [String] {
+        ["output_dir=\(scratch)", "overwrite_output_dir=true", "report_to=none", "log_completions=false"]
+    }
+
+    /// Waits for the other ranks.
+    ///
+    /// - Parameters:
+    ///   - asked: Set when somebody asks this process to stop.
+    ///   - timeout: What this and every later exchange waits for the others.
+    /// - Throws: ``JobError`` where they do not come.
+    package func team(asked: StopSignal, timeout: Duration) async throws -> RankTeam {
+        do {
+            return RankTeam(try await ProcessGroup(meeting, timeout: timeout), localSize: localSize, asked: asked)
+        } catch {
+            throw JobError(
+                place: "rank \(rank) of \(size)",
+                message: "the others were not met at \(meeting.host):\(meeting.port): \(error)")
+        }
+    }
+}
+
+extension ProcessGroup: Ranks {}

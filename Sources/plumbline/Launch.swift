@@ -1,0 +1,99 @@
+import ArgumentParser
+import Foundation
+import Job
+import Records
+
+struct Launch: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run a command in several processes of this machine that work as one.",
+        discussion: """
+            Each samples, scores and learns from its share of every step; the first shows and writes the run:
+
+                plumbline launch -n 2 train job.yaml
+
+            torchrun --no-python does the same, also over several machines, and so does srun.
+            """)
+
+    @Option(name: .shortAndLong, help: "Processes.") var number = 2
+    @Option(help: "Where they meet; a free port of this machine unless set.") var port: Int?
+    @Argument(parsing: .captureForPassthrough, help: "The command: train, its job and overrides.")
+    var command: [String]
+
+    func validate() throws {
+        guard (1...1024).contains(number) else {
+            throw ValidationError("--number is \(number); expected 1 to 1024 processes")
+        }
+        if let port, !(1...65_535).contains(port) {
+            throw ValidationError("--port is \(port); expected 1 to 65535")
+        }
+        guard command.first == "train" else {
+            throw ValidationError(
+                "launch starts 'train' alone, found \(command.first.map { "'\($0)'" } ?? "nothing")")
+        }
+    }
+
+    func run() async throws {
+        guard let program = Bundle.main.executablePath else {
+            throw JobError(place: "launch", message: "the path of this program is not known")
+        }
+        let meeting = try port.map { UInt16($0) } ?? Self.freePort()
+        Interruption.shared.hold()  // it waits for those it has started
+        Interruption.shared.onlyAsks()
+        let processes = try (0..<number).map { rank in
+            let process = Process()
+            process.executableURL = URL(filePath: program)
+            process.arguments = command
+            process.environment = ProcessInfo.processInfo.environment.merging([
+                "RANK": "\(rank)", "LOCAL_RANK": "\(rank)", "WORLD_SIZE": "\(number)",
+                "LOCAL_WORLD_SIZE": "\(number)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(meeting)",
+            ]) { $1 }
+            try process.run()
+            return process
+        }
+        try await wait(for: processes)
+    }
+
+    /// Ends with the first rank's status, or with that of the first that failed.
+    private func wait(for processes: [Process]) async throws {
+        var isTold = false
+        var failed: Int32?
+        while processes.contains(where: \.isRunning) {
+            if Interruption.shared.stop.isRequested, !isTold {
+                isTold = true
+                for process in processes where process.isRunning { process.terminate() }
+            }
+            if failed == nil, let first = processes.first(where: { !$0.isRunning && Self.status(of: $0) != 0 }) {
+                failed = Self.status(of: first)
+                if !isTold, first.terminationReason == .uncaughtSignal, let rank = processes.firstIndex(of: first) {
+                    Terminal.progress("rank \(rank) was killed by signal \(first.terminationStatus)")
+                }
+            }
+            try? await Task.sleep(for: .milliseconds(20))  // cut short only by the end of the process
+        }
+        let status = failed ?? processes.map { Self.status(of: $0) }.first { $0 != 0 }
+        if let status { throw ExitCode(status) }
+    }
+
+    private static func status(of process: Process) -> Int32 {
+        process.terminationReason == .uncaughtSignal ? 128 + process.terminationStatus : process.terminationStatus
+    }
+
+    /// A port that nobody uses at the moment.
+    private static func freePort() throws -> UInt16 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        guard descriptor >= 0, isBound else {
+            throw JobError(place: "launch", message: "no free port: \(String(cString: strerror(errno)))")
+        }
+        return UInt16(bigEndian: address.sin_port)
+    }
+}

@@ -1,0 +1,56 @@
+import Coordinator
+import Foundation
+import Job
+import Records
+
+/// A run of several processes, in one of them. The first shows and writes what a run leaves; of the others only an error is
+/// heard.
+struct OneOfSeveral {
+    private let meeting: RankMeeting
+    private let job: String
+    private let overrides: [String]
+    private let resolved: ResolvedJob
+
+    init(_ meeting: RankMeeting, job: String, overrides: [String], _ resolved: ResolvedJob) {
+        self.meeting = meeting
+        self.job = job
+        self.overrides = overrides
+        self.resolved = resolved
+    }
+
+    /// - Parameter file: The job, for the first rank.
+    func run(_ file: JobFile, _ progress: ProgressLine) async throws {
+        Interruption.shared.onlyAsks()
+        let asked = Interruption.shared.stop
+        let team = try await meeting.team(asked: asked, timeout: .seconds(resolved.run.rankTimeout))
+        let stop = StopSignal()
+        guard team.ranks.isFirst else { return try await follow(team, stop) }
+        let run = try await TrainingRun(resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)
+        _ = try await team.ranks.exchange(run.checkpoint)
+        progress.end()
+        try await Train.finish(run, resolved)
+    }
+
+    /// Trains beside the first rank, from where that one begins.
+    private func follow(_ team: RankTeam, _ stop: StopSignal) async throws {
+        let scratch = FileManager.default.temporaryDirectory.appending(path: "plumbline-rank-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: scratch) }  // what stays is in the system's temporary folder
+        let checkpoint: String? = try await team.ranks.exchange(nil)[0]
+        let own = try JobFile(
+            url: URL(filePath: job),
+            overrides: overrides + RankMeeting.overrides(scratch: scratch.path)
+                + ["resume_from_checkpoint=\(checkpoint ?? "false")"])
+        let run = try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
+        Interruption.shared.hold()
+        if case .stopped(let progress) = try await run.run(display: NoDisplay()) {
+            throw StoppedRun(kept: "rank \(team.ranks.rank) leaves at step \(progress.step) with the others")
+        }
+    }
+}
+
+/// Shows nothing.
+private struct NoDisplay: RunDisplay {
+    func began(_ phase: StepPhase, step: Int) {}
+    func completed(_ report: StepReport) {}
+    func notice(_ text: String) {}
+}

@@ -1,0 +1,169 @@
+import Foundation
+import Runs
+import Testing
+
+@Suite("Two processes learn what one learns", .serialized)
+struct RankTests {
+    /// A method of each kind, with what makes its step larger than one pass.
+    static let jobs: [(algorithm: String, lines: String)] = [
+        ("grpo", "num_generations: 4\nbeta: 0.1\nper_device_train_batch_size: 8\nsteps_per_generation: 2"),
+        ("ppo", "num_iterations: 2"), ("ppo", "critic_shares_trunk: true\nmax_tokens_per_micro_batch: 40"),
+        ("remax", "beta: 0.05"), ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}"),
+        ("grpo", "num_generations: 4\n\(ConstraintTests.held)"),
+        ("grpo", "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"),
+        ("sft", ""), ("dpo", "beta: 0.3\nprecompute_ref_log_probs: false"),
+        ("grpo", "num_generations: 4\neval_steps: 2\neval_limit: 4"),
+    ]
+
+    @Test(arguments: jobs)
+    func numbersAreThoseOfOneProcess(_ example: (algorithm: String, lines: String)) throws {
+        let place = try Workplace()
+        let job = try place.job(example.algorithm, example.lines)
+        let alone = try place.train(job, "output_dir=alone")
+        #expect(alone.status == 0, "\(alone.progress)")
+        let two = try Command.run(["launch", "-n", "2", "train", job, "output_dir=two"], in: place.folder)
+        #expect(two.status == 0, "\(two.progress)")
+        #expect(!two.progress.contains("rank 1"), "\(two.progress)")
+        let (own, shared) = (try place.metrics("alone"), try place.metrics("two"))
+        try #require(own.count == shared.count)
+        for (row, other) in zip(own, shared) {
+            #expect(row.keys.sorted() == other.keys.sorted())
+            for (name, value) in row {
+                let found = try #require(other[name])
+                #expect(abs(found - value) <= 1e-5 * max(1, abs(value)), "\(name): \(found), not \(value)")
+            }
+        }
+        if example.algorithm != "sft", example.algorithm != "dpo" {
+            let files = try FileManager.default.contentsOfDirectory(
+                atPath: place.folder.appending(path: "alone/completions").path)
+            #expect(!files.isEmpty)
+            for file in files {
+                #expect(
+                    try texts("alone/completions/\(file)", place) == texts("two/completions/\(file)", place), "\(file)")
+            }
+        }
+    }
+
+    private func texts(_ path: String, _ place: Workplace) throws -> [String] {
+        try String(decoding: place.bytes(path), as: UTF8.self).split(separator: "\n").map {
+            let row = try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
+            return "\(row?["prompt"] ?? "") \(row?["completion"] ?? "")"
+        }
+    }
+
+    @Test func aCheckpointGoesOnUnderAnyNumberOfRanks() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nbeta: 0.1")
+        func two(_ overrides: String...) throws {
+            let outcome = try Command.run(["launch", "-n", "2", "train", job] + overrides, in: place.folder)
+            #expect(outcome.status == 0, "\(outcome.progress)")
+        }
+        try two("output_dir=whole")
+        try two("output_dir=again", "resume_from_checkpoint=whole/checkpoint-2")
+        #expect(try place.bytes("again/model.safetensors") == place.bytes("whole/model.safetensors"))
+        let alone = try place.train(job, "output_dir=alone", "resume_from_checkpoint=whole/checkpoint-2")
+        #expect(alone.status == 0, "\(alone.progress)")
+        // From a checkpoint in another folder the record begins where that one was made.
+        for (row, other) in zip(try place.metrics("whole").suffix(2), try place.metrics("alone").suffix(2)) {
+            #expect(row["step"] == other["step"])
+            let (loss, found) = (try #require(row["loss"]), try #require(other["loss"]))
+            #expect(abs(loss - found) <= 1e-5)
+        }
+        try two("output_dir=back", "resume_from_checkpoint=alone/checkpoint-4", "max_steps=6")
+        #expect(try place.metrics("back").count == 2)
+    }
+
+    /// Both begin, then one rank's process is gone from one moment to the next.
+    @Test(arguments: [0, 1]) func aKilledRankEndsTheOther(_ killed: Int) throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 2\nlog_completions: false")
+        let ranks = try start(2, job, "output_dir=run", in: place)
+        let folder = place.folder.appending(path: "run")
+        let isSaved = { () throws -> Bool in
+            try place.exists("run") && (CheckpointFolder.latest(in: folder).newest) != nil
+        }
+        while try !isSaved(), ranks[0].process.isRunning { usleep(20_000) }
+        let killedAt = ContinuousClock.now
+        #expect(try ranks[killed].killed().status == SIGKILL)
+        let other = try ranks[1 - killed].wait()
+        #expect(ContinuousClock.now - killedAt < .seconds(30))
+        #expect(other.status == 65, "\(other.progress)")
+        #expect(
+            other.progress.contains("rank \(1 - killed) of 2: another process of the run has ended"),
+            "\(other.progress)")
+        let newest = try #require(try CheckpointFolder.latest(in: folder).newest)
+        try newest.verify()
+        let resumed = try Command.run(
+            ["launch", "train", job, "output_dir=run", "resume_from_checkpoint=true", "max_steps=\(newest.step + 1)"],
+            in: place.folder)
+        #expect(resumed.status == 0, "\(resumed.progress)")
+    }
+
+    /// Started as torchrun starts them, so that each has streams of its own.
+    private func start(_ count: Int, _ job: String, _ overrides: String..., in place: Workplace) throws
+        -> [Command.Running]
+    {
+        let port = 20_000 + Int(getpid()) % 10_000 + Int.random(in: 0..<2_000)
+        return try (0..<count).map { rank in
+            try Command.start(
+                ["train", job] + overrides, in: place.folder,
+                environment: [
+                    "RANK": "\(rank)", "WORLD_SIZE": "\(count)", "LOCAL_WORLD_SIZE": "\(count)",
+                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
+                ])
+        }
+    }
+
+    /// The prompt that breaks the reward is in the share of one rank alone.
+    @Test func aRewardThatFailsOnOneRankEndsBoth() throws {
+        let place = try Workplace()
+        try place.write(
+            "r.py",
+            """
+            def score(prompts, completions, **kwargs):
+                if any(p.startswith("7+1") for p in prompts):
+                    raise ValueError("cannot score 7+1")
+                return [1.0 for c in completions]
+            """)
+        let job = try place.job("grpo", "num_generations: 4\nreward_funcs: r.py:score\nmax_steps: 40\nsave_steps: 40")
+        let ranks = try start(2, job, "output_dir=run", in: place)
+        let outcomes = try ranks.map { try $0.wait() }
+        #expect(outcomes.map(\.status) == [65, 65], "\(outcomes.map(\.progress))")
+        for outcome in outcomes { #expect(outcome.progress.contains("cannot score 7+1"), "\(outcome.progress)") }
+    }
+
+    @Test func aStopOfOneRankIsEverybodys() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 100000\nlog_completions: false")
+        let ranks = try start(2, job, "output_dir=run", in: place)
+        let metrics = place.folder.appending(path: "run/metrics.jsonl").path
+        while !FileManager.default.fileExists(atPath: metrics), ranks[0].process.isRunning { usleep(20_000) }
+        ranks[1].process.terminate()
+        let outcomes = try ranks.map { try $0.wait() }
+        #expect(outcomes.map(\.status) == [75, 75], "\(outcomes.map(\.progress))")
+        #expect(outcomes[0].progress.contains("is saved, resume with resume_from_checkpoint=true"))
+        #expect(try CheckpointFolder.latest(in: place.folder.appending(path: "run")).newest != nil)
+    }
+
+    @Test func whatIsWrongIsSaid() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nddp_timeout: 1")
+        func alone(_ environment: [String: String]) throws -> Command.Outcome {
+            try Command.start(["train", job], in: place.folder, environment: environment).wait()
+        }
+        let nobody = try alone(["RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"])
+        #expect(nobody.status == 65)
+        #expect(nobody.progress.contains("rank 1 of 2: the others were not met at 127.0.0.1:9"), "\(nobody.progress)")
+        let number = try alone(["RANK": "x", "WORLD_SIZE": "2"])
+        #expect(number.status == 65)
+        #expect(
+            number.progress.contains(
+                "the environment variable RANK: is 'x'; expected a whole number from 0 to 1"), "\(number.progress)")
+        let missing = try alone(["RANK": "0", "WORLD_SIZE": "2"])
+        #expect(missing.progress.contains("MASTER_ADDR: is missing"), "\(missing.progress)")
+        #expect(try alone(["RANK": "0", "WORLD_SIZE": "1"]).status == 0)
+        #expect(try Command.run(["launch", "-n", "0", "train", job], in: place.folder).status == 64)
+        #expect(try Command.run(["launch", "eval", job], in: place.folder).status == 64)
+    }
+}
