@@ -34,6 +34,7 @@ let rooms: [Room] = [
     Room(name: "RewardInterface", imports: ["JSON", "Records"]),
     Room(name: "Credit", imports: ["Records"]),
     Room(name: "PromptSets", imports: ["JSON", "Records", "Runs"]),
+    Room(name: "Planning", imports: ["JSON", "Records", "Runs"]),
     Room(name: "Algorithms", imports: ["Tensors", "Records"], needsTorch: true),
     Room(name: "Models", imports: ["JSON", "Tensors", "Runs"], needsTorch: true),
     Room(name: "Placement", imports: ["Tensors", "Records"], needsTorch: true),
@@ -63,7 +64,7 @@ let rooms: [Room] = [
     Room(
         name: "Job",
         imports: [
-            "JSON", "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets",
+            "JSON", "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Planning",
             "Algorithms", "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator",
             "Evaluation",
             "RewardModels", "RewardHosts", "Methods",
@@ -98,8 +99,9 @@ let cTorch = Target.target(
         .unsafeFlags([
             "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include", "-O3", "-Wall",
             "-Wextra", "-Werror",
-        ])
-    ], linkerSettings: torchLinkage)
+        ]),
+    ] + (Context.environment["PLUMBLINE_PORTABLE"] == nil ? [] : [.define("CTORCH_PORTABLE")]),
+    linkerSettings: torchLinkage)
 
 /// The rooms of `names` that are built, as dependencies.
 func dependencies(on names: [String]) -> [Target.Dependency] {
@@ -119,7 +121,8 @@ let testSupport = Target.target(
 /// Reference numbers and helpers beside the tests that read them by path.
 let testData = [
     "Algorithms": [
-        "trl_losses.json", "trl_preferences.json", "verl_losses.json", "luffy_losses.json", "trl_gkd.json",
+        "trl_losses.json", "trl_preferences.json", "trl_reward_model.json", "verl_losses.json", "luffy_losses.json",
+        "trl_gkd.json",
     ],
     "Credit": ["verl_advantages.json", "lagrange_multipliers.json", "trl_gdpo.json", "nelder_mead.json"],
     "Job": ["trl_fields.json"], "PromptSets": ["parquet"],

@@ -90,7 +90,8 @@ package enum DPO {
     /// This micro-batch's share of the loss.
     ///
     /// The completions are pairs, the chosen one first. Metrics by TRL's names: `rewards/chosen|rejected` (β·s, per token for simpo as in
-    /// TRL's CPO), `rewards/accuracies` (the share of Δ above 0; a tie is none), `rewards/margins`, `logps/chosen|rejected`, `entropy`.
+    /// TRL's CPO), `rewards/accuracies` (the share of Δ above 0; a tie is none), `rewards/margins`, `logps/chosen|rejected`, `entropy`. Beside
+    /// them `logps/variance` and `lengths/variance`: of a prompt's two completions, half the squared difference.
     ///
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without the reference's log-probs or with an odd
     ///   number of completions.
@@ -117,6 +118,14 @@ package enum DPO {
         let logProbabilities = try sides(spans.segmentSum(inputs.logProbabilities.detached()))
         try report.note("logps/chosen", logProbabilities.chosen, .mean)
         try report.note("logps/rejected", logProbabilities.rejected, .mean)
+        let gap = try logProbabilities.chosen - logProbabilities.rejected
+        try report.note("logps/variance", gap.square() * 0.5, .mean)
+        let lengths = spans.lengths
+        let variances = stride(from: 0, to: lengths.count, by: 2).map { place -> Double in
+            let gap = Double(lengths[place] - lengths[place + 1])
+            return gap * gap / 2
+        }
+        try report.note([]) { _, metrics in metrics.set("lengths/variance", variances, .mean) }
         try inputs.noteEntropy(in: &report)
         return LossResult(loss: loss, report: report)
     }
@@ -132,7 +141,9 @@ package enum DPO {
             let flipped = try (-scaled).logSigmoid() * smoothing
             if settings.lossType == .sigmoid { return try asLabelled - flipped }
             return try (asLabelled + flipped) * (1 / (1 - 2 * smoothing))
-        case .ipo: return try (difference - 1 / (2 * settings.beta)).square()
+        case .ipo:
+            let target = 1 / (2 * settings.beta)
+            return try (difference - target).square()
         case .simpo: return try -(difference * settings.beta - settings.simpoGamma).logSigmoid()
         }
     }

@@ -55,7 +55,7 @@ package struct BenchmarkReport: Sendable {
         lines.append(
             "\(model): \(NumberText.compact(Double(parameters) / 1e6)) M parameters, \(size) tokens, \(threads) threads"
         )
-        lines.append("\(workload.part.rawValue): \(Self.seconds(step))")
+        lines.append("\(workload.part.rawValue) of \(workload.algorithm.rawValue): \(Self.seconds(step))")
         if let generation { lines.append("generation: \(Self.seconds(generation))") }
         if let update { lines.append("update: \(Self.seconds(update))") }
         lines.append("\(NumberText.compact(tokensPerSecond)) tokens/s")
@@ -85,7 +85,8 @@ package struct BenchmarkReport: Sendable {
 
     private var workloadJSON: String {
         JSONText.object([
-            ("part", JSONText.string(workload.part.rawValue)), ("model", JSONText.string(model)),
+            ("part", JSONText.string(workload.part.rawValue)),
+            ("algorithm", JSONText.string(workload.algorithm.rawValue)), ("model", JSONText.string(model)),
             ("parameters", "\(parameters)"), ("prompts", "\(workload.prompts)"),
             ("completions", "\(workload.completions)"), ("prompt_tokens", "\(workload.promptTokens)"),
             ("completion_tokens", "\(workload.completionTokens)"), ("steps", "\(workload.steps)"),

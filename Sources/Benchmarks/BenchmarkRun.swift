@@ -15,16 +15,24 @@ package struct BenchmarkRun: Sendable {
     private let workload: Workload
     private let threads: Int
     private let maxTokensPerMicroBatch: Int
+    private let learningRate: Double
+    private let firstStepFolder: URL?
 
     /// - Parameters:
     ///   - threads: `nil` uses every core.
     ///   - maxTokensPerMicroBatch: Packed tokens of one backward pass; it decides the peak of memory.
+    ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another trainer's.
     /// - Throws: What is wrong with the folder, or a workload longer than the model's context.
-    package init(model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int) throws {
+    package init(
+        model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int, learningRate: Double = 1e-6,
+        firstStepFolder: String? = nil
+    ) throws {
         model = try ModelSource(name)
         _ = try model.promptLimit(asked: workload.promptTokens, completion: workload.completionTokens)
         self.workload = workload
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
+        self.learningRate = learningRate
+        self.firstStepFolder = firstStepFolder.map { URL(filePath: $0) }
         self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     }
 
@@ -32,13 +40,16 @@ package struct BenchmarkRun: Sendable {
     package func run() async throws -> BenchmarkReport {
         let ceilings = try await ceilings()
         let parts = try await parts()
+        let pairs = workload.algorithm == .dpo ? try await pairs(parts.updater) : []
         let clock = ContinuousClock()
         var times = (generation: [Double](), update: [Double](), step: [Double]())
         var rollouts: UpdateBatch?
         for step in 0...workload.steps {
             let start = clock.now
             let batch: UpdateBatch
-            if workload.part == .update, let rollouts {
+            if workload.algorithm == .dpo {
+                batch = pairs[step]
+            } else if workload.part == .update, let rollouts {
                 batch = rollouts
             } else {
                 batch = try await sample(parts.engine, parts.sampling, step: step)
@@ -47,7 +58,10 @@ package struct BenchmarkRun: Sendable {
             let sampled = clock.now
             if workload.part != .rollout { _ = try await parts.updater.train(batch) }
             let end = clock.now
-            guard step > 0 else { continue }
+            guard step > 0 else {
+                if let firstStepFolder { try await save(parts.policy, to: firstStepFolder) }
+                continue
+            }
             times.generation.append((sampled - start) / .seconds(1))
             times.update.append((end - sampled) / .seconds(1))
             times.step.append((end - start) / .seconds(1))
@@ -56,7 +70,7 @@ package struct BenchmarkRun: Sendable {
         return BenchmarkReport(
             model: model.folder.lastPathComponent, parameters: model.configuration.parameterCount, workload: workload,
             threads: threads, step: Spread(times.step),
-            generation: workload.part == .update ? nil : Spread(times.generation),
+            generation: workload.samples ? Spread(times.generation) : nil,
             update: workload.part == .rollout ? nil : Spread(times.update), ceilings: ceilings,
             peakResidentBytes: TensorEngine.peakMemoryBytes, estimatedPeakBytes: estimate.peak, facts: facts)
     }
@@ -79,6 +93,7 @@ package struct BenchmarkRun: Sendable {
     }
 
     private struct Parts: Sendable {
+        let policy: ReallocatingActor
         let engine: RolloutEngine
         let sampling: SamplingSettings
         let updater: PolicyUpdater
@@ -90,18 +105,56 @@ package struct BenchmarkRun: Sendable {
             parameters: ParameterSet(
                 trainable: ModelFolder.load(model.folder, elementType: .float32).parametersByName))
         let schedule = LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
+        let plan =
+            workload.algorithm == .dpo ? PartPlan(DPOSettings(), on: .pairs) : PartPlan(GRPOSettings())
         let updater = try PolicyUpdater(
-            policy: policy, configuration: model.configuration, parts: [PartPlan(GRPOSettings())],
+            policy: policy, configuration: model.configuration, parts: [plan],
+            bringsReference: workload.algorithm == .dpo,
             settings: UpdaterSettings(
-                optimizer: OptimizerSettings(schedule: schedule), maxCompletionLength: workload.completionTokens,
+                optimizer: OptimizerSettings(learningRate: learningRate, schedule: schedule),
+                maxCompletionLength: workload.completionTokens,
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch))
         // No stop tokens: every completion has its full length, so the work is fixed.
         let engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer, seed: 0,
             limits: BatchLimits(rows: min(workload.prompts * workload.completions, 256)))
         return Parts(
-            engine: engine, sampling: SamplingSettings(maxCompletionLength: workload.completionTokens),
+            policy: policy, engine: engine, sampling: SamplingSettings(maxCompletionLength: workload.completionTokens),
             updater: updater)
+    }
+
+    /// The pairs of every repetition with the log-probs of the policy as it starts, which is the reference.
+    ///
+    /// The tokens are those of ``RandomTokens``: behind a prompt's come the chosen completion's, then the rejected one's.
+    private func pairs(_ updater: PolicyUpdater) async throws -> [UpdateBatch] {
+        let (start, length) = (workload.promptTokens, workload.completionTokens)
+        var batches: [UpdateBatch] = []
+        for step in 0...workload.steps {
+            let groups = (0..<workload.prompts).map { index in
+                func ids(_ positions: Range<Int>) -> [Int] {
+                    positions.map {
+                        RandomTokens.id(
+                            row: step * workload.prompts + index, position: $0, below: model.tokenizer.vocabularySize)
+                    }
+                }
+                return UpdateGroup(
+                    promptTokenIDs: ids(0..<start),
+                    completions: [start..<start + length, start + length..<start + 2 * length].map {
+                        UpdateCompletion(tokenIDs: ids($0))
+                    })
+            }
+            var part = UpdatePart(.pairs, groups)
+            part.takeReference(
+                try await updater.logProbabilities(UpdateBatch(parts: [part]), under: .oldPolicy).tokens)
+            batches.append(UpdateBatch(parts: [part]))
+        }
+        return batches
+    }
+
+    @TensorActor private func save(_ policy: ReallocatingActor, to folder: URL) async throws {
+        _ = try await policy.infer { lease in
+            try ModelFolder.save(configuration: model.configuration, parameters: lease.masters, to: folder)
+        }
     }
 
     /// One rollout with its advantages.

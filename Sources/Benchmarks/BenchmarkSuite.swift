@@ -29,25 +29,45 @@ package struct BenchmarkSuite: Sendable {
             }
         }
         try Self.writeTokenizer(to: folder.appending(path: "tokenizer"), texts: folder.appending(path: "texts.txt"))
-        var rows = [["model", "trainer", "step s", "generation s", "tokens/s", "of ceiling", "peak GiB", "× TRL"]]
+        var rows = [
+            [
+                "model", "step", "trainer", "step s", "generation s", "tokens/s", "of ceiling", "peak GiB", "× TRL",
+                "weights apart",
+            ]
+        ]
         for shape in Shape.all {
             let model = folder.appending(path: shape.name).path
             note(try await shape.making(output: model, tokenizer: folder.appending(path: "tokenizer").path).run())
-            var peer: Measurement?
-            if let peersPython {
-                note("\(shape.name): a step of TRL")
-                let script = URL(filePath: peersScript).path
-                peer = try Measurement(
-                    program: peersPython, arguments: [script, model] + shape.flags(steps: steps), folder: folder)
+            for algorithm in Workload.Algorithm.allCases {
+                rows += try self.rows(shape, algorithm, model: model, folder: folder, note: note)
             }
-            note("\(shape.name): a step of Plumbline")
-            let own = try Measurement(
-                program: "/proc/self/exe",
-                arguments: ["bench", "step", "--json", "--model", model] + shape.flags(steps: steps), folder: folder)
-            rows.append(own.row(shape, trainer: "Plumbline", peer: peer))
-            if let peer { rows.append(peer.row(shape, trainer: "TRL", peer: nil)) }
         }
         return rows
+    }
+
+    /// A step of Plumbline and, where there is a peer, the same step of TRL.
+    private func rows(
+        _ shape: Shape, _ algorithm: Workload.Algorithm, model: String, folder: URL, note: (String) -> Void
+    ) throws -> [[String]] {
+        let flags = shape.flags(algorithm, steps: steps)
+        note("\(shape.name): a step of \(algorithm.rawValue)")
+        // Of given pairs the step itself can be compared. TRL has prompts and draws of its own.
+        let after = folder.appending(path: "after")
+        let isCompared = algorithm == .dpo && peersPython != nil
+        let own = try Measurement(
+            program: "/proc/self/exe",
+            arguments: ["bench", "step", "--json", "--model", model] + flags
+                + (isCompared ? ["--save-first-step", after.path] : []), folder: folder)
+        var peer: Measurement?
+        if let peersPython {
+            note("\(shape.name): a step of TRL's \(algorithm.rawValue)")
+            peer = try Measurement(
+                program: peersPython,
+                arguments: [URL(filePath: peersScript).path, model] + flags
+                    + (isCompared ? ["--compare", after.path] : []), folder: folder)
+        }
+        return [own.row(shape, algorithm, trainer: "Plumbline", peer: peer)]
+            + (peer.map { [$0.row(shape, algorithm, trainer: "TRL", peer: nil)] } ?? [])
     }
 
     /// A byte-level tokenizer of the tiny model's vocabulary, trained on sums.
@@ -91,9 +111,20 @@ extension BenchmarkSuite {
                 contextLength: 2048, tiesEmbeddings: true, seed: 0)
         }
 
-        func flags(steps: Int) -> [String] {
+        /// Completions of a step: the tiny model's pairs are as many, the small one's half.
+        func prompts(_ algorithm: Workload.Algorithm) -> Int {
+            switch algorithm {
+            case .grpo: prompts
+            case .dpo: prompts * (hidden > 256 ? 2 : 4)
+            }
+        }
+
+        func completions(_ algorithm: Workload.Algorithm) -> Int { algorithm == .dpo ? 2 : 8 }
+
+        func flags(_ algorithm: Workload.Algorithm, steps: Int) -> [String] {
             [
-                "--prompts", "\(prompts)", "--completions", "8", "--prompt-tokens", "\(promptTokens)",
+                "--algorithm", algorithm.rawValue, "--prompts", "\(prompts(algorithm))", "--completions",
+                "\(completions(algorithm))", "--prompt-tokens", "\(promptTokens)",
                 "--completion-tokens", "64", "--steps", "\(steps)", "--threads",
                 "\(ProcessInfo.processInfo.activeProcessorCount)",
             ]
@@ -103,9 +134,12 @@ extension BenchmarkSuite {
     /// The JSON object that a measuring process printed last.
     struct Measurement {
         let stepSeconds: Double
-        let generationSeconds: Double
+        /// `nil` where nothing is sampled.
+        let generationSeconds: Double?
         let fractionOfCeiling: Double?
         let peakBytes: Double?
+        /// The most that a weight differs from the other trainer's after one step; `nil` where that was not compared.
+        let weightDifference: Double?
 
         init(program: String, arguments: [String], folder: URL) throws {
             let url = URL(filePath: program)
@@ -114,12 +148,13 @@ extension BenchmarkSuite {
                 program == "/proc/self/exe" ? url.resolvingSymlinksInPath() : url, arguments, folder: folder)
             let last = text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
             guard let object = try JSONSerialization.jsonObject(with: last) as? [String: Any],
-                let step = Self.median(object["step_s"]), let generation = Self.median(object["generation_s"])
+                let step = Self.median(object["step_s"])
             else {
-                throw JobError(place: program, message: "the last line is no object with step_s and generation_s")
+                throw JobError(place: program, message: "the last line is no object with step_s")
             }
             stepSeconds = step
-            generationSeconds = generation
+            generationSeconds = Self.median(object["generation_s"])
+            weightDifference = object["weight_difference"] as? Double
             fractionOfCeiling = object["fraction_of_ceiling"] as? Double
             peakBytes = object["peak_rss_bytes"] as? Double
         }
@@ -129,14 +164,18 @@ extension BenchmarkSuite {
             (value as? Double) ?? (value as? [String: Any])?["median"] as? Double
         }
 
-        func row(_ shape: Shape, trainer: String, peer: Measurement?) -> [String] {
-            let tokens = Double(shape.prompts * 8 * 64) / stepSeconds
+        func row(
+            _ shape: Shape, _ algorithm: Workload.Algorithm, trainer: String, peer: Measurement?
+        ) -> [String] {
+            let completions = shape.prompts(algorithm) * shape.completions(algorithm)
             return [
-                shape.name, trainer, NumberText.compact(stepSeconds), NumberText.compact(generationSeconds),
-                NumberText.compact(tokens),
+                shape.name, algorithm.rawValue, trainer, NumberText.compact(stepSeconds),
+                generationSeconds.map { NumberText.compact($0) } ?? "",
+                NumberText.compact(Double(completions * 64) / stepSeconds),
                 fractionOfCeiling.map { "\(NumberText.compact(100 * $0)) %" } ?? "",
                 peakBytes.map { NumberText.compact($0 / 1_073_741_824) } ?? "",
                 peer.map { NumberText.compact($0.stepSeconds / stepSeconds) } ?? "",
+                weightDifference.map { NumberText.compact($0) } ?? "",
             ]
         }
     }

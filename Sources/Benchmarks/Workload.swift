@@ -12,7 +12,16 @@ package struct Workload: Sendable, Equatable {
         case update
     }
 
+    /// What is learned from: `--algorithm`.
+    package enum Algorithm: String, Sendable, CaseIterable {
+        /// Completions that the step samples, with a reward.
+        case grpo
+        /// Pairs of completions that are given, with the reference's log-probs worked out before the first step.
+        case dpo
+    }
+
     package let part: Part
+    package let algorithm: Algorithm
     package let prompts: Int
     /// Of each prompt.
     package let completions: Int
@@ -23,18 +32,26 @@ package struct Workload: Sendable, Equatable {
 
     /// - Throws: `SettingsError` with every number below its least.
     package init(
-        _ part: Part, prompts: Int, completions: Int, promptTokens: Int, completionTokens: Int, steps: Int
+        _ part: Part, _ algorithm: Algorithm = .grpo, prompts: Int, completions: Int, promptTokens: Int,
+        completionTokens: Int, steps: Int
     ) throws(SettingsError) {
         let least = [
             ("--prompts", prompts, 1, ""), ("--completions", completions, 2, ": a group is compared with itself"),
             ("--prompt-tokens", promptTokens, 1, ""), ("--completion-tokens", completionTokens, 1, ""),
             ("--steps", steps, 1, ""),
         ]
-        let problems = least.filter { $0.1 < $0.2 }.map { flag, found, least, reason in
+        var problems = least.filter { $0.1 < $0.2 }.map { flag, found, least, reason in
             SettingsProblem(place: flag, message: "\(found); expected at least \(least)\(reason)")
+        }
+        if algorithm == .dpo, completions != 2 {
+            problems.append(SettingsProblem(place: "--completions", message: "\(completions); a pair of dpo has 2"))
+        }
+        if algorithm == .dpo, part == .rollout {
+            problems.append(SettingsProblem(place: "--algorithm", message: "dpo samples nothing; expected grpo"))
         }
         guard problems.isEmpty else { throw SettingsError(problems) }
         self.part = part
+        self.algorithm = algorithm
         self.prompts = prompts
         self.completions = completions
         self.promptTokens = promptTokens
@@ -42,7 +59,10 @@ package struct Workload: Sendable, Equatable {
         self.steps = steps
     }
 
-    /// Sampled tokens of one repetition.
+    /// Whether a repetition samples what it learns from.
+    package var samples: Bool { algorithm == .grpo && part != .update }
+
+    /// Tokens of the completions of one repetition.
     package var newTokens: Int { prompts * completions * completionTokens }
 
     /// Tokens that must be read: each prompt once, each completion once.
@@ -51,10 +71,12 @@ package struct Workload: Sendable, Equatable {
     /// Operations that one repetition cannot do without.
     ///
     ///     generation = 2·P·tokens,  update = 6·P·tokens     (P parameters; attention's own products are left out)
+    ///
+    /// A step of `dpo` is an update.
     package func usefulOperations(parameters: Int) -> Double {
         let perParameterAndToken =
             switch part {
-            case .step: 8.0
+            case .step: samples ? 8.0 : 6.0
             case .rollout: 2.0
             case .update: 6.0
             }

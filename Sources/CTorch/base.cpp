@@ -1,5 +1,6 @@
 #include "include/ctorch_engine.h"
 #include "support.hpp"
+#include "vectors.hpp"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -83,6 +84,7 @@ extern "C" ctorch_status ctorch_share(ctorch_tensor tensor, ctorch_tensor *out) 
 }
 
 extern "C" const char *ctorch_version(void) { return TORCH_VERSION; }
+extern "C" const char *ctorch_instructions(void) { return ctorch::instruction_set_name(); }
 extern "C" int ctorch_thread_count(void) { return at::get_num_threads(); }
 extern "C" ctorch_status ctorch_set_thread_count(int count) {
     return ctorch::guarded([&] { at::set_num_threads(count); });

@@ -22,6 +22,23 @@ namespace {
 using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
 
 c10d::ProcessGroupGloo &unwrap_group(ctorch_group group) { return **reinterpret_cast<Group *>(group); }
+
+/// Starts `begin(i, {tensor})` for every tensor, then waits for all. Gloo takes contiguous tensors alone.
+template <class Begin>
+void in_place(const ctorch_tensor *tensors, size_t count, Begin &&begin) {
+    const at::NoGradGuard no_gradients;
+    std::vector<at::Tensor> dense;
+    std::vector<c10::intrusive_ptr<c10d::Work>> works;
+    for (size_t i = 0; i < count; ++i) {
+        dense.push_back(unwrap(tensors[i]).contiguous());
+        std::vector<at::Tensor> one{dense.back()};
+        works.push_back(begin(i, one));
+    }
+    for (size_t i = 0; i < count; ++i) {
+        works[i]->wait();
+        if (!dense[i].is_same(unwrap(tensors[i]))) unwrap(tensors[i]).copy_(dense[i]);
+    }
+}
 }  // namespace
 
 ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank, ptrdiff_t size, bool store_is_served,
@@ -47,18 +64,19 @@ void ctorch_group_close(ctorch_group group) { delete reinterpret_cast<Group *>(g
 
 ctorch_status ctorch_group_sum(ctorch_group group, const ctorch_tensor *tensors, size_t count) {
     return guarded([&] {
-        const at::NoGradGuard no_gradients;
-        std::vector<at::Tensor> sums;
-        std::vector<c10::intrusive_ptr<c10d::Work>> works;
-        for (size_t i = 0; i < count; ++i) {
-            sums.push_back(unwrap(tensors[i]).contiguous());
-            std::vector<at::Tensor> one{sums.back()};
-            works.push_back(unwrap_group(group).allreduce(one));
-        }
-        for (size_t i = 0; i < count; ++i) {
-            works[i]->wait();
-            if (!sums[i].is_same(unwrap(tensors[i]))) unwrap(tensors[i]).copy_(sums[i]);
-        }
+        in_place(tensors, count,
+                 [&](size_t, std::vector<at::Tensor> &one) { return unwrap_group(group).allreduce(one); });
+    });
+}
+
+ctorch_status ctorch_group_broadcast(ctorch_group group, const ctorch_tensor *tensors, const ptrdiff_t *roots,
+                                     size_t count) {
+    return guarded([&] {
+        in_place(tensors, count, [&](size_t i, std::vector<at::Tensor> &one) {
+            c10d::BroadcastOptions options;
+            options.rootRank = roots[i];
+            return unwrap_group(group).broadcast(one, options);
+        });
     });
 }
 

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -66,15 +67,34 @@ CTORCH_INLINE T total(const Lanes<T> &x) {
     return sum;
 }
 
+// Without the copies for x86-64 a kernel is plain C++ for any processor: on others, and with CTORCH_PORTABLE (Package.swift
+// sets it where the variable PLUMBLINE_PORTABLE is set), so that this form is built and tested on x86-64 too.
+#if defined(__x86_64__) && !defined(CTORCH_PORTABLE)
+
 enum class InstructionSet { baseline, avx2, avx512 };
 
+/// The widest that the processor has; no wider than PLUMBLINE_INSTRUCTIONS (`baseline`, `avx2`) where that is set.
 inline InstructionSet instruction_set() {
-    static const InstructionSet found =
-        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
-            ? InstructionSet::avx512
-        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? InstructionSet::avx2
-                                                                          : InstructionSet::baseline;
+    static const InstructionSet found = [] {
+        const char *asked = std::getenv("PLUMBLINE_INSTRUCTIONS");
+        const bool is_baseline = asked && std::strcmp(asked, "baseline") == 0;
+        const bool is_avx2 = asked && std::strcmp(asked, "avx2") == 0;
+        if (is_baseline || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+            return InstructionSet::baseline;
+        const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                                __builtin_cpu_supports("avx512dq");
+        return has_avx512 && !is_avx2 ? InstructionSet::avx512 : InstructionSet::avx2;
+    }();
     return found;
+}
+
+inline const char *instruction_set_name() {
+    switch (instruction_set()) {
+        case InstructionSet::avx512: return "avx512";
+        case InstructionSet::avx2: return "avx2";
+        case InstructionSet::baseline: return "baseline";
+    }
+    return "";
 }
 
 template <class Kernel, class... Arguments>
@@ -96,5 +116,16 @@ void dispatch(Arguments... arguments) {
         case InstructionSet::baseline: return Kernel::run(arguments...);
     }
 }
+
+#else
+
+inline const char *instruction_set_name() { return "portable"; }
+
+template <class Kernel, class... Arguments>
+void dispatch(Arguments... arguments) {
+    Kernel::run(arguments...);
+}
+
+#endif
 
 }  // namespace ctorch

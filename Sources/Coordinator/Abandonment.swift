@@ -21,14 +21,14 @@ package func unlessCancelled<Result: Sendable>(
 package func briefly(_ limit: Duration, _ work: @escaping @Sendable () async -> Void) async {
     guard Task.isCancelled else { return await work() }
     let wait = FirstResult<Void>()
-    // Neither fails: `value` throws what is given.
+    // `value` throws only a failure that was given, and both give a success.
     try? await wait.value {
         Task {
             await work()
             wait.give(.success(()))
         }
         Task {
-            try? await Task.sleep(for: limit)  // not cancelled by anybody
+            try? await Task.sleep(for: limit)  // throws when its task is cancelled, and nobody holds this one
             wait.give(.success(()))
         }
     }

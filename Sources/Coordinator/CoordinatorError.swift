@@ -35,22 +35,3 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
         }
     }
 }
-
-extension Coordinator {
-    /// Checks a recipe against the parts before anything runs.
-    static func requireParts(of recipe: StepRecipe, in parts: Parts) throws(CoordinatorError) {
-        for call in recipe.calls + (recipe.warmup?.calls ?? []) + (recipe.interlude?.calls ?? []) {
-            switch call {
-            case .generate:
-                if parts.generator == nil { throw .missingPart("generator", call: "generate") }
-                if parts.scorer == nil { throw .missingPart("scorer", call: "generate") }
-            case .credit: if parts.creditRule == nil { throw .missingPart("credit rule", call: "credit") }
-            case .balance:
-                if parts.controllers.bank.mixture == nil { throw .missingPart("mixture", call: "balance") }
-                if parts.demonstrations == nil { throw .missingPart("source of demonstrations", call: "balance") }
-            case .rethink: if parts.rethinking == nil { throw .missingPart("rethinker", call: "rethink") }
-            case .demonstrate, .compare, .infer, .weigh, .train: break
-            }
-        }
-    }
-}

@@ -68,7 +68,8 @@ extension UpdatePart {
         var last: Int?
         for place in places {
             if place.group != last {
-                part.groups.append(UpdateGroup(promptTokenIDs: groups[place.group].promptTokenIDs, completions: []))
+                part.groups.append(groups[place.group])
+                part.groups[part.groups.count - 1].completions = []
                 last = place.group
             }
             part.groups[part.groups.count - 1].completions.append(groups[place.group].completions[place.completion])

@@ -7,16 +7,13 @@ internal import Synchronization
 /// The controllers of a run as one value: a step that is given up takes an older copy back.
 package struct ControllerBank: Sendable {
     package private(set) var controllers: [any RewardController]
-    /// Weighs imitation against reward; `nil` where a step has no such weight.
-    package private(set) var mixture: MixtureController?
     /// Steps that a controller let pass because a number was not finite, by its name.
     package private(set) var skippedUpdates: [String: Int] = [:]
 
     /// - Parameter controllers: Each of another name, and no two that move the same weight.
-    package init(_ controllers: [any RewardController] = [], mixture: MixtureController? = nil) {
+    package init(_ controllers: [any RewardController] = []) {
         precondition(Set(controllers.map(\.name)).count == controllers.count, "one controller a name")
         self.controllers = controllers
-        self.mixture = mixture
     }
 
     /// What they make of the weights of the step that begins.
@@ -26,7 +23,7 @@ package struct ControllerBank: Sendable {
         controllers.reduce(into: StreamWeights()) { $0.merge($1.weights(at: step)) }
     }
 
-    package var isEmpty: Bool { controllers.isEmpty && mixture == nil }
+    package var isEmpty: Bool { controllers.isEmpty }
     /// Whether one of them can do nothing before it has seen an evaluation.
     var needsEvaluation: Bool { controllers.contains(where: \.needsEvaluation) }
     /// Whether one of them compares the gradients of streams.
@@ -49,6 +46,11 @@ package struct ControllerBank: Sendable {
         learned { $0.weigh(products, of: streams) }
     }
 
+    /// Shows every controller what a step's training measured; as ``observe(_:)-(ObservedStep)``.
+    mutating func observe(trained: Metrics) -> (metrics: Metrics, notes: [String]) {
+        learned { $0.observe(trained: trained) }
+    }
+
     private mutating func learned(
         _ learn: (inout any RewardController) -> ControllerUpdate?
     ) -> (metrics: Metrics, notes: [String]) {
@@ -62,33 +64,10 @@ package struct ControllerBank: Sendable {
             metrics.merge(update.metrics)
             if let note = update.note { notes.append(note) }
         }
-        noteSkipped(in: &metrics)
-        return (metrics, notes)
-    }
-
-    /// Weighs the parts of the step that comes.
-    mutating func weigh(_ meta: MetaGradient?) -> Metrics {
-        var metrics = meta?.metrics ?? Metrics()
-        if let update = mixture?.weigh(meta) {
-            metrics = update.metrics
-        } else if mixture != nil {
-            skippedUpdates[Self.mixtureName, default: 0] += 1
-        }
-        noteSkipped(in: &metrics)
-        return metrics
-    }
-
-    /// Shows the mixture what the step's training measured.
-    ///
-    /// - Returns: What a person should read.
-    mutating func note(entropy: Double?) -> String? { entropy.flatMap { mixture?.note(entropy: $0) } }
-
-    private func noteSkipped(in metrics: inout Metrics) {
         let skipped = skippedUpdates.values.reduce(0, +)
         if skipped > 0 { metrics["controllers/skipped_updates", .last] = Double(skipped) }
+        return (metrics, notes)
     }
-
-    private static let mixtureName = "mixture"
 
     private struct Saved: Codable {
         var skippedUpdates: [String: Int]
@@ -106,10 +85,6 @@ package struct ControllerBank: Sendable {
             try FileOperations.system.writeFile(
                 Array(controller.encodedState(with: encoder)), Self.file(of: controller.name, in: folder))
         }
-        if let mixture {
-            try FileOperations.system.writeFile(
-                Array(encoder.encode(mixture.state)), Self.file(of: Self.mixtureName, in: folder))
-        }
         try FileOperations.system.writeFile(
             Array(encoder.encode(Saved(skippedUpdates: skippedUpdates))), folder.appending(path: Self.countersName))
     }
@@ -124,8 +99,7 @@ package struct ControllerBank: Sendable {
     ///
     /// - Throws: `ControllerStateError` for the states of another job.
     mutating func read(from folder: URL) throws {
-        let own = controllers.map(\.name) + (mixture == nil ? [] : [Self.mixtureName])
-        let (mine, saved) = (own.sorted(), try Self.names(in: folder))
+        let (mine, saved) = (controllers.map(\.name).sorted(), try Self.names(in: folder))
         guard mine == saved else {
             throw ControllerStateError(
                 "\(folder.path): the checkpoint has the controllers \(saved.joined(separator: ", ")); the job has \(mine.joined(separator: ", "))"
@@ -140,10 +114,6 @@ package struct ControllerBank: Sendable {
                 throw ControllerStateError("\(file.path): \(error)")
             }
         }
-        if restored.mixture != nil {
-            restored.mixture?.state = try JSONDecoder().decode(
-                MixtureController.State.self, from: Data(contentsOf: Self.file(of: Self.mixtureName, in: folder)))
-        }
         restored.skippedUpdates =
             try JSONDecoder().decode(
                 Saved.self, from: Data(contentsOf: folder.appending(path: Self.countersName))
@@ -157,8 +127,8 @@ package final class RewardControllers: Checkpointable {
     package let stateName = "controllers"
     private let kept: Mutex<ControllerBank>
 
-    package init(_ controllers: [any RewardController] = [], mixture: MixtureController? = nil) {
-        kept = Mutex(ControllerBank(controllers, mixture: mixture))
+    package init(_ controllers: [any RewardController] = []) {
+        kept = Mutex(ControllerBank(controllers))
     }
 
     package var bank: ControllerBank { kept.withLock { $0 } }

@@ -72,23 +72,20 @@ package struct RethoughtGroups: Sendable {
     package init(groups: [ScoredGroup]) { self.groups = groups }
 }
 
-/// Measures how a utility on held-out rows answers to what a step is about to do.
-package protocol Balancing: Sendable {
-    /// - Parameters:
-    ///   - batch: Of the next optimizer step, with its parts weighed as they would be: rollouts, then demonstrations. It is not learned from.
-    ///   - step: Addresses the draws of held-out completions.
-    func metaGradient(of batch: UpdateBatch, step: Int, stop: StopSignal) async throws -> MetaGradient
-    /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``, for the held-out rows.
-    func mark() async
-    func rewind() async
-}
-
 /// Says how much each part of a step counts, where that moves.
 package protocol PartWeighing: Sendable {
-    /// - Parameter step: Optimizer steps taken so far.
-    /// - Returns: A weight for each part, beside that of its plan, and what is worth noting of them.
-    func weigh(_ step: Int, stop: StopSignal) async throws -> (weights: [Double], metrics: Metrics)
-    /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``.
+    /// - Parameters:
+    ///   - batch: Of the step's first optimizer step. It is looked at, not learned from.
+    ///   - progress: Where the run is before the step.
+    /// - Returns: A weight for each part, and what is worth noting of them.
+    func weigh(
+        _ batch: UpdateBatch, at progress: RunProgress, stop: StopSignal
+    ) async throws -> (weights: [Double], metrics: Metrics)
+    /// Shows it what the training of a weighed step measured.
+    ///
+    /// - Returns: What a person should read.
+    func observe(_ training: Metrics) async -> String?
+    /// As ``PromptSource/mark()`` and ``PromptSource/rewind()``, for its own state.
     func mark() async
     func rewind() async
 }
@@ -122,6 +119,12 @@ package protocol Updating: Sendable {
     /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the weights
     /// untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
+    /// Brings what several ranks keep apart to the first of them, which is about to save. Every rank calls it.
+    func assembleState() async throws
+}
+
+extension Updating {
+    package func assembleState() {}
 }
 
 /// Writes and shows what a run does.

@@ -112,7 +112,10 @@ extension CreditRule {
             }
         }
         metrics["advantages/abs_mean"] = Moments(credits.joined().compactMap { $0.advantage.map(abs) }).mean
-        if let penalties { metrics["kl"] = penalties.meanEstimate }
+        if let penalties {
+            metrics["kl"] = penalties.meanEstimate
+            metrics.merge(TargetDistribution.metrics(of: batch, combined, coefficient: penalties.penalty.coefficient))
+        }
         return CreditedBatch(
             update: UpdateBatch(
                 parts: [UpdatePart(.rollouts, kept, streamWeights: weights, klWeight: batch.weights.factor)]),

@@ -2,7 +2,7 @@ package import Records
 
 /// Weights that follow what the run shows: `dynamic_weights:`.
 package struct DynamicWeightSettings: Sendable, Equatable {
-    package enum Method: String, SettingsChoice { case hypervolume, gradient }
+    package enum Method: String, SettingsChoice { case hypervolume, gradient, recap }
 
     /// Empty for none.
     package let methods: [Method]
@@ -14,14 +14,21 @@ package struct DynamicWeightSettings: Sendable, Equatable {
     package let stepSize: Double
     package let temperature: Double?
     package let floor: Double
+    /// W of RECAP.
+    package let window: Int
+    /// The largest score of each reward; empty for the rewards' own ranges.
+    package let ceilings: [Double]
+    /// `nil` imitates nothing.
+    package let replay: GeneralReplay?
 
     package var isGuided: Bool { methods.contains(.hypervolume) }
     package var comparesGradients: Bool { methods.contains(.gradient) }
+    package var balances: Bool { methods.contains(.recap) }
 
     package init(reading job: inout SettingsReader) {
         methods = job.read(
             "dynamic_weights.method", default: [],
-            "hypervolume: advantages are multiplied by 0.5 + 1.5·tanh(gain of the evaluations' Pareto front); needs eval_steps. gradient: w ← w·exp(s·⟨g_k, Σ g⟩), normalized, on the gradients of the rewards' own advantages, a backward pass more for each reward. Both may be listed (arXiv:2509.11452)."
+            "hypervolume: advantages are multiplied by 0.5 + 1.5·tanh(gain of the evaluations' Pareto front); needs eval_steps. gradient: w ← w·exp(s·⟨g_k, Σ g⟩), normalized, on the gradients of the rewards' own advantages, a backward pass more for each reward (both arXiv:2509.11452). recap: λ_k = K·softmax((m/m̃ + s/(m + m̃))/T) on each objective's losses, ceiling − mean score of a reward, so that weight goes to what still moves (arXiv:2510.21978). hypervolume may be listed beside either of the others."
         )
         target = job.read(
             "dynamic_weights.target", default: .advantage,
@@ -40,17 +47,72 @@ package struct DynamicWeightSettings: Sendable, Equatable {
             "gradient: s at the peak of the learning rate; it follows the schedule.")
         temperature = job.read(
             "dynamic_weights.temperature", optional: nil, .above(0),
-            "gradient: τ of the paper, s = learning rate/τ, in place of step_size.")
+            "gradient: τ of the paper, s = learning rate/τ, in place of step_size. recap: T, 5 unless set; the smaller, the further weights move."
+        )
         floor = job.read(
             "dynamic_weights.min_weight", default: 1e-4, .from(0, below: 0.2),
             "gradient: no weight falls below this; from 0 none comes back.")
-        let (guided, compares) = (methods.contains(.hypervolume), methods.contains(.gradient))
+        window = job.read(
+            "dynamic_weights.window", default: 10, .from(1, to: 100_000),
+            "recap: W; the mean of the last W steps is compared with that of the W before. Weights stay until 2W steps are known."
+        )
+        ceilings = job.read(
+            "dynamic_weights.ceilings", default: [Double](),
+            SettingsBound("that are finite") { $0.allSatisfy(\.isFinite) },
+            "recap: the largest score of each reward, one a reward in their order; by default what the rewards say themselves."
+        )
+        replay = GeneralReplay(reading: &job, isUsed: methods.contains(.recap))
+        let (guided, compares, balances) = (
+            methods.contains(.hypervolume), methods.contains(.gradient), methods.contains(.recap)
+        )
         job.ignore(
             "dynamic_weights.target", "dynamic_weights.minimize", "dynamic_weights.spans", when: !guided)
         job.ignore("dynamic_weights.step_size", when: !compares || temperature != nil)
-        job.ignore("dynamic_weights.temperature", "dynamic_weights.min_weight", when: !compares)
+        job.ignore("dynamic_weights.temperature", when: !compares && !balances)
+        job.ignore("dynamic_weights.min_weight", when: !compares)
+        job.ignore("dynamic_weights.window", "dynamic_weights.ceilings", when: !balances)
+        if compares, balances {
+            job.refuse(
+                "dynamic_weights.method",
+                "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed is \(RewardControl.stacks)"
+            )
+        }
         if Set(methods).count != methods.count {
             job.refuse("dynamic_weights.method", "dynamic_weights.method names a method twice")
         }
+    }
+}
+
+/// General rows that are imitated beside what is rewarded, so that they are not forgotten: RECAP's replay.
+package struct GeneralReplay: Sendable, Equatable {
+    /// A prompt file or folder whose rows have completions, relative to the job file.
+    package let path: String
+    /// Which file of the folder.
+    package let split: String
+    /// Rows of a step; `nil` for as many as it has prompts.
+    package let rows: Int?
+    /// What their loss counts beside the rewards', before λ.
+    package let weight: Double
+
+    /// `nil` where nothing is imitated.
+    package init?(reading job: inout SettingsReader, isUsed: Bool) {
+        let path: String? = job.read(
+            "dynamic_weights.replay", optional: nil,
+            "recap: a file or folder of general rows with completions, imitated beside what is rewarded so that they are not forgotten; an objective of its own. Without it only rewards are weighed."
+        )
+        split = job.read(
+            "dynamic_weights.replay_split", default: "train", "recap: which file of the folder replay reads.")
+        rows = job.read(
+            "dynamic_weights.replay_rows", optional: nil, .from(1, to: 1_000_000),
+            "recap: rows of a step that are imitated; by default as many as it has prompts.")
+        weight = job.read(
+            "dynamic_weights.replay_weight", default: 1.0, .above(0),
+            "recap: what their mean cross-entropy a token counts beside the rewards' losses, before λ.")
+        job.ignore("dynamic_weights.replay", when: !isUsed)
+        guard let path, isUsed else {
+            job.ignore("dynamic_weights.replay_split", "dynamic_weights.replay_rows", "dynamic_weights.replay_weight")
+            return nil
+        }
+        self.path = path
     }
 }

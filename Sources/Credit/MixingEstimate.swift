@@ -1,4 +1,5 @@
 internal import Foundation
+package import Records
 
 /// What a prompt of a calibration tells of the terms of ``MixingTerms``: gradients of one pair, or sketches that keep their inner products.
 package struct MixingSample: Sendable {
@@ -40,14 +41,41 @@ package struct MixingSample: Sendable {
         )
     }
 
-    private static func mean(_ vectors: ArraySlice<[Double]>) -> [Double] {
+    fileprivate static func mean(_ vectors: ArraySlice<[Double]>) -> [Double] {
         let count = Double(vectors.count)
         return vectors.dropFirst().reduce(vectors[vectors.startIndex]) { zip($0, $1).map { $0 + $1 } }.map {
             $0 / count
         }
     }
     private static func difference(_ a: [Double], _ b: [Double]) -> [Double] { zip(a, b).map { $0 - $1 } }
-    private static func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
+    fileprivate static func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
+}
+
+extension [MixingSample] {
+    /// What the gradients of a calibration look like at an α, for a person: `bvpo/grad_norm_thinking` and `bvpo/grad_norm_empty`, of the means over
+    /// the prompts, `bvpo/grad_cosine` between them, and `bvpo/variance_ratio`, the variance of α·g_t + (1 − α)·g_e over that of g_t: α² where
+    /// g_e does not depend on the trace (Th. 1).
+    package func gradientMetrics(alpha: Double) -> Metrics {
+        let thinking = MixingSample.mean(map { MixingSample.mean($0.traceGradients[...]) }[...])
+        let empty = MixingSample.mean(map(\.emptyGradient)[...])
+        let norms = (MixingSample.dot(thinking, thinking).squareRoot(), MixingSample.dot(empty, empty).squareRoot())
+        var metrics = Metrics()
+        metrics["bvpo/grad_norm_thinking"] = norms.0
+        metrics["bvpo/grad_norm_empty"] = norms.1
+        if norms.0 > 0, norms.1 > 0 {
+            metrics["bvpo/grad_cosine"] = MixingSample.dot(thinking, empty) / (norms.0 * norms.1)
+        }
+        let mixed = map { sample in
+            var mixed = sample
+            mixed.traceGradients = sample.traceGradients.map { gradient in
+                zip(gradient, sample.emptyGradient).map { alpha * $0 + (1 - alpha) * $1 }
+            }
+            return mixed.traceVariance
+        }
+        let variance = reduce(0) { $0 + $1.traceVariance }
+        if variance > 0 { metrics["bvpo/variance_ratio"] = mixed.reduce(0, +) / variance }
+        return metrics
+    }
 }
 
 /// The terms as a calibration finds them.

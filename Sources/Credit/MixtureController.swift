@@ -114,6 +114,8 @@ package struct MixtureController: Sendable, Equatable {
         package var metaUpdates = 0
         /// Mean entropy in the last step, in nats.
         package var entropy: Double?
+        /// Steps that passed because a number was not finite.
+        package var skipped = 0
         /// What H* is measured from.
         package var measured: [Double] = []
     }
@@ -136,7 +138,7 @@ package struct MixtureController: Sendable, Equatable {
     /// Moves μ for the step that comes.
     ///
     /// - Parameter meta: `nil` where none was taken.
-    /// - Returns: What it moved by; `nil` where an input is not finite: μ then stays, and the caller counts that.
+    /// - Returns: What it moved by; `nil` where an input is not finite: μ then stays, and the step counts as skipped.
     package mutating func weigh(_ meta: MetaGradient?) -> ControllerUpdate? {
         var next = state
         next.steps += 1
@@ -156,6 +158,7 @@ package struct MixtureController: Sendable, Equatable {
             }
             guard move.isFinite else {
                 state.steps += 1  // a bad number is passed over, not waited for
+                state.skipped += 1
                 return nil
             }
             next.weight = min(max(next.weight + move, settings.bounds.lowerBound), settings.bounds.upperBound)

@@ -14,6 +14,8 @@ package struct RewardControl: Sendable {
     package var seed: UInt64 = 0
     /// `nil` where every weight stays.
     package let schedule: WeightSchedule?
+    /// The largest scores of the rewards that RECAP weighs, by name; `nil` where it weighs none.
+    private let ceilings: [String: Double]?
     /// What is normalized on the way from kept-apart rewards to their sum, for rules that do not do so themselves.
     package let normalization: Normalization
 
@@ -33,7 +35,7 @@ package struct RewardControl: Sendable {
 
     /// Controllers that may stand side by side (specification §7.3).
     package static let stacks =
-        "one of constraints, dynamic_weights gradient and weights by step for a reward, and beside it dynamic_weights hypervolume, which multiplies all of them, and kl_target"
+        "one of constraints, dynamic_weights gradient or recap and weights by step for a reward, recap beside constraints on other rewards, and beside them dynamic_weights hypervolume, which multiplies all of them, and kl_target"
 
     /// What is known of a reward before the run.
     package struct Reward: Sendable {
@@ -94,9 +96,10 @@ package struct RewardControl: Sendable {
         for (name, curve) in zip(names, curves) where !curve.isConstant { scheduled[name] = curve }
         schedule = scheduled.isEmpty ? nil : WeightSchedule(scheduled, interpolation)
         job.ignore("reward_weight_interpolation", when: scheduled.isEmpty)
-        job.ignore("stream_normalization", when: constraints.isEmpty && !dynamic.comparesGradients)
+        job.ignore("stream_normalization", when: constraints.isEmpty && !dynamic.comparesGradients && !dynamic.balances)
         reading.refuseUnfit(
             dynamic, hasConstraints: !constraints.isEmpty, scheduled: scheduled.keys.sorted(), given: weights, &job)
+        ceilings = dynamic.balances ? reading.ceilings(dynamic, curves, &job) : nil
         startsGiven = weights != nil
         for constraint in self.constraints where scheduled[constraint.reward] != nil {
             job.refuse(
@@ -104,7 +107,8 @@ package struct RewardControl: Sendable {
                 "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed is \(Self.stacks)"
             )
         }
-        let isApart = !constraints.isEmpty && multipliers.variant != .saturated || dynamic.comparesGradients
+        let isApart =
+            !constraints.isEmpty && multipliers.variant != .saturated || dynamic.comparesGradients || dynamic.balances
         rewards = RewardCombination(
             names: names, weights: curves.map(\.last), form: isApart ? .apart : .summed,
             shapes: reading.shapes)
@@ -131,6 +135,12 @@ package struct RewardControl: Sendable {
                 GradientWeighting(
                     rewards.names, initial: startsGiven ? rewards.weights : nil, stepSize: dynamic.stepSize,
                     temperature: dynamic.temperature, floor: dynamic.floor))
+        }
+        if let ceilings {
+            all.append(
+                RECAP(
+                    ceilings: ceilings, replays: dynamic.replay != nil, window: dynamic.window,
+                    temperature: dynamic.temperature ?? 5))
         }
         if dynamic.isGuided {
             let axes = rewards.names.enumerated().map { place, name in
@@ -163,6 +173,8 @@ private struct Reading {
     let constraints: [Constraint]
     let variant: MultiplierSettings.Variant
     let namesAreFinal: Bool
+    /// An upper bound that stands for none.
+    private static let open = 1e9
 
     init(
         _ rewards: [RewardControl.Reward], _ given: [Constraint], _ variant: MultiplierSettings.Variant,
@@ -250,6 +262,16 @@ private struct Reading {
         _ job: inout SettingsReader
     ) {
         let key = "dynamic_weights.method"
+        if dynamic.balances, !scheduled.isEmpty || hasConstraints && variant != .textbook {
+            let other =
+                scheduled.isEmpty
+                ? "multipliers.variant \(variant.rawValue), which scales what stands beside the constraints"
+                : "reward_weights by step (of \(scheduled.joined(separator: ", ")))"
+            job.refuse(
+                key,
+                "dynamic_weights.method is recap, which sets the weights of the rewards, and so does \(other); a weight has one owner. Allowed is \(RewardControl.stacks)"
+            )
+        }
         if dynamic.comparesGradients, hasConstraints || !scheduled.isEmpty {
             let other =
                 hasConstraints ? "constraints" : "reward_weights by step (of \(scheduled.joined(separator: ", ")))"
@@ -284,6 +306,49 @@ private struct Reading {
                 "dynamic_weights.spans has \(dynamic.spans.count) numbers for \(names.count) rewards; expected one each"
             )
         }
+    }
+
+    /// The largest scores of the rewards that RECAP weighs: those of a weight of their own, which no multiplier owns.
+    func ceilings(
+        _ dynamic: DynamicWeightSettings, _ curves: [WeightCurve], _ job: inout SettingsReader
+    ) -> [String: Double] {
+        guard namesAreFinal, curves.count == rewards.count else { return [:] }
+        guard dynamic.ceilings.isEmpty || dynamic.ceilings.count == rewards.count else {
+            job.refuse(
+                "dynamic_weights.ceilings",
+                "dynamic_weights.ceilings has \(dynamic.ceilings.count) numbers for \(rewards.count) rewards; expected one each"
+            )
+            return [:]
+        }
+        var found: [String: Double] = [:]
+        for (place, reward) in rewards.enumerated() {
+            guard curves[place].last != 0, !constraints.contains(where: { $0.reward == reward.name }) else { continue }
+            if dynamic.ceilings.isEmpty {
+                guard let top = reward.range?.upperBound, top < Self.open else {
+                    job.refuse(
+                        "dynamic_weights.ceilings",
+                        "dynamic_weights.method is recap, which measures how far \(reward.name) is from its largest score, and nobody says what that is; set dynamic_weights.ceilings, one number a reward"
+                    )
+                    continue
+                }
+                found[reward.name] = top
+            } else {
+                found[reward.name] = dynamic.ceilings[place]
+            }
+        }
+        if job.problems.isEmpty, found.count + (dynamic.replay == nil ? 0 : 1) < 2 {
+            job.refuse(
+                "dynamic_weights.method",
+                "dynamic_weights.method is recap; one objective has nothing to be weighed against, expected another reward or dynamic_weights.replay"
+            )
+        }
+        if found[RECAP.replayName] != nil, dynamic.replay != nil {
+            job.refuse(
+                "dynamic_weights.replay",
+                "dynamic_weights.replay is an objective named \(RECAP.replayName), and so is a reward; give the reward another name"
+            )
+        }
+        return found
     }
 
     /// One for each reward.

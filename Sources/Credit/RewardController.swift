@@ -26,6 +26,12 @@ package protocol RewardController: Sendable {
     /// - Returns: What changed and why; `nil` where an input is not a finite number, with the state as it was: the caller counts that.
     mutating func update(_ step: ObservedStep) -> ControllerUpdate?
 
+    /// Learns from what the training of a step measured, behind ``update(_:)``.
+    ///
+    /// - Parameter trained: All numbers of the step.
+    /// - Returns: As ``update(_:)``.
+    mutating func observe(trained: Metrics) -> ControllerUpdate?
+
     /// Whether it can do nothing before it has seen an evaluation.
     var needsEvaluation: Bool { get }
 
@@ -128,6 +134,7 @@ package struct ControllerStateError: Error, Sendable, Equatable, CustomStringCon
 
 extension RewardController {
     package func check(_ state: State) throws {}
+    package mutating func observe(trained: Metrics) -> ControllerUpdate? { ControllerUpdate() }
     package var needsEvaluation: Bool { false }
     package mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate? { ControllerUpdate() }
     package var readsGradients: Bool { false }

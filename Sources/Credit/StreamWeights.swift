@@ -2,7 +2,7 @@ package import Records
 
 /// What controllers make of the weights of rewards and of their streams of advantages.
 ///
-///     weight of a stream = (value, or the job's own) · factor + addend
+///     weight of a stream = (value, or the job's own) · its factor · factor + addend
 ///
 /// Each part has its owner, so that several controllers compose: schedules and adaptive weights set values, multipliers add themselves
 /// and scale what they stand beside, a step-size factor acts on the finished advantages.
@@ -11,6 +11,10 @@ package struct StreamWeights: Sendable, Equatable, ExpressibleByDictionaryLitera
     package var values: [String: Double]
     /// What every stream's own weight is multiplied by, that of the KL to the reference included.
     package var factor = 1.0
+    /// What a stream's own weight is multiplied by beside that, by stream.
+    package var factors: [String: Double] = [:]
+    /// What the loss of the completions that are imitated beside the rewards is multiplied by.
+    package var imitationFactor = 1.0
     /// What is added behind that, by stream.
     package var addends: [String: Double] = [:]
     /// What the advantages of all rewards are multiplied by when everything is normalized.
@@ -31,7 +35,7 @@ package struct StreamWeights: Sendable, Equatable, ExpressibleByDictionaryLitera
     ///
     /// - Parameter own: What it is without controllers.
     package func weight(of name: String, own: Double) -> Double {
-        (values[name] ?? own) * factor + (addends[name] ?? 0)
+        (values[name] ?? own) * (factors[name] ?? 1) * factor + (addends[name] ?? 0)
     }
 
     /// What each reward weighs in the step after all controllers, `reward_weights/NAME`; nothing where no controller moves one.
@@ -39,6 +43,7 @@ package struct StreamWeights: Sendable, Equatable, ExpressibleByDictionaryLitera
         var metrics = Metrics()
         var others = self
         others.values[AdvantageStream.penaltyName] = nil
+        others.imitationFactor = 1
         guard others != StreamWeights() else { return metrics }
         for (name, own) in zip(rewards.names, rewards.weights) {
             metrics["reward_weights/\(name)", .last] = weight(of: name, own: own) * advantageFactor * rewardFactor
@@ -50,6 +55,8 @@ package struct StreamWeights: Sendable, Equatable, ExpressibleByDictionaryLitera
     package mutating func merge(_ other: StreamWeights) {
         values.merge(other.values) { _, _ in preconditionFailure("two controllers set one weight") }
         factor *= other.factor
+        factors.merge(other.factors, uniquingKeysWith: *)
+        imitationFactor *= other.imitationFactor
         addends.merge(other.addends, uniquingKeysWith: +)
         advantageFactor *= other.advantageFactor
         rewardFactor *= other.rewardFactor

@@ -57,14 +57,19 @@ package struct AMFT: Method {
                 "forced_rethinking.probability",
                 "forced_rethinking is for grpo alone; amft imitates demonstrations already")
         }
+        if plan.demonstrations != nil {
+            job.refuse(
+                "dynamic_weights.replay", "dynamic_weights.replay is set, and amft imitates demonstrations already")
+            plan.parts.removeLast()
+        }
         let place = plan.recipe.calls.firstIndex { if case .generate = $0 { true } else { false } } ?? 0
         plan.recipe.method = Self.name
         plan.recipe.calls.insert(.demonstrate, at: place + 1)
-        plan.recipe.calls.insert(.balance, at: plan.recipe.calls.count - 1)
+        plan.recipe.calls.insert(.weigh, at: plan.recipe.calls.count - 1)
         plan.recipe.warmup = warmup > 0 ? .init(steps: warmup, calls: [.demonstrate, .train]) : nil
         plan.parts.append(PartPlan(SupervisedFineTuning(), on: .demonstrations, name: "sft"))
         plan.demonstrations = demonstrations
-        plan.mixture = MixturePlan(controller: MixtureController(mixture), utility: utility)
+        plan.weighing = .mixture(MixturePlan(controller: MixtureController(mixture), utility: utility))
         self.plan = plan
     }
 }

@@ -78,9 +78,10 @@ package struct BVPO: Method {
                 PartPlan(loss, on: .pairs, name: ThinkingSettings.thinkingName),
                 PartPlan(loss, on: .pairs, name: ThinkingSettings.emptyName),
             ], credit: credit, reference: needsHeld ? .init(sync: sync) : nil, pairs: pairs,
-            mixing: MixingPlan(
-                weight: MixingWeight(alpha: alpha), calibration: mode == .estimated ? calibration : nil,
-                beta: loss.beta))
+            weighing: .mixing(
+                MixingPlan(
+                    weight: MixingWeight(alpha: alpha), calibration: mode == .estimated ? calibration : nil,
+                    beta: loss.beta)))
     }
 }
 

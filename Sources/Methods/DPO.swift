@@ -50,10 +50,11 @@ package struct PairPlan: Sendable, Equatable {
 
     /// - Parameters:
     ///   - needsReference: Whether the loss reads the reference's log-probs.
+    ///   - usual: `truncation_mode` where it is not set and no completion thinks.
     ///   - isOnline: Whether pairs are made on the way, of what the policy writes.
     init(
         reading job: inout SettingsReader, needsReference: Bool, thinking: ThinkingSettings? = nil,
-        isOnline: Bool = false
+        truncation usual: Truncation = .keepStart, isOnline: Bool = false
     ) {
         self.thinking = thinking
         guard !isOnline else {
@@ -65,11 +66,11 @@ package struct PairPlan: Sendable, Equatable {
             "Tokens that a prompt with one of its completions may have, at most the model's context. A pair whose prompt alone fills it is left out and counted."
         )
         truncation = job.read(
-            "truncation_mode", default: thinking == nil ? .keepStart : .drop,
-            "What becomes of a completion beyond max_length: keep_start cuts its end off as TRL does, drop leaves the pair out. Both are counted. bvpo leaves pairs out: an answer behind its thinking is not cut."
+            "truncation_mode", default: thinking == nil ? usual : .drop,
+            "What becomes of a completion beyond max_length: keep_start cuts its end off as TRL does, drop leaves the pair out. Both are counted. bvpo leaves pairs out, since an answer behind its thinking is not cut, and so does reward_model, as TRL does."
         )
         let precomputes = job.read(
-            "precompute_ref_log_probs", default: true,
+            "precompute_ref_log_probs", default: needsReference,
             "Works out the reference's log-probs of all pairs once, before the first step, and keeps them in the run folder; no reference is held while training. false computes them in every step (TRL's default). The result is the same."
         )
         precomputesReference = needsReference && precomputes

@@ -52,6 +52,12 @@ package struct DemonstrationSettings: Sendable, Equatable {
         }
     }
 
+    /// Of a file, in an order of their own.
+    init(path: String, split: String, perStep: Int?) {
+        (self.path, self.split, self.perStep) = (path, split, perStep)
+        (order, missing) = (.own, .skip)
+    }
+
     /// Whether every row that is sampled must have a completion of its own.
     package var needsCompletions: Bool { path == nil && order == .prompts && missing == .error }
 }

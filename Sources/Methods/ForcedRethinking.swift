@@ -27,7 +27,12 @@ package struct ForcedRethinking: Sendable, Equatable {
     /// What imitating the kept ones counts.
     package let imitationWeight: Double
 
-    /// `nil` where nothing is forced.
+    /// What a right completion earns that doubts once or twice by itself.
+    package let naturalBonus: Double
+    /// What each word of doubt costs a completion that does not earn it.
+    package let naturalPenalty: Double
+
+    /// `nil` where nothing is forced, and natural doubt earns and costs nothing.
     package init?(reading job: inout SettingsReader, maxCompletionLength: Int) {
         probability = job.read(
             "forced_rethinking.probability", default: 0.0, .from(0, to: 1),
@@ -62,13 +67,24 @@ package struct ForcedRethinking: Sendable, Equatable {
         imitationWeight = job.read(
             "forced_rethinking.sft_coef", default: 0.05, .atLeast(0),
             "Weight of the loss that imitates the kept continuations beside the method's own.")
+        naturalBonus = job.read(
+            "forced_rethinking.natural_bonus", default: 0.0, .from(0, to: 1e9),
+            "What the reward of a right completion gains that says wait once or twice without being made to (the paper: 0.1)."
+        )
+        naturalPenalty = job.read(
+            "forced_rethinking.natural_penalty", default: 0.0, .from(0, to: 1e9),
+            "What each wait that was not forced costs any other completion (the paper: 0.2), down to a reward of -0.1.")
+        let isNaturalRewarded = naturalBonus > 0 || naturalPenalty > 0
         guard probability > 0 else {
             job.ignore(
-                "forced_rethinking.reward", "forced_rethinking.right_from", "forced_rethinking.cut_probability",
-                "forced_rethinking.answer_markers", "forced_rethinking.min_tokens", "forced_rethinking.max_tokens",
-                "forced_rethinking.max_waits", "forced_rethinking.per_prompt", "forced_rethinking.easy_share",
-                "forced_rethinking.sft_coef")
-            return nil
+                "forced_rethinking.cut_probability", "forced_rethinking.answer_markers", "forced_rethinking.min_tokens",
+                "forced_rethinking.max_tokens", "forced_rethinking.max_waits", "forced_rethinking.per_prompt",
+                "forced_rethinking.easy_share", "forced_rethinking.sft_coef")
+            if !isNaturalRewarded {
+                job.ignore("forced_rethinking.reward", "forced_rethinking.right_from")
+                return nil
+            }
+            return
         }
         job.check(most >= least, "forced_rethinking.max_tokens", "at least forced_rethinking.min_tokens, \(least)")
         job.check(

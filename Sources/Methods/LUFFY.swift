@@ -24,7 +24,8 @@ package struct LUFFYMethod: Method {
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         let loss = LUFFYSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: false)
-        let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: nil, hasRatio: true)
+        let learning = RolloutLearning(
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: true, demonstrates: true)
         let baseline = GroupBaseline(
             rewards: learning.rewards, settings: GroupBaselineSettings(scaling: .none), overlong: learning.overlong)
         plan = learning.plan(loss, credit: DemonstratedGroups(baseline), demonstrations: demonstrations)

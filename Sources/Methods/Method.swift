@@ -127,10 +127,10 @@ package struct MethodPlan: Sendable {
     package var rethinking: ForcedRethinking?
     /// Whether the steps that imitate take what the reference samples.
     package var teacherWrites = false
-    /// What weighs imitation against reward; `nil` where nothing does.
-    package var mixture: MixturePlan?
-    /// How the parts of a batch are weighed; `nil` where their weights stay.
-    package var mixing: MixingPlan?
+    /// What weighs the parts of a batch; `nil` where their weights stay.
+    package var weighing: WeighingPlan?
+    /// The names of the heads of a reward model, which the run then trains and saves; `nil` where it trains a language model.
+    package var heads: [String]?
 
     /// The frozen policy that a KL is taken to.
     package struct Reference: Sendable, Equatable {
@@ -150,12 +150,12 @@ package struct MethodPlan: Sendable {
         controllers: [any RewardController] = [],
         reference: Reference? = nil, critic: CriticPlan? = nil, replay: ReplaySettings? = nil,
         softThinking: SoftThinking? = nil, pairs: PairPlan? = nil, demonstrations: DemonstrationSettings? = nil,
-        mixture: MixturePlan? = nil, mixing: MixingPlan? = nil
+        weighing: WeighingPlan? = nil, heads: [String]? = nil
     ) {
+        self.heads = heads
         self.pairs = pairs
         self.demonstrations = demonstrations
-        self.mixture = mixture
-        self.mixing = mixing
+        self.weighing = weighing
         self.recipe = recipe
         self.parts = parts
         self.credit = credit
@@ -164,6 +164,22 @@ package struct MethodPlan: Sendable {
         self.critic = critic
         self.replay = replay
         self.softThinking = softThinking
+    }
+}
+
+/// What weighs the parts of a batch.
+package enum WeighingPlan: Sendable {
+    /// Imitation against reward: μ of AMFT.
+    case mixture(MixturePlan)
+    /// Pairs with thinking against pairs without: α of BVPO.
+    case mixing(MixingPlan)
+
+    /// What a meta-gradient is taken of; `nil` where none is.
+    package var utility: UtilitySettings? {
+        switch self {
+        case .mixture(let plan): plan.utility
+        case .mixing: nil
+        }
     }
 }
 

@@ -8,12 +8,14 @@ package struct MethodCatalogue: Sendable {
 
     package static let shipped: [any Method.Type] = [
         SFT.self,
+        RewardModelMethod.self,
         GRPOMethod.self,
         ReMaxMethod.self,
         RLOOMethod.self,
         REINFORCEMethod.self,
         REINFORCEPlusPlusMethod.self,
         PPOMethod.self,
+        GDCMethod.self,
         BestOfK.self,
         SofTGRPOMethod.self,
         DPOMethod.self,

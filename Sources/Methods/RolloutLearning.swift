@@ -26,6 +26,9 @@ struct RolloutLearning {
     private let hasRatio: Bool
     private let shared: SharedSettings
     private let method: String
+    /// Whether credit compares the policy with the reference without a KL term.
+    private let comparesReference: Bool
+    private let general: GeneralReplay?
 
     /// - Parameters:
     ///   - kl: The method's KL term; `nil` for a method that has none.
@@ -33,25 +36,38 @@ struct RolloutLearning {
     ///   - takesSeveralSteps: Whether a rollout may serve several optimizer steps without a ratio.
     ///   - takesReplay: Whether that ratio is one that kept completions need.
     ///   - streams: What the method makes of rewards that are kept apart.
+    ///   - comparesReference: Whether credit needs the reference's log-probs without a KL term.
+    ///   - demonstrates: Whether the method imitates demonstrations of its own.
     init(
         reading job: inout SettingsReader, _ shared: SharedSettings, of method: String, kl: KLTerm?,
-        hasRatio: Bool, takesSeveralSteps: Bool = false, takesReplay: Bool = false, streams: Streams = .mixed
+        hasRatio: Bool, takesSeveralSteps: Bool = false, takesReplay: Bool = false, streams: Streams = .mixed,
+        comparesReference: Bool = false, demonstrates: Bool = false
     ) {
+        self.comparesReference = comparesReference
         self.method = method
         self.shared = shared
         self.kl = kl
         self.hasRatio = hasRatio
         rewards = shared.rewards ?? RewardCombination(names: ["reward"])
         if rewards.form == .apart, streams == .none {
-            let key = shared.control?.constraints.isEmpty == false ? "constraints" : "dynamic_weights.method"
-            job.refuse(
-                key,
-                "\(key == "constraints" ? "constraints need" : "dynamic_weights.method gradient needs") a method with advantages of each reward; \(method) has none"
-            )
+            let (key, who) =
+                shared.control?.constraints.isEmpty == false
+                ? ("constraints", "constraints need")
+                : shared.control?.dynamic.balances == true
+                    ? ("dynamic_weights.method", "dynamic_weights.method recap needs")
+                    : ("dynamic_weights.method", "dynamic_weights.method gradient needs")
+            job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
         }
         job.ignore("stream_normalization", when: streams != .mixed)
         overlong = OverlongHandling(reading: &job)
-        sync = ReferenceSync(reading: &job, hasReference: kl.map { $0.coefficient > 0 } ?? false)
+        sync = ReferenceSync(
+            reading: &job, hasReference: comparesReference || kl.map { $0.coefficient > 0 } ?? false)
+        general = shared.control?.dynamic.replay
+        if general != nil, demonstrates {
+            job.refuse(
+                "dynamic_weights.replay",
+                "dynamic_weights.replay is set, and \(method) imitates demonstrations of its own already")
+        }
         bypasses =
             hasRatio
             ? job.read(
@@ -95,11 +111,11 @@ struct RolloutLearning {
         _ objective: any Objective, credit: any CreditRule, greedy: Bool = false, critic: CriticPlan? = nil,
         softThinking: SoftThinking? = nil, demonstrations: DemonstrationSettings? = nil
     ) -> MethodPlan {
-        let usesReference = kl.map { $0.coefficient > 0 } ?? false
+        let usesReference = comparesReference || kl.map { $0.coefficient > 0 } ?? false
         // A demonstration takes one of a group's places.
         let samples = shared.batches.generations - (demonstrations == nil ? 0 : 1)
         var calls: [StepCall] = [.generate(samplesPerPrompt: samples, greedy: greedy)]
-        if demonstrations != nil { calls.append(.demonstrate) }
+        if demonstrations != nil || general != nil { calls.append(.demonstrate) }
         if rethinking != nil { calls.append(.rethink) }
         if bypasses {
             calls.append(.infer(.sampler))
@@ -107,7 +123,7 @@ struct RolloutLearning {
             calls.append(call)
         }
         // The exact KL needs the reference's logits beside the policy's own, in the update.
-        if usesReference, kl?.isExact == false { calls.append(.infer(.reference)) }
+        if usesReference, kl?.isExact != true { calls.append(.infer(.reference)) }
         if critic != nil { calls.append(.infer(.critic)) }
         let temperature = shared.sampling.distribution.temperature
         var plan = MethodPlan(
@@ -119,6 +135,12 @@ struct RolloutLearning {
             reference: usesReference ? .init(sync: sync) : nil,
             critic: critic,
             replay: replay, softThinking: softThinking, demonstrations: demonstrations)
+        if let general {
+            plan.demonstrations = DemonstrationSettings(
+                path: general.path, split: general.split, perStep: general.rows)
+            plan.parts.append(
+                PartPlan(SupervisedFineTuning(), on: .demonstrations, weight: general.weight, name: RECAP.replayName))
+        }
         if let rethinking {
             plan.rethinking = rethinking
             plan.parts.append(
@@ -134,7 +156,7 @@ struct RolloutLearning {
     private var oldPolicyUses: OldPolicyUses {
         var uses: OldPolicyUses =
             hasRatio && (shared.batches.optimizerStepsPerRollout > 1 || replay != nil) ? .ratio : []
-        if kl?.penalty(.completion) != nil { uses.insert(.rewardPenalty) }
+        if comparesReference || kl?.penalty(.completion) != nil { uses.insert(.rewardPenalty) }
         return uses
     }
 }

@@ -16,7 +16,8 @@ package struct SRFTMethod: Method {
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         let loss = SRFTSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: false)
-        let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: nil, hasRatio: false)
+        let learning = RolloutLearning(
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, demonstrates: true)
         let baseline = GroupBaseline(
             rewards: learning.rewards, settings: GroupBaselineSettings(), overlong: learning.overlong)
         plan = learning.plan(loss, credit: DemonstratedGroups(baseline, own: .sign), demonstrations: demonstrations)

@@ -1,7 +1,8 @@
 package import JSON
 package import Records
 
-/// How a model thinks aloud before it answers, and how it is kept from it: `bvpo.think_start`, `think_end`, `empty_block`.
+/// How a model thinks aloud before it answers, and how it is kept from it: `bvpo.think_start`, `think_end`, `empty_block`,
+/// `empty_variables`.
 package struct ThinkingSettings: Sendable, Equatable {
     package static let thinkingName = "thinking"
     package static let emptyName = "empty"
@@ -47,7 +48,11 @@ package struct ThinkingSettings: Sendable, Equatable {
             "bvpo.empty_block", default: usual.emptyBlock,
             "What stands behind the rendered prompt of an answer without thinking; it is read and not trained. pairs/empty/marker, the share of such answers that think all the same, must be about 0."
         )
-        emptyVariables = [:]
+        let variables = job.read(
+            "bvpo.empty_variables", default: NamedValues(),
+            "Variables of the chat template for answers without thinking, such as enable_thinking: false, over those of chat_template_kwargs. Where the template then writes the empty block itself, set bvpo.empty_block to ''."
+        )
+        emptyVariables = Dictionary(variables.values.map { ($0.name, $0.value) }) { _, last in last }
         for (key, value) in [("bvpo.think_start", start), ("bvpo.think_end", end)] where value.isEmpty {
             job.refuse(key, "\(key) is empty; expected a text")
         }

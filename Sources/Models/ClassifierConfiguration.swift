@@ -7,6 +7,8 @@ package struct ClassifierConfiguration: Sendable, Equatable {
     package let trunk: ModelConfiguration
     /// Names of the labels in order (`id2label`); `nil` when the file names none.
     package let labels: [String]?
+    /// Whether the classifier was trained here, on texts that end with the token that ends a completion (`plumbline_add_eos`).
+    package let expectsEndToken: Bool
 
     /// Reads the members of a `config.json`.
     ///
@@ -23,11 +25,25 @@ package struct ClassifierConfiguration: Sendable, Equatable {
             throw reader.failure(path: path)
         }
         labels = reader.labels()
+        expectsEndToken = members["plumbline_add_eos"] == .bool(true)
         try reader.throwIfAny(path: path)
         let asLanguageModel: [String: JSONValue] = [
             "architectures": .array([.string(family.architecture)]), "tie_word_embeddings": .bool(true),
         ]
         trunk = try ModelConfiguration(members: members.merging(asLanguageModel) { $1 }, path: path)
+    }
+
+    /// The `config.json` of a classifier on a trunk.
+    static func json(of trunk: ModelConfiguration, labels: [String]) -> String {
+        var members = trunk.members
+        members["architectures"] = .array([.string(trunk.family.classifierArchitecture)])
+        members["id2label"] = .object(
+            sorting: Dictionary(uniqueKeysWithValues: labels.enumerated().map { ("\($0)", JSONValue.string($1)) }))
+        members["label2id"] = .object(
+            sorting: Dictionary(uniqueKeysWithValues: labels.enumerated().map { ($1, JSONValue.number($0)) }))
+        members["tie_word_embeddings"] = .bool(false)
+        members["plumbline_add_eos"] = .bool(true)
+        return ConfigurationText.text(members)
     }
 
     /// Reads the `config.json` of a folder.

@@ -89,6 +89,11 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// The text of `config.json`: what was read, written back with its keys sorted.
     package var json: String { ConfigurationText.text(members) }
 
+    /// That of the transformer below the language model's head, which is taken to be tied: there is none.
+    package var withoutHead: ModelConfiguration {
+        get throws(ModelError) { try with(["tie_word_embeddings": .bool(true)]) }
+    }
+
     /// The same configuration with other members set, read anew.
     package func with(_ changes: [String: JSONValue]) throws(ModelError) -> ModelConfiguration {
         try ModelConfiguration(members: members.merging(changes) { $1 })

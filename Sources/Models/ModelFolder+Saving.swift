@@ -18,14 +18,29 @@ extension ModelFolder {
     ///   - elementType: What the weights are stored in; the `torch_dtype` of `config.json` says the same.
     ///   - generation: What `generation_config.json` is to say; `nil` writes the configuration's own token ids.
     ///   - shardBytes: Most bytes of tensors in one file, unless a single tensor is larger.
+    ///   - labels: Of a sequence classifier, whose parameters have its head beside those of the trunk; `nil` for a language model.
     /// - Throws: ``ModelError`` when parameters and configuration differ, `RunError` or ``TensorError`` when the disk refuses.
     package static func save(
         configuration: ModelConfiguration, parameters: [String: Tensor], to folder: URL,
         elementType: ElementType = .float32, generation: GenerationConfiguration? = nil,
-        shardBytes: Int = usualShardBytes
+        shardBytes: Int = usualShardBytes, labels: [String]? = nil
     ) throws {
         let path = folder.path(percentEncoded: false)
-        let problems = configuration.problems(in: parameters.mapValues(\.shape))
+        var model = parameters.mapValues(\.shape)
+        let head = labels.map {
+            ParameterShape(
+                name: SequenceClassifier.headName, shape: [$0.count, configuration.hiddenSize], role: .weight)
+        }
+        var problems: [ModelError.WeightProblem] = []
+        if let head {
+            let shape = model.removeValue(forKey: head.name)
+            if shape != head.shape {
+                problems.append(
+                    shape.map { .shape(name: head.name, found: $0, expected: head.shape) }
+                        ?? .missing(name: head.name, shape: head.shape))
+            }
+        }
+        problems += configuration.problems(in: model)
         guard problems.isEmpty else { throw ModelError.weights(path: path, problems: problems) }
         guard let typeName = configurationName(of: elementType) else {
             throw ModelError.file(path: path, message: "weights cannot be stored as \(elementType)")
@@ -33,9 +48,14 @@ extension ModelFolder {
         try FileOperations.system.createFolder(folder)
         let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
         let stated = try configuration.with([key: .string(typeName)])
-        try write(stated.json, configurationFile, in: folder)
-        try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
-        let shards = shards(of: configuration.parameterShapes, elementType, limit: shardBytes)
+        if let labels {
+            try write(ClassifierConfiguration.json(of: stated, labels: labels), configurationFile, in: folder)
+        } else {
+            try write(stated.json, configurationFile, in: folder)
+            try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
+        }
+        let shards = shards(
+            of: configuration.parameterShapes + [head].compactMap(\.self), elementType, limit: shardBytes)
         for shard in shards { try write(shard, parameters, elementType, in: folder) }
         if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
         try removeOtherWeights(

@@ -74,10 +74,19 @@ package final class ReallocatingActor {
 
     /// Zeros in the shape, element type and place of every trained tensor, by name: what an optimizer's moments start as.
     ///
+    /// - Parameter names: Those that get memory of their own; the others have the shape alone and are never written.
     /// - Throws: the engine's refusal when they do not fit in memory.
-    package func zeros() throws -> [String: Tensor] {
-        try parameters.trained.mapValues { try Tensor.zeros($0.shape, $0.elementType, device: $0.device) }
+    package func zeros(of names: Set<String>? = nil) throws -> [String: Tensor] {
+        try Dictionary(
+            uniqueKeysWithValues: parameters.trained.map { name, tensor in
+                let isOwn = names?.contains(name) ?? true
+                let zeros = try Tensor.zeros(isOwn ? tensor.shape : [], tensor.elementType, device: tensor.device)
+                return (name, isOwn ? zeros : try zeros.expanded(tensor.shape))
+            })
     }
+
+    /// Numbers of each trained tensor, by name.
+    package var trainedCounts: [String: Int] { parameters.trained.mapValues(\.count) }
 
     /// Writes the weights anew, from a checkpoint.
     ///

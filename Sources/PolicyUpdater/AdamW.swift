@@ -16,21 +16,39 @@ package final class AdamW {
     package let firstMoments: [String: Tensor]
     package let secondMoments: [String: Tensor]
     package let settings: OptimizerSettings
+    /// Which rank keeps the moments of a parameter and writes it; `nil` for one process.
+    let sharding: OptimizerSharding?
+    /// All moments while a checkpoint is written.
+    var assembled: [String: Tensor]?
 
     /// - Parameters:
     ///   - firstMoments: zeros like each parameter, by name.
     ///   - secondMoments: others of the same kind.
-    package init(firstMoments: [String: Tensor], secondMoments: [String: Tensor], settings: OptimizerSettings) {
+    package convenience init(
+        firstMoments: [String: Tensor], secondMoments: [String: Tensor], settings: OptimizerSettings
+    ) {
+        self.init(firstMoments: firstMoments, secondMoments: secondMoments, settings: settings, sharding: nil)
+    }
+
+    private init(
+        firstMoments: [String: Tensor], secondMoments: [String: Tensor], settings: OptimizerSettings,
+        sharding: OptimizerSharding?
+    ) {
         self.firstMoments = firstMoments
         self.secondMoments = secondMoments
         self.settings = settings
+        self.sharding = sharding
     }
 
     /// An optimizer of everything that a role trains.
     ///
+    /// - Parameter ranks: Processes that share the moments out among themselves.
     /// - Throws: the engine's refusal when the moments do not fit in memory.
-    convenience init(of role: ReallocatingActor, settings: OptimizerSettings) throws {
-        try self.init(firstMoments: role.zeros(), secondMoments: role.zeros(), settings: settings)
+    convenience init(of role: ReallocatingActor, settings: OptimizerSettings, ranks: ProcessGroup? = nil) throws {
+        let sharding = ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }
+        self.init(
+            firstMoments: try role.zeros(of: sharding?.own), secondMoments: try role.zeros(of: sharding?.own),
+            settings: settings, sharding: sharding)
     }
 
     /// η of the next step: the peak times the schedule's factor.
@@ -42,14 +60,20 @@ package final class AdamW {
     ///
     /// - Parameter gradients: one per parameter, clipped already.
     package func step(parameters: [String: Tensor], gradients: [String: Tensor], learningRate: Double) throws {
-        let names = parameters.keys.sorted()
+        let names = own(of: parameters)
         for decays in [true, false] {
             let part = names.filter { OptimizerSettings.decays($0) == decays }
             try write(
                 part.map { (parameters[$0]!, gradients[$0]!, firstMoments[$0]!, secondMoments[$0]!) }, learningRate,
                 weightDecay: decays ? settings.weightDecay : 0)
         }
+        try sharding?.share(parameters)
         counters.optimizerSteps += 1
+    }
+
+    /// The parameters that are written here, in order.
+    private func own(of parameters: [String: Tensor]) -> [String] {
+        parameters.keys.sorted().filter { sharding?.own.contains($0) ?? true }
     }
 
     /// The parameters that ``step(parameters:gradients:learningRate:)`` would write, to the bit; nothing is written.
@@ -58,14 +82,13 @@ package final class AdamW {
     package func ahead(
         parameters: [String: Tensor], gradients: [String: Tensor], learningRate: Double
     ) throws -> [String: Tensor] {
-        var ahead: [String: Tensor] = [:]
-        for (name, parameter) in parameters {
-            let moved = try parameter.detached().clone()
+        let ahead = try parameters.mapValues { try $0.detached().clone() }
+        for name in own(of: parameters) {
             try write(
-                [(moved, gradients[name]!, firstMoments[name]!.clone(), secondMoments[name]!.clone())], learningRate,
-                weightDecay: OptimizerSettings.decays(name) ? settings.weightDecay : 0)
-            ahead[name] = moved
+                [(ahead[name]!, gradients[name]!, firstMoments[name]!.clone(), secondMoments[name]!.clone())],
+                learningRate, weightDecay: OptimizerSettings.decays(name) ? settings.weightDecay : 0)
         }
+        try sharding?.share(ahead)
         return ahead
     }
 
@@ -85,9 +108,9 @@ package final class AdamW {
         let step = Double(counters.optimizerSteps + 1)
         let first = 1 / (1 - pow(settings.beta1, step))
         let second = 1 / (1 - pow(settings.beta2, step))
-        var answers: [String: Tensor] = [:]
-        for (name, gradient) in gradients {
-            let move = direction[name]!
+        var answers = sharding == nil ? [:] : try gradients.mapValues { try $0.detached().clone() }
+        for name in own(of: gradients) {
+            let (gradient, move) = (gradients[name]!, direction[name]!)
             let mean = try (firstMoments[name]! * settings.beta1 + gradient * (1 - settings.beta1)) * first
             let square = try (secondMoments[name]! * settings.beta2 + gradient.square() * (1 - settings.beta2)) * second
             let root = try square.sqrt()
@@ -97,6 +120,7 @@ package final class AdamW {
             let bend = try mean / divisor * share * ((1 - settings.beta2) * second)
             answers[name] = try move * (-bend + (1 - settings.beta1) * first) / divisor
         }
+        try sharding?.share(answers)
         return answers
     }
 

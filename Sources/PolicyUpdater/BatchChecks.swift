@@ -58,6 +58,13 @@ extension UpdatePart {
         }
     }
 
+    /// - Throws: ``UpdateError/group(_:message:)`` for a group of a head that is not there.
+    func checkHeads(_ count: Int) throws(UpdateError) {
+        for (index, group) in groups.enumerated() where !(0..<count).contains(group.head) {
+            throw .group(index, message: "head \(group.head); the reward model has \(count)")
+        }
+    }
+
     fileprivate func checkStreams() throws(UpdateError) {
         for (index, group) in groups.enumerated() {
             for (place, streams) in group.completions.map(\.advantages.count).enumerated()

@@ -45,7 +45,7 @@ package final class Critic {
         // The head is read in the type of the trunk, as every other parameter of the critic.
         owner = try ReallocatingActor(
             role: "critic", parameters: ParameterSet(trainable: parameters), layout: layout, verification: verification)
-        optimizer = try AdamW(of: owner, settings: settings.optimizer)
+        optimizer = try AdamW(of: owner, settings: settings.optimizer, ranks: ranks)
     }
 
     /// What the completions are still worth before each of their tokens and behind the last, masked completions included.

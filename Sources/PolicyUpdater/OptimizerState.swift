@@ -35,7 +35,16 @@ extension AdamW {
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         let counters = try encoder.encode(SavedCounters(version: version.number, counters: counters))
         try FileOperations.system.writeFile(Array(counters), folder.appending(path: "counters.json"))
-        try StateTensors.write(moments, to: folder.appending(path: "moments.safetensors"))
+        try StateTensors.write(assembled ?? moments, to: folder.appending(path: "moments.safetensors"))
+        assembled = nil
+    }
+
+    /// Brings all moments to the first rank, which is about to save them. Every rank calls it.
+    func assemble() throws {
+        guard let sharding else { return }
+        let first = try sharding.gathered(firstMoments)
+        let second = try sharding.gathered(secondMoments)
+        if let first, let second { assembled = Self.named(first, second) }
     }
 
     /// Reads what ``save(at:to:)`` wrote; changes nothing.
@@ -51,12 +60,19 @@ extension AdamW {
 
     /// Goes on from there.
     func resume(_ saved: SavedOptimizer) throws {
-        for (name, tensor) in moments { try tensor.copy(from: saved.moments[name]!) }
+        let own = { (moments: [String: Tensor]) in
+            moments.filter { self.sharding?.own.contains($0.key) ?? true }
+        }
+        for (name, tensor) in Self.named(own(firstMoments), own(secondMoments)) {
+            try tensor.copy(from: saved.moments[name]!)
+        }
         counters = saved.counters
     }
 
     /// Both moments under the names they have in a checkpoint.
-    private var moments: [String: Tensor] {
+    private var moments: [String: Tensor] { Self.named(firstMoments, secondMoments) }
+
+    private static func named(_ firstMoments: [String: Tensor], _ secondMoments: [String: Tensor]) -> [String: Tensor] {
         let first = firstMoments.map { ("first_moment.\($0)", $1) }
         let second = secondMoments.map { ("second_moment.\($0)", $1) }
         return Dictionary(uniqueKeysWithValues: first + second)

@@ -17,6 +17,8 @@ struct PackedMicroBatch {
     let completionCounts: [Int]
     /// In packed order.
     let completions: [UpdateCompletion]
+    /// What the pieces' groups say of pairs: by how much the chosen side is to be better, and which head scores them.
+    let pairs: [(margin: Double, head: Int)]
     /// What each stream of advantages counts.
     let streamWeights: [Double]
     /// What the loss's KL term is multiplied by.
@@ -24,6 +26,7 @@ struct PackedMicroBatch {
 
     init(_ pieces: [MicroBatchPlan.Piece], of batch: UpdateBatch) throws {
         self.pieces = pieces
+        pairs = pieces.map { (batch.groups[$0.group].margin, batch.groups[$0.group].head) }
         streamWeights = batch.parts.first?.streamWeights ?? [1]
         klWeight = batch.parts.first?.klWeight ?? 1
         let packed = pieces.map { piece in

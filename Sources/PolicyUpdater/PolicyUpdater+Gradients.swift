@@ -25,6 +25,8 @@ extension PolicyUpdater {
 
     /// The loss of one part at the policy's weights as they are, and its numbers. No gradient is taken.
     ///
+    /// Of several ranks each that calls this makes every pass itself: evaluations are the first rank's alone.
+    ///
     /// - Parameter stop: polled between micro-batches.
     /// - Throws: As ``gradients(of:by:at:stop:)``.
     package func measure(
@@ -34,10 +36,11 @@ extension PolicyUpdater {
         precondition(!plan.objective.needsExactDivergence, "a loss that reads the reference's logits is not measured")
         return try await policy.infer { lease in
             let networks = Networks(
-                model: try Transformer(configuration: configuration, parameters: lease.parameters), valueHead: nil,
-                reference: nil)
+                model: try Transformer(configuration: configuration, parameters: lease.parameters),
+                valueHead: lease.heads[ValueHead.name], reference: nil)
             let pass = try Tensor.withoutGradients {
-                try over(part, stop) { packed, denominators in try forward(packed, plan, networks, denominators).read()
+                try over(part, stop, nil) { packed, denominators in
+                    try forward(packed, plan, networks, denominators).read()
                 }
             }
             return (pass.loss, pass.metrics)
@@ -115,16 +118,18 @@ extension PolicyUpdater {
         _ part: UpdatePart, _ plan: PartPlan, _ networks: Networks, weight: Double, _ stop: StopSignal?
     ) throws -> Pass {
         let meanEntropy = try meanEntropy(of: part, plan, networks, stop)
-        return try over(part, stop) { packed, denominators in
+        return try over(part, stop, ranks) { packed, denominators in
             let result = try forward(packed, plan, networks, denominators, meanEntropy: meanEntropy)
             try (weight == 1 ? result.loss : result.loss * weight).backward()
             return try result.read()
         }
     }
 
-    /// Runs every micro-batch of a part, the longest first; several ranks divide them.
+    /// Runs every micro-batch of a part, the longest first.
+    ///
+    /// - Parameter ranks: Who divides them; `nil` for this process alone.
     private func over(
-        _ part: UpdatePart, _ stop: StopSignal?,
+        _ part: UpdatePart, _ stop: StopSignal?, _ ranks: ProcessGroup?,
         _ body: (PackedMicroBatch, Denominators) throws -> (loss: Double, metrics: LossMetrics)
     ) throws -> Pass {
         let batch = UpdateBatch(parts: [part])
@@ -174,6 +179,12 @@ extension PolicyUpdater {
         _ packed: PackedMicroBatch, _ plan: PartPlan, _ networks: Networks, _ denominators: Denominators,
         meanEntropy: Tensor? = nil
     ) throws -> LossResult {
+        if let objective = plan.objective as? any ScoreObjective, let head = networks.valueHead {
+            return try objective.loss(
+                PairScores(
+                    scores: scores(packed, plan, networks.model, head), margins: packed.pairs.map(\.margin),
+                    denominators: denominators))
+        }
         let scores = try plan.scorer(settings).scores(packed, under: networks.model)
         var inputs = try packed.inputs(scores, denominators)
         inputs.meanEntropy = try meanEntropy?.to(inputs.logProbabilities.elementType)

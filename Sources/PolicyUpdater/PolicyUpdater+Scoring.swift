@@ -13,6 +13,19 @@ extension PolicyUpdater {
     package func logProbabilities(
         _ batch: UpdateBatch, under role: InferenceRole
     ) async throws -> CompletionLogProbabilities {
+        try await logProbabilities(batch, under: role, dividedBy: ranks)
+    }
+
+    /// The same in this process alone: what evaluations read, which are the first rank's.
+    package func ownLogProbabilities(
+        _ batch: UpdateBatch, under role: InferenceRole
+    ) async throws -> CompletionLogProbabilities {
+        try await logProbabilities(batch, under: role, dividedBy: nil)
+    }
+
+    private func logProbabilities(
+        _ batch: UpdateBatch, under role: InferenceRole, dividedBy ranks: ProcessGroup?
+    ) async throws -> CompletionLogProbabilities {
         let configuration = role == .reference ? referenceConfiguration : configuration
         let batch = try batch.toRead(by: scorer, configuration)
         func read(_ lease: borrowing InferenceLease) throws -> CompletionLogProbabilities {

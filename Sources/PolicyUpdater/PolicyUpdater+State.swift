@@ -23,6 +23,12 @@ extension PolicyUpdater: Checkpointable {
         }
     }
 
+    /// Brings what the ranks keep apart to the first of them, which is about to save. Every rank calls it.
+    package func assembleState() throws {
+        try optimizer.assemble()
+        try critic?.optimizer.assemble()
+    }
+
     /// Takes moments and counters over; the weights must be those of the same checkpoint.
     ///
     /// - Throws: ``UpdateError/state(message:)`` when the files are those of another model; nothing is changed then.

@@ -50,8 +50,10 @@ package final class PolicyUpdater {
         let heads = policy.headNames
         precondition(heads.isSubset(of: [ValueHead.name]), "the policy has a head that no loss reads")
         precondition(
-            heads.isEmpty || critic == nil && parts.contains { $0.objective.ppoSettings != nil },
-            "a value head is PPO's, in place of a critic of its own weights")
+            heads.isEmpty
+                || critic == nil
+                    && parts.contains { $0.objective.ppoSettings != nil || $0.objective is any ScoreObjective },
+            "a head is a reward model's, or PPO's in place of a critic of its own weights")
         guard
             reference != nil
                 || !parts.contains(where: \.objective.needsExactDivergence)
@@ -65,7 +67,7 @@ package final class PolicyUpdater {
         self.ranks = ranks
         self.parts = parts
         self.settings = settings
-        optimizer = try AdamW(of: policy, settings: settings.optimizer)
+        optimizer = try AdamW(of: policy, settings: settings.optimizer, ranks: ranks)
         scorer = parts[0].scorer(settings)
     }
 
@@ -153,6 +155,7 @@ package final class PolicyUpdater {
 
     func check(_ part: UpdatePart, _ plan: PartPlan) throws(UpdateError) {
         if part.kind == .pairs { try part.checkPairs() }
+        if let objective = plan.objective as? any ScoreObjective { try part.checkHeads(objective.headCount) }
         var fields = plan.objective.requiredFields
         if hasValueHead, plan.objective.ppoSettings != nil { fields.insert(.returns) }
         try UpdateBatch(parts: [part]).check(

@@ -5,7 +5,7 @@
 ///     ReMax   generate(1, greedy) → infer(reference)? → credit → train
 ///     SFT     demonstrate → train
 ///     DPO     compare → infer(reference)? → train
-///     AMFT    demonstrate → train, and after the warm-up  generate(8) → demonstrate → credit → balance → train
+///     AMFT    demonstrate → train, and after the warm-up  generate(8) → demonstrate → credit → weigh → train
 ///     BVPO    compare → weigh → train, or  generate(4, thinking and empty) → credit → infer(reference) → weigh → train
 package struct StepRecipe: Sendable, Equatable {
     /// The method's name as `algorithm:` spells it.
@@ -93,8 +93,6 @@ package enum StepCall: Sendable, Equatable {
     case infer(InferenceRole)
     /// Turns scores into advantages, a stream for each objective.
     case credit
-    /// Weighs imitation against reward: how much each part of the batch counts in this step.
-    case balance
     /// Says how much each part of the batch counts in this step.
     case weigh
     /// Takes optimizer steps on the batch.
@@ -112,7 +110,6 @@ extension StepCall {
         case .rethink: "rethink"
         case .infer(let role): "infer(\(role.rawValue))"
         case .credit: "credit"
-        case .balance: "balance"
         case .weigh: "weigh"
         case .train: "train"
         }

@@ -85,8 +85,13 @@ extension UpdatePart {
 package struct UpdateGroup: Sendable, Equatable, Codable {
     package var promptTokenIDs: [Int]
     package var completions: [UpdateCompletion]
+    /// Of a pair that a reward model learns from: by how much the chosen side is to be better, and which of its heads says so.
+    package var margin: Double
+    package var head: Int
 
-    package init(promptTokenIDs: [Int], completions: [UpdateCompletion]) {
+    package init(promptTokenIDs: [Int], completions: [UpdateCompletion], margin: Double = 0, head: Int = 0) {
+        self.margin = margin
+        self.head = head
         self.promptTokenIDs = promptTokenIDs
         self.completions = completions
     }

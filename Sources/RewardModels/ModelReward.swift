@@ -53,7 +53,8 @@ package final class ModelReward: RewardSource {
                     expected: "at most the model's context of \(trunk.contextLength) tokens")
             }
             let reader = try RewardModelReader(
-                tokenizer: tokenizer, settings: settings, limit: settings.maxLength ?? trunk.contextLength)
+                tokenizer: tokenizer, settings: settings, limit: settings.maxLength ?? trunk.contextLength,
+                addsEndToken: settings.addsEndToken ?? configuration.expectsEndToken)
             let classifier = try await ClassifierOnThread(settings.folder)
             let label = try label(settings, count: await classifier.labelCount, names: configuration.labels)
             return ModelReward(settings, reader: reader, classifier: classifier, label: label)

@@ -12,6 +12,8 @@ struct RewardModelReader: Sendable {
     private let template: ChatTemplate?
     private let settings: RewardModelSettings
     private let limit: Int
+    /// What a finished completion ends with; `nil` for whatever stands there.
+    private let endToken: Int?
 
     /// One text as the model reads it, or why it cannot.
     enum Reading: Equatable {
@@ -20,8 +22,11 @@ struct RewardModelReader: Sendable {
         case unreadable(String)
     }
 
-    /// - Parameter limit: The most tokens of a text.
-    init(tokenizer: Tokenizer, settings: RewardModelSettings, limit: Int) throws {
+    /// - Parameters:
+    ///   - limit: The most tokens of a text.
+    ///   - addsEndToken: Whether a finished completion ends with the end-of-text token.
+    init(tokenizer: Tokenizer, settings: RewardModelSettings, limit: Int, addsEndToken: Bool = false) throws {
+        endToken = addsEndToken ? tokenizer.endOfTextID : nil
         self.tokenizer = tokenizer
         self.settings = settings
         self.limit = limit
@@ -30,13 +35,14 @@ struct RewardModelReader: Sendable {
 
     /// - Throws: ``RewardError`` for a chat that the template cannot write.
     func read(_ completion: Completion, after prompt: Prompt) throws(RewardError) -> Reading {
-        let ids: [Int]
+        var ids: [Int]
         switch prompt.content {
         case .text(let text):
             ids = tokenizer.encode(text + completion.text, addSpecialTokens: settings.addsSpecialTokens)
         case .messages(let messages):
             ids = tokenizer.encode(try rendered(messages, completion, prompt))
         }
+        if let endToken, !completion.isTruncated { ids = ended(ids, with: endToken) }
         guard !ids.isEmpty else { return .unreadable("prompt and completion have no tokens") }
         guard ids.count > limit else { return .tokens(ids, note: nil) }
         let note = "\(ids.count) tokens cut to \(limit)"
@@ -48,6 +54,17 @@ struct RewardModelReader: Sendable {
         case .left: return .tokens(Array(ids.suffix(limit)), note: note)
         case .right: return .tokens(Array(ids.prefix(limit)), note: note)
         }
+    }
+
+    /// The text up to its last end token where only whitespace follows it, which a template may write; else with one behind it.
+    private func ended(_ ids: [Int], with end: Int) -> [Int] {
+        if let last = ids.lastIndex(of: end),
+            let rest = try? tokenizer.decode(Array(ids[(last + 1)...])),  // its own ids: they can be decoded
+            rest.allSatisfy(\.isWhitespace)
+        {
+            return Array(ids[...last])
+        }
+        return ids + [end]
     }
 
     private func rendered(

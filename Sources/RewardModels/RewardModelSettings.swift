@@ -26,6 +26,8 @@ package struct RewardModelSettings: Sendable {
     package var truncation = Truncation.error
     /// Whether the text of a prompt that is no chat gets the tokenizer's special tokens.
     package var addsSpecialTokens = true
+    /// Whether the text of a finished completion ends with the tokenizer's end-of-text token; `nil` as the folder says.
+    package var addsEndToken: Bool?
 
     package init(name: String, folder: URL) {
         self.name = name
@@ -58,6 +60,10 @@ package struct RewardModelSettings: Sendable {
         addsSpecialTokens = values.read(
             "add_special_tokens", default: true,
             "Whether the text of a prompt that is no chat gets the tokenizer's special tokens.")
+        addsEndToken = values.read(
+            "add_eos", optional: nil,
+            "Whether a finished completion ends with the end-of-text token, as in the training of TRL's and of these reward models; as the folder says unless set."
+        )
     }
 
     /// The folder that a job's entry means.

@@ -61,6 +61,20 @@ package final class ProcessGroup {
         }
     }
 
+    /// The elements that each tensor's root has, in place.
+    ///
+    /// - Parameter tensors: On the CPU, of the same shapes, types and roots on every rank.
+    /// - Throws: ``RanksLost``.
+    package func broadcast(_ tensors: [(tensor: Tensor, root: Int)]) throws {
+        let handles = tensors.map { Optional($0.tensor.raw) }
+        try withExtendedLifetime(tensors) {
+            try reaching { () throws(TensorError) in
+                try Tensor.check(
+                    "broadcast", ctorch_group_broadcast(handle.raw, handles, tensors.map(\.root), handles.count))
+            }
+        }
+    }
+
     /// Every rank's value, in the order of ranks. Numbers keep their bits.
     ///
     /// - Throws: ``RanksLost``.

@@ -9,6 +9,10 @@ package enum TensorEngine {
     /// Such as "2.13.0".
     package static var version: String { String(cString: ctorch_version()) }
 
+    /// What our kernels are compiled for here: `avx512`, `avx2` or `baseline` of x86-64, else `portable`. The environment variable
+    /// `PLUMBLINE_INSTRUCTIONS` names a narrower one than the processor's.
+    package static var instructions: String { String(cString: ctorch_instructions()) }
+
     /// CUDA devices that this libtorch and this machine have. The first call loads CUDA, which takes seconds.
     package static var cudaDeviceCount: Int { Int(ctorch_cuda_device_count()) }
 

@@ -12,7 +12,7 @@ struct Bench: AsyncParsableCommand {
     struct Options: ParsableArguments {
         @Option(help: "A model folder; init-model makes one.") var model: String
         @Option(help: "Different prompts a step.") var prompts = 4
-        @Option(help: "Completions of each prompt.") var completions = 8
+        @Option(help: "Completions of each prompt; 8, and for dpo a pair.") var completions: Int?
         @Option(help: "Tokens of a prompt.") var promptTokens = 256
         @Option(help: "Tokens of a completion; every one has its full length.") var completionTokens = 64
         @Option(help: "Measured repetitions, after one that warms up.") var steps = 3
@@ -24,12 +24,17 @@ struct Bench: AsyncParsableCommand {
             if let threads, threads < 1 { throw ValidationError("--threads \(threads): at least 1") }
         }
 
-        func run(_ part: Workload.Part) async throws {
+        func run(
+            _ part: Workload.Part, _ algorithm: Workload.Algorithm = .grpo, learningRate: Double = 1e-6,
+            firstStepFolder: String? = nil
+        ) async throws {
             let workload = try Workload(
-                part, prompts: prompts, completions: completions, promptTokens: promptTokens,
+                part, algorithm, prompts: prompts, completions: completions ?? (algorithm == .dpo ? 2 : 8),
+                promptTokens: promptTokens,
                 completionTokens: completionTokens, steps: steps)
             let run = try BenchmarkRun(
-                model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch)
+                model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
+                learningRate: learningRate, firstStepFolder: firstStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
             try Terminal.exact(report.json)
@@ -37,9 +42,26 @@ struct Bench: AsyncParsableCommand {
     }
 
     struct Step: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "A rollout, its credit and one optimizer step.")
+        static let configuration = CommandConfiguration(
+            abstract: "A rollout, its credit and one optimizer step; or with dpo an optimizer step on given pairs.")
+        @Option(
+            help:
+                "grpo samples what it learns from; dpo compares pairs of random tokens, the reference's log-probs known.",
+            transform: { text in
+                guard let algorithm = Workload.Algorithm(rawValue: text) else {
+                    throw ValidationError("'\(text)'; expected grpo or dpo")
+                }
+                return algorithm
+            })
+        var algorithm = Workload.Algorithm.grpo
+        @Option(help: "AdamW's step size.") var learningRate = 1e-6
+        @Option(help: "Where to write the model as the first step leaves it, to compare it with another trainer's.")
+        var saveFirstStep: String?
         @OptionGroup var options: Options
-        func run() async throws { try await options.run(.step) }
+
+        func run() async throws {
+            try await options.run(.step, algorithm, learningRate: learningRate, firstStepFolder: saveFirstStep)
+        }
     }
 
     struct Rollout: AsyncParsableCommand {

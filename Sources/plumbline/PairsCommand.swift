@@ -34,6 +34,8 @@ struct PairsCommand: AsyncParsableCommand {
         @Option(help: "The text that closes it.") var thinkEnd = ThinkingSettings().end
         @Option(help: "What stands behind the prompt of an answer without thinking.")
         var emptyBlock = ThinkingSettings().emptyBlock
+        @Option(help: "Variables of the chat template for answers without thinking: '{enable_thinking: false}'.")
+        var emptyVariables = "{}"
         @OptionGroup var sampling: SamplingOptions
         @Flag(help: "Say what would be done and what memory it takes; sample nothing.") var dryRun = false
         @Flag(help: "Print one JSON object.") var json = false
@@ -56,7 +58,9 @@ struct PairsCommand: AsyncParsableCommand {
             (making.samples, making.limit, making.split) = (samples, limit, split)
             (making.columns, making.rewardErrorBudget) = (columnMap, rewardErrorBudget)
             if thinking {
-                making.thinking = ThinkingSettings(start: thinkStart, end: thinkEnd, emptyBlock: emptyBlock)
+                making.thinking = ThinkingSettings(
+                    start: thinkStart, end: thinkEnd, emptyBlock: emptyBlock,
+                    emptyVariables: try PairMaking.templateVariables(argument: emptyVariables))
             }
             guard !dryRun else {
                 try Terminal.result(making.plan(model: model))

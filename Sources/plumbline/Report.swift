@@ -8,12 +8,19 @@ struct Report: ParsableCommand {
     @Argument(help: "Run folders.") var runs: [String]
     @Option(help: "The metric of the curves.") var metric = "reward"
     @Option(help: "Write the curves as SVG to this file.") var svg: String?
+    @Option(help: "Write one page to this file: the curves, and how each run weighed its rewards.") var html: String?
+    @Option(
+        help:
+            "An evaluated reward that says what is meant: the runs' proxy points, beyond which more of the others is not more of it."
+    ) var gold: String?
     @Option(parsing: .upToNextOption, help: "Results of plumbline eval --output, as name=file.") var evaluations:
         [String] = []
 
     func run() throws {
         let report = try RunReport(runs: runs, metric: metric, evaluations: evaluations)
         if let svg { try report.writeCurves(to: svg) }
+        if let html { try report.writePage(to: html) }
         try Terminal.result(report.table)
+        if let gold { try Terminal.result("\n" + report.proxyPoints(gold: gold)) }
     }
 }

@@ -91,6 +91,8 @@ struct DPOTests {
             #expect(abs(own - expected) < 1e-10)
         }
         #expect(found.metrics["rewards/margins"].map { abs($0 - 0.2) < 1e-12 } == true)
+        // Log-probs −1 and −5, lengths 1 and 2: half of 16 and half of 1.
+        #expect(found.metrics["logps/variance"] == 8 && found.metrics["lengths/variance"] == 0.5)
     }
 
     @Test func aPolicyThatIsItsReferenceHasTheLossOfACoin() throws {

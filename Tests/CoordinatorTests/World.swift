@@ -71,7 +71,21 @@ extension World: PromptSource {
     }
 
     func nextDemonstrations(_ count: Int) -> [UpdateGroup] { [] }
-    func nextPairs(_ count: Int) -> [UpdatePart] { [] }
+    /// Two parts of pairs of one token; every odd row lacks its second pair.
+    func nextPairs(_ count: Int) -> [UpdatePart] {
+        defer { nextRow += count }
+        let rows = nextRow..<nextRow + count
+        let pair = [UpdateCompletion(tokenIDs: [1]), UpdateCompletion(tokenIDs: [2])]
+        return [
+            UpdatePart(.pairs, rows.map { UpdateGroup(promptTokenIDs: [$0], completions: pair) }),
+            UpdatePart(
+                .pairs,
+                rows.map {
+                    $0.isMultiple(of: 2)
+                        ? UpdateGroup(promptTokenIDs: [$0], completions: pair) : .withoutPair(promptTokenIDs: [$0])
+                }),
+        ]
+    }
     func mark() { marked = nextRow }
     func rewind() { nextRow = marked }
     var epoch: Double { 0 }

@@ -183,6 +183,22 @@ struct MixingTests {
                 > abs(fine.terms.traceVariance - expected.traceVariance))
     }
 
+    /// Two prompts in two dimensions, worked by hand: g_t means (2, 0) and (0, 2), so (1, 1); g_e means (3, 0) and (1, 0), so (2, 0).
+    @Test func aCalibrationTellsOfItsGradients() throws {
+        func sample(_ center: [Double], _ empty: [Double]) -> MixingSample {
+            MixingSample(
+                traceGradients: [1, -1, 2, -2].map { [center[0] + $0, center[1]] }, emptyGradient: empty,
+                marginalHalves: ([0, 0], [0, 0]))
+        }
+        let samples = [sample([2, 0], [3, 0]), sample([0, 2], [1, 0])]
+        let metrics = samples.gradientMetrics(alpha: 0.3)
+        func value(_ name: String) throws -> Double { try #require(metrics["bvpo/\(name)"]) }
+        #expect(abs(try value("grad_norm_thinking") - 2.0.squareRoot()) < 1e-12)
+        #expect(abs(try value("grad_norm_empty") - 2) < 1e-12)
+        #expect(abs(try value("grad_cosine") - 0.5.squareRoot()) < 1e-12)
+        #expect(abs(try value("variance_ratio") - 0.09) < 1e-12)
+    }
+
     @Test func tracesAreDrawnAgainByTheirWeight() {
         func sequence(_ weight: Double) -> TraceGradients.Sequence {
             TraceGradients.Sequence(logProbability: log(weight) - 7, reference: 0, drawn: -7, gradient: [])

@@ -123,7 +123,7 @@ struct RewardControlTests {
                     .init("reward_weights", map([]).with("style", map([("0", "1"), ("9", "2")]))),
                 ],
                 message:
-                    "reward_weights has weights by step for style, whose weight is the multiplier of a constraint; a weight has one owner. Allowed is one of constraints, dynamic_weights gradient and weights by step for a reward, and beside it dynamic_weights hypervolume, which multiplies all of them, and kl_target"
+                    "reward_weights has weights by step for style, whose weight is the multiplier of a constraint; a weight has one owner. Allowed is one of constraints, dynamic_weights gradient or recap and weights by step for a reward, recap beside constraints on other rewards, and beside them dynamic_weights hypervolume, which multiplies all of them, and kl_target"
             ),
             .init(
                 members: [
@@ -146,6 +146,34 @@ struct RewardControlTests {
                 message:
                     "dynamic_weights.minimize: no reward is named 'lenght'; reward_funcs has accuracy, completion_length, style"
             ),
+            .init(
+                members: [.init("dynamic_weights", map([("method", "recap")]))],
+                message:
+                    "dynamic_weights.method is recap, which measures how far completion_length is from its largest score, and nobody says what that is; set dynamic_weights.ceilings, one number a reward"
+            ),
+            .init(
+                members: [
+                    .init(
+                        "dynamic_weights",
+                        map([]).with("method", list([number("recap"), number("gradient")])).with(
+                            "ceilings", list([number("1"), number("9"), number("2")])))
+                ],
+                message:
+                    "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed is \(RewardControl.stacks)"
+            ),
+            .init(
+                members: [
+                    .init("dynamic_weights", map([("method", "recap")])),
+                    .init("reward_weights", list([number("1"), number("0"), number("0")])),
+                ],
+                message:
+                    "dynamic_weights.method is recap; one objective has nothing to be weighed against, expected another reward or dynamic_weights.replay"
+            ),
+            .init(
+                members: [
+                    .init("dynamic_weights", map([("method", "recap")]).with("ceilings", list([number("1")])))
+                ],
+                message: "dynamic_weights.ceilings has 1 numbers for 3 rewards; expected one each"),
             .init(
                 members: [.init("reward_weights", list([number("1")]))],
                 message: "reward_weights has 1 numbers for 3 rewards; expected one each"),
@@ -188,7 +216,12 @@ struct RewardControlTests {
         let both = SettingsNode.Member(
             "dynamic_weights", map([]).with("method", list([number("hypervolume"), number("gradient")])))
         let scheduled = SettingsNode.Member("reward_weights", map([]).with("style", map([("0", "1"), ("9", "2")])))
+        let recap = SettingsNode.Member(
+            "dynamic_weights",
+            map([("replay", "general.jsonl")]).with("method", list([number("recap"), number("hypervolume")])).with(
+                "ceilings", list([number("1"), number("9"), number("2")])))
         for (members, names) in [
+            ([constraints, recap], ["constraints", "recap", "hypervolume"]),
             ([constraints, guided], ["constraints", "hypervolume"]), ([both], ["gradient_weights", "hypervolume"]),
             ([scheduled, guided], ["reward_weights", "hypervolume"]),
         ] {

@@ -11,6 +11,11 @@ struct ConstraintTests {
         """
     /// Two rewards of different scales.
     static let weighed = "reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}, completion_length]"
+    /// Weighed by RECAP, with general rows beside them.
+    static let balanced = """
+        \(weighed)
+        dynamic_weights: {method: recap, ceilings: [2, 5], window: 1, temperature: 0.5, replay: held.jsonl, replay_rows: 3}
+        """
     static let methods: [(algorithm: String, lines: String)] = [
         ("grpo", "num_generations: 4\nbeta: 0.05"), ("rloo", "num_generations: 4"), ("remax", "beta: 0.05"),
         ("reinforce", ""), ("reinforce_pp", "num_generations: 4\nbeta: 0.05"),
@@ -44,6 +49,36 @@ struct ConstraintTests {
             guard row["step"] != next["step"] else { continue }
             #expect(abs(max(0, moved) - (next["constraints/completion_length/lambda"] ?? -1)) < 1e-9)
         }
+    }
+
+    /// The table, the page and the proxy points of runs that weigh their rewards differently.
+    @Test func theReportShowsWhatBindsAndWhereTheProxyPointLies() throws {
+        let place = try Workplace()
+        let held = try place.job(
+            "grpo",
+            "\(Self.held)\nnum_generations: 4\neval_steps: 1\neval_limit: 8\nnum_generations_eval: 8\nmax_steps: 6"
+        )
+        #expect(try place.train(held).status == 0)
+        let report = try Command.run(["report", "run", "--html", "runs.html"], in: place.folder)
+        #expect(report.status == 0, "\(report.progress)")
+        for text in ["completion_length", "limit", "multiplier, last", "Pareto front, step", "advantage share, late"] {
+            #expect(report.output.contains(text), "\(report.output)")
+        }
+        let page = String(decoding: try place.bytes("runs.html"), as: UTF8.self)
+        #expect(
+            page.contains("<svg") && page.contains("completion_length and its limit") && page.contains("Multipliers"))
+        let found = try Command.run(["report", "run", "--gold", "completion_length"], in: place.folder)
+        #expect(found.status == 0, "\(found.progress)")
+        #expect(
+            found.output.contains("joint proxy point") && found.output.contains("- {reward: regular_expression, limit:")
+        )
+        let unknown = try Command.run(["report", "run", "--gold", "nobody"], in: place.folder)
+        #expect(unknown.status == 65)
+        #expect(unknown.progress.contains("there are completion_length, regular_expression"), "\(unknown.progress)")
+        let short = try place.train(held, "output_dir=short", "max_steps=2")
+        #expect(short.status == 0)
+        let few = try Command.run(["report", "short", "--gold", "regular_expression"], in: place.folder)
+        #expect(few.status == 65 && few.progress.contains("it takes 3 or more"), "\(few.progress)")
     }
 
     @Test func aRunSaysWhyItsWeightsMoved() throws {
@@ -138,6 +173,67 @@ struct ConstraintTests {
             let (mixed, norm) = (row["dynamic_weights/mixed_norm"] ?? 0, row["grad_norm"] ?? 1)
             #expect(abs(mixed - norm) < 1e-4 * norm && norm > 0)
         }
+    }
+
+    /// λ from the recorded losses, in plain loops: W = 1, T = ½, so that c = last/before and i = 0.
+    @Test(arguments: [("grpo", ""), ("rloo", ""), ("ppo", "num_iterations: 1")])
+    func weightGoesToWhatStillMoves(_ example: (algorithm: String, lines: String)) throws {
+        let place = try Workplace()
+        let job = try place.job(
+            example.algorithm, "num_generations: 4\n\(Self.balanced)\nmax_steps: 6\n\(example.lines)")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(outcome.progress.contains("recap: 2 steps are known"), "\(outcome.progress)")
+        let rows = try place.metrics("run")
+        let names = ["regular_expression", "completion_length", "replay"]
+        for (place, row) in rows.enumerated() {
+            let losses = names.map { row["recap/\($0)/loss"] ?? .nan }
+            #expect(abs(losses[0] - (2 - (row["rewards/regular_expression/mean"] ?? 9))) < 1e-9)
+            #expect(abs(losses[1] - (5 - (row["rewards/completion_length/mean"] ?? 9))) < 1e-9)
+            #expect(losses[2] == row["replay/loss"] && losses[2] > 0)
+            guard place >= 2 else {
+                #expect(names.allSatisfy { row["recap/\($0)/weight"] == 1 })
+                continue
+            }
+            let scores = names.map { name in
+                (rows[place - 1]["recap/\(name)/loss"] ?? .nan)
+                    / ((rows[place - 2]["recap/\(name)/loss"] ?? .nan) + 1e-8)
+            }
+            let masses = scores.map { exp($0 / 0.5) }
+            for (name, mass) in zip(names, masses) {
+                let weight = try #require(row["recap/\(name)/weight"])
+                #expect(abs(weight - 3 * mass / masses.reduce(0, +)) < 1e-6)
+                if name != "replay" { #expect(row["reward_weights/\(name)"] == weight) }
+            }
+        }
+        #expect(Set(rows.compactMap { $0["recap/replay/weight"] }).count > 2)
+        let refused = try place.train(job, "output_dir=other", "algorithm=gdc")
+        #expect(refused.status == 65)
+        #expect(refused.progress.contains("dynamic_weights.method recap needs a method with advantages of each reward"))
+    }
+
+    /// Distributional control raises the reward and says how far the target is.
+    @Test func distributionalControlNearsItsTarget() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "gdc",
+            "num_generations: 8\nbeta: 0.5\nper_device_train_batch_size: 64\nlearning_rate: 3e-3\nlr_scheduler_type: constant\nmax_steps: 60"
+        )
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let rows = try place.metrics("run")
+        func mean(_ name: String, _ rows: some Collection<[String: Double]>) -> Double {
+            rows.reduce(0) { $0 + ($1[name] ?? .nan) } / Double(rows.count)
+        }
+        for name in ["kl_control/distance", "kl_control/forward_distance"] {
+            #expect(rows.allSatisfy { ($0[name] ?? -1) >= -1e-9 })
+            #expect(mean(name, rows.suffix(10)) < mean(name, rows.prefix(10)), "\(name)")
+        }
+        #expect(mean("reward", rows.suffix(10)) > mean("reward", rows.prefix(10)))
+        #expect(
+            mean("kl_control/effective_share", rows.suffix(10)) > mean("kl_control/effective_share", rows.prefix(10)))
+        let alone = try place.train(job, "output_dir=alone", "num_generations=1")
+        #expect(alone.status == 65 && alone.progress.contains("the normalizer of a prompt's target is their mean"))
     }
 
     @Test func advantagesFollowTheFront() throws {

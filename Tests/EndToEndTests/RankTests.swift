@@ -11,7 +11,9 @@ struct RankTests {
         ("remax", "beta: 0.05"), ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.held)"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"),
-        ("sft", ""), ("dpo", "beta: 0.3\nprecompute_ref_log_probs: false"),
+        ("gdc", "num_generations: 4\nbeta: 1"), ("grpo", "num_generations: 4\n\(ConstraintTests.balanced)"),
+        ("sft", ""), ("dpo", "beta: 0.3\nprecompute_ref_log_probs: false\neval_steps: 2"),
+        ("reward_model", "eval_steps: 2"),
         ("grpo", "num_generations: 4\neval_steps: 2\neval_limit: 4"),
     ]
 
@@ -33,7 +35,7 @@ struct RankTests {
                 #expect(abs(found - value) <= 1e-5 * max(1, abs(value)), "\(name): \(found), not \(value)")
             }
         }
-        if example.algorithm != "sft", example.algorithm != "dpo" {
+        if !["sft", "dpo", "reward_model"].contains(example.algorithm) {
             let files = try FileManager.default.contentsOfDirectory(
                 atPath: place.folder.appending(path: "alone/completions").path)
             #expect(!files.isEmpty)

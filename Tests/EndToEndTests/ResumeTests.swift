@@ -6,12 +6,14 @@ import Testing
 struct ResumeTests {
     /// Methods with what makes each one's state larger.
     static let jobs: [(algorithm: String, lines: String)] = [
-        ("sft", ""), ("dpo", "beta: 0.3"), ("dpo", "precompute_ref_log_probs: false\nlabel_smoothing: 0.1"),
+        ("sft", ""), ("reward_model", "center_rewards_coefficient: 0.01"), ("dpo", "beta: 0.3"),
+        ("dpo", "precompute_ref_log_probs: false\nlabel_smoothing: 0.1"),
         ("dpo", "precompute_ref_log_probs: false\nsync_ref_model: true\nref_model_sync_steps: 1"),
         ("dpo", "loss_type: simpo\nmax_length: 5"),
         ("grpo", "num_generations: 4\nbeta: 0.1\nmax_grad_norm: 0.5\nweight_decay: 0.1"),
         ("grpo", "num_generations: 4\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
-        ("remax", "beta: 0.05"), ("rloo", "num_generations: 2"),
+        ("remax", "beta: 0.05"), ("rloo", "num_generations: 2"), ("gdc", "num_generations: 4\nbeta: 1"),
+        ("grpo", "num_generations: 4\n\(ConstraintTests.balanced)"),
         (
             "grpo",
             "num_generations: 2\ndatasets: [{path: prompts.jsonl, fraction: 0.75}, {path: prompts.jsonl, fraction: 0.25}]"

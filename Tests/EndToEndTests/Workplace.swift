@@ -79,8 +79,8 @@ final class Workplace {
             "max_completion_length: 4", "per_device_train_batch_size: 16", "learning_rate: 1e-3", "save_steps: 2",
             "max_steps: 4", "threads: 1",
         ]
-        if algorithm == "dpo" { keys[2] = "dataset_name: pairs.jsonl" }
-        if !["sft", "dpo", "bvpo"].contains(algorithm) {
+        if ["dpo", "reward_model"].contains(algorithm) { keys[2] = "dataset_name: pairs.jsonl" }
+        if !["sft", "dpo", "bvpo", "reward_model"].contains(algorithm) {
             keys.append("reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}]")
         }
         let given = lines.split(separator: "\n").map(String.init)

@@ -1,5 +1,6 @@
 import Foundation
 import Job
+import Records
 import Testing
 
 private func job(_ text: String, _ overrides: [String] = []) throws -> ResolvedJob {

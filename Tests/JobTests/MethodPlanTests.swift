@@ -155,6 +155,13 @@ struct PlanLoops {
             return (
                 advantages, products.reduce(0, +) / Double(method == "remax" ? example.tokens : products.count)
             )
+        case "gdc":  // β = 2; the weights of a group of three are far below the cap
+            let weights = example.counts.indices.map { row in
+                exp(example.flatRewards[row] / 2 - k1[row].reduce(0, +))
+            }
+            let advantages = perToken(groups(weights) { group in group.map { $0 / (group.reduce(0, +) / 3) - 1 } })
+            let products = zip(advantages, policy).map { zip($0, $1).map { -$0 * $1 }.reduce(0, +) }
+            return (advantages, products.reduce(0, +) / Double(products.count))
         case "distill":  // the reverse KL by sampled tokens, without rewards: A = log π_T − log π
             let advantages = k1.map { $0.map { -$0 } }
             return (advantages, clipped(advantages).joined().reduce(0, +) / Double(example.tokens))
@@ -222,6 +229,7 @@ struct MethodPlanTests {
             other: "scale_rewards: batch"),
         Case(name: "remax", lines: "algorithm: remax\nbeta: 0.05", other: "remax_kl: one_step"),
         Case(name: "reinforce", lines: "algorithm: reinforce\nbeta: 0.05", other: "remax_kl: one_step"),
+        Case(name: "gdc", lines: "algorithm: gdc\nbeta: 2", other: "beta: 1"),
         Case(name: "rloo", lines: "algorithm: rloo\nnum_generations: 4", other: "ratio_clip: false"),
         Case(
             name: "reinforce_pp", lines: "algorithm: reinforce_pp\nbeta: 0.05",

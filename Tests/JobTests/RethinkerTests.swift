@@ -185,6 +185,27 @@ struct RethinkerTests {
         }
     }
 
+    /// Right ones gain 0.1 for one wait or two. Others lose 0.2 a wait, down to −0.1, and what is below that stays.
+    @Test func naturalDoubtIsRewarded() async throws {
+        let texts = ["42", "wait 42", "Wait, wait 42", "wait wait wait 42", "wait 41", "wait wait 41", "41", "wait 0"]
+        let before = group(texts, scores: [1, 1, 1, 1, 0, 0.35, 0, -3])
+        let lines = [("probability", "0"), ("natural_bonus", "0.1"), ("natural_penalty", "0.2")]
+        let writer = Writer([0])
+        let result = try await rethinker(settings(lines), writer).rethink([before], step: 0, stop: StopSignal())
+        let scores = result.groups[0].scores.compactMap { $0[0].score }
+        #expect(zip(scores, [1, 1.1, 1.1, 0.4, -0.1, -0.05, 0, -3]).allSatisfy { abs($0 - $1) < 1e-12 }, "\(scores)")
+        #expect(result.metrics["rethinking/natural"] == 0.75 && result.metrics["rethinking/forced"] == 0)
+        #expect(writer.asked.withLock { $0.isEmpty } && result.groups[0].group == before.group)
+    }
+
+    /// "it is 41 Wait… 42" doubts because it was made to: its score is the reward's own.
+    @Test func forcedDoubtEarnsNothing() async throws {
+        let writer = Writer(tokenizer.encode(" 42") + [0])
+        let result = try await rethinker(settings([("natural_bonus", "0.1")]), writer).rethink(
+            [group(["it is 41"], scores: [0])], step: 0, stop: StopSignal())
+        #expect(result.groups[0].scores == [[.value(1)]] && result.kept.count == 1)
+    }
+
     @Test func anotherRewardThanTheOneThatIsThereIsRefused() throws {
         #expect(throws: JobError.self) {
             try rethinker(settings([("reward", "style")]), Writer([0]))

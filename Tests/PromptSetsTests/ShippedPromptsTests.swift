@@ -48,6 +48,45 @@ struct ShippedPromptsTests {
         #expect(Set(demonstrations) == Set(train))
     }
 
+    /// `8+9=17,4+1+1=6` holds line by line, and comes to 67: six tens and the ones of 17.
+    private func result(of working: Substring) throws -> Int? {
+        let lines = try working.split(separator: ",").map { line in
+            let match = try #require(line.wholeMatch(of: /(\d+)([+-])(\d+)(?:\+(\d))?=(\d+)/), "\(line)")
+            let (left, right) = (try #require(Int(match.1)), try #require(Int(match.3)))
+            let carried = match.4.flatMap { Int($0) } ?? 0
+            let sum = match.2 == "+" ? left + right + carried : left - right
+            return (isRight: sum == Int(match.5), value: try #require(Int(match.5)))
+        }
+        guard lines.count == 2, lines.allSatisfy(\.isRight) else { return nil }
+        return lines[1].value * 10 + lines[0].value % 10
+    }
+
+    @Test func tracesAreWorkedOutOrHaveASlip() throws {
+        let rows = try Self.rows("arithmetic", "traces")
+        let thinking = rows.filter { !$0.prompt.text.hasSuffix("<think></think>") }
+        let empty = rows.filter { $0.prompt.text.hasSuffix("<think></think>") }
+        func problems(_ rows: [Demonstration]) -> Set<String> {
+            Set(rows.map { $0.prompt.text.replacing("<think></think>", with: "") })
+        }
+        #expect(thinking.count == 1800 && empty.count == 1800)
+        #expect(problems(thinking).count == 1800 && problems(thinking) == problems(empty))
+        #expect(problems(thinking).isSubset(of: Set(try Self.rows("arithmetic", "train").map(\.prompt.text))))
+        for kind in [thinking, empty] { #expect(kind.count { $0.prompt.columns["correct"] == .bool(false) } == 720) }
+        for row in empty {
+            let right = try sum(row.prompt.text.replacing("<think></think>", with: ""))
+            #expect(row.prompt.columns["answer"] == .string(String(right)))
+            #expect((Int(row.completion) == right) == (row.prompt.columns["correct"] == .bool(true)))
+        }
+        for row in thinking {
+            let right = try sum(row.prompt.text)
+            let match = try #require(row.completion.wholeMatch(of: /<think>(.+)<\/think>(\d+)/), "\(row.completion)")
+            #expect(row.prompt.columns["answer"] == .string(String(right)))
+            let isCorrect = row.prompt.columns["correct"] == .bool(true)
+            #expect((Int(match.2) == right) == isCorrect)
+            if isCorrect { #expect(try result(of: match.1) == right, "\(row.completion)") }
+        }
+    }
+
     /// The value and the numbers of an expression such as `3*2+7`, without brackets.
     private func value(_ expression: String) throws -> (Int, [Int]) {
         #expect(expression.wholeMatch(of: /\d{1,2}([+*-]\d{1,2}){2}/) != nil, "\(expression)")
@@ -218,6 +257,7 @@ struct ShippedPromptsTests {
         let others =
             (name == "instructions" ? [] : ["thinking.jsonl"])
             + (name == "countdown" ? ["few.jsonl", "validation.jsonl"] : [])
+            + (name == "arithmetic" ? ["traces.jsonl"] : [])
         for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] + others {
             let shipped = try Data(contentsOf: Self.prompts.appending(path: name).appending(path: file))
             #expect(try Data(contentsOf: folder.url.appending(path: file)) == shipped, "\(name)/\(file)")

@@ -35,13 +35,13 @@ struct StepRecipeTests {
     @Test func aRunMayBeginOtherwise() {
         let recipe = StepRecipe(
             method: "amft",
-            calls: [.generate(samplesPerPrompt: 8, greedy: false), .demonstrate, .credit, .balance, .train],
+            calls: [.generate(samplesPerPrompt: 8, greedy: false), .demonstrate, .credit, .weigh, .train],
             warmup: .init(steps: 2, calls: [.demonstrate, .train]))
         #expect((0..<4).map { recipe.calls(at: $0, number: $0).count } == [2, 2, 5, 5])
         #expect((0..<4).map { recipe.isWarmingUp(at: $0) } == [true, true, false, false])
         #expect(
             recipe.words
-                == "demonstrate → train for 2 optimizer steps, then generate(8) → score → demonstrate → credit → balance → train"
+                == "demonstrate → train for 2 optimizer steps, then generate(8) → score → demonstrate → credit → weigh → train"
         )
     }
 

@@ -1,11 +1,14 @@
-"""One GRPO step of TRL in float32 on the CPU, timed for `plumbline bench suite`.
+"""One step of TRL in float32 on the CPU, timed for `plumbline bench suite`.
 
 torch 2.13, transformers 5.23, trl 1.16:
 
     python trl_step.py MODEL --prompts 8 --completions 8 --prompt-tokens 32 --completion-tokens 64 --steps 2 --threads 2
+    python trl_step.py MODEL --algorithm dpo --prompts 32 --completions 2 --prompt-tokens 32 --completion-tokens 64 --steps 2 --threads 2
 
-The work is that of `plumbline bench step`: completions of full length, one optimizer step per rollout, no reference model,
-one step before the measured ones. The last line of output is a JSON object with median seconds.
+The work is that of `plumbline bench step`, one step before the measured ones. With grpo: completions of full length, one optimizer step per
+rollout, no reference model. With dpo: the same pairs of the same random tokens, the reference's log-probs known before (`--reference-in-step`
+computes them in every step, which is TRL's default). `--compare FOLDER` compares the weights after the first step with those that
+`plumbline bench step --save-first-step FOLDER` wrote. The last line of output is a JSON object with median seconds.
 """
 import argparse
 import json
@@ -13,18 +16,25 @@ import resource
 import statistics
 import tempfile
 import time
+from pathlib import Path
 
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
+from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 
 
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
+    parser.add_argument("--algorithm", choices=["grpo", "dpo"], default="grpo")
     for flag in ("prompts", "completions", "prompt-tokens", "completion-tokens", "steps", "threads"):
         parser.add_argument("--" + flag, type=int, required=True)
+    parser.add_argument("--learning-rate", type=float, default=1e-6)
+    parser.add_argument("--reference-in-step", action="store_true")
+    parser.add_argument("--compare")
     return parser.parse_args()
 
 
@@ -35,6 +45,24 @@ def prompts(tokenizer, count, length):
         ids = tokenizer(f"{number} plus {number + 1} is {2 * number + 1}. " * length)["input_ids"][:length]
         rows.append({"prompt": tokenizer.decode(ids)})
     return Dataset.from_list(rows)
+
+
+def token(row, position, limit):
+    """The random ids of `plumbline bench`: the finaliser of splitmix64 over row and position."""
+    mask = (1 << 64) - 1
+    bits = ((row << 32) ^ position) + 0x9E3779B97F4A7C15 & mask
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & mask
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & mask
+    return (bits ^ bits >> 31) % limit
+
+
+def pairs(tokenizer, a):
+    def row(number):
+        start, length = a.prompt_tokens, a.completion_tokens
+        ids = [token(number, position, len(tokenizer)) for position in range(start + 2 * length)]
+        return {"prompt_ids": ids[:start], "chosen_ids": ids[start:start + length], "rejected_ids": ids[start + length:]}
+
+    return Dataset.from_list([row(number) for number in range(a.prompts * (a.steps + 1))])
 
 
 class Stopwatch(TrainerCallback):
@@ -57,6 +85,38 @@ class Stopwatch(TrainerCallback):
         return timed
 
 
+class Comparison(TrainerCallback):
+    """How far the first step's weights are from others: of single weights the most, and of the steps as vectors the share."""
+
+    def __init__(self, folder, model):
+        files = sorted(Path(folder).glob("*.safetensors"))
+        self.theirs = {name: tensor for file in files for name, tensor in load_file(file).items()}
+        self.before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        assert set(self.before) == set(self.theirs), set(self.before) ^ set(self.theirs)
+        self.result = {}
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step != 1:
+            return
+        most = apart = moved = 0.0
+        for name, value in model.named_parameters():
+            difference = (value.detach() - self.theirs[name]).double()
+            most = max(most, difference.abs().max().item())
+            apart += difference.square().sum().item()
+            moved += (value.detach() - self.before[name]).double().square().sum().item()
+        self.result = {"weight_difference": most, "step_difference": (apart / moved) ** 0.5}
+
+
+class GivenPairs(DPOTrainer):
+    """Token ids as they are, in their order."""
+
+    def _prepare_dataset(self, dataset, *args, **kwargs):
+        return dataset
+
+    def _get_train_sampler(self, dataset=None):
+        return SequentialSampler(self.train_dataset)
+
+
 def spread_of_ids(completion_ids, **_):
     return [sum(ids) % 97 / 97 for ids in completion_ids]
 
@@ -65,26 +125,40 @@ def main():
     a = arguments()
     torch.set_num_threads(a.threads)
     tokenizer = AutoTokenizer.from_pretrained(a.model)
-    tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32)
     stopwatch = Stopwatch()
+    callbacks = [stopwatch] + ([Comparison(a.compare, model)] if a.compare else [])
     with tempfile.TemporaryDirectory() as output:
-        config = GRPOConfig(
-            output_dir=output, max_steps=a.steps + 1, per_device_train_batch_size=a.prompts * a.completions,
-            num_generations=a.completions, max_completion_length=a.completion_tokens,
-            generation_kwargs={"min_new_tokens": a.completion_tokens}, beta=0.0, temperature=1.0, use_cpu=True,
-            bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", disable_tqdm=True)
-        trainer = GRPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32), reward_funcs=spread_of_ids,
-            args=config, train_dataset=prompts(tokenizer, a.prompts * (a.steps + 1), a.prompt_tokens),
-            processing_class=tokenizer, callbacks=[stopwatch])
-        trainer._generate = stopwatch.around(trainer._generate)
+        shared = dict(
+            output_dir=output, max_steps=a.steps + 1, learning_rate=a.learning_rate, lr_scheduler_type="constant",
+            use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", disable_tqdm=True)
+        if a.algorithm == "dpo":
+            trainer = GivenPairs(
+                model=model, train_dataset=pairs(tokenizer, a), processing_class=tokenizer, callbacks=callbacks,
+                args=DPOConfig(
+                    per_device_train_batch_size=a.prompts, beta=0.1, max_length=None,
+                    precompute_ref_log_probs=not a.reference_in_step, **shared))
+        else:
+            tokenizer.padding_side = "left"
+            trainer = GRPOTrainer(
+                model=model, reward_funcs=spread_of_ids, processing_class=tokenizer, callbacks=callbacks,
+                train_dataset=prompts(tokenizer, a.prompts * (a.steps + 1), a.prompt_tokens),
+                args=GRPOConfig(
+                    per_device_train_batch_size=a.prompts * a.completions, num_generations=a.completions,
+                    max_completion_length=a.completion_tokens,
+                    generation_kwargs={"min_new_tokens": a.completion_tokens}, beta=0.0, temperature=1.0, **shared))
+            trainer._generate = stopwatch.around(trainer._generate)
         trainer.train()
-    print(json.dumps({
+    result = {
         "trainer": "trl", "step_s": statistics.median(stopwatch.steps[1:]),
-        "generation_s": statistics.median(stopwatch.generations[1:]),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    if stopwatch.generations:
+        result["generation_s"] = statistics.median(stopwatch.generations[1:])
+    if a.compare:
+        result.update(callbacks[-1].result)
+    print(json.dumps(result))
 
 
 main()

@@ -36,7 +36,7 @@ final class TestServer {
 @Suite("Rewards behind HTTP")
 struct HTTPRewardTests {
     private func reward(
-        _ server: TestServer, _ path: String, timeoutSeconds: Double = 240, tries: Int = 3
+        _ server: TestServer, _ path: String, timeoutSeconds: Double = 1500, tries: Int = 3
     ) throws -> HTTPReward {
         var settings = HTTPRewardSettings(name: "remote", url: "\(server.address)/\(path)")
         settings.timeoutSeconds = timeoutSeconds
@@ -114,7 +114,7 @@ struct HTTPRewardTests {
 
     @Test func aServerThatIsNotThereIsAFailure() async throws {
         var settings = HTTPRewardSettings(name: "r", url: "http://127.0.0.1:9/")
-        (settings.tries, settings.timeoutSeconds) = (2, 240)
+        (settings.tries, settings.timeoutSeconds) = (2, 1500)
         let note = try await HTTPReward(settings).scores(["a"]).notes[0]
         #expect(note.contains("127.0.0.1:9 refused the connection") && note.contains("(2 tries)"), "\(note)")
     }

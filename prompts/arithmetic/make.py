@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes train.jsonl, eval.jsonl, demonstrations.jsonl and thinking.jsonl of prompts/arithmetic.
+"""Makes train.jsonl, eval.jsonl, demonstrations.jsonl, thinking.jsonl and traces.jsonl of prompts/arithmetic.
 
     python3 prompts/arithmetic/make.py
 
@@ -15,6 +15,7 @@ TRAIN_ROWS = 4000
 EVAL_ROWS = 400
 DEMONSTRATIONS = 4800
 WRONG_SHARE = 0.4
+TRACED_PROBLEMS = 1800
 
 
 def problems():
@@ -73,6 +74,43 @@ def with_thinking(row):
     return {**row, "completion": row["completion"] + "=" + row["completion"]}
 
 
+def working(problem, slip=None):
+    """A sum column by column, and what comes of it: 48+19= is 8+9=17,4+1+1=6, so 67. A slip goes on to the end."""
+    left, sign, right = problem
+    (tens, ones), (other_tens, other_ones) = divmod(left, 10), divmod(right, 10)
+    if sign == "+":
+        low = ones + other_ones + (1 if slip == "ones" else 0)
+        carry = low // 10 if slip != "carry" else 0
+        high = tens + other_tens + carry + (1 if slip == "tens" else 0)
+        return f"{ones}+{other_ones}={low},{tens}+{other_tens}+{carry}={high}", 10 * high + low % 10
+    borrow = 1 if ones < other_ones else 0
+    low = ones + 10 * borrow - other_ones + (1 if slip == "ones" else 0)
+    kept = tens - (borrow if slip != "carry" else 0)
+    high = kept - other_tens + (1 if slip == "tens" else 0)
+    return f"{ones + 10 * borrow}-{other_ones}={low},{kept}-{other_tens}={high}", 10 * high + low
+
+
+def traces(train, rng):
+    """Each problem with its working between <think> and </think>, and behind an empty block; WRONG_SHARE of either kind are wrong."""
+    chosen = train[:TRACED_PROBLEMS]
+    rows = []
+    for thinks in (True, False):
+        wrong = set(rng.sample(range(len(chosen)), round(WRONG_SHARE * len(chosen))))
+        for index, problem in enumerate(chosen):
+            right = answer(problem)
+            if thinks:
+                slips = [None] if index not in wrong else [
+                    slip for slip in ("ones", "carry", "tens") if working(problem, slip)[1] != right]
+                text, shown = working(problem, rng.choice(slips))
+                asked, completion = prompt(problem), f"<think>{text}</think>{shown}"
+            else:
+                shown = wrong_answer(problem, rng) if index in wrong else right
+                asked, completion = prompt(problem) + "<think></think>", str(shown)
+            rows.append({"prompt": asked, "completion": completion, "answer": str(right), "correct": shown == right})
+    rng.shuffle(rows)
+    return rows
+
+
 def write(name, rows):
     lines = [json.dumps(row) for row in rows]
     Path(__file__).with_name(name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -95,6 +133,7 @@ def main():
     shown = demonstrations(train, rng)
     write("demonstrations.jsonl", shown)
     write("thinking.jsonl", [with_thinking(row) for row in shown])
+    write("traces.jsonl", traces(train, rng))
 
 
 if __name__ == "__main__":

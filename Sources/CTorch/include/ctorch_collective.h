@@ -22,6 +22,10 @@ void ctorch_group_close(ctorch_group group);
 /// types in the same order.
 ctorch_status ctorch_group_sum(ctorch_group group, const ctorch_tensor *tensors, size_t count);
 
+/// The elements that the rank `roots[i]` has of tensor i, in place. As ctorch_group_sum.
+ctorch_status ctorch_group_broadcast(ctorch_group group, const ctorch_tensor *tensors, const ptrdiff_t *roots,
+                                     size_t count);
+
 /// `input` of every rank, in the order of ranks, in a new tensor with one more dimension in front. The same shape and
 /// type on every rank.
 ctorch_status ctorch_group_gather(ctorch_group group, ctorch_tensor input, ctorch_tensor *out);

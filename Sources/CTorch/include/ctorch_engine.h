@@ -10,6 +10,8 @@ extern "C" {
 
 /// Version of the headers this was compiled against, such as "2.13.0".
 const char *ctorch_version(void);
+/// The instructions that our kernels run with: "avx512", "avx2", "baseline" (of x86-64) or "portable".
+const char *ctorch_instructions(void);
 /// Threads libtorch uses for work that starts on the calling thread.
 int ctorch_thread_count(void);
 ctorch_status ctorch_set_thread_count(int count);

@@ -13,6 +13,7 @@ package enum EnvironmentReport {
             ("cuda devices", "\(TensorEngine.cudaDeviceCount)"),
             ("threads", "\(threads)"),
             ("processor", processor),
+            ("kernels", TensorEngine.instructions),
             ("cores", "\(ProcessInfo.processInfo.activeProcessorCount)"),
             ("memory", String(format: "%.1f GB", Double(ProcessInfo.processInfo.physicalMemory) / gigabyte)),
             ("system", system),

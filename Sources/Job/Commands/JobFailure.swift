@@ -3,6 +3,7 @@ internal import Credit
 internal import Foundation
 import JSON
 internal import Models
+internal import Planning
 internal import PolicyUpdater
 internal import PromptSets
 internal import Records
@@ -16,7 +17,8 @@ package enum JobFailure {
     /// Whether the user can mend it: a file, a row, a setting, a reward, a full disk.
     package static func isInput(_ error: any Error) -> Bool {
         switch error {
-        case is JobError, is SettingsProblem, is SettingsError, is RewardError, is RunError, is ModelError,
+        case is JobError, is SettingsProblem, is SettingsError, is PlanError, is RewardError, is RunError,
+            is ModelError,
             is TokenizerError,
             is PromptSetError, is ChatTemplateError, is JSONError, is ControllerStateError, is NotFinite,
             is DecodingError:

@@ -106,7 +106,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         self.init(
             model, type: job.model.dtype, hasReference: job.plan.reference != nil, teacher: teacher,
             rewardModels: rewardModels,
-            hasCritic: hasCritic, takesMetaGradient: job.plan.mixture?.utility != nil,
+            hasCritic: hasCritic, takesMetaGradient: job.plan.weighing?.utility != nil,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,
                 completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,

@@ -1,7 +1,7 @@
 internal import Coordinator
 internal import Credit
 internal import Foundation
-import JSON
+package import JSON
 package import Methods
 internal import Models
 internal import PromptSets
@@ -39,6 +39,18 @@ package struct PairMaking: Sendable {
         self.prompts = prompts
         self.output = output
         self.sampling = sampling
+    }
+
+    /// Variables of a chat template as the command line has them: a section in braces.
+    ///
+    /// - Throws: ``JobError`` for what is none.
+    package static func templateVariables(argument text: String) throws(JobError) -> [String: JSONValue] {
+        let node = try SettingsNode.value(text, place: "the option --empty-variables \(text)")
+        guard let named = NamedValues.read(node) else {
+            throw JobError([node.problem("found \(node.found); expected variables in braces: {enable_thinking: false}")]
+            )
+        }
+        return Dictionary(named.values.map { ($0.name, $0.value) }) { _, last in last }
     }
 
     /// What came of the prompts so far, for each form.
@@ -229,6 +241,9 @@ package struct PairMaking: Sendable {
         members += [JSONValue.Member("chosen", side(chosen.text)), JSONValue.Member("rejected", side(rejected.text))]
         if thinking != nil {
             members.append(JSONValue.Member("variant", .string(variant.name)))
+            if isChat, !variant.templateVariables.isEmpty {
+                members.append(JSONValue.Member("chat_template_kwargs", .object(sorting: variant.templateVariables)))
+            }
             if !variant.suffix.isEmpty { members.append(JSONValue.Member("prompt_suffix", .string(variant.suffix))) }
         }
         members += [
@@ -247,7 +262,11 @@ package struct PairMaking: Sendable {
         var hash = SHA256()
         let parts = [
             set.identity, model, "\(samples) \(limit ?? -1) \(sampling.seed)", "\(sampling.sampling)",
-            "\(thinking.map { "\($0)" } ?? "")",
+            thinking.map { thinking in
+                // A dictionary's own order differs from process to process.
+                let variables = thinking.emptyVariables.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.yaml)" }
+                return "\(thinking.start) \(thinking.end) \(thinking.emptyBlock) \(variables)"
+            } ?? "",
             rewards.map { reward in
                 reward.reference
                     + reward.settings.sorted { $0.key < $1.key }.map { " \($0.key): \($0.value.yaml)" }.joined()

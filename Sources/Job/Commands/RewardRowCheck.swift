@@ -38,8 +38,9 @@ struct RewardRowCheck: Sendable {
     ) async throws {
         self.name = name
         for row in usable.prefix(shown) {
-            // A row it refuses is told of below.
-            arguments[row] = try? source.arguments(for: rows.prompt(at: row))
+            do {
+                arguments[row] = try source.arguments(for: rows.prompt(at: row))
+            } catch is RewardError {}  // a row it refuses is told of below
         }
         let place = source.names.firstIndex(of: name) ?? 0
         let isOurs = source is FunctionSource

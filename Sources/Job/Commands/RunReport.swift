@@ -65,6 +65,7 @@ package struct RunReport {
         var parts: [String] = []
         if !evaluations.isEmpty { parts.append(evaluationTable.text) }
         parts.append(runTable.text)
+        parts += courses.filter(\.hasSomething).map(\.text)
         return parts.joined(separator: "\n\n")
     }
 
@@ -113,12 +114,90 @@ package struct RunReport {
         value.map { NumberText.fixed($0, digits) } ?? ""
     }
 
+    // MARK: Rewards
+
+    /// How each run weighed its rewards.
+    private var courses: [RewardCourse] {
+        runs.map { run in
+            let names = Set(run.rows.flatMap { ($0.values.members ?? []).map(\.key) })
+            return RewardCourse(
+                run.name, series: Dictionary(uniqueKeysWithValues: names.map { ($0, run.series($0)) }))
+        }
+    }
+
+    /// Up to where more of each trained reward is more of a gold one, by the evaluations of all runs: each reward's own proxy point and the
+    /// joint one, with the lines of a job file that hold them.
+    ///
+    /// - Throws: ``JobError`` where the runs have no such numbers, or too few.
+    package func proxyPoints(gold: String) throws -> String {
+        func metric(_ name: String) -> String { "eval_rewards/\(name)/mean" }
+        let rows = runs.flatMap { $0.rows.map(\.values) }.filter { $0[metric(gold)]?.double != nil }
+        let known = Set(runs.flatMap { $0.rows.flatMap { ($0.values.members ?? []).map(\.key) } })
+            .filter { $0.hasPrefix("eval_rewards/") && $0.hasSuffix("/mean") }
+            .map { String($0.dropFirst("eval_rewards/".count).dropLast("/mean".count)) }.sorted()
+        guard known.contains(gold) else {
+            throw JobError(
+                place: "--gold '\(gold)'",
+                message: known.isEmpty
+                    ? "the runs have no evaluations; set eval_steps in their jobs"
+                    : "no evaluated reward has this name; there are \(known.joined(separator: ", "))")
+        }
+        let rewards = known.filter { $0 != gold }
+        guard !rewards.isEmpty else {
+            throw JobError(place: "--gold '\(gold)'", message: "the runs have no other reward to hold at a limit")
+        }
+        let all = rows.compactMap { row -> ProxySurface.Observation? in
+            let means = rewards.compactMap { row[metric($0)]?.double }
+            guard means.count == rewards.count, let value = row[metric(gold)]?.double else { return nil }
+            return .init(rewards: means, gold: value)
+        }
+        guard let joint = ProxySurface(all) else {
+            throw JobError(
+                place: "--gold '\(gold)'",
+                message:
+                    "\(all.count) evaluations do not determine a surface over \(rewards.joined(separator: ", ")); it takes "
+                    + "\(ProxySurface.terms(of: rewards.count)) or more, of runs with different reward_weights, of at most "
+                    + "\(ProxySurface.mostRewards) rewards")
+        }
+        let top = joint.highest
+        let table = Table(
+            ["reward", "seen from", "to", "own proxy point", "joint proxy point"],
+            rewards.enumerated().map { place, name in
+                let own = ProxySurface(all.map { .init(rewards: [$0.rewards[place]], gold: $0.gold) })
+                return [
+                    name, NumberText.compact(joint.bounds[place].lowerBound),
+                    NumberText.compact(joint.bounds[place].upperBound),
+                    own.map { NumberText.compact($0.highest.rewards[0]) } ?? "",
+                    NumberText.compact(top.rewards[place]),
+                ]
+            })
+        let lines = zip(rewards, top.rewards).map {
+            "  - {reward: \($0), limit: \(NumberText.compact($1)), kind: equal}"
+        }
+        return """
+            \(gold) by \(all.count) evaluations of \(runs.count) runs: a quadratic surface explains \(NumberText.percent(max(0, joint.explained))), and gives \(NumberText.compact(top.gold)) at its highest
+            \(table.text)
+
+            constraints:
+            \(lines.joined(separator: "\n"))
+            """
+    }
+
+    /// Writes one page: the curves, and how each run weighed its rewards.
+    package func writePage(to path: String) throws {
+        let page = RewardCourse.page(of: courses, before: [picture])
+        try FileOperations.system.writeOutput(Array(page.utf8), to: URL(filePath: path))
+    }
+
     // MARK: The picture
 
     /// Writes the runs' learning curves as an SVG file.
     package func writeCurves(to path: String) throws {
-        let curves = runs.map { LearningCurves.Curve(name: $0.name, points: $0.series(metric)) }
-        let picture = LearningCurves(title: metric, curves: curves).svg
         try FileOperations.system.writeOutput(Array(picture.utf8), to: URL(filePath: path))
+    }
+
+    private var picture: String {
+        let curves = runs.map { LearningCurves.Curve(name: $0.name, points: $0.series(metric)) }
+        return LearningCurves(title: metric, curves: curves).svg
     }
 }

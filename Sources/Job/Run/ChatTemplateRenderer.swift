@@ -1,5 +1,5 @@
 import JSON
-internal import Records
+package import Records
 package import Tokenization
 
 /// Renders messages with the chat template that came with a tokenizer.

@@ -16,6 +16,8 @@ package actor CheckpointSaver: Saving {
     private let progress: ProgressState
     private let settings: RunSettings
     private let maxSteps: Int
+    /// Of a reward model, which is saved as a sequence classifier.
+    private let heads: [String]?
     private var best: (step: Int, value: Double)?
     /// At the last save of this start.
     private var skippedSteps = 0.0
@@ -23,8 +25,9 @@ package actor CheckpointSaver: Saving {
     /// - Parameter states: Every owner of state but the run's own progress.
     package init(
         folder: RunFolder, model: ModelSource, policy: ReallocatingActor, states: [any Checkpointable],
-        progress: ProgressState, settings: RunSettings, maxSteps: Int
+        progress: ProgressState, settings: RunSettings, maxSteps: Int, heads: [String]? = nil
     ) {
+        self.heads = heads
         self.folder = folder
         self.model = model
         self.policy = policy
@@ -76,8 +79,8 @@ package actor CheckpointSaver: Saving {
             "best_metric": best.map { .number($0.value) } ?? .null,
             "best_global_step": best.map { .number($0.step) } ?? .null,
         ])
-        return { [model, policy] url in
-            try await Self.writeWeights(of: policy, model, to: url)
+        return { [model, policy, heads] url in
+            try await Self.writeWeights(of: policy, model, heads, to: url)
             try model.tokenizer.save(to: url)
             try FileOperations.system.replaceFile(
                 url.appending(path: "trainer_state.json"), with: Array((state.serialized + "\n").utf8))
@@ -85,15 +88,20 @@ package actor CheckpointSaver: Saving {
     }
 
     @TensorActor
-    private static func writeWeights(of policy: ReallocatingActor, _ model: ModelSource, to url: URL) async throws {
+    private static func writeWeights(
+        of policy: ReallocatingActor, _ model: ModelSource, _ heads: [String]?, to url: URL
+    ) async throws {
         let generation = try ModelFolder.readGenerationConfiguration(model.folder)
+        let configuration = try heads == nil ? model.configuration : model.configuration.withoutHead
         _ = try await policy.infer { lease in
             guard try lease.masters.values.allSatisfy({ try $0.allFinite() }) else {
                 throw NotFinite("the policy's weights")
             }
             try ModelFolder.save(
-                configuration: model.configuration, parameters: lease.masters, to: url,
-                elementType: lease.masters.values.first?.elementType ?? .float32, generation: generation)
+                configuration: configuration,
+                parameters: heads == nil ? lease.masters : lease.masters.merging(lease.heads) { $1 }, to: url,
+                elementType: lease.masters.values.first?.elementType ?? .float32, generation: generation,
+                labels: heads)
         }
     }
 

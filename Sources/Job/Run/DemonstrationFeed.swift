@@ -40,8 +40,12 @@ struct DemonstrationFeed: DemonstrationSource {
         let mayLack = rows == nil && settings.missing == .skip
         var places: [Int: [Int]] = [:]
         for row in 0..<self.rows.count {
-            guard !mayLack || (try? self.rows.demonstration(at: row)) != nil else { continue }
-            let demonstration = try self.rows.demonstration(at: row)
+            let demonstration: Demonstration
+            do {
+                demonstration = try self.rows.demonstration(at: row)
+            } catch is PromptSetError where mayLack {
+                continue  // no completion in this row; one that cannot be read at all is an error
+            }
             try encoder.checkDemonstration(demonstration.completion, of: demonstration.prompt, limit: limit)
             places[demonstration.prompt.content.hashValue, default: []].append(row)
         }

@@ -34,8 +34,7 @@ struct HeldOutRows {
             )
         }
         for others in trained { try requireDisjoint(from: others, "which is trained on") }
-        // A job need not have a test split.
-        if let test = try? RunPromptSets.evaluation(job.data, base: sets.base),
+        if let test = try RunPromptSets.testRows(job.data, base: sets.base),
             !trained.contains(where: { test.identity == $0.identity || $0.identity.hasPrefix("\(test.identity),") })
         {
             try requireDisjoint(from: test, "the test split, on which results are reported")
@@ -63,7 +62,7 @@ struct HeldOutRows {
 }
 
 /// Measures how the utility of held-out rows answers to a step, on rows and draws of its own: taking it or not changes nothing else.
-struct HeldOutUtility: Balancing {
+struct HeldOutUtility {
     let cursor: PromptCursor
     private let feed: PromptFeed
     private let settings: UtilitySettings
@@ -86,6 +85,9 @@ struct HeldOutUtility: Balancing {
         self.updater = updater
     }
 
+    /// - Parameters:
+    ///   - batch: Of the next optimizer step, with its parts weighed as they would be: rollouts, then demonstrations. It is not learned from.
+    ///   - step: Addresses the draws of held-out completions.
     func metaGradient(of batch: UpdateBatch, step: Int, stop: StopSignal) async throws -> MetaGradient {
         let (part, utility) = try await validation(step, stop)
         var meta = try await updater.metaGradient(of: batch, by: part, settings.lookAhead, stop: stop)

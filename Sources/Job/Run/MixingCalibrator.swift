@@ -62,12 +62,17 @@ struct MixingCalibrator: Sendable {
             seed: UInt64(seed))
     }
 
-    /// `bvpo/calibration_prompts`, those that could be used, `bvpo/calibration_unclosed`, the share of traces without an end, and
-    /// `bvpo/calibration_unweighted`, the share of sides whose traces could not be drawn again by weight.
+    /// `bvpo/calibration_prompts`, those that could be used, `bvpo/calibration_unclosed`, the share of traces without an end,
+    /// `bvpo/calibration_unweighted`, the share of sides whose traces could not be drawn again by weight, and what
+    /// ``Credit/Swift/Array/gradientMetrics(alpha:)`` tells of the gradients.
     ///
-    /// - Parameter step: Addresses the draws.
+    /// - Parameters:
+    ///   - alpha: The present one; it decides what is told of the gradients and nothing else.
+    ///   - step: Addresses the draws.
     /// - Returns: No estimate where fewer than two prompts could be used.
-    func estimate(step: Int, stop: StopSignal) async throws -> (estimate: MixingEstimate?, metrics: Metrics) {
+    func estimate(
+        alpha: Double, step: Int, stop: StopSignal
+    ) async throws -> (estimate: MixingEstimate?, metrics: Metrics) {
         let asked = 2 * plan.traces + plan.marginalTraces
         let drawn = try await traces(asked + asked / 2, step: step, stop: stop)
         var metrics = Metrics()
@@ -84,7 +89,9 @@ struct MixingCalibrator: Sendable {
         }
         metrics["bvpo/calibration_prompts"] = Double(samples.count)
         metrics["bvpo/calibration_unweighted"] = Double(unweighted) / Double(max(2 * samples.count, 1))
-        return (samples.count >= 2 ? MixingEstimate(samples) : nil, metrics)
+        guard samples.count >= 2 else { return (nil, metrics) }
+        metrics.merge(samples.gradientMetrics(alpha: alpha))
+        return (MixingEstimate(samples), metrics)
     }
 
     /// Draws a number of traces of every prompt; each ends where thinking does, or is left open.

@@ -22,11 +22,13 @@ actor MixingWeighing: PartWeighing, Checkpointable {
     }
 
     /// `bvpo/alpha`, and in a step with a calibration its terms.
-    func weigh(_ step: Int, stop: StopSignal) async throws -> (weights: [Double], metrics: Metrics) {
+    func weigh(
+        _ batch: UpdateBatch, at progress: RunProgress, stop: StopSignal
+    ) async throws -> (weights: [Double], metrics: Metrics) {
         var metrics = Metrics()
-        if let calibration = plan.calibration, let calibrator, step.isMultiple(of: calibration.steps) {
+        if let calibration = plan.calibration, let calibrator, progress.step.isMultiple(of: calibration.steps) {
             let start = ContinuousClock.now
-            let found = try await calibrator.estimate(step: step, stop: stop)
+            let found = try await calibrator.estimate(alpha: weight.alpha, step: progress.step, stop: stop)
             metrics = found.metrics
             if let estimate = found.estimate { metrics.merge(weight.take(estimate, MixingWeight.Bounds())) }
             metrics["timing_s/calibration"] = (ContinuousClock.now - start) / .seconds(1)
@@ -34,6 +36,9 @@ actor MixingWeighing: PartWeighing, Checkpointable {
         metrics["bvpo/alpha", .last] = weight.alpha
         return ([weight.alpha, 1 - weight.alpha], metrics)
     }
+
+    /// The gradients that move α are the calibration's own.
+    func observe(_ training: Metrics) -> String? { nil }
 
     func mark() { marked = weight }
     func rewind() { weight = marked }

@@ -1,9 +1,12 @@
 internal import Coordinator
+internal import Evaluation
 internal import Foundation
+import JSON
 internal import Methods
 internal import PolicyUpdater
 internal import PromptSets
 internal import Records
+internal import Runs
 internal import Tensors
 
 /// The pairs a run measures its policy on: those of the test split.
@@ -20,7 +23,7 @@ struct EvaluationPairs: Sendable {
         let set = try RunPromptSets.evaluation(job.data, base: base)
         identity = set.identity
         feed = PairFeed(
-            try PairRows(set, plan, model), precomputesReference: plan.precomputesReference)
+            try PairRows(set, plan, model, heads: job.plan.heads), precomputesReference: plan.precomputesReference)
         limit = evaluation.limit
     }
 
@@ -36,12 +39,15 @@ struct PairEvaluation: Evaluating {
     let updater: PolicyUpdater
     let recorder: RunRecorder
     let display: any RunDisplay
+    /// Of a reward model, whose calibration is measured too.
+    let heads: [String]?
 
     func evaluate(step: Int, stop: StopSignal) async throws -> Metrics {
         var parts = try pairs.parts()
         if pairs.feed.reference == nil, updater.parts.contains(where: \.objective.needsReference) {
             for place in parts.indices {
-                let found = try await updater.logProbabilities(UpdateBatch(parts: [parts[place]]), under: .reference)
+                let found = try await updater.ownLogProbabilities(
+                    UpdateBatch(parts: [parts[place]]), under: .reference)
                 parts[place].takeReference(found.tokens)
             }
         }
@@ -55,20 +61,69 @@ struct PairEvaluation: Evaluating {
             if plan.name != nil { metrics["eval_\(family)loss"] = measured.loss }
         }
         metrics["eval_loss"] = loss
+        if let heads { try await calibrate(parts[0], heads, step: step, stop, &metrics) }
         try await recorder.write(metrics, step: step)
         let count = parts.map(\.groups.count).max() ?? 0
-        let accuracy = metrics["eval_rewards/accuracies"].map { String(format: ", accuracy %.3f", $0) } ?? ""
+        let accuracy =
+            (metrics["eval_rewards/accuracies"] ?? metrics["eval_accuracy"]).map {
+                String(format: ", accuracy %.3f", $0)
+            } ?? ""
         await display.notice("step \(step): eval_loss \(String(format: "%.4f", loss))\(accuracy) on \(count) pairs")
         return metrics
+    }
+
+    /// Adds how well calibrated each head is, and leaves it in `calibration.json`.
+    private func calibrate(
+        _ part: UpdatePart, _ heads: [String], step: Int, _ stop: StopSignal, _ metrics: inout Metrics
+    ) async throws {
+        let scores = try await updater.scores(of: part, by: updater.parts[0], stop: stop)
+        var found: [JSONValue.Member] = []
+        for (head, name) in heads.enumerated() {
+            let own = zip(part.groups, scores).filter { $0.0.head == head }.map { $1[0] - $1[1] }
+            guard let calibration = Calibration(differences: own) else { continue }
+            let family = heads.count == 1 ? "eval_" : "eval_\(name)/"
+            if heads.count > 1 { metrics["\(family)accuracy"] = calibration.accuracy }
+            metrics["\(family)calibration_error"] = calibration.error
+            metrics["\(family)temperature"] = calibration.temperature
+            metrics["\(family)calibrated_loss"] = calibration.calibratedLoss
+            found.append(JSONValue.Member(name, calibration.json))
+            await display.notice("step \(step): \(name): \(calibration.sentence)")
+        }
+        try recorder.keepCalibration(.object([JSONValue.Member("step", .number(step))] + found))
+    }
+}
+
+extension Calibration {
+    fileprivate var sentence: String {
+        func shown(_ number: Double) -> String { String(format: "%.3f", number) }
+        let fit =
+            temperature.map { ", temperature \(shown($0)) (loss \(shown(loss)) → \(shown(calibratedLoss ?? loss)))" }
+            ?? ", no temperature is best: the pairs are all right or all wrong"
+        return "accuracy \(shown(accuracy)) on \(pairs) pairs, calibration error \(shown(error))\(fit)"
+    }
+
+    fileprivate var json: JSONValue {
+        .object([
+            "pairs": .number(pairs), "accuracy": .number(accuracy), "loss": .number(loss),
+            "calibration_error": .number(error), "temperature": temperature.map(JSONValue.number) ?? .null,
+            "calibrated_loss": calibratedLoss.map(JSONValue.number) ?? .null,
+            "bins": .array(
+                bins.map { bin in
+                    .object([
+                        "from": .number(bin.lowerBound), "pairs": .number(bin.count),
+                        "confidence": .number(bin.confidence), "accuracy": .number(bin.accuracy),
+                    ])
+                }),
+        ])
     }
 }
 
 extension PairRows {
     /// The pairs of a set as a job's plan takes them.
-    convenience init(_ set: any PromptRows, _ plan: PairPlan, _ model: ModelSource) throws {
+    convenience init(_ set: any PromptRows, _ plan: PairPlan, _ model: ModelSource, heads: [String]?) throws {
         let limit = min(plan.maxLength, model.configuration.contextLength)
         try self.init(
             set, encoder: model.encoder(maxPromptLength: limit), maxLength: limit, truncation: plan.truncation,
-            forms: plan.thinking.map { PairForms($0) })
+            forms: plan.thinking.map { PairForms($0) }, heads: heads)
     }
 }

@@ -29,6 +29,8 @@ package final class PairRows: PromptRows {
     private let maxLength: Int
     private let truncation: PairPlan.Truncation
     let forms: PairForms?
+    /// Of the reward model that learns from the pairs; `nil` for a policy.
+    private let heads: [String]?
     let kept: [Kept]
     /// The kept pairs of each place, one a form; `nil` where its prompt has none.
     let places: [[Int?]]
@@ -52,13 +54,15 @@ package final class PairRows: PromptRows {
     /// - Parameters:
     ///   - maxLength: Most tokens of a prompt with one side.
     ///   - forms: Those that rows name in a column `variant`; `nil` takes every row alike.
+    ///   - heads: Those of a reward model, for which a row may have columns `margin` and `head`.
     /// - Throws: What reading a row throws, and ``JobError`` when no pair is left.
     package init(
         _ set: any PromptRows, encoder: PromptEncoder, maxLength: Int, truncation: PairPlan.Truncation,
-        forms: PairForms? = nil
+        forms: PairForms? = nil, heads: [String]? = nil
     ) throws {
         (self.set, self.encoder, self.maxLength, self.truncation) = (set, encoder, maxLength, truncation)
         self.forms = forms
+        self.heads = heads
         name = set.name
         var kept: [Kept] = []
         var counts: [Reason: Int] = [:]
@@ -67,6 +71,7 @@ package final class PairRows: PromptRows {
         var joined = JoinedPairs(forms: forms?.names.count ?? 1)
         for row in 0..<set.count {
             let preference = try set.preference(at: row)
+            if let heads { _ = try RewardLabel(preference, heads) }
             let form = try forms?.form(of: preference.prompt) ?? 0
             switch try Self.outcome(of: preference, encoder, maxLength, truncation, forms, form) {
             case .none(let reason): counts[reason, default: 0] += 1
@@ -147,11 +152,17 @@ package final class PairRows: PromptRows {
     /// A kept pair, as tokens.
     func group(ofPair pair: Int) throws -> UpdateGroup {
         let own = kept[pair]
+        let preference = try set.preference(at: own.row)
         guard
             case .pair(let found, _) = try Self.outcome(
-                of: set.preference(at: own.row), encoder, maxLength, truncation, forms, own.form)
+                of: preference, encoder, maxLength, truncation, forms, own.form)
         else { preconditionFailure("a kept pair is one; the file is watched for changes") }
-        return found.group
+        var group = found.group
+        if let heads {
+            let label = try RewardLabel(preference, heads)
+            (group.margin, group.head) = (label.margin, label.head)
+        }
+        return group
     }
 }
 
@@ -176,6 +187,36 @@ private struct JoinedPairs {
         var place = [Int?](repeating: nil, count: forms)
         place[form] = pair
         places.append(place)
+    }
+}
+
+/// What a row of preferences says to a reward model beside its sides: columns `margin` and `head`.
+private struct RewardLabel {
+    let margin: Double
+    let head: Int
+
+    /// - Throws: ``JobError`` for an empty side, a margin that is no number, and with several heads a row that names none of them.
+    init(_ preference: Preference, _ heads: [String]) throws(JobError) {
+        let columns = preference.prompt.columns
+        func refusal(_ message: String) -> JobError { JobError(place: preference.prompt.id, message: message) }
+        for (side, text) in [("chosen", preference.chosen), ("rejected", preference.rejected)] where text.isEmpty {
+            throw refusal("the \(side) side is empty; a reward model needs a text on both sides")
+        }
+        switch columns["margin"] {
+        case nil, .null: margin = 0
+        case .number(let value)? where value.double.isFinite: margin = value.double
+        case let other?: throw refusal("column margin is \(other.yaml); expected a finite number")
+        }
+        guard heads.count > 1 else {
+            head = 0
+            return
+        }
+        guard case .string(let name)? = columns["head"], let place = heads.firstIndex(of: name) else {
+            throw refusal(
+                "column head is \(columns["head"]?.yaml ?? "missing"); expected one of reward_heads, "
+                    + heads.joined(separator: ", "))
+        }
+        head = place
     }
 }
 

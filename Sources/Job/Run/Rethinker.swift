@@ -67,13 +67,20 @@ package struct Rethinker: Rethinking {
     package func rethink(
         _ groups: [ScoredGroup], step: Int, stop: StopSignal
     ) async throws -> RethoughtGroups {
-        let drafts = groups.indices.flatMap { begun(in: groups[$0], at: $0, step: step) }
+        let drafts = try groups.indices.flatMap { try begun(in: groups[$0], at: $0, step: step) }
         var result = RethoughtGroups(groups: groups)
+        if !drafts.isEmpty { try await force(drafts, into: &result, step: step, stop: stop) }
         result.metrics["rethinking/forced"] = Double(drafts.count)
-        guard !drafts.isEmpty else {
-            result.metrics["rethinking/kept"] = 0
-            return result
-        }
+        result.metrics["rethinking/kept"] = Double(result.kept.count)
+        rewardNaturalDoubt(in: &result)
+        return result
+    }
+
+    /// Lets the drafts go on, and puts those that come to a right answer into the places of their beginnings.
+    private func force(
+        _ drafts: [Draft], into result: inout RethoughtGroups, step: Int, stop: StopSignal
+    ) async throws {
+        let groups = result.groups
         var written: [GroupAddress: Rollout] = [:]
         let requests = drafts.map { request($0, groups[$0.group].group) }
         for try await group in generator.generate(requests, step: step, stop: stop) {
@@ -87,7 +94,6 @@ package struct Rethinker: Rethinking {
                 candidates[draft.group, default: []].append((draft, rollout))
             }
         }
-        var kept = 0
         for (place, found) in candidates.sorted(by: { $0.key < $1.key }) {
             var group = groups[place].group
             group.rollouts = found.map(\.rollout)
@@ -104,18 +110,42 @@ package struct Rethinker: Rethinking {
                             UpdateCompletion(tokenIDs: rollout.completion.tokenIDs, isAction: rollout.isAction)
                         ]))
             }
-            kept += right.count
         }
-        result.metrics["rethinking/kept"] = Double(kept)
-        return result
+    }
+
+    private static func doubts(in text: String) -> Int { text.lowercased().components(separatedBy: "wait").count - 1 }
+
+    /// Moves the scores of completions that doubt by themselves; those that were made to go on keep theirs.
+    ///
+    /// `rethinking/natural` is the share of completions that do.
+    private func rewardNaturalDoubt(in result: inout RethoughtGroups) {
+        guard settings.naturalBonus > 0 || settings.naturalPenalty > 0 else { return }
+        var (all, doubting) = (0, 0)
+        for group in result.groups.indices {
+            for (place, rollout) in result.groups[group].group.rollouts.enumerated() {
+                all += 1
+                let doubts = Self.doubts(in: rollout.completion.text)
+                let scores = result.groups[group].scores[place]
+                guard rollout.isAction == nil, doubts > 0, case .scored(let score, let note) = scores[reward] else {
+                    continue
+                }
+                doubting += 1
+                let moved =
+                    isRight(scores) && doubts <= 2
+                    ? score + settings.naturalBonus
+                    : max(min(score, -0.1), score - settings.naturalPenalty * Double(doubts))
+                result.groups[group].scores[place][reward] = .value(moved, note: note)
+            }
+        }
+        result.metrics["rethinking/natural"] = Double(doubting) / Double(max(all, 1))
     }
 
     /// Which completions of a group go on, and with what.
-    private func begun(in scored: ScoredGroup, at place: Int, step: Int) -> [Draft] {
+    private func begun(in scored: ScoredGroup, at place: Int, step: Int) throws -> [Draft] {
         let rights = scored.scores.map(isRight)
         let isEasy = Double(rights.count(where: \.self)) > settings.easyShare * Double(rights.count)
         let row = scored.group.prompt.prompt.row
-        return scored.group.rollouts.indices.compactMap { index in
+        return try scored.group.rollouts.indices.compactMap { index in
             let rollout = scored.group.rollouts[index]
             let tokens = rollout.completion.tokenIDs
             guard rollout.completion.finishReason == .stopToken, rollout.isAction == nil, rollout.payload == nil,
@@ -125,7 +155,7 @@ package struct Rethinker: Rethinking {
             else { return nil }
             var kept = tokens.count - 1  // without the token that ended it
             if uniform(.cuts, step: step, row: row, sample: rollout.sample) < settings.cutProbability {
-                kept = answerStart(Array(tokens.prefix(kept))) ?? kept
+                kept = try answerStart(Array(tokens.prefix(kept))) ?? kept
             }
             guard kept > 0 else { return nil }
             let trigger = Self.trigger(
@@ -143,17 +173,17 @@ package struct Rethinker: Rethinking {
     }
 
     /// Tokens before the last answer's beginning; `nil` where no marker stands in the text.
-    private func answerStart(_ tokens: [Int]) -> Int? {
-        func places(_ count: Int) -> Int {
-            guard let text = try? tokenizer.decode(Array(tokens.prefix(count))) else { return 0 }
+    private func answerStart(_ tokens: [Int]) throws -> Int? {
+        func places(_ count: Int) throws -> Int {
+            let text = try tokenizer.decode(Array(tokens.prefix(count)))
             return settings.answerMarkers.reduce(0) { $0 + text.components(separatedBy: $1).count - 1 }
         }
-        let all = places(tokens.count)
-        guard all > 0, let last = tokens.indices.first(where: { places($0 + 1) == all }) else { return nil }
+        let all = try places(tokens.count)
+        guard all > 0, let last = try tokens.indices.first(where: { try places($0 + 1) == all }) else { return nil }
         // Back over the tokens that the marker itself is made of.
         let marker = settings.answerMarkers.map(\.count).max() ?? 0
         for count in stride(from: last, through: max(0, last - marker), by: -1) {
-            let text = (try? tokenizer.decode(Array(tokens.prefix(count)))) ?? ""
+            let text = try tokenizer.decode(Array(tokens.prefix(count)))
             let hasBegun = settings.answerMarkers.contains { marker in
                 (1..<marker.count).contains { text.hasSuffix(marker.prefix($0)) }
             }
@@ -179,7 +209,7 @@ package struct Rethinker: Rethinking {
             !more.completion.isTruncated
         else { return nil }
         let text = try tokenizer.decode(Array(tokens), skipSpecialTokens: true)
-        guard text.lowercased().components(separatedBy: "wait").count - 1 <= settings.mostDoubts else { return nil }
+        guard Self.doubts(in: text) <= settings.mostDoubts else { return nil }
         var rollout = first
         rollout.completion = Completion(
             text: text, textWithSpecials: try tokenizer.decode(Array(tokens)), tokenIDs: Array(tokens),

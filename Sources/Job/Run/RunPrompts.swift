@@ -32,7 +32,7 @@ struct RunPrompts {
         let training = try sets.training()
         identity = training.identity
         if let plan = job.plan.pairs, !job.recipe.generates {
-            let pairs = try PairRows(training, plan, model)
+            let pairs = try PairRows(training, plan, model, heads: job.plan.heads)
             try sets.checkRest(training, asDemonstrations: false)
             encoder = model.encoder(maxPromptLength: model.configuration.contextLength)
             (rows, self.pairs, demonstrations, heldOut) = (pairs, pairs, nil, nil)
@@ -67,7 +67,7 @@ struct RunPrompts {
         }
         if let demonstrations { lines.append(demonstrations.line) }
         let trained = [fitting] + (demonstrations.map { [$0.rows] } ?? [])
-        heldOut = try job.plan.mixture?.utility.map { utility in
+        heldOut = try job.plan.weighing?.utility.map { utility in
             try HeldOutRows(utility, job, sets, encoder: encoder, trained: trained, check: check)
         }
         if let heldOut { lines.append("held out for the meta-gradient: \(heldOut.rows.identity)") }
@@ -165,6 +165,15 @@ struct RunPromptSets {
             return try PromptSet(url, split: split, columns: try columns(dataset, settings))
         }
         return settings.isMixture ? try PromptMixture(sets.map { PromptMixture.Part($0) }) : sets[0]
+    }
+
+    /// As ``evaluation(_:base:)``; `nil` where there is no such file, for what works without one.
+    static func testRows(_ settings: DataSettings, base: URL) throws -> (any PromptRows)? {
+        do {
+            return try evaluation(settings, base: base)
+        } catch PromptSetError.file {
+            return nil
+        }
     }
 
     /// The places of at most `limit` rows: the first of a set, and of a mixture the same share of every part.

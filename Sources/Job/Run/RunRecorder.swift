@@ -78,6 +78,12 @@ package actor RunRecorder: StepObserver {
         }
     }
 
+    /// Leaves a reward model's calibration in `calibration.json`, in place of an earlier one.
+    nonisolated func keepCalibration(_ calibration: JSONValue) throws(RunError) {
+        try FileOperations.system.replaceFile(
+            folder.url.appending(path: "calibration.json"), with: Array(calibration.indented.utf8))
+    }
+
     /// Adds a row to the record.
     func write(_ metrics: Metrics, step: Int) async throws {
         for complaint in try await record.append(metrics, step: step) { await display.notice(complaint) }

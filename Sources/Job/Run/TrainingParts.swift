@@ -22,11 +22,10 @@ struct TrainingParts: Sendable {
     let generator: EngineGenerator?
     let scorer: PanelScorer?
     let demonstrations: (any DemonstrationSource)?
-    let balancing: HeldOutUtility?
     let rethinking: Rethinker?
     let controllers: RewardControllers
     let replay: ReplayBuffer?
-    let weighing: MixingWeighing?
+    let weighing: (any PartWeighing & Checkpointable)?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
 
@@ -54,7 +53,7 @@ struct TrainingParts: Sendable {
         demonstrations =
             built.teacherGenerator.map { TeacherFeed(generator: $0, generations: job.batches.generations) }
             ?? prompts.demonstrations
-        balancing = prompts.heldOut.map { held in
+        let utility = prompts.heldOut.map { held in
             HeldOutUtility(
                 held, encoder: prompts.encoder, generator: built.heldOutGenerator, scorer: scorer,
                 updater: built.updater, seed: seed)
@@ -68,24 +67,26 @@ struct TrainingParts: Sendable {
         }
         let constrained = plan.controllers.compactMap { $0 as? LagrangianConstraints }.flatMap(\.constraints)
         let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: constrained.map(\.reward))] } ?? []
-        controllers = RewardControllers(plan.controllers + watch, mixture: plan.mixture?.controller)
+        controllers = RewardControllers(plan.controllers + watch)
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
-        weighing = try await Self.weighing(named, pairs, model, built)
+        switch plan.weighing {
+        case .mixture(let mixture): weighing = MixtureWeighing(mixture.controller, utility)
+        case .mixing(let mixing): weighing = try await Self.weighing(mixing, named, pairs, model, built)
+        case nil: weighing = nil
+        }
         let critic = built.critic.map { [$0] } ?? []
         states =
             [cursor, built.updater] + [replay].compactMap { $0 } + [weighing].compactMap { $0 } + critic
-            + [prompts.demonstrations?.cursor, balancing?.cursor].compactMap { $0 }
+            + [prompts.demonstrations?.cursor, utility?.cursor].compactMap { $0 }
             + (controllers.bank.isEmpty ? [] : [controllers])
     }
 
-    /// What weighs the parts of a batch; `nil` where nothing does.
     @TensorActor
     private static func weighing(
-        _ job: ResolvedJob, _ pairs: PairFeed?, _ model: ModelSource, _ built: TensorParts
-    ) throws -> MixingWeighing? {
-        guard let mixing = job.plan.mixing else { return nil }
+        _ mixing: MixingPlan, _ job: ResolvedJob, _ pairs: PairFeed?, _ model: ModelSource, _ built: TensorParts
+    ) throws -> MixingWeighing {
         var calibrator: MixingCalibrator?
         if let calibration = mixing.calibration, let thinking = job.plan.pairs?.thinking, let pairs {
             calibrator = try MixingCalibrator(
@@ -111,8 +112,9 @@ struct TrainingParts: Sendable {
         _ job: ResolvedJob, _ model: ModelSource, weights: URL, maxSteps: Int, _ ranks: ProcessGroup?
     ) throws -> TensorParts {
         let (plan, type) = (job.plan, job.model.dtype)
-        let loaded = try ModelFolder.load(weights, elementType: type.masterType)
-        var heads: [String: Tensor] = [:]
+        let start = try plan.heads.map { try RewardModelStart(weights, heads: $0, type.masterType) }
+        let loaded = try start?.trunk ?? ModelFolder.load(weights, elementType: type.masterType)
+        var heads = start.map { [Critic.headName: $0.head] } ?? [:]
         if let critic = plan.critic, critic.form == .sharedTrunk {
             heads[Critic.headName] = try Tensor.zeros(
                 [critic.heads, model.configuration.hiddenSize], type.masterType, device: loaded.device)
@@ -131,7 +133,8 @@ struct TrainingParts: Sendable {
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
         let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps, ranks) }
         let updater = try PolicyUpdater(
-            policy: policy, configuration: model.configuration, reference: reference,
+            policy: policy, configuration: plan.heads == nil ? model.configuration : loaded.configuration,
+            reference: reference,
             referenceConfiguration: teacher?.model.configuration, critic: critic, parts: plan.parts,
             bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings, ranks: ranks)
         func generator(seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil) throws
@@ -145,7 +148,7 @@ struct TrainingParts: Sendable {
         return TensorParts(
             policy: policy, updater: updater, critic: critic,
             generator: plan.recipe.generates ? try generator(seed: job.model.seed) : nil,
-            heldOutGenerator: plan.mixture?.utility?.utility == .reward
+            heldOutGenerator: plan.weighing?.utility?.utility == .reward
                 ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil,
             teacherGenerator: plan.teacherWrites
                 ? try generator(

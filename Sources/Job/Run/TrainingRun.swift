@@ -166,14 +166,15 @@ package final class TrainingRun: Sendable {
             watch: RunWatch(gapLimit: job.run.gapLimit))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
-            settings: job.run, maxSteps: maxSteps)
+            settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads)
         try await prepareReference(display)
         var evaluator: (any Evaluating)?
         if let evaluation, let scorer = parts.scorer {
             evaluator = try await PeriodicEvaluation(
                 job, evaluation, parts, scorer, recorder: recorder, display: display)
         } else if let pairs = evaluationPairs {
-            evaluator = PairEvaluation(pairs: pairs, updater: parts.updater, recorder: recorder, display: display)
+            evaluator = PairEvaluation(
+                pairs: pairs, updater: parts.updater, recorder: recorder, display: display, heads: parts.plan.heads)
         }
         let thinking = job.recipe.generates ? parts.plan.pairs?.thinking : nil
         var judge: (any Scoring)? = parts.scorer
@@ -183,8 +184,8 @@ package final class TrainingRun: Sendable {
         let coordinator = try Coordinator(
             recipe: parts.plan.recipe, schedule: schedule,
             parts: Coordinator.Parts(
-                prompts: parts.feed, demonstrations: parts.demonstrations, balancing: parts.balancing,
-                rethinking: parts.rethinking, generator: parts.generator, scorer: judge, creditRule: parts.plan.credit,
+                prompts: parts.feed, demonstrations: parts.demonstrations, rethinking: parts.rethinking,
+                generator: parts.generator, scorer: judge, creditRule: parts.plan.credit,
                 controllers: parts.controllers, replay: parts.replay, weighing: parts.weighing, updater: parts.updater,
                 observer: recorder, evaluator: evaluator, saver: saver, team: team),
             stop: stop, progress: progress.progress,

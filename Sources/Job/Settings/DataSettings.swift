@@ -1,6 +1,6 @@
 import JSON
 internal import PromptSets
-internal import Records
+package import Records
 
 /// `overlong_prompts:`.
 package enum OverlongPrompts: String, SettingsChoice {
@@ -29,7 +29,7 @@ package struct DataSettings: Sendable {
     init(reading job: inout SettingsReader, learnsRows: Bool) {
         let name: String? = job.read(
             "dataset_name", optional: nil,
-            "A prompt file (JSON Lines, JSONValue, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file, typed on the command line to the working folder; or the name of a data set in the Hugging Face cache, such as trl-lib/tldr."
+            "A prompt file (JSON Lines, JSON, CSV, TSV, also .gz; Parquet), or a folder with train.jsonl and eval.jsonl, relative to the job file, typed on the command line to the working folder; or the name of a data set in the Hugging Face cache, such as trl-lib/tldr."
         )
         let several = job.read(
             "datasets", default: DatasetList(),

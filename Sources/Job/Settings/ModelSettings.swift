@@ -1,4 +1,3 @@
-package import JSON
 package import Placement
 package import Records
 
@@ -51,32 +50,4 @@ package struct ModelSettings: Sendable {
         )
         verification = verifies ? .everyHandOver : .never
     }
-}
-
-/// One renaming of `column_map:` or one variable of `chat_template_kwargs:`.
-package struct NamedValue: Sendable, Equatable {
-    package var name: String
-    package var value: JSONValue
-
-    package init(name: String, value: JSONValue) {
-        self.name = name
-        self.value = value
-    }
-}
-
-/// A section of names and plain values.
-struct NamedValues: SettingsValue {
-    var values: [NamedValue] = []
-
-    static var expectation: String { "a section of 'name: value' lines" }
-
-    static func read(_ node: SettingsNode) -> NamedValues? {
-        switch node.content {
-        case .null: NamedValues()
-        case .map(let members): NamedValues(values: members.map { NamedValue(name: $0.key, value: $0.node.json) })
-        case .scalar, .list: nil
-        }
-    }
-
-    var yaml: String { "{" + values.map { "\($0.name.yaml): \($0.value.yaml)" }.joined(separator: ", ") + "}" }
 }

@@ -1,4 +1,4 @@
-internal import Records
+package import Records
 
 /// How the model reads the prompts of a set: through its chat template or as they are, and what special tokens in them mean.
 package struct PromptReading: Sendable {

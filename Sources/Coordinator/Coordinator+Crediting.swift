@@ -1,0 +1,107 @@
+internal import Credit
+internal import Records
+
+// How scored completions become what is learned from.
+
+extension Coordinator {
+    func infer(_ role: InferenceRole, into work: inout StepWork) async throws {
+        try stop.check()
+        guard role != .sampler else {
+            work.keepSamplersLogProbabilities()
+            return
+        }
+        await parts.observer.began(.inferring, step: progress.step)
+        let clock = ContinuousClock()
+        let start = clock.now
+        if !work.parts.isEmpty {
+            try await inferOfParts(role, into: &work)
+        } else if role == .critic {
+            work.values = try await parts.updater.values(work.batchToRead)
+        } else {
+            work.keep(try await parts.updater.logProbabilities(work.batchToRead, under: role), of: role)
+        }
+        let names: [InferenceRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
+        work.metrics[names[role] ?? "timing_s/old_log_prob"] = seconds(clock.now - start)
+    }
+
+    /// The log-probs of what the step learns from, where that is known before: of pairs.
+    private func inferOfParts(_ role: InferenceRole, into work: inout StepWork) async throws {
+        for place in work.parts.indices {
+            let found = try await parts.updater.logProbabilities(UpdateBatch(parts: [work.parts[place]]), under: role)
+            switch role {
+            case .reference: work.parts[place].takeReference(found.tokens)
+            case .oldPolicy, .sampler, .critic: preconditionFailure("pairs are compared under a reference alone")
+            }
+        }
+    }
+
+    func credit(_ work: inout StepWork) async throws {
+        guard let rule = parts.creditRule else { return }  // checked in init
+        var batch = work.creditBatch
+        if rule.takesDemonstrations { batch.demonstrations = try await scoredDemonstrations(of: work) }
+        batch.weights = controllers.weights(at: progress.step)
+        if controllers.readsGradients { try await compareStreams(&batch, by: rule, &work) }
+        let credited = try rule.credit(batch)
+        work.metrics.merge(batch.weights.metrics(of: rule.rewards))
+        work.parts = credited.update.parts
+        if parts.demonstrations != nil, !rule.takesDemonstrations {
+            work.parts.append(
+                UpdatePart(
+                    .demonstrations, work.demonstrations.map(\.updateGroup), weight: batch.weights.imitationFactor))
+        }
+        if let rethought = work.rethought { work.parts.append(UpdatePart(.demonstrations, rethought)) }
+        work.credits = credited.credits
+        work.metrics.merge(credited.metrics)
+        let observed = controllers.observe(
+            ObservedStep(
+                rewardNames: rule.rewards.names, groups: work.groups + work.leftOut,
+                creditedCompletions: work.groups.reduce(0) { $0 + $1.group.rollouts.count },
+                meanKL: credited.metrics["kl"]))
+        work.metrics.merge(observed.metrics)
+        work.notes += observed.notes
+        if let replay = parts.replay {
+            for index in work.parts.indices where work.parts[index].kind == .rollouts {
+                let exchanged = await replay.exchange(work.parts[index], step: progress.step)
+                work.parts[index] = exchanged.part
+                work.metrics.merge(exchanged.metrics)
+            }
+        }
+    }
+
+    /// Lets controllers compare the gradients of the batch's streams, and takes the weights they come to.
+    private func compareStreams(
+        _ batch: inout CreditBatch, by rule: any CreditRule, _ work: inout StepWork
+    ) async throws {
+        let credited = try rule.credit(batch)
+        guard credited.update.actionTokenCount > 0 else { return }
+        await parts.observer.began(.inferring, step: progress.step)
+        let clock = ContinuousClock()
+        let start = clock.now
+        let products = try await parts.updater.streamProducts(credited.update, stop: stop)
+        let observed = controllers.weigh(products, of: credited.streams)
+        work.metrics.merge(observed.metrics)
+        work.notes += observed.notes
+        work.metrics["timing_s/stream_gradients"] = seconds(clock.now - start)
+        batch.weights = controllers.weights(at: progress.step)
+    }
+
+    /// The step's demonstrations with their scores, beside the groups of their prompts.
+    private func scoredDemonstrations(of work: StepWork) async throws -> [ScoredDemonstration?] {
+        guard let scorer = parts.scorer else { return [] }  // checked in init
+        var found: [Int: ScoredDemonstration] = [:]
+        for demonstration in work.demonstrations {
+            let count = demonstration.completion.tokenIDs.count
+            let rollout = Rollout(
+                completion: demonstration.completion, samplingLogProbabilities: [Float](repeating: 0, count: count),
+                policyLogProbabilities: [Float](repeating: 0, count: count), sample: 0)
+            // An address of its own: what rewards remark on it stands beside no completion of the policy's.
+            let group = RolloutGroup(
+                prompt: demonstration.prompt, rollouts: [rollout],
+                policyVersion: work.groups.first?.group.policyVersion ?? PolicyVersion(0), variant: -1)
+            let scored = try await scorer.score(group)
+            found[demonstration.prompt.prompt.row] = ScoredDemonstration(
+                completion: demonstration.completion, scores: scored.scores[0])
+        }
+        return work.groups.map { found[$0.group.prompt.prompt.row] }
+    }
+}

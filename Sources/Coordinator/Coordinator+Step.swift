@@ -1,0 +1,132 @@
+internal import Credit
+internal import Records
+
+// A step: the calls of its recipe in order, from prompts to optimizer steps.
+
+extension Coordinator {
+    /// Runs the recipe once and reports it.
+    func takeStep() async throws -> Metrics {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let tokensBefore = progress.tokens
+        var work = StepWork()
+        _ = try await parts.team?.together(stop) { true }
+        for call in recipe.calls(at: progress.step, number: progress.rolloutStep) {
+            switch call {
+            case .demonstrate:
+                try await demonstrate(into: &work)
+            case .compare:
+                try stop.check()
+                work.parts = try await parts.prompts.nextPairs(schedule.promptsPerStep)
+            case .generate(let samples, let greedy, let variants):
+                try await generate(Sampling(samples: samples, greedy: greedy, variants: variants), into: &work)
+            case .rethink:
+                try await rethink(&work)
+            case .infer(let role):
+                try await infer(role, into: &work)
+            case .credit:
+                try await credit(&work)
+            case .weigh:
+                try await weigh(&work)
+            case .train:
+                try await train(&work)
+            }
+        }
+        let stepTime = seconds(clock.now - start)
+        work.metrics["step_time"] = stepTime
+        work.metrics["perf/throughput"] = Double(progress.tokens - tokensBefore) / stepTime
+        work.metrics["epoch"] = await parts.prompts.epoch
+        work.metrics["num_tokens"] = Double(progress.tokens)
+        do {
+            try await parts.observer.completed(work.report(step: progress.step))
+        } catch let error as NotFinite {
+            throw diverged(error)
+        }
+        return work.metrics
+    }
+
+    /// Takes the step's demonstrations. A method that samples, too, has them as its second part.
+    private func demonstrate(into work: inout StepWork) async throws {
+        guard let source = parts.demonstrations else {
+            let groups = try await parts.prompts.nextDemonstrations(schedule.promptsPerStep)
+            work.parts = [UpdatePart(.demonstrations, groups)]
+            return
+        }
+        guard work.groups.isEmpty else {
+            work.demonstrations = try await source.demonstrations(of: work.groups.map(\.group.prompt))
+            return
+        }
+        let own = try await source.next(
+            schedule.promptsPerStep, from: parts.prompts, step: progress.rolloutStep, stop: stop)
+        work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
+    }
+
+    private func weigh(_ work: inout StepWork) async throws {
+        guard let weighing = parts.weighing else { return }  // checked in init
+        let first = schedule.optimizerBatches(work.parts, rolloutStep: progress.rolloutStep).first
+        let found = try await weighing.weigh(first ?? UpdateBatch(parts: work.parts), at: progress, stop: stop)
+        for (place, weight) in zip(work.parts.indices, found.weights) { work.parts[place].weight = weight }
+        work.metrics.merge(found.metrics)
+    }
+
+    /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved, and
+    /// the rollouts are learned from to the end.
+    private func train(_ work: inout StepWork) async throws {
+        await parts.observer.began(.updating, step: progress.step)
+        let clock = ContinuousClock()
+        let start = clock.now
+        var taken: [Metrics] = []
+        let before = progress.step
+        let rolloutStep = progress.rolloutStep
+        // Without scores of its own the trainer compares the sampler with its present policy, which has then moved.
+        let bypasses = recipe.calls.contains(.infer(.sampler))
+        for pass in 0..<schedule.iterations {
+            let batches = schedule.optimizerBatches(work.parts, rolloutStep: rolloutStep, pass: pass)
+            for batch in batches where progress.step < schedule.maxSteps {
+                try checkCancellation(since: before)
+                var metrics = try await takeOptimizerStep(on: batch, stop: progress.step == before ? stop : nil)
+                if bypasses, progress.step > before || parts.replay != nil {
+                    metrics.removeAll(in: "sampling/sampling_logp_difference")
+                }
+                taken.append(metrics)
+                progress.tokens += batch.tokenCount
+                progress.step += 1
+                progress.rolloutStep = rolloutStep + 1  // the weights have moved: these rollouts never come again
+            }
+        }
+        if progress.step == before {
+            // Nothing to learn from. It is a step all the same, also of the schedule: else such a run would never end.
+            try checkCancellation(since: before)
+            taken.append(try await takeOptimizerStep(on: UpdateBatch(groups: []), stop: stop))
+            work.metrics["empty_steps"] = 1
+            progress.step += 1
+            progress.rolloutStep = rolloutStep + 1
+        }
+        work.metrics.merge(Metrics.reduced(taken))
+        if !recipe.isWarmingUp(at: before), let note = await parts.weighing?.observe(work.metrics) {
+            work.notes.append(note)
+        }
+        let observed = controllers.observe(trained: work.metrics)
+        work.metrics.merge(observed.metrics)
+        work.notes += observed.notes
+        work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
+    }
+
+    /// One optimizer step, whole or not at all.
+    private func takeOptimizerStep(on batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
+        let updater = parts.updater
+        try await parts.team?.requireSame(batch)
+        do {
+            return try await whole { try await updater.train(batch, stop: stop) }
+        } catch let found as NotFinite {
+            throw NotFinite(found.subject, since: found.step ?? progress.step + 1)
+        }
+    }
+
+    /// Throws in a cancelled task as long as no optimizer step of the recipe step has been taken.
+    private func checkCancellation(since before: Int) throws {
+        if progress.step == before { try Task.checkCancellation() }
+    }
+
+    func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
+}

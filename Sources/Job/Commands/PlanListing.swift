@@ -1,0 +1,77 @@
+internal import Evaluation
+internal import Foundation
+package import JSON
+package import Planning
+
+/// A plan and its simulated run, for people and for programs.
+package struct PlanListing {
+    private let plan: ExecutionPlan
+    private let timeline: Timeline
+
+    /// Simulates the plan with the analytic costs.
+    ///
+    /// - Throws: `PlanError` with every rule it breaks, memory among them.
+    package init(_ plan: ExecutionPlan, iterations: Int) throws(PlanError) {
+        self.plan = plan
+        timeline = try PlanSimulator(plan, costs: AnalyticCosts(plan.cluster)).validate(iterations: iterations)
+    }
+
+    /// The timeline for chrome://tracing or Perfetto.
+    package var trace: JSONValue { timeline.chromeTrace(devicesPerNode: plan.cluster.devicesPerNode) }
+
+    /// The calls, then what an iteration takes.
+    package var text: String {
+        let rows = plan.graph.calls.map { call -> [String] in
+            let seconds = timeline.tasks.first { $0.name == call.name }.map { $0.end - $0.start } ?? 0
+            guard let own = plan.assignments[call.name] else {
+                return [call.name, "host", "", "", "", Self.seconds(seconds)]
+            }
+            return [
+                call.name, "\(own.mesh)", "\(own.strategy)", own.layout.rawValue,
+                own.after.sorted().map(\.rawValue).joined(separator: " "), Self.seconds(seconds),
+            ]
+        }
+        let heading = ["call", "mesh", "strategy", "layout", "after", "s"]
+        let between = [TimelineTask.Kind.reallocate, .transfer, .reload, .offload].compactMap { kind -> String? in
+            let time = timeline.nanoseconds(of: kind)
+            return time == 0 ? nil : "\(kind.rawValue) \(Self.seconds(time)) s"
+        }
+        let peak = timeline.peakBytes.max() ?? 0
+        let lines = [
+            Table(heading, rows, textColumns: 5).text,
+            "an iteration: \(Self.seconds(timeline.iterationNanoseconds)) s by the estimator"
+                + (between.isEmpty ? "" : ", of which " + between.joined(separator: ", ")),
+            "the fullest device: \(Self.gibibytes(peak)) of \(Self.gibibytes(plan.cluster.memoryBytes)) GiB",
+            "planHash \(plan.planHash)",
+        ]
+        return lines.joined(separator: "\n")
+    }
+
+    /// The numbers as one object.
+    package var json: JSONValue {
+        .object([
+            .init("plan_hash", .string(plan.planHash)),
+            .init("iteration_s", .number(Double(timeline.iterationNanoseconds) / 1e9)),
+            .init("peak_bytes", .array(timeline.peakBytes.map { .number($0) })),
+            .init(
+                "busy_s",
+                .array(
+                    (0..<timeline.devices).map { .number(Double(timeline.busyNanoseconds(ofDevice: $0)) / 1e9) })),
+            .init("reallocation_s", .number(Double(timeline.nanoseconds(of: .reallocate)) / 1e9)),
+        ])
+    }
+
+    static func seconds(_ nanoseconds: Int) -> String { String(format: "%.2f", Double(nanoseconds) / 1e9) }
+    private static func gibibytes(_ bytes: Int) -> String { String(format: "%.2f", Double(bytes) / 1_073_741_824) }
+}
+
+extension SearchResult {
+    /// How the plan was found, in one line.
+    package var line: String {
+        let best = seedNanoseconds.min().map {
+            "; the best plan made by hand takes \(PlanListing.seconds($0)) s, this one \(PlanListing.seconds(iterationNanoseconds)) s"
+        }
+        return "simulated \(evaluated) of \(space < 1e6 ? String(Int(space)) : String(format: "%.1e", space)) plans"
+            + (best ?? "; the space was enumerated whole")
+    }
+}

@@ -1,0 +1,120 @@
+/// What calls take, on a cluster it knows.
+package protocol CostModel: Sendable {
+    /// Nanoseconds of one call, from the moment its devices are free.
+    func nanoseconds(_ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape) throws(PlanError) -> Int
+}
+
+/// Bytes of one call on each of its devices.
+package struct MemoryDemand: Sendable, Hashable {
+    /// The weights as the products read them.
+    package var weights = 0
+    package var gradients = 0
+    /// Moments, and masters that are apart from the weights; each replica has its share.
+    package var optimizer = 0
+    package var cache = 0
+    package var activations = 0
+
+    package var total: Int { weights + gradients + optimizer + cache + activations }
+}
+
+/// Counts the bytes of a call from its layout, to the element; activations from what a block keeps of a token.
+package struct MemoryModel: Sendable {
+    /// Of a device's memory, what a plan may take.
+    package static let share = 0.95
+
+    private let shape: ModelShape
+    /// Elements, elements of matrices inside blocks, and their rows, by (pipeline, tensor): those of the largest stage.
+    private var sizes: [Strategy: StageSize] = [:]
+
+    /// The largest stage of a model.
+    struct StageSize: Sendable {
+        var elements: Int
+        /// Elements of matrices that int8 stores as bytes.
+        var packed: Int
+        var packedRows: Int
+        /// Blocks.
+        var layers: Int
+    }
+
+    package init(_ shape: ModelShape) { self.shape = shape }
+
+    /// `nil` for more stages than layers.
+    package mutating func demand(_ call: CallSpec, _ assignment: Assignment) -> MemoryDemand? {
+        let key = Strategy(assignment.strategy.pipeline, assignment.strategy.tensor, 1)
+        if sizes[key] == nil { sizes[key] = Self.largestStage(shape, key) }
+        return sizes[key].map { demand(call, assignment, $0) }
+    }
+
+    private func demand(_ call: CallSpec, _ assignment: Assignment, _ stage: StageSize) -> MemoryDemand {
+        let (work, strategy) = (call.work, assignment.strategy)
+        var demand = MemoryDemand()
+        demand.weights = Self.weightBytes(stage, assignment.layout)
+        if call.kind == .train {
+            demand.gradients = 4 * stage.elements
+            let apart = assignment.layout == .fp32Master ? 8 : 12
+            demand.optimizer = Self.share(apart * stage.elements, strategy.data)
+        }
+        let width = assignment.layout.activationBytes
+        let sequences = Self.share(work.sequences, strategy.data)
+        if call.kind == .generate {
+            let heads = shape.keyValueHeads
+            let kept = heads.isMultiple(of: strategy.tensor) ? heads / strategy.tensor : heads
+            demand.cache = 2 * stage.layers * kept * shape.headSize * width * sequences * work.length
+        }
+        let miniBatch = call.kind == .train ? Self.share(sequences, work.miniBatches) : sequences
+        let tokens =
+            Self.share(miniBatch, max(1, assignment.microBatches))
+            * (call.kind == .generate ? max(1, work.promptTokens) : work.length)
+        // What a block keeps of a token until its backward pass: see ModelConfiguration.activationBytesPerToken.
+        let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + 3 * shape.intermediateSize
+        let block = 4 * shape.hiddenSize + Self.share(inside, strategy.tensor)
+        if call.kind == .train {
+            let flying = min(strategy.pipeline, max(1, assignment.microBatches))
+            let kept =
+                work.recomputes
+                ? flying * stage.layers * shape.hiddenSize + 2 * block : (flying * stage.layers + 1) * block
+            demand.activations = tokens * width * kept
+        } else {
+            demand.activations = tokens * width * block
+        }
+        return demand
+    }
+
+    /// The larger of the parts that something is cut into.
+    private static func share(_ whole: Int, _ parts: Int) -> Int { (whole + parts - 1) / max(1, parts) }
+
+    private static func weightBytes(_ stage: StageSize, _ layout: WeightLayout) -> Int {
+        switch layout {
+        case .fp32Master, .fp32Packed: 4 * stage.elements
+        case .bf16, .bf16WithMaster: 2 * stage.elements
+        case .int8: 2 * (stage.elements - stage.packed) + stage.packed + 4 * stage.packedRows
+        }
+    }
+
+    /// The stage with most elements.
+    static func largestStage(_ shape: ModelShape, _ strategy: Strategy) -> StageSize? {
+        guard let model = ShardedModel(shape, strategy, ranks: Array(0..<strategy.size)) else { return nil }
+        let kinds = [0, 1, shape.layers, shape.layers + 1].map { layer -> StageSize in
+            let blocks = shape.tensors(ofLayer: layer).flatMap { tensor in
+                tensor.sections.map { tensor.block(of: $0, shard: 0, of: strategy.tensor) }
+            }
+            let isBlock = (1...shape.layers).contains(layer)
+            let matrices = isBlock ? blocks.filter { $0.columns.count > 1 } : []
+            return StageSize(
+                elements: blocks.reduce(0) { $0 + $1.count }, packed: matrices.reduce(0) { $0 + $1.count },
+                packedRows: matrices.reduce(0) { $0 + $1.rows.count }, layers: isBlock ? 1 : 0)
+        }
+        let stages = (0..<strategy.pipeline).map { stage -> StageSize in
+            var sum = StageSize(elements: 0, packed: 0, packedRows: 0, layers: 0)
+            for layer in model.layers(ofStage: stage) {
+                let kind = kinds[layer == 0 ? 0 : layer == shape.layers ? 2 : layer > shape.layers ? 3 : 1]
+                sum.elements += kind.elements
+                sum.packed += kind.packed
+                sum.packedRows += kind.packedRows
+                sum.layers += kind.layers
+            }
+            return sum
+        }
+        return stages.max { $0.elements < $1.elements }
+    }
+}

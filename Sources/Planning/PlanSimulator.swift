@@ -1,0 +1,227 @@
+/// Runs a plan on paper: the calls of several iterations with everything between them, by list scheduling.
+///
+///     free[r] = 0 for devices and for one copy engine of each
+///     pop the node with the least (ready, iteration, place);  start = max(ready, free[r] of its resources);  end = start + duration
+///     iteration = (end of iteration K − end of iteration 2) / (K − 2)
+///
+/// The result is a function of plan and costs alone, in whole nanoseconds.
+package struct PlanSimulator {
+    private let plan: ExecutionPlan
+    private let costs: any CostModel
+    /// Multiplies every duration: for tests.
+    private let factor: Int
+
+    package init(_ plan: ExecutionPlan, costs: any CostModel, durationFactor factor: Int = 1) {
+        self.plan = plan
+        self.costs = costs
+        self.factor = factor
+    }
+
+    /// - Parameter iterations: K, at least 1.
+    /// - Throws: ``PlanError`` with every rule the plan breaks; memory is judged by ``run(iterations:)``'s caller.
+    package func run(iterations: Int = 5) throws(PlanError) -> Timeline {
+        let problems = plan.problems()
+        guard problems.isEmpty else { throw PlanError(problems) }
+        var builder = try AugmentedGraphBuilder(plan.cluster, plan.models, plan.graph)
+        var pricing = Pricing(plan.cluster, plan.models, costs)
+        var priced: [PricedAssignment?] = []
+        for call in plan.graph.calls {
+            guard let assignment = plan.assignments[call.name] else {
+                priced.append(nil)
+                continue
+            }
+            priced.append(try pricing.price(call, assignment))
+        }
+        var graph = builder.build(priced)
+        for index in graph.nodes.indices { graph.nodes[index].nanoseconds *= factor }
+        var schedule = Schedule(graph, devices: plan.cluster.devices, iterations: iterations)
+        schedule.run()
+        return schedule.timeline()
+    }
+
+    /// The plan's rules with memory among them (V9).
+    package func validate(iterations: Int = 5) throws(PlanError) -> Timeline {
+        let timeline = try run(iterations: iterations)
+        let capacity = Int(Double(plan.cluster.memoryBytes) * MemoryModel.share)
+        guard let worst = timeline.peakBytes.indices.max(by: { timeline.peakBytes[$0] < timeline.peakBytes[$1] }),
+            timeline.peakBytes[worst] > capacity
+        else { return timeline }
+        throw PlanError([
+            .init(
+                .memory, nil,
+                "device \(worst) would hold \(timeline.peakBytes[worst]) bytes; it has \(plan.cluster.memoryBytes), of which "
+                    + "\(capacity) may be taken")
+        ])
+    }
+}
+
+/// Prices assignments of calls, and remembers the shapes' sizes.
+struct Pricing {
+    private let cluster: Cluster
+    private let models: [String: ModelShape]
+    private let costs: any CostModel
+    private var memory: [String: MemoryModel] = [:]
+
+    init(_ cluster: Cluster, _ models: [String: ModelShape], _ costs: any CostModel) {
+        self.cluster = cluster
+        self.models = models
+        self.costs = costs
+    }
+
+    mutating func price(_ call: CallSpec, _ assignment: Assignment) throws(PlanError) -> PricedAssignment {
+        guard let role = call.role, let shape = models[role] else {
+            throw PlanError([.init(.complete, call.name, "there is no model of the role \(call.role ?? "")")])
+        }
+        var model = memory[role] ?? MemoryModel(shape)
+        defer { memory[role] = model }
+        guard let demand = model.demand(call, assignment) else {
+            throw PlanError([.init(.stageWidth, call.name, "the model has fewer layers than stages")])
+        }
+        return PricedAssignment(
+            assignment: assignment, devices: assignment.mesh.ranks(in: cluster),
+            nanoseconds: try costs.nanoseconds(call, assignment, shape), memory: demand)
+    }
+}
+
+/// The list scheduling of an augmented graph, unrolled.
+struct Schedule {
+    private let graph: AugmentedGraph
+    private let devices: Int
+    private let iterations: Int
+    private(set) var starts: [Int]
+    private(set) var ends: [Int]
+
+    init(_ graph: AugmentedGraph, devices: Int, iterations: Int) {
+        self.graph = graph
+        self.devices = devices
+        self.iterations = iterations
+        starts = [Int](repeating: 0, count: graph.nodes.count * iterations)
+        ends = starts
+    }
+
+    /// Fills in when everything starts and ends.
+    mutating func run() {
+        let nodes = graph.nodes
+        let count = nodes.count
+        var children: [[Int]] = Array(repeating: [], count: count)
+        var childrenNext = children
+        for (place, node) in nodes.enumerated() {
+            for parent in node.after { children[parent].append(place) }
+            for parent in node.afterPrevious { childrenNext[parent].append(place) }
+        }
+        var waiting = (0..<count * iterations).map { place in
+            nodes[place % count].after.count + (place < count ? 0 : nodes[place % count].afterPrevious.count)
+        }
+        var ready = [Int](repeating: 0, count: count * iterations)
+        var free = [Int](repeating: 0, count: 2 * devices)
+        var heap = ReadyHeap()
+        for place in 0..<count * iterations where waiting[place] == 0 { heap.push(0, place) }
+        while let (time, place) = heap.pop() {
+            let node = nodes[place % count]
+            var start = time
+            for resource in node.resources { start = max(start, free[resource]) }
+            let end = start + node.nanoseconds
+            for resource in node.resources { free[resource] = end }
+            starts[place] = start
+            ends[place] = end
+            func relax(_ child: Int) {
+                ready[child] = max(ready[child], end)
+                waiting[child] -= 1
+                if waiting[child] == 0 { heap.push(ready[child], child) }
+            }
+            for child in children[place % count] { relax(place - place % count + child) }
+            let next = place - place % count + count
+            if next < count * iterations { for child in childrenNext[place % count] { relax(next + child) } }
+        }
+    }
+
+    /// The end of an iteration, counted from 1; 0 for none.
+    func end(ofIteration iteration: Int) -> Int {
+        guard iteration > 0 else { return 0 }
+        let count = graph.nodes.count
+        return ends[(iteration - 1) * count..<iteration * count].max() ?? 0
+    }
+
+    var iterationNanoseconds: Int {
+        let steady = iterations > 2 ? 2 : 0
+        return (end(ofIteration: iterations) - end(ofIteration: steady)) / max(1, iterations - steady)
+    }
+
+    /// The most bytes on each device.
+    func peakBytes() -> [Int] {
+        struct Change {
+            var time: Int
+            var delta: Int
+            var devices: [Int]
+        }
+        var changes: [Change] = []
+        let count = graph.nodes.count
+        for place in 0..<count * iterations {
+            let node = graph.nodes[place % count]
+            for bytes in node.takes where bytes.count > 0 {
+                changes.append(Change(time: starts[place], delta: bytes.count, devices: bytes.devices))
+            }
+            for bytes in node.gives where bytes.count > 0 {
+                changes.append(Change(time: ends[place], delta: -bytes.count, devices: bytes.devices))
+            }
+        }
+        // What goes at a time goes before what comes.
+        changes.sort { ($0.time, $0.delta) < ($1.time, $1.delta) }
+        var now = graph.resident
+        var peaks = now
+        for change in changes {
+            for device in change.devices {
+                now[device] += change.delta
+                if now[device] > peaks[device] { peaks[device] = now[device] }
+            }
+        }
+        return peaks
+    }
+
+    func timeline() -> Timeline {
+        let count = graph.nodes.count
+        let tasks = (0..<count * iterations).map { place in
+            let node = graph.nodes[place % count]
+            let base = place - place % count
+            return TimelineTask(
+                name: node.name, kind: node.kind, iteration: place / count + 1, start: starts[place], end: ends[place],
+                resources: node.resources,
+                waitedFor: node.after.map { base + $0 }
+                    + (base > 0 ? node.afterPrevious.map { base - count + $0 } : []))
+        }
+        return Timeline(
+            devices: devices, tasks: tasks, peakBytes: peakBytes(), residentBytes: graph.resident,
+            iterations: iterations)
+    }
+}
+
+/// A binary heap of (ready, place), least first.
+private struct ReadyHeap {
+    private var items: [(time: Int, place: Int)] = []
+
+    mutating func push(_ time: Int, _ place: Int) {
+        items.append((time, place))
+        var child = items.count - 1
+        while child > 0, case let parent = (child - 1) / 2, items[child] < items[parent] {
+            items.swapAt(child, parent)
+            child = parent
+        }
+    }
+
+    mutating func pop() -> (time: Int, place: Int)? {
+        guard let first = items.first else { return nil }
+        let last = items.removeLast()
+        guard !items.isEmpty else { return first }
+        items[0] = last
+        var parent = 0
+        while true {
+            var least = parent
+            for child in [2 * parent + 1, 2 * parent + 2] where child < items.count && items[child] < items[least] {
+                least = child
+            }
+            guard least != parent else { return first }
+            items.swapAt(parent, least)
+            parent = least
+        }
+    }
+}

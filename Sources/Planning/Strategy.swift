@@ -1,0 +1,72 @@
+internal import JSON
+
+/// How many ways a call's work is cut: pipeline stages, shards of a layer, replicas.
+package struct Strategy: Sendable, Hashable, CustomStringConvertible {
+    /// Pipeline stages.
+    package var pipeline: Int
+    /// Shards of each layer.
+    package var tensor: Int
+    /// Replicas, each with its share of the sequences.
+    package var data: Int
+
+    package init(_ pipeline: Int, _ tensor: Int, _ data: Int) {
+        self.pipeline = pipeline
+        self.tensor = tensor
+        self.data = data
+    }
+
+    /// Devices it takes.
+    package var size: Int { pipeline * tensor * data }
+
+    package var description: String { "pp\(pipeline) tp\(tensor) dp\(data)" }
+
+    /// A device's place among those of its call: stages outermost, shards innermost.
+    package func localRank(stage: Int, replica: Int, shard: Int) -> Int { (stage * data + replica) * tensor + shard }
+
+    /// What a place among the devices of a call stands for.
+    package func coordinates(of localRank: Int) -> (stage: Int, replica: Int, shard: Int) {
+        (localRank / (data * tensor), localRank / tensor % data, localRank % tensor)
+    }
+}
+
+/// A model on devices: which device holds which shard of which stage.
+package struct ShardedModel: Sendable, Hashable {
+    package let shape: ModelShape
+    package let strategy: Strategy
+    /// Devices by their place, see ``Strategy/localRank(stage:replica:shard:)``; their numbers count through the nodes.
+    package let ranks: [Int]
+    /// Where the pipeline cuts the layers.
+    package let cuts: [Int]
+
+    /// `nil` where there are fewer layers than stages, or another number of devices than the strategy takes.
+    package init?(_ shape: ModelShape, _ strategy: Strategy, ranks: [Int]) {
+        guard strategy.pipeline >= 1, strategy.tensor >= 1, strategy.data >= 1, ranks.count == strategy.size,
+            let cuts = shape.cuts(stages: strategy.pipeline)
+        else { return nil }
+        self.shape = shape
+        self.strategy = strategy
+        self.ranks = ranks
+        self.cuts = cuts
+    }
+
+    /// The layers of a stage. A tied head is none where the only stage has the embedding.
+    package func layers(ofStage stage: Int) -> Range<Int> {
+        let end = cuts[stage + 1]
+        return cuts[stage]..<(shape.output == .tied && strategy.pipeline == 1 ? end - 1 : end)
+    }
+
+    /// The stage that a layer, or the embedding a tied head stands for, is read from.
+    func stage(ofLayer layer: Int) -> Int {
+        guard !(shape.output == .tied && strategy.pipeline == 1) else { return 0 }
+        return (cuts.firstIndex { $0 > layer } ?? cuts.count - 1) - 1
+    }
+
+    /// The devices of a stage with a shard, every replica; those of all shards without one.
+    func ranks(stage: Int, shard: Int?) -> [Int] {
+        (0..<strategy.data).flatMap { replica in
+            (shard.map { $0...$0 } ?? 0...strategy.tensor - 1).map {
+                ranks[strategy.localRank(stage: stage, replica: replica, shard: $0)]
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+import Evaluation
+import Foundation
+import Testing
+
+@Suite("How a run weighed its rewards")
+struct RewardCourseTests {
+    private func course(_ series: [String: [Double]]) -> RewardCourse {
+        RewardCourse(
+            "run<1>",
+            series: series.mapValues { values in values.enumerated().map { (x: Double($0.offset), y: $0.element) } })
+    }
+
+    private var example: RewardCourse {
+        course([
+            "rewards/accuracy/mean": [0.1, 0.2, 0.3, 0.4, 0.5], "rewards/accuracy/std": [1, 1, 1, 1, 1],
+            "rewards/length/mean": [9, 8, 7, 6, 5], "rewards/length/std": [1, 1, 1, 1, 1],
+            "rewards/length/advantage_share": [0.5, 0.4, 0.3, 0.2, 0.1],
+            "reward_weights/length": [0, -0.1, -0.2, -0.3, -0.4],
+            "constraints/length/limit": [4, 4, 4, 4, 4], "constraints/length/value": [9, 8, 7, 6, 5],
+            "constraints/length/violation": [5, 4, 3, 2, 1], "constraints/length/lambda": [0, 0.5, 1, 1.5, 2],
+            "eval_rewards/accuracy/mean": [0.1, 0.3, 0.2], "eval_rewards/length/mean": [1, 2, 5],
+        ])
+    }
+
+    @Test func theTableHasFirstAndLate() {
+        let lines = example.text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        // The last fifth of five rows is the last one.
+        #expect(lines.contains("length 9 5 0 -0.4 0.1"))
+        #expect(lines.contains("accuracy 0.1 0.5"))
+        #expect(lines.contains("length 4 5 1 2"))
+        // Step 0 is below step 1 in both rewards; steps 1 and 2 are each ahead in one.
+        #expect(lines.contains("1 0.3 2") && lines.contains("2 0.2 5") && !lines.contains("0 0.1 1"))
+    }
+
+    @Test func thePageShowsTheSameAndTrustsNoName() {
+        let page = RewardCourse.page(of: [example])
+        for text in [
+            "Weight of each reward", "Multipliers", "length and its limit", "Share of the advantage", "run&lt;1&gt;",
+        ] {
+            #expect(page.contains(text), "\(text)")
+        }
+        #expect(!page.contains("run<1>"))
+        #expect(page.components(separatedBy: "<svg").count == 6)
+    }
+
+    @Test func aRunOfOneRewardHasNothingToWeigh() {
+        let plain = course(["rewards/accuracy/mean": [1], "rewards/accuracy/std": [0], "reward": [1]])
+        #expect(!plain.hasSomething && example.hasSomething)
+    }
+
+    @Test func equalPointsAreBothUndominated() {
+        #expect(RewardCourse.undominated([[1, 1], [1, 1], [0, 2], [0, 1]]) == [0, 1, 2])
+        #expect(RewardCourse.undominated([]).isEmpty)
+    }
+}

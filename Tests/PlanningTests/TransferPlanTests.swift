@@ -1,0 +1,151 @@
+import Planning
+import TestSupport
+import Testing
+
+/// Each element of a model as a number of its own, four bytes: tensor by tensor, row by row.
+private struct NumberedModel {
+    let shape: ModelShape
+    private var first: [String: UInt32] = [:]
+
+    init(_ shape: ModelShape) {
+        self.shape = shape
+        var next: UInt32 = 1
+        for layer in 0..<shape.layerCount {
+            for tensor in shape.tensors(ofLayer: layer) where first[tensor.name] == nil {
+                first[tensor.name] = next
+                next += UInt32(tensor.count)
+            }
+        }
+    }
+
+    /// What a device of a sharded model holds, by a loop over rows and columns.
+    func buffer(_ layout: ShardLayout) -> [UInt8] {
+        var values: [UInt32] = []
+        for part in layout.parts {
+            #expect(part.start == values.count)
+            for row in part.block.rows {
+                for column in part.block.columns {
+                    values.append((first[part.tensor.name] ?? 0) + UInt32(row * part.tensor.columns + column))
+                }
+            }
+        }
+        return values.flatMap { value in (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+    }
+
+    func buffers(_ model: ShardedModel) -> [Int: [UInt8]] {
+        Dictionary(
+            uniqueKeysWithValues: model.ranks.map { rank in (rank, model.layout(ofRank: rank).map(buffer) ?? []) })
+    }
+}
+
+@Suite("Transfer plans move every element to where it is needed, once")
+struct TransferPlanTests {
+    /// Shapes that every degree up to 4 divides: tied and untied heads, critics, biases, fused tensors, few key and value heads.
+    private static func shape(_ random: inout TestRandom) -> ModelShape {
+        let heads = 12
+        let keyValueHeads = [1, 2, 3, 4, 6, 12].randomElement(using: &random)!
+        let outputs: [ModelShape.Output] = [.head, .tied, .values(1), .values(3)]
+        return ModelShape(
+            layers: Int.random(in: 1...6, using: &random), hiddenSize: Int.random(in: 5...9, using: &random),
+            intermediateSize: 12 * Int.random(in: 1...2, using: &random), heads: heads, keyValueHeads: keyValueHeads,
+            headSize: 2, vocabularySize: 12 * Int.random(in: 1...3, using: &random),
+            output: outputs.randomElement(using: &random)!,
+            biases: ModelShape.Biases(rawValue: Int.random(in: 0...7, using: &random)),
+            normalizesQueriesAndKeys: Bool.random(using: &random), fusesProjections: Bool.random(using: &random))
+    }
+
+    private static func placed(_ shape: ModelShape, _ random: inout TestRandom) -> ShardedModel? {
+        func degree() -> Int { Int.random(in: 1...4, using: &random) }
+        let strategy = Strategy(min(degree(), shape.layerCount), degree(), min(2, degree()))
+        let first = Int.random(in: 0...8, using: &random)
+        return ShardedModel(shape, strategy, ranks: Array(first..<first + strategy.size))
+    }
+
+    @Test func everyElementArrivesOnce() throws {
+        var random = TestRandom(seed: 14)
+        for _ in 0..<40 {
+            let shape = Self.shape(&random)
+            let source = try #require(Self.placed(shape, &random))
+            let target = try #require(Self.placed(shape, &random))
+            let node = [2, 4, 8].randomElement(using: &random)!
+            let plan = TransferPlan(from: source, to: target, devicesPerNode: node)
+            let numbers = NumberedModel(shape)
+            let moved = plan.perform(on: numbers.buffers(source), elementSize: 4)
+            let expected = numbers.buffers(target)
+            #expect(moved == expected, "\(shape): \(source.strategy) → \(target.strategy)")
+            // And back: the source again.
+            let back = TransferPlan(from: target, to: source, devicesPerNode: node)
+            #expect(back.perform(on: moved, elementSize: 4) == numbers.buffers(source))
+            Self.checkSteps(plan)
+        }
+    }
+
+    /// Every element of a target is written by one step; nobody sends to himself; a node has one sender of a piece.
+    private static func checkSteps(_ plan: TransferPlan) {
+        var written: [Int: [Int]] = [:]
+        var senders: Set<[Int]> = []
+        for step in plan.steps {
+            let piece = plan.pieces[step.piece]
+            #expect(step.isLocal || !step.receivers.contains(step.sender))
+            if !step.isLocal {
+                #expect(senders.insert([step.piece, step.sender / plan.devicesPerNode]).inserted)
+            }
+            guard let held = plan.source.layout(ofRank: step.sender) else {
+                Issue.record("rank \(step.sender) holds nothing")
+                continue
+            }
+            for receiver in step.receivers {
+                guard let needed = plan.target.layout(ofRank: receiver) else { continue }
+                let runs = plan.runs(of: piece, from: held, to: needed)
+                #expect(runs.source.reduce(0) { $0 + $1.count } == piece.elements)
+                #expect(runs.target.reduce(0) { $0 + $1.count } == piece.elements)
+                var count = written[receiver] ?? [Int](repeating: 0, count: needed.count)
+                for run in runs.target { for element in run { count[element] += 1 } }
+                written[receiver] = count
+            }
+        }
+        for rank in plan.target.ranks { #expect(written[rank]?.allSatisfy { $0 == 1 } == true) }
+    }
+
+    /// S is what two shards divide, R what both hold: one block with h = 4, two heads of 2 and as many for keys and values, feed-forward 8,
+    /// vocabulary 6. Block: q, k, v, o 16 each, three of 32, so 160 in S, norms 8 in R. Embedding 24 and head 24 in S, the last norm 4 in R.
+    @Test func bytesOnTheWireAreTheClosedForms() throws {
+        let shape = ModelShape(
+            layers: 1, hiddenSize: 4, intermediateSize: 8, heads: 2, keyValueHeads: 2, vocabularySize: 6)
+        let sharded = 208
+        #expect(shape.parameterCount == sharded + 12)
+        func bytes(_ from: Strategy, _ to: Strategy) throws -> Int {
+            let source = try #require(ShardedModel(shape, from, ranks: [0, 1]))
+            let target = try #require(ShardedModel(shape, to, ranks: [0, 1]))
+            return TransferPlan(from: source, to: target, devicesPerNode: 2).wireBytes(elementSize: 2)
+        }
+        let (pp, tp, dp) = (Strategy(2, 1, 1), Strategy(1, 2, 1), Strategy(1, 1, 2))
+        #expect(try bytes(dp, tp) == 0)
+        #expect(try bytes(tp, dp) == 2 * sharded)  // half of S each way
+        #expect(try bytes(pp, dp) == 2 * shape.parameterCount)  // each stage once
+        // Half of the other stage's S each way.
+        #expect(try bytes(tp, pp) == sharded)
+        for same in [pp, tp, dp] { #expect(try bytes(same, same) == 0) }
+    }
+
+    /// A node that holds nothing asks one that has least to do.
+    @Test func sendersAreSpreadOverNodes() throws {
+        let shape = ModelShape(
+            layers: 2, hiddenSize: 4, intermediateSize: 8, heads: 2, keyValueHeads: 2, vocabularySize: 6)
+        // Nodes of one device: 0 and 1 hold, 2 to 5 need.
+        let source = try #require(ShardedModel(shape, Strategy(1, 1, 2), ranks: [0, 1]))
+        let target = try #require(ShardedModel(shape, Strategy(1, 1, 4), ranks: [2, 3, 4, 5]))
+        let balanced = TransferPlan(from: source, to: target, devicesPerNode: 1)
+        #expect(balanced.steps.map(\.sender) == [0, 1])
+        #expect(balanced.steps.map(\.receivers) == [[2, 4], [3, 5]])
+        let published = TransferPlan(from: source, to: target, devicesPerNode: 1, policy: .published)
+        #expect(published.steps.map(\.sender) == [0])
+    }
+
+    @Test func whatFitsNothingIsRefused() {
+        let shape = ModelShape(
+            layers: 1, hiddenSize: 4, intermediateSize: 8, heads: 2, keyValueHeads: 2, vocabularySize: 6)
+        #expect(ShardedModel(shape, Strategy(4, 1, 1), ranks: [0, 1, 2, 3]) == nil)
+        #expect(ShardedModel(shape, Strategy(2, 1, 1), ranks: [0]) == nil)
+    }
+}
