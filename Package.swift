@@ -25,18 +25,19 @@ let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let rooms: [Room] = [
     // Floor 0
     Room(name: "JSON"),
+    Room(name: "GGUF"),
     // Floor 1
     Room(name: "Records", imports: ["JSON"]),
     Room(name: "Runs", imports: ["JSON"]),
     Room(name: "Tensors", imports: ["CTorch", "JSON"], needsTorch: true),
     // Floor 2
-    Room(name: "Tokenization", imports: ["JSON", "Runs"]),
+    Room(name: "Tokenization", imports: ["JSON", "GGUF", "Runs"]),
     Room(name: "RewardInterface", imports: ["JSON", "Records"]),
     Room(name: "Credit", imports: ["Records"]),
     Room(name: "PromptSets", imports: ["JSON", "Records", "Runs"]),
     Room(name: "Planning", imports: ["JSON", "Records", "Runs"]),
     Room(name: "Algorithms", imports: ["Tensors", "Records"], needsTorch: true),
-    Room(name: "Models", imports: ["JSON", "Tensors", "Runs"], needsTorch: true),
+    Room(name: "Models", imports: ["JSON", "GGUF", "Tensors", "Runs"], needsTorch: true),
     Room(name: "Placement", imports: ["Tensors", "Records"], needsTorch: true),
     // Floor 3
     Room(
@@ -64,7 +65,8 @@ let rooms: [Room] = [
     Room(
         name: "Job",
         imports: [
-            "JSON", "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets", "Planning",
+            "JSON", "GGUF", "Records", "Tokenization", "Runs", "Tensors", "RewardInterface", "Credit", "PromptSets",
+            "Planning",
             "Algorithms", "Models", "Placement", "ShippedRewards", "RolloutEngine", "PolicyUpdater", "Coordinator",
             "Evaluation",
             "RewardModels", "RewardHosts", "Methods",
@@ -125,7 +127,7 @@ let testData = [
         "trl_gkd.json",
     ],
     "Credit": ["verl_advantages.json", "lagrange_multipliers.json", "trl_gdpo.json", "nelder_mead.json"],
-    "Job": ["trl_fields.json"], "PromptSets": ["parquet"],
+    "GGUF": ["gguf_blocks.json"], "Job": ["trl_fields.json"], "PromptSets": ["parquet"],
     "RewardHosts": ["server.py", "zoo.py"],
     "ShippedRewards": ["accuracy_cases.jsonl", "trl_rewards.json"],
     "Tensors": ["reference.safetensors", "sampling_filters.json"],

@@ -4,14 +4,15 @@ public import RewardInterface
 
 /// The share of the row's tests that the completion's Python code passes, each test run in a sandbox of its own.
 ///
-/// The code is the last fenced block of the completion (setting `whole_text: true` takes a completion without one as code). The
-/// tests are in column `tests` (setting `column` names another; `test_list`, `test`, `test_cases`, `reward_model.ground_truth` and
-/// `ground_truth` are looked at too): a list of Python texts with assertions, or of `{input, output}` for programs that read and
-/// write, or `{"inputs": […], "outputs": […]}` with `fn_name` for a function, also as a JSON text. `scoring: all` gives 1 for all tests
-/// and else 0. A test that fails, hangs, or breaks a limit is not passed; after two that hang the others count as not passed.
+/// The code is the last fenced block of the completion (setting `whole_text: true` takes a completion without one as
+/// code). The tests are in column `tests` (setting `column` names another; `test_list`, `test`, `test_cases`,
+/// `reward_model.ground_truth` and `ground_truth` are looked at too): a list of Python texts with assertions, or of
+/// `{input, output}` for programs that read and write, or `{"inputs": […], "outputs": […]}` with `fn_name` for a
+/// function, also as a JSON text. `scoring: all` gives 1 for all tests and else 0. A test that fails, hangs, or breaks
+/// a limit is not passed; after two that hang the others count as not passed.
 ///
-/// Assertions run in another program than the completion's code, which is asked for values only. So what ends a test well is out of
-/// the code's reach: leaving early, printing, or objects that say yes to every comparison gain nothing.
+/// Assertions run in another program than the completion's code, which is asked for values only. So what ends a test
+/// well is out of the code's reach: leaving early, printing, or objects that say yes to every comparison gain nothing.
 public struct CodeExecution: ProgramReward {
     public static let name = "code_execution"
     public static let range = 0.0...1.0

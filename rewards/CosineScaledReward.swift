@@ -6,9 +6,9 @@ public import RewardInterface
 ///
 ///     R = min + ½ (max − min) (1 + cos(π · min(tokens / max_len, 1)))
 ///
-/// For a right completion min and max are `min_value_correct` (0.5) and `max_value_correct` (1): short is better. For a wrong
-/// one they are `max_value_wrong` (−0.5) and `min_value_wrong` (−1): short is worse. Setting `max_len` is required. What is
-/// right is ``AccuracyReward``'s matter.
+/// For a right completion min and max are `min_value_correct` (0.5) and `max_value_correct` (1): short is better. For a
+/// wrong one they are `max_value_wrong` (−0.5) and `min_value_wrong` (−1): short is worse. Setting `max_len` is
+/// required. What is right is ``AccuracyReward``'s matter.
 public struct CosineScaledReward: AnswerReading {
     public static let name = "get_cosine_scaled_reward"
     public static let range = -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude

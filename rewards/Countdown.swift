@@ -4,8 +4,9 @@ public import RewardInterface
 /// 1 when the completion is an arithmetic expression that uses each of the prompt's numbers exactly once and makes the
 /// target, 0 otherwise.
 ///
-/// Columns: `numbers` (whole numbers) and `target`. The expression may use `+ - * /` and parentheses; it stands alone, or in the
-/// last `<answer>…</answer>` or `\boxed{…}`, and may end with `= target`. Computed in fractions, without rounding.
+/// Columns: `numbers` (whole numbers) and `target`. The expression may use `+ - * /` and parentheses; it stands alone,
+/// or in the last `<answer>…</answer>` or `\boxed{…}`, and may end with `= target`. Computed in fractions, without
+/// rounding.
 public struct Countdown: AnswerReading {
     public static let name = "countdown"
     public static let range = 0.0...1.0

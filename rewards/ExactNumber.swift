@@ -3,8 +3,8 @@ public import RewardInterface
 
 /// 1 when the last number in the completion equals the prompt's answer exactly, 0 otherwise.
 ///
-/// The answer is the number in column `answer` (setting `column` names another). No rounding, no units, no markers: for sets
-/// whose answers are plain numbers.
+/// The answer is the number in column `answer` (setting `column` names another). No rounding, no units, no markers: for
+/// sets whose answers are plain numbers.
 public struct ExactNumber: AnswerReading {
     public static let name = "exact_number"
     public static let range = 0.0...1.0

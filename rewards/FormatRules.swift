@@ -4,9 +4,9 @@ public import RewardInterface
 /// 1 when the completion keeps the rule of form that the prompt's row names, 0 otherwise.
 ///
 /// Column `rule` names the rule and column `argument` says more where it needs to:
-/// `upper_case`, `lower_case`, `quoted` take none; `word_count`, `list_of` a number; `ends_with` a text; `without_letter` a
-/// letter; `repeat` a number and a word. White space around the completion does not count, and a completion without a
-/// letter keeps no rule: saying nothing is not an answer.
+/// `upper_case`, `lower_case`, `quoted` take none; `word_count`, `list_of` a number; `ends_with` a text;
+/// `without_letter` a letter; `repeat` a number and a word. White space around the completion does not count, and a
+/// completion without a letter keeps no rule: saying nothing is not an answer.
 public struct FormatRules: RewardFunction {
     public static let name = "format_rules"
     public static let range = 0.0...1.0

@@ -5,8 +5,8 @@ public import RewardInterface
 ///
 ///     R = max(0, 1 − |length − target_length| / tolerance)
 ///
-/// Settings: `target_length` (required), `tolerance` (the distance at which the reward reaches 0; the target itself by default),
-/// `unit` (`tokens`, `words` or `characters`).
+/// Settings: `target_length` (required), `tolerance` (the distance at which the reward reaches 0; the target itself by
+/// default), `unit` (`tokens`, `words` or `characters`).
 public struct LengthReward: RewardFunction {
     public static let name = "length_reward"
     public static let range = 0.0...1.0

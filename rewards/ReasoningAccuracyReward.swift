@@ -3,8 +3,8 @@ public import RewardInterface
 
 /// ``AccuracyReward`` on what follows the reasoning; 0 when the reasoning never ends.
 ///
-/// Setting `reasoning_delimiters` (default `["</think>"]`): the first of them that the text contains ends the reasoning, at its
-/// last occurrence.
+/// Setting `reasoning_delimiters` (default `["</think>"]`): the first of them that the text contains ends the
+/// reasoning, at its last occurrence.
 public struct ReasoningAccuracyReward: AnswerReading {
     public static let name = "reasoning_accuracy_reward"
     public static let range = 0.0...1.0

@@ -4,9 +4,10 @@ public import RewardInterface
 
 /// 1 when the completion matches a regular expression, 0 otherwise.
 ///
-/// Settings: `pattern` (required; ICU's syntax, which reads most of Python's), `match` (`search` anywhere, the default, or `full` for
-/// the whole text), `case_insensitive` and `dot_matches_newline` as the flags `(?i)` and `(?s)` in the pattern. A match that takes
-/// longer than `timeout_seconds` (1) is given up as timed out: some patterns take ages on some texts.
+/// Settings: `pattern` (required; ICU's syntax, which reads most of Python's), `match` (`search` anywhere, the default,
+/// or `full` for the whole text), `case_insensitive` and `dot_matches_newline` as the flags `(?i)` and `(?s)` in the
+/// pattern. A match that takes longer than `timeout_seconds` (1) is given up as timed out: some patterns take ages on
+/// some texts.
 public struct RegularExpression: RewardFunction {
     public static let name = "regular_expression"
     public static let range = 0.0...1.0

@@ -57,13 +57,13 @@ package struct BradleyTerrySettings: Sendable, Equatable, ScoreObjective {
     package func loss(_ inputs: PairScores) throws -> LossResult { try BradleyTerry.loss(inputs, self) }
 }
 
-/// The likelihood of preferences by Bradley and Terry (1952), as reward models are trained on it (Ouyang et al. 2022, arXiv:2203.02155, Eq. 1;
-/// margins: Touvron et al. 2023, arXiv:2307.09288, Eq. 2).
+/// The likelihood of preferences by Bradley and Terry (1952), as reward models are trained on it (Ouyang et al. 2022,
+/// arXiv:2203.02155, Eq. 1; margins: Touvron et al. 2023, arXiv:2307.09288, Eq. 2).
 ///
 ///     L = (1/pairs) Σ [ −log σ(s⁺ − s⁻ − m) + c·(s⁺ + s⁻)² ]
 package enum BradleyTerry {
-    /// This micro-batch's share of the loss. Metrics by TRL's names: `accuracy` (the share of s⁺ above s⁻; a tie is none), `margin`,
-    /// `min_reward|mean_reward|max_reward`.
+    /// This micro-batch's share of the loss. Metrics by TRL's names: `accuracy` (the share of s⁺ above s⁻; a tie is
+    /// none), `margin`, `min_reward|mean_reward|max_reward`.
     ///
     /// - Throws: `TensorError.shape` for scores that are not two for each margin.
     package static func loss(_ inputs: PairScores, _ settings: BradleyTerrySettings) throws -> LossResult {

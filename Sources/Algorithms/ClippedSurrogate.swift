@@ -1,14 +1,15 @@
 package import Records
 package import Tensors
 
-/// PPO's clipped surrogate objective (Schulman et al. 2017, arXiv:1707.06347v2, Eq. 7), with the bounds that came later.
+/// PPO's clipped surrogate objective (Schulman et al. 2017, arXiv:1707.06347v2, Eq. 7), with the bounds that came
+/// later.
 ///
 ///     l = −min(ρ·A, clip(ρ, 1 − ε_low, 1 + ε_high)·A)
 ///     delta δ     ρ in the first term is clamped to at most δ      (INTELLECT-2, arXiv:2505.07291)
 ///     dual c      l ← min(l, −c·A) where A < 0                     (dual clip, arXiv:1912.09729)
 ///
-/// The gradient is exactly 0 where A > 0 and ρ > 1 + ε_high, where A < 0 and ρ < 1 − ε_low, and where A < 0 and ρ is above
-/// δ or c. For δ = c > 1 + ε_high the two bounds are one function.
+/// The gradient is exactly 0 where A > 0 and ρ > 1 + ε_high, where A < 0 and ρ < 1 − ε_low, and where A < 0 and ρ is
+/// above δ or c. For δ = c > 1 + ε_high the two bounds are one function.
 package struct ClippedSurrogate: Sendable, Equatable {
     /// What keeps the loss of a token with a negative advantage bounded when its ratio explodes.
     package enum UpperBound: Sendable, Equatable {

@@ -2,8 +2,8 @@ package import Tensors
 
 /// Where each completion lies in a flat run of action tokens.
 ///
-/// Losses see the generated tokens of a micro-batch end to end, without prompts, padding or masked completions. A completion
-/// may be empty; it keeps its place in the count.
+/// Losses see the generated tokens of a micro-batch end to end, without prompts, padding or masked completions. A
+/// completion may be empty; it keeps its place in the count.
 package struct CompletionSpans {
     /// Tokens per completion, in order.
     package let lengths: [Int]

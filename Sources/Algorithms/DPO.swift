@@ -7,7 +7,8 @@ package struct DPOSettings: Sendable, Equatable {
     package enum LossType: String, SettingsChoice {
         /// −(1 − ε) log σ(βΔ) − ε log σ(−βΔ); ε above 0 is conservative DPO.
         case sigmoid
-        /// [−(1 − ε) log σ(βΔ) + ε log σ(−βΔ)] / (1 − 2ε): unbiased when a share ε of the labels is flipped (arXiv:2403.00409).
+        /// [−(1 − ε) log σ(βΔ) + ε log σ(−βΔ)] / (1 − 2ε): unbiased when a share ε of the labels is flipped
+        /// (arXiv:2403.00409).
         case robust
         /// (d − 1/(2β))², d the difference of log-ratios per token (arXiv:2310.12036).
         case ipo
@@ -78,23 +79,25 @@ extension DPOSettings: Objective {
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try DPO.loss(inputs, self) }
 }
 
-/// Direct Preference Optimization (Rafailov et al. 2023, arXiv:2305.18290, Eq. 7) and its kin: fits the policy to preferences without a reward
-/// model.
+/// Direct Preference Optimization (Rafailov et al. 2023, arXiv:2305.18290, Eq. 7) and its kin: fits the policy to
+/// preferences without a reward model.
 ///
 ///     s = Σ_t [log π(y_t) − log π_ref(y_t)]      over the completion's actions, the stop token included
 ///     Δ = s⁺ − s⁻
 ///     L = (1/prompts) Σ over pairs of −log σ(βΔ),  ∂L/∂s⁺ = −β σ(−βΔ)/prompts = −∂L/∂s⁻
 ///
-/// The ratio is summed token by token, so that a policy that is its reference has Δ = 0 exactly. Δ is never exponentiated.
+/// The ratio is summed token by token, so that a policy that is its reference has Δ = 0 exactly. Δ is never
+/// exponentiated.
 package enum DPO {
     /// This micro-batch's share of the loss.
     ///
-    /// The completions are pairs, the chosen one first. Metrics by TRL's names: `rewards/chosen|rejected` (β·s, per token for simpo as in
-    /// TRL's CPO), `rewards/accuracies` (the share of Δ above 0; a tie is none), `rewards/margins`, `logps/chosen|rejected`, `entropy`. Beside
-    /// them `logps/variance` and `lengths/variance`: of a prompt's two completions, half the squared difference.
+    /// The completions are pairs, the chosen one first. Metrics by TRL's names: `rewards/chosen|rejected` (β·s, per
+    /// token for simpo as in TRL's CPO), `rewards/accuracies` (the share of Δ above 0; a tie is none),
+    /// `rewards/margins`, `logps/chosen|rejected`, `entropy`. Beside them `logps/variance` and `lengths/variance`: of a
+    /// prompt's two completions, half the squared difference.
     ///
-    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without the reference's log-probs or with an odd
-    ///   number of completions.
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without the reference's
+    ///   log-probs or with an odd number of completions.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: DPOSettings) throws -> LossResult {
         try inputs.requireShapes("dpo")
         let spans = inputs.spans
@@ -121,8 +124,8 @@ package enum DPO {
         let gap = try logProbabilities.chosen - logProbabilities.rejected
         try report.note("logps/variance", gap.square() * 0.5, .mean)
         let lengths = spans.lengths
-        let variances = stride(from: 0, to: lengths.count, by: 2).map { place -> Double in
-            let gap = Double(lengths[place] - lengths[place + 1])
+        let variances = stride(from: 0, to: lengths.count, by: 2).map { index -> Double in
+            let gap = Double(lengths[index] - lengths[index + 1])
             return gap * gap / 2
         }
         try report.note([]) { _, metrics in metrics.set("lengths/variance", variances, .mean) }

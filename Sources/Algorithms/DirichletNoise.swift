@@ -7,8 +7,9 @@ package import Tensors
 ///     log f_i = (a_i − 1)·log x_i − x_i − log Γ(a_i)
 ///     KL_i    = (a_i − b_i)·ψ(a_i) − log Γ(a_i) + log Γ(b_i)     b_i = α·p_ref,i
 ///
-/// The kept values are log x: x itself is 0 in float32 for small a. Because Σ a_i = α whatever the policy, the Gamma ratios multiply to the
-/// Dirichlet's own. `followsRelease` clamps log f_i to −5...3 and averages it over words above 5 %.
+/// The kept values are log x: x itself is 0 in float32 for small a. Because Σ a_i = α whatever the policy, the Gamma
+/// ratios multiply to the Dirichlet's own. `followsRelease` clamps log f_i to −5...3 and averages it over words above
+/// 5 %.
 package struct DirichletNoise: SoftDensity, Equatable {
     /// α.
     package let concentration: Double

@@ -59,16 +59,19 @@ extension DistillationSettings: Objective {
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try Distillation.loss(inputs, self) }
 }
 
-/// Distillation of a teacher into the policy (GKD, Agarwal et al. 2024, arXiv:2306.13649; Gu et al. 2024, arXiv:2306.08543).
+/// Distillation of a teacher into the policy (GKD, Agarwal et al. 2024, arXiv:2306.13649; Gu et al. 2024,
+/// arXiv:2306.08543).
 ///
-///     L = (1/N_tok) Σ_t [ D_t − min(ρ_t·A_t, clip(ρ_t)·A_t) ]      D_t: divergence of π and the teacher π_T at the token's place
+///     L = (1/N_tok) Σ_t [ D_t − min(ρ_t·A_t, clip(ρ_t)·A_t) ]
+///     D_t   divergence of π and the teacher π_T at token t
 ///
-/// On completions that the policy samples itself no gradient flows through the sampling, as in GKD. The second term is there where rewards
-/// are, and in the form `sampled`, where A_t has log π_T(y_t) − log π(y_t) in it and there is no D.
+/// On completions that the policy samples itself no gradient flows through the sampling, as in GKD. The second term is
+/// there where rewards are, and in the form `sampled`, where A_t has log π_T(y_t) − log π(y_t) in it and there is no D.
 package enum Distillation {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: `distill/divergence` in nats, `policy_loss` where there are advantages, `clip_ratio/*`, `approx_kl`, `entropy`.
+    /// Metrics: `distill/divergence` in nats, `policy_loss` where there are advantages, `clip_ratio/*`, `approx_kl`,
+    /// `entropy`.
     ///
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without divergences.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: DistillationSettings) throws -> LossResult {

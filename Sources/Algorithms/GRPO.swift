@@ -10,25 +10,28 @@ internal import Tensors
 ///     cispo (MiniMax-M1, arXiv:2506.13585):  l_t = −sg(min(ρ_t, ε_high))·A·log π(y_t)
 ///     GSPO  (arXiv:2507.18071v2):            ρ is one ratio per completion, ``ImportanceRatio/sequence``
 ///
-/// A comes from `GroupBaseline` in Credit. Departs from the paper, each where TRL does: the default loss type averages over
-/// all tokens of the step instead of first over each completion; denominators span the whole optimizer step, so a cut into
-/// micro-batches changes nothing; by default the KL term is multiplied by ρ (DeepSeek-V3.2, arXiv:2512.02556), with which k3
-/// descends KL(π‖π_ref) of the next token instead of KL(π_ref‖π). ``GRPOSettings/usesExactKL`` puts Σ_v π(v)·(log π(v) −
-/// log π_ref(v)) in its place: the same divergence without the noise of the sampled token, and nothing for ρ to correct.
+/// A comes from `GroupBaseline` in Credit. Departs from the paper, each where TRL does: the default loss type averages
+/// over all tokens of the step instead of first over each completion; denominators span the whole optimizer step, so a
+/// cut into micro-batches changes nothing; by default the KL term is multiplied by ρ (DeepSeek-V3.2, arXiv:2512.02556),
+/// with which k3 descends KL(π‖π_ref) of the next token instead of KL(π_ref‖π). ``GRPOSettings/usesExactKL`` puts Σ_v
+/// π(v)·(log π(v) − log π_ref(v)) in its place: the same divergence without the noise of the sampled token, and nothing
+/// for ρ to correct.
 ///
-/// All of these are divergences of the next-token distributions at the states that were visited. None has the gradient of the
-/// KL between whole completions: a token is not charged for the states it leads to. The KL in the reward, `KLToGo` with k1, has.
+/// All of these are divergences of the next-token distributions at the states that were visited. None has the gradient
+/// of the KL between whole completions: a token is not charged for the states it leads to. The KL in the reward,
+/// `KLToGo` with k1, has.
 ///
-/// ρ corrects with *token* ratios only. One ratio per completion times k3 descends neither direction (three words, two tokens:
-/// 19 % away from ∇KL(π‖π_ref)), so with ``ImportanceRatio/sequence`` the KL term stays as it is. TRL multiplies there, too.
+/// ρ corrects with *token* ratios only. One ratio per completion times k3 descends neither direction (three words, two
+/// tokens: 19 % away from ∇KL(π‖π_ref)), so with ``ImportanceRatio/sequence`` the KL term stays as it is. TRL
+/// multiplies there, too.
 package enum GRPO {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: `policy_loss` (the loss without the entropy bonus), `kl`, `entropy`, `clip_ratio/*`, `cispo_clip_ratio`,
-    /// `sampling/importance_sampling_ratio/*`, `approx_kl` between π_old and π.
+    /// Metrics: `policy_loss` (the loss without the entropy bonus), `kl`, `entropy`, `clip_ratio/*`,
+    /// `cispo_clip_ratio`, `sampling/importance_sampling_ratio/*`, `approx_kl` between π_old and π.
     ///
-    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an input that the settings
-    ///   need and that is absent.
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an input that the
+    ///   settings need and that is absent.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: GRPOSettings) throws -> LossResult {
         try inputs.requireShapes("grpo")
         let old = try inputs.oldOrCurrent

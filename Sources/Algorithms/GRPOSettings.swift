@@ -10,7 +10,8 @@ package struct GRPOSettings: Sendable, Equatable {
         case drGRPO = "dr_grpo"
         /// Over all tokens of the step (Yu et al. 2025, arXiv:2503.14476, Eq. 8).
         case dapo
-        /// Clipped weights instead of clipped updates, over all tokens of the step. `epsilonHigh` is the largest weight.
+        /// Clipped weights instead of clipped updates, over all tokens of the step. `epsilonHigh` is the largest
+        /// weight.
         case cispo
 
         package static var expectation: String { "one of grpo, dr_grpo, dapo, cispo, or bnpo, which is taken as dapo" }
@@ -34,10 +35,11 @@ package struct GRPOSettings: Sendable, Equatable {
     /// β, the weight of the KL term in the loss; 0 needs no reference policy.
     package let klCoefficient: Double
     package let klEstimator: KLEstimator
-    /// Whether the KL term is KL(π‖π_ref) at each token's place, summed over the whole vocabulary, in place of an estimate from
-    /// the token that was sampled.
+    /// Whether the KL term is KL(π‖π_ref) at each token's place, summed over the whole vocabulary, in place of an
+    /// estimate from the token that was sampled.
     package let usesExactKL: Bool
-    /// Whether an estimated KL term is multiplied by ρ, gradient included. Without effect where ρ is one ratio per completion.
+    /// Whether an estimated KL term is multiplied by ρ, gradient included. Without effect where ρ is one ratio per
+    /// completion.
     package let correctsKLBias: Bool
     /// The weight of the entropy bonus; 0 for none.
     package let entropyCoefficient: Double

@@ -7,8 +7,8 @@ package import Tensors
 ///     log f_i = −(x_i − p_i)² / 2σ² − log(σ·√2π)
 ///     KL_i    = (p_i − p_ref,i)² / 2σ²
 ///
-/// y may be negative. Draws whose sum is below 0.001 are drawn again, which the density leaves out of account. `followsRelease` clamps x to
-/// p ± 3σ when scoring and averages over words above 5 %.
+/// y may be negative. Draws whose sum is below 0.001 are drawn again, which the density leaves out of account.
+/// `followsRelease` clamps x to p ± 3σ when scoring and averages over words above 5 %.
 package struct GaussianNoise: SoftDensity, Equatable {
     /// σ.
     package let deviation: Double
@@ -56,8 +56,8 @@ package struct GaussianNoise: SoftDensity, Equatable {
 ///     ŝ = s + N(0, σ²·I),  s = Σ p_i·E[i]       log f = −‖ŝ − s‖² / 2σ² − (D/2)·log(2πσ²)
 ///     KL = ‖s − s_ref‖² / 2σ²
 ///
-/// Parameters are s and values ŝ, `[steps, hidden]`; ŝ is the step's input. Where the vocabulary is larger than the hidden size, several
-/// mixtures share one s: the density does not identify p.
+/// Parameters are s and values ŝ, `[steps, hidden]`; ŝ is the step's input. Where the vocabulary is larger than the
+/// hidden size, several mixtures share one s: the density does not identify p.
 package struct EmbeddingNoise: SoftDensity, Equatable {
     /// σ.
     package let deviation: Double

@@ -9,11 +9,12 @@ package import Tensors
 ///     log ρ = Σ_i D_i − E_i·(e^(D_i) − 1)      D = (log p − log p_old) / s,  E = e^(−ζ_old)
 ///     KL    = Σ_i e^(−D_i) − 1 + D_i           D = (log p − log p_ref) / s
 ///
-/// The ratio in this form has no difference of two large numbers in it; under the policy that drew, E is standard exponential and every
-/// component's score 1 − E has mean 0 and variance 1. As τ_g → 0 the input becomes one word, drawn from p (Gumbel-max).
+/// The ratio in this form has no difference of two large numbers in it; under the policy that drew, E is standard
+/// exponential and every component's score 1 − E has mean 0 and variance 1. As τ_g → 0 the input becomes one word,
+/// drawn from p (Gumbel-max).
 ///
-/// `followsRelease` clamps ε to −1.5...3 when drawing and ζ when scoring, as the published code does: 6 % of the draws then stand at a
-/// border, and a word below e^−4.5 of the likeliest one is never the largest.
+/// `followsRelease` clamps ε to −1.5...3 when drawing and ζ when scoring, as the published code does: 6 % of the draws
+/// then stand at a border, and a word below e^−4.5 of the likeliest one is never the largest.
 package struct GumbelNoise: SoftDensity, Equatable {
     /// s, the published code's `noise_factor`.
     package let scale: Double

@@ -31,22 +31,25 @@ extension LUFFYSettings: Objective {
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try LUFFY.loss(inputs, self) }
 }
 
-/// LUFFY (Yan et al. 2025, arXiv:2504.14945): a demonstration in the group of its prompt, off-policy and with shaped weights.
+/// LUFFY (Yan et al. 2025, arXiv:2504.14945): a demonstration in the group of its prompt, off-policy and with shaped
+/// weights.
 ///
 ///     the policy's own tokens    l_t = −ρ_t·A,      ρ_t = π(y_t) / π_old(y_t), not clipped
-///     a demonstration's          l_t = −f(p_t)·A,   p_t = π(y_t),  f(p) = p/(p + γ)      the writer's probability counts as 1
+///     a demonstration's          l_t = −f(p_t)·A,   p_t = π(y_t),  f(p) = p/(p + γ);  the writer's probability is 1
 ///     L = Σ l_t / (N_seq·L_max) − c·H
 ///
-/// A is r minus the mean over the group, the demonstration among it, without a deviation (`DemonstratedGroups` in Credit). The gradient of a
-/// demonstrated token weighs p·γ/(p + γ)²: ¼ at p = γ, and falls as p/γ below, where plain imitation would have 1. No KL.
-/// The mean over sequences spans the optimizer step; the published code sums each micro-batch instead, so that its step depends on the cut.
+/// A is r minus the mean over the group, the demonstration among it, without a deviation (`DemonstratedGroups` in
+/// Credit). The gradient of a demonstrated token weighs p·γ/(p + γ)²: ¼ at p = γ, and falls as p/γ below, where plain
+/// imitation would have 1. No KL. The mean over sequences spans the optimizer step; the published code sums each
+/// micro-batch instead, so that its step depends on the cut.
 package enum LUFFY {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: `policy_loss`, `entropy`, `approx_kl` of the policy's own tokens, `demonstrations/probability` and `demonstrations/weight`
-    /// (f averaged over their tokens).
+    /// Metrics: `policy_loss`, `entropy`, `approx_kl` of the policy's own tokens, `demonstrations/probability` and
+    /// `demonstrations/weight` (f averaged over their tokens).
     ///
-    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for entropies that are needed and absent.
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for entropies that are
+    ///   needed and absent.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: LUFFYSettings) throws -> LossResult {
         try inputs.requireShapes("luffy")
         var report = LossReport()
@@ -72,9 +75,9 @@ package enum LUFFY {
         _ logProbabilities: Tensor, _ shaped: Tensor, _ mask: Tensor, in report: inout LossReport
     ) throws {
         try report.note([logProbabilities.detached().exp(), shaped, mask]) { columns, metrics in
-            for (place, name) in ["probability", "weight"].enumerated() {
+            for (index, name) in ["probability", "weight"].enumerated() {
                 metrics.set(
-                    "demonstrations/\(name)", zip(columns[place], columns[2]).filter { $1 != 0 }.map(\.0), .mean)
+                    "demonstrations/\(name)", zip(columns[index], columns[2]).filter { $1 != 0 }.map(\.0), .mean)
             }
         }
     }

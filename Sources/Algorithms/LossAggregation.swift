@@ -1,10 +1,11 @@
 package import Records
 package import Tensors
 
-/// What the losses of an optimizer step are divided by: fixed before its first backward, over all micro-batches and ranks.
+/// What the losses of an optimizer step are divided by: fixed before its first backward, over all micro-batches and
+/// ranks.
 ///
-/// Each micro-batch divides its sum by these, so the losses of the micro-batches add up to the step's loss however the step
-/// is cut.
+/// Each micro-batch divides its sum by these, so the losses of the micro-batches add up to the step's loss however the
+/// step is cut.
 package struct Denominators: Sendable, Equatable {
     /// Action tokens that are trained; masked completions' are not.
     package let tokens: Int
@@ -29,7 +30,8 @@ package struct Denominators: Sendable, Equatable {
     }
 }
 
-/// How the losses of single tokens become one number. N_tok, N_seq and L are ``Denominators``, n_i a completion's length.
+/// How the losses of single tokens become one number. N_tok, N_seq and L are ``Denominators``, n_i a completion's
+/// length.
 package enum LossAggregation: String, Sendable, Equatable, CaseIterable {
     /// Σ l / N_tok: every token weighs the same (DAPO, PPO, ReMax).
     case tokenMean = "token_mean"

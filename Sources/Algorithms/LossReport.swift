@@ -2,13 +2,16 @@ package import Tensors
 
 /// The numbers that a loss has to tell about one micro-batch, on the device until all of them are known.
 ///
-/// A copy to the host waits for the device to finish. So a loss only notes columns while it computes; when the backward pass is done, all
-/// columns are joined, copied once and reduced on the host, in double and in order. A new metric is one line with its reduction:
+/// A copy to the host waits for the device to finish. So a loss only notes columns while it computes; when the backward
+/// pass is done, all columns are joined, copied once and reduced on the host, in double and in order. A new metric is
+/// one line with its reduction:
 ///
 ///     try report.note("kl", divergence, .mean)
-///     try report.note("sampling/importance_sampling_ratio/max", weights, .maximum, over: spans)      of completions' means
+///     // the largest of the completions' means
+///     try report.note("sampling/importance_sampling_ratio/max", weights, .maximum, over: spans)
 ///
-/// What is made of several columns takes them all: ``note(_:form:)``. Nothing noted carries a gradient. A name is noted once.
+/// What is made of several columns takes them all: ``note(_:form:)``. Nothing noted carries a gradient. A name is noted
+/// once.
 package struct LossReport {
     /// How a column becomes a number, and how the numbers of micro-batches become one.
     package enum Reduction: Sendable {
@@ -34,7 +37,8 @@ package struct LossReport {
     ///
     /// - Parameters:
     ///   - column: `[actionTokens]` or a scalar; truth values count as 1 and 0.
-    ///   - spans: Given these, the reduction runs over completions, each with the mean of its tokens; completions without tokens are left out.
+    ///   - spans: Given these, the reduction runs over completions, each with the mean of its tokens; completions
+    ///     without tokens are left out.
     package mutating func note(
         _ name: String, _ column: Tensor, _ reduction: Reduction, over spans: CompletionSpans? = nil
     ) throws {
@@ -59,7 +63,8 @@ package struct LossReport {
         entries += other.entries.map { ($0.columns.lowerBound + start..<$0.columns.upperBound + start, $0.form) }
     }
 
-    /// Adds another report's numbers to those this one has noted by the same names, as those of another micro-batch would be.
+    /// Adds another report's numbers to those this one has noted by the same names, as those of another micro-batch
+    /// would be.
     package mutating func combine(_ other: LossReport) {
         append(other)
         for index in entries.indices.suffix(other.entries.count) {

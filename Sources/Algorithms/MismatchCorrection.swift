@@ -1,15 +1,16 @@
 package import Records
 package import Tensors
 
-/// Corrects for samples drawn from a policy slightly different from the one the trainer computes: other kernels, another
-/// precision, filters. Truncated (TIS) and masked (MIS) importance sampling, as in TRL.
+/// Corrects for samples drawn from a policy slightly different from the one the trainer computes: other kernels,
+/// another precision, filters. Truncated (TIS) and masked (MIS) importance sampling, as in TRL.
 ///
 ///     w_t = π_old(y_t) / π_rollout(y_t)              token
 ///     w   = Π_t π_old(y_t) / π_rollout(y_t)          sequence, the same for all its tokens
 ///     truncate: w ← clamp(w, C_min, C_max)           mask: w ← 0 outside C_min...C_max
 ///
 /// w is constant and multiplies the policy term only, not a KL term; denominators stay as they are. Unbounded sequence
-/// weights are unbiased; token weights are not, and have far less variance. Where the two policies agree, w is exactly 1.
+/// weights are unbiased; token weights are not, and have far less variance. Where the two policies agree, w is exactly
+/// 1.
 package struct MismatchCorrection: Sendable, Equatable {
     package enum Granularity: String, Sendable, Equatable, CaseIterable { case token, sequence }
     package enum Constraint: String, Sendable, Equatable, CaseIterable { case truncate, mask }

@@ -4,7 +4,8 @@ package protocol Objective: Sendable {
     var needsReference: Bool { get }
     /// Whether the loss reads the divergence from the reference policy over the whole vocabulary.
     var needsExactDivergence: Bool { get }
-    /// Which divergence that is: 1 for KL(π‖π_ref), 0 for KL(π_ref‖π), between them the generalized Jensen–Shannon divergence.
+    /// Which divergence that is: 1 for KL(π‖π_ref), 0 for KL(π_ref‖π), between them the generalized Jensen–Shannon
+    /// divergence.
     var divergenceBeta: Double { get }
     /// Whether the loss reads the sampler's own log-probs.
     var needsRolloutLogProbabilities: Bool { get }
@@ -12,14 +13,16 @@ package protocol Objective: Sendable {
     var needsEntropyGradient: Bool { get }
     /// Whether the loss reads advantages.
     var needsAdvantages: Bool { get }
-    /// Whether the loss reads the mean entropy of the whole step. A step of several micro-batches then costs a forward pass more.
+    /// Whether the loss reads the mean entropy of the whole step. A step of several micro-batches then costs a forward
+    /// pass more.
     var needsMeanEntropy: Bool { get }
     /// How the losses of single tokens become one number.
     var aggregation: LossAggregation { get }
 
     /// This micro-batch's share of the loss.
     ///
-    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an input that is absent.
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an input that is
+    ///   absent.
     func loss(_ inputs: PolicyLossInputs) throws -> LossResult
 }
 

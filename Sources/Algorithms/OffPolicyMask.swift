@@ -1,7 +1,7 @@
 internal import Tensors
 
-/// Leaves out completions that the policy has moved away from and that would only be pushed down further (DeepSeek-V3.2,
-/// arXiv:2512.02556, Eq. 9).
+/// Leaves out completions that the policy has moved away from and that would only be pushed down further
+/// (DeepSeek-V3.2, arXiv:2512.02556, Eq. 9).
 ///
 ///     keep_i = 0 where A_i < 0 and mean_t(log π_rollout − log π) > threshold, else 1
 enum OffPolicyMask {

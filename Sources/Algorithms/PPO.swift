@@ -47,8 +47,8 @@ extension PPOSettings: Objective {
 ///     L_V = ½ · mean over tokens of max((V − R)², (clip(V, V_old − ε_V, V_old + ε_V) − R)²)
 ///     L   = L_π + c_V·L_V − c_H·H
 ///
-/// A and R come from `GeneralizedAdvantage` in Credit, A whitened there over the whole batch: a micro-batch does not know
-/// the batch's mean. Departs from the paper by the clip on values, which its authors' code and TRL have.
+/// A and R come from `GeneralizedAdvantage` in Credit, A whitened there over the whole batch: a micro-batch does not
+/// know the batch's mean. Departs from the paper by the clip on values, which its authors' code and TRL have.
 package enum PPO {
     /// What the value loss reads, beside ``PolicyLossInputs``. Each is `[actionTokens]`.
     package struct ValueInputs {
@@ -70,8 +70,8 @@ package enum PPO {
     ///
     /// Metrics: `policy_loss`, `value_loss`, `value_clip_ratio`, `entropy`, `clip_ratio/*`, `approx_kl`.
     ///
-    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an entropy bonus without
-    ///   entropies.
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an entropy bonus
+    ///   without entropies.
     package static func loss(
         _ inputs: PolicyLossInputs, _ values: ValueInputs, _ settings: PPOSettings
     ) throws -> LossResult {

@@ -3,21 +3,23 @@ package import Tensors
 
 /// What a policy-gradient loss reads of one micro-batch.
 ///
-/// Every tensor is `[actionTokens]`, of one floating-point type: the generated tokens of the completions that are trained,
-/// end to end. Only `logProbabilities`, and `entropies` where an entropy bonus is asked for, carry a gradient.
+/// Every tensor is `[actionTokens]`, of one floating-point type: the generated tokens of the completions that are
+/// trained, end to end. Only `logProbabilities`, and `entropies` where an entropy bonus is asked for, carry a gradient.
 package struct PolicyLossInputs {
     /// The current policy's, in nats.
     package var logProbabilities: Tensor
-    /// Those of the policy that produced the data, scored by the trainer. `nil` when this is the first optimizer step on
-    /// the data: they are then the current ones without their gradient.
+    /// Those of the policy that produced the data, scored by the trainer. `nil` when this is the first optimizer step
+    /// on the data: they are then the current ones without their gradient.
     package var oldLogProbabilities: Tensor?
     /// The sampler's own of the policy, before filters.
     package var rolloutLogProbabilities: Tensor?
-    /// Those of the distribution that was sampled from, for the mismatch correction; `nil` where they are ``rolloutLogProbabilities``.
+    /// Those of the distribution that was sampled from, for the mismatch correction; `nil` where they are
+    /// ``rolloutLogProbabilities``.
     package var samplingLogProbabilities: Tensor?
     /// The reference policy's; needed where KL is part of the loss.
     package var referenceLogProbabilities: Tensor?
-    /// KL(π‖π_ref) at each token's place over the whole vocabulary, with a gradient; needed where the loss has the exact KL.
+    /// KL(π‖π_ref) at each token's place over the whole vocabulary, with a gradient; needed where the loss has the
+    /// exact KL.
     package var exactDivergences: Tensor?
     /// What the KL term at each token is multiplied by; `nil` for 1.
     package var klWeights: Tensor?
@@ -25,14 +27,15 @@ package struct PolicyLossInputs {
     package var advantages: Tensor
     /// 1 at the tokens of demonstrations, 0 at the policy's own; `nil` where there are none.
     package var demonstrationMask: Tensor?
-    /// The entropy averaged over the action tokens of the whole step, a scalar without a gradient; `nil` where the micro-batch is the whole.
+    /// The entropy averaged over the action tokens of the whole step, a scalar without a gradient; `nil` where the
+    /// micro-batch is the whole.
     package var meanEntropy: Tensor?
     /// The current policy's entropy at each token, in nats; reported when present.
     package var entropies: Tensor?
     package var spans: CompletionSpans
     package var denominators: Denominators
-    /// What the objective's own scorer found at actions that are more than their words; the log-probs above hold 0 at their places. `nil`
-    /// where every action is a word.
+    /// What the objective's own scorer found at actions that are more than their words; the log-probs above hold 0 at
+    /// their places. `nil` where every action is a word.
     package var payload: (any PayloadLossInputs)?
 
     package init(

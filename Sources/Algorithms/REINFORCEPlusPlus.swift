@@ -4,7 +4,8 @@ internal import Tensors
 /// Settings of ``REINFORCEPlusPlus``.
 package struct REINFORCEPlusPlusSettings: Sendable, Equatable {
     package let clip: ClippedSurrogate
-    /// λ, the weight of the k2 term in the loss (the form with a group mean); 0 for the plain form, whose KL is in the reward.
+    /// λ, the weight of the k2 term in the loss (the form with a group mean); 0 for the plain form, whose KL is in the
+    /// reward.
     package let klCoefficient: Double
 
     package init(clip: ClippedSurrogate = ClippedSurrogate(), klCoefficient: Double = 0) {
@@ -30,7 +31,8 @@ package enum REINFORCEPlusPlus {
     ///
     /// Metrics: `policy_loss`, `kl`, `entropy`, `clip_ratio/*`, `approx_kl`.
     ///
-    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without a reference that λ needs.
+    /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without a reference that
+    ///   λ needs.
     package static func loss(
         _ inputs: PolicyLossInputs, _ settings: REINFORCEPlusPlusSettings
     ) throws -> LossResult {

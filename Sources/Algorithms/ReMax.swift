@@ -7,7 +7,8 @@ package struct ReMaxSettings: Sendable, Equatable {
     package enum Reduction: String, SettingsChoice {
         /// Over all tokens of the step: the authors' code.
         case tokenMean = "token_mean"
-        /// A sum over each completion, then the mean: the paper's estimator, the unbiased gradient of the expected reward.
+        /// A sum over each completion, then the mean: the paper's estimator, the unbiased gradient of the expected
+        /// reward.
         case sequenceSum = "sequence_sum"
 
         var aggregation: LossAggregation {
@@ -47,8 +48,8 @@ extension ReMaxSettings: Objective {
 ///     A_t = r(x, y) − r(x, ȳ) − β·Σ_{s ≥ t} k1_s        ȳ = argmax decoding; from `GreedyBaseline` in Credit
 ///     l_t = −A_t · log π(y_t)
 ///
-/// No critic, no ratio, no clip, one optimizer step per rollout. Departs from the authors' code, which clips r − r̄ to ±5,
-/// charges a token only its own KL and discounts the terminal reward: none of the three is in the paper.
+/// No critic, no ratio, no clip, one optimizer step per rollout. Departs from the authors' code, which clips r − r̄ to
+/// ±5, charges a token only its own KL and discounts the terminal reward: none of the three is in the paper.
 package enum ReMax {
     /// This micro-batch's share of the loss.
     ///

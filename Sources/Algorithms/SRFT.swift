@@ -40,12 +40,13 @@ extension SRFTSettings: Objective {
 ///
 ///     demonstrations, means over their tokens      −w_SFT·log π  −  min(p·A, clip(p, 1 − ε, 1 + ε)·A)
 ///     the policy's own, means over their tokens    −w_RL·log π where A > 0,  +max(log π, −20) where A < 0
-///     w_SFT = 0.5·exp(−H),  w_RL = 0.1·exp(H)      H: mean entropy of the step's tokens; no gradient flows into the weights
+///     w_SFT = 0.5·exp(−H),  w_RL = 0.1·exp(H)
+///     H   mean entropy of the step's tokens; no gradient flows into the weights
 ///
-/// A demonstration's A is its standardized reward in the group, its writer's probability counts as 1, so that the ratio is p = π. A of the
-/// policy's own is 1 for a right completion and −1 for another (`DemonstratedGroups` in Credit). The last term has no lower end: beyond −20
-/// nats a token is pushed no further. The paper writes expectations of whole completions; means over tokens keep its terms in one
-/// scale whatever the lengths.
+/// A demonstration's A is its standardized reward in the group, its writer's probability counts as 1, so that the ratio
+/// is p = π. A of the policy's own is 1 for a right completion and −1 for another (`DemonstratedGroups` in Credit). The
+/// last term has no lower end: beyond −20 nats a token is pushed no further. The paper writes expectations of whole
+/// completions; means over tokens keep its terms in one scale whatever the lengths.
 package enum SRFT {
     /// The log-prob below which a wrong completion's token is left alone, in nats.
     package static let leastLogProbability = -20.0

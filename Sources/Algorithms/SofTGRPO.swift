@@ -18,7 +18,8 @@ package struct SofTGRPOSettings: Sendable, Equatable {
     /// τ of the thinking steps.
     package let temperature: Double
     package let divergence: Divergence
-    /// Whether no gradient flows from inputs into the embedding, prompts and answers included: the published code's way.
+    /// Whether no gradient flows from inputs into the embedding, prompts and answers included: the published code's
+    /// way.
     package let detachesInputs: Bool
 
     package init(
@@ -76,7 +77,8 @@ extension SofTGRPOSettings: Objective {
 
 /// The soft steps among a micro-batch's action tokens.
 ///
-/// Tensors are `[soft steps, components]` of the losses' type, with zeros in empty slots; only `policy` carries a gradient.
+/// Tensors are `[soft steps, components]` of the losses' type, with zeros in empty slots; only `policy` carries a
+/// gradient.
 package struct SoftLossInputs: PayloadLossInputs {
     /// Which action tokens are soft, ascending.
     package var positions: [Int]
@@ -107,19 +109,21 @@ package struct SoftLossInputs: PayloadLossInputs {
     }
 }
 
-/// SofT-GRPO (arXiv:2511.06411v2, Eqs. 8 to 12, App. C to E): GRPO whose thinking steps are mixtures of tokens drawn from a density.
+/// SofT-GRPO (arXiv:2511.06411v2, Eqs. 8 to 12, App. C to E): GRPO whose thinking steps are mixtures of tokens drawn
+/// from a density.
 ///
 ///     ρ_t = f(values_t | θ) / f(values_t | θ_old)     at a soft step, on the support that the rollout recorded
-///     ρ_t = π(y_t) / π_old(y_t)                       at a discrete step: the end of thinking, the answer, the stop token
+///     ρ_t = π(y_t) / π_old(y_t)                    at a discrete step: the end of thinking, the answer, the stop token
 ///     L   = ``GRPO`` over all steps;  + β·KL(f(· | θ) ‖ f(· | θ_ref)) at soft steps, β·k3 at discrete ones
 ///
-/// Log-probs enter ``GRPO`` as differences alone. At a soft step every policy's log-density is therefore given relative to the old
-/// policy's, which ``SoftDensity/logRatio(_:policy:old:filled:)`` computes without cancellation. Without soft steps this is GRPO to the bit.
+/// Log-probs enter ``GRPO`` as differences alone. At a soft step every policy's log-density is therefore given relative
+/// to the old policy's, which ``SoftDensity/logRatio(_:policy:old:filled:)`` computes without cancellation. Without
+/// soft steps this is GRPO to the bit.
 package enum SofTGRPO {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: those of GRPO over all steps; `soft/kl` (to the reference, per soft step), `soft/approx_kl` (old to current),
-    /// `soft/clamped` (log-probs in a support that had to be clamped).
+    /// Metrics: those of GRPO over all steps; `soft/kl` (to the reference, per soft step), `soft/approx_kl` (old to
+    /// current), `soft/clamped` (log-probs in a support that had to be clamped).
     ///
     /// - Throws: what ``GRPO/loss(_:_:)`` throws; ``LossError`` when soft steps lack the reference that β needs.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: SofTGRPOSettings) throws -> LossResult {
@@ -130,14 +134,14 @@ package enum SofTGRPO {
         func ratio(_ parameters: Tensor) throws -> Tensor {
             try density.logRatio(soft.values, policy: parameters, old: old, filled: soft.filled)
         }
-        let places = try Tensor(soft.positions, device: soft.policy.device)
+        let slots = try Tensor(soft.positions, device: soft.policy.device)
         let policyRatio = try ratio(soft.policy)
         var relative = inputs
-        relative.logProbabilities = try inputs.logProbabilities.indexAdded(axis: 0, index: places, source: policyRatio)
+        relative.logProbabilities = try inputs.logProbabilities.indexAdded(axis: 0, index: slots, source: policyRatio)
         relative.rolloutLogProbabilities = try inputs.rolloutLogProbabilities?
-            .indexAdded(axis: 0, index: places, source: ratio(soft.rollout))
+            .indexAdded(axis: 0, index: slots, source: ratio(soft.rollout))
         relative.samplingLogProbabilities = try inputs.samplingLogProbabilities?
-            .indexAdded(axis: 0, index: places, source: ratio(soft.rollout))
+            .indexAdded(axis: 0, index: slots, source: ratio(soft.rollout))
         let isAnalytic = settings.divergence == .analytic
         let needsReference = settings.surrogate.klCoefficient > 0
         let reference = needsReference ? try soft.requireReference() : nil
@@ -145,12 +149,12 @@ package enum SofTGRPO {
             // With the closed form the estimator sees no difference at soft steps, so that it adds exactly 0 there.
             let source = isAnalytic ? try policyRatio.detached() : try ratio(reference).detached()
             relative.referenceLogProbabilities = try inputs.requireReference("soft_grpo")
-                .indexAdded(axis: 0, index: places, source: source)
+                .indexAdded(axis: 0, index: slots, source: source)
         }
         var result = try GRPO.loss(relative, settings.surrogate)
         if let reference, isAnalytic {
             let divergence = try density.divergence(policy: soft.policy, reference: reference, filled: soft.filled)
-            result = try adding(divergence, at: places, to: result, inputs, settings)
+            result = try adding(divergence, at: slots, to: result, inputs, settings)
         }
         let drift = try density.divergence(policy: old, reference: soft.policy.detached(), filled: soft.filled)
         try result.report.note("soft/approx_kl", drift, .mean)
@@ -162,10 +166,10 @@ package enum SofTGRPO {
     }
 
     private static func adding(
-        _ divergence: Tensor, at places: Tensor, to result: LossResult, _ inputs: PolicyLossInputs,
+        _ divergence: Tensor, at slots: Tensor, to result: LossResult, _ inputs: PolicyLossInputs,
         _ settings: SofTGRPOSettings
     ) throws -> LossResult {
-        var perToken = try (inputs.advantages * 0).indexAdded(axis: 0, index: places, source: divergence)
+        var perToken = try (inputs.advantages * 0).indexAdded(axis: 0, index: slots, source: divergence)
         if let weights = inputs.klWeights { perToken = try perToken * weights }
         let share =
             try settings.surrogate.lossType.aggregation

@@ -1,12 +1,14 @@
 package import Tensors
 
-/// Noise that turns a soft step into an action with a density: what it draws, what the step's input becomes, and how likely the draw was.
+/// Noise that turns a soft step into an action with a density: what it draws, what the step's input becomes, and how
+/// likely the draw was.
 ///
-/// A step has parameters θ, one number a component: the log-probs of the support's words (``EmbeddingNoise``: the mean embedding). The
-/// rollout draws one value a component and keeps it; every later policy brings its own θ for the same support.
+/// A step has parameters θ, one number a component: the log-probs of the support's words (``EmbeddingNoise``: the mean
+/// embedding). The rollout draws one value a component and keeps it; every later policy brings its own θ for the same
+/// support.
 ///
-/// Tensors are `[steps, components]`; components are independent, so a step's log-density is their sum. Empty slots hold zeros and are left
-/// out by whoever sums.
+/// Tensors are `[steps, components]`; components are independent, so a step's log-density is their sum. Empty slots
+/// hold zeros and are left out by whoever sums.
 package protocol SoftDensity: Sendable {
     /// Draws the values of one step.
     ///
@@ -15,8 +17,8 @@ package protocol SoftDensity: Sendable {
     ///   - slots: Addresses of the components' draws.
     func sample(_ parameters: [Float], slots: [Int], _ draws: SoftDraws) -> [Float]
 
-    /// The weights of the words in the step's input, made of the kept values alone: the rollout and the trainer call this same function.
-    /// Empty where the values are the input itself.
+    /// The weights of the words in the step's input, made of the kept values alone: the rollout and the trainer call
+    /// this same function. Empty where the values are the input itself.
     func weights(_ values: [Float]) -> [Float]
 
     /// log f(values | θ) of each component, in nats.
@@ -32,8 +34,8 @@ package protocol SoftDensity: Sendable {
     var release: ReleaseScoring? { get }
 }
 
-/// How the published SofT-GRPO code scores a soft step: clamped components, of which those that the scored policy itself finds likely are
-/// averaged. Two policies may so average different components.
+/// How the published SofT-GRPO code scores a soft step: clamped components, of which those that the scored policy
+/// itself finds likely are averaged. Two policies may so average different components.
 package struct ReleaseScoring: Sendable, Equatable {
     /// Components with a log-prob above this enter.
     package let threshold: Double
@@ -53,8 +55,8 @@ extension SoftDensity {
         return try (components * counted).sum(axis: 1) / maximum(counted.sum(axis: 1), 1)
     }
 
-    /// log ρ = log f(values | θ) − log f(values | θ_old) of each step, `[steps]`: 0 to the bit where the two are equal. Differentiable in
-    /// the policy's parameters.
+    /// log ρ = log f(values | θ) − log f(values | θ_old) of each step, `[steps]`: 0 to the bit where the two are equal.
+    /// Differentiable in the policy's parameters.
     package func logRatio(_ values: Tensor, policy: Tensor, old: Tensor, filled: Tensor) throws -> Tensor {
         let old = try old.detached()
         guard release == nil else {
@@ -63,7 +65,8 @@ extension SoftDensity {
         return try (logRatios(values, policy: policy, old: old) * filled).sum(axis: 1)
     }
 
-    /// KL(f(· | θ) ‖ f(· | θ_ref)) of each step, `[steps]`, without sampling. Differentiable in the policy's parameters.
+    /// KL(f(· | θ) ‖ f(· | θ_ref)) of each step, `[steps]`, without sampling. Differentiable in the policy's
+    /// parameters.
     package func divergence(policy: Tensor, reference: Tensor, filled: Tensor) throws -> Tensor {
         try (divergences(policy: policy, reference: reference.detached()) * filled).sum(axis: 1)
     }

@@ -3,8 +3,8 @@ package import Tensors
 
 /// The random numbers of one soft step, addressed by run seed, step, prompt row, sample, token and slot.
 ///
-/// A slot is the id of the word that the number is for (the dimension, for noise on embeddings): which words share its support, and in which
-/// order, changes no draw.
+/// A slot is the id of the word that the number is for (the dimension, for noise on embeddings): which words share its
+/// support, and in which order, changes no draw.
 package struct SoftDraws: Sendable {
     private let seed: UInt64
     private let address: RandomAddress
@@ -15,19 +15,19 @@ package struct SoftDraws: Sendable {
         self.address = address
     }
 
-    private func place(_ slot: Int) -> RandomAddress {
+    private func address(_ slot: Int) -> RandomAddress {
         var address = address
         address.slot = slot
         return address
     }
 
     /// A standard Gumbel variable.
-    func gumbel(_ slot: Int) -> Double { place(slot).gumbel(seed: seed) }
+    func gumbel(_ slot: Int) -> Double { address(slot).gumbel(seed: seed) }
 
     /// A standard normal variable; another `attempt` is another one.
     func normal(_ slot: Int, attempt: Int = 0) -> Double {
         attempt == 0
-            ? place(slot).normals(seed: seed, stream: .gumbel).0
+            ? address(slot).normals(seed: seed, stream: .gumbel).0
             : RandomAddress(slot: attempt).normals(seed: seedOfSlot(slot), stream: .gumbel).0
     }
 
@@ -53,7 +53,7 @@ package struct SoftDraws: Sendable {
 
     /// A seed of the slot's own, for draws that take a number of attempts nobody knows before.
     private func seedOfSlot(_ slot: Int) -> UInt64 {
-        let words = place(slot).words(seed: seed, stream: .gumbel)
+        let words = address(slot).words(seed: seed, stream: .gumbel)
         return UInt64(words.x) << 32 | UInt64(words.y)
     }
 }

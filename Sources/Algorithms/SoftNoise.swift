@@ -2,7 +2,8 @@ internal import Foundation
 
 /// The noise of soft thinking: none, or one with a density (``SoftDensity``).
 package enum SoftNoise: Sendable, Equatable {
-    /// The input is the mixture of the probabilities themselves; deterministic, and nothing that a policy gradient could learn from.
+    /// The input is the mixture of the probabilities themselves; deterministic, and nothing that a policy gradient
+    /// could learn from.
     case none
     case gumbel(GumbelNoise)
     case dirichlet(DirichletNoise)
@@ -23,8 +24,8 @@ package enum SoftNoise: Sendable, Equatable {
     /// Whether the values are an embedding, and not one number a word.
     package var perturbsEmbedding: Bool { if case .embedding = self { true } else { false } }
 
-    /// The weights of the words in the step's input: without noise the support's probabilities, which the values then are the logarithms of.
-    /// Empty where the values are the input itself.
+    /// The weights of the words in the step's input: without noise the support's probabilities, which the values then
+    /// are the logarithms of. Empty where the values are the input itself.
     package func weights(_ values: [Float]) -> [Float] {
         density?.weights(values) ?? SoftSupport.softmax(values.map(Double.init)).map(Float.init)
     }
@@ -32,9 +33,10 @@ package enum SoftNoise: Sendable, Equatable {
 
 /// How a policy thinks in mixtures of tokens before it answers in tokens.
 ///
-/// Every completion begins thinking. A step whose leading word is `thinkEndTokenID` ends the thinking: that word itself is the next input, and
-/// the answer is sampled as usual. A leading stop token ends the completion. Both steps are drawn and scored like the steps before them, and
-/// the word that a cold stop sets is no action; with noise that follows the release all three are scored as words, over the whole vocabulary.
+/// Every completion begins thinking. A step whose leading word is `thinkEndTokenID` ends the thinking: that word itself
+/// is the next input, and the answer is sampled as usual. A leading stop token ends the completion. Both steps are
+/// drawn and scored like the steps before them, and the word that a cold stop sets is no action; with noise that
+/// follows the release all three are scored as words, over the whole vocabulary.
 package struct SoftThinkingSettings: Sendable, Equatable {
     /// Ends the thinking when the policy has been sure for too long ("cold stop", arXiv:2505.15778).
     package struct ColdStop: Sendable, Equatable {

@@ -3,14 +3,15 @@ package import Tensors
 
 /// Which words a soft step mixes, and their probabilities among themselves.
 ///
-///     the `topK` likeliest, renormalized; those before which less than `topP` of the mass stands (at least one); those of at least `minP`
-///     times the likeliest; renormalized
+///     the `topK` likeliest, renormalized; of those the ones before which less than `topP` of the mass stands (at
+///     least one); of those the ones of at least `minP` times the likeliest; renormalized
 package struct SoftSupport: Sendable, Equatable {
     /// K, the most words of a step.
     package let topK: Int
     package let topP: Double
     package let minP: Double
-    /// As the published SofT-GRPO code: all K words stay, with log(p + 1e-6) of the filtered p, so that those outside stand at −13.8.
+    /// As the published SofT-GRPO code: all K words stay, with log(p + 1e-6) of the filtered p, so that those outside
+    /// stand at −13.8.
     package let keepsAllSlots: Bool
 
     /// Log-probs within the support are clamped to at least this many nats when they are scored.
@@ -48,8 +49,8 @@ package struct SoftSupport: Sendable, Equatable {
     /// - Parameters:
     ///   - logits: `[steps, K]`, over the temperature already; differentiable.
     ///   - isFilled: `[steps, K]` bool.
-    /// - Returns: `[steps, K]`, clamped to ``lowestLogProbability``; 0 in empty slots. A support of one word gives exactly 0, with a gradient
-    ///   of exactly 0.
+    /// - Returns: `[steps, K]`, clamped to ``lowestLogProbability``; 0 in empty slots. A support of one word gives
+    ///   exactly 0, with a gradient of exactly 0.
     package static func logProbabilities(_ logits: Tensor, isFilled: Tensor) throws -> Tensor {
         let isEmpty = try isFilled.logicalNot()
         // Far below every logit and finite: an infinity would make NaN of a gradient of 0.

@@ -1,7 +1,7 @@
 package import Records
 
-/// `soft_thinking:`, how a policy thinks in mixtures of tokens before it answers, as a job or a command line says it. The defaults are those of
-/// SofT-GRPO's experiments (arXiv:2511.06411v2).
+/// `soft_thinking:`, how a policy thinks in mixtures of tokens before it answers, as a job or a command line says it.
+/// The defaults are those of SofT-GRPO's experiments (arXiv:2511.06411v2).
 package struct SoftThinking: Sendable, Equatable {
     /// `soft_thinking.noise:`.
     private enum Noise: String, SettingsChoice {

@@ -21,13 +21,16 @@ package struct BenchmarkRun: Sendable {
     /// - Parameters:
     ///   - threads: `nil` uses every core.
     ///   - maxTokensPerMicroBatch: Packed tokens of one backward pass; it decides the peak of memory.
-    ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another trainer's.
+    ///   - adapterRank: Of adapters on every projection, which are trained in place of the model; `nil` trains the
+    ///     model.
+    ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another
+    ///     trainer's.
     /// - Throws: What is wrong with the folder, or a workload longer than the model's context.
     package init(
         model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int, learningRate: Double = 1e-6,
-        firstStepFolder: String? = nil
+        adapterRank: Int? = nil, firstStepFolder: String? = nil
     ) throws {
-        model = try ModelSource(name)
+        model = try ModelSource(name, adapterRank: adapterRank)
         _ = try model.promptLimit(asked: workload.promptTokens, completion: workload.completionTokens)
         self.workload = workload
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
@@ -100,10 +103,7 @@ package struct BenchmarkRun: Sendable {
     }
 
     @TensorActor private func parts() throws -> Parts {
-        let policy = try ReallocatingActor(
-            role: "actor",
-            parameters: ParameterSet(
-                trainable: ModelFolder.load(model.folder, elementType: .float32).parametersByName))
+        let policy = try ReallocatingActor(role: "actor", parameters: model.trainingStart())
         let schedule = LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
         let plan =
             workload.algorithm == .dpo ? PartPlan(DPOSettings(), on: .pairs) : PartPlan(GRPOSettings())
@@ -125,7 +125,8 @@ package struct BenchmarkRun: Sendable {
 
     /// The pairs of every repetition with the log-probs of the policy as it starts, which is the reference.
     ///
-    /// The tokens are those of ``RandomTokens``: behind a prompt's come the chosen completion's, then the rejected one's.
+    /// The tokens are those of ``RandomTokens``: behind a prompt's come the chosen completion's, then the rejected
+    /// one's.
     private func pairs(_ updater: PolicyUpdater) async throws -> [UpdateBatch] {
         let (start, length) = (workload.promptTokens, workload.completionTokens)
         var batches: [UpdateBatch] = []
@@ -153,7 +154,12 @@ package struct BenchmarkRun: Sendable {
 
     @TensorActor private func save(_ policy: ReallocatingActor, to folder: URL) async throws {
         _ = try await policy.infer { lease in
-            try ModelFolder.save(configuration: model.configuration, parameters: lease.masters, to: folder)
+            guard model.configuration.adapters != nil else {
+                return try ModelFolder.save(
+                    configuration: model.configuration, parameters: lease.masters, to: folder)
+            }
+            try ModelFolder.saveAdapters(
+                configuration: model.configuration, parameters: lease.masters, baseName: model.baseName, to: folder)
         }
     }
 

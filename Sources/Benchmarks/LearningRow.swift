@@ -12,8 +12,9 @@ package struct LearningRow: Codable, Equatable, Sendable {
     package var seed: Int
     /// β of the KL from the start; absent for a method without such a term.
     package var klCoefficient: Double?
-    /// How the losses of tokens became one number: `token_mean` over all of the step, `sequence_mean` over each completion first,
-    /// `sequence_sum` of each completion, `sequence_sum_over_limit` that divided by the longest allowed.
+    /// How the losses of tokens became one number: `token_mean` over all of the step, `sequence_mean` over each
+    /// completion first, `sequence_sum` of each completion, `sequence_sum_over_limit` that divided by the longest
+    /// allowed.
     package var reduction: String
     package var trainSeconds: Double
     /// Mean reward on the held-out prompts, sampled as the method samples: token by token, or with soft thinking.
@@ -49,7 +50,8 @@ package struct LearningRow: Codable, Equatable, Sendable {
         self.entropy = entropy
     }
 
-    /// Rows of one method become one line: means over seeds, the range of what was reached, and the least lower end of a gain.
+    /// Rows of one method become one line: means over seeds, the range of what was reached, and the least lower end of
+    /// a gain.
     ///
     /// - Returns: A table whose first row is the heading.
     package static func table(_ rows: [LearningRow]) -> [[String]] {

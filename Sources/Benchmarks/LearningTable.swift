@@ -3,10 +3,10 @@ internal import Job
 
 /// Trains one policy by every method for a short time and keeps what came of it, a row a run.
 ///
-/// Each run is a process of its own: `train` with the same job and another `algorithm`, then `eval` on held-out prompts, compared
-/// with the start prompt by prompt. `soft_grpo` and its start are evaluated with the job's soft thinking, the others token by token. Rows
-/// are appended to a file of JSON lines; a run that is there already is not made again, so a table may come from several
-/// sittings.
+/// Each run is a process of its own: `train` with the same job and another `algorithm`, then `eval` on held-out
+/// prompts, compared with the start prompt by prompt. `soft_grpo` and its start are evaluated with the job's soft
+/// thinking, the others token by token. Rows are appended to a file of JSON lines; a run that is there already is not
+/// made again, so a table may come from several sittings.
 package struct LearningTable: Sendable {
     /// What every run shares.
     package struct Setting: Codable, Equatable, Sendable {

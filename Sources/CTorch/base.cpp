@@ -45,9 +45,9 @@ ctorch_type type_code(at::ScalarType type) {
 namespace {
 
 /// Before the first tensor of the process. Without deterministic mode the backward of indexing differs from run to run.
-/// In that mode libtorch would also fill every fresh buffer with NaN, a pass over memory that helps only code that reads
-/// what it never wrote: left off. cuBLAS is deterministic only with a fixed workspace, which it reads from the environment
-/// when it starts; a value the user chose stays.
+/// In that mode libtorch would also fill every fresh buffer with NaN, a pass over memory that helps only code that
+/// reads what it never wrote: left off. cuBLAS is deterministic only with a fixed workspace, which it reads from the
+/// environment when it starts; a value the user chose stays.
 const bool prepared = [] {
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
     at::globalContext().setDeterministicFillUninitializedMemory(false);

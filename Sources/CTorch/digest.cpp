@@ -8,8 +8,8 @@
 namespace ctorch {
 namespace {
 
-/// Sum of mix64(seed ⊕ i·φ ⊕ (2·bits + 1)·c) over the words of one part, with i counted from `first`; mix64 is the finaliser of
-/// splitmix64.
+/// Sum of mix64(seed ⊕ i·φ ⊕ (2·bits + 1)·c) over the words of one part, with i counted from `first`; mix64 is the
+/// finaliser of splitmix64.
 template <class Word>
 struct PartDigest {
     static CTORCH_INLINE void run(const Word *words, int64_t first, int64_t count, uint64_t seed, uint64_t *out) {

@@ -93,7 +93,8 @@ struct Divergence : torch::autograd::Function<Divergence> {
         return sums;
     }
 
-    /// By logit v: (1 − beta)·p_v·(log p_v − log m_v − KL(p‖m)) / temperature; p_v·(log p_v − log q_v − KL(p‖q)) at 1, p_v − q_v at 0.
+    /// By logit v: (1 − beta)·p_v·(log p_v − log m_v − KL(p‖m)) / temperature; p_v·(log p_v − log q_v − KL(p‖q)) at 1,
+    /// p_v − q_v at 0.
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
         const at::Tensor &hidden = saved[0], &head = saved[1];

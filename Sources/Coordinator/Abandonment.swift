@@ -2,8 +2,9 @@ internal import Synchronization
 
 /// Waits for work as long as the task is not cancelled.
 ///
-/// A cancelled task goes on at once, with `CancellationError`: the work is cancelled too, and left to end in its own time. For what may
-/// not heed its cancellation, such as a reward of a user's, and has nothing that must not be left half done.
+/// A cancelled task goes on at once, with `CancellationError`: the work is cancelled too, and left to end in its own
+/// time. For what may not heed its cancellation, such as a reward of a user's, and has nothing that must not be left
+/// half done.
 package func unlessCancelled<Result: Sendable>(
     _ work: @escaping @Sendable () async throws -> Result
 ) async throws -> Result {

@@ -26,10 +26,10 @@ extension Coordinator {
 
     /// The log-probs of what the step learns from, where that is known before: of pairs.
     private func inferOfParts(_ role: InferenceRole, into work: inout StepWork) async throws {
-        for place in work.parts.indices {
-            let found = try await parts.updater.logProbabilities(UpdateBatch(parts: [work.parts[place]]), under: role)
+        for slot in work.parts.indices {
+            let found = try await parts.updater.logProbabilities(UpdateBatch(parts: [work.parts[slot]]), under: role)
             switch role {
-            case .reference: work.parts[place].takeReference(found.tokens)
+            case .reference: work.parts[slot].takeReference(found.tokens)
             case .oldPolicy, .sampler, .critic: preconditionFailure("pairs are compared under a reference alone")
             }
         }
@@ -72,7 +72,7 @@ extension Coordinator {
     private func compareStreams(
         _ batch: inout CreditBatch, by rule: any CreditRule, _ work: inout StepWork
     ) async throws {
-        let credited = try rule.credit(batch)
+        let credited = rule.apart(try rule.credit(batch), of: batch)
         guard credited.update.actionTokenCount > 0 else { return }
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()

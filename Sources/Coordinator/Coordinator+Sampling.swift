@@ -11,7 +11,8 @@ extension Coordinator {
         let variants: [PromptVariant]
     }
 
-    /// Samples the prompts of the step and scores the completions; with dynamic sampling, waves of them until enough groups differ.
+    /// Samples the prompts of the step and scores the completions; with dynamic sampling, waves of them until enough
+    /// groups differ.
     func generate(_ sampling: Sampling, into work: inout StepWork) async throws {
         try await generateWave(sampling, into: &work)
         guard let dynamic = schedule.dynamicSampling else { return }
@@ -104,7 +105,8 @@ extension Coordinator {
         }
     }
 
-    /// Groups end in any order; learning takes them in the order of the prompts and their variants, so that a run repeats to the bit.
+    /// Groups end in any order; learning takes them in the order of the prompts and their variants, so that a run
+    /// repeats to the bit.
     private func inOrder(_ groups: [ScoredGroup], of requests: [RolloutRequest]) throws -> [ScoredGroup] {
         var found: [GroupAddress: ScoredGroup] = [:]
         for group in groups { found[group.group.address] = group }

@@ -65,12 +65,12 @@ extension Coordinator {
         guard let weighing = parts.weighing else { return }  // checked in init
         let first = schedule.optimizerBatches(work.parts, rolloutStep: progress.rolloutStep).first
         let found = try await weighing.weigh(first ?? UpdateBatch(parts: work.parts), at: progress, stop: stop)
-        for (place, weight) in zip(work.parts.indices, found.weights) { work.parts[place].weight = weight }
+        for (index, weight) in zip(work.parts.indices, found.weights) { work.parts[index].weight = weight }
         work.metrics.merge(found.metrics)
     }
 
-    /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved, and
-    /// the rollouts are learned from to the end.
+    /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved,
+    /// and the rollouts are learned from to the end.
     private func train(_ work: inout StepWork) async throws {
         await parts.observer.began(.updating, step: progress.step)
         let clock = ContinuousClock()

@@ -1,7 +1,8 @@
 internal import Credit
 package import Records
 
-/// Runs a method's recipe, step after step: the order of work, its overlap, and what happens when it fails or is stopped.
+/// Runs a method's recipe, step after step: the order of work, its overlap, and what happens when it fails or is
+/// stopped.
 ///
 /// It owns no tensor and no file. Between two steps every owner of state is consistent, and only there is a checkpoint
 /// written; a step that is abandoned before its first optimizer step leaves no trace.
@@ -19,7 +20,8 @@ package actor Coordinator {
 
     /// - Parameters:
     ///   - progress: where the run begins: the start, or what a checkpoint holds.
-    ///   - isSaved: whether the output folder holds that checkpoint itself: then a stop before the next step needs no other.
+    ///   - isSaved: whether the output folder holds that checkpoint itself: then a stop before the next step needs no
+    ///     other.
     /// - Throws: ``CoordinatorError/missingPart(_:call:)`` when a call of the recipe has nobody to answer it.
     package init(
         recipe: StepRecipe, schedule: StepSchedule, parts: Parts, stop: StopSignal,

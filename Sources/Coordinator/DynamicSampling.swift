@@ -2,8 +2,8 @@ package import Records
 
 /// Samples until a step has enough prompts with something to learn from (DAPO, Yu et al. 2025, arXiv:2503.14476, §3.2).
 ///
-/// Prompts come in waves of a step's size. A group is kept when the scores of one reward, the task's own and not a shaped
-/// sum, are not all equal. What is kept beyond the step's size is left out, never carried over.
+/// Prompts come in waves of a step's size. A group is kept when the scores of one reward, the task's own and not a
+/// shaped sum, are not all equal. What is kept beyond the step's size is left out, never carried over.
 package struct DynamicSampling: Sendable, Equatable {
     /// What becomes of a step whose last wave still leaves it short: `dynamic_sampling_exhausted:`.
     package enum Exhausted: String, SettingsChoice {
@@ -15,7 +15,8 @@ package struct DynamicSampling: Sendable, Equatable {
 
     /// The place among the rewards of the one that decides.
     package var reward: Int
-    /// The places of others that have advantages of their own: a group in which one of them differs teaches something too.
+    /// The places of others that have advantages of their own: a group in which one of them differs teaches something
+    /// too.
     package var streams: [Int] = []
     /// Most waves of a step.
     package var maxWaves: Int
@@ -71,11 +72,11 @@ package struct DynamicSampling: Sendable, Equatable {
         }
     }
 
-    /// Whether the deciding reward tells the group's completions apart, or another that has advantages of its own. Completions that a reward
-    /// did not score do not count for it.
+    /// Whether the deciding reward tells the group's completions apart, or another that has advantages of its own.
+    /// Completions that a reward did not score do not count for it.
     package func keeps(_ group: ScoredGroup) -> Bool {
-        ([reward] + streams).contains { place in
-            let scores = group.scores.compactMap { $0[place].score }
+        ([reward] + streams).contains { index in
+            let scores = group.scores.compactMap { $0[index].score }
             guard let first = scores.first else { return false }
             return group.scores.count == 1 || scores.contains { $0 != first }
         }

@@ -1,17 +1,17 @@
 package import Records
 
 extension StepSchedule {
-    /// Cuts the parts of a rollout step into the batches of one pass of optimizer steps. Every batch has a piece of every part, in the order
-    /// of the parts.
+    /// Cuts the parts of a rollout step into the batches of one pass of optimizer steps. Every batch has a piece of
+    /// every part, in the order of the parts.
     ///
-    /// A unit is a completion, of pairs a whole pair. The part with the most units gives ``completionsPerOptimizerStep`` completions to each
-    /// batch, so that the last may be smaller when completions were left out; the others are spread over as many batches, as evenly as
-    /// their units allow.
+    /// A unit is a completion, of pairs a whole pair. The part with the most units gives
+    /// ``completionsPerOptimizerStep`` completions to each batch, so that the last may be smaller when completions were
+    /// left out; the others are spread over as many batches, as evenly as their units allow.
     ///
-    /// In order, groups stay whole where they fit; one that straddles a border is cut between completions. With ``shuffleSeed`` the
-    /// units of each batch are drawn without replacement: the order depends on the seed, the rollout step, the pass and how many
-    /// units there are, so that parts of the same prompts stay together. Within a batch completions of one prompt stand together, in
-    /// their order, so that the prompt is read once.
+    /// In order, groups stay whole where they fit; one that straddles a border is cut between completions. With
+    /// ``shuffleSeed`` the units of each batch are drawn without replacement: the order depends on the seed, the
+    /// rollout step, the pass and how many units there are, so that parts of the same prompts stay together. Within a
+    /// batch completions of one prompt stand together, in their order, so that the prompt is read once.
     ///
     /// - Parameters:
     ///   - rolloutStep: Which rollouts these are (``RunProgress/rolloutStep``).
@@ -52,27 +52,27 @@ extension StepSchedule {
 }
 
 extension UpdatePart {
-    fileprivate typealias Place = (group: Int, completion: Int)
+    fileprivate typealias CompletionIndex = (group: Int, completion: Int)
 
     /// What is never cut: a completion, or both of a pair.
-    fileprivate var units: [[Place]] {
+    fileprivate var units: [[CompletionIndex]] {
         groups.indices.flatMap { group in
-            let places = groups[group].completions.indices.map { (group, $0) }
-            return kind == .pairs ? [places] : places.map { [$0] }
+            let indices = groups[group].completions.indices.map { (group, $0) }
+            return kind == .pairs ? [indices] : indices.map { [$0] }
         }
     }
 
     /// The completions at some places, in order, behind their prompts.
-    fileprivate func gathered(_ places: [Place]) -> UpdatePart {
+    fileprivate func gathered(_ indices: [CompletionIndex]) -> UpdatePart {
         var part = UpdatePart(kind, [], streamWeights: streamWeights, klWeight: klWeight, weight: weight)
         var last: Int?
-        for place in places {
-            if place.group != last {
-                part.groups.append(groups[place.group])
+        for index in indices {
+            if index.group != last {
+                part.groups.append(groups[index.group])
                 part.groups[part.groups.count - 1].completions = []
-                last = place.group
+                last = index.group
             }
-            part.groups[part.groups.count - 1].completions.append(groups[place.group].completions[place.completion])
+            part.groups[part.groups.count - 1].completions.append(groups[index.group].completions[index.completion])
         }
         return part
     }

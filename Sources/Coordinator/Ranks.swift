@@ -2,9 +2,9 @@ package import Records
 
 /// Several processes that take the same steps, and this one's rank among them.
 ///
-/// Each runs the same coordinator on the same job: it samples and scores its share of a step's prompts, then all have the
-/// groups of all, give the same credit and take the same step. The updater divides its passes in the same way. The first
-/// rank alone evaluates and saves.
+/// Each runs the same coordinator on the same job: it samples and scores its share of a step's prompts, then all have
+/// the groups of all, give the same credit and take the same step. The updater divides its passes in the same way. The
+/// first rank alone evaluates and saves.
 package protocol Ranks: Sendable {
     var rank: Int { get }
     var size: Int { get }
@@ -71,8 +71,8 @@ package struct RankTeam: Sendable {
         }
     }
 
-    /// - Throws: ``CoordinatorError/rank(_:message:)`` where another rank would learn from something else, as rewards that answer
-    ///   differently when they are asked twice would make it.
+    /// - Throws: ``CoordinatorError/rank(_:message:)`` where another rank would learn from something else, as rewards
+    ///   that answer differently when they are asked twice would make it.
     func requireSame(_ batch: UpdateBatch) async throws {
         let digests = try await ranks.exchange(batch.digest)
         guard let other = digests.indices.first(where: { digests[$0] != digests[0] }) else { return }

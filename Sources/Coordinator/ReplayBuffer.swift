@@ -2,18 +2,18 @@ package import Foundation
 package import Records
 internal import Runs
 
-/// Keeps completions that taught something, and gives them back in place of completions that teach nothing (Selective Sample Replay,
-/// Wang et al. 2025, arXiv:2504.08837, §3.1).
+/// Keeps completions that taught something, and gives them back in place of completions that teach nothing (Selective
+/// Sample Replay, Wang et al. 2025, arXiv:2504.08837, §3.1).
 ///
 ///     P(j) = |A_j|^α / Σ_k |A_k|^α        over the kept completions
 ///
-/// A completion teaches nothing when its advantage is 0 at every token. As many kept ones take such places as there are, where those
-/// stood, so that every mini-batch has its share and the step keeps its size. They keep the log-probs and the advantages of the step
-/// that wrote them: the ratio of the loss accounts for their age. The oldest leave first when the buffer is full, and those
-/// older than `maxAge` optimizer steps leave at once.
+/// A completion teaches nothing when its advantage is 0 at every token. As many kept ones take such places as there
+/// are, where those stood, so that every mini-batch has its share and the step keeps its size. They keep the log-probs
+/// and the advantages of the step that wrote them: the ratio of the loss accounts for their age. The oldest leave first
+/// when the buffer is full, and those older than `maxAge` optimizer steps leave at once.
 ///
-/// Departs from the paper: completions are drawn without replacement, since one that stands twice in a batch has only its weight doubled;
-/// and what the step itself has taught stays, all of it, instead of being drawn by the same law.
+/// Departs from the paper: completions are drawn without replacement, since one that stands twice in a batch has only
+/// its weight doubled; and what the step itself has taught stays, all of it, instead of being drawn by the same law.
 package actor ReplayBuffer: Checkpointable {
     package nonisolated let stateName = "replay"
     /// Most completions kept.
@@ -38,8 +38,8 @@ package actor ReplayBuffer: Checkpointable {
     /// What became of a step's completions.
     package struct Exchange: Sendable {
         package var part: UpdatePart
-        /// `replay/size` (completions kept when the step came), `replay/replaced` (share of the step's completions) and `replay/age`
-        /// (mean, in optimizer steps).
+        /// `replay/size` (completions kept when the step came), `replay/replaced` (share of the step's completions) and
+        /// `replay/age` (mean, in optimizer steps).
         package var metrics: Metrics
     }
 
@@ -84,7 +84,8 @@ package actor ReplayBuffer: Checkpointable {
         return Exchange(part: Self.replacing(part, sizes, by: drawn), metrics: metrics)
     }
 
-    /// The part with drawn completions in the places of the first dead ones, behind what is left of the groups that those were in.
+    /// The part with drawn completions in the places of the first dead ones, behind what is left of the groups that
+    /// those were in.
     private static func replacing(_ part: UpdatePart, _ sizes: [[Double]], by drawn: [Kept]) -> UpdatePart {
         var result = UpdatePart(
             part.kind, [], streamWeights: part.streamWeights, klWeight: part.klWeight, weight: part.weight)
@@ -109,7 +110,8 @@ package actor ReplayBuffer: Checkpointable {
         return result
     }
 
-    /// `count` of the kept completions, the oldest first: those with the largest u^(1/weight), u uniform (Efraimidis and Spirakis 2006).
+    /// `count` of the kept completions, the oldest first: those with the largest u^(1/weight), u uniform (Efraimidis
+    /// and Spirakis 2006).
     private func draw(_ count: Int, step: Int) -> [Kept] {
         let keys = kept.indices.map { index in
             let uniform =

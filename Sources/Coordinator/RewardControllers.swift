@@ -56,9 +56,9 @@ package struct ControllerBank: Sendable {
     ) -> (metrics: Metrics, notes: [String]) {
         var metrics = Metrics()
         var notes: [String] = []
-        for place in controllers.indices {
-            guard let update = learn(&controllers[place]) else {
-                skippedUpdates[controllers[place].name, default: 0] += 1
+        for index in controllers.indices {
+            guard let update = learn(&controllers[index]) else {
+                skippedUpdates[controllers[index].name, default: 0] += 1
                 continue
             }
             metrics.merge(update.metrics)
@@ -106,10 +106,10 @@ package struct ControllerBank: Sendable {
             )
         }
         var restored = self
-        for place in controllers.indices {
-            let file = Self.file(of: controllers[place].name, in: folder)
+        for index in controllers.indices {
+            let file = Self.file(of: controllers[index].name, in: folder)
             do {
-                try restored.controllers[place].takeState(from: Data(contentsOf: file), with: JSONDecoder())
+                try restored.controllers[index].takeState(from: Data(contentsOf: file), with: JSONDecoder())
             } catch let error as ControllerStateError {
                 throw ControllerStateError("\(file.path): \(error)")
             }
@@ -122,7 +122,8 @@ package struct ControllerBank: Sendable {
     }
 }
 
-/// The controllers between steps: what a checkpoint holds. The Coordinator works on a value of its own and leaves it here when it saves.
+/// The controllers between steps: what a checkpoint holds. The Coordinator works on a value of its own and leaves it
+/// here when it saves.
 package final class RewardControllers: Checkpointable {
     package let stateName = "controllers"
     private let kept: Mutex<ControllerBank>

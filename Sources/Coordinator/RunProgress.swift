@@ -6,8 +6,8 @@ package struct RunProgress: Sendable, Equatable, Codable {
     package var rolloutStep: Int
     /// Tokens read in training so far (`num_tokens`).
     package var tokens: Int
-    /// The optimizer step at which the newest recipe step began, while its evaluation and its checkpoint are still owed: a
-    /// run that was stopped in between makes up for them first.
+    /// The optimizer step at which the newest recipe step began, while its evaluation and its checkpoint are still
+    /// owed: a run that was stopped in between makes up for them first.
     package var unconcludedSince: Int?
 
     package init(step: Int = 0, rolloutStep: Int = 0, tokens: Int = 0, unconcludedSince: Int? = nil) {

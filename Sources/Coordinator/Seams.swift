@@ -1,8 +1,8 @@
 package import Credit
 package import Records
 
-// What a step needs of the other rooms. The Coordinator sees these protocols and plain values only; `Job` names the parts
-// behind them.
+// What a step needs of the other rooms. The Coordinator sees these protocols and plain values only; `Job` names the
+// parts behind them.
 
 /// Hands out the prompts of a run in its order, and takes back a step that was abandoned.
 package protocol PromptSource: Sendable {
@@ -10,8 +10,8 @@ package protocol PromptSource: Sendable {
     func next(_ count: Int, in variants: [PromptVariant]) async throws -> [[TokenizedPrompt]]
     /// The next `count` demonstrations: a prompt with the completion to imitate.
     func nextDemonstrations(_ count: Int) async throws -> [UpdateGroup]
-    /// The pairs of the next `count` prompts, in the parts that the method's plan has; a prompt without a pair in one of them has two masked
-    /// completions there.
+    /// The pairs of the next `count` prompts, in the parts that the method's plan has; a prompt without a pair in one
+    /// of them has two masked completions there.
     func nextPairs(_ count: Int) async throws -> [UpdatePart]
     /// Remembers the present position, for ``rewind()``.
     func mark() async
@@ -40,8 +40,8 @@ package struct DemonstratedPrompt: Sendable, Equatable {
 
 /// Hands out demonstrations for steps that imitate beside sampling.
 package protocol DemonstrationSource: Sendable {
-    /// The demonstrations of a step that has sampled these prompts; a prompt without one is left out. Where prompts find theirs, each comes
-    /// with the prompt that was asked for.
+    /// The demonstrations of a step that has sampled these prompts; a prompt without one is left out. Where prompts
+    /// find theirs, each comes with the prompt that was asked for.
     func demonstrations(of prompts: [TokenizedPrompt]) async throws -> [DemonstratedPrompt]
     /// The demonstrations of a step that takes so many prompts of `source` and samples none.
     ///
@@ -92,8 +92,8 @@ package protocol PartWeighing: Sendable {
 
 /// Samples completions.
 package protocol Generating: Sendable {
-    /// Samples every request's completions with the draws of `step`; a group leaves as soon as its last row has ended, so
-    /// groups come in any order. Ends with ``StopRequested`` when `stop` is set between two decode steps.
+    /// Samples every request's completions with the draws of `step`; a group leaves as soon as its last row has ended,
+    /// so groups come in any order. Ends with ``StopRequested`` when `stop` is set between two decode steps.
     func generate(
         _ requests: [RolloutRequest], step: Int, stop: StopSignal
     ) -> AsyncThrowingStream<RolloutGroup, any Error>
@@ -114,10 +114,11 @@ package protocol Updating: Sendable {
     func logProbabilities(_ batch: UpdateBatch, under role: InferenceRole) async throws -> CompletionLogProbabilities
     /// What the critic expects of every completion.
     func values(_ batch: UpdateBatch) async throws -> CriticValues
-    /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone; nothing is written.
+    /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone; nothing is
+    /// written.
     func streamProducts(_ batch: UpdateBatch, stop: StopSignal?) async throws -> StreamProducts
-    /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the weights
-    /// untouched; without one it always finishes.
+    /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the
+    /// weights untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
     /// Brings what several ranks keep apart to the first of them, which is about to save. Every rank calls it.
     func assembleState() async throws

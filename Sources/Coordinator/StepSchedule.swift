@@ -20,7 +20,8 @@ package struct StepSchedule: Sendable, Equatable {
     package var evaluationSteps: Int?
     /// Keeps sampling until the step has groups that differ; `nil` takes every group.
     package var dynamicSampling: DynamicSampling?
-    /// Draws which completions an optimizer step takes, anew in every pass over the rollouts; `nil` takes them in order.
+    /// Draws which completions an optimizer step takes, anew in every pass over the rollouts; `nil` takes them in
+    /// order.
     package var shuffleSeed: UInt64?
 
     package init(

@@ -5,10 +5,11 @@ package import Records
 ///     r_t = −β·k1_t, and on the last token + score − penalty where the end token is missing
 ///     A, R from ``GeneralizedAdvantage``;   A ← (A − mean(A)) / std(A)     over the action tokens of the whole batch
 ///
-/// A is linear in r and V, so each objective is a stream: its own rewards and, where the critic has a head for each, its own V and R.
-/// A critic of one head values the sum: V belongs to the reward's stream, the penalty's has none, and R is that of the sum.
-/// A completion without a reward is masked: its tokens leave both losses and their denominators. (R = V would pull V back to what it was
-/// as soon as another optimizer step has moved it.) Whitening comes after R, as the specification and TRL have it.
+/// A is linear in r and V, so each objective is a stream: its own rewards and, where the critic has a head for each,
+/// its own V and R. A critic of one head values the sum: V belongs to the reward's stream, the penalty's has none, and
+/// R is that of the sum. A completion without a reward is masked: its tokens leave both losses and their denominators.
+/// (R = V would pull V back to what it was as soon as another optimizer step has moved it.) Whitening comes after R, as
+/// the specification and TRL have it.
 package struct ActorCritic: CreditRule {
     package let rewards: RewardCombination
     package let estimator: GeneralizedAdvantage
@@ -56,9 +57,9 @@ package struct ActorCritic: CreditRule {
         }
     }
 
-    /// Metrics beside the usual ones: `values/mean` and `returns/mean` over action tokens, and `values/explained_variance`,
-    /// 1 − var(R − V) / var(R): 1 for a critic that foresees every return, 0 for one that knows their mean. With a head for each stream
-    /// they have the stream's name: `values/kl/mean`.
+    /// Metrics beside the usual ones: `values/mean` and `returns/mean` over action tokens, and
+    /// `values/explained_variance`, 1 − var(R − V) / var(R): 1 for a critic that foresees every return, 0 for one that
+    /// knows their mean. With a head for each stream they have the stream's name: `values/kl/mean`.
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         try batch.requireShapes(rewardCount: rewards.names.count)
         guard let values = batch.values else { throw .missingValues(rule: "ppo") }
@@ -72,8 +73,8 @@ package struct ActorCritic: CreditRule {
         guard heads == rewarded.count || heads == 1 && objectives.count == 1 && rewarded[0].weight == 1 else {
             throw .valueStreams(expected: rewarded.count, found: heads)
         }
-        let streams = rewarded.enumerated().map { place, stream in
-            advantages(of: stream, head: place < heads ? place : nil, values, batch)
+        let streams = rewarded.enumerated().map { index, stream in
+            advantages(of: stream, head: index < heads ? index : nil, values, batch)
         }
         var credited = assemble(batch, combined, Advantages(streams), overlong, penalties: penalties)
         var learned: [(returns: [[Double]], values: [[Double]])] = []
@@ -110,7 +111,8 @@ package struct ActorCritic: CreditRule {
         } ?? []
     }
 
-    /// r of each objective at each token, as streams: scores on the last token, the penalty on each; 0 where nothing is learned.
+    /// r of each objective at each token, as streams: scores on the last token, the penalty on each; 0 where nothing is
+    /// learned.
     private func tokenRewards(
         _ batch: CreditBatch, _ objectives: [RewardObjective], _ critic: CriticValues, _ penalties: KLPenalties?,
         _ isLearned: [[Bool]]
@@ -131,7 +133,8 @@ package struct ActorCritic: CreditRule {
         return streams
     }
 
-    /// The advantages of a stream of rewards; without a head of its own its values are 0, and no advantage where nothing is learned.
+    /// The advantages of a stream of rewards; without a head of its own its values are 0, and no advantage where
+    /// nothing is learned.
     private func advantages(
         of rewards: AdvantageStream, head: Int?, _ values: CriticValues, _ batch: CreditBatch
     ) -> AdvantageStream {

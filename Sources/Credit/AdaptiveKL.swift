@@ -1,8 +1,8 @@
 internal import Foundation
 package import Records
 
-/// Moves the coefficient of a KL penalty so that the policy stays near a wanted distance from the reference (Ziegler et al.
-/// 2019, arXiv:1909.08593, §2.2; the rule as verl has it).
+/// Moves the coefficient of a KL penalty so that the policy stays near a wanted distance from the reference (Ziegler et
+/// al. 2019, arXiv:1909.08593, §2.2; the rule as verl has it).
 ///
 ///     β ← β·(1 + clip(KL / target − 1, −0.2, 0.2) · n / horizon)      n completions in the step
 package struct AdaptiveKL: Sendable, Equatable {
@@ -70,8 +70,8 @@ extension AdaptiveKL: RewardController {
     package var coefficient: Double { state.coefficient ?? initial }
     package func weights(at step: Int) -> StreamWeights { [AdvantageStream.penaltyName: coefficient] }
 
-    /// Metrics: `kl_coefficient`, β of this step, and `kl_coefficient/error`, the clipped deviation that moves it. It has moved notably
-    /// when it has doubled or halved since a line last told of it.
+    /// Metrics: `kl_coefficient`, β of this step, and `kl_coefficient/error`, the clipped deviation that moves it. It
+    /// has moved notably when it has doubled or halved since a line last told of it.
     package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
         guard let kl = step.meanKL else { return ControllerUpdate() }
         let moved = next(coefficient, kl: kl, completions: step.creditedCompletions)

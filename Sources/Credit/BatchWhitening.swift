@@ -6,10 +6,10 @@ internal import Records
 ///     groupMean      A'_t = r − mean of the prompt's rewards        (the KL term is in the loss, as k2)
 ///     A_t = (A'_t − mean(A')) / std(A')                             over the action tokens of the whole batch
 ///
-/// The rule gives A' in streams, the penalty −Σ k1 apart with the weight β; adding and whitening them is the ``Mixer``'s part.
-/// Tokens of completions that are masked or have no reward stay out of mean and std and get 0. When all A' are equal, all
-/// A are 0. A prompt with a single reward has no group mean; in the second form it is treated as in the first.
-/// The variance carries a floor of 1e-8 instead of ε on the deviation, as in verl's masked whitening.
+/// The rule gives A' in streams, the penalty −Σ k1 apart with the weight β; adding and whitening them is the
+/// ``Mixer``'s part. Tokens of completions that are masked or have no reward stay out of mean and std and get 0. When
+/// all A' are equal, all A are 0. A prompt with a single reward has no group mean; in the second form it is treated as
+/// in the first. The variance carries a floor of 1e-8 instead of ε on the deviation, as in verl's masked whitening.
 package struct BatchWhitening: CreditRule {
     /// Which advantage is normalized.
     package enum Form: Sendable, Equatable {

@@ -1,7 +1,7 @@
 package import Records
 
-/// Keeps the best completion of each prompt, to be imitated: best-of-K, or rejection sampling, fine-tuning (RAFT, Dong et al.
-/// 2023, arXiv:2304.06767).
+/// Keeps the best completion of each prompt, to be imitated: best-of-K, or rejection sampling, fine-tuning (RAFT, Dong
+/// et al. 2023, arXiv:2304.06767).
 ///
 ///     learn from i* = argmax_i r_i      where r_i* is at least the threshold; the earliest of equals
 ///
@@ -28,8 +28,8 @@ package struct BestOfGroup: CreditRule {
             overlong: overlong)
     }
 
-    /// Metrics beside the usual ones: `best_of_k/reward`, the mean of what is imitated, and `best_of_k/kept`, the share of
-    /// prompts that have one.
+    /// Metrics beside the usual ones: `best_of_k/reward`, the mean of what is imitated, and `best_of_k/kept`, the share
+    /// of prompts that have one.
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         try batch.requireShapes(rewardCount: rewards.names.count)
         let combined = combinedRewards(of: batch)
@@ -47,30 +47,30 @@ package struct BestOfGroup: CreditRule {
                         isValid: batch.isLearned(combined, overlong))
                 ], isKept: best.map { $0 != nil }, isDead: isDead), overlong, penalties: nil)
         let chosen = best.compactMap(\.self)
-        for (group, place) in chosen.enumerated() {
-            credited.update.groups[group].completions = [credited.update.groups[group].completions[place]]
+        for (group, index) in chosen.enumerated() {
+            credited.update.groups[group].completions = [credited.update.groups[group].completions[index]]
         }
-        for (group, place) in best.enumerated() {
-            for completion in combined[group].indices where completion != place {
+        for (group, index) in best.enumerated() {
+            for completion in combined[group].indices where completion != index {
                 credited.credits[group][completion].advantage = nil
             }
         }
         credited.metrics["best_of_k/reward"] =
             Moments(
-                zip(combined, best).compactMap { rewards, place in place.flatMap { rewards[$0] } }
+                zip(combined, best).compactMap { rewards, index in index.flatMap { rewards[$0] } }
             ).mean
         credited.metrics["best_of_k/kept"] = Double(chosen.count) / Double(max(best.count, 1))
         return credited
     }
 
     private func choice(of rollouts: [Rollout], _ rewards: [Double?]) -> Int? {
-        var best: (place: Int, reward: Double)?
-        for (place, reward) in rewards.enumerated() {
-            guard let reward, !overlong.masks(rollouts[place].completion), threshold.map({ reward >= $0 }) ?? true,
-                !rollouts[place].completion.tokenIDs.isEmpty
+        var best: (index: Int, reward: Double)?
+        for (index, reward) in rewards.enumerated() {
+            guard let reward, !overlong.masks(rollouts[index].completion), threshold.map({ reward >= $0 }) ?? true,
+                !rollouts[index].completion.tokenIDs.isEmpty
             else { continue }
-            if best.map({ reward > $0.reward }) ?? true { best = (place, reward) }
+            if best.map({ reward > $0.reward }) ?? true { best = (index, reward) }
         }
-        return best?.place
+        return best?.index
     }
 }

@@ -24,7 +24,8 @@ package struct Constraint: Sendable, Equatable {
     /// Names its metrics and its multiplier; the reward's unless given.
     package var name: String
 
-    /// - Parameter scale: 1 unless given, |limit| where that is larger: a limit of 200 tokens counts in shares of itself.
+    /// - Parameter scale: 1 unless given, |limit| where that is larger: a limit of 200 tokens counts in shares of
+    ///   itself.
     package init(
         _ reward: String, limit: Double, kind: Kind = .atLeast, scale: Double? = nil,
         range: ClosedRange<Double>? = nil, name: String? = nil
@@ -40,7 +41,8 @@ package struct Constraint: Sendable, Equatable {
     /// +1 where the reward is to grow when its multiplier is above 0, −1 where it is to fall.
     package var sign: Double { kind == .atMost ? -1 : 1 }
 
-    /// How far a mean is on the wrong side of the limit, in the reward's units: negative where there is room, for `equal` the distance.
+    /// How far a mean is on the wrong side of the limit, in the reward's units: negative where there is room, for
+    /// `equal` the distance.
     package func violation(_ mean: Double) -> Double {
         kind == .equal ? abs(mean - limit) : sign * (limit - mean)
     }

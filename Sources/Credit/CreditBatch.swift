@@ -3,10 +3,11 @@ package import Records
 /// What a credit rule reads: the scored groups of one step, and the log-probs that its KL term needs.
 package struct CreditBatch: Sendable, Equatable {
     package var groups: [ScoredGroup]
-    /// Another's completion of each group's prompt, `[group]`; `nil` where a prompt has none, empty where the method takes none.
+    /// Another's completion of each group's prompt, `[group]`; `nil` where a prompt has none, empty where the method
+    /// takes none.
     package var demonstrations: [ScoredDemonstration?] = []
-    /// The policy's log-probs when the step began, `[group][completion][token]`, in nats. `nil` takes the sampler's own,
-    /// ``Records/Rollout/policyLogProbabilities``.
+    /// The policy's log-probs when the step began, `[group][completion][token]`, in nats. `nil` takes the sampler's
+    /// own, ``Records/Rollout/policyLogProbabilities``.
     package var oldLogProbabilities: [[[Float]]]?
     /// The reference policy's log-probs in the same shape; `nil` without a reference.
     package var referenceLogProbabilities: [[[Float]]]?

@@ -2,8 +2,8 @@ internal import Records
 
 /// Turns the scores of a step into advantages: a stream of one per token for each objective, which a ``Mixer`` adds.
 ///
-/// A rule is pure: the same batch gives the same advantages to the bit, and the order of groups and of completions within
-/// a group changes none of them.
+/// A rule is pure: the same batch gives the same advantages to the bit, and the order of groups and of completions
+/// within a group changes none of them.
 package protocol CreditRule: Sendable {
     /// How the job's rewards become one number.
     var rewards: RewardCombination { get }
@@ -64,16 +64,41 @@ extension CreditRule {
             ]
         case .apart:
             if let name = rewards.names.first(where: { $0 == AdvantageStream.penaltyName }) { throw .streamName(name) }
-            return rewards.names.enumerated().map { place, name in
+            return rewards.names.enumerated().map { slot, name in
                 func value(_ scores: [RewardScore]) -> Double? {
-                    rewards.value(scores[place], at: place).map { $0 * batch.weights.rewardFactor }
+                    rewards.value(scores[slot], at: slot).map { $0 * batch.weights.rewardFactor }
                 }
                 return RewardObjective(
-                    name: name, weight: batch.weights.weight(of: name, own: rewards.weights[place]),
+                    name: name, weight: batch.weights.weight(of: name, own: rewards.weights[slot]),
                     rewards: batch.groups.map { $0.scores.map(value) },
                     greedy: batch.groups.map { $0.greedyScores.flatMap(value) })
             }
         }
+    }
+
+    /// The batch with a stream of advantages for each reward where their sum is one: for comparing their gradients, not
+    /// for learning. As exact as ``RewardShares``; a batch that lacks some completions of a group stays as it is.
+    package func apart(_ credited: CreditedBatch, of batch: CreditBatch) -> CreditedBatch {
+        guard rewards.form == .summed, rewards.names.count > 1,
+            let part = credited.update.parts.firstIndex(where: { $0.kind == .rollouts })
+        else { return credited }
+        let own = RewardShares.parts(of: batch, rewards.weighed(by: batch.weights), credited.credits)
+        let kept = credited.credits.indices.filter { credited.credits[$0].contains { $0.advantage != nil } }
+        var result = credited
+        var groups = credited.update.parts[part].groups
+        guard groups.map(\.completions.count) == kept.map({ credited.credits[$0].count }) else { return credited }
+        for (index, group) in kept.enumerated() {
+            for completion in groups[index].completions.indices {
+                let count = groups[index].completions[completion].actionCount
+                groups[index].completions[completion].advantages = own.map {
+                    [Double](repeating: $0[group][completion], count: count)
+                }
+            }
+        }
+        result.update.parts[part].groups = groups
+        result.update.parts[part].streamWeights = rewards.names.map { _ in 1 }
+        result.streams = rewards.names
+        return result
     }
 
     /// Puts advantages beside the tokens they belong to.
@@ -83,8 +108,8 @@ extension CreditRule {
     ) -> CreditedBatch {
         var streams = mixer.prepared(advantages.streams)
         // Only now: a factor on what is normalized afterwards would be lost.
-        for place in streams.indices where streams[place].name != AdvantageStream.penaltyName {
-            streams[place].weight *= batch.weights.advantageFactor
+        for slot in streams.indices where streams[slot].name != AdvantageStream.penaltyName {
+            streams[slot].weight *= batch.weights.advantageFactor
         }
         let weights = streams.map(\.weight)
         func own(_ group: Int, _ completion: Int) -> [[Double]] { streams.map { $0.values[group][completion] } }
@@ -107,7 +132,8 @@ extension CreditRule {
         var metrics = RewardStatistics(batch, combined, rewards, isDead: advantages.isDead).metrics
         if rewards.names.count > 1 {
             let apart = mixer.normalization == .mix ? advantages.streams : streams
-            for (name, share) in zip(rewards.names, RewardShares(batch, rewards, credits, apart).shares ?? []) {
+            let shares = RewardShares(batch, rewards.weighed(by: batch.weights), credits, apart)
+            for (name, share) in zip(rewards.names, shares.shares ?? []) {
                 metrics["rewards/\(name)/advantage_share"] = share
             }
         }

@@ -4,9 +4,10 @@ internal import Records
 ///
 ///     A_i = r_i − mean over all of the group         divided as ``GroupBaselineSettings/Scaling`` says
 ///
-/// as in LUFFY (arXiv:2504.14945), where every completion gets its A; with ``Own/sign``, as in SRFT (arXiv:2506.19767), only the
-/// demonstration does, and the policy's own get 1 where their reward is positive and −1 where it is not. A prompt without a
-/// demonstration is compared within itself. The numbers that are reported are those of the policy's own completions.
+/// as in LUFFY (arXiv:2504.14945), where every completion gets its A; with ``Own/sign``, as in SRFT (arXiv:2506.19767),
+/// only the demonstration does, and the policy's own get 1 where their reward is positive and −1 where it is not. A
+/// prompt without a demonstration is compared within itself. The numbers that are reported are those of the policy's
+/// own completions.
 package struct DemonstratedGroups: CreditRule {
     /// What the policy's own completions get.
     package enum Own: Sendable, Equatable {

@@ -24,15 +24,16 @@ package struct DistributionalControlSettings: Sendable, Equatable {
     }
 }
 
-/// Distributional control (GDC, Khalifa et al. 2021, arXiv:2012.11635; Korbak et al. 2022, arXiv:2206.00761 and 2205.11275): descends the
-/// forward KL to the target that a reward with a KL penalty has, where policy gradients descend the reverse one.
+/// Distributional control (GDC, Khalifa et al. 2021, arXiv:2012.11635; Korbak et al. 2022, arXiv:2206.00761 and
+/// 2205.11275): descends the forward KL to the target that a reward with a KL penalty has, where policy gradients
+/// descend the reverse one.
 ///
 ///     p*(y) = p(y)·exp(r(y)/β)/Z,   w = p(y)·exp(r(y)/β)/π(y)
 ///     −∇KL(p*‖π) = E_π[(w/Z)·∇log π(y)],   A = min(w/Z, cap) − 1
 ///
-/// A policy that is its target has advantages of 0, not only a mean of 0. Z is a prompt's, the mean of w over its completions; a running mean
-/// over the steps, as in the published code, would mix prompts. With few completions that ratio is biased by the order of 1/G.
-/// w is worked out from the log-probs of whole completions, in log space.
+/// A policy that is its target has advantages of 0, not only a mean of 0. Z is a prompt's, the mean of w over its
+/// completions; a running mean over the steps, as in the published code, would mix prompts. With few completions that
+/// ratio is biased by the order of 1/G. w is worked out from the log-probs of whole completions, in log space.
 package struct DistributionalControl: CreditRule {
     package let rewards: RewardCombination
     package let settings: DistributionalControlSettings
@@ -48,7 +49,8 @@ package struct DistributionalControl: CreditRule {
         self.overlong = overlong
     }
 
-    /// A completion without a reward gets 0, as one that is alone in its group. Metrics: those of ``TargetDistribution``, and `gdc/truncated`.
+    /// A completion without a reward gets 0, as one that is alone in its group. Metrics: those of
+    /// ``TargetDistribution``, and `gdc/truncated`.
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         try batch.requireShapes(rewardCount: rewards.names.count)
         guard batch.referenceLogProbabilities != nil else { throw .missingReference(rule: "GDC") }
@@ -59,8 +61,8 @@ package struct DistributionalControl: CreditRule {
         for (group, estimate) in TargetDistribution.estimates(of: batch, combined, coefficient: beta).enumerated() {
             guard let estimate else { continue }
             let shares = estimate.target.shares(cap: settings.cap)
-            for (place, share) in zip(estimate.places, shares.values) { values[group][place] = share - 1 }
-            (truncated, estimated) = (truncated + shares.truncated, estimated + estimate.places.count)
+            for (index, share) in zip(estimate.indices, shares.values) { values[group][index] = share - 1 }
+            (truncated, estimated) = (truncated + shares.truncated, estimated + estimate.indices.count)
         }
         let stream = AdvantageStream(
             name: "reward", weight: 1, values: values.repeated(over: batch),

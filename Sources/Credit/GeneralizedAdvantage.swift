@@ -2,7 +2,7 @@ package import Records
 
 /// Generalized advantage estimation (Schulman et al. 2016, arXiv:1506.02438v6, Eq. 16), as PPO uses it.
 ///
-///     δ_t = r_t + γ·V_{t+1} − V_t          V after the last token: 0, or the critic's value where a completion was cut off
+///     δ_t = r_t + γ·V_{t+1} − V_t      V after the last token: 0, or the critic's value where a completion was cut off
 ///     A_t = δ_t + γ·λ·A_{t+1}
 ///     R_t = A_t + V_t                      what the critic is trained towards
 package struct GeneralizedAdvantage: Sendable, Equatable {
@@ -53,8 +53,8 @@ package struct GeneralizedAdvantage: Sendable, Equatable {
 
     /// The rewards of a completion's tokens: −penalty on each, and the score on top of the last.
     ///
-    /// - Parameter penalties: One per token, from a ``KLToGo`` with the reach `oneStep`: the sum to go is what the estimate
-    ///   makes of them.
+    /// - Parameter penalties: One per token, from a ``KLToGo`` with the reach `oneStep`: the sum to go is what the
+    ///   estimate makes of them.
     package static func tokenRewards(score: Double, penalties: [Double]) -> [Double] {
         var rewards = penalties.map { -$0 }
         if !rewards.isEmpty { rewards[rewards.count - 1] += score }

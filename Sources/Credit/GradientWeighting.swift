@@ -1,15 +1,17 @@
 internal import Foundation
 package import Records
 
-/// Weighs the rewards whose gradients go the way of all: gradient-based weighting (arXiv:2509.11452, §3.2), exponentiated gradient.
+/// Weighs the rewards whose gradients go the way of all: gradient-based weighting (arXiv:2509.11452, §3.2),
+/// exponentiated gradient.
 ///
 ///     I_k = ⟨g_k, Σ_j g_j⟩        g_k: the gradient of reward k's own advantages, clipped to norm 1
 ///     w_k ← w_k·exp(s·I_k) / Σ_j w_j·exp(s·I_j)        s = η/τ, or the step size times η over its peak
 ///
-/// The step that the gradients are of is then taken with the new weights. A weight never falls below a floor: 0 would be for good.
-/// Departs from the paper: gradients are of every trained parameter and not of middle layers; rewards keep streams of their own, so that the
-/// update is the weighted sum of the very gradients that were compared, where the published code scalarizes rewards anew; the clip of the
-/// ratio stays, which is 1 in the first optimizer step of a rollout.
+/// The step that the gradients are of is then taken with the new weights. A weight never falls below a floor: 0 would
+/// be for good. Departs from the paper: gradients are of every trained parameter and not of middle layers; rewards keep
+/// streams of their own, so that the update is the weighted sum of the very gradients that were compared, where the
+/// published code scalarizes rewards anew; the clip of the ratio stays, which is 1 in the first optimizer step of a
+/// rollout.
 package struct GradientWeighting: Sendable, Equatable {
     package let rewards: [String]
     /// s at the peak of the learning rate.
@@ -87,12 +89,13 @@ extension GradientWeighting: RewardController {
 
     package mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 
-    /// Metrics: `dynamic_weights/alignment/NAME`, I of each reward; `dynamic_weights/mixed_norm`, ‖Σ w_k g_k‖ with the new weights, which is
-    /// the norm of the first optimizer step's gradient where nothing clips a ratio; `dynamic_weights/backward_passes`.
+    /// Metrics: `dynamic_weights/alignment/NAME`, I of each reward; `dynamic_weights/mixed_norm`, ‖Σ w_k g_k‖ with the
+    /// new weights, which is the norm of the first optimizer step's gradient where nothing clips a ratio;
+    /// `dynamic_weights/backward_passes`.
     package mutating func weigh(_ products: StreamProducts, of streams: [String]) -> ControllerUpdate? {
-        let places = rewards.compactMap { streams.firstIndex(of: $0) }
-        precondition(places.count == rewards.count, "every reward has a stream")
-        let gram = places.map { row in places.map { products.gram[row][$0] } }
+        let indices = rewards.compactMap { streams.firstIndex(of: $0) }
+        precondition(indices.count == rewards.count, "every reward has a stream")
+        let gram = indices.map { row in indices.map { products.gram[row][$0] } }
         let alignments = Self.alignments(gram)
         let size =
             temperature.map { products.learningRate / $0 }

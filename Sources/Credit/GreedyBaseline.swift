@@ -47,11 +47,11 @@ package struct GreedyBaselineSettings: Sendable, Equatable {
 ///     ȳ   = the completion of argmax decoding;  b = r(x, ȳ)
 ///     A_t = γⁿ⁻ᵗ·clip(r(x, y) − b, −c, c) − β·Σ_{s ≥ t} k1_s     k1 between the old and the reference policy, detached
 ///
-/// b does not depend on the sampled y, so the estimate stays unbiased for any number of completions per prompt. A prompt
-/// whose greedy completion has no reward is dropped whole: a baseline of 0 in its place would be another method. A sampled
-/// completion without a reward gets 0 on every token. The greedy completion is never learned from and enters no reward
-/// metric but its own. The penalty is a stream of its own, −Σ k1 with the weight β; the clip c holds for each objective's difference.
-/// A group counts as dead when every sampled reward equals the greedy one.
+/// b does not depend on the sampled y, so the estimate stays unbiased for any number of completions per prompt. A
+/// prompt whose greedy completion has no reward is dropped whole: a baseline of 0 in its place would be another method.
+/// A sampled completion without a reward gets 0 on every token. The greedy completion is never learned from and enters
+/// no reward metric but its own. The penalty is a stream of its own, −Σ k1 with the weight β; the clip c holds for each
+/// objective's difference. A group counts as dead when every sampled reward equals the greedy one.
 package struct GreedyBaseline: CreditRule {
     package let rewards: RewardCombination
     package let settings: GreedyBaselineSettings

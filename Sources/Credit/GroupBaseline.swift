@@ -24,11 +24,12 @@ package struct GroupBaselineSettings: Sendable, Equatable {
     package let epsilon: Double
     /// A KL penalty inside the reward, subtracted before the baseline; `nil` for none (GRPO has it in the loss).
     package let penalty: KLToGo?
-    /// Whether a KL term in the loss acts on groups whose rewards are all equal, as in TRL. Without it they move nothing.
+    /// Whether a KL term in the loss acts on groups whose rewards are all equal, as in TRL. Without it they move
+    /// nothing.
     package let deadGroupsTakeKL: Bool
 
-    /// - Parameter penalty: With the reach `completion`: a group compares whole completions. None with `normalizeThenSum`, where no
-    ///   single reward exists to take it from.
+    /// - Parameter penalty: With the reach `completion`: a group compares whole completions. None with
+    ///   `normalizeThenSum`, where no single reward exists to take it from.
     package init(
         scaling: Scaling = .group, aggregation: RewardAggregation = .sumThenNormalize, epsilon: Double = 1e-4,
         penalty: KLToGo? = nil, deadGroupsTakeKL: Bool = true
@@ -79,9 +80,9 @@ package struct GroupBaselineSettings: Sendable, Equatable {
 ///     A_i = (r_i − mean(r)) / (std(r) + ε)      over the completions i of one prompt; every token of i gets A_i
 ///
 /// std has the divisor G − 1 and runs over the group, or the batch, or is left out (``GroupBaselineSettings/Scaling``).
-/// One stream for each objective: each reward has its own mean and deviation where the job keeps them apart. A KL penalty is no stream
-/// here: it stands inside R, and the deviation that everything is divided by is that of R. GDPO normalizes the sum as well, so that
-/// it too has one stream.
+/// One stream for each objective: each reward has its own mean and deviation where the job keeps them apart. A KL
+/// penalty is no stream here: it stands inside R, and the deviation that everything is divided by is that of R. GDPO
+/// normalizes the sum as well, so that it too has one stream.
 /// Departs from the formula where it would divide noise by noise: in a group whose rewards are all equal every A is
 /// exactly 0. A completion without a reward is left out of mean and std and gets 0; a group with fewer than two rewards
 /// teaches nothing.

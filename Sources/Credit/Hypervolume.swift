@@ -2,9 +2,9 @@
 package enum Hypervolume {
     /// The volume of the union of the boxes between the origin and each point; more is better on every axis.
     ///
-    /// Coordinates below 0 count as 0: a point that is worse than the reference somewhere dominates nothing there, and takes nothing away.
-    /// Computed by slices along the last axis, and in each slice along the one before: exact, and quick for up to five axes and some
-    /// hundred points.
+    /// Coordinates below 0 count as 0: a point that is worse than the reference somewhere dominates nothing there, and
+    /// takes nothing away. Computed by slices along the last axis, and in each slice along the one before: exact, and
+    /// quick for up to five axes and some hundred points.
     ///
     /// - Parameter points: All with as many coordinates, at least one.
     package static func volume(_ points: [[Double]]) -> Double {
@@ -17,9 +17,9 @@ package enum Hypervolume {
         let falling = points.sorted { $0[axes - 1] > $1[axes - 1] }
         var volume = 0.0
         var slice: [[Double]] = []
-        for (place, point) in falling.enumerated() {
+        for (index, point) in falling.enumerated() {
             slice = nondominated(slice + [Array(point.dropLast())])
-            let floor = place + 1 < falling.count ? falling[place + 1][axes - 1] : 0
+            let floor = index + 1 < falling.count ? falling[index + 1][axes - 1] : 0
             let height = point[axes - 1] - floor
             if height > 0 { volume += height * sliced(slice) }
         }
@@ -28,9 +28,9 @@ package enum Hypervolume {
 
     /// Those of the points that no other is at least as good as everywhere; of equal ones the first.
     package static func nondominated(_ points: [[Double]]) -> [[Double]] {
-        points.enumerated().filter { place, point in
+        points.enumerated().filter { index, point in
             !points.enumerated().contains { other, rival in
-                other != place && zip(rival, point).allSatisfy { $0 >= $1 } && (rival != point || other < place)
+                other != index && zip(rival, point).allSatisfy { $0 >= $1 } && (rival != point || other < index)
             }
         }.map(\.element)
     }

@@ -5,12 +5,14 @@ internal import Records
 ///
 ///     m ← 0.5 + 1.5·tanh(HV(front ∪ {v}) − HV(front))       v: the mean scores of an evaluation
 ///
-/// The front begins with the first evaluation, which is also the reference point: coordinates are v less it, turned so that more is better
-/// and divided by each reward's span. m is 1 until the second evaluation, and holds between evaluations. It lies from 0.5 to 2.
+/// The front begins with the first evaluation, which is also the reference point: coordinates are v less it, turned so
+/// that more is better and divided by each reward's span. m is 1 until the second evaluation, and holds between
+/// evaluations. It lies from 0.5 to 2.
 ///
-/// m multiplies advantages once they are normalized. On rewards, where the published code has it, a group's or a batch's deviation divides
-/// it out again: there it acts only for methods that take a mean off and no more. Departs from that code also in that coordinates are
-/// clipped at the reference, and that each axis has a span: tokens and shares do not add up otherwise.
+/// m multiplies advantages once they are normalized. On rewards, where the published code has it, a group's or a
+/// batch's deviation divides it out again: there it acts only for methods that take a mean off and no more. Departs
+/// from that code also in that coordinates are clipped at the reference, and that each axis has a span: tokens and
+/// shares do not add up otherwise.
 package struct HypervolumeWeighting: Sendable, Equatable {
     package enum Target: String, SettingsChoice { case advantage, reward }
 

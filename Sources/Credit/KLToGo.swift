@@ -5,7 +5,7 @@ package import Records
 ///     d_t = log π_old(y_t) − log π_ref(y_t)
 ///     toGo         P_t = β · Σ_{s ≥ t} k(d_s)      what follows from token t on
 ///     oneStep      P_t = β · k(d_t)                the token's own share only
-///     completion   P_t = β · Σ_s k(d_s)            the same for every token, where a reward is one number per completion
+///     completion   P_t = β · Σ_s k(d_s)          the same for every token, where a reward is one number per completion
 ///
 /// k is ``Records/KLEstimator``; with k1 and `toGo` or `completion` the expected gradient of −P is −β·∇KL(π‖π_ref) over
 /// completions. With `oneStep` it is not: a token is not charged for the states it leads to. That form is there because
@@ -78,8 +78,8 @@ struct KLPenalties {
     /// The estimate averaged over all tokens, in nats, without β; `nil` of no tokens.
     var meanEstimate: Double? { Moments(estimates.joined().joined()).mean }
 
-    /// The penalty of a whole completion in units of reward, where it is one number: with the reach `completion` and `toGo` the first
-    /// token's.
+    /// The penalty of a whole completion in units of reward, where it is one number: with the reach `completion` and
+    /// `toGo` the first token's.
     func total(group: Int, completion: Int) -> Double {
         penalty.reached(estimates[group][completion].map { penalty.coefficient * $0 }).first ?? 0
     }

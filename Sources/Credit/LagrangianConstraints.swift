@@ -1,15 +1,15 @@
 internal import Foundation
 internal import Records
 
-/// Holds rewards at limits by learning their weights: constrained RLHF (Moskovitz et al. 2023, arXiv:2310.04373), and the textbook
-/// Lagrangian. What the variants are is said at ``MultiplierSettings``.
+/// Holds rewards at limits by learning their weights: constrained RLHF (Moskovitz et al. 2023, arXiv:2310.04373), and
+/// the textbook Lagrangian. What the variants are is said at ``MultiplierSettings``.
 ///
-/// The weights of the streams of constrained rewards are multipliers λ, moved once a rollout by the raw scores of what the policy wrote:
-/// sums and counts over completions, so that long completions weigh no more than short ones. A completion that a reward did not score
-/// counts for none of its constraints.
+/// The weights of the streams of constrained rewards are multipliers λ, moved once a rollout by the raw scores of what
+/// the policy wrote: sums and counts over completions, so that long completions weigh no more than short ones. A
+/// completion that a reward did not score counts for none of its constraints.
 ///
-/// Departs from the published code: ℓ begins at the same number for all and not at a normal draw; the KL stream keeps the factor of the
-/// other own streams in `all_ppo`, where its weight would become negative.
+/// Departs from the published code: ℓ begins at the same number for all and not at a normal draw; the KL stream keeps
+/// the factor of the other own streams in `all_ppo`, where its weight would become negative.
 package struct LagrangianConstraints: Sendable, Equatable {
     package private(set) var constraints: [Constraint]
     package let settings: MultiplierSettings
@@ -57,8 +57,8 @@ package struct LagrangianConstraints: Sendable, Equatable {
     ///
     /// - Parameter limits: By the constraints' names; the others keep theirs.
     package mutating func move(limits: [String: Double]) {
-        for place in constraints.indices {
-            if let limit = limits[constraints[place].name] { constraints[place].limit = limit }
+        for index in constraints.indices {
+            if let limit = limits[constraints[index].name] { constraints[index].limit = limit }
         }
     }
 
@@ -115,9 +115,10 @@ extension LagrangianConstraints: RewardController {
         }
     }
 
-    /// Metrics, with `constraints/NAME/` before them: `value` (J), `limit`, `violation` (how far J is on the wrong side, in the reward's
-    /// units, negative where there is room; for `equal` the distance), `lambda` in force in the step, and `lambda_mean` and `value_mean`
-    /// over the last fifth of the rollouts: multipliers circle around what they tend to, their mean does not.
+    /// Metrics, with `constraints/NAME/` before them: `value` (J), `limit`, `violation` (how far J is on the wrong
+    /// side, in the reward's units, negative where there is room; for `equal` the distance), `lambda` in force in the
+    /// step, and `lambda_mean` and `value_mean` over the last fifth of the rollouts: multipliers circle around what
+    /// they tend to, their mean does not.
     package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
         var update = ControllerUpdate()
         var means: [String: Double] = [:]

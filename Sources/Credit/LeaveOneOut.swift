@@ -43,10 +43,10 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
 ///     R_i = clip(r_i) − β·Σ_t k1_t
 ///     A_i = R_i − Σ_{j≠i} R_j / (G − 1) = G/(G − 1) · (R_i − mean(R))
 ///
-/// A is linear in R, so the penalty is a stream of its own, the leave-one-out advantage of −Σ k1 with the weight β. Where the advantages
-/// of the batch are normalized there is one stream: the mean and the deviation are those of the sum.
-/// The baseline does not depend on completion i, so the estimate is unbiased. G counts the completions with a reward; in a
-/// group with fewer than two of them every advantage is 0, since one completion alone has no baseline.
+/// A is linear in R, so the penalty is a stream of its own, the leave-one-out advantage of −Σ k1 with the weight β.
+/// Where the advantages of the batch are normalized there is one stream: the mean and the deviation are those of the
+/// sum. The baseline does not depend on completion i, so the estimate is unbiased. G counts the completions with a
+/// reward; in a group with fewer than two of them every advantage is 0, since one completion alone has no baseline.
 package struct LeaveOneOut: CreditRule {
     package let rewards: RewardCombination
     package let settings: LeaveOneOutSettings

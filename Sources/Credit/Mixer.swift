@@ -7,8 +7,8 @@ package struct AdvantageStream: Sendable, Equatable {
     package var weight: Double
     /// `[group][completion][token]`
     package var values: [[[Double]]]
-    /// Whether a completion is learned from and has a score of this objective, `[group][completion]`. The others enter no mean and no
-    /// deviation.
+    /// Whether a completion is learned from and has a score of this objective, `[group][completion]`. The others enter
+    /// no mean and no deviation.
     package var isValid: [[Bool]]
 
     package init(name: String, weight: Double, values: [[[Double]]], isValid: [[Bool]]) {
@@ -18,8 +18,8 @@ package struct AdvantageStream: Sendable, Equatable {
         self.isValid = isValid
     }
 
-    /// The name of the KL penalty's stream, and of its weight. Its advantages are those of the reward −k per token, in nats: like every
-    /// stream it is to grow, and its weight is β.
+    /// The name of the KL penalty's stream, and of its weight. Its advantages are those of the reward −k per token,
+    /// in nats: like every stream it is to grow, and its weight is β.
     package static let penaltyName = "kl"
 }
 
@@ -30,8 +30,8 @@ package struct AdvantageStream: Sendable, Equatable {
 ///     rewards      the same, the KL stream as it is     so that β keeps its meaning
 ///     mix          A = whiten(Σ_k w_k·A_k)              added here: the mean is that of the whole batch
 ///
-/// whiten is ``Whitening``, over the valid tokens of the batch; a stream that is constant there becomes 0, and tokens that are not valid
-/// get 0. With `eachStream` the size of an objective cancels, β of a KL stream included.
+/// whiten is ``Whitening``, over the valid tokens of the batch; a stream that is constant there becomes 0, and tokens
+/// that are not valid get 0. With `eachStream` the size of an objective cancels, β of a KL stream included.
 package struct Mixer: Sendable, Equatable {
     package enum Normalization: Sendable, Equatable, CaseIterable { case none, eachStream, rewards, mix }
 
@@ -68,12 +68,12 @@ package struct Mixer: Sendable, Equatable {
 
     private func whitened(_ stream: AdvantageStream) -> AdvantageStream {
         var result = stream
-        let places = stream.values.indices.flatMap { group in
+        let indices = stream.values.indices.flatMap { group in
             stream.values[group].indices.filter { stream.isValid[group][$0] }.map { (group, $0) }
         }
         result.values = stream.values.map { $0.map { $0.map { _ in 0 } } }
-        let rows = Whitening.whitened(places.map { stream.values[$0.0][$0.1] })
-        for ((group, completion), row) in zip(places, rows) { result.values[group][completion] = row }
+        let rows = Whitening.whitened(indices.map { stream.values[$0.0][$0.1] })
+        for ((group, completion), row) in zip(indices, rows) { result.values[group][completion] = row }
         return result
     }
 }

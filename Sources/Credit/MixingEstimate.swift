@@ -1,7 +1,8 @@
 internal import Foundation
 package import Records
 
-/// What a prompt of a calibration tells of the terms of ``MixingTerms``: gradients of one pair, or sketches that keep their inner products.
+/// What a prompt of a calibration tells of the terms of ``MixingTerms``: gradients of one pair, or sketches that keep
+/// their inner products.
 package struct MixingSample: Sendable {
     /// g_t of each pair of replicated traces, at least 4, an even number.
     package var traceGradients: [[Double]]
@@ -52,9 +53,10 @@ package struct MixingSample: Sendable {
 }
 
 extension [MixingSample] {
-    /// What the gradients of a calibration look like at an α, for a person: `bvpo/grad_norm_thinking` and `bvpo/grad_norm_empty`, of the means over
-    /// the prompts, `bvpo/grad_cosine` between them, and `bvpo/variance_ratio`, the variance of α·g_t + (1 − α)·g_e over that of g_t: α² where
-    /// g_e does not depend on the trace (Th. 1).
+    /// What the gradients of a calibration look like at an α, for a person: `bvpo/grad_norm_thinking` and
+    /// `bvpo/grad_norm_empty`, of the means over the prompts, `bvpo/grad_cosine` between them, and
+    /// `bvpo/variance_ratio`, the variance of α·g_t + (1 − α)·g_e over that of g_t: α² where g_e does not depend on the
+    /// trace (Th. 1).
     package func gradientMetrics(alpha: Double) -> Metrics {
         let thinking = MixingSample.mean(map { MixingSample.mean($0.traceGradients[...]) }[...])
         let empty = MixingSample.mean(map(\.emptyGradient)[...])
@@ -148,8 +150,8 @@ package enum TraceGradients {
             chosen: chosen.gradient, rejected: rejected.gradient)
     }
 
-    /// μ̂: the gradient of the preference loss on log π̂(y|x) = log mean_k exp[log π(r_k, y|x) − log q(r_k|x)], the reference's by the same
-    /// traces. Consistent as the traces grow in number.
+    /// μ̂: the gradient of the preference loss on log π̂(y|x) = log mean_k exp[log π(r_k, y|x) − log q(r_k|x)], the
+    /// reference's by the same traces. Consistent as the traces grow in number.
     package static func marginal(beta: Double, chosen: [Sequence], rejected: [Sequence]) -> [Double] {
         func side(_ sequences: [Sequence]) -> (ratio: Double, gradient: [Double]) {
             let weights = sequences.map(\.logWeight)
@@ -157,7 +159,7 @@ package enum TraceGradients {
             var gradient = [Double](repeating: 0, count: sequences[0].gradient.count)
             for (sequence, weight) in zip(sequences, weights) {
                 let share = exp(weight - total)
-                for place in gradient.indices { gradient[place] += share * sequence.gradient[place] }
+                for index in gradient.indices { gradient[index] += share * sequence.gradient[index] }
             }
             return (total - logSum(sequences.map { $0.reference - $0.drawn }), gradient)
         }
@@ -166,25 +168,25 @@ package enum TraceGradients {
             beta: beta, margin: better.ratio - worse.ratio, chosen: better.gradient, rejected: worse.gradient)
     }
 
-    /// Which of the drawn traces stand for those that come with an answer: as many, drawn again in proportion to π(y | x, r). Where fewer than
-    /// two of them carry the weight they are taken as they are.
+    /// Which of the drawn traces stand for those that come with an answer: as many, drawn again in proportion to π(y |
+    /// x, r). Where fewer than two of them carry the weight they are taken as they are.
     ///
     /// - Parameter uniforms: One of (0, 1) a trace.
     /// - Returns: Places, and whether their weights were used.
-    package static func resampled(_ sequences: [Sequence], uniforms: [Double]) -> (places: [Int], isWeighted: Bool) {
+    package static func resampled(_ sequences: [Sequence], uniforms: [Double]) -> (indices: [Int], isWeighted: Bool) {
         let weights = sequences.map(\.logWeight)
         let total = logSum(weights)
         let shares = weights.map { exp($0 - total) }
         let effective = 1 / shares.reduce(0) { $0 + $1 * $1 }
         guard effective >= 2 else { return (Array(sequences.indices), false) }
-        let places = uniforms.prefix(sequences.count).map { uniform in
+        let indices = uniforms.prefix(sequences.count).map { uniform in
             var rest = uniform
             return shares.firstIndex {
                 rest -= $0
                 return rest <= 0
             } ?? shares.count - 1
         }
-        return (places, true)
+        return (indices, true)
     }
 
     private static func logSum(_ values: [Double]) -> Double {

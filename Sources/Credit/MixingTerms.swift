@@ -1,5 +1,5 @@
-/// What decides the mean squared error of a gradient g_c = α·g_t + (1 − α)·g_e about the ideal one, μ: of BVPO, where g_t has a sampled trace in
-/// it and g_e none (arXiv:2510.05095, Th. 2).
+/// What decides the mean squared error of a gradient g_c = α·g_t + (1 − α)·g_e about the ideal one, μ: of BVPO, where
+/// g_t has a sampled trace in it and g_e none (arXiv:2510.05095, Th. 2).
 ///
 ///     MSE(α) = α²·(tr Σ_t + ‖b_t‖²) + (1 − α)²·(tr Σ_e + ‖b_e‖²) + 2α(1 − α)·(tr Σ_te + ⟨b_t, b_e⟩)
 ///     α* = [tr Σ_e − tr Σ_te + ‖b_e‖² − ⟨b_t, b_e⟩] / [tr Σ_t + tr Σ_e − 2 tr Σ_te + ‖b_t − b_e‖²], clipped to 0 … 1

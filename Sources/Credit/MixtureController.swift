@@ -94,9 +94,10 @@ package struct MixtureSettings: Sendable, Equatable {
 ///     L = μ·L_SFT + (1 − μ)·L_RL
 ///     μ ← clip(μ + η_μ·g_μ + η_H·(H* − H), μ_min, μ_max)
 ///
-/// g_μ is the slope of a utility on held-out rows (``Records/MetaGradient``), or its cosine with a rate that falls as k^(−1/2) at the k-th: a
-/// signal of one size would chatter around its optimum. H is the mean entropy of the response tokens in the step before, the newest that
-/// is known when a step is weighed; H* is what it was after the warm-up. The clip is on μ itself, so that nothing winds up at a bound.
+/// g_μ is the slope of a utility on held-out rows (``Records/MetaGradient``), or its cosine with a rate that falls as
+/// k^(−1/2) at the k-th: a signal of one size would chatter around its optimum. H is the mean entropy of the response
+/// tokens in the step before, the newest that is known when a step is weighed; H* is what it was after the warm-up. The
+/// clip is on μ itself, so that nothing winds up at a bound.
 ///
 /// The published code adds −dU/dμ: it ascends the validation loss. Here the utility rises, see `MixtureTests`.
 package struct MixtureController: Sendable, Equatable {

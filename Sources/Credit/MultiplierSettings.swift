@@ -2,17 +2,18 @@ package import Records
 
 /// How the multipliers of constraints move and what they weigh: `multipliers:`.
 ///
-/// With J the mean score of a rollout, θ the limit, s the constraint's scale, σ = 1 for `at_least` and `equal`, −1 for `at_most`:
+/// With J the mean score of a rollout, θ the limit, s the constraint's scale, σ = 1 for `at_least` and `equal`, −1 for
+/// `at_most`:
 ///
 ///     variant     λ of a parameter ℓ            stream weights                                moves
 ///     textbook    ℓ, at least 0 but for equal   own/(1 + Σ|λ|), constrained + σλ/(1 + Σ|λ|)   ℓ ← ℓ + η·σ(θ − J)/s
-///     mu_ppo      logistic(ℓ)                   own·(N − Σλ), constrained + σλ                ℓ ← ℓ + η·λ′(ℓ)·σ(θ − J)/s
+///     mu_ppo      logistic(ℓ)                   own·(N − Σλ), constrained + σλ              ℓ ← ℓ + η·λ′(ℓ)·σ(θ − J)/s
 ///     xi_ppo      tanh(ℓ)                       as mu_ppo                                     as mu_ppo
 ///     all_ppo     logistic(ℓ)                   as mu_ppo, own weights of all rewards 1       as mu_ppo
 ///     ppo_sat     –                             reward −Σ((J_i − θ_i)/s_i)² of completions    –
 ///
-/// All but the textbook's form are those of Moskovitz et al. 2023 (arXiv:2310.04373). There the KL to the reference is one of the own
-/// streams; so it is here.
+/// All but the textbook's form are those of Moskovitz et al. 2023 (arXiv:2310.04373). There the KL to the reference is
+/// one of the own streams; so it is here.
 package struct MultiplierSettings: Sendable, Equatable {
     package enum Variant: String, SettingsChoice {
         case textbook

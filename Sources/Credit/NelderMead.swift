@@ -1,6 +1,7 @@
 internal import Foundation
 
-/// Finds a low point of a function of a few named numbers without gradients (Nelder and Mead 1965), one evaluation at a time.
+/// Finds a low point of a function of a few named numbers without gradients (Nelder and Mead 1965), one evaluation at a
+/// time.
 ///
 ///     c = mean of all vertices but the worst;  x_r = c + (c − x_w)
 ///     f_r < f_1                x_e = c + 2(x_r − c), taken if f_e < f_r, else x_r
@@ -9,8 +10,8 @@ internal import Foundation
 ///     f_w ≤ f_r                x_c = c + ½(x_w − c), taken if f_c < f_w      else shrink
 ///     shrink                   x_i ← x_1 + ½(x_i − x_1)
 ///
-/// Asks and is told: ``point`` is where the function is wanted next, ``tell(_:)`` says what it is there. Every point is clamped to the
-/// bounds. A point near one that was evaluated takes its value from there and is not asked for.
+/// Asks and is told: ``point`` is where the function is wanted next, ``tell(_:)`` says what it is there. Every point is
+/// clamped to the bounds. A point near one that was evaluated takes its value from there and is not asked for.
 ///
 /// It is a value that goes through a file, so that a search goes on where it stood.
 package struct NelderMead: Sendable, Equatable, Codable {
@@ -58,7 +59,8 @@ package struct NelderMead: Sendable, Equatable, Codable {
     private var waiting: [Point]
     private var stage = Stage.begin
 
-    /// - Parameter simplex: One point more than there are numbers, all with the names of the bounds, not all in one plane.
+    /// - Parameter simplex: One point more than there are numbers, all with the names of the bounds, not all in one
+    ///   plane.
     package init(simplex: [Point], _ settings: Settings) {
         precondition(
             simplex.count == settings.bounds.count + 1
@@ -109,11 +111,11 @@ package struct NelderMead: Sendable, Equatable, Codable {
         case .contract(let reflected, let isOutside):
             let isTaken = isOutside ? vertex.value <= reflected.value : vertex.value < simplex[simplex.count - 1].value
             if isTaken { replaceWorst(by: vertex) } else { shrink() }
-        case .shrink(let place):
-            simplex[place] = vertex
-            if place + 1 < simplex.count {
-                stage = .shrink(at: place + 1)
-                point = Self.clamped(towardsBest(simplex[place + 1].point), settings.bounds)
+        case .shrink(let index):
+            simplex[index] = vertex
+            if index + 1 < simplex.count {
+                stage = .shrink(at: index + 1)
+                point = Self.clamped(towardsBest(simplex[index + 1].point), settings.bounds)
             } else {
                 turn()
             }

@@ -6,8 +6,9 @@ internal import Foundation
 ///     c  = m/m̃,  i = s/(m + m̃)                          falling slowly, or unsteadily: more weight
 ///     λ_k = K·softmax((c + i)/T)_k                        sums to K; 1 each until every objective has 2W losses
 ///
-/// A loss must be positive, and less of it better: a cross-entropy, or a reward's ceiling less its mean. A surrogate loss will not do,
-/// whose mean is near 0. With T = 5 this is gentle: no two weights differ by more than a factor of about e^0.4.
+/// A loss must be positive, and less of it better: a cross-entropy, or a reward's ceiling less its mean. A surrogate
+/// loss will not do, whose mean is near 0. With T = 5 this is gentle: no two weights differ by more than a factor of
+/// about e^0.4.
 package struct ObjectiveBalance: Sendable, Equatable, Codable {
     /// W.
     package let window: Int

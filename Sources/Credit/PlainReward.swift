@@ -4,7 +4,8 @@ internal import Records
 ///
 ///     A_t = r − β·Σ_{s ≥ t} k1_s
 ///
-/// The penalty is a stream of its own: −Σ_{s ≥ t} k1_s with the weight β. Unbiased, and of the largest variance of all rules here: what the others are measured against.
+/// The penalty is a stream of its own: −Σ_{s ≥ t} k1_s with the weight β. Unbiased, and of the largest variance of all
+/// rules here: what the others are measured against.
 package struct PlainReward: CreditRule {
     package let rewards: RewardCombination
     /// The KL penalty; `nil` for none.

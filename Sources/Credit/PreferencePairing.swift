@@ -2,8 +2,9 @@ package import Records
 
 /// Makes a pair of a prompt's completions: the best and the worst by reward.
 ///
-/// Left out are completions without a reward, those that the length limit cut off, and those whose thinking is never closed. The earliest of
-/// equals is taken; where the best is no better than the worst, or they read the same, there is no pair.
+/// Left out are completions without a reward, those that the length limit cut off, and those whose thinking is never
+/// closed. The earliest of equals is taken; where the best is no better than the worst, or they read the same, there is
+/// no pair.
 package struct PreferencePairing: Sendable, Equatable {
     /// What closes thinking; `nil` for completions that do not think.
     package var thinkEnd: String?
@@ -31,9 +32,9 @@ package struct PreferencePairing: Sendable, Equatable {
 
     /// - Parameter rewards: One a rollout; `nil` where no reward gave a score.
     package func choice(of rollouts: [Rollout], rewards: [Double?]) -> Choice {
-        let candidates = zip(rollouts.indices, rewards).compactMap { place, reward -> (place: Int, reward: Double)? in
-            guard let reward, reward.isFinite, canBeCompared(rollouts[place].completion) else { return nil }
-            return (place, reward)
+        let candidates = zip(rollouts.indices, rewards).compactMap { index, reward -> (index: Int, reward: Double)? in
+            guard let reward, reward.isFinite, canBeCompared(rollouts[index].completion) else { return nil }
+            return (index, reward)
         }
         guard candidates.count >= 2, let first = candidates.first else { return .none(.tooFew) }
         var (best, worst) = (first, first)
@@ -42,10 +43,10 @@ package struct PreferencePairing: Sendable, Equatable {
             if candidate.reward < worst.reward { worst = candidate }
         }
         guard best.reward > worst.reward else { return .none(.tie) }
-        guard rollouts[best.place].completion.tokenIDs != rollouts[worst.place].completion.tokenIDs else {
+        guard rollouts[best.index].completion.tokenIDs != rollouts[worst.index].completion.tokenIDs else {
             return .none(.sameText)
         }
-        return .pair(chosen: best.place, rejected: worst.place)
+        return .pair(chosen: best.index, rejected: worst.index)
     }
 
     private func canBeCompared(_ completion: Completion) -> Bool {
@@ -63,9 +64,11 @@ package struct PreferencePairing: Sendable, Equatable {
     }
 }
 
-/// Pairs of what a policy has just written, for methods that compare: a part of pairs for each form in which prompts are asked.
+/// Pairs of what a policy has just written, for methods that compare: a part of pairs for each form in which prompts
+/// are asked.
 ///
-/// A prompt without a pair in one of its forms has two masked completions there, so that the loss is divided by prompts.
+/// A prompt without a pair in one of its forms has two masked completions there, so that the loss is divided by
+/// prompts.
 package struct PairsOfGroups: CreditRule {
     package let rewards: RewardCombination
     /// How pairs are made in each form, in the order of the step's variants, with their names.
@@ -77,22 +80,23 @@ package struct PairsOfGroups: CreditRule {
         self.forms = forms
     }
 
-    /// Metrics beside the rewards' own, for each form: `pairs/{form}/kept`, the share of prompts with a pair, `pairs/{form}/tie` and the other
-    /// reasons, `pairs/{form}/unclosed` and `pairs/{form}/marker`, shares of completions.
+    /// Metrics beside the rewards' own, for each form: `pairs/{form}/kept`, the share of prompts with a pair,
+    /// `pairs/{form}/tie` and the other reasons, `pairs/{form}/unclosed` and `pairs/{form}/marker`, shares of
+    /// completions.
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         try batch.requireShapes(rewardCount: rewards.names.count)
         let combined = combinedRewards(of: batch)
         var metrics = RewardStatistics(batch, combined, rewards, isDead: []).metrics
         var parts: [UpdatePart] = []
         for (variant, form) in forms.enumerated() {
-            let places = batch.groups.indices.filter { batch.groups[$0].group.variant == variant }
-            let choices = places.map {
+            let indices = batch.groups.indices.filter { batch.groups[$0].group.variant == variant }
+            let choices = indices.map {
                 form.pairing.choice(of: batch.groups[$0].group.rollouts, rewards: combined[$0])
             }
             parts.append(
-                UpdatePart(.pairs, zip(places, choices).map { Self.group(of: batch.groups[$0].group, $1) }))
-            let rollouts = places.flatMap { batch.groups[$0].group.rollouts.map(\.completion) }
-            let prompts = Double(max(places.count, 1))
+                UpdatePart(.pairs, zip(indices, choices).map { Self.group(of: batch.groups[$0].group, $1) }))
+            let rollouts = indices.flatMap { batch.groups[$0].group.rollouts.map(\.completion) }
+            let prompts = Double(max(indices.count, 1))
             let count = Double(max(rollouts.count, 1))
             let family = "pairs/\(form.name)"
             metrics["\(family)/kept"] = Double(choices.count { if case .pair = $0 { true } else { false } }) / prompts
@@ -116,8 +120,8 @@ package struct PairsOfGroups: CreditRule {
         }
         return UpdateGroup(
             promptTokenIDs: group.prompt.tokenIDs,
-            completions: [chosen, rejected].map { place in
-                let rollout = group.rollouts[place]
+            completions: [chosen, rejected].map { index in
+                let rollout = group.rollouts[index]
                 return UpdateCompletion(tokenIDs: rollout.completion.tokenIDs, isAction: rollout.isAction)
             })
     }

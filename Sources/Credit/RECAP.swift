@@ -1,13 +1,14 @@
 package import Records
 
-/// Weighs rewards, and imitation of general rows beside them, by how much they still move: RECAP (arXiv:2510.21978), with ``ObjectiveBalance``.
+/// Weighs rewards, and imitation of general rows beside them, by how much they still move: RECAP (arXiv:2510.21978),
+/// with ``ObjectiveBalance``.
 ///
 ///     loss of a reward         its ceiling − its mean over the step's completions
 ///     loss of general rows     their cross-entropy
 ///     weight of objective k    its own · λ_k,  Σ λ = number of objectives
 ///
-/// The paper divides by that number, too; here a job's weights mean what they mean without RECAP, to which λ = 1 is equal. What the paper
-/// feeds it, the surrogate losses, will not do for rewards: their mean is near 0.
+/// The paper divides by that number, too; here a job's weights mean what they mean without RECAP, to which λ = 1 is
+/// equal. What the paper feeds it, the surrogate losses, will not do for rewards: their mean is near 0.
 package struct RECAP: RewardController {
     /// The part that imitates general rows, in metrics and among the objectives.
     package static let replayName = "replay"

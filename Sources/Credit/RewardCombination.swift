@@ -4,13 +4,14 @@ package import Records
 ///
 ///     R(completion) = Σ_k w_k · r_k(completion)   over the rewards k that scored the completion
 ///
-/// A reward that abstained, failed or timed out leaves its term out, as in TRL. A completion that no reward scored has no
-/// reward: it is left out of every baseline and its advantage is 0. A reward of weight 0 is a shadow: scored and logged, and no word in
-/// this, also where it alone gave a score.
+/// A reward that abstained, failed or timed out leaves its term out, as in TRL. A completion that no reward scored has
+/// no reward: it is left out of every baseline and its advantage is 0. A reward of weight 0 is a shadow: scored and
+/// logged, and no word in this, also where it alone gave a score.
 package struct RewardCombination: Sendable, Equatable {
     /// The rewards' names in the job's order, for metrics.
     package let names: [String]
-    /// One per reward. Where a job moves them, those it ends with: what is evaluated is one thing from beginning to end.
+    /// One per reward. Where a job moves them, those it ends with: what is evaluated is one thing from beginning to
+    /// end.
     package private(set) var weights: [Double]
     /// Whether advantages are those of the sum, or each reward's own.
     package var form = Form.summed
@@ -20,8 +21,9 @@ package struct RewardCombination: Sendable, Equatable {
     package enum Form: Sendable, Equatable {
         /// One objective, R.
         case summed
-        /// One objective for each reward, whose weight is that of its stream of advantages: for methods that move weights or constrain a
-        /// reward. A completion that a reward did not score is no part of that reward's comparison.
+        /// One objective for each reward, whose weight is that of its stream of advantages: for methods that move
+        /// weights or constrain a reward. A completion that a reward did not score is no part of that reward's
+        /// comparison.
         case apart
     }
 
@@ -67,10 +69,11 @@ package struct RewardCombination: Sendable, Equatable {
     }
 
     /// What a reward's score counts as.
-    func value(_ score: RewardScore, at place: Int) -> Double? { score.score.map { shapes[place]($0) } }
+    func value(_ score: RewardScore, at index: Int) -> Double? { score.score.map { shapes[index]($0) } }
 
     func combined(_ values: [Double?]) -> Double? {
-        // Kept apart, a reward of weight 0 may be one that a multiplier weighs: a completion that it scored has a reward.
+        // Kept apart, a reward of weight 0 may be one that a multiplier weighs: a completion that it scored has a
+        // reward.
         let terms = zip(values, weights).compactMap { value, weight in
             weight == 0 && form == .summed ? nil : value.map { $0 * weight }
         }

@@ -19,6 +19,8 @@ package struct RewardControl: Sendable {
     /// What is normalized on the way from kept-apart rewards to their sum, for rules that do not do so themselves.
     package let normalization: Normalization
 
+    /// Steps from one measurement of the rewards' gradients to the next; 0 for none.
+    private let gradientShareSteps: Int
     /// Whether the job gives weights itself.
     private let startsGiven: Bool
     /// Whether nothing was wrong: else nothing runs, and no controller is made of it.
@@ -51,8 +53,8 @@ package struct RewardControl: Sendable {
 
     /// - Parameters:
     ///   - rewards: The job's, in its order.
-    ///   - namesAreFinal: Whether the names are those that the rewards give themselves; else a reward that is not found may still be one of
-    ///     them.
+    ///   - namesAreFinal: Whether the names are those that the rewards give themselves; else a reward that is not found
+    ///     may still be one of them.
     package init(reading job: inout SettingsReader, rewards given: [Reward], namesAreFinal: Bool = true) {
         let problemsBefore = job.problems.count
         let names = given.map(\.name)
@@ -73,6 +75,11 @@ package struct RewardControl: Sendable {
             "stream_normalization", default: .rewards,
             "With constraints each reward has its own advantages. rewards: each is brought to mean 0 and deviation 1 over the step before they are added, the KL is left as it is; all: the KL too, so that beta cancels; none. grpo and soft_grpo have scale_rewards for that."
         )
+        gradientShareSteps = job.read(
+            "gradient_share_steps", default: 0, .from(0, to: 1_000_000),
+            "Rollout steps from one measurement of each reward's share of the gradient to the next, rewards/NAME/gradient_share, at a forward and a backward pass for each reward; 0 measures none."
+        )
+        job.ignore("gradient_share_steps", when: names.count < 2)
         dynamic = DynamicWeightSettings(reading: &job)
         let reading = Reading(given, constraints, multipliers.variant, namesAreFinal: namesAreFinal)
         self.constraints = reading.constraints
@@ -129,6 +136,9 @@ package struct RewardControl: Sendable {
             let held = LagrangianConstraints(constraints, multipliers, stepsPerRollout: steps)
             if let search { all.append(ThresholdSearch(held, search, seed: seed)) } else { all.append(held) }
         }
+        if gradientShareSteps > 0, rewards.names.count > 1 {
+            all.append(GradientShares(rewards.names, every: gradientShareSteps))
+        }
         if let schedule { all.append(schedule) }
         if dynamic.comparesGradients {
             all.append(
@@ -143,10 +153,10 @@ package struct RewardControl: Sendable {
                     temperature: dynamic.temperature ?? 5))
         }
         if dynamic.isGuided {
-            let axes = rewards.names.enumerated().map { place, name in
+            let axes = rewards.names.enumerated().map { index, name in
                 HypervolumeWeighting.Axis(
                     name, isMinimized: dynamic.minimized.contains(name),
-                    span: dynamic.spans.indices.contains(place) ? dynamic.spans[place] : nil)
+                    span: dynamic.spans.indices.contains(index) ? dynamic.spans[index] : nil)
             }
             all.append(HypervolumeWeighting(axes, target: dynamic.target))
         }
@@ -221,8 +231,8 @@ private struct Reading {
             refuseKind(constraint, &job)
             if let range = reward.range { judge(constraint, range, &job) }
         }
-        for (place, constraint) in given.enumerated()
-        where given[..<place].contains(where: { $0.name == constraint.name }) {
+        for (index, constraint) in given.enumerated()
+        where given[..<index].contains(where: { $0.name == constraint.name }) {
             job.refuse(
                 "constraints",
                 "constraints: two are named \(constraint.name); give one of them another name, as {…, name: \(constraint.name)_\(constraint.kind.rawValue)}"
@@ -321,8 +331,8 @@ private struct Reading {
             return [:]
         }
         var found: [String: Double] = [:]
-        for (place, reward) in rewards.enumerated() {
-            guard curves[place].last != 0, !constraints.contains(where: { $0.reward == reward.name }) else { continue }
+        for (index, reward) in rewards.enumerated() {
+            guard curves[index].last != 0, !constraints.contains(where: { $0.reward == reward.name }) else { continue }
             if dynamic.ceilings.isEmpty {
                 guard let top = reward.range?.upperBound, top < Self.open else {
                     job.refuse(
@@ -333,7 +343,7 @@ private struct Reading {
                 }
                 found[reward.name] = top
             } else {
-                found[reward.name] = dynamic.ceilings[place]
+                found[reward.name] = dynamic.ceilings[index]
             }
         }
         if job.problems.isEmpty, found.count + (dynamic.replay == nil ? 0 : 1) < 2 {
@@ -368,8 +378,8 @@ private struct Reading {
             return given.curves
         }
         for (name, curve) in zip(named, given.curves) {
-            if let reward = Self.reward(name, among: rewards), let place = names.firstIndex(of: reward.name) {
-                curves[place] = curve
+            if let reward = Self.reward(name, among: rewards), let index = names.firstIndex(of: reward.name) {
+                curves[index] = curve
             } else if namesAreFinal {
                 let near = nearestNames(to: name, among: names)
                 job.refuse(

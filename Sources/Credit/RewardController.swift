@@ -3,12 +3,13 @@ package import Records
 
 /// Moves weights of advantage streams, or other coefficients of a credit rule, from step to step.
 ///
-/// A value: a step that is given up takes an older copy back. What it remembers is its `state`, which checkpoints hold; its settings are
-/// the job's.
+/// A value: a step that is given up takes an older copy back. What it remembers is its `state`, which checkpoints hold;
+/// its settings are the job's.
 package protocol RewardController: Sendable {
     associatedtype State: Codable & Sendable & Equatable
 
-    /// Names its state in a checkpoint and its family of metrics: lower-case letters, digits and `_`; one controller a name.
+    /// Names its state in a checkpoint and its family of metrics: lower-case letters, digits and `_`; one controller a
+    /// name.
     var name: String { get }
     var state: State { get set }
     /// What it makes of the weights of the step that begins.
@@ -23,7 +24,8 @@ package protocol RewardController: Sendable {
 
     /// Learns from a step whose groups were credited with the present ``weights(at:)``.
     ///
-    /// - Returns: What changed and why; `nil` where an input is not a finite number, with the state as it was: the caller counts that.
+    /// - Returns: What changed and why; `nil` where an input is not a finite number, with the state as it was: the
+    ///   caller counts that.
     mutating func update(_ step: ObservedStep) -> ControllerUpdate?
 
     /// Learns from what the training of a step measured, behind ``update(_:)``.
@@ -54,8 +56,8 @@ package protocol RewardController: Sendable {
 package struct ObservedStep: Sendable, Equatable {
     /// The rewards' names, in the order of the scores.
     package var rewardNames: [String]
-    /// Raw scores of every group that the present policy wrote in the step, also of those that dynamic sampling left out: a mean over the
-    /// kept ones says nothing of the policy. Replayed ones are never among them.
+    /// Raw scores of every group that the present policy wrote in the step, also of those that dynamic sampling left
+    /// out: a mean over the kept ones says nothing of the policy. Replayed ones are never among them.
     package var groups: [ScoredGroup]
     /// Completions of the groups that were credited.
     package var creditedCompletions: Int
@@ -115,9 +117,9 @@ package struct ScoreTally: Sendable, Equatable {
 extension ObservedStep {
     /// A reward's scores of the step's completions; none of a reward that nobody knows.
     package func tally(of reward: String) -> ScoreTally {
-        guard let place = rewardNames.firstIndex(of: reward) else { return ScoreTally() }
+        guard let index = rewardNames.firstIndex(of: reward) else { return ScoreTally() }
         return groups.reduce(into: ScoreTally()) { tally, group in
-            for score in group.scores.compactMap({ $0[place].score }) {
+            for score in group.scores.compactMap({ $0[index].score }) {
                 tally.sum += score
                 tally.count += 1
             }

@@ -5,13 +5,14 @@ internal import Records
 ///     A_i = Σ_k c_{k,i}                  over the completions i that are learned from
 ///     share_k = Σ_i c_{k,i}·A_i / Σ_i A_i²
 ///
-/// the projection on the whole: the shares add up to 1, and a reward that pulls against the others has one below 0. Where rewards are kept
-/// apart, c is the stream's weight times the mean of its advantages over the completion's tokens. Where their sum is one stream,
+/// the projection on the whole: the shares add up to 1, and a reward that pulls against the others has one below 0.
+/// Where rewards are kept apart, c is the stream's weight times the mean of its advantages over the completion's
+/// tokens. Where their sum is one stream,
 ///
 ///     c_{k,i} = s_g·w_k·(r_{k,i} − b_{k,g})
 ///
-/// b is the reward's mean over the group, over the batch in a group of one, or the greedy completion's where there is one; s_g scales the
-/// group to the size of its advantages. That is exact for baselines that are linear in the reward.
+/// b is the reward's mean over the group, over the batch in a group of one, or the greedy completion's where there is
+/// one; s_g scales the group to the size of its advantages. That is exact for baselines that are linear in the reward.
 struct RewardShares {
     /// One a reward; `nil` where there is no advantage.
     let shares: [Double]?
@@ -19,7 +20,7 @@ struct RewardShares {
     /// - Parameters:
     ///   - parts: c, `[reward][completion]`, as many completions in each.
     init(_ parts: [[Double]]) {
-        let whole = (parts.first ?? []).indices.map { place in parts.reduce(0) { $0 + $1[place] } }
+        let whole = (parts.first ?? []).indices.map { index in parts.reduce(0) { $0 + $1[index] } }
         let size = whole.reduce(0) { $0 + $1 * $1 }
         guard size > 0 else {
             shares = nil
@@ -46,6 +47,13 @@ struct RewardShares {
                 })
             return
         }
+        self.init(Self.parts(of: batch, rewards, credits).map { Array($0.joined()) })
+    }
+
+    /// c where the rewards' sum is one stream, `[reward][group][completion]`.
+    static func parts(
+        of batch: CreditBatch, _ rewards: RewardCombination, _ credits: [[CompletionCredit]]
+    ) -> [[[Double]]] {
         let centred = Self.centred(batch, rewards)
         let scales = zip(centred, credits).map { group, credits in
             let sum = group.map { $0.reduce(0, +) }
@@ -54,10 +62,9 @@ struct RewardShares {
             )
             return own > 0 ? (given / own).squareRoot() : 0
         }
-        self.init(
-            rewards.names.indices.map { reward in
-                zip(centred, scales).flatMap { group, scale in group.map { scale * $0[reward] } }
-            })
+        return rewards.names.indices.map { reward in
+            zip(centred, scales).map { group, scale in group.map { scale * $0[reward] } }
+        }
     }
 
     /// w·(r − b), `[group][completion][reward]`; 0 where a reward gave no score.

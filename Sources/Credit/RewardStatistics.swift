@@ -22,7 +22,8 @@ struct RewardStatistics {
 
     /// Groups that teach nothing, apart by whether they are solved or hopeless: the cures differ.
     ///
-    /// A dead group counts as all right when its common reward is above 0, as it is for rewards of 0 and 1 and of −1 and 1.
+    /// A dead group counts as all right when its common reward is above 0, as it is for rewards of 0 and 1 and of −1
+    /// and 1.
     private static func countDeadGroups(_ combined: [[Double?]], _ isDead: [Bool], into metrics: inout Metrics) {
         let dead = zip(combined, isDead).filter(\.1).map { Moments($0.0.compactMap(\.self)).mean }
         let groups = Double(isDead.count)

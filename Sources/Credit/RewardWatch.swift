@@ -3,17 +3,24 @@ internal import Records
 
 /// Watches the rewards of a run for signs that the policy learns something else than what is meant. Moves no weight.
 ///
-/// - A reward that follows length or repetition: the correlation, over the completions of the last ``window`` steps and within their
-///   groups, of the combined reward with the number of actions, or with the share of repeated 4-grams, is at least ``following``.
-/// - A shadow, a reward of weight 0, that falls while the trained reward rises: over the last ``window`` steps the correlation of the mean
-///   reward with the step is at least ``trending``, that of the shadow's mean at most −``trending``.
+/// - A reward that follows length or repetition: the correlation, over the completions of the last ``window`` steps and
+///   within their groups, of the combined reward with the number of actions, or with the share of repeated 4-grams, is
+///   at least ``following``.
+/// - A shadow, a reward of weight 0, that falls while the trained reward rises: over the last ``window`` steps the
+///   correlation of the mean reward with the step is at least ``trending``, that of the shadow's mean at most
+///   −``trending``.
 ///
-/// Each is said once, from half a window on, and noted as `alarms/…` in every step that shows it.
+/// - Nothing to learn from: within the groups of the last ``deadSteps`` steps, or over each step where a group is one
+///   completion, no two differ in a trained reward. The policy has collapsed, or has learned all that the rewards tell
+///   apart.
+///
+/// Each is said once, the first two from half a window on, and noted as `alarms/…` in every step that shows it.
 package struct RewardWatch: RewardController {
     /// Steps that are looked at together.
     package static let window = 32
     package static let following = 0.6
     package static let trending = 0.5
+    package static let deadSteps = 8
 
     package let name = "reward_watch"
     package var state = State()
@@ -36,6 +43,8 @@ package struct RewardWatch: RewardController {
         var reward: Double?
         /// Of each shadow, in the order of the rewards.
         var shadows: [Double?] = []
+        /// Whether completions that are compared differ in a trained reward.
+        var isLive = true
     }
 
     /// - Parameter constrained: Names of rewards that multipliers weigh beside their own weight: they are no shadows.
@@ -46,22 +55,25 @@ package struct RewardWatch: RewardController {
 
     package func weights(at step: Int) -> StreamWeights { StreamWeights() }
 
-    private var shadows: [Int] {
-        rewards.weights.indices.filter { rewards.weights[$0] == 0 && !constrained.contains(rewards.names[$0]) }
+    private func isShadow(_ index: Int) -> Bool {
+        rewards.weights[index] == 0 && !constrained.contains(rewards.names[index])
     }
+    private var shadows: [Int] { rewards.weights.indices.filter(isShadow) }
+    private var trained: [Int] { rewards.weights.indices.filter { !isShadow($0) } }
 
-    /// Metrics: `rewards/{name}/live_groups` (share of the groups whose scores differ), `reward_correlation/length` and `…/repetition`,
-    /// `completions/repetition` (the mean share of repeated 4-grams), with shadows `reward_trend` and `rewards/{name}/trend`.
+    /// Metrics: `rewards/{name}/live_groups` (share of the groups whose scores differ), `reward_correlation/length` and
+    /// `…/repetition`, `completions/repetition` (the mean share of repeated 4-grams), with shadows `reward_trend` and
+    /// `rewards/{name}/trend`.
     package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
         var update = ControllerUpdate()
         guard !step.groups.isEmpty else { return update }
-        for (place, name) in rewards.names.enumerated() {
-            let live = step.groups.count { !Moments($0.scores.compactMap { $0[place].score }).isConstant }
+        for (index, name) in rewards.names.enumerated() {
+            let live = step.groups.count { !Moments($0.scores.compactMap { $0[index].score }).isConstant }
             update.metrics["rewards/\(name)/live_groups"] = Double(live) / Double(step.groups.count)
         }
         state.steps = state.steps.suffix(Self.window - 1) + [observed(step, &update.metrics)]
         var alarms = followed(&update.metrics)
-        alarms += fallingShadows(&update.metrics)
+        alarms += fallingShadows(&update.metrics) + deadGroups()
         for alarm in alarms { update.metrics["alarms/\(alarm.name)", .max] = 1 }
         let news = alarms.filter { state.said.insert($0.name).inserted }
         update.note = news.isEmpty ? nil : news.map(\.text).joined(separator: "; ")
@@ -73,10 +85,10 @@ package struct RewardWatch: RewardController {
         var combined: [Double] = []
         var repeated: [Double] = []
         for group in step.groups {
-            let given = group.group.rollouts.indices.compactMap { place in
-                rewards.combined(group.scores[place]).map { (place: place, reward: $0) }
+            let given = group.group.rollouts.indices.compactMap { index in
+                rewards.combined(group.scores[index]).map { (index: index, reward: $0) }
             }
-            let rollouts = given.map { group.group.rollouts[$0.place] }
+            let rollouts = given.map { group.group.rollouts[$0.index] }
             let own = given.map(\.reward)
             let repetitions = rollouts.map { Self.repetition(of: $0.completion.tokenIDs) }
             seen.length.add(own, rollouts.map { Double($0.actionCount) })
@@ -87,6 +99,12 @@ package struct RewardWatch: RewardController {
         seen.reward = Moments(combined).mean
         seen.shadows = shadows.map { shadow in
             Moments(step.groups.flatMap { $0.scores.compactMap { $0[shadow].score } }).mean
+        }
+        // Methods without groups compare completions over the step.
+        let scores = step.groups.map(\.scores)
+        let compared = scores.allSatisfy { $0.count < 2 } ? [scores.flatMap(\.self)] : scores
+        seen.isLive = compared.contains { group in
+            trained.contains { index in !Moments(group.compactMap { $0[index].score }).isConstant }
         }
         metrics["completions/repetition"] = Moments(repeated).mean
         return seen
@@ -127,9 +145,9 @@ package struct RewardWatch: RewardController {
     private func fallingShadows(_ metrics: inout Metrics) -> [Alarm] {
         guard !shadows.isEmpty, let rising = trend(state.steps.map(\.reward)) else { return [] }
         metrics["reward_trend"] = rising
-        return shadows.enumerated().compactMap { place, shadow in
+        return shadows.enumerated().compactMap { index, shadow in
             let name = rewards.names[shadow]
-            guard let falling = trend(state.steps.map { $0.shadows[place] }) else { return nil }
+            guard let falling = trend(state.steps.map { $0.shadows[index] }) else { return nil }
             metrics["rewards/\(name)/trend"] = falling
             guard isLongEnough, rising >= Self.trending, falling <= -Self.trending else { return nil }
             return (
@@ -141,9 +159,24 @@ package struct RewardWatch: RewardController {
         }
     }
 
+    private func deadGroups() -> [Alarm] {
+        let last = state.steps.suffix(Self.deadSteps)
+        guard last.count == Self.deadSteps, last.allSatisfy({ !$0.isLive }) else { return [] }
+        let cause =
+            constrained.isEmpty
+            ? "" : "; a multiplier that has grown too large can do that, and multipliers.max bounds it"
+        return [
+            (
+                "no_live_groups",
+                "no completions of the last \(last.count) steps differ in a trained reward where they are compared: there is nothing "
+                    + "to learn from\(cause)"
+            )
+        ]
+    }
+
     /// The correlation of a number with the step.
     private func trend(_ values: [Double?]) -> Double? {
-        let given = values.enumerated().compactMap { place, value in value.map { (Double(place), $0) } }
+        let given = values.enumerated().compactMap { index, value in value.map { (Double(index), $0) } }
         var sums = Covariation()
         sums.add(given.map(\.0), given.map(\.1))
         return given.count < 3 ? nil : sums.correlation

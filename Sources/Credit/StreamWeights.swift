@@ -4,8 +4,8 @@ package import Records
 ///
 ///     weight of a stream = (value, or the job's own) · its factor · factor + addend
 ///
-/// Each part has its owner, so that several controllers compose: schedules and adaptive weights set values, multipliers add themselves
-/// and scale what they stand beside, a step-size factor acts on the finished advantages.
+/// Each part has its owner, so that several controllers compose: schedules and adaptive weights set values, multipliers
+/// add themselves and scale what they stand beside, a step-size factor acts on the finished advantages.
 package struct StreamWeights: Sendable, Equatable, ExpressibleByDictionaryLiteral {
     /// In place of the job's own weights, by the names of rewards and streams.
     package var values: [String: Double]
@@ -38,7 +38,8 @@ package struct StreamWeights: Sendable, Equatable, ExpressibleByDictionaryLitera
         (values[name] ?? own) * (factors[name] ?? 1) * factor + (addends[name] ?? 0)
     }
 
-    /// What each reward weighs in the step after all controllers, `reward_weights/NAME`; nothing where no controller moves one.
+    /// What each reward weighs in the step after all controllers, `reward_weights/NAME`; nothing where no controller
+    /// moves one.
     package func metrics(of rewards: RewardCombination) -> Metrics {
         var metrics = Metrics()
         var others = self

@@ -6,8 +6,8 @@ internal import Records
 ///     p*(y) = p(y)·exp(r(y)/β)/Z         p: the reference policy
 ///     E_π r − β·KL(π‖p) = β·log Z − β·KL(π‖p*)
 ///
-/// With completions drawn from π, w = p·exp(r/β)/π is a weight whose mean is Z; all sums are in log space. Z belongs to a prompt, so the
-/// completions are those of one.
+/// With completions drawn from π, w = p·exp(r/β)/π is a weight whose mean is Z; all sums are in log space. Z belongs to
+/// a prompt, so the completions are those of one.
 package struct TargetDistribution: Sendable, Equatable {
     /// log w of each completion.
     package let logWeights: [Double]
@@ -30,7 +30,8 @@ package struct TargetDistribution: Sendable, Equatable {
     /// log Z; −∞ of no completions.
     package var logPartition: Double { Self.logSum(logWeights) - log(Double(logWeights.count)) }
 
-    /// KL(π‖p*), what is still to go: log Z − mean log w, never below 0. By Jensen it is too small where few completions carry the weight.
+    /// KL(π‖p*), what is still to go: log Z − mean log w, never below 0. By Jensen it is too small where few
+    /// completions carry the weight.
     package var divergence: Double {
         logPartition - logWeights.reduce(0, +) / Double(max(logWeights.count, 1))
     }
@@ -55,7 +56,8 @@ package struct TargetDistribution: Sendable, Equatable {
 }
 
 extension TargetDistribution {
-    /// The estimates of each group with at least two rewarded completions; `nil` for the others, and without a reference.
+    /// The estimates of each group with at least two rewarded completions; `nil` for the others, and without a
+    /// reference.
     ///
     /// - Parameters:
     ///   - combined: The rewards, `[group][completion]`.
@@ -63,27 +65,27 @@ extension TargetDistribution {
     /// - Returns: Beside the estimates the places of the completions they are of.
     static func estimates(
         of batch: CreditBatch, _ combined: [[Double?]], coefficient: Double
-    ) -> [(places: [Int], target: TargetDistribution)?] {
+    ) -> [(indices: [Int], target: TargetDistribution)?] {
         guard let references = batch.referenceLogProbabilities, coefficient > 0 else {
             return combined.map { _ in nil }
         }
         func sum(_ values: [Float]) -> Double { values.reduce(0) { $0 + Double($1) } }
         return combined.enumerated().map { group, rewards in
-            let places = rewards.indices.filter { rewards[$0] != nil }
-            guard places.count > 1 else { return nil }
+            let indices = rewards.indices.filter { rewards[$0] != nil }
+            guard indices.count > 1 else { return nil }
             return (
-                places,
+                indices,
                 TargetDistribution(
-                    rewards: places.map { rewards[$0] ?? 0 },
-                    policy: places.map { sum(batch.oldLogProbabilities(group: group, completion: $0)) },
-                    reference: places.map { sum(references[group][$0]) }, coefficient: coefficient)
+                    rewards: indices.map { rewards[$0] ?? 0 },
+                    policy: indices.map { sum(batch.oldLogProbabilities(group: group, completion: $0)) },
+                    reference: indices.map { sum(references[group][$0]) }, coefficient: coefficient)
             )
         }
     }
 
     /// Where the policy stands on its way to the target, averaged over the prompts: `kl_control/log_partition` (log Z),
-    /// `kl_control/distance` (KL(π‖p*)), `kl_control/forward_distance` (KL(p*‖π)), in nats, and `kl_control/effective_share`, the share of a
-    /// prompt's completions that the estimates rest on.
+    /// `kl_control/distance` (KL(π‖p*)), `kl_control/forward_distance` (KL(p*‖π)), in nats, and
+    /// `kl_control/effective_share`, the share of a prompt's completions that the estimates rest on.
     static func metrics(of batch: CreditBatch, _ combined: [[Double?]], coefficient: Double) -> Metrics {
         let found = estimates(of: batch, combined, coefficient: coefficient).compactMap { $0?.target }
         var metrics = Metrics()

@@ -1,10 +1,12 @@
 internal import Records
 
-/// The advantages of a distillation: those of the rewards where there are any, and the teacher's word on each token where it is asked.
+/// The advantages of a distillation: those of the rewards where there are any, and the teacher's word on each token
+/// where it is asked.
 ///
 ///     A_t = w·A_rewards − (log π(y_t) − log π_T(y_t))
 ///
-/// two streams, the second without a baseline: its expectation is the gradient of the reverse KL of the next token at each visited state.
+/// two streams, the second without a baseline: its expectation is the gradient of the reverse KL of the next token at
+/// each visited state.
 package struct TeacherCredit: CreditRule {
     package let rewards: RewardCombination
     /// What compares completions by their rewards; `nil` without rewards.

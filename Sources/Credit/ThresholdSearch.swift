@@ -1,15 +1,15 @@
 internal import Foundation
 package import Records
 
-/// Looks for the limits of constraints within one run, by what a gold reward says of the policy that keeps them: NM-PPO (Moskovitz et al.
-/// 2023, arXiv:2310.04373, §4.2).
+/// Looks for the limits of constraints within one run, by what a gold reward says of the policy that keeps them: NM-PPO
+/// (Moskovitz et al. 2023, arXiv:2310.04373, §4.2).
 ///
 ///     f(θ) = −gold of an evaluation of the policy at the limits θ
 ///
-/// A point is tried by giving its limits to the constraints and training on from the policy there is: until an evaluation finds every mean
-/// within a share of its limit, or for so many rollouts at most. ``NelderMead`` says which point is next. When its search ends, or its
-/// rollouts are spent, the limits stay at the best point's. Only evaluations are read: rows that are held out for the search, never those
-/// that a result is reported on.
+/// A point is tried by giving its limits to the constraints and training on from the policy there is: until an
+/// evaluation finds every mean within a share of its limit, or for so many rollouts at most. ``NelderMead`` says which
+/// point is next. When its search ends, or its rollouts are spent, the limits stay at the best point's. Only
+/// evaluations are read: rows that are held out for the search, never those that a result is reported on.
 package struct ThresholdSearch: Sendable {
     package let settings: ThresholdSearchSettings
     private var held: LagrangianConstraints

@@ -4,7 +4,8 @@ internal import Foundation
 ///
 ///     p = σ(s⁺ − s⁻)        what the model says of the preference that was found, by Bradley and Terry
 ///     accuracy              share of pairs with s⁺ > s⁻
-///     calibration error     Σ over bins of (share of the pairs) · |accuracy − mean confidence|,  confidence max(p, 1 − p), ten bins
+///     calibration error     Σ over ten bins of (share of the pairs) · |accuracy − mean confidence|
+///     confidence            max(p, 1 − p)
 ///     temperature           T that minimizes the mean of −log σ((s⁺ − s⁻)/T); above 1 the model is too sure of itself
 ///
 /// (Guo et al. 2017, arXiv:1706.04599.)
@@ -69,7 +70,8 @@ package struct Calibration: Sendable, Equatable {
         } / Double(differences.count)
     }
 
-    /// 1/T: where the derivative of the loss, which is convex in it, is 0. Found by halving the interval of its logarithm.
+    /// 1/T: where the derivative of the loss, which is convex in it, is 0. Found by halving the interval of its
+    /// logarithm.
     private static func bestSlope(_ differences: [Double]) -> Double? {
         func derivative(_ slope: Double) -> Double { differences.reduce(0) { $0 - $1 * sigmoid(-slope * $1) } }
         var (low, high) = (log(1e-6), log(1e6))

@@ -3,7 +3,8 @@ package import Records
 /// A scored group with the answers that the scores judged.
 package struct EvaluatedGroup: Sendable, Equatable {
     package var scored: ScoredGroup
-    /// `[reward][completion]`; `nil` in place of a reward that judges no single answer, and for a completion that gives none.
+    /// `[reward][completion]`; `nil` in place of a reward that judges no single answer, and for a completion that gives
+    /// none.
     package var answers: [[String?]?]
 
     /// - Parameter answers: Empty when no reward was asked.

@@ -12,7 +12,8 @@ package struct EvaluationResult: Sendable, Equatable {
     package var rewards: [RewardSummary]
     /// The prompts by their content, in order: 16 hexadecimal digits each; see ``shared(with:)``.
     package var promptIDs: [String]
-    /// The same for the prompts of each source alone, in the order of their first prompts; empty for a set of one source.
+    /// The same for the prompts of each source alone, in the order of their first prompts; empty for a set of one
+    /// source.
     package var sources: [EvaluationResult] = []
 
     /// - Parameters:

@@ -4,8 +4,8 @@ internal import Runs
 
 /// An evaluation as one HTML page that needs nothing but itself: tables, plots, and every completion to search in.
 ///
-/// What a model wrote reaches the page as text only: in JSON without `<`, set through `textContent`. The page's policy also
-/// refuses every script but its own and every connection.
+/// What a model wrote reaches the page as text only: in JSON without `<`, set through `textContent`. The page's policy
+/// also refuses every script but its own and every connection.
 package struct HTMLReport: Sendable {
     private let findings: Findings
     /// Completions in the page; more are left out and said to be.

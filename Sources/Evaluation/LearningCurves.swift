@@ -20,8 +20,11 @@ package struct LearningCurves {
 
     /// An SVG file.
     package var svg: String {
-        var plot = Plot(width: 860, height: 430, on: .file)
-        let (left, right, top, bottom) = (70.0, plot.width - 150, 44.0, plot.height - 52)
+        // The picture grows with its longest name, up to a length at which names are cut.
+        let longest = min(40, max(14, curves.map(\.name.count).max() ?? 0))
+        let legend = 45 + 7.5 * Double(longest)
+        var plot = Plot(width: 710 + legend, height: 430, on: .file)
+        let (left, right, top, bottom) = (70.0, plot.width - legend, 44.0, plot.height - 52)
         let points = curves.flatMap(\.points)
         let x = PlotAxis(0...max(1, points.map(\.x).max() ?? 1), from: left, to: right)
         let y = PlotAxis(points.map(\.y), from: bottom, to: top)
@@ -37,7 +40,7 @@ package struct LearningCurves {
             let colour = plot.colour(index)
             plot.curve(placed(curve.points), colour: colour, width: 1, opacity: 0.3)
             plot.curve(placed(Self.smoothed(curve.points)), colour: colour, width: 2.5)
-            plot.key(curve.name, x: right + 16, y: top + 10 + Double(index) * 22, colour: colour, longest: 14)
+            plot.key(curve.name, x: right + 16, y: top + 10 + Double(index) * 22, colour: colour, longest: longest)
         }
         return plot.svg
     }

@@ -13,8 +13,8 @@ package enum MajorityVote {
 
     /// maj@k of one prompt: how often the answer most of k completions give is right.
     ///
-    /// The completions are cut in the order of sampling into as many votes of k as there are; the mean over the votes is
-    /// unbiased, because no completion votes twice.
+    /// The completions are cut in the order of sampling into as many votes of k as there are; the mean over the votes
+    /// is unbiased, because no completion votes twice.
     ///
     /// - Parameters:
     ///   - answers: The answer of each completion, `nil` where none was found; a vote without any answer is wrong.

@@ -1,7 +1,7 @@
 /// Whether one policy is better than another on the same prompts.
 ///
-/// The difference is taken prompt by prompt, so what makes a prompt easy or hard cancels; the interval is the percentile
-/// bootstrap over prompts.
+/// The difference is taken prompt by prompt, so what makes a prompt easy or hard cancels; the interval is the
+/// percentile bootstrap over prompts.
 package struct PairedComparison: Sendable, Equatable {
     /// Prompts that both were scored on.
     package let prompts: Int

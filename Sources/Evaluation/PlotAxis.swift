@@ -8,7 +8,8 @@ package struct PlotAxis: Sendable {
     private let end: Double
 
     /// - Parameters:
-    ///   - values: What must fit. Shares between 0 and 1 get the whole of 0...1, other values a little room on both sides.
+    ///   - values: What must fit. Shares between 0 and 1 get the whole of 0...1, other values a little room on both
+    ///     sides.
     ///   - start: Where the low end is in the picture.
     ///   - end: Where the high end is.
     package init(_ values: [Double], from start: Double, to end: Double) {

@@ -1,8 +1,8 @@
 internal import Records
 internal import Runs
 
-/// Names a prompt by what it says, the same in every run and on every machine, so that results of the same prompts find each other
-/// whatever the files are called and however many rows were read.
+/// Names a prompt by what it says, the same in every run and on every machine, so that results of the same prompts find
+/// each other whatever the files are called and however many rows were read.
 enum PromptIdentity {
     /// The first 64 bits of SHA-256 over the text, or over roles and contents of the messages, in hexadecimal.
     static func of(_ content: PromptContent) -> String {

@@ -1,12 +1,14 @@
 internal import Foundation
 
-/// A quadratic surface through what a gold reward is worth at means of trained rewards, and where it is highest: the proxy point, beyond which
-/// more of a reward is no longer more of what is meant (Moskovitz et al. 2023, arXiv:2310.04373, §4.1).
+/// A quadratic surface through what a gold reward is worth at means of trained rewards, and where it is highest: the
+/// proxy point, beyond which more of a reward is no longer more of what is meant (Moskovitz et al. 2023,
+/// arXiv:2310.04373, §4.1).
 ///
 ///     gold(r) ≈ c + b·u + u'Cu,   u = (r − mean)/deviation, by least squares
 ///
-/// Of one reward it is a parabola; of several the highest point is the joint proxy point, which differs from the separate ones because
-/// rewards rise and fall together. It is looked for within the means that were seen: a surface says nothing beyond them.
+/// Of one reward it is a parabola; of several the highest point is the joint proxy point, which differs from the
+/// separate ones because rewards rise and fall together. It is looked for within the means that were seen: a surface
+/// says nothing beyond them.
 package struct ProxySurface: Sendable {
     /// One point that was seen.
     package struct Observation: Sendable, Equatable {
@@ -101,8 +103,8 @@ package struct ProxySurface: Sendable {
         }
     }
 
-    /// The highest point within the bounds, exactly: on each face of the box, the box itself among them, a quadratic is highest where its slope
-    /// is 0 or on a smaller face.
+    /// The highest point within the bounds, exactly: on each face of the box, the box itself among them, a quadratic is
+    /// highest where its slope is 0 or on a smaller face.
     package var highest: (rewards: [Double], gold: Double) {
         let count = means.count
         let box = zip(bounds, zip(means, deviations)).map { bound, scale in
@@ -111,18 +113,18 @@ package struct ProxySurface: Sendable {
         var best: (u: [Double], gold: Double) = (box.map(\.lowerBound), -.infinity)
         let faces = (0..<count).reduce(1) { product, _ in 3 * product }
         for face in 0..<faces {
-            var places: [Int] = []
+            var sides: [Int] = []
             var rest = face
             for _ in 0..<count {
-                places.append(rest % 3)
+                sides.append(rest % 3)
                 rest /= 3
             }
-            var u = places.indices.map { places[$0] == 1 ? box[$0].upperBound : box[$0].lowerBound }
-            let free = places.indices.filter { places[$0] == 2 }
-            let fixed = places.indices.filter { places[$0] != 2 }
+            var u = sides.indices.map { sides[$0] == 1 ? box[$0].upperBound : box[$0].lowerBound }
+            let free = sides.indices.filter { sides[$0] == 2 }
+            let fixed = sides.indices.filter { sides[$0] != 2 }
             let slopes = free.map { i in -linear[i] - 2 * fixed.reduce(0) { $0 + quadratic[i][$1] * u[$1] } }
             guard let found = Self.solved(free.map { i in free.map { 2 * quadratic[i][$0] } }, slopes) else { continue }
-            for (place, number) in zip(free, found) { u[place] = number }
+            for (axis, number) in zip(free, found) { u[axis] = number }
             guard free.allSatisfy({ box[$0].contains(u[$0]) }) else { continue }
             let gold = value(u)
             if gold > best.gold { best = (u, gold) }
@@ -142,7 +144,7 @@ package struct ProxySurface: Sendable {
             rows.swapAt(column, pivot)
             for row in 0..<size where row != column {
                 let factor = rows[row][column] / rows[column][column]
-                for place in column...size { rows[row][place] -= factor * rows[column][place] }
+                for entry in column...size { rows[row][entry] -= factor * rows[column][entry] }
             }
         }
         return rows.indices.map { rows[$0][size] / rows[$0][$0] }

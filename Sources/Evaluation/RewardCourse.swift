@@ -45,13 +45,17 @@ package struct RewardCourse: Sendable {
 
     private var rewardTable: Table {
         Table(
-            ["reward", "mean, first", "mean, late", "weight, first", "weight, last", "advantage share, late"],
+            [
+                "reward", "mean, first", "mean, late", "weight, first", "weight, last", "advantage share, late",
+                "gradient share, late",
+            ],
             rewards.map { name in
                 [
                     name, shown(series["rewards/\(name)/mean"]?.first?.y), shown(late("rewards/\(name)/mean")),
                     shown(series["reward_weights/\(name)"]?.first?.y),
                     shown(series["reward_weights/\(name)"]?.last?.y),
                     shown(late("rewards/\(name)/advantage_share")),
+                    shown(late("rewards/\(name)/gradient_share")),
                 ]
             })
     }
@@ -69,6 +73,12 @@ package struct RewardCourse: Sendable {
             })
     }
 
+    /// Whether less of a reward is better: all its weights of the run are at most 0, and some below.
+    private func isMinimized(_ reward: String) -> Bool {
+        let weights = (series["reward_weights/\(reward)"] ?? []).map(\.y)
+        return weights.allSatisfy { $0 <= 0 } && weights.contains { $0 < 0 }
+    }
+
     /// Of evaluations: means that no other evaluation of the run reaches in every reward, with the step.
     private var front: Table? {
         let rewards = names("eval_rewards/", "/mean").filter { !$0.contains("/") }
@@ -79,17 +89,18 @@ package struct RewardCourse: Sendable {
         let steps = Set(columns.flatMap(\.keys)).sorted()
         let points = steps.map { step in (step: step, values: columns.compactMap { $0[step] }) }
             .filter { $0.values.count == rewards.count }
-        let kept = Self.undominated(points.map(\.values))
+        let isMinimized = rewards.map(isMinimized)
+        let kept = Self.undominated(points.map { zip($0.values, isMinimized).map { $1 ? -$0 : $0 } })
         return Table(
-            ["Pareto front, step"] + rewards,
+            ["Pareto front, step"] + zip(rewards, isMinimized).map { $1 ? "\($0), less is better" : $0 },
             kept.map { [NumberText.tick(points[$0].step)] + points[$0].values.map(NumberText.compact) })
     }
 
     /// The places of points that no other is at least as high as everywhere and higher somewhere.
     package static func undominated(_ points: [[Double]]) -> [Int] {
-        points.indices.filter { place in
+        points.indices.filter { index in
             !points.contains { other in
-                zip(other, points[place]).allSatisfy { $0 >= $1 } && zip(other, points[place]).contains { $0 > $1 }
+                zip(other, points[index]).allSatisfy { $0 >= $1 } && zip(other, points[index]).contains { $0 > $1 }
             }
         }
     }
@@ -117,6 +128,7 @@ package struct RewardCourse: Sendable {
             picture("Mean of each reward", rewards.map { ($0, "rewards/\($0)/mean") }),
             picture("Weight of each reward", rewards.map { ($0, "reward_weights/\($0)") }),
             picture("Share of the advantage", rewards.map { ($0, "rewards/\($0)/advantage_share") }),
+            picture("Share of the gradient", rewards.map { ($0, "rewards/\($0)/gradient_share") }),
             picture("Multipliers", constraints.map { ($0, "constraints/\($0)/lambda") }),
         ]
         for name in constraints {

@@ -11,12 +11,13 @@ package struct RewardSummary: Sendable, Equatable {
     package var failed: Int
     /// Completions the reward did not apply to.
     package var abstained: Int
-    /// Share of the scored completions in which the reward found no answer; `nil` for a reward that judges no single answer.
+    /// Share of the scored completions in which the reward found no answer; `nil` for a reward that judges no single
+    /// answer.
     package var parseFailures: Double?
     /// Mean over prompts of the mean over each prompt's scores; `nil` without a score.
     package var mean: Double?
-    /// Of the mean: Wilson's over prompts for one right-or-wrong score per prompt, and where all are right or all wrong; else the
-    /// bootstrap over prompts.
+    /// Of the mean: Wilson's over prompts for one right-or-wrong score per prompt, and where all are right or all
+    /// wrong; else the bootstrap over prompts.
     package var interval: Interval?
     /// pass@k for every k asked for, when every score is 0 or 1; a prompt with fewer than k scores leaves a gap.
     package var passAtK: [Int: Double]

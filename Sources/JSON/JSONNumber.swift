@@ -9,14 +9,16 @@ public struct JSONNumber: Sendable {
     /// A whole number, to the digit.
     public init(_ value: some BinaryInteger) { text = String(value) }
 
-    /// The shortest text that reads back as the same number, whole numbers below 2^53 without a point; `nil` for what is not finite.
+    /// The shortest text that reads back as the same number, whole numbers below 2^53 without a point; `nil` for what
+    /// is not finite.
     public init?(_ value: Double) {
         guard value.isFinite else { return nil }
         let isWhole = abs(value) < 0x1p53 && value == value.rounded() && !(value == 0 && value.sign == .minus)
         text = isWhole ? String(Int64(value)) : String(value)
     }
 
-    /// ``init(_:)`` with a point or an exponent always: `1.0`. Strict readers refuse a whole number where they expect a fraction.
+    /// ``init(_:)`` with a point or an exponent always: `1.0`. Strict readers refuse a whole number where they expect a
+    /// fraction.
     public init?(fraction value: Double) {
         guard value.isFinite else { return nil }
         text = String(value)

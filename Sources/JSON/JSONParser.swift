@@ -10,8 +10,8 @@ extension JSONValue {
     /// - Parameters:
     ///   - firstLine: The line number errors count from, for a text that is a line of a larger file.
     ///   - limits: What the text may cost.
-    /// - Throws: ``JSONError`` with line and column. Strict: no comments, no trailing commas, no `NaN`, no key twice in an object, valid
-    ///   UTF-8. A byte order mark before the value is skipped.
+    /// - Throws: ``JSONError`` with line and column. Strict: no comments, no trailing commas, no `NaN`, no key twice in
+    ///   an object, valid UTF-8. A byte order mark before the value is skipped.
     public init(
         parsing bytes: some Sequence<UInt8>, firstLine: Int = 1, limits: JSONLimits = JSONLimits()
     ) throws(JSONError) {

@@ -1,9 +1,10 @@
 /// A JSON value (RFC 8259) as it was written: members keep their order, numbers their spelling, texts their bytes.
 ///
-/// What files are read into and written from, what a column of a prompt row holds, and what a reward may attach to a score.
+/// What files are read into and written from, what a column of a prompt row holds, and what a reward may attach to a
+/// score.
 ///
-/// ``number``, ``integer`` and ``text`` read a value as rewards want it, a number in quotes included; ``double``, ``int``, ``string`` and
-/// ``bool`` give what is there and nothing else.
+/// ``number``, ``integer`` and ``text`` read a value as rewards want it, a number in quotes included; ``double``,
+/// ``int``, ``string`` and ``bool`` give what is there and nothing else.
 public enum JSONValue: Sendable {
     case null
     case bool(Bool)
@@ -124,7 +125,8 @@ extension JSONValue {
 // MARK: - Equality
 
 extension JSONValue: Hashable {
-    /// Numbers are equal when their values are, however they were written; objects when they have equal members, in whatever order.
+    /// Numbers are equal when their values are, however they were written; objects when they have equal members, in
+    /// whatever order.
     public static func == (left: Self, right: Self) -> Bool {
         switch (left, right) {
         case (.null, .null): true
@@ -151,6 +153,7 @@ extension JSONValue: Hashable {
 }
 
 extension String {
-    /// Whether two texts are the same bytes. `==` also takes an `é` of one scalar for one of two, and a vocabulary holds both.
+    /// Whether two texts are the same bytes. `==` also takes an `é` of one scalar for one of two, and a vocabulary
+    /// holds both.
     func isSpelled(_ other: String) -> Bool { self == other && utf8.elementsEqual(other.utf8) }
 }

@@ -5,8 +5,8 @@ public struct JSONStyle: Sendable {
     /// Spaces a level; `nil` writes everything on one line.
     var indentation: Int?
     var sortsKeys = false
-    /// Whether what a terminal, YAML or an old reader takes for something else is escaped: DEL, the control characters from U+0080 to
-    /// U+009F, U+2028, U+2029, U+FEFF, U+FFFE and U+FFFF.
+    /// Whether what a terminal, YAML or an old reader takes for something else is escaped: DEL, the control characters
+    /// from U+0080 to U+009F, U+2028, U+2029, U+FEFF, U+FFFE and U+FFFF.
     var escapesUnprintable = true
 
     /// `{"a": 1, "b": [2, 3]}`, as Python writes it.

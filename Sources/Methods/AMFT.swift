@@ -3,11 +3,12 @@ package import Credit
 package import PolicyUpdater
 package import Records
 
-/// Adaptive meta fine-tuning (He et al. 2025, arXiv:2508.06944): imitation and reward in one step, μ·L_SFT + (1 − μ)·L_RL, with
-/// ``Credit/MixtureController`` moving μ. L_RL is another method's, whole: its keys, its credit, its loss.
+/// Adaptive meta fine-tuning (He et al. 2025, arXiv:2508.06944): imitation and reward in one step, μ·L_SFT + (1 −
+/// μ)·L_RL, with ``Credit/MixtureController`` moving μ. L_RL is another method's, whole: its keys, its credit, its
+/// loss.
 ///
-/// Its authors have asked to withdraw the paper, and the code published with it has random numbers for rollouts: the idea is taken from
-/// it, the sign of the meta-gradient is not.
+/// Its authors have asked to withdraw the paper, and the code published with it has random numbers for rollouts: the
+/// idea is taken from it, the sign of the meta-gradient is not.
 package struct AMFT: Method {
     package static let name = "amft"
     package static let title =
@@ -62,9 +63,9 @@ package struct AMFT: Method {
                 "dynamic_weights.replay", "dynamic_weights.replay is set, and amft imitates demonstrations already")
             plan.parts.removeLast()
         }
-        let place = plan.recipe.calls.firstIndex { if case .generate = $0 { true } else { false } } ?? 0
+        let index = plan.recipe.calls.firstIndex { if case .generate = $0 { true } else { false } } ?? 0
         plan.recipe.method = Self.name
-        plan.recipe.calls.insert(.demonstrate, at: place + 1)
+        plan.recipe.calls.insert(.demonstrate, at: index + 1)
         plan.recipe.calls.insert(.weigh, at: plan.recipe.calls.count - 1)
         plan.recipe.warmup = warmup > 0 ? .init(steps: warmup, calls: [.demonstrate, .train]) : nil
         plan.parts.append(PartPlan(SupervisedFineTuning(), on: .demonstrations, name: "sft"))

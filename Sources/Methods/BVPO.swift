@@ -3,12 +3,13 @@ package import Credit
 internal import PolicyUpdater
 package import Records
 
-/// Bias–Variance optimised Preference Optimization (arXiv:2510.05095): DPO on pairs with thinking, mixed with DPO on pairs behind an empty block
-/// of thinking.
+/// Bias–Variance optimised Preference Optimization (arXiv:2510.05095): DPO on pairs with thinking, mixed with DPO on
+/// pairs behind an empty block of thinking.
 ///
 ///     L = α·L_t + (1 − α)·L_e      both divided by the prompts of the step
 ///
-/// α = 1 is DPO on the pairs with thinking, to the bit, and α = 0 on those without; `algorithm: dpo` on the same file is DPO on their union.
+/// α = 1 is DPO on the pairs with thinking, to the bit, and α = 0 on those without; `algorithm: dpo` on the same file
+/// is DPO on their union.
 package struct BVPO: Method {
     /// `bvpo.alpha_mode:`.
     private enum AlphaMode: String, SettingsChoice { case fixed, estimated }

@@ -2,8 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// Best-of-K, or rejection sampling, fine-tuning (RAFT, Dong et al. 2023, arXiv:2304.06767): imitates each prompt's best completion
-/// (``Credit/BestOfGroup``).
+/// Best-of-K, or rejection sampling, fine-tuning (RAFT, Dong et al. 2023, arXiv:2304.06767): imitates each prompt's
+/// best completion (``Credit/BestOfGroup``).
 package struct BestOfK: Method {
     package static let name = "best_of_k"
     package static let title = "Best-of-K fine-tuning, RAFT (arXiv:2304.06767)"

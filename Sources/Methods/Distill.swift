@@ -3,8 +3,8 @@ internal import Credit
 internal import PolicyUpdater
 package import Records
 
-/// On-policy distillation (GKD, Agarwal et al. 2024, arXiv:2306.13649): the policy samples, a teacher says at every token what it would have
-/// written (``Algorithms/Distillation``); with rewards beside it where the job has some.
+/// On-policy distillation (GKD, Agarwal et al. 2024, arXiv:2306.13649): the policy samples, a teacher says at every
+/// token what it would have written (``Algorithms/Distillation``); with rewards beside it where the job has some.
 package struct Distill: Method {
     package static let name = "distill"
     package static let title =
@@ -21,7 +21,7 @@ package struct Distill: Method {
         let teacher: String = job.read(
             "teacher_model_name_or_path", required: "name the teacher's folder", standIn: "",
             meaning:
-                "The model to learn from: a folder, or a name in the Hugging Face cache, with the policy's tokenizer. It is read and never trained."
+                "The model to learn from: a folder, a GGUF file, or a name in the Hugging Face cache, with the policy's tokenizer. It is read and never trained."
         )
         let hasRewards = !(shared.rewards?.names.isEmpty ?? true)
         let loss = DistillationSettings(reading: &job, hasRewards: hasRewards)
@@ -62,9 +62,9 @@ package struct Distill: Method {
                 teacher: loss.form == .sampled
                     ? KLToGo(coefficient: 1, estimator: .k1, reach: .oneStep) : nil, overlong: learning.overlong))
         if loss.form == .sampled {
-            let place = plan.recipe.calls.count - 2  // before the credit
+            let index = plan.recipe.calls.count - 2  // before the credit
             if !shared.samplerIsExact, !plan.recipe.calls.contains(.infer(.oldPolicy)) {
-                plan.recipe.calls.insert(.infer(.oldPolicy), at: place)
+                plan.recipe.calls.insert(.infer(.oldPolicy), at: index)
             }
             plan.recipe.calls.insert(.infer(.reference), at: plan.recipe.calls.count - 2)
         }

@@ -1,11 +1,11 @@
 package import Records
 
-/// Forced rethinking (VL-Rethinker, Wang et al. 2025, arXiv:2504.08837, §3.2, its text form): a completion that has ended is made to go on
-/// with a doubt, and takes the place of the one without it when that leads to a right answer.
+/// Forced rethinking (VL-Rethinker, Wang et al. 2025, arXiv:2504.08837, §3.2, its text form): a completion that has
+/// ended is made to go on with a doubt, and takes the place of the one without it when that leads to a right answer.
 ///
-/// The words of the doubt are no actions: nobody chose them. What the policy wrote before and behind them is trained like any completion,
-/// and the kept ones are imitated, too. Departs from the paper's code in that the doubt is not trained, and in going on at the
-/// temperature of the job, since log-probs are taken at one.
+/// The words of the doubt are no actions: nobody chose them. What the policy wrote before and behind them is trained
+/// like any completion, and the kept ones are imitated, too. Departs from the paper's code in that the doubt is not
+/// trained, and in going on at the temperature of the job, since log-probs are taken at one.
 package struct ForcedRethinking: Sendable, Equatable {
     /// Of an eligible completion.
     package let probability: Double

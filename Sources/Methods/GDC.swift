@@ -2,8 +2,9 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// Distributional control (arXiv:2012.11635, 2205.11275): the forward KL to p·exp(r/β)/Z in place of the reverse one that a reward with a KL
-/// penalty descends (``Credit/DistributionalControl``), with the loss −A log π over whole completions.
+/// Distributional control (arXiv:2012.11635, 2205.11275): the forward KL to p·exp(r/β)/Z in place of the reverse one
+/// that a reward with a KL penalty descends (``Credit/DistributionalControl``), with the loss −A log π over whole
+/// completions.
 package struct GDCMethod: Method {
     package static let name = "gdc"
     package static let title =

@@ -2,8 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// Group Relative Policy Optimization (Shao et al. 2024, arXiv:2402.03300) and the variants that are other names of it: its loss is
-/// ``Algorithms/GRPO``, its baseline ``Credit/GroupBaseline``.
+/// Group Relative Policy Optimization (Shao et al. 2024, arXiv:2402.03300) and the variants that are other names of it:
+/// its loss is ``Algorithms/GRPO``, its baseline ``Credit/GroupBaseline``.
 package struct GRPOMethod: Method {
     package static let name = "grpo"
     package static let title = "Group Relative Policy Optimization (arXiv:2402.03300), with TRL's defaults"

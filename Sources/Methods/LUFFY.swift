@@ -2,8 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// LUFFY (Yan et al. 2025, arXiv:2504.14945): each group has a demonstration among its completions (``Credit/DemonstratedGroups``), whose
-/// tokens weigh p/(p + γ) (``Algorithms/LUFFY``).
+/// LUFFY (Yan et al. 2025, arXiv:2504.14945): each group has a demonstration among its completions
+/// (``Credit/DemonstratedGroups``), whose tokens weigh p/(p + γ) (``Algorithms/LUFFY``).
 package struct LUFFYMethod: Method {
     package static let name = "luffy"
     package static let title =

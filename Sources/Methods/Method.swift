@@ -7,8 +7,8 @@ package import RolloutEngine
 
 /// A way of learning, as one value: what a job file says of it, what it refuses, and its plan of a step.
 ///
-/// To add one: a file with a type that conforms, and one line in ``MethodCatalogue``. Its `init` reads the method's own keys and those of the
-/// parts it is put together from, each in the line of the type that uses it.
+/// To add one: a file with a type that conforms, and one line in ``MethodCatalogue``. Its `init` reads the method's own
+/// keys and those of the parts it is put together from, each in the line of the type that uses it.
 package protocol Method: Sendable {
     /// As `algorithm:` spells it.
     static var name: String { get }
@@ -88,7 +88,8 @@ package struct SharedSettings: Sendable {
     package var control: RewardControl?
     /// `nil` for a method that does not generate.
     package var rewards: RewardCombination? { control?.rewards }
-    /// Whether the sampler computes what the trainer computes, to rounding in float32: not with narrower copies of the weights.
+    /// Whether the sampler computes what the trainer computes, to rounding in float32: not with narrower copies of the
+    /// weights.
     package var samplerIsExact: Bool
 
     package init(
@@ -129,7 +130,8 @@ package struct MethodPlan: Sendable {
     package var teacherWrites = false
     /// What weighs the parts of a batch; `nil` where their weights stay.
     package var weighing: WeighingPlan?
-    /// The names of the heads of a reward model, which the run then trains and saves; `nil` where it trains a language model.
+    /// The names of the heads of a reward model, which the run then trains and saves; `nil` where it trains a language
+    /// model.
     package var heads: [String]?
 
     /// The frozen policy that a KL is taken to.

@@ -2,7 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// Proximal Policy Optimization (Schulman et al. 2017, arXiv:1707.06347) with a critic: ``Credit/ActorCritic`` and ``Algorithms/PPO``.
+/// Proximal Policy Optimization (Schulman et al. 2017, arXiv:1707.06347) with a critic: ``Credit/ActorCritic`` and
+/// ``Algorithms/PPO``.
 package struct PPOMethod: Method {
     package static let name = "ppo"
     package static let title = "Proximal Policy Optimization (arXiv:1707.06347, 1506.02438), with TRL's defaults"

@@ -2,7 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// REINFORCE (Williams 1992): the reward itself as advantage (``Credit/PlainReward``), what the other methods are measured against.
+/// REINFORCE (Williams 1992): the reward itself as advantage (``Credit/PlainReward``), what the other methods are
+/// measured against.
 package struct REINFORCEMethod: Method {
     package static let name = "reinforce"
     package static let title = "REINFORCE (Williams 1992), without a baseline"

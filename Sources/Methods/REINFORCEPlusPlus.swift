@@ -2,8 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// REINFORCE++ (Hu et al. 2025, arXiv:2501.03262): advantages whitened over the batch (``Credit/BatchWhitening``), PPO's clipped loss
-/// (``Algorithms/REINFORCEPlusPlus``).
+/// REINFORCE++ (Hu et al. 2025, arXiv:2501.03262): advantages whitened over the batch (``Credit/BatchWhitening``),
+/// PPO's clipped loss (``Algorithms/REINFORCEPlusPlus``).
 package struct REINFORCEPlusPlusMethod: Method {
     /// `reinforce_pp_baseline:`.
     private enum Baseline: String, SettingsChoice { case group, none }

@@ -2,8 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// ReMax (Li et al. 2024, arXiv:2310.10505): the greedy completion's reward as baseline (``Credit/GreedyBaseline``), the loss
-/// ``Algorithms/ReMax``.
+/// ReMax (Li et al. 2024, arXiv:2310.10505): the greedy completion's reward as baseline (``Credit/GreedyBaseline``),
+/// the loss ``Algorithms/ReMax``.
 package struct ReMaxMethod: Method {
     package static let name = "remax"
     package static let title =

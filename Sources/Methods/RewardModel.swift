@@ -2,7 +2,8 @@ internal import Algorithms
 internal import PolicyUpdater
 package import Records
 
-/// A reward model fitted to preferences (``Algorithms/BradleyTerry``): a trunk with one or several linear heads, saved as a sequence classifier.
+/// A reward model fitted to preferences (``Algorithms/BradleyTerry``): a trunk with one or several linear heads, saved
+/// as a sequence classifier.
 package struct RewardModelMethod: Method {
     package static let name = "reward_model"
     package static let title =

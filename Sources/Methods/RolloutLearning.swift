@@ -151,8 +151,8 @@ struct RolloutLearning {
         return plan
     }
 
-    /// What the log-probs of the policy that sampled are for: a ratio, where there are several optimizer steps or replayed completions that
-    /// bring log-probs of their own; a KL in the reward.
+    /// What the log-probs of the policy that sampled are for: a ratio, where there are several optimizer steps or
+    /// replayed completions that bring log-probs of their own; a KL in the reward.
     private var oldPolicyUses: OldPolicyUses {
         var uses: OldPolicyUses =
             hasRatio && (shared.batches.optimizerStepsPerRollout > 1 || replay != nil) ? .ratio : []

@@ -2,8 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// SRFT (Fu et al. 2025, arXiv:2506.19767): imitation, off-policy reward on demonstrations and reward on the policy's own completions in one
-/// step, weighed by the policy's entropy (``Algorithms/SRFT``).
+/// SRFT (Fu et al. 2025, arXiv:2506.19767): imitation, off-policy reward on demonstrations and reward on the policy's
+/// own completions in one step, weighed by the policy's entropy (``Algorithms/SRFT``).
 package struct SRFTMethod: Method {
     package static let name = "srft"
     package static let title =

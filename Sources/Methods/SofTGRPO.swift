@@ -2,7 +2,8 @@ internal import Algorithms
 internal import Credit
 package import Records
 
-/// SofT-GRPO (arXiv:2511.06411): GRPO whose thinking steps are mixtures of tokens drawn from a density (``Algorithms/SofTGRPO``).
+/// SofT-GRPO (arXiv:2511.06411): GRPO whose thinking steps are mixtures of tokens drawn from a density
+/// (``Algorithms/SofTGRPO``).
 package struct SofTGRPOMethod: Method {
     package static let name = "soft_grpo"
     package static let title =

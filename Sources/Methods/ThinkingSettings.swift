@@ -1,8 +1,8 @@
 package import JSON
 package import Records
 
-/// How a model thinks aloud before it answers, and how it is kept from it: `bvpo.think_start`, `think_end`, `empty_block`,
-/// `empty_variables`.
+/// How a model thinks aloud before it answers, and how it is kept from it: `bvpo.think_start`, `think_end`,
+/// `empty_block`, `empty_variables`.
 package struct ThinkingSettings: Sendable, Equatable {
     package static let thinkingName = "thinking"
     package static let emptyName = "empty"

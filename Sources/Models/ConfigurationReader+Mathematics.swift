@@ -2,7 +2,8 @@ internal import Foundation
 import JSON
 
 extension ConfigurationReader {
-    /// Keys of other architectures that change the result wherever they appear: their value, if any, must be one of these.
+    /// Keys of other architectures that change the result wherever they appear: their value, if any, must be one of
+    /// these.
     private static let neutral: [(key: String, accepted: [JSONValue], expected: String)] = [
         ("pretraining_tp", [.number(1)], "1"),
         ("partial_rotary_factor", [.number(1)], "1 or nothing"),

@@ -2,7 +2,8 @@ import JSON
 
 /// Reads typed values out of the members of a `config.json` and collects everything that is wrong with them.
 ///
-/// A value that cannot be used is noted and replaced by a harmless one, so that reading goes on and finds the other problems too.
+/// A value that cannot be used is noted and replaced by a harmless one, so that reading goes on and finds the other
+/// problems too.
 struct ConfigurationReader {
     private let members: [String: JSONValue]
     private(set) var problems: [ConfigurationProblem] = []
@@ -143,8 +144,8 @@ struct ConfigurationReader {
         }
     }
 
-    /// One window per layer: Mistral has one for all of them, Qwen one for the layers its `layer_types` (or, without them,
-    /// `max_window_layers`) name, Llama none.
+    /// One window per layer: Mistral has one for all of them, Qwen one for the layers its `layer_types` (or, without
+    /// them, `max_window_layers`) name, Llama none.
     mutating func slidingWindows(_ family: ModelFamily, layers: Int) -> [Int?] {
         let none = [Int?](repeating: nil, count: layers)
         switch family {

@@ -2,7 +2,8 @@ import JSON
 
 /// The JSON files of a model folder, as transformers writes them: keys sorted, two spaces.
 ///
-/// A number is written back as it was spelled: `1.0` stays `1.0`, because strict readers refuse a whole number where they expect a fraction.
+/// A number is written back as it was spelled: `1.0` stays `1.0`, because strict readers refuse a whole number where
+/// they expect a fraction.
 enum ConfigurationText {
     /// The members of a JSON object.
     static func members(of text: String, path: String) throws(ModelError) -> [String: JSONValue] {

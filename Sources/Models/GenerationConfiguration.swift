@@ -1,6 +1,7 @@
 package import JSON
 
-/// What a model folder's `generation_config.json` says; only the token ids have an effect here, the rest is written back.
+/// What a model folder's `generation_config.json` says; only the token ids have an effect here, the rest is written
+/// back.
 package struct GenerationConfiguration: Sendable, Equatable {
     package let members: [String: JSONValue]
     /// Ids that end a completion; `nil` when the file does not say.

@@ -1,11 +1,13 @@
 package import Foundation
+internal import GGUF
 
 /// Finds a model or a data set by folder or by its name in the cache that `hf download` fills.
 package enum HuggingFaceCache {
-    /// The folder that holds the model.
+    /// The folder that holds the model, or the GGUF file.
     ///
-    /// A folder wins. Otherwise `org/name` (or `name`) is looked up in the cache, at `HF_HUB_CACHE`, `HF_HOME/hub`,
-    /// `XDG_CACHE_HOME/huggingface/hub` or `~/.cache/huggingface/hub`, in the snapshot that `refs/main` names.
+    /// A folder or a GGUF file wins. Otherwise `org/name` (or `name`) is looked up in the cache, at `HF_HUB_CACHE`,
+    /// `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` or `~/.cache/huggingface/hub`, in the snapshot that `refs/main`
+    /// names. A snapshot without `config.json` that has one GGUF file gives that file.
     ///
     /// - Throws: ``ModelError/notFound(name:searched:)``, which names the command that downloads it.
     package static func folder(
@@ -13,16 +15,34 @@ package enum HuggingFaceCache {
     ) throws(ModelError) -> URL {
         let path = (nameOrPath as NSString).expandingTildeInPath
         if isFolder(path) { return URL(fileURLWithPath: path, isDirectory: true) }
+        if GGUFFile.isOne(URL(filePath: path)) { return URL(filePath: path) }
         guard !FileManager.default.fileExists(atPath: path) else {
             throw .file(
-                path: nameOrPath, message: "is a file; expected a folder with config.json and safetensors files")
+                path: nameOrPath,
+                message: "is a file; expected a folder with config.json and safetensors files, or a GGUF file")
+        }
+        guard !nameOrPath.lowercased().hasSuffix(".gguf") else {
+            throw .file(path: nameOrPath, message: "no such file")
         }
         guard isName(nameOrPath) else {
             throw .file(
                 path: nameOrPath, message: "no such folder; expected one with config.json and safetensors files")
         }
         let entry = entry("models", nameOrPath, environment)
-        if let snapshot = snapshot(in: entry), isFile(snapshot.appending(path: "config.json")) { return snapshot }
+        if let snapshot = snapshot(in: entry) {
+            let marks = ["config.json", AdapterFolder.configurationFile]
+            if marks.contains(where: { isFile(snapshot.appending(path: $0)) }) { return snapshot }
+            let files = ModelFolder.ggufFiles(in: snapshot)
+            if files.count == 1 { return snapshot.appending(path: files[0]) }
+            guard files.isEmpty else {
+                let shown = files.prefix(8).joined(separator: ", ") + (files.count > 8 ? ", …" : "")
+                throw .file(
+                    path: nameOrPath,
+                    message:
+                        "has several GGUF files (\(shown)); name one of them, in \(snapshot.path(percentEncoded: false))"
+                )
+            }
+        }
         throw .notFound(name: nameOrPath, searched: [path, entry.path(percentEncoded: false)])
     }
 

@@ -2,8 +2,8 @@ package import Tensors
 
 /// Keys and values of prompts, each kept once for all its completions, and of the rows that are being sampled.
 ///
-/// A prompt slot holds one prompt; a row slot holds what was sampled after one. Slots are reused by writing over them: a prefill starts
-/// a prompt slot anew, a row's first token starts a row slot anew.
+/// A prompt slot holds one prompt; a row slot holds what was sampled after one. Slots are reused by writing over them:
+/// a prefill starts a prompt slot anew, a row's first token starts a row slot anew.
 package final class KeyValueCache {
     package let promptSlots: Int
     /// Tokens of the longest prompt that fits.
@@ -62,9 +62,9 @@ struct PromptWriter {
 
 /// One layer of a ``KeyValueCache``.
 ///
-/// A layer with a sliding window shorter than the texts keeps a ring of `ring` tokens a row, position p at p mod `ring`: what falls out of
-/// the window is written over. Such a row starts with the end of its prompt, which is copied in with the row's first token. Keys
-/// carry their position, so their order in the ring does not matter.
+/// A layer with a sliding window shorter than the texts keeps a ring of `ring` tokens a row, position p at p mod
+/// `ring`: what falls out of the window is written over. Such a row starts with the end of its prompt, which is copied
+/// in with the row's first token. Keys carry their position, so their order in the ring does not matter.
 final class LayerCache {
     private let cache: DecodeCache
     private let ring: Int?

@@ -2,7 +2,8 @@ package import JSON
 
 /// The shape and the mathematics of a model, as its `config.json` states them.
 ///
-/// A configuration that exists is one that ``Transformer`` computes exactly: reading refuses whatever would change the result.
+/// A configuration that exists is one that ``Transformer`` computes exactly: reading refuses whatever would change the
+/// result.
 package struct ModelConfiguration: Sendable, Equatable {
     package let family: ModelFamily
     /// Rows of the embedding: ids run from 0 to one below.
@@ -17,7 +18,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     package let keyValueHeads: Int
     /// Width of one head; even.
     package let headSize: Int
-    /// Tokens the model is made for (`max_position_embeddings`). Longer texts compute, except where ``ropeScaling`` says otherwise.
+    /// Tokens the model is made for (`max_position_embeddings`). Longer texts compute, except where ``ropeScaling``
+    /// says otherwise.
     package let contextLength: Int
     package let ropeTheta: Double
     package let ropeScaling: RotaryScaling
@@ -37,6 +39,10 @@ package struct ModelConfiguration: Sendable, Equatable {
     package let paddingTokenID: Int?
     /// Every member of `config.json`, those without effect here included, for writing it back.
     package let members: [String: JSONValue]
+    /// Adapters on top of what `config.json` says, see ``adapted(by:)``; `nil` without any.
+    package internal(set) var adapters: LoRAConfiguration?
+    /// The projections that have one, without `.weight`, in the order of the parameters.
+    var adaptedProjections: [String] = []
 
     /// Which projections add a bias.
     package struct Biases: Sendable, Equatable {
@@ -48,7 +54,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// Reads the text of a `config.json`.
     ///
     /// - Parameter path: Where the text comes from, for messages.
-    /// - Throws: ``ModelError/configuration(path:problems:)`` with everything that is wrong, each with its key and value.
+    /// - Throws: ``ModelError/configuration(path:problems:)`` with everything that is wrong, each with its key and
+    ///   value.
     package init(json: String, path: String = "config.json") throws(ModelError) {
         try self.init(members: ConfigurationText.members(of: json, path: path), path: path)
     }
@@ -94,8 +101,9 @@ package struct ModelConfiguration: Sendable, Equatable {
         get throws(ModelError) { try with(["tie_word_embeddings": .bool(true)]) }
     }
 
-    /// The same configuration with other members set, read anew.
+    /// The same configuration with other members set, read anew, and with the same adapters.
     package func with(_ changes: [String: JSONValue]) throws(ModelError) -> ModelConfiguration {
-        try ModelConfiguration(members: members.merging(changes) { $1 })
+        let changed = try ModelConfiguration(members: members.merging(changes) { $1 })
+        return try adapters.map { adapters throws(ModelError) in try changed.adapted(by: adapters) } ?? changed
     }
 }

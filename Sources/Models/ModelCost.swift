@@ -1,6 +1,7 @@
 package import Tensors
 
-// What a model costs, for plans and benchmarks: numbers of parameters, operations and bytes that follow from its configuration.
+// What a model costs, for plans and benchmarks: numbers of parameters, operations and bytes that follow from its
+// configuration.
 extension ModelConfiguration {
     /// Numbers to learn; a tied head counts once.
     package var parameterCount: Int { parameterShapes.reduce(0) { $0 + $1.count } }
@@ -12,25 +13,54 @@ extension ModelConfiguration {
     }
 
     /// Floating-point operations of a forward pass, for each token that sees `context` tokens on average: two for each
-    /// matrix parameter and four for each width of the queries and token seen. A backward pass takes twice as many again.
+    /// matrix parameter and four for each width of the queries and token seen. A backward pass takes twice as many
+    /// again.
     package func forwardOperationsPerToken(context: Double) -> Double {
         2 * Double(matrixParameterCount) + 4 * Double(layers * queryWidth) * context
     }
 
     package func parameterBytes(_ type: ElementType) -> Int { parameterCount * type.byteCount }
 
+    /// Numbers of the adapters' tensors; 0 without adapters.
+    package var adapterCount: Int { adapterShapes.reduce(0) { $0 + $1.count } }
+
+    /// Numbers of the matrices that adapters add to.
+    package var adaptedMatrixCount: Int {
+        let names = Set(adaptedProjections.map { $0 + ".weight" })
+        return parameterShapes.reduce(0) { $0 + (names.contains($1.name) ? $1.count : 0) }
+    }
+
     /// Keys and values of one token in a ``KeyValueCache``.
     package func keyValueBytesPerToken(_ type: ElementType) -> Int { 2 * layers * keyValueWidth * type.byteCount }
 
-    /// What a training pass keeps of each packed token until its backward: in each layer the inputs of both norms, of the
-    /// projections and of attention, attention's two parts (over the prompt and over the completion) and their joint
-    /// result, and three tensors of the feed-forward part. One layer's worth more is for its gradients.
+    /// What a training pass keeps of each packed token until its backward: in each layer the inputs of both norms, of
+    /// the projections and of attention, attention's two parts (over the prompt and over the completion) and their
+    /// joint result, and three tensors of the feed-forward part. One layer's worth more is for its gradients.
     ///
-    /// With checkpoints a layer keeps its input alone, and one layer at a time is computed anew.
+    /// With checkpoints a layer keeps its input alone, and one layer at a time is computed anew. With adapters on a
+    /// frozen model the inputs of the projections that have none are not kept, and those of the others also in the
+    /// adapters' type.
     package func activationBytesPerToken(_ type: ElementType, checkpointsBlocks: Bool) -> Int {
         let heads = (normalizesQueriesAndKeys ? 5 : 4) * queryWidth + (normalizesQueriesAndKeys ? 3 : 2) * keyValueWidth
-        let layer = 4 * hiddenSize + heads + 3 * intermediateSize
-        let kept = checkpointsBlocks ? layers * hiddenSize + 2 * layer : (layers + 1) * layer
-        return (kept + 2 * hiddenSize) * type.byteCount
+        let layer = (4 * hiddenSize + heads + 3 * intermediateSize) * type.byteCount + adapterActivationBytes(type)
+        let kept =
+            checkpointsBlocks ? layers * hiddenSize * type.byteCount + 2 * layer : (layers + 1) * layer
+        return kept + 2 * hiddenSize * type.byteCount
+    }
+
+    /// What adapters change of the bytes a layer keeps of each token.
+    private func adapterActivationBytes(_ type: ElementType) -> Int {
+        guard let adapters else { return 0 }
+        func isAdapted(_ parts: String...) -> Bool {
+            parts.contains { part in adaptedProjections.contains { $0.hasSuffix(part) } }
+        }
+        let inputs = [
+            (isAdapted("q_proj", "k_proj", "v_proj"), hiddenSize), (isAdapted("o_proj"), 0),
+            (isAdapted("gate_proj", "up_proj"), hiddenSize), (isAdapted("down_proj"), intermediateSize),
+        ]
+        let unkept = inputs.reduce(0) { $0 + ($1.0 ? 0 : $1.1) } * type.byteCount
+        let widened = type.byteCount < 4 ? inputs.reduce(0) { $0 + ($1.0 ? $1.1 : 0) } * 4 : 0
+        let narrowed = adaptedProjections.count * adapters.rank / layers * max(4, type.byteCount)
+        return widened + narrowed - unkept
     }
 }

@@ -1,7 +1,7 @@
 /// A published architecture that ``Transformer`` computes.
 ///
-/// All are decoder-only transformers with RMS norms before each part, rotary positions, grouped-query attention and a gated SiLU
-/// feed-forward part; they differ in biases, norms on queries and keys, sliding windows and defaults.
+/// All are decoder-only transformers with RMS norms before each part, rotary positions, grouped-query attention and a
+/// gated SiLU feed-forward part; they differ in biases, norms on queries and keys, sliding windows and defaults.
 package enum ModelFamily: String, Sendable, Equatable, CaseIterable {
     /// Llama 2 and 3 and what is shaped like them (SmolLM2, TinyLlama, …).
     case llama

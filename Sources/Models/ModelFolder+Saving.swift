@@ -9,8 +9,9 @@ extension ModelFolder {
 
     /// Writes a model as a Hugging Face folder: `config.json`, `generation_config.json` and the weights.
     ///
-    /// Each file is written beside its place, flushed, and renamed; weights of another save in the same folder are removed. To make the whole
-    /// folder appear at once, write into a folder of ``AtomicFolder`` or a checkpoint. The bytes depend on the model alone.
+    /// Each file is written beside its place, flushed, and renamed; weights of another save in the same folder are
+    /// removed. To make the whole folder appear at once, write into a folder of ``AtomicFolder`` or a checkpoint. The
+    /// bytes depend on the model alone.
     ///
     /// - Parameters:
     ///   - parameters: By Hugging Face name, each of the configuration's once; leaves that require a gradient are fine.
@@ -18,12 +19,15 @@ extension ModelFolder {
     ///   - elementType: What the weights are stored in; the `torch_dtype` of `config.json` says the same.
     ///   - generation: What `generation_config.json` is to say; `nil` writes the configuration's own token ids.
     ///   - shardBytes: Most bytes of tensors in one file, unless a single tensor is larger.
-    ///   - labels: Of a sequence classifier, whose parameters have its head beside those of the trunk; `nil` for a language model.
-    /// - Throws: ``ModelError`` when parameters and configuration differ, `RunError` or ``TensorError`` when the disk refuses.
+    ///   - labels: Of a sequence classifier, whose parameters have its head beside those of the trunk; `nil` for a
+    ///     language model.
+    ///   - expectsEndToken: Whether that was trained on texts that end with the end-of-text token.
+    /// - Throws: ``ModelError`` when parameters and configuration differ, `RunError` or ``TensorError`` when the disk
+    ///   refuses.
     package static func save(
         configuration: ModelConfiguration, parameters: [String: Tensor], to folder: URL,
         elementType: ElementType = .float32, generation: GenerationConfiguration? = nil,
-        shardBytes: Int = usualShardBytes, labels: [String]? = nil
+        shardBytes: Int = usualShardBytes, labels: [String]? = nil, expectsEndToken: Bool = true
     ) throws {
         let path = folder.path(percentEncoded: false)
         var model = parameters.mapValues(\.shape)
@@ -49,14 +53,18 @@ extension ModelFolder {
         let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
         let stated = try configuration.with([key: .string(typeName)])
         if let labels {
-            try write(ClassifierConfiguration.json(of: stated, labels: labels), configurationFile, in: folder)
+            try write(
+                ClassifierConfiguration.json(of: stated, labels: labels, expectsEndToken: expectsEndToken),
+                configurationFile, in: folder)
         } else {
             try write(stated.json, configurationFile, in: folder)
             try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
         }
         let shards = shards(
             of: configuration.parameterShapes + [head].compactMap(\.self), elementType, limit: shardBytes)
-        for shard in shards { try write(shard, parameters, elementType, in: folder) }
+        for shard in shards {
+            try write(shard.file, shard.tensors, elementType, in: folder) { ($0, parameters.required($0)) }
+        }
         if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
         try removeOtherWeights(
             than: Set(shards.map(\.file) + (shards.count > 1 ? [TensorFolder.indexFile] : [])), in: folder)
@@ -98,18 +106,23 @@ extension ModelFolder {
         }
     }
 
-    private static func write(
-        _ shard: Shard, _ parameters: [String: Tensor], _ type: ElementType, in folder: URL
+    /// Writes one file of tensors.
+    ///
+    /// - Parameter named: A tensor by its parameter's name, and the name it has in the file.
+    static func write(
+        _ file: String, _ tensors: [ParameterShape], _ type: ElementType, in folder: URL,
+        named: (String) -> (String, Tensor)
     ) throws {
-        let partial = folder.appending(path: ".\(shard.file).partial")
-        let announced = shard.tensors.map { TensorFileWriter.Announcement(name: $0.name, type: type, shape: $0.shape) }
+        let partial = folder.appending(path: ".\(file).partial")
+        let stored = tensors.map { (shape: $0.shape, tensor: named($0.name)) }
         do {
             try RunError.fromWritingTensors {
-                let writer = try TensorFileWriter(url: partial, announcing: announced)
-                for tensor in shard.tensors { try writer.write(parameters.required(tensor.name), named: tensor.name) }
+                let writer = try TensorFileWriter(
+                    url: partial, announcing: stored.map { .init(name: $0.tensor.0, type: type, shape: $0.shape) })
+                for (_, (name, tensor)) in stored { try writer.write(tensor, named: name) }
                 try writer.finish()
             }
-            try FileOperations.system.rename(partial, folder.appending(path: shard.file))
+            try FileOperations.system.rename(partial, folder.appending(path: file))
         } catch {
             do { try FileOperations.system.remove(partial) } catch { /* the first failure is the one to report */  }
             throw error
@@ -125,18 +138,19 @@ extension ModelFolder {
         ])
     }
 
-    /// An index left by a larger save would win over the file written now.
+    /// An index left by a larger save would win over the file written now, and so would an adapter.
     private static func removeOtherWeights(than kept: Set<String>, in folder: URL) throws {
         for name in try FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false)) {
             let isWeights =
                 name == TensorFolder.singleFile || name == TensorFolder.indexFile
                 || (name.hasPrefix("model-") && name.hasSuffix(".safetensors"))
+                || name == AdapterFolder.configurationFile || name == AdapterFolder.weightsFile
             guard isWeights, !kept.contains(name) else { continue }
             try FileOperations.system.remove(folder.appending(path: name))
         }
     }
 
-    private static func write(_ text: String, _ name: String, in folder: URL) throws(RunError) {
+    static func write(_ text: String, _ name: String, in folder: URL) throws(RunError) {
         try FileOperations.system.replaceFile(folder.appending(path: name), with: Array(text.utf8))
     }
 

@@ -3,50 +3,60 @@ internal import JSON
 internal import Runs
 package import Tensors
 
-/// Reads models from Hugging Face folders.
+/// Reads models from Hugging Face folders, and from GGUF files, which stand for one wherever a folder is named.
 package enum ModelFolder {
     /// Names of the files beside the weights.
     static let configurationFile = "config.json"
     static let generationFile = "generation_config.json"
 
-    /// Reads `config.json`.
+    /// Reads `config.json`, of an adapter that of its base; see ``AdapterFolder``.
     ///
-    /// - Throws: ``ModelError/configuration(path:problems:)`` with all its problems, ``ModelError/file(path:message:)`` when there is
-    ///   none or it is no JSON.
+    /// - Throws: ``ModelError/configuration(path:problems:)`` with all its problems, ``ModelError/file(path:message:)``
+    ///   when there is none or it is no JSON.
     package static func readConfiguration(_ folder: URL) throws(ModelError) -> ModelConfiguration {
+        let folder = try baseFolder(of: folder)
+        if let file = try gguf(folder) { return try GGUFConfiguration(file).read() }
         let file = folder.appending(path: configurationFile)
         return try ModelConfiguration(json: text(of: file), path: file.path(percentEncoded: false))
     }
 
-    /// Reads `generation_config.json`; `nil` when the folder has none.
+    /// Reads `generation_config.json`, of an adapter that of its base; `nil` when the folder has none.
     package static func readGenerationConfiguration(_ folder: URL) throws(ModelError) -> GenerationConfiguration? {
-        let file = folder.appending(path: generationFile)
+        let file = try baseFolder(of: folder).appending(path: generationFile)
         let path = file.path(percentEncoded: false)
         guard FileManager.default.fileExists(atPath: path) else { return nil }
         return try GenerationConfiguration(
             members: ConfigurationText.members(of: text(of: file), path: path), path: path)
     }
 
-    /// The ids that end a completion: those of `generation_config.json`, else those of `config.json`. Empty when neither says.
+    /// The ids that end a completion: those of `generation_config.json`, else those of `config.json`. Empty when
+    /// neither says.
     package static func endTokenIDs(_ folder: URL) throws(ModelError) -> Set<Int> {
         if let ids = try readGenerationConfiguration(folder)?.endTokenIDs { return Set(ids) }
         return Set(try readConfiguration(folder).endTokenIDs)
     }
 
-    /// Reads a model: `config.json` and `model.safetensors` or its shards.
+    /// Reads a model: `config.json` and `model.safetensors` or its shards; of an adapter its base, with what the
+    /// adapters add in the matrices.
     ///
     /// `lm_head.weight` may be present though the head is tied, and rotary frequencies of old files are passed over.
     ///
     /// - Parameters:
     ///   - elementType: What the parameters are held in; files of float32, bfloat16, float16 or float64 are converted.
-    /// - Throws: ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another shape,
-    ///   other cases of ``ModelError``, or ``TensorError`` for a damaged file.
+    /// - Throws: ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another
+    ///   shape, other cases of ``ModelError``, or ``TensorError`` for a damaged file.
     package static func load(
         _ folder: URL, elementType: ElementType = .float32, device: Device = .cpu
     ) throws -> Transformer {
+        if let adapter = try AdapterFolder(folder) {
+            let base = try load(adapter.base, elementType: elementType, device: device)
+            let adapted = try base.configuration.adapted(by: adapter.adapters)
+            // The products are worked out in float32 at least, as a run does it.
+            let type: ElementType = elementType == .float64 ? .float64 : .float32
+            return try base.merged(with: adapter.tensors(for: adapted, elementType: type, device: device), adapted)
+        }
         let configuration = try readConfiguration(folder)
-        let weights = try openWeights(folder)
-        try check(weights, configuration, path: folder.path(percentEncoded: false))
+        let weights = try checkedWeights(folder, configuration)
         var parameters: [String: Tensor] = [:]
         for expected in configuration.parameterShapes {
             let tensor = try weights.tensor(named: expected.name)
@@ -78,8 +88,8 @@ package enum ModelFolder {
         return try TensorFolder(url: folder)
     }
 
-    private static func check(
-        _ weights: TensorFolder, _ configuration: ModelConfiguration, path: String
+    static func check(
+        _ weights: any ModelWeights, _ configuration: ModelConfiguration, path: String
     ) throws(ModelError) {
         var found: [String: [Int]] = [:]
         for name in weights.names where !ParameterName.isDerived(name) { found[name] = weights.shape(of: name) }
@@ -90,7 +100,7 @@ package enum ModelFolder {
     }
 
     /// Refuses tensors of an element type that weights do not have.
-    static func requireReadable(_ names: [String], of weights: TensorFolder, path: String) throws(ModelError) {
+    static func requireReadable(_ names: [String], of weights: any ModelWeights, path: String) throws(ModelError) {
         let readable: [ElementType] = [.float32, .bfloat16, .float16, .float64]
         for name in names {
             let type = weights.typeName(of: name) ?? "nothing"
@@ -108,7 +118,10 @@ package enum ModelFolder {
             throw .file(
                 path: file.path(percentEncoded: false),
                 message: "no such file; a model's folder has config.json, model.safetensors (or its shards) and "
-                    + "tokenizer.json")
+                    + "tokenizer.json"
+                    + (ggufFiles(in: file.deletingLastPathComponent()).first.map { "; to use \($0), name that file" }
+                        ?? "")
+            )
         }
         let bytes: [UInt8]
         do throws(RunError) {

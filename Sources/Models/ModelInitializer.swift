@@ -3,9 +3,9 @@ package import Tensors
 
 /// Makes fresh models.
 ///
-/// Weights are normal with the configuration's `initializer_range` as standard deviation, norms 1, biases 0, as transformers starts these
-/// families. A number depends on the seed, on which tensor of the configuration it is in and on its place there, so the
-/// order in which tensors are made changes nothing.
+/// Weights are normal with the configuration's `initializer_range` as standard deviation, norms 1, biases 0, as
+/// transformers starts these families. A number depends on the seed, on which tensor of the configuration it is in and
+/// on its place there, so the order in which tensors are made changes nothing.
 package enum ModelInitializer {
     /// A fresh model.
     package static func model(

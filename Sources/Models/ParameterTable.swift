@@ -63,8 +63,16 @@ enum ParameterName {
     static let finalNorm = "model.norm.weight"
     static let head = "lm_head.weight"
 
-    static func layer(_ layer: Int, _ part: String) -> String { "model.layers.\(layer).\(part)" }
+    /// What the names of all tensors of blocks begin with.
+    static let layers = "model.layers."
 
-    /// Whether a tensor of a file holds nothing to learn: old files keep the rotary frequencies, which follow from the configuration.
+    static func layer(_ layer: Int, _ part: String) -> String { "\(layers)\(layer).\(part)" }
+
+    /// A and B of a projection's adapter, as peft calls them within its own prefix.
+    static func down(_ projection: String) -> String { projection + ".lora_A.weight" }
+    static func up(_ projection: String) -> String { projection + ".lora_B.weight" }
+
+    /// Whether a tensor of a file holds nothing to learn: old files keep the rotary frequencies, which follow from the
+    /// configuration.
     static func isDerived(_ name: String) -> Bool { name.hasSuffix(".rotary_emb.inv_freq") }
 }

@@ -8,7 +8,8 @@ package enum RotaryScaling: Sendable, Equatable {
     case linear(factor: Double)
     /// A base that grows with the length of the text once it is longer than the context (NTK-aware scaling).
     case dynamic(factor: Double)
-    /// High frequencies kept, low ones divided by `factor`, a ramp between, cos and sin scaled (Peng et al. 2023, arXiv:2309.00071).
+    /// High frequencies kept, low ones divided by `factor`, a ramp between, cos and sin scaled (Peng et al. 2023,
+    /// arXiv:2309.00071).
     case yarn(Yarn)
     /// High frequencies kept, low ones divided, a smooth part between, as published with Llama 3.1.
     case llama3(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContextLength: Int)

@@ -24,8 +24,8 @@ final class RotaryTable {
 
     /// The angles of packed tokens.
     ///
-    /// With dynamic scaling the angle of a token depends on the length of its text once that exceeds the context, so a prompt
-    /// shared by several such completions has no angle of its own.
+    /// With dynamic scaling the angle of a token depends on the length of its text once that exceeds the context, so a
+    /// prompt shared by several such completions has no angle of its own.
     ///
     /// - Throws: ``ModelError/call(_:)`` for that last case.
     func angles(for layout: SequenceLayout) throws -> RotaryAngles {

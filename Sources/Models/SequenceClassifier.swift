@@ -24,21 +24,26 @@ package final class SequenceClassifier {
     /// Numbers a text gets.
     package var labelCount: Int { head.shape[0] }
 
-    /// Whether a folder's weights have a score head.
+    /// Whether a folder's weights have a score head; of an adapter, whether it is a classifier's.
     package static func isIn(_ folder: URL) throws -> Bool {
-        try ModelFolder.openWeights(folder).names.contains(headName)
+        if let adapter = try AdapterFolder(folder) { return adapter.isClassifier }
+        return try ModelFolder.weights(folder).names.contains(headName)
     }
 
-    /// Reads a folder: `config.json` and `model.safetensors` or its shards. A language-model head beside the score head is passed over.
+    /// Reads a folder: `config.json` and `model.safetensors` or its shards, or an adapter and its base. A
+    /// language-model head beside the score head is passed over.
     ///
     /// - Throws: ``ModelError/configuration(path:problems:)`` for a folder that holds no sequence classifier,
-    ///   ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another shape, other cases of
-    ///   ``ModelError``, or ``TensorError`` for a damaged file.
+    ///   ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another shape,
+    ///   other cases of ``ModelError``, or ``TensorError`` for a damaged file.
     package static func load(
         _ folder: URL, elementType: ElementType = .float32, device: Device = .cpu
     ) throws -> SequenceClassifier {
         let configuration = try ClassifierConfiguration(folder: folder)
-        let weights = try ModelFolder.openWeights(folder)
+        if let adapter = try AdapterFolder(folder) {
+            return try load(adapter, configuration, elementType: elementType, device: device)
+        }
+        let weights = try ModelFolder.weights(folder)
         let path = folder.path(percentEncoded: false)
         try check(weights, configuration, path: path)
         func tensor(_ name: String) throws -> Tensor {
@@ -52,8 +57,35 @@ package final class SequenceClassifier {
             head: try tensor(headName))
     }
 
+    /// The base, a language model or a classifier, with the adapters in its matrices and the head that they bring
+    /// along.
+    private static func load(
+        _ adapter: AdapterFolder, _ configuration: ClassifierConfiguration, elementType: ElementType, device: Device
+    ) throws -> SequenceClassifier {
+        let base =
+            try isIn(adapter.base)
+            ? load(adapter.base, elementType: elementType, device: device).trunk
+            : ModelFolder.load(adapter.base, elementType: elementType, device: device).withoutHead
+        let adapted = try base.configuration.adapted(by: adapter.adapters)
+        let type: ElementType = elementType == .float64 ? .float64 : .float32
+        guard let head = try adapter.head()?.to(elementType).to(device) else {
+            throw ModelError.file(
+                path: adapter.folder.path(percentEncoded: false), message: "it adapts no sequence classifier")
+        }
+        let expected = [configuration.labels?.count ?? head.shape[0], adapted.hiddenSize]
+        guard head.shape == expected else {
+            throw ModelError.weights(
+                path: adapter.folder.path(percentEncoded: false),
+                problems: [.shape(name: headName, found: head.shape, expected: expected)])
+        }
+        return SequenceClassifier(
+            configuration: configuration,
+            trunk: try base.merged(
+                with: adapter.tensors(for: adapted, elementType: type, device: device), adapted), head: head)
+    }
+
     private static func check(
-        _ weights: TensorFolder, _ configuration: ClassifierConfiguration, path: String
+        _ weights: any ModelWeights, _ configuration: ClassifierConfiguration, path: String
     ) throws(ModelError) {
         var found: [String: [Int]] = [:]
         for name in weights.names where !ParameterName.isDerived(name) { found[name] = weights.shape(of: name) }

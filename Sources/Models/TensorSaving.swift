@@ -2,7 +2,8 @@ package import Runs
 internal import Tensors
 
 extension RunError {
-    /// Runs `body`; what the system refused of a tensor file becomes the error that every other file of a run has, with its remedy.
+    /// Runs `body`; what the system refused of a tensor file becomes the error that every other file of a run has, with
+    /// its remedy.
     package static func fromWritingTensors(_ body: () throws -> Void) throws {
         do {
             try body()

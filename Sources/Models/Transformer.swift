@@ -2,14 +2,16 @@ package import Tensors
 
 /// A decoder-only language model over given tensors.
 ///
-/// It holds no state but rotary angles and copies no weight: whoever owns the parameters may change them in place, and may make
-/// a `Transformer` over them as often as it likes. Parameters that require a gradient collect it.
+/// It holds no state but rotary angles and copies no weight: whoever owns the parameters may change them in place, and
+/// may make a `Transformer` over them as often as it likes. Parameters that require a gradient collect it.
 ///
-/// The projections of queries, keys and values stay apart, as published: joined they would save three calls a layer while decoding,
-/// but a joined copy costs the weights' memory again, and a joined original would hide the published names from every owner.
+/// The projections of queries, keys and values stay apart, as published: joined they would save three calls a layer
+/// while decoding, but a joined copy costs the weights' memory again, and a joined original would hide the published
+/// names from every owner.
 package final class Transformer {
     package let configuration: ModelConfiguration
-    /// Every parameter by its Hugging Face name, in the order of ``ModelConfiguration/parameterShapes``; a tied head is absent.
+    /// Every parameter by its Hugging Face name, in the order of ``ModelConfiguration/parameterShapes``; a tied head is
+    /// absent. Then come those of ``ModelConfiguration/adapterShapes``, where it was made with them.
     package let parameters: [(name: String, tensor: Tensor)]
     /// `[vocabulary, hidden]`.
     package let embedding: Tensor
@@ -20,11 +22,16 @@ package final class Transformer {
     private let finalNorm: Tensor
     private let rotary: RotaryTable
 
-    /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device.
-    /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another shape.
+    /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device; adapters may
+    ///   be of another floating type. Those of a configuration with adapters have them all, or none: then it is the
+    ///   model without them.
+    /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another
+    ///   shape.
     package init(configuration: ModelConfiguration, parameters: [String: Tensor]) throws {
-        let shapes = configuration.parameterShapes
-        let problems = configuration.problems(in: parameters.mapValues(\.shape))
+        var shapes = configuration.parameterShapes
+        let adapters = configuration.adapterShapes
+        if adapters.contains(where: { parameters[$0.name] != nil }) { shapes += adapters }
+        let problems = ModelConfiguration.problems(in: parameters.mapValues(\.shape), expecting: shapes)
         guard problems.isEmpty else { throw ModelError.weights(path: "parameters", problems: problems) }
         self.configuration = configuration
         self.parameters = shapes.map { ($0.name, parameters.required($0.name)) }
@@ -34,7 +41,9 @@ package final class Transformer {
         blocks = (0..<configuration.layers).map { TransformerBlock(configuration, layer: $0, parameters) }
         rotary = RotaryTable(configuration, embedding.elementType, embedding.device)
         let type = embedding.elementType
-        for (name, tensor) in self.parameters where tensor.elementType != type || !type.isFloatingPoint {
+        let isAdapter = Set(adapters.map(\.name))
+        for (name, tensor) in self.parameters
+        where !tensor.elementType.isFloatingPoint || tensor.elementType != type && !isAdapter.contains(name) {
             throw ModelError.call("\(name) is \(tensor.elementType); expected one floating type for all, as \(type)")
         }
     }
@@ -54,7 +63,8 @@ package final class Transformer {
     /// - Parameters:
     ///   - tokens: `[N]` int64 in the order of the layout, each in `0 ..< vocabularySize`.
     ///   - layout: Which token belongs to which prompt and completion; prompts are shared by their completions.
-    ///   - checkpointsBlocks: Keeps one tensor a layer for backward and computes the rest again: less memory, a third more time.
+    ///   - checkpointsBlocks: Keeps one tensor a layer for backward and computes the rest again: less memory, a third
+    ///     more time.
     /// - Returns: `[N, hidden]`, differentiable in every parameter that requires a gradient.
     /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling.
     package func hiddenStates(
@@ -64,7 +74,8 @@ package final class Transformer {
             embeddings: embedding.rows(at: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks)
     }
 
-    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:)`` from `[N, hidden]` inputs that need not be rows of the embedding.
+    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:)`` from `[N, hidden]` inputs that need not be rows of the
+    /// embedding.
     package func hiddenStates(
         embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
     ) throws -> Tensor {
@@ -99,7 +110,8 @@ package final class Transformer {
     /// - Parameters:
     ///   - places: Ascending, of the tokens that are replaced.
     ///   - inputs: `[places, hidden]`.
-    /// - Returns: `[tokens, hidden]`, differentiable in the embedding and in `inputs`. A replaced token's own row gets no gradient.
+    /// - Returns: `[tokens, hidden]`, differentiable in the embedding and in `inputs`. A replaced token's own row gets
+    ///   no gradient.
     package func embeddings(tokens: [Int], replacing places: [Int], with inputs: Tensor) throws(TensorError) -> Tensor {
         let replaced = Set(places)
         let kept = tokens.indices.filter { !replaced.contains($0) }
@@ -129,7 +141,8 @@ package final class Transformer {
     ///   - tokens: The prompts end to end, in the order of the layout.
     ///   - layout: One group a prompt, without completions.
     ///   - promptSlots: Where each prompt goes, one slot a group.
-    /// - Returns: `[prompts, hidden]`: the last token's hidden state of each prompt, which predicts the first sampled token.
+    /// - Returns: `[prompts, hidden]`: the last token's hidden state of each prompt, which predicts the first sampled
+    ///   token.
     /// - Throws: ``ModelError/call(_:)`` when the counts disagree or a prompt is longer than the cache's slots.
     package func prefill(
         tokens: [Int], layout: SequenceLayout, cache: KeyValueCache, promptSlots: [Int]
@@ -177,9 +190,13 @@ package final class Transformer {
 extension ModelConfiguration {
     /// What is wrong with a set of tensors, given by name and shape.
     func problems(in found: [String: [Int]]) -> [ModelError.WeightProblem] {
+        Self.problems(in: found, expecting: parameterShapes)
+    }
+
+    static func problems(in found: [String: [Int]], expecting shapes: [ParameterShape]) -> [ModelError.WeightProblem] {
         var rest = found
         var problems: [ModelError.WeightProblem] = []
-        for expected in parameterShapes {
+        for expected in shapes {
             guard let shape = rest.removeValue(forKey: expected.name) else {
                 problems.append(.missing(name: expected.name, shape: expected.shape))
                 continue

@@ -1,16 +1,28 @@
 internal import Tensors
 
-/// x · weightᵀ + bias.
+/// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter.
 struct Projection {
     let weight: Tensor
     let bias: Tensor?
+    private let adapter: (down: Tensor, up: Tensor, scale: Double)?
 
-    init(_ name: String, _ parameters: [String: Tensor]) {
+    init(_ name: String, _ parameters: [String: Tensor], _ adapters: LoRAConfiguration?) {
         weight = parameters.required(name + ".weight")
         bias = parameters[name + ".bias"]
+        if let adapters, let down = parameters[ParameterName.down(name)] {
+            adapter = (down, parameters.required(ParameterName.up(name)), adapters.scale)
+        } else {
+            adapter = nil
+        }
     }
 
-    func callAsFunction(_ x: Tensor) throws(TensorError) -> Tensor { try x.linear(weight: weight, bias: bias) }
+    func callAsFunction(_ x: Tensor) throws(TensorError) -> Tensor {
+        let own = try x.linear(weight: weight, bias: bias)
+        guard let adapter else { return own }
+        // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
+        let narrowed = try x.to(adapter.down.elementType).linear(weight: adapter.down) * adapter.scale
+        return try own + narrowed.linear(weight: adapter.up).to(own.elementType)
+    }
 }
 
 /// What the blocks of one packed forward pass share.
@@ -34,9 +46,10 @@ struct TransformerBlock {
         inputNorm = parameters.required(name("input_layernorm.weight"))
         attention = Attention(configuration, layer: layer, parameters)
         feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
-        gate = Projection(name("mlp.gate_proj"), parameters)
-        up = Projection(name("mlp.up_proj"), parameters)
-        down = Projection(name("mlp.down_proj"), parameters)
+        let adapters = configuration.adapters
+        gate = Projection(name("mlp.gate_proj"), parameters, adapters)
+        up = Projection(name("mlp.up_proj"), parameters, adapters)
+        down = Projection(name("mlp.down_proj"), parameters, adapters)
         epsilon = configuration.rmsNormEpsilon
     }
 
@@ -71,10 +84,11 @@ struct Attention {
 
     init(_ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor]) {
         func name(_ part: String) -> String { ParameterName.layer(layer, "self_attn." + part) }
-        query = Projection(name("q_proj"), parameters)
-        key = Projection(name("k_proj"), parameters)
-        value = Projection(name("v_proj"), parameters)
-        output = Projection(name("o_proj"), parameters)
+        let adapters = configuration.adapters
+        query = Projection(name("q_proj"), parameters, adapters)
+        key = Projection(name("k_proj"), parameters, adapters)
+        value = Projection(name("v_proj"), parameters, adapters)
+        output = Projection(name("o_proj"), parameters, adapters)
         queryNorm = parameters[name("q_norm.weight")]
         keyNorm = parameters[name("k_norm.weight")]
         (heads, keyValueHeads, headSize) = (configuration.heads, configuration.keyValueHeads, configuration.headSize)

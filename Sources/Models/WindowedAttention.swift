@@ -2,7 +2,8 @@ internal import Tensors
 
 /// Causal attention of packed groups in which a token sees itself and at most `window` − 1 tokens before it.
 ///
-/// Composed of matrix products and a mask, a stretch of queries at a time: used only where a text is longer than the window.
+/// Composed of matrix products and a mask, a stretch of queries at a time: used only where a text is longer than the
+/// window.
 struct WindowedAttention {
     let window: Int
     let scale: Double

@@ -4,14 +4,15 @@ package import Tensors
 /// The weights lent to a generator. It exists only inside the closure of ``ReallocatingActor/generate(_:)``.
 package struct GenerationLease: ~Copyable {
     package let version: PolicyVersion
-    /// The model's own parameters by name, to be read only.
+    /// The model's published parameters by name, to be read only: with what adapters add, and without adapters.
     package let parameters: [String: Tensor]
 }
 
-/// The weights lent for scoring without gradients. It exists only inside the closure of ``ReallocatingActor/infer(_:)``.
+/// The weights lent for scoring without gradients. It exists only inside the closure of
+/// ``ReallocatingActor/infer(_:)``.
 package struct InferenceLease: ~Copyable {
     package let version: PolicyVersion
-    /// The model's own parameters by name, to be read only.
+    /// The model's own parameters by name, adapters apart from what they add to, to be read only.
     package let parameters: [String: Tensor]
     /// The same as they are trained: what a model's folder holds. To be read only.
     package let masters: [String: Tensor]
@@ -63,7 +64,8 @@ struct LentParameters {
 package enum Proposed<Value: Sendable> {
     /// The gradients are ready; `apply` writes the weights, all of them, and becomes the next version.
     ///
-    /// It runs without a suspension. An error inside it leaves the weights half written and poisons every role of the step.
+    /// It runs without a suspension. An error inside it leaves the weights half written and poisons every role of the
+    /// step.
     case step(Value, apply: @TensorActor () throws -> Void)
     /// The step is skipped: the weights and their version stay.
     case skipped(Value)

@@ -1,26 +1,40 @@
 package import Tensors
 
 /// Every tensor that one role consists of. Whatever of it is ever written is written through the role's
-/// ``ReallocatingActor``. No name stands in two of the three.
+/// ``ReallocatingActor``. No name stands in two of the three. Roles may share frozen tensors that nobody writes.
 package struct ParameterSet {
     /// Parameters of the model that are trained, under their published names, in float32 or float64.
     package let trainable: [String: Tensor]
     /// Parameters of the model that no gradient reaches: those of a reference policy, or a base under adapters.
     package let frozen: [String: Tensor]
-    /// What is trained on top of the model and is no part of it, as a value head. It is read in the type it is trained in,
-    /// whatever the layout.
+    /// What is trained on top of the model and is no part of it, as a value head. It is read in the type it is trained
+    /// in, whatever the layout.
     package let heads: [String: Tensor]
+    /// Low-rank adapters: what each adds to a frozen matrix. Their own two tensors are trainable, or frozen as well,
+    /// and are read in the type they are kept in, whatever the layout. Sampling reads the sums and does not know the
+    /// adapters.
+    package let adapters: [LowRankUpdate]
 
     package init(
-        trainable: [String: Tensor] = [:], frozen: [String: Tensor] = [:], heads: [String: Tensor] = [:]
+        trainable: [String: Tensor] = [:], frozen: [String: Tensor] = [:], heads: [String: Tensor] = [:],
+        adapters: [LowRankUpdate] = []
     ) {
         self.trainable = trainable
         self.frozen = frozen
         self.heads = heads
+        self.adapters = adapters
     }
 
-    /// The model's own parameters, trained or not: what its folder holds.
+    /// The model's own parameters, trained or not, adapters apart from what they add to: what its folder holds.
     package var model: [String: Tensor] { trainable.merging(frozen) { own, _ in own } }
+    /// The names of the adapters' own tensors.
+    var adapterNames: Set<String> { Set(adapters.flatMap { [$0.down, $0.up] }) }
+    /// The model's published parameters that training changes: the trained ones, and the matrices that trained adapters
+    /// add to.
+    var movedNames: Set<String> {
+        Set(trainable.keys).subtracting(adapterNames).union(
+            adapters.filter { trainable[$0.down] != nil }.map(\.weight))
+    }
     /// What an optimizer moves.
     package var trained: [String: Tensor] { trainable.merging(heads) { own, _ in own } }
 
@@ -39,6 +53,11 @@ package struct ParameterSet {
         for (name, tensor) in frozen.sorted(by: { $0.key < $1.key }) where !tensor.elementType.isFloatingPoint {
             return "\(name) is \(tensor.elementType); weights are floating-point numbers"
         }
+        for adapter in adapters {
+            guard frozen[adapter.weight] != nil, let down = model[adapter.down], let up = model[adapter.up],
+                down.elementType == up.elementType
+            else { return "the adapter of \(adapter.weight) lacks a tensor, or has two element types" }
+        }
         return nil
     }
 }
@@ -47,16 +66,21 @@ package struct ParameterSet {
 package struct TrainableParameters {
     /// Every trained tensor by name, heads included, as a leaf that collects a gradient.
     package private(set) var leaves: [String: Tensor]
-    /// To be read; written only in the `apply` of a step that moves them on purpose, as one that lets a reference follow.
+    /// To be read; written only in the `apply` of a step that moves them on purpose, as one that lets a reference
+    /// follow.
     package let frozen: [String: Tensor]
     private let layout: ParameterLayout
     private let headNames: Set<String>
+    private let adapterNames: Set<String>
+    private let adapters: [LowRankUpdate]
 
     /// New leaves over the elements of the set.
     init(_ set: ParameterSet, _ layout: ParameterLayout) throws {
         leaves = try set.trained.mapValues { try $0.detached().requiringGradient() }
         frozen = set.frozen
         headNames = Set(set.heads.keys)
+        adapterNames = set.adapterNames
+        adapters = set.adapters
         self.layout = layout
     }
 
@@ -66,18 +90,31 @@ package struct TrainableParameters {
     package var heads: [String: Tensor] { leaves.filter { headNames.contains($0.key) } }
 
     /// The model's own parameters as a forward pass reads them: leaves, or casts of them that hand their gradients on.
+    /// Adapters stand beside what they add to, and are not cast.
     ///
     /// May be read by several forward and backward passes; the gradients of all add up in the leaves' type.
     package func computed() throws -> [String: Tensor] {
         let model = leaves.filter { !headNames.contains($0.key) }.merging(frozen) { leaf, _ in leaf }
         guard case .copies(let type) = layout else { return model }
-        return try model.mapValues { try $0.to(type) }
+        return try Dictionary(
+            uniqueKeysWithValues: model.map { name, tensor in
+                (name, adapterNames.contains(name) ? tensor : try tensor.to(type))
+            })
+    }
+
+    /// The model's published parameters that training has moved, without gradients: what is trained itself, and new
+    /// matrices where adapters add to frozen ones.
+    package func moved() throws -> [String: Tensor] {
+        let own = leaves.filter { !headNames.contains($0.key) && !adapterNames.contains($0.key) }
+        let all = leaves.merging(frozen) { leaf, _ in leaf }
+        let sums = try adapters.filter { leaves[$0.down] != nil }.map { ($0.weight, try $0.merged(in: all)) }
+        return try own.mapValues { try $0.detached() }.merging(sums) { $1 }
     }
 
     /// The same role with other values of what is trained, as leaves without a gradient.
     ///
-    /// - Parameter values: By the names and in the shapes of ``leaves``; their elements are shared, not copied. The leaves
-    ///   themselves give new ones, whose gradients stay apart from theirs.
+    /// - Parameter values: By the names and in the shapes of ``leaves``; their elements are shared, not copied. The
+    ///   leaves themselves give new ones, whose gradients stay apart from theirs.
     package func moved(to values: [String: Tensor]) throws -> TrainableParameters {
         precondition(values.keys == leaves.keys, "the values of a role have the names of its parameters")
         var moved = self

@@ -9,8 +9,8 @@ package import Tensors
 ///         ──train─────▶ training(v)   ──▶ idle(v + 1), or idle(v) when the step was skipped or abandoned
 /// ```
 ///
-/// Calls wait in the order in which they came. A body that throws or is cancelled gives the lease back first: the role is
-/// then idle at the version it had. Roles whose steps belong together are lent together (``train(_:reading:_:)``).
+/// Calls wait in the order in which they came. A body that throws or is cancelled gives the lease back first: the role
+/// is then idle at the version it had. Roles whose steps belong together are lent together (``train(_:reading:_:)``).
 @TensorActor
 package final class ReallocatingActor {
     /// The role's name in messages: `policy`, `reference`.
@@ -23,7 +23,9 @@ package final class ReallocatingActor {
     /// What the last hand-over saw; nil where none is compared.
     private var fingerprint: WeightFingerprint?
     /// What is read in a layout of copies; nil when the masters have been trained since.
-    private var copies: (parameters: [String: Tensor], fingerprint: WeightFingerprint?)?
+    private var copies: MadeTensors?
+    /// The matrices that adapters add to, with what they add; nil when the masters have been trained since.
+    private var sums: MadeTensors?
     /// What copies cost since the last step, for the report of the next.
     private var costSinceStep = ReallocationReport.nothing
     private let lock = PhaseLock()
@@ -72,7 +74,11 @@ package final class ReallocatingActor {
     /// The names of what is trained on top of the model.
     package var headNames: Set<String> { Set(parameters.heads.keys) }
 
-    /// Zeros in the shape, element type and place of every trained tensor, by name: what an optimizer's moments start as.
+    /// The published names of the model's parameters that training changes, with or without adapters.
+    package var movedNames: Set<String> { parameters.movedNames }
+
+    /// Zeros in the shape, element type and place of every trained tensor, by name: what an optimizer's moments start
+    /// as.
     ///
     /// - Parameter names: Those that get memory of their own; the others have the shape alone and are never written.
     /// - Throws: the engine's refusal when they do not fit in memory.
@@ -99,7 +105,7 @@ package final class ReallocatingActor {
             throw PlacementError.transition(role: role, from: phase, to: .idle(version))
         }
         try write(parameters)
-        copies = nil
+        forgetMade()
         fingerprint = try taken(of: parameters.all)
         phase = .idle(version)
     }
@@ -112,7 +118,7 @@ package final class ReallocatingActor {
         _ body: @TensorActor (borrowing GenerationLease) async throws -> R
     ) async throws -> Stamped<R> {
         try await phased({ .generating($0) }) { version in
-            let (parameters, cost) = try readable()
+            let (parameters, cost) = try merged()
             let value = try await body(GenerationLease(version: version, parameters: parameters))
             return Ended(Stamped(value: value, version: version, reallocation: cost))
         }.value
@@ -137,8 +143,8 @@ package final class ReallocatingActor {
     ///
     /// The gradients are gone when this returns or throws. Until the step is applied the weights are untouched.
     ///
-    /// - Returns: the body's value, stamped with the version that the weights have now, and what it cost to lend the weights
-    ///   to others since the last step.
+    /// - Returns: the body's value, stamped with the version that the weights have now, and what it cost to lend the
+    ///   weights to others since the last step.
     /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
     package func train<R: Sendable>(
         _ body: @TensorActor (borrowing TrainingLease) async throws -> Proposed<R>
@@ -150,8 +156,8 @@ package final class ReallocatingActor {
 
     /// Lends several roles for one step that all of them take or none.
     ///
-    /// The body proposes one step for all `roles`: until it is applied the weights of each are untouched, then each is at its
-    /// next version. An error while it is applied poisons all of them.
+    /// The body proposes one step for all `roles`: until it is applied the weights of each are untouched, then each is
+    /// at its next version. An error while it is applied poisons all of them.
     ///
     /// - Parameters:
     ///   - roles: At least one; the first is the one the result is stamped with.
@@ -199,7 +205,7 @@ package final class ReallocatingActor {
 
     /// New leaves over what is trained; the gradients they collect go with them.
     private func leaves() throws -> TrainableParameters {
-        copies = nil  // their memory is the trainer's now
+        forgetMade()  // its memory is the trainer's now
         return try TrainableParameters(parameters, layout)
     }
 
@@ -226,23 +232,50 @@ package final class ReallocatingActor {
     /// The weights in the layout they are read in, and what it cost to bring them there now.
     private func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
         guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
-        if let copies {
-            try require(copies.parameters, unchangedSince: copies.fingerprint)
-            return (copies.parameters, .nothing)
+        let (made, cost) = try kept(\.copies) {
+            let adapterNames = parameters.adapterNames
+            let read = parameters.model.filter { name, tensor in
+                // What nobody writes needs no copy in the type it has.
+                !adapterNames.contains(name) && (parameters.trainable[name] != nil || tensor.elementType != type)
+            }
+            // A type that the masters have already would share their elements: a copy is a copy.
+            return try read.mapValues {
+                try $0.elementType == type ? $0.detached().clone() : $0.detached().to(type)
+            }
+        }
+        return (parameters.model.merging(made) { $1 }, cost)
+    }
+
+    /// The same as a generator reads it: what adapters add is in the matrices. The frozen matrices stay as they are.
+    private func merged() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
+        let (read, cost) = try readable()
+        guard !parameters.adapters.isEmpty else { return (read, cost) }
+        let (made, ownCost) = try kept(\.sums) {
+            try Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, try $0.merged(in: read)) })
+        }
+        let adapterNames = parameters.adapterNames
+        return (read.filter { !adapterNames.contains($0.key) }.merging(made) { $1 }, cost + ownCost)
+    }
+
+    /// Tensors made from the masters, now where there are none since their last step, and what making them cost.
+    private func kept(
+        _ place: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>, _ make: () throws -> [String: Tensor]
+    ) throws -> (made: [String: Tensor], cost: ReallocationReport) {
+        if let earlier = self[keyPath: place] {
+            try require(earlier.tensors, unchangedSince: earlier.fingerprint)
+            return (earlier.tensors, .nothing)
         }
         let start = clock.now
-        // A type that the masters have already would share their elements: a copy is a copy.
-        let made = try parameters.model.mapValues {
-            try $0.elementType == type ? $0.detached().clone() : $0.detached().to(type)
-        }
+        let made = try make()
         let seconds = (clock.now - start) / .seconds(1)
-        copies = (made, try taken(of: made))
-        let bytes = made.values.reduce(0) { $0 + $1.count * type.byteCount }
-        let cost = ReallocationReport(milliseconds: seconds * 1000, bytes: bytes)
-        costSinceStep = ReallocationReport(
-            milliseconds: costSinceStep.milliseconds + cost.milliseconds, bytes: costSinceStep.bytes + bytes)
+        self[keyPath: place] = MadeTensors(tensors: made, fingerprint: try taken(of: made))
+        let cost = ReallocationReport(
+            milliseconds: seconds * 1000, bytes: made.values.reduce(0) { $0 + $1.count * $1.elementType.byteCount })
+        costSinceStep = costSinceStep + cost
         return (made, cost)
     }
+
+    private func forgetMade() { (copies, sums) = (nil, nil) }
 
     /// Holds the lock around one phase and leaves the role idle, or poisoned, whatever the body does.
     private func phased<R: Sendable>(
@@ -306,6 +339,12 @@ package final class ReallocatingActor {
         phase = .poisoned(reason: "\(changed) was written outside an applied training step")
         throw error
     }
+}
+
+/// Tensors made from a role's parameters to be read, and their fingerprint where hand-overs are verified.
+private struct MadeTensors {
+    let tensors: [String: Tensor]
+    let fingerprint: WeightFingerprint?
 }
 
 /// What a phase came to, and whether the roles that were trained in it are at their next version.

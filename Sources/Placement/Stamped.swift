@@ -19,9 +19,9 @@ package struct Stamped<Value: Sendable>: Sendable {
 package enum ParameterLayout: Sendable, Equatable {
     /// Everyone reads the tensors that are trained: a switch moves nothing.
     case shared
-    /// Sampling and scoring read copies of another element type, made from the trained weights (the masters) at the first
-    /// hand-over after each step and gone while the next one is trained. A trainer's forward pass casts the masters to
-    /// the same type, so that sampler and trainer round alike, and gradients add up in the masters' type.
+    /// Sampling and scoring read copies of another element type, made from the trained weights (the masters) at the
+    /// first hand-over after each step and gone while the next one is trained. A trainer's forward pass casts the
+    /// masters to the same type, so that sampler and trainer round alike, and gradients add up in the masters' type.
     case copies(ElementType)
 }
 
@@ -36,6 +36,10 @@ package struct ReallocationReport: Sendable, Equatable {
     package init(milliseconds: Double, bytes: Int) {
         self.milliseconds = milliseconds
         self.bytes = bytes
+    }
+
+    static func + (one: ReallocationReport, other: ReallocationReport) -> ReallocationReport {
+        ReallocationReport(milliseconds: one.milliseconds + other.milliseconds, bytes: one.bytes + other.bytes)
     }
 
     /// `realloc/ms` and `realloc/bytes`.

@@ -2,9 +2,9 @@ package import Tensors
 
 /// Whether a role's weights are compared with their ``WeightFingerprint`` when they change hands.
 ///
-/// Weights that were written behind their owner's back are then found at the next hand-over, and the role is poisoned. Each
-/// comparison reads every weight once, at about 3.4 GB/s a core (measured on a Xeon with AVX-512). A step of GRPO has five of
-/// them: 1 to 3 % of its time.
+/// Weights that were written behind their owner's back are then found at the next hand-over, and the role is poisoned.
+/// Each comparison reads every weight once, at about 3.4 GB/s a core (measured on a Xeon with AVX-512). A step of GRPO
+/// has five of them: 1 to 3 % of its time.
 package enum WeightVerification: Sendable, Equatable, CaseIterable {
     /// When a lease begins, before a step is applied, and once more behind it.
     case everyHandOver

@@ -4,13 +4,14 @@ internal import Foundation
 ///
 ///     F(n, s)  = 2L(4nsh² + 2ns²h + 3nshi) + 4nsvh
 ///     infer    = (F / (devices·peak·η) + AR(2L/pp))·(2pp − 1)/pp + c₀
-///     train    = (4F / (devices·peak·η) + AR(6L/pp))·(pp + m − 1)/m + mini·(2(dp − 1)/dp·bytes/B_dp + 28P/(tp·pp·dp)/HBM) + c₀
+///     train    = (4F / (devices·peak·η) + AR(6L/pp))·(pp + m − 1)/m
+///                + mini·(2(dp − 1)/dp·bytes/B_dp + 28P/(tp·pp·dp)/HBM) + c₀
 ///     generate = prefill as infer + new·L·t_dec + c₀
 ///     t_dec    = max(t₀, w/(tp·HBM) + kv, flops + kv) + t_l·log₂ tp
 ///     AR(k)    = k·tokens of a replica·h·2·2(tp − 1)/tp / B_tp
 ///
-/// F is ReaL's accounting: it ignores that key and value heads may be fewer, and charges embedding and head alike. The defaults are fitted to
-/// ReaL's published runs of its heuristic plan on A100s.
+/// F is ReaL's accounting: it ignores that key and value heads may be fewer, and charges embedding and head alike. The
+/// defaults are fitted to ReaL's published runs of its heuristic plan on A100s.
 package struct AnalyticCosts: CostModel {
     package let cluster: Cluster
     package var coefficients: Coefficients

@@ -1,4 +1,5 @@
-/// One iteration of a plan with everything between its calls: reallocations, transfers of what calls make, what goes to the host and back.
+/// One iteration of a plan with everything between its calls: reallocations, transfers of what calls make, what goes to
+/// the host and back.
 struct AugmentedGraph {
     var nodes: [Node] = []
     /// Bytes that lie on each device all the time.
@@ -108,11 +109,11 @@ struct AugmentedGraphBuilder {
         }
         // A view lies there until the last call that reads it; one that is kept, all the time.
         for (call, node) in views {
-            guard let own = priced[call], let last = lastUser[call], let place = nodes[last] else { continue }
+            guard let own = priced[call], let last = lastUser[call], let slot = nodes[last] else { continue }
             let bytes = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.weights)
             if priced[last]?.assignment.after.contains(.dropWeights) == true {
                 result.nodes[node].takes.append(bytes)
-                result.nodes[place].gives.append(bytes)
+                result.nodes[slot].gives.append(bytes)
             } else {
                 for device in own.devices { result.resident[device] += own.memory.weights }
             }
@@ -129,11 +130,11 @@ struct AugmentedGraphBuilder {
         _ index: Int, _ priced: [PricedAssignment?], _ nodes: [Int?], _ result: inout AugmentedGraph
     ) -> [Int] {
         predecessors[index].compactMap { producer -> Int? in
-            guard let place = nodes[producer] else { return nil }
+            guard let slot = nodes[producer] else { return nil }
             guard let from = priced[producer], let to = priced[index],
                 from.assignment.mesh != to.assignment.mesh
                     || from.assignment.strategy.data != to.assignment.strategy.data
-            else { return place }
+            else { return slot }
             let work = graph.calls[producer].work
             let keys = graph.calls[producer].outputs.filter(graph.calls[index].inputs.contains).count
             // Four bytes of each token for each key: an id, a log-prob, a value.
@@ -146,7 +147,7 @@ struct AugmentedGraphBuilder {
                 .init(
                     name: "\(graph.calls[producer].name) → \(graph.calls[index].name)", kind: .transfer, call: nil,
                     nanoseconds: Int((bytes / rate * 1e9).rounded()) + 100_000,
-                    resources: devices.map { $0 + cluster.devices }, after: [place]))
+                    resources: devices.map { $0 + cluster.devices }, after: [slot]))
             return result.nodes.count - 1
         }
     }
@@ -237,13 +238,13 @@ struct AugmentedGraphBuilder {
         _ reloads: [Int: Int], _ priced: [PricedAssignment?], _ nodes: [Int?], _ result: inout AugmentedGraph
     ) {
         for index in order {
-            guard let reload = reloads[index], let own = priced[index], let place = nodes[index] else { continue }
+            guard let reload = reloads[index], let own = priced[index], let slot = nodes[index] else { continue }
             guard graph.calls[index].kind == .train else {
-                result.nodes[reload].afterPrevious = [place]
+                result.nodes[reload].afterPrevious = [slot]
                 continue
             }
             var offload = hostNode("offload behind \(graph.calls[index].name)", .offload, own, own.memory.optimizer)
-            offload.after = [place]
+            offload.after = [slot]
             offload.gives = [.init(devices: own.devices, count: own.memory.optimizer)]
             result.nodes.append(offload)
             result.nodes[reload].afterPrevious = [result.nodes.count - 1]
@@ -270,20 +271,21 @@ struct AugmentedGraphBuilder {
             resources: own.devices.map { $0 + cluster.devices })
     }
 
-    /// Nothing reads a role's weights before the last iteration's step has written them; a frozen role's calls follow themselves.
+    /// Nothing reads a role's weights before the last iteration's step has written them; a frozen role's calls follow
+    /// themselves.
     private func addVersionEdges(_ nodes: [Int?], _ result: inout AugmentedGraph) {
         for index in order {
-            guard let place = nodes[index] else { continue }
+            guard let slot = nodes[index] else { continue }
             if let trainer = graph.calls[index].role.flatMap({ trainers[$0] }), let step = nodes[trainer] {
-                result.nodes[place].afterPrevious.append(step)
+                result.nodes[slot].afterPrevious.append(step)
             } else {
-                result.nodes[place].afterPrevious.append(place)
+                result.nodes[slot].afterPrevious.append(slot)
             }
         }
-        for (place, node) in result.nodes.enumerated() where node.kind == .reallocate {
+        for (slot, node) in result.nodes.enumerated() where node.kind == .reallocate {
             // The call behind it says whose weights they are, and has the edge itself.
-            let reader = result.nodes.first { $0.after.contains(place) && $0.call != nil && $0.kind != .train }
-            result.nodes[place].afterPrevious = reader?.afterPrevious ?? []
+            let reader = result.nodes.first { $0.after.contains(slot) && $0.call != nil && $0.kind != .train }
+            result.nodes[slot].afterPrevious = reader?.afterPrevious ?? []
         }
     }
 }

@@ -1,4 +1,5 @@
-/// The calls of one iteration. A call waits for those whose outputs it reads; what nobody makes comes from the data set.
+/// The calls of one iteration. A call waits for those whose outputs it reads; what nobody makes comes from the data
+/// set.
 package struct DataflowGraph: Sendable, Hashable {
     package var name: String
     package var calls: [CallSpec]
@@ -27,7 +28,8 @@ package struct DataflowGraph: Sendable, Hashable {
         }
     }
 
-    /// The calls so that each stands behind those it waits for, otherwise in their order; `nil` where some wait for each other.
+    /// The calls so that each stands behind those it waits for, otherwise in their order; `nil` where some wait for
+    /// each other.
     package var order: [Int]? {
         let predecessors = predecessors
         var order: [Int] = []

@@ -47,7 +47,7 @@ package struct GraphSettings: Sendable {
 extension DataflowGraph {
     /// The graph of a recipe's usual step.
     ///
-    ///     generate                → actor_gen of each variant, a greedy one beside it; reward calls on what they sampled
+    ///     generate                → actor_gen of each variant, a greedy one beside it; rewards of what they sampled
     ///     infer(reference)        → ref_inf      infer(oldPolicy) → actor_inf      infer(critic) → critic_inf
     ///     train                   → actor_train, and critic_train where the critic is a model of its own
     ///     demonstrate, compare    → rows of the data set that the training call reads too

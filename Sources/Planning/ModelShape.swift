@@ -1,6 +1,7 @@
 /// The sizes of a decoder: what each of its layers holds, without a weight being read.
 ///
-/// Layer 0 is the embedding, 1 to ``layers`` are the blocks, the one behind them is the output. The norm behind the last block belongs to it.
+/// Layer 0 is the embedding, 1 to ``layers`` are the blocks, the one behind them is the output. The norm behind the
+/// last block belongs to it.
 package struct ModelShape: Sendable, Hashable {
     /// Blocks.
     package var layers: Int

@@ -2,11 +2,11 @@
 package enum PipelineCuts {
     /// The cuts of `counts` into `stages`, by dynamic programming over (layers, stages).
     ///
-    /// Each prefix keeps the largest and the smallest stage of its best cut only, as the published planner does (ReaL's `datapack`); of cuts
-    /// that are equally good the later one is taken.
+    /// Each prefix keeps the largest and the smallest stage of its best cut only, as the published planner does (ReaL's
+    /// `datapack`); of cuts that are equally good the later one is taken.
     ///
-    /// - Returns: `stages + 1` numbers from 0 to `counts.count`: stage i holds the layers from cut i to below cut i + 1; `nil` when there are
-    ///   fewer layers than stages.
+    /// - Returns: `stages + 1` numbers from 0 to `counts.count`: stage i holds the layers from cut i to below cut i +
+    ///   1; `nil` when there are fewer layers than stages.
     package static func cuts(_ counts: [Int], stages: Int) -> [Int]? {
         let n = counts.count
         guard stages >= 1, stages <= n else { return nil }

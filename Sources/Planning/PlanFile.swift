@@ -33,8 +33,8 @@ extension ExecutionPlan {
     /// Reads a plan.
     ///
     /// - Parameter file: What messages call it.
-    /// - Throws: `JSONError` for a text that is no JSON, `SettingsError` naming each key that is missing, unknown or wrong. The rules of
-    ///   a plan are ``problems(_:)``.
+    /// - Throws: `JSONError` for a text that is no JSON, `SettingsError` naming each key that is missing, unknown or
+    ///   wrong. The rules of a plan are ``problems(_:)``.
     package init(parsing bytes: [UInt8], file: String) throws {
         var plan = try PlanSection(JSONValue(parsing: bytes), file: file)
         cluster = try plan.section("cluster") { section throws(SettingsError) in try Cluster(reading: &section) }

@@ -41,11 +41,11 @@ package struct PlanError: Error, Sendable, Equatable, CustomStringConvertible {
 
 /// Which plans are allowed.
 package struct RuleSet: Sendable, Hashable {
-    /// ReaL's: one tensor degree divides the other, key and value heads are cut on both sides or on none, stages have 1, 2, 4, 8 or a
-    /// multiple of 8 devices.
+    /// ReaL's: one tensor degree divides the other, key and value heads are cut on both sides or on none, stages have
+    /// 1, 2, 4, 8 or a multiple of 8 devices.
     var isPublished: Bool
-    /// Whether training keeps tp·dp inside a node and few stages, and no mesh has fewer than four devices. It makes the space of plans
-    /// smaller, nothing more.
+    /// Whether training keeps tp·dp inside a node and few stages, and no mesh has fewer than four devices. It makes the
+    /// space of plans smaller, nothing more.
     var prunes: Bool
 
     package static let plumbline = RuleSet(isPublished: false, prunes: false)

@@ -1,8 +1,8 @@
 /// Looks for the plan with the shortest simulated iteration.
 ///
-/// Seeds (all calls on all devices; training split among nodes; every call's fastest), coordinate descent over each call's 50 fastest
-/// candidates, then a Metropolis chain whose temperature falls from 0.3 s to 0.03 s an iteration. Small spaces are enumerated whole. What
-/// comes out is never worse than a seed, and depends on inputs and seed alone.
+/// Seeds (all calls on all devices; training split among nodes; every call's fastest), coordinate descent over each
+/// call's 50 fastest candidates, then a Metropolis chain whose temperature falls from 0.3 s to 0.03 s an iteration.
+/// Small spaces are enumerated whole. What comes out is never worse than a seed, and depends on inputs and seed alone.
 package struct PlanSearch {
     package let cluster: Cluster
     package let models: [String: ModelShape]
@@ -109,8 +109,8 @@ package struct PlanSearch {
             let placements = rules.placements(of: call, shape, cluster)
             var own: [PricedAssignment] = []
             var least = Int.max
-            for place in placements {
-                for variant in variants(of: call, place.mesh, place.strategy, offloads) {
+            for placement in placements {
+                for variant in variants(of: call, placement.mesh, placement.strategy, offloads) {
                     // More micro-batches where the activations of fewer do not fit.
                     for microBatches in variant.steps {
                         var assignment = variant.assignment
@@ -196,8 +196,8 @@ package struct PlanSearch {
                 && graph.calls[call].role != "reference"
         }
         let split = candidates.indices.map { call -> Int in
-            if let place = trained.firstIndex(of: call) { return fastest(call, shares[place]) { _ in true } }
-            if let place = others.firstIndex(of: call) { return fastest(call, halves[place % 2]) { _ in true } }
+            if let index = trained.firstIndex(of: call) { return fastest(call, shares[index]) { _ in true } }
+            if let index = others.firstIndex(of: call) { return fastest(call, halves[index % 2]) { _ in true } }
             guard graph.calls[call].kind == .generate else { return fastest(call, everything) { _ in true } }
             return fastest(call, everything) { $0.tensor == 1 && $0.pipeline == max(2, cluster.nodes) }
         }
@@ -210,15 +210,15 @@ package struct PlanSearch {
         guard sizes.count > 1 else { return [all] }
         guard sizes.count <= cluster.nodes else {
             let slots = max(1, cluster.devicesPerNode / 2)
-            return sizes.indices.map { place in
-                let first = place % 2 * slots % cluster.devicesPerNode
+            return sizes.indices.map { index in
+                let first = index % 2 * slots % cluster.devicesPerNode
                 return Mesh(nodes: 0..<1, slots: first..<first + slots)
             }
         }
         let total = Double(sizes.reduce(0, +))
         var first = 0
-        return sizes.enumerated().map { place, size in
-            let left = sizes.count - place - 1
+        return sizes.enumerated().map { index, size in
+            let left = sizes.count - index - 1
             let wanted = Int((Double(size) / total * Double(cluster.nodes)).rounded())
             let count = left == 0 ? cluster.nodes - first : min(max(1, wanted), cluster.nodes - first - left)
             defer { first += count }

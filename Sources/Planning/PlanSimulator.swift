@@ -1,7 +1,8 @@
 /// Runs a plan on paper: the calls of several iterations with everything between them, by list scheduling.
 ///
 ///     free[r] = 0 for devices and for one copy engine of each
-///     pop the node with the least (ready, iteration, place);  start = max(ready, free[r] of its resources);  end = start + duration
+///     pop the node with the least (ready, iteration, slot)
+///     start = max(ready, free[r] of its resources);  end = start + duration
 ///     iteration = (end of iteration K − end of iteration 2) / (K − 2)
 ///
 /// The result is a function of plan and costs alone, in whole nanoseconds.
@@ -105,33 +106,33 @@ struct Schedule {
         let count = nodes.count
         var children: [[Int]] = Array(repeating: [], count: count)
         var childrenNext = children
-        for (place, node) in nodes.enumerated() {
-            for parent in node.after { children[parent].append(place) }
-            for parent in node.afterPrevious { childrenNext[parent].append(place) }
+        for (slot, node) in nodes.enumerated() {
+            for parent in node.after { children[parent].append(slot) }
+            for parent in node.afterPrevious { childrenNext[parent].append(slot) }
         }
-        var waiting = (0..<count * iterations).map { place in
-            nodes[place % count].after.count + (place < count ? 0 : nodes[place % count].afterPrevious.count)
+        var waiting = (0..<count * iterations).map { slot in
+            nodes[slot % count].after.count + (slot < count ? 0 : nodes[slot % count].afterPrevious.count)
         }
         var ready = [Int](repeating: 0, count: count * iterations)
         var free = [Int](repeating: 0, count: 2 * devices)
         var heap = ReadyHeap()
-        for place in 0..<count * iterations where waiting[place] == 0 { heap.push(0, place) }
-        while let (time, place) = heap.pop() {
-            let node = nodes[place % count]
+        for slot in 0..<count * iterations where waiting[slot] == 0 { heap.push(0, slot) }
+        while let (time, slot) = heap.pop() {
+            let node = nodes[slot % count]
             var start = time
             for resource in node.resources { start = max(start, free[resource]) }
             let end = start + node.nanoseconds
             for resource in node.resources { free[resource] = end }
-            starts[place] = start
-            ends[place] = end
+            starts[slot] = start
+            ends[slot] = end
             func relax(_ child: Int) {
                 ready[child] = max(ready[child], end)
                 waiting[child] -= 1
                 if waiting[child] == 0 { heap.push(ready[child], child) }
             }
-            for child in children[place % count] { relax(place - place % count + child) }
-            let next = place - place % count + count
-            if next < count * iterations { for child in childrenNext[place % count] { relax(next + child) } }
+            for child in children[slot % count] { relax(slot - slot % count + child) }
+            let next = slot - slot % count + count
+            if next < count * iterations { for child in childrenNext[slot % count] { relax(next + child) } }
         }
     }
 
@@ -156,13 +157,13 @@ struct Schedule {
         }
         var changes: [Change] = []
         let count = graph.nodes.count
-        for place in 0..<count * iterations {
-            let node = graph.nodes[place % count]
+        for slot in 0..<count * iterations {
+            let node = graph.nodes[slot % count]
             for bytes in node.takes where bytes.count > 0 {
-                changes.append(Change(time: starts[place], delta: bytes.count, devices: bytes.devices))
+                changes.append(Change(time: starts[slot], delta: bytes.count, devices: bytes.devices))
             }
             for bytes in node.gives where bytes.count > 0 {
-                changes.append(Change(time: ends[place], delta: -bytes.count, devices: bytes.devices))
+                changes.append(Change(time: ends[slot], delta: -bytes.count, devices: bytes.devices))
             }
         }
         // What goes at a time goes before what comes.
@@ -180,11 +181,11 @@ struct Schedule {
 
     func timeline() -> Timeline {
         let count = graph.nodes.count
-        let tasks = (0..<count * iterations).map { place in
-            let node = graph.nodes[place % count]
-            let base = place - place % count
+        let tasks = (0..<count * iterations).map { slot in
+            let node = graph.nodes[slot % count]
+            let base = slot - slot % count
             return TimelineTask(
-                name: node.name, kind: node.kind, iteration: place / count + 1, start: starts[place], end: ends[place],
+                name: node.name, kind: node.kind, iteration: slot / count + 1, start: starts[slot], end: ends[slot],
                 resources: node.resources,
                 waitedFor: node.after.map { base + $0 }
                     + (base > 0 ? node.afterPrevious.map { base - count + $0 } : []))
@@ -197,10 +198,10 @@ struct Schedule {
 
 /// A binary heap of (ready, place), least first.
 private struct ReadyHeap {
-    private var items: [(time: Int, place: Int)] = []
+    private var items: [(time: Int, slot: Int)] = []
 
-    mutating func push(_ time: Int, _ place: Int) {
-        items.append((time, place))
+    mutating func push(_ time: Int, _ slot: Int) {
+        items.append((time, slot))
         var child = items.count - 1
         while child > 0, case let parent = (child - 1) / 2, items[child] < items[parent] {
             items.swapAt(child, parent)
@@ -208,7 +209,7 @@ private struct ReadyHeap {
         }
     }
 
-    mutating func pop() -> (time: Int, place: Int)? {
+    mutating func pop() -> (time: Int, slot: Int)? {
         guard let first = items.first else { return nil }
         let last = items.removeLast()
         guard !items.isEmpty else { return first }

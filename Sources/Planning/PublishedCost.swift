@@ -1,8 +1,10 @@
 extension TransferPlan {
-    /// What ReaL's estimator says a plan takes, in microseconds (its stored table; for comparison, the planner has its own).
+    /// What ReaL's estimator says a plan takes, in microseconds (its stored table; for comparison, the planner has its
+    /// own).
     ///
-    /// A rank pays 0.03 s for each piece it stores, and for each step that it sends or receives in the bytes of half-precision weights over
-    /// 1800 Gbit/s inside a node, or over 200 Gbit/s for each node with a device that needs it. The slowest rank counts.
+    /// A rank pays 0.03 s for each piece it stores, and for each step that it sends or receives in the bytes of
+    /// half-precision weights over 1800 Gbit/s inside a node, or over 200 Gbit/s for each node with a device that needs
+    /// it. The slowest rank counts.
     package var publishedMicroseconds: Int {
         var seconds: [Int: Double] = [:]
         for piece in pieces {

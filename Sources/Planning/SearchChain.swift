@@ -70,10 +70,10 @@ struct SearchChain {
     /// Puts a plan among the ten best.
     private mutating func keep(_ found: Found) {
         if let last = top.last, top.count == 10, !found.isBetter(than: last) { return }
-        let place = top.firstIndex { found.isBetter(than: $0) } ?? top.count
-        top.insert(found, at: place)
+        let index = top.firstIndex { found.isBetter(than: $0) } ?? top.count
+        top.insert(found, at: index)
         if top.count > 10 { top.removeLast() }
-        if place == 0, found.score.isFeasible {
+        if index == 0, found.score.isFeasible {
             trace.append(.init(evaluated: evaluated, nanoseconds: found.score.nanoseconds))
         }
     }
@@ -89,13 +89,14 @@ struct SearchChain {
         while true {
             _ = score(state)
             known.removeAll(keepingCapacity: true)
-            guard let place = state.indices.last(where: { state[$0] + 1 < candidates[$0].count }) else { return }
-            state[place] += 1
-            for later in state.indices where later > place { state[later] = 0 }
+            guard let index = state.indices.last(where: { state[$0] + 1 < candidates[$0].count }) else { return }
+            state[index] += 1
+            for later in state.indices where later > index { state[later] = 0 }
         }
     }
 
-    /// Moves one call after another to its best among its 50 fastest candidates, until nothing moves, at most three rounds.
+    /// Moves one call after another to its best among its 50 fastest candidates, until nothing moves, at most three
+    /// rounds.
     mutating func descend(from seed: [Int]) {
         var state = seed
         for _ in 0..<3 {

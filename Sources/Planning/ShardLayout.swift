@@ -1,4 +1,5 @@
-/// Where the elements of one device's shard lie in its flat buffer: tensor by tensor, section by section, rows behind each other.
+/// Where the elements of one device's shard lie in its flat buffer: tensor by tensor, section by section, rows behind
+/// each other.
 package struct ShardLayout: Sendable {
     package let shape: ModelShape
     /// Shards of each layer.
@@ -77,15 +78,15 @@ extension Block {
 extension ShardedModel {
     /// The buffer of a device; `nil` for one that has no part of the model.
     package func layout(ofRank rank: Int) -> ShardLayout? {
-        guard let place = ranks.firstIndex(of: rank) else { return nil }
-        let (stage, _, shard) = strategy.coordinates(of: place)
+        guard let slot = ranks.firstIndex(of: rank) else { return nil }
+        let (stage, _, shard) = strategy.coordinates(of: slot)
         return ShardLayout(shape, degree: strategy.tensor, shard: shard, layers: layers(ofStage: stage))
     }
 }
 
 extension TransferPlan {
-    /// Which elements of a holder's and of a needer's buffer a piece is, in the same order: the first are gathered to be sent, the
-    /// second are where they are put.
+    /// Which elements of a holder's and of a needer's buffer a piece is, in the same order: the first are gathered to
+    /// be sent, the second are where they are put.
     package func runs(
         of piece: Piece, from held: ShardLayout, to needed: ShardLayout
     ) -> (source: [Range<Int>], target: [Range<Int>]) {

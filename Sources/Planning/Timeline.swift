@@ -64,7 +64,8 @@ package struct Timeline: Sendable {
         tasks.filter { $0.kind == kind }.reduce(0) { $0 + $1.end - $1.start } / max(1, iterations)
     }
 
-    /// As Chrome's tracing and Perfetto read it: a process for each node, a thread for each device and for its copy engine.
+    /// As Chrome's tracing and Perfetto read it: a process for each node, a thread for each device and for its copy
+    /// engine.
     ///
     /// - Parameter bytes: The curves of memory, see ``PlanSimulator``; empty for none.
     package func chromeTrace(devicesPerNode: Int) -> JSONValue {
@@ -81,8 +82,8 @@ package struct Timeline: Sendable {
         let host = (devices + devicesPerNode - 1) / devicesPerNode
         for task in tasks {
             let threads = task.resources.map { $0 < devices ? ($0, 2 * $0) : ($0 - devices, 2 * ($0 - devices) + 1) }
-            let places = threads.isEmpty ? [(host, 0)] : threads.map { ($0.0 / devicesPerNode, $0.1) }
-            for (node, thread) in places {
+            let indices = threads.isEmpty ? [(host, 0)] : threads.map { ($0.0 / devicesPerNode, $0.1) }
+            for (node, thread) in indices {
                 events.append(
                     .object([
                         "name": .string(task.name), "cat": .string(task.kind.rawValue), "ph": "X",

@@ -1,7 +1,7 @@
 /// What reallocations take on a cluster; remembers what it has worked out.
 ///
-/// A step takes `elements·bytes / intraGBps` inside a node, or over `interGBps` for each node that receives, on everyone who takes part; the
-/// slowest device counts.
+/// A step takes `elements·bytes / intraGBps` inside a node, or over `interGBps` for each node that receives, on
+/// everyone who takes part; the slowest device counts.
 struct TransferCosts {
     /// What a reallocation takes.
     struct Cost {
@@ -58,17 +58,17 @@ extension TransferPlan {
         for step in steps where !step.isLocal {
             let elements = Double(pieces[step.piece].elements)
             let home = step.sender / devicesPerNode
-            var places = 0
+            var changes = 0
             var last = -1
             var isInside = true
             for receiver in step.receivers {
-                let place = receiver / devicesPerNode
-                if place != home { isInside = false }
-                if place != last { places += 1 }
-                last = place
+                let node = receiver / devicesPerNode
+                if node != home { isInside = false }
+                if node != last { changes += 1 }
+                last = node
             }
             let time =
-                isInside ? elements / (cluster.intraGBps * 1e9) : elements / (cluster.interGBps * 1e9) * Double(places)
+                isInside ? elements / (cluster.intraGBps * 1e9) : elements / (cluster.interGBps * 1e9) * Double(changes)
             seconds[step.sender] += time
             for receiver in step.receivers { seconds[receiver] += time }
         }

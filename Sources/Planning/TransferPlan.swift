@@ -1,7 +1,8 @@
 /// How the weights of a model get from the devices that hold them in one layout to those that need them in another.
 ///
-/// Stages that overlap give pieces, one for each pair of shards that overlap; every replica of the source holds a piece, and every replica of
-/// the target needs it. Every rank walks the same list of steps. After it each element of the target is written exactly once.
+/// Stages that overlap give pieces, one for each pair of shards that overlap; every replica of the source holds a
+/// piece, and every replica of the target needs it. Every rank walks the same list of steps. After it each element of
+/// the target is written exactly once.
 package struct TransferPlan: Sendable {
     package let source: ShardedModel
     package let target: ShardedModel
@@ -38,8 +39,9 @@ package struct TransferPlan: Sendable {
 
     /// Who sends what several devices hold.
     package enum SenderPolicy: Sendable {
-        /// As ReaL's planner does it, for its published costs: what every shard holds travels with each pair of shards, one device of a
-        /// node serves the others even where they hold the piece, and nodes that hold nothing all ask the same node.
+        /// As ReaL's planner does it, for its published costs: what every shard holds travels with each pair of shards,
+        /// one device of a node serves the others even where they hold the piece, and nodes that hold nothing all ask
+        /// the same node.
         case published
         /// What a device holds it copies; nodes that hold nothing are spread over those that do.
         case balanced
@@ -123,13 +125,13 @@ struct Senders {
         let servers = holding.keys.sorted()
         var load = Dictionary(uniqueKeysWithValues: servers.map { ($0, needing[$0] == nil ? 0 : 1) })
         var served: [Int: [Int]] = [:]
-        for place in needing.keys.sorted() {
-            guard holding[place] == nil else {
-                served[place, default: []].append(place)
+        for slot in needing.keys.sorted() {
+            guard holding[slot] == nil else {
+                served[slot, default: []].append(slot)
                 continue
             }
             guard let server = servers.min(by: { (load[$0] ?? 0, $0) < (load[$1] ?? 0, $1) }) else { continue }
-            served[server, default: []].append(place)
+            served[server, default: []].append(slot)
             if policy == .balanced { load[server, default: 0] += 1 }
         }
         for server in served.keys.sorted() {

@@ -3,7 +3,8 @@ internal import Placement
 internal import Records
 package import Tensors
 
-/// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2) over a role's parameters, with libtorch's fused kernel.
+/// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2) over a role's parameters, with libtorch's fused
+/// kernel.
 ///
 ///     m ← β₁m + (1−β₁)g,   v ← β₂v + (1−β₂)g²,   w ← w − η·λ·w − η·m̂/(√v̂ + ε)
 ///
@@ -97,7 +98,8 @@ package final class AdamW {
     ///     dm̂ = (1−β₁)/(1−β₁ᵗ)·dg,   k = (1−β₂)/(1−β₂ᵗ)
     ///     du = [dm̂ − m̂/(√v̂ + ε)·k·(g/√v̂)·dg] / (√v̂ + ε)        with m̂ and v̂ as the step makes them
     ///
-    /// The derivative of the whole step, its second moment included: with the denominators frozen a look-ahead would not be the step's.
+    /// The derivative of the whole step, its second moment included: with the denominators frozen a look-ahead would
+    /// not be the step's.
     ///
     /// - Parameters:
     ///   - gradients: Of the step, clipped.

@@ -46,7 +46,8 @@ extension UpdateBatch {
 }
 
 extension UpdatePart {
-    /// - Throws: ``UpdateError/group(_:message:)`` for a group that is no pair: two completions, learned from both or masked both.
+    /// - Throws: ``UpdateError/group(_:message:)`` for a group that is no pair: two completions, learned from both or
+    ///   masked both.
     func checkPairs() throws(UpdateError) {
         for (index, group) in groups.enumerated() {
             let trained = group.completions.count(where: \.isTrained)

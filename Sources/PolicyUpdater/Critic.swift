@@ -8,9 +8,9 @@ package import Tensors
 ///
 ///     V_t = w · h_t       h_t: the hidden state that predicts token t, after the final norm; w `[1, hidden]`
 ///
-/// The other form is a head on the policy's own trunk, see ``PolicyUpdater``. Here weights, gradients and moments are the
-/// critic's own: nothing is shared with the policy, beside which ``PolicyUpdater`` trains it. With w = 0 to start with, values
-/// are 0 and the first advantages are those of no critic.
+/// The other form is a head on the policy's own trunk, see ``PolicyUpdater``. Here weights, gradients and moments are
+/// the critic's own: nothing is shared with the policy, beside which ``PolicyUpdater`` trains it. With w = 0 to start
+/// with, values are 0 and the first advantages are those of no critic.
 @TensorActor
 package final class Critic {
     /// The head's name among the parameters, as transformers' sequence classifiers have it.
@@ -48,7 +48,8 @@ package final class Critic {
         optimizer = try AdamW(of: owner, settings: settings.optimizer, ranks: ranks)
     }
 
-    /// What the completions are still worth before each of their tokens and behind the last, masked completions included.
+    /// What the completions are still worth before each of their tokens and behind the last, masked completions
+    /// included.
     package func values(_ batch: UpdateBatch) async throws -> CriticValues {
         let batch = batch.unmasked
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)

@@ -1,12 +1,13 @@
 package import Tensors
 internal import Records
 
-/// A count-sketch of gradients (Charikar et al. 2002): a short list of numbers whose inner products are, on average over the sketch's seed, those
-/// of the gradients.
+/// A count-sketch of gradients (Charikar et al. 2002): a short list of numbers whose inner products are, on average
+/// over the sketch's seed, those of the gradients.
 ///
 ///     φ(g)_h = Σ over weights j with hash h of ±g_j
 ///
-/// Hash and sign of a weight depend on the seed, its tensor's name and its place there alone. Costs 12 bytes a weight that is looked at.
+/// Hash and sign of a weight depend on the seed, its tensor's name and its place there alone. Costs 12 bytes a weight
+/// that is looked at.
 @TensorActor
 package final class GradientSketch {
     private let size: Int

@@ -9,7 +9,8 @@ package import Records
 ///     constant_with_warmup   k/w while k < w, then 1
 ///     linear                 k/w while k < w, then max(0, (T−k)/(T−w))
 ///     cosine                 k/w while k < w, then max(0, ½(1 + cos(π·(k−w)/(T−w))))
-///     warmup_stable_decay    m + (1−m)·k/w while k < w, then 1 for T−w−d steps, then m + (1−m)·½(1 + cos(π·(k−(T−d))/d)), then m
+///     warmup_stable_decay    m + (1−m)·k/w while k < w, then 1 for T−w−d steps,
+///                            then m + (1−m)·½(1 + cos(π·(k−(T−d))/d)), then m
 ///
 /// A warm-up therefore makes the first step with a learning rate of 0, or of m.
 package struct LearningRateSchedule: Sendable, Equatable {

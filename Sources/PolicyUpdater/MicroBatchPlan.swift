@@ -20,9 +20,10 @@ package struct MicroBatchPlan: Sendable, Equatable {
     private let ranks: Int
 
     /// - Parameters:
-    ///   - batch: completions that train nothing (masked, or without actions) are left out; of the others every token is read.
-    ///   - maxTokens: tokens per pass; `nil` takes everything in one. A prompt with one completion that is longer stands alone, and so does
-    ///     a pair, which is never cut.
+    ///   - batch: completions that train nothing (masked, or without actions) are left out; of the others every token
+    ///     is read.
+    ///   - maxTokens: tokens per pass; `nil` takes everything in one. A prompt with one completion that is longer
+    ///     stands alone, and so does a pair, which is never cut.
     ///   - ranks: Among how many the passes are divided: there are as many, where the batch can be cut so.
     package init(_ batch: UpdateBatch, maxTokens: Int?, ranks: Int = 1) {
         self.ranks = ranks

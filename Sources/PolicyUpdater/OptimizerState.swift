@@ -15,7 +15,8 @@ package struct OptimizerCounters: Sendable, Equatable, Codable {
 
     package init() {}
 
-    /// What a count can be: a step a nanosecond does not come this far in a century, and sums of such counts do not overflow.
+    /// What a count can be: a step a nanosecond does not come this far in a century, and sums of such counts do not
+    /// overflow.
     package static let plausible = 0...(Int.max >> 2)
 }
 

@@ -34,7 +34,8 @@ extension PackedMicroBatch {
         return mixed.count == targets.count ? mixed : nil
     }
 
-    /// Of the distribution that was sampled from, 0 at some actions; `nil` where no completion's differ from the policy's own.
+    /// Of the distribution that was sampled from, 0 at some actions; `nil` where no completion's differ from the
+    /// policy's own.
     private func samplingLogProbabilities(without positions: [Int]) -> [Double]? {
         guard completions.contains(where: { $0.samplingLogProbabilities != nil }) else { return nil }
         var values = completions.flatMap { $0.samplingLogProbabilities ?? $0.rolloutLogProbabilities }.map(Double.init)
@@ -49,7 +50,8 @@ extension PackedMicroBatch {
         return zip(isDemonstration, completionCounts).flatMap { [Double](repeating: $0 ? 1 : 0, count: $1) }
     }
 
-    /// The part's weight of the KL term, 0 at the actions of completions that take none; `nil` when all take it with the weight 1.
+    /// The part's weight of the KL term, 0 at the actions of completions that take none; `nil` when all take it with
+    /// the weight 1.
     private var klWeights: [Double]? {
         let taking = completions.map(\.takesKL)
         guard taking.contains(false) || klWeight != 1 else { return nil }

@@ -7,7 +7,8 @@ struct PackedMicroBatch {
     /// Every token read, in packed order.
     let tokens: [Int]
     let layout: SequenceLayout
-    /// The actions, completion by completion: the completions' tokens that the policy chose. The others are read and nothing more.
+    /// The actions, completion by completion: the completions' tokens that the policy chose. The others are read and
+    /// nothing more.
     let targets: [Int]
     /// The packed index of every action.
     let actionIndices: [Int]

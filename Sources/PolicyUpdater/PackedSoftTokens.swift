@@ -71,7 +71,8 @@ struct PackedSoftTokens {
         ).to(tensor.elementType).to(tensor.device)
     }
 
-    /// One of the records' arrays, `[soft tokens, components]`, 0 in empty slots; `nil` when the records do not have it.
+    /// One of the records' arrays, `[soft tokens, components]`, 0 in empty slots; `nil` when the records do not have
+    /// it.
     func tensor(_ field: KeyPath<SoftTokens, [Float]>, like tensor: Tensor) throws -> Tensor? {
         let flat = records.flatMap { $0[keyPath: field] }
         guard flat.count == componentCounts.reduce(0, +) else { return nil }
@@ -100,7 +101,8 @@ struct PackedSoftTokens {
     /// The policy's entropies where the soft tokens were drawn.
     var entropies: [Float] { records.flatMap(\.entropies) }
 
-    /// Each completion's record, with its part of `[soft tokens, components]` numbers kept for a role; `nil` for a completion without soft tokens.
+    /// Each completion's record, with its part of `[soft tokens, components]` numbers kept for a role; `nil` for a
+    /// completion without soft tokens.
     func records(keeping values: [Float], of role: InferenceRole) -> [SoftTokens?] {
         let width = components
         var row = 0

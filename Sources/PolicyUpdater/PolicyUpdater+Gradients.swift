@@ -113,7 +113,8 @@ extension PolicyUpdater {
                 ? point.reference.map { try Transformer(configuration: referenceConfiguration, parameters: $0) } : nil)
     }
 
-    /// Runs every micro-batch of a part forward and backward: the gradient of its loss times `weight` is added to the leaves'.
+    /// Runs every micro-batch of a part forward and backward: the gradient of its loss times `weight` is added to the
+    /// leaves'.
     private func backward(
         _ part: UpdatePart, _ plan: PartPlan, _ networks: Networks, weight: Double, _ stop: StopSignal?
     ) throws -> Pass {
@@ -149,8 +150,8 @@ extension PolicyUpdater {
         return pass
     }
 
-    /// The entropy of the policy averaged over a part's actions, a scalar; `nil` where the objective has no use for it, and of a single
-    /// micro-batch, where the loss has the mean itself.
+    /// The entropy of the policy averaged over a part's actions, a scalar; `nil` where the objective has no use for it,
+    /// and of a single micro-batch, where the loss has the mean itself.
     private func meanEntropy(
         of part: UpdatePart, _ plan: PartPlan, _ networks: Networks, _ stop: StopSignal?
     ) throws -> Tensor? {

@@ -6,9 +6,10 @@ internal import Tensors
 extension PolicyUpdater {
     /// The log-prob of every action of the batch, without gradients, masked completions included.
     ///
-    /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's. For the `critic`
-    ///   see ``values(_:)``.
-    /// - Returns: In nats, at the sampling temperature, and the completions' payloads with what they keep of the named weights.
+    /// - Parameter role: `oldPolicy` are the policy's weights as they are now; `reference` the frozen reference's. For
+    ///   the `critic` see ``values(_:)``.
+    /// - Returns: In nats, at the sampling temperature, and the completions' payloads with what they keep of the named
+    ///   weights.
     /// - Throws: ``UpdateError/missingReference`` without a reference, ``UpdateError`` for a batch that does not fit.
     package func logProbabilities(
         _ batch: UpdateBatch, under role: InferenceRole
@@ -59,7 +60,8 @@ extension PolicyUpdater {
         }.value
     }
 
-    /// The log-prob of every action of the batch under weights that no role owns, as ``logProbabilities(_:under:)`` gives them.
+    /// The log-prob of every action of the batch under weights that no role owns, as ``logProbabilities(_:under:)``
+    /// gives them.
     ///
     /// - Parameter plan: Whose actions these are.
     package static func logProbabilities(

@@ -4,9 +4,9 @@ internal import Records
 internal import Runs
 internal import Tensors
 
-/// The optimizer's state in a checkpoint: `moments.safetensors`, `counters.json` and, when the reference follows the policy,
-/// `reference.safetensors`, and with a value head `value_head.safetensors`. The policy's other weights are the model folder
-/// around it; a critic of its own weights is a state of its own.
+/// The optimizer's state in a checkpoint: `moments.safetensors`, `counters.json` and, when the reference follows the
+/// policy, `reference.safetensors`, and with a value head `value_head.safetensors`. The policy's other weights are the
+/// model folder around it; a critic of its own weights is a state of its own.
 extension PolicyUpdater: Checkpointable {
     package nonisolated var stateName: String { "policy_updater" }
 
@@ -18,7 +18,7 @@ extension PolicyUpdater: Checkpointable {
                 try StateTensors.write(lease.heads, to: folder.appending(path: "value_head.safetensors"))
             }
             _ = try await follower?.infer { lease in
-                try StateTensors.write(lease.masters, to: folder.appending(path: "reference.safetensors"))
+                try StateTensors.write(followed(lease.masters), to: folder.appending(path: "reference.safetensors"))
             }
         }
     }
@@ -37,7 +37,7 @@ extension PolicyUpdater: Checkpointable {
         var followed: [String: Tensor] = [:]
         _ = try await follower?.infer { lease in
             followed = try StateTensors.read(
-                folder.appending(path: "reference.safetensors"), expecting: lease.masters)
+                folder.appending(path: "reference.safetensors"), expecting: self.followed(lease.masters))
         }
         // Everything is read before the first write: the policy's head last, which is checked before it is written.
         try await policy.restore(version: saved.version) { own in
@@ -47,9 +47,15 @@ extension PolicyUpdater: Checkpointable {
         }
         let syncs = settings.referenceSync.map { saved.counters.optimizerSteps / $0.everySteps } ?? 0
         try await follower?.restore(version: PolicyVersion(syncs)) { own in
-            for (name, tensor) in own.model { try tensor.copy(from: followed[name]!) }
+            for (name, tensor) in self.followed(own.model) { try tensor.copy(from: followed[name]!) }
         }
         try optimizer.resume(saved)
+    }
+
+    /// What of the reference's weights follows the policy: the others are the job's model's.
+    private func followed(_ weights: [String: Tensor]) -> [String: Tensor] {
+        let moved = policy.movedNames
+        return weights.filter { moved.contains($0.key) }
     }
 
     /// The reference where it follows the policy, and is therefore not what the job's model folder holds.

@@ -2,8 +2,8 @@ package import Records
 internal import Tensors
 
 extension PolicyUpdater {
-    /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone, a KL term of the loss in each of
-    /// them; nothing is written.
+    /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone, a KL term of
+    /// the loss in each of them; nothing is written.
     ///
     /// Costs a forward and a backward pass a stream, and a set of gradients each.
     ///
@@ -30,7 +30,7 @@ extension PolicyUpdater {
             }
             return .skipped(
                 StreamProducts(
-                    gram: gram, learningRate: optimizer.learningRate,
+                    gram: gram, weights: part.streamWeights, learningRate: optimizer.learningRate,
                     peakLearningRate: optimizer.settings.learningRate))
         }.value
     }

@@ -7,8 +7,8 @@ package import Tensors
 /// Turns update batches into optimizer steps on a policy, and scores tokens without gradients.
 ///
 /// One step: cut each part of the batch into micro-batches; for each, a packed forward pass, the part's loss with
-/// denominators of the whole part, a backward pass; then clip, check, AdamW. Only one micro-batch's activations exist at a
-/// time. With a critic the two take their steps together or not at all.
+/// denominators of the whole part, a backward pass; then clip, check, AdamW. Only one micro-batch's activations exist
+/// at a time. With a critic the two take their steps together or not at all.
 @TensorActor
 package final class PolicyUpdater {
     /// What is minimized on the parts of a batch, in their order.
@@ -29,18 +29,19 @@ package final class PolicyUpdater {
     let scorer: any TokenScoring
 
     /// - Parameters:
-    ///   - policy: the parameters to train, under their published names. A head named ``Critic/headName`` is PPO's critic on the
-    ///     policy's own trunk: the loss is then that of policy and values together, and one optimizer moves both.
+    ///   - policy: the parameters to train, under their published names. A head named ``Critic/headName`` is PPO's
+    ///     critic on the policy's own trunk: the loss is then that of policy and values together, and
+    ///     one optimizer moves both.
     ///   - configuration: the architecture they belong to.
     ///   - reference: a role of frozen parameters; `nil` when no objective has a use for one.
     ///   - referenceConfiguration: its architecture; the policy's for `nil`. It reads the policy's token ids.
     ///   - critic: PPO's critic of its own weights.
     ///   - parts: One for each part of the batches to come, at least one, with different names.
-    ///   - ranks: Processes with the same weights that are called with the same batches: they divide the passes, and each has
-    ///     the whole result. The critic's are the same.
+    ///   - ranks: Processes with the same weights that are called with the same batches: they divide the passes, and
+    ///     each has the whole result. The critic's are the same.
     ///   - bringsReference: whether batches bring the reference's log-probs with them, so that none has to be loaded.
-    /// - Throws: ``UpdateError/missingReference`` when an objective needs a reference, and the engine's refusal when the
-    ///   moments do not fit in memory.
+    /// - Throws: ``UpdateError/missingReference`` when an objective needs a reference, and the engine's refusal when
+    ///   the moments do not fit in memory.
     package init(
         policy: ReallocatingActor, configuration: ModelConfiguration, reference: ReallocatingActor? = nil,
         referenceConfiguration: ModelConfiguration? = nil, critic: Critic? = nil, parts: [PartPlan],
@@ -73,15 +74,16 @@ package final class PolicyUpdater {
 
     /// Takes one optimizer step on the batch; none when every completion is masked or empty.
     ///
-    /// When the completions have no `oldLogProbabilities`, the policy that produced them is taken to be the present one:
-    /// right for exactly one step per rollout, and a pass cheaper.
+    /// When the completions have no `oldLogProbabilities`, the policy that produced them is taken to be the present
+    /// one: right for exactly one step per rollout, and a pass cheaper.
     ///
     /// - Parameter stop: polled between micro-batches; a stopped step leaves no gradient and the weights untouched.
-    /// - Returns: `loss`, `grad_norm`, `learning_rate`, `entropy`, the objectives' own numbers, with a critic `value_loss` and
-    ///   `value_clip_ratio`, with one of its own weights `critic/grad_norm|learning_rate|skipped_steps`, the sampler's distance
-    ///   (`sampling/…`) where the batch has rollout log-probs, `skipped_steps`, `realloc/…`.
-    /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, `NotFinite` for a step that left weights which must not
-    ///   be saved, or what the engine refuses.
+    /// - Returns: `loss`, `grad_norm`, `learning_rate`, `entropy`, the objectives' own numbers, with a critic
+    ///   `value_loss` and `value_clip_ratio`, with one of its own weights
+    ///   `critic/grad_norm|learning_rate|skipped_steps`, the sampler's distance (`sampling/…`) where the batch has
+    ///   rollout log-probs, `skipped_steps`, `realloc/…`.
+    /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, `NotFinite` for a step that left
+    ///   weights which must not be saved, or what the engine refuses.
     package func train(_ batch: UpdateBatch, stop: StopSignal? = nil) async throws -> Metrics {
         try check(batch)
         var isFinite = true
@@ -178,9 +180,9 @@ package final class PolicyUpdater {
         guard point.movesReference, let sync = settings.referenceSync, let reference = point.reference,
             optimizer.counters.optimizerSteps % sync.everySteps == 0
         else { return }
-        for (name, tensor) in reference {
-            try tensor.multiplyInPlace(1 - sync.mixupAlpha)
-            try tensor.addInPlace(point.policy.leaves[name]!, scaledBy: sync.mixupAlpha)
+        for (name, weights) in try point.policy.moved() {
+            try reference[name]!.multiplyInPlace(1 - sync.mixupAlpha)
+            try reference[name]!.addInPlace(weights, scaledBy: sync.mixupAlpha)
         }
     }
 }

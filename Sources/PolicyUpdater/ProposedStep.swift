@@ -38,8 +38,8 @@ package struct ProposedStep {
     package let gradients: StepGradients
     package let loss: Double
     package let learningRate: Double
-    /// Whether the batch had nothing to learn from. Weights and moments then stay: momentum and decay would move them all
-    /// the same.
+    /// Whether the batch had nothing to learn from. Weights and moments then stay: momentum and decay would move them
+    /// all the same.
     package let isEmpty: Bool
     private let parameters: [String: Tensor]
     private let optimizer: AdamW

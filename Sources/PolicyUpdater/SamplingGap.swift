@@ -23,8 +23,8 @@ enum SamplingGap {
         }
     }
 
-    /// TRL's `sampling/sampling_logp_difference/mean|max` (absolute, in nats) and, where the objective has not noted its own,
-    /// `sampling/importance_sampling_ratio/min|mean|max`: exp(trainer − sampler) of each token.
+    /// TRL's `sampling/sampling_logp_difference/mean|max` (absolute, in nats) and, where the objective has not noted
+    /// its own, `sampling/importance_sampling_ratio/min|mean|max`: exp(trainer − sampler) of each token.
     ///
     /// - Parameters:
     ///   - trainer: log-probs as the trainer scored them.

@@ -56,7 +56,8 @@ struct SoftTokenScorer: TokenScoring {
         ).rows(at: places)
     }
 
-    /// What each soft token's density is made of, under the model. Only the supports' words are scored, not the vocabulary.
+    /// What each soft token's density is made of, under the model. Only the supports' words are scored, not the
+    /// vocabulary.
     private func parameters(
         _ softTokens: PackedSoftTokens, _ hidden: Tensor, _ model: Transformer
     ) throws -> Tensor {

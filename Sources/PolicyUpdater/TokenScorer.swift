@@ -5,7 +5,8 @@ internal import Tensors
 
 /// Scores the actions of a micro-batch under a model, at the sampling temperature.
 ///
-/// ``TokenScorer`` knows words. An objective whose actions are more than words brings a scorer of its own: ``Objective/tokenScorer(_:)``.
+/// ``TokenScorer`` knows words. An objective whose actions are more than words brings a scorer of its own:
+/// ``Objective/tokenScorer(_:)``.
 protocol TokenScoring {
     /// Log-probs and entropies of the pass's actions; log-probs with a gradient when the model's parameters have one.
     func scores(_ packed: PackedMicroBatch, under model: Transformer) throws -> PackedScores

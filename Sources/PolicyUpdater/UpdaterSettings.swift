@@ -5,7 +5,8 @@ package struct UpdaterSettings: Sendable, Equatable {
     package let optimizer: OptimizerSettings
     /// The job's limit on a completion's tokens: L of Dr. GRPO.
     package let maxCompletionLength: Int
-    /// Tokens of one forward and backward pass, prompts included; `nil` computes a batch in one. Never changes the result.
+    /// Tokens of one forward and backward pass, prompts included; `nil` computes a batch in one. Never changes the
+    /// result.
     package let maxTokensPerMicroBatch: Int?
     /// Whether activations inside a block are computed again in the backward pass instead of being kept.
     package let checkpointsBlocks: Bool

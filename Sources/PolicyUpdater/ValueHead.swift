@@ -69,8 +69,8 @@ extension Tensor {
 }
 
 extension PackedMicroBatch {
-    /// The value loss of this micro-batch, c_V·Σ_k L_V(V_k, R_k), towards the batch's returns: the heads share a trunk, each is fitted to its
-    /// own stream.
+    /// The value loss of this micro-batch, c_V·Σ_k L_V(V_k, R_k), towards the batch's returns: the heads share a trunk,
+    /// each is fitted to its own stream.
     ///
     /// - Parameter values: `[actions, streams]`, differentiable; as many streams as the batch's returns have.
     func valueLoss(_ values: Tensor, _ denominators: Denominators, _ settings: PPOSettings) throws -> LossResult {

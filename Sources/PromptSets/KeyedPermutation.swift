@@ -2,9 +2,9 @@ internal import Records
 
 /// A shuffle of `0 ..< count` in no memory: any element of it can be asked for at once.
 ///
-/// A Feistel network of six rounds over the next power of four, walked until it lands inside (Black and Rogaway 2002, "Ciphers with
-/// arbitrary finite domains", §3, cycle walking). Every network is a bijection of its domain, hence so is the walk. The order depends on
-/// `count`, seed, stream and index alone.
+/// A Feistel network of six rounds over the next power of four, walked until it lands inside (Black and Rogaway 2002,
+/// "Ciphers with arbitrary finite domains", §3, cycle walking). Every network is a bijection of its domain, hence so is
+/// the walk. The order depends on `count`, seed, stream and index alone.
 package struct KeyedPermutation: Sendable, Equatable {
     /// What the shuffle is for: two purposes never share an order.
     package enum Stream: UInt64, Sendable {
@@ -28,9 +28,9 @@ package struct KeyedPermutation: Sendable, Equatable {
     }
 
     /// The element at a place in `0 ..< count`.
-    package subscript(place: Int) -> Int {
-        precondition((0..<count).contains(place), "place \(place) of \(count)")
-        var value = UInt64(place)
+    package subscript(slot: Int) -> Int {
+        precondition((0..<count).contains(slot), "index \(slot) of \(count)")
+        var value = UInt64(slot)
         repeat { value = network(value) } while value >= UInt64(count)
         return Int(value)
     }

@@ -19,16 +19,18 @@ package struct Preference: Sendable, Equatable {
 /// The columns of a row of preferences, in TRL's forms.
 ///
 ///     explicit    {"prompt": "2+2?", "chosen": " 4", "rejected": " 5"}
-///     implicit    {"chosen": "2+2? 4", "rejected": "2+2? 5"}                         the prompt is what both begin with
+///     implicit    {"chosen": "2+2? 4", "rejected": "2+2? 5"}                        the prompt is what both begin with
 ///     as chats    {"prompt": [user], "chosen": [assistant], "rejected": [assistant]}, or implicit too
 ///
-/// A prompt given as text beside chats is left aside, as in TRL: the chats bring it. Chats that repeat the prompt's messages are cut behind them.
+/// A prompt given as text beside chats is left aside, as in TRL: the chats bring it. Chats that repeat the prompt's
+/// messages are cut behind them.
 struct PreferenceDecoder {
     let row: RowDecoder
     let chosenColumn: String
     let rejectedColumn: String
 
-    /// - Throws: ``PromptSetError`` for a missing column, sides of two kinds, a side that is not one answer, or sides that share no prompt.
+    /// - Throws: ``PromptSetError`` for a missing column, sides of two kinds, a side that is not one answer, or sides
+    ///   that share no prompt.
     func preference() throws(PromptSetError) -> Preference {
         let chosen = try row.side(chosenColumn)
         let rejected = try row.side(rejectedColumn)
@@ -90,7 +92,8 @@ struct PreferenceDecoder {
         )
     }
 
-    /// Unicode scalars that both texts begin with; a space before the first difference belongs to the answers, as in TRL.
+    /// Unicode scalars that both texts begin with; a space before the first difference belongs to the answers, as in
+    /// TRL.
     static func sharedScalars(_ a: String, _ b: String) -> Int {
         let (a, b) = (Array(a.unicodeScalars), Array(b.unicodeScalars))
         var count = zip(a, b).prefix { $0 == $1 }.count

@@ -3,7 +3,7 @@ import JSON
 package import Records
 import Runs
 
-/// A place in the order in which prompts are handed out.
+/// A position in the order in which prompts are handed out.
 package struct PromptPosition: Sendable, Equatable {
     /// Epochs ended, from 0.
     package var epoch: Int
@@ -18,9 +18,9 @@ package struct PromptPosition: Sendable, Equatable {
 
 /// Hands out the rows of a prompt set, step by step, epoch by epoch.
 ///
-/// Each epoch goes through the rows in an order of its own, which depends on seed and epoch only. As TRL's sampler does, an epoch ends when
-/// fewer rows are left than a step asks for: the rest is left out of that epoch, never mixed with the next one, so that no prompt
-/// comes twice in a step. The order of another epoch brings other rows to the end.
+/// Each epoch goes through the rows in an order of its own, which depends on seed and epoch only. As TRL's sampler
+/// does, an epoch ends when fewer rows are left than a step asks for: the rest is left out of that epoch, never mixed
+/// with the next one, so that no prompt comes twice in a step. The order of another epoch brings other rows to the end.
 package actor PromptCursor: Checkpointable {
     package nonisolated let stateName: String
     package nonisolated let rows: any PromptRows
@@ -47,27 +47,28 @@ package actor PromptCursor: Checkpointable {
 
     /// The next `count` prompts; each row at most once.
     ///
-    /// - Throws: ``PromptSetError/use(set:message:)`` when the set has fewer rows, and what a bad row throws; the position then stays.
+    /// - Throws: ``PromptSetError/use(set:message:)`` when the set has fewer rows, and what a bad row throws; the
+    ///   position then stays.
     package func next(_ count: Int) throws -> [Prompt] {
-        let (places, after) = try places(count)
-        let prompts = try places.map { try rows.prompt(at: $0) }
+        let (chosen, after) = try choose(count)
+        let prompts = try chosen.map { try rows.prompt(at: $0) }
         position = after
         return prompts
     }
 
     /// The next `count` demonstrations; as ``next(_:)``.
     package func nextDemonstrations(_ count: Int) throws -> [Demonstration] {
-        let (places, after) = try places(count)
-        let demonstrations = try places.map { try rows.demonstration(at: $0) }
+        let (chosen, after) = try choose(count)
+        let demonstrations = try chosen.map { try rows.demonstration(at: $0) }
         position = after
         return demonstrations
     }
 
-    /// The places of the next `count` rows; as ``next(_:)``.
-    package func nextPlaces(_ count: Int) throws -> [Int] {
-        let (places, after) = try places(count)
+    /// The indices of the next `count` rows; as ``next(_:)``.
+    package func nextIndices(_ count: Int) throws -> [Int] {
+        let (chosen, after) = try choose(count)
         position = after
-        return places
+        return chosen
     }
 
     /// Remembers the present position, for ``rewind()``.
@@ -77,23 +78,23 @@ package actor PromptCursor: Checkpointable {
     package func rewind() { position = marked }
 
     /// Goes to a position that ``position`` gave.
-    package func move(to place: PromptPosition) {
-        position = place
-        marked = place
+    package func move(to position: PromptPosition) {
+        self.position = position
+        marked = position
     }
 
-    private func places(_ count: Int) throws(PromptSetError) -> ([Int], PromptPosition) {
+    private func choose(_ count: Int) throws(PromptSetError) -> ([Int], PromptPosition) {
         guard count >= 1, count <= rows.count else {
             throw .use(
                 set: rows.name,
                 message: "a step asks for \(count) prompts, the set has \(rows.count); lower the prompts per step "
                     + "(per_device_train_batch_size × gradient_accumulation_steps / num_generations)")
         }
-        var place = position
-        if rows.count - place.taken < count { place = PromptPosition(epoch: place.epoch + 1) }
-        let order = KeyedPermutation(count: rows.count, seed: seed, stream: .epoch, index: UInt64(place.epoch))
-        let chosen = (place.taken..<place.taken + count).map { shuffles ? order[$0] : $0 }
-        return (chosen, PromptPosition(epoch: place.epoch, taken: place.taken + count))
+        var start = position
+        if rows.count - start.taken < count { start = PromptPosition(epoch: start.epoch + 1) }
+        let order = KeyedPermutation(count: rows.count, seed: seed, stream: .epoch, index: UInt64(start.epoch))
+        let chosen = (start.taken..<start.taken + count).map { shuffles ? order[$0] : $0 }
+        return (chosen, PromptPosition(epoch: start.epoch, taken: start.taken + count))
     }
 
     // MARK: - Checkpointable
@@ -108,8 +109,8 @@ package actor PromptCursor: Checkpointable {
         try FileOperations.system.writeFile(Array(json.indented.utf8), folder.appending(path: Self.fileName))
     }
 
-    /// - Throws: ``PromptSetError/file(path:message:)`` when the position was saved for other rows, another seed or another order: going on
-    ///   from it would hand out prompts twice.
+    /// - Throws: ``PromptSetError/file(path:message:)`` when the position was saved for other rows, another seed or
+    ///   another order: going on from it would hand out prompts twice.
     package func restore(from folder: URL) throws {
         let url = folder.appending(path: Self.fileName)
         let file = try PosixFile.regular(url)
@@ -124,7 +125,7 @@ package actor PromptCursor: Checkpointable {
         try require(json["shuffles"]?.serialized, String(shuffles), "shuffles", url)
         guard let epoch = json["epoch"]?.int, epoch >= 0, let taken = json["taken"]?.int,
             (0...rows.count).contains(taken)
-        else { throw PromptSetError.file(path: url.path, message: "no place in \(rows.count) rows") }
+        else { throw PromptSetError.file(path: url.path, message: "no position in \(rows.count) rows") }
         move(to: PromptPosition(epoch: epoch, taken: taken))
     }
 

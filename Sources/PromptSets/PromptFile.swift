@@ -38,13 +38,14 @@ package struct PromptFile: Sendable {
         split == "eval" ? ["eval", "test", "validation", "valid"] : [split]
     }
 
-    /// The split's file in the folder, or in its folder `data`, also under the name that published data sets have for a single part.
+    /// The split's file in the folder, or in its folder `data`, also under the name that published data sets have for a
+    /// single part.
     private static func file(of split: String, in folder: URL) throws -> URL? {
         for spelling in spellings(split) {
-            for place in [folder, folder.appending(path: "data")] {
+            for source in [folder, folder.appending(path: "data")] {
                 for stem in [spelling, "\(spelling)-00000-of-00001"] {
                     for ending in endings {
-                        let candidate = place.appending(path: "\(stem).\(ending)")
+                        let candidate = source.appending(path: "\(stem).\(ending)")
                         if try FolderEntry(candidate)?.kind == .file { return candidate }
                     }
                 }
@@ -64,9 +65,9 @@ package struct PromptFile: Sendable {
 
     private static func missing(_ split: String, in folder: URL) throws -> PromptSetError {
         var names: [String] = []
-        for (place, prefix) in [(folder, ""), (folder.appending(path: "data"), "data/")]
-        where try FolderEntry(place)?.kind == .folder {
-            names += try FolderEntry.list(place).filter { $0.kind == .file }.map(\.url.lastPathComponent)
+        for (source, prefix) in [(folder, ""), (folder.appending(path: "data"), "data/")]
+        where try FolderEntry(source)?.kind == .folder {
+            names += try FolderEntry.list(source).filter { $0.kind == .file }.map(\.url.lastPathComponent)
                 .filter { name in endings.contains { name.hasSuffix(".\($0)") } }.map { prefix + $0 }
         }
         let wanted = spellings(split).map { "\($0).jsonl" }.joined(separator: ", ")

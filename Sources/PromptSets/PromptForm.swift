@@ -29,8 +29,8 @@ package struct ColumnMap: Sendable, Equatable {
         self.others = others
     }
 
-    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `chosen`, `rejected`, `text`, `source`, or any a
-    /// reward asks for) the file's column.
+    /// From the job file's `column_map:`, which gives for each name (`prompt`, `completion`, `chosen`, `rejected`,
+    /// `text`, `source`, or any a reward asks for) the file's column.
     package init(_ entries: [String: String]) {
         let own = ["prompt", "completion", "chosen", "rejected", "text", "source"]
         self.init(
@@ -183,18 +183,18 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     private static func answerAliases(
         _ convention: Convention, _ names: [String], _ row: [JSONValue.Member]
     ) -> [String: [String]] {
-        var place: [String]?
+        var keys: [String]?
         if names.contains("reward_model"), JSONValue.object(row)["reward_model"]?["ground_truth"] != nil {
-            place = ["reward_model", "ground_truth"]
+            keys = ["reward_model", "ground_truth"]
         } else if names.contains("ground_truth") {
-            place = ["ground_truth"]
+            keys = ["ground_truth"]
         } else if convention == .openRLHF, names.contains("label") {
-            place = ["label"]
+            keys = ["label"]
         }
-        guard let place else { return [:] }
+        guard let keys else { return [:] }
         var aliases: [String: [String]] = [:]
-        if !names.contains("ground_truth"), place.first == "reward_model" { aliases["ground_truth"] = place }
-        if !names.contains("answer"), !names.contains("solution") { aliases["answer"] = place }
+        if !names.contains("ground_truth"), keys.first == "reward_model" { aliases["ground_truth"] = keys }
+        if !names.contains("answer"), !names.contains("solution") { aliases["answer"] = keys }
         return aliases
     }
 

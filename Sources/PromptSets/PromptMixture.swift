@@ -2,11 +2,12 @@ package import Records
 
 /// Several prompt sets as one (`datasets:`), each with the share of the rows that was asked for.
 ///
-/// As in TRL's `DatasetMixtureConfig`: with fractions f, normalized to a sum of one, the mixture has N = min_i(n_i / f_i) rows, the most that
-/// repeat no row, and takes the first round(f_i · N) rows of set i. Without fractions every set is taken whole. Rows are numbered
-/// through all parts, in their order; the cursor shuffles them.
+/// As in TRL's `DatasetMixtureConfig`: with fractions f, normalized to a sum of one, the mixture has N = min_i(n_i /
+/// f_i) rows, the most that repeat no row, and takes the first round(f_i · N) rows of set i. Without fractions every
+/// set is taken whole. Rows are numbered through all parts, in their order; the cursor shuffles them.
 ///
-/// A column that another part has and this row lacks is null, as it is in TRL: rewards see the same columns in every row.
+/// A column that another part has and this row lacks is null, as it is in TRL: rewards see the same columns in every
+/// row.
 package struct PromptMixture: PromptRows {
     /// A set and its share of the mixture.
     package struct Part: Sendable {
@@ -32,8 +33,8 @@ package struct PromptMixture: PromptRows {
     package let count: Int
     package let identity: String
 
-    /// - Throws: ``PromptSetError/use(set:message:)`` without parts, for a fraction that is not above 0, that only some parts have, or that is
-    ///   so small that it asks for no row; and what reading a first row throws.
+    /// - Throws: ``PromptSetError/use(set:message:)`` without parts, for a fraction that is not above 0, that only some
+    ///   parts have, or that is so small that it asks for no row; and what reading a first row throws.
     package init(_ parts: [Part]) throws {
         counts = try Self.counts(parts)
         var first = 0

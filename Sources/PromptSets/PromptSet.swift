@@ -8,13 +8,15 @@ package protocol PromptRows: Sendable {
     var name: String { get }
     /// At least 1.
     var count: Int { get }
-    /// Tells this set of rows from another one, without its place on the disk: a saved position holds for these rows only.
+    /// Tells this set of rows from another one, without its place on the disk: a saved position holds for these rows
+    /// only.
     var identity: String { get }
     /// The prompt of a row in `0 ..< count`.
     ///
     /// - Throws: ``PromptSetError`` or ``RunError`` when the row is not what it should be, naming file and line.
     func prompt(at row: Int) throws -> Prompt
-    /// The prompt of a row with the completion to imitate. Throws as ``prompt(at:)``, also when the row has no completion.
+    /// The prompt of a row with the completion to imitate. Throws as ``prompt(at:)``, also when the row has no
+    /// completion.
     func demonstration(at row: Int) throws -> Demonstration
     /// The row as a pair of completions. Throws as ``prompt(at:)``, also when the row is none.
     func preference(at row: Int) throws -> Preference
@@ -22,9 +24,9 @@ package protocol PromptRows: Sendable {
 
 /// The prompts of one file.
 ///
-/// JSON Lines, a JSON array, CSV or TSV (told by `.csv` and `.tsv`), any of them packed by gzip, or Parquet. Opening looks through the file
-/// once and keeps 16 bytes a row; rows are read when they are asked for, so a file of millions of rows opens in little memory. What is
-/// packed is unpacked on the way, to a nameless file in `TMPDIR`.
+/// JSON Lines, a JSON array, CSV or TSV (told by `.csv` and `.tsv`), any of them packed by gzip, or Parquet. Opening
+/// looks through the file once and keeps 16 bytes a row; rows are read when they are asked for, so a file of millions
+/// of rows opens in little memory. What is packed is unpacked on the way, to a nameless file in `TMPDIR`.
 package struct PromptSet: PromptRows {
     package let name: String
     package let url: URL
@@ -38,15 +40,17 @@ package struct PromptSet: PromptRows {
     /// Opens a prompt file, or the file of one split in a folder.
     ///
     /// - Parameters:
-    ///   - url: A file, or a folder that holds `train.jsonl` and `eval.jsonl` (or `.json`, `.csv`, `.tsv`, `.parquet`, `.jsonl.gz` …).
+    ///   - url: A file, or a folder that holds `train.jsonl` and `eval.jsonl` (or `.json`, `.csv`, `.tsv`, `.parquet`,
+    ///     `.jsonl.gz` …).
     ///   - split: The split wanted of a folder. `eval` also finds `test`, `validation` and `valid`. Ignored for a file.
     ///   - columns: Says what columns are, where their names do not.
-    /// - Throws: ``PromptSetError`` or ``RunError`` when there is no such file, it has no rows, or the first row is no prompt.
+    /// - Throws: ``PromptSetError`` or ``RunError`` when there is no such file, it has no rows, or the first row is no
+    ///   prompt.
     package init(_ url: URL, split: String = "train", columns: ColumnMap = ColumnMap()) throws {
-        let place = try PromptFile(url, split: split)
-        let found = place.url
+        let location = try PromptFile(url, split: split)
+        let found = location.url
         self.url = found
-        name = place.setName
+        name = location.setName
         file = try RowFile(found)
         kept = columns.kept.map(Set.init)
         let all = try file.columns(of: 0)

@@ -1,4 +1,5 @@
-/// What can be wrong with a prompt set. The description names file, line and column, what was found, and what would be right.
+/// What can be wrong with a prompt set. The description names file, line and column, what was found, and what would be
+/// right.
 package enum PromptSetError: Error, Equatable, CustomStringConvertible {
     /// The file or folder as a whole.
     case file(path: String, message: String)

@@ -91,8 +91,8 @@ struct RowScanner {
         var index = RowIndex()
         var scan = ArrayScan(path: file.path)
         try forEachPiece { piece, offset in
-            for (place, byte) in piece.enumerated() {
-                if let element = try scan.step(byte, at: offset + place) {
+            for (slot, byte) in piece.enumerated() {
+                if let element = try scan.step(byte, at: offset + slot) {
                     try index.append(from: element.start, to: element.end, line: element.line, path: file.path)
                 }
             }
@@ -110,13 +110,13 @@ struct RowScanner {
         var end = start
         try forEachPiece { piece, offset in
             end = offset + piece.count
-            for (place, byte) in piece.enumerated() {
+            for (slot, byte) in piece.enumerated() {
                 if byte == 0x0a { line += 1 }
                 guard case .endOfRecord = machine.step(byte) else { continue }
                 if !machine.recordWasBlank {
-                    try index.append(from: recordStart, to: offset + place, line: recordLine, path: file.path)
+                    try index.append(from: recordStart, to: offset + slot, line: recordLine, path: file.path)
                 }
-                (recordStart, recordLine) = (offset + place + 1, line)
+                (recordStart, recordLine) = (offset + slot + 1, line)
             }
         }
         if machine.isInsideQuotes {

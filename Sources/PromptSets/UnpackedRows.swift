@@ -4,9 +4,9 @@ import Runs
 
 /// Unpacks files into files without a name, of plain text, whose rows can be read in any order.
 ///
-/// A compressed or columnar file can be read from front to back only, and a run asks for rows in every order. So it is unpacked once, when
-/// it is opened: memory stays bounded by a piece of the file (Parquet: a page of each column), the disk holds the text until the file is
-/// closed. The place is the system's folder for temporary files, `TMPDIR`.
+/// A compressed or columnar file can be read from front to back only, and a run asks for rows in every order. So it is
+/// unpacked once, when it is opened: memory stays bounded by a piece of the file (Parquet: a page of each column), the
+/// disk holds the text until the file is closed. The place is the system's folder for temporary files, `TMPDIR`.
 enum UnpackedRows {
     /// The file itself, or the text of a gzip file.
     ///

@@ -1,8 +1,8 @@
 /// A completion as a row of tokens, of which the policy chose some.
 ///
-/// What the policy did not choose (a tool's answer, a word that a rule set) is read and never trained: it stands in the forward pass and
-/// counts as a position, and has no log-prob, advantage, return or value. Arrays "per action" have one element for each token that was
-/// chosen, in order.
+/// What the policy did not choose (a tool's answer, a word that a rule set) is read and never trained: it stands in the
+/// forward pass and counts as a position, and has no log-prob, advantage, return or value. Arrays "per action" have one
+/// element for each token that was chosen, in order.
 package protocol ActionRow {
     /// Tokens of the completion, whoever wrote them.
     var tokenCount: Int { get }
@@ -25,7 +25,7 @@ extension ActionRow {
     /// - Parameter values: One an action.
     package func perToken<Value>(_ values: [Value]) -> [Value?] {
         var placed = [Value?](repeating: nil, count: tokenCount)
-        for (place, value) in zip(actionPlaces, values) { placed[place] = value }
+        for (index, value) in zip(actionPlaces, values) { placed[index] = value }
         return placed
     }
 }

@@ -35,8 +35,8 @@ public struct Completion: Sendable, Equatable, Codable {
         self.finishReason = finishReason
     }
 
-    /// The text with the special tokens that stand within it, such as those around thinking; what stands behind its end, as the token
-    /// that stopped it, is no part of it.
+    /// The text with the special tokens that stand within it, such as those around thinking; what stands behind its
+    /// end, as the token that stopped it, is no part of it.
     package var textWithInnerSpecials: String { textWithSpecials.hasPrefix(text) ? text : textWithSpecials }
 
     /// Whether the length limit cut the completion off.

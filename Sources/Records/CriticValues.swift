@@ -2,7 +2,8 @@
 package struct CriticValues: Sendable, Equatable {
     /// V of the state before each action: `[group][completion][stream][action]`.
     package var tokens: [[[[Float]]]]
-    /// V of the state after the last token: `[group][completion][stream]`. What a completion that was cut off would still have earned.
+    /// V of the state after the last token: `[group][completion][stream]`. What a completion that was cut off would
+    /// still have earned.
     package var ends: [[[Float]]]
 
     /// - Parameter ends: 0 for each stream unless given.

@@ -2,15 +2,16 @@ internal import Foundation
 
 /// How one token's share of KL(π‖π_ref) is estimated from the difference d = log π − log π_ref of its log-probs.
 ///
-/// The estimators are Schulman's ("Approximating KL divergence", 2020). What each is good for depends on where it stands:
+/// The estimators are Schulman's ("Approximating KL divergence", 2020). What each is good for depends on where it
+/// stands:
 ///
-///     k1  = d            in the reward: β·∇KL(π‖π_ref) when every token gets the sum to go; in the loss: no gradient on average
+///     k1  = d            reward: β·∇KL(π‖π_ref) when a token gets the sum to go; loss: no gradient on average
 ///     k2  = d²/2         in the loss: ∇KL(π‖π_ref)
 ///     k3  = e^(−d) − 1 + d   in the loss: ∇KL(π_ref‖π), the forward KL (GRPO)
 ///     abs = |d|
 ///
-/// In the loss these are divergences of the next-token distributions at the states that were visited. None has the gradient of the KL between
-/// whole completions; that one takes k1 in the reward.
+/// In the loss these are divergences of the next-token distributions at the states that were visited. None has the
+/// gradient of the KL between whole completions; that one takes k1 in the reward.
 package enum KLEstimator: String, Sendable, Equatable, CaseIterable {
     case k1, k2, k3, abs
 

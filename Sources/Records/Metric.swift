@@ -1,6 +1,7 @@
 /// The numbers of one step, by their TRL or verl names. A number that was not computed is absent.
 package struct Metrics: Sendable, Equatable, Codable {
-    /// How the numbers that several optimizer steps have under one name become one. Declared where the number is measured.
+    /// How the numbers that several optimizer steps have under one name become one. Declared where the number is
+    /// measured.
     package enum Reduction: String, Sendable, Equatable, Codable {
         case mean, sum, min, max
         /// Of the last step that has it: for what is a state and no measurement.
@@ -53,7 +54,8 @@ package struct Metrics: Sendable, Equatable, Codable {
     /// Name and value pairs in order.
     package var entries: [(name: String, value: Double)] { names.map { ($0, self[$0] ?? .nan) } }
 
-    /// One row for several optimizer steps: each name's numbers, of the steps that have it, brought to one by its reduction.
+    /// One row for several optimizer steps: each name's numbers, of the steps that have it, brought to one by its
+    /// reduction.
     package static func reduced(_ steps: [Metrics]) -> Metrics {
         var row = Metrics()
         for name in steps.flatMap(\.names) where row.numbers[name] == nil {

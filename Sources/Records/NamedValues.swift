@@ -1,6 +1,7 @@
 package import JSON
 
-/// A line of a section whose names are the user's own: a renaming of `column_map:`, a variable of `chat_template_kwargs:`.
+/// A line of a section whose names are the user's own: a renaming of `column_map:`, a variable of
+/// `chat_template_kwargs:`.
 package struct NamedValue: Sendable, Equatable {
     package var name: String
     package var value: JSONValue

@@ -9,7 +9,8 @@ public enum RewardScore: Sendable, Equatable, Codable {
     /// The reward did not answer in time.
     case timedOut(seconds: Double)
 
-    /// A score; one that is no finite number, or so large that means and deviations of it overflow, counts as a failure of the reward.
+    /// A score; one that is no finite number, or so large that means and deviations of it overflow, counts as a failure
+    /// of the reward.
     public static func value(_ score: Double, note: String? = nil) -> RewardScore {
         guard score.isFinite else {
             return .failed(message: "the reward returned \(score), not a finite number")

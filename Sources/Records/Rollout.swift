@@ -7,15 +7,16 @@ package struct PolicyVersion: Sendable, Hashable, Comparable, Codable {
 
 /// A completion with what the sampler knew while writing it.
 ///
-/// The two arrays of log-probs have one element per action, in nats: for each token that the policy chose. Where an action is more than its
-/// word, both are the log-density of what was drawn.
+/// The two arrays of log-probs have one element per action, in nats: for each token that the policy chose. Where an
+/// action is more than its word, both are the log-density of what was drawn.
 package struct Rollout: Sendable, Equatable, ActionRow, Codable {
     package var completion: Completion
     /// Whether the policy chose each token, one element a token; `nil` when it chose all of them.
     package var isAction: [Bool]?
     /// Log-prob under the distribution that was sampled from: after temperature, penalties and filters.
     package var samplingLogProbabilities: [Float]
-    /// Log-prob under the policy at the sampling temperature, before penalties and filters: what the updater scores again.
+    /// Log-prob under the policy at the sampling temperature, before penalties and filters: what the updater scores
+    /// again.
     package var policyLogProbabilities: [Float]
     /// Which of the prompt's completions this is, from 0; addresses its draws.
     package var sample: Int

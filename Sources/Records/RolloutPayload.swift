@@ -1,7 +1,8 @@
-/// What some of a completion's actions were made of, where a token's id does not say it (``SoftTokens``: mixtures of tokens).
+/// What some of a completion's actions were made of, where a token's id does not say it (``SoftTokens``: mixtures of
+/// tokens).
 ///
-/// The core carries it from the sampler to the method's own scorer and loss, and knows of it what stands here. A new kind is a type of its own
-/// and one line in ``HeldPayload/kinds``.
+/// The core carries it from the sampler to the method's own scorer and loss, and knows of it what stands here. A new
+/// kind is a type of its own and one line in ``HeldPayload/kinds``.
 package protocol RolloutPayload: Sendable, Equatable, Codable {
     /// What such actions are called, in messages and in files.
     static var kind: String { get }
@@ -10,7 +11,8 @@ package protocol RolloutPayload: Sendable, Equatable, Codable {
 
     /// Keeps what the method's scorer found under a role's weights.
     ///
-    /// - Parameter scores: Flat numbers in the order and with the meaning that the payload and its scorer have agreed on.
+    /// - Parameter scores: Flat numbers in the order and with the meaning that the payload and its scorer have agreed
+    ///   on.
     mutating func keep(_ scores: [Float], of role: InferenceRole)
     /// Takes what the sampler noted for the old policy's scores.
     mutating func keepSamplersScores()
@@ -21,7 +23,8 @@ package protocol RolloutPayload: Sendable, Equatable, Codable {
     static func metrics(of rollouts: [Rollout]) -> Metrics
 }
 
-/// A payload inside a record: compared, written and read as the type that it is. A record without one is written as if the field did not exist.
+/// A payload inside a record: compared, written and read as the type that it is. A record without one is written as if
+/// the field did not exist.
 @propertyWrapper
 package struct HeldPayload: Sendable, Equatable, Codable {
     /// Every kind there is.

@@ -4,7 +4,8 @@ public import JSON
 public struct SettingsNode: Sendable, Equatable {
     public indirect enum Content: Sendable, Equatable {
         case null
-        /// A scalar as written. Quoted, it is never null; a number in quotes is still one: files written for PyYAML have "1e-6".
+        /// A scalar as written. Quoted, it is never null; a number in quotes is still one: files written for PyYAML
+        /// have "1e-6".
         case scalar(String, isQuoted: Bool)
         case list([SettingsNode])
         case map([Member])
@@ -62,7 +63,8 @@ public struct SettingsNode: Sendable, Equatable {
         return number == number.rounded() && Int(exactly: number) == nil && number.isFinite && number > 0
     }
 
-    /// The value as JSON, for settings that are handed on: unquoted scalars become numbers or truth values where they read as such.
+    /// The value as JSON, for settings that are handed on: unquoted scalars become numbers or truth values where they
+    /// read as such.
     public var json: JSONValue {
         switch content {
         case .null: .null

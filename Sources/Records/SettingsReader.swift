@@ -8,11 +8,13 @@ public import JSON
 ///         job.check(upper ?? epsilon >= epsilon, "epsilon_high", "at least epsilon, which is \(epsilon)")
 ///     }
 ///
-/// One line has the key, type, bound, default and meaning of a setting; it stands in the type that uses it. A value that cannot be
-/// used is noted and its default stands in, so that one pass finds everything that is wrong; ``finish()`` throws it together. From
-/// the record come the resolved file, explanations, near names of unknown keys, and what a file gives without effect.
+/// One line has the key, type, bound, default and meaning of a setting; it stands in the type that uses it. A value
+/// that cannot be used is noted and its default stands in, so that one pass finds everything that is wrong;
+/// ``finish()`` throws it together. From the record come the resolved file, explanations, near names of unknown keys,
+/// and what a file gives without effect.
 ///
-/// Keys of sections are dotted. Values come from the file and its overrides, else from a preset, else from the line itself.
+/// Keys of sections are dotted. Values come from the file and its overrides, else from a preset, else from the line
+/// itself.
 public struct SettingsReader: Sendable {
     /// One setting that was asked for.
     public struct Entry: Sendable, Equatable {
@@ -94,7 +96,8 @@ public struct SettingsReader: Sendable {
     /// A setting that must be given.
     ///
     /// - Parameters:
-    ///   - standIn: A value that the bound allows, for what follows while the setting is missing or wrong; ``finish()`` then throws.
+    ///   - standIn: A value that the bound allows, for what follows while the setting is missing or wrong; ``finish()``
+    ///     then throws.
     ///   - advice: What to do about a missing one, behind a semicolon.
     public mutating func read<Value: SettingsValue>(
         _ key: String, required advice: String = "the setting is required", standIn: Value,
@@ -159,7 +162,8 @@ public struct SettingsReader: Sendable {
     /// Says something to the user that stops nothing.
     public mutating func notice(_ text: String) { notices.append(text) }
 
-    /// Notes settings that change nothing beside the others, those of them that are given and not what they would be anyway.
+    /// Notes settings that change nothing beside the others, those of them that are given and not what they would be
+    /// anyway.
     public mutating func ignore(_ keys: String..., when isWithoutEffect: Bool = true) {
         guard isWithoutEffect else { return }
         ignored += keys.filter { key in entry(key).map { $0.isGiven && $0.value != $0.fallback } ?? false }

@@ -42,7 +42,8 @@ extension Double: SettingsValue {
         return value
     }
 
-    /// Products of several settings, and their places in single precision, neither overflow nor vanish within it. Nobody means more.
+    /// Products of several settings, and their places in single precision, neither overflow nor vanish within it.
+    /// Nobody means more.
     public var isInReach: Bool { self == 0 || (1e-15...1e15).contains(abs(self)) }
 
     public var yaml: String { self == rounded() && abs(self) < 1e15 ? "\(Int64(self)).0" : String(self) }

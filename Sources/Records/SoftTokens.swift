@@ -1,11 +1,12 @@
-/// Which of a completion's actions are soft, and what each of those was made of: enough to build the same input again and to score it under
-/// any policy.
+/// Which of a completion's actions are soft, and what each of those was made of: enough to build the same input again
+/// and to score it under any policy.
 ///
-/// A soft token is a mixture of the words of its support. The completion's token ids hold its leading word. The arrays are flat, one soft
-/// token after the other, so that ordinary tokens take no room: a support of K words takes 12·K bytes.
+/// A soft token is a mixture of the words of its support. The completion's token ids hold its leading word. The arrays
+/// are flat, one soft token after the other, so that ordinary tokens take no room: a support of K words takes 12·K
+/// bytes.
 ///
-/// The soft token that ends the thinking was drawn as the others were and is scored as they are; what goes in behind it is its leading word
-/// alone, not the mixture.
+/// The soft token that ends the thinking was drawn as the others were and is scored as they are; what goes in behind it
+/// is its leading word alone, not the mixture.
 package struct SoftTokens: RolloutPayload {
     package static let kind = "soft tokens"
 
@@ -17,9 +18,11 @@ package struct SoftTokens: RolloutPayload {
     package private(set) var ids: [Int32] = []
     /// What the noise drew: perturbed log-probs, Gamma logarithms, perturbed probabilities or an embedding.
     package private(set) var values: [Float] = []
-    /// What the draw came from, under the policy that sampled: the log-probs of the support's words among themselves, or the mean embedding.
+    /// What the draw came from, under the policy that sampled: the log-probs of the support's words among themselves,
+    /// or the mean embedding.
     package private(set) var parameters: [Float] = []
-    /// The same under the policy that produced the data, scored again by the trainer; empty when the step scores it itself.
+    /// The same under the policy that produced the data, scored again by the trainer; empty when the step scores it
+    /// itself.
     package var oldParameters: [Float] = []
     /// The same under the reference policy; empty without a reference.
     package var referenceParameters: [Float] = []
@@ -27,7 +30,8 @@ package struct SoftTokens: RolloutPayload {
     package private(set) var entropies: [Float] = []
     /// The largest weight in each soft token's mixture.
     package private(set) var largestWeights: [Float] = []
-    /// The soft token that ended the thinking, by its place among the actions; `nil` when a word or a rule ended it, or nothing did.
+    /// The soft token that ended the thinking, by its place among the actions; `nil` when a word or a rule ended it, or
+    /// nothing did.
     package private(set) var boundary: Int?
     /// The action that the answer begins with, by its place among the actions; `nil` while the thinking has not ended.
     package private(set) var answerStart: Int?
@@ -48,7 +52,8 @@ package struct SoftTokens: RolloutPayload {
 
     /// Notes that the thinking has ended with the last action, or with a token behind it that was no action.
     ///
-    /// - Parameter entersAsWord: Whether it is the last action that ended it, a soft token whose leading word is the next input.
+    /// - Parameter entersAsWord: Whether it is the last action that ended it, a soft token whose leading word is the
+    ///   next input.
     package mutating func endThinking(entersAsWord: Bool = false) {
         answerStart = supportSizes.count
         if entersAsWord { boundary = supportSizes.count - 1 }
@@ -96,15 +101,18 @@ extension SoftTokens {
 
     package mutating func keepSamplersScores() { oldParameters = parameters }
 
-    /// Whether nothing stands behind the thinking: the length limit or a stop token came first. A stop token is no answer.
+    /// Whether nothing stands behind the thinking: the length limit or a stop token came first. A stop token is no
+    /// answer.
     package func lacksAnswer(_ completion: Completion) -> Bool {
         guard let answerStart else { return true }
         return actionCount - answerStart - (completion.finishReason == .stopToken ? 1 : 0) <= 0
     }
 
-    /// Numbers about the soft tokens of a step: whether thinking still mixes words, and whether it comes to an end. Empty without soft tokens.
+    /// Numbers about the soft tokens of a step: whether thinking still mixes words, and whether it comes to an end.
+    /// Empty without soft tokens.
     ///
-    /// - `soft/multi_ratio`: share of thinking steps with more than one word in their support. Near 0 thinking has collapsed to single words.
+    /// - `soft/multi_ratio`: share of thinking steps with more than one word in their support. Near 0 thinking has
+    ///   collapsed to single words.
     /// - `soft/max_weight`: largest weight of a mixture, averaged; 1 is one word alone.
     /// - `soft/entropy`: of the policy over all words, averaged over thinking steps, in nats.
     /// - `soft/mean_length`: thinking steps of a completion.

@@ -80,16 +80,18 @@ package struct StepRecipe: Sendable, Equatable {
 
 /// One call of a step.
 package enum StepCall: Sendable, Equatable {
-    /// Takes demonstrations (prompt and given completion): those of the prompts that were sampled before, else of the next ones.
+    /// Takes demonstrations (prompt and given completion): those of the prompts that were sampled before, else of the
+    /// next ones.
     case demonstrate
     /// Takes pairs of completions, one of them preferred, from the prompt set instead of sampling.
     case compare
-    /// Samples completions of every prompt of the step, in every variant, and asks every reward for every completion while others still
-    /// decode; with `greedy`, one greedy completion beside them.
+    /// Samples completions of every prompt of the step, in every variant, and asks every reward for every completion
+    /// while others still decode; with `greedy`, one greedy completion beside them.
     case generate(samplesPerPrompt: Int, greedy: Bool, variants: [PromptVariant] = [.plain])
     /// Makes some completions go on with a doubt, and keeps what comes to a right answer.
     case rethink
-    /// Computes the log-probs of the completions' tokens, or their values, under another set of weights, without gradients.
+    /// Computes the log-probs of the completions' tokens, or their values, under another set of weights, without
+    /// gradients.
     case infer(InferenceRole)
     /// Turns scores into advantages, a stream for each objective.
     case credit
@@ -137,7 +139,8 @@ package struct OldPolicyUses: OptionSet, Sendable {
     package let rawValue: Int
     package init(rawValue: Int) { self.rawValue = rawValue }
 
-    /// The loss has a ratio to them: rollouts are learned from in several optimizer steps, or replayed ones stand among them.
+    /// The loss has a ratio to them: rollouts are learned from in several optimizer steps, or replayed ones stand among
+    /// them.
     package static let ratio = OldPolicyUses(rawValue: 1)
     /// A KL penalty in the reward compares them with the reference policy's.
     package static let rewardPenalty = OldPolicyUses(rawValue: 2)
@@ -146,12 +149,13 @@ package struct OldPolicyUses: OptionSet, Sendable {
 extension StepRecipe {
     /// The call that brings a step the log-probs of the policy that wrote its completions; `nil` where none is needed.
     ///
-    /// A ratio always asks the trainer. A penalty in the reward may take what the sampler noted, a pass cheaper, only where the sampler is
-    /// exact: otherwise d = log π_old − log π_ref has the sampler's rounding in it beside the distance, since the reference is
-    /// always the trainer's own number.
+    /// A ratio always asks the trainer. A penalty in the reward may take what the sampler noted, a pass cheaper, only
+    /// where the sampler is exact: otherwise d = log π_old − log π_ref has the sampler's rounding in it beside the
+    /// distance, since the reference is always the trainer's own number.
     ///
     /// - Parameters:
-    ///   - samplerIsExact: Whether the sampler's log-probs equal the trainer's but for the order of float32 sums; false in bfloat16.
+    ///   - samplerIsExact: Whether the sampler's log-probs equal the trainer's but for the order of float32 sums; false
+    ///     in bfloat16.
     package static func oldPolicyCall(for uses: OldPolicyUses, samplerIsExact: Bool) -> StepCall? {
         if uses.contains(.ratio) { return .infer(.oldPolicy) }
         return uses.contains(.rewardPenalty) && !samplerIsExact ? .infer(.oldPolicy) : nil

@@ -19,7 +19,8 @@ public final class StopSignal: Sendable {
     }
 }
 
-/// Thrown where work was abandoned because of a ``StopSignal``. What the work had not finished is left as it was before.
+/// Thrown where work was abandoned because of a ``StopSignal``. What the work had not finished is left as it was
+/// before.
 public struct StopRequested: Error, CustomStringConvertible {
     public init() {}
 

@@ -1,4 +1,5 @@
-/// The plain values one optimizer step learns from, in parts that differ in what they hold and in what is minimized on them.
+/// The plain values one optimizer step learns from, in parts that differ in what they hold and in what is minimized on
+/// them.
 ///
 /// No tensor in it, so that it crosses actors and can be written to a file.
 package struct UpdateBatch: Sendable, Equatable {
@@ -42,12 +43,13 @@ package struct UpdatePart: Sendable, Equatable, Codable {
 
     package var kind: Kind
     package var groups: [UpdateGroup]
-    /// What a unit of each stream of advantages counts where they are added, one weight a stream. They travel with the part because
-    /// some methods weigh streams by their gradients.
+    /// What a unit of each stream of advantages counts where they are added, one weight a stream. They travel with the
+    /// part because some methods weigh streams by their gradients.
     package var streamWeights: [Double]
     /// What a KL term in the loss is multiplied by beside its own coefficient.
     package var klWeight: Double
-    /// What the part's loss counts in this step beside the weight of its plan. 0 leaves the part out: it is not even read.
+    /// What the part's loss counts in this step beside the weight of its plan. 0 leaves the part out: it is not even
+    /// read.
     package var weight: Double
 
     package init(
@@ -85,7 +87,8 @@ extension UpdatePart {
 package struct UpdateGroup: Sendable, Equatable, Codable {
     package var promptTokenIDs: [Int]
     package var completions: [UpdateCompletion]
-    /// Of a pair that a reward model learns from: by how much the chosen side is to be better, and which of its heads says so.
+    /// Of a pair that a reward model learns from: by how much the chosen side is to be better, and which of its heads
+    /// says so.
     package var margin: Double
     package var head: Int
 
@@ -103,19 +106,22 @@ package struct UpdateGroup: Sendable, Equatable, Codable {
     }
 }
 
-/// One completion to learn from. The arrays have one element per action, or are empty where the method has no use for them; those of streams
-/// have one such array a stream.
+/// One completion to learn from. The arrays have one element per action, or are empty where the method has no use for
+/// them; those of streams have one such array a stream.
 package struct UpdateCompletion: Sendable, Equatable, Codable, ActionRow {
     package var tokenIDs: [Int]
     /// Whether the policy chose each token, one element a token; `nil` when it chose all of them.
     package var isAction: [Bool]?
-    /// `[stream][action]`: what each objective says of each action. The part's ``UpdatePart/streamWeights`` add them up.
+    /// `[stream][action]`: what each objective says of each action. The part's ``UpdatePart/streamWeights`` add them
+    /// up.
     package var advantages: [[Double]]
     /// The sampler's own log-probs of the policy at the sampling temperature, before filters.
     package var rolloutLogProbabilities: [Float]
-    /// The log-probs under the distribution that was sampled from, after penalties and filters; `nil` where they are ``rolloutLogProbabilities``.
+    /// The log-probs under the distribution that was sampled from, after penalties and filters; `nil` where they are
+    /// ``rolloutLogProbabilities``.
     package var samplingLogProbabilities: [Float]?
-    /// The log-probs of the policy that produced the data, scored again by the trainer; empty when the step scores them itself.
+    /// The log-probs of the policy that produced the data, scored again by the trainer; empty when the step scores them
+    /// itself.
     package var oldLogProbabilities: [Float]
     /// The reference policy's log-probs; empty without a reference.
     package var referenceLogProbabilities: [Float]

@@ -1,6 +1,6 @@
 extension String {
-    /// The text with every control character but line breaks and tabs made visible, for a terminal: `\u{1B}` stands there as seven
-    /// characters. Marks that turn the direction of writing around are shown too.
+    /// The text with every control character but line breaks and tabs made visible, for a terminal: `\u{1B}` stands
+    /// there as seven characters. Marks that turn the direction of writing around are shown too.
     package var withVisibleControls: String {
         guard unicodeScalars.contains(where: \.isHiddenControl) else { return self }
         var text = ""

@@ -5,9 +5,9 @@ package import RewardInterface
 
 /// Asks a source only for completions it has not scored before.
 ///
-/// For rewards whose score depends on the prompt, its columns and the completion alone: not on the other completions of the group, on the
-/// step, or on chance. Failures are asked again. Metrics that the source reports count the completions it was asked for;
-/// `rewards/{name}/cache_hit_rate` is the share of a group that it was not.
+/// For rewards whose score depends on the prompt, its columns and the completion alone: not on the other completions of
+/// the group, on the step, or on chance. Failures are asked again. Metrics that the source reports count the
+/// completions it was asked for; `rewards/{name}/cache_hit_rate` is the share of a group that it was not.
 package final class CachedSource: RewardSource {
     package var names: [String] { source.names }
     private let source: any RewardSource

@@ -19,7 +19,8 @@ package struct CommandRewardSettings: Sendable {
         self.init(name: name, command: ["/bin/sh", "-c", shellLine])
     }
 
-    /// What the command line names: scripts with what lies beside them, folders, and programs outside the system's folders.
+    /// What the command line names: scripts with what lies beside them, folders, and programs outside the system's
+    /// folders.
     var files: SandboxFiles {
         var files = SandboxFiles()
         for word in command.flatMap({ SourceIdentity.words(of: $0) }) {
@@ -39,12 +40,13 @@ package struct CommandRewardSettings: Sendable {
 
 /// A program as a ``RewardSource``: one line in per group, one line out.
 ///
-///     in   {"id":7,"op":"score","prompts":[…],"completions":[…],"completion_ids":[…],"columns":{…},"trainer_state":{…}}
+///     in   {"id":7,"op":"score","prompts":[…],"completions":[…],"completion_ids":[…],"columns":{…},
+///          "trainer_state":{…}}
 ///     out  {"id":7,"scores":[1,0.5,null]}
 ///
-/// Texts for a text prompt, lists of messages for a chat. A score of null is "not scored"; `states`, `errors`, `extra` and
-/// `metrics` may stand beside `scores`. The time limit holds for each line; a program that breaks it, ends, or writes anything
-/// else is killed with all it started and begun anew.
+/// Texts for a text prompt, lists of messages for a chat. A score of null is "not scored"; `states`, `errors`, `extra`
+/// and `metrics` may stand beside `scores`. The time limit holds for each line; a program that breaks it, ends, or
+/// writes anything else is killed with all it started and begun anew.
 package final class CommandReward: RewardSource {
     package let names: [String]
     private let workers: Slots<HostWorker>

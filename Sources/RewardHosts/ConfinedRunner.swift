@@ -10,7 +10,8 @@ final class ConfinedRunner: ProgramRunner {
     private let isInSandbox: Bool
     private let threads: Slots<ProgramThread>
 
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when a program is not there, or the sandbox is required and is not.
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when a program is not there, or the sandbox is required and
+    ///   is not.
     init(reward: String, settings: ProgramSettings, programs: [String]) throws(RewardError) {
         self.reward = reward
         self.settings = settings

@@ -3,9 +3,10 @@ import Synchronization
 
 /// Finds the processes that a reward's program started, however they detached themselves.
 ///
-/// Every program starts with a limit of its own on its resident set, a number that Linux hands on to all descendants, shows for every
-/// process, enforces for none, and lets nobody but root raise. A process that has left its session, cleaned its environment and lost
-/// its parent still has it. One that lowers it is found as an orphan: this process adopts what its descendants leave behind.
+/// Every program starts with a limit of its own on its resident set, a number that Linux hands on to all descendants,
+/// shows for every process, enforces for none, and lets nobody but root raise. A process that has left its session,
+/// cleaned its environment and lost its parent still has it. One that lowers it is found as an orphan: this process
+/// adopts what its descendants leave behind.
 enum Descendants {
     /// The limit of one program, in KiB.
     typealias Mark = UInt64
@@ -21,7 +22,8 @@ enum Descendants {
 
     /// A mark that no other program of the machine has, for one that is about to be started.
     ///
-    /// With the first one this process begins to adopt orphans, and its memory and environment are closed to all but root.
+    /// With the first one this process begins to adopt orphans, and its memory and environment are closed to all but
+    /// root.
     static func newMark() -> Mark {
         let mark: Mark = 1 << 51 | .random(in: 0..<1 << 51)
         state.withLock { state in
@@ -119,7 +121,8 @@ enum Descendants {
         }
     }
 
-    /// `prctl`, which Swift imports neither with its constants nor with its arguments, of which there may be any number.
+    /// `prctl`, which Swift imports neither with its constants nor with its arguments, of which there may be any
+    /// number.
     private static func control(_ option: Int32, _ value: UInt) {
         typealias Call = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
         guard let symbol = dlsym(nil, "prctl") else { return }

@@ -3,7 +3,8 @@ import FoundationNetworking
 import RewardInterface
 import Synchronization
 
-/// POSTs of JSON to one address, each under one deadline of ours; over TLS for `https`, with the authorities that the machine trusts.
+/// POSTs of JSON to one address, each under one deadline of ours; over TLS for `https`, with the authorities that the
+/// machine trusts.
 ///
 /// Proxies are those that `http_proxy`, `https_proxy` and `no_proxy` name; this machine is reached without one.
 final class HTTPExchange: Sendable {
@@ -139,7 +140,8 @@ final class HTTPExchange: Sendable {
                 .failure(Problem(kind: .lasting, text: "the server answers more than \(Self.sizeLimit >> 20) MiB")))
         }
 
-        /// A POST that is sent elsewhere becomes a GET on the way, by the habit of the web: the user is told of the new address instead.
+        /// A POST that is sent elsewhere becomes a GET on the way, by the habit of the web: the user is told of the new
+        /// address instead.
         func urlSession(
             _ session: URLSession, task: URLSessionTask, willPerformHTTPRedirection response: HTTPURLResponse,
             newRequest request: URLRequest, completionHandler: @escaping (URLRequest?) -> Void

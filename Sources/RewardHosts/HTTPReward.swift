@@ -28,16 +28,17 @@ package struct HTTPRewardSettings: Sendable {
 ///     out   {"query":[prompt + completion…],"prompts":[…],"labels":[…]}
 ///     back  {"rewards":[…],"scores":[…]?,"extra_logs":{…}?}
 ///
-/// A dropped connection and the answers 408, 425, 429, 500, 502, 503 and 504 are tried again, after a pause drawn between 0 and
-/// 0.25 s · 2^try (at most 8 s). Any other answer but 200 fails at once. `scores` becomes a column of the completions file,
-/// numbers of `extra_logs` become metrics.
+/// A dropped connection and the answers 408, 425, 429, 500, 502, 503 and 504 are tried again, after a pause drawn
+/// between 0 and 0.25 s · 2^try (at most 8 s). Any other answer but 200 fails at once. `scores` becomes a column of the
+/// completions file, numbers of `extra_logs` become metrics.
 package final class HTTPReward: RewardSource {
     package let names: [String]
     private let exchange: HTTPExchange
     private let settings: HTTPRewardSettings
     private let slots: Slots<Void>
 
-    /// - Throws: ``RewardError`` for an address that is none or a host that is unknown. Whether the server runs shows later.
+    /// - Throws: ``RewardError`` for an address that is none or a host that is unknown. Whether the server runs shows
+    ///   later.
     package init(_ settings: HTTPRewardSettings) throws(RewardError) {
         func require(_ holds: Bool, _ name: String, _ found: Any, _ expected: String) throws(RewardError) {
             guard !holds else { return }

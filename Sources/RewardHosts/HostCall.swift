@@ -38,7 +38,8 @@ struct HostAnswer: Sendable, Equatable {
     }
 }
 
-/// One answer line: `{"id":1,"scores":[…],"states":[…],"errors":[…],"extra":{…},"metrics":{…}}`. Only `scores` is required.
+/// One answer line: `{"id":1,"scores":[…],"states":[…],"errors":[…],"extra":{…},"metrics":{…}}`. Only `scores` is
+/// required.
 ///
 /// A score of null means "not scored". `states` is `ok`, `na`, `error` or `timeout` per completion.
 struct HostReply: Decodable {

@@ -3,9 +3,9 @@ import Records
 import RewardInterface
 
 /// Runs calls on one process at a time: starts it, talks to it, gives it up when it breaks, and starts the next.
+///
+/// Unchecked: everything mutable is read and written on its thread.
 final class HostWorker: @unchecked Sendable {
-    // Unchecked: everything mutable is read and written on its thread.
-
     /// How the process is started and what it must say before it is asked anything.
     struct Program: Sendable {
         let reward: String
@@ -13,7 +13,8 @@ final class HostWorker: @unchecked Sendable {
         let environment: [String: String]
         let timeoutSeconds: Double
         let startSeconds: Double
-        /// Whether the program says `{"ready":1,…}` first. One that does not may take the time for starting before its first answer.
+        /// Whether the program says `{"ready":1,…}` first. One that does not may take the time for starting before its
+        /// first answer.
         let greets: Bool
         /// Where it goes what the program writes to stderr.
         let log: RewardLog
@@ -42,8 +43,8 @@ final class HostWorker: @unchecked Sendable {
         thread = ProgramThread(name: program.reward)
     }
 
-    /// Some workers for one program. The first one's process is started, so that what cannot work is known now; the others' are started
-    /// when they are needed.
+    /// Some workers for one program. The first one's process is started, so that what cannot work is known now; the
+    /// others' are started when they are needed.
     ///
     /// - Throws: ``RewardError/unusable(reward:problem:)``, `CancellationError`.
     static func start(

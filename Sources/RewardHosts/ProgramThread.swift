@@ -3,11 +3,11 @@ import Records
 
 /// A thread that does one piece of work at a time for whoever awaits it.
 ///
-/// Programs are started on it and waited for: bubblewrap ends what it runs with the thread that started it, so this one lasts as long as its
-/// owner.
+/// Programs are started on it and waited for: bubblewrap ends what it runs with the thread that started it, so this one
+/// lasts as long as its owner.
 final class ProgramThread: Sendable {
+    /// Unchecked: what is mutable is read and written under `condition`.
     private final class Queue: @unchecked Sendable {
-        // Unchecked: what is mutable is read and written under `condition`.
         let condition = NSCondition()
         var work: [() -> Void] = []
         var isClosed = false
@@ -43,8 +43,8 @@ final class ProgramThread: Sendable {
         }
     }
 
-    /// Does the work on the thread. When the task is cancelled the signal is set: the work looks at it while it waits for something, and
-    /// throws `CancellationError`.
+    /// Does the work on the thread. When the task is cancelled the signal is set: the work looks at it while it waits
+    /// for something, and throws `CancellationError`.
     func run<Value: Sendable>(_ work: @escaping @Sendable (StopSignal) throws -> Value) async throws -> Value {
         let stop = StopSignal()
         return try await withTaskCancellationHandler {

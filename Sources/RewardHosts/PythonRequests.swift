@@ -63,7 +63,8 @@ struct PythonRequests: Sendable {
 
     // MARK: TRL
 
-    /// Text prompts and completions are strings; of a chat, both are lists of messages. Every column comes once a completion.
+    /// Text prompts and completions are strings; of a chat, both are lists of messages. Every column comes once a
+    /// completion.
     private func trl(_ completions: [Completion], _ prompt: Prompt, _ progress: TrainingProgress) -> HostCall {
         HostCall(count: completions.count, answersSingly: false) { first in
             let completions = completions[first...]

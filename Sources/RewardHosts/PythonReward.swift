@@ -5,10 +5,11 @@ package import RewardInterface
 
 /// Whose signature a Python reward has.
 package enum PythonRewardStyle: String, Sendable, CaseIterable {
-    /// `f(prompts, completions, completion_ids, trainer_state, log_extra, log_metric, **columns)`: a list of floats or None.
+    /// `f(prompts, completions, completion_ids, trainer_state, log_extra, log_metric, **columns)`: a list of floats or
+    /// None.
     case trl
-    /// `compute_score(data_source, solution_str, ground_truth, extra_info)`: a float, or a dict with `score`. Older functions name the
-    /// completion `model_output`, `predict_str` or `completion`, and the reference `test_cases`.
+    /// `compute_score(data_source, solution_str, ground_truth, extra_info)`: a float, or a dict with `score`. Older
+    /// functions name the completion `model_output`, `predict_str` or `completion`, and the reference `test_cases`.
     case verl
     /// `compute_score(data_sources, solution_strs, ground_truths, extra_infos)`: a list of what the one above returns.
     case verlBatch = "verl_batch"
@@ -70,10 +71,12 @@ package struct PythonRewardSettings: Sendable {
     }
 }
 
-/// A Python function as a ``RewardSource``: its own processes, whole groups in, every completion in one of the four states.
+/// A Python function as a ``RewardSource``: its own processes, whole groups in, every completion in one of the four
+/// states.
 ///
-/// TRL's and OpenRLHF's functions and verl's batch functions get all completions of a prompt in one call, verl's others one completion
-/// a call, spread over the workers. A call past its time limit is `.timedOut`: its process group is killed and replaced, and the run goes on.
+/// TRL's and OpenRLHF's functions and verl's batch functions get all completions of a prompt in one call, verl's others
+/// one completion a call, spread over the workers. A call past its time limit is `.timedOut`: its process group is
+/// killed and replaced, and the run goes on.
 package final class PythonReward: RewardSource {
     package let names: [String]
     /// The style in use.
@@ -101,8 +104,8 @@ package final class PythonReward: RewardSource {
 
     /// Starts the interpreter and loads the function.
     ///
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` with Python's own words when the file, the module or the function
-    ///   is missing, does not load, or has an unknown signature.
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` with Python's own words when the file, the module or the
+    ///   function is missing, does not load, or has an unknown signature.
     package static func start(_ settings: PythonRewardSettings) async throws -> PythonReward {
         let reward = settings.name ?? settings.target
         try settings.process.check(reward: reward)

@@ -6,7 +6,8 @@ package enum RewardLog: Sendable, Equatable {
     case none
     /// To our own stderr.
     case standardError
-    /// To a file for each reward in this folder. The folder is made with the first line, and not before the folder it is to be in.
+    /// To a file for each reward in this folder. The folder is made with the first line, and not before the folder it
+    /// is to be in.
     case folder(String)
 }
 
@@ -45,7 +46,8 @@ final class RewardLogWriter {
         if byteCount >= Self.byteLimit { put(Array("\n… the reward wrote more, which is left out\n".utf8)) }
     }
 
-    /// For a terminal: control characters written out (`\x1b`), but for line ends and tabs; a carriage return ends the line.
+    /// For a terminal: control characters written out (`\x1b`), but for line ends and tabs; a carriage return ends the
+    /// line.
     private func visible(_ bytes: [UInt8]) -> [UInt8] {
         bytes.reduce(into: []) { text, byte in
             defer { lastByte = byte }

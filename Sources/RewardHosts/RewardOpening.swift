@@ -21,8 +21,8 @@ package enum RewardOpening {
     }
 
     /// - Parameter folder: Where a relative Python file is looked for first.
-    /// - Throws: ``RewardError/unknownReward(name:known:)`` for a name nobody has, ``RewardError/unusable(reward:problem:)`` for a Python
-    ///   file without a function.
+    /// - Throws: ``RewardError/unknownReward(name:known:)`` for a name nobody has,
+    ///   ``RewardError/unusable(reward:problem:)`` for a Python file without a function.
     package static func kind(
         of reference: String, in catalogue: RewardCatalogue, folder: String? = nil
     ) throws(RewardError) -> Kind {

@@ -3,7 +3,8 @@ import Records
 import RewardInterface
 import Synchronization
 
-/// Whether programs are shut into bubblewrap: no network, no files but those they need, processes of their own, no capabilities.
+/// Whether programs are shut into bubblewrap: no network, no files but those they need, processes of their own, no
+/// capabilities.
 package enum SandboxPolicy: String, SettingsChoice {
     case off
     /// Used where bubblewrap works.
@@ -64,14 +65,16 @@ package enum Sandbox {
         "--die-with-parent", "--new-session", "--unshare-all", "--cap-drop", "ALL",
     ]
 
-    /// The same by root without a namespace of users: files that only root may find can be shown, and the program is nobody to them.
+    /// The same by root without a namespace of users: files that only root may find can be shown, and the program is
+    /// nobody to them.
     private static let separationByRoot =
         [
             "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
             "--unshare-cgroup-try", "--cap-drop", "ALL",
         ] + ["CAP_SETUID", "CAP_SETGID"].flatMap { ["--cap-add", $0] }
 
-    /// A user's program: it sees the system's programs and libraries, the files it needs, read-only, and an empty home and `/tmp`.
+    /// A user's program: it sees the system's programs and libraries, the files it needs, read-only, and an empty home
+    /// and `/tmp`.
     ///
     /// - Parameter folder: Where the program works; it is empty but for what is shown of it.
     static func filesOnly(_ arguments: [String], folder: String, files: SandboxFiles) -> [String] {

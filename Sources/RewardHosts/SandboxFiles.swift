@@ -2,8 +2,9 @@ import Foundation
 
 /// What a user's program sees of the file system beside the system's folders: an allow-list.
 ///
-/// A folder is shown without its hidden entries (`.env`, `.git`, `.kaggle`), wherever below it they lie. A home, what holds one, and
-/// folders of the system's data are never shown whole: of them the Python files and packages that lie in them directly, and no more.
+/// A folder is shown without its hidden entries (`.env`, `.git`, `.kaggle`), wherever below it they lie. A home, what
+/// holds one, and folders of the system's data are never shown whole: of them the Python files and packages that lie in
+/// them directly, and no more.
 struct SandboxFiles: Sendable, Equatable {
     /// Shown read-only.
     private(set) var shown: [String] = []

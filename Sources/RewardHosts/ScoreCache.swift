@@ -7,8 +7,8 @@ import Synchronization
 
 /// Scores by what was judged: SHA-256 of the reward's source, the prompt with its columns, and the completion.
 ///
-/// Bounded: when the younger half is full, the older half is forgotten. With a file, every score kept is also a line of it, and the
-/// file is read at the start.
+/// Bounded: when the younger half is full, the older half is forgotten. With a file, every score kept is also a line of
+/// it, and the file is read at the start.
 package final class ScoreCache: Sendable {
     /// What is kept of one completion.
     struct Entry: Codable, Sendable, Equatable {

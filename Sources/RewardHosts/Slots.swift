@@ -1,6 +1,7 @@
 import Synchronization
 
-/// Lends each of some resources to one taker at a time. Who finds none waits in line, and leaves it when its task is cancelled.
+/// Lends each of some resources to one taker at a time. Who finds none waits in line, and leaves it when its task is
+/// cancelled.
 final class Slots<Resource: Sendable>: Sendable {
     /// There is nothing to be had any more.
     struct Closed: Error {}
@@ -21,7 +22,8 @@ final class Slots<Resource: Sendable>: Sendable {
 
     /// Does some work with a resource, once there is one.
     ///
-    /// - Throws: `CancellationError` when the task was cancelled before there was one, ``Closed``, and what the work throws.
+    /// - Throws: `CancellationError` when the task was cancelled before there was one, ``Closed``, and what the work
+    ///   throws.
     func lend<Value>(to work: (Resource) async throws -> Value) async throws -> Value {
         let resource = try await take()
         defer { giveBack(resource) }

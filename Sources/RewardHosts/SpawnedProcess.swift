@@ -4,8 +4,9 @@ import Synchronization
 
 /// A program in a session of its own, with descriptors of ours.
 ///
-/// Started with `posix_spawn` itself: swift-subprocess keeps a process inside one closure and its streams have no deadline, while a
-/// reward's program must be given up in the middle of a write or a read, killed with all it started, and replaced at once.
+/// Started with `posix_spawn` itself: swift-subprocess keeps a process inside one closure and its streams have no
+/// deadline, while a reward's program must be given up in the middle of a write or a read, killed with all it started,
+/// and replaced at once.
 ///
 /// Belongs to one thread, the one that made it.
 final class SpawnedProcess {
@@ -114,8 +115,8 @@ final class SpawnedProcess {
         case signalled(Int32)
     }
 
-    /// How the program ended, if it does so within the time. It is not collected: as long as it is there, nobody else can have its
-    /// process group's number.
+    /// How the program ended, if it does so within the time. It is not collected: as long as it is there, nobody else
+    /// can have its process group's number.
     func exitStatus(within milliseconds: Int) -> ExitStatus? { wait(milliseconds, reaps: false) }
 
     private func wait(_ milliseconds: Int, reaps: Bool) -> ExitStatus? {

@@ -2,8 +2,8 @@ public import Records
 
 /// A reward that has programs run to find its score, such as the completion's own code against tests.
 ///
-/// The reward says what is to be run and what the outcome is worth; the runner shuts the programs in. Nothing that a program
-/// writes is trusted for more than what it is: the output of that program.
+/// The reward says what is to be run and what the outcome is worth; the runner shuts the programs in. Nothing that a
+/// program writes is trusted for more than what it is: the output of that program.
 public protocol ProgramReward: Reward {
     /// The programs it runs, by name or path; each is looked for once, at the start.
     var programs: [String] { get }
@@ -67,16 +67,17 @@ public struct ProgramOutcome: Sendable, Equatable {
     }
 }
 
-/// Runs programs shut in: with a time limit, limits on memory, processes and files, an environment without secrets, and in a sandbox
-/// without network and with a file system that holds the system's programs and an empty `/tmp`.
+/// Runs programs shut in: with a time limit, limits on memory, processes and files, an environment without secrets, and
+/// in a sandbox without network and with a file system that holds the system's programs and an empty `/tmp`.
 public protocol ProgramRunner: Sendable {
     /// Runs a program to its end or to its limits.
     ///
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when it could not be started; `CancellationError` when the task is
-    ///   cancelled, the program being ended then.
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when it could not be started; `CancellationError` when the
+    ///   task is cancelled, the program being ended then.
     func run(_ call: ProgramCall) async throws -> ProgramOutcome
 
-    /// Runs two programs that speak with each other, each shut in on its own: neither can see, stop or imitate the other.
+    /// Runs two programs that speak with each other, each shut in on its own: neither can see, stop or imitate the
+    /// other.
     ///
     /// The subject's standard input and output are the judge's descriptors 4 and 3. The end of the judge ends both.
     ///

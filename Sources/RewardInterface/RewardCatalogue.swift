@@ -34,8 +34,8 @@ public struct RewardCatalogue: Sendable {
         return function
     }
 
-    /// Makes the reward `name`, of either kind; what is wrong with its settings, and those it does not ask for, are left for the caller to
-    /// read or to refuse (``Records/SettingsReader/finishReward()``).
+    /// Makes the reward `name`, of either kind; what is wrong with its settings, and those it does not ask for, are
+    /// left for the caller to read or to refuse (``Records/SettingsReader/finishReward()``).
     package func reward(named name: String, settings: inout SettingsReader) throws(RewardError) -> any Reward {
         let type = try type(named: name)
         do throws(RewardError) {
@@ -48,7 +48,8 @@ public struct RewardCatalogue: Sendable {
 
     /// What the reward `name` reads, in the order in which it does.
     ///
-    /// Found by making the reward of nothing: what stands in for a required setting may be unfit, it was asked for all the same.
+    /// Found by making the reward of nothing: what stands in for a required setting may be unfit, it was asked for all
+    /// the same.
     public func settings(of name: String) throws(RewardError) -> [SettingsReader.Entry] {
         var settings = SettingsReader("reward \(name)")
         let type = try type(named: name)

@@ -8,14 +8,15 @@ public protocol Reward: Sendable {
     /// Every score lies in here, whatever the settings. A score outside counts as a failure of the reward.
     static var range: ClosedRange<Double> { get }
 
-    /// Whether a score depends on nothing but the completion, the prompt with its columns, and the settings. Then `cache: true` may
-    /// keep it. Not so unless declared.
+    /// Whether a score depends on nothing but the completion, the prompt with its columns, and the settings. Then
+    /// `cache: true` may keep it. Not so unless declared.
     static var isDeterministic: Bool { get }
 
     /// Reads what the job file sets for this reward.
     ///
     ///     public init(reading settings: inout SettingsReader) {
-    ///         target = settings.read("target_length", standIn: 1, .from(1, to: 1_000_000), meaning: "The wanted length.")
+    ///         target = settings.read(
+    ///             "target_length", standIn: 1, .from(1, to: 1_000_000), meaning: "The wanted length.")
     ///         scale = settings.read("scale", default: 1.0, .from(0, to: 100), "What the score is multiplied by.")
     ///     }
     ///

@@ -24,8 +24,8 @@ package final class RewardPanel: Sendable {
 
     /// What the panel says of a group beyond its scores.
     package struct Remarks: Sendable, Equatable {
-        /// One value per rollout. Where a reward's column has the name of one of the run's own, or of another reward's, the reward's name is
-        /// put before it: `accuracy/prompt`.
+        /// One value per rollout. Where a reward's column has the name of one of the run's own, or of another reward's,
+        /// the reward's name is put before it: `accuracy/prompt`.
         package var extraColumns: [String: [JSONValue]] = [:]
         /// Numbers the rewards reported: one of each reward that reported one of this name.
         package var metrics: [String: [Double]] = [:]

@@ -9,8 +9,8 @@ internal import Tokenization
 ///
 ///     reward = score of the last token of prompt + completion that is no padding
 ///
-/// In float32, without gradients, on the thread of ``TensorActor`` between the steps of whatever else runs there. Its weights stay
-/// in memory until the source is let go.
+/// In float32, without gradients, on the thread of ``TensorActor`` between the steps of whatever else runs there. Its
+/// weights stay in memory until the source is let go.
 package final class ModelReward: RewardSource {
     package let names: [String]
     /// Tells this model from others: its folder, and name, size and date of its files.
@@ -33,13 +33,14 @@ package final class ModelReward: RewardSource {
 
     /// Reads the model.
     ///
-    /// - Throws: ``RewardError/unusable(reward:problem:)`` when the folder holds no sequence classifier or no tokenizer that fits, and
-    ///   ``RewardError/wrongSetting(reward:name:found:expected:)`` for a label or length it does not have.
+    /// - Throws: ``RewardError/unusable(reward:problem:)`` when the folder holds no sequence classifier or no tokenizer
+    ///   that fits, and ``RewardError/wrongSetting(reward:name:found:expected:)`` for a label or length it does not
+    ///   have.
     package static func open(_ settings: RewardModelSettings) async throws -> ModelReward {
         do {
             let configuration = try ClassifierConfiguration(folder: settings.folder)
             let trunk = configuration.trunk
-            let tokenizer = try Tokenizer(folder: settings.folder)
+            let tokenizer = try Tokenizer(folder: ModelFolder.tokenizerFolder(of: settings.folder))
             guard tokenizer.vocabularySize <= trunk.vocabularySize else {
                 throw RewardError.unusable(
                     reward: settings.name,

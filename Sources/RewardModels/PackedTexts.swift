@@ -2,7 +2,8 @@ internal import Tensors
 
 /// Texts packed for one forward pass: what all of them begin with stands there once.
 ///
-/// The completions of a prompt share its tokens, up to where the tokenizer joins the two; that part is computed once for all.
+/// The completions of a prompt share its tokens, up to where the tokenizer joins the two; that part is computed once
+/// for all.
 struct PackedTexts {
     /// In the order of the layout.
     let tokens: [Int]
@@ -12,8 +13,8 @@ struct PackedTexts {
 
     /// - Parameters:
     ///   - texts: At least one, each of at least one token.
-    ///   - padding: The id that is passed over at the end, as transformers does wherever it stands; a text of nothing else is
-    ///     judged at its first token.
+    ///   - padding: The id that is passed over at the end, as transformers does wherever it stands; a text of nothing
+    ///     else is judged at its first token.
     init(_ texts: ArraySlice<[Int]>, padding: Int?) throws {
         let shared = Self.sharedLength(texts)
         if shared == 0 {
@@ -23,12 +24,12 @@ struct PackedTexts {
         }
         tokens =
             shared == 0 ? texts.flatMap(\.self) : texts[texts.startIndex][..<shared] + texts.flatMap { $0[shared...] }
-        let places = layout.groups
+        let slots = layout.groups
         lastTokens = texts.enumerated().map { index, text in
             let last = padding.map { padding in text.lastIndex { $0 != padding } ?? 0 } ?? text.count - 1
-            if shared == 0 { return places[index].prompt.lowerBound + last }
-            if last < shared { return places[0].prompt.lowerBound + last }
-            return places[0].completions[index].lowerBound + last - shared
+            if shared == 0 { return slots[index].prompt.lowerBound + last }
+            if last < shared { return slots[0].prompt.lowerBound + last }
+            return slots[0].completions[index].lowerBound + last - shared
         }
     }
 

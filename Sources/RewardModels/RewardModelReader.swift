@@ -5,8 +5,8 @@ internal import Tokenization
 
 /// Turns a prompt and its completions into the token ids a reward model reads.
 ///
-/// A chat goes through the model's own chat template, the completion as the assistant's answer, and is encoded as it comes out. A
-/// text prompt and its completion are one text, with the special tokens that the tokenizer adds.
+/// A chat goes through the model's own chat template, the completion as the assistant's answer, and is encoded as it
+/// comes out. A text prompt and its completion are one text, with the special tokens that the tokenizer adds.
 struct RewardModelReader: Sendable {
     private let tokenizer: Tokenizer
     private let template: ChatTemplate?
@@ -56,7 +56,8 @@ struct RewardModelReader: Sendable {
         }
     }
 
-    /// The text up to its last end token where only whitespace follows it, which a template may write; else with one behind it.
+    /// The text up to its last end token where only whitespace follows it, which a template may write; else with one
+    /// behind it.
     private func ended(_ ids: [Int], with end: Int) -> [Int] {
         if let last = ids.lastIndex(of: end),
             let rest = try? tokenizer.decode(Array(ids[(last + 1)...])),  // its own ids: they can be decoded

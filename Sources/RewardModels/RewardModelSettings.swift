@@ -37,7 +37,8 @@ package struct RewardModelSettings: Sendable {
     /// Reads an entry `{model: reference, …}`.
     ///
     /// - Parameters:
-    ///   - reference: A folder, relative to `base` or to the working folder, or a model's name in the Hugging Face cache.
+    ///   - reference: A folder, relative to `base` or to the working folder, or a model's name in the Hugging Face
+    ///     cache.
     ///   - values: The rest of the entry; what is wrong with it is left for the caller to throw.
     /// - Throws: ``RewardError`` for a folder that is not there or a setting that is none.
     package init(

@@ -3,10 +3,11 @@ internal import Records
 internal import Tensors
 internal import Tokenization
 
-/// Decodes requests in one batch that never waits for its longest row: a row that ends leaves, a waiting one takes its slot.
+/// Decodes requests in one batch that never waits for its longest row: a row that ends leaves, a waiting one takes its
+/// slot.
 ///
-/// Each prompt is read once, whatever number of completions follow it, and several prompts are read in one packed pass. Rows depend on
-/// each other in nothing but the rounding of matrix products of another size.
+/// Each prompt is read once, whatever number of completions follow it, and several prompts are read in one packed pass.
+/// Rows depend on each other in nothing but the rounding of matrix products of another size.
 struct ContinuousBatch {
     /// A request some of whose completions are being written or still wait.
     private struct OpenGroup {
@@ -96,14 +97,14 @@ struct ContinuousBatch {
         var hidden: [Tensor] = []
         if going > 0 {
             let lastTokens = rows[..<going].map { $0.tokens[$0.tokens.count - 1] }
-            let places = decodeRows(rows[..<going])
+            let indices = decodeRows(rows[..<going])
             if let softStep {
                 let inputs = try Tensor.withoutGradients {
                     try softStep.inputs(after: lastTokens, rows[..<going].map(\.lastSoftToken))
                 }
-                hidden.append(try model.decode(embeddings: inputs, cache: cache, rows: places))
+                hidden.append(try model.decode(embeddings: inputs, cache: cache, rows: indices))
             } else {
-                hidden.append(try model.decode(tokens: lastTokens, cache: cache, rows: places))
+                hidden.append(try model.decode(tokens: lastTokens, cache: cache, rows: indices))
             }
         }
         for row in rows[going...] { hidden.append(group(of: row).firstHidden) }

@@ -123,7 +123,8 @@ struct DecodeRow {
         if reason != .stopToken { softTokens?.endThinking(entersAsWord: entersAsWord) }
     }
 
-    /// - Parameter logProbabilities: Of the distribution that was sampled from, and the policy's; `nil` for a token that nobody chose.
+    /// - Parameter logProbabilities: Of the distribution that was sampled from, and the policy's; `nil` for a token
+    ///   that nobody chose.
     private mutating func note(
         _ token: Int, _ logProbabilities: (sampling: Float, policy: Float)?, _ settings: SamplingSettings
     ) throws(TokenizerError) -> FinishReason? {

@@ -6,9 +6,9 @@ package import Tokenization
 
 /// Samples completions from a policy.
 ///
-/// A call takes the policy's parameters for a generating phase, decodes all requests in one continuous batch, and gives each group
-/// away as soon as its last completion has ended. Every token's draw stands at the address (step, prompt row, sample, token) of
-/// the seed, so the batch's composition changes no draw.
+/// A call takes the policy's parameters for a generating phase, decodes all requests in one continuous batch, and gives
+/// each group away as soon as its last completion has ended. Every token's draw stands at the address (step, prompt
+/// row, sample, token) of the seed, so the batch's composition changes no draw.
 @TensorActor
 package final class RolloutEngine {
     private let policy: ReallocatingActor
@@ -36,16 +36,16 @@ package final class RolloutEngine {
 
     /// Samples every request's completions.
     ///
-    /// Groups come in the order in which they finish. Between two decode steps the tensor thread is given to others that wait for it, and
-    /// `stop` is looked at. A stream that nobody reads any more ends the work.
+    /// Groups come in the order in which they finish. Between two decode steps the tensor thread is given to others
+    /// that wait for it, and `stop` is looked at. A stream that nobody reads any more ends the work.
     ///
     /// - Parameters:
     ///   - requests: Prompts and how many completions of each.
     ///   - settings: The same for all rows; a request's greedy completion only takes stops and length from it.
     ///   - step: Addresses the draws.
     ///   - stop: Ends the stream with `StopRequested` at the next step.
-    /// - Returns: one group a request. The stream throws ``RolloutError`` for a request that cannot be met, before anything is
-    ///   sampled, and the errors of the policy's owner, the model and the tokenizer.
+    /// - Returns: one group a request. The stream throws ``RolloutError`` for a request that cannot be met, before
+    ///   anything is sampled, and the errors of the policy's owner, the model and the tokenizer.
     package nonisolated func generate(
         _ requests: [RolloutRequest], settings: SamplingSettings, step: Int, stop: StopSignal = StopSignal()
     ) -> AsyncThrowingStream<RolloutGroup, any Error> {

@@ -14,8 +14,8 @@ package struct SamplingSettings: Sendable, Equatable {
     package var stopTokenIDs: Set<Int>
     /// Texts that end a completion wherever they appear, also across the borders of tokens.
     package var stopStrings: [String]
-    /// How completions think in mixtures of tokens before they answer; `nil` samples tokens from the start. Everything above is then about
-    /// the answer; greedy rows draw no noise.
+    /// How completions think in mixtures of tokens before they answer; `nil` samples tokens from the start. Everything
+    /// above is then about the answer; greedy rows draw no noise.
     package var softThinking: SoftThinkingSettings?
 
     /// - Parameters:

@@ -8,9 +8,11 @@ internal import Tensors
 enum SoftOutcome {
     /// A mixture, which is the row's next input.
     case soft(SoftToken)
-    /// A mixture led by the think-end token or a stop token: drawn and scored like any other. That word alone is the row's next input.
+    /// A mixture led by the think-end token or a stop token: drawn and scored like any other. That word alone is the
+    /// row's next input.
     case ending(SoftToken)
-    /// The same where ends are words like those of the answer. The log-prob is the policy's at the answer's temperature.
+    /// The same where ends are words like those of the answer. The log-prob is the policy's at the answer's
+    /// temperature.
     case word(Int, logProbability: Float)
     /// The think-end token, set by the cold stop: no action of the policy's.
     case forced(Int)
@@ -50,8 +52,9 @@ struct SoftStep {
     /// At which words are scored.
     let answerTemperature: Double
 
-    /// Whether a leading think-end or stop token, and one that the cold stop sets, is a word that is scored among all words: the published
-    /// code's way, and where nothing is drawn. The log-prob is then another event's than the one that happened (spec §8.2).
+    /// Whether a leading think-end or stop token, and one that the cold stop sets, is a word that is scored among all
+    /// words: the published code's way, and where nothing is drawn. The log-prob is then another event's than the one
+    /// that happened (spec §8.2).
     private var endsAreWords: Bool { settings.noise.density.map { $0.release != nil } ?? true }
 
     /// - Parameter hidden: `[rows, hidden]`: what predicts each row's next token.
@@ -100,8 +103,8 @@ struct SoftStep {
         let logits = try hidden.to(head.elementType).linear(weight: head) / settings.temperature
         let all = try logits.to(.float32).logSoftmax(axis: 1)
         let entropies = try -(all.exp() * all).sum(axis: 1)
-        let (values, places) = try all.topK(count)
-        let (flatValues, flatPlaces) = (try values.floats(), try places.integers())
+        let (values, slots) = try all.topK(count)
+        let (flatValues, flatPlaces) = (try values.floats(), try slots.integers())
         guard flatValues.allSatisfy(\.isFinite) else {
             throw NotFinite("the policy's logits")
         }
@@ -162,19 +165,20 @@ struct SoftStep {
     }
 
     private func logProbabilities(of words: [Int?], _ hidden: Tensor) throws -> [Int: Float] {
-        let places = words.indices.filter { words[$0] != nil }
-        guard !places.isEmpty else { return [:] }
+        let slots = words.indices.filter { words[$0] != nil }
+        guard !slots.isEmpty else { return [:] }
         let scores = try Tensor.tokenScores(
-            hidden: hidden.rows(at: places).to(head.elementType), head: head,
-            targets: Tensor(places.compactMap { words[$0] }, device: model.device), temperature: answerTemperature)
-        return Dictionary(uniqueKeysWithValues: zip(places, try scores.logProbabilities.floats()))
+            hidden: hidden.rows(at: slots).to(head.elementType), head: head,
+            targets: Tensor(slots.compactMap { words[$0] }, device: model.device), temperature: answerTemperature)
+        return Dictionary(uniqueKeysWithValues: zip(slots, try scores.logProbabilities.floats()))
     }
 
     // MARK: The next inputs
 
-    /// The inputs of rows that follow their last tokens: the tokens' embeddings, and mixtures where a row's last token is soft.
+    /// The inputs of rows that follow their last tokens: the tokens' embeddings, and mixtures where a row's last token
+    /// is soft.
     func inputs(after tokens: [Int], _ soft: [SoftToken?]) throws -> Tensor {
-        let places = soft.indices.filter { soft[$0] != nil }
+        let slots = soft.indices.filter { soft[$0] != nil }
         let softTokens = soft.compactMap(\.self)
         guard !softTokens.isEmpty else { return try model.embedding.rows(at: tokens) }
         let mixed: Tensor
@@ -188,7 +192,7 @@ struct SoftStep {
                     shape: [softTokens.count, width], device: model.device),
                 weights: inputs(softTokens.flatMap { $0.weights.padded(to: width, with: 0) }, words: width))
         }
-        return try model.embeddings(tokens: tokens, replacing: places, with: mixed)
+        return try model.embeddings(tokens: tokens, replacing: slots, with: mixed)
     }
 }
 

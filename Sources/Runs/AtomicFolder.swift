@@ -8,9 +8,9 @@ import Darwin
 
 /// Puts a folder in place whole or not at all.
 ///
-/// The contents are written to `.<name>.partial-<pid>` beside the destination, flushed, and renamed. A folder already at the
-/// destination is moved to `.<name>.replaced-<pid>` for the moment between two renames. A process killed at any point leaves the
-/// old folder, the new one, or both under names that ``removeLeftovers(in:_:)`` understands.
+/// The contents are written to `.<name>.partial-<pid>` beside the destination, flushed, and renamed. A folder already
+/// at the destination is moved to `.<name>.replaced-<pid>` for the moment between two renames. A process killed at any
+/// point leaves the old folder, the new one, or both under names that ``removeLeftovers(in:_:)`` understands.
 package enum AtomicFolder {
     /// Writes `destination` by `contents`, which gets the folder to fill.
     ///
@@ -63,7 +63,8 @@ package enum AtomicFolder {
         try operations.remove(removed)
     }
 
-    /// Tidies what a killed process left: partial and removed folders go, a folder caught between two renames comes back.
+    /// Tidies what a killed process left: partial and removed folders go, a folder caught between two renames comes
+    /// back.
     ///
     /// Call it under the run's lock only, when no save can be under way.
     /// - Returns: The names dealt with.

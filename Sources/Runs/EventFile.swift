@@ -3,9 +3,10 @@ import JSON
 
 /// A run's numbers as TensorBoard reads them: `tensorboard/events.out.tfevents.…` in the run's folder.
 ///
-/// A picture of `metrics.jsonl`: every number of every row is a scalar with the row's step and time, under the same name. At each start the
-/// file is written anew from the rows that are there, so that a resumed run has no step twice, and a run that has begun without the file
-/// has its whole past in it. Numbers become float32, TensorBoard's own type; a null becomes NaN.
+/// A picture of `metrics.jsonl`: every number of every row is a scalar with the row's step and time, under the same
+/// name. At each start the file is written anew from the rows that are there, so that a resumed run has no step twice,
+/// and a run that has begun without the file has its whole past in it. Numbers become float32, TensorBoard's own type;
+/// a null becomes NaN.
 ///
 ///     record   UInt64 length · masked CRC-32C of the length · event · masked CRC-32C of the event     (little-endian)
 ///     event    the protocol buffer `tensorflow.Event`, its fields written out below
@@ -91,7 +92,8 @@ package final class EventFile: Sendable {
         bytes(1, Array(tag.utf8)) + key(2, .fixed32) + littleEndian(Float(value).bitPattern)
     }
 
-    /// The first event has the file_version. A session_log of status START makes a TensorBoard that runs forget what it had of the run.
+    /// The first event has the file_version. A session_log of status START makes a TensorBoard that runs forget what it
+    /// had of the run.
     private static func opening(at time: Double) -> [UInt8] {
         record(wallTime(time) + bytes(3, Array("brain.Event:2".utf8)))
             + record(wallTime(time) + bytes(7, varint(1, 1)))

@@ -66,8 +66,9 @@ package struct FileOperations: Sendable {
         try synchronize(url.deletingLastPathComponent())
     }
 
-    /// Writes a result to where a user wants it: a regular file, or the one a link leads to, is replaced whole and keeps its permissions; a
-    /// device or a pipe is written through, and so is the file that standard output or standard error goes to.
+    /// Writes a result to where a user wants it: a regular file, or the one a link leads to, is replaced whole and
+    /// keeps its permissions; a device or a pipe is written through, and so is the file that standard output or
+    /// standard error goes to.
     package func writeOutput(_ bytes: [UInt8], to url: URL) throws(RunError) {
         var status = stat()
         guard stat(url.path, &status) == 0 else {

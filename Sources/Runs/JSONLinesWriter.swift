@@ -20,12 +20,14 @@ package final class JSONLinesWriter: Sendable {
 
     /// Adds one row. Numbers that are not finite are written as null.
     ///
-    /// - Throws: ``RunError/system(action:path:code:)``, for one when the disk is full; the file then ends with the row before.
+    /// - Throws: ``RunError/system(action:path:code:)``, for one when the disk is full; the file then ends with the row
+    ///   before.
     package func append(_ row: JSONValue) throws(RunError) { try appendLine(row.serializedBytes) }
 
     /// Adds one row of a type that encodes itself.
     ///
-    /// - Throws: as ``append(_:)``, and what the row's own `encode(to:)` throws (a bare `Double` that is not finite, for one).
+    /// - Throws: as ``append(_:)``, and what the row's own `encode(to:)` throws (a bare `Double` that is not finite,
+    ///   for one).
     package func append(encoding row: some Encodable) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

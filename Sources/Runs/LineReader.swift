@@ -109,7 +109,8 @@ package final class JSONLinesReader {
 
     /// The next value with its line, `nil` at the end of the file.
     ///
-    /// - Throws: ``RunError/json(path:_:)`` with line and column of what is wrong; the next call goes on behind that line.
+    /// - Throws: ``RunError/json(path:_:)`` with line and column of what is wrong; the next call goes on behind that
+    ///   line.
     package func next() throws(RunError) -> (line: LineReader.Line, value: JSONValue)? {
         while let line = try lines.next() {
             if line.bytes.allSatisfy({ $0 <= 0x20 }) { continue }

@@ -75,7 +75,8 @@ package final class PosixFile: Sendable {
         try PosixFile(path: url.path, flags: O_RDWR | O_CREAT | O_APPEND, action: "write")
     }
 
-    static func creating(_ url: URL) throws(RunError) -> PosixFile {
+    /// Opens a new file for writing, or empties the one that is there.
+    package static func creating(_ url: URL) throws(RunError) -> PosixFile {
         try PosixFile(path: url.path, flags: O_WRONLY | O_CREAT | O_TRUNC, action: "write")
     }
 
@@ -165,7 +166,7 @@ package final class PosixFile: Sendable {
     }
 
     /// Returns once the bytes are on the disk.
-    func synchronize() throws(RunError) {
+    package func synchronize() throws(RunError) {
         while fsync(descriptor) != 0 {
             if errno != EINTR { throw .system(action: "flush", path: path, code: errno) }
         }

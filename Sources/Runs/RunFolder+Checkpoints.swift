@@ -1,7 +1,8 @@
 package import Foundation
 
 extension RunFolder {
-    /// Saves `checkpoint-<step>`: the files of `contents` (the model folder, `trainer_state.json`) and every owner's state.
+    /// Saves `checkpoint-<step>`: the files of `contents` (the model folder, `trainer_state.json`) and every owner's
+    /// state.
     ///
     /// - Throws: what an owner or `contents` throws, or ``RunError``; earlier checkpoints are then untouched.
     package func saveCheckpoint(
@@ -20,8 +21,8 @@ extension RunFolder {
 
     /// Gives every owner its state back.
     ///
-    /// - Throws: ``RunError/folder(path:message:)`` when the checkpoint is incomplete or has no state of that name, before any owner is
-    ///   asked; then what an owner throws.
+    /// - Throws: ``RunError/folder(path:message:)`` when the checkpoint is incomplete or has no state of that name,
+    ///   before any owner is asked; then what an owner throws.
     package func restore(_ states: [any Checkpointable], from checkpoint: CheckpointFolder) async throws {
         try Self.checkNames(states)
         try checkpoint.verify()
@@ -59,8 +60,8 @@ extension RunFolder {
 
     /// Removes the oldest complete checkpoints until `limit` are left (`save_total_limit`).
     ///
-    /// The newest complete one and `best` are never removed, so that more than `limit` may stay; neither are incomplete ones, which do
-    /// not count.
+    /// The newest complete one and `best` are never removed, so that more than `limit` may stay; neither are incomplete
+    /// ones, which do not count.
     /// - Parameter best: The step of the best checkpoint, when one is tracked.
     /// - Returns: The steps removed, oldest first.
     @discardableResult
@@ -80,8 +81,9 @@ extension RunFolder {
 
     /// Puts the final model's files at the top of the folder.
     ///
-    /// They are written beside first. Then the manifest of an earlier final model goes, each file takes its place by a rename, files
-    /// of the earlier model that the new one lacks go, and the new manifest comes last: a folder with a manifest is complete.
+    /// They are written beside first. Then the manifest of an earlier final model goes, each file takes its place by a
+    /// rename, files of the earlier model that the new one lacks go, and the new manifest comes last: a folder with a
+    /// manifest is complete.
     package func placeFinalModel(step: Int, contents: (URL) async throws -> Void) async throws {
         let partial = AtomicFolder.sibling(of: url.appending(path: "final-model"), "partial")
         do {

@@ -25,8 +25,8 @@ package final class RunFolder: Sendable {
 
     /// Makes the folder when it is missing, locks it, and tidies what a killed save left.
     ///
-    /// - Throws: ``RunError/locked(path:process:)`` when another run holds it, ``RunError/system(action:path:code:)`` when it cannot be
-    ///   made or written.
+    /// - Throws: ``RunError/locked(path:process:)`` when another run holds it, ``RunError/system(action:path:code:)``
+    ///   when it cannot be made or written.
     package init(_ url: URL, operations: FileOperations = .system) throws(RunError) {
         self.url = url
         self.operations = operations
@@ -37,8 +37,8 @@ package final class RunFolder: Sendable {
         tidiedLeftovers = try AtomicFolder.removeLeftovers(in: url, operations)
     }
 
-    /// Takes back what making this value left on the disk, for a start that failed before it wrote anything: its lock file and
-    /// the folders it made, as far as they are empty.
+    /// Takes back what making this value left on the disk, for a start that failed before it wrote anything: its lock
+    /// file and the folders it made, as far as they are empty.
     package func withdraw() {
         do {
             if madeLock { try operations.remove(url.appending(path: RunLock.fileName)) }
@@ -129,9 +129,10 @@ package final class RunFolder: Sendable {
 
     /// Takes the folder back to the end of `step`, so that a resumed run writes no step twice (0: to the beginning).
     ///
-    /// Rows of metrics and files of completions beyond `step` are removed. Checkpoints beyond it belong to a run that did not
-    /// happen; they are renamed `checkpoint-<step>.superseded`, where ``CheckpointFolder/latest(in:check:)`` does not look, and stay until
-    /// the run that takes their place has saved a checkpoint of its own (``removeSuperseded()``).
+    /// Rows of metrics and files of completions beyond `step` are removed. Checkpoints beyond it belong to a run that
+    /// did not happen; they are renamed `checkpoint-<step>.superseded`, where ``CheckpointFolder/latest(in:check:)``
+    /// does not look, and stay until the run that takes their place has saved a checkpoint of its own
+    /// (``removeSuperseded()``).
     @discardableResult
     package func rewind(to step: Int) throws(RunError) -> Rewound {
         var rewound = Rewound()

@@ -8,8 +8,8 @@ import Darwin
 
 /// The exclusive right to write in a run folder, held while the value lives.
 ///
-/// An advisory lock (`flock`) on `.lock`: the system drops it when the process ends in whatever way, so a killed run never locks
-/// its folder for good. The file holds the process id for the other run's error message.
+/// An advisory lock (`flock`) on `.lock`: the system drops it when the process ends in whatever way, so a killed run
+/// never locks its folder for good. The file holds the process id for the other run's error message.
 final class RunLock: Sendable {
     static let fileName = ".lock"
     private let file: PosixFile
@@ -17,7 +17,8 @@ final class RunLock: Sendable {
     init(_ folder: URL) throws(RunError) {
         let url = folder.appending(path: Self.fileName)
         var file = try Self.locked(url, of: folder)
-        // Another start may have withdrawn the file between our opening and our locking it: such a lock keeps nobody out.
+        // Another start may have withdrawn the file between our opening and our locking it: such a lock keeps nobody
+        // out.
         while !file.isStill(at: url) { file = try Self.locked(url, of: folder) }
         self.file = file
         try file.truncate(to: 0)

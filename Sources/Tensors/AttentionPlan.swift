@@ -1,9 +1,9 @@
 /// What attends to what in a packed run, cut into calls that waste little on padding.
 ///
-/// Two kinds of work. A run of tokens attends causally to itself: every prompt, every completion, and a group of one completion
-/// as a whole, because it is a plain sequence. A block is the completions of a group, which all also see the whole prompt. Runs of
-/// similar length share a padded call; blocks share one when their prompts are of one length, so that no key is padding and no
-/// call needs a mask.
+/// Two kinds of work. A run of tokens attends causally to itself: every prompt, every completion, and a group of one
+/// completion as a whole, because it is a plain sequence. A block is the completions of a group, which all also see the
+/// whole prompt. Runs of similar length share a padded call; blocks share one when their prompts are of one length, so
+/// that no key is padding and no call needs a mask.
 package struct AttentionPlan: Sendable, Equatable {
     /// Consecutive packed tokens that attend causally to themselves.
     struct Run: Sendable, Equatable {
@@ -48,8 +48,8 @@ package struct AttentionPlan: Sendable, Equatable {
         blockBuckets = Self.buckets(of: sortedBlocks, \.queries.length) { $0.prompt.length == $1.prompt.length }
     }
 
-    /// Cuts a list sorted by length into buckets whose padding stays below an eighth of their tokens, or, where rows are so short
-    /// that a call costs more than its arithmetic, below half.
+    /// Cuts a list sorted by length into buckets whose padding stays below an eighth of their tokens, or, where rows
+    /// are so short that a call costs more than its arithmetic, below half.
     private static func buckets<Item>(
         of sorted: [Item], _ length: (Item) -> Int, mayJoin: (Item, Item) -> Bool
     ) -> [[Item]] {

@@ -44,8 +44,8 @@ extension Tensor {
 
     /// ∂(seed · output)/∂input for each input, of its shape; no leaf collects anything.
     ///
-    /// - Throws: ``TensorError/engine(operation:message:)`` when the output does not depend on an input, or when the way
-    ///   there leads through ``checkpoint(inputs:_:)``.
+    /// - Throws: ``TensorError/engine(operation:message:)`` when the output does not depend on an input, or when the
+    ///   way there leads through ``checkpoint(inputs:_:)``.
     package static func gradients(
         of output: Tensor, withRespectTo inputs: [Tensor], seed: Tensor? = nil, keepsGraph: Bool = false
     ) throws(TensorError) -> [Tensor] {

@@ -21,7 +21,8 @@ private final class Segment {
 }
 
 extension Tensor {
-    /// `body(inputs)`, keeping the inputs instead of everything computed in between (Chen et al. 2016, arXiv:1604.06174).
+    /// `body(inputs)`, keeping the inputs instead of everything computed in between (Chen et al. 2016,
+    /// arXiv:1604.06174).
     ///
     /// The body runs twice: now without recording, and once more with recording when backward arrives. It must compute
     /// the same both times. Tensors that need a gradient come in through `inputs`; leaves (parameters) may be captured

@@ -26,9 +26,9 @@ package struct DecodeRows: Sendable, Equatable {
 
 /// Keys and values of one layer while completions are written token by token.
 ///
-/// A prompt's keys stand once, whatever number of completions read them; each row has a slot of its own for what it wrote.
-/// Slots may be given to another prompt or row at any time: what stands behind a length is never read. Copies of the struct are
-/// the same cache.
+/// A prompt's keys stand once, whatever number of completions read them; each row has a slot of its own for what it
+/// wrote. Slots may be given to another prompt or row at any time: what stands behind a length is never read. Copies of
+/// the struct are the same cache.
 package struct DecodeCache {
     private let promptKeys: Tensor
     private let promptValues: Tensor
@@ -59,8 +59,8 @@ package struct DecodeCache {
         ownValues = try values(rowSlots, rowCapacity)
     }
 
-    /// Keeps prompt tokens: token i at `positions[i]` of prompt slot `slots[i]`. Keys and values are `[tokens, Hkv, d]`, keys with
-    /// their positions applied. No gradient is recorded.
+    /// Keeps prompt tokens: token i at `positions[i]` of prompt slot `slots[i]`. Keys and values are `[tokens, Hkv,
+    /// d]`, keys with their positions applied. No gradient is recorded.
     package func writePrompt(keys: Tensor, values: Tensor, slots: [Int], positions: [Int]) throws(TensorError) {
         try Self.write(promptKeys, promptValues, keys, values, slots, positions, "writePrompt")
     }

@@ -93,7 +93,8 @@ extension Tensor {
     /// True where the element is neither infinite nor NaN.
     package func isFinite() throws(TensorError) -> Tensor { try unary("isFinite", CTORCH_IS_FINITE) }
 
-    /// `a` where the condition is true, `b` elsewhere. Differentiable in `a` and `b`: each gets its own elements' gradient.
+    /// `a` where the condition is true, `b` elsewhere. Differentiable in `a` and `b`: each gets its own elements'
+    /// gradient.
     package static func `where`(
         _ condition: Tensor, _ a: Tensor, _ b: Tensor
     ) throws(TensorError) -> Tensor {

@@ -25,7 +25,8 @@ extension Tensor {
         try Tensor.make("scatterAdded") { ctorch_scatter_add(raw, axis, index.raw, source.raw, $0) }
     }
 
-    /// A copy to which slices of `source` are added: for axis 0, out[index[i], …] += source[i, …]. Differentiable in both.
+    /// A copy to which slices of `source` are added: for axis 0, out[index[i], …] += source[i, …]. Differentiable in
+    /// both.
     package func indexAdded(axis: Int, index: Tensor, source: Tensor) throws(TensorError) -> Tensor {
         try Tensor.make("indexAdded") { ctorch_index_add(raw, axis, index.raw, source.raw, $0) }
     }

@@ -2,8 +2,8 @@ internal import Foundation
 
 /// Philox4x32-10, a counter-based random generator: a pure function of a key and a counter.
 ///
-/// Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". Nothing is remembered between calls, so a draw depends on
-/// its address alone and not on which draws were made before it.
+/// Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". Nothing is remembered between calls, so a draw
+/// depends on its address alone and not on which draws were made before it.
 package enum Philox {
     /// Four words of 32 random bits for a counter of four words and a key of two.
     package static func words(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
@@ -53,7 +53,8 @@ package struct RandomAddress: Sendable, Equatable {
     /// Which number at that token.
     package var slot: Int
 
-    /// A field that does not fit its bits is a programming error: no run comes near 65,536 samples or 16 million tokens.
+    /// A field that does not fit its bits is a programming error: no run comes near 65,536 samples or 16 million
+    /// tokens.
     package init(step: Int = 0, row: Int = 0, sample: Int = 0, token: Int = 0, slot: Int = 0) {
         precondition(step >= 0 && step >> 32 == 0 && row >= 0 && row >> 32 == 0, "step and row have 32 bits")
         precondition(sample >= 0 && sample >> 16 == 0, "sample has 16 bits")

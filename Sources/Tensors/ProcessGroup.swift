@@ -3,8 +3,9 @@ internal import Foundation
 
 /// The processes that compute one run together, and this one's rank among them: c10d's Gloo group.
 ///
-/// Every call is a collective: it returns when each rank has made it, and all make the same calls in the same order. A rank
-/// whose process has ended fails the others' next call at once, one that hangs or cannot be reached after the timeout.
+/// Every call is a collective: it returns when each rank has made it, and all make the same calls in the same order. A
+/// rank whose process has ended fails the others' next call at once, one that hangs or cannot be reached after the
+/// timeout.
 @TensorActor
 package final class ProcessGroup {
     /// Where the ranks of a run meet, as its launcher says.

@@ -71,8 +71,8 @@ extension Tensor {
     ///
     ///     out[s] = Σ over i with segments[i] = s of self[i]
     ///
-    /// Added in float64 in the order of the elements, then rounded once to this tensor's type, so the same values give the
-    /// same bits. A segment without elements is 0. Differentiable.
+    /// Added in float64 in the order of the elements, then rounded once to this tensor's type, so the same values give
+    /// the same bits. A segment without elements is 0. Differentiable.
     ///
     /// - Parameters:
     ///   - segments: `[count of elements]` int64, each in `0 ..< count`.

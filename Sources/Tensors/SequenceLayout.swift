@@ -4,7 +4,8 @@
 ///
 ///     prompt₀ completion₀₀ completion₀₁ … prompt₁ completion₁₀ …
 ///
-/// A completion attends to its prompt and to itself, and its positions continue from the prompt, as if it stood alone behind it.
+/// A completion attends to its prompt and to itself, and its positions continue from the prompt, as if it stood alone
+/// behind it.
 package struct SequenceLayout: Sendable, Equatable {
     /// Where one group's tokens are in the packed run.
     package struct Group: Sendable, Equatable {
@@ -22,13 +23,13 @@ package struct SequenceLayout: Sendable, Equatable {
     package let positions: [Int]
     /// The packed index of every completion token, in packed order.
     package let completionTokenIndices: [Int]
-    /// For every completion token, in packed order, the packed index whose hidden state predicts it: the prompt's last token for
-    /// the first token of each completion, the token before it for the others.
+    /// For every completion token, in packed order, the packed index whose hidden state predicts it: the prompt's last
+    /// token for the first token of each completion, the token before it for the others.
     package let predictionIndices: [Int]
     package let attentionPlan: AttentionPlan
 
-    /// - Parameter groups: lengths in tokens. A group without completions is a plain sequence; a completion may be empty. A prompt
-    ///   holds at least one token, because something must predict the first token of a completion.
+    /// - Parameter groups: lengths in tokens. A group without completions is a plain sequence; a completion may be
+    ///   empty. A prompt holds at least one token, because something must predict the first token of a completion.
     /// - Throws: ``TensorError/layout(_:)`` naming the first group that does not fit, or that there is none.
     package init(groups: [(promptLength: Int, completionLengths: [Int])]) throws(TensorError) {
         guard !groups.isEmpty else { throw .layout("a layout needs at least one group") }

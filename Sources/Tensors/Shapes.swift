@@ -2,8 +2,8 @@ internal import CTorch
 
 // Other shapes of the same elements. A negative axis counts from the end. All of it is differentiable.
 extension Tensor {
-    /// The elements in row-major order under another shape; one size may be −1, for what is left. A view where the layout
-    /// allows it, else a copy.
+    /// The elements in row-major order under another shape; one size may be −1, for what is left. A view where the
+    /// layout allows it, else a copy.
     package func reshaped(_ shape: [Int]) throws(TensorError) -> Tensor {
         try Tensor.make("reshaped") { ctorch_reshape(raw, shape, shape.count, $0) }
     }

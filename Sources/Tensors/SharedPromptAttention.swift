@@ -3,14 +3,15 @@ internal import CTorch
 extension Tensor {
     /// Attention over packed groups in which every completion shares its prompt's keys and values.
     ///
-    /// A prompt attends causally to itself. A completion attends to all of its prompt and causally to itself, never to another
-    /// completion or group. The two parts are computed apart and put together by their log-sum-exps, which is exact:
+    /// A prompt attends causally to itself. A completion attends to all of its prompt and causally to itself, never to
+    /// another completion or group. The two parts are computed apart and put together by their log-sum-exps, which is
+    /// exact:
     ///
     ///     out = Σ_part exp(L_part − L)·out_part,   L = log Σ_part exp L_part
     ///
-    /// The backward pass runs each part again from L, so no matrix of scores is kept. Grouped key heads: query head h reads key head
-    /// h / (H / Hkv). Same result as plain attention over each prompt and completion alone, to rounding; the same to the bit from run
-    /// to run.
+    /// The backward pass runs each part again from L, so no matrix of scores is kept. Grouped key heads: query head h
+    /// reads key head h / (H / Hkv). Same result as plain attention over each prompt and completion alone, to rounding;
+    /// the same to the bit from run to run.
     ///
     /// - Parameters:
     ///   - query: `[tokens, H, d]`, positions already applied.

@@ -3,14 +3,14 @@ internal import Glibc
 
 /// libtorch as a whole.
 ///
-/// Deterministic algorithms are on from the start of the process. Denormal numbers are kept: the switch that flushes them
-/// acts on one thread, so a result would depend on how the work is divided among threads.
+/// Deterministic algorithms are on from the start of the process. Denormal numbers are kept: the switch that flushes
+/// them acts on one thread, so a result would depend on how the work is divided among threads.
 package enum TensorEngine {
     /// Such as "2.13.0".
     package static var version: String { String(cString: ctorch_version()) }
 
-    /// What our kernels are compiled for here: `avx512`, `avx2` or `baseline` of x86-64, else `portable`. The environment variable
-    /// `PLUMBLINE_INSTRUCTIONS` names a narrower one than the processor's.
+    /// What our kernels are compiled for here: `avx512`, `avx2` or `baseline` of x86-64, else `portable`. The
+    /// environment variable `PLUMBLINE_INSTRUCTIONS` names a narrower one than the processor's.
     package static var instructions: String { String(cString: ctorch_instructions()) }
 
     /// CUDA devices that this libtorch and this machine have. The first call loads CUDA, which takes seconds.

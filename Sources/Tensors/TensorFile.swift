@@ -3,9 +3,10 @@ package import Foundation
 
 /// A safetensors file, open for reading.
 ///
-/// The file is mapped into memory, so that only the tensors asked for are read. Its whole header is checked on opening; a damaged
-/// or hostile file is an error and no tensor is made. What cannot be guarded: a file that another process cuts short while it is
-/// open ends this process on the next read (SIGBUS); checkpoints are replaced by renaming, never by writing into them.
+/// The file is mapped into memory, so that only the tensors asked for are read. Its whole header is checked on opening;
+/// a damaged or hostile file is an error and no tensor is made. What cannot be guarded: a file that another process
+/// cuts short while it is open ends this process on the next read (SIGBUS); checkpoints are replaced by renaming, never
+/// by writing into them.
 package final class TensorFile: Sendable {
     package let path: String
     /// Free text pairs of the header, usually `format: pt`.
@@ -55,7 +56,8 @@ package final class TensorFile: Sendable {
     package func typeName(of name: String) -> String? { entries[name]?.typeName }
 
     /// Reads one tensor: a copy of its own, in the file's element type.
-    /// - Throws: ``TensorError/file(path:message:)`` when there is none of this name or its element type cannot be held.
+    /// - Throws: ``TensorError/file(path:message:)`` when there is none of this name or its element type cannot be
+    ///   held.
     package func tensor(named name: String, device: Device = .cpu) throws(TensorError) -> Tensor {
         guard let entry = entries[name] else { throw .file(path: path, message: "no tensor is named \(name)") }
         guard let type = ElementType(name: entry.typeName) else {

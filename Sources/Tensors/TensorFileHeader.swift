@@ -2,8 +2,9 @@ import JSON
 
 /// The header of a safetensors file, checked: every tensor's name, element type, shape and bytes.
 ///
-/// The form: eight bytes, little-endian, with the header's length; the header, a JSON object; the elements. Tensors fill the rest
-/// of the file without overlap or gap. Everything a file claims is checked here, before any tensor is made.
+/// The form: eight bytes, little-endian, with the header's length; the header, a JSON object; the elements. Tensors
+/// fill the rest of the file without overlap or gap. Everything a file claims is checked here, before any tensor is
+/// made.
 struct TensorFileHeader: Sendable, Equatable {
     struct Entry: Sendable, Equatable {
         var name: String

@@ -2,7 +2,8 @@ internal import CTorch
 package import Foundation
 import JSON
 
-/// Writes a safetensors file, one tensor at a time: the header first, then the elements in the order they were announced.
+/// Writes a safetensors file, one tensor at a time: the header first, then the elements in the order they were
+/// announced.
 ///
 /// Nothing is kept in memory but one tensor. The file is not sound before ``finish()``; write it beside its final name.
 package final class TensorFileWriter {
@@ -26,9 +27,10 @@ package final class TensorFileWriter {
     private var isOpen = true
     private var pending: ArraySlice<Announcement>
 
-    /// Creates the file, or empties it, and writes the header: `__metadata__` with `format: pt`, as transformers asks for.
-    /// - Throws: ``TensorError/file(path:message:)`` when names repeat, ``TensorError/system(action:path:code:)`` when the file
-    ///   cannot be written.
+    /// Creates the file, or empties it, and writes the header: `__metadata__` with `format: pt`, as transformers asks
+    /// for.
+    /// - Throws: ``TensorError/file(path:message:)`` when names repeat, ``TensorError/system(action:path:code:)`` when
+    ///   the file cannot be written.
     package init(url: URL, announcing tensors: [Announcement]) throws(TensorError) {
         path = url.path
         var names: Set<String> = ["__metadata__"]

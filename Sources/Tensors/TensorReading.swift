@@ -10,7 +10,8 @@ extension Tensor {
 
     /// The elements of a tensor of integers or truth values (1 and 0).
     ///
-    /// - Throws: ``TensorError/elementType(operation:expected:got:)`` for a floating type: rounding is the caller's choice.
+    /// - Throws: ``TensorError/elementType(operation:expected:got:)`` for a floating type: rounding is the caller's
+    ///   choice.
     package func integers() throws(TensorError) -> [Int] {
         let type = elementType
         guard !type.isFloatingPoint else {
@@ -48,9 +49,11 @@ extension Tensor {
     ///
     /// For the element with index `i` in row-major order and bit pattern `b`, all of it wrapping:
     ///
-    ///     digest = Σ_i mix64(seed ⊕ i·0x9E3779B97F4A7C15 ⊕ (2b + 1)·0xBF58476D1CE4E5B9)     mix64: splitmix64's finaliser
+    ///     digest = Σ_i mix64(seed ⊕ i·0x9E3779B97F4A7C15 ⊕ (2b + 1)·0xBF58476D1CE4E5B9)
+    ///     mix64    splitmix64's finaliser
     ///
-    /// Any changed bit and any swap of two unequal elements changes it. Reads each element once, at the speed of memory.
+    /// Any changed bit and any swap of two unequal elements changes it. Reads each element once, at the speed of
+    /// memory.
     package func digest(seed: UInt64) throws(TensorError) -> UInt64 {
         var digest: UInt64 = 0
         try Tensor.check("digest", ctorch_digest(raw, seed, &digest))

@@ -1,12 +1,13 @@
 internal import CTorch
 
-/// The distribution a token is drawn from, made from logits in the order of the fields. It means the same to whoever samples and to
-/// whoever scores.
+/// The distribution a token is drawn from, made from logits in the order of the fields. It means the same to whoever
+/// samples and to whoever scores.
 ///
-/// The order is that of transformers' logits processors: repetition penalty, temperature, top-k, top-p, min-p; each filter works on
-/// what the one before it left.
+/// The order is that of transformers' logits processors: repetition penalty, temperature, top-k, top-p, min-p; each
+/// filter works on what the one before it left.
 package struct PolicyDistribution: Sendable, Equatable {
-    /// Logits of tokens already in prompt or completion: positive ones are divided by it, negative ones multiplied. 1: off.
+    /// Logits of tokens already in prompt or completion: positive ones are divided by it, negative ones multiplied. 1:
+    /// off.
     package var repetitionPenalty: Double = 1
     /// Logits are divided by it. Above 0.
     package var temperature: Double = 1
@@ -53,7 +54,8 @@ extension Tensor {
     /// - Parameters:
     ///   - distribution: what is drawn from.
     ///   - choices: one a row.
-    ///   - seenTokens: one list a row of the ids the repetition penalty is for, without duplicates; not read when it is 1.
+    ///   - seenTokens: one list a row of the ids the repetition penalty is for, without duplicates; not read when it is
+    ///     1.
     /// - Throws: ``TensorError/engine(operation:message:)`` when a row's logits are not finite or sizes differ.
     package func sampledTokens(
         from distribution: PolicyDistribution, choices: [TokenChoice], seenTokens: [[Int]] = []

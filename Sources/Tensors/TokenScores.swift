@@ -18,8 +18,9 @@ extension Tensor {
     ///     logp[n]    = z[n, target[n]] − logsumexp_v z[n, v]
     ///     entropy[n] = logsumexp_v z[n, v] − Σ_v softmax(z[n])[v]·z[n, v]
     ///
-    /// Computed a few rows at a time, again so in the backward pass: the logits of all tokens never exist together. Sums in float32,
-    /// or in float64 when `hidden` is. Both results are differentiable in `hidden` and `head`; detach the one that must not be.
+    /// Computed a few rows at a time, again so in the backward pass: the logits of all tokens never exist together.
+    /// Sums in float32, or in float64 when `hidden` is. Both results are differentiable in `hidden` and `head`; detach
+    /// the one that must not be.
     ///
     /// - Parameters:
     ///   - hidden: `[N, D]`, the states that predict the tokens.
@@ -53,11 +54,13 @@ extension Tensor {
     ///
     ///     KL[n] = Σ_v p[n, v]·(log p[n, v] − log q[n, v])      p, q = softmax(hidden·head / temperature) of each
     ///
-    /// With `beta` below 1 the generalized Jensen–Shannon divergence (GKD, Agarwal et al. 2024, arXiv:2306.13649, Eq. 1, as TRL has it):
+    /// With `beta` below 1 the generalized Jensen–Shannon divergence (GKD, Agarwal et al. 2024, arXiv:2306.13649, Eq.
+    /// 1, as TRL has it):
     ///
     ///     JSD[n] = β·KL(q‖m) + (1 − β)·KL(p‖m),   m = β·q + (1 − β)·p;   β = 0: KL(q‖p)
     ///
-    /// Computed a few rows at a time, again so in the backward pass. Differentiable in `hidden` and `head`; the reference is detached.
+    /// Computed a few rows at a time, again so in the backward pass. Differentiable in `hidden` and `head`; the
+    /// reference is detached.
     ///
     /// - Parameters:
     ///   - hidden: `[N, D]`, the states that predict the tokens.

@@ -100,7 +100,8 @@ struct ModelReader {
         return table
     }
 
-    private static func pair(_ item: JSONValue) -> (String, String)? {
+    /// The two parts of a merge, in either of the forms that files have.
+    static func pair(_ item: JSONValue) -> (String, String)? {
         switch item {
         case .string(let text):
             let parts = text.utf8.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)

@@ -1,4 +1,5 @@
 package import Foundation
+import GGUF
 
 /// Text to token ids and back, as a `tokenizer.json` of Hugging Face's `tokenizers` library defines it.
 ///
@@ -23,10 +24,14 @@ package struct Tokenizer: Sendable {
     package let specialTokenIDs: Set<Int>
 
     /// Reads `tokenizer.json` and, where they exist, `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `chat_template.jinja` and `generation_config.json`.
+    /// `chat_template.jinja` and `generation_config.json`; or the metadata of a GGUF file.
     ///
     /// - Throws: ``TokenizerError`` naming the file, the key, what was found and what would be right.
     package init(folder: URL) throws(TokenizerError) {
+        if GGUFFile.isOne(folder) {
+            try self.init(gguf: folder)
+            return
+        }
         do throws(TokenizerError) {
             try self.init(files: try TokenizerFiles.read(folder: folder))
         } catch {
@@ -44,6 +49,20 @@ package struct Tokenizer: Sendable {
                 name == TokenizerFiles.tokenizer
                     ? file.path : file.deletingLastPathComponent().appendingPathComponent(name).path
             }
+        }
+    }
+
+    private init(gguf file: URL) throws(TokenizerError) {
+        let metadata: GGUFMetadata
+        do throws(GGUFError) {
+            metadata = try GGUFFile(url: file).metadata
+        } catch {
+            throw TokenizerError(file: error.path, found: error.message, expected: "a GGUF file")
+        }
+        do throws(TokenizerError) {
+            try self.init(files: try GGUFTokenizer(metadata: metadata).files())
+        } catch {
+            throw error.placed { _ in file.path }
         }
     }
 
@@ -127,7 +146,8 @@ package struct Tokenizer: Sendable {
     ///
     /// - Parameters:
     ///   - addSpecialTokens: also put the post-processor's special ids around it, such as a beginning of text.
-    ///   - mark: what ``marked(_:with:)`` put into parts of the text; it is taken out behind the search for added tokens.
+    ///   - mark: what ``marked(_:with:)`` put into parts of the text; it is taken out behind the search for added
+    ///     tokens.
     package func encode(_ text: String, addSpecialTokens: Bool = false, mark: SpellingMark? = nil) -> [Int] {
         var call = EncodeCall(definition: definition, matcher: normalizedMatcher, mark: mark)
         let bytes = Array(text.utf8)
@@ -141,8 +161,9 @@ package struct Tokenizer: Sendable {
         return addSpecialTokens ? definition.postProcessor.wrap(call.ids) : call.ids
     }
 
-    /// A text in which special tokens are only spelled: with the mark in them they are not found, and read as what they are written
-    /// with. `split_special_tokens` of transformers, for a part of a text; a special token of a single scalar is found all the same.
+    /// A text in which special tokens are only spelled: with the mark in them they are not found, and read as what they
+    /// are written with. `split_special_tokens` of transformers, for a part of a text; a special token of a single
+    /// scalar is found all the same.
     package func marked(_ text: String, with mark: SpellingMark) -> String {
         String(decoding: specialMatcher.marked(Array(text.utf8), with: mark.bytes), as: UTF8.self)
     }
@@ -169,6 +190,9 @@ package struct Tokenizer: Sendable {
     }
 
     var decoder: TokenDecoder { definition.decoder }
+
+    /// The bytes of its `tokenizer.json`.
+    var definitionFile: Data { files.contents[TokenizerFiles.tokenizer] ?? Data() }
 
     /// What the decoder reads for an id. The library gives it the normalized text of an added token that is looked for
     /// after normalization, and so does this.

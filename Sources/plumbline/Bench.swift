@@ -26,7 +26,7 @@ struct Bench: AsyncParsableCommand {
 
         func run(
             _ part: Workload.Part, _ algorithm: Workload.Algorithm = .grpo, learningRate: Double = 1e-6,
-            firstStepFolder: String? = nil
+            adapterRank: Int? = nil, firstStepFolder: String? = nil
         ) async throws {
             let workload = try Workload(
                 part, algorithm, prompts: prompts, completions: completions ?? (algorithm == .dpo ? 2 : 8),
@@ -34,7 +34,7 @@ struct Bench: AsyncParsableCommand {
                 completionTokens: completionTokens, steps: steps)
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
-                learningRate: learningRate, firstStepFolder: firstStepFolder)
+                learningRate: learningRate, adapterRank: adapterRank, firstStepFolder: firstStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
             try Terminal.exact(report.json)
@@ -55,12 +55,20 @@ struct Bench: AsyncParsableCommand {
             })
         var algorithm = Workload.Algorithm.grpo
         @Option(help: "AdamW's step size.") var learningRate = 1e-6
+        @Option(help: "Train adapters of this rank on every projection, in place of the model.") var loraRank: Int?
         @Option(help: "Where to write the model as the first step leaves it, to compare it with another trainer's.")
         var saveFirstStep: String?
         @OptionGroup var options: Options
 
+        func validate() throws {
+            if let loraRank, !(1...65_536).contains(loraRank) {
+                throw ValidationError("--lora-rank \(loraRank): from 1 to 65536")
+            }
+        }
+
         func run() async throws {
-            try await options.run(.step, algorithm, learningRate: learningRate, firstStepFolder: saveFirstStep)
+            try await options.run(
+                .step, algorithm, learningRate: learningRate, adapterRank: loraRank, firstStepFolder: saveFirstStep)
         }
     }
 

@@ -5,8 +5,7 @@ import Records
 struct Eval: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Score a policy on a prompt set; change nothing.")
 
-    @Option(help: "Folder with config.json and safetensors files, or a name in the Hugging Face cache.") var model:
-        String
+    @Option(help: ModelArgument.help) var model: String
     @Option(
         parsing: .upToNextOption,
         help:

@@ -67,8 +67,7 @@ struct SamplingOptions: ParsableArguments {
 struct Generate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Sample completions of prompts.")
 
-    @Option(help: "Folder with config.json and safetensors files, or a name in the Hugging Face cache.") var model:
-        String
+    @Option(help: ModelArgument.help) var model: String
     @Option(help: "A prompt file or folder.") var prompts: String?
     @Option(help: "One prompt, given here.") var prompt: String?
     @Option(help: "Completions per prompt.") var samples = 1

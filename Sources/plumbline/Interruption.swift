@@ -5,10 +5,12 @@ import Synchronization
 /// The end of the pipe through which the signal handler speaks; a handler may do little more than write.
 private nonisolated(unsafe) var signalPipe: Int32 = -1
 
-/// Ends a command before its time: at SIGINT (Ctrl-C), SIGTERM, SIGHUP or SIGUSR1, and when nobody reads its output any more.
+/// Ends a command before its time: at SIGINT (Ctrl-C), SIGTERM, SIGHUP or SIGUSR1, and when nobody reads its output any
+/// more.
 ///
-/// The first time, work is asked to stop: ``stop`` is set and the command's task cancelled. A command that has something to save gets
-/// the time it takes; any other is ended after ``grace``. A second Ctrl-C gives the command ``lastSeconds`` more, a third ends it.
+/// The first time, work is asked to stop: ``stop`` is set and the command's task cancelled. A command that has
+/// something to save gets the time it takes; any other is ended after ``grace``. A second Ctrl-C gives the command
+/// ``lastSeconds`` more, a third ends it.
 final class Interruption: Sendable {
     static let shared = Interruption()
 

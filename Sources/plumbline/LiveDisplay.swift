@@ -4,7 +4,8 @@ import Foundation
 import Job
 import Records
 
-/// Shows a run on standard error: on a terminal a status line that is rewritten under the logged rows, otherwise plain lines.
+/// Shows a run on standard error: on a terminal a status line that is rewritten under the logged rows, otherwise plain
+/// lines.
 actor LiveDisplay: RunDisplay {
     private let maxSteps: Int
     private let loggingSteps: Int

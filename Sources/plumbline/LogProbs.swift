@@ -6,8 +6,7 @@ struct LogProbs: AsyncParsableCommand {
         commandName: "logprobs",
         abstract: "Log-prob of every token of given texts or token ids, for comparison with another library.")
 
-    @Option(help: "Folder with config.json and safetensors files, or a name in the Hugging Face cache.") var model:
-        String
+    @Option(help: ModelArgument.help) var model: String
     @Option(help: "Lines of {\"token_ids\": […]} or {\"prompt\": …, \"completion\": …}; - reads standard input.")
     var input: String
     @Option(help: "float32, bfloat16 or float64.") var dtype = "float32"

@@ -3,8 +3,8 @@ import Foundation
 import Job
 import Records
 
-/// A run of several processes, in one of them. The first shows and writes what a run leaves; of the others only an error is
-/// heard.
+/// A run of several processes, in one of them. The first shows and writes what a run leaves; of the others only an
+/// error is heard.
 struct OneOfSeveral {
     private let meeting: RankMeeting
     private let job: String

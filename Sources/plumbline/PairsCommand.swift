@@ -16,8 +16,7 @@ struct PairsCommand: AsyncParsableCommand {
                     plumbline pairs make --model DIR --prompts math.jsonl --rewards accuracy_reward --output pairs.jsonl
                 """)
 
-        @Option(help: "Folder with config.json and safetensors files, or a name in the Hugging Face cache.") var model:
-            String
+        @Option(help: ModelArgument.help) var model: String
         @Option(help: "A prompt file or folder.") var prompts: String
         @Option(parsing: .upToNextOption, help: "Rewards as in a job: a name, file.py:function, or '{name: …, …}'.")
         var rewards: [String]

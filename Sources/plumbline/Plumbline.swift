@@ -12,7 +12,7 @@ struct Plumbline: AsyncParsableCommand {
         discussion: "Results go to standard output, progress to standard error.",
         version: PlumblineVersion.text,
         subcommands: [
-            Train.self, Eval.self, Generate.self, LogProbs.self, InitModel.self, TokenizerCommand.self,
+            Train.self, Eval.self, Generate.self, LogProbs.self, InitModel.self, Convert.self, TokenizerCommand.self,
             Launch.self, RewardCommand.self, DataCommand.self, PairsCommand.self, Report.self, Explain.self, Env.self,
             Bench.self, PlanCommand.self, Simulate.self, Reshard.self,
         ])

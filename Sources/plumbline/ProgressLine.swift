@@ -3,8 +3,8 @@ import Foundation
 import Job
 import Synchronization
 
-/// Shows how far work has come that takes long, with the time it still needs: on a terminal in one line that is rewritten, in a log
-/// with a line now and then. Work that is soon done shows nothing.
+/// Shows how far work has come that takes long, with the time it still needs: on a terminal in one line that is
+/// rewritten, in a log with a line now and then. Work that is soon done shows nothing.
 final class ProgressLine: Sendable {
     private struct State {
         /// What is being done; `nil` for nothing.

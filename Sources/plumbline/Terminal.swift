@@ -5,8 +5,8 @@ import Synchronization
 
 /// Writing to the two streams: results to standard output, progress to standard error.
 ///
-/// What a person reads has no control characters but line breaks and tabs: texts of prompts, completions and programs must not move the
-/// cursor, rename the window or hide what stands there. What machines read is written as it is.
+/// What a person reads has no control characters but line breaks and tabs: texts of prompts, completions and programs
+/// must not move the cursor, rename the window or hide what stands there. What machines read is written as it is.
 enum Terminal {
     /// Whether standard error is a terminal that understands cursor movements.
     static let isInteractive =

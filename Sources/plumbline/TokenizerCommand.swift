@@ -35,7 +35,7 @@ struct TokenizerCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Token ids of texts: JSON Lines in, JSON Lines out, in the order of the input.")
 
-        @Option(help: "A tokenizer.json, or the folder it is in.") var tokenizer: String
+        @Option(help: "A tokenizer.json, the folder it is in, or a GGUF file.") var tokenizer: String
         @Option(help: "Lines of {\"text\": …}, or with --chat {\"messages\": […]}; - reads standard input.") var input:
             String
         @Flag(help: "Render messages with the chat template first; the text is printed beside the ids.") var chat =
@@ -53,7 +53,7 @@ struct TokenizerCommand: AsyncParsableCommand {
     struct Decode: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Texts of token ids: lines of {\"ids\": […]}.")
 
-        @Option(help: "A tokenizer.json, or the folder it is in.") var tokenizer: String
+        @Option(help: "A tokenizer.json, the folder it is in, or a GGUF file.") var tokenizer: String
         @Option(help: "Lines of {\"ids\": […]}; - reads standard input.") var input: String
         @Flag(help: "Leave special tokens out of the text.") var skipSpecialTokens = false
 

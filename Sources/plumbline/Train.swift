@@ -57,6 +57,7 @@ struct Train: AsyncParsableCommand {
         if !table.isEmpty { Terminal.progress(table) }
         switch outcome {
         case .finished:
+            if let weighing = try RunReport.weighing(of: run.outputFolder) { Terminal.progress(weighing) }
             Terminal.progress("final model: \(run.outputFolder.relativePath)")
             if let best = run.bestCheckpoint {
                 Terminal.progress("best: \(best.path), \(best.metric) \(String(format: "%.4g", best.value))")

@@ -153,8 +153,8 @@ struct DPOTests {
         #expect(abs(whole.loss * 5 - three.loss * 3) < 1e-13)
     }
 
-    /// Four outcomes with rewards log 1, 2, 4, 8: Bradley–Terry says how often each beats the other, exactly in 45 comparisons. The fit
-    /// is p_ref·exp(r/β)/Z.
+    /// Four outcomes with rewards log 1, 2, 4, 8: Bradley–Terry says how often each beats the other, exactly in 45
+    /// comparisons. The fit is p_ref·exp(r/β)/Z.
     @Test func itReachesTheClosedFormOptimum() throws {
         let beta = 0.5
         let reference = [0.4, 0.3, 0.2, 0.1]

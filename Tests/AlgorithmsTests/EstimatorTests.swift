@@ -7,7 +7,8 @@ import Testing
 
 @TensorActor @Suite("Clipped surrogate")
 struct ClippedSurrogateTests {
-    /// ε 0.2; worked by hand: min(1.5, 1.2) = 1.2, −min(−1.5, −1.2) = 1.5, −min(−0.5, −0.8) = 0.8, −min(0.5, 0.8) = −0.5.
+    /// ε 0.2; worked by hand: min(1.5, 1.2) = 1.2, −min(−1.5, −1.2) = 1.5, −min(−0.5, −0.8) = 0.8, −min(0.5, 0.8) =
+    /// −0.5.
     @Test(arguments: [(1.5, 1.0, -1.2), (1.5, -1, 1.5), (0.5, -1, 0.8), (0.5, 1, -0.5)])
     func goldenValues(_ ratio: Double, _ advantage: Double, _ expected: Double) throws {
         let loss = try ClippedSurrogate().loss(ratios: Tensor([ratio]), advantages: Tensor([advantage]))
@@ -129,7 +130,8 @@ struct KLGradientTests {
         #expect(relativeDistance(try found(plusPlus, sampler: policy), reverse) < 1e-8)
     }
 
-    /// With A = 0 the loss is β times the mean of the exact divergences, whatever the ratios and the token that was drawn.
+    /// With A = 0 the loss is β times the mean of the exact divergences, whatever the ratios and the token that was
+    /// drawn.
     @Test func anExactDivergenceTakesNoRatio() throws {
         let exact = try Tensor([0.25, 0.75]).requiringGradient()
         var inputs = PolicyLossInputs(
@@ -146,8 +148,9 @@ struct KLGradientTests {
         #expect(throws: LossError.self) { try objective.loss(inputs) }
     }
 
-    /// Over completions of several tokens a term in the loss descends the KL at the states that were visited; what a token does
-    /// to the states after it is left out. The penalty in the reward has that, where each token gets the sum to go.
+    /// Over completions of several tokens a term in the loss descends the KL at the states that were visited; what a
+    /// token does to the states after it is left out. The penalty in the reward has that, where each token gets the sum
+    /// to go.
     @Test func inTheLossLaterStatesAreLeftOut() throws {
         let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 24)
         let reference = TabularPolicy(vocabulary: 3, length: 3, seed: 25)

@@ -16,8 +16,8 @@ struct LossExample: Sendable {
     /// One per token.
     var advantages: [Double]
 
-    /// Numbers from a small generator, the same for the same seed. Ratios lie on both sides of the usual clips, at least
-    /// 1e-3 from them, so that differences of step 1e-5 stay on one side.
+    /// Numbers from a small generator, the same for the same seed. Ratios lie on both sides of the usual clips, at
+    /// least 1e-3 from them, so that differences of step 1e-5 stay on one side.
     init(seed: UInt64) {
         var state = seed
         func draw(_ low: Double, _ high: Double) -> Double {

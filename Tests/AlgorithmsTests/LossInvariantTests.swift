@@ -12,7 +12,8 @@ struct LossInvariantTests {
         let gradient = try example.evaluate(method.objective).gradient
         var (frozen, objective) = (example, method.objective)
         if method.name == "cispo" {
-            // Its weights min(ρ, 5) are constants. The loss whose slope it descends has them in the advantages: −w·A·log π over all tokens.
+            // Its weights min(ρ, 5) are constants. The loss whose slope it descends has them in the advantages:
+            // −w·A·log π over all tokens.
             frozen.advantages = example.advantages.indices.map {
                 min(exp(example.policy[$0] - example.old[$0]), 5) * example.advantages[$0]
             }
@@ -51,7 +52,8 @@ struct LossInvariantTests {
         #expect(relativeDistance(turned.gradient, order.flatMap { whole.gradient[example.ranges[$0]] }) < 1e-14)
     }
 
-    /// Tokens with weight 1 have the gradient of the loss with its KL term, tokens with weight 0 that of the loss without.
+    /// Tokens with weight 1 have the gradient of the loss with its KL term, tokens with weight 0 that of the loss
+    /// without.
     @Test func theKLTermActsWhereItsWeightIsNotZero() throws {
         let example = LossExample(seed: 9)
         let with = GRPOSettings(klCoefficient: 0.3)

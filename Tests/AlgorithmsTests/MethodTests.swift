@@ -106,8 +106,8 @@ struct GRPOTests {
         #expect(relativeDistance(sequence, token) < 1e-14)
     }
 
-    /// One ratio per completion times k3 is the gradient of neither KL (spec §1.2 (ii)): with sequence ratios the setting does nothing. With
-    /// token ratios it does.
+    /// One ratio per completion times k3 is the gradient of neither KL (spec §1.2 (ii)): with sequence ratios the
+    /// setting does nothing. With token ratios it does.
     @Test func theKLTermIsNotMultipliedByASequenceRatio() throws {
         let example = LossExample(seed: 2)
         func evaluate(_ level: ImportanceRatio, corrects: Bool) throws -> (loss: Double, gradient: [Double]) {

@@ -8,7 +8,8 @@ import Testing
 @TensorActor @Suite("Completions that the policy has moved away from")
 struct OffPolicyMaskTests {
     /// Four completions of two tokens, threshold 0.5 nats a token. Mean of log π_rollout − log π and A:
-    /// 0.625 and −1: dropped; 0.5 and −1: not above it; 0.625 and 1: pushed up, kept; −2 and −1: the policy likes it more.
+    /// 0.625 and −1: dropped; 0.5 and −1: not above it; 0.625 and 1: pushed up, kept; −2 and −1: the policy likes it
+    /// more.
     @Test func onlyWhatIsPushedDownAndFarOffIsDropped() throws {
         var example = LossExample(seed: 2)
         example.lengths = [2, 2, 2, 2]
@@ -24,8 +25,9 @@ struct OffPolicyMaskTests {
         #expect(relativeDistance(off, example.advantages.map { -$0 / 8 }) < 1e-14)
     }
 
-    /// With filters the sampler draws from another distribution than the policy whose log-probs are scored again: weights compare with
-    /// the former. Tokens of twice the old policy's probability weigh a half; A = −1, ρ = 1, a mean over two tokens.
+    /// With filters the sampler draws from another distribution than the policy whose log-probs are scored again:
+    /// weights compare with the former. Tokens of twice the old policy's probability weigh a half; A = −1, ρ = 1, a
+    /// mean over two tokens.
     @Test func weightsCompareWithWhatWasSampledFrom() throws {
         let policy = try Tensor([-1.0, -2]).requiringGradient()
         let inputs = PolicyLossInputs(
@@ -89,8 +91,8 @@ struct OldPolicyTests {
         }.summed()
     }
 
-    /// The ratio of whole completions is exact at any age, as long as nothing clips; a ratio for each token leaves out how
-    /// likely the tokens before it have become.
+    /// The ratio of whole completions is exact at any age, as long as nothing clips; a ratio for each token leaves out
+    /// how likely the tokens before it have become.
     @Test func theRatioOfACompletionMakesUpForItsAge() throws {
         let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 51)
         let older = TabularPolicy(vocabulary: 3, length: 3, seed: 52)

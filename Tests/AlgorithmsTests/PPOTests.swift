@@ -96,8 +96,8 @@ struct PPOTests {
 
     // MARK: Values
 
-    /// Two tokens, ε_V 0.2. First: V 1, V_old 0.5, R 2: plain 1, clipped (0.7 − 2)² = 1.69, larger and flat. Second: V 0.6,
-    /// V_old 0.5, R 0: both 0.36, slope 2·0.6. L_V = ½·(1.69 + 0.36)/2.
+    /// Two tokens, ε_V 0.2. First: V 1, V_old 0.5, R 2: plain 1, clipped (0.7 − 2)² = 1.69, larger and flat. Second: V
+    /// 0.6, V_old 0.5, R 0: both 0.36, slope 2·0.6. L_V = ½·(1.69 + 0.36)/2.
     @Test func valueLossGolden() throws {
         var example = LossExample(seed: 2)
         example.lengths = [2]
@@ -111,7 +111,8 @@ struct PPOTests {
         #expect(metrics["value_clip_ratio"] == 0.5)
     }
 
-    /// V 1, V_old 0.5, R 0: the plain square is the larger one and keeps its slope although the value is beyond the clip.
+    /// V 1, V_old 0.5, R 0: the plain square is the larger one and keeps its slope although the value is beyond the
+    /// clip.
     @Test func aClippedValueStillComesBackTowardsItsReturn() throws {
         var example = LossExample(seed: 2)
         example.lengths = [1]

@@ -48,7 +48,8 @@ private struct SoftExample {
         return Leaves(inputs: inputs, policy: policyLeaf, soft: softLeaf)
     }
 
-    /// The loss of the sequence-mean form as the paper writes it, in loops over Double: densities first, then their difference.
+    /// The loss of the sequence-mean form as the paper writes it, in loops over Double: densities first, then their
+    /// difference.
     func lossByLoops(epsilon: Double, beta: Double, isAnalytic: Bool) -> Double {
         func density(_ parameters: [Double], _ step: Int) -> Double {
             zip(zip(values[step], parameters), filled[step]).reduce(0) { sum, item in

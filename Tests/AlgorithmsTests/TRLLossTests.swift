@@ -88,7 +88,8 @@ struct TRLLossTests {
 
     init() throws { reference = try .read() }
 
-    /// TRL's bias correction with sequence ratios is not among the cases: that form is no KL's gradient, see ``GRPOTests``.
+    /// TRL's bias correction with sequence ratios is not among the cases: that form is no KL's gradient, see
+    /// ``GRPOTests``.
     ///
     /// 1e-6 absolute covers TRL's metrics, which it keeps in float32, and our float32 losses.
     @Test(arguments: [ElementType.float64, .float32])

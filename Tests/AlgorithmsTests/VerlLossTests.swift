@@ -113,7 +113,8 @@ struct VerlLossTests {
             var example = reference.example
             if expected.name == "bypass" { example.old = example.rollout }
             let found = try example.evaluate(expected.objective, type: type)
-            // verl counts five completions where the batch's own number is not given: the empty one is left out. Six here.
+            // verl counts five completions where the batch's own number is not given: the empty one is left out. Six
+            // here.
             let scale = expected.name == "uncounted" ? 6.0 / 5 : 1
             let tolerance = type == .float64 ? 1e-8 : 1e-6
             #expect(abs(found.loss * scale - expected.loss) < tolerance, "\(expected.name), \(expected.mode)")
@@ -122,8 +123,8 @@ struct VerlLossTests {
         }
     }
 
-    /// GSPO's are left out: verl counts tokens where the ratio is a completion's. CISPO's too: verl counts what is beyond the
-    /// clip whatever the advantage, which that loss learns from all the same.
+    /// GSPO's are left out: verl counts tokens where the ratio is a completion's. CISPO's too: verl counts what is
+    /// beyond the clip whatever the advantage, which that loss learns from all the same.
     @Test func shareOfClippedTokens() throws {
         let clipped = reference.policy.filter { !["gspo", "cispo", "reinforce"].contains($0.name) }
         #expect(clipped.count == 11)
@@ -157,7 +158,8 @@ struct VerlLossTests {
         }
     }
 
-    /// Where verl's k3 is clamped to 10, ours goes on as e^(−d) − 1 + d with the slope 1 − e^(−d), as its definition says.
+    /// Where verl's k3 is clamped to 10, ours goes on as e^(−d) − 1 + d with the slope 1 − e^(−d), as its definition
+    /// says.
     @Test func klPenalties() throws {
         let differences = reference.differences
         var clamped: [Double] = []

@@ -11,7 +11,8 @@ struct LearningTableTests {
         return try LearningCurve(file, completionsPerStep: 10)
     }
 
-    /// Means of two: 0.25, 0.5, 0.75, so that the target 0.5 is met with the third row: 30 completions and 1 + 2 + 3 seconds.
+    /// Means of two: 0.25, 0.5, 0.75, so that the target 0.5 is met with the third row: 30 completions and 1 + 2 + 3
+    /// seconds.
     @Test func theTargetIsMetByTheMeanOfAWindow() throws {
         let rewards = [0.0, 0.5, 0.5, 1.0]
         let found = try curve(

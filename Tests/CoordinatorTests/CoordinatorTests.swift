@@ -90,7 +90,8 @@ struct CoordinatorTests {
         return parts
     }
 
-    /// log π − log π_ref is −1/8 + 1 of row 0 and −2/8 + 1 of row 1. With β of the rule 1 − 0.5·0.875; with the controller's, 4, 1 − 4·0.875.
+    /// log π − log π_ref is −1/8 + 1 of row 0 and −2/8 + 1 of row 1. With β of the rule 1 − 0.5·0.875; with the
+    /// controller's, 4, 1 − 4·0.875.
     @Test(arguments: [(nil, 0.5625), (4, -2.5)] as [(Double?, Double)])
     func theCoefficientIsTheControllersOrTheRules(_ initial: Double?, _ expected: Double) async throws {
         let world = World()
@@ -170,7 +171,8 @@ struct CoordinatorTests {
         (parts.controllers.bank.controllers[0] as? Watcher)?.state.rows
     }
 
-    /// The fourth optimizer step throws: the third has moved the weights with the second step's rollouts, which are spent.
+    /// The fourth optimizer step throws: the third has moved the weights with the second step's rollouts, which are
+    /// spent.
     @Test func afterACommittedOptimizerStepAFailureLeavesWhatBelongsToIt() async throws {
         let world = World(liveRows: 1, trainFailsAt: 3)
         let parts = try remembering(world)

@@ -70,7 +70,8 @@ struct PartTests {
         method: "amft", calls: [.generate(samplesPerPrompt: 2, greedy: false), .demonstrate, .credit, .weigh, .train],
         warmup: .init(steps: 1, calls: [.demonstrate, .train]))
 
-    /// The warm-up imitates alone, unweighed. Then the parts count ¼ and ¾, then ⅛ and ⅞; a note is of weighed steps only.
+    /// The warm-up imitates alone, unweighed. Then the parts count ¼ and ¾, then ⅛ and ⅞; a note is of weighed steps
+    /// only.
     @Test func imitationStandsBesideSampling() async throws {
         let (world, weigher) = (World(), Weigher())
         _ = try await run(imitation, world, weigher)

@@ -24,7 +24,8 @@ struct SamplingControlTests {
     }
 
     @Test func wavesGoOnUntilEnoughGroupsDiffer() async throws {
-        // Waves of rows 0 1 | 2 3 | 4 5: rows 0 and 3 differ, so the first step takes two waves. Then 4 5 | 6 7 | 8 9: 6, 9.
+        // Waves of rows 0 1 | 2 3 | 4 5: rows 0 and 3 differ, so the first step takes two waves. Then 4 5 | 6 7 | 8 9:
+        // 6, 9.
         let (world, outcome) = try await run(live: 3)
         let reports = await world.reports
         #expect(reports.map { $0.groups.map(\.group.prompt.prompt.row) } == [[0, 3], [6, 9]])
@@ -34,7 +35,8 @@ struct SamplingControlTests {
         #expect(outcome == .finished(RunProgress(step: 2, rolloutStep: 5, tokens: 20)))  // each wave has its own draws
     }
 
-    /// The first step's waves are rows 0 1 | 2 3, of which it learns from 0 and 3: a controller sees what the policy wrote, not a choice of it.
+    /// The first step's waves are rows 0 1 | 2 3, of which it learns from 0 and 3: a controller sees what the policy
+    /// wrote, not a choice of it.
     @Test func controllersSeeWhatIsLeftOutToo() async throws {
         let world = World(liveRows: 3)
         var parts = try world.parts()

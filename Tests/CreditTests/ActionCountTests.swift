@@ -4,7 +4,8 @@ import Testing
 
 @Suite("Credit of completions with tokens that the policy did not choose")
 struct ActionCountTests {
-    /// Three, one and two actions with numbers of their own; `isForced` puts two tokens behind the first action of the first completion.
+    /// Three, one and two actions with numbers of their own; `isForced` puts two tokens behind the first action of the
+    /// first completion.
     private func batch(isForced: Bool) -> CreditBatch {
         func numbers(_ phase: Int) -> [[[Float]]] {
             [

@@ -60,7 +60,8 @@ struct ActorCriticTests {
         #expect(credited.update.advantages[0].flatMap(\.self).allSatisfy { $0 == 0 })
     }
 
-    /// Masked, its tokens are in neither loss and in no denominator. A return of V would pull a critic that has moved back to V.
+    /// Masked, its tokens are in neither loss and in no denominator. A return of V would pull a critic that has moved
+    /// back to V.
     @Test func whatIsUnscoredMovesNeitherNetwork() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([nil, 1, 0], lengths: [2, 2, 2])],
@@ -79,8 +80,8 @@ struct ActorCriticTests {
         #expect(completions.map(\.returns) == [[[1]], [[0.25]]])
     }
 
-    /// γ = 1, λ = 0.95, r = 0, 0, V = .1, .2 and .5 behind the end: δ = .1, .3, A = .1 + .95·.3 = .385, .3, R = .485, .5. The
-    /// first ended by itself: what the critic says behind its end is nothing, δ = .1, −.2, R = .01, 0.
+    /// γ = 1, λ = 0.95, r = 0, 0, V = .1, .2 and .5 behind the end: δ = .1, .3, A = .1 + .95·.3 = .385, .3, R = .485,
+    /// .5. The first ended by itself: what the critic says behind its end is nothing, δ = .1, −.2, R = .01, 0.
     @Test func aCutCompletionMayBeWorthItsLastState() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([0, 0], lengths: [2, 2], truncated: [1])],

@@ -51,7 +51,8 @@ struct NamedRule: Sendable, CustomTestStringConvertible {
 
 @Suite("What holds for every credit rule")
 struct CreditRuleInvariantTests {
-    /// Two prompts, three and two completions of several lengths; log-probs and values are fixed numbers of each completion.
+    /// Two prompts, three and two completions of several lengths; log-probs and values are fixed numbers of each
+    /// completion.
     private func batch(
         _ rewards: [[Double?]] = [[1, 0, 0.25], [0.5, 2]], keeping kept: [[Int]] = [[0, 1, 2], [0, 1]],
         greedy: [Double] = [0.5, 1]

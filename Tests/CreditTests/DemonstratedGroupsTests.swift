@@ -5,7 +5,8 @@ import Testing
 
 @Suite("Groups with a demonstration among them")
 struct DemonstratedGroupsTests {
-    /// The numbers of LUFFY's released code in `Tests/References/luffy_losses.py`: rewards 0, 1, 0 and a demonstration's 1; ¼, 0, 0 and 1.
+    /// The numbers of LUFFY's released code in `Tests/References/luffy_losses.py`: rewards 0, 1, 0 and a
+    /// demonstration's 1; ¼, 0, 0 and 1.
     private func batch(lacking: Bool = false) -> CreditBatch {
         var batch = CreditBatch(groups: [
             ScoredGroups.group([0, 1, 0], row: 0), ScoredGroups.group([0.25, 0, 0], row: 1),

@@ -144,10 +144,10 @@ struct GroupBaselineTests {
         #expect(ratios.max()! - ratios.min()! > 0.1)
     }
 
-    /// The specification's .91, 1.29 and .54, for two samples. Two different rewards have advantages of ± 1/√2 however little
-    /// they differ, so coordinate j of the mean gradient is Σ_b p_b·sign(r_j − r_b) / (√2·(r_j − r̄)) of the policy gradient's.
-    /// Rewards 1, 0, 0.3 and logits −0.6, −1.1, 0: p = .2917, .1769, .5314, r̄ = .4511; .7083/.7763, −.8231/−.6379 and
-    /// −.1148/−.2137.
+    /// The specification's .91, 1.29 and .54, for two samples. Two different rewards have advantages of ± 1/√2 however
+    /// little they differ, so coordinate j of the mean gradient is Σ_b p_b·sign(r_j − r_b) / (√2·(r_j − r̄)) of the
+    /// policy gradient's. Rewards 1, 0, 0.3 and logits −0.6, −1.1, 0: p = .2917, .1769, .5314, r̄ = .4511; .7083/.7763,
+    /// −.8231/−.6379 and −.1148/−.2137.
     @Test func theDeviationsBiasHasAnotherFactorForEveryArm() throws {
         var arms = TabularPolicy(vocabulary: 3, length: 1, seed: 4)
         arms.logits = [[-0.6, -1.1, 0]]
@@ -171,7 +171,8 @@ struct GroupBaselineTests {
         #expect(relativeDistance(try ratios(.init(scaling: .none)), [0.5, 0.5, 0.5]) < 1e-12)
     }
 
-    /// Accuracy is the same for a whole prompt: only the other reward is left, and its weight cancels in the batch's scale.
+    /// Accuracy is the same for a whole prompt: only the other reward is left, and its weight cancels in the batch's
+    /// scale.
     @Test func aRewardThatTellsNobodyApartAddsNothing() throws {
         let rewards = RewardCombination(names: ["accuracy", "style"], weights: [5, 0.25])
         let rule = GroupBaseline(rewards: rewards, settings: .init(aggregation: .normalizeThenSum, epsilon: 0))

@@ -79,8 +79,8 @@ struct HypervolumeWeightingTests {
         #expect(abs(HypervolumeWeighting.multiplier(gain: 0.34657359028) - 1) < 1e-10)  // artanh(1/3)
     }
 
-    /// The reference is (0.5, 200). (0.6, 150) lies 1 and 0.25 beyond it: a gain of 0.25. (0.7, 180) lies 2 and 0.1 beyond: 0.1 more.
-    /// (0.4, 100) is worse than the reference in one reward and gains nothing.
+    /// The reference is (0.5, 200). (0.6, 150) lies 1 and 0.25 beyond it: a gain of 0.25. (0.7, 180) lies 2 and 0.1
+    /// beyond: 0.1 more. (0.4, 100) is worse than the reference in one reward and gains nothing.
     @Test func theFrontGrows() throws {
         var controller = HypervolumeWeighting(axes)
         #expect(controller.needsEvaluation && controller.weights(at: 0) == StreamWeights())

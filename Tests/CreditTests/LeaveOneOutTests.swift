@@ -24,7 +24,8 @@ struct LeaveOneOutTests {
         #expect(relativeDistance(mean, exact) < 1e-12)
     }
 
-    /// Over pairs of completions: with the penalty in the reward it is the gradient of E[r] − β·KL(π‖π_ref) over completions.
+    /// Over pairs of completions: with the penalty in the reward it is the gradient of E[r] − β·KL(π‖π_ref) over
+    /// completions.
     @Test func thePenaltysGradientIsThatOfTheSequencesKL() throws {
         let policy = TabularPolicy(vocabulary: 3, length: 2, seed: 71)
         let reference = TabularPolicy(vocabulary: 3, length: 2, seed: 72)

@@ -72,7 +72,8 @@ struct MixerTests {
         #expect(found.contains { $0.advantages[1] != [0, 0] })
     }
 
-    /// The second has no reward: what is left are the tokens of the first, −0.5 and 0.5 in the penalty's stream, of variance 1/2.
+    /// The second has no reward: what is left are the tokens of the first, −0.5 and 0.5 in the penalty's stream, of
+    /// variance 1/2.
     @Test func whatIsNotValidEntersNoMeanAndGetsZero() throws {
         let found = try scaled(Mixer(.eachStream), beta: 0.1, batch([2, nil])).update.groups[0].completions
         #expect(relativeDistance(found[0].advantages[1], [-0.5, 0.5].map { $0 / 0.5.squareRoot() }) < 1e-7)
@@ -126,7 +127,8 @@ struct MixerTests {
         }
     }
 
-    /// Rewards a: 1 and 0 beside an abstention; its leave-one-out is 1 and −1, as if the third completion were not there.
+    /// Rewards a: 1 and 0 beside an abstention; its leave-one-out is 1 and −1, as if the third completion were not
+    /// there.
     @Test func aCompletionThatOneRewardLeftOutIsNoPartOfItsComparison() throws {
         var scores = scores
         scores[1][0] = .abstained(reason: "-")

@@ -4,7 +4,8 @@ import Records
 import TestSupport
 import Testing
 
-/// Three traces, of which the first is the empty one, and two answers: everything about BVPO's gradients by enumeration, over Double.
+/// Three traces, of which the first is the empty one, and two answers: everything about BVPO's gradients by
+/// enumeration, over Double.
 private struct Toy {
     let beta = 0.5
     let trace = [-0.5, 0.3, 0.8]
@@ -156,7 +157,7 @@ struct MixingTests {
                     let places = sides.map {
                         TraceGradients.resampled(
                             $0, uniforms: (0..<traces).map { _ in Double.random(in: 0...1, using: &random) }
-                        ).places
+                        ).indices
                     }
                     let marginal = (0..<2).map { _ in
                         let drawn = (0..<traces).map { _ in drawnTrace() }
@@ -183,7 +184,8 @@ struct MixingTests {
                 > abs(fine.terms.traceVariance - expected.traceVariance))
     }
 
-    /// Two prompts in two dimensions, worked by hand: g_t means (2, 0) and (0, 2), so (1, 1); g_e means (3, 0) and (1, 0), so (2, 0).
+    /// Two prompts in two dimensions, worked by hand: g_t means (2, 0) and (0, 2), so (1, 1); g_e means (3, 0) and (1,
+    /// 0), so (2, 0).
     @Test func aCalibrationTellsOfItsGradients() throws {
         func sample(_ center: [Double], _ empty: [Double]) -> MixingSample {
             MixingSample(
@@ -205,11 +207,11 @@ struct MixingTests {
         }
         // Shares 1/2, 1/4, 1/4: an effective number of 8/3.
         let found = TraceGradients.resampled([2, 1, 1].map(sequence), uniforms: [0.49, 0.51, 0.76])
-        #expect(found.isWeighted && found.places == [0, 1, 2])
-        #expect(TraceGradients.resampled([2, 1, 1].map(sequence), uniforms: [0.1, 0.2, 0.3]).places == [0, 0, 0])
+        #expect(found.isWeighted && found.indices == [0, 1, 2])
+        #expect(TraceGradients.resampled([2, 1, 1].map(sequence), uniforms: [0.1, 0.2, 0.3]).indices == [0, 0, 0])
         // One of them has nearly all the weight: fewer than two count.
         let lone = TraceGradients.resampled([1000, 1, 1].map(sequence), uniforms: [0.1, 0.2, 0.3])
-        #expect(!lone.isWeighted && lone.places == [0, 1, 2])
+        #expect(!lone.isWeighted && lone.indices == [0, 1, 2])
     }
 
     @Test func anEstimatedWeightMovesSlowlyAndIsHeldInDoubt() throws {

@@ -33,7 +33,8 @@ private struct Quadratics {
 
 @Suite("The mixture of imitation and reward")
 struct MixtureTests {
-    /// By hand at μ = ½: θ' = (.23, .23), θ' − c = (−.47, −.07), a − b = (1, −1): dθ'/dμ = (.1, −.1), dL/dμ = −.047 + .007 = −.04.
+    /// By hand at μ = ½: θ' = (.23, .23), θ' − c = (−.47, −.07), a − b = (1, −1): dθ'/dμ = (.1, −.1), dL/dμ = −.047 +
+    /// .007 = −.04.
     @Test func theSlopeIsThatOfTheUtility() {
         let toy = Quadratics()
         #expect(abs(toy.meta(0.5, exact: true).slope - 0.04) < 1e-12)
@@ -59,7 +60,8 @@ struct MixtureTests {
         }
     }
 
-    /// Steps and weighings in turn: θ goes to μ·a + (1 − μ)·b, and the best of these is at ⟨c − b, a − b⟩/‖a − b‖² = (.7 + .7)/2 = .7.
+    /// Steps and weighings in turn: θ goes to μ·a + (1 − μ)·b, and the best of these is at ⟨c − b, a − b⟩/‖a − b‖² =
+    /// (.7 + .7)/2 = .7.
     @Test(arguments: [0.1, 0.5, 0.9])
     func theLoopComesToRestAtTheBestMix(_ start: Double) {
         func end(_ norm: MixtureSettings.MetaNorm, rate: Double, steps: Int) -> Double {

@@ -10,7 +10,8 @@ struct PlainRewardTests {
         #expect(try rule.credit(batch).update.advantages[0] == [[2], [0, 0], [-1, -1, -1]])
     }
 
-    /// log-probs −0.7 against −1.2 and −0.2: k1 = 0.5 and −0.5; β 0.2; to go: 0.2·(0.5 − 0.5) = 0 and 0.2·(−0.5) = −0.1.
+    /// log-probs −0.7 against −1.2 and −0.2: k1 = 0.5 and −0.5; β 0.2; to go: 0.2·(0.5 − 0.5) = 0 and 0.2·(−0.5) =
+    /// −0.1.
     @Test func thePenaltyIsWhatFollows() throws {
         let rule = PlainReward(rewards: try .single, penalty: KLToGo(coefficient: 0.2))
         var batch = CreditBatch(
@@ -22,7 +23,8 @@ struct PlainRewardTests {
         #expect(zip(stronger, [1.0, 1.2]).allSatisfy { abs($0 - $1) < 1e-6 })
     }
 
-    /// Ziegler's rule by hand: KL 0.15 against 0.1 is clipped to 0.2; × (1 + 0.2·100/1000) = 1.02. KL 0.09: −0.1·100/1000.
+    /// Ziegler's rule by hand: KL 0.15 against 0.1 is clipped to 0.2; × (1 + 0.2·100/1000) = 1.02. KL 0.09:
+    /// −0.1·100/1000.
     @Test func theControllerMovesTheCoefficientByItsRule() throws {
         let controller = AdaptiveKL(initial: 0.05, target: 0.1, horizon: 1000)
         #expect(abs(controller.next(0.05, kl: 0.15, completions: 100) - 0.051) < 1e-12)

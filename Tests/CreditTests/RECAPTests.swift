@@ -58,7 +58,8 @@ struct ObjectiveBalanceTests {
         _ = recap.update(step(0.2, 1))
         _ = recap.observe(trained: trained)
         #expect(recap.weights(at: 1).imitationFactor == 1)
-        // Losses: a 0.8 → 0.4, c + i = ½; b 1 → 1, c + i = 1; replay 2 → 3, c + i = 1.5. The deviation of one number is 0.
+        // Losses: a 0.8 → 0.4, c + i = ½; b 1 → 1, c + i = 1; replay 2 → 3, c + i = 1.5. The deviation of one number is
+        // 0.
         _ = recap.update(step(0.6, 1))
         trained["replay/loss"] = 3
         let update = recap.observe(trained: trained)

@@ -292,8 +292,8 @@ struct ConstrainedStreamTests {
         #expect(try critic.credit(batch()).update.parts[0].streamWeights == [0.5, -0.5])
     }
 
-    /// Rewards 1 0 0 1 have the mean 1/2 and the deviation 1/√3; lengths 2 1 1.5 1.5 the mean 1.5 and the deviation 1/√6.
-    /// A = ½·√3·(½, −½, −½, ½) − ½·√6·(½, −½, 0, 0), to the 10⁻⁴ on the deviation; nothing is normalized again.
+    /// Rewards 1 0 0 1 have the mean 1/2 and the deviation 1/√3; lengths 2 1 1.5 1.5 the mean 1.5 and the deviation
+    /// 1/√6. A = ½·√3·(½, −½, −½, ½) − ½·√6·(½, −½, 0, 0), to the 10⁻⁴ on the deviation; nothing is normalized again.
     @Test func eachObjectiveIsNormalizedAndTheMixIsNot() throws {
         let found = try GroupBaseline(rewards: rewards, settings: .init(epsilon: 0)).credit(batch()).update
             .advantages[0].map { $0[0] }

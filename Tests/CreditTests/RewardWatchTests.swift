@@ -97,7 +97,8 @@ struct RewardWatchTests {
         #expect(RewardWatch.repetition(of: [5, 5, 5, 5, 5, 5]) == 1 - 1.0 / 3)
     }
 
-    /// Within each group the longer completion is better by as much; between the groups the shorter ones are far better.
+    /// Within each group the longer completion is better by as much; between the groups the shorter ones are far
+    /// better.
     @Test func aRewardThatFollowsLengthWithinGroupsIsSaidOnceHalfAWindowIsFull() throws {
         let groups = [group([1, 2, 3], lengths: [1, 2, 3]), group([-9, -8, -7], lengths: [2, 3, 4])]
         let updates = try updates(Array(repeating: step(groups), count: 20))
@@ -110,7 +111,8 @@ struct RewardWatchTests {
                 + "groups over the last 16 steps (threshold 0.6); the policy may be learning that instead")
     }
 
-    /// Completions of one token that comes again and again: repetition 0, ½, ⅔; lengths 4, 5, 6. Rewards 0, 3, 4 follow both.
+    /// Completions of one token that comes again and again: repetition 0, ½, ⅔; lengths 4, 5, 6. Rewards 0, 3, 4 follow
+    /// both.
     @Test func repetitionHasAnAlarmOfItsOwn() throws {
         let updates = try updates(Array(repeating: step([group([0, 3, 4], lengths: [4, 5, 6])]), count: 16))
         #expect(updates[15].metrics["alarms/reward_follows_repetition"] == 1)
@@ -133,6 +135,28 @@ struct RewardWatchTests {
         #expect(try updates(steps { $0 }).allSatisfy { $0.note == nil })
         // Falls for 8 steps, then rises: in a window of 32 it has risen at the end.
         #expect(abs((try updates(steps { abs($0 - 8) })[39].metrics["rewards/shadow/trend"] ?? 0) - 1) < 1e-12)
+    }
+
+    /// The groups differ from each other and in the shadow, which nothing is learned from.
+    @Test func stepsWithNothingToLearnFromAreSaidOnceAfterEight() throws {
+        let dead = step([group([1, 1], lengths: [1, 2]), group([0, 0], lengths: [1, 2])])
+        let live = step([group([1, 1], lengths: [1, 2]), group([0, 1], lengths: [1, 2])])
+        let found = try updates([live] + Array(repeating: dead, count: 9) + [live, dead])
+        #expect(found.map { $0.metrics["alarms/no_live_groups"] != nil } == (0..<12).map { $0 == 8 || $0 == 9 })
+        #expect(
+            found.compactMap(\.note) == [
+                "no completions of the last 8 steps differ in a trained reward where they are compared: there is nothing "
+                    + "to learn from"
+            ])
+        // Single completions are compared over the step.
+        let single = step([group([1], lengths: [1]), group([0], lengths: [1])])
+        #expect(try updates(Array(repeating: single, count: 12)).allSatisfy { $0.note == nil })
+        var held = RewardWatch(rewards, constrained: ["shadow"])
+        var notes: [String] = []
+        for _ in 0..<8 {
+            if let note = held.update(dead)?.note { notes.append(note) }
+        }
+        #expect(notes.count == 1 && notes[0].hasSuffix("and multipliers.max bounds it"))
     }
 
     @Test func itsStateGoesThroughAFile() throws {

@@ -3,7 +3,8 @@ import Foundation
 import Records
 import Testing
 
-/// A bandit whose best response to any multipliers is known: the policy that maximizes Σ a_i J_i − b·β·KL(π‖p) is p·exp(Σ a_i r_i/(bβ))/Z.
+/// A bandit whose best response to any multipliers is known: the policy that maximizes Σ a_i J_i − b·β·KL(π‖p) is
+/// p·exp(Σ a_i r_i/(bβ))/Z.
 private struct Bandit {
     static let prior = [0.5, 0.25, 0.15, 0.10]
     static let first = [0.0, 1, 0.2, 0.9]
@@ -108,7 +109,8 @@ struct SaddlePointTests {
         #expect(abs(Bandit.mean(Bandit.first, policy) - 0.30) < 1e-6)
     }
 
-    /// J = 0.05 needs an effective multiplier below −1/2, which tanh cannot give: λ goes to −1, where π ∝ p·exp(−r) has J = 0.2027.
+    /// J = 0.05 needs an effective multiplier below −1/2, which tanh cannot give: λ goes to −1, where π ∝ p·exp(−r) has
+    /// J = 0.2027.
     @Test func theBoundedFormHasARange() throws {
         let limit = [Constraint("first", limit: 0.05, kind: .equal)]
         let settings = MultiplierSettings(.xiPPO, learningRate: 1)
@@ -186,7 +188,8 @@ struct MultiplierStepTests {
         }
     }
 
-    /// Sums and counts: means of groups are no means of completions. (1 + 0 + 0 + 0)/4 = 0.25 of four, where the groups' means are 0.5.
+    /// Sums and counts: means of groups are no means of completions. (1 + 0 + 0 + 0)/4 = 0.25 of four, where the
+    /// groups' means are 0.5.
     @Test func completionsCountAlikeWhateverTheirGroup() throws {
         var controller = LagrangianConstraints([Constraint("held", limit: 0.75)], MultiplierSettings(learningRate: 0.1))
         let moved = controller.update(step([[1], [0, 0, 0]]))

@@ -109,7 +109,8 @@ struct TargetDistributionTests {
         #expect(estimate.logPartition.isFinite && abs(estimate.effectiveCount - 1) < 1e-12)  // no overflow at e^500
     }
 
-    /// Draws in the very proportions of the prior, once as one completion and once cut into two tokens: a token's log-probs add up.
+    /// Draws in the very proportions of the prior, once as one completion and once cut into two tokens: a token's
+    /// log-probs add up.
     @Test(arguments: [1, 2]) func theRuleGivesTheSharesOfTheTarget(_ tokens: Int) throws {
         let arms = [Int](repeating: 0, count: 10) + [Int](repeating: 1, count: 5) + [2, 2, 2, 3, 3]
         let logs = arms.map { arm in [Float](repeating: Float(log(prior[arm]) / Double(tokens)), count: tokens) }

@@ -25,7 +25,8 @@ struct ThresholdSearchTests {
             groups: [ScoredGroups.group(scores: [[.value(style), .value(facts), .value(0)]])])
     }
 
-    /// Gold peaks at style 0.6 and facts 0.45 and falls on every side: a proxy that is pushed beyond its point over-optimizes.
+    /// Gold peaks at style 0.6 and facts 0.45 and falls on every side: a proxy that is pushed beyond its point
+    /// over-optimizes.
     private func gold(_ style: Double, _ facts: Double) -> Double {
         1 - 2 * pow(style - 0.6, 2) - 3 * pow(facts - 0.45, 2) - (style - 0.6) * (facts - 0.45)
     }

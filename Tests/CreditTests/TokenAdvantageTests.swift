@@ -88,8 +88,8 @@ struct GeneralizedAdvantageTests {
         #expect(estimate.advantages == [0, 0, 0])
     }
 
-    /// Over all completions of a policy: with the critic that knows every state's mean reward the estimate is the policy gradient
-    /// for every λ; with another critic only for λ = 1, where values are no more than a baseline.
+    /// Over all completions of a policy: with the critic that knows every state's mean reward the estimate is the
+    /// policy gradient for every λ; with another critic only for λ = 1, where values are no more than a baseline.
     @Test func theMeanGradientIsThePolicyGradient() throws {
         let policy = TabularPolicy(vocabulary: 3, length: 3, seed: 61)
         func reward(_ sequence: [Int]) -> Double { Double(sequence.reduce(1) { ($0 * 3 + $1) % 7 }) / 4 }

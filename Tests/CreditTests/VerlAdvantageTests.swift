@@ -3,7 +3,8 @@ import Foundation
 import Records
 import Testing
 
-/// What `Tests/References/verl_core.py` wrote: verl's own advantages. Rows are completions, in the order of a shuffled batch.
+/// What `Tests/References/verl_core.py` wrote: verl's own advantages. Rows are completions, in the order of a shuffled
+/// batch.
 private struct VerlReference: Decodable, Sendable {
     struct GAE: Decodable, Sendable {
         var gamma: Double
@@ -131,8 +132,8 @@ struct VerlAdvantageTests {
         try compare(GroupBaseline(rewards: .single, settings: .init(scaling: .none)), reference.drGRPO, lastPrompt: 0)
     }
 
-    /// verl whitens the weighted sum over tokens, TRL and ours over completions. With N completions of T tokens each that is
-    /// a factor sqrt((N·T − 1) / (T·(N − 1))); N = 7 and T = 2 here, and prompts of three and four completions.
+    /// verl whitens the weighted sum over tokens, TRL and ours over completions. With N completions of T tokens each
+    /// that is a factor sqrt((N·T − 1) / (T·(N − 1))); N = 7 and T = 2 here, and prompts of three and four completions.
     @Test func eachRewardNormalizedBeforeTheSum() throws {
         let groups = [0, 0, 0, 1, 1, 1, 1]
         let scores = byPrompt(Array(zip(reference.scores, reference.secondScores)), groups: groups)

@@ -70,6 +70,11 @@ extension BadInput {
         BadInput(what: "a subcommand nobody knows", command: ["trian", "job.yaml"], says: ["'trian'"], status: 64),
     ]
 
+    /// Numbers of eight bytes, as GGUF files have them.
+    private static func gguf(_ numbers: [UInt64]) -> Data {
+        Data(numbers.flatMap { number in withUnsafeBytes(of: number.littleEndian, Array.init) })
+    }
+
     /// The job with another model folder, `broken`: a copy of the model in which something is changed.
     private static func model(
         _ what: String, says: [String], change: @escaping @Sendable (Workplace) throws -> Void
@@ -92,6 +97,32 @@ extension BadInput {
         BadInput(
             what: "a file for a model", overrides: ["model_name_or_path=prompts.jsonl"],
             says: ["prompts.jsonl: is a file; expected a folder with config.json"]),
+        BadInput(
+            what: "a GGUF file that is none", overrides: ["model_name_or_path=model.gguf"],
+            says: ["model.gguf: does not begin with GGUF; expected a GGUF file"],
+            prepare: { try $0.write("model.gguf", "GGML and more that is no model") }),
+        BadInput(
+            what: "a GGUF file that ends early", overrides: ["model_name_or_path=model.gguf"],
+            says: ["model.gguf: the key of metadata entry 0 claims 28 bytes, the file ends 19 bytes later"],
+            prepare: {
+                try $0.write(
+                    "model.gguf", Data("GGUF\u{3}\0\0\0".utf8 + gguf([1, 1, 28]) + "general.architectur".utf8))
+            }),
+        BadInput(
+            what: "a GGUF file of a family that is not built", overrides: ["model_name_or_path=model.gguf"],
+            says: ["model.gguf: general.architecture is \"phi3\"; expected one of llama, qwen2, qwen3"],
+            prepare: {
+                let key = gguf([20]) + "general.architecture".utf8 + Data([8, 0, 0, 0])
+                try $0.write(
+                    "model.gguf", Data("GGUF\u{3}\0\0\0".utf8 + gguf([0, 1]) + key + gguf([4]) + "phi3".utf8))
+            }),
+        BadInput(
+            what: "a GGUF file with a type that is not read", overrides: ["model_name_or_path=model.gguf"],
+            says: ["tensor t has the type IQ2_XXS, which is not read; expected one of F32"],
+            prepare: {
+                let tensor = gguf([1]) + "t".utf8 + Data([1, 0, 0, 0]) + gguf([256]) + Data([16, 0, 0, 0]) + gguf([0])
+                try $0.write("model.gguf", Data("GGUF\u{3}\0\0\0".utf8 + gguf([1, 0]) + tensor))
+            }),
         model("no config.json", says: ["broken/config.json: no such file", "model.safetensors", "tokenizer.json"]) {
             try $0.remove("broken/config.json")
         },

@@ -60,7 +60,8 @@ struct BadInputTests {
         #expect(try place.metrics("out") == place.metrics("other"))
     }
 
-    /// The first start fails in its first step, after the run folder was made; the second, mended, takes the same folder.
+    /// The first start fails in its first step, after the run folder was made; the second, mended, takes the same
+    /// folder.
     @Test func aFailedStartDoesNotStandInTheWayOfTheNext() throws {
         let place = try Workplace()
         try place.write("job.yaml", BadInput.job)

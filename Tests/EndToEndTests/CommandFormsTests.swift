@@ -24,7 +24,8 @@ struct CommandFormsTests {
     private func doubles(_ json: JSONValue?) -> [Double?] { json?.elements?.map(\.double) ?? [] }
     private func integers(_ json: JSONValue?) -> [Int] { json?.elements?.compactMap(\.int) ?? [] }
 
-    /// With one token a byte and one special, a byte's id is not far to seek: the bytes in GPT-2's order behind the special.
+    /// With one token a byte and one special, a byte's id is not far to seek: the bytes in GPT-2's order behind the
+    /// special.
     @Test func tokenizerEncodeAndDecode() throws {
         let texts = ["a b", "", "Ünï 12\n\t\"quoted\"", "日本語 🙂", String(repeating: "ab", count: 300)]
         try write("texts.jsonl", texts.map { .object(["text": .string($0)]) })

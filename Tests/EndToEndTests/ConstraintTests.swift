@@ -51,6 +51,26 @@ struct ConstraintTests {
         }
     }
 
+    /// In a sum of rewards and where they are kept apart; every second step. The table of the end has them.
+    @Test(arguments: ["reward_weights: [1, -0.1]", "dynamic_weights: {method: gradient}"])
+    func theSharesOfTheGradientAddUpToOne(_ line: String) throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo",
+            "\(Self.weighed)\n\(line)\nnum_generations: 4\nbeta: 0\ngradient_share_steps: 2\nlogging_steps: 1\nmax_steps: 4"
+        )
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let rows = try place.metrics("run")
+        let names = ["regular_expression", "completion_length"].map { "rewards/\($0)/gradient_share" }
+        #expect(rows.map { $0[names[0]] != nil } == [true, false, true, false])
+        for row in rows where row[names[0]] != nil {
+            let shares = names.compactMap { row[$0] }
+            #expect(shares.count == 2 && abs(shares.reduce(0, +) - 1) < 1e-6)
+        }
+        #expect(outcome.progress.contains("gradient share, late"), "\(outcome.progress)")
+    }
+
     /// The table, the page and the proxy points of runs that weigh their rewards differently.
     @Test func theReportShowsWhatBindsAndWhereTheProxyPointLies() throws {
         let place = try Workplace()

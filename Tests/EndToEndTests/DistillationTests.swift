@@ -6,7 +6,8 @@ import Testing
 struct DistillationRunTests {
     private let lines = "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\n"
 
-    /// Both directions and what lies between draw nearer to a larger model; the sampled form lowers the same reverse KL.
+    /// Both directions and what lies between draw nearer to a larger model; the sampled form lowers the same reverse
+    /// KL.
     @Test(arguments: [
         "beta: 1", "beta: 0", "beta: 0.5", "distill: {form: sampled}", "lmbda: 0.5", "lmbda: 0.5\nseq_kd: true",
     ])

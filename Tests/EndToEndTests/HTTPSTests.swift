@@ -76,7 +76,8 @@ private final class Server {
     }
 }
 
-/// The command sees a machine that trusts the authority: in a mount namespace of its own the list of authorities is another one.
+/// The command sees a machine that trusts the authority: in a mount namespace of its own the list of authorities is
+/// another one.
 @Suite("Rewards behind HTTPS", .serialized, .enabled(if: Certificates.problem == nil, "\(Certificates.problem ?? "")"))
 struct HTTPSTests {
     private struct Outcome {

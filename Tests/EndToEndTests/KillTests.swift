@@ -9,8 +9,8 @@ struct KillTests {
     /// 15 kills, 200 with PLUMBLINE_LONG_TESTS=1.
     private static let kills = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1" ? 200 : 15
 
-    /// A run that saves after every step is killed again and again, somewhere between two checkpoints; every start goes on from
-    /// the newest one, and in the end the weights are those of a run that nobody disturbed.
+    /// A run that saves after every step is killed again and again, somewhere between two checkpoints; every start goes
+    /// on from the newest one, and in the end the weights are those of a run that nobody disturbed.
     @Test func atAnyMomentOfSaving() throws {
         let place = try Workplace()
         let job = try place.job(
@@ -78,7 +78,8 @@ struct KillTests {
         #expect(state["best_metric"]?.double == (isGreaterBetter ? rates.max() : rates.min()))
     }
 
-    /// Steps so long that the weights behind the first of them give no finite loss: what is kept is from before, whatever the limit.
+    /// Steps so long that the weights behind the first of them give no finite loss: what is kept is from before,
+    /// whatever the limit.
     @Test func aDivergedRunKeepsItsLastGoodCheckpoint() throws {
         let place = try Workplace()
         let job = try place.job(

@@ -125,7 +125,11 @@ struct MixtureRunTests {
         #expect(metrics.allSatisfy { $0["demonstrations/reward"] == 1 && $0["demonstrations/coverage"] == 1 })
         #expect(metrics.allSatisfy { ($0["sampling/sampling_logp_difference/max"] ?? 1) < 1e-3 })
         let learned = algorithm == "luffy" ? "demonstrations/probability" : "reward"
-        #expect(metrics.count == 40 && (metrics[39][learned] ?? 0) > (metrics[0][learned] ?? 1))
+        // Of 9 completions a step one step's mean says little.
+        func mean(_ rows: ArraySlice<[String: Double]>) -> Double {
+            rows.reduce(0) { $0 + ($1[learned] ?? .nan) } / Double(rows.count)
+        }
+        #expect(metrics.count == 40 && mean(metrics.suffix(10)) > mean(metrics.prefix(10)))
         let rows = try String(
             contentsOf: place.folder.appending(path: "run/completions/completions_00001.jsonl"), encoding: .utf8
         ).split(separator: "\n")

@@ -12,6 +12,10 @@ struct RankTests {
         ("grpo", "num_generations: 4\n\(ConstraintTests.held)"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"),
         ("gdc", "num_generations: 4\nbeta: 1"), ("grpo", "num_generations: 4\n\(ConstraintTests.balanced)"),
+        (
+            "grpo",
+            "num_generations: 4\nbeta: 0.1\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear\nsteps_per_generation: 2\nper_device_train_batch_size: 8"
+        ),
         ("sft", ""), ("dpo", "beta: 0.3\nprecompute_ref_log_probs: false\neval_steps: 2"),
         ("reward_model", "eval_steps: 2"),
         ("grpo", "num_generations: 4\neval_steps: 2\neval_limit: 4"),

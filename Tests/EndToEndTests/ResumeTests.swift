@@ -5,7 +5,25 @@ import Testing
 @Suite("Runs repeat and resume to the bit", .serialized)
 struct ResumeTests {
     /// Methods with what makes each one's state larger.
-    static let jobs: [(algorithm: String, lines: String)] = [
+    static let jobs: [(algorithm: String, lines: String)] =
+        whole
+        + [
+            ("sft", ""), ("grpo", "num_generations: 4\nbeta: 0.1"), ("dpo", "beta: 0.3"),
+            ("dpo", "precompute_ref_log_probs: false\nsync_ref_model: true\nref_model_sync_steps: 1"),
+            ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),
+            ("ppo", "num_iterations: 1"), ("ppo", "critic_shares_trunk: true\nnum_iterations: 1"), ("reward_model", ""),
+            ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"),
+            (
+                "amft",
+                "num_generations: 4\namft: {warmup_steps: 1, meta_every: 2, validation: held.jsonl, validation_prompts: 3, validation_generations: 2}"
+            ),
+        ].map { ($0.0, $0.1 + "\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear") }
+        + [
+            ("grpo", "num_generations: 4\nbeta: 0.1\ntrainable: layers.1.mlp"),
+            ("sft", "trainable: half\ntrainable_stage: 1"),
+        ]
+
+    private static let whole: [(algorithm: String, lines: String)] = [
         ("sft", ""), ("reward_model", "center_rewards_coefficient: 0.01"), ("dpo", "beta: 0.3"),
         ("dpo", "precompute_ref_log_probs: false\nlabel_smoothing: 0.1"),
         ("dpo", "precompute_ref_log_probs: false\nsync_ref_model: true\nref_model_sync_steps: 1"),
@@ -75,16 +93,22 @@ struct ResumeTests {
     func aResumedRunEqualsAnUninterruptedOne(_ example: (algorithm: String, lines: String)) throws {
         let place = try Workplace()
         let job = try place.job(example.algorithm, example.lines)
-        #expect(try place.train(job, "output_dir=whole").status == 0)
+        let outcome = try place.train(job, "output_dir=whole")
+        #expect(outcome.status == 0, "\(outcome.progress)")
         let half = example.lines.contains("max_steps: 8") ? 4 : 2
         #expect(
             try place.train(job, "output_dir=resumed", "resume_from_checkpoint=whole/checkpoint-\(half)").status == 0)
-        #expect(try place.bytes("whole/model.safetensors") == place.bytes("resumed/model.safetensors"))
+        let weights = example.lines.contains("use_peft") ? "adapter_model.safetensors" : "model.safetensors"
+        #expect(try place.bytes("whole/\(weights)") == place.bytes("resumed/\(weights)"))
         let state = "checkpoint-\(2 * half)/plumbline_state/policy_updater/moments.safetensors"
         #expect(try place.bytes("whole/\(state)") == place.bytes("resumed/\(state)"))
         let whole = try place.metrics("whole").filter { $0["step"] ?? 0 > Double(half) }
         #expect(try place.metrics("resumed") == whole)
-        #expect(try place.bytes("whole/model.safetensors") != place.bytes("model/model.safetensors"))  // it learned
+        if example.lines.contains("use_peft") {
+            #expect(!place.exists("whole/model.safetensors") && place.exists("whole/adapter_config.json"))
+        } else {
+            #expect(try place.bytes("whole/model.safetensors") != place.bytes("model/model.safetensors"))  // it learned
+        }
     }
 
     @Test func theSameSeedIsTheSameRunAndAnotherSeedIsNot() throws {

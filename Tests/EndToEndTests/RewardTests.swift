@@ -44,7 +44,8 @@ struct RewardTests {
         #expect(try place.bytes("whole/model.safetensors") == place.bytes("plain/model.safetensors"))
     }
 
-    /// Each prompt has one of two rewards, which gives it 1: so do training's reward and the evaluation's, and not 1 + 1.
+    /// Each prompt has one of two rewards, which gives it 1: so do training's reward and the evaluation's, and not 1 +
+    /// 1.
     @Test func evaluationAddsRewardsAsTrainingDoes() throws {
         let place = try Workplace()
         let rows = (0..<8).map { #"{"prompt": "\#($0 % 2 == 0 ? "a" : "bb")\#($0) = "}"# }

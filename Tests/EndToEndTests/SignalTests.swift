@@ -35,7 +35,8 @@ struct SignalTests {
         return place
     }
 
-    /// While completions are sampled, scored or learned from, wherever it is met; the second try meets a reward that sleeps.
+    /// While completions are sampled, scored or learned from, wherever it is met; the second try meets a reward that
+    /// sleeps.
     @Test(arguments: [false, true]) func aRunSavesAndEnds(_ isScoring: Bool) throws {
         let place = try workplace()
         let job = try place.job("grpo", Self.lines)

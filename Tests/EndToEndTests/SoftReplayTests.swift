@@ -62,8 +62,9 @@ struct SoftReplayTests {
         return batch
     }
 
-    /// The trainer builds a rollout's inputs from its record and finds what the sampler saw: at every thinking step, the one that ended the
-    /// thinking included, the parameters and the log-density, at every other action the log-prob. A cold stop's word is read and not scored.
+    /// The trainer builds a rollout's inputs from its record and finds what the sampler saw: at every thinking step,
+    /// the one that ended the thinking included, the parameters and the log-density, at every other action the
+    /// log-prob. A cold stop's word is read and not scored.
     @Test(arguments: noises)
     func theTrainerSeesWhatTheSamplerSaw(_ noise: SoftNoise) async throws {
         // The word that leads the third step of most completions ends the thinking in a second run of the same draws.

@@ -51,7 +51,8 @@ struct StopTests {
         }
     }
 
-    /// Runs the job and asks it to stop when the status line shows `part`; once more when it had gone on, or was done with it, by then.
+    /// Runs the job and asks it to stop when the status line shows `part`; once more when it had gone on, or was done
+    /// with it, by then.
     private func stopped(
         in part: String, saving step: Int, _ place: Workplace, _ job: String, _ run: String
     ) throws -> String {

@@ -32,7 +32,8 @@ struct TRLPreferenceStepTests {
         "dpo_ipo": DPOSettings(lossType: .ipo, beta: 0.1),
     ]
 
-    /// Takes two steps on all pairs; every number and every weight that differs from TRL's by more than its limit, with the distance.
+    /// Takes two steps on all pairs; every number and every weight that differs from TRL's by more than its limit, with
+    /// the distance.
     private func differences(_ name: String, _ settings: DPOSettings) async throws -> [String: Double] {
         try TensorEngine.setThreadCount(1)  // a team of threads costs more than these matrices
         let trl = try TRLPreferenceSteps()

@@ -92,7 +92,8 @@ struct TRLStepTests {
 
     // MARK: The steps
 
-    /// Takes the steps as a run does: old and reference log-probs, credit, then all optimizer steps on the same completions.
+    /// Takes the steps as a run does: old and reference log-probs, credit, then all optimizer steps on the same
+    /// completions.
     private func steps(_ objective: Objective, _ rule: any CreditRule, count: Int) async throws -> OwnSteps {
         try TensorEngine.setThreadCount(1)  // a team of threads costs more than these matrices
         let start = try ModelFolder.load(TRLSteps.folder)
@@ -152,7 +153,8 @@ struct TRLStepTests {
 
     // MARK: Side by side
 
-    /// What differs, with the largest distance: weights, advantages and loss by 1e-6 absolutely, the norm by 1e-5 relatively.
+    /// What differs, with the largest distance: weights, advantages and loss by 1e-6 absolutely, the norm by 1e-5
+    /// relatively.
     private func differences(_ own: OwnSteps, from name: String) throws -> [String: Double] {
         let expected = try #require(trl.cases[name])
         var found: [String: Double] = [:]

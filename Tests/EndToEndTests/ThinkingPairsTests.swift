@@ -2,7 +2,8 @@ import Foundation
 import JSON
 import Testing
 
-/// A small model that has learned to think: `s`, two tokens or fewer, `e`, and a digit behind it; behind an empty block, a digit.
+/// A small model that has learned to think: `s`, two tokens or fewer, `e`, and a digit behind it; behind an empty
+/// block, a digit.
 private final class ThinkingWorkplace {
     let place: Workplace
 

@@ -6,7 +6,8 @@ import Testing
 struct CalibrationTests {
     private let odds = log(3.0)
 
-    /// Differences of ±log 3 say ¾; three of four pairs are right, as said: no error, T = 1, and the loss is the entropy of ¾.
+    /// Differences of ±log 3 say ¾; three of four pairs are right, as said: no error, T = 1, and the loss is the
+    /// entropy of ¾.
     @Test func whatIsRightAsOftenAsItSaysHasNoError() throws {
         let found = try #require(Calibration(differences: [odds, odds, -odds, odds]))
         #expect(found.pairs == 4 && found.accuracy == 0.75 && abs(found.error) < 1e-12)

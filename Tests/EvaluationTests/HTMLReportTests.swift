@@ -56,7 +56,8 @@ struct HTMLReportTests {
         #expect(page.contains("The first 3 of 16 completions."))
     }
 
-    /// Hostile text in every place that comes from outside: the page has the elements of a harmless one, in the same order.
+    /// Hostile text in every place that comes from outside: the page has the elements of a harmless one, in the same
+    /// order.
     @Test func textFromOutsideStaysText() throws {
         let text = Self.hostile
         let bad = [

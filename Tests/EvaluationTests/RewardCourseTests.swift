@@ -28,8 +28,9 @@ struct RewardCourseTests {
         #expect(lines.contains("length 9 5 0 -0.4 0.1"))
         #expect(lines.contains("accuracy 0.1 0.5"))
         #expect(lines.contains("length 4 5 1 2"))
-        // Step 0 is below step 1 in both rewards; steps 1 and 2 are each ahead in one.
-        #expect(lines.contains("1 0.3 2") && lines.contains("2 0.2 5") && !lines.contains("0 0.1 1"))
+        // Of the length less is better: step 2 is behind step 1 in both, steps 0 and 1 are each ahead in one.
+        #expect(lines.contains("0 0.1 1") && lines.contains("1 0.3 2") && !lines.contains("2 0.2 5"))
+        #expect(lines.contains { $0.hasSuffix("length, less is better") })
     }
 
     @Test func thePageShowsTheSameAndTrustsNoName() {
@@ -46,6 +47,16 @@ struct RewardCourseTests {
     @Test func aRunOfOneRewardHasNothingToWeigh() {
         let plain = course(["rewards/accuracy/mean": [1], "rewards/accuracy/std": [0], "reward": [1]])
         #expect(!plain.hasSomething && example.hasSomething)
+    }
+
+    @Test func ofRewardsWithoutANegativeWeightMoreIsBetter() {
+        let text = course([
+            "rewards/a/mean": [1, 1], "rewards/a/std": [1, 1], "rewards/b/mean": [1, 1], "rewards/b/std": [1, 1],
+            "reward_weights/a": [1, 1], "reward_weights/b": [-1, 1],
+            "eval_rewards/a/mean": [0.25, 0.5], "eval_rewards/b/mean": [3, 4],
+        ]).text
+        let lines = text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        #expect(lines.contains("1 0.5 4") && !lines.contains("0 0.25 3"))
     }
 
     @Test func equalPointsAreBothUndominated() {

@@ -64,8 +64,9 @@ struct JSONTests {
         #expect(first != .object(["b": 1, "a": 2]) && first != .object(["b": 1]))
     }
 
-    /// Python 3.11: json.dumps(v), json.dumps(v, separators=(",", ":")), json.dumps(v, indent=2), json.dumps(v, indent=2, sort_keys=True),
-    /// each of {"b": [1, {}], "a": {"é": "\x08\x0c\x1f\t", "Z": []}} with ensure_ascii=False.
+    /// Python 3.11: json.dumps(v), json.dumps(v, separators=(",", ":")), json.dumps(v, indent=2), json.dumps(v,
+    /// indent=2, sort_keys=True), each of {"b": [1, {}], "a": {"é": "\x08\x0c\x1f\t", "Z": []}} with
+    /// ensure_ascii=False.
     @Test func stylesAreThoseOfPython() throws {
         let value = JSONValue.object(["b": [1, .object([:])], "a": .object(["é": "\u{8}\u{c}\u{1f}\t", "Z": []])])
         #expect(value.serialized == #"{"b": [1, {}], "a": {"é": "\b\f\u001f\t", "Z": []}}"#)
@@ -98,7 +99,8 @@ struct JSONTests {
         #expect(value.serialized(.sorted) == sorted)
     }
 
-    /// What a terminal or YAML would take for something else: DEL, C1, line separators, the byte order mark, noncharacters.
+    /// What a terminal or YAML would take for something else: DEL, C1, line separators, the byte order mark,
+    /// noncharacters.
     @Test func unprintableCharactersAreEscaped() throws {
         let text = "\u{7f}\u{85}\u{9b}\u{a0}\u{2027}\u{2028}\u{2029}\u{feff}\u{fffd}\u{fffe}\u{ffff}é😀"
         let value = JSONValue.string(text)

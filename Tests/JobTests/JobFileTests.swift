@@ -70,7 +70,8 @@ struct JobFileTests {
         #expect(again.data.datasets == typed.data.datasets && again.yaml == typed.yaml)
     }
 
-    /// Every key with a number, at the ends of what a number can be: taken, or refused by its name; never a crash or another error.
+    /// Every key with a number, at the ends of what a number can be: taken, or refused by its name; never a crash or
+    /// another error.
     @Test func everyNumericKeyTakesOrNamesAnyNumber() throws {
         let numbers = [
             "0", "-1", "1", "2", "0.5", "1e-300", "-1e-300", "1e-12", "1e12", "1e15", "1e30", "1e300", "-1e300",
@@ -113,7 +114,8 @@ struct JobFileTests {
         #expect(ppo.sampling.distribution.temperature == 0.7 && ppo.batches.iterations == 4 && ppo.batches.shuffles)
     }
 
-    /// The penalty compares the old policy with the reference, both as the trainer has them where the sampler rounds to bfloat16.
+    /// The penalty compares the old policy with the reference, both as the trainer has them where the sampler rounds to
+    /// bfloat16.
     @Test func aPenaltyInTheRewardAsksTheTrainerWhereTheSamplerIsNotExact() throws {
         func asks(_ lines: String) throws -> Bool {
             try job(complete + "\n" + lines).recipe.calls.contains(.infer(.oldPolicy))
@@ -209,7 +211,10 @@ struct JobFileTests {
         ("dtype: float16", "dtype is 'float16'; expected one of float32, bfloat16, float64"),
         ("mask_truncated_completions: maybe", "expected true or false"),
         ("reward_weights: [1, x]", "reward_weights is a list of 2; expected a list, each a number or weights by step"),
-        ("use_peft: true", "use_peft is not supported: LoRA is not built"),
+        ("lora_r: 0\nuse_peft: true", "lora_r is '0'; expected a whole number from 1 to 65536"),
+        ("trainable: mlp\nuse_peft: true", "trainable beside use_peft"),
+        ("trainable: '(a'", "trainable is '(a', which is no regular expression"),
+        ("lora_target_modules: ['a+', b]", "lora_target_modules is a list of 2; expected names of projections"),
         ("soft_thinking: gumbel", "soft_thinking is 'gumbel'; expected a section"),
         ("soft_thinking: {top_k: 0}", "soft_thinking.top_k is '0'; expected a whole number from 1 to 1024"),
         ("soft_thinking: {topk: 5}", "unknown key 'soft_thinking.topk'; did you mean soft_thinking.top_k"),

@@ -41,8 +41,8 @@ struct PairRowsTests {
         #expect(try encoder.encode(pair(.text("2+2="), "4</s>", "22")).chosen == encoded.chosen)
     }
 
-    /// `xyxy` merges into fewer tokens than its halves: what merges across the border belongs to the completion, and the sides still share
-    /// one prompt.
+    /// `xyxy` merges into fewer tokens than its halves: what merges across the border belongs to the completion, and
+    /// the sides still share one prompt.
     @Test func tokensThatMergeAcrossTheBorderAreTheCompletions() throws {
         let encoder = try encoder(merged: "xy xy xy xyxy xyxy xyxy")
         let whole = encoder.tokenizer.encode("qx" + "y")
@@ -70,7 +70,8 @@ struct PairRowsTests {
                 && encoded.rejected == encoder.tokenizer.encode("no</s>"))
     }
 
-    /// A template that drops thinking from finished answers, as those of reasoning models do, would drop what is to be learned.
+    /// A template that drops thinking from finished answers, as those of reasoning models do, would drop what is to be
+    /// learned.
     @Test func anAnswerThatTheTemplateRewritesStandsAsItIsGiven() throws {
         let template = Self.plain.replacing("{{ m.content }}", with: "{{ m.content.split('</think>')[-1] }}")
         let encoder = try encoder(template)

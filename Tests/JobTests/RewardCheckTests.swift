@@ -69,7 +69,8 @@ struct RewardCheckTests {
         #expect("\(try #require(empty))".contains("the file has no rows"))
     }
 
-    /// What a training step would refuse is refused here: its calls have all completions of a prompt, and never one alone.
+    /// What a training step would refuse is refused here: its calls have all completions of a prompt, and never one
+    /// alone.
     @Test(arguments: [
         ("return 1.0", "not a list of 2 scores"), ("return [1.0]", "1 scores for 2 completions"),
         ("return [float(completions[2] == '')] * len(completions)", "IndexError"),

@@ -20,7 +20,8 @@ struct SoftThinkingTests {
         case soft, word, forced, nothing
     }
 
-    /// One completion: soft tokens with supports of some sizes, what ended the thinking (a soft token of one word more), and words behind it.
+    /// One completion: soft tokens with supports of some sizes, what ended the thinking (a soft token of one word
+    /// more), and words behind it.
     private func rollout(
         _ sizes: [Int], _ end: End = .nothing, words: Int = 0, sample: Int = 0, reason: FinishReason = .stopToken
     ) -> Rollout {
@@ -47,7 +48,8 @@ struct SoftThinkingTests {
             prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [0]), rollouts: rollouts, policyVersion: PolicyVersion(0))
     }
 
-    /// Behind the end of thinking: a word and the stop token; the stop token alone; nothing, at the length limit; a word, cut off there.
+    /// Behind the end of thinking: a word and the stop token; the stop token alone; nothing, at the length limit; a
+    /// word, cut off there.
     @Test(
         arguments: [.soft, .word, .forced] as [End],
         [(2, .stopToken, true), (1, .stopToken, false), (0, .length, false), (1, .length, true)]

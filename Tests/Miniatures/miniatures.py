@@ -40,7 +40,7 @@ class Lab:
         out = self.folder / name
         if not (out / "manifest.json").exists():
             shutil.rmtree(out, ignore_errors=True)
-            self.run("train", job, f"output_dir={out}", *(f"{key}={value}" for key, value in keys.items()))
+            self.run("train", job, f"output_dir={out}", *(f"{key}={value}" for key, value in keys.items() if value is not None))
         return out
 
     def fresh(self):
@@ -278,11 +278,12 @@ def collapse(lab, steps=350):
 
 MINIATURES = [variance, memory, clip_higher, dynamic_sampling, wrong_length, soft, collapse]
 
-if __name__ == "__main__":
-    if len(sys.argv) < 3: sys.exit(__doc__)
+
+def main(studies, usage):
+    if len(sys.argv) < 3: sys.exit(usage)
     lab = Lab(sys.argv[1], sys.argv[2])
-    wanted = sys.argv[3:] or [one.__name__ for one in MINIATURES]
-    known = {one.__name__: one for one in MINIATURES}
+    wanted = sys.argv[3:] or [one.__name__ for one in studies]
+    known = {one.__name__: one for one in studies}
     for name in wanted:
         if name not in known: sys.exit(f"{name}: expected one of {', '.join(known)}")
     for name in wanted:
@@ -290,3 +291,7 @@ if __name__ == "__main__":
         print(f"## {name}\n\n{known[name].__doc__}\n")
         known[name](lab)
         print(f"({time.time() - began:.0f} s)\n", flush=True)
+
+
+if __name__ == "__main__":
+    main(MINIATURES, __doc__)

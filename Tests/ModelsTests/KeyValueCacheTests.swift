@@ -15,7 +15,8 @@ struct KeyValueCacheTests {
         // Two prompts prefilled together, rows 0 and 1 on the first, row 2 on the second, in slots out of order.
         try session.prefill([(slot: 2, length: 13), (slot: 0, length: 4)])
         for _ in 0..<6 { try session.decode([(row: 3, prompt: 2), (row: 0, prompt: 2), (row: 1, prompt: 0)]) }
-        // Row 0 ends; its slot is taken by a row of a new prompt, which takes over a prompt slot that is no longer read.
+        // Row 0 ends; its slot is taken by a row of a new prompt, which takes over a prompt slot that is no longer
+        // read.
         session.end(row: 0)
         session.end(row: 1)
         try session.prefill([(slot: 0, length: 17)])

@@ -40,7 +40,8 @@ struct PublishedLogProbabilityTests {
         }
     }
 
-    /// bfloat16 keeps 8 bits: hidden states of two layers stay within hundredths, log-probs of a few nats within tenths.
+    /// bfloat16 keeps 8 bits: hidden states of two layers stay within hundredths, log-probs of a few nats within
+    /// tenths.
     @Test(
         "weights held in bfloat16 give about the same log-probs, in float64 the same", arguments: ["llama3", "qwen2"])
     func otherTypes(_ name: String) throws {
@@ -137,8 +138,8 @@ struct PackedTransformerTests {
         print("\(name) \(type): largest ‖Δ gradient‖ / ‖gradient‖ over tensors \(worst)")
     }
 
-    /// A weighted sum of the log-probs of all completion tokens. `places` are those of the tokens in the whole pack: they choose
-    /// token and weight, so that a text alone has the loss of its share of the pack.
+    /// A weighted sum of the log-probs of all completion tokens. `places` are those of the tokens in the whole pack:
+    /// they choose token and weight, so that a text alone has the loss of its share of the pack.
     private func loss(
         _ model: Transformer, _ layout: SequenceLayout, _ places: [Int], checkpointsBlocks: Bool = false
     ) throws -> Tensor {

@@ -88,7 +88,8 @@ struct PlanRuleTests {
         #expect(error?.problems.map(\.rule) == [.memory])
     }
 
-    /// Meshes, and meshes with strategies, under the published rules without batches: §7 of the published planner's count.
+    /// Meshes, and meshes with strategies, under the published rules without batches: §7 of the published planner's
+    /// count.
     @Test(arguments: [(1, 3, 22), (2, 7, 58), (4, 18, 176), (8, 52, 620), (16, 168, 2464)])
     func spaceSizes(_ nodes: Int, _ meshes: Int, _ candidates: Int) throws {
         let shape = try #require(ModelShape.published["codellama-34b"])

@@ -89,7 +89,8 @@ struct PlanSimulatorTests {
         }
     }
 
-    /// The two nodes change their numbers. A mesh of both has its stages in their order, which is another plan when they change.
+    /// The two nodes change their numbers. A mesh of both has its stages in their order, which is another plan when
+    /// they change.
     @Test func relabellingChangesNothing() throws {
         let plans = Self.plans(200).filter { plan in
             plan.cluster.nodes == 2 && plan.assignments.values.allSatisfy { $0.mesh.nodes.count == 1 }
@@ -109,7 +110,8 @@ struct PlanSimulatorTests {
         }
     }
 
-    /// Bytes a parameter: 4 for float32 masters, 4 for gradients, 8 for moments, 2 for a bfloat16 view or a frozen role.
+    /// Bytes a parameter: 4 for float32 masters, 4 for gradients, 8 for moments, 2 for a bfloat16 view or a frozen
+    /// role.
     @Test func memoryFollowsThePlan() throws {
         let cluster = Toy.cluster(nodes: 1, devices: 1)
         let one = Mesh(all: cluster)

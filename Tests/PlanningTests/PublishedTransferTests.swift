@@ -56,7 +56,8 @@ struct PublishedTransferTests {
         ]
     }()
 
-    /// Source ranks are the first of the cluster, target ranks the last; the published values are cut to whole microseconds, ±1.
+    /// Source ranks are the first of the cluster, target ranks the last; the published values are cut to whole
+    /// microseconds, ±1.
     @Test(arguments: golden)
     func costs(_ example: Golden) throws {
         let shape = try Self.shape(example.model)

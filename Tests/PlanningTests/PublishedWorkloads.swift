@@ -1,8 +1,8 @@
 import Planning
 import Testing
 
-/// ReaL's evaluation (arXiv:2406.14088v1): PPO of Llama models on nodes of eight A100, seconds an iteration of its heuristic plan and of the
-/// plan its search chose; read off the figure's vector drawing.
+/// ReaL's evaluation (arXiv:2406.14088v1): PPO of Llama models on nodes of eight A100, seconds an iteration of its
+/// heuristic plan and of the plan its search chose; read off the figure's vector drawing.
 struct PublishedWorkload: Sendable, CustomStringConvertible {
     let actor: String
     let critic: String

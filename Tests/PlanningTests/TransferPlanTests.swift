@@ -40,7 +40,8 @@ private struct NumberedModel {
 
 @Suite("Transfer plans move every element to where it is needed, once")
 struct TransferPlanTests {
-    /// Shapes that every degree up to 4 divides: tied and untied heads, critics, biases, fused tensors, few key and value heads.
+    /// Shapes that every degree up to 4 divides: tied and untied heads, critics, biases, fused tensors, few key and
+    /// value heads.
     private static func shape(_ random: inout TestRandom) -> ModelShape {
         let heads = 12
         let keyValueHeads = [1, 2, 3, 4, 6, 12].randomElement(using: &random)!
@@ -107,8 +108,9 @@ struct TransferPlanTests {
         for rank in plan.target.ranks { #expect(written[rank]?.allSatisfy { $0 == 1 } == true) }
     }
 
-    /// S is what two shards divide, R what both hold: one block with h = 4, two heads of 2 and as many for keys and values, feed-forward 8,
-    /// vocabulary 6. Block: q, k, v, o 16 each, three of 32, so 160 in S, norms 8 in R. Embedding 24 and head 24 in S, the last norm 4 in R.
+    /// S is what two shards divide, R what both hold: one block with h = 4, two heads of 2 and as many for keys and
+    /// values, feed-forward 8, vocabulary 6. Block: q, k, v, o 16 each, three of 32, so 160 in S, norms 8 in R.
+    /// Embedding 24 and head 24 in S, the last norm 4 in R.
     @Test func bytesOnTheWireAreTheClosedForms() throws {
         let shape = ModelShape(
             layers: 1, hiddenSize: 4, intermediateSize: 8, heads: 2, keyValueHeads: 2, vocabularySize: 6)

@@ -58,8 +58,9 @@ struct ActionMaskTests {
         for (a, b) in zip(found.joined().joined(), expected.joined().joined()) { #expect(abs(Double(a) - b) < 1e-6) }
     }
 
-    /// The forced tokens of one completion become others. What comes before them does not see it, what comes behind does; and where only an
-    /// action before them is learned from, the gradient is the same to the bit: none of it goes through the forced tokens' own log-probs.
+    /// The forced tokens of one completion become others. What comes before them does not see it, what comes behind
+    /// does; and where only an action before them is learned from, the gradient is the same to the bit: none of it goes
+    /// through the forced tokens' own log-probs.
     @Test func whatTheyAreIsReadAndNotTrained() async throws {
         let given = try await ExampleBatch.withForcedTokens()
         var other = given
@@ -134,7 +135,8 @@ struct ActionMaskTests {
         #expect(piece?.tokenCount == 13)
     }
 
-    /// V of the states before actions, and of the state behind the last token whoever wrote it: those of the same tokens, all chosen.
+    /// V of the states before actions, and of the state behind the last token whoever wrote it: those of the same
+    /// tokens, all chosen.
     @Test func valuesStandAtActions() async throws {
         let batch = try await ExampleBatch.withForcedTokens()
         let all = try await ExampleBatch.mixed()

@@ -90,7 +90,8 @@ struct BanditTests {
         #expect(solved.after > 0.9)
     }
 
-    /// The critic learns beside the policy what the prompt is worth, which is the baseline; each rollout serves two steps, the second with ratios.
+    /// The critic learns beside the policy what the prompt is worth, which is the baseline; each rollout serves two
+    /// steps, the second with ratios.
     @Test func isSolvedByPPOWithItsCritic() async throws {
         let settings = PPOSettings(valueCoefficient: 1)
         let critic = try Critic(

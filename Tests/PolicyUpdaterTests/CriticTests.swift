@@ -52,8 +52,8 @@ struct CriticTests {
         #expect(values.tokens.joined().joined().joined().allSatisfy { $0 == 0 })
     }
 
-    /// V_t by hand: the head times the hidden state that a plain forward pass over prompt and completion gives one token before t; behind the last
-    /// token the state is that of the token itself.
+    /// V_t by hand: the head times the hidden state that a plain forward pass over prompt and completion gives one
+    /// token before t; behind the last token the state is that of the token itself.
     @Test func aValueBelongsToTheStateBeforeItsToken() async throws {
         let group = ExampleBatch.group([1, 2, 3], [[4, 5, 6]])
         let values = try await critic().values(UpdateBatch(groups: [group]))
@@ -101,7 +101,8 @@ struct CriticTests {
         }
     }
 
-    /// Two heads on one trunk are two critics whose losses are added: each head's gradient is its own, the trunk's is the sum.
+    /// Two heads on one trunk are two critics whose losses are added: each head's gradient is its own, the trunk's is
+    /// the sum.
     @Test func aHeadForEachStreamIsFittedToItsOwnReturns() async throws {
         let other = Self.head.map { 0.3 - 0.5 * $0 }
         let both = try critic(head: Self.head + other)
@@ -153,8 +154,8 @@ struct CriticTests {
         }
     }
 
-    /// A completion that nobody scored is masked. Its old values and returns are far from what the critic says now, and its
-    /// advantages large: unmasked it would pull at both networks.
+    /// A completion that nobody scored is masked. Its old values and returns are far from what the critic says now, and
+    /// its advantages large: unmasked it would pull at both networks.
     @Test func aMaskedCompletionMovesNeitherNetwork() async throws {
         let settings = PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5)
         /// First moments of policy and critic: with β₁ = 0 their gradients.

@@ -69,8 +69,8 @@ struct JointStepTests {
         #expect(try await beside.updater.values(batch) == joint.values(batch))
     }
 
-    /// With dynamic rope scaling completions of one prompt cannot be read together beyond the context, here of 4 tokens: the
-    /// critic's pass fails when the policy's gradient is already there.
+    /// With dynamic rope scaling completions of one prompt cannot be read together beyond the context, here of 4
+    /// tokens: the critic's pass fails when the policy's gradient is already there.
     @Test func aCriticThatFailsLeavesThePolicyExactlyAsItWas() async throws {
         let configuration = try TinyPolicy.configuration(
             context: 4, others: #""rope_scaling": {"rope_type": "dynamic", "factor": 2.0},"#)
@@ -99,7 +99,8 @@ struct JointStepTests {
         #expect(try policy.state() != before)
     }
 
-    /// A head that is not contiguous can be read and differentiated; AdamW refuses to write it. The policy is then written.
+    /// A head that is not contiguous can be read and differentiated; AdamW refuses to write it. The policy is then
+    /// written.
     @Test func aCriticThatCannotBeWrittenPoisonsBoth() async throws {
         let wide = try Tensor((0..<16).map { Float($0 % 5) / 4 }, shape: [8, 2]).transposed(0, 1)
         let critic = try critic(head: wide.narrow(axis: 0, start: 0, count: 1))

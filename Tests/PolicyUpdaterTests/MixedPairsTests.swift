@@ -82,7 +82,8 @@ struct MixedPairsTests {
         #expect(abs((one["loss"] ?? 0) - 2 * (metrics["empty/loss"] ?? 1)) < 1e-12)
     }
 
-    /// Inner products of sketches are, averaged over seeds, those of the gradients; sketches are linear, and the same for the same seed.
+    /// Inner products of sketches are, averaged over seeds, those of the gradients; sketches are linear, and the same
+    /// for the same seed.
     @Test func aSketchKeepsInnerProducts() throws {
         let counts = ["a": 40, "b": 25]
         func gradients(_ phase: Double) throws -> [String: Tensor] {

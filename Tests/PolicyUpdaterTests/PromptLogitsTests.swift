@@ -88,7 +88,8 @@ struct PromptLogitsTests {
         return reduced(vector)
     }
 
-    /// The output matrix moves by u·aᵀ: where a token of a completion is predicted a·h is 0, and within the prompt it is not.
+    /// The output matrix moves by u·aᵀ: where a token of a completion is predicted a·h is 0, and within the prompt it
+    /// is not.
     @Test func theLossIsThatOfTheCompletionsAlone() async throws {
         let last = Self.prompt.count - 1
         let (chosen, rejected) = (try states(Self.sides[0]), try states(Self.sides[1]))

@@ -148,7 +148,8 @@ struct SharedTrunkTests {
             try self.policy(
                 head: Array(repeating: 0, count: 8), weights: weights, learningRate: 0.02, beta1: 0.9, type: .float32)
         }
-        /// As each new rollout has it: present log-probs and values as the old ones, and advantages that ask for little.
+        /// As each new rollout has it: present log-probs and values as the old ones, and advantages that ask for
+        /// little.
         func step(_ policy: TinyPolicy) async throws -> Metrics {
             var batch = batch
             let old = try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens
@@ -181,7 +182,8 @@ struct SharedTrunkTests {
         await #expect(throws: UpdateError.self) { try await headless.updater.restore(from: folder.url) }
     }
 
-    /// The head belongs to the policy's owner: it is lent, watched and written with the trunk, and is no part of the model.
+    /// The head belongs to the policy's owner: it is lent, watched and written with the trunk, and is no part of the
+    /// model.
     @Test func theHeadIsOneOfThePolicysParameters() async throws {
         let head = try Tensor(Self.head, shape: [1, 8])
         let policy = try TinyPolicy(objective(), .plain(learningRate: 0.01), valueHead: head)

@@ -20,8 +20,8 @@ struct SoftUpdateTests {
             temperature: 1.4)
     }
 
-    /// ``ExampleBatch/mixed(temperature:)`` with all but the last token of its longer completions soft. In each second completion the last
-    /// soft token ends the thinking: its word goes in.
+    /// ``ExampleBatch/mixed(temperature:)`` with all but the last token of its longer completions soft. In each second
+    /// completion the last soft token ends the thinking: its word goes in.
     private func batch(_ settings: SofTGRPOSettings, isFirstStep: Bool = false) async throws -> UpdateBatch {
         let isVector = settings.noise.perturbsEmbedding
         let density = try #require(settings.noise.density)
@@ -117,7 +117,8 @@ struct SoftUpdateTests {
         #expect(rescored.distance(from: implied) < 1e-5)  // old log-probs are kept in float32
     }
 
-    /// Behind the soft token that ended the thinking the word goes in, whatever the mixture was; its own score stays that of the mixture.
+    /// Behind the soft token that ended the thinking the word goes in, whatever the mixture was; its own score stays
+    /// that of the mixture.
     @Test(arguments: noises)
     func behindTheBoundaryTheWordGoesIn(_ noise: SoftNoise) async throws {
         let settings = try settings(noise, beta: 0)

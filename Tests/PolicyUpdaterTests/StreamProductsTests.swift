@@ -27,7 +27,8 @@ struct StreamProductsTests {
             GRPOSettings(lossType: .grpo), .plain(learningRate: 0.25, beta1: 0, maxTokensPerMicroBatch: maxTokens))
     }
 
-    /// ⟨g_j, g_k⟩ by plain sums over Double, of gradients that an updater of one stream alone has; in one piece and in several.
+    /// ⟨g_j, g_k⟩ by plain sums over Double, of gradients that an updater of one stream alone has; in one piece and in
+    /// several.
     @Test(arguments: [nil, 9])
     func theyAreThoseOfStreamsAlone(_ maxTokens: Int?) async throws {
         let batch = try await batch()
@@ -60,7 +61,8 @@ struct StreamProductsTests {
         #expect(try policy.parameters.bits() == before && policy.actor.version == PolicyVersion(0))
     }
 
-    /// ‖Σ w_k g_k‖² is the norm of the step on the mixed advantages: at the ratio 1, which no clip touches, the loss is linear in them.
+    /// ‖Σ w_k g_k‖² is the norm of the step on the mixed advantages: at the ratio 1, which no clip touches, the loss is
+    /// linear in them.
     @Test func theMixHasTheNormOfTheStep() async throws {
         var batch = try await batch()
         for group in batch.parts[0].groups.indices {

@@ -105,7 +105,8 @@ struct TinyPolicy {
         let phase: ActorPhase
     }
 
-    /// log π of every action by plain means: one pass a completion, a softmax over Double, tokens that are no actions left out.
+    /// log π of every action by plain means: one pass a completion, a softmax over Double, tokens that are no actions
+    /// left out.
     static func logProbabilities(
         of batch: UpdateBatch, weights: [String: [Double]]? = nil, temperature: Double = 1
     ) throws -> [[[Double]]] {
@@ -213,8 +214,8 @@ enum ExampleBatch {
         return batch
     }
 
-    /// ``mixed(temperature:)`` after a tool or a rule wrote into its longer completions: of three tokens the second, of more the second and the
-    /// third were nobody's choice, and have no numbers.
+    /// ``mixed(temperature:)`` after a tool or a rule wrote into its longer completions: of three tokens the second, of
+    /// more the second and the third were nobody's choice, and have no numbers.
     @TensorActor
     static func withForcedTokens(temperature: Double = 1) async throws -> UpdateBatch {
         var batch = try await mixed(temperature: temperature)

@@ -89,7 +89,8 @@ struct UpdateGradientTests {
         return objective.needsRolloutLogProbabilities ? batch.withRolloutLogProbabilities : batch
     }
 
-    /// CISPO's weights are constants, so that its gradient is the slope of another loss: the one that has them in its advantages.
+    /// CISPO's weights are constants, so that its gradient is the slope of another loss: the one that has them in its
+    /// advantages.
     @Test(arguments: objectives)
     func equalsCentralDifferencesOfTheLoss(_ name: String) async throws {
         let objective = try Self.objective(name)
@@ -116,8 +117,8 @@ struct UpdateGradientTests {
         }
     }
 
-    /// The weights against plain loops, and not only the slope of whatever the loss is: of all six completions three tokens weigh less than
-    /// the bound, and one completion's product is beyond its own.
+    /// The weights against plain loops, and not only the slope of whatever the loss is: of all six completions three
+    /// tokens weigh less than the bound, and one completion's product is beyond its own.
     @Test func mismatchWeightsAreThoseOfTheSampler() async throws {
         for name in ["token mismatch", "sequence mismatch"] {
             let objective = try Self.objective(name)

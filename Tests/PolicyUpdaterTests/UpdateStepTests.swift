@@ -124,7 +124,8 @@ struct UpdateStepTests {
         #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/max"]) - exp(0.5)) < 1e-5)
         #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/mean"]) - (9 + exp(0.5)) / 10) < 1e-5)
         #expect(abs(try #require(metrics["sampling/importance_sampling_ratio/min"]) - 1) < 1e-5)
-        // Where the sampler's numbers stand in for the old policy's they say nothing of the trainer's, which are taken instead.
+        // Where the sampler's numbers stand in for the old policy's they say nothing of the trainer's, which are taken
+        // instead.
         for group in batch.groups.indices {
             for index in batch.groups[group].completions.indices {
                 batch.groups[group].completions[index].oldLogProbabilities =

@@ -16,7 +16,8 @@ struct GzipTests {
         return try (0..<set.count).map { try set.prompt(at: $0).text }
     }
 
-    /// `{"prompt": "a"}\n`, by Python 3.11's `gzip.compress(…, mtime=0)`: a block of fixed codes, and a stored one (level 0).
+    /// `{"prompt": "a"}\n`, by Python 3.11's `gzip.compress(…, mtime=0)`: a block of fixed codes, and a stored one
+    /// (level 0).
     private static let fixed: [UInt8] = [
         31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 42, 40, 202, 207, 45, 40, 81, 178, 82, 80,
         74, 84, 170, 229, 2, 0, 91, 19, 248, 42, 16, 0, 0, 0,

@@ -152,7 +152,8 @@ struct ParquetTests {
         }
     }
 
-    /// Mutations go round the files. Half of them change bytes in place: then every offset still points at what it should.
+    /// Mutations go round the files. Half of them change bytes in place: then every offset still points at what it
+    /// should.
     @Test func mutatedFilesNeverCrashOrHang() throws {
         let folder = try TemporaryFolder(inMemory: true)
         let seeds = try Self.variants.map { [UInt8](try Data(contentsOf: Self.url($0))) }

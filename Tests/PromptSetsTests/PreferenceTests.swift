@@ -24,7 +24,8 @@ struct PreferenceTests {
         #expect("\(set.detectedForm)" == "TRL form, prompt from `prompt`, preferences from `chosen` and `rejected`")
     }
 
-    /// As TRL's `extract_prompt`: the space before the first difference is the answers'. The prompt of an accent is cut between scalars.
+    /// As TRL's `extract_prompt`: the space before the first difference is the answers'. The prompt of an accent is cut
+    /// between scalars.
     @Test(arguments: [
         ("The sky is blue.", "The sky is green.", "The sky is", " blue.", " green."),
         ("12 + 30 = 42", "12 + 30 = 43", "12 + 30 = 4", "2", "3"),

@@ -30,7 +30,8 @@ struct PromptCursorTests {
         }
     }
 
-    /// χ² with 81 degrees of freedom (10 × 10 table, both margins fixed): mean 81, deviation 12.7; 145 is five deviations.
+    /// χ² with 81 degrees of freedom (10 × 10 table, both margins fixed): mean 81, deviation 12.7; 145 is five
+    /// deviations.
     @Test func everyRowComesToEveryPlaceEquallyOften() {
         let shuffles = 20_000
         var counts = [[Int]](repeating: [Int](repeating: 0, count: 10), count: 10)

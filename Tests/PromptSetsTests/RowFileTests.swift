@@ -171,7 +171,8 @@ struct RowFileTests {
         let grown = try residentBytes() - before
         #expect(set.count == count)
         let size = try #require(FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int)
-        // 16 bytes a row, up to twice that while the arrays grow, and the scanner's piece; the file is 25 times as large.
+        // 16 bytes a row, up to twice that while the arrays grow, and the scanner's piece; the file is 25 times as
+        // large.
         #expect(grown < count * 48 + (8 << 20) && size > count * 420, "grew by \(grown) bytes, file of \(size)")
         for row in [0, count / 2, count - 1] {
             #expect(try set.prompt(at: row).columns["answer"] == .number(Double(row)))

@@ -5,7 +5,8 @@ import Runs
 import TestSupport
 import Testing
 
-/// The files under `prompts/` are what their READMEs say: right, apart from each other, and made by the script beside them.
+/// The files under `prompts/` are what their READMEs say: right, apart from each other, and made by the script beside
+/// them.
 @Suite("Shipped prompt sets")
 struct ShippedPromptsTests {
     private static let prompts = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -239,15 +240,63 @@ struct ShippedPromptsTests {
         }
     }
 
+    // MARK: - Replies
+
+    private static let kinds = [
+        "detail": "river stone copper seven north harbour winter timber eleven market bridge engine",
+        "courtesy": "please thanks kindly gladly welcome sorry",
+    ].mapValues { Set($0.split(separator: " ").map(String.init)) }
+
+    private func share(_ text: String, _ kind: String) -> Double {
+        let words = text.split { $0 == " " || $0 == "." }.map(String.init)
+        return Double(words.count { Self.kinds[kind]!.contains($0) }) / Double(words.count)
+    }
+
+    private func topics(_ split: String) throws -> Set<String> {
+        let set = try PromptSet(Self.prompts.appending(path: "replies"), split: split)
+        return Set(try (0..<set.count).map { try set.prompt(at: $0).text })
+    }
+
+    @Test func topicsOfRepliesAreApart() throws {
+        let splits = try ["train", "validation", "eval"].map(topics)
+        #expect(splits.map(\.count) == [400, 60, 60])
+        #expect(splits[0].union(splits[1]).union(splits[2]).count == 520)
+        let demonstrations = try Self.rows("replies", "demonstrations")
+        #expect(demonstrations.count == 2000)
+        #expect(demonstrations.allSatisfy { splits[0].contains($0.prompt.text) })
+        let means = ["detail", "courtesy"].map { kind in
+            demonstrations.reduce(0) { $0 + share($1.completion, kind) } / 2000
+        }
+        #expect(abs(means[0] - 0.2) < 0.01 && abs(means[1] - 0.07) < 0.01)
+    }
+
+    @Test(arguments: ["detail", "courtesy"])
+    func nineInTenPairsPreferMoreOfTheirKind(_ kind: String) throws {
+        for (split, count, topics) in [(kind, 1500, "train"), ("\(kind)_held", 200, "validation")] {
+            let set = try PromptSet(Self.prompts.appending(path: "replies"), split: split)
+            let pairs = try (0..<set.count).map { try set.preference(at: $0) }
+            let known = try self.topics(topics)
+            #expect(pairs.count == count && pairs.allSatisfy { known.contains($0.prompt.text) })
+            let gaps = pairs.map { share($0.chosen, kind) - share($0.rejected, kind) }
+            #expect(gaps.allSatisfy { $0 != 0 })
+            // A tenth, drawn by chance: 150 ± 12 of 1500, 20 ± 4 of 200.
+            let flipped = Double(gaps.count { $0 < 0 })
+            #expect(abs(flipped - Double(count) / 10) < 4 * (Double(count) * 0.09).squareRoot())
+        }
+    }
+
     @Test(
         .enabled(
             if: FileManager.default.isExecutableFile(atPath: "/usr/bin/python3"),
             "no /usr/bin/python3 to run make.py with"),
-        arguments: ["arithmetic", "countdown", "instructions"])
+        arguments: ["arithmetic", "countdown", "instructions", "replies"])
     func theScriptWritesTheseBytes(_ name: String) throws {
         let folder = try TemporaryFolder()
         let script = try folder.file(
             "make.py", try text(of: Self.prompts.appending(path: name).appending(path: "make.py")))
+        if name == "replies" {
+            _ = try folder.file("gold.py", try text(of: Self.prompts.appending(path: "replies/gold.py")))
+        }
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/python3")
         process.arguments = [script.path]
@@ -255,9 +304,11 @@ struct ShippedPromptsTests {
         process.waitUntilExit()
         #expect(process.terminationStatus == 0)
         let others =
-            (name == "instructions" ? [] : ["thinking.jsonl"])
+            (name == "instructions" || name == "replies" ? [] : ["thinking.jsonl"])
             + (name == "countdown" ? ["few.jsonl", "validation.jsonl"] : [])
             + (name == "arithmetic" ? ["traces.jsonl"] : [])
+            + (name == "replies"
+                ? ["validation", "detail", "detail_held", "courtesy", "courtesy_held"].map { "\($0).jsonl" } : [])
         for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] + others {
             let shipped = try Data(contentsOf: Self.prompts.appending(path: name).appending(path: file))
             #expect(try Data(contentsOf: folder.url.appending(path: file)) == shipped, "\(name)/\(file)")

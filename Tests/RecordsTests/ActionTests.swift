@@ -40,7 +40,8 @@ struct ActionTests {
         #expect(row != UpdateCompletion(tokenIDs: [3, 4]) && UpdateCompletion(tokenIDs: [3, 4]) != row)
     }
 
-    /// As the replay buffer's file has it. A row without payload and mask is written as one before there were any, and such a file is read.
+    /// As the replay buffer's file has it. A row without payload and mask is written as one before there were any, and
+    /// such a file is read.
     @Test func rowsSurviveAFile() throws {
         let rows = [
             UpdateCompletion(tokenIDs: [3, 4], advantages: [[0.5, -1]], payload: record(0.25)),

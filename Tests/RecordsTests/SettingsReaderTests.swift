@@ -26,7 +26,8 @@ struct SettingsReaderTests {
         try job.finish()
     }
 
-    /// Sizes with which arithmetic overflows or vanishes are nobody's settings, in lists and where a setting may be absent too.
+    /// Sizes with which arithmetic overflows or vanishes are nobody's settings, in lists and where a setting may be
+    /// absent too.
     @Test(arguments: ["1e300", "-1e16", "1e-300", "9e-16"]) func sizesBeyondReachAreRefused(_ text: String) {
         var job = reader(("rate", text), ("upper", text), ("weights", text))
         #expect(job.read("rate", default: 0.5) == 0.5)

@@ -17,8 +17,8 @@ struct StepRecipeTests {
             ])
     }
 
-    /// A KL penalty in the reward compares the old policy with the reference, which is the trainer's own number: so must the other be,
-    /// where the sampler rounds more.
+    /// A KL penalty in the reward compares the old policy with the reference, which is the trainer's own number: so
+    /// must the other be, where the sampler rounds more.
     @Test func theOldPolicyIsTheTrainersWhereTheSamplerIsNotExact() {
         func call(_ uses: OldPolicyUses, _ isExact: Bool) -> StepCall? {
             StepRecipe.oldPolicyCall(for: uses, samplerIsExact: isExact)

@@ -1,6 +1,7 @@
-"""Scores a text with a model folder as transformers reads it; prints one JSON list of log-probs, one per token but the first.
+"""Scores a text with a model folder, or a GGUF file in one, as transformers reads it; prints one JSON list of log-probs, one per token but
+the first.
 
-    python score_saved_model.py FOLDER "[5, 6, 7]"      (transformers 5.23.0, torch 2.13.0)
+    python score_saved_model.py FOLDER "[5, 6, 7]" [FILE.gguf]      (transformers 5.23.0, torch 2.13.0)
 """
 import json
 import sys
@@ -8,7 +9,8 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM
 
-model, report = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, output_loading_info=True)
+file = {"gguf_file": sys.argv[3]} if len(sys.argv) > 3 else {}
+model, report = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32, output_loading_info=True, **file)
 assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
 tokens = json.loads(sys.argv[2])
 with torch.no_grad():

@@ -6,7 +6,8 @@ import RewardInterface
 import TestSupport
 import Testing
 
-/// The contract with who turns signals into cancellation: scoring throws `CancellationError` at once, and nothing is left running.
+/// The contract with who turns signals into cancellation: scoring throws `CancellationError` at once, and nothing is
+/// left running.
 @Suite("Cancelled scoring ends at once", .serialized)
 struct CancellationTests {
     /// Scores until the task is cancelled, and the seconds from then to the end.

@@ -6,7 +6,8 @@ import RewardInterface
 import TestSupport
 import Testing
 
-/// Functions as TRL and verl have them in their own trees: in packages, with relative imports, under several signatures.
+/// Functions as TRL and verl have them in their own trees: in packages, with relative imports, under several
+/// signatures.
 @Suite("Functions in a package's files")
 struct PackagedRewardTests {
     private let folder: TemporaryFolder

@@ -110,7 +110,8 @@ struct SandboxTests {
 
     @Test func secretsOfAHomeAreOutOfReach() async throws {
         let home = try Home()
-        // In the home itself, in a project of it, in a package of that, and with the whole machine as the working folder.
+        // In the home itself, in a project of it, in a package of that, and with the whole machine as the working
+        // folder.
         try home.put("spy.py", Home.spy)
         try home.put("project/spy.py", Home.spy)
         try home.put("project/lib/__init__.py", "")
@@ -177,7 +178,8 @@ struct SandboxTests {
 
 @Suite("What a reward starts does not outlive it", .serialized)
 struct DescendantsTests {
-    /// A daemon as they are made: two forks, a session of its own, an empty environment, every stream closed. Its number is told.
+    /// A daemon as they are made: two forks, a session of its own, an empty environment, every stream closed. Its
+    /// number is told.
     private static let daemon = """
         import os, resource, subprocess, sys, time
 

@@ -52,8 +52,8 @@ func zoo(
     return try await PythonReward.start(settings)
 }
 
-/// Processes with this variable in their environment that are still there after a second; by default of the hostile rewards, and then
-/// zombies of this test process too.
+/// Processes with this variable in their environment that are still there after a second; by default of the hostile
+/// rewards, and then zombies of this test process too.
 ///
 /// Suites that run beside this one have zombies too, each for the moment until it is collected.
 func leftOverProcesses(_ variable: String = "PLUMBLINE_TEST_RUN") async throws -> [String] {

@@ -93,8 +93,8 @@ struct RewardInterfaceTests {
         #expect(scores.greedyScores?.map(\.score) == [0.25])
     }
 
-    /// What the panel, its budget and the adapter cost a score of a reward that does nothing, against 5 µs; the best of many short runs counts,
-    /// and only in the long run.
+    /// What the panel, its budget and the adapter cost a score of a reward that does nothing, against 5 µs; the best of
+    /// many short runs counts, and only in the long run.
     @Test(.enabled(if: runsLongTests)) func theWayToASwiftRewardIsShort() async throws {
         let panel = try RewardPanel([
             FunctionSource(try catalogue.function(named: "demanding", settings: ["size": .number(1)]))

@@ -77,7 +77,8 @@ struct RolloutEngineTests {
         }
     }
 
-    /// Three variants of the same prompt in one batch: the first draws what a step without variants draws, the others draws of their own.
+    /// Three variants of the same prompt in one batch: the first draws what a step without variants draws, the others
+    /// draws of their own.
     @Test func variantsOfAPromptHaveDrawsOfTheirOwn() async throws {
         let settings = SamplingSettings(maxCompletionLength: 12)
         let plain = fixture.requests(1, samples: 2)
@@ -111,8 +112,8 @@ struct RolloutEngineTests {
         #expect(onlyGreedy.allSatisfy { $0.rollouts.isEmpty })
     }
 
-    /// The baseline is the reward of the policy's own argmax, so the penalty that shapes its samples is not for it. A run that is greedy
-    /// as a whole asks for the penalty itself.
+    /// The baseline is the reward of the policy's own argmax, so the penalty that shapes its samples is not for it. A
+    /// run that is greedy as a whole asks for the penalty itself.
     @Test func aBaselineIsTheArgmaxWithoutThePenalty() async throws {
         func greedy(_ penalty: Double, wholeRun: Bool) async throws -> [[Int]] {
             let settings = SamplingSettings(
@@ -263,7 +264,8 @@ struct RolloutEngineTests {
         #expect(waited < .seconds(20))
     }
 
-    /// The tensor thread is given to others between two passes, in turn: another task's turns count them, however busy the machine is.
+    /// The tensor thread is given to others between two passes, in turn: another task's turns count them, however busy
+    /// the machine is.
     @Test(arguments: [(rows: 64, passes: 32), (rows: 16, passes: 4 * 32), (rows: 1, passes: 64 * 32)])
     func rowsOfABatchShareItsPasses(_ rows: Int, _ passes: Int) async throws {
         @TensorActor final class Counter { var turns = 0 }

@@ -37,8 +37,8 @@ struct SoftRolloutTests {
         return stride(from: 0, to: flat.count, by: 32).map { Array(flat[$0..<$0 + 32]) }
     }
 
-    /// Every step's distribution again, by a full forward pass over inputs that plain loops make of the record. The sixth sure step ends the
-    /// thinking, unless the word has led a mixture before.
+    /// Every step's distribution again, by a full forward pass over inputs that plain loops make of the record. The
+    /// sixth sure step ends the thinking, unless the word has led a mixture before.
     @Test(arguments: noises)
     func aFullPassOverTheRecordSeesTheSameDistributions(_ noise: SoftNoise) async throws {
         let requests = fixture.requests(4, samples: 3)
@@ -165,8 +165,9 @@ struct SoftRolloutTests {
         #expect(soft.allSatisfy { $0.rollouts[0].softTokens?.largestWeights.allSatisfy { $0 == 1 } ?? false })
     }
 
-    /// Whatever word leads the second or a later step of a completion is declared the end of thinking, then a stop token. The step was drawn
-    /// as before, is scored as before, and what goes in behind it is the word. Only where ends are words is it scored as one.
+    /// Whatever word leads the second or a later step of a completion is declared the end of thinking, then a stop
+    /// token. The step was drawn as before, is scored as before, and what goes in behind it is the word. Only where
+    /// ends are words is it scored as one.
     @Test(arguments: noises)
     func theThinkEndTokenSwitchesOnTheVeryNextToken(_ noise: SoftNoise) async throws {
         let requests = fixture.requests(6, samples: 1)

@@ -11,8 +11,9 @@ struct EventFileTests {
 
     init() throws { folder = try TemporaryFolder() }
 
-    /// Written by the `tensorboard` package 2.21.0: `RecordWriter` over the three events of this test (wall_time 12.25 with file_version
-    /// "brain.Event:2"; 12.25 with session_log START; 13.5, step 300, reward 0.1 and rewards/a/mean −2).
+    /// Written by the `tensorboard` package 2.21.0: `RecordWriter` over the three events of this test (wall_time 12.25
+    /// with file_version "brain.Event:2"; 12.25 with session_log START; 13.5, step 300, reward 0.1 and rewards/a/mean
+    /// −2).
     private static let written =
         "1800000000000000a37f4b220900000000008028401a0d627261696e2e4576656e743a322237b3610d000000000000003c37b834"
         + "0900000000008028403a0208016fe9710e34000000000000005e33175c090000000000002b4010ac022a260a0d0a067265776172"

@@ -6,7 +6,8 @@ import Runs
 
 @Suite("SHA-256 against published digests")
 struct SHA256Tests {
-    /// The first four are FIPS 180-4's and NIST CAVP's examples; the others are Python's `hashlib.sha256(...)` on the text.
+    /// The first four are FIPS 180-4's and NIST CAVP's examples; the others are Python's `hashlib.sha256(...)` on the
+    /// text.
     @Test(arguments: [
         ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
         ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
@@ -38,7 +39,8 @@ struct SHA256Tests {
         #expect(hash.hexDigest() == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0")
     }
 
-    /// `hashlib.sha256(bytes(i * 7 % 256 for i in range(n)))` for the lengths around a block's end, all digests hashed in turn.
+    /// `hashlib.sha256(bytes(i * 7 % 256 for i in range(n)))` for the lengths around a block's end, all digests hashed
+    /// in turn.
     @Test func everyLengthAroundABlock() {
         var all = SHA256()
         for length in 0...200 {

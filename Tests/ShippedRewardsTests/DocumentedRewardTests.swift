@@ -2,7 +2,8 @@ public import Records
 public import RewardInterface
 import Testing
 
-// The rewards that the README and the article "Write a reward" show, letter for letter: Tests/PackageTests compares them.
+// The rewards that the README and the article "Write a reward" show, letter for letter: Tests/PackageTests compares
+// them.
 
 /// 1 when the completion is polite.
 public struct Politeness: RewardFunction {

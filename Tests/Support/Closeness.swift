@@ -1,11 +1,12 @@
-/// |found − expected| / max(|expected|, floor). NaN when either number is NaN: no comparison with a tolerance holds then.
+/// |found − expected| / max(|expected|, floor). NaN when either number is NaN: no comparison with a tolerance holds
+/// then.
 package func relativeError(_ found: Double, _ expected: Double, floor: Double = 1e-12) -> Double {
     if found == expected { return 0 }
     return abs(found - expected) / max(abs(expected), floor)
 }
 
-/// The largest difference of two lists over the largest expected magnitude. Infinite when the lengths differ or a difference
-/// is not finite; 0 for two empty lists.
+/// The largest difference of two lists over the largest expected magnitude. Infinite when the lengths differ or a
+/// difference is not finite; 0 for two empty lists.
 package func relativeError(_ found: [Double], _ expected: [Double], floor: Double = 1e-12) -> Double {
     guard found.count == expected.count else { return .infinity }
     var largest = 0.0

@@ -2,8 +2,8 @@ import Foundation
 
 /// A policy over short sequences that can be enumerated: one row of logits for every prefix.
 ///
-/// Token 0 ends a sequence; a sequence also ends at `length` tokens. All arithmetic is plain Double, so that expectations
-/// and gradients are exact to rounding and owe nothing to the code under test.
+/// Token 0 ends a sequence; a sequence also ends at `length` tokens. All arithmetic is plain Double, so that
+/// expectations and gradients are exact to rounding and owe nothing to the code under test.
 package struct TabularPolicy {
     package let vocabulary: Int
     package let length: Int

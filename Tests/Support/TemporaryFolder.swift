@@ -4,7 +4,8 @@ package import Foundation
 package final class TemporaryFolder: Sendable {
     package let url: URL
 
-    /// - Parameter inMemory: For tests that write thousands of files: takes the system's memory file system where there is one.
+    /// - Parameter inMemory: For tests that write thousands of files: takes the system's memory file system where there
+    ///   is one.
     package init(inMemory: Bool = false) throws {
         let shared = URL(filePath: "/dev/shm")
         let isThere = inMemory && FileManager.default.isWritableFile(atPath: shared.path)

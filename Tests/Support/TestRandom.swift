@@ -20,7 +20,8 @@ package struct TestRandom: RandomNumberGenerator {
         return z ^ (z >> 31)
     }
 
-    /// `bytes` with one to four changes: a byte replaced, removed, doubled or flipped, a piece cut out or repeated, the end cut off.
+    /// `bytes` with one to four changes: a byte replaced, removed, doubled or flipped, a piece cut out or repeated, the
+    /// end cut off.
     package mutating func mutated(_ bytes: [UInt8]) -> [UInt8] {
         var bytes = bytes
         for _ in 0..<Int.random(in: 1...4, using: &self) where !bytes.isEmpty {

@@ -1,8 +1,8 @@
 import Tensors
 import Testing
 
-/// Plain attention of every prompt and of every prompt with one completion behind it, alone, by libtorch's matrix product and
-/// softmax; differentiated by its autograd.
+/// Plain attention of every prompt and of every prompt with one completion behind it, alone, by libtorch's matrix
+/// product and softmax; differentiated by its autograd.
 private struct UnsharedAttention {
     let layout: SequenceLayout
     let scale: Double

@@ -4,7 +4,8 @@ import Testing
 
 @Suite("The tensor thread and the engine")
 struct TensorActorTests {
-    /// Never inlined: C declares `pthread_self` constant, and the compiler would move it to before the change of thread.
+    /// Never inlined: C declares `pthread_self` constant, and the compiler would move it to before the change of
+    /// thread.
     @inline(never) @TensorActor private static func thread() -> pthread_t { pthread_self() }
 
     @Test("every job of the actor runs on one thread, whichever task asks")

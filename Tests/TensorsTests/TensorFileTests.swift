@@ -162,7 +162,8 @@ struct TensorFileTests {
         #expect(throws: TensorError.self) { try TensorFile(url: folder.url.appendingPathComponent("none")) }
     }
 
-    /// Every mutated file either is refused or is read without leaving its bytes: each of its tensors has the size it claims.
+    /// Every mutated file either is refused or is read without leaving its bytes: each of its tensors has the size it
+    /// claims.
     @Test func mutatedFilesNeverCrash() throws {
         let folder = try TemporaryFolder()
         let sound = folder.url.appendingPathComponent("sound.safetensors")

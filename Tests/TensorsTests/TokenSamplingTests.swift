@@ -24,8 +24,8 @@ struct TokenSamplingTests {
         return try JSONDecoder().decode([Case].self, from: Data(contentsOf: url))
     }
 
-    /// Draws at the middle and near both ends of every token's share of transformers' distribution give that token, with its
-    /// log-probs; a token that was filtered is never drawn.
+    /// Draws at the middle and near both ends of every token's share of transformers' distribution give that token,
+    /// with its log-probs; a token that was filtered is never drawn.
     @Test func distributionsOfTransformers() throws {
         let cases = try Self.cases()
         #expect(cases.count == 12)

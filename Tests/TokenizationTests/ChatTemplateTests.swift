@@ -136,7 +136,8 @@ struct ChatTemplateTests {
         #expect(error?.line == (source.contains("\n") ? 2 : 1))
     }
 
-    /// A chain of namespaces as long as the budget of steps is let go link by link; a macro does not keep its chat in memory.
+    /// A chain of namespaces as long as the budget of steps is let go link by link; a macro does not keep its chat in
+    /// memory.
     @Test func whatHoldsItselfIsLetGo() throws {
         let chain = """
             {% set ns = namespace(x=1) %}{% macro m(a) %}{{ a }}{% endmacro %}{% set ns.me = ns %}\

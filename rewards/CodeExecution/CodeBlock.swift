@@ -2,8 +2,8 @@
 enum CodeBlock {
     /// The content of the last fenced block that is marked as Python or not marked at all; `nil` when there is none.
     ///
-    /// A fence is three or more backticks (or tildes) at the start of a line, indented by at most three spaces; it closes with at least as
-    /// many. A block that never closes, as in a truncated completion, runs to the end.
+    /// A fence is three or more backticks (or tildes) at the start of a line, indented by at most three spaces; it
+    /// closes with at least as many. A block that never closes, as in a truncated completion, runs to the end.
     static func last(in text: String) -> String? {
         var found: String?
         var open: (fence: Substring, isPython: Bool, lines: [Substring])?

@@ -16,7 +16,7 @@ enum CodeTest: Equatable {
     ///
     /// - Throws: ``RewardError`` for a row without tests, or with tests of no known form.
     static func all(of prompt: Prompt, column: String?) throws(RewardError) -> [CodeTest] {
-        let (name, value) = try place(in: prompt, column)
+        let (name, value) = try slot(in: prompt, column)
         guard let tests = read(unwrapped(value)), !tests.isEmpty else {
             throw .wrongColumn(
                 name, expected: "a list of Python tests or of {input, output}, or {\"inputs\": […], \"outputs\": […]}",
@@ -29,13 +29,13 @@ enum CodeTest: Equatable {
     ///
     /// - Parameter words: Python's own.
     static func noPython(_ words: String, in prompt: Prompt, column: String?) throws(RewardError) -> RewardError {
-        let (name, value) = try place(in: prompt, column)
+        let (name, value) = try slot(in: prompt, column)
         return .wrongColumn(
             name: name, found: "\(value.shortDescription), which Python refuses: \(words)",
             expected: "tests that are Python", prompt: prompt.id)
     }
 
-    private static func place(in prompt: Prompt, _ column: String?) throws(RewardError) -> (String, JSONValue) {
+    private static func slot(in prompt: Prompt, _ column: String?) throws(RewardError) -> (String, JSONValue) {
         if let column {
             guard let value = prompt.columns[column] else { throw .missingColumn(column, in: prompt) }
             return (column, value)
@@ -94,8 +94,8 @@ enum CodeTest: Equatable {
         return tests
     }
 
-    /// A call with an expected value, as APPS and TACO have them: arguments in a list, or one JSON value a line; the expected value alone or
-    /// in a list of one; tuples as lists; a method of `Solution` or a function.
+    /// A call with an expected value, as APPS and TACO have them: arguments in a list, or one JSON value a line; the
+    /// expected value alone or in a list of one; tuples as lists; a method of `Solution` or a function.
     private static func call(_ function: String, _ input: JSONValue, _ output: JSONValue) -> CodeTest {
         let job = JSONValue.object(["name": .string(function), "input": input, "output": output]).serialized
         return .assertions(CodePrograms.call.replacingOccurrences(of: "JOB", with: JSONValue.string(job).serialized))

@@ -45,8 +45,8 @@ struct AnswerGrader {
         return Verdict(isRight: isRight, note: "\(final.origin.rawValue): \(final.text.shortened(to: 80))")
     }
 
-    /// For answers such as `Paris` or `(B)`: the last marker, else what follows the last "answer is" or "answer:", else all of
-    /// the text.
+    /// For answers such as `Paris` or `(B)`: the last marker, else what follows the last "answer is" or "answer:", else
+    /// all of the text.
     private func verdictInWords(_ text: String, _ wanted: MathAnswer) -> Verdict {
         guard let (answer, note) = answerInWords(text) else {
             return Verdict(isRight: false, note: "no final answer in the text")
@@ -107,7 +107,7 @@ struct AnswerGrader {
             found.append(("reward_model", value))
         }
         // A row of a mixture has null in the columns of the other sets.
-        if let place = found.first(where: { $0.1 != .null }) ?? found.first { return place }
+        if let index = found.first(where: { $0.1 != .null }) ?? found.first { return index }
         throw .missingColumn(
             wanted: column.map { [$0] } ?? Self.usualColumns, found: prompt.columns.keys.sorted(), prompt: prompt.id)
     }

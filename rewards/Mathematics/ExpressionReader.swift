@@ -1,7 +1,8 @@
 /// Reads arithmetic from the bytes of ``PlainMath`` by recursive descent and stops where it no longer is arithmetic.
 ///
 ///     sum = product (("+" | "-") product)*        product = power (("*" | "/" | nothing) power)*
-///     power = ("-" | "+") power | primary ("^" power)?        primary = number | mixed | fraction | "(" sum ")" | sqrt | π | variable
+///     power = ("-" | "+") power | primary ("^" power)?
+///     primary = number | mixed | fraction | "(" sum ")" | sqrt | π | variable
 ///
 /// Bounded: at most 48 levels deep, numbers of at most 400 digits.
 struct ExpressionReader {

@@ -1,8 +1,8 @@
 /// The answer a text ends with, and where it was found.
 ///
-/// In this order: the last marker of the text, which is a `\boxed{…}` or a line `#### …` that holds an answer; then the last
-/// formula (`$…$`, `\(…\)`, `\[…\]`) when no number follows it; then the last number. An answer that is mentioned earlier
-/// does not count.
+/// In this order: the last marker of the text, which is a `\boxed{…}` or a line `#### …` that holds an answer; then the
+/// last formula (`$…$`, `\(…\)`, `\[…\]`) when no number follows it; then the last number. An answer that is mentioned
+/// earlier does not count.
 struct FinalAnswer {
     enum Origin: String {
         case box = "\\boxed"
@@ -73,10 +73,10 @@ struct FinalAnswer {
             let start = bytes[..<last.lowerBound].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
             let stop = bytes[last.upperBound...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
             let first = (start...last.lowerBound).first { bytes[$0..<($0 + sign.count)].elementsEqual(sign) }
-            for place in Set([last.lowerBound, first ?? last.lowerBound]).sorted(by: >) {
-                let content = (place + sign.count)..<stop
+            for index in Set([last.lowerBound, first ?? last.lowerBound]).sorted(by: >) {
+                let content = (index + sign.count)..<stop
                 let answer = MathAnswer(plain: PlainMath.bytes(of: bytes[content]))
-                if answer.isComputed || answer.words.count == 1 { return (place, content) }
+                if answer.isComputed || answer.words.count == 1 { return (index, content) }
             }
             end = start
         }

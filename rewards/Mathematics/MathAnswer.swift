@@ -40,8 +40,8 @@ struct MathAnswer {
         return samples != nil && words.contains(where: signs.contains)
     }
 
-    /// One spelling for answers that are sure to mean the same: numbers as fractions (a percentage apart from the number
-    /// it may stand for), lists item by item, everything else in its plain words.
+    /// One spelling for answers that are sure to mean the same: numbers as fractions (a percentage apart from the
+    /// number it may stand for), lists item by item, everything else in its plain words.
     var spelling: String {
         if let quantity, let exact = quantity.number.exact { return exact.text + (quantity.isPercent ? "%" : "") }
         if let quantity { return "\(quantity.number.value)" }
@@ -158,15 +158,15 @@ struct MathAnswer {
         return parts.enumerated().filter { !isBlank($0.element) || $0.offset == parts.count - 1 }.map(\.element)
     }
 
-    /// The expression's value at three points of irrational coordinates: equal there means equal everywhere, for expressions
-    /// a person would write.
+    /// The expression's value at three points of irrational coordinates: equal there means equal everywhere, for
+    /// expressions a person would write.
     private static func samples(of side: [UInt8]) -> [Double]? {
         guard side.contains(where: \.isLetter), !hasWord(side) else { return nil }
         var values: [Double] = []
         for point in 0..<3 {
             var reader = ExpressionReader(side) { letter in
-                let place = Double(letter) - 64 + Double(point) * 0.618_033_988_75
-                return 0.3 + (place * 0.754_877_666).truncatingRemainder(dividingBy: 1) * 2
+                let slot = Double(letter) - 64 + Double(point) * 0.618_033_988_75
+                return 0.3 + (slot * 0.754_877_666).truncatingRemainder(dividingBy: 1) * 2
             }
             guard let value = reader.sum(), side[reader.at...].allSatisfy(\.isSpace) else { return nil }
             values.append(value.value)

@@ -2,8 +2,8 @@
 enum NumberScan {
     /// The last number of a text in ``PlainMath``'s bytes, with its sign and a fraction behind it (`-3/4`, `1⟨1|2⟩`).
     ///
-    /// Digits inside words (`H2O`, `x2`), ordinals (`3rd`) and times (`3:30`) are no numbers, nor is a minus between two numbers
-    /// a sign.
+    /// Digits inside words (`H2O`, `x2`), ordinals (`3rd`) and times (`3:30`) are no numbers, nor is a minus between
+    /// two numbers a sign.
     static func lastNumber(in plain: [UInt8]) -> Range<Int>? {
         var last: Range<Int>?
         var at = 0

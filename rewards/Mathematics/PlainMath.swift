@@ -1,6 +1,6 @@
 /// LaTeX, markdown and Unicode mathematics rewritten as plain ASCII bytes that a small parser can read.
 ///
-///     \frac{1}{2} → ⟨1|2⟩    1{,}000 → 1,000    \text{ cm} → cm    \sqrt{3} → sqrt(3)    x^{2} → x^(2)    − → -    $ → space
+///     \frac{1}{2} → ⟨1|2⟩    1{,}000 → 1,000    \text{ cm} → cm    \sqrt{3} → sqrt(3)    x^{2} → x^(2)    − → -
 ///
 /// A fraction keeps marks of its own, so that `1\frac{1}{2}` is still a mixed number and no product.
 struct PlainMath {

@@ -66,8 +66,8 @@ struct RealNumber: Equatable {
 
     /// Whether two written numbers mean the same.
     ///
-    /// Exact numbers must be equal; with a root or π in it, to 1 part in 10⁹. A decimal with four or more digits behind the
-    /// point also equals the endless number it is the rounding of: 0.3333 is 1/3, 0.33 is not.
+    /// Exact numbers must be equal; with a root or π in it, to 1 part in 10⁹. A decimal with four or more digits behind
+    /// the point also equals the endless number it is the rounding of: 0.3333 is 1/3, 0.33 is not.
     func means(_ other: Self) -> Bool {
         if let exact, let second = other.exact, exact == second { return true }
         if exact == nil || other.exact == nil {

@@ -11,15 +11,15 @@ extern "C" {
 /// A process group: an owning reference, given back with ctorch_group_close.
 typedef struct ctorch_group_ *ctorch_group;
 
-/// Meets the other ranks at `host`:`port`, where rank 0 serves the store unless `store_is_served` says that another does.
-/// `name` keeps the keys of one run apart from those of another at the same store. Every later call fails after
+/// Meets the other ranks at `host`:`port`, where rank 0 serves the store unless `store_is_served` says that another
+/// does. `name` keeps the keys of one run apart from those of another at the same store. Every later call fails after
 /// `timeout_ms` without the others, or at once when one of their connections is closed.
 ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank, ptrdiff_t size, bool store_is_served,
                                 const char *name, ptrdiff_t timeout_ms, ctorch_group *out);
 void ctorch_group_close(ctorch_group group);
 
-/// The sum over all ranks, in place and with the same bits on each. On the CPU; every rank calls with the same shapes and
-/// types in the same order.
+/// The sum over all ranks, in place and with the same bits on each. On the CPU; every rank calls with the same shapes
+/// and types in the same order.
 ctorch_status ctorch_group_sum(ctorch_group group, const ctorch_tensor *tensors, size_t count);
 
 /// The elements that the rank `roots[i]` has of tensor i, in place. As ctorch_group_sum.

@@ -104,7 +104,8 @@ package struct EvaluationReport: Sendable {
 
     // MARK: Comparing
 
-    /// Pairs the prompts that both results have, for every reward that both have; prompts that either did not score are left out.
+    /// Pairs the prompts that both results have, for every reward that both have; prompts that either did not score are
+    /// left out.
     ///
     /// - Throws: ``JobError`` when the other result has none of a set's prompts, or none of its rewards.
     package static func comparisons(

@@ -16,7 +16,7 @@ package struct JobPlan {
     /// - Throws: The errors a run would begin with: a missing folder, a bad row, a prompt that is too long.
     package init(_ job: ResolvedJob, folder base: URL, progress: ProgressNote? = nil) throws {
         self.job = job
-        model = try ModelSource(job.model.path, job.model.reading)
+        model = try ModelSource(job.model.path, job.model.reading, trained: job.model.trained)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
         _ = try EvaluationPrompts(job, model, base: base)
@@ -35,11 +35,14 @@ package struct JobPlan {
     package var comments: String {
         get throws {
             let memory = MemoryEstimate(
-                job, model.configuration, teacher: teacher?.model.configuration, rewardModels: rewardModels,
+                job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
+                rewardModels: rewardModels,
                 promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs)
-            var lines = prompts.lines
+            var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
+            lines += prompts.lines
             lines.append(job.batches.line)
             lines.append("\(try prompts.maxSteps(job)) optimizer steps")
+            lines += model.trainedLines
             lines.append("recipe: " + job.recipe.words)
             lines += memory.lines
             return lines.map { "# \($0)\n" }.joined()

@@ -22,8 +22,8 @@ package final class LogProbabilityListing {
         }
         folder = try HuggingFaceCache.folder(of: name)
         model = try ModelFolder.load(folder, elementType: type.elementType)
-        let hasTokenizer = FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path)
-        tokenizer = hasTokenizer ? try Tokenizer(folder: folder) : nil
+        let texts = try ModelFolder.tokenizerFolder(of: folder)
+        tokenizer = ModelFolder.hasTokenizer(texts) ? try Tokenizer(folder: texts) : nil
     }
 
     /// Hands one line per line of input to `emit`.

@@ -43,7 +43,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         }
     }
 
-    /// Weights, two moments and gradients; with narrower copies of the weights where the layout has them.
+    /// Weights, and of those that are trained two moments and gradients; with narrower copies of the weights where the
+    /// layout has them.
     package let training: Int
     package let reference: Int
     private let referenceName: String
@@ -60,26 +61,42 @@ package struct MemoryEstimate: Sendable, Equatable {
 
     /// - Parameters:
     ///   - type: What passes compute in.
-    ///   - hasReference: Whether a frozen reference policy is held in the same type.
+    ///   - trained: The names of the parameters that are trained, of a model without adapters; `nil` for all. Of one
+    ///     with adapters only these are, and its own weights are held in the type of the passes.
+    ///   - hasReference: Whether a frozen reference policy is held in the same type. It shares what is not trained.
+    ///   - referenceMoves: Whether it follows the policy, which adapters cannot be shared for.
     ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
     ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
-    ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights it would write.
+    ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
+    ///     it would write.
     package init(
-        _ model: ModelConfiguration, type: JobElementType, hasReference: Bool, teacher: ModelConfiguration? = nil,
-        rewardModels: Int = 0,
+        _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, hasReference: Bool,
+        referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
         hasCritic: Bool = false, takesMetaGradient: Bool = false, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         let (master, compute) = (type.masterType, type.elementType)
-        let weights = model.parameterBytes(master)
-        let copies = master == compute ? 0 : model.parameterBytes(compute)
-        let critic = hasCritic ? 3 * weights + copies : 0
-        let criticGradients = hasCritic ? weights : 0  // beside the policy's: no step is taken before both are there
-        training = 4 * weights + copies
-        reference = hasReference ? (teacher ?? model).parameterBytes(compute) : 0
+        let isAdapted = model.adapters != nil
+        let all = model.parameterBytes(master)
+        let narrow = master == compute ? 0 : model.parameterBytes(compute)
+        let critic = hasCritic ? 3 * all + narrow : 0
+        let criticGradients = hasCritic ? all : 0  // beside the policy's: no step is taken before both are there
+        let shapes =
+            isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
+        let weights = shapes.reduce(0) { $0 + $1.count } * master.byteCount
+        let frozen = isAdapted ? model.parameterBytes(compute) : all - weights
+        let copies = isAdapted ? 0 : narrow
+        let sums = model.adaptedMatrixCount * compute.byteCount
+        training = frozen + 4 * weights + copies
+        let ownReference = isAdapted ? (referenceMoves ? sums : 0) : weights / master.byteCount * compute.byteCount
+        reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
         referenceName = teacher == nil ? "reference" : "teacher"
-        let head = model.vocabularySize * model.hiddenSize * 4
+        // The first and the last parameter: the embedding, and the head or, where that is the embedding, the last norm.
+        let learnsWords = [model.parameterShapes.first, model.parameterShapes.last].contains { shape in
+            shape.map { shape in shape.shape.first == model.vocabularySize && shapes.contains(shape) } ?? false
+        }
+        let head = learnsWords ? model.vocabularySize * model.hiddenSize * 4 : 0
         let kept =
             sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
@@ -88,7 +105,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             * model.keyValueBytesPerToken(compute)
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
-        let generating = 3 * weights + copies + cache
+        let generating = frozen + 3 * weights + copies + sums + cache
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         peak =
             Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating, foreseeing)
@@ -96,7 +113,8 @@ package struct MemoryEstimate: Sendable, Equatable {
 
     /// - Parameter pairs: Of a method that compares them: the longest decides.
     init(
-        _ job: ResolvedJob, _ model: ModelConfiguration, teacher: ModelConfiguration?, rewardModels: Int,
+        _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
+        rewardModels: Int,
         promptLength: Int, pairs: PairRows? = nil
     ) {
         let longest = pairs?.longest
@@ -104,8 +122,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
         self.init(
-            model, type: job.model.dtype, hasReference: job.plan.reference != nil, teacher: teacher,
-            rewardModels: rewardModels,
+            model, type: job.model.dtype, trained: trained, hasReference: job.plan.reference != nil,
+            referenceMoves: job.plan.reference?.sync != nil, teacher: teacher, rewardModels: rewardModels,
             hasCritic: hasCritic, takesMetaGradient: job.plan.weighing?.utility != nil,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,

@@ -11,14 +11,16 @@ internal import Runs
 internal import Tensors
 internal import Tokenization
 
-/// `plumbline pairs make`: samples completions of prompts, scores them, and writes the best and the worst of each prompt as a preference.
+/// `plumbline pairs make`: samples completions of prompts, scores them, and writes the best and the worst of each
+/// prompt as a preference.
 ///
-/// Rows are in TRL's explicit form, as texts or as chats, with the prompt's own columns, `chosen_score` and `rejected_score`. With thinking every
-/// prompt is asked twice, with thinking and behind an empty block of it: `variant` says which, `prompt_suffix` and `chat_template_kwargs`
-/// make a training run read the prompt as it was read here.
+/// Rows are in TRL's explicit form, as texts or as chats, with the prompt's own columns, `chosen_score` and
+/// `rejected_score`. With thinking every prompt is asked twice, with thinking and behind an empty block of it:
+/// `variant` says which, `prompt_suffix` and `chat_template_kwargs` make a training run read the prompt as it was read
+/// here.
 ///
-/// Draws are addressed by the prompt's row, so that a run that was stopped goes on to the same file. Until the last prompt the rows stand in
-/// `OUTPUT.partial`, and how far they go in `OUTPUT.progress.jsonl`.
+/// Draws are addressed by the prompt's row, so that a run that was stopped goes on to the same file. Until the last
+/// prompt the rows stand in `OUTPUT.partial`, and how far they go in `OUTPUT.progress.jsonl`.
 package struct PairMaking: Sendable {
     package var prompts: String
     package var split = "train"
@@ -65,15 +67,6 @@ package struct PairMaking: Sendable {
         package var unclosed = 0
         /// Completions that should not think and hold a marker of it.
         package var marked = 0
-    }
-
-    /// One line of the progress file.
-    private struct Progress: Codable {
-        /// Digest of everything that decides the rows.
-        var settings: String
-        var prompts: Int
-        var bytes: Int
-        var counts: [String: Counts]
     }
 
     private var forms: [(variant: PromptVariant, pairing: PreferencePairing)] {
@@ -126,7 +119,7 @@ package struct PairMaking: Sendable {
             .panel(rewards, errorRate: rewardErrorBudget)
         do {
             let scorer = PanelScorer(panel)
-            let log = try MakingLog(output: outputURL, settings: digest(set, name))
+            let log = try PairMakingLog(output: outputURL, settings: digest(set, name))
             if log.prompts > 0 { notice("going on behind \(log.prompts) of \(count) prompts") }
             var counts = log.counts
             for start in stride(from: log.prompts, to: count, by: chunk) {
@@ -210,8 +203,8 @@ package struct PairMaking: Sendable {
                 case .none(let reason): own.without[reason.rawValue, default: 0] += 1
                 case .pair(let chosen, let rejected):
                     own.pairs += 1
-                    func side(_ place: Int) -> (text: String, score: Double?) {
-                        (form.pairing.text(of: completions[place], tokenizer), totals[place])
+                    func side(_ index: Int) -> (text: String, score: Double?) {
+                        (form.pairing.text(of: completions[index], tokenizer), totals[index])
                     }
                     rows.append(row(prompt, form.variant, side(chosen), side(rejected)))
                 }
@@ -275,133 +268,16 @@ package struct PairMaking: Sendable {
         for part in parts { hash.update(Array("\(part.utf8.count) \(part)\n".utf8)) }
         return hash.hexDigest()
     }
-
-    /// The rows that are written and how far they go.
-    private final class MakingLog {
-        private let output: URL
-        private let partial: URL
-        private let progress: URL
-        private let settings: String
-        private var bytes: Int
-        let prompts: Int
-        let counts: [String: Counts]
-
-        init(output: URL, settings: String) throws {
-            self.output = output
-            self.settings = settings
-            let name = output.lastPathComponent
-            partial = output.deletingLastPathComponent().appending(path: "\(name).partial")
-            progress = output.deletingLastPathComponent().appending(path: "\(name).progress.jsonl")
-            let last = try Self.last(of: progress)
-            if let last, last.settings != settings {
-                throw JobError(
-                    place: partial.relativePath,
-                    message:
-                        "the file was begun with another model, other prompts or other settings; remove it and \(progress.lastPathComponent) to start anew"
-                )
-            }
-            (prompts, bytes, counts) = (last?.prompts ?? 0, last?.bytes ?? 0, last?.counts ?? [:])
-            guard last != nil else {
-                try Data().write(to: partial)
-                return
-            }
-            // Rows behind the last note belong to prompts that come again.
-            let file = try FileHandle(forUpdating: partial)
-            try file.truncate(atOffset: UInt64(bytes))
-            try file.close()
-        }
-
-        private static func last(of url: URL) throws -> Progress? {
-            guard FileManager.default.fileExists(atPath: url.path) else { return nil }
-            let lines = try String(contentsOf: url, encoding: .utf8).split(separator: "\n")
-            return lines.reversed().lazy.compactMap { line in
-                try? JSONDecoder().decode(Progress.self, from: Data(line.utf8))  // a torn last line counts as none
-            }.first
-        }
-
-        func append(_ rows: [JSONValue], prompts: Int, _ counts: [String: Counts]) throws {
-            let lines = rows.flatMap { $0.serializedBytes + [UInt8(ascii: "\n")] }
-            let file = try FileHandle(forWritingTo: partial)
-            try file.seekToEnd()
-            try file.write(contentsOf: Data(lines))
-            try file.synchronize()
-            try file.close()
-            bytes += lines.count
-            try JSONLinesWriter(appendingTo: progress).append(
-                encoding: Progress(settings: settings, prompts: prompts, bytes: bytes, counts: counts))
-        }
-
-        func finish() throws {
-            try FileOperations.system.rename(partial, output)
-            try FileOperations.system.remove(progress)
-        }
-    }
 }
 
 extension PreferencePairing {
-    /// A completion as a row holds it: without the token that ended it, and with the end of its thinking where that is a special token.
+    /// A completion as a row holds it: without the token that ended it, and with the end of its thinking where that is
+    /// a special token.
     fileprivate func text(of completion: Completion, _ tokenizer: Tokenizer) -> String {
         guard let thinkEnd, !completion.text.contains(thinkEnd) else { return completion.text }
         guard completion.finishReason == .stopToken, let last = completion.tokenIDs.last,
             let end = tokenizer.token(of: last), completion.textWithSpecials.hasSuffix(end)
         else { return completion.textWithSpecials }
         return String(completion.textWithSpecials.dropLast(end.count))
-    }
-}
-
-/// What `pairs make` did, for people and for programs.
-package struct PairsReport: Sendable {
-    let output: String
-    let forms: [(name: String, counts: PairMaking.Counts)]
-
-    private static let words = [
-        "too_few": "fewer than two completions that can be compared", "tie": "equal rewards",
-        "same_text": "the same text twice",
-    ]
-
-    /// Whether there is no pair at all.
-    package var isEmpty: Bool { forms.allSatisfy { $0.counts.pairs == 0 } }
-
-    package var text: String {
-        var lines: [String] = []
-        for (name, counts) in forms {
-            lines.append(
-                "\(name): \(counts.pairs) pairs of \(counts.prompts) prompts, \(counts.completions) completions")
-            for (reason, number) in counts.without.sorted(by: { $0.key < $1.key }) {
-                lines.append("  without a pair: \(number), \(Self.words[reason] ?? reason)")
-            }
-            if counts.truncated > 0 { lines.append("  cut off by the length limit: \(counts.truncated) completions") }
-            if counts.unclosed > 0 { lines.append("  thinking never closed: \(counts.unclosed) completions") }
-            if name == ThinkingSettings.emptyName {
-                let share = 100 * Double(counts.marked) / Double(max(counts.completions, 1))
-                lines.append(
-                    "  with a marker of thinking: \(counts.marked) completions (\(String(format: "%.1f", share)) %)")
-                if share > 2 { lines.append("  note: thinking is not suppressed by the empty block") }
-            }
-        }
-        return (lines + ["written: \(output)"]).joined(separator: "\n")
-    }
-
-    /// One JSON object.
-    package var json: String {
-        JSONText.object([
-            ("output", JSONText.string(output)),
-            (
-                "forms",
-                JSONText.object(
-                    forms.map { name, counts in
-                        (
-                            name,
-                            JSONText.object(
-                                [
-                                    ("prompts", String(counts.prompts)), ("pairs", String(counts.pairs)),
-                                    ("completions", String(counts.completions)),
-                                    ("truncated", String(counts.truncated)), ("unclosed", String(counts.unclosed)),
-                                    ("marked", String(counts.marked)),
-                                ] + counts.without.sorted { $0.key < $1.key }.map { ($0.key, String($0.value)) })
-                        )
-                    })
-            ),
-        ])
     }
 }

@@ -21,8 +21,8 @@ package struct PlanMaking {
 
     /// - Parameters:
     ///   - cluster: A file with the description of a cluster.
-    ///   - models: `role=folder`, a name in the Hugging Face cache, or a published shape's name; roles beside actor, critic and reference are
-    ///     reward or cost models.
+    ///   - models: `role=folder`, a name in the Hugging Face cache, or a published shape's name; roles beside actor,
+    ///     critic and reference are reward or cost models.
     ///   - overrides: `key=value` of the job.
     ///   - promptTokens: Of a prompt; the job says how many are sampled.
     /// - Throws: ``JobError``, `ModelError` or `SettingsError` naming the key or file.

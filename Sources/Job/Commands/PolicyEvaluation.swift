@@ -22,7 +22,8 @@ package struct PolicyEvaluation: Sendable {
     private let note: @Sendable (String) -> Void
 
     /// - Parameters:
-    ///   - prompts: A file or folder each, or an entry of `datasets` in braces: `{path: math.parquet, column_map: {prompt: question}}`.
+    ///   - prompts: A file or folder each, or an entry of `datasets` in braces: `{path: math.parquet, column_map:
+    ///     {prompt: question}}`.
     ///   - rewards: As ``JobReward/init(argument:)`` reads them.
     ///   - rewardErrorBudget: The share of a reward's scores that may fail.
     ///   - columnMap: `name=column` each, for the prompt sets without one of their own.
@@ -50,8 +51,9 @@ package struct PolicyEvaluation: Sendable {
 
     /// Evaluates a model, and compares it with another model or a stored result.
     ///
-    /// An evaluation that is stopped, by the signal or by cancelling its task, keeps the prompts before the first that is not scored
-    /// yet: they come in the order of the set, so that no kind of prompt is favoured. See ``EvaluationReport/isPartial``.
+    /// An evaluation that is stopped, by the signal or by cancelling its task, keeps the prompts before the first that
+    /// is not scored yet: they come in the order of the set, so that no kind of prompt is favoured. See
+    /// ``EvaluationReport/isPartial``.
     ///
     /// - Parameter progress: Is told of the prompts that are scored.
     /// - Throws: `StopRequested` when it is stopped before any prompt is scored.
@@ -142,7 +144,8 @@ package struct PolicyEvaluation: Sendable {
         return scored
     }
 
-    /// The same as far as it goes: when sampling or scoring fails or is cancelled, the groups before the first that has no scores.
+    /// The same as far as it goes: when sampling or scoring fails or is cancelled, the groups before the first that has
+    /// no scores.
     ///
     /// - Parameter note: Is told how many groups are scored, from several tasks.
     private static func scoredSoFar(

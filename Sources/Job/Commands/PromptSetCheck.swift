@@ -54,7 +54,8 @@ package struct PromptSetCheck: Sendable {
     }
 
     /// - Parameter progress: Is told of the rows that are read and scored.
-    /// - Throws: The errors of a set that cannot be opened, of a model without a tokenizer and of a reward that cannot start.
+    /// - Throws: The errors of a set that cannot be opened, of a model without a tokenizer and of a reward that cannot
+    ///   start.
     package func run(progress: @escaping ProgressNote = { _, _, _ in }) async throws -> PromptSetReport {
         progress("opening \(path)", 0, 0)
         let set = try PromptSet(DatasetFolder.url(path), split: split, columns: columns)
@@ -93,7 +94,8 @@ package struct PromptSetCheck: Sendable {
 
     private func encoder() throws -> PromptEncoder? {
         guard let model else { return nil }
-        let tokenizer = try Tokenizer(folder: HuggingFaceCache.folder(of: model))
+        let tokenizer = try Tokenizer(
+            folder: ModelFolder.tokenizerFolder(of: HuggingFaceCache.folder(of: model)))
         let template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: reading.templateVariables)
         return PromptEncoder(tokenizer: tokenizer, template: template, maxPromptLength: Int.max, reading: reading)
     }

@@ -3,7 +3,8 @@ internal import Models
 internal import Planning
 internal import Tensors
 
-/// What `plumbline reshard` does: the weights of a folder from one call's layout to another's, in the memory of this process.
+/// What `plumbline reshard` does: the weights of a folder from one call's layout to another's, in the memory of this
+/// process.
 package struct Resharding {
     private let transfer: TransferPlan
     private let cluster: Cluster
@@ -11,7 +12,8 @@ package struct Resharding {
     /// - Parameters:
     ///   - source: `plan.json:call`.
     ///   - target: The same, of a call on the same model and cluster.
-    /// - Throws: ``JobError`` for a place that is none, or calls of different models; `PlanError` for a plan that breaks its rules.
+    /// - Throws: ``JobError`` for a place that is none, or calls of different models; `PlanError` for a plan that
+    ///   breaks its rules.
     package init(from source: String, to target: String) throws {
         let (held, first) = try Self.place(source, "--from")
         let (needed, second) = try Self.place(target, "--to")
@@ -52,7 +54,8 @@ package struct Resharding {
             + String(format: "%.3f s by the estimator", seconds)
     }
 
-    /// Cuts a model's tensors into the source's shards, moves them by the plan, and compares every target shard with the tensors.
+    /// Cuts a model's tensors into the source's shards, moves them by the plan, and compares every target shard with
+    /// the tensors.
     ///
     /// The shards of all ranks are in memory at once.
     ///
@@ -63,7 +66,7 @@ package struct Resharding {
         guard shape == transfer.source.shape else {
             throw JobError(place: folder.path, message: "its config.json states another shape than the plan's model")
         }
-        let weights = try TensorFolder(url: folder)
+        let weights = try ModelFolder.weights(folder)
         var tensors: [String: Tensor] = [:]
         for layer in 0..<shape.layerCount {
             for tensor in shape.tensors(ofLayer: layer) where tensors[tensor.name] == nil {

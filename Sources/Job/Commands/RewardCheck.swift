@@ -51,12 +51,12 @@ package struct RewardCheck {
     /// Completions of a call at most: as many as a step has of a prompt by default.
     private static let callSize = 8
 
-    /// Scores the file as training does: the completions of a prompt in one call. No call has one completion alone, for no step has: a row
-    /// without another of its prompt is in its call twice.
+    /// Scores the file as training does: the completions of a prompt in one call. No call has one completion alone, for
+    /// no step has: a row without another of its prompt is in its call twice.
     ///
     /// - Parameter progress: Told after each call how many rows are done, and of how many.
-    /// - Throws: The errors of a file that cannot be read at all and of a reward that cannot start. A row that cannot be read or scored, and
-    ///   a score that fails, are in the report.
+    /// - Throws: The errors of a file that cannot be read at all and of a reward that cannot start. A row that cannot
+    ///   be read or scored, and a score that fails, are in the report.
     package func run(progress: (_ done: Int, _ of: Int) -> Void = { _, _ in }) async throws -> Report {
         let rows = try rows()
         let source = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60).source(of: entry)

@@ -115,8 +115,8 @@ struct RewardDistribution {
         var kinds: [(kind: String, samples: [Sample])] = []
         for sample in samples where sample.score.isFailure {
             let kind = Self.kind(of: sample.score)
-            if let place = kinds.firstIndex(where: { $0.kind == kind }) {
-                kinds[place].samples.append(sample)
+            if let slot = kinds.firstIndex(where: { $0.kind == kind }) {
+                kinds[slot].samples.append(sample)
             } else {
                 kinds.append((kind, [sample]))
             }

@@ -1,5 +1,5 @@
 internal import Evaluation
-internal import Foundation
+package import Foundation
 import JSON
 internal import Runs
 
@@ -125,8 +125,8 @@ package struct RunReport {
         }
     }
 
-    /// Up to where more of each trained reward is more of a gold one, by the evaluations of all runs: each reward's own proxy point and the
-    /// joint one, with the lines of a job file that hold them.
+    /// Up to where more of each trained reward is more of a gold one, by the evaluations of all runs: each reward's own
+    /// proxy point and the joint one, with the lines of a job file that hold them.
     ///
     /// - Throws: ``JobError`` where the runs have no such numbers, or too few.
     package func proxyPoints(gold: String) throws -> String {
@@ -162,13 +162,13 @@ package struct RunReport {
         let top = joint.highest
         let table = Table(
             ["reward", "seen from", "to", "own proxy point", "joint proxy point"],
-            rewards.enumerated().map { place, name in
-                let own = ProxySurface(all.map { .init(rewards: [$0.rewards[place]], gold: $0.gold) })
+            rewards.enumerated().map { slot, name in
+                let own = ProxySurface(all.map { .init(rewards: [$0.rewards[slot]], gold: $0.gold) })
                 return [
-                    name, NumberText.compact(joint.bounds[place].lowerBound),
-                    NumberText.compact(joint.bounds[place].upperBound),
+                    name, NumberText.compact(joint.bounds[slot].lowerBound),
+                    NumberText.compact(joint.bounds[slot].upperBound),
                     own.map { NumberText.compact($0.highest.rewards[0]) } ?? "",
-                    NumberText.compact(top.rewards[place]),
+                    NumberText.compact(top.rewards[slot]),
                 ]
             })
         let lines = zip(rewards, top.rewards).map {
@@ -187,6 +187,14 @@ package struct RunReport {
     package func writePage(to path: String) throws {
         let page = RewardCourse.page(of: courses, before: [picture])
         try FileOperations.system.writeOutput(Array(page.utf8), to: URL(filePath: path))
+    }
+
+    /// How one run weighed its rewards, for its end; `nil` of a run with one reward and no limit.
+    ///
+    /// - Throws: ``JobError`` for a folder that is no run's.
+    package static func weighing(of folder: URL) throws -> String? {
+        let report = try RunReport(runs: [folder.path], metric: "step", evaluations: [])
+        return report.courses.first { $0.hasSomething }?.text
     }
 
     // MARK: The picture

@@ -10,7 +10,8 @@ package struct TokenListing {
     private let template: ChatTemplateRenderer?
     private let addsGenerationPrompt: Bool
 
-    /// - Parameter tokenizer: A tokenizer.json, beside which the chat template lies where `chat` asks for one, or the folder they are in.
+    /// - Parameter tokenizer: A tokenizer.json, beside which the chat template lies where `chat` asks for one, the
+    ///   folder they are in, or a GGUF file.
     package init(tokenizer path: String, chat: Bool, addsGenerationPrompt: Bool) throws {
         let url = URL(filePath: path)
         let isFile = url.lastPathComponent.hasSuffix(".json")

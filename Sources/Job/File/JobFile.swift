@@ -13,7 +13,8 @@ package struct JobFile: Sendable {
     ///
     /// - Parameters:
     ///   - url: A YAML file with TRL's names.
-    ///   - overrides: `key=value`, after the file; the last one wins. Their relative paths count from the working folder.
+    ///   - overrides: `key=value`, after the file; the last one wins. Their relative paths count from the working
+    ///     folder.
     /// - Throws: ``JobError`` for a text that is no job.
     package init(url: URL, overrides: [String] = []) throws(JobError) {
         var isFolder: ObjCBool = false

@@ -1,10 +1,12 @@
 internal import Foundation
 internal import Records
 
-/// Paths that are typed on the command line and count from the working folder, among those of a job that count from its file's folder.
+/// Paths that are typed on the command line and count from the working folder, among those of a job that count from its
+/// file's folder.
 ///
-/// Where the two folders differ, a typed path of a prompt set or of a Python reward becomes a whole one; so the resolved job says which
-/// file is meant. What is neither in the one folder nor in the other stays as it is: it may be a name and no path.
+/// Where the two folders differ, a typed path of a prompt set or of a Python reward becomes a whole one; so the
+/// resolved job says which file is meant. What is neither in the one folder nor in the other stays as it is: it may be
+/// a name and no path.
 struct TypedPaths {
     private let working: URL
     private let folder: URL

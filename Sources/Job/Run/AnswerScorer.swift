@@ -4,7 +4,8 @@ internal import Methods
 internal import Records
 internal import Tokenization
 
-/// Shows rewards the answer behind a block of thinking and not the thinking. A completion whose thinking never ends is shown whole.
+/// Shows rewards the answer behind a block of thinking and not the thinking. A completion whose thinking never ends is
+/// shown whole.
 struct AnswerScorer: Scoring {
     private let scorer: any Scoring
     private let thinkEnd: String

@@ -31,11 +31,11 @@ struct ChatTemplateTrial {
         for answer in Self.chat.indices where Self.chat[answer].role == "assistant" {
             let opening = try template.render(Array(Self.chat[..<answer]))
             let whole = try template.render(Array(Self.chat[...answer]), addsGenerationPrompt: false)
-            if let place = Self.firstDifference(opening, whole) {
+            if let difference = Self.firstDifference(opening, whole) {
                 return [
                     "the chat template fails the prefix test: up to the answer in message \(answer + 1), the prompt and the "
-                        + "finished chat differ from character \(place.offset): prompt \(JSONText.string(place.first)), chat "
-                        + "\(JSONText.string(place.second)). Demonstrations are the completion and the end-of-text token, "
+                        + "finished chat differ from character \(difference.offset): prompt \(JSONText.string(difference.first)), chat "
+                        + "\(JSONText.string(difference.second)). Demonstrations are the completion and the end-of-text token, "
                         + "without the template's own closing"
                 ]
             }

@@ -44,8 +44,9 @@ package actor CheckpointSaver: Saving {
         _ = try await folder.saveCheckpoint(
             step: progress.step, states: states + [self.progress], contents: modelFiles(progress))
         try folder.removeSuperseded()
-        // The newest may turn out to be broken at the next step: the one before is kept until the run ends. When a step was skipped since
-        // the last save it may be broken already, and older ones too: then all stay until a save without that.
+        // The newest may turn out to be broken at the next step: the one before is kept until the run ends. When a step
+        // was skipped since the last save it may be broken already, and older ones too: then all stay until a save
+        // without that.
         let skipped = metrics["skipped_steps"]
         if let limit = settings.saveTotalLimit, let skipped, skipped == skippedSteps {
             try folder.prune(keeping: max(limit, 2), best: best?.step)
@@ -97,9 +98,14 @@ package actor CheckpointSaver: Saving {
             guard try lease.masters.values.allSatisfy({ try $0.allFinite() }) else {
                 throw NotFinite("the policy's weights")
             }
+            let parameters = heads == nil ? lease.masters : lease.masters.merging(lease.heads) { $1 }
+            if let adapter = configuration.adapterShapes.first {
+                return try ModelFolder.saveAdapters(
+                    configuration: configuration, parameters: parameters, baseName: model.baseName, to: url,
+                    elementType: parameters[adapter.name]?.elementType ?? .float32, labels: heads)
+            }
             try ModelFolder.save(
-                configuration: configuration,
-                parameters: heads == nil ? lease.masters : lease.masters.merging(lease.heads) { $1 }, to: url,
+                configuration: configuration, parameters: parameters, to: url,
                 elementType: lease.masters.values.first?.elementType ?? .float32, generation: generation,
                 labels: heads)
         }

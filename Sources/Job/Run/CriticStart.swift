@@ -13,13 +13,13 @@ struct CriticStart {
     /// - Throws: ``JobError`` for a model that reads other token ids, or a classifier of several labels.
     @TensorActor
     init(_ name: String?, of policy: ModelSource, _ type: ElementType) throws {
-        let place = "critic_model_name_or_path"
+        let key = "critic_model_name_or_path"
         let folder = try name.map { try HuggingFaceCache.folder(of: $0) } ?? policy.folder
         if try SequenceClassifier.isIn(folder) {
             let classifier = try SequenceClassifier.load(folder, elementType: type)
             guard classifier.labelCount == 1 else {
                 throw JobError(
-                    place: place,
+                    place: key,
                     message: "it has \(classifier.labelCount) labels; a critic starts from a reward model with one")
             }
             (trunk, head) = (classifier.trunk, classifier.head)
@@ -29,7 +29,7 @@ struct CriticStart {
         let rows = trunk.configuration.vocabularySize
         guard rows == policy.configuration.vocabularySize else {
             throw JobError(
-                place: place,
+                place: key,
                 message:
                     "its embedding has \(rows) rows, the policy's \(policy.configuration.vocabularySize); a critic "
                     + "reads the policy's token ids")

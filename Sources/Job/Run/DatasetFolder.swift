@@ -3,7 +3,8 @@ internal import Models
 
 /// Where the prompt set lies that a job or a command names.
 package enum DatasetFolder {
-    /// A file or folder wins. Otherwise `org/name`, or a folder in it such as `openai/gsm8k/main`, is looked for in the Hugging Face cache.
+    /// A file or folder wins. Otherwise `org/name`, or a folder in it such as `openai/gsm8k/main`, is looked for in the
+    /// Hugging Face cache.
     ///
     /// - Parameter base: Where relative paths start; by default the working folder.
     /// - Throws: ``JobError`` for a name of the Hub's that was not downloaded, with the command that does it.

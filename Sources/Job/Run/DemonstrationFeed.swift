@@ -13,7 +13,7 @@ struct DemonstrationFeed: DemonstrationSource {
     private let settings: DemonstrationSettings
     private let encoder: PromptEncoder
     /// The rows by a hash of what their prompts say.
-    private let places: [Int: [Int]]
+    private let indices: [Int: [Int]]
     /// Where the next demonstration comes from; `nil` where prompts find theirs.
     let cursor: PromptCursor?
 
@@ -22,7 +22,8 @@ struct DemonstrationFeed: DemonstrationSource {
     /// - Parameters:
     ///   - prompts: What the run samples.
     ///   - limit: Tokens that a completion may have.
-    /// - Throws: An error that names the first row that cannot be imitated, or the first prompt that has no demonstration and needs one.
+    /// - Throws: An error that names the first row that cannot be imitated, or the first prompt that has no
+    ///   demonstration and needs one.
     init(
         _ settings: DemonstrationSettings, of prompts: any PromptRows, encoder: PromptEncoder, limit: Int,
         promptsPerStep: Int,
@@ -38,7 +39,7 @@ struct DemonstrationFeed: DemonstrationSource {
         self.rows = rows ?? prompts
         // A row of the prompts may lack a completion; a row of a file of demonstrations may not.
         let mayLack = rows == nil && settings.missing == .skip
-        var places: [Int: [Int]] = [:]
+        var indices: [Int: [Int]] = [:]
         for row in 0..<self.rows.count {
             let demonstration: Demonstration
             do {
@@ -47,12 +48,12 @@ struct DemonstrationFeed: DemonstrationSource {
                 continue  // no completion in this row; one that cannot be read at all is an error
             }
             try encoder.checkDemonstration(demonstration.completion, of: demonstration.prompt, limit: limit)
-            places[demonstration.prompt.content.hashValue, default: []].append(row)
+            indices[demonstration.prompt.content.hashValue, default: []].append(row)
         }
-        self.places = places
+        self.indices = indices
         switch settings.order {
         case .own:
-            let own = places.values.flatMap(\.self).sorted()
+            let own = indices.values.flatMap(\.self).sorted()
             guard !own.isEmpty else {
                 throw JobError(place: "demonstrations", message: "no row of \(self.rows.name) has a completion")
             }
@@ -64,14 +65,14 @@ struct DemonstrationFeed: DemonstrationSource {
                         + "demonstrations.per_step")
             }
             cursor = PromptCursor(
-                ChosenRows(all: self.rows, places: own), seed: mix64(seed ^ 0xDE30), stateName: "demonstration_cursor")
+                ChosenRows(all: self.rows, indices: own), seed: mix64(seed ^ 0xDE30), stateName: "demonstration_cursor")
             line = "demonstrations: \(own.count) of \(self.rows.identity), in an order of their own"
         case .prompts:
             cursor = nil
             var (found, first) = (0, String?.none)
             for row in 0..<prompts.count {
                 let prompt = try prompts.prompt(at: row)
-                if places[prompt.content.hashValue] != nil { found += 1 } else { first = first ?? prompt.id }
+                if indices[prompt.content.hashValue] != nil { found += 1 } else { first = first ?? prompt.id }
             }
             if let first, settings.missing == .error {
                 throw JobError(
@@ -117,8 +118,8 @@ struct DemonstrationFeed: DemonstrationSource {
     /// The prompt's own row where it is one of these, else the first row that says the same.
     private func demonstration(of prompt: Prompt) throws -> Demonstration? {
         var first: Demonstration?
-        for place in places[prompt.content.hashValue] ?? [] {
-            let found = try rows.demonstration(at: place)
+        for index in indices[prompt.content.hashValue] ?? [] {
+            let found = try rows.demonstration(at: index)
             guard found.prompt.content == prompt.content else { continue }
             if found.prompt.place == prompt.place { return found }
             first = first ?? found
@@ -140,21 +141,22 @@ struct DemonstrationFeed: DemonstrationSource {
 /// Some rows of others.
 private struct ChosenRows: PromptRows {
     let all: any PromptRows
-    let places: [Int]
+    let indices: [Int]
 
     var name: String { all.name }
-    var count: Int { places.count }
-    var identity: String { "\(all.identity), \(places.count) of them demonstrations" }
-    func prompt(at row: Int) throws -> Prompt { try all.prompt(at: places[row]) }
-    func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: places[row]) }
-    func preference(at row: Int) throws -> Preference { try all.preference(at: places[row]) }
+    var count: Int { indices.count }
+    var identity: String { "\(all.identity), \(indices.count) of them demonstrations" }
+    func prompt(at row: Int) throws -> Prompt { try all.prompt(at: indices[row]) }
+    func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: indices[row]) }
+    func preference(at row: Int) throws -> Preference { try all.preference(at: indices[row]) }
 }
 
 extension PromptEncoder {
     /// Checks that a demonstration can be imitated as it stands.
     ///
     /// - Parameter limit: Tokens that it may have, its end included.
-    /// - Throws: ``JobError`` naming the row: text that the tokenizer cannot represent, or more tokens than a completion may have.
+    /// - Throws: ``JobError`` naming the row: text that the tokenizer cannot represent, or more tokens than a
+    ///   completion may have.
     func checkDemonstration(_ completion: String, of prompt: Prompt, limit: Int) throws {
         let tokens = try encode(demonstration: completion, of: prompt).completions[0].tokenIDs
         guard tokens.count <= limit else {

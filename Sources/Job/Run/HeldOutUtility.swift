@@ -61,7 +61,8 @@ struct HeldOutRows {
     }
 }
 
-/// Measures how the utility of held-out rows answers to a step, on rows and draws of its own: taking it or not changes nothing else.
+/// Measures how the utility of held-out rows answers to a step, on rows and draws of its own: taking it or not changes
+/// nothing else.
 struct HeldOutUtility {
     let cursor: PromptCursor
     private let feed: PromptFeed
@@ -86,7 +87,8 @@ struct HeldOutUtility {
     }
 
     /// - Parameters:
-    ///   - batch: Of the next optimizer step, with its parts weighed as they would be: rollouts, then demonstrations. It is not learned from.
+    ///   - batch: Of the next optimizer step, with its parts weighed as they would be: rollouts, then demonstrations.
+    ///     It is not learned from.
     ///   - step: Addresses the draws of held-out completions.
     func metaGradient(of batch: UpdateBatch, step: Int, stop: StopSignal) async throws -> MetaGradient {
         let (part, utility) = try await validation(step, stop)

@@ -17,10 +17,10 @@ package struct LengthDistribution: Sendable {
     package func percentile(_ percent: Int) -> Int { sorted[max(0, (sorted.count * percent + 99) / 100 - 1)] }
 
     /// How many are longer.
-    package func count(over limit: Int) -> Int { sorted.count - place(behind: limit) }
+    package func count(over limit: Int) -> Int { sorted.count - index(behind: limit) }
 
     /// How many lengths are at most `length`.
-    private func place(behind length: Int) -> Int {
+    private func index(behind length: Int) -> Int {
         var (low, high) = (0, sorted.count)
         while low < high {
             let middle = (low + high) / 2
@@ -36,7 +36,8 @@ package struct LengthDistribution: Sendable {
 
     /// One line for each range of lengths, with a bar and a count; the ranges over the limit say so.
     ///
-    /// All ranges are equally wide; the last one takes what is far longer than the rest. The limit is where a range ends.
+    /// All ranges are equally wide; the last one takes what is far longer than the rest. The limit is where a range
+    /// ends.
     package func histogram(limit: Int? = nil) -> [String] {
         let bins = bins(limit)
         return TextBars.lines(
@@ -62,7 +63,7 @@ package struct LengthDistribution: Sendable {
         var counted = 0
         while counted < sorted.count {
             let isEnd = last >= shown
-            let upTo = isEnd ? sorted.count : place(behind: last)
+            let upTo = isEnd ? sorted.count : index(behind: last)
             bins.append(
                 Bin(
                     first: max(0, last - width + 1), last: isEnd ? max(last, greatest) : last, count: upTo - counted))

@@ -10,10 +10,12 @@ internal import RolloutEngine
 internal import Tensors
 internal import Tokenization
 
-/// Estimates what decides α of BVPO: fresh traces before the given answers of some pairs, and the gradients that they bring.
+/// Estimates what decides α of BVPO: fresh traces before the given answers of some pairs, and the gradients that they
+/// bring.
 ///
-/// Of each prompt 2R + R_μ traces are drawn. The first R stand before the chosen answer, the next R before the rejected one, the last R_μ before
-/// both, for the marginal gradient: those are never the ones whose spread is measured. Half as many more are drawn, so that some may stay open.
+/// Of each prompt 2R + R_μ traces are drawn. The first R stand before the chosen answer, the next R before the rejected
+/// one, the last R_μ before both, for the marginal gradient: those are never the ones whose spread is measured. Half as
+/// many more are drawn, so that some may stay open.
 struct MixingCalibrator: Sendable {
     private let plan: MixingCalibration
     private let beta: Double
@@ -24,7 +26,7 @@ struct MixingCalibrator: Sendable {
     private let thinkEnd: String
     private let seed: UInt64
     /// Places with both pairs, spread over the set.
-    private let places: [Int]
+    private let slots: [Int]
     private let sketch: GradientSketch
 
     /// - Throws: ``JobError`` for a set in which fewer than two prompts have both pairs.
@@ -46,13 +48,13 @@ struct MixingCalibrator: Sendable {
             sampling: SamplingSettings(
                 maxCompletionLength: calibration.traceLength, stopStrings: [thinking.end]), softThinking: nil,
             seed: ~seed, rows: 128)
-        let whole = pairs.rows.places.indices.filter { !pairs.rows.places[$0].contains(nil) }
+        let whole = pairs.rows.slots.indices.filter { !pairs.rows.slots[$0].contains(nil) }
         guard whole.count >= 2 else {
             throw JobError(
                 place: "bvpo.alpha_mode", message: "\(whole.count) prompts have both pairs; an estimate needs two")
         }
         let count = min(calibration.prompts, whole.count)
-        places = (0..<count).map { whole[$0 * whole.count / count] }
+        slots = (0..<count).map { whole[$0 * whole.count / count] }
         let last = "model.layers.\(model.configuration.layers - 1)."
         let shapes = model.configuration.parameterShapes.filter {
             calibration.weights == .all || $0.name.hasPrefix(last)
@@ -62,9 +64,9 @@ struct MixingCalibrator: Sendable {
             seed: UInt64(seed))
     }
 
-    /// `bvpo/calibration_prompts`, those that could be used, `bvpo/calibration_unclosed`, the share of traces without an end,
-    /// `bvpo/calibration_unweighted`, the share of sides whose traces could not be drawn again by weight, and what
-    /// ``Credit/Swift/Array/gradientMetrics(alpha:)`` tells of the gradients.
+    /// `bvpo/calibration_prompts`, those that could be used, `bvpo/calibration_unclosed`, the share of traces without
+    /// an end, `bvpo/calibration_unweighted`, the share of sides whose traces could not be drawn again by weight, and
+    /// what ``Credit/Swift/Array/gradientMetrics(alpha:)`` tells of the gradients.
     ///
     /// - Parameters:
     ///   - alpha: The present one; it decides what is told of the gradients and nothing else.
@@ -81,9 +83,9 @@ struct MixingCalibrator: Sendable {
         metrics["bvpo/calibration_unclosed"] = Double(all - closed.reduce(0) { $0 + $1.count }) / Double(max(all, 1))
         var samples: [MixingSample] = []
         var unweighted = 0
-        for (place, rollouts) in zip(places, closed) where rollouts.count >= asked {
+        for (slot, rollouts) in zip(slots, closed) where rollouts.count >= asked {
             try stop.check()
-            let found = try await sample(place, Array(rollouts.prefix(asked)), step: step)
+            let found = try await sample(slot, Array(rollouts.prefix(asked)), step: step)
             samples.append(found.sample)
             unweighted += found.unweighted
         }
@@ -96,10 +98,10 @@ struct MixingCalibrator: Sendable {
 
     /// Draws a number of traces of every prompt; each ends where thinking does, or is left open.
     private func traces(_ count: Int, step: Int, stop: StopSignal) async throws -> [[Rollout]] {
-        let requests = try places.map { place in
-            let group = try pairs.rows.group(ofPair: pairs.rows.places[place][0]!)
-            var prompt = try pairs.rows.prompt(at: place)
-            prompt.row = place
+        let requests = try slots.map { slot in
+            let group = try pairs.rows.group(ofPair: pairs.rows.slots[slot][0]!)
+            var prompt = try pairs.rows.prompt(at: slot)
+            prompt.row = slot
             return RolloutRequest(
                 prompt: TokenizedPrompt(prompt: prompt, tokenIDs: group.promptTokenIDs), samples: count)
         }
@@ -108,14 +110,14 @@ struct MixingCalibrator: Sendable {
             found[group.prompt.prompt.row] = group.rollouts
         }
         try stop.check()
-        return places.map { found[$0] ?? [] }
+        return slots.map { found[$0] ?? [] }
     }
 
     /// What one prompt tells.
     private func sample(
-        _ place: Int, _ rollouts: [Rollout], step: Int
+        _ slot: Int, _ rollouts: [Rollout], step: Int
     ) async throws -> (sample: MixingSample, unweighted: Int) {
-        let both = pairs.rows.places[place].map { $0! }
+        let both = pairs.rows.slots[slot].map { $0! }
         let thinking = try pairs.rows.group(ofPair: both[0])
         let empty = try pairs.group(ofPair: both[1])
         let answers = try thinking.completions.map { try answer(in: $0.tokenIDs) }
@@ -129,7 +131,7 @@ struct MixingCalibrator: Sendable {
 
         func uniforms(_ side: Int) -> [Double] {
             (0..<traces).map {
-                RandomAddress(step: step, row: place, sample: side, token: $0).uniform(seed: ~seed, stream: .shuffle)
+                RandomAddress(step: step, row: slot, sample: side, token: $0).uniform(seed: ~seed, stream: .shuffle)
             }
         }
         let first = TraceGradients.resampled(chosen, uniforms: uniforms(0))
@@ -140,7 +142,7 @@ struct MixingCalibrator: Sendable {
         }
         return (
             MixingSample(
-                traceGradients: zip(first.places, second.places).map {
+                traceGradients: zip(first.indices, second.indices).map {
                     TraceGradients.single(beta: beta, chosen: chosen[$0], rejected: rejected[$1])
                 },
                 emptyGradient: TraceGradients.single(beta: beta, chosen: sides[0], rejected: sides[1]),

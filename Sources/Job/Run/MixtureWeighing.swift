@@ -28,7 +28,7 @@ actor MixtureWeighing: PartWeighing, Checkpointable {
         if controller.wantsMetaGradient, let utility {
             let start = ContinuousClock.now
             var weighed = batch
-            for (place, weight) in weights(of: batch).enumerated() { weighed.parts[place].weight = weight }
+            for (index, weight) in weights(of: batch).enumerated() { weighed.parts[index].weight = weight }
             meta = try await utility.metaGradient(of: weighed, step: progress.rolloutStep, stop: stop)
             metrics["timing_s/meta_gradient"] = (ContinuousClock.now - start) / .seconds(1)
         }

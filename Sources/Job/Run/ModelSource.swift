@@ -1,6 +1,6 @@
 package import Foundation
 package import Models
-internal import Placement
+package import Placement
 internal import Records
 internal import Tensors
 package import Tokenization
@@ -8,7 +8,14 @@ package import Tokenization
 /// A model folder that a job names, its tokenizer and what it says of itself; the weights are not read yet.
 package struct ModelSource: Sendable {
     package let folder: URL
+    /// With adapters, those of ``trained``, where the job trains some.
     package let configuration: ModelConfiguration
+    /// Which of the weights the job trains.
+    let trained: TrainedWeights
+    /// What the name means where it is an adapter and its base.
+    let adapter: AdapterFolder?
+    /// Where the base of adapters is found again: a name in the Hugging Face cache, or a folder.
+    package let baseName: String
     package let tokenizer: Tokenizer
     package let template: ChatTemplateRenderer
     private let reading: PromptReading
@@ -18,11 +25,19 @@ package struct ModelSource: Sendable {
     /// - Parameters:
     ///   - name: A folder, or a name in the Hugging Face cache.
     ///   - reading: How prompts are read.
+    ///   - trained: Which of the weights are trained, by a job.
     /// - Throws: `ModelError`, `TokenizerError` or ``JobError`` naming the file and what would be right.
-    package init(_ name: String, _ reading: PromptReading = PromptReading()) throws {
+    package init(
+        _ name: String, _ reading: PromptReading = PromptReading(), trained: TrainedWeights = .all
+    ) throws {
         folder = try HuggingFaceCache.folder(of: name)
-        configuration = try ModelFolder.readConfiguration(folder)
-        tokenizer = try Tokenizer(folder: folder)
+        adapter = try AdapterFolder(folder)
+        let given = adapter?.baseName ?? name
+        let isPath = FileManager.default.fileExists(atPath: (given as NSString).expandingTildeInPath)
+        baseName = isPath ? (adapter?.base ?? folder).standardizedFileURL.path : given
+        self.trained = trained
+        configuration = try trained.adapted(ModelFolder.readConfiguration(folder), adapter)
+        tokenizer = try Tokenizer(folder: ModelFolder.tokenizerFolder(of: folder))
         self.reading = reading
         template = try ChatTemplateRenderer(tokenizer: tokenizer, variables: reading.templateVariables)
         var ends = try ModelFolder.endTokenIDs(folder)
@@ -41,6 +56,17 @@ package struct ModelSource: Sendable {
                 message: "neither generation_config.json, config.json nor the tokenizer names an end-of-text token; "
                     + "no completion could end")
         }
+    }
+
+    /// A model to be measured: as a whole, or with adapters of a rank on every projection.
+    package init(_ name: String, adapterRank: Int?) throws {
+        let adapters = adapterRank.map { LoRAConfiguration(rank: $0, alpha: 2 * Double($0), targets: .allLinear) }
+        try self.init(name, trained: adapters.map { .adapters($0) } ?? .all)
+    }
+
+    /// What a run without heads trains from here, in float32.
+    @TensorActor package func trainingStart() throws -> ParameterSet {
+        try PolicyStart(self, weights: folder, heads: nil, criticHeads: nil, .float32, seed: 0).parameters
     }
 
     /// The encoder of this model's prompts.
@@ -76,8 +102,8 @@ package struct ModelSource: Sendable {
     /// The longest completion a command allows where it was not asked: 512 tokens, or half of a small model's context.
     var usualCompletionLength: Int { min(512, max(1, configuration.contextLength / 2)) }
 
-    /// Sets the threads of the tensor engine: as asked, or the machine's cores, or one for a model of so few weights that
-    /// sharing its products out takes longer than they do.
+    /// Sets the threads of the tensor engine: as asked, or the machine's cores, or one for a model of so few weights
+    /// that sharing its products out takes longer than they do.
     ///
     /// - Returns: the threads in use.
     @TensorActor func useThreads(_ asked: Int?, processes: Int = 1) throws -> Int {
@@ -87,8 +113,79 @@ package struct ModelSource: Sendable {
         return TensorEngine.threadCount
     }
 
-    /// Reads the weights.
+    /// Whether adapters are trained.
+    var isAdapted: Bool { configuration.adapters != nil }
+    /// The folder of the weights that adapters go with.
+    var baseFolder: URL { adapter?.base ?? folder }
+    /// The published names of the model's own parameters that are trained.
+    var trainedNames: [String] { trained.names(in: configuration) }
+
+    /// Which weights are trained, in words; nothing where all are.
+    var trainedLines: [String] {
+        let all = configuration.parameterCount
+        func share(_ count: Int) -> String {
+            "\(count) of \(all + configuration.adapterCount) parameters are trained"
+        }
+        switch trained {
+        case .all: return []
+        case .matching, .half:
+            let names = Set(trainedNames)
+            let own = configuration.parameterShapes.filter { names.contains($0.name) }
+            return [share(own.reduce(0) { $0 + $1.count }) + ": \(own.count) tensors, from \(trainedNames[0])"]
+        case .adapters(let asked):
+            let own = configuration.adapters ?? asked
+            return [
+                share(configuration.adapterCount) + ": adapters of rank \(own.rank), scaled by \(own.scale)"
+                    + (adapter == nil || own == asked
+                        ? ""
+                        : "; those of \(folder.lastPathComponent) go on as they are, whatever lora_r, lora_alpha, use_rslora and lora_target_modules say")
+            ]
+        }
+    }
+
+    /// Reads the weights, with what adapters add where the name means some.
     @TensorActor func load(_ type: JobElementType) throws -> Transformer {
         try ModelFolder.load(folder, elementType: type.elementType)
+    }
+}
+
+extension TrainedWeights {
+    /// The configuration with the adapters that are trained; the named adapter's own, if it is one.
+    ///
+    /// - Throws: ``JobError`` for targets or a pattern that match nothing.
+    fileprivate func adapted(
+        _ base: ModelConfiguration, _ adapter: AdapterFolder?
+    ) throws(JobError) -> ModelConfiguration {
+        switch self {
+        case .all, .half: return base
+        case .matching(let pattern):
+            guard names(in: base).isEmpty else { return base }
+            throw JobError(
+                place: "trainable",
+                message: "'\(pattern)' is found in no parameter's name, such as "
+                    + (base.parameterShapes.dropFirst().first?.name ?? ""))
+        case .adapters(let adapters):
+            do throws(ModelError) { return try base.adapted(by: adapter?.adapters ?? adapters) } catch {
+                throw JobError(place: "lora_target_modules", message: "\(error)")
+            }
+        }
+    }
+
+    /// The published names of the parameters that are trained themselves.
+    fileprivate func names(in configuration: ModelConfiguration) -> [String] {
+        let names = configuration.parameterShapes.map(\.name)
+        switch self {
+        case .all: return names
+        case .adapters: return []
+        case .half(let stage, let seed):
+            func draw(_ block: Int) -> Double {
+                RandomAddress(step: stage, row: block).uniform(seed: seed, stream: .shuffle)
+            }
+            let drawn = (0..<configuration.layers).sorted { draw($0) < draw($1) }.prefix((configuration.layers + 1) / 2)
+            return names.filter { name in drawn.contains { name.hasPrefix("model.layers.\($0).") } }
+        case .matching(let pattern):
+            guard let expression = try? Regex(pattern) else { return [] }  // the job was refused for it
+            return names.filter { $0.firstMatch(of: expression) != nil }
+        }
     }
 }

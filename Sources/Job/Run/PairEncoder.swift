@@ -18,12 +18,13 @@ package struct EncodedPair: Sendable, Equatable {
 }
 
 extension PromptEncoder {
-    /// A preference as the model reads it. A row may bring, beside its prompt, `chat_template_kwargs` as in TRL, and `prompt_suffix`, a text
-    /// behind the rendered prompt that is read and not trained (an empty block of thinking).
+    /// A preference as the model reads it. A row may bring, beside its prompt, `chat_template_kwargs` as in TRL, and
+    /// `prompt_suffix`, a text behind the rendered prompt that is read and not trained (an empty block of thinking).
     ///
-    /// As in TRL, prompt and completion are encoded together and the completion begins where that differs from the prompt alone: tokens may
-    /// merge across the border. Both sides end with the token that ends a completion. Departs from TRL: what a template writes
-    /// behind that token is left out, and an answer that the template would rewrite stands as it is given.
+    /// As in TRL, prompt and completion are encoded together and the completion begins where that differs from the
+    /// prompt alone: tokens may merge across the border. Both sides end with the token that ends a completion. Departs
+    /// from TRL: what a template writes behind that token is left out, and an answer that the template would rewrite
+    /// stands as it is given.
     ///
     /// - Throws: ``JobError`` naming the row.
     package func encode(_ pair: Preference) throws -> EncodedPair {
@@ -55,7 +56,8 @@ extension PromptEncoder {
             let closed = try template.continuation(of: messages, with: answer, variables: variant.templateVariables)
             let closing = closed.map { tokenizer.encode($0) } ?? []
             let end = closing.last(where: stopTokenIDs.contains) ?? tokenizer.endOfTextID
-            // A template that adds to an answer is followed, one that takes from it is not; behind a suffix nothing is added.
+            // A template that adds to an answer is followed, one that takes from it is not; behind a suffix nothing is
+            // added.
             if variant.suffix.isEmpty, let closed, closed.contains(answer) {
                 let ids = tokenizer.encode(opening + closed)
                 if let end, let last = ids.lastIndex(of: end), ids.count - last <= closing.count {

@@ -29,7 +29,7 @@ struct EvaluationPairs: Sendable {
 
     /// The parts of all pairs that are measured.
     func parts() throws -> [UpdatePart] {
-        try feed.parts(at: RunPromptSets.places(feed.rows, limit: limit))
+        try feed.parts(at: RunPromptSets.indices(feed.rows, limit: limit))
     }
 }
 
@@ -45,10 +45,10 @@ struct PairEvaluation: Evaluating {
     func evaluate(step: Int, stop: StopSignal) async throws -> Metrics {
         var parts = try pairs.parts()
         if pairs.feed.reference == nil, updater.parts.contains(where: \.objective.needsReference) {
-            for place in parts.indices {
+            for slot in parts.indices {
                 let found = try await updater.ownLogProbabilities(
-                    UpdateBatch(parts: [parts[place]]), under: .reference)
-                parts[place].takeReference(found.tokens)
+                    UpdateBatch(parts: [parts[slot]]), under: .reference)
+                parts[slot].takeReference(found.tokens)
             }
         }
         var metrics = Metrics()

@@ -15,8 +15,8 @@ struct PairFeed: Sendable {
     }
 
     /// The pairs at some places, a part for each form.
-    func parts(at places: [Int]) throws -> [UpdatePart] {
-        let prompts = try places.map { try rows.places[$0].map { try $0.map(group) } }
+    func parts(at indices: [Int]) throws -> [UpdatePart] {
+        let prompts = try indices.map { try rows.slots[$0].map { try $0.map(group) } }
         return (0..<(rows.forms?.names.count ?? 1)).map { form in
             UpdatePart(
                 .pairs,

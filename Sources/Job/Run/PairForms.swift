@@ -40,11 +40,11 @@ package struct PairForms: Sendable {
     /// - Parameters:
     ///   - forms: Of every pair.
     ///   - marked: Sides without thinking that have a marker of it.
-    func lines(_ places: [[Int?]], _ forms: [Int], marked: Int) -> [String] {
+    func lines(_ slots: [[Int?]], _ forms: [Int], marked: Int) -> [String] {
         let counts = names.indices.map { form in forms.count { $0 == form } }
-        let halves = places.count { $0.contains(nil) }
+        let halves = slots.count { $0.contains(nil) }
         var lines = [
-            "pairs: \(counts[0]) \(names[0]), \(counts[1]) \(names[1]), of \(places.count) prompts"
+            "pairs: \(counts[0]) \(names[0]), \(counts[1]) \(names[1]), of \(slots.count) prompts"
                 + (halves > 0 ? ", \(halves) of which have one of the two" : "")
         ]
         if marked > 0 {

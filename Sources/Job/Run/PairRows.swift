@@ -4,9 +4,11 @@ package import PromptSets
 package import Records
 internal import Runs
 
-/// The pairs of a set that can be learned from, read and measured once; their tokens are worked out again when they are asked for.
+/// The pairs of a set that can be learned from, read and measured once; their tokens are worked out again when they are
+/// asked for.
 ///
-/// A place is a prompt of a step: a pair, or for a method that learns from several forms (``PairForms``) at most one of each.
+/// A place is a prompt of a step: a pair, or for a method that learns from several forms (``PairForms``) at most one of
+/// each.
 package final class PairRows: PromptRows {
     /// A pair that is kept.
     struct Kept: Sendable {
@@ -33,7 +35,7 @@ package final class PairRows: PromptRows {
     private let heads: [String]?
     let kept: [Kept]
     /// The kept pairs of each place, one a form; `nil` where its prompt has none.
-    let places: [[Int?]]
+    let slots: [[Int?]]
     /// Says what the kept pairs' tokens are: SHA-256 over all of them.
     let tokenDigest: String
     /// What was left out or cut, a line each.
@@ -88,7 +90,7 @@ package final class PairRows: PromptRows {
             }
         }
         self.kept = kept
-        places = joined.places
+        slots = joined.slots
         tokenDigest = digest.hexDigest()
         let words: [(Reason, String)] = [
             (.equalSides, "whose sides are the same"), (.unclosed, "whose thinking is never closed"),
@@ -100,7 +102,7 @@ package final class PairRows: PromptRows {
         }
         lines =
             left + (cut > 0 ? ["cut to max_length, \(maxLength) tokens: \(cut) pairs"] : [])
-            + (forms?.lines(joined.places, kept.map(\.form), marked: marked) ?? [])
+            + (forms?.lines(joined.slots, kept.map(\.form), marked: marked) ?? [])
         guard !kept.isEmpty else {
             throw JobError(
                 place: "prompt set \(name)", message: "no pair to learn from; " + left.joined(separator: "; "))
@@ -126,15 +128,15 @@ package final class PairRows: PromptRows {
         return pair.chosen == pair.rejected ? .none(.equalSides) : .pair(pair, isCut: isTooLong)
     }
 
-    package var count: Int { places.count }
+    package var count: Int { slots.count }
     package var identity: String { "\(set.identity), \(kept.count) pairs" }
-    package func prompt(at place: Int) throws -> Prompt { try set.prompt(at: first(at: place).row) }
-    package func demonstration(at place: Int) throws -> Demonstration {
-        try set.demonstration(at: first(at: place).row)
+    package func prompt(at slot: Int) throws -> Prompt { try set.prompt(at: first(at: slot).row) }
+    package func demonstration(at slot: Int) throws -> Demonstration {
+        try set.demonstration(at: first(at: slot).row)
     }
-    package func preference(at place: Int) throws -> Preference { try set.preference(at: first(at: place).row) }
+    package func preference(at slot: Int) throws -> Preference { try set.preference(at: first(at: slot).row) }
 
-    private func first(at place: Int) -> Kept { kept[places[place].lazy.compactMap(\.self).first!] }
+    private func first(at slot: Int) -> Kept { kept[slots[slot].lazy.compactMap(\.self).first!] }
 
     /// A kept pair as it stands in the set.
     func preference(ofPair pair: Int) throws -> Preference { try set.preference(at: kept[pair].row) }
@@ -169,7 +171,7 @@ package final class PairRows: PromptRows {
 /// Puts pairs of the same prompt, one of each form, at one place.
 private struct JoinedPairs {
     let forms: Int
-    private(set) var places: [[Int?]] = []
+    private(set) var slots: [[Int?]] = []
     /// Places of a prompt that still lack a form.
     private var open: [PromptContent: [Int]] = [:]
 
@@ -178,15 +180,15 @@ private struct JoinedPairs {
     /// - Parameter prompt: `nil` where every pair has a place of its own.
     mutating func add(_ pair: Int, of form: Int, prompt: PromptContent?) {
         if let prompt {
-            if let place = open[prompt]?.first(where: { places[$0][form] == nil }) {
-                places[place][form] = pair
+            if let slot = open[prompt]?.first(where: { slots[$0][form] == nil }) {
+                slots[slot][form] = pair
                 return
             }
-            open[prompt, default: []].append(places.count)
+            open[prompt, default: []].append(slots.count)
         }
-        var place = [Int?](repeating: nil, count: forms)
-        place[form] = pair
-        places.append(place)
+        var slot = [Int?](repeating: nil, count: forms)
+        slot[form] = pair
+        slots.append(slot)
     }
 }
 
@@ -195,7 +197,8 @@ private struct RewardLabel {
     let margin: Double
     let head: Int
 
-    /// - Throws: ``JobError`` for an empty side, a margin that is no number, and with several heads a row that names none of them.
+    /// - Throws: ``JobError`` for an empty side, a margin that is no number, and with several heads a row that names
+    ///   none of them.
     init(_ preference: Preference, _ heads: [String]) throws(JobError) {
         let columns = preference.prompt.columns
         func refusal(_ message: String) -> JobError { JobError(place: preference.prompt.id, message: message) }
@@ -211,12 +214,12 @@ private struct RewardLabel {
             head = 0
             return
         }
-        guard case .string(let name)? = columns["head"], let place = heads.firstIndex(of: name) else {
+        guard case .string(let name)? = columns["head"], let slot = heads.firstIndex(of: name) else {
             throw refusal(
                 "column head is \(columns["head"]?.yaml ?? "missing"); expected one of reward_heads, "
                     + heads.joined(separator: ", "))
         }
-        head = place
+        head = slot
     }
 }
 

@@ -18,7 +18,8 @@ package final class PanelScorer: Scoring {
 
     package init(_ panel: RewardPanel) { self.panel = panel }
 
-    /// Scores a group. Soft thinking without an answer behind it earns nothing: at most 0 from every reward that scored its draft.
+    /// Scores a group. Soft thinking without an answer behind it earns nothing: at most 0 from every reward that scored
+    /// its draft.
     package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
         let (scored, remarks) = try await judged(group)
         state.withLock { state in
@@ -64,7 +65,8 @@ package final class PanelScorer: Scoring {
         }
     }
 
-    /// Ends what the rewards keep running. A cancelled run does not wait long for one that cannot leave off; it ends with the process.
+    /// Ends what the rewards keep running. A cancelled run does not wait long for one that cannot leave off; it ends
+    /// with the process.
     package func close() async {
         let panel = panel
         await briefly(.milliseconds(500)) { await panel.close() }

@@ -23,7 +23,7 @@ struct EvaluationPrompts {
             maxPromptLength: try model.promptLimit(asked: nil, completion: job.sampling.maxCompletionLength))
         name = set.name
         identity = set.identity
-        prompts = try RunPromptSets.places(set, limit: evaluation.limit).map { row in
+        prompts = try RunPromptSets.indices(set, limit: evaluation.limit).map { row in
             try encoder.encode(set.prompt(at: row))
         }
     }

@@ -4,9 +4,9 @@ package import Tokenization
 
 /// Turns prompts and demonstrations into the token ids the model reads.
 ///
-/// A chat goes through the model's chat template and is encoded as it comes out, without adding special tokens a second time; so
-/// does a text that ``PromptReading`` makes a message. Any other text gets the tokenizer's own specials (a beginning-of-text token
-/// where the family has one).
+/// A chat goes through the model's chat template and is encoded as it comes out, without adding special tokens a second
+/// time; so does a text that ``PromptReading`` makes a message. Any other text gets the tokenizer's own specials (a
+/// beginning-of-text token where the family has one).
 package struct PromptEncoder: Sendable {
     package let tokenizer: Tokenizer
     let template: ChatTemplateRenderer
@@ -121,9 +121,9 @@ package struct PromptEncoder: Sendable {
         return (mark, texts.map { tokenizer.marked($0, with: mark) })
     }
 
-    /// A prompt with the completion to imitate, closed as a finished completion is: by the first token of the template's
-    /// closing that ends one, else by the end-of-text token. Behind an empty prompt the completion is a whole text: its first token is
-    /// read, and all others are learned.
+    /// A prompt with the completion to imitate, closed as a finished completion is: by the first token of the
+    /// template's closing that ends one, else by the end-of-text token. Behind an empty prompt the completion is a
+    /// whole text: its first token is read, and all others are learned.
     ///
     /// - Throws: ``JobError`` naming the row; also where it is longer than ``maxLength``.
     package func encode(demonstration completion: String, of prompt: Prompt) throws -> UpdateGroup {
@@ -138,7 +138,8 @@ package struct PromptEncoder: Sendable {
         return UpdateGroup(promptTokenIDs: promptTokenIDs, completions: [UpdateCompletion(tokenIDs: tokenIDs)])
     }
 
-    /// Whether a demonstration is no longer than ``maxLength``; a short text is not encoded, a token covers at least one byte.
+    /// Whether a demonstration is no longer than ``maxLength``; a short text is not encoded, a token covers at least
+    /// one byte.
     ///
     /// - Parameter orThrows: Whether one that is longer is an error.
     func hasRoom(for demonstration: Demonstration, orThrows: Bool) throws -> Bool {

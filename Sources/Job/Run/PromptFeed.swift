@@ -29,7 +29,7 @@ package struct PromptFeed: PromptSource {
 
     package func nextPairs(_ count: Int) async throws -> [UpdatePart] {
         guard let pairs else { preconditionFailure("a recipe that compares has pairs") }
-        return try pairs.parts(at: await cursor.nextPlaces(count))
+        return try pairs.parts(at: await cursor.nextIndices(count))
     }
 
     package func mark() async { await cursor.mark() }
@@ -40,31 +40,31 @@ package struct PromptFeed: PromptSource {
 /// The rows of a prompt set whose prompts fit the length limit, by their places in it.
 package struct FittingRows: PromptRows {
     package let all: any PromptRows
-    private let places: [Int]
+    private let indices: [Int]
     /// The first of them.
     package let first: Prompt
     /// Rows that were left out because they are too long.
-    package var droppedCount: Int { all.count - places.count }
+    package var droppedCount: Int { all.count - indices.count }
 
     package var name: String { all.name }
-    package var count: Int { places.count }
-    package var identity: String { "\(all.identity), \(places.count) of them short enough" }
+    package var count: Int { indices.count }
+    package var identity: String { "\(all.identity), \(indices.count) of them short enough" }
 
     /// Reads every row once, keeping none but the first that fits.
     ///
     /// - Parameters:
     ///   - asDemonstrations: Whether every row needs a completion.
-    ///   - drops: Whether rows over the limit are left out; otherwise the first one found is an error that comes with the
-    ///     lengths of all.
+    ///   - drops: Whether rows over the limit are left out; otherwise the first one found is an error that comes with
+    ///     the lengths of all.
     ///   - check: What else a row that fits must stand.
     ///   - progress: Is told of the rows that are read.
-    /// - Throws: `CancellationError` in a cancelled task, what reading a row throws, ``JobError`` for rows over the limit, or else
-    ///   the first thing that `check` threw: a row that is none says more than one that lacks a column.
+    /// - Throws: `CancellationError` in a cancelled task, what reading a row throws, ``JobError`` for rows over the
+    ///   limit, or else the first thing that `check` threw: a row that is none says more than one that lacks a column.
     package init(
         _ rows: any PromptRows, encoder: PromptEncoder, asDemonstrations: Bool = false, drops: Bool,
         check: (Prompt) throws -> Void = { _ in }, progress: ProgressNote? = nil
     ) throws {
-        var places: [Int] = []
+        var indices: [Int] = []
         var first: Prompt?
         var refusal: (any Error)?
         for row in 0..<rows.count {
@@ -81,10 +81,10 @@ package struct FittingRows: PromptRows {
             } catch {
                 refusal = error
             }
-            places.append(row)
+            indices.append(row)
             first = first ?? prompt
         }
-        guard drops || places.count == rows.count else { throw try Self.tooLong(rows, encoder) }
+        guard drops || indices.count == rows.count else { throw try Self.tooLong(rows, encoder) }
         guard let first else {
             throw JobError(
                 place: "prompt set \(rows.name)",
@@ -93,7 +93,7 @@ package struct FittingRows: PromptRows {
         }
         if let refusal { throw refusal }
         all = rows
-        self.places = places
+        self.indices = indices
         self.first = first
     }
 
@@ -105,9 +105,9 @@ package struct FittingRows: PromptRows {
         return try encoder.tokens(of: prompt).count <= limit
     }
 
-    package func prompt(at row: Int) throws -> Prompt { try all.prompt(at: places[row]) }
-    package func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: places[row]) }
-    package func preference(at row: Int) throws -> Preference { try all.preference(at: places[row]) }
+    package func prompt(at row: Int) throws -> Prompt { try all.prompt(at: indices[row]) }
+    package func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: indices[row]) }
+    package func preference(at row: Int) throws -> Preference { try all.preference(at: indices[row]) }
 
     /// Special tokens that a tokenizer may put around a text.
     static let mostSpecials = 8

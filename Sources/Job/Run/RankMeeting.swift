@@ -3,16 +3,16 @@ internal import Foundation
 package import Records
 internal import Tensors
 
-/// The processes of a run and where they meet, as the launcher's variables say: those of `plumbline launch` and torchrun,
-/// else SLURM's.
+/// The processes of a run and where they meet, as the launcher's variables say: those of `plumbline launch` and
+/// torchrun, else SLURM's.
 package struct RankMeeting: Sendable, Equatable {
     package let rank: Int
     package let size: Int
     private let localSize: Int
     private let meeting: ProcessGroup.Meeting
 
-    /// - Parameter environment: `RANK`, `WORLD_SIZE`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`; without `RANK`,
-    ///   `SLURM_PROCID`, `SLURM_NTASKS` and the machine of the first task.
+    /// - Parameter environment: `RANK`, `WORLD_SIZE`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`; without
+    ///   `RANK`, `SLURM_PROCID`, `SLURM_NTASKS` and the machine of the first task.
     /// - Returns: `nil` for a process alone.
     /// - Throws: ``JobError`` with the variable that is missing or no number.
     package init?(_ environment: [String: String]) throws(JobError) {

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Models
+internal import Placement
 internal import PolicyUpdater
 internal import Records
 internal import Runs
@@ -8,8 +9,9 @@ internal import Tensors
 
 /// The reference policy's log-probs of a set's pairs, worked out once and kept in the run folder.
 ///
-/// The file, `reference_logps/<digest>.f32`, is named by what decides its numbers: the reference's weights and configuration, the element type it
-/// is computed in, and every token of the pairs. It begins with that digest; then comes a float32 a completion token, pair by pair, chosen first.
+/// The file, `reference_logps/<digest>.f32`, is named by what decides its numbers: the reference's weights and
+/// configuration, the element type it is computed in, and every token of the pairs. It begins with that digest; then
+/// comes a float32 a completion token, pair by pair, chosen first.
 final class ReferenceLogProbabilities: Sendable {
     private let pairs: PairRows
     private let file = Mutex<PosixFile?>(nil)
@@ -20,37 +22,36 @@ final class ReferenceLogProbabilities: Sendable {
     private static let chunk = 32
     private static let folderName = "reference_logps"
 
-    /// Opens the file of an earlier start, or computes it; then the reference's weights are loaded for as long as that takes.
+    /// Opens the file of an earlier start, or computes it; then the reference's weights are loaded for as long as that
+    /// takes.
     ///
     /// - Parameters:
     ///   - folder: The run folder.
     ///   - plan: What the pairs are learned by.
+    ///   - role: Has the reference's weights already; they are loaded for `nil`.
     ///   - notice: Says what takes long.
     /// - Throws: `StopRequested`, what reading the weights throws, what the engine refuses.
     @TensorActor
     func prepare(
         _ model: ModelSource, _ type: JobElementType, _ plan: PartPlan, _ settings: UpdaterSettings, in folder: URL,
-        stop: StopSignal, notice: (String) async -> Void
+        stop: StopSignal, reading role: ReallocatingActor?, notice: (String) async -> Void
     ) async throws {
         let digest = try Self.digest(model, type, pairs.tokenDigest, plan.temperature)
-        let place = folder.appending(path: Self.folderName)
-        let url = place.appending(path: "\(digest.prefix(16)).f32")
+        let cacheFolder = folder.appending(path: Self.folderName)
+        let url = cacheFolder.appending(path: "\(digest.prefix(16)).f32")
         if try !open(url, digest) {
             await notice("reference log-probs of \(pairs.kept.count) pairs: computing them once")
-            try FileOperations.system.createFolder(place)
-            let reference = try model.load(type)
-            var values = [Float](repeating: 0, count: pairs.completionTokenCount)
-            for chunk in chunks {
-                try stop.check()
-                let groups = try chunk.map { try pairs.group(ofPair: $0) }
-                let found = try PolicyUpdater.logProbabilities(
-                    UpdateBatch(.pairs, groups: groups), of: reference, by: plan, settings)
-                for (pair, own) in zip(chunk, found.tokens) {
-                    let all = own.flatMap(\.self)
-                    values.replaceSubrange(pairs.kept[pair].offset..<pairs.kept[pair].offset + all.count, with: all)
+            try FileOperations.system.createFolder(cacheFolder)
+            let values =
+                if let role {
+                    try await role.infer { lease in
+                        try await logProbabilities(
+                            of: Transformer(configuration: model.configuration, parameters: lease.parameters), plan,
+                            settings, stop)
+                    }.value
+                } else {
+                    try await logProbabilities(of: model.load(type), plan, settings, stop)
                 }
-                await Task.yield()
-            }
             var bytes = Self.header(digest)
             values.map(\.bitPattern.littleEndian).withUnsafeBytes { bytes += $0 }
             try FileOperations.system.replaceFile(url, with: bytes)
@@ -58,6 +59,26 @@ final class ReferenceLogProbabilities: Sendable {
                 throw JobError(place: url.path, message: "the file was changed while it was written")
             }
         }
+    }
+
+    /// One number a completion token.
+    @TensorActor
+    private func logProbabilities(
+        of reference: Transformer, _ plan: PartPlan, _ settings: UpdaterSettings, _ stop: StopSignal
+    ) async throws -> [Float] {
+        var values = [Float](repeating: 0, count: pairs.completionTokenCount)
+        for chunk in chunks {
+            try stop.check()
+            let groups = try chunk.map { try pairs.group(ofPair: $0) }
+            let found = try PolicyUpdater.logProbabilities(
+                UpdateBatch(.pairs, groups: groups), of: reference, by: plan, settings)
+            for (pair, own) in zip(chunk, found.tokens) {
+                let all = own.flatMap(\.self)
+                values.replaceSubrange(pairs.kept[pair].offset..<pairs.kept[pair].offset + all.count, with: all)
+            }
+            await Task.yield()
+        }
+        return values
     }
 
     /// The pairs of each forward pass: of one form only, so that they read the same whatever other forms the set has.
@@ -111,13 +132,20 @@ final class ReferenceLogProbabilities: Sendable {
         _ model: ModelSource, _ type: JobElementType, _ tokens: String, _ temperature: Double
     ) throws -> String {
         var hash = SHA256()
-        let configuration = try Data(contentsOf: model.folder.appending(path: "config.json"))
+        let configuration = Array(try ModelFolder.configurationText(model.baseFolder).utf8)
         hash.update(Array("1 \(type.rawValue) \(temperature) \(tokens) \(configuration.count)\n".utf8))
-        hash.update(Array(configuration))
-        let weights = try TensorFolder(url: model.folder)
+        hash.update(configuration)
+        let weights = try ModelFolder.weights(model.baseFolder)
         for name in weights.names {
             let digest = try weights.tensor(named: name).digest(seed: 0)
             hash.update(Array("\(name) \(digest)\n".utf8))
+        }
+        if let adapter = model.adapter {
+            let own = try model.configuration.withoutAdapters.adapted(by: adapter.adapters)
+            hash.update(Array("adapters scaled by \(adapter.adapters.scale)\n".utf8))
+            for (name, tensor) in try adapter.tensors(for: own).sorted(by: { $0.key < $1.key }) {
+                hash.update(Array("\(name) \(try tensor.digest(seed: 0))\n".utf8))
+            }
         }
         return hash.hexDigest()
     }

@@ -4,15 +4,17 @@ package import Methods
 package import Records
 package import Tokenization
 
-/// Makes ended completions go on with a doubt, and keeps what comes to a right answer; see ``Methods/ForcedRethinking``.
+/// Makes ended completions go on with a doubt, and keeps what comes to a right answer; see
+/// ``Methods/ForcedRethinking``.
 ///
-/// Every choice is addressed by the seed, the step, the prompt's row and the sample: the order in which groups end changes none.
+/// Every choice is addressed by the seed, the step, the prompt's row and the sample: the order in which groups end
+/// changes none.
 package struct Rethinker: Rethinking {
     private let settings: ForcedRethinking
     private let generator: any Generating
     private let score: @Sendable (RolloutGroup) async throws -> ScoredGroup
     private let tokenizer: Tokenizer
-    /// The place among the rewards of the one that says what is right.
+    /// The index among the rewards of the one that says what is right.
     private let reward: Int
     private let maxCompletionLength: Int
     private let seed: UInt64
@@ -27,7 +29,7 @@ package struct Rethinker: Rethinking {
         rewardNames: [String], maxCompletionLength: Int, seed: UInt64
     ) throws(JobError) {
         let name = settings.reward ?? (rewardNames.count == 1 ? rewardNames[0] : nil)
-        guard let place = rewardNames.firstIndex(where: { $0 == name }) else {
+        guard let index = rewardNames.firstIndex(where: { $0 == name }) else {
             throw JobError(
                 place: "forced_rethinking.reward",
                 message:
@@ -37,7 +39,7 @@ package struct Rethinker: Rethinking {
         self.generator = generator
         self.score = score
         self.tokenizer = tokenizer
-        reward = place
+        reward = index
         self.maxCompletionLength = maxCompletionLength
         self.seed = seed
     }
@@ -94,15 +96,15 @@ package struct Rethinker: Rethinking {
                 candidates[draft.group, default: []].append((draft, rollout))
             }
         }
-        for (place, found) in candidates.sorted(by: { $0.key < $1.key }) {
-            var group = groups[place].group
+        for (slot, found) in candidates.sorted(by: { $0.key < $1.key }) {
+            var group = groups[slot].group
             group.rollouts = found.map(\.rollout)
             let scored = try await score(group)
             let right = found.indices.filter { isRight(scored.scores[$0]) }.prefix(settings.perPrompt)
             for index in right {
                 let (draft, rollout) = found[index]
-                result.groups[place].group.rollouts[draft.rollout] = rollout
-                result.groups[place].scores[draft.rollout] = scored.scores[index]
+                result.groups[slot].group.rollouts[draft.rollout] = rollout
+                result.groups[slot].scores[draft.rollout] = scored.scores[index]
                 result.kept.append(
                     UpdateGroup(
                         promptTokenIDs: group.prompt.tokenIDs,
@@ -122,10 +124,10 @@ package struct Rethinker: Rethinking {
         guard settings.naturalBonus > 0 || settings.naturalPenalty > 0 else { return }
         var (all, doubting) = (0, 0)
         for group in result.groups.indices {
-            for (place, rollout) in result.groups[group].group.rollouts.enumerated() {
+            for (slot, rollout) in result.groups[group].group.rollouts.enumerated() {
                 all += 1
                 let doubts = Self.doubts(in: rollout.completion.text)
-                let scores = result.groups[group].scores[place]
+                let scores = result.groups[group].scores[slot]
                 guard rollout.isAction == nil, doubts > 0, case .scored(let score, let note) = scores[reward] else {
                     continue
                 }
@@ -134,14 +136,14 @@ package struct Rethinker: Rethinking {
                     isRight(scores) && doubts <= 2
                     ? score + settings.naturalBonus
                     : max(min(score, -0.1), score - settings.naturalPenalty * Double(doubts))
-                result.groups[group].scores[place][reward] = .value(moved, note: note)
+                result.groups[group].scores[slot][reward] = .value(moved, note: note)
             }
         }
         result.metrics["rethinking/natural"] = Double(doubting) / Double(max(all, 1))
     }
 
     /// Which completions of a group go on, and with what.
-    private func begun(in scored: ScoredGroup, at place: Int, step: Int) throws -> [Draft] {
+    private func begun(in scored: ScoredGroup, at slot: Int, step: Int) throws -> [Draft] {
         let rights = scored.scores.map(isRight)
         let isEasy = Double(rights.count(where: \.self)) > settings.easyShare * Double(rights.count)
         let row = scored.group.prompt.prompt.row
@@ -160,7 +162,7 @@ package struct Rethinker: Rethinking {
             guard kept > 0 else { return nil }
             let trigger = Self.trigger(
                 uniform(.trigger, step: step, row: row, sample: rollout.sample), isRight: rights[index])
-            return Draft(group: place, rollout: index, kept: kept, trigger: tokenizer.encode(trigger))
+            return Draft(group: slot, rollout: index, kept: kept, trigger: tokenizer.encode(trigger))
         }
     }
 
@@ -174,12 +176,14 @@ package struct Rethinker: Rethinking {
 
     /// Tokens before the last answer's beginning; `nil` where no marker stands in the text.
     private func answerStart(_ tokens: [Int]) throws -> Int? {
-        func places(_ count: Int) throws -> Int {
+        func occurrences(_ count: Int) throws -> Int {
             let text = try tokenizer.decode(Array(tokens.prefix(count)))
             return settings.answerMarkers.reduce(0) { $0 + text.components(separatedBy: $1).count - 1 }
         }
-        let all = try places(tokens.count)
-        guard all > 0, let last = try tokens.indices.first(where: { try places($0 + 1) == all }) else { return nil }
+        let all = try occurrences(tokens.count)
+        guard all > 0, let last = try tokens.indices.first(where: { try occurrences($0 + 1) == all }) else {
+            return nil
+        }
         // Back over the tokens that the marker itself is made of.
         let marker = settings.answerMarkers.map(\.count).max() ?? 0
         for count in stride(from: last, through: max(0, last - marker), by: -1) {

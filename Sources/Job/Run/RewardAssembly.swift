@@ -14,7 +14,8 @@ package struct RewardAssembly {
     private let timeoutSeconds: Double
     private let log: RewardLog
 
-    /// - Parameter runFolder: Where relative files of caches lie, and `reward_logs`; without a run `folder`, and standard error.
+    /// - Parameter runFolder: Where relative files of caches lie, and `reward_logs`; without a run `folder`, and
+    ///   standard error.
     package init(folder: URL, runFolder: URL? = nil, timeoutSeconds: Double) {
         self.folder = folder
         cacheFolder = runFolder ?? folder

@@ -3,15 +3,19 @@ internal import Models
 internal import PolicyUpdater
 internal import Tensors
 
-/// What the training of a reward model starts from: a language model's trunk with heads of zeros, or a reward model with the heads it has.
+/// What the training of a reward model starts from: a language model's trunk with heads of zeros, or a reward model
+/// with the heads it has.
 struct RewardModelStart {
     let trunk: Transformer
     /// w `[heads, hidden]`.
     let head: Tensor
 
+    /// - Parameters:
+    ///   - type: Of the trunk.
+    ///   - headType: Of the heads.
     /// - Throws: ``JobError`` for a reward model with another number of heads.
     @TensorActor
-    init(_ folder: URL, heads: [String], _ type: ElementType) throws {
+    init(_ folder: URL, heads: [String], _ type: ElementType, headType: ElementType) throws {
         if try SequenceClassifier.isIn(folder) {
             let classifier = try SequenceClassifier.load(folder, elementType: type)
             guard classifier.labelCount == heads.count else {
@@ -19,14 +23,10 @@ struct RewardModelStart {
                     place: "reward_heads",
                     message: "\(heads.count) heads, and \(folder.path) has \(classifier.labelCount) labels")
             }
-            (trunk, head) = (classifier.trunk, classifier.head)
+            (trunk, head) = (classifier.trunk, try classifier.head.to(headType))
             return
         }
-        let model = try ModelFolder.load(folder, elementType: type)
-        let configuration = try model.configuration.withoutHead
-        let names = Set(configuration.parameterShapes.map(\.name))
-        trunk = try Transformer(
-            configuration: configuration, parameters: model.parametersByName.filter { names.contains($0.key) })
-        head = try Tensor.zeros([heads.count, configuration.hiddenSize], type, device: model.device)
+        trunk = try ModelFolder.load(folder, elementType: type).withoutHead
+        head = try Tensor.zeros([heads.count, trunk.configuration.hiddenSize], headType, device: trunk.device)
     }
 }

@@ -151,9 +151,9 @@ struct RunPromptSets {
             return sets.map { "prompts: \($0.identity), \($0.detectedForm)" }
         }
         return ["prompts: \(mixture.count) rows of \(sets.count) sets"]
-            + zip(sets, mixture.counts).enumerated().map { place, part in
+            + zip(sets, mixture.counts).enumerated().map { index, part in
                 let share = NumberText.percent(Double(part.1) / Double(mixture.count))
-                return "  datasets[\(place)]: \(part.1) rows (\(share)) of \(part.0.identity), \(part.0.detectedForm)"
+                return "  datasets[\(index)]: \(part.1) rows (\(share)) of \(part.0.identity), \(part.0.detectedForm)"
             }
     }
 
@@ -177,7 +177,7 @@ struct RunPromptSets {
     }
 
     /// The places of at most `limit` rows: the first of a set, and of a mixture the same share of every part.
-    static func places(_ rows: any PromptRows, limit: Int?) -> [Int] {
+    static func indices(_ rows: any PromptRows, limit: Int?) -> [Int] {
         let count = min(limit ?? .max, rows.count)
         return (0..<count).map { rows is PromptMixture ? $0 * rows.count / count : $0 }
     }

@@ -89,7 +89,8 @@ package actor RunRecorder: StepObserver {
         for complaint in try await record.append(metrics, step: step) { await display.notice(complaint) }
     }
 
-    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where the run has a number of that name.
+    /// Where a number goes that a reward logs: under its own name, as in TRL, or behind `logged/` where the run has a
+    /// number of that name.
     private static func free(_ name: String, in metrics: Metrics) -> String {
         let own: Set = ["step", "epoch", "loss", "reward", "reward_std", "grad_norm", "learning_rate"]
         var free = name
@@ -104,14 +105,14 @@ enum CompletionRows {
         _ report: StepReport, _ scorer: PanelScorer?, _ columns: [GroupAddress: [String: [JSONValue]]]
     ) -> [JSONValue] {
         let names = scorer?.rewardNames ?? []
-        return report.groups.enumerated().flatMap { place, scored in
+        return report.groups.enumerated().flatMap { slot, scored in
             let extras = (columns[scored.group.address] ?? [:]).sorted { $0.key < $1.key }
             return scored.group.rollouts.indices.map { index in
                 var row = members(report.step, scored, index, names)
                 row += extras.compactMap { name, values in
                     values.indices.contains(index) ? JSONValue.Member(name, values[index]) : nil
                 }
-                let credit = report.credits.indices.contains(place) ? report.credits[place][index] : nil
+                let credit = report.credits.indices.contains(slot) ? report.credits[slot][index] : nil
                 row.append(JSONValue.Member("advantage", credit?.advantage.map(JSONValue.number) ?? .null))
                 return JSONValue.object(row)
             }

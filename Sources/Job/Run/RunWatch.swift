@@ -59,7 +59,8 @@ package struct RunWatch: Sendable {
         return found
     }
 
-    /// Signs that soft thinking has collapsed: mixtures of one word, thinking without an end, a policy far from its reference.
+    /// Signs that soft thinking has collapsed: mixtures of one word, thinking without an end, a policy far from its
+    /// reference.
     private static func softWarnings(_ metrics: Metrics) -> [(name: String, text: String)] {
         var found: [(String, String)] = []
         if let several = metrics["soft/multi_ratio"], several < 0.01 {
@@ -108,8 +109,8 @@ package struct RunWatch: Sendable {
     }
 }
 
-/// Counts optimizer steps that could not be taken, one after the other: the weights stay as they are, so that many of them in a row
-/// say that a policy is broken and not that a batch was.
+/// Counts optimizer steps that could not be taken, one after the other: the weights stay as they are, so that many of
+/// them in a row say that a policy is broken and not that a batch was.
 package struct SkippedSteps: Sendable {
     private static let limit = 10
     private var step: Int

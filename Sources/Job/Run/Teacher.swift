@@ -17,10 +17,10 @@ struct TeacherSource {
     }
 
     private static func requireSameTokens(_ teacher: Tokenizer, _ policy: Tokenizer) throws {
-        let place = "teacher_model_name_or_path"
+        let key = "teacher_model_name_or_path"
         func refuse(_ difference: String) -> JobError {
             JobError(
-                place: place,
+                place: key,
                 message:
                     "the teacher and the policy have different tokenizers, and a divergence compares them token by token: "
                     + difference)

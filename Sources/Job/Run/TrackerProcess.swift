@@ -4,8 +4,8 @@ internal import Runs
 
 /// A tracker's own client in the user's Python, which sends the rows of `metrics.jsonl` as they come.
 ///
-/// The process reads the file itself, at its own pace, so that a slow network holds up no step. It sends what is left when its standard
-/// input ends: at the end of the run, and when this process is killed.
+/// The process reads the file itself, at its own pace, so that a slow network holds up no step. It sends what is left
+/// when its standard input ends: at the end of the run, and when this process is killed.
 actor TrackerProcess {
     private let tracker: ReportSettings.Tracker
     private let process: Process
@@ -42,7 +42,8 @@ actor TrackerProcess {
     /// - Parameters:
     ///   - config: The job's keys and their values as YAML.
     ///   - resumes: Whether the folder's rows go on where an earlier start ended.
-    /// - Returns: The process, and where the run can be seen; `nil` when the client is not installed and may be missing.
+    /// - Returns: The process, and where the run can be seen; `nil` when the client is not installed and may be
+    ///   missing.
     /// - Throws: ``JobError`` when Python or the client is missing, or the client cannot start.
     static func start(
         _ tracker: ReportSettings.Tracker, _ settings: ReportSettings, folder: RunFolder, config: [String: String],
@@ -54,8 +55,10 @@ actor TrackerProcess {
             config: config, resumes: resumes)
         let (process, input, output) = (Process(), Pipe(), Pipe())
         process.executableURL = URL(filePath: "/usr/bin/env")
+        // Unbuffered: what the client printed stands in the log before what ended it.
         process.arguments = [
-            "python3", "-c", TrackerProgram.source, String(decoding: try JSONEncoder().encode(options), as: UTF8.self),
+            "python3", "-u", "-c", TrackerProgram.source,
+            String(decoding: try JSONEncoder().encode(options), as: UTF8.self),
         ]
         process.standardInput = input
         process.standardOutput = output

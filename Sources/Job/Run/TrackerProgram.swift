@@ -1,8 +1,10 @@
-/// The Python side of a tracker: a program of the standard library and the tracker's own client, given to the interpreter with `-c`.
+/// The Python side of a tracker: a program of the standard library and the tracker's own client, given to the
+/// interpreter with `-c`.
 ///
-/// It says on its standard output whether the client has started, then follows `metrics.jsonl`, which it finds in the run's folder, and
-/// ends when its standard input does; whatever the client prints goes to stderr. `<tracker>_run.json` in the run's folder keeps which run
-/// of the tracker's this is and how many rows it has been sent: a resumed run's rows equal those it repeats, and go out once.
+/// It says on its standard output whether the client has started, then follows `metrics.jsonl`, which it finds in the
+/// run's folder, and ends when its standard input does; whatever the client prints goes to stderr. `<tracker>_run.json`
+/// in the run's folder keeps which run of the tracker's this is and how many rows it has been sent: a resumed run's
+/// rows equal those it repeats, and go out once.
 enum TrackerProgram {
     static let source = #"""
         import importlib, json, os, select, signal, sys, traceback, uuid

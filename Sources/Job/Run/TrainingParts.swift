@@ -28,6 +28,9 @@ struct TrainingParts: Sendable {
     let weighing: (any PartWeighing & Checkpointable)?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
+    /// The model as it is without the adapters that are trained, of their own base; `nil` without adapters or without
+    /// pairs.
+    let sharedReference: ReallocatingActor?
 
     /// - Parameters:
     ///   - scorer: The open rewards; `nil` for a method without any.
@@ -50,6 +53,7 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
+        sharedReference = built.sharedReference
         demonstrations =
             built.teacherGenerator.map { TeacherFeed(generator: $0, generations: job.batches.generations) }
             ?? prompts.demonstrations
@@ -100,6 +104,7 @@ struct TrainingParts: Sendable {
         let policy: ReallocatingActor
         let updater: PolicyUpdater
         let critic: Critic?
+        let sharedReference: ReallocatingActor?
         let generator: EngineGenerator?
         /// Of held-out completions: their draws are no draws of training.
         let heldOutGenerator: EngineGenerator?
@@ -112,31 +117,29 @@ struct TrainingParts: Sendable {
         _ job: ResolvedJob, _ model: ModelSource, weights: URL, maxSteps: Int, _ ranks: ProcessGroup?
     ) throws -> TensorParts {
         let (plan, type) = (job.plan, job.model.dtype)
-        let start = try plan.heads.map { try RewardModelStart(weights, heads: $0, type.masterType) }
-        let loaded = try start?.trunk ?? ModelFolder.load(weights, elementType: type.masterType)
-        var heads = start.map { [Critic.headName: $0.head] } ?? [:]
-        if let critic = plan.critic, critic.form == .sharedTrunk {
-            heads[Critic.headName] = try Tensor.zeros(
-                [critic.heads, model.configuration.hiddenSize], type.masterType, device: loaded.device)
-        }
+        let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
+        let start = try PolicyStart(
+            model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed))
         let policy = try ReallocatingActor(
-            role: "actor", parameters: ParameterSet(trainable: loaded.parametersByName, heads: heads),
-            layout: type.layout, verification: job.model.verification)
+            role: "actor", parameters: start.parameters, layout: type.layout, verification: job.model.verification)
         let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
-        let reference =
-            try plan.reference == nil
-            ? nil
-            : ReallocatingActor(
-                role: "reference",
-                parameters: ParameterSet(frozen: (teacher?.model ?? model).load(type).parametersByName),
-                verification: job.model.verification)
+        func referenceRole(_ parameters: ParameterSet) throws -> ReallocatingActor {
+            try ReallocatingActor(role: "reference", parameters: parameters, verification: job.model.verification)
+        }
+        let reference = try plan.reference.map { plan in
+            try referenceRole(
+                teacher.map { ParameterSet(frozen: try $0.model.load(type).parametersByName) }
+                    ?? start.reference(moves: plan.sync != nil))
+        }
+        let precomputes = plan.pairs?.precomputesReference ?? false
+        let sharedReference =
+            try precomputes && model.isAdapted ? referenceRole(start.reference(moves: false)) : nil
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
         let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps, ranks) }
         let updater = try PolicyUpdater(
-            policy: policy, configuration: plan.heads == nil ? model.configuration : loaded.configuration,
-            reference: reference,
+            policy: policy, configuration: start.configuration, reference: reference,
             referenceConfiguration: teacher?.model.configuration, critic: critic, parts: plan.parts,
-            bringsReference: plan.pairs?.precomputesReference ?? false, settings: settings, ranks: ranks)
+            bringsReference: precomputes, settings: settings, ranks: ranks)
         func generator(seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil) throws
             -> EngineGenerator
         {
@@ -146,7 +149,7 @@ struct TrainingParts: Sendable {
                 rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256))
         }
         return TensorParts(
-            policy: policy, updater: updater, critic: critic,
+            policy: policy, updater: updater, critic: critic, sharedReference: sharedReference,
             generator: plan.recipe.generates ? try generator(seed: job.model.seed) : nil,
             heldOutGenerator: plan.weighing?.utility?.utility == .reward
                 ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil,

@@ -45,13 +45,14 @@ package final class TrainingRun: Sendable {
     private let stop: StopSignal
     private let team: RankTeam?
 
-    /// Reads everything the run needs and checks it; nothing has been trained when this throws, and no folder is left behind.
+    /// Reads everything the run needs and checks it; nothing has been trained when this throws, and no folder is left
+    /// behind.
     ///
     /// - Parameters:
     ///   - base: The job file's folder; prompt sets and rewards are found relative to it.
     ///   - stop: Ends the run between two steps of its work; cancelling the task it runs in does too.
-    ///   - team: The run's other processes. The task is not to be cancelled then, and `stop` is the team's, not that of a
-    ///     process.
+    ///   - team: The run's other processes. The task is not to be cancelled then, and `stop` is the team's, not that of
+    ///     a process.
     ///   - progress: Is told what is being read.
     /// - Throws: An error that names the file, row or key and what would be right.
     package init(
@@ -61,7 +62,7 @@ package final class TrainingRun: Sendable {
         self.job = job
         self.team = team
         self.stop = stop
-        let model = try ModelSource(job.model.path, job.model.reading)
+        let model = try ModelSource(job.model.path, job.model.reading, trained: job.model.trained)
         let threads = try await model.useThreads(job.model.threads, processes: team?.localSize ?? 1)
         progress("opening the prompt sets", 0, 0)
         let sets = try RunPromptSets(job.data, base: base)
@@ -154,6 +155,7 @@ package final class TrainingRun: Sendable {
             job.run.reports, folder: folder, config: job.values, resumes: step > 0)
         lines += record.lines
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
+        lines += model.trainedLines
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
         return (parts, progress, record, lines, resumed.checkpoint)
     }
@@ -216,7 +218,8 @@ package final class TrainingRun: Sendable {
         for feed in [parts.feed.pairs, evaluationPairs?.feed].compactMap({ $0 }) {
             do {
                 try await feed.reference?.prepare(
-                    parts.model, job.model.dtype, parts.plan.parts[0], settings, in: folder.url, stop: stop
+                    parts.model, job.model.dtype, parts.plan.parts[0], settings, in: folder.url, stop: stop,
+                    reading: parts.sharedReference
                 ) { await display.notice($0) }
             } catch is StopRequested {
                 return

@@ -51,6 +51,8 @@ extension JobKnownKeys {
             ["adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_torch_xla", "adamw_torch_npu_fused"],
             .refuse("AdamW is the optimizer that is built (optim: adamw_torch)")),
         "optim_args": JobConditionalKey([], .refuse("AdamW's settings are adam_beta1, adam_beta2 and adam_epsilon")),
+        "lora_task_type": JobConditionalKey(
+            ["causal_lm", "seq_cls"], .refuse("adapters are those of a language model or of a reward model")),
         "optim_target_modules": JobConditionalKey(off, .refuse("AdamW moves every parameter")),
         "load_best_model_at_end": JobConditionalKey(
             off,

@@ -1,7 +1,8 @@
 package import Methods
 package import Records
 
-/// Every key that a job file may have: those that some method reads, and those of TRL's that are known and have no use here.
+/// Every key that a job file may have: those that some method reads, and those of TRL's that are known and have no use
+/// here.
 package struct JobKeys: Sendable {
     private let catalogue: MethodCatalogue
 
@@ -57,7 +58,8 @@ package struct JobKeys: Sendable {
 
     // MARK: Keys that nobody asked for
 
-    /// Says what becomes of the keys that the method did not read: without effect for it, without effect here, refused, unknown.
+    /// Says what becomes of the keys that the method did not read: without effect for it, without effect here, refused,
+    /// unknown.
     func judgeUnread(of job: inout SettingsReader, _ method: any Method.Type) {
         let unread = job.unread
         guard !unread.isEmpty else { return }
@@ -104,8 +106,8 @@ package struct JobKeys: Sendable {
 
     /// A key of TRL's or of the Hugging Face trainer's.
     ///
-    /// - Parameter quiet: Takes those that ask for something and get nothing; what asks for nothing, or for what happens anyway, needs
-    ///   no word.
+    /// - Parameter quiet: Takes those that ask for something and get nothing; what asks for nothing, or for what
+    ///   happens anyway, needs no word.
     /// - Returns: What is wrong with it; `nil` when it is accepted.
     private static func known(
         _ member: SettingsNode.Member, _ quiet: inout [String], _ job: inout SettingsReader

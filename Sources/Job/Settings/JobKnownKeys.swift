@@ -96,16 +96,9 @@ enum JobKnownKeys {
 
     /// Known to TRL's users and not built here, each with what to do instead.
     static let notBuilt: [String: String] = [
-        "use_peft": "LoRA is not built; train the whole model",
-        "lora_r": "LoRA is not built; train the whole model",
-        "lora_alpha": "LoRA is not built; train the whole model",
-        "lora_dropout": "LoRA is not built; train the whole model",
-        "lora_target_modules": "LoRA is not built; train the whole model",
-        "lora_target_parameters": "LoRA is not built; train the whole model",
-        "lora_modules_to_save": "LoRA is not built; train the whole model",
-        "lora_task_type": "LoRA is not built; train the whole model",
-        "use_rslora": "LoRA is not built; train the whole model",
-        "use_dora": "LoRA is not built; train the whole model",
+        "lora_target_parameters": "adapters go to projections; name them in lora_target_modules",
+        "lora_modules_to_save": "training whole modules beside adapters is not built",
+        "use_dora": "DoRA is not built; LoRA is",
         "load_in_8bit": "quantised training is not built",
         "load_in_4bit": "quantised training is not built",
         "bnb_4bit_quant_type": "quantised training is not built",

@@ -3,7 +3,8 @@ package import Records
 
 /// `dtype:`, the element type that passes over the model compute in.
 ///
-/// Weights are trained in the same type, but those of bfloat16 in float32: sampling and scoring read copies in bfloat16.
+/// Weights are trained in the same type, but those of bfloat16 in float32: sampling and scoring read copies in
+/// bfloat16.
 package enum JobElementType: String, SettingsChoice {
     case float32, bfloat16, float64
 
@@ -17,9 +18,10 @@ package enum JobElementType: String, SettingsChoice {
 
 /// The model of a job, and how it is computed.
 package struct ModelSettings: Sendable {
-    /// A folder, or a name in the local cache.
+    /// A folder, a GGUF file, or a name in the local cache.
     package let path: String
     package let dtype: JobElementType
+    package let trained: TrainedWeights
     package let reading: PromptReading
     package let seed: Int
     /// Threads of the tensor engine; `nil` takes the model's usual number.
@@ -31,7 +33,7 @@ package struct ModelSettings: Sendable {
         path = job.read(
             "model_name_or_path", required: "name a model folder", standIn: "",
             meaning:
-                "A Hugging Face folder (config.json, safetensors, tokenizer.json), relative to the working directory, or a name in the local Hugging Face cache."
+                "A Hugging Face folder (config.json, safetensors, tokenizer.json), a PEFT adapter's or a GGUF file, relative to the working directory, or a name in the local Hugging Face cache. A GGUF file is read with its tokenizer and chat template; what a run saves is a folder."
         )
         dtype = job.read(
             "dtype", default: .float32,
@@ -41,6 +43,7 @@ package struct ModelSettings: Sendable {
         seed = job.read(
             "seed", default: 42, .atLeast(0),
             "Addresses every random draw: same seed, machine and thread count, same run to the bit.")
+        trained = TrainedWeights(reading: &job, seed: seed)
         threads = job.read(
             "threads", optional: nil, .from(1, to: 1024),
             "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights.")

@@ -1,11 +1,12 @@
 package import Records
 
-/// How the model reads the prompts of a set: through its chat template or as they are, and what special tokens in them mean.
+/// How the model reads the prompts of a set: through its chat template or as they are, and what special tokens in them
+/// mean.
 package struct PromptReading: Sendable {
     /// Variables handed to the chat template.
     package var templateVariables: [NamedValue]
-    /// Whether a prompt that is a plain text becomes a message of the user; `nil` for one that nobody decided on: it does not, and a
-    /// model with a chat template is worth a warning.
+    /// Whether a prompt that is a plain text becomes a message of the user; `nil` for one that nobody decided on: it
+    /// does not, and a model with a chat template is worth a warning.
     package var appliesChatTemplate: Bool?
     /// Whether a special token's spelling in a text of the user's is only text.
     package var splitsSpecialTokens: Bool

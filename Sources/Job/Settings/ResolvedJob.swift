@@ -7,8 +7,9 @@ internal import RewardInterface
 package import RolloutEngine
 internal import ShippedRewards
 
-/// A job in which every choice is made: defaults that depend on the method are filled in, and values that contradict each other have been
-/// refused. Every setting is where it is used; ``subscript(_:)`` and ``yaml`` know them all by name.
+/// A job in which every choice is made: defaults that depend on the method are filled in, and values that contradict
+/// each other have been refused. Every setting is where it is used; ``subscript(_:)`` and ``yaml`` know them all by
+/// name.
 package struct ResolvedJob: Sendable {
     package let model: ModelSettings
     package let data: DataSettings
@@ -147,6 +148,7 @@ struct Reading {
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on) (arXiv:1604.06174)."
         )
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
+        model.trained.advise(optimizer.learningRate, reading: &job)
         let isEvaluated = defaults.comparesPairs || generates && (defaults.needsRewards || !names.isEmpty)
         run = RunSettings(
             reading: &job, method: method.name, isEvaluated: isEvaluated,

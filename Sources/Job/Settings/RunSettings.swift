@@ -36,7 +36,8 @@ package struct RunSettings: Sendable {
     /// - Parameters:
     ///   - isEvaluated: Whether the method has something to evaluate with: rewards, or pairs.
     ///   - method: For messages.
-    ///   - gold: The reward by whose evaluations a search chooses, so that the run ends with the policy that was best in it; `nil` for none.
+    ///   - gold: The reward by whose evaluations a search chooses, so that the run ends with the policy that was best
+    ///     in it; `nil` for none.
     init(reading job: inout SettingsReader, method: String, isEvaluated: Bool, gold: String? = nil) {
         outputDirectory = job.read(
             "output_dir", required: "name the run's folder", standIn: ".",

@@ -4,11 +4,15 @@ import Glibc
 import Darwin
 #endif
 
-/// A shared library of the system, looked for when it is first needed: the libraries are on nearly every machine, their headers are not.
+/// A shared library of the system, looked for when it is first needed: the libraries are on nearly every machine, their
+/// headers are not.
+///
+/// Unchecked: the handle is opened once, never closed and never written to.
 struct SystemLibrary: @unchecked Sendable {
     private let handle: UnsafeMutableRawPointer
 
-    /// - Parameter names: What it is called on the systems we run on; the first that opens is taken, `nil` when none does.
+    /// - Parameter names: What it is called on the systems we run on; the first that opens is taken, `nil` when none
+    ///   does.
     init?(_ names: String...) {
         guard let handle = names.lazy.compactMap({ dlopen($0, RTLD_NOW | RTLD_LOCAL) }).first else { return nil }
         self.handle = handle

@@ -42,7 +42,8 @@ struct ParquetColumn {
         try advance()
     }
 
-    /// The value of the entry at hand, which has one when its definition level is the highest; goes on to the next entry.
+    /// The value of the entry at hand, which has one when its definition level is the highest; goes on to the next
+    /// entry.
     mutating func take() throws -> JSONValue {
         let (dictionary, conversion) = (dictionary, leaf.conversion)  // the page is changed meanwhile
         guard let value = try page?.nextValue(dictionary, conversion) else {

@@ -12,7 +12,8 @@ enum ParquetValue {
 
 /// Turns the stored values of a column into what JSON has: texts, numbers, truth values, null.
 ///
-/// Dates and times become texts as ISO 8601 writes them, decimals numbers. NaN becomes null: pandas writes it for a value that is missing.
+/// Dates and times become texts as ISO 8601 writes them, decimals numbers. NaN becomes null: pandas writes it for a
+/// value that is missing.
 struct ParquetConversion {
     private enum Form {
         case boolean, signed, unsigned(bits: Int), real, text, date, nothing

@@ -18,7 +18,8 @@ struct ParquetFile {
     private static let magic = Array("PAR1".utf8)
     /// Reads the footer.
     ///
-    /// - Throws: ``PromptSetError/file(path:message:)`` for a file that is cut off, encrypted or of a form that is not supported.
+    /// - Throws: ``PromptSetError/file(path:message:)`` for a file that is cut off, encrypted or of a form that is not
+    ///   supported.
     init(_ file: PosixFile) throws {
         self.file = file
         do {
@@ -92,7 +93,7 @@ struct ParquetFile {
             return try assembly.row(schema.columns)
         } catch let fault as FormatFault {
             throw PromptSetError.record(
-                path: file.path, number: row + 1, column: schema.leaves[assembly.place].name, message: "\(fault)")
+                path: file.path, number: row + 1, column: schema.leaves[assembly.index].name, message: "\(fault)")
         }
     }
 
@@ -109,7 +110,7 @@ struct ParquetFile {
 private struct RowAssembly {
     var columns: [ParquetColumn]
     /// The column read last, for messages.
-    private(set) var place = 0
+    private(set) var index = 0
     private var valuesLeft = 0
 
     /// Values of one row, in all lists together; what is more is a damaged file.
@@ -180,7 +181,7 @@ private struct RowAssembly {
     }
 
     private mutating func definition(_ leaf: Int) throws -> Int {
-        place = leaf
+        index = leaf
         guard let levels = columns[leaf].levels else { throw FormatFault("fewer values than rows") }
         return levels.definition
     }
@@ -193,7 +194,7 @@ private struct RowAssembly {
     /// All columns stand at the beginning of the next row, or at the end.
     private mutating func requireEndOfRow() throws {
         for leaf in columns.indices where columns[leaf].levels.map({ $0.repetition != 0 }) ?? false {
-            place = leaf
+            index = leaf
             throw FormatFault("a list is longer than in the columns beside it")
         }
     }

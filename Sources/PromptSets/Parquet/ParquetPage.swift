@@ -81,7 +81,7 @@ struct ParquetPage {
 
     private enum Values {
         case direct(any ValueDecoder)
-        case places(HybridDecoder)
+        case dictionaryIndices(HybridDecoder)
         /// A page of nulls may hold no bytes at all.
         case none
     }
@@ -116,7 +116,7 @@ struct ParquetPage {
         guard encoding.usesDictionary else { return .direct(try encoding.decoder(input, of: leaf)) }
         var input = input
         let bitWidth = Int(try input.byte())
-        return .places(try HybridDecoder(input, bitWidth: bitWidth))
+        return .dictionaryIndices(try HybridDecoder(input, bitWidth: bitWidth))
     }
 
     private static func levels(_ input: ByteReader, _ maximum: Int) throws -> HybridDecoder? {
@@ -139,14 +139,14 @@ struct ParquetPage {
             values = .none  // so that the decoder is changed in place
             defer { values = .direct(decoder) }
             return try conversion.json(decoder.next())
-        case .places(var places):
-            defer { values = .places(places) }
-            let place = try places.next()
+        case .dictionaryIndices(var indices):
+            defer { values = .dictionaryIndices(indices) }
+            let entry = try indices.next()
             guard let dictionary else { throw FormatFault("a page refers to a dictionary and there is none") }
-            guard place < dictionary.count else {
-                throw FormatFault("value \(place) of a dictionary that has \(dictionary.count)")
+            guard entry < dictionary.count else {
+                throw FormatFault("value \(entry) of a dictionary that has \(dictionary.count)")
             }
-            return dictionary[place]
+            return dictionary[entry]
         case .none: throw FormatFault("a page has fewer values than its head says")
         }
     }

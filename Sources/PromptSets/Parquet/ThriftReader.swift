@@ -1,6 +1,8 @@
-/// Reads Thrift's compact protocol (thrift/doc/specs/thrift-compact-protocol.md), which Parquet's metadata is written in.
+/// Reads Thrift's compact protocol (thrift/doc/specs/thrift-compact-protocol.md), which Parquet's metadata is written
+/// in.
 ///
-/// Only what is asked for is kept; everything else is skipped without allocating, and nested at most ``maximumDepth`` deep.
+/// Only what is asked for is kept; everything else is skipped without allocating, and nested at most ``maximumDepth``
+/// deep.
 struct ThriftReader {
     private var input: ByteReader
 

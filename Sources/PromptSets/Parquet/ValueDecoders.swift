@@ -159,7 +159,7 @@ private struct SplitStreams: ValueDecoder {
     private let type: ParquetType
     private let width: Int
     private let count: Int
-    private var place = 0
+    private var index = 0
 
     init(_ input: ByteReader, _ leaf: ParquetLeaf) {
         self.input = input
@@ -174,9 +174,9 @@ private struct SplitStreams: ValueDecoder {
     }
 
     mutating func next() throws -> ParquetValue {
-        guard place < count else { throw FormatFault("the data ends too early") }
-        defer { place += 1 }
-        let bytes = (0..<width).map { input.peek($0 * count + place) }
+        guard index < count else { throw FormatFault("the data ends too early") }
+        defer { index += 1 }
+        let bytes = (0..<width).map { input.peek($0 * count + index) }
         if type == .fixedBytes { return .bytes(bytes[...]) }
         return type.value(bits: bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) })
     }

@@ -23,7 +23,8 @@ package struct ChatTemplate: Sendable {
     /// The text of a chat. It already holds the special tokens: encode it without adding them again.
     ///
     /// - Parameters:
-    ///   - messages: in order; objects with `role`, `content` and whatever else the template reads, such as `tool_calls`.
+    ///   - messages: in order; objects with `role`, `content` and whatever else the template reads, such as
+    ///     `tool_calls`.
     ///   - tools: JSON schemas of the functions on offer; nil gives the template `none`.
     ///   - addGenerationPrompt: ends with what opens the assistant's turn.
     ///   - variables: what else the template reads, such as `bos_token`; see ``Tokenizer/specialTokenTexts``.

@@ -42,7 +42,8 @@ final class JinjaRenderer {
         try countStep(line, bytes >> 8)
     }
 
-    /// Looks at a value that was just made, or is gone through: what doubles stays small in memory and endless on paper.
+    /// Looks at a value that was just made, or is gone through: what doubles stays small in memory and endless on
+    /// paper.
     @discardableResult
     func countValue(_ line: Int, _ value: JinjaValue) throws -> JinjaSize? {
         switch value {

@@ -15,7 +15,8 @@ enum JinjaValue {
     case loop(JinjaLoop)
     case function(JinjaFunction)
 
-    /// A number without fraction and exponent is an integer; one too long for that its text, which prints as Python would print it.
+    /// A number without fraction and exponent is an integer; one too long for that its text, which prints as Python
+    /// would print it.
     init(_ value: JSONValue) {
         switch value {
         case .null: self = .null

@@ -1,0 +1,73 @@
+internal import Foundation
+internal import JSON
+internal import Runs
+
+/// The rows that are written and how far they go.
+final class PairMakingLog {
+    /// One line of the progress file.
+    private struct Progress: Codable {
+        /// Digest of everything that decides the rows.
+        var settings: String
+        var prompts: Int
+        var bytes: Int
+        var counts: [String: PairMaking.Counts]
+    }
+
+    private let output: URL
+    private let partial: URL
+    private let progress: URL
+    private let settings: String
+    private var bytes: Int
+    let prompts: Int
+    let counts: [String: PairMaking.Counts]
+
+    init(output: URL, settings: String) throws {
+        self.output = output
+        self.settings = settings
+        let name = output.lastPathComponent
+        partial = output.deletingLastPathComponent().appending(path: "\(name).partial")
+        progress = output.deletingLastPathComponent().appending(path: "\(name).progress.jsonl")
+        let last = try Self.last(of: progress)
+        if let last, last.settings != settings {
+            throw JobError(
+                place: partial.relativePath,
+                message:
+                    "the file was begun with another model, other prompts or other settings; remove it and \(progress.lastPathComponent) to start anew"
+            )
+        }
+        (prompts, bytes, counts) = (last?.prompts ?? 0, last?.bytes ?? 0, last?.counts ?? [:])
+        guard last != nil else {
+            try Data().write(to: partial)
+            return
+        }
+        // Rows behind the last note belong to prompts that come again.
+        let file = try FileHandle(forUpdating: partial)
+        try file.truncate(atOffset: UInt64(bytes))
+        try file.close()
+    }
+
+    private static func last(of url: URL) throws -> Progress? {
+        guard FileManager.default.fileExists(atPath: url.path) else { return nil }
+        let lines = try String(contentsOf: url, encoding: .utf8).split(separator: "\n")
+        return lines.reversed().lazy.compactMap { line in
+            try? JSONDecoder().decode(Progress.self, from: Data(line.utf8))  // a torn last line counts as none
+        }.first
+    }
+
+    func append(_ rows: [JSONValue], prompts: Int, _ counts: [String: PairMaking.Counts]) throws {
+        let lines = rows.flatMap { $0.serializedBytes + [UInt8(ascii: "\n")] }
+        let file = try FileHandle(forWritingTo: partial)
+        try file.seekToEnd()
+        try file.write(contentsOf: Data(lines))
+        try file.synchronize()
+        try file.close()
+        bytes += lines.count
+        try JSONLinesWriter(appendingTo: progress).append(
+            encoding: Progress(settings: settings, prompts: prompts, bytes: bytes, counts: counts))
+    }
+
+    func finish() throws {
+        try FileOperations.system.rename(partial, output)
+        try FileOperations.system.remove(progress)
+    }
+}

@@ -1,0 +1,112 @@
+internal import Foundation
+internal import Models
+internal import Placement
+internal import PolicyUpdater
+internal import Tensors
+
+/// What a policy starts from: the weights of its model, or of a checkpoint, apart into what is trained and what is not.
+@TensorActor
+struct PolicyStart {
+    let parameters: ParameterSet
+    /// Of the trained model, adapted where it has adapters; without a head for a reward model.
+    let configuration: ModelConfiguration
+    private let model: ModelSource
+    private let type: JobElementType
+
+    /// - Parameters:
+    ///   - weights: The folder the weights come from: the model's, or a checkpoint's. Adapters alone come from it where
+    ///     there are some.
+    ///   - heads: The names of a reward model's heads; `nil` for a language model.
+    ///   - criticHeads: How many value heads share the trunk.
+    ///   - seed: Addresses the draws of fresh adapters.
+    /// - Throws: ``JobError`` for a checkpoint of another kind, `ModelError` for weights that do not fit.
+    init(
+        _ model: ModelSource, weights: URL, heads labels: [String]?, criticHeads: Int?, _ type: JobElementType,
+        seed: UInt64
+    ) throws {
+        (self.model, self.type) = (model, type)
+        let saved = try AdapterFolder(weights)
+        var heads: [String: Tensor] = [:]
+        let loaded: Transformer
+        // A base that nobody writes needs no masters.
+        let own = model.isAdapted ? type.elementType : type.masterType
+        if let labels {
+            let start = try RewardModelStart(
+                model.isAdapted ? model.baseFolder : weights, heads: labels, own, headType: type.masterType)
+            loaded = start.trunk
+            heads[Critic.headName] =
+                try saved.flatMap { try $0.head(of: labels.count)?.to(type.masterType) } ?? start.head
+        } else {
+            loaded = try ModelFolder.load(model.isAdapted ? model.baseFolder : weights, elementType: own)
+        }
+        if let criticHeads {
+            heads[Critic.headName] = try Tensor.zeros(
+                [criticHeads, loaded.configuration.hiddenSize], type.masterType, device: loaded.device)
+        }
+        let configuration = labels == nil ? model.configuration : try model.configuration.withoutHead
+        self.configuration = configuration
+        switch model.trained {
+        case .all: parameters = ParameterSet(trainable: loaded.parametersByName, heads: heads)
+        case .matching, .half:
+            let trained = Set(model.trainedNames)
+            parameters = ParameterSet(
+                trainable: loaded.parametersByName.filter { trained.contains($0.key) },
+                frozen: loaded.parametersByName.filter { !trained.contains($0.key) }, heads: heads)
+        case .adapters:
+            if saved == nil, weights != model.folder {
+                throw JobError(
+                    place: weights.path,
+                    message: "the checkpoint holds a whole model, and use_peft trains adapters: it is another job's")
+            }
+            let adapters =
+                try saved.map { saved in try Self.adapters(of: saved, configuration, type.masterType) }
+                ?? configuration.freshAdapters(seed: seed, elementType: type.masterType)
+            parameters = ParameterSet(
+                trainable: adapters, frozen: loaded.parametersByName, heads: heads,
+                adapters: configuration.lowRankUpdates)
+        }
+        if saved != nil, !model.isAdapted, weights != model.folder {
+            throw JobError(
+                place: weights.path,
+                message: "the checkpoint holds adapters, and the job trains the model itself: set use_peft")
+        }
+    }
+
+    private static func adapters(
+        of saved: AdapterFolder, _ configuration: ModelConfiguration, _ type: ElementType
+    ) throws -> [String: Tensor] {
+        if let adapters = configuration.adapters, saved.adapters.scale != adapters.scale {
+            throw JobError(
+                place: saved.folder.path,
+                message:
+                    "its adapters are scaled by \(saved.adapters.scale), those of the job by \(adapters.scale): set lora_r, lora_alpha and use_rslora as they were"
+            )
+        }
+        return try saved.tensors(for: configuration, elementType: type)
+    }
+
+    /// The frozen reference: the model as the job names it. With adapters it shares their base, and where the model
+    /// named is an adapter, has a copy of that as it was.
+    ///
+    /// - Parameter moves: Whether it will follow the policy: then what training moves is memory of its own.
+    func reference(moves: Bool) throws -> ParameterSet {
+        guard model.isAdapted else {
+            let loaded = try model.load(type).parametersByName
+            // What training leaves alone is the same for both.
+            return ParameterSet(
+                frozen: loaded.merging(parameters.frozen) { $0.elementType == $1.elementType ? $1 : $0 })
+        }
+        var frozen = parameters.frozen
+        let updates = configuration.lowRankUpdates
+        if let adapter = model.adapter {
+            frozen.merge(try adapter.tensors(for: configuration, elementType: type.masterType)) { $1 }
+        }
+        guard moves else { return ParameterSet(frozen: frozen, adapters: model.adapter == nil ? [] : updates) }
+        for update in updates {
+            frozen[update.weight] =
+                try model.adapter == nil ? frozen[update.weight]?.clone() : update.merged(in: frozen)
+        }
+        let own = Set(configuration.adapterShapes.map(\.name))
+        return ParameterSet(frozen: frozen.filter { !own.contains($0.key) })
+    }
+}

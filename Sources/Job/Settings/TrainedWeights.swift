@@ -1,0 +1,101 @@
+package import Models
+internal import Records
+
+/// Which weights of its model a job trains.
+package enum TrainedWeights: Sendable, Equatable {
+    case all
+    /// The parameters whose names a regular expression is found in: `trainable:`.
+    case matching(String)
+    /// A random half of the blocks, another one in each stage: `trainable: half`.
+    case half(stage: Int, seed: UInt64)
+    /// None of them, but low-rank adapters on top: `use_peft:`.
+    case adapters(LoRAConfiguration)
+
+    /// - Parameter seed: The job's.
+    init(reading job: inout SettingsReader, seed: Int) {
+        let usesAdapters = job.read(
+            "use_peft", default: false,
+            "Trains low-rank adapters (LoRA, arXiv:2106.09685) and leaves the model as it is: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ. The reference policy is the model without them; checkpoints have PEFT's form. An adapter that model_name_or_path names is trained on as it is, and its reference is what it was."
+        )
+        let rank = job.read(
+            "lora_r", default: 16, .from(1, to: 65_536), "The rank of an adapter: rows of A and columns of B.")
+        let alpha = job.read(
+            "lora_alpha", default: 32.0, .above(0), "α of an adapter's scale: s = α/r.")
+        let isStabilized = job.read(
+            "use_rslora", default: false,
+            "Scales adapters by s = α/√r in place of α/r, so that a larger rank learns as fast (rsLoRA, arXiv:2312.03732)."
+        )
+        let targets: TargetModules? = job.read(
+            "lora_target_modules", optional: nil,
+            "The projections that get adapters: their names, all-linear for every one in the blocks, or a regular expression for whole names such as model.layers.0.mlp.up_proj; q_proj and v_proj unless set, as in peft."
+        )
+        let dropout = job.read(
+            "lora_dropout", default: 0.05, .from(0, below: 1),
+            "Is written to the adapter's file for other trainers. Nothing is dropped here, as under TRL's disable_dropout: the update's log-probs would not be those that were sampled from."
+        )
+        let pattern: String? = job.read(
+            "trainable", optional: nil,
+            "A regular expression: only parameters in whose names it is found are trained, such as layers.2[0-9] or embed_tokens. half trains a random half of the blocks and nothing else, in the manner of half fine-tuning (arXiv:2404.18466). All unless set."
+        )
+        let stage = job.read(
+            "trainable_stage", default: 0, .from(0, to: 1_000_000),
+            "Which half trainable: half draws: one for each number and seed, so that stages of training take turns.")
+        job.ignore("trainable_stage", when: pattern != "half")
+        guard usesAdapters else {
+            job.ignore("lora_r", "lora_alpha", "use_rslora", "lora_target_modules", "lora_dropout")
+            self = pattern.map { .matching($0) } ?? .all
+            if pattern == "half" { self = .half(stage: stage, seed: UInt64(seed)) }
+            if let pattern {
+                do { _ = try Regex(pattern) } catch {
+                    job.refuse("trainable", "trainable is '\(pattern)', which is no regular expression: \(error)")
+                }
+            }
+            return
+        }
+        if pattern != nil {
+            job.refuse("trainable", "trainable beside use_peft: with adapters nothing of the model itself is trained")
+        }
+        if job.isGiven("lora_dropout"), dropout > 0 {
+            job.notice(
+                "lora_dropout: '\(dropout)' is not taken: nothing is dropped, so that the update's log-probs are those that were sampled from"
+            )
+        }
+        self = .adapters(
+            LoRAConfiguration(
+                rank: rank, alpha: alpha, isRankStabilized: isStabilized, targets: targets?.targets ?? .usual,
+                dropout: dropout))
+    }
+
+    /// Words about a learning rate that was not chosen for adapters.
+    ///
+    /// - Parameter rate: The one that the job has.
+    func advise(_ rate: Double, reading job: inout SettingsReader) {
+        guard case .adapters = self, !job.isGiven("learning_rate") else { return }
+        job.notice(
+            "learning_rate is \(rate), the default for whole models; adapters usually want about ten times as much")
+    }
+}
+
+/// `lora_target_modules:`, names, `all-linear` or a regular expression.
+struct TargetModules: SettingsValue {
+    let targets: LoRAConfiguration.Targets
+
+    static var expectation: String { "names of projections, all-linear or a regular expression" }
+
+    static func read(_ node: SettingsNode) throws(SettingsProblem) -> TargetModules? {
+        guard let texts = try [String].read(node), !texts.isEmpty, texts.allSatisfy({ !$0.isEmpty }) else { return nil }
+        if texts == ["all-linear"] { return TargetModules(targets: .allLinear) }
+        let areNames = texts.allSatisfy { $0.allSatisfy { $0.isLetter || $0.isNumber || "_.".contains($0) } }
+        if areNames { return TargetModules(targets: .names(texts)) }
+        return texts.count == 1 ? TargetModules(targets: .pattern(texts[0])) : nil
+    }
+
+    var yaml: String {
+        switch targets {
+        case .usual: "null"
+        case .allLinear: "all-linear"
+        case .names(let names): names.yaml
+        case .pattern(let pattern): pattern.yaml
+        }
+    }
+}

@@ -1,0 +1,55 @@
+package import Foundation
+import GGUF
+internal import JSON
+
+// A GGUF file stands for a folder wherever a model is named; these are the places that tell them apart.
+extension ModelFolder {
+    /// Opens the GGUF file; `nil` when the path leads to a folder.
+    static func gguf(_ url: URL) throws(ModelError) -> GGUFFile? {
+        guard GGUFFile.isOne(url) else { return nil }
+        return try ModelError.reading { () throws(GGUFError) in try GGUFFile(url: url) }
+    }
+
+    /// Opens the weights of a folder or a GGUF file, whose names and shapes are not checked yet.
+    ///
+    /// - Throws: ``ModelError``, saying what would be right, or ``TensorError`` for a damaged file.
+    package static func weights(_ folder: URL) throws -> any ModelWeights {
+        guard let file = try gguf(folder) else { return try openWeights(folder) }
+        return GGUFWeights(file, try GGUFConfiguration(file).read())
+    }
+
+    /// As ``weights(_:)``, with names, shapes and element types checked against a configuration.
+    package static func checkedWeights(
+        _ folder: URL, _ configuration: ModelConfiguration
+    ) throws -> any ModelWeights {
+        let weights = try weights(folder)
+        try check(weights, configuration, path: folder.path(percentEncoded: false))
+        return weights
+    }
+
+    /// What a GGUF file is, in one line; `nil` for a folder.
+    package static func summary(ofGGUF url: URL) throws(ModelError) -> String? {
+        guard let file = try gguf(url) else { return nil }
+        let types = Dictionary(grouping: file.tensors, by: \.type).mapValues(\.count)
+        let counts = types.sorted { $0.value > $1.value }.map { "\($0.value) \($0.key.name)" }
+        return "GGUF file of \(file.tensors.count) tensors (\(counts.joined(separator: ", "))), read as float32; "
+            + "saved models are Hugging Face folders"
+    }
+
+    /// The text that says what a model is: its `config.json`, or what a GGUF file states of it in the same form.
+    package static func configurationText(_ folder: URL) throws(ModelError) -> String {
+        guard let file = try gguf(folder) else { return try text(of: folder.appending(path: configurationFile)) }
+        return try GGUFConfiguration(file).read().json
+    }
+
+    /// Whether a model's place holds a tokenizer.
+    package static func hasTokenizer(_ folder: URL) -> Bool {
+        GGUFFile.isOne(folder) || FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path)
+    }
+
+    /// The GGUF files of a folder, for messages.
+    static func ggufFiles(in folder: URL) -> [String] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false))) ?? []
+        return names.filter { $0.lowercased().hasSuffix(".gguf") }.sorted()
+    }
+}
