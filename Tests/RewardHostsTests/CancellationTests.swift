@@ -75,6 +75,6 @@ struct CancellationTests {
         // No column for verl's ground truth.
         await #expect(throws: RewardError.self) { try await panel.score(group(["hang", "b"])) }
         await panel.close()
-        #expect(ContinuousClock.now - start < .seconds(5))
+        #expect(ContinuousClock.now - start < .seconds(30))  // of 600
     }
 }
