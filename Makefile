@@ -18,6 +18,9 @@ build: libtorch ## the command, .build/release/plumbline
 demo: build ## a small policy learns arithmetic in minutes, from nothing (DEMO=smoke: seconds)
 	@prompts/arithmetic/demo.sh $(PLUMBLINE) $(DEMO)
 
+# A few tests at a time: started all at once, each of them waits for its next turn behind a thousand others, and no limit
+# on a time means anything.
+test: export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH ?= 6
 test: libtorch ## every test, the smoke demo among them
 	@$(SWIFT_BUILD) --build-tests
 	@OMP_NUM_THREADS=1 swift test -c release --skip-build --disable-testable-imports

@@ -15,12 +15,7 @@ struct GGUFCommandTests {
     private func scores(_ model: String) throws -> [[Double]] {
         try place.write(
             "texts.jsonl", #"{"prompt": "3+4=", "completion": "7"}"# + "\n" + #"{"token_ids": [5, 9, 30]}"# + "\n")
-        let output = try Command.succeed(
-            ["logprobs", "--model", model, "--input", "texts.jsonl"], in: place.folder
-        ).output
-        return try output.split(separator: "\n").map { line in
-            (try JSONValue(parsing: String(line))["log_probs"]?.elements ?? []).compactMap(\.double)
-        }
+        return try place.logProbabilities(model, of: "texts.jsonl")
     }
 
     /// Folder → GGUF → folder: weights to the bit, log-probs, token ids and the tokenizer's own file.

@@ -6,14 +6,9 @@ struct LoRARunTests {
     private static let adapters =
         "num_generations: 4\nbeta: 0.1\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear"
 
-    /// The log-probs of a text under a model, by the command.
     private func logProbabilities(_ model: String, _ place: Workplace) throws -> [Double] {
         try place.write("text.jsonl", #"{"prompt": "1+2=", "completion": "345"}"# + "\n")
-        let outcome = try Command.run(
-            ["logprobs", "--model", model, "--input", "text.jsonl", "--json"], in: place.folder)
-        try #require(outcome.status == 0, "\(outcome.progress)")
-        let row = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any]
-        return (row?["log_probs"] as? [Any] ?? []).compactMap { ($0 as? NSNumber)?.doubleValue }
+        return try place.logProbabilities(model, of: "text.jsonl")[0]
     }
 
     private func difference(_ left: [Double], _ right: [Double]) -> Double {

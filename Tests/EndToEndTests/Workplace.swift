@@ -94,6 +94,15 @@ final class Workplace {
         try Command.run(["train", job] + overrides, in: folder)
     }
 
+    /// The log-probs of each row's tokens under a model, by the command: prompt and completion, but for the first token.
+    func logProbabilities(_ model: String, of rows: String) throws -> [[Double]] {
+        try Command.succeed(["logprobs", "--model", model, "--input", rows], in: folder).output.split(separator: "\n")
+            .map {
+                let row = try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
+                return (row?["log_probs"] as? [Any] ?? []).compactMap { ($0 as? NSNumber)?.doubleValue }
+            }
+    }
+
     func bytes(_ path: String) throws -> Data { try Data(contentsOf: folder.appending(path: path)) }
 
     /// Rows of metrics without the numbers that are times or memory.

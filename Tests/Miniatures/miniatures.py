@@ -7,7 +7,7 @@ PLUMBLINE is the command; FOLDER keeps the models that are made once and shared.
 dynamic_sampling wrong_length soft collapse. Each prints a Markdown table and appends its numbers to results.jsonl beside
 this file. Needs numpy. Minutes each, on two cores; never part of the tests.
 """
-import datetime, json, pathlib, resource, shutil, statistics, struct, subprocess, sys, time
+import concurrent.futures, datetime, json, os, pathlib, shutil, statistics, struct, subprocess, sys, time
 
 import numpy
 
@@ -42,6 +42,11 @@ class Lab:
             shutil.rmtree(out, ignore_errors=True)
             self.run("train", job, f"output_dir={out}", *(f"{key}={value}" for key, value in keys.items() if value is not None))
         return out
+
+    def together(self, runs):
+        """The folders of runs (name, job, keys), as many at a time as there are cores, each on one thread."""
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda run: self.train(run[0], run[1], **run[2], threads=1), runs))
 
     def fresh(self):
         out = self.folder / "fresh"

@@ -18,15 +18,15 @@ def tail(run, name, share=0.2):
 
 def limits(lab, seeds=(1, 2, 3), steps=300, limit=5):
     """The mean length of answers held at most 5 tokens by a multiplier, under five methods."""
-    rows = []
+    rows, start = [], lab.thinking()
     for method in ("grpo", "rloo", "remax", "ppo", "soft_grpo"):
         keys = {"soft_thinking.think_end": "="} if method == "soft_grpo" else {}
         if method == "ppo": keys["critic_learning_rate"] = 1e-3
         if method in ("remax", "ppo"): keys["num_generations"] = 1
         found = []
-        for seed in seeds:
-            run = lab.train(f"limit-{method}-{seed}", str(ARITHMETIC / "constrained.yaml"), algorithm=method, seed=seed,
-                            model_name_or_path=lab.thinking(), max_steps=steps, save_steps=steps, **keys)
+        for run in lab.together([(f"limit-{method}-{seed}", str(ARITHMETIC / "constrained.yaml"), dict(
+                algorithm=method, seed=seed, model_name_or_path=start, max_steps=steps, save_steps=steps, **keys))
+                for seed in seeds]):
             first = metrics(run)[0]
             found.append([first["constraints/completion_length/value"], first["rewards/exact_number/mean"],
                           tail(run, "constraints/completion_length/value"), tail(run, "rewards/exact_number/mean"),
@@ -69,17 +69,16 @@ def fronts(lab, seeds=(1, 2, 3), steps=200, methods=("grpo", "reinforce", "rloo"
               ("hypervolume", {"dynamic_weights": "{method: hypervolume}"}),
               ("both", {"dynamic_weights": "{method: [gradient, hypervolume]}"})]
     for method in methods:
-        rows, best = [], []
-        for kind, keys in kinds:
-            found, ends = [], []
-            for seed in seeds:
-                run = lab.train(f"front-{method}-{kind.replace(' ', '-').replace(':', '-')}-{seed}", JOB, algorithm=method,
-                                seed=seed, model_name_or_path=lab.thinking(), reward_funcs=CONFLICTING, max_steps=steps,
-                                save_steps=steps, eval_steps=20, eval_limit=200, num_generations_eval=1,
-                                multi_objective_aggregation="normalize_then_sum" if method == "grpo" else None, **keys)
-                points = evaluations(run)
-                found.append(hypervolume(points))
-                ends.append(points[-1])
+        shared = dict(
+            algorithm=method, model_name_or_path=lab.thinking(), reward_funcs=CONFLICTING, max_steps=steps, save_steps=steps,
+            eval_steps=20, eval_limit=200, num_generations_eval=1,
+            multi_objective_aggregation="normalize_then_sum" if method == "grpo" else None)
+        runs = lab.together([(f"front-{method}-{kind.replace(' ', '-').replace(':', '-')}-{seed}", JOB,
+                              shared | keys | {"seed": seed}) for kind, keys in kinds for seed in seeds])
+        rows = []
+        for index, (kind, keys) in enumerate(kinds):
+            points = [evaluations(run) for run in runs[index * len(seeds):(index + 1) * len(seeds)]]
+            found, ends = [hypervolume(one) for one in points], [one[-1] for one in points]
             mean, spread = statistics.mean(found), statistics.stdev(found)
             half = 4.303 * spread / len(found) ** 0.5  # Student's t, two degrees of freedom
             rows.append([kind, mean, f"{mean - half:.3f}–{mean + half:.3f}", *(statistics.mean(c) for c in zip(*ends))])
@@ -100,9 +99,9 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
         lab.run("tokenizer", "train", "--input", REPLIES / "demonstrations.jsonl", "--output", fresh, "--vocabulary-size", 420)
         lab.run("init-model", "--output", fresh, "--tokenizer", fresh, *SHAPE)
     start = lab.train("replies/sft", str(REPLIES / "sft.yaml"), model_name_or_path=fresh)
-    for proxy in ("detail", "courtesy"):
-        lab.train(f"replies/{proxy}", str(REPLIES / "detail.yaml"), model_name_or_path=start, dataset_train_split=proxy,
-                  dataset_test_split=f"{proxy}_held")
+    lab.together([(f"replies/{proxy}", str(REPLIES / "detail.yaml"), dict(
+        model_name_or_path=start, dataset_train_split=proxy, dataset_test_split=f"{proxy}_held"))
+        for proxy in ("detail", "courtesy")])
     rewards = f"[{{model: {home}/detail}}, {{model: {home}/courtesy}}, '{REPLIES}/gold.py:gold']"
     shared = dict(model_name_or_path=start, reward_funcs=rewards, max_steps=steps, save_steps=steps)
 
@@ -116,8 +115,9 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
         return find(json.loads(text.strip().splitlines()[-1]), "mean")
 
     # A sweep over weights, and the surface through its evaluations.
-    sweep = [lab.train(f"replies/sweep-{a}-{b}", str(REPLIES / "weighted.yaml"), reward_weights=f"[{a}, {b}, 0]", seed=9, **shared)
-             for a, b in ((1, 1), (1, 0.2), (0.2, 1), (0.5, -0.5), (-0.5, 0.5), (1, 0.5))]
+    sweep = lab.together([
+        (f"replies/sweep-{a}-{b}", str(REPLIES / "weighted.yaml"), dict(reward_weights=f"[{a}, {b}, 0]", seed=9, **shared))
+        for a, b in ((1, 1), (1, 0.2), (0.2, 1), (0.5, -0.5), (-0.5, 0.5), (1, 0.5))])
     said = lab.run("report", *sweep, "--gold", "gold")
     print(said[said.index("gold by"):])
     limits = {reward: float(limit) for reward, limit in re.findall(r"reward: (\w+), limit: (-?[\d.e+-]+)", said)}
@@ -135,9 +135,8 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
     rows = []
     for kind, (job, keys) in kinds.items():
         found = []
-        for seed in seeds:
-            run = lab.train(f"replies/{kind.replace(', ', '-').replace(' ', '-')}-{seed}", str(REPLIES / f"{job}.yaml"), seed=seed,
-                            **shared, **keys)
+        for run in lab.together([(f"replies/{kind.replace(', ', '-').replace(' ', '-')}-{seed}", str(REPLIES / f"{job}.yaml"),
+                                  dict(seed=seed, **shared, **keys)) for seed in seeds]):
             points = course(run)
             late = points[-max(1, len(points) // 5):]
             found.append([max(p[3] for p in points), gold(run), *(statistics.mean(p[i] for p in late) for i in (1, 2))])

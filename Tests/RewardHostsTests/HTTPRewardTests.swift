@@ -77,12 +77,9 @@ struct HTTPRewardTests {
     @Test func aStallingServerTimesOut() async throws {
         let server = try TestServer()
         let start = ContinuousClock.now
-        // Other tests keep the threads that both wait for: how late is seen beside a plain wait of as long.
-        async let plain = ContinuousClock().measure { try await Task.sleep(for: .seconds(0.5)) }
         let scores = try await reward(server, "stall", timeoutSeconds: 0.5).scores(["a", "b"])
-        let waited = ContinuousClock.now - start
         #expect(scores.states == ["timedOut", "timedOut"])
-        #expect(try await waited - plain < .seconds(300))
+        #expect(ContinuousClock.now - start < .seconds(300), "the server stalls for 600")
     }
 
     @Test func manyGroupsAtOnceAreAllAnswered() async throws {
