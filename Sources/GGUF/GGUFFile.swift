@@ -3,11 +3,10 @@ package import Foundation
 /// A GGUF file, open for reading: the form in which llama.cpp keeps a model with its tokenizer.
 ///
 /// The form, little-endian throughout: the four letters `GGUF`, a version, the numbers of tensors and of metadata
-/// entries; the entries; each tensor's name, sizes, type and place; then the tensors, each at a multiple of the
-/// alignment. The file is mapped
-/// into memory, so that only the tensors asked for are read. Everything it claims is checked on opening, before any
-/// tensor is read. What cannot be guarded: a file that another process cuts short while it is open ends this process
-/// on the next read (SIGBUS).
+/// entries; the entries; each tensor's name, sizes, type and offset; then the tensors, each at a multiple of the
+/// alignment. The file is mapped into memory, so that only the tensors asked for are read. Everything it claims is
+/// checked on opening, before any tensor is read. What cannot be guarded against: a file that another process cuts
+/// short while it is open ends this process on the next read (SIGBUS).
 package struct GGUFFile: Sendable {
     package let path: String
     package let metadata: GGUFMetadata
@@ -16,18 +15,29 @@ package struct GGUFFile: Sendable {
     private let content: Data
 
     /// Whether a path leads to a GGUF file: by the ending of its name, or its first four bytes.
-    package static func isOne(_ url: URL) -> Bool {
+    ///
+    /// - Throws: ``GGUFError`` when only its bytes could tell and they cannot be read.
+    package static func isOne(_ url: URL) throws(GGUFError) -> Bool {
         var isFolder: ObjCBool = false
         guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isFolder), !isFolder.boolValue else {
             return false
         }
-        return url.pathExtension.lowercased() == "gguf" || beginsAsOne(url)
+        if url.pathExtension.lowercased() == "gguf" { return true }
+        return try beginsAsOne(url)
     }
 
-    private static func beginsAsOne(_ url: URL) -> Bool {
-        guard isRegular(url), let file = try? FileHandle(forReadingFrom: url) else { return false }
-        defer { try? file.close() }
-        return (try? file.read(upToCount: magic.count)).map { $0.elementsEqual(magic) } ?? false
+    private static func beginsAsOne(_ url: URL) throws(GGUFError) -> Bool {
+        guard isRegular(url) else { return false }
+        guard let file = fopen(url.path, "rb") else { throw unreadable(url, errno) }
+        defer { fclose(file) }
+        var start = [UInt8](repeating: 0, count: magic.count)
+        let count = fread(&start, 1, start.count, file)
+        guard ferror(file) == 0 else { throw unreadable(url, errno) }
+        return count == magic.count && start == magic
+    }
+
+    private static func unreadable(_ url: URL, _ code: Int32) -> GGUFError {
+        GGUFError(path: url.path, message: "cannot be read: \(String(cString: strerror(code)))")
     }
 
     /// A pipe would wait for its writer, a device may never end.

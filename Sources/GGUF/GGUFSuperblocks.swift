@@ -35,13 +35,9 @@ extension GGUFTensorType {
 
     /// y = (d·s)·q − (dmin·t)
     static func readQ4K(_ block: UnsafePointer<UInt8>, _ out: UnsafeMutablePointer<Float>) {
-        let (d, least) = (half(block), half(block + 2))
-        let low = block + 16
         for part in 0..<8 {
-            let (s, t) = sixBits(block + 4, part: part)
-            let (scale, offset) = (d * Float(s), least * Float(t))
-            let bytes = low + part / 2 * 32
-            let shift = UInt8(part % 2 * 4)
+            let (scale, offset) = scaling(block, part: part)
+            let (bytes, shift) = fourBits(block + 16, part: part)
             for index in 0..<32 {
                 out[part * 32 + index] = scale * Float(Int32(bytes[index] >> shift & 0x0F)) - offset
             }
@@ -50,13 +46,10 @@ extension GGUFTensorType {
 
     /// y = (d·s)·q − (dmin·t), the fifth bits apart.
     static func readQ5K(_ block: UnsafePointer<UInt8>, _ out: UnsafeMutablePointer<Float>) {
-        let (d, least) = (half(block), half(block + 2))
-        let (high, low) = (block + 16, block + 48)
+        let high = block + 16
         for part in 0..<8 {
-            let (s, t) = sixBits(block + 4, part: part)
-            let (scale, offset) = (d * Float(s), least * Float(t))
-            let bytes = low + part / 2 * 32
-            let shift = UInt8(part % 2 * 4)
+            let (scale, offset) = scaling(block, part: part)
+            let (bytes, shift) = fourBits(block + 48, part: part)
             for index in 0..<32 {
                 let fifth = high[index] >> UInt8(part) & 1
                 out[part * 32 + index] = scale * Float(Int32(bytes[index] >> shift & 0x0F | fifth << 4)) - offset
@@ -88,6 +81,21 @@ extension GGUFTensorType {
         _ bytes: UnsafePointer<UInt8>, part: Int
     ) -> (bytes: UnsafePointer<UInt8>, shift: UInt8) {
         (bytes + part / 8 * 32 + part % 2 * 16, UInt8(part % 8 / 2 * 2))
+    }
+
+    /// Where the low four bits of 32 values lie: of 64 values 32 bytes, the first 32 values in the lower halves.
+    @inline(__always)
+    private static func fourBits(
+        _ bytes: UnsafePointer<UInt8>, part: Int
+    ) -> (bytes: UnsafePointer<UInt8>, shift: UInt8) {
+        (bytes + part / 2 * 32, UInt8(part % 2 * 4))
+    }
+
+    /// d·s and dmin·t of 32 values, from the first sixteen bytes of a block.
+    @inline(__always)
+    private static func scaling(_ block: UnsafePointer<UInt8>, part: Int) -> (scale: Float, offset: Float) {
+        let (s, t) = sixBits(block + 4, part: part)
+        return (half(block) * Float(s), half(block + 2) * Float(t))
     }
 
     /// A scale and a minimum of six bits out of twelve bytes: of the last four parts the two highest bits lie in the

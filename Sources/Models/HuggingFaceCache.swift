@@ -1,5 +1,4 @@
 package import Foundation
-internal import GGUF
 
 /// Finds a model or a data set by folder or by its name in the cache that `hf download` fills.
 package enum HuggingFaceCache {
@@ -9,13 +8,14 @@ package enum HuggingFaceCache {
     /// `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub` or `~/.cache/huggingface/hub`, in the snapshot that `refs/main`
     /// names. A snapshot without `config.json` that has one GGUF file gives that file.
     ///
-    /// - Throws: ``ModelError/notFound(name:searched:)``, which names the command that downloads it.
+    /// - Throws: ``ModelError/notFound(name:searched:)``, which names the command that downloads it, or
+    ///   ``ModelError/file(path:message:)`` for a file that is no model or cannot be read.
     package static func folder(
         of nameOrPath: String, environment: [String: String] = ProcessInfo.processInfo.environment
     ) throws(ModelError) -> URL {
         let path = (nameOrPath as NSString).expandingTildeInPath
         if isFolder(path) { return URL(fileURLWithPath: path, isDirectory: true) }
-        if GGUFFile.isOne(URL(filePath: path)) { return URL(filePath: path) }
+        if try ModelFolder.isGGUF(URL(filePath: path)) { return URL(filePath: path) }
         guard !FileManager.default.fileExists(atPath: path) else {
             throw .file(
                 path: nameOrPath,
@@ -39,7 +39,8 @@ package enum HuggingFaceCache {
                 throw .file(
                     path: nameOrPath,
                     message:
-                        "has several GGUF files (\(shown)); name one of them, in \(snapshot.path(percentEncoded: false))"
+                        "has several GGUF files (\(shown)); name one of them, in "
+                        + "\(snapshot.path(percentEncoded: false))"
                 )
             }
         }

@@ -2,12 +2,16 @@ package import Foundation
 import GGUF
 internal import JSON
 
-// A GGUF file stands for a folder wherever a model is named; these are the places that tell them apart.
+// A GGUF file stands for a folder wherever a model is named; these functions tell them apart.
 extension ModelFolder {
-    /// Opens the GGUF file; `nil` when the path leads to a folder.
+    /// Opens the GGUF file; `nil` when the path leads to anything else.
     static func gguf(_ url: URL) throws(ModelError) -> GGUFFile? {
-        guard GGUFFile.isOne(url) else { return nil }
-        return try ModelError.reading { () throws(GGUFError) in try GGUFFile(url: url) }
+        try ModelError.reading { () throws(GGUFError) in try GGUFFile.isOne(url) ? GGUFFile(url: url) : nil }
+    }
+
+    /// Whether the path leads to a GGUF file.
+    static func isGGUF(_ url: URL) throws(ModelError) -> Bool {
+        try ModelError.reading { () throws(GGUFError) in try GGUFFile.isOne(url) }
     }
 
     /// Opens the weights of a folder or a GGUF file, whose names and shapes are not checked yet.
@@ -42,9 +46,12 @@ extension ModelFolder {
         return try GGUFConfiguration(file).read().json
     }
 
-    /// Whether a model's place holds a tokenizer.
-    package static func hasTokenizer(_ folder: URL) -> Bool {
-        GGUFFile.isOne(folder) || FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path)
+    /// Whether a model's folder or file holds a tokenizer.
+    ///
+    /// - Throws: ``ModelError`` for a file that cannot be read.
+    package static func hasTokenizer(_ folder: URL) throws(ModelError) -> Bool {
+        if try isGGUF(folder) { return true }
+        return FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path)
     }
 
     /// The GGUF files of a folder, for messages.

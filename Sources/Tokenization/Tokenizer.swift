@@ -28,8 +28,8 @@ package struct Tokenizer: Sendable {
     ///
     /// - Throws: ``TokenizerError`` naming the file, the key, what was found and what would be right.
     package init(folder: URL) throws(TokenizerError) {
-        if GGUFFile.isOne(folder) {
-            try self.init(gguf: folder)
+        if let metadata = try Self.metadata(ofGGUF: folder) {
+            try self.init(metadata, of: folder)
             return
         }
         do throws(TokenizerError) {
@@ -52,13 +52,16 @@ package struct Tokenizer: Sendable {
         }
     }
 
-    private init(gguf file: URL) throws(TokenizerError) {
-        let metadata: GGUFMetadata
+    /// What a GGUF file says of itself; `nil` when the path leads to anything else.
+    private static func metadata(ofGGUF url: URL) throws(TokenizerError) -> GGUFMetadata? {
         do throws(GGUFError) {
-            metadata = try GGUFFile(url: file).metadata
+            return try GGUFFile.isOne(url) ? GGUFFile(url: url).metadata : nil
         } catch {
             throw TokenizerError(file: error.path, found: error.message, expected: "a GGUF file")
         }
+    }
+
+    private init(_ metadata: GGUFMetadata, of file: URL) throws(TokenizerError) {
         do throws(TokenizerError) {
             try self.init(files: try GGUFTokenizer(metadata: metadata).files())
         } catch {

@@ -194,9 +194,15 @@ struct GGUFFileTests {
         #expect(throws: GGUFError(path: pipe.path, message: "not a regular file")) { try GGUFFile(url: pipe) }
         let lost = folder.url.appending(path: "lost.gguf")
         #expect(throws: GGUFError(path: lost.path, message: "no such file")) { try GGUFFile(url: lost) }
-        #expect(!GGUFFile.isOne(lost) && !GGUFFile.isOne(folder.url))
-        #expect(GGUFFile.isOne(try folder.file("named-otherwise.bin", Self.sound())))
-        #expect(!GGUFFile.isOne(try folder.file("text.txt", "GGU")))
+        #expect(try !GGUFFile.isOne(lost) && !GGUFFile.isOne(folder.url))
+        #expect(try GGUFFile.isOne(folder.file("named-otherwise.bin", Self.sound())))
+        #expect(try !GGUFFile.isOne(folder.file("text.txt", "GGU")))
+    }
+
+    /// Nobody, not even root, reads address 0 of a process.
+    @Test func whatCannotBeReadIsNotTakenForAnotherKindOfFile() {
+        let error = #expect(throws: GGUFError.self) { try GGUFFile.isOne(URL(filePath: "/proc/self/mem")) }
+        #expect(error?.message.hasPrefix("cannot be read: ") == true, "\(String(describing: error))")
     }
 
     /// Every mutated file either is refused or is read without leaving its bytes.

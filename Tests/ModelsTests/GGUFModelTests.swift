@@ -243,6 +243,9 @@ struct GGUFModelTests {
         #expect(try HuggingFaceCache.folder(of: url.path).path == url.path)
         let lost = folder.url.appending(path: "lost.gguf").path
         #expect(throws: ModelError.file(path: lost, message: "no such file")) { try HuggingFaceCache.folder(of: lost) }
+        // Nobody, not even root, reads address 0 of a process.
+        let unreadable = ModelError.file(path: "/proc/self/mem", message: "cannot be read: Input/output error")
+        #expect(throws: unreadable) { try HuggingFaceCache.folder(of: "/proc/self/mem") }
         let hint = #expect(throws: ModelError.self) { try ModelFolder.load(folder.url) }
         #expect("\(hint ?? .call(""))".contains("to use small.gguf, name that file"))
         let classifier = #expect(throws: ModelError.self) { try ClassifierConfiguration(folder: url) }

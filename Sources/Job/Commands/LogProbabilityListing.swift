@@ -23,7 +23,7 @@ package final class LogProbabilityListing {
         folder = try HuggingFaceCache.folder(of: name)
         model = try ModelFolder.load(folder, elementType: type.elementType)
         let texts = try ModelFolder.tokenizerFolder(of: folder)
-        tokenizer = ModelFolder.hasTokenizer(texts) ? try Tokenizer(folder: texts) : nil
+        tokenizer = try ModelFolder.hasTokenizer(texts) ? Tokenizer(folder: texts) : nil
     }
 
     /// Hands one line per line of input to `emit`.

@@ -58,7 +58,7 @@ package struct ModelConversion: Sendable {
     /// Converts, and says in a line each what was written and what the new form cannot say.
     @TensorActor package func run() throws -> [String] {
         let configuration = try ModelFolder.readConfiguration(source)
-        guard ModelFolder.hasTokenizer(source) else {
+        guard try ModelFolder.hasTokenizer(source) else {
             throw JobError(
                 place: source.path, message: "no tokenizer.json; a converted model has its tokenizer with it")
         }
@@ -100,6 +100,7 @@ package struct ModelConversion: Sendable {
         let millions = String(format: "%.2f", Double(configuration.parameterCount) / 1e6)
         let megabytes = String(format: "%.1f", Double(bytes) / 1e6)
         return
-            "\(output.path): \(configuration.family.rawValue), \(millions) M parameters as \(type.name), \(megabytes) MB"
+            "\(output.path): \(configuration.family.rawValue), \(millions) M parameters as \(type.name), "
+            + "\(megabytes) MB"
     }
 }
