@@ -18,19 +18,19 @@ package final class ReallocatingActor {
     package let layout: ParameterLayout
     package private(set) var phase: ActorPhase
 
-    private let parameters: ParameterSet
+    let parameters: ParameterSet
     private let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
     private var fingerprint: WeightFingerprint?
     /// What is read in a layout of copies; nil when the masters have been trained since.
-    private var copies: MadeTensors?
+    var copies: MadeTensors?
     /// The matrices that adapters add to, with what they add; nil when the masters have been trained since.
-    private var sums: MadeTensors?
+    var sums: MadeTensors?
     /// What copies cost since the last step, for the report of the next.
-    private var costSinceStep = ReallocationReport.nothing
+    var costSinceStep = ReallocationReport.nothing
     private let lock = PhaseLock()
-    private let clock = ContinuousClock()
-    /// Its place among all roles, in which several are locked: nobody waits for one that waits for him.
+    let clock = ContinuousClock()
+    /// Its number among all roles. Several are locked in this order, so that no two calls wait for each other.
     private let number: Int
     private static var count = 0
 
@@ -77,8 +77,8 @@ package final class ReallocatingActor {
     /// The published names of the model's parameters that training changes, with or without adapters.
     package var movedNames: Set<String> { parameters.movedNames }
 
-    /// Zeros in the shape, element type and place of every trained tensor, by name: what an optimizer's moments start
-    /// as.
+    /// Zeros of the shape, element type and device of every trained tensor, by name: what an optimizer's moments
+    /// start as.
     ///
     /// - Parameter names: Those that get memory of their own; the others have the shape alone and are never written.
     /// - Throws: the engine's refusal when they do not fit in memory.
@@ -229,54 +229,6 @@ package final class ReallocatingActor {
         }
     }
 
-    /// The weights in the layout they are read in, and what it cost to bring them there now.
-    private func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
-        let (made, cost) = try kept(\.copies) {
-            let adapterNames = parameters.adapterNames
-            let read = parameters.model.filter { name, tensor in
-                // What nobody writes needs no copy in the type it has.
-                !adapterNames.contains(name) && (parameters.trainable[name] != nil || tensor.elementType != type)
-            }
-            // A type that the masters have already would share their elements: a copy is a copy.
-            return try read.mapValues {
-                try $0.elementType == type ? $0.detached().clone() : $0.detached().to(type)
-            }
-        }
-        return (parameters.model.merging(made) { $1 }, cost)
-    }
-
-    /// The same as a generator reads it: what adapters add is in the matrices. The frozen matrices stay as they are.
-    private func merged() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        let (read, cost) = try readable()
-        guard !parameters.adapters.isEmpty else { return (read, cost) }
-        let (made, ownCost) = try kept(\.sums) {
-            try Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, try $0.merged(in: read)) })
-        }
-        let adapterNames = parameters.adapterNames
-        return (read.filter { !adapterNames.contains($0.key) }.merging(made) { $1 }, cost + ownCost)
-    }
-
-    /// Tensors made from the masters, now where there are none since their last step, and what making them cost.
-    private func kept(
-        _ place: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>, _ make: () throws -> [String: Tensor]
-    ) throws -> (made: [String: Tensor], cost: ReallocationReport) {
-        if let earlier = self[keyPath: place] {
-            try require(earlier.tensors, unchangedSince: earlier.fingerprint)
-            return (earlier.tensors, .nothing)
-        }
-        let start = clock.now
-        let made = try make()
-        let seconds = (clock.now - start) / .seconds(1)
-        self[keyPath: place] = MadeTensors(tensors: made, fingerprint: try taken(of: made))
-        let cost = ReallocationReport(
-            milliseconds: seconds * 1000, bytes: made.values.reduce(0) { $0 + $1.count * $1.elementType.byteCount })
-        costSinceStep = costSinceStep + cost
-        return (made, cost)
-    }
-
-    private func forgetMade() { (copies, sums) = (nil, nil) }
-
     /// Holds the lock around one phase and leaves the role idle, or poisoned, whatever the body does.
     private func phased<R: Sendable>(
         _ entered: (PolicyVersion) -> ActorPhase,
@@ -325,26 +277,20 @@ package final class ReallocatingActor {
     private func requireUnchangedWeights() throws { try require(parameters.all, unchangedSince: fingerprint) }
 
     /// A fingerprint where hand-overs are verified.
-    private func taken(of parameters: [String: Tensor]) throws -> WeightFingerprint? {
+    func taken(of parameters: [String: Tensor]) throws -> WeightFingerprint? {
         switch verification {
         case .everyHandOver: try WeightFingerprint(of: parameters)
         case .never: nil
         }
     }
 
-    private func require(_ parameters: [String: Tensor], unchangedSince fingerprint: WeightFingerprint?) throws {
+    func require(_ parameters: [String: Tensor], unchangedSince fingerprint: WeightFingerprint?) throws {
         guard let fingerprint, let changed = try WeightFingerprint(of: parameters).firstDifference(from: fingerprint)
         else { return }
         let error = PlacementError.weightsChanged(role: role, parameter: changed, phase: phase)
         phase = .poisoned(reason: "\(changed) was written outside an applied training step")
         throw error
     }
-}
-
-/// Tensors made from a role's parameters to be read, and their fingerprint where hand-overs are verified.
-private struct MadeTensors {
-    let tensors: [String: Tensor]
-    let fingerprint: WeightFingerprint?
 }
 
 /// What a phase came to, and whether the roles that were trained in it are at their next version.

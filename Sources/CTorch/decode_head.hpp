@@ -1,0 +1,169 @@
+// Inside CTorch only: the kernel of decoding, attention of a few rows of one prompt that read one key head.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "vectors.hpp"
+
+namespace ctorch {
+
+/// Queries that read one tile of keys at the same time.
+constexpr int64_t queries_at_once = 8;
+
+/// Scores of `count` queries against one tile of 16 keys.
+template <class T, int count>
+CTORCH_INLINE void score_tile(
+    const T *const *queries, const T *tile, int64_t size, T scale, T *const *scores, int64_t first) {
+    Lanes<T> sums[count] = {};
+    for (int64_t i = 0; i < size; ++i) {
+        const Lanes<T> keys = *reinterpret_cast<const Lanes<T> *>(tile + i * lane_count);
+        for (int q = 0; q < count; ++q) sums[q] += keys * queries[q][i];
+    }
+    for (int q = 0; q < count; ++q) *reinterpret_cast<Lanes<T> *>(scores[q] + first) = sums[q] * scale;
+}
+
+template <class T>
+CTORCH_INLINE void score_tiles(
+    const T *const *queries, int64_t count, const T *keys, int64_t length, int64_t size, T scale, T *const *scores,
+    int64_t first) {
+    for (int64_t tile = 0; tile * lane_count < length; ++tile) {
+        const T *from = keys + tile * size * lane_count;
+        const int64_t at = first + tile * lane_count;
+        int64_t q = 0;
+        for (; q + queries_at_once <= count; q += queries_at_once)
+            score_tile<T, queries_at_once>(queries + q, from, size, scale, scores + q, at);
+        for (; q + 2 <= count; q += 2) score_tile<T, 2>(queries + q, from, size, scale, scores + q, at);
+        for (; q < count; ++q) score_tile<T, 1>(queries + q, from, size, scale, scores + q, at);
+    }
+}
+
+/// scores become exp(scores − their maximum); returns the sum. Lanes past `length` of each part were set to −infinity.
+template <class T>
+CTORCH_INLINE T exponentials_of_row(T *scores, int64_t count) {
+    Lanes<T> best = *reinterpret_cast<const Lanes<T> *>(scores);
+    for (int64_t i = lane_count; i < count; i += lane_count) {
+        const Lanes<T> next = *reinterpret_cast<const Lanes<T> *>(scores + i);
+        best = next > best ? next : best;
+    }
+    T highest = best[0];
+    for (int64_t i = 1; i < lane_count; ++i) highest = best[i] > highest ? best[i] : highest;
+    Lanes<T> sums = {};
+    for (int64_t i = 0; i < count; i += lane_count) {
+        auto &lanes = *reinterpret_cast<Lanes<T> *>(scores + i);
+        Lanes<T> power = lanes - highest;
+        exponentials(power);
+        lanes = power;
+        sums += power;
+    }
+    return total<T>(sums);
+}
+
+/// out[q] += Σ over keys of weight · value, for `queries` queries and `chunks` · 16 elements of the head.
+template <class T, int queries, int chunks>
+CTORCH_INLINE void add_values(
+    const T *const *weights, int64_t first, const T *values, int64_t length, int64_t size, T *const *out,
+    int64_t offset) {
+    Lanes<T> sums[queries][chunks];
+    for (int q = 0; q < queries; ++q)
+        for (int c = 0; c < chunks; ++c)
+            sums[q][c] = *reinterpret_cast<const Lanes<T> *>(out[q] + offset + c * lane_count);
+    for (int64_t key = 0; key < length; ++key) {
+        const T *from = values + key * size + offset;
+        for (int c = 0; c < chunks; ++c) {
+            const Lanes<T> value = *reinterpret_cast<const Lanes<T> *>(from + c * lane_count);
+            for (int q = 0; q < queries; ++q) sums[q][c] += value * weights[q][first + key];
+        }
+    }
+    for (int q = 0; q < queries; ++q)
+        for (int c = 0; c < chunks; ++c) *reinterpret_cast<Lanes<T> *>(out[q] + offset + c * lane_count) = sums[q][c];
+}
+
+template <class T, int queries>
+CTORCH_INLINE void add_all_values(
+    const T *const *weights, int64_t first, const T *values, int64_t length, int64_t size, T *const *out) {
+    int64_t offset = 0;
+    for (; offset + 4 * lane_count <= size; offset += 4 * lane_count)
+        add_values<T, queries, 4>(weights, first, values, length, size, out, offset);
+    for (; offset + lane_count <= size; offset += lane_count)
+        add_values<T, queries, 1>(weights, first, values, length, size, out, offset);
+    for (; offset < size; ++offset)
+        for (int q = 0; q < queries; ++q)
+            for (int64_t key = 0; key < length; ++key)
+                out[q][offset] += weights[q][first + key] * values[key * size + offset];
+}
+
+template <class T>
+CTORCH_INLINE void add_values_of_queries(
+    const T *const *weights, int64_t count, int64_t first, const T *values, int64_t length, int64_t size,
+    T *const *out) {
+    // Keys in stretches whose values stay in the first-level cache while every query reads them.
+    for (int64_t start = 0; start < length; start += 64) {
+        const int64_t keys = std::min<int64_t>(64, length - start);
+        int64_t q = 0;
+        for (; q + 4 <= count; q += 4)
+            add_all_values<T, 4>(weights + q, first + start, values + start * size, keys, size, out + q);
+        for (; q < count; ++q)
+            add_all_values<T, 1>(weights + q, first + start, values + start * size, keys, size, out + q);
+    }
+}
+
+/// Keys and values of one key head.
+template <class T>
+struct HeadCache {
+    const T *keys, *values;
+    int64_t length;
+};
+
+/// One task: the queries of a few rows of one prompt that read one key head. `shared` queries a row.
+template <class T>
+struct HeadTask {
+    HeadCache<T> prompt;
+    /// One a row.
+    const HeadCache<T> *own;
+    int64_t rows, shared, size;
+    T scale;
+    /// One a query, row by row. `scores` has room for the prompt's and the longest row's tiles.
+    const T *const *queries;
+    T *const *scores;
+    T *const *out;
+};
+
+template <class T>
+CTORCH_INLINE void hide(T *scores, int64_t first, int64_t length) {
+    const int64_t end = (length + lane_count - 1) / lane_count * lane_count;
+    for (int64_t i = length; i < end; ++i) scores[first + i] = -std::numeric_limits<T>::infinity();
+}
+
+template <class T>
+struct DecodeHead {
+    static CTORCH_INLINE void run(const HeadTask<T> *work) {
+        const HeadTask<T> &task = *work;
+        const int64_t count = task.rows * task.shared;
+        const int64_t own_first = (task.prompt.length + lane_count - 1) / lane_count * lane_count;
+        score_tiles<T>(
+            task.queries, count, task.prompt.keys, task.prompt.length, task.size, task.scale, task.scores, 0);
+        for (int64_t row = 0; row < task.rows; ++row) {
+            const HeadCache<T> &own = task.own[row];
+            T *const *scores = task.scores + row * task.shared;
+            score_tiles<T>(
+                task.queries + row * task.shared, task.shared, own.keys, own.length, task.size, task.scale, scores,
+                own_first);
+            const int64_t end = own_first + (own.length + lane_count - 1) / lane_count * lane_count;
+            for (int64_t q = 0; q < task.shared; ++q) {
+                hide(scores[q], 0, task.prompt.length);
+                hide(scores[q], own_first, own.length);
+                const T inverse = 1 / exponentials_of_row(scores[q], end);
+                for (int64_t i = 0; i < end; i += lane_count) *reinterpret_cast<Lanes<T> *>(scores[q] + i) *= inverse;
+                T *out = task.out[row * task.shared + q];
+                for (int64_t i = 0; i < task.size; ++i) out[i] = 0;
+            }
+            add_values_of_queries<T>(
+                scores, task.shared, own_first, own.values, own.length, task.size, task.out + row * task.shared);
+        }
+        add_values_of_queries<T>(
+            task.scores, count, 0, task.prompt.values, task.prompt.length, task.size, task.out);
+    }
+};
+
+}  // namespace ctorch

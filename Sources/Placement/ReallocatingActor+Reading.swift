@@ -1,0 +1,58 @@
+internal import Tensors
+
+// How sampling and scoring read the weights: as they are trained, as copies of another type, or with adapters added.
+extension ReallocatingActor {
+    /// The weights in the layout they are read in, and what it cost to bring them there now.
+    func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
+        guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
+        let (made, cost) = try kept(\.copies) {
+            let adapterNames = parameters.adapterNames
+            let read = parameters.model.filter { name, tensor in
+                // What nobody writes needs no copy in the type it has.
+                !adapterNames.contains(name) && (parameters.trainable[name] != nil || tensor.elementType != type)
+            }
+            // A type that the masters have already would share their elements: a copy is a copy.
+            return try read.mapValues {
+                try $0.elementType == type ? $0.detached().clone() : $0.detached().to(type)
+            }
+        }
+        return (parameters.model.merging(made) { $1 }, cost)
+    }
+
+    /// The same as a generator reads it: what adapters add is in the matrices. The frozen matrices stay as they are.
+    func merged() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
+        let (read, cost) = try readable()
+        guard !parameters.adapters.isEmpty else { return (read, cost) }
+        let (made, ownCost) = try kept(\.sums) {
+            try Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, try $0.merged(in: read)) })
+        }
+        let adapterNames = parameters.adapterNames
+        return (read.filter { !adapterNames.contains($0.key) }.merging(made) { $1 }, cost + ownCost)
+    }
+
+    /// Tensors made from the masters, now where there are none since their last step, and what making them cost.
+    private func kept(
+        _ stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>, _ make: () throws -> [String: Tensor]
+    ) throws -> (made: [String: Tensor], cost: ReallocationReport) {
+        if let earlier = self[keyPath: stored] {
+            try require(earlier.tensors, unchangedSince: earlier.fingerprint)
+            return (earlier.tensors, .nothing)
+        }
+        let start = clock.now
+        let made = try make()
+        let seconds = (clock.now - start) / .seconds(1)
+        self[keyPath: stored] = MadeTensors(tensors: made, fingerprint: try taken(of: made))
+        let cost = ReallocationReport(
+            milliseconds: seconds * 1000, bytes: made.values.reduce(0) { $0 + $1.count * $1.elementType.byteCount })
+        costSinceStep = costSinceStep + cost
+        return (made, cost)
+    }
+
+    func forgetMade() { (copies, sums) = (nil, nil) }
+}
+
+/// Tensors made from a role's parameters to be read, and their fingerprint where hand-overs are verified.
+struct MadeTensors {
+    let tensors: [String: Tensor]
+    let fingerprint: WeightFingerprint?
+}
