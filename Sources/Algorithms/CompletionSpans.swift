@@ -3,7 +3,7 @@ package import Tensors
 /// Where each completion lies in a flat run of action tokens.
 ///
 /// Losses see the generated tokens of a micro-batch end to end, without prompts, padding or masked completions. A
-/// completion may be empty; it keeps its place in the count.
+/// completion may be empty; it still counts.
 package struct CompletionSpans {
     /// Tokens per completion, in order.
     package let lengths: [Int]

@@ -5,7 +5,7 @@ internal import Tensors
 package struct DistillationSettings: Sendable, Equatable {
     /// `distill.form:`.
     package enum Form: String, SettingsChoice {
-        /// The divergence over the whole vocabulary at each token's place.
+        /// The divergence over the whole vocabulary at each token's position.
         case full
         /// The reverse KL by the sampled tokens alone: −(log π − log π_T) is each token's reward.
         case sampled

@@ -35,7 +35,7 @@ package struct GRPOSettings: Sendable, Equatable {
     /// β, the weight of the KL term in the loss; 0 needs no reference policy.
     package let klCoefficient: Double
     package let klEstimator: KLEstimator
-    /// Whether the KL term is KL(π‖π_ref) at each token's place, summed over the whole vocabulary, in place of an
+    /// Whether the KL term is KL(π‖π_ref) at each token's position, summed over the whole vocabulary, in place of an
     /// estimate from the token that was sampled.
     package let usesExactKL: Bool
     /// Whether an estimated KL term is multiplied by ρ, gradient included. Without effect where ρ is one ratio per

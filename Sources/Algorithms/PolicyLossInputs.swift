@@ -18,7 +18,7 @@ package struct PolicyLossInputs {
     package var samplingLogProbabilities: Tensor?
     /// The reference policy's; needed where KL is part of the loss.
     package var referenceLogProbabilities: Tensor?
-    /// KL(π‖π_ref) at each token's place over the whole vocabulary, with a gradient; needed where the loss has the
+    /// KL(π‖π_ref) at each token's position over the whole vocabulary, with a gradient; needed where the loss has the
     /// exact KL.
     package var exactDivergences: Tensor?
     /// What the KL term at each token is multiplied by; `nil` for 1.
@@ -35,7 +35,7 @@ package struct PolicyLossInputs {
     package var spans: CompletionSpans
     package var denominators: Denominators
     /// What the objective's own scorer found at actions that are more than their words; the log-probs above hold 0 at
-    /// their places. `nil` where every action is a word.
+    /// their positions. `nil` where every action is a word.
     package var payload: (any PayloadLossInputs)?
 
     package init(

@@ -60,10 +60,12 @@ package struct BenchmarkReport: Sendable {
         if let update { lines.append("update: \(Self.seconds(update))") }
         lines.append("\(NumberText.compact(tokensPerSecond)) tokens/s")
         lines.append(
-            "machine: \(NumberText.compact(ceilings.gigaflops)) GFLOP/s, \(NumberText.compact(ceilings.gigabytesPerSecond)) GB/s; "
+            "machine: \(NumberText.compact(ceilings.gigaflops)) GFLOP/s, "
+                + "\(NumberText.compact(ceilings.gigabytesPerSecond)) GB/s; "
                 + "useful work runs at \(NumberText.compact(100 * fractionOfCeiling)) % of the matrix rate")
         lines.append(
-            "peak memory: \(NumberText.gibibytes(Double(peakResidentBytes))), estimated before: \(NumberText.gibibytes(Double(estimatedPeakBytes)))"
+            "peak memory: \(NumberText.gibibytes(Double(peakResidentBytes))), estimated before: "
+                + "\(NumberText.gibibytes(Double(estimatedPeakBytes)))"
         )
         return lines.joined(separator: "\n")
     }
@@ -102,6 +104,7 @@ package struct BenchmarkReport: Sendable {
     }
 
     private static func seconds(_ spread: Spread) -> String {
-        "\(NumberText.compact(spread.median)) s (p10 \(NumberText.compact(spread.p10)), p90 \(NumberText.compact(spread.p90)))"
+        "\(NumberText.compact(spread.median)) s (p10 \(NumberText.compact(spread.p10)), p90 "
+            + "\(NumberText.compact(spread.p90)))"
     }
 }

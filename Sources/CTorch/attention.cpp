@@ -68,8 +68,8 @@ class Gathering {
         std::vector<int64_t> rows, kept, padding, tokens;
         for (const Span &span : spans) {
             for (int64_t i = 0; i < width_; ++i) {
-                const auto place = static_cast<int64_t>(rows.size());
-                (i < span.length ? kept : padding).push_back(place);
+                const auto index = static_cast<int64_t>(rows.size());
+                (i < span.length ? kept : padding).push_back(index);
                 if (i < span.length) tokens.push_back(span.start + i);
                 rows.push_back(span.start + std::min(i, span.length - 1));
             }
@@ -98,8 +98,8 @@ class Gathering {
     /// Writes, or adds, the real rows of `[spans, width, ...]` to the packed rows. No row stands in two spans.
     void put(at::Tensor &packed, const at::Tensor &padded, bool adds) const {
         if (count() == 1) {
-            at::Tensor place = packed.narrow(0, spans_[0].start, spans_[0].length);
-            adds ? place.add_(padded.squeeze(0)) : place.copy_(padded.squeeze(0));
+            at::Tensor target = packed.narrow(0, spans_[0].start, spans_[0].length);
+            adds ? target.add_(padded.squeeze(0)) : target.copy_(padded.squeeze(0));
             return;
         }
         at::Tensor rows = padded.flatten(0, 1);

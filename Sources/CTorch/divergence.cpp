@@ -115,8 +115,8 @@ struct Divergence : torch::autograd::Function<Divergence> {
             Pair pair(part(states), words, part(others), other_words, temperature, beta);
             at::Tensor by_logits = pair.gradient().mul_(part(factors).unsqueeze(1));
             if (wants_states) {
-                at::Tensor place = part(by_states);
-                at::mm_out(place, by_logits, words);
+                at::Tensor target = part(by_states);
+                at::mm_out(target, by_logits, words);
             }
             if (wants_words) by_words.addmm_(by_logits.t(), part(states));
         }

@@ -43,14 +43,14 @@ double sum_of_squares(const at::Tensor &x) {
 }
 
 /// The fused kernel walks raw memory by the parameter's size: another size or layout must be caught here.
-void check_moments(const at::Tensor &parameter, const at::Tensor &other, const char *what, size_t place) {
+void check_moments(const at::Tensor &parameter, const at::Tensor &other, const char *what, size_t index) {
     TORCH_CHECK(
         other.sizes() == parameter.sizes() && other.scalar_type() == parameter.scalar_type() &&
             other.device() == parameter.device(),
-        what, " ", place, " is ", other.toString(), " ", other.sizes(), ", its parameter ", parameter.toString(), " ",
+        what, " ", index, " is ", other.toString(), " ", other.sizes(), ", its parameter ", parameter.toString(), " ",
         parameter.sizes());
     TORCH_CHECK(
-        other.is_contiguous() && parameter.is_contiguous(), what, " ", place, " or its parameter is not contiguous");
+        other.is_contiguous() && parameter.is_contiguous(), what, " ", index, " or its parameter is not contiguous");
 }
 
 }  // namespace

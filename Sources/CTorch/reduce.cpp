@@ -64,11 +64,11 @@ ctorch_status ctorch_cumulative_sum(ctorch_tensor tensor, ptrdiff_t axis, ctorch
     return guarded([&] { *out = wrap(at::cumsum(unwrap(tensor), axis)); });
 }
 
-ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *values, ctorch_tensor *places) {
+ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *values, ctorch_tensor *indices) {
     return guarded([&] {
         auto [largest, where] = at::topk(unwrap(tensor), k);
         *values = wrap(largest);
-        *places = wrap(where);
+        *indices = wrap(where);
     });
 }
 

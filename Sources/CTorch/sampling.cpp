@@ -96,9 +96,9 @@ constexpr float removed = -std::numeric_limits<float>::infinity();
 /// Keeps the k largest logits and what equals the k-th.
 void keep_top_k(float *z, int64_t count, int64_t k, Scratch &scratch) {
     std::copy(z, z + count, scratch.ordered.begin());
-    const auto place = scratch.ordered.begin() + (k - 1);
-    std::nth_element(scratch.ordered.begin(), place, scratch.ordered.end(), std::greater<>());
-    const float lowest = *place;
+    const auto kth = scratch.ordered.begin() + (k - 1);
+    std::nth_element(scratch.ordered.begin(), kth, scratch.ordered.end(), std::greater<>());
+    const float lowest = *kth;
     for (int64_t i = 0; i < count; ++i)
         if (z[i] < lowest) z[i] = removed;
 }

@@ -61,11 +61,11 @@ struct RowGradient {
     static CTORCH_INLINE void run(T *z, int64_t count, T log_sum, T a, T b) {
         const int64_t whole = count / lane_count * lane_count;
         for (int64_t i = 0; i < whole; i += lane_count) {
-            auto &place = *reinterpret_cast<Lanes<T> *>(z + i);
-            const Lanes<T> logits = place;
+            auto &lanes = *reinterpret_cast<Lanes<T> *>(z + i);
+            const Lanes<T> logits = lanes;
             Lanes<T> power = logits - log_sum;
             exponentials(power);
-            place = power * (logits * b + a);
+            lanes = power * (logits * b + a);
         }
         for (int64_t i = whole; i < count; ++i) z[i] = std::exp(z[i] - log_sum) * (a + b * z[i]);
     }
@@ -189,8 +189,8 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
                 logits, part(targets), part(log_sums), part(entropies), part(by_log), part(by_entropy));
             if (temperature != 1) logits.div_(temperature);
             if (wants_states) {
-                at::Tensor place = part(by_states);
-                at::mm_out(place, logits, words);
+                at::Tensor target = part(by_states);
+                at::mm_out(target, logits, words);
             }
             if (wants_words) by_words.addmm_(logits.t(), part(states));
         }

@@ -67,8 +67,9 @@ CTORCH_INLINE T total(const Lanes<T> &x) {
     return sum;
 }
 
-// Without the copies for x86-64 a kernel is plain C++ for any processor: on others, and with CTORCH_PORTABLE (Package.swift
-// sets it where the variable PLUMBLINE_PORTABLE is set), so that this form is built and tested on x86-64 too.
+// Without the copies for x86-64 a kernel is plain C++ for any processor: on others, and with CTORCH_PORTABLE
+// (Package.swift sets it where the variable PLUMBLINE_PORTABLE is set), so that this form is built and tested on x86-64
+// too.
 #if defined(__x86_64__) && !defined(CTORCH_PORTABLE)
 
 enum class InstructionSet { baseline, avx2, avx512 };

@@ -132,8 +132,9 @@ package struct BatchArithmetic: Sendable, Equatable {
 
     /// The arithmetic in one line, as `--dry-run` and the start of a run print it.
     package var line: String {
-        "\(promptsPerStep) prompts × \(generations) completions = \(completionsPerRolloutStep) completions a rollout step; "
-            + "\(completionsPerOptimizerStep) completions an optimizer step; \(optimizerStepsPerRollout) optimizer "
+        "\(promptsPerStep) prompts × \(generations) completions = \(completionsPerRolloutStep) completions a "
+            + "rollout step; \(completionsPerOptimizerStep) completions an optimizer step; "
+            + "\(optimizerStepsPerRollout) optimizer "
             + (optimizerStepsPerRollout == 1 ? "step" : "steps") + " a rollout step"
     }
 }

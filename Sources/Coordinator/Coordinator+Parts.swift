@@ -14,7 +14,7 @@ extension Coordinator {
         package var creditRule: (any CreditRule)?
         /// Move weights of the credit rule's streams.
         package var controllers: RewardControllers
-        /// Fills the places of completions that teach nothing; `nil` leaves them.
+        /// Replaces completions that teach nothing; `nil` leaves them.
         package var replay: ReplayBuffer?
         /// Weighs the parts of a batch; `nil` where their weights stay.
         package var weighing: (any PartWeighing)?

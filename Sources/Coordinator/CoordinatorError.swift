@@ -29,9 +29,9 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
                     ?? "there is no checkpoint from before. ")
                 + "Lower learning_rate or weight_decay, or set max_grad_norm and beta"
         case .tooFewLiveGroups(let kept, let wanted, let waves, let reward):
-            "dynamic sampling: after \(waves) waves \(kept) of \(wanted) groups have completions that \(reward) tells apart; "
-                + "the set may be too easy or too hard for the policy. Raise dynamic_sampling_max_waves, or set "
-                + "dynamic_sampling_exhausted: partial"
+            "dynamic sampling: after \(waves) waves \(kept) of \(wanted) groups have completions that \(reward) "
+                + "tells apart; the set may be too easy or too hard for the policy. Raise "
+                + "dynamic_sampling_max_waves, or set dynamic_sampling_exhausted: partial"
         }
     }
 }

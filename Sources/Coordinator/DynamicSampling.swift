@@ -13,9 +13,9 @@ package struct DynamicSampling: Sendable, Equatable {
         case partial
     }
 
-    /// The place among the rewards of the one that decides.
+    /// The index among the rewards of the one that decides.
     package var reward: Int
-    /// The places of others that have advantages of their own: a group in which one of them differs teaches something
+    /// The indices of others that have advantages of their own: a group in which one of them differs teaches something
     /// too.
     package var streams: [Int] = []
     /// Most waves of a step.

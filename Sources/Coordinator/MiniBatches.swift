@@ -62,7 +62,7 @@ extension UpdatePart {
         }
     }
 
-    /// The completions at some places, in order, behind their prompts.
+    /// The completions at some indices, in order, behind their prompts.
     fileprivate func gathered(_ indices: [CompletionIndex]) -> UpdatePart {
         var part = UpdatePart(kind, [], streamWeights: streamWeights, klWeight: klWeight, weight: weight)
         var last: Int?

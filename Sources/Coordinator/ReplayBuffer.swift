@@ -7,8 +7,8 @@ internal import Runs
 ///
 ///     P(j) = |A_j|^α / Σ_k |A_k|^α        over the kept completions
 ///
-/// A completion teaches nothing when its advantage is 0 at every token. As many kept ones take such places as there
-/// are, where those stood, so that every mini-batch has its share and the step keeps its size. They keep the log-probs
+/// A completion teaches nothing when its advantage is 0 at every token. As many kept ones as there are stand in for
+/// such completions, so that every mini-batch has its share and the step keeps its size. They keep the log-probs
 /// and the advantages of the step that wrote them: the ratio of the loss accounts for their age. The oldest leave first
 /// when the buffer is full, and those older than `maxAge` optimizer steps leave at once.
 ///
@@ -50,7 +50,7 @@ package actor ReplayBuffer: Checkpointable {
         self.seed = seed
     }
 
-    /// Notes the place to come back to.
+    /// Notes the state to come back to.
     package func mark() { marked = kept }
 
     /// Goes back to the last mark: the completions of an abandoned step were never here.
@@ -84,7 +84,7 @@ package actor ReplayBuffer: Checkpointable {
         return Exchange(part: Self.replacing(part, sizes, by: drawn), metrics: metrics)
     }
 
-    /// The part with drawn completions in the places of the first dead ones, behind what is left of the groups that
+    /// The part with drawn completions in place of the first dead ones, behind what is left of the groups that
     /// those were in.
     private static func replacing(_ part: UpdatePart, _ sizes: [[Double]], by drawn: [Kept]) -> UpdatePart {
         var result = UpdatePart(

@@ -63,7 +63,7 @@ package protocol Rethinking: Sendable {
 
 /// A step's groups after some completions were made to go on.
 package struct RethoughtGroups: Sendable {
-    /// With the kept ones in the places of those that they begin like.
+    /// With the kept ones in place of those that they begin like.
     package var groups: [ScoredGroup]
     /// The kept ones to be imitated.
     package var kept: [UpdateGroup] = []

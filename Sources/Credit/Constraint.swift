@@ -92,7 +92,8 @@ extension Constraint: SettingsValue {
         if low != nil || high != nil {
             guard let low, let high, low < high, (low...high).contains(limit) else {
                 throw node.problem(
-                    "a constraint's low and high are where a search may move its limit: both, with low ≤ limit ≤ high; found \(low?.shown ?? "none") and \(high?.shown ?? "none") around \(limit.shown)"
+                    "a constraint's low and high are where a search may move its limit: both, with low ≤ limit ≤ "
+                        + "high; found \(low?.shown ?? "none") and \(high?.shown ?? "none") around \(limit.shown)"
                 )
             }
             return Constraint(

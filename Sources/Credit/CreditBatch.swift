@@ -98,7 +98,8 @@ package enum CreditError: Error, Sendable, Equatable, CustomStringConvertible {
         case .valueStreams(let expected, let found):
             "the critic has \(found) heads, expected \(expected), one for each stream of advantages"
         case .oneStream(let rule):
-            "\(rule) normalizes the sum of the rewards, so there is one stream of advantages; the rewards cannot be kept apart"
+            "\(rule) normalizes the sum of the rewards, so there is one stream of advantages; the rewards cannot be "
+                + "kept apart"
         case .streamName(let name): "a reward is named '\(name)', which is the name of the KL penalty; give it another"
         }
     }

@@ -104,8 +104,9 @@ package struct TargetWatch: RewardController {
         guard !state.isSaid else { return update }
         state.isSaid = true
         update.note =
-            "\(String(format: "%.1f", share * Double(completions))) of a prompt's \(completions) completions carry the weight of the "
-            + "target: what is learned rests on these few; raise beta, num_generations, or begin nearer to the target"
+            "\(String(format: "%.1f", share * Double(completions))) of a prompt's \(completions) completions carry "
+            + "the weight of the target: what is learned rests on these few; raise beta, num_generations, or "
+            + "begin nearer to the target"
         return update
     }
 }

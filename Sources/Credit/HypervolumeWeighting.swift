@@ -81,7 +81,8 @@ extension HypervolumeWeighting: RewardController {
         let mine = axes.map(\.reward).sorted()
         guard let reference = saved.reference?.keys.sorted(), reference != mine else { return }
         throw ControllerStateError(
-            "the checkpoint has a front of \(reference.joined(separator: ", ")); the job has \(mine.joined(separator: ", "))"
+            "the checkpoint has a front of \(reference.joined(separator: ", ")); the job has "
+                + "\(mine.joined(separator: ", "))"
         )
     }
 
@@ -118,7 +119,8 @@ extension HypervolumeWeighting: RewardController {
         update.metrics["dynamic_weights/front_size", .last] = Double(state.front.count)
         if abs(state.multiplier - state.announced) >= 0.25 {
             update.note =
-                "advantages count \(state.multiplier.shown) after \(state.announced.shown): the evaluation at step \(evaluation.step) "
+                "advantages count \(state.multiplier.shown) after \(state.announced.shown): the evaluation at step "
+                + "\(evaluation.step) "
                 + (gain > 0
                     ? "adds \(gain.shown) to the hypervolume of the front"
                     : "adds nothing to the front: another was better in every reward")

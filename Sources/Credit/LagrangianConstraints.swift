@@ -110,7 +110,8 @@ extension LagrangianConstraints: RewardController {
         let (mine, saved) = (constraints.map(\.name).sorted(), state.parameters.keys.sorted())
         guard mine == saved else {
             throw ControllerStateError(
-                "the checkpoint has multipliers of \(saved.joined(separator: ", ")); the job constrains \(mine.joined(separator: ", "))"
+                "the checkpoint has multipliers of \(saved.joined(separator: ", ")); the job constrains "
+                    + "\(mine.joined(separator: ", "))"
             )
         }
     }
@@ -201,11 +202,13 @@ extension LagrangianConstraints: RewardController {
         let multiplier = multiplier(of: reached)
         let text =
             "the multiplier of \(reached.name) has been at \(multiplier.shown) for 20 rollouts, \(reached.name) is "
-            + "\(mean.shown) and must be \(reached.demand): a bounded multiplier can do no more. The other rewards weigh N − Σλ against "
-            + "it, so that what Σλ/(N − Σλ) comes to stays above −1/2 with tanh, and a policy far above its limits may never come down"
+            + "\(mean.shown) and must be \(reached.demand): a bounded multiplier can do no more. The other rewards "
+            + "weigh N − Σλ against it, so that what Σλ/(N − Σλ) comes to stays above −1/2 with tanh, and a policy "
+            + "far above its limits may never come down"
         guard settings.onSaturation == .textbook else {
             return text
-                + ". multipliers.variant: textbook has no such bound, multipliers.on_saturation: textbook goes over to it"
+                + ". multipliers.variant: textbook has no such bound, multipliers.on_saturation: textbook goes over "
+                + "to it"
         }
         let base = Double(constraints.count) - constraints.reduce(0) { $0 + self.multiplier(of: $1) }
         let effective = constraints.map { ($0.name, self.multiplier(of: $0) / max(base, 1e-6)) }
@@ -225,7 +228,8 @@ extension LagrangianConstraints: RewardController {
             guard abs(now - before) >= max(0.1, abs(before) / 2) else { continue }
             state.announced[constraint.name] = now
             lines.append(
-                "the multiplier of \(constraint.name) went from \(before.shown) to \(now.shown): \(constraint.reward) is "
+                "the multiplier of \(constraint.name) went from \(before.shown) to \(now.shown): "
+                    + "\(constraint.reward) is "
                     + "\(mean.shown), its limit \(constraint.demand)")
         }
         return lines.isEmpty ? nil : lines.joined(separator: "; ")

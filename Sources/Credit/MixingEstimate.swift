@@ -172,7 +172,7 @@ package enum TraceGradients {
     /// x, r). Where fewer than two of them carry the weight they are taken as they are.
     ///
     /// - Parameter uniforms: One of (0, 1) a trace.
-    /// - Returns: Places, and whether their weights were used.
+    /// - Returns: Indices, and whether their weights were used.
     package static func resampled(_ sequences: [Sequence], uniforms: [Double]) -> (indices: [Int], isWeighted: Bool) {
         let weights = sequences.map(\.logWeight)
         let total = logSum(weights)

@@ -25,7 +25,7 @@ package struct PreferencePairing: Sendable, Equatable {
     }
 
     package enum Choice: Sendable, Equatable {
-        /// Places of the completions.
+        /// Indices of the completions.
         case pair(chosen: Int, rejected: Int)
         case none(Reason)
     }

@@ -47,8 +47,8 @@ package struct RECAP: RewardController {
         }
         guard saved.window == state.window, saved.temperature == state.temperature else {
             throw ControllerStateError(
-                "the checkpoint has the window \(saved.window) and the temperature \(saved.temperature.shown); the job has "
-                    + "\(state.window) and \(state.temperature.shown)")
+                "the checkpoint has the window \(saved.window) and the temperature \(saved.temperature.shown); the "
+                    + "job has \(state.window) and \(state.temperature.shown)")
         }
     }
 

@@ -136,8 +136,9 @@ package struct RewardWatch: RewardController {
             guard isLongEnough, correlation >= Self.following else { return nil }
             return (
                 "reward_follows_\(kind)",
-                "the reward follows \(kind): \(what) the better ones, correlation \(Self.shown(correlation)) within groups over "
-                    + "the last \(state.steps.count) steps (threshold \(Self.following)); the policy may be learning that instead"
+                "the reward follows \(kind): \(what) the better ones, correlation \(Self.shown(correlation)) within "
+                    + "groups over the last \(state.steps.count) steps (threshold \(Self.following)); the policy "
+                    + "may be learning that instead"
             )
         }
     }
@@ -152,8 +153,10 @@ package struct RewardWatch: RewardController {
             guard isLongEnough, rising >= Self.trending, falling <= -Self.trending else { return nil }
             return (
                 "shadow_falls/\(name)",
-                "the reward rises while its shadow \(name) falls: their correlations with the step are \(Self.shown(rising)) and "
-                    + "\(Self.shown(falling)) over the last \(state.steps.count) steps (threshold ±\(Self.trending)); the trained "
+                "the reward rises while its shadow \(name) falls: their correlations with the step are "
+                    + "\(Self.shown(rising)) and "
+                    + "\(Self.shown(falling)) over the last \(state.steps.count) steps (threshold "
+                    + "±\(Self.trending)); the trained "
                     + "rewards may be over-optimised"
             )
         }
@@ -168,8 +171,8 @@ package struct RewardWatch: RewardController {
         return [
             (
                 "no_live_groups",
-                "no completions of the last \(last.count) steps differ in a trained reward where they are compared: there is nothing "
-                    + "to learn from\(cause)"
+                "no completions of the last \(last.count) steps differ in a trained reward where they are compared: "
+                    + "there is nothing to learn from\(cause)"
             )
         ]
     }

@@ -62,7 +62,7 @@ extension TargetDistribution {
     /// - Parameters:
     ///   - combined: The rewards, `[group][completion]`.
     ///   - coefficient: β; no estimates of 0.
-    /// - Returns: Beside the estimates the places of the completions they are of.
+    /// - Returns: Beside the estimates the indices of the completions they are of.
     static func estimates(
         of batch: CreditBatch, _ combined: [[Double?]], coefficient: Double
     ) -> [(indices: [Int], target: TargetDistribution)?] {

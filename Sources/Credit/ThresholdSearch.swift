@@ -207,8 +207,9 @@ extension ThresholdSearch: RewardController {
             rolloutsAtPoint = 0
             moveLimits()
             update.note =
-                "the limits \(tried) \(isReached ? "were reached" : "were not reached in \(settings.rolloutsPerPoint) rollouts"): gold is "
-                + "\(gold.shown), the best so far \((-(search.best?.value ?? 0)).shown); "
+                "the limits \(tried) "
+                + "\(isReached ? "were reached" : "were not reached in \(settings.rolloutsPerPoint) rollouts"): "
+                + "gold is \(gold.shown), the best so far \((-(search.best?.value ?? 0)).shown); "
                 + (isSearching ? "next \(Self.words(limits))" : conclusion(step: evaluation.step))
         }
         update.metrics["threshold_search/best", .last] = search.best.map { -$0.value }

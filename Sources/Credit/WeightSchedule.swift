@@ -31,7 +31,8 @@ extension WeightSchedule: RewardController {
     package func check(_ saved: State) throws {
         guard saved.rewards == state.rewards else {
             throw ControllerStateError(
-                "the checkpoint has a schedule of the weights of \(saved.rewards.joined(separator: ", ")); the job schedules \(state.rewards.joined(separator: ", "))"
+                "the checkpoint has a schedule of the weights of \(saved.rewards.joined(separator: ", ")); the job "
+                    + "schedules \(state.rewards.joined(separator: ", "))"
             )
         }
     }

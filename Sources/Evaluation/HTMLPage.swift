@@ -1,9 +1,11 @@
 /// The parts of the HTML report that are the same on every page.
 enum HTMLPage {
     static let style = """
-        :root { color-scheme: light dark; --text: #1c1e21; --faint: #667; --line: #d8dbe0; --page: #fff; --band: #f4f5f7;
+        :root { color-scheme: light dark; --text: #1c1e21; --faint: #667; --line: #d8dbe0; --page: #fff;
+          --band: #f4f5f7;
           --a: #0072b2; --b: #d55e00; --c: #009e73; --d: #b0578d; --good: #00704f; --bad: #b03a00; }
-        @media (prefers-color-scheme: dark) { :root { --text: #e6e7ea; --faint: #9aa0aa; --line: #3a3f47; --page: #16181c;
+        @media (prefers-color-scheme: dark) { :root { --text: #e6e7ea; --faint: #9aa0aa; --line: #3a3f47;
+          --page: #16181c;
           --band: #202329; --a: #56b4e9; --b: #f0883e; --c: #3fc79a; --d: #e09bc6; --good: #3fc79a; --bad: #f0883e; } }
         body { margin: 2rem auto; max-width: 76rem; padding: 0 1rem; font: 15px/1.45 system-ui, sans-serif;
           color: var(--text); background: var(--page); }
@@ -18,11 +20,13 @@ enum HTMLPage {
         .controls { display: flex; flex-wrap: wrap; gap: .6rem 1rem; align-items: end; margin: .6rem 0; }
         .controls label { display: flex; flex-direction: column; font-size: 12px; color: var(--faint); }
         input, select, button { font: inherit; color: inherit; background: var(--band); border: 1px solid var(--line);
-          border-radius: 4px; padding: .25rem .5rem; } input[type=number] { width: 6rem; } button:disabled { opacity: .4; }
+          border-radius: 4px; padding: .25rem .5rem; } input[type=number] { width: 6rem; }
+        button:disabled { opacity: .4; }
         #completions td.long { min-width: 16rem; max-width: 34rem; } .long pre { margin: 0; white-space: pre-wrap;
           overflow-wrap: anywhere; font: 13px/1.4 ui-monospace, monospace; max-height: 11em; overflow: hidden; }
         .long.open pre { max-height: none; } #completions td.long { cursor: pointer; }
-        #completions tbody tr:hover { background: var(--band); } .note { display: block; font-size: 12px; color: var(--faint);
+        #completions tbody tr:hover { background: var(--band); }
+        .note { display: block; font-size: 12px; color: var(--faint);
           white-space: normal; } .flag { color: var(--bad); font-size: 12px; display: block; }
         """
 
@@ -36,10 +40,12 @@ enum HTMLPage {
         <label>Reward <select id="reward"></select></label>
         <label>from <input id="from" type="number" step="any"></label>
         <label>to <input id="to" type="number" step="any"></label>
-        <label>Order <select id="order"><option value="">as sampled</option><option value="up">lowest score first</option>\
+        <label>Order <select id="order"><option value="">as sampled</option>\
+        <option value="up">lowest score first</option>\
         <option value="down">highest score first</option><option value="long">longest first</option></select></label>
         </div>
-        <div class="controls"><button id="back">Back</button><button id="next">Next</button><span id="shown"></span></div>
+        <div class="controls"><button id="back">Back</button><button id="next">Next</button>\
+        <span id="shown"></span></div>
         """
 
     static let script = """
@@ -55,7 +61,11 @@ enum HTMLPage {
             return made;
           };
           const name = sample => sample.set === sample.source ? sample.set : sample.set + " · " + sample.source;
-          const option = (list, value, text) => { const made = element("option", text); made.value = value; by(list).append(made); };
+          const option = (list, value, text) => {
+            const made = element("option", text);
+            made.value = value;
+            by(list).append(made);
+          };
           [...new Set(samples.map(name))].forEach(text => option("source", text, text));
           rewards.forEach((text, index) => option("reward", index, text));
           const head = element("tr");
@@ -70,7 +80,8 @@ enum HTMLPage {
             return cell;
           };
           const scored = score => {
-            const cell = element("td", score.score === null ? score.state : String(Math.round(score.score * 1e4) / 1e4), "number");
+            const text = score.score === null ? score.state : String(Math.round(score.score * 1e4) / 1e4);
+            const cell = element("td", text, "number");
             if (score.note) cell.append(element("span", score.note.slice(0, 300), "note"));
             return cell;
           };
@@ -92,12 +103,14 @@ enum HTMLPage {
             document.querySelector("#completions tbody").replaceChildren(...found.slice(first, first + size).map(row));
             const last = Math.min(first + size, found.length);
             by("shown").textContent = found.length === 0 ? "no completion fits" :
-              `${first + 1}–${last} of ${found.length}` + (found.length < samples.length ? ` (${samples.length} in all)` : "");
+              `${first + 1}–${last} of ${found.length}`
+              + (found.length < samples.length ? ` (${samples.length} in all)` : "");
             by("back").disabled = first === 0;
             by("next").disabled = last === found.length;
           };
           const filter = () => {
-            const text = by("search").value.toLowerCase(), source = by("source").value, state = states[by("state").value];
+            const text = by("search").value.toLowerCase(), source = by("source").value;
+            const state = states[by("state").value];
             const low = by("from").value, high = by("to").value, order = by("order").value;
             const score = sample => sample.scores[by("reward").value || 0]?.score ?? null;
             found = samples.filter(sample => (!source || name(sample) === source) && (!state || state(sample))
@@ -111,7 +124,8 @@ enum HTMLPage {
             first = 0;
             draw();
           };
-          ["search", "source", "state", "reward", "from", "to", "order"].forEach(id => by(id).addEventListener("input", filter));
+          const filters = ["search", "source", "state", "reward", "from", "to", "order"];
+          filters.forEach(id => by(id).addEventListener("input", filter));
           by("back").addEventListener("click", () => { first = Math.max(0, first - size); draw(); });
           by("next").addEventListener("click", () => { first += size; draw(); });
           draw();

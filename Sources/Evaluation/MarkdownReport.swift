@@ -38,8 +38,8 @@ enum ReportNotes {
         "Mean: over prompts, of the mean over each prompt's scored completions. Completions whose reward failed or "
             + "abstained have no score and are counted beside it.",
         "Interval: 95 %; Wilson's for one right-or-wrong score per prompt, else the percentile bootstrap over prompts.",
-        "pass@k: the unbiased estimate that at least one of k completions is right. maj@k: how often the answer most of "
-            + "k completions give is right.",
+        "pass@k: the unbiased estimate that at least one of k completions is right. maj@k: how often the answer "
+            + "most of k completions give is right.",
         "No answer: share of the scored completions in which the reward found no answer to judge. Truncated: share of "
             + "all completions that reached the length limit.",
         "Comparison: the mean difference over prompts that both policies were scored on, with a paired bootstrap; "

@@ -62,7 +62,8 @@ struct Plot {
         let kind = (isFaint ? faintPaint : "") + (isTitle ? "font-size=\"16\" font-weight=\"bold\" " : "")
         let title = tip.map { "<title>\(HTMLText.escaped($0))</title>" } ?? ""
         parts.append(
-            "<text \(kind)x=\"\(at(x))\" y=\"\(at(y))\" text-anchor=\"\(anchor.rawValue)\">\(HTMLText.escaped(text))\(title)</text>"
+            "<text \(kind)x=\"\(at(x))\" y=\"\(at(y))\" "
+                + "text-anchor=\"\(anchor.rawValue)\">\(HTMLText.escaped(text))\(title)</text>"
         )
     }
 
@@ -92,7 +93,8 @@ struct Plot {
         guard height > 0 else { return }
         let title = tip.map { "<title>\(HTMLText.escaped($0))</title>" } ?? ""
         parts.append(
-            "<rect x=\"\(at(x))\" y=\"\(at(y))\" width=\"\(at(width))\" height=\"\(at(height))\" fill=\"\(colour)\">\(title)</rect>"
+            "<rect x=\"\(at(x))\" y=\"\(at(y))\" width=\"\(at(width))\" height=\"\(at(height))\" "
+                + "fill=\"\(colour)\">\(title)</rect>"
         )
     }
 

@@ -88,7 +88,8 @@ enum ReportPlots {
             result.rewards.flatMap { reward in
                 [
                     Curve(
-                        label: "pass@k, \(result.promptSet), \(reward.reward)", values: reward.passAtK, isDashed: false),
+                        label: "pass@k, \(result.promptSet), \(reward.reward)", values: reward.passAtK,
+                        isDashed: false),
                     Curve(
                         label: "maj@k, \(result.promptSet), \(reward.reward)", values: reward.majorityAtK,
                         isDashed: true),

@@ -96,7 +96,7 @@ package struct RewardCourse: Sendable {
             kept.map { [NumberText.tick(points[$0].step)] + points[$0].values.map(NumberText.compact) })
     }
 
-    /// The places of points that no other is at least as high as everywhere and higher somewhere.
+    /// The indices of points that no other is at least as high as everywhere and higher somewhere.
     package static func undominated(_ points: [[Double]]) -> [Int] {
         points.indices.filter { index in
             !points.contains { other in

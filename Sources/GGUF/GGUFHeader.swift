@@ -22,12 +22,12 @@ struct GGUFHeader {
                 throw GGUFProblem("the key \(key) stands twice")
             }
         }
-        guard tensorCount <= UInt64(cursor.rest / Place.smallest) else {
+        guard tensorCount <= UInt64(cursor.rest / TensorEntry.smallest) else {
             throw GGUFProblem("claims \(tensorCount) tensors, the file ends \(cursor.rest) bytes behind the metadata")
         }
-        var places: [Place] = []
-        for index in 0..<Int(tensorCount) { places.append(try Place(&cursor, index: index)) }
-        try place(places, headerEnd: cursor.offset, byteCount: bytes.count)
+        var entries: [TensorEntry] = []
+        for index in 0..<Int(tensorCount) { entries.append(try TensorEntry(&cursor, index: index)) }
+        try add(entries, headerEnd: cursor.offset, byteCount: bytes.count)
     }
 
     private static func readVersion(_ cursor: inout GGUFCursor) throws(GGUFProblem) {
@@ -46,7 +46,7 @@ struct GGUFHeader {
     }
 
     /// What the header says of a tensor.
-    private struct Place {
+    private struct TensorEntry {
         let name: String
         let shape: [Int]
         let type: GGUFTensorType
@@ -103,30 +103,30 @@ struct GGUFHeader {
     }
 
     /// Checks that the tensors follow one another in the rest of the file, each at the next multiple of the alignment.
-    private mutating func place(_ places: [Place], headerEnd: Int, byteCount: Int) throws(GGUFProblem) {
+    private mutating func add(_ entries: [TensorEntry], headerEnd: Int, byteCount: Int) throws(GGUFProblem) {
         let alignment = try alignment()
         let start = Self.aligned(headerEnd, alignment)
         var names: Set<String> = []
         var end = 0
-        for place in places.sorted(by: { ($0.offset, $0.byteCount) < ($1.offset, $1.byteCount) }) {
-            guard names.insert(place.name).inserted else { throw GGUFProblem("tensor \(place.name) stands twice") }
+        for entry in entries.sorted(by: { ($0.offset, $0.byteCount) < ($1.offset, $1.byteCount) }) {
+            guard names.insert(entry.name).inserted else { throw GGUFProblem("tensor \(entry.name) stands twice") }
             let expected = Self.aligned(end, alignment)
-            guard place.offset == UInt64(expected) else {
+            guard entry.offset == UInt64(expected) else {
                 throw GGUFProblem(
-                    "tensor \(place.name) begins at byte \(place.offset) of the tensors; expected \(expected), where "
+                    "tensor \(entry.name) begins at byte \(entry.offset) of the tensors; expected \(expected), where "
                         + "the one before it ends, at a multiple of \(alignment)")
             }
             let room = byteCount - start - expected
-            guard place.byteCount <= room else {
+            guard entry.byteCount <= room else {
                 throw GGUFProblem(
-                    "is cut short: tensor \(place.name) of \(place.type.name) \(place.shape) needs \(place.byteCount) "
+                    "is cut short: tensor \(entry.name) of \(entry.type.name) \(entry.shape) needs \(entry.byteCount) "
                         + "bytes, the file holds \(max(room, 0)) more; load it again")
             }
-            end = expected + place.byteCount
+            end = expected + entry.byteCount
             let first = start + expected
             tensors.append(
                 GGUFTensor(
-                    name: place.name, shape: place.shape, type: place.type, bytes: first..<first + place.byteCount))
+                    name: entry.name, shape: entry.shape, type: entry.type, bytes: first..<first + entry.byteCount))
         }
     }
 

@@ -48,7 +48,7 @@ package struct ForcedRethinking: Sendable, Equatable {
             "How often the completion is cut back to before its answer first.")
         answerMarkers = job.read(
             "forced_rethinking.answer_markers", default: ["\\boxed", "<answer>", "####"],
-            "What an answer begins with; the last place of one of these is where a completion is cut.")
+            "What an answer begins with; the last occurrence of one of these is where a completion is cut.")
         let least = job.read(
             "forced_rethinking.min_tokens", default: 31, .from(1, to: 1_000_000), "Least tokens of a kept continuation."
         )

@@ -112,7 +112,7 @@ struct RolloutLearning {
         softThinking: SoftThinking? = nil, demonstrations: DemonstrationSettings? = nil
     ) -> MethodPlan {
         let usesReference = comparesReference || kl.map { $0.coefficient > 0 } ?? false
-        // A demonstration takes one of a group's places.
+        // A demonstration stands in for one of a group's completions.
         let samples = shared.batches.generations - (demonstrations == nil ? 0 : 1)
         var calls: [StepCall] = [.generate(samplesPerPrompt: samples, greedy: greedy)]
         if demonstrations != nil || general != nil { calls.append(.demonstrate) }

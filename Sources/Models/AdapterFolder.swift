@@ -58,7 +58,7 @@ package struct AdapterFolder: Sendable {
     ///
     /// - Parameter configuration: The base's, adapted by ``adapters``.
     /// - Throws: ``ModelError/weights(path:problems:)`` for tensors that are missing, unknown, or of a shape that the
-    ///   base has no place for.
+    ///   base does not have.
     package func tensors(
         for configuration: ModelConfiguration, elementType: ElementType = .float32, device: Device = .cpu
     ) throws -> [String: Tensor] {
@@ -67,15 +67,15 @@ package struct AdapterFolder: Sendable {
         for name in file.names where !(isClassifier && name == Self.prefix + SequenceClassifier.headName) {
             found[Self.ownName(name)] = file.shape(of: name)
         }
-        let place = "\(weightsURL.path(percentEncoded: false)) on \(baseName)"
+        let path = "\(weightsURL.path(percentEncoded: false)) on \(baseName)"
         let problems = ModelConfiguration.problems(in: found, expecting: configuration.adapterShapes)
-        guard problems.isEmpty else { throw ModelError.weights(path: place, problems: problems) }
+        guard problems.isEmpty else { throw ModelError.weights(path: path, problems: problems) }
         var tensors: [String: Tensor] = [:]
         for name in found.keys {
             let tensor = try file.tensor(named: Self.prefix + name)
             guard tensor.elementType.isFloatingPoint, try tensor.allFinite() else {
                 throw ModelError.file(
-                    path: place, message: "\(name) holds \(tensor.elementType), or numbers that are not finite")
+                    path: path, message: "\(name) holds \(tensor.elementType), or numbers that are not finite")
             }
             tensors[name] = try tensor.to(elementType).to(device)
         }

@@ -61,8 +61,8 @@ struct GGUFRowOrder {
     var toHere: [Int] {
         let size = rows / heads
         return (0..<rows).map { row in
-            let (head, place) = (row / size, row % size)
-            return head * size + place % 2 * (size / 2) + place / 2
+            let (head, index) = (row / size, row % size)
+            return head * size + index % 2 * (size / 2) + index / 2
         }
     }
 

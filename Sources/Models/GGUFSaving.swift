@@ -85,7 +85,7 @@ package struct GGUFSaving {
 
     private var layout: GGUFLayout { GGUFLayout(metadata: metadata, tensors: parts.map(\.announcement)) }
 
-    /// Writes the file beside its place, flushes and renames it; one tensor is in memory at a time.
+    /// Writes the file under another name, flushes and renames it; one tensor is in memory at a time.
     ///
     /// - Throws: ``ModelError`` for values that the type cannot hold, `RunError` when the disk refuses.
     package func write(_ weights: any ModelWeights, to url: URL) throws {

@@ -80,10 +80,10 @@ final class LayerCache {
         keys: Tensor, values: Tensor, _ layout: SequenceLayout, _ slots: [Int]
     ) throws(TensorError) {
         guard let ring else {
-            let places = zip(layout.groups, slots).flatMap { group, slot in
+            let tokenSlots = zip(layout.groups, slots).flatMap { group, slot in
                 [Int](repeating: slot, count: group.prompt.count)
             }
-            return try cache.writePrompt(keys: keys, values: values, slots: places, positions: layout.positions)
+            return try cache.writePrompt(keys: keys, values: values, slots: tokenSlots, positions: layout.positions)
         }
         for (group, slot) in zip(layout.groups, slots) {
             let count = min(group.prompt.count, ring - 1)

@@ -54,7 +54,7 @@ extension LoRAConfiguration.Targets {
         case .allLinear: return all
         case .names(let names):
             let endings = names.map { name in all.filter { $0 == name || $0.hasSuffix("." + name) } }
-            if let place = endings.firstIndex(where: \.isEmpty) { throw Self.nothing(names[place], among: all) }
+            if let index = endings.firstIndex(where: \.isEmpty) { throw Self.nothing(names[index], among: all) }
             let meant = Set(endings.joined())
             return all.filter(meant.contains)
         case .pattern(let pattern):
@@ -132,18 +132,18 @@ extension ModelConfiguration {
     /// Fresh adapters by name: B is 0 and A uniform in ±1/√inputs (Kaiming's with a = √5), as peft starts them; so the
     /// model is what it was.
     ///
-    /// A number depends on the seed, on which adapter it is in and on its place there.
+    /// A number depends on the seed, on which adapter it is in and on its index there.
     package func freshAdapters(
         seed: UInt64, elementType: ElementType = .float32, device: Device = .cpu
     ) throws -> [String: Tensor] {
         var tensors: [String: Tensor] = [:]
-        for (place, shape) in adapterShapes.enumerated() {
-            let isDown = place % 2 == 0
+        for (index, shape) in adapterShapes.enumerated() {
+            let isDown = index % 2 == 0
             let made =
                 isDown
                 ? try Tensor(
                     Self.uniforms(
-                        shape.count, row: place / 2, seed: seed, bound: 1 / Double(shape.shape[1]).squareRoot()),
+                        shape.count, row: index / 2, seed: seed, bound: 1 / Double(shape.shape[1]).squareRoot()),
                     shape: shape.shape)
                 : try Tensor.zeros(shape.shape)
             tensors[shape.name] = try made.to(elementType).to(device)

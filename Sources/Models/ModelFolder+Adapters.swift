@@ -5,7 +5,7 @@ package import Tensors
 extension ModelFolder {
     /// Writes adapters in PEFT's form: `adapter_config.json` and `adapter_model.safetensors`.
     ///
-    /// Each file is written beside its place, flushed, and renamed. The bytes depend on the adapters and the base's
+    /// Each file is written under another name, flushed, and renamed. The bytes depend on the adapters and the base's
     /// name alone.
     ///
     /// - Parameters:

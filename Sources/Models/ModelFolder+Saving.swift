@@ -9,7 +9,7 @@ extension ModelFolder {
 
     /// Writes a model as a Hugging Face folder: `config.json`, `generation_config.json` and the weights.
     ///
-    /// Each file is written beside its place, flushed, and renamed; weights of another save in the same folder are
+    /// Each file is written under another name, flushed, and renamed; weights of another save in the same folder are
     /// removed. To make the whole folder appear at once, write into a folder of ``AtomicFolder`` or a checkpoint. The
     /// bytes depend on the model alone.
     ///
@@ -100,9 +100,9 @@ extension ModelFolder {
         }
         guard parts.count > 1 else { return [Shard(file: TensorFolder.singleFile, tensors: parts[0])] }
         func number(_ value: Int) -> String { String(String(100_000 + value).dropFirst()) }
-        return parts.enumerated().map { place, tensors in
+        return parts.enumerated().map { index, tensors in
             Shard(
-                file: "model-\(number(place + 1))-of-\(number(parts.count)).safetensors", tensors: tensors)
+                file: "model-\(number(index + 1))-of-\(number(parts.count)).safetensors", tensors: tensors)
         }
     }
 
@@ -131,10 +131,10 @@ extension ModelFolder {
 
     private static func index(of shards: [Shard], _ type: ElementType) -> String {
         let bytes = shards.reduce(0) { $0 + $1.tensors.reduce(0) { $0 + $1.count * type.byteCount } }
-        let places = shards.flatMap { shard in shard.tensors.map { ($0.name, JSONValue.string(shard.file)) } }
+        let files = shards.flatMap { shard in shard.tensors.map { ($0.name, JSONValue.string(shard.file)) } }
         return ConfigurationText.text([
             "metadata": .object(["total_size": .number(bytes)]),
-            "weight_map": .object(sorting: Dictionary(uniqueKeysWithValues: places)),
+            "weight_map": .object(sorting: Dictionary(uniqueKeysWithValues: files)),
         ])
     }
 

@@ -5,30 +5,30 @@ package import Tensors
 ///
 /// Weights are normal with the configuration's `initializer_range` as standard deviation, norms 1, biases 0, as
 /// transformers starts these families. A number depends on the seed, on which tensor of the configuration it is in and
-/// on its place there, so the order in which tensors are made changes nothing.
+/// on its index there, so the order in which tensors are made changes nothing.
 package enum ModelInitializer {
     /// A fresh model.
     package static func model(
         _ configuration: ModelConfiguration, seed: UInt64, elementType: ElementType = .float32, device: Device = .cpu
     ) throws -> Transformer {
         var parameters: [String: Tensor] = [:]
-        for (place, parameter) in configuration.parameterShapes.enumerated() {
+        for (index, parameter) in configuration.parameterShapes.enumerated() {
             parameters[parameter.name] = try fresh(
-                parameter, place: place, seed: seed, deviation: configuration.initializerRange
+                parameter, index: index, seed: seed, deviation: configuration.initializerRange
             ).to(elementType).to(device)
         }
         return try Transformer(configuration: configuration, parameters: parameters)
     }
 
     private static func fresh(
-        _ parameter: ParameterShape, place: Int, seed: UInt64, deviation: Double
+        _ parameter: ParameterShape, index: Int, seed: UInt64, deviation: Double
     ) throws(TensorError) -> Tensor {
         switch parameter.role {
         case .norm: try Tensor.ones(parameter.shape)
         case .bias: try Tensor.zeros(parameter.shape)
         case .weight:
             try Tensor(
-                normals(parameter.count, row: place, seed: seed, deviation: deviation), shape: parameter.shape)
+                normals(parameter.count, row: index, seed: seed, deviation: deviation), shape: parameter.shape)
         }
     }
 

@@ -59,8 +59,8 @@ final class RotaryTable {
 
     private func tooLong(_ action: String) -> String {
         """
-        cannot \(action) beyond \(configuration.contextLength) tokens (max_position_embeddings) with dynamic rope scaling: \
-        every token's rotation changes with the length of its text
+        cannot \(action) beyond \(configuration.contextLength) tokens (max_position_embeddings) with dynamic rope \
+        scaling: every token's rotation changes with the length of its text
         """
     }
 

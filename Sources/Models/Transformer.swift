@@ -105,18 +105,20 @@ package final class Transformer {
             * weights.unsqueezed(2)).sum(axis: 1)
     }
 
-    /// The embedding of tokens, with other inputs at some places.
+    /// The embedding of tokens, with other inputs at some positions.
     ///
     /// - Parameters:
-    ///   - places: Ascending, of the tokens that are replaced.
-    ///   - inputs: `[places, hidden]`.
+    ///   - positions: Ascending, of the tokens that are replaced.
+    ///   - inputs: `[positions, hidden]`.
     /// - Returns: `[tokens, hidden]`, differentiable in the embedding and in `inputs`. A replaced token's own row gets
     ///   no gradient.
-    package func embeddings(tokens: [Int], replacing places: [Int], with inputs: Tensor) throws(TensorError) -> Tensor {
-        let replaced = Set(places)
+    package func embeddings(
+        tokens: [Int], replacing positions: [Int], with inputs: Tensor
+    ) throws(TensorError) -> Tensor {
+        let replaced = Set(positions)
         let kept = tokens.indices.filter { !replaced.contains($0) }
         var order = [Int](repeating: 0, count: tokens.count)
-        for (index, place) in (kept + places).enumerated() { order[place] = index }
+        for (index, position) in (kept + positions).enumerated() { order[position] = index }
         let rows = try embedding.rows(at: kept.map { tokens[$0] })
         return try Tensor.concatenated([rows, inputs]).rows(at: order)
     }

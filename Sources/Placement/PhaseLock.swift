@@ -66,7 +66,7 @@ package final class PhaseLock {
 
     /// Takes a cancelled waiter out of the queue; one that was let in meanwhile finds out by itself.
     private func withdraw(_ ticket: Int) {
-        guard let place = queue.firstIndex(where: { $0.ticket == ticket }) else { return }
-        queue.remove(at: place).continuation.resume(throwing: CancellationError())
+        guard let index = queue.firstIndex(where: { $0.ticket == ticket }) else { return }
+        queue.remove(at: index).continuation.resume(throwing: CancellationError())
     }
 }

@@ -66,9 +66,9 @@ package struct PlanSection {
         self.path = path
         names = members.map(\.key)
         left = Dictionary(members.map { ($0.key, $0.value) }) { $1 }
-        let place = path.isEmpty ? file : "\(file) \(path)"
+        let owner = path.isEmpty ? file : "\(file) \(path)"
         settings = SettingsReader(
-            place, members.map { .init($0.key, SettingsNode(json: $0.value, place: place)) })
+            owner, members.map { .init($0.key, SettingsNode(json: $0.value, place: owner)) })
     }
 
     /// A value that must be there.

@@ -115,7 +115,8 @@ extension RuleSet {
             return [
                 .init(
                     .tensorDegree, call.name,
-                    "tp is \(tp); expected 1, 2, 4 or 8, and at most the \(mesh.slots.count) devices of a node of the mesh"
+                    "tp is \(tp); expected 1, 2, 4 or 8, and at most the \(mesh.slots.count) devices of a node of "
+                        + "the mesh"
                 )
             ]
         }
@@ -156,7 +157,8 @@ extension RuleSet {
             problems.append(
                 .init(
                     .batch, call.name,
-                    "\(work.sequences) sequences for dp \(strategy.data) and pp \(strategy.pipeline); expected at least \(least)"
+                    "\(work.sequences) sequences for dp \(strategy.data) and pp \(strategy.pipeline); expected at "
+                        + "least \(least)"
                 ))
         }
         if assignment.microBatches < 1 {
@@ -231,7 +233,8 @@ extension RuleSet {
             problems.append(
                 .init(
                     .keyValueHeads, call.name,
-                    "\(shape.keyValueHeads) key and value heads are cut by one of tp \(one) and tp \(other), and not by the other"
+                    "\(shape.keyValueHeads) key and value heads are cut by one of tp \(one) and tp \(other), and "
+                        + "not by the other"
                 ))
         }
         if one >= 1, other >= 1, !one.isMultiple(of: other), !other.isMultiple(of: one) {

@@ -69,7 +69,8 @@ package struct PlanSearch {
             throw PlanError([
                 .init(
                     .memory, nil,
-                    "no plan found fits \(capacity) bytes of each device; the best needs \(chain.best?.score.peakBytes ?? 0)"
+                    "no plan found fits \(capacity) bytes of each device; the best needs "
+                        + "\(chain.best?.score.peakBytes ?? 0)"
                 )
             ])
         }

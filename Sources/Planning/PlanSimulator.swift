@@ -50,8 +50,8 @@ package struct PlanSimulator {
         throw PlanError([
             .init(
                 .memory, nil,
-                "device \(worst) would hold \(timeline.peakBytes[worst]) bytes; it has \(plan.cluster.memoryBytes), of which "
-                    + "\(capacity) may be taken")
+                "device \(worst) would hold \(timeline.peakBytes[worst]) bytes; it has \(plan.cluster.memoryBytes), "
+                    + "of which \(capacity) may be taken")
         ])
     }
 }
@@ -196,7 +196,7 @@ struct Schedule {
     }
 }
 
-/// A binary heap of (ready, place), least first.
+/// A binary heap of (ready, index), least first.
 private struct ReadyHeap {
     private var items: [(time: Int, slot: Int)] = []
 

@@ -16,7 +16,7 @@ extension ModelShape {
             keyValueHeads: keyValueHeads, vocabularySize: 32000)
     }
 
-    /// The same trunk with so many values in the place of the head.
+    /// The same trunk with so many values in place of the head.
     package func withValues(_ count: Int = 1) -> ModelShape {
         var shape = self
         shape.output = .values(count)

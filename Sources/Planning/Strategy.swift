@@ -20,10 +20,10 @@ package struct Strategy: Sendable, Hashable, CustomStringConvertible {
 
     package var description: String { "pp\(pipeline) tp\(tensor) dp\(data)" }
 
-    /// A device's place among those of its call: stages outermost, shards innermost.
+    /// A device's index among those of its call: stages outermost, shards innermost.
     package func localRank(stage: Int, replica: Int, shard: Int) -> Int { (stage * data + replica) * tensor + shard }
 
-    /// What a place among the devices of a call stands for.
+    /// What an index among the devices of a call stands for.
     package func coordinates(of localRank: Int) -> (stage: Int, replica: Int, shard: Int) {
         (localRank / (data * tensor), localRank / tensor % data, localRank % tensor)
     }
@@ -33,7 +33,7 @@ package struct Strategy: Sendable, Hashable, CustomStringConvertible {
 package struct ShardedModel: Sendable, Hashable {
     package let shape: ModelShape
     package let strategy: Strategy
-    /// Devices by their place, see ``Strategy/localRank(stage:replica:shard:)``; their numbers count through the nodes.
+    /// Devices by their index, see ``Strategy/localRank(stage:replica:shard:)``; their numbers count through the nodes.
     package let ranks: [Int]
     /// Where the pipeline cuts the layers.
     package let cuts: [Int]

@@ -12,7 +12,7 @@ package struct TimelineTask: Sendable, Hashable {
     package var end: Int
     /// Devices by their numbers; for copy engines the number of devices more.
     package var resources: [Int]
-    /// Tasks it waited for, by their places in the timeline's list.
+    /// Tasks it waited for, by their indices in the timeline's list.
     package var waitedFor: [Int]
 
     package enum Kind: String, Sendable, Hashable {

@@ -68,10 +68,10 @@ extension UpdatePart {
 
     fileprivate func checkStreams() throws(UpdateError) {
         for (index, group) in groups.enumerated() {
-            for (place, streams) in group.completions.map(\.advantages.count).enumerated()
+            for (completion, streams) in group.completions.map(\.advantages.count).enumerated()
             where streams > 0 && streams != streamWeights.count {
                 throw .batch(
-                    group: index, completion: place,
+                    group: index, completion: completion,
                     message: "\(streams) streams of advantages, and weights for \(streamWeights.count)")
             }
         }

@@ -56,8 +56,8 @@ package final class Critic {
         return try await owner.infer { lease in
             let (model, head) = try parts(lease.parameters)
             return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch, ranks) {
-                packed, places in
-                try values(packed, model, head, at: places)
+                packed, indices in
+                try values(packed, model, head, at: indices)
             }
         }.value
     }
@@ -110,12 +110,12 @@ package final class Critic {
 
     /// At packed indices, `[indices]`.
     private func values(
-        _ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor, at places: [Int]
+        _ packed: PackedMicroBatch, _ model: Transformer, _ head: Tensor, at indices: [Int]
     ) throws -> Tensor {
         let hidden = try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
             checkpointsBlocks: settings.checkpointsBlocks)
-        return try ValueHead.values(hidden.rows(at: places), head)
+        return try ValueHead.values(hidden.rows(at: indices), head)
     }
 
     private func backward(

@@ -6,7 +6,7 @@ internal import Records
 ///
 ///     φ(g)_h = Σ over weights j with hash h of ±g_j
 ///
-/// Hash and sign of a weight depend on the seed, its tensor's name and its place there alone. Costs 12 bytes a weight
+/// Hash and sign of a weight depend on the seed, its tensor's name and its index there alone. Costs 12 bytes a weight
 /// that is looked at.
 @TensorActor
 package final class GradientSketch {

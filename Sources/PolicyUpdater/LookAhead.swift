@@ -5,7 +5,7 @@ package import Tensors
 /// How a step is foreseen when a utility is asked what it thinks of it.
 package struct LookAhead: Sendable {
     /// `amft.look_ahead:`.
-    package enum Place: String, SettingsChoice {
+    package enum Point: String, SettingsChoice {
         /// The utility's gradient is taken where the step would lead, θ'.
         case exact
         /// It is taken where the weights are, θ.
@@ -19,20 +19,20 @@ package struct LookAhead: Sendable {
         case plain
     }
 
-    package let place: Place
+    package let point: Point
     package let stepModel: StepModel
     /// What is minimized on the held-out rows: minus the utility.
     package let utility: PartPlan
 
-    package init(_ place: Place = .exact, _ stepModel: StepModel = .adam, utility: PartPlan) {
-        self.place = place
+    package init(_ point: Point = .exact, _ stepModel: StepModel = .adam, utility: PartPlan) {
+        self.point = point
         self.stepModel = stepModel
         self.utility = utility
     }
 
     package init(reading job: inout SettingsReader, utility: PartPlan) {
-        place = job.read(
-            "amft.look_ahead", default: Place.exact,
+        point = job.read(
+            "amft.look_ahead", default: Point.exact,
             "exact takes the utility's gradient at the weights that the step would write; first_order where they are, a copy of the weights cheaper."
         )
         stepModel = job.read(
@@ -61,11 +61,11 @@ extension PolicyUpdater {
             let imitated = try gradients(of: batch.parts[1], by: parts[1], at: point, stop: stop).gradients
             let direction = try StepGradients(sumOf: [(1, imitated), (-1, rewarded)])
             let sum = try StepGradients(
-                sumOf: zip(batch.parts, parts).map { $0.weight * $1.weight }.enumerated().map { place, weight in
-                    (weight, place == 0 ? rewarded : imitated)
+                sumOf: zip(batch.parts, parts).map { $0.weight * $1.weight }.enumerated().map { index, weight in
+                    (weight, index == 0 ? rewarded : imitated)
                 })
             let (ahead, answer) = try foreseen(sum, along: direction, lookAhead, at: point)
-            let there = try lookAhead.place == .exact ? point.moved(to: ahead()) : point
+            let there = try lookAhead.point == .exact ? point.moved(to: ahead()) : point
             let utility = try gradients(of: validation, by: lookAhead.utility, at: there, stop: stop).gradients
             return .skipped(
                 try MetaGradient(

@@ -43,9 +43,9 @@ package struct MicroBatchPlan: Sendable, Equatable {
         }
         var passes: [(tokens: Int, pieces: [Piece])] = []
         for piece in longestFirst {
-            if let place = passes.firstIndex(where: { $0.tokens <= limit - piece.tokenCount }) {
-                passes[place].tokens += piece.tokenCount
-                passes[place].pieces.append(piece)
+            if let index = passes.firstIndex(where: { $0.tokens <= limit - piece.tokenCount }) {
+                passes[index].tokens += piece.tokenCount
+                passes[index].pieces.append(piece)
             } else {
                 passes.append((piece.tokenCount, [piece]))
             }

@@ -8,7 +8,7 @@ internal import Tensors
 package struct OptimizerCounters: Sendable, Equatable, Codable {
     /// Steps taken: what the bias correction of AdamW's moments counts.
     package var optimizerSteps = 0
-    /// Steps taken, skipped and empty: the place in the learning-rate schedule.
+    /// Steps taken, skipped and empty: the position in the learning-rate schedule.
     package var schedulePosition = 0
     /// Steps left out because a loss or a gradient was not finite.
     package var skippedSteps = 0

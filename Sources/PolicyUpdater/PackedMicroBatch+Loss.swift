@@ -3,7 +3,8 @@ internal import Records
 internal import Tensors
 
 extension PackedMicroBatch {
-    /// What a loss reads: this micro-batch's scores beside the batch's own numbers, in the scores' type and place.
+    /// What a loss reads: this micro-batch's scores beside the batch's own numbers, in the scores' type and on their
+    /// device.
     func inputs(_ scores: PackedScores, _ denominators: Denominators) throws -> PolicyLossInputs {
         let positions = scores.payload?.positions ?? []
         func tensor(_ values: [Double]) throws -> Tensor {

@@ -59,7 +59,7 @@ struct PackedMicroBatch {
         }
     }
 
-    /// The group of each completion and its place there, in packed order.
+    /// The group of each completion and its index in it, in packed order.
     var owners: [(group: Int, completion: Int)] {
         pieces.flatMap { piece in piece.completions.map { (piece.group, $0) } }
     }

@@ -22,8 +22,8 @@ extension PolicyUpdater {
                 let flat = try Tensor.withoutGradients {
                     try scores(packed, plan, model, lease.heads[ValueHead.name]!).doubles()
                 }
-                for (place, piece) in pieces.enumerated() {
-                    found[piece.group] = Array(flat[2 * place..<2 * place + 2])
+                for (index, piece) in pieces.enumerated() {
+                    found[piece.group] = Array(flat[2 * index..<2 * index + 2])
                 }
             }
             return found

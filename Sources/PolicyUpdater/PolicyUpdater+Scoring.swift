@@ -54,8 +54,8 @@ extension PolicyUpdater {
         return try await policy.infer { lease in
             let model = try Transformer(configuration: configuration, parameters: lease.parameters)
             return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch, ranks) {
-                packed, places in
-                try ValueHead.values(scorer.states(packed, model, at: places), lease.heads[ValueHead.name]!)
+                packed, indices in
+                try ValueHead.values(scorer.states(packed, model, at: indices), lease.heads[ValueHead.name]!)
             }
         }.value
     }

@@ -13,8 +13,8 @@ extension PolicyUpdater {
         guard batch.parts.count == parts.count else {
             throw UpdateError.parts(found: batch.parts.count, expected: parts.count)
         }
-        let place = batch.parts.firstIndex { $0.kind == .rollouts } ?? 0
-        let (part, plan) = (batch.parts[place], parts[place])
+        let index = batch.parts.firstIndex { $0.kind == .rollouts } ?? 0
+        let (part, plan) = (batch.parts[index], parts[index])
         return try await lend { point in
             let alone = try part.streamWeights.indices.map { stream in
                 var single = part

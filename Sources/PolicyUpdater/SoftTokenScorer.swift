@@ -37,15 +37,15 @@ struct SoftTokenScorer: TokenScoring {
                 logDensities: logDensities))
     }
 
-    func states(_ packed: PackedMicroBatch, _ model: Transformer, at places: [Int]?) throws -> Tensor {
+    func states(_ packed: PackedMicroBatch, _ model: Transformer, at indices: [Int]?) throws -> Tensor {
         guard let softTokens = PackedSoftTokens(packed.completions) else {
-            return try words.states(packed, model, at: places)
+            return try words.states(packed, model, at: indices)
         }
-        return try states(packed, model, softTokens, at: places ?? packed.predictionIndices)
+        return try states(packed, model, softTokens, at: indices ?? packed.predictionIndices)
     }
 
     private func states(
-        _ packed: PackedMicroBatch, _ model: Transformer, _ softTokens: PackedSoftTokens, at places: [Int]
+        _ packed: PackedMicroBatch, _ model: Transformer, _ softTokens: PackedSoftTokens, at indices: [Int]
     ) throws -> Tensor {
         let embeddings = try model.embeddings(
             tokens: packed.tokens, replacing: softTokens.mixedPositions.map { packed.actionIndices[$0] },
@@ -53,7 +53,7 @@ struct SoftTokenScorer: TokenScoring {
         return try model.hiddenStates(
             embeddings: settings.detachesInputs ? embeddings.detached() : embeddings, layout: packed.layout,
             checkpointsBlocks: words.checkpointsBlocks
-        ).rows(at: places)
+        ).rows(at: indices)
     }
 
     /// What each soft token's density is made of, under the model. Only the supports' words are scored, not the
@@ -79,14 +79,14 @@ struct SoftTokenScorer: TokenScoring {
             axis: 0, index: Tensor(softTokens.positions, device: model.device),
             source: Tensor(softTokens.entropies.map(Double.init)).to(type).to(model.device))
         guard !softTokens.ordinary.isEmpty else { return (nothing, entropies) }
-        let places = try Tensor(softTokens.ordinary, device: model.device)
+        let indices = try Tensor(softTokens.ordinary, device: model.device)
         let scores = try Tensor.tokenScores(
-            hidden: hidden.rows(at: places), head: model.head,
+            hidden: hidden.rows(at: indices), head: model.head,
             targets: Tensor(softTokens.ordinary.map { packed.targets[$0] }, device: model.device),
             temperature: words.temperature)
         return (
-            try nothing.indexAdded(axis: 0, index: places, source: scores.logProbabilities),
-            try entropies.indexAdded(axis: 0, index: places, source: scores.entropies)
+            try nothing.indexAdded(axis: 0, index: indices, source: scores.logProbabilities),
+            try entropies.indexAdded(axis: 0, index: indices, source: scores.entropies)
         )
     }
 

@@ -12,7 +12,7 @@ protocol TokenScoring {
     func scores(_ packed: PackedMicroBatch, under model: Transformer) throws -> PackedScores
 
     /// The states at packed indices, `[indices, hidden]`; those that predict the actions for `nil`.
-    func states(_ packed: PackedMicroBatch, _ model: Transformer, at places: [Int]?) throws -> Tensor
+    func states(_ packed: PackedMicroBatch, _ model: Transformer, at indices: [Int]?) throws -> Tensor
 
     /// What is wrong with a payload, in words; `nil` when it can be learned from.
     ///
@@ -44,11 +44,11 @@ struct TokenScorer: TokenScoring {
             states: hidden, logProbabilities: scores.logProbabilities, entropies: scores.entropies, payload: nil)
     }
 
-    func states(_ packed: PackedMicroBatch, _ model: Transformer, at places: [Int]?) throws -> Tensor {
+    func states(_ packed: PackedMicroBatch, _ model: Transformer, at indices: [Int]?) throws -> Tensor {
         try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
             checkpointsBlocks: checkpointsBlocks
-        ).rows(at: places ?? packed.predictionIndices)
+        ).rows(at: indices ?? packed.predictionIndices)
     }
 
     func problem(of payload: any RolloutPayload, requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>)

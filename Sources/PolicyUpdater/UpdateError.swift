@@ -20,7 +20,8 @@ package enum UpdateError: Error, Sendable, Equatable, CustomStringConvertible {
         case .parts(let found, let expected): "update batch: \(found) parts; this updater learns from \(expected)"
         case .group(let group, let message): "update batch, group \(group): \(message)"
         case .missingReference:
-            "log-probs of the reference policy were asked for, but none is loaded; a reference is loaded when beta is above 0"
+            "log-probs of the reference policy were asked for, but none is loaded; a reference is loaded when beta "
+                + "is above 0"
         case .missingCritic: "values were asked for, but the method has no critic"
         case .state(let message): "saved optimizer state: \(message)"
         }

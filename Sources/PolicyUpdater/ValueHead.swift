@@ -39,8 +39,8 @@ enum ValueHead {
         let plan = MicroBatchPlan(batch, maxTokens: maxTokens, ranks: ranks?.size ?? 1)
         for pieces in plan.microBatches(of: ranks?.rank ?? 0) {
             let packed = try PackedMicroBatch(pieces, of: batch)
-            let places = packed.predictionIndices + packed.endIndices
-            let values = try Tensor.withoutGradients { try forward(packed, places) }
+            let indices = packed.predictionIndices + packed.endIndices
+            let values = try Tensor.withoutGradients { try forward(packed, indices) }
             let streams = try (0..<values.shape[1]).map { try values.stream($0).floats() }
             let tokens = streams.map { packed.scattered($0) }
             let ends = streams.map { $0.suffix(packed.endIndices.count) }

@@ -27,10 +27,10 @@ package struct KeyedPermutation: Sendable, Equatable {
         halfBits = max(1, (bits + 1) / 2)
     }
 
-    /// The element at a place in `0 ..< count`.
-    package subscript(slot: Int) -> Int {
-        precondition((0..<count).contains(slot), "index \(slot) of \(count)")
-        var value = UInt64(slot)
+    /// The element at an index in `0 ..< count`.
+    package subscript(index: Int) -> Int {
+        precondition((0..<count).contains(index), "index \(index) of \(count)")
+        var value = UInt64(index)
         repeat { value = network(value) } while value >= UInt64(count)
         return Int(value)
     }

@@ -79,7 +79,8 @@ struct PreferenceDecoder {
             let roles = messages.map(\.role).joined(separator: ", ")
             throw row.failure(
                 column,
-                "behind the prompt \(messages.isEmpty ? "no message" : "messages of \(roles)"); exactly one, of the assistant, is expected"
+                "behind the prompt \(messages.isEmpty ? "no message" : "messages of \(roles)"); exactly one, of the "
+                    + "assistant, is expected"
             )
         }
         return answer.content
@@ -88,7 +89,8 @@ struct PreferenceDecoder {
     private var noPrompt: PromptSetError {
         row.failure(
             nil,
-            "`\(chosenColumn)` and `\(rejectedColumn)` begin with nothing in common that could be the prompt; give it in a column `prompt`"
+            "`\(chosenColumn)` and `\(rejectedColumn)` begin with nothing in common that could be the prompt; give "
+                + "it in a column `prompt`"
         )
     }
 

@@ -80,7 +80,8 @@ package struct PromptFile: Sendable {
                 path: folder.path,
                 message:
                     "no file of the split \"\(split)\" (\(wanted)), but a folder for each configuration of the set "
-                    + "that has one: name \(folders.map { "\(folder.lastPathComponent)/\($0)" }.joined(separator: " or "))"
+                    + "that has one: name "
+                    + "\(folders.map { "\(folder.lastPathComponent)/\($0)" }.joined(separator: " or "))"
             )
         }
         let isSharded = names.contains { $0.contains("\(split)-00000-of-") }

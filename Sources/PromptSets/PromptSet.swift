@@ -8,7 +8,7 @@ package protocol PromptRows: Sendable {
     var name: String { get }
     /// At least 1.
     var count: Int { get }
-    /// Tells this set of rows from another one, without its place on the disk: a saved position holds for these rows
+    /// Tells this set of rows from another one, wherever it lies on the disk: a saved position holds for these rows
     /// only.
     var identity: String { get }
     /// The prompt of a row in `0 ..< count`.

@@ -157,29 +157,29 @@ struct RowDecoder {
     private func messages(_ elements: [JSONValue], _ column: String) throws(PromptSetError) -> [ChatMessage] {
         guard !elements.isEmpty else { throw failure(column, "an empty list of messages") }
         var messages: [ChatMessage] = []
-        for (place, element) in elements.enumerated() { messages.append(try message(element, "\(column)[\(place)]")) }
+        for (index, element) in elements.enumerated() { messages.append(try message(element, "\(column)[\(index)]")) }
         guard !messages.allSatisfy({ $0.content.allSatisfy(\.isWhitespace) }) else {
             throw failure(column, "every message is empty")
         }
         return messages
     }
 
-    private func message(_ json: JSONValue, _ place: String) throws(PromptSetError) -> ChatMessage {
+    private func message(_ json: JSONValue, _ column: String) throws(PromptSetError) -> ChatMessage {
         guard let members = json.members else {
             throw failure(
-                place, "\(json.kind); a message such as {\"role\": \"user\", \"content\": \"...\"} is expected")
+                column, "\(json.kind); a message such as {\"role\": \"user\", \"content\": \"...\"} is expected")
         }
-        if json["role"] == nil, json["from"] != nil { return try shareGPTMessage(json, members, place) }
+        if json["role"] == nil, json["from"] != nil { return try shareGPTMessage(json, members, column) }
         guard let role = json["role"]?.string, !role.isEmpty else {
-            throw failure(place, try wrong("role", json, members))
+            throw failure(column, try wrong("role", json, members))
         }
         if let calls = json["tool_calls"], calls != .null, calls != .array([]) {
-            throw failure(place, "tool calls are not supported")
+            throw failure(column, "tool calls are not supported")
         }
         switch json["content"] {
         case .string(let text): return ChatMessage(role: role, content: text)
-        case .array(let parts): return ChatMessage(role: role, content: try joined(parts, place))
-        default: throw failure(place, try wrong("content", json, members))
+        case .array(let parts): return ChatMessage(role: role, content: try joined(parts, column))
+        default: throw failure(column, try wrong("content", json, members))
         }
     }
 
@@ -190,15 +190,15 @@ struct RowDecoder {
     ]
 
     private func shareGPTMessage(
-        _ json: JSONValue, _ members: [JSONValue.Member], _ place: String
+        _ json: JSONValue, _ members: [JSONValue.Member], _ column: String
     ) throws(PromptSetError) -> ChatMessage {
         guard let from = json["from"]?.string, !from.isEmpty else {
-            throw failure(place, try wrong("from", json, members))
+            throw failure(column, try wrong("from", json, members))
         }
         guard let role = Self.shareGPTRoles[from] else {
-            throw failure(place, "from is \"\(from)\"; system, human or gpt is expected (tools are not supported)")
+            throw failure(column, "from is \"\(from)\"; system, human or gpt is expected (tools are not supported)")
         }
-        guard let text = json["value"]?.string else { throw failure(place, try wrong("value", json, members)) }
+        guard let text = json["value"]?.string else { throw failure(column, try wrong("value", json, members)) }
         return ChatMessage(role: role, content: text)
     }
 
@@ -209,12 +209,12 @@ struct RowDecoder {
     }
 
     /// The content of a message written in parts, when all of them are texts.
-    private func joined(_ parts: [JSONValue], _ place: String) throws(PromptSetError) -> String {
+    private func joined(_ parts: [JSONValue], _ column: String) throws(PromptSetError) -> String {
         var text = ""
         for part in parts {
             guard part["type"] == "text", let piece = part["text"]?.string else {
                 throw failure(
-                    place, "a part of type \(part["type"]?.serialized ?? "unknown"); only texts are supported")
+                    column, "a part of type \(part["type"]?.serialized ?? "unknown"); only texts are supported")
             }
             text += piece
         }

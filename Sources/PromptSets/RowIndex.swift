@@ -193,7 +193,7 @@ private struct ArrayScan {
 }
 
 extension UnsafeRawBufferPointer {
-    /// `memchr`: the first place of a byte.
+    /// `memchr`: the first index of a byte.
     func firstIndex(ofByte byte: UInt8) -> Int? {
         guard let base = baseAddress, let found = memchr(base, Int32(byte), count) else { return nil }
         return UnsafeRawPointer(found) - base

@@ -6,7 +6,7 @@ import Runs
 ///
 /// A compressed or columnar file can be read from front to back only, and a run asks for rows in every order. So it is
 /// unpacked once, when it is opened: memory stays bounded by a piece of the file (Parquet: a page of each column), the
-/// disk holds the text until the file is closed. The place is the system's folder for temporary files, `TMPDIR`.
+/// disk holds the text until the file is closed. It lies in the system's folder for temporary files, `TMPDIR`.
 enum UnpackedRows {
     /// The file itself, or the text of a gzip file.
     ///

@@ -14,8 +14,8 @@ extension ActionRow {
     /// Tokens that the policy chose.
     package var actionCount: Int { isAction.map { $0.count(where: \.self) } ?? tokenCount }
 
-    /// The places of the chosen tokens among the completion's, ascending.
-    package var actionPlaces: [Int] {
+    /// The positions of the chosen tokens among the completion's, ascending.
+    package var actionPositions: [Int] {
         guard let isAction else { return Array(0..<tokenCount) }
         return isAction.indices.filter { isAction[$0] }
     }
@@ -25,7 +25,7 @@ extension ActionRow {
     /// - Parameter values: One an action.
     package func perToken<Value>(_ values: [Value]) -> [Value?] {
         var placed = [Value?](repeating: nil, count: tokenCount)
-        for (index, value) in zip(actionPlaces, values) { placed[index] = value }
+        for (index, value) in zip(actionPositions, values) { placed[index] = value }
         return placed
     }
 }

@@ -12,9 +12,9 @@ public func nearestNames(to name: String, among known: [String], limit: Int = 3)
     let written = Array(name.lowercased())
     let farthest = max(2, written.count / 3)
     return known.enumerated()
-        .map { (place: $0.offset, name: $0.element, distance: editDistance(written, Array($0.element.lowercased()))) }
+        .map { (index: $0.offset, name: $0.element, distance: editDistance(written, Array($0.element.lowercased()))) }
         .filter { $0.distance <= farthest }
-        .sorted { ($0.distance, $0.place) < ($1.distance, $1.place) }
+        .sorted { ($0.distance, $0.index) < ($1.distance, $1.index) }
         .prefix(limit)
         .map(\.name)
 }

@@ -2,7 +2,7 @@ package import JSON
 
 /// A form in which a prompt is asked: with thinking, without, with another closing.
 ///
-/// A step may ask every prompt in several variants. A variant's place in that list addresses its draws: two variants of
+/// A step may ask every prompt in several variants. A variant's index in that list addresses its draws: two variants of
 /// one prompt never share one, and variant 0 draws what a step without variants draws.
 package struct PromptVariant: Sendable, Equatable {
     /// For plans and messages.

@@ -42,7 +42,7 @@ extension Double: SettingsValue {
         return value
     }
 
-    /// Products of several settings, and their places in single precision, neither overflow nor vanish within it.
+    /// Products of several settings, and their values in single precision, neither overflow nor vanish within it.
     /// Nobody means more.
     public var isInReach: Bool { self == 0 || (1e-15...1e15).contains(abs(self)) }
 

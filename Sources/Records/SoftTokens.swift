@@ -30,10 +30,10 @@ package struct SoftTokens: RolloutPayload {
     package private(set) var entropies: [Float] = []
     /// The largest weight in each soft token's mixture.
     package private(set) var largestWeights: [Float] = []
-    /// The soft token that ended the thinking, by its place among the actions; `nil` when a word or a rule ended it, or
+    /// The soft token that ended the thinking, by its index among the actions; `nil` when a word or a rule ended it, or
     /// nothing did.
     package private(set) var boundary: Int?
-    /// The action that the answer begins with, by its place among the actions; `nil` while the thinking has not ended.
+    /// The action that the answer begins with, by its index among the actions; `nil` while the thinking has not ended.
     package private(set) var answerStart: Int?
 
     /// - Parameter componentCount: Numbers of every soft token where that is not its words' count.
@@ -42,7 +42,7 @@ package struct SoftTokens: RolloutPayload {
     /// Soft tokens.
     package var count: Int { entropies.count }
     package var actionCount: Int { supportSizes.count }
-    /// The places of the soft tokens among the completion's actions.
+    /// The positions of the soft tokens among the completion's actions.
     package var positions: [Int] { supportSizes.indices.filter { supportSizes[$0] > 0 } }
     /// Numbers of each soft token in `values`.
     package var componentCounts: [Int] { supportSizes.filter { $0 > 0 }.map { componentCount ?? $0 } }

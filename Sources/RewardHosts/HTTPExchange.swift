@@ -170,8 +170,8 @@ final class HTTPExchange: Sendable {
                 return Problem(
                     kind: .lasting,
                     text:
-                        "the certificate of \(host) is not trusted: \(words). Its authority must be among those of this machine "
-                        + "(Debian: /usr/local/share/ca-certificates and update-ca-certificates)")
+                        "the certificate of \(host) is not trusted: \(words). Its authority must be among those of "
+                        + "this machine (Debian: /usr/local/share/ca-certificates and update-ca-certificates)")
             }
             if says("wrong version number", "SSL", "TLS") && !hasAnswered {
                 return Problem(

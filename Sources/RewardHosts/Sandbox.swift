@@ -89,7 +89,7 @@ package enum Sandbox {
     /// The home of a user's program.
     static let home = "/home/reward"
 
-    /// Files in memory count towards no limit of a process: each place for them has its own.
+    /// Files in memory count towards no limit of a process: each folder for them has its own.
     private static let temporaryBytes = "\(256 << 20)"
     private static let shmBytes = "\(16 << 20)"
 

@@ -120,7 +120,8 @@ struct PythonInstallation: Decodable, Sendable {
         paths = [os.path.abspath(path) for path in sys.path if path]
         for finder in sys.meta_path:  # editable installs of setuptools
             paths += getattr(sys.modules.get(getattr(finder, "__module__", "")), "MAPPING", {}).values()
-        prefixes = sorted({sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))})
+        beside = os.path.dirname(os.path.realpath(sys.executable))
+        prefixes = sorted({sys.prefix, sys.base_prefix, sys.exec_prefix, beside})
         own = [path for path in paths if "-packages" in path or any(path.startswith(p + os.sep) for p in prefixes)]
         print(json.dumps({
             "executable": sys.executable, "whole": prefixes + own, "others": [p for p in paths if p not in own]}))

@@ -56,7 +56,7 @@ struct DecodeRow {
         if seenSet.insert(token).inserted { seen.append(token) }
     }
 
-    /// The address has no place for a variant, so that its draws have a seed of their own; variant 0 keeps the run's.
+    /// The address has no field for a variant, so that its draws have a seed of their own; variant 0 keeps the run's.
     private func variantSeed(_ seed: UInt64) -> UInt64 { variant == 0 ? seed : mix64(seed ^ UInt64(variant) << 32) }
 
     /// How the next token is chosen: one uniform at the address of step, prompt row, sample and token.

@@ -11,7 +11,8 @@ package enum RolloutError: Error, Sendable, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .promptTooLong(let prompt, let tokens, let contextLength):
-            "\(prompt): the prompt has \(tokens) tokens; the model's context of \(contextLength) holds prompt and completion"
+            "\(prompt): the prompt has \(tokens) tokens; the model's context of \(contextLength) holds prompt and "
+                + "completion"
         case .emptyPrompt(let prompt): "\(prompt): the prompt has no token; at least 1 is needed"
         case .unknownToken(let prompt, let token, let vocabularySize):
             "\(prompt): token \(token) is outside the model's vocabulary of \(vocabularySize); "

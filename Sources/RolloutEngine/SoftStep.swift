@@ -103,15 +103,15 @@ struct SoftStep {
         let logits = try hidden.to(head.elementType).linear(weight: head) / settings.temperature
         let all = try logits.to(.float32).logSoftmax(axis: 1)
         let entropies = try -(all.exp() * all).sum(axis: 1)
-        let (values, slots) = try all.topK(count)
-        let (flatValues, flatPlaces) = (try values.floats(), try slots.integers())
+        let (values, indices) = try all.topK(count)
+        let (flatValues, flatIDs) = (try values.floats(), try indices.integers())
         guard flatValues.allSatisfy(\.isFinite) else {
             throw NotFinite("the policy's logits")
         }
         func rows<Element>(_ flat: [Element]) -> [[Element]] {
             stride(from: 0, to: flat.count, by: count).map { Array(flat[$0..<$0 + count]) }
         }
-        return (rows(flatPlaces), rows(flatValues), try entropies.floats())
+        return (rows(flatIDs), rows(flatValues), try entropies.floats())
     }
 
     private func drawn(

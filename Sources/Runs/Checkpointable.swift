@@ -1,6 +1,6 @@
 package import Foundation
 
-/// Named state that lives beyond a step: weights, optimizer moments, multipliers, the place in the prompt set.
+/// Named state that lives beyond a step: weights, optimizer moments, multipliers, the position in the prompt set.
 ///
 /// Each owner gets a folder of its own in a checkpoint, `plumbline_state/<stateName>/`, and writes what files it likes
 /// there. Saving and restoring must bring back exactly the same state: the run after a resume is the same run to the

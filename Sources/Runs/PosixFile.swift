@@ -111,7 +111,7 @@ package final class PosixFile: Sendable {
 
     /// Fills as much of `buffer` as the file has from `offset` on; returns the bytes read, 0 at the end.
     ///
-    /// A pipe has no places: it gives its next bytes, so it must be read from front to back.
+    /// A pipe has no offsets: it gives its next bytes, so it must be read from front to back.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(RunError) -> Int {
         var filled = 0
         while filled < buffer.count {

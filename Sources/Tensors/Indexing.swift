@@ -3,7 +3,7 @@ internal import CTorch
 // Elements chosen by int64 tensors. The CPU checks every index; a CUDA device stops the process on one out of range.
 // Backward is deterministic: the same inputs give the same bits.
 extension Tensor {
-    /// The rows (places of axis 0) at the indices: `[index count, …]`. Differentiable; a row chosen twice gets both
+    /// The rows at the indices of axis 0: `[index count, …]`. Differentiable; a row chosen twice gets both
     /// gradients. With a weight `[vocabulary, width]` this is the embedding of tokens.
     package func rows(at index: Tensor) throws(TensorError) -> Tensor {
         try Tensor.make("rows") { ctorch_index_select(raw, 0, index.raw, $0) }

@@ -42,7 +42,7 @@ extension Tensor {
     package func logSumExp(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
         try reduced("logSumExp", CTORCH_LOG_SUM_EXP, axis, keepsAxis)
     }
-    /// Where the largest element is, as int64: the lowest place when several are equal.
+    /// Where the largest element is, as int64: the lowest index when several are equal.
     package func argmax(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
         try reduced("argmax", CTORCH_ARGMAX, axis, keepsAxis)
     }
@@ -56,11 +56,11 @@ extension Tensor {
         try Tensor.make("logSoftmax") { ctorch_log_softmax(raw, axis, $0) }
     }
     /// The `count` largest elements along the last axis, largest first, and where they stand as int64.
-    package func topK(_ count: Int) throws(TensorError) -> (values: Tensor, places: Tensor) {
-        var places: OpaquePointer?
-        let values = try Tensor.make("topK") { ctorch_top_k(raw, count, $0, &places) }
-        guard let places else { throw .engine(operation: "topK", message: "the engine returned no places") }
-        return (values, Tensor(handle: TensorHandle(places)))
+    package func topK(_ count: Int) throws(TensorError) -> (values: Tensor, indices: Tensor) {
+        var indices: OpaquePointer?
+        let values = try Tensor.make("topK") { ctorch_top_k(raw, count, $0, &indices) }
+        guard let indices else { throw .engine(operation: "topK", message: "the engine returned no indices") }
+        return (values, Tensor(handle: TensorHandle(indices)))
     }
     /// out[i] = x[0] + … + x[i] along the axis. Deterministic mode refuses floating types on CUDA.
     package func cumulativeSum(axis: Int) throws(TensorError) -> Tensor {

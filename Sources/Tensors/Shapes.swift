@@ -33,12 +33,12 @@ extension Tensor {
         try Tensor.make("expanded") { ctorch_expand(raw, shape, shape.count, $0) }
     }
 
-    /// A view of `count` places of an axis, from `start`.
+    /// A view of `count` indices of an axis, from `start`.
     package func narrow(axis: Int, start: Int, count: Int) throws(TensorError) -> Tensor {
         try Tensor.make("narrow") { ctorch_narrow(raw, axis, start, count, $0) }
     }
 
-    /// A view of one place of an axis, which disappears.
+    /// A view of one index of an axis, which disappears.
     package func selected(axis: Int, at index: Int) throws(TensorError) -> Tensor {
         try Tensor.make("selected") { ctorch_select(raw, axis, index, $0) }
     }

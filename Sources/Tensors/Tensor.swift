@@ -50,11 +50,11 @@ extension Tensor {
     /// Size of one axis, without making an array of all.
     package func size(_ axis: Int) throws(TensorError) -> Int {
         let rank = rank
-        let place = axis < 0 ? axis + rank : axis
-        guard (0..<rank).contains(place) else {
+        let index = axis < 0 ? axis + rank : axis
+        guard (0..<rank).contains(index) else {
             throw .shape(operation: "size", expected: "an axis \(axis)", got: shape)
         }
-        return ctorch_size(raw, place)
+        return ctorch_size(raw, index)
     }
 
     package var elementType: ElementType {

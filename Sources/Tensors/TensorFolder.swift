@@ -16,18 +16,18 @@ package struct TensorFolder: Sendable {
         let index = url.appendingPathComponent(Self.indexFile)
         var files: [String: TensorFile] = [:]
         if FileManager.default.fileExists(atPath: index.path) {
-            let places = try Self.places(in: index)
-            for shard in Set(places.values).sorted() {
+            let shards = try Self.shards(in: index)
+            for shard in Set(shards.values).sorted() {
                 let file = try TensorFile(url: url.appendingPathComponent(shard))
                 for name in file.names {
-                    guard places[name] == shard else {
+                    guard shards[name] == shard else {
                         throw .file(path: file.path, message: "tensor \(name) is not what \(Self.indexFile) says of it")
                     }
                     files[name] = file
                 }
             }
-            if let lost = places.keys.sorted().first(where: { files[$0] == nil }) {
-                throw .file(path: index.path, message: "tensor \(lost) is not in \(places[lost] ?? "its shard")")
+            if let lost = shards.keys.sorted().first(where: { files[$0] == nil }) {
+                throw .file(path: index.path, message: "tensor \(lost) is not in \(shards[lost] ?? "its shard")")
             }
         } else {
             let file = try TensorFile(url: url.appendingPathComponent(Self.singleFile))
@@ -38,7 +38,7 @@ package struct TensorFolder: Sendable {
     }
 
     /// Where each tensor is, by the index. A shard is a plain file name: the index must not lead out of the folder.
-    private static func places(in index: URL) throws(TensorError) -> [String: String] {
+    private static func shards(in index: URL) throws(TensorError) -> [String: String] {
         let json: JSONValue
         do {
             let mapping = try FileMapping(path: index.path)
@@ -50,16 +50,16 @@ package struct TensorFolder: Sendable {
         } catch {
             throw .file(path: index.path, message: "cannot be read: \(error)")
         }
-        let places = json["weight_map"]?.dictionary?.compactMapValues(\.string) ?? [:]
-        guard !places.isEmpty, places.count == json["weight_map"]?.members?.count else {
+        let shards = json["weight_map"]?.dictionary?.compactMapValues(\.string) ?? [:]
+        guard !shards.isEmpty, shards.count == json["weight_map"]?.members?.count else {
             throw .file(path: index.path, message: "weight_map is missing or maps something else than names to files")
         }
-        for (name, shard) in places
+        for (name, shard) in shards
         where shard.contains("/") || shard.contains("\0") || shard.hasPrefix(".") || !shard.hasSuffix(".safetensors") {
             throw .file(
                 path: index.path, message: "tensor \(name) is said to be in \(shard), expected a file of this folder")
         }
-        return places
+        return shards
     }
 
     package func shape(of name: String) -> [Int]? { files[name]?.shape(of: name) }

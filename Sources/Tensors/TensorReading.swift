@@ -45,7 +45,7 @@ extension Tensor {
         }
     }
 
-    /// A digest of the elements' bits and places, of their own type, from any device.
+    /// A digest of the elements' bits and indices, of their own type, from any device.
     ///
     /// For the element with index `i` in row-major order and bit pattern `b`, all of it wrapping:
     ///

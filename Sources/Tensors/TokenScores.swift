@@ -4,7 +4,7 @@ internal import CTorch
 package struct TokenScores {
     /// Log-prob of the token under the policy.
     package let logProbabilities: Tensor
-    /// Entropy of the policy at the token's place.
+    /// Entropy of the policy at the token's position.
     package let entropies: Tensor
 }
 
@@ -50,7 +50,7 @@ extension Tensor {
             logProbabilities: logProbabilities, entropies: Tensor(handle: TensorHandle(entropies)))
     }
 
-    /// KL(π‖π_ref) of two policies at the same places, exactly: over the whole vocabulary.
+    /// KL(π‖π_ref) of two policies at the same positions, exactly: over the whole vocabulary.
     ///
     ///     KL[n] = Σ_v p[n, v]·(log p[n, v] − log q[n, v])      p, q = softmax(hidden·head / temperature) of each
     ///
@@ -65,7 +65,7 @@ extension Tensor {
     /// - Parameters:
     ///   - hidden: `[N, D]`, the states that predict the tokens.
     ///   - head: `[V, D]`.
-    ///   - referenceHidden: `[N, D']`, the reference's states at the same places.
+    ///   - referenceHidden: `[N, D']`, the reference's states at the same positions.
     ///   - referenceHead: `[V, D']`.
     ///   - temperature: above 0.
     ///   - beta: β, from 0 to 1.

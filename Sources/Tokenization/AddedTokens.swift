@@ -41,7 +41,7 @@ package struct AddedToken: Sendable, Equatable {
     }
 }
 
-/// Finds added tokens in a text: at each place the longest, from left to right.
+/// Finds added tokens in a text: at each position the longest, from left to right.
 struct AddedTokenMatcher: Sendable {
     /// A stretch of text between added tokens, or one of them.
     enum Part: Equatable {

@@ -91,25 +91,26 @@ struct BytePairModel: Sendable {
         }
         while true {
             var best = MergeTable.none
-            var place = 0
+            var position = 0
             for i in 0..<scratch.ranks.count where scratch.ranks[i] < best {
                 best = scratch.ranks[i]
-                place = i
+                position = i
             }
             guard best != MergeTable.none else { return }
-            scratch.symbols[place] = merges.merged[Int(best)]
-            scratch.symbols.remove(at: place + 1)
-            scratch.ranks.remove(at: place)
-            if place > 0 {
-                scratch.ranks[place - 1] = merges.rank(scratch.symbols[place - 1], scratch.symbols[place])
+            scratch.symbols[position] = merges.merged[Int(best)]
+            scratch.symbols.remove(at: position + 1)
+            scratch.ranks.remove(at: position)
+            if position > 0 {
+                scratch.ranks[position - 1] = merges.rank(scratch.symbols[position - 1], scratch.symbols[position])
             }
-            if place < scratch.ranks.count {
-                scratch.ranks[place] = merges.rank(scratch.symbols[place], scratch.symbols[place + 1])
+            if position < scratch.ranks.count {
+                scratch.ranks[position] = merges.rank(scratch.symbols[position], scratch.symbols[position + 1])
             }
         }
     }
 
-    /// O(n log n): a heap of (rank, place), in which an entry counts only while the pair at its place has that rank.
+    /// O(n log n): a heap of (rank, position), in which an entry counts only while the pair at its position has
+    /// that rank.
     private func mergeByHeap(_ scratch: inout MergeScratch, into ids: inout [Int]) {
         var symbols = scratch.symbols
         let count = symbols.count
@@ -119,28 +120,28 @@ struct BytePairModel: Sendable {
         var heap = MergeHeap()
         for i in 0..<count - 1 {
             ranks[i] = merges.rank(symbols[i], symbols[i + 1])
-            if ranks[i] != MergeTable.none { heap.append(rank: ranks[i], place: i) }
+            if ranks[i] != MergeTable.none { heap.append(rank: ranks[i], position: i) }
         }
         heap.order()
-        func refresh(_ place: Int) {
-            let right = Int(next[place])
-            ranks[place] = right < count ? merges.rank(symbols[place], symbols[right]) : MergeTable.none
-            if ranks[place] != MergeTable.none { heap.push(rank: ranks[place], place: place) }
+        func refresh(_ position: Int) {
+            let right = Int(next[position])
+            ranks[position] = right < count ? merges.rank(symbols[position], symbols[right]) : MergeTable.none
+            if ranks[position] != MergeTable.none { heap.push(rank: ranks[position], position: position) }
         }
-        while let (rank, place) = heap.pop() {
-            guard ranks[place] == rank else { continue }
-            let gone = Int(next[place])
-            symbols[place] = merges.merged[Int(rank)]
+        while let (rank, position) = heap.pop() {
+            guard ranks[position] == rank else { continue }
+            let gone = Int(next[position])
+            symbols[position] = merges.merged[Int(rank)]
             ranks[gone] = MergeTable.none
-            next[place] = next[gone]
-            if Int(next[gone]) < count { previous[Int(next[gone])] = Int32(place) }
-            refresh(place)
-            if previous[place] >= 0 { refresh(Int(previous[place])) }
+            next[position] = next[gone]
+            if Int(next[gone]) < count { previous[Int(next[gone])] = Int32(position) }
+            refresh(position)
+            if previous[position] >= 0 { refresh(Int(previous[position])) }
         }
-        var place = 0
-        while place < count {
-            ids.append(Int(symbols[place]))
-            place = Int(next[place])
+        var position = 0
+        while position < count {
+            ids.append(Int(symbols[position]))
+            position = Int(next[position])
         }
     }
 }
@@ -151,19 +152,19 @@ struct MergeScratch {
     var ranks: [UInt32] = []
 }
 
-/// A binary heap of rank and place, the lowest rank first, of equal ranks the leftmost.
+/// A binary heap of rank and position, the lowest rank first, of equal ranks the leftmost.
 private struct MergeHeap {
     private var entries: [UInt64] = []
 
-    mutating func append(rank: UInt32, place: Int) { entries.append(UInt64(rank) << 32 | UInt64(place)) }
+    mutating func append(rank: UInt32, position: Int) { entries.append(UInt64(rank) << 32 | UInt64(position)) }
 
     /// Orders what was appended.
     mutating func order() {
         for index in stride(from: entries.count / 2 - 1, through: 0, by: -1) { sink(index) }
     }
 
-    mutating func push(rank: UInt32, place: Int) {
-        append(rank: rank, place: place)
+    mutating func push(rank: UInt32, position: Int) {
+        append(rank: rank, position: position)
         var index = entries.count - 1
         let entry = entries[index]
         while index > 0, entries[(index - 1) / 2] > entry {
@@ -173,7 +174,7 @@ private struct MergeHeap {
         entries[index] = entry
     }
 
-    mutating func pop() -> (rank: UInt32, place: Int)? {
+    mutating func pop() -> (rank: UInt32, position: Int)? {
         guard let top = entries.first, let last = entries.popLast() else { return nil }
         if !entries.isEmpty {
             entries[0] = last

@@ -48,8 +48,8 @@ package struct GGUFVocabulary: Sendable {
         let pickier = source.addedTokensWithConditions
         if !pickier.isEmpty {
             notices.append(
-                "llama.cpp finds an added token wherever its text stands; here \(pickier.joined(separator: ", ")) must be a "
-                    + "word of its own, takes spaces beside it, or is found in another form")
+                "llama.cpp finds an added token wherever its text stands; here \(pickier.joined(separator: ", ")) "
+                    + "must be a word of its own, takes spaces beside it, or is found in another form")
         }
         if let template = tokenizer.chatTemplate { entries.append((Key.template, .string(template))) }
         entries.append((Key.json, .string(source.text)))

@@ -12,7 +12,7 @@ extension JSONValue {
     }
 }
 
-/// A value together with the file and path it stands at, so that every complaint can name its place.
+/// A value together with the file and path it stands at, so that every complaint can name both.
 struct JSONNode: Sendable {
     let value: JSONValue
     let file: String

@@ -21,9 +21,9 @@ struct MergeTable: Sendable {
 
     /// Adds the next merge in rank; a pair given twice keeps its later rank. At most `capacity` merges fit.
     mutating func append(_ left: Int32, _ right: Int32, merged id: Int32) {
-        let place = slot(of: Self.key(left, right))
-        keys[place] = Self.key(left, right)
-        ranks[place] = UInt32(merged.count)
+        let slot = self.slot(of: Self.key(left, right))
+        keys[slot] = Self.key(left, right)
+        ranks[slot] = UInt32(merged.count)
         merged.append(id)
     }
 
@@ -40,8 +40,8 @@ struct MergeTable: Sendable {
     private func slot(of key: UInt64) -> Int {
         var hash = key &* 0x9E37_79B9_7F4A_7C15
         hash ^= hash >> 32
-        var place = Int(truncatingIfNeeded: hash) & mask
-        while keys[place] != key, keys[place] != Self.empty { place = (place + 1) & mask }
-        return place
+        var slot = Int(truncatingIfNeeded: hash) & mask
+        while keys[slot] != key, keys[slot] != Self.empty { slot = (slot + 1) & mask }
+        return slot
     }
 }

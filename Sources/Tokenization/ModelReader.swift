@@ -81,17 +81,17 @@ struct ModelReader {
         var rank = 0
         for item in items {
             if case .string(let text) = item, text.hasPrefix("#version") { continue }
-            let place = "\(list.path)[\(rank)]"
+            let path = "\(list.path)[\(rank)]"
             guard let (left, right) = Self.pair(item) else {
                 throw TokenizerError(
-                    file: list.file, key: place, found: item.summary,
+                    file: list.file, key: path, found: item.summary,
                     expected: "\"left right\" or [\"left\", \"right\"]")
             }
             guard let leftID = vocabulary.id(left), let rightID = vocabulary.id(right),
                 let merged = vocabulary.id(left + right)
             else {
                 throw TokenizerError(
-                    file: list.file, key: place, found: item.summary,
+                    file: list.file, key: path, found: item.summary,
                     expected: "both parts and \"\(left + right)\" in the vocabulary")
             }
             table.append(leftID, rightID, merged: merged)

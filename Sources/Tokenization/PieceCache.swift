@@ -1,4 +1,4 @@
-/// Ids of short pieces met before in the same `encode` call: a fixed number of places, the newer piece wins.
+/// Ids of short pieces met before in the same `encode` call: a fixed number of slots, the newer piece wins.
 ///
 /// It lives inside one call, so it needs no lock; its values point into the ids that call has already produced.
 struct PieceCache {
@@ -24,18 +24,18 @@ struct PieceCache {
         fileprivate var slot: Int {
             var hash = (low ^ (high &* 0xD6E8_FEB8_6659_FD93)) &* 0x9E37_79B9_7F4A_7C15
             hash ^= hash >> 32
-            return Int(truncatingIfNeeded: hash) & (PieceCache.places - 1)
+            return Int(truncatingIfNeeded: hash) & (PieceCache.slotCount - 1)
         }
     }
 
-    private static let places = 8192
+    private static let slotCount = 8192
 
     private var keys: [Key?]
     private var spans: [(start: Int32, count: Int32)]
 
     init() {
-        keys = Array(repeating: nil, count: Self.places)
-        spans = Array(repeating: (0, 0), count: Self.places)
+        keys = Array(repeating: nil, count: Self.slotCount)
+        spans = Array(repeating: (0, 0), count: Self.slotCount)
     }
 
     /// Where the ids of this piece stand already.

@@ -1,6 +1,6 @@
 /// The regular expressions that byte-level tokenizers split text with, each as a scanner written by hand.
 ///
-/// A scanner gives the same pieces as the expression. Every expression here matches at any place of any text, so the
+/// A scanner gives the same pieces as the expression. Every expression here matches at any position of any text, so the
 /// pieces cover it.
 package enum SplitPattern: String, Sendable, CaseIterable {
     /// The expression inside the `ByteLevel` pre-tokenizer.
@@ -32,7 +32,7 @@ package enum SplitPattern: String, Sendable, CaseIterable {
     }
 }
 
-/// Finds where the piece that starts at a place ends.
+/// Finds where the piece that starts at a position ends.
 private struct SplitScanner {
     let bytes: [UInt8]
     let end: Int

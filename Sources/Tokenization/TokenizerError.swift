@@ -32,7 +32,7 @@ package struct TokenizerError: Error, Sendable, Equatable, CustomStringConvertib
     }
 
     package var description: String {
-        let place = key.isEmpty ? file : "\(file): \(key)"
-        return expected == Self.json ? "\(place): \(found)" : "\(place): found \(found); expected \(expected)"
+        let location = key.isEmpty ? file : "\(file): \(key)"
+        return expected == Self.json ? "\(location): \(found)" : "\(location): found \(found); expected \(expected)"
     }
 }

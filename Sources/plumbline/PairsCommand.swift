@@ -11,7 +11,8 @@ struct PairsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Sample completions, score them, and pair the best with the worst of each prompt.",
             discussion: """
-                Writes a file that algorithm: dpo and bvpo read, and TRL. Started again after a stop, it goes on where it was.
+                Writes a file that algorithm: dpo and bvpo read, and TRL. Started again after a stop, it goes on \
+                where it was.
 
                     plumbline pairs make --model DIR --prompts math.jsonl --rewards accuracy_reward --output pairs.jsonl
                 """)

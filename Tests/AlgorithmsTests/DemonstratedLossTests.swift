@@ -109,8 +109,8 @@ struct DemonstratedLossTests {
             own: reference.perToken(reference.isDemonstration).count(where: { !$0 })
         )
         let advantages = reference.perToken(reference.advantages)
-        for (place, isDemonstration) in reference.perToken(reference.isDemonstration).enumerated() {
-            let (x, a) = (logs[place], advantages[place])
+        for (index, isDemonstration) in reference.perToken(reference.isDemonstration).enumerated() {
+            let (x, a) = (logs[index], advantages[index])
             if isDemonstration {
                 let p = exp(x)
                 demonstrated -= settings.imitationScale * exp(-entropy) * x

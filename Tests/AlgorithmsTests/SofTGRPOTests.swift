@@ -8,9 +8,9 @@ import Testing
 /// Two completions of six tokens, of which four are soft, in plain numbers.
 private struct SoftExample {
     let lengths = [4, 2]
-    /// Token places of the soft steps.
+    /// Token positions of the soft steps.
     let positions = [0, 1, 2, 4]
-    /// One a token; soft places hold 0.
+    /// One a token; soft positions hold 0.
     var policy = [0, 0, 0, -0.9, 0, -1.3]
     var old = [0, 0, 0, -1.05, 0, -1.2]
     var reference = [0, 0, 0, -0.4, 0, -1.9]

@@ -169,15 +169,15 @@ struct VerlLossTests {
             let estimate = try estimator.estimate(policy: policy, reference: Tensor(differences.map { _ in 0 }))
             try estimate.sum().backward()
             let (values, slopes) = (try estimate.doubles(), try #require(policy.gradient).doubles())
-            for (place, d) in differences.enumerated() {
-                var (value, slope) = (expected.values[place], expected.slopes[place])
+            for (index, d) in differences.enumerated() {
+                var (value, slope) = (expected.values[index], expected.slopes[index])
                 if estimator == .k3, value == 10 {
                     #expect(slope == 0)
                     (value, slope) = (exp(-d) - 1 + d, 1 - exp(-d))
                     clamped.append(d)
                 }
                 #expect(
-                    abs(values[place] - value) < 1e-12 && abs(slopes[place] - slope) < 1e-12, "\(expected.kind), \(d)")
+                    abs(values[index] - value) < 1e-12 && abs(slopes[index] - slope) < 1e-12, "\(expected.kind), \(d)")
             }
         }
         #expect(reference.kl.count == 4 && clamped == [-4, 12])

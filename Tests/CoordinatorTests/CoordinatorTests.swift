@@ -360,7 +360,7 @@ struct CoordinatorTests {
         for step in 0..<400 {
             let found = batches(step: step, pass: 1)
             #expect(found.map(\.count) == [3, 3, 2] && found.joined().sorted() == Array(0..<8))
-            for place in found[0] { firsts[place] += 1 }
+            for index in found[0] { firsts[index] += 1 }
         }
         // each stands in the first batch 3 times in 8: 150, three standard deviations are 29
         #expect(firsts.allSatisfy { abs($0 - 150) < 29 }, "\(firsts)")

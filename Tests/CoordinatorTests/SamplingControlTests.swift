@@ -113,10 +113,10 @@ struct SamplingControlTests {
     private func group(_ prompt: Int, _ advantages: [Double]) -> UpdateGroup {
         UpdateGroup(
             promptTokenIDs: [prompt],
-            completions: advantages.enumerated().map { place, advantage in
+            completions: advantages.enumerated().map { index, advantage in
                 UpdateCompletion(
-                    tokenIDs: [prompt, place], advantages: [[advantage, advantage]],
-                    oldLogProbabilities: [-0.5, -Float(place)])
+                    tokenIDs: [prompt, index], advantages: [[advantage, advantage]],
+                    oldLogProbabilities: [-0.5, -Float(index)])
             })
     }
 
@@ -129,12 +129,12 @@ struct SamplingControlTests {
         exchange.part.groups.flatMap(\.completions).map(\.tokenIDs)
     }
 
-    @Test func completionsWithoutAnAdvantageGiveTheirPlacesToKeptOnes() async throws {
+    @Test func completionsWithoutAnAdvantageAreReplacedByKeptOnes() async throws {
         let buffer = ReplayBuffer(capacity: 8, maxAge: 3, seed: 1)
         let first = await exchange(buffer, [group(1, [1, 0]), group(2, [0, 0])], step: 0)
         #expect(rows(first) == [[1, 0], [1, 1], [2, 0], [2, 1]])  // nothing is kept yet
         let second = await exchange(buffer, [group(3, [0, 2, 0]), group(4, [1])], step: 2)
-        // in the first dead place, among what is fresh: behind its group's own, before the next group
+        // in place of the first dead one, among what is fresh: behind its group's own, before the next group
         #expect(rows(second) == [[3, 1], [3, 2], [1, 0], [4, 0]])
         #expect(second.part.groups.map(\.promptTokenIDs) == [[3], [1], [4]])
         #expect(second.part.groups[1].completions == [group(1, [1, 0]).completions[0]])  // as it was written
@@ -153,7 +153,7 @@ struct SamplingControlTests {
         #expect(rows(third) == [[3, 0]])
     }
 
-    /// What is masked has an advantage and trains nothing: it gives its place away and is not kept.
+    /// What is masked has an advantage and trains nothing: it is replaced and is not kept.
     @Test func aMaskedCompletionTeachesNothing() async throws {
         let buffer = ReplayBuffer(capacity: 8, seed: 1)
         var masked = group(1, [1, 3])

@@ -99,9 +99,9 @@ extension World: Generating {
             Task {
                 await note(step)
                 if stopAt?.moment == .generate, stopAt?.step == step { signal.request() }
-                for (place, request) in (reversesGroups ? requests.reversed() : requests).enumerated() {
+                for (index, request) in (reversesGroups ? requests.reversed() : requests).enumerated() {
                     if stop.isRequested { return stream.finish(throwing: StopRequested()) }
-                    if holdsLastGroup, place == requests.count - 1 {
+                    if holdsLastGroup, index == requests.count - 1 {
                         while await scoredGroups == 0 { await Task.yield() }
                     }
                     stream.yield(group(request))

@@ -11,8 +11,8 @@ struct DemonstratedGroupsTests {
         var batch = CreditBatch(groups: [
             ScoredGroups.group([0, 1, 0], row: 0), ScoredGroups.group([0.25, 0, 0], row: 1),
         ])
-        batch.demonstrations = [1.0, 1].enumerated().map { place, reward in
-            lacking && place == 1
+        batch.demonstrations = [1.0, 1].enumerated().map { index, reward in
+            lacking && index == 1
                 ? nil
                 : ScoredDemonstration(
                     completion: Completion(text: "right", tokenIDs: [5, 6, 7, 0]), scores: [.value(reward)])

@@ -68,7 +68,7 @@ private struct Toy {
 private func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
 private func minus(_ a: [Double], _ b: [Double]) -> [Double] { zip(a, b).map { $0 - $1 } }
 private func expectation(_ values: [(share: Double, gradient: [Double])]) -> [Double] {
-    values[0].gradient.indices.map { place in values.reduce(0) { $0 + $1.share * $1.gradient[place] } }
+    values[0].gradient.indices.map { index in values.reduce(0) { $0 + $1.share * $1.gradient[index] } }
 }
 
 /// Covariance matrix, row by row.
@@ -154,7 +154,7 @@ struct MixingTests {
             MixingEstimate(
                 (0..<prompts).map { _ in
                     let sides = [1, 0].map { sequences((0..<traces).map { _ in drawnTrace() }, $0) }
-                    let places = sides.map {
+                    let kept = sides.map {
                         TraceGradients.resampled(
                             $0, uniforms: (0..<traces).map { _ in Double.random(in: 0...1, using: &random) }
                         ).indices
@@ -165,7 +165,7 @@ struct MixingTests {
                             beta: toy.beta, chosen: sequences(drawn, 1), rejected: sequences(drawn, 0))
                     }
                     return MixingSample(
-                        traceGradients: zip(places[0], places[1]).map {
+                        traceGradients: zip(kept[0], kept[1]).map {
                             TraceGradients.single(beta: toy.beta, chosen: sides[0][$0], rejected: sides[1][$1])
                         }, emptyGradient: toy.emptyGradient, marginalHalves: (marginal[0], marginal[1]))
                 })

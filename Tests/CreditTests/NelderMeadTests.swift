@@ -47,10 +47,10 @@ struct NelderMeadTests {
         for example in reference.cases {
             let function = ["rosenbrock": rosenbrock, "valley": valley][example.name] ?? quadratic
             var search = search(example.simplex, bounds: example.bounds)
-            for (place, expected) in example.points.enumerated() {
+            for (index, expected) in example.points.enumerated() {
                 let asked = numbers(try #require(search.point))
                 let distance = zip(asked, expected).map { abs($0 - $1) }.max() ?? 1
-                #expect(distance < 1e-9, "\(example.name), point \(place): \(asked), \(expected)")
+                #expect(distance < 1e-9, "\(example.name), point \(index): \(asked), \(expected)")
                 guard distance < 1e-9 else { break }
                 search.tell(function(asked))
             }
@@ -71,7 +71,7 @@ struct NelderMeadTests {
     }
 
     /// Told by name: another order of names is the same search.
-    @Test func pointsGoByNameAndNotByPlace() throws {
+    @Test func pointsGoByNameAndNotByIndex() throws {
         let turned = search([[0.0, 0], [1, 0.1], [0.2, 0.9]])
         var (one, other) = (
             turned,

@@ -114,10 +114,10 @@ struct TargetDistributionTests {
     @Test(arguments: [1, 2]) func theRuleGivesTheSharesOfTheTarget(_ tokens: Int) throws {
         let arms = [Int](repeating: 0, count: 10) + [Int](repeating: 1, count: 5) + [2, 2, 2, 3, 3]
         let logs = arms.map { arm in [Float](repeating: Float(log(prior[arm]) / Double(tokens)), count: tokens) }
-        let rollouts = arms.indices.map { place in
+        let rollouts = arms.indices.map { index in
             ScoredGroups.rollout(
-                tokens: [Int](repeating: arms[place], count: tokens), logProbabilities: logs[place].map(Double.init),
-                sample: place)
+                tokens: [Int](repeating: arms[index], count: tokens), logProbabilities: logs[index].map(Double.init),
+                sample: index)
         }
         let group = RolloutGroup(prompt: ScoredGroups.prompt(0), rollouts: rollouts, policyVersion: PolicyVersion(0))
         let batch = CreditBatch(
@@ -126,9 +126,9 @@ struct TargetDistributionTests {
         let credited = try DistributionalControl(
             rewards: try .single, settings: .init(coefficient: beta, cap: 5)
         ).credit(batch)
-        for (place, arm) in arms.enumerated() {
+        for (index, arm) in arms.enumerated() {
             let share = target[arm] / prior[arm]  // 0.0948, 0.7003, 5.1749, 0.0128
-            for advantage in credited.update.advantages[0][place] {
+            for advantage in credited.update.advantages[0][index] {
                 #expect(abs(advantage - (min(share, 5) - 1)) < 1e-5)
             }
         }

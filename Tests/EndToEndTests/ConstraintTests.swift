@@ -206,18 +206,18 @@ struct ConstraintTests {
         #expect(outcome.progress.contains("recap: 2 steps are known"), "\(outcome.progress)")
         let rows = try place.metrics("run")
         let names = ["regular_expression", "completion_length", "replay"]
-        for (place, row) in rows.enumerated() {
+        for (index, row) in rows.enumerated() {
             let losses = names.map { row["recap/\($0)/loss"] ?? .nan }
             #expect(abs(losses[0] - (2 - (row["rewards/regular_expression/mean"] ?? 9))) < 1e-9)
             #expect(abs(losses[1] - (5 - (row["rewards/completion_length/mean"] ?? 9))) < 1e-9)
             #expect(losses[2] == row["replay/loss"] && losses[2] > 0)
-            guard place >= 2 else {
+            guard index >= 2 else {
                 #expect(names.allSatisfy { row["recap/\($0)/weight"] == 1 })
                 continue
             }
             let scores = names.map { name in
-                (rows[place - 1]["recap/\(name)/loss"] ?? .nan)
-                    / ((rows[place - 2]["recap/\(name)/loss"] ?? .nan) + 1e-8)
+                (rows[index - 1]["recap/\(name)/loss"] ?? .nan)
+                    / ((rows[index - 2]["recap/\(name)/loss"] ?? .nan) + 1e-8)
             }
             let masses = scores.map { exp($0 / 0.5) }
             for (name, mass) in zip(names, masses) {

@@ -164,15 +164,15 @@ struct LoRAStepTests {
         let old = try await updater.logProbabilities(unscored, under: .oldPolicy).tokens
         let reference = try await updater.logProbabilities(unscored, under: .reference).tokens
         #expect(old == reference)  // the reference is the adapter as it was
-        let groups = trl.groups.enumerated().map { place, group in
+        let groups = trl.groups.enumerated().map { index, group in
             ScoredGroup(
                 group: RolloutGroup(
                     prompt: TokenizedPrompt(
-                        prompt: Prompt(row: place, source: "trl", content: .text("")), tokenIDs: group.prompt),
+                        prompt: Prompt(row: index, source: "trl", content: .text("")), tokenIDs: group.prompt),
                     rollouts: group.completions.enumerated().map { sample, ids in
                         Rollout(
                             completion: Completion(text: "", tokenIDs: ids),
-                            samplingLogProbabilities: old[place][sample], policyLogProbabilities: old[place][sample],
+                            samplingLogProbabilities: old[index][sample], policyLogProbabilities: old[index][sample],
                             sample: sample)
                     }, policyVersion: PolicyVersion(0)), scores: group.rewards.map { [.value($0)] })
         }
@@ -271,9 +271,9 @@ struct LoRAStepTests {
         let found = try await reference.infer { try $0.parameters.mapValues { try $0.doubles() } }.value
         for (name, tensor) in policy.base {
             let base = try tensor.doubles()
-            for place in base.indices {
-                let expected = moved.contains(name) ? 0.25 * sums[name]![place] + 0.75 * base[place] : base[place]
-                #expect(abs(found[name]![place] - expected) < 1e-6)
+            for index in base.indices {
+                let expected = moved.contains(name) ? 0.25 * sums[name]![index] + 0.75 * base[index] : base[index]
+                #expect(abs(found[name]![index] - expected) < 1e-6)
             }
         }
     }

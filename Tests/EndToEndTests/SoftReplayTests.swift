@@ -54,7 +54,7 @@ struct SoftReplayTests {
             let completions = group.rollouts.map { rollout in
                 UpdateCompletion(
                     tokenIDs: rollout.completion.tokenIDs, isAction: rollout.isAction,
-                    advantages: [rollout.actionPlaces.map { _ in Double(rollout.sample) - 1.5 }],
+                    advantages: [rollout.actionPositions.map { _ in Double(rollout.sample) - 1.5 }],
                     rolloutLogProbabilities: rollout.policyLogProbabilities, payload: rollout.payload)
             }
             batch.groups.append(UpdateGroup(promptTokenIDs: group.prompt.tokenIDs, completions: completions))

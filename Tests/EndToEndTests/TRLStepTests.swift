@@ -135,10 +135,10 @@ struct TRLStepTests {
 
     /// The completions as if they had been sampled: the sampler's log-probs are the policy's own, or nobody's.
     private func scoredGroups(_ old: [[[Float]]]?) -> [ScoredGroup] {
-        trl.groups.enumerated().map { place, group in
-            let prompt = Prompt(row: place, source: "trl", content: .text("prompt \(place)"))
+        trl.groups.enumerated().map { index, group in
+            let prompt = Prompt(row: index, source: "trl", content: .text("prompt \(index)"))
             let rollouts = group.completions.enumerated().map { sample, ids in
-                let sampled = old?[place][sample] ?? Array(repeating: 0, count: ids.count)
+                let sampled = old?[index][sample] ?? Array(repeating: 0, count: ids.count)
                 return Rollout(
                     completion: Completion(text: "", tokenIDs: ids), samplingLogProbabilities: sampled,
                     policyLogProbabilities: sampled, sample: sample)

@@ -19,12 +19,12 @@ final class TerminalRun {
         // Linux's numbers for "unlock" and "which one is it"; their macros do not reach Swift.
         let (unlock, number) = (UInt(0x4004_5431), UInt(0x8004_5430))
         var zero: Int32 = 0
-        var place: Int32 = 0
+        var index: Int32 = 0
         let terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
-        guard terminal >= 0, ioctl(terminal, unlock, &zero) == 0, ioctl(terminal, number, &place) == 0 else {
+        guard terminal >= 0, ioctl(terminal, unlock, &zero) == 0, ioctl(terminal, number, &index) == 0 else {
             throw NoTerminal()
         }
-        let side = open("/dev/pts/\(place)", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        let side = open("/dev/pts/\(index)", O_RDWR | O_NOCTTY | O_CLOEXEC)
         guard side >= 0 else { throw NoTerminal() }
         process.executableURL = Command.executable
         process.arguments = arguments

@@ -7,11 +7,11 @@ func group(
     row: Int, source: String = "set", prompt: String = "1 + 1 =", _ completions: [(String, RewardScore, String?)],
     truncated: Set<Int> = [], readsAnswers: Bool = true
 ) -> EvaluatedGroup {
-    let rollouts = completions.enumerated().map { place, completion in
+    let rollouts = completions.enumerated().map { index, completion in
         Rollout(
             completion: Completion(
-                text: completion.0, tokenIDs: [1, 2], finishReason: truncated.contains(place) ? .length : .stopToken),
-            samplingLogProbabilities: [], policyLogProbabilities: [], sample: place)
+                text: completion.0, tokenIDs: [1, 2], finishReason: truncated.contains(index) ? .length : .stopToken),
+            samplingLogProbabilities: [], policyLogProbabilities: [], sample: index)
     }
     let prompt = TokenizedPrompt(prompt: Prompt(row: row, source: source, content: .text(prompt)), tokenIDs: [0])
     return EvaluatedGroup(

@@ -112,7 +112,7 @@ struct JSONTests {
         #expect(value.serialized(python) == "\"\(text)\"")
     }
 
-    /// A budget is an error with its place, not a process out of memory.
+    /// A budget is an error with its position, not a process out of memory.
     @Test func budgetsAreKept() throws {
         let list = "[" + Array(repeating: "[]", count: 99).joined(separator: ",") + "]"
         #expect(try JSONValue(parsing: list, limits: JSONLimits(values: 100)).elements?.count == 99)
@@ -128,7 +128,7 @@ struct JSONTests {
         #expect(try JSONValue(parsing: "\u{feff}[1]") == [1])
     }
 
-    /// Texts of every length around the eight bytes that are looked at together, with each stop at each place.
+    /// Texts of every length around the eight bytes that are looked at together, with each stop at each position.
     @Test func textsEndWhereTheyEnd() throws {
         for length in 0..<20 {
             let plain = String(repeating: "é", count: length % 5) + String(repeating: "x", count: length)

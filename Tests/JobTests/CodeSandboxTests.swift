@@ -242,7 +242,8 @@ extension CodeExecutionRuns {
             """
             import os, socket
             found = []
-            for path in ["/written", "/usr/written", "/etc/written", "/root/written", "\(FileManager.default.currentDirectoryPath)/written"]:
+            for path in ["/written", "/usr/written", "/etc/written", "/root/written",
+                         "\(FileManager.default.currentDirectoryPath)/written"]:
                 try:
                     open(path, "w").close()
                     found.append(path)

@@ -22,10 +22,10 @@ struct PlanExample {
     var tokens: Int { counts.reduce(0, +) }
 
     private func numbers(_ value: (Int) -> Double) -> [[Double]] {
-        var place = 0
+        var start = 0
         return counts.map { count in
-            defer { place += count }
-            return (place..<place + count).map(value)
+            defer { start += count }
+            return (start..<start + count).map(value)
         }
     }
 

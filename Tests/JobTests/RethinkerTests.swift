@@ -93,7 +93,7 @@ struct RethinkerTests {
             }, tokenizer: tokenizer, rewardNames: names, maxCompletionLength: 200, seed: seed)
     }
 
-    @Test func whatComesToTheRightAnswerTakesThePlace() async throws {
+    @Test func whatComesToTheRightAnswerStandsInForItsBeginning() async throws {
         let more = tokenizer.encode(" 42") + [0]
         let writer = Writer(more)
         let before = group(["it is 41", "it is 40"], scores: [0, 0])

@@ -27,8 +27,8 @@ struct RewardCheckTests {
                 if "bad" in completions[0]: inner(completions[0])
                 return [None if c == "none" else float(len(c)) for c in completions]
             """)
-        let rows = ["a", "bb", "bb", "none", "bad one", "bad two"].enumerated().map { place, text in
-            "{\"prompt\": \"\(place)\", \"completion\": \"\(text)\", \"expected\": \(place < 2 ? place + 1 : 7)}\n"
+        let rows = ["a", "bb", "bb", "none", "bad one", "bad two"].enumerated().map { index, text in
+            "{\"prompt\": \"\(index)\", \"completion\": \"\(text)\", \"expected\": \(index < 2 ? index + 1 : 7)}\n"
         }
         let report = try await report("\(script):f", rows.joined())
         let lines = report.summary.split(separator: "\n").map(String.init)

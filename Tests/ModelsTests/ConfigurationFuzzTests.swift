@@ -47,11 +47,11 @@ struct ConfigurationFuzzTests {
     private static func mutated(_ original: [UInt8], _ random: inout Sequence) -> [UInt8] {
         var bytes = original
         for _ in 0..<Int.random(in: 1...3, using: &random) {
-            let place = Int.random(in: 0..<bytes.count, using: &random)
+            let position = Int.random(in: 0..<bytes.count, using: &random)
             switch Int.random(in: 0..<4, using: &random) {
-            case 0: bytes[place] = UInt8.random(in: 0...255, using: &random)
-            case 1: bytes.removeSubrange(place..<min(bytes.count, place + Int.random(in: 1...9, using: &random)))
-            case 2: bytes.insert(contentsOf: (pieces.randomElement(using: &random) ?? "").utf8, at: place)
+            case 0: bytes[position] = UInt8.random(in: 0...255, using: &random)
+            case 1: bytes.removeSubrange(position..<min(bytes.count, position + Int.random(in: 1...9, using: &random)))
+            case 2: bytes.insert(contentsOf: (pieces.randomElement(using: &random) ?? "").utf8, at: position)
             default:
                 let colons = bytes.indices.filter { bytes[$0] == UInt8(ascii: ":") }
                 guard let colon = colons.randomElement(using: &random) else { continue }

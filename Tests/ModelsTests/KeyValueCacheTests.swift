@@ -76,25 +76,25 @@ private struct Session {
         try compare(hidden, with: texts)
     }
 
-    @TensorActor mutating func decode(_ places: [(row: Int, prompt: Int)]) throws {
-        for place in places { rows[place.row, default: []].append(next()) }
-        let own = places.map { rows[$0.row] ?? [] }
-        let read = places.map { prompts[$0.prompt] ?? [] }
+    @TensorActor mutating func decode(_ slots: [(row: Int, prompt: Int)]) throws {
+        for slot in slots { rows[slot.row, default: []].append(next()) }
+        let own = slots.map { rows[$0.row] ?? [] }
+        let read = slots.map { prompts[$0.prompt] ?? [] }
         let hidden = try model.decode(
             tokens: own.compactMap(\.last), cache: cache,
             rows: DecodeRows(
-                promptSlots: places.map(\.prompt), promptLengths: read.map(\.count), ownSlots: places.map(\.row),
+                promptSlots: slots.map(\.prompt), promptLengths: read.map(\.count), ownSlots: slots.map(\.row),
                 ownLengths: own.map(\.count)))
         try compare(hidden, with: zip(read, own).map { $0 + $1 })
     }
 
     @TensorActor private mutating func compare(_ hidden: Tensor, with texts: [[Int]]) throws {
-        for (place, text) in texts.enumerated() {
+        for (index, text) in texts.enumerated() {
             let whole = try Tensor.withoutGradients {
                 try model.hiddenStates(tokens: Tensor(text), layout: SequenceLayout(sequenceLengths: [text.count]))
             }
             let expected = try whole.selected(axis: 0, at: text.count - 1).doubles()
-            worst = max(worst, largestDifference(try hidden.selected(axis: 0, at: place).doubles(), expected))
+            worst = max(worst, largestDifference(try hidden.selected(axis: 0, at: index).doubles(), expected))
             compared += 1
         }
     }

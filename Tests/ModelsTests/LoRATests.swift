@@ -204,8 +204,8 @@ struct AdapterFolderTests {
         ("target_modules", [], "target_modules"), ("something_new", 3, "something_new"),
     ]
 
-    @Test(arguments: refusals.indices) func whatIsNotBuiltIsNamed(_ place: Int) throws {
-        let (member, value, says) = Self.refusals[place]
+    @Test(arguments: refusals.indices) func whatIsNotBuiltIsNamed(_ index: Int) throws {
+        let (member, value, says) = Self.refusals[index]
         let folder = try folder([member: value])
         let error = try #require(throws: ModelError.self) { try ModelFolder.load(folder.url) }
         #expect("\(error)".contains(says) && "\(error)".contains("adapter_config.json"), "\(error)")

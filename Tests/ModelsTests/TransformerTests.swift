@@ -89,8 +89,8 @@ struct PackedTransformerTests {
     ]
     nonisolated static let families = ["llama_biases", "llama3", "qwen2", "mistral_sliding", "qwen2_sliding", "qwen3"]
 
-    /// Token ids that only depend on their place.
-    nonisolated static func token(_ place: Int) -> Int { 3 + (place * 37 + place * place * 11) % 90 }
+    /// Token ids that only depend on their position.
+    nonisolated static func token(_ position: Int) -> Int { 3 + (position * 37 + position * position * 11) % 90 }
 
     @Test("log-probs and gradients equal unshared ones in float32", arguments: families)
     func sharedInFloat32(_ name: String) throws { try compareSharing(name, .float32, tolerance: 1e-5) }
@@ -138,14 +138,14 @@ struct PackedTransformerTests {
         print("\(name) \(type): largest ‖Δ gradient‖ / ‖gradient‖ over tensors \(worst)")
     }
 
-    /// A weighted sum of the log-probs of all completion tokens. `places` are those of the tokens in the whole pack:
+    /// A weighted sum of the log-probs of all completion tokens. `positions` are those of the tokens in the whole pack:
     /// they choose token and weight, so that a text alone has the loss of its share of the pack.
     private func loss(
-        _ model: Transformer, _ layout: SequenceLayout, _ places: [Int], checkpointsBlocks: Bool = false
+        _ model: Transformer, _ layout: SequenceLayout, _ positions: [Int], checkpointsBlocks: Bool = false
     ) throws -> Tensor {
         let hidden = try model.hiddenStates(
-            tokens: Tensor(places.map(Self.token)), layout: layout, checkpointsBlocks: checkpointsBlocks)
-        let targets = layout.completionTokenIndices.map { places[$0] }
+            tokens: Tensor(positions.map(Self.token)), layout: layout, checkpointsBlocks: checkpointsBlocks)
+        let targets = layout.completionTokenIndices.map { positions[$0] }
         let scores = try Tensor.tokenScores(
             hidden: hidden.rows(at: layout.predictionIndices), head: model.head,
             targets: Tensor(targets.map(Self.token)), temperature: 1)

@@ -24,7 +24,7 @@ struct PlanRuleTests {
 
     @Test func eachRuleIsNamed() throws {
         #expect(try broken(Strategy(1, 8, 1)).isEmpty)
-        // V1: three slots, slots from a place that is no multiple, a part of two nodes, a node that is not there.
+        // V1: three slots, slots from an index that is no multiple, a part of two nodes, a node that is not there.
         for (nodes, slots) in [(0..<1, 0..<3), (0..<1, 1..<3), (0..<2, 0..<4), (1..<3, 0..<8)] {
             let mesh = Mesh(nodes: nodes, slots: slots)
             #expect(try broken(Strategy(1, 1, mesh.size), mesh: mesh) == [.mesh])

@@ -12,7 +12,8 @@ struct PlanSimulatorTests {
             let cluster = Toy.cluster(nodes: [1, 2].randomElement(using: &random)!, devices: 2)
             var assignments: [String: Assignment] = [:]
             for call in Toy.graph.calls {
-                let place = RuleSet.plumbline.placements(of: call, Toy.shape, cluster).randomElement(using: &random)!
+                let placement = RuleSet.plumbline.placements(of: call, Toy.shape, cluster).randomElement(
+                    using: &random)!
                 let layouts: [WeightLayout] =
                     call.kind == .train ? [.fp32Master, .bf16WithMaster] : [.bf16, .int8, .fp32Master]
                 let releases: [Set<Release>] =
@@ -22,8 +23,8 @@ struct PlanSimulatorTests {
                     default: [[], [.dropGradients], [.dropGradients, .offloadOptimizer]]
                     }
                 assignments[call.name] = Assignment(
-                    mesh: place.mesh, strategy: place.strategy, layout: layouts.randomElement(using: &random)!,
-                    microBatches: place.strategy.pipeline, after: releases.randomElement(using: &random)!)
+                    mesh: placement.mesh, strategy: placement.strategy, layout: layouts.randomElement(using: &random)!,
+                    microBatches: placement.strategy.pipeline, after: releases.randomElement(using: &random)!)
             }
             plans.append(Toy.plan(cluster, assignments))
         }
@@ -37,9 +38,9 @@ struct PlanSimulatorTests {
             var chain = [Int](repeating: 0, count: timeline.tasks.count)
             for _ in 0..<timeline.tasks.count {
                 var isStill = true
-                for (place, task) in timeline.tasks.enumerated() {
+                for (index, task) in timeline.tasks.enumerated() {
                     let length = (task.waitedFor.map { chain[$0] }.max() ?? 0) + task.end - task.start
-                    if length != chain[place] { (chain[place], isStill) = (length, false) }
+                    if length != chain[index] { (chain[index], isStill) = (length, false) }
                 }
                 if isStill { break }
             }
@@ -55,7 +56,7 @@ struct PlanSimulatorTests {
         for plan in Self.plans(60) {
             let timeline = try PlanSimulator(plan, costs: Toy.costs(plan.cluster)).run()
             for task in timeline.tasks {
-                for place in task.waitedFor { #expect(timeline.tasks[place].end <= task.start) }
+                for index in task.waitedFor { #expect(timeline.tasks[index].end <= task.start) }
             }
             for resource in 0..<2 * timeline.devices {
                 let own = timeline.tasks.filter { $0.resources.contains(resource) }.sorted {

@@ -146,9 +146,9 @@ struct ActionMaskTests {
         let (found, whole) = (try await policy.updater.values(batch), try await policy.updater.values(all))
         for (group, completions) in batch.groups.map(\.completions).enumerated() {
             for (index, completion) in completions.enumerated() {
-                let places = completion.isAction.map { flags in flags.indices.filter { flags[$0] } }
+                let positions = completion.isAction.map { flags in flags.indices.filter { flags[$0] } }
                 let expected =
-                    places.map { $0.map { whole.tokens[group][index][0][$0] } } ?? whole.tokens[group][index][0]
+                    positions.map { $0.map { whole.tokens[group][index][0][$0] } } ?? whole.tokens[group][index][0]
                 #expect(found.tokens[group][index][0].count == expected.count)
                 for (a, b) in zip(found.tokens[group][index][0], expected) { #expect(abs(a - b) < 1e-6) }
                 #expect(abs(found.ends[group][index][0] - whole.ends[group][index][0]) < 1e-6)
@@ -156,7 +156,7 @@ struct ActionMaskTests {
         }
     }
 
-    @Test func arraysThatDoNotFitTheActionsAreRefusedWithTheirPlace() async throws {
+    @Test func arraysThatDoNotFitTheActionsAreRefusedByIndex() async throws {
         func refusal(_ change: (inout UpdateCompletion) -> Void) async throws -> String {
             var batch = try await ExampleBatch.withForcedTokens()
             change(&batch.groups[1].completions[0])

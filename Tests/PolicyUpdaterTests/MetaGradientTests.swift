@@ -37,9 +37,9 @@ struct MetaGradientTests {
     }
 
     private func lookAhead(
-        _ place: LookAhead.Place = .exact, _ model: LookAhead.StepModel = .adam
+        _ point: LookAhead.Point = .exact, _ model: LookAhead.StepModel = .adam
     ) -> LookAhead {
-        LookAhead(place, model, utility: PartPlan(SupervisedFineTuning(), on: .demonstrations))
+        LookAhead(point, model, utility: PartPlan(SupervisedFineTuning(), on: .demonstrations))
     }
 
     /// −L on the held-out rows where a real step with the weight μ leads; plain steps by loops over Double.

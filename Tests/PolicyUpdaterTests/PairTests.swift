@@ -60,14 +60,14 @@ struct PairTests {
         #expect(abs(loss - (try lossByLoops(part, weights: weights))) < 1e-9)
         var compared = 0
         for (name, values) in gradients {
-            for place in stride(from: 0, to: values.count, by: 5) {
+            for index in stride(from: 0, to: values.count, by: 5) {
                 func moved(_ by: Double) throws -> Double {
                     var moved = weights
-                    moved[name]![place] += by
+                    moved[name]![index] += by
                     return try lossByLoops(part, weights: moved)
                 }
                 let difference = (try moved(1e-5) - moved(-1e-5)) / 2e-5
-                #expect(abs(difference - values[place]) < 1e-6 * max(1, abs(difference)), "\(name)[\(place)]")
+                #expect(abs(difference - values[index]) < 1e-6 * max(1, abs(difference)), "\(name)[\(index)]")
                 compared += 1
             }
         }

@@ -100,8 +100,8 @@ struct PromptLogitsTests {
         func moved(along direction: [Double]) -> [String: [Double]] {
             var moved = weights
             for token in 0..<Self.vocabulary {
-                for place in 0..<Self.hidden {
-                    moved["lm_head.weight"]![token * Self.hidden + place] += cos(Double(3 * token)) * direction[place]
+                for index in 0..<Self.hidden {
+                    moved["lm_head.weight"]![token * Self.hidden + index] += cos(Double(3 * token)) * direction[index]
                 }
             }
             return moved

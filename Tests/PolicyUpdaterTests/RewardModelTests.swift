@@ -67,14 +67,14 @@ struct RewardModelTests {
         #expect(abs(loss - (try lossByLoops(weights, Self.head))) < 1e-9)
         var compared = 0
         for (name, values) in gradients {
-            for place in stride(from: 0, to: values.count, by: 5) {
+            for index in stride(from: 0, to: values.count, by: 5) {
                 func moved(_ by: Double) throws -> Double {
                     var (weights, head) = (weights, Self.head)
-                    if weights[name] == nil { head[place] += by } else { weights[name]![place] += by }
+                    if weights[name] == nil { head[index] += by } else { weights[name]![index] += by }
                     return try lossByLoops(weights, head)
                 }
                 let difference = (try moved(1e-5) - moved(-1e-5)) / 2e-5
-                #expect(abs(difference - values[place]) < 1e-6 * max(1, abs(difference)), "\(name)[\(place)]")
+                #expect(abs(difference - values[index]) < 1e-6 * max(1, abs(difference)), "\(name)[\(index)]")
                 compared += 1
             }
         }

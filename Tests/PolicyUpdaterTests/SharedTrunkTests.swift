@@ -95,9 +95,9 @@ struct SharedTrunkTests {
         let step = 1e-5
         for name in weights.keys.sorted() + [Self.headName] {
             let count = weights[name]?.count ?? 8
-            let direction: [Double] = (0..<count).map { place in
-                let size = 0.5 * Double((place * 7) % 5)
-                return place % 2 == 0 ? 1 + size : 1 - size
+            let direction: [Double] = (0..<count).map { index in
+                let size = 0.5 * Double((index * 7) % 5)
+                return index % 2 == 0 ? 1 + size : 1 - size
             }
             var losses: [Double] = []
             for sign in [1.0, -1] {

@@ -32,12 +32,13 @@ struct SoftUpdateTests {
                 batch.groups[group].completions[index].oldLogProbabilities = []
                 guard tokens.count > 1 else { continue }
                 var record = SoftTokens(componentCount: isVector ? 8 : nil)
-                for (place, token) in tokens.dropLast().enumerated() {
-                    let ids = [token, (token + 2) % 7, (token + 5) % 7].prefix(1 + (place + index) % 3).map(Int32.init)
+                for (position, token) in tokens.dropLast().enumerated() {
+                    let ids = [token, (token + 2) % 7, (token + 5) % 7].prefix(1 + (position + index) % 3).map(
+                        Int32.init)
                     let shares: [Float] =
                         ids.count == 1 ? [0] : ids.count == 2 ? [-0.3567, -1.204] : [-0.6931, -1.204, -1.6094]
                     let parameters = isVector ? (0..<8).map { Float($0 % 3) * 0.2 - 0.2 } : shares
-                    let draws = SoftDraws(seed: 5, address: RandomAddress(row: group, sample: index, token: place))
+                    let draws = SoftDraws(seed: 5, address: RandomAddress(row: group, sample: index, token: position))
                     record.append(
                         ids: ids, values: density.sample(parameters, slots: Array(parameters.indices), draws),
                         parameters: parameters, entropy: 1, largestWeight: 0.7)
@@ -132,7 +133,7 @@ struct SoftUpdateTests {
             return try await policy.updater.logProbabilities(batch, under: .oldPolicy).tokens[1][1]
         }
         let given = try await scores { _ in }
-        let words = try await wordScore(of: batch.groups[1], 1, place: 1)
+        let words = try await wordScore(of: batch.groups[1], 1, position: 1)
         #expect(given.count == 2 && abs(given[1] - words) < 1e-6)
         let mixed = try await scores { record in
             var other = SoftTokens(componentCount: record.componentCount)
@@ -147,7 +148,7 @@ struct SoftUpdateTests {
     }
 
     /// The log-prob that a completion's token has when all before it are words.
-    private func wordScore(of group: UpdateGroup, _ index: Int, place: Int) async throws -> Float {
+    private func wordScore(of group: UpdateGroup, _ index: Int, position: Int) async throws -> Float {
         var plain = group
         plain.completions[index].softTokens = nil
         let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0), temperature: 0.7)
@@ -156,7 +157,7 @@ struct SoftUpdateTests {
                 UpdateGroup(promptTokenIDs: group.promptTokenIDs, completions: [plain.completions[index]])
             ]),
             under: .oldPolicy)
-        return scores.tokens[0][0][place]
+        return scores.tokens[0][0][position]
     }
 
     @Test func relabelledAsWordsItIsGRPOToTheBit() async throws {

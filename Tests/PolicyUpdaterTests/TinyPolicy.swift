@@ -44,8 +44,8 @@ struct TinyPolicy {
 
     /// Repeats itself after 97 whole steps at the earliest; between −1 and 1.
     private static func wave(_ x: Double) -> Double {
-        let place = (x * 31.7).truncatingRemainder(dividingBy: 97) / 97
-        return 4 * abs(place - 0.5) - 1
+        let fraction = (x * 31.7).truncatingRemainder(dividingBy: 97) / 97
+        return 4 * abs(fraction - 0.5) - 1
     }
 
     static func tensors(
@@ -120,8 +120,8 @@ struct TinyPolicy {
                     ).linear(weight: model.head).doubles()
                 }
                 var found: [Double] = []
-                for (place, token) in completion.tokenIDs.enumerated() where completion.isAction?[place] ?? true {
-                    let start = (group.promptTokenIDs.count - 1 + place) * vocabularySize
+                for (position, token) in completion.tokenIDs.enumerated() where completion.isAction?[position] ?? true {
+                    let start = (group.promptTokenIDs.count - 1 + position) * vocabularySize
                     let row = logits[start..<start + vocabularySize].map { $0 / temperature }
                     found.append(row[token] - log(row.reduce(0) { $0 + exp($1) }))
                 }

@@ -185,16 +185,17 @@ struct UpdateGradientTests {
         let found = try await gradient(objective, batch, temperature: 0.7)
         let policy = try Transformer(
             configuration: TinyPolicy.configuration(), parameters: TinyPolicy.tensors(TinyPolicy.weights()))
-        func logProbabilities(_ model: Transformer, _ place: Int) throws -> [Double] {
+        func logProbabilities(_ model: Transformer, _ position: Int) throws -> [Double] {
             let states = try model.hiddenStates(
                 tokens: Tensor([1, 2, 3, 4, 5, 6]), layout: SequenceLayout(sequenceLengths: [6]))
-            let logits = try states.rows(at: [place]).linear(weight: model.head).doubles().map { $0 / 0.7 }
+            let logits = try states.rows(at: [position]).linear(weight: model.head).doubles().map { $0 / 0.7 }
             let sum = logits.reduce(0) { $0 + exp($1) }
             return logits.map { $0 - log(sum) }
         }
         var expected = 0.0
-        for place in 2...4 {
-            let pairs = zip(try logProbabilities(policy, place), try logProbabilities(TinyPolicy.reference(), place))
+        for position in 2...4 {
+            let pairs = zip(
+                try logProbabilities(policy, position), try logProbabilities(TinyPolicy.reference(), position))
             expected += pairs.reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) } / 3
         }
         #expect(expected > 0.01)

@@ -176,7 +176,7 @@ struct UpdateStepTests {
         return error.map { "\($0)" } ?? "accepted"
     }
 
-    @Test func batchesThatDoNotFitAreRefusedWithTheirPlace() async throws {
+    @Test func batchesThatDoNotFitAreRefusedByIndex() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
         #expect(
             await refusal(policy) { $0.groups[1].completions[0].advantages = [[1]] }

@@ -45,9 +45,9 @@ struct GzipTests {
         (2, 7, "the compressed data is damaged: unknown compression method"),
         (3, 0xe0, "the compressed data is damaged: unknown header flags set"),
     ])
-    func damageIsAnErrorThatNamesTheFile(_ place: Int, _ value: Int, _ message: String) throws {
+    func damageIsAnErrorThatNamesTheFile(_ position: Int, _ value: Int, _ message: String) throws {
         var bytes = Self.stored
-        bytes[place] = UInt8(value)
+        bytes[position] = UInt8(value)
         let error = #expect(throws: PromptSetError.self) { try PromptSet(folder.file("x.jsonl.gz", bytes)) }
         #expect(error?.description.contains("x.jsonl.gz: as a gzip file: ") == true)
         #expect(error?.description.hasSuffix(message) == true, "\(String(describing: error))")

@@ -130,8 +130,8 @@ struct ParquetTests {
     @Test func aDamagedPageIsFoundByItsChecksum() throws {
         let folder = try TemporaryFolder()
         var bytes = [UInt8](try Data(contentsOf: Self.url("nested-checksums")))
-        let place = try #require(bytes.firstRange(of: Array("turn 0".utf8))).lowerBound
-        bytes[place] = UInt8(ascii: "b")
+        let position = try #require(bytes.firstRange(of: Array("turn 0".utf8))).lowerBound
+        bytes[position] = UInt8(ascii: "b")
         let url = try folder.file("x.parquet", bytes)
         let error = #expect(throws: PromptSetError.self) { try PromptSet(url) }
         #expect(

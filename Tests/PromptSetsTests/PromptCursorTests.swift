@@ -24,7 +24,7 @@ struct PromptCursorTests {
             for index in [0, 1, 7] as [UInt64] {
                 let order = KeyedPermutation(count: count, seed: 42, stream: .epoch, index: index)
                 var seen = [Bool](repeating: false, count: count)
-                for place in 0..<count { seen[order[place]] = true }
+                for index in 0..<count { seen[order[index]] = true }
                 #expect(seen.allSatisfy { $0 }, "\(count), index \(index)")
             }
         }
@@ -37,19 +37,19 @@ struct PromptCursorTests {
         var counts = [[Int]](repeating: [Int](repeating: 0, count: 10), count: 10)
         for index in 0..<shuffles {
             let order = KeyedPermutation(count: 10, seed: 7, stream: .epoch, index: UInt64(index))
-            for place in 0..<10 { counts[place][order[place]] += 1 }
+            for index in 0..<10 { counts[index][order[index]] += 1 }
         }
         let expected = Double(shuffles) / 10
         let chiSquared = counts.joined().reduce(0) { $0 + pow(Double($1) - expected, 2) / expected }
         #expect(chiSquared < 145, "χ² = \(chiSquared)")
     }
 
-    /// Neighbours in the file are neighbours in a shuffle of 1,000 no more often than chance: 2 in 1,000 places.
+    /// Neighbours in the file are neighbours in a shuffle of 1,000 no more often than chance: 2 in 1,000 pairs.
     @Test func neighboursAreTornApart() {
         var neighbours = 0
         for index in 0..<100 as Range<UInt64> {
             let order = KeyedPermutation(count: 1000, seed: 1, stream: .epoch, index: index)
-            for place in 1..<1000 where abs(order[place] - order[place - 1]) == 1 { neighbours += 1 }
+            for index in 1..<1000 where abs(order[index] - order[index - 1]) == 1 { neighbours += 1 }
         }
         #expect((130...270).contains(neighbours), "\(neighbours)")
     }
@@ -110,7 +110,7 @@ struct PromptCursorTests {
         #expect(demonstrations.allSatisfy { $0.completion == "c\($0.prompt.row)" })
     }
 
-    @Test func aBadRowLeavesThePlace() async throws {
+    @Test func aBadRowLeavesThePosition() async throws {
         let url = try folder.file("bad.jsonl", "{\"prompt\": \"a\"}\n{\"prompt\": 1}\n{\"prompt\": \"b\"}")
         let cursor = PromptCursor(try PromptSet(url), seed: 5, shuffles: false)
         await #expect(throws: PromptSetError.self) { try await cursor.next(2) }

@@ -23,8 +23,8 @@ struct PromptMixtureTests {
             ([3, 1000], [1, 0.01], [3, 0]), ([9, 9, 9], [1, 2, 4], [2, 4, 9]),
         ] as [([Int], [Double?], [Int])])
     func countsAreTRLs(_ sizes: [Int], _ fractions: [Double?], _ counts: [Int]) throws {
-        let parts = try sizes.enumerated().map { place, size in
-            PromptMixture.Part(try set("s\(place)", size), fraction: fractions[place])
+        let parts = try sizes.enumerated().map { index, size in
+            PromptMixture.Part(try set("s\(index)", size), fraction: fractions[index])
         }
         guard !counts.contains(0) else {
             let error = #expect(throws: PromptSetError.self) { try PromptMixture(parts) }

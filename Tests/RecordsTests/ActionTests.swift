@@ -6,10 +6,10 @@ import Testing
 struct ActionTests {
     @Test func numbersPerActionFindTheirTokens() {
         let row = UpdateCompletion(tokenIDs: [7, 8, 9, 6], isAction: [true, false, false, true])
-        #expect(row.actionCount == 2 && row.actionPlaces == [0, 3])
+        #expect(row.actionCount == 2 && row.actionPositions == [0, 3])
         #expect(row.perToken([0.5, 0.25]) == [0.5, nil, nil, 0.25])
         let all = UpdateCompletion(tokenIDs: [7, 8])
-        #expect(all.actionCount == 2 && all.actionPlaces == [0, 1] && all.perToken([1, 2]) == [1, 2])
+        #expect(all.actionCount == 2 && all.actionPositions == [0, 1] && all.perToken([1, 2]) == [1, 2])
     }
 
     @Test func countsOfABatchAreOfActions() {

@@ -3,9 +3,10 @@
     python gguf_files.py      (gguf 0.19.0, transformers 5.24.0, tokenizers 0.23.3, sentencepiece 0.2.3, torch 2.13.0, numpy 2.4.6)
 
 Writes
-- ../GGUFTests/gguf_blocks.json: for every type raw blocks and gguf's values of them; for Q8_0, Q4_0, F16 and BF16 values and gguf's bytes of them.
-- gguf/llama.gguf, gguf/qwen2.gguf: models of one layer with random weights in several types, written by gguf's GGUFWriter, with a
-  SentencePiece vocabulary and a byte-level one.
+- ../GGUFTests/gguf_blocks.json: for every type raw blocks and gguf's values of them; for Q8_0, Q4_0, F16 and BF16
+  values and gguf's bytes of them.
+- gguf/llama.gguf, gguf/qwen2.gguf: models of one layer with random weights in several types, written by gguf's
+  GGUFWriter, with a SentencePiece vocabulary and a byte-level one.
 - gguf/expected.json: configuration, token ids and log-probs as transformers reads them from these files.
 """
 import base64
@@ -39,11 +40,11 @@ HALVES = {
 
 def blocks():
     reading = {}
-    for kind, places in HALVES.items():
+    for kind, offsets in HALVES.items():
         _, size = gguf.GGML_QUANT_SIZES[kind]
         raw = rng.integers(0, 256, (2 if size > 40 else 4, size), dtype=np.uint8)
-        for place in places:
-            raw[:, place:place + 2] = rng.normal(0, 0.02, (len(raw), 1)).astype(np.float16).view(np.uint8)
+        for offset in offsets:
+            raw[:, offset:offset + 2] = rng.normal(0, 0.02, (len(raw), 1)).astype(np.float16).view(np.uint8)
         reading[kind.name] = {"blocks": text_of(raw), "values": text_of(gguf.dequantize(raw, kind).ravel())}
     plain = np.concatenate([rng.normal(0, 1, 24), [0, -0.0, 1e-7, 65504, -6e-8, 3e-5, 1 / 3, 1]]).astype(np.float32)
     for kind, raw in ((T.F32, plain.view(np.uint8)), (T.F16, plain.astype(np.float16).view(np.uint8)),

@@ -4,7 +4,8 @@ Source: PKU-Alignment/omnisafe 15603dd7 (omnisafe/common/lagrange.py), torch 2.1
 
     python Tests/References/lagrange_multipliers.py LAGRANGE.PY > Tests/CreditTests/lagrange_multipliers.json
 
-Costs are to stay at most at the limit. SGD is its optimizer here; the multiplier is float32 there, so the numbers hold to 1e-6.
+Costs are to stay at most at the limit. SGD is its optimizer here; the multiplier is float32 there, so the numbers hold
+to 1e-6.
 """
 
 import importlib.util

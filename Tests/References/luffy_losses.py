@@ -1,13 +1,13 @@
 """Loss and gradient of LUFFY's released code on fixed log-probs, and its advantages.
 
-Source: ElliottYan/LUFFY, luffy/verl/verl/mix_src/mix_core_alg.py and luffy/verl/verl/trainer/ppo/core_algos.py. torch 2.13.0, Python 3.11.
-Run from the repository's root, with a checkout of LUFFY:
+Source: ElliottYan/LUFFY, luffy/verl/verl/mix_src/mix_core_alg.py and luffy/verl/verl/trainer/ppo/core_algos.py. torch
+2.13.0, Python 3.11. Run from the repository's root, with a checkout of LUFFY:
 
     python Tests/References/luffy_losses.py LUFFY > Tests/AlgorithmsTests/luffy_losses.json
 
-Two prompts with three completions of the policy and a demonstration each; the settings are those of the released run: shaping p/(p + 0.1),
-no clip, token sums over the longest completion, advantages without a deviation. The code sums the rows of a micro-batch; the numbers here
-are divided by the rows, so that a step is a mean over them.
+Two prompts with three completions of the policy and a demonstration each; the settings are those of the released run:
+shaping p/(p + 0.1), no clip, token sums over the longest completion, advantages without a deviation. The code sums the
+rows of a micro-batch; the numbers here are divided by the rows, so that a step is a mean over them.
 """
 
 import importlib.util
@@ -28,7 +28,8 @@ def load(path, name):
     return module
 
 
-# The two files import their package for a masked mean and the like; nothing of it decides the loss that is asked for here.
+# The two files import their package for a masked mean and the like; nothing of it decides the loss that is asked for
+# here.
 functional = types.ModuleType("verl.utils.torch_functional")
 functional.masked_mean = lambda values, mask, axis=None: (values * mask).sum(axis=axis) / mask.sum(axis=axis)
 verl, utils = types.ModuleType("verl"), types.ModuleType("verl.utils")

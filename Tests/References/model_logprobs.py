@@ -1,10 +1,12 @@
-"""Writes tiny randomly initialised models as Hugging Face folders, with the log-probs transformers gives to fixed texts.
+"""Writes tiny randomly initialised models as Hugging Face folders, with the log-probs transformers gives to fixed
+texts.
 
     python model_logprobs.py models      (transformers 5.23.0, torch 2.13.0, on a CPU)
 
-Every weight, norm and bias is random, so that one left out or exchanged shows. Log-probs are those of float32 arithmetic; where the
-weights are stored in 16 bits they are rounded first. `log_probs.json` holds, for each folder, token ids and one value per
-token but the first. A folder may also hold `greedy`: the continuation of the first text by `generate`, token by token.
+Every weight, norm and bias is random, so that one left out or exchanged shows. Log-probs are those of float32
+arithmetic; where the weights are stored in 16 bits they are rounded first. `log_probs.json` holds, for each folder,
+token ids and one value per token but the first. A folder may also hold `greedy`: the continuation of the first text by
+`generate`, token by token.
 """
 import copy
 import json

@@ -4,7 +4,8 @@ Made with scipy (version in the file), Python 3.11. Run from the repository's ro
 
     python Tests/References/nelder_mead.py > Tests/CreditTests/nelder_mead.json
 
-The rules are the same: reflect 1, expand 2, contract 1/2 outside and inside, shrink 1/2; sequences agree point for point.
+The rules are the same: reflect 1, expand 2, contract 1/2 outside and inside, shrink 1/2; sequences agree point for
+point.
 """
 
 import json

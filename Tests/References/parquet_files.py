@@ -2,9 +2,9 @@
 
     python Tests/References/parquet_files.py Tests/PromptSetsTests/parquet
 
-Made with pyarrow 26.0.1. Every file `name.parquet` is a variant of a table whose rows stand once in `table.jsonl.gz`; the first word of
-the file's name says which table. What JSON has no form for is written as the reader should write it: dates and times as ISO 8601 texts
-without trailing zeros, decimals as numbers, NaN as null.
+Made with pyarrow 26.0.1. Every file `name.parquet` is a variant of a table whose rows stand once in `table.jsonl.gz`;
+the first word of the file's name says which table. What JSON has no form for is written as the reader should write it:
+dates and times as ISO 8601 texts without trailing zeros, decimals as numbers, NaN as null.
 """
 
 import datetime

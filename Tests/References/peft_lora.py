@@ -1,14 +1,15 @@
 """Adapters of peft: their folders, log-probs under them, and training steps of them.
 
-Made with peft 0.21.2, trl 1.16.0, transformers 5.24.0, torch 2.13.0 on the CPU, Python 3.11. Run from the repository's root, behind
-trl_full_step.py, whose small Llama is the base:
+Made with peft 0.21.2, trl 1.16.0, transformers 5.24.0, torch 2.13.0 on the CPU, Python 3.11. Run from the repository's
+root, behind trl_full_step.py, whose small Llama is the base:
 
     python Tests/References/peft_lora.py Tests/References/peft_lora
 
-The folder gets an adapter folder a case as `save_pretrained` writes it, with A and B of random numbers; `log_probs.json` with the log-prob
-of every token but the first under each; and `steps.json` with `<method>.safetensors`: A and B behind each of two optimizer steps, named
-`1/…` and `2/…`. `grpo` is GRPOTrainer's on a trained adapter, whose reference is that adapter as it was; `dpo` and `sft` are plain loops
-over peft's model, the reference of `dpo` being the base (`disable_adapter`).
+The folder gets an adapter folder a case as `save_pretrained` writes it, with A and B of random numbers;
+`log_probs.json` with the log-prob of every token but the first under each; and `steps.json` with
+`<method>.safetensors`: A and B behind each of two optimizer steps, named `1/…` and `2/…`. `grpo` is GRPOTrainer's on a
+trained adapter, whose reference is that adapter as it was; `dpo` and `sft` are plain loops over peft's model, the
+reference of `dpo` being the base (`disable_adapter`).
 """
 
 import json

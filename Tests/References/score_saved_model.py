@@ -1,5 +1,5 @@
-"""Scores a text with a model folder, or a GGUF file in one, as transformers reads it; prints one JSON list of log-probs, one per token but
-the first.
+"""Scores a text with a model folder, or a GGUF file in one, as transformers reads it; prints one JSON list of
+log-probs, one per token but the first.
 
     python score_saved_model.py FOLDER "[5, 6, 7]" [FILE.gguf]      (transformers 5.23.0, torch 2.13.0)
 """

@@ -1,10 +1,11 @@
-"""Writes tiny randomly initialised sequence classifiers as Hugging Face folders, with the scores transformers gives to fixed texts.
+"""Writes tiny randomly initialised sequence classifiers as Hugging Face folders, with the scores transformers gives to
+fixed texts.
 
     python sequence_classifiers.py classifiers      (transformers 5.23.0, tokenizers 0.22, torch 2.13.0, on a CPU)
 
-Every weight is random, so that one left out or exchanged shows. `scores.json` holds, for each folder, texts and chats with their
-scores per label: each text alone through the tokenizer's own call, and a batch of all of them padded on the right, which must be the same.
-All folders share one byte-level tokenizer, kept once in the folder `tokenizer`.
+Every weight is random, so that one left out or exchanged shows. `scores.json` holds, for each folder, texts and chats
+with their scores per label: each text alone through the tokenizer's own call, and a batch of all of them padded on the
+right, which must be the same. All folders share one byte-level tokenizer, kept once in the folder `tokenizer`.
 """
 import json
 import pathlib

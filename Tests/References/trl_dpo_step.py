@@ -1,12 +1,13 @@
 """Whole training steps of TRL's DPOTrainer: given pairs, loss, gradient norm and weights after AdamW.
 
-Made with trl 1.16.0, transformers 5.24.0, torch 2.13.0 on the CPU, Python 3.11. Run from the repository's root, after `trl_full_step.py`:
+Made with trl 1.16.0, transformers 5.24.0, torch 2.13.0 on the CPU, Python 3.11. Run from the repository's root, after
+`trl_full_step.py`:
 
     python Tests/References/trl_dpo_step.py Tests/References/trl_full_step
 
-Runs DPOTrainer as it is, `train()` included, from `model.safetensors` of that folder against `reference.safetensors`: with the policy itself for
-its reference, the first step would not tell β. Adds `dpo_steps.json`, and for each case `<case>.safetensors` with the weights after each
-optimizer step, named `1/…` and `2/…`.
+Runs DPOTrainer as it is, `train()` included, from `model.safetensors` of that folder against `reference.safetensors`:
+with the policy itself for its reference, the first step would not tell β. Adds `dpo_steps.json`, and for each case
+`<case>.safetensors` with the weights after each optimizer step, named `1/…` and `2/…`.
 """
 
 import json

@@ -4,10 +4,10 @@ Made with trl 1.16.0, transformers 5.24.0, torch 2.13.0 on the CPU, Python 3.11.
 
     python Tests/References/trl_full_step.py Tests/References/trl_full_step
 
-Runs GRPOTrainer and RLOOTrainer as they are, `train()` included; only sampling is replaced, by completions that stand in this file, and
-the reference model, by other weights than the policy's: the KL of the first step would be 0 otherwise. The folder gets a small Llama
-(`config.json`, `model.safetensors`, `reference.safetensors`, float32), `steps.json`, and for each case `<case>.safetensors` with the
-weights after each optimizer step, named `1/…` and `2/…`.
+Runs GRPOTrainer and RLOOTrainer as they are, `train()` included; only sampling is replaced, by completions that stand
+in this file, and the reference model, by other weights than the policy's: the KL of the first step would be 0
+otherwise. The folder gets a small Llama (`config.json`, `model.safetensors`, `reference.safetensors`, float32),
+`steps.json`, and for each case `<case>.safetensors` with the weights after each optimizer step, named `1/…` and `2/…`.
 """
 
 import json
@@ -24,8 +24,8 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 VOCABULARY = 23
 POLICY, REFERENCE = 3, 2  # seeds of the weights
-# AdamW's first step divides each gradient by its own size: one that is nearly 0 would make a step of its rounding error. No gradient of
-# these weights is both smaller and not 0 exactly.
+# AdamW's first step divides each gradient by its own size: one that is nearly 0 would make a step of its rounding
+# error. No gradient of these weights is both smaller and not 0 exactly.
 LEAST_GRADIENT = 5e-7
 
 # Prompts with their completions and the rewards of these. One group whose rewards are all equal, lengths from 1 to 6.
@@ -82,8 +82,8 @@ def weights(model):
 
 def run(trainer_class, config_class, settings, steps):
     reference = model(REFERENCE, model(POLICY))
-    place = {(tuple(prompt), tuple(ids)): (group, index) for group, (prompt, completions) in enumerate(GROUPS)
-             for index, (ids, _) in enumerate(completions)}
+    address = {(tuple(prompt), tuple(ids)): (group, index) for group, (prompt, completions) in enumerate(GROUPS)
+               for index, (ids, _) in enumerate(completions)}
     found = {"advantages": [[None] * len(c) for _, c in GROUPS], "loss": [], "gradNorm": []}
     after = {}
 
@@ -105,7 +105,7 @@ def run(trainer_class, config_class, settings, steps):
             for row in range(len(inputs)):
                 ids = tuple(output["completion_ids"][row][output["completion_mask"][row] == 1].tolist())
                 prompt = tuple(output["prompt_ids"][row][output["prompt_mask"][row] == 1].tolist())
-                group, index = place[(prompt, ids)]
+                group, index = address[(prompt, ids)]
                 found["advantages"][group][index] = output["advantages"][row].item()
                 for name in ("old_per_token_logps", "ref_per_token_logps"):
                     if output.get(name) is not None:

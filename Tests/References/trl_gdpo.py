@@ -1,4 +1,5 @@
-"""Advantages of TRL's GRPOTrainer with several rewards: normalize_then_sum (GDPO) and sum_then_normalize, None among the scores.
+"""Advantages of TRL's GRPOTrainer with several rewards: normalize_then_sum (GDPO) and sum_then_normalize, None among
+the scores.
 
 Made with trl 1.16.0, transformers 5.24.0, torch 2.13.0 on the CPU, Python 3.11. Run from the repository's root:
 
@@ -60,10 +61,10 @@ def advantages(settings):
                 found[group][index] = output["advantages"][row].item()
             return output
 
-    def reward(place):
+    def reward(index):
         def score(completion_ids, **kwargs):
-            return [SCORES[ids[0] - 2][ids[1] - 2][place] for ids in completion_ids]
-        score.__name__ = f"reward{place}"
+            return [SCORES[ids[0] - 2][ids[1] - 2][index] for ids in completion_ids]
+        score.__name__ = f"reward{index}"
         return score
 
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +73,7 @@ def advantages(settings):
             reward_weights=WEIGHTS, report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True, bf16=False,
             gradient_checkpointing=False, **settings)
         Given(
-            model=model, reward_funcs=[reward(place) for place in range(3)], args=config, processing_class=tokenizer,
+            model=model, reward_funcs=[reward(index) for index in range(3)], args=config, processing_class=tokenizer,
             train_dataset=Dataset.from_list([{"prompt": f"<{10 + group}>"} for group in range(3)])).train()
     assert all(math.isfinite(value) for group in found for value in group)
     return found

@@ -4,7 +4,8 @@ Versions: trl 1.16.0, torch 2.13.0, Python 3.11. Run from the repository's root:
 
     python Tests/References/trl_gkd.py > Tests/AlgorithmsTests/trl_gkd.json
 
-Calls `GKDTrainer.generalized_jsd_loss` itself in float64. Logits are products of hidden states with a head, as ours are.
+Calls `GKDTrainer.generalized_jsd_loss` itself in float64. Logits are products of hidden states with a head, as ours
+are.
 """
 
 import json

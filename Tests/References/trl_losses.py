@@ -4,8 +4,8 @@ Versions: trl 1.16.0, torch 2.13.0, Python 3.11. Run from the repository's root:
 
     python Tests/References/trl_losses.py > Tests/AlgorithmsTests/trl_losses.json
 
-Calls the trainers' own `_compute_loss` on a stand-in object, so that no model, tokenizer or accelerator is needed. All in
-float64. The batch has six completions of 5, 3, 1, 4, 0 and 5 tokens; ratios lie on both sides of every clip.
+Calls the trainers' own `_compute_loss` on a stand-in object, so that no model, tokenizer or accelerator is needed. All
+in float64. The batch has six completions of 5, 3, 1, 4, 0 and 5 tokens; ratios lie on both sides of every clip.
 """
 
 import json
@@ -142,8 +142,8 @@ def grpo_cases():
             yield {"loss_type": kind, "delta": 4.0, "epsilon_high": 0.28}
     sequence = {"loss_type": "grpo", "importance_sampling_level": "sequence"}
     yield {**sequence, "epsilon": 0.05}
-    # Not with use_bias_correction_kl: TRL multiplies k3 by the sequence ratio there, which is the gradient of neither KL
-    # (spec/policy-gradient.md, 1.2 (ii); TRL's issue 6586 is open). Plumbline leaves the KL term as it is.
+    # Not with use_bias_correction_kl: TRL multiplies k3 by the sequence ratio there, which is the gradient of neither
+    # KL (spec/policy-gradient.md, 1.2 (ii); TRL's issue 6586 is open). Plumbline leaves the KL term as it is.
     yield {**sequence, "beta": 0.3}
     yield {"loss_type": "dapo", "entropy_coef": 0.01}
     yield {"loss_type": "grpo", "off_policy_mask_threshold": 0.02}

@@ -4,9 +4,10 @@ Versions: trl 1.16.0, torch 2.13.0, Python 3.11. Run from the repository's root:
 
     python Tests/References/trl_preferences.py > Tests/AlgorithmsTests/trl_preferences.json
 
-Calls `DPOTrainer._compute_loss` and `CPOTrainer.cpo_loss` on stand-in objects, so that no model, tokenizer or accelerator is needed. All in
-float64. Three pairs, chosen sides of 5, 1 and 4 tokens, rejected ones of 3, 6 and 2. SimPO and conservative labels are CPO's: the DPO trainer
-has neither. CPO takes no reference, so that its sigmoid loss is the one that is called reference-free here.
+Calls `DPOTrainer._compute_loss` and `CPOTrainer.cpo_loss` on stand-in objects, so that no model, tokenizer or
+accelerator is needed. All in float64. Three pairs, chosen sides of 5, 1 and 4 tokens, rejected ones of 3, 6 and 2.
+SimPO and conservative labels are CPO's: the DPO trainer has neither. CPO takes no reference, so that its sigmoid loss
+is the one that is called reference-free here.
 """
 
 import json
@@ -50,7 +51,7 @@ class Accelerator:
 
 
 def outputs(logps):
-    """What a model's fused head gives: nothing at the prompt's places but the last, which predicts the first token."""
+    """What a model's fused head gives: nothing at the prompt's positions but the last, which predicts the first."""
     shown = torch.cat([torch.zeros(len(LENGTHS), PROMPT - 1, dtype=torch.float64), logps * MASK], dim=1)
     zeros = torch.zeros_like(shown)
     return SimpleNamespace(
@@ -106,8 +107,8 @@ def cpo(settings):
 
 def paired(rows):
     """Rows of all chosen, then all rejected sides, as pairs: chosen, rejected, chosen …"""
-    order = [place for pair in range(len(CHOSEN)) for place in (pair, pair + len(CHOSEN))]
-    return [value for place in order for value in rows[place][: LENGTHS[place]].tolist()]
+    order = [index for pair in range(len(CHOSEN)) for index in (pair, pair + len(CHOSEN))]
+    return [value for index in order for value in rows[index][: LENGTHS[index]].tolist()]
 
 
 def result(settings, loss, logps, metrics):

@@ -2,8 +2,8 @@
 
     python Tests/References/trl_rewards.py > Tests/ShippedRewardsTests/trl_rewards.json
 
-Made with trl 1.16.0, Python 3.11. The cosine schedule is TRL's; whether an answer is right is given, not parsed, so that
-math_verify is not needed.
+Made with trl 1.16.0, Python 3.11. The cosine schedule is TRL's; whether an answer is right is given, not parsed, so
+that math_verify is not needed.
 """
 import json
 import random

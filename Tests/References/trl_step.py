@@ -5,10 +5,11 @@ torch 2.13, transformers 5.23, trl 1.16:
     python trl_step.py MODEL --prompts 8 --completions 8 --prompt-tokens 32 --completion-tokens 64 --steps 2 --threads 2
     python trl_step.py MODEL --algorithm dpo --prompts 32 --completions 2 --prompt-tokens 32 --completion-tokens 64 --steps 2 --threads 2
 
-The work is that of `plumbline bench step`, one step before the measured ones. With grpo: completions of full length, one optimizer step per
-rollout, no reference model. With dpo: the same pairs of the same random tokens, the reference's log-probs known before (`--reference-in-step`
-computes them in every step, which is TRL's default). `--compare FOLDER` compares the weights after the first step with those that
-`plumbline bench step --save-first-step FOLDER` wrote. The last line of output is a JSON object with median seconds.
+The work is that of `plumbline bench step`, one step before the measured ones. With grpo: completions of full length,
+one optimizer step per rollout, no reference model. With dpo: the same pairs of the same random tokens, the reference's
+log-probs known before (`--reference-in-step` computes them in every step, which is TRL's default). `--compare FOLDER`
+compares the weights after the first step with those that `plumbline bench step --save-first-step FOLDER` wrote. The
+last line of output is a JSON object with median seconds.
 """
 import argparse
 import json

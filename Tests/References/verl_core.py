@@ -1,14 +1,15 @@
-"""Losses, advantages and KL penalties of verl on fixed numbers: its own functions from `verl/trainer/ppo/core_algos.py`.
+"""Losses, advantages and KL penalties of verl on fixed numbers: its own functions from
+`verl/trainer/ppo/core_algos.py`.
 
-Versions: verl 0.9.1, torch 2.13.0, transformers 5.23.0, Python 3.11. Unpack verl's wheel (`pip download --no-deps verl==0.9.1`)
-into a folder and run from the repository's root:
+Versions: verl 0.9.1, torch 2.13.0, transformers 5.23.0, Python 3.11. Unpack verl's wheel (`pip download --no-deps
+verl==0.9.1`) into a folder and run from the repository's root:
 
     python Tests/References/verl_core.py FOLDER losses     > Tests/AlgorithmsTests/verl_losses.json
     python Tests/References/verl_core.py FOLDER advantages > Tests/CreditTests/verl_advantages.json
 
 verl's packages load ray, tensordict and much else that the mathematics never touches. The packages are therefore opened
-without their `__init__`, and what is missing is replaced by empty modules. All numbers are float64; inputs are multiples of
-1/64, so that they are the same in float32.
+without their `__init__`, and what is missing is replaced by empty modules. All numbers are float64; inputs are
+multiples of 1/64, so that they are the same in float32.
 """
 
 import importlib.abc

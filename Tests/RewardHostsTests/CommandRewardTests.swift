@@ -85,7 +85,8 @@ struct CommandRewardTests {
                     return True
                 except OSError:
                     return False
-            held = not writes("written") and not os.listdir("/run") and not os.listdir("/tmp") and tempfile.TemporaryFile()
+            isEmpty = not os.listdir("/run") and not os.listdir("/tmp")
+            held = not writes("written") and isEmpty and tempfile.TemporaryFile()
             for line in sys.stdin: print(json.dumps({"scores": [int(bool(held))]}))'
             """
         guard Sandbox.problem == nil else {

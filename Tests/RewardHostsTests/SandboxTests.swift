@@ -9,7 +9,7 @@ import Testing
 /// A home with secrets in it, and a reward that looks for them.
 private struct Home {
     let folder: TemporaryFolder
-    /// Places of credentials, hidden and not.
+    /// Files of credentials, hidden and not.
     static let secrets = [
         ".kaggle/kaggle.json", ".pgpass", ".env", ".config/rclone/rclone.conf", ".netrc", ".config/wandb/settings",
         ".ssh/id_ed25519", ".aws/credentials", ".cache/huggingface/token", ".bash_history", "passwords.txt",
@@ -56,14 +56,16 @@ private struct Home {
                 if planted in found(path):
                     seen.append("environ of a process")
             for folder in ["/root", "/var", "/srv", "/opt", "/mnt"]:
-                seen += [f"{folder}/{name}" for name in (os.listdir(folder) if os.access(folder, os.R_OK) else []) if name != ".pyenv"]
+                names = os.listdir(folder) if os.access(folder, os.R_OK) else []
+                seen += [f"{folder}/{name}" for name in names if name != ".pyenv"]
             shown = set((home[0] + os.getcwd()).split("/"))
             if os.listdir(os.path.expanduser("~")) or set(os.listdir("/tmp")) - shown:
                 seen.append("a home or /tmp that is not empty")
             for folder in [home[0], "/", "/usr", os.path.dirname(__file__)]:
                 try:
                     pathlib.Path(folder, "written").write_text("x")
-                    # What stands in for the home may lie in the empty /tmp, which is its own to write: the test looks at the home itself.
+                    # What stands in for the home may lie in the empty /tmp, which is its own to write: the test looks
+                    # at the home itself.
                     if not folder.startswith(home[0]):
                         seen.append(f"wrote {folder}")
                 except OSError:
@@ -72,10 +74,12 @@ private struct Home {
                 socket.create_connection(("127.0.0.1", 22), 1)
                 seen.append("network")
             except ConnectionRefusedError:
-                seen += ["loopback of the machine"] * any(line.split(":")[0].strip() != "lo" for line in open("/proc/net/dev").readlines()[2:])
+                interfaces = [line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:]]
+                seen += ["loopback of the machine"] * any(name != "lo" for name in interfaces)
             except OSError:
                 pass
-            if os.getuid() == 0 or int(next(l for l in open("/proc/self/status") if l.startswith("CapEff")).split()[1], 16):
+            rights = next(line for line in open("/proc/self/status") if line.startswith("CapEff")).split()[1]
+            if os.getuid() == 0 or int(rights, 16):
                 seen.append("privileges")
             log_extra("seen", [", ".join(sorted(seen))] * len(completions))
             return [float(not seen)] * len(completions)

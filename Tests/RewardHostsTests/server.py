@@ -1,4 +1,5 @@
-"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /drop /half /stall /bad /refuse /chunks /short /moved.
+"""A reward server in OpenRLHF's form that misbehaves on request: /ok /flaky /down /drop /half /stall /bad /refuse
+/chunks /short /moved.
 
     server.py [CERTIFICATE KEY]      over TLS with a certificate
 """

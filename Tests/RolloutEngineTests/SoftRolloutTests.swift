@@ -61,7 +61,7 @@ struct SoftRolloutTests {
 
     /// Compares what a rollout recorded with a full pass over the inputs that its record stands for.
     ///
-    /// - Parameter end: The place of the token that ended the thinking.
+    /// - Parameter end: The position of the token that ended the thinking.
     /// - Returns: Soft tokens compared.
     private func expectAFullPass(over rollout: Rollout, behind prompt: [Int], _ noise: SoftNoise, end: Int) throws
         -> Int
@@ -85,17 +85,17 @@ struct SoftRolloutTests {
         let values = SoftTokens.pieces(record.values, record.componentCounts)
         let parameters = SoftTokens.pieces(record.parameters, record.componentCounts)
         var inputs = prompt.map { table[$0] }
-        for (place, token) in tokens.enumerated() {
-            guard place < end else {
+        for (position, token) in tokens.enumerated() {
+            guard position < end else {
                 inputs.append(table[token])
                 continue
             }
-            let weights = noise.weights(Array(values[place])).map(Double.init)
+            let weights = noise.weights(Array(values[position])).map(Double.init)
             inputs.append(
                 weights.isEmpty
-                    ? values[place].map(Double.init)
+                    ? values[position].map(Double.init)
                     : (0..<32).map { dimension in
-                        zip(weights, ids[place]).reduce(0) { $0 + $1.0 * table[Int($1.1)][dimension] }
+                        zip(weights, ids[position]).reduce(0) { $0 + $1.0 * table[Int($1.1)][dimension] }
                     })
         }
         let hidden = try Tensor.withoutGradients {
@@ -103,9 +103,9 @@ struct SoftRolloutTests {
                 embeddings: Tensor(inputs.flatMap { $0.map(Float.init) }, shape: [inputs.count, 32]),
                 layout: SequenceLayout(sequenceLengths: [inputs.count]))
         }
-        for (action, place) in rollout.actionPlaces.enumerated() {
-            let token = tokens[place]
-            let state = try hidden.narrow(axis: 0, start: prompt.count - 1 + place, count: 1)
+        for (action, position) in rollout.actionPositions.enumerated() {
+            let token = tokens[position]
+            let state = try hidden.narrow(axis: 0, start: prompt.count - 1 + position, count: 1)
             let logits = try state.linear(weight: fixture.model.head).doubles()
             guard record.supportSizes[action] > 0 else {
                 let scaled = logits.map { exp($0 / 0.9) }
@@ -113,24 +113,24 @@ struct SoftRolloutTests {
                 #expect(abs(Double(rollout.policyLogProbabilities[action]) - expected) < 1e-4)
                 continue
             }
-            let powers = ids[place].map { exp(logits[Int($0)] / 1.3) }
+            let powers = ids[position].map { exp(logits[Int($0)] / 1.3) }
             let shares = powers.map { $0 / powers.reduce(0, +) }
             let expected: [Double] =
                 if noise.perturbsEmbedding {
                     (0..<32).map { dimension in
-                        zip(shares, ids[place]).reduce(0) { $0 + $1.0 * table[Int($1.1)][dimension] }
+                        zip(shares, ids[position]).reduce(0) { $0 + $1.0 * table[Int($1.1)][dimension] }
                     }
                 } else {
                     shares.map { log($0) }
                 }
-            for (found, wanted) in zip(parameters[place], expected) {
+            for (found, wanted) in zip(parameters[position], expected) {
                 #expect(abs(Double(found) - wanted) < 1e-4, "\(noise)")
             }
             let all = logits.map { exp($0 / 1.3) }
             let total = all.reduce(0, +)
             let entropy = -all.reduce(0) { $0 + $1 / total * log($1 / total) }
-            #expect(abs(Double(record.entropies[place]) - entropy) < 1e-4)
-            #expect(Set(ids[place].map(Int.init)).contains(token))
+            #expect(abs(Double(record.entropies[position]) - entropy) < 1e-4)
+            #expect(Set(ids[position].map(Int.init)).contains(token))
         }
         return record.count
     }
@@ -175,31 +175,32 @@ struct SoftRolloutTests {
         var switched = 0
         for (request, group) in zip(requests, free) {
             let leading = group.rollouts[0].completion.tokenIDs
-            guard let place = leading.indices.first(where: { $0 >= 1 && !leading[..<$0].contains(leading[$0]) }) else {
+            guard let position = leading.indices.first(where: { $0 >= 1 && !leading[..<$0].contains(leading[$0]) })
+            else {
                 continue
             }
             switched += 1
             let ended = try await collected(
                 fixture.engine().generate(
-                    [request], settings: settings(noise, thinkEnd: leading[place]), step: 1))[0].rollouts[0]
-            #expect(Array(ended.completion.tokenIDs[...place]) == Array(leading[...place]))
-            #expect(try expectAFullPass(over: ended, behind: request.prompt.tokenIDs, noise, end: place) >= place)
-            #expect(ended.lacksAnswer == (place == 7))
+                    [request], settings: settings(noise, thinkEnd: leading[position]), step: 1))[0].rollouts[0]
+            #expect(Array(ended.completion.tokenIDs[...position]) == Array(leading[...position]))
+            #expect(try expectAFullPass(over: ended, behind: request.prompt.tokenIDs, noise, end: position) >= position)
+            #expect(ended.lacksAnswer == (position == 7))
             let stopped = try await collected(
                 fixture.engine().generate(
-                    [request], settings: settings(noise, stops: [leading[place]]), step: 1))[0].rollouts[0]
+                    [request], settings: settings(noise, stops: [leading[position]]), step: 1))[0].rollouts[0]
             #expect(stopped.completion.finishReason == .stopToken && stopped.lacksAnswer)
-            #expect(stopped.completion.tokenIDs == Array(leading[...place]))
+            #expect(stopped.completion.tokenIDs == Array(leading[...position]))
             let whole = try #require(group.rollouts[0].softTokens)
             for rollout in [ended, stopped] {
                 let record = try #require(rollout.softTokens)
-                #expect((record.supportSizes[place] == 0) == endsAreWords(noise))
-                guard record.supportSizes[place] > 0 else { continue }
-                let drawn = whole.componentCounts[...place].reduce(0, +)
+                #expect((record.supportSizes[position] == 0) == endsAreWords(noise))
+                guard record.supportSizes[position] > 0 else { continue }
+                let drawn = whole.componentCounts[...position].reduce(0, +)
                 #expect(record.values.count == drawn)
                 for (p, q) in zip(record.values, whole.values) { #expect(abs(p - q) < 1e-4) }
-                let density = group.rollouts[0].policyLogProbabilities[place]
-                #expect(abs(rollout.policyLogProbabilities[place] - density) < 1e-3 * max(1, abs(density)))
+                let density = group.rollouts[0].policyLogProbabilities[position]
+                #expect(abs(rollout.policyLogProbabilities[position] - density) < 1e-3 * max(1, abs(density)))
             }
         }
         #expect(switched >= 3)

@@ -61,10 +61,10 @@ struct AnswerReadingTests {
         let functions = try ["think_format_reward", "exact_number"].map {
             FunctionSource(try ShippedRewards.catalogue.function(named: $0))
         }
-        let rollouts = ["a 1", "b"].enumerated().map { place, text in
+        let rollouts = ["a 1", "b"].enumerated().map { index, text in
             Rollout(
                 completion: Completion(text: text), samplingLogProbabilities: [], policyLogProbabilities: [],
-                sample: place)
+                sample: index)
         }
         let group = RolloutGroup(
             prompt: TokenizedPrompt(prompt: prompt(half), tokenIDs: [0]), rollouts: rollouts,

@@ -5,7 +5,7 @@ package import Tensors
 ///
 /// Each input is an array of values with its shape; `function` gets them as float64 leaves and returns a tensor of one
 /// element, or any tensor, whose elements are then weighted by fixed odd numbers before they are added: an error in the
-/// place of a gradient cannot cancel.
+/// order of gradients cannot cancel.
 ///
 /// - Returns: the largest relative error over the inputs; rounding leaves about 1e-8.
 package func gradientError(
@@ -19,12 +19,12 @@ package func gradientError(
     let leaves = try inputs.map { try Tensor($0.values, shape: $0.shape).requiringGradient() }
     try scalar(leaves).backward()
     var worst = 0.0
-    for (place, input) in inputs.enumerated() {
-        guard let found = try leaves[place].gradient?.doubles() else { return .infinity }
+    for (index, input) in inputs.enumerated() {
+        guard let found = try leaves[index].gradient?.doubles() else { return .infinity }
         let expected = try centralDifferences(at: input.values, step: step) { point in
             try Tensor.withoutGradients {
                 var moved = leaves
-                moved[place] = try Tensor(point, shape: input.shape)
+                moved[index] = try Tensor(point, shape: input.shape)
                 return try scalar(moved).item()
             }
         }

@@ -126,7 +126,7 @@ struct MakingAndReadingTests {
     }
 
     /// The documented sum by a plain loop, over more elements than one task takes, on one thread and on two.
-    @Test("a digest is the sum over bits and places", arguments: [ElementType.float32, .float64, .bfloat16])
+    @Test("a digest is the sum over bits and indices", arguments: [ElementType.float32, .float64, .bfloat16])
     func digest(_ type: ElementType) throws {
         let values = (0..<150_001).map { Double(($0 * 37) % 1001) / 8 - 60 }
         let tensor = try Tensor(values).to(type)

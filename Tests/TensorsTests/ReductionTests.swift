@@ -57,7 +57,7 @@ struct ReductionTests {
         #expect(try x.gradient?.doubles() == [0, 0.5, 0.5])
     }
 
-    @Test("argmax gives the lowest place among equals, at every width that vector code may take")
+    @Test("argmax gives the lowest index among equals, at every width that vector code may take")
     func argmax() throws {
         for width in [1, 2, 7, 8, 16, 33, 1000] {
             let values = [Float](repeating: 2, count: width)
@@ -98,10 +98,10 @@ struct ReductionTests {
     @Test("allFinite sees one bad element anywhere, and is not misled by an overflowing sum")
     func allFinite() throws {
         for bad in [Float.infinity, -.infinity, .nan] {
-            for place in [0, 500, 999] {
+            for index in [0, 500, 999] {
                 var values = [Float](repeating: 1, count: 1000)
                 #expect(try Tensor(values).allFinite())
-                values[place] = bad
+                values[index] = bad
                 #expect(try !Tensor(values).allFinite())
             }
         }
@@ -137,8 +137,8 @@ struct ReductionTests {
     func topK() throws {
         var numbers = SeededNumbers(seed: 4)
         let values = numbers.doubles(21)
-        let (largest, places) = try Tensor(values, shape: [3, 7]).topK(3)
-        let found = try places.integers()
+        let (largest, indices) = try Tensor(values, shape: [3, 7]).topK(3)
+        let found = try indices.integers()
         for row in 0..<3 {
             let order = (0..<7).sorted { values[7 * row + $0] > values[7 * row + $1] }
             #expect(Array(found[3 * row..<3 * row + 3]) == Array(order[..<3]))

@@ -177,11 +177,11 @@ struct ChatTemplateTests {
         for _ in 0..<count {
             var text = Array((seeds.randomElement(using: &source) ?? "").unicodeScalars)
             for _ in 0..<Int.random(in: 1...3, using: &source) {
-                let place = Int.random(in: 0...text.count, using: &source)
-                let end = min(text.count, place + Int.random(in: 0...8, using: &source))
+                let position = Int.random(in: 0...text.count, using: &source)
+                let end = min(text.count, position + Int.random(in: 0...8, using: &source))
                 let isCut = Bool.random(using: &source)
                 let new = isCut ? "" : parts.randomElement(using: &source) ?? ""
-                text.replaceSubrange(place..<end, with: Array(new.unicodeScalars))
+                text.replaceSubrange(position..<end, with: Array(new.unicodeScalars))
             }
             do {
                 var view = String.UnicodeScalarView()

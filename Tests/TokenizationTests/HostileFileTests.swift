@@ -173,14 +173,14 @@ struct HostileFileTests {
 
     private static func mutate(_ bytes: inout [UInt8], _ source: inout SeededGenerator) {
         guard !bytes.isEmpty else { return }
-        let place = Int.random(in: 0..<bytes.count, using: &source)
-        let end = min(bytes.count, place + Int.random(in: 1...12, using: &source))
+        let position = Int.random(in: 0..<bytes.count, using: &source)
+        let end = min(bytes.count, position + Int.random(in: 1...12, using: &source))
         switch Int.random(in: 0..<6, using: &source) {
-        case 0: bytes[place] = UInt8.random(in: 0...255, using: &source)
-        case 1: bytes[place] = Array("{}[]\",:0-9eE.\\u".utf8).randomElement(using: &source) ?? 0
-        case 2: bytes.removeSubrange(place..<end)
-        case 3: bytes.insert(contentsOf: bytes[place..<end], at: Int.random(in: 0...bytes.count, using: &source))
-        case 4: bytes.replaceSubrange(place..<end, with: "null".utf8)
+        case 0: bytes[position] = UInt8.random(in: 0...255, using: &source)
+        case 1: bytes[position] = Array("{}[]\",:0-9eE.\\u".utf8).randomElement(using: &source) ?? 0
+        case 2: bytes.removeSubrange(position..<end)
+        case 3: bytes.insert(contentsOf: bytes[position..<end], at: Int.random(in: 0...bytes.count, using: &source))
+        case 4: bytes.replaceSubrange(position..<end, with: "null".utf8)
         default: bytes.removeSubrange(end..<bytes.count)
         }
     }

@@ -44,7 +44,8 @@ def outside_names(tree):
             made.add(node.name)
     outside = read - made
     own = {name for name in outside if hasattr(builtins, name)}
-    imports = any(alias.name == "solution" for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names) \
+    imports = any(alias.name == "solution" for node in ast.walk(tree) if isinstance(node, ast.Import)
+                  for alias in node.names) \
         or any(isinstance(node, ast.ImportFrom) and node.module == "solution" for node in ast.walk(tree))
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     return sorted(outside - own), [] if imports else sorted(own & called)
@@ -52,8 +53,9 @@ def outside_names(tree):
 
 def namespace(link, tree):
     names, shadowed = outside_names(tree)
-    # A completion may be asked for a function named as a builtin (`sum`), where it is the only thing that the tests ask of it and
-    # the only builtin they call. Else a builtin is the builtin: `all` or `isinstance` could be made to say yes.
+    # A completion may be asked for a function named as a builtin (`sum`), where it is the only thing that the tests ask
+    # of it and the only builtin they call. Else a builtin is the builtin: `all` or `isinstance` could be made to say
+    # yes.
     asked = names or (shadowed if len(shadowed) == 1 else [])
     found = link.ask({"do": "names", "names": asked})
     return {name: link.ask({"do": "get", "name": name}) for name in found if name in asked}
@@ -105,8 +107,8 @@ except Ended:
 except BaseException as error:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "tests.py"]
     lines = job["test"].splitlines() if "job" in globals() else []
-    place = frames[-1].lineno if frames else 0
-    where = f" at: {lines[place - 1].strip()[:200]}" if 0 < place <= len(lines) else ""
+    number = frames[-1].lineno if frames else 0
+    where = f" at: {lines[number - 1].strip()[:200]}" if 0 < number <= len(lines) else ""
     sys.stderr.write(f"{type(error).__name__}: {error}"[:500] + where + "\n")
     sys.stderr.flush()
     os._exit(10)

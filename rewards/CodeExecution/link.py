@@ -1,7 +1,8 @@
 """What the judge and the subject have in common: values and calls over two pipes.
 
 One JSON object a line. A request is {"do": "call", "of": 3, "arguments": […]} and the like, an answer {"ok": value} or
-{"raise": […]}. Plain data is copied, as the plain type it is; everything else stays in its program and is spoken to from the other.
+{"raise": […]}. Plain data is copied, as the plain type it is; everything else stays in its program and is spoken to
+from the other.
 """
 import json
 import os
@@ -97,8 +98,8 @@ for name in ("add sub mul truediv floordiv mod pow radd rsub rmul rtruediv rfloo
     setattr(Remote, f"__{name}__", reckoned(f"__{name}__", NotImplemented))
 
 # Modules of functions on plain data: where both programs have one, each uses its own.
-MODULES = ("bisect cmath collections copy datetime decimal fractions functools heapq itertools json math numpy operator "
-           "random re statistics string typing").split()
+MODULES = ("bisect cmath collections copy datetime decimal fractions functools heapq itertools json math numpy "
+           "operator random re statistics string typing").split()
 SHAPES = {"l": list, "t": tuple, "s": set, "f": frozenset}
 
 
@@ -276,8 +277,8 @@ class Link:
         outcome = self.outcome({
             "do": "call", "of": number, "arguments": [self.encode(one) for one in arguments],
             "named": [[name, self.encode(one)] for name, one in named.items()]})
-        for place, changed in outcome.get("changed", []):
-            replace(arguments[place], self.decode(changed))
+        for index, changed in outcome.get("changed", []):
+            replace(arguments[index], self.decode(changed))
         return self.decode(outcome["ok"])
 
     def method(self, number, name, *arguments):
@@ -299,9 +300,9 @@ class Link:
         arguments = [self.decode(one) for one in given]
         function = self.serve.callable(self.objects[request["of"]])
         value = self.encode(function(*arguments, **{name: self.decode(one) for name, one in request["named"]}))
-        after = [(place, self.encode(one)) for place, one in enumerate(arguments)
+        after = [(index, self.encode(one)) for index, one in enumerate(arguments)
                  if isinstance(one, (list, dict, set, bytearray))]
-        return {"ok": value, "changed": [[place, one] for place, one in after if one != given[place]]}
+        return {"ok": value, "changed": [[index, one] for index, one in after if one != given[index]]}
 
 
 def replace(container, content):

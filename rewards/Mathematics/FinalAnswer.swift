@@ -118,7 +118,7 @@ struct FinalAnswer {
 }
 
 extension RandomAccessCollection<UInt8> where Index == Int {
-    /// The last place of `needle` whose end fulfils `condition`.
+    /// The last occurrence of `needle` whose end fulfils `condition`.
     func lastRange(of needle: [UInt8], where condition: (Int) -> Bool) -> Range<Int>? {
         guard let first = needle.first, count >= needle.count else { return nil }
         var start = endIndex - needle.count

@@ -14,7 +14,7 @@ typedef struct ctorch_adamw {
     double learning_rate, beta1, beta2, epsilon, weight_decay;
 } ctorch_adamw;
 
-/// The four lists have `count` tensors each; those of one place agree in sizes, type and device and are contiguous.
+/// The four lists have `count` tensors each; those of one index agree in sizes, type and device and are contiguous.
 ctorch_status ctorch_adamw_step(
     const ctorch_tensor *parameters, const ctorch_tensor *gradients, const ctorch_tensor *first_moments,
     const ctorch_tensor *second_moments, size_t count, ctorch_adamw settings);

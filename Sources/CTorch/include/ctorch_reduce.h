@@ -25,11 +25,11 @@ ctorch_status ctorch_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor
 ctorch_status ctorch_log_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
 ctorch_status ctorch_cumulative_sum(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
 /// The k largest along the last axis, largest first, and where they stand as int64.
-ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *values, ctorch_tensor *places);
+ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *values, ctorch_tensor *indices);
 ctorch_status ctorch_all_finite(ctorch_tensor tensor, bool *out);
 /// out[s] = sum of the values whose segment is s, added in float64 in the order of the values.
 ctorch_status ctorch_segment_sum(ctorch_tensor values, ctorch_tensor segments, ptrdiff_t count, ctorch_tensor *out);
-/// A digest of the elements' bits and places: any changed bit and any swap of two unequal elements changes it.
+/// A digest of the elements' bits and indices: any changed bit and any swap of two unequal elements changes it.
 ctorch_status ctorch_digest(ctorch_tensor tensor, uint64_t seed, uint64_t *out);
 
 #ifdef __cplusplus

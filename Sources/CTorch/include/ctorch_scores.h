@@ -18,7 +18,7 @@ ctorch_status ctorch_token_scores(
 ctorch_status ctorch_support_logits(
     ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor support, ctorch_tensor *logits);
 
-/// Two policies at the same places, hidden [N, D] with head [V, D] and others [N, D'] with head [V, D'] -> the
+/// Two policies at the same positions, hidden [N, D] with head [V, D] and others [N, D'] with head [V, D'] -> the
 /// generalized Jensen-Shannon divergence of the two over the whole vocabulary, [N]: at beta 1 KL of the first from the
 /// second, at 0 of the second from the first. Carries gradients to the first's hidden and head.
 ctorch_status ctorch_divergence(

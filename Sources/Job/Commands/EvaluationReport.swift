@@ -25,13 +25,13 @@ package struct EvaluationReport: Sendable {
 
     /// The first failure of each reward that has one, in its own words.
     private var failures: [String] {
-        findings.rewardNames.enumerated().compactMap { place, name in
-            let failed = findings.samples.filter { $0.scores[place].isFailure }
+        findings.rewardNames.enumerated().compactMap { index, name in
+            let failed = findings.samples.filter { $0.scores[index].isFailure }
             guard let first = failed.first else { return nil }
             return """
                 \(name): \(failed.count) of \(findings.samples.count) scores failed or timed out and are in no mean; \
                 the first, on row \(first.row) of \(first.promptSet):
-                \(first.scores[place].note ?? first.scores[place].state)
+                \(first.scores[index].note ?? first.scores[index].state)
                 """
         }
     }

@@ -49,7 +49,8 @@ package enum JobExplanation {
     /// A method with the keys that not every method reads, and the names that stand for it.
     private static func text(of method: any Method.Type, _ variant: Preset?, _ keys: [JobKeys.Key]) -> String {
         func listed(_ preset: Preset) -> String {
-            "\(preset.name): \(preset.values.map { "\($0.key): \($0.yaml)" }.joined(separator: ", ")) (\(preset.source))"
+            "\(preset.name): \(preset.values.map { "\($0.key): \($0.yaml)" }.joined(separator: ", ")) "
+                + "(\(preset.source))"
         }
         var lines = [method.name, "    \(method.title)"]
         if let variant { lines.append("    algorithm: " + listed(variant)) }

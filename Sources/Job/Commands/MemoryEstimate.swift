@@ -148,8 +148,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// For `--dry-run`.
     var lines: [String] {
         [
-            "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and moments "
-                + Self.text(training) + (reference > 0 ? ", \(referenceName) \(Self.text(reference))" : "")
+            "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and "
+                + "moments \(Self.text(training))" + (reference > 0 ? ", \(referenceName) \(Self.text(reference))" : "")
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")

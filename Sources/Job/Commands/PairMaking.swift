@@ -91,9 +91,10 @@ package struct PairMaking: Sendable {
             }.max() ?? 0
         let memory = MemoryEstimate.sampling(
             model.configuration, promptLength: longest, completionLength: length, completionsPerPrompt: samples)
+        let lines = forms.map { "\($0.variant.name): \(samples) completions of up to \(length) tokens a prompt" }
         return """
             \(count) prompts of \(set.identity), \(set.detectedForm)
-            \(forms.map { "\($0.variant.name): \(samples) completions of up to \(length) tokens a prompt" }.joined(separator: "\n"))
+            \(lines.joined(separator: "\n"))
             \(count * forms.count * samples) completions in all
             memory, about \(memory)
             """

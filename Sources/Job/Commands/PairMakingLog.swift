@@ -32,7 +32,8 @@ final class PairMakingLog {
             throw JobError(
                 place: partial.relativePath,
                 message:
-                    "the file was begun with another model, other prompts or other settings; remove it and \(progress.lastPathComponent) to start anew"
+                    "the file was begun with another model, other prompts or other settings; remove it and "
+                    + "\(progress.lastPathComponent) to start anew"
             )
         }
         (prompts, bytes, counts) = (last?.prompts ?? 0, last?.bytes ?? 0, last?.counts ?? [:])

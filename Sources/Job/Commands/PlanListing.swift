@@ -69,7 +69,8 @@ extension SearchResult {
     /// How the plan was found, in one line.
     package var line: String {
         let best = seedNanoseconds.min().map {
-            "; the best plan made by hand takes \(PlanListing.seconds($0)) s, this one \(PlanListing.seconds(iterationNanoseconds)) s"
+            "; the best plan made by hand takes \(PlanListing.seconds($0)) s, this one "
+                + "\(PlanListing.seconds(iterationNanoseconds)) s"
         }
         return "simulated \(evaluated) of \(space < 1e6 ? String(Int(space)) : String(format: "%.1e", space)) plans"
             + (best ?? "; the space was enumerated whole")

@@ -154,8 +154,8 @@ package struct PromptSetCheck: Sendable {
                 usable.append(row)
             } catch {
                 let kind = kinds.count < Self.mostKindsCounted ? Self.kind(of: error) : kinds[0].kind
-                if let place = kinds.firstIndex(where: { $0.kind == kind }) {
-                    kinds[place].problem.rows += 1
+                if let index = kinds.firstIndex(where: { $0.kind == kind }) {
+                    kinds[index].problem.rows += 1
                 } else {
                     kinds.append((kind, PromptSetReport.Problem(first: "\(error)", rows: 1)))
                 }

@@ -12,11 +12,11 @@ package struct Resharding {
     /// - Parameters:
     ///   - source: `plan.json:call`.
     ///   - target: The same, of a call on the same model and cluster.
-    /// - Throws: ``JobError`` for a place that is none, or calls of different models; `PlanError` for a plan that
+    /// - Throws: ``JobError`` for a call that is not there, or calls of different models; `PlanError` for a plan that
     ///   breaks its rules.
     package init(from source: String, to target: String) throws {
-        let (held, first) = try Self.place(source, "--from")
-        let (needed, second) = try Self.place(target, "--to")
+        let (held, first) = try Self.sharded(source, "--from")
+        let (needed, second) = try Self.sharded(target, "--to")
         guard held.shape == needed.shape else {
             throw JobError(place: "--to", message: "\(target) is another model than \(source)")
         }
@@ -27,7 +27,7 @@ package struct Resharding {
         transfer = TransferPlan(from: held, to: needed, devicesPerNode: first.devicesPerNode)
     }
 
-    private static func place(_ text: String, _ option: String) throws -> (ShardedModel, Cluster) {
+    private static func sharded(_ text: String, _ option: String) throws -> (ShardedModel, Cluster) {
         guard let colon = text.lastIndex(of: ":") else {
             throw JobError(place: option, message: "found '\(text)'; expected plan.json:CALL")
         }

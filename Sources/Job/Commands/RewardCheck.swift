@@ -93,12 +93,12 @@ package struct RewardCheck {
             done += call.count
             progress(done, rows.count)
         }
-        let columns = source.names.enumerated().map { place, name in
+        let columns = source.names.enumerated().map { index, name in
             RewardDistribution(
                 name: name,
                 samples: zip(rows, scores).map { row, scores in
                     RewardDistribution.Sample(
-                        line: row.line, completion: row.completion?.text ?? "", score: scores[place],
+                        line: row.line, completion: row.completion?.text ?? "", score: scores[index],
                         expected: row.expected)
                 }, milliseconds: milliseconds)
         }

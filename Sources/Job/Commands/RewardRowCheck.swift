@@ -42,17 +42,17 @@ struct RewardRowCheck: Sendable {
                 arguments[row] = try source.arguments(for: rows.prompt(at: row))
             } catch is RewardError {}  // a row it refuses is told of below
         }
-        let place = source.names.firstIndex(of: name) ?? 0
+        let index = source.names.firstIndex(of: name) ?? 0
         let isOurs = source is FunctionSource
         let all = isOurs ? usable[...] : usable.prefix(Self.fewRows)
         for row in all {
             try Task.checkCancellation()
             progress("trying \(name)", tried, all.count)
             tried += 1
-            note(try await Self.outcome(source, place, rows.prompt(at: row)))
+            note(try await Self.outcome(source, index, rows.prompt(at: row)))
         }
         if isOurs, let first = usable.first {
-            reads = try await Self.columnsRead(source, place, rows.prompt(at: first))
+            reads = try await Self.columnsRead(source, index, rows.prompt(at: first))
         }
     }
 
@@ -92,7 +92,7 @@ struct RewardRowCheck: Sendable {
     }
 
     private static func outcome(
-        _ source: any RewardSource, _ place: Int, _ prompt: Prompt, _ completion: String = ""
+        _ source: any RewardSource, _ index: Int, _ prompt: Prompt, _ completion: String = ""
     ) async throws -> Outcome {
         let rollout = Rollout(
             completion: Completion(text: completion), samplingLogProbabilities: [], policyLogProbabilities: [],
@@ -100,7 +100,7 @@ struct RewardRowCheck: Sendable {
         let group = RolloutGroup(
             prompt: TokenizedPrompt(prompt: prompt, tokenIDs: []), rollouts: [rollout], policyVersion: PolicyVersion(0))
         do {
-            return .score(try await source.score(group, at: TrainingProgress()).scores[0][place])
+            return .score(try await source.score(group, at: TrainingProgress()).scores[0][index])
         } catch let error as RewardError {
             return .refusal(error)
         }
@@ -111,7 +111,7 @@ struct RewardRowCheck: Sendable {
 
     /// Columns that change the outcome when they go, or when they alone are there (one of several that would do).
     private static func columnsRead(
-        _ source: any RewardSource, _ place: Int, _ prompt: Prompt
+        _ source: any RewardSource, _ index: Int, _ prompt: Prompt
     ) async throws -> [String] {
         var read: [String] = []
         for column in prompt.columns.keys.sorted() {
@@ -120,8 +120,8 @@ struct RewardRowCheck: Sendable {
                 (all, all.filter { $0.key != column }), (all.filter { $0.key == column }, none),
             ] {
                 for completion in ["", probe] where read.last != column {
-                    let before = try await outcome(source, place, with(columns, prompt), completion).kind
-                    let after = try await outcome(source, place, with(fewer, prompt), completion).kind
+                    let before = try await outcome(source, index, with(columns, prompt), completion).kind
+                    let after = try await outcome(source, index, with(fewer, prompt), completion).kind
                     if before != after { read.append(column) }
                 }
             }

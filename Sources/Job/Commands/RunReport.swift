@@ -155,9 +155,9 @@ package struct RunReport {
             throw JobError(
                 place: "--gold '\(gold)'",
                 message:
-                    "\(all.count) evaluations do not determine a surface over \(rewards.joined(separator: ", ")); it takes "
-                    + "\(ProxySurface.terms(of: rewards.count)) or more, of runs with different reward_weights, of at most "
-                    + "\(ProxySurface.mostRewards) rewards")
+                    "\(all.count) evaluations do not determine a surface over \(rewards.joined(separator: ", ")); "
+                    + "it takes \(ProxySurface.terms(of: rewards.count)) or more, of runs with different "
+                    + "reward_weights, of at most \(ProxySurface.mostRewards) rewards")
         }
         let top = joint.highest
         let table = Table(
@@ -175,7 +175,9 @@ package struct RunReport {
             "  - {reward: \($0), limit: \(NumberText.compact($1)), kind: equal}"
         }
         return """
-            \(gold) by \(all.count) evaluations of \(runs.count) runs: a quadratic surface explains \(NumberText.percent(max(0, joint.explained))), and gives \(NumberText.compact(top.gold)) at its highest
+            \(gold) by \(all.count) evaluations of \(runs.count) runs: a quadratic surface \
+            explains \(NumberText.percent(max(0, joint.explained))), and gives \
+            \(NumberText.compact(top.gold)) at its highest
             \(table.text)
 
             constraints:

@@ -33,10 +33,11 @@ struct ChatTemplateTrial {
             let whole = try template.render(Array(Self.chat[...answer]), addsGenerationPrompt: false)
             if let difference = Self.firstDifference(opening, whole) {
                 return [
-                    "the chat template fails the prefix test: up to the answer in message \(answer + 1), the prompt and the "
-                        + "finished chat differ from character \(difference.offset): prompt \(JSONText.string(difference.first)), chat "
-                        + "\(JSONText.string(difference.second)). Demonstrations are the completion and the end-of-text token, "
-                        + "without the template's own closing"
+                    "the chat template fails the prefix test: up to the answer in message \(answer + 1), the prompt "
+                        + "and the finished chat differ from character \(difference.offset): prompt "
+                        + "\(JSONText.string(difference.first)), chat "
+                        + "\(JSONText.string(difference.second)). Demonstrations are the completion and the "
+                        + "end-of-text token, without the template's own closing"
                 ]
             }
         }

@@ -28,7 +28,7 @@ package enum DatasetFolder {
         throw JobError(
             place: name,
             message:
-                "no such prompt file or folder (looked at \(url.path) and in the Hugging Face cache). Give one, or download "
-                + "the data set first: hf download \(hubName) --repo-type dataset")
+                "no such prompt file or folder (looked at \(url.path) and in the Hugging Face cache). Give one, or "
+                + "download the data set first: hf download \(hubName) --repo-type dataset")
     }
 }

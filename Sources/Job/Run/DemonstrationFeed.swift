@@ -174,7 +174,7 @@ extension PromptEncoder {
         throw JobError(
             place: prompt.id,
             message:
-                "the tokenizer cannot represent '\(lost)' of its demonstration: \(JSONText.string(completion)) would be "
-                + "learned as \(JSONText.string(kept))")
+                "the tokenizer cannot represent '\(lost)' of its demonstration: \(JSONText.string(completion)) "
+                + "would be learned as \(JSONText.string(kept))")
     }
 }

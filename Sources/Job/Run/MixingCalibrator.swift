@@ -25,7 +25,7 @@ struct MixingCalibrator: Sendable {
     private let tokenizer: Tokenizer
     private let thinkEnd: String
     private let seed: UInt64
-    /// Places with both pairs, spread over the set.
+    /// Slots with both pairs, spread over the set.
     private let slots: [Int]
     private let sketch: GradientSketch
 

@@ -47,7 +47,8 @@ package struct ModelSource: Sendable {
             throw JobError(
                 place: folder.path,
                 message:
-                    "the tokenizer has \(tokenizer.vocabularySize) ids, the model's embedding \(configuration.vocabularySize) "
+                    "the tokenizer has \(tokenizer.vocabularySize) ids, the model's embedding "
+                    + "\(configuration.vocabularySize) "
                     + "rows; they do not belong together")
         }
         guard !ends.isEmpty else {
@@ -138,7 +139,8 @@ package struct ModelSource: Sendable {
                 share(configuration.adapterCount) + ": adapters of rank \(own.rank), scaled by \(own.scale)"
                     + (adapter == nil || own == asked
                         ? ""
-                        : "; those of \(folder.lastPathComponent) go on as they are, whatever lora_r, lora_alpha, use_rslora and lora_target_modules say")
+                        : "; those of \(folder.lastPathComponent) go on as they are, whatever lora_r, lora_alpha, "
+                            + "use_rslora and lora_target_modules say")
             ]
         }
     }

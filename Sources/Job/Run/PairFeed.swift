@@ -14,7 +14,7 @@ struct PairFeed: Sendable {
         reference = precomputesReference ? ReferenceLogProbabilities(of: rows) : nil
     }
 
-    /// The pairs at some places, a part for each form.
+    /// The pairs at some slots, a part for each form.
     func parts(at indices: [Int]) throws -> [UpdatePart] {
         let prompts = try indices.map { try rows.slots[$0].map { try $0.map(group) } }
         return (0..<(rows.forms?.names.count ?? 1)).map { form in

@@ -50,7 +50,8 @@ package struct PairForms: Sendable {
         if marked > 0 {
             let share = 100 * Double(marked) / Double(2 * max(counts[1], 1))
             lines.append(
-                "note: \(marked) of \(2 * counts[1]) \(names[1]) answers (\(Int(share.rounded())) %) hold a marker of thinking: it was not suppressed when they were sampled"
+                "note: \(marked) of \(2 * counts[1]) \(names[1]) answers (\(Int(share.rounded())) %) hold a marker "
+                    + "of thinking: it was not suppressed when they were sampled"
             )
         }
         return lines
@@ -62,7 +63,8 @@ package struct PairForms: Sendable {
             throw JobError(
                 place: "prompt set \(set)",
                 message:
-                    "no pair with variant \(name) is left; bvpo learns from \(names.joined(separator: " and ")) ones, algorithm: dpo from either"
+                    "no pair with variant \(name) is left; bvpo learns from \(names.joined(separator: " and ")) "
+                    + "ones, algorithm: dpo from either"
             )
         }
     }

@@ -7,7 +7,7 @@ internal import Runs
 /// The pairs of a set that can be learned from, read and measured once; their tokens are worked out again when they are
 /// asked for.
 ///
-/// A place is a prompt of a step: a pair, or for a method that learns from several forms (``PairForms``) at most one of
+/// A slot is a prompt of a step: a pair, or for a method that learns from several forms (``PairForms``) at most one of
 /// each.
 package final class PairRows: PromptRows {
     /// A pair that is kept.
@@ -34,7 +34,7 @@ package final class PairRows: PromptRows {
     /// Of the reward model that learns from the pairs; `nil` for a policy.
     private let heads: [String]?
     let kept: [Kept]
-    /// The kept pairs of each place, one a form; `nil` where its prompt has none.
+    /// The kept pairs of each slot, one a form; `nil` where its prompt has none.
     let slots: [[Int?]]
     /// Says what the kept pairs' tokens are: SHA-256 over all of them.
     let tokenDigest: String
@@ -168,16 +168,16 @@ package final class PairRows: PromptRows {
     }
 }
 
-/// Puts pairs of the same prompt, one of each form, at one place.
+/// Puts pairs of the same prompt, one of each form, in one slot.
 private struct JoinedPairs {
     let forms: Int
     private(set) var slots: [[Int?]] = []
-    /// Places of a prompt that still lack a form.
+    /// Slots of a prompt that still lack a form.
     private var open: [PromptContent: [Int]] = [:]
 
     init(forms: Int) { self.forms = forms }
 
-    /// - Parameter prompt: `nil` where every pair has a place of its own.
+    /// - Parameter prompt: `nil` where every pair has a slot of its own.
     mutating func add(_ pair: Int, of form: Int, prompt: PromptContent?) {
         if let prompt {
             if let slot = open[prompt]?.first(where: { slots[$0][form] == nil }) {

@@ -79,7 +79,8 @@ struct PolicyStart {
             throw JobError(
                 place: saved.folder.path,
                 message:
-                    "its adapters are scaled by \(saved.adapters.scale), those of the job by \(adapters.scale): set lora_r, lora_alpha and use_rslora as they were"
+                    "its adapters are scaled by \(saved.adapters.scale), those of the job by \(adapters.scale): set "
+                    + "lora_r, lora_alpha and use_rslora as they were"
             )
         }
         return try saved.tensors(for: configuration, elementType: type)

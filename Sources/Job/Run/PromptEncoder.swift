@@ -39,9 +39,9 @@ package struct PromptEncoder: Sendable {
         guard reading.appliesChatTemplate == nil, tokenizer.chatTemplate != nil, !prompt.text.isEmpty else { return [] }
         let read = try tokenizer.decode(tokens(of: prompt)).shortened(to: 300)
         return [
-            "the model has a chat template, and the prompts are plain texts that do not go through it. The first one as the "
-                + "model reads it: \(JSONText.string(read)). apply_chat_template: true makes each a message of the user; "
-                + "false leaves them as they are, without this warning"
+            "the model has a chat template, and the prompts are plain texts that do not go through it. The first "
+                + "one as the model reads it: \(JSONText.string(read)). apply_chat_template: true makes each a "
+                + "message of the user; false leaves them as they are, without this warning"
         ]
     }
 
@@ -79,8 +79,8 @@ package struct PromptEncoder: Sendable {
             throw JobError(
                 place: prompt.id,
                 message:
-                    "the prompt has \(tokenIDs.count) tokens, and \(maxPromptLength) fit beside the completion; shorten "
-                    + "it, or lower the completion's length")
+                    "the prompt has \(tokenIDs.count) tokens, and \(maxPromptLength) fit beside the completion; "
+                    + "shorten it, or lower the completion's length")
         }
         return TokenizedPrompt(prompt: prompt, tokenIDs: tokenIDs)
     }

@@ -37,7 +37,7 @@ package struct PromptFeed: PromptSource {
     package var epoch: Double { get async { await cursor.epoch } }
 }
 
-/// The rows of a prompt set whose prompts fit the length limit, by their places in it.
+/// The rows of a prompt set whose prompts fit the length limit, by their indices in it.
 package struct FittingRows: PromptRows {
     package let all: any PromptRows
     private let indices: [Int]

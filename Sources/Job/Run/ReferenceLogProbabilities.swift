@@ -93,7 +93,7 @@ final class ReferenceLogProbabilities: Sendable {
 
     /// Puts a pair's log-probs beside its tokens.
     ///
-    /// - Parameter pair: Its place among the kept ones.
+    /// - Parameter pair: Its index among the kept ones.
     func fill(_ group: inout UpdateGroup, pair: Int) throws {
         let kept = pairs.kept[pair]
         let bytes = try file.withLock { file in

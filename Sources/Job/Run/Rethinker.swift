@@ -78,7 +78,7 @@ package struct Rethinker: Rethinking {
         return result
     }
 
-    /// Lets the drafts go on, and puts those that come to a right answer into the places of their beginnings.
+    /// Lets the drafts go on, and puts those that come to a right answer in place of their beginnings.
     private func force(
         _ drafts: [Draft], into result: inout RethoughtGroups, step: Int, stop: StopSignal
     ) async throws {

@@ -176,7 +176,7 @@ struct RunPromptSets {
         }
     }
 
-    /// The places of at most `limit` rows: the first of a set, and of a mixture the same share of every part.
+    /// The indices of at most `limit` rows: the first of a set, and of a mixture the same share of every part.
     static func indices(_ rows: any PromptRows, limit: Int?) -> [Int] {
         let count = min(limit ?? .max, rows.count)
         return (0..<count).map { rows is PromptMixture ? $0 * rows.count / count : $0 }

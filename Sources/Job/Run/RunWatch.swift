@@ -39,21 +39,24 @@ package struct RunWatch: Sendable {
             found.append(
                 (
                     "thinking_not_suppressed",
-                    "\(Int(marked * 100)) % of the answers behind the empty block hold a marker of thinking: it is not suppressed; see bvpo.empty_block"
+                    "\(Int(marked * 100)) % of the answers behind the empty block hold a marker of thinking: it is "
+                        + "not suppressed; see bvpo.empty_block"
                 ))
         }
         if let unclosed = metrics["pairs/thinking/unclosed"], unclosed >= 0.5 {
             found.append(
                 (
                     "thinking_unclosed",
-                    "\(Int(unclosed * 100)) % of the completions that should think never close their block (bvpo.think_end) and are in no pair"
+                    "\(Int(unclosed * 100)) % of the completions that should think never close their block "
+                        + "(bvpo.think_end) and are in no pair"
                 ))
         }
         if let prompts = metrics["bvpo/calibration_prompts"], prompts < 2 {
             found.append(
                 (
                     "calibration",
-                    "α could not be estimated: fewer than two prompts had all their traces closed; raise bvpo.calibration_trace_length"
+                    "α could not be estimated: fewer than two prompts had all their traces closed; raise "
+                        + "bvpo.calibration_trace_length"
                 ))
         }
         return found
@@ -71,14 +74,16 @@ package struct RunWatch: Sendable {
             found.append(
                 (
                     "soft_unended",
-                    "\(Int(unended * 100)) % of the completions have no answer behind their thinking (soft_thinking.think_end)"
+                    "\(Int(unended * 100)) % of the completions have no answer behind their thinking "
+                        + "(soft_thinking.think_end)"
                 ))
         }
         if let divergence = metrics["soft/kl"], divergence > 1 {
             found.append(
                 (
                     "soft_kl",
-                    "thinking steps are \(divergence) nats from the reference policy on average; such runs tend to collapse"
+                    "thinking steps are \(divergence) nats from the reference policy on average; such runs tend to "
+                        + "collapse"
                 ))
         }
         return found
@@ -86,14 +91,15 @@ package struct RunWatch: Sendable {
 
     /// Rewards that failed in a step, each with its first reason; a failure is no zero, and no secret either.
     static func failures(of rewards: [String], in report: StepReport) -> [(name: String, text: String)] {
-        rewards.enumerated().compactMap { place, reward in
-            let scores = report.groups.flatMap(\.scores).compactMap { $0.indices.contains(place) ? $0[place] : nil }
+        rewards.enumerated().compactMap { index, reward in
+            let scores = report.groups.flatMap(\.scores).compactMap { $0.indices.contains(index) ? $0[index] : nil }
             let failed = scores.filter(\.isFailure)
             guard let first = failed.first else { return nil }
             let reason = (first.note ?? first.state).split(separator: "\n").last ?? ""
             return (
                 "failed \(reward)",
-                "\(failed.count) of \(scores.count) scores of \(reward) failed or timed out in step \(report.step): \(reason) "
+                "\(failed.count) of \(scores.count) scores of \(reward) failed or timed out in step \(report.step): "
+                    + "\(reason) "
                     + "(completions/ has each; rewards/\(reward)/error_rate and timeout_rate count them)"
             )
         }

@@ -22,8 +22,8 @@ struct TeacherSource {
             JobError(
                 place: key,
                 message:
-                    "the teacher and the policy have different tokenizers, and a divergence compares them token by token: "
-                    + difference)
+                    "the teacher and the policy have different tokenizers, and a divergence compares them token by "
+                    + "token: \(difference)")
         }
         for id in 0..<max(teacher.vocabularySize, policy.vocabularySize) {
             let (own, other) = (policy.token(of: id), teacher.token(of: id))

@@ -53,7 +53,8 @@ enum TrackerProgram {
 
         def start():
             config = {key: value(text) for key, text in options["config"].items()}
-            project = options.get("project") or os.environ.get(tracker.upper() + "_PROJECT") or options["default_project"]
+            named = options.get("project") or os.environ.get(tracker.upper() + "_PROJECT")
+            project = named or options["default_project"]
             if tracker == "wandb":
                 run = client.init(
                     project=project, name=options["name"], id=state["id"], resume="allow", dir=folder, config=config)

@@ -94,7 +94,8 @@ package final class TrainingRun: Sendable {
                     begun.lines
                     + ((evaluation?.identity ?? evaluationPairs?.identity) == prompts.identity
                         ? [
-                            "note: eval_steps evaluates on the training rows; put an eval file beside them, or set dataset_test_split"
+                            "note: eval_steps evaluates on the training rows; put an eval file beside them, or set "
+                                + "dataset_test_split"
                         ]
                         : [])
             } catch {
@@ -137,13 +138,15 @@ package final class TrainingRun: Sendable {
                 throw JobError(
                     place: checkpoint.url.path,
                     message:
-                        "the checkpoint has the controllers \(controllers.joined(separator: ", ")); the job has none: it is another job's"
+                        "the checkpoint has the controllers \(controllers.joined(separator: ", ")); the job has "
+                        + "none: it is another job's"
                 )
             }
             try await folder.restore(parts.states + [progress], from: checkpoint)
             if progress.threads != threads {
                 lines.append(
-                    "the checkpoint was made with \(progress.threads) threads, this start has \(threads): equal to rounding, not to the bit"
+                    "the checkpoint was made with \(progress.threads) threads, this start has \(threads): equal to "
+                        + "rounding, not to the bit"
                 )
                 progress.use(threads: threads)
             }

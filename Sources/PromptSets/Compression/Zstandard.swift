@@ -23,8 +23,8 @@ enum Zstandard {
     static func unpacked(_ bytes: [UInt8], byteCount: Int) throws -> [UInt8] {
         guard let library = Library.shared else {
             throw FormatFault(
-                "it is compressed with zstd and this machine has no libzstd.so.1; install it (Debian: libzstd1), or write the "
-                    + "file with compression=\"snappy\"")
+                "it is compressed with zstd and this machine has no libzstd.so.1; install it (Debian: libzstd1), or "
+                    + "write the file with compression=\"snappy\"")
         }
         var written = 0
         // Memory that nothing is written to is never taken, whatever a damaged file claims.

@@ -1,5 +1,5 @@
-/// Small numbers as runs and as packed bits (Encodings.md, "RLE / Bit-Packing Hybrid"): levels, places in a dictionary,
-/// truth values.
+/// Small numbers as runs and as packed bits (Encodings.md, "RLE / Bit-Packing Hybrid"): levels, indices into a
+/// dictionary, truth values.
 ///
 /// Decodes one number at a time, so that a run of two thousand million takes no memory.
 struct HybridDecoder {

@@ -1,6 +1,6 @@
 /// A column of a Parquet file, or a part of one: a value, a structure, a list or a map.
 indirect enum ParquetNode {
-    /// One stored column, by its place among ``ParquetSchema/leaves``.
+    /// One stored column, by its index among ``ParquetSchema/leaves``.
     case leaf(Int)
     case structure([(name: String, node: ParquetNode)])
     /// `nil` below `level`: a value that need not be there is there from this definition level on.

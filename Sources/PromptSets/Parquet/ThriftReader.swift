@@ -66,7 +66,7 @@ struct ThriftReader {
         return Int(try input.zigzag())
     }
 
-    /// A whole number that counts or places something.
+    /// A whole number that counts something or says where it begins.
     mutating func count(_ field: Field) throws -> Int {
         let value = try integer(field)
         guard value >= 0 else { throw FormatFault("its metadata has the negative number \(value)") }

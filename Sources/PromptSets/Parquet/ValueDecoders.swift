@@ -18,7 +18,7 @@ enum ParquetEncoding: Int {
 
     var usesDictionary: Bool { self == .dictionary || self == .plainDictionary }
 
-    /// A decoder of values that are no places in a dictionary.
+    /// A decoder of values that are no indices into a dictionary.
     ///
     /// - Throws: ``FormatFault`` for an encoding that the type cannot have, or that is not built.
     func decoder(_ input: ByteReader, of leaf: ParquetLeaf) throws -> any ValueDecoder {

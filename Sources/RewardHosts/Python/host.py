@@ -1,8 +1,9 @@
 """The Python side of a Python reward: the interpreter gets this text with -c, and a configuration as its argument.
 
-It loads one function, says that it is ready, then answers one JSON line per request on a descriptor of its own: whatever the
-function prints goes to stderr line by line, and what it reads from stdin is empty. The function runs in the main thread, so that
-its own alarms work. When Plumbline is gone the program ends itself and its process group. The standard library is all it needs.
+It loads one function, says that it is ready, then answers one JSON line per request on a descriptor of its own:
+whatever the function prints goes to stderr line by line, and what it reads from stdin is empty. The function runs in
+the main thread, so that its own alarms work. When Plumbline is gone the program ends itself and its process group. The
+standard library is all it needs.
 """
 import asyncio
 import difflib

@@ -126,16 +126,16 @@ extension JinjaRenderer {
         if let name = key.text {
             return try value.member(name) ?? attribute(value, name, line)
         }
-        guard let index = key.whole else { return .undefined(key.represented) }
+        guard let given = key.whole else { return .undefined(key.represented) }
         switch value {
         case .list(let items, _):
-            let place = index < 0 ? items.count + index : index
-            return items.indices.contains(place) ? items[place] : .undefined("item \(index)")
+            let index = given < 0 ? items.count + given : given
+            return items.indices.contains(index) ? items[index] : .undefined("item \(given)")
         case .string(let text):
             let scalars = Array(text.unicodeScalars)
-            let place = index < 0 ? scalars.count + index : index
-            return scalars.indices.contains(place) ? .string(String(scalars[place])) : .undefined("item \(index)")
-        default: return .undefined("item \(index)")
+            let index = given < 0 ? scalars.count + given : given
+            return scalars.indices.contains(index) ? .string(String(scalars[index])) : .undefined("item \(given)")
+        default: return .undefined("item \(given)")
         }
     }
 
@@ -206,7 +206,7 @@ extension JinjaRenderer {
         case .object: return value.text.map { container.member($0) != nil } ?? false
         case .string(let text):
             guard let part = value.text else { throw error(line, "\(value.typeName) in a string; expected a string") }
-            return Array(text.utf8).firstPlace(of: Array(part.utf8)) != nil
+            return Array(text.utf8).firstPosition(of: Array(part.utf8)) != nil
         default: throw error(line, "\"in\" with \(container.typeName); expected a list, mapping or string")
         }
     }
@@ -286,7 +286,7 @@ extension JinjaRenderer {
 
 extension [UInt8] {
     /// Where `part` first stands.
-    func firstPlace(of part: [UInt8], from start: Int = 0) -> Int? {
+    func firstPosition(of part: [UInt8], from start: Int = 0) -> Int? {
         guard count - start >= part.count else { return nil }
         guard !part.isEmpty else { return start }
         // Knuth, Morris and Pratt: linear, whatever repeats itself in text and part.

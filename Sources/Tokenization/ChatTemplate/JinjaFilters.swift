@@ -161,9 +161,9 @@ struct JinjaFilters {
     /// The dotted attribute that an argument names, when it is given.
     private func attribute(_ key: String, _ index: Int, of item: JinjaValue) throws -> JinjaValue? {
         guard let path = argument(index, key), !path.isNull else { return nil }
-        if let place = path.whole {
+        if let index = path.whole {
             let items = try items(item)
-            return items.indices.contains(place) ? items[place] : .undefined("item \(place)")
+            return items.indices.contains(index) ? items[index] : .undefined("item \(index)")
         }
         guard let text = path.text else { throw error("an attribute that is \(path.typeName)") }
         var value = item

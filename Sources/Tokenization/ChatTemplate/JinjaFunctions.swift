@@ -174,8 +174,8 @@ struct JinjaMethods {
             return .string(try renderer.joined(line, texts, separator: text))
         case "find":
             let part = Array(try argument(0).utf8)
-            guard let place = Array(text.utf8).firstPlace(of: part) else { return .integer(-1) }
-            return .integer(String(decoding: Array(text.utf8).prefix(place), as: UTF8.self).unicodeScalars.count)
+            guard let position = Array(text.utf8).firstPosition(of: part) else { return .integer(-1) }
+            return .integer(String(decoding: Array(text.utf8).prefix(position), as: UTF8.self).unicodeScalars.count)
         case "count": return .integer(text.occurrences(of: try argument(0)))
         case "removeprefix":
             let part = try argument(0)

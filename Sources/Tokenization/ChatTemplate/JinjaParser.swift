@@ -129,8 +129,8 @@ struct JinjaParser {
             return tag == "break" ? .breakLoop : .continueLoop
         default:
             throw error(
-                "{% \(tag) %} is not supported; supported are if, for, set, macro, generation, filter, with, raw, break, "
-                    + "continue")
+                "{% \(tag) %} is not supported; supported are if, for, set, macro, generation, filter, with, raw, "
+                    + "break, continue")
         }
     }
 

@@ -21,7 +21,9 @@ extension String {
         let (bytes, mark) = (Array(utf8), Array(mark.utf8))
         guard !mark.isEmpty else { return unicodeScalars.count + 1 }
         var (count, start) = (0, 0)
-        while let place = bytes.firstPlace(of: mark, from: start) { (count, start) = (count + 1, place + mark.count) }
+        while let position = bytes.firstPosition(of: mark, from: start) {
+            (count, start) = (count + 1, position + mark.count)
+        }
         return count
     }
 
@@ -32,9 +34,9 @@ extension String {
         guard !mark.isEmpty else { return [self] }
         var pieces: [String] = []
         var start = 0
-        while limit < 0 || pieces.count < limit, let place = bytes.firstPlace(of: mark, from: start) {
-            pieces.append(String(decoding: bytes[start..<place], as: UTF8.self))
-            start = place + mark.count
+        while limit < 0 || pieces.count < limit, let position = bytes.firstPosition(of: mark, from: start) {
+            pieces.append(String(decoding: bytes[start..<position], as: UTF8.self))
+            start = position + mark.count
         }
         pieces.append(String(decoding: bytes[start...], as: UTF8.self))
         return pieces
