@@ -2,7 +2,7 @@ internal import Algorithms
 internal import Credit
 internal import Foundation
 internal import Job
-internal import Models
+package import Models
 internal import Placement
 internal import PolicyUpdater
 internal import Records
@@ -16,6 +16,7 @@ package struct BenchmarkRun: Sendable {
     private let threads: Int
     private let maxTokensPerMicroBatch: Int
     private let learningRate: Double
+    private let layout: GenerationLayout
     private let firstStepFolder: URL?
 
     /// - Parameters:
@@ -23,18 +24,20 @@ package struct BenchmarkRun: Sendable {
     ///   - maxTokensPerMicroBatch: Packed tokens of one backward pass; it decides the peak of memory.
     ///   - adapterRank: Of adapters on every projection, which are trained in place of the model; `nil` trains the
     ///     model.
+    ///   - layout: How the weights lie while completions are sampled.
     ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another
     ///     trainer's.
     /// - Throws: What is wrong with the folder, or a workload longer than the model's context.
     package init(
         model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int, learningRate: Double = 1e-6,
-        adapterRank: Int? = nil, firstStepFolder: String? = nil
+        adapterRank: Int? = nil, layout: GenerationLayout = .packed, firstStepFolder: String? = nil
     ) throws {
         model = try ModelSource(name, adapterRank: adapterRank)
         _ = try model.promptLimit(asked: workload.promptTokens, completion: workload.completionTokens)
         self.workload = workload
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
         self.learningRate = learningRate
+        self.layout = workload.samples ? layout : .shared
         self.firstStepFolder = firstStepFolder.map { URL(filePath: $0) }
         self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     }
@@ -81,7 +84,7 @@ package struct BenchmarkRun: Sendable {
     /// The workload's own estimate; a rollout alone keeps nothing for a backward pass.
     private var estimate: MemoryEstimate {
         MemoryEstimate(
-            model.configuration, type: .float32, hasReference: false,
+            model.configuration, type: .float32, hasReference: false, layout: layout,
             MemoryEstimate.Sizes(
                 promptLength: workload.promptTokens, completionLength: workload.completionTokens,
                 completionsPerPrompt: workload.completions,
@@ -103,7 +106,8 @@ package struct BenchmarkRun: Sendable {
     }
 
     @TensorActor private func parts() throws -> Parts {
-        let policy = try ReallocatingActor(role: "actor", parameters: model.trainingStart())
+        let policy = try ReallocatingActor(
+            role: "actor", parameters: model.trainingStart(), packing: model.configuration.packing(layout))
         let schedule = LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
         let plan =
             workload.algorithm == .dpo ? PartPlan(DPOSettings(), on: .pairs) : PartPlan(GRPOSettings())

@@ -18,6 +18,9 @@ package final class Transformer {
     /// `[vocabulary, hidden]`: logits are hidden · headᵀ. The embedding itself when the two are tied.
     package let head: Tensor
 
+    /// The head as a generator reads it; `nil` where it reads ``head``.
+    package let packedHead: PackedMatrix?
+
     private let blocks: [TransformerBlock]
     private let finalNorm: Tensor
     private let rotary: RotaryTable
@@ -25,9 +28,13 @@ package final class Transformer {
     /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device; adapters may
     ///   be of another floating type. Those of a configuration with adapters have them all, or none: then it is the
     ///   model without them.
+    /// - Parameter packed: Of a model that is only sampled from: matrices by the names of ``ModelConfiguration/packing(_:)``
+    ///   that are read in place of the parameters, with what adapters add.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another
     ///   shape.
-    package init(configuration: ModelConfiguration, parameters: [String: Tensor]) throws {
+    package init(
+        configuration: ModelConfiguration, parameters: [String: Tensor], packed: [String: PackedMatrix] = [:]
+    ) throws {
         var shapes = configuration.parameterShapes
         let adapters = configuration.adapterShapes
         if adapters.contains(where: { parameters[$0.name] != nil }) { shapes += adapters }
@@ -38,7 +45,8 @@ package final class Transformer {
         embedding = parameters.required(ParameterName.embedding)
         head = configuration.tiesEmbeddings ? embedding : parameters.required(ParameterName.head)
         finalNorm = parameters.required(ParameterName.finalNorm)
-        blocks = (0..<configuration.layers).map { TransformerBlock(configuration, layer: $0, parameters) }
+        packedHead = packed[configuration.headName]
+        blocks = (0..<configuration.layers).map { TransformerBlock(configuration, layer: $0, parameters, packed) }
         rotary = RotaryTable(configuration, embedding.elementType, embedding.device)
         let type = embedding.elementType
         let isAdapter = Set(adapters.map(\.name))

@@ -1,13 +1,17 @@
 internal import Tensors
 
-/// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter.
+/// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter. A packed weight stands for both.
 struct Projection {
     let weight: Tensor
     let bias: Tensor?
+    private let packed: PackedMatrix?
     private let adapter: (down: Tensor, up: Tensor, scale: Double)?
 
-    init(_ name: String, _ parameters: [String: Tensor], _ adapters: LoRAConfiguration?) {
+    init(
+        _ name: String, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix], _ adapters: LoRAConfiguration?
+    ) {
         weight = parameters.required(name + ".weight")
+        self.packed = packed[name + ".weight"]
         bias = parameters[name + ".bias"]
         if let adapters, let down = parameters[ParameterName.down(name)] {
             adapter = (down, parameters.required(ParameterName.up(name)), adapters.scale)
@@ -17,6 +21,7 @@ struct Projection {
     }
 
     func callAsFunction(_ x: Tensor) throws(TensorError) -> Tensor {
+        if let packed { return try x.linear(weight: packed, bias: bias) }
         let own = try x.linear(weight: weight, bias: bias)
         guard let adapter else { return own }
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
@@ -41,15 +46,18 @@ struct TransformerBlock {
     private let gate, up, down: Projection
     private let epsilon: Double
 
-    init(_ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor]) {
+    init(
+        _ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor],
+        _ packed: [String: PackedMatrix]
+    ) {
         func name(_ part: String) -> String { ParameterName.layer(layer, part) }
         inputNorm = parameters.required(name("input_layernorm.weight"))
-        attention = Attention(configuration, layer: layer, parameters)
+        attention = Attention(configuration, layer: layer, parameters, packed)
         feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
         let adapters = configuration.adapters
-        gate = Projection(name("mlp.gate_proj"), parameters, adapters)
-        up = Projection(name("mlp.up_proj"), parameters, adapters)
-        down = Projection(name("mlp.down_proj"), parameters, adapters)
+        gate = Projection(name("mlp.gate_proj"), parameters, packed, adapters)
+        up = Projection(name("mlp.up_proj"), parameters, packed, adapters)
+        down = Projection(name("mlp.down_proj"), parameters, packed, adapters)
         epsilon = configuration.rmsNormEpsilon
     }
 
@@ -82,13 +90,16 @@ struct Attention {
     private let epsilon: Double
     private var scale: Double { 1 / Double(headSize).squareRoot() }
 
-    init(_ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor]) {
+    init(
+        _ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor],
+        _ packed: [String: PackedMatrix]
+    ) {
         func name(_ part: String) -> String { ParameterName.layer(layer, "self_attn." + part) }
         let adapters = configuration.adapters
-        query = Projection(name("q_proj"), parameters, adapters)
-        key = Projection(name("k_proj"), parameters, adapters)
-        value = Projection(name("v_proj"), parameters, adapters)
-        output = Projection(name("o_proj"), parameters, adapters)
+        query = Projection(name("q_proj"), parameters, packed, adapters)
+        key = Projection(name("k_proj"), parameters, packed, adapters)
+        value = Projection(name("v_proj"), parameters, packed, adapters)
+        output = Projection(name("o_proj"), parameters, packed, adapters)
         queryNorm = parameters[name("q_norm.weight")]
         keyNorm = parameters[name("k_norm.weight")]
         (heads, keyValueHeads, headSize) = (configuration.heads, configuration.keyValueHeads, configuration.headSize)

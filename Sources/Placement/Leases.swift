@@ -6,6 +6,8 @@ package struct GenerationLease: ~Copyable {
     package let version: PolicyVersion
     /// The model's published parameters by name, to be read only: with what adapters add, and without adapters.
     package let parameters: [String: Tensor]
+    /// Those that are read packed, with what adapters add; among `parameters` they stand without it.
+    package let packed: [String: PackedMatrix]
 }
 
 /// The weights lent for scoring without gradients. It exists only inside the closure of

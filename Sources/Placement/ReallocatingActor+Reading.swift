@@ -19,16 +19,40 @@ extension ReallocatingActor {
         return (parameters.model.merging(made) { $1 }, cost)
     }
 
-    /// The same as a generator reads it: what adapters add is in the matrices. The frozen matrices stay as they are.
-    func merged() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
+    /// The same as a generator reads it: what adapters add is in the matrices, and some are packed.
+    func generated() throws -> (
+        parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
+    ) {
         let (read, cost) = try readable()
-        guard !parameters.adapters.isEmpty else { return (read, cost) }
-        let (made, ownCost) = try kept(\.sums) {
-            try Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, try $0.merged(in: read)) })
+        let adapters = Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, $0) })
+        let (sums, sumsCost) = try kept(\.sums) {
+            try adapters.filter { packing[$0.key] == nil }.mapValues { try $0.merged(in: read) }
+        }
+        let (made, packingCost) = try kept(\.packed) {
+            var made: [String: Tensor] = [:]
+            for (name, form) in packing {
+                guard let matrix = read[name] else {
+                    throw PlacementError.parameters(role: role, message: "no \(name) to pack")
+                }
+                let packed = try PackedMatrix(adapters[name]?.merged(in: read) ?? matrix.detached(), as: form)
+                made[name] = packed.elements
+                made[name + Self.scales] = packed.scales
+            }
+            return made
         }
         let adapterNames = parameters.adapterNames
-        return (read.filter { !adapterNames.contains($0.key) }.merging(made) { $1 }, cost + ownCost)
+        let lent = read.filter { !adapterNames.contains($0.key) }.merging(sums) { $1 }
+        var packed: [String: PackedMatrix] = [:]
+        for (name, matrix) in lent {
+            guard let elements = made[name] else { continue }
+            packed[name] = PackedMatrix(
+                elements: elements, scales: made[name + Self.scales], outputs: try matrix.size(0))
+        }
+        return (lent, packed, cost + sumsCost + packingCost)
     }
+
+    /// Behind the name of a matrix, the name of its scales.
+    private static var scales: String { ".scales" }
 
     /// Tensors made from the masters, now where there are none since their last step, and what making them cost.
     private func kept(
@@ -48,7 +72,7 @@ extension ReallocatingActor {
         return (made, cost)
     }
 
-    func forgetMade() { (copies, sums) = (nil, nil) }
+    func forgetMade() { (copies, sums, packed) = (nil, nil, nil) }
 }
 
 /// Tensors made from a role's parameters to be read, and their fingerprint where hand-overs are verified.

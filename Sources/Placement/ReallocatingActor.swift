@@ -26,6 +26,10 @@ package final class ReallocatingActor {
     var copies: MadeTensors?
     /// The matrices that adapters add to, with what they add; nil when the masters have been trained since.
     var sums: MadeTensors?
+    /// What a generator reads packed; nil when the masters have been trained since.
+    var packed: MadeTensors?
+    /// The matrices that a generator reads packed, by name, and how.
+    let packing: [String: PackedMatrix.Form]
     /// What copies cost since the last step, for the report of the next.
     var costSinceStep = ReallocationReport.nothing
     private let lock = PhaseLock()
@@ -39,11 +43,13 @@ package final class ReallocatingActor {
     /// - Parameters:
     ///   - parameters: At least one.
     ///   - layout: How sampling and scoring read them.
+    ///   - packing: Matrices that sampling reads packed, by name: float32 on the CPU as they are read.
     ///   - verification: Whether each hand-over compares the weights with what the last one saw.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
     package init(
         role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
-        layout: ParameterLayout = .shared, verification: WeightVerification = .never
+        layout: ParameterLayout = .shared, packing: [String: PackedMatrix.Form] = [:],
+        verification: WeightVerification = .never
     ) throws {
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
@@ -51,6 +57,7 @@ package final class ReallocatingActor {
         }
         self.role = role
         self.layout = layout
+        self.packing = packing
         self.parameters = parameters
         self.verification = verification
         Self.count += 1
@@ -118,8 +125,8 @@ package final class ReallocatingActor {
         _ body: @TensorActor (borrowing GenerationLease) async throws -> R
     ) async throws -> Stamped<R> {
         try await phased({ .generating($0) }) { version in
-            let (parameters, cost) = try merged()
-            let value = try await body(GenerationLease(version: version, parameters: parameters))
+            let (parameters, packed, cost) = try generated()
+            let value = try await body(GenerationLease(version: version, parameters: parameters, packed: packed))
             return Ended(Stamped(value: value, version: version, reallocation: cost))
         }.value
     }

@@ -27,8 +27,7 @@ struct ContinuousBatch {
     private let requests: [RolloutRequest]
     private let limits: BatchLimits
     private let cache: KeyValueCache
-    /// The model's head in the type that logits are summed in, as the updater scores them: float32 for 16-bit weights.
-    private let head: Tensor
+    private let head: OutputHead
     /// How rows think; `nil` where they do not.
     private let softStep: SoftStep?
     private var freePromptSlots: [Int]
@@ -48,7 +47,7 @@ struct ContinuousBatch {
         self.tokenizer = tokenizer
         self.requests = requests
         self.settings = settings
-        let head = try model.head.to(model.elementType == .float64 ? .float64 : .float32)
+        let head = try OutputHead(model)
         self.head = head
         softStep = settings.softThinking.map {
             SoftStep(
@@ -125,8 +124,7 @@ struct ContinuousBatch {
             }
         }
         guard !answering.isEmpty else { return reasons }
-        let logits = try (answering.count == rows.count ? hidden : hidden.rows(at: answering))
-            .to(head.elementType).linear(weight: head)
+        let logits = try head.logits(answering.count == rows.count ? hidden : hidden.rows(at: answering))
         let drawn: SampledTokens
         do {
             drawn = try logits.sampledTokens(

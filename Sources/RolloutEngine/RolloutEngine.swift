@@ -70,7 +70,8 @@ package final class RolloutEngine {
     ) async throws {
         guard !requests.isEmpty else { return }
         _ = try await policy.generate { lease in
-            let model = try Transformer(configuration: configuration, parameters: lease.parameters)
+            let model = try Transformer(
+                configuration: configuration, parameters: lease.parameters, packed: lease.packed)
             var batch = try ContinuousBatch(
                 model: model, tokenizer: tokenizer, requests: requests, settings: settings, limits: limits, seed: seed,
                 step: step, version: lease.version)

@@ -45,8 +45,7 @@ struct ThinkingRow {
 /// Takes one thinking step for rows of hidden states.
 struct SoftStep {
     let model: Transformer
-    /// The model's head in the type that logits are summed in.
-    let head: Tensor
+    let head: OutputHead
     let settings: SoftThinkingSettings
     let stopTokenIDs: Set<Int>
     /// At which words are scored.
@@ -100,7 +99,7 @@ struct SoftStep {
     /// The likeliest words of every row with their log-probs, and the entropy over all words.
     private func likeliest(_ hidden: Tensor) throws -> (ids: [[Int]], logProbabilities: [[Float]], entropies: [Float]) {
         let count = min(settings.support.topK, model.configuration.vocabularySize)
-        let logits = try hidden.to(head.elementType).linear(weight: head) / settings.temperature
+        let logits = try head.logits(hidden) / settings.temperature
         let all = try logits.to(.float32).logSoftmax(axis: 1)
         let entropies = try -(all.exp() * all).sum(axis: 1)
         let (values, indices) = try all.topK(count)
@@ -168,7 +167,7 @@ struct SoftStep {
         let slots = words.indices.filter { words[$0] != nil }
         guard !slots.isEmpty else { return [:] }
         let scores = try Tensor.tokenScores(
-            hidden: hidden.rows(at: slots).to(head.elementType), head: head,
+            hidden: hidden.rows(at: slots).to(head.matrix.elementType), head: head.matrix,
             targets: Tensor(slots.compactMap { words[$0] }, device: model.device), temperature: answerTemperature)
         return Dictionary(uniqueKeysWithValues: zip(slots, try scores.logProbabilities.floats()))
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Benchmarks
 import Evaluation
 import Job
+import Models
 
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -18,6 +19,15 @@ struct Bench: AsyncParsableCommand {
         @Option(help: "Measured repetitions, after one that warms up.") var steps = 3
         @Option(help: "Threads of one operation; all cores by default.") var threads: Int?
         @Option(help: "Packed tokens of one backward pass; fewer need less memory.") var maxTokensPerMicroBatch = 2048
+        @Option(
+            help: "How the weights lie while completions are sampled, as a job's generation_layout.",
+            transform: { text in
+                guard let layout = GenerationLayout(rawValue: text) else {
+                    throw ValidationError("'\(text)'; expected shared, packed or int8")
+                }
+                return layout
+            })
+        var generationLayout = GenerationLayout.packed
         @Flag(help: "Print the JSON object alone.") var json = false
 
         func validate() throws {
@@ -34,7 +44,8 @@ struct Bench: AsyncParsableCommand {
                 completionTokens: completionTokens, steps: steps)
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
-                learningRate: learningRate, adapterRank: adapterRank, firstStepFolder: firstStepFolder)
+                learningRate: learningRate, adapterRank: adapterRank, layout: generationLayout,
+                firstStepFolder: firstStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
             try Terminal.exact(report.json)

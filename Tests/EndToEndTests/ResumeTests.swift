@@ -46,6 +46,8 @@ struct ResumeTests {
         ("grpo", "num_generations: 4\nreplay_buffer_size: 8\nbypass_old_log_probs: true"),
         ("dapo", "num_generations: 4\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"),
         ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),
+        ("grpo", "num_generations: 4\nbeta: 0.1\ngeneration_layout: int8\nlogprob_gap_limit: 0.1"),
+        ("grpo", "num_generations: 4\nbeta: 0.1\ngeneration_layout: shared"),
         ("grpo", "num_generations: 4\nbeta: 0.1\nkl_estimator: full\nsync_ref_model: true\nref_model_sync_steps: 1"),
         (
             "soft_grpo",

@@ -356,6 +356,19 @@ struct JobFileTests {
         #expect(notices.isEmpty, "\(notices)")
     }
 
+    @Test func aSamplerInEightBitsIsCorrectedForUnlessTheFileSaysOtherwise() throws {
+        let correction = "importance_sampling_correction"
+        #expect(try job(complete)["generation_layout"] == "packed")
+        #expect(try job(complete)[correction] == "none")
+        #expect(try job(complete + "\ngeneration_layout: int8")[correction] == "token_truncate")
+        #expect(try job(complete + "\ngeneration_layout: int8\n\(correction): none")[correction] == "none")
+        #expect(try job(complete + "\ndtype: bfloat16")["generation_layout"] == "shared")
+        let error = #expect(throws: JobError.self) {
+            try job(complete + "\ndtype: bfloat16\ngeneration_layout: packed")
+        }
+        #expect("\(error!)".contains("generation_layout is packed; expected shared with dtype bfloat16"))
+    }
+
     @Test func bnpoIsTakenAsDAPOWithANotice() throws {
         let resolved = try job(complete + "\nloss_type: bnpo")
         #expect(resolved["loss_type"] == "dapo")

@@ -13,6 +13,7 @@
 #include "ctorch_index.h"
 #include "ctorch_linear.h"
 #include "ctorch_optimizer.h"
+#include "ctorch_packed.h"
 #include "ctorch_reduce.h"
 #include "ctorch_sampling.h"
 #include "ctorch_scores.h"

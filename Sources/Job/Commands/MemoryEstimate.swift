@@ -68,12 +68,13 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
     ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
+    ///   - layout: How the weights lie while completions are sampled.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, hasReference: Bool,
         referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
-        hasCritic: Bool = false, takesMetaGradient: Bool = false, _ sizes: Sizes
+        hasCritic: Bool = false, layout: GenerationLayout = .shared, takesMetaGradient: Bool = false, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         let (master, compute) = (type.masterType, type.elementType)
@@ -105,7 +106,8 @@ package struct MemoryEstimate: Sendable, Equatable {
             * model.keyValueBytesPerToken(compute)
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
-        let generating = frozen + 3 * weights + copies + sums + cache
+        let packed = model.packedBytes(layout)
+        let generating = frozen + 3 * weights + copies + (packed > 0 ? packed : sums) + cache
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         peak =
             Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating, foreseeing)
@@ -124,7 +126,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         self.init(
             model, type: job.model.dtype, trained: trained, hasReference: job.plan.reference != nil,
             referenceMoves: job.plan.reference?.sync != nil, teacher: teacher, rewardModels: rewardModels,
-            hasCritic: hasCritic, takesMetaGradient: job.plan.weighing?.utility != nil,
+            hasCritic: hasCritic, layout: job.recipe.generates ? job.model.generationLayout : .shared,
+            takesMetaGradient: job.plan.weighing?.utility != nil,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,
                 completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,
@@ -134,14 +137,15 @@ package struct MemoryEstimate: Sendable, Equatable {
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 
-    /// Bytes of a command that samples and trains nothing, in words: weights in float32, and the cache of 128 rows.
+    /// Bytes of a command that samples and trains nothing, in words: weights in float32 with their packed copy, and the
+    /// cache of 128 rows.
     static func sampling(
         _ model: ModelConfiguration, promptLength: Int, completionLength: Int, completionsPerPrompt: Int
     ) -> String {
         let cache =
             128 * (completionLength + promptLength / max(completionsPerPrompt, 1))
             * model.keyValueBytesPerToken(.float32)
-        let weights = model.parameterBytes(.float32)
+        let weights = model.parameterBytes(.float32) + model.packedBytes(.usual(for: model))
         return text(process + weights + cache) + ": weights \(text(weights)), keys and values \(text(cache))"
     }
 

@@ -40,8 +40,10 @@ package struct TextGeneration: Sendable {
         -> EngineGenerator
     {
         _ = try model.useThreads(sampling.threads)
+        let configuration = model.configuration
         let policy = try ReallocatingActor(
-            role: "actor", parameters: ParameterSet(frozen: model.load(.float32).parametersByName))
+            role: "actor", parameters: ParameterSet(frozen: model.load(.float32).parametersByName),
+            packing: configuration.packing(.usual(for: configuration)))
         return try EngineGenerator(
             policy: policy, model: model, sampling: sampling.sampling, softThinking: sampling.softThinking,
             seed: sampling.seed, rows: 128)

@@ -120,8 +120,10 @@ struct TrainingParts: Sendable {
         let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
         let start = try PolicyStart(
             model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed))
+        let packing = start.configuration.packing(plan.recipe.generates ? job.model.generationLayout : .shared)
         let policy = try ReallocatingActor(
-            role: "actor", parameters: start.parameters, layout: type.layout, verification: job.model.verification)
+            role: "actor", parameters: start.parameters, layout: type.layout, packing: packing,
+            verification: job.model.verification)
         let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
         func referenceRole(_ parameters: ParameterSet) throws -> ReallocatingActor {
             try ReallocatingActor(role: "reference", parameters: parameters, verification: job.model.verification)

@@ -1,3 +1,4 @@
+package import Models
 package import Placement
 package import Records
 
@@ -26,10 +27,13 @@ package struct ModelSettings: Sendable {
     package let seed: Int
     /// Threads of the tensor engine; `nil` takes the model's usual number.
     package let threads: Int?
+    /// How the weights lie while completions are sampled.
+    package let generationLayout: GenerationLayout
     /// Whether every hand-over of weights is checked against their fingerprint.
     package let verification: WeightVerification
 
-    init(reading job: inout SettingsReader) {
+    /// - Parameter generates: Whether the method samples.
+    init(reading job: inout SettingsReader, generates: Bool) {
         path = job.read(
             "model_name_or_path", required: "name a model folder", standIn: "",
             meaning:
@@ -47,10 +51,30 @@ package struct ModelSettings: Sendable {
         threads = job.read(
             "threads", optional: nil, .from(1, to: 1024),
             "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights.")
+        generationLayout = Self.layout(reading: &job, dtype, generates)
         let verifies = job.read(
             "verify_weights", default: false,
             "Compares the weights with their fingerprint at every hand-over between generation, scoring and training, and stops when anything but an optimizer step has written them. Reads every weight once a hand-over, at the speed of memory."
         )
         verification = verifies ? .everyHandOver : .never
     }
+
+    private static func layout(
+        reading job: inout SettingsReader, _ dtype: JobElementType, _ generates: Bool
+    ) -> GenerationLayout {
+        guard generates else { return .shared }
+        let layout = job.read(
+            "generation_layout", default: dtype == .float32 ? GenerationLayout.packed : .shared,
+            "How the weights lie while completions are sampled. packed: a copy of the matrices in the order that products of few rows read, made after each step and gone while the next one is trained, so that the peak of memory stays; its results differ by rounding. int8: the same in eight bits a weight but for embeddings and head, a quarter of the memory traffic and another policy, so that importance_sampling_correction is token_truncate unless it is set. shared: no copy, the only one outside of float32."
+        )
+        job.check(
+            layout == .shared || dtype == .float32, "generation_layout",
+            "shared with dtype \(dtype.rawValue): packed matrices are made of float32 weights")
+        if layout == .int8 {
+            job.fill("importance_sampling_correction", "token_truncate", from: "generation_layout: int8")
+        }
+        return layout
+    }
 }
+
+extension GenerationLayout: SettingsChoice {}

@@ -108,7 +108,7 @@ struct Reading {
     init(_ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil) {
         let defaults = method.defaults(reading: &job)
         let generates = defaults.batches != nil
-        model = ModelSettings(reading: &job)
+        model = ModelSettings(reading: &job, generates: generates)
         data = DataSettings(reading: &job, learnsRows: method == SFT.self)
         rewards = generates ? RewardEntries(reading: &job, for: method.name, isNeeded: defaults.needsRewards) : nil
         let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
@@ -138,7 +138,7 @@ struct Reading {
                 reading: &job,
                 SharedSettings(
                     sampling: sampling, batches: batches, control: control,
-                    samplerIsExact: model.dtype != .bfloat16)
+                    samplerIsExact: model.dtype != .bfloat16 && model.generationLayout != .int8)
             ).plan
         maxTokensPerMicroBatch = job.read(
             "max_tokens_per_micro_batch", default: 16_384, .atLeast(1),

@@ -1,0 +1,46 @@
+package import Tensors
+
+/// `generation_layout:`, how the weights lie while completions are sampled.
+package enum GenerationLayout: String, Sendable, CaseIterable {
+    /// Where they are: no copy.
+    case shared
+    /// The matrices packed for products of few rows, made from the weights at the first sampling after each step and
+    /// gone while the next one is trained.
+    case packed
+    /// The same in eight bits a weight, but for embeddings and head. Another policy than the one that is trained.
+    case int8
+
+    /// What sampling alone takes when it is not told: packed weights, unless the second copy is large.
+    package static func usual(for model: ModelConfiguration) -> GenerationLayout {
+        model.parameterBytes(.float32) <= 4_000_000_000 ? .packed : .shared
+    }
+}
+
+extension ModelConfiguration {
+    /// The name of what gives logits: the embedding's where the two are tied.
+    var headName: String { tiesEmbeddings ? ParameterName.embedding : ParameterName.head }
+
+    /// The matrices that are packed in a layout, by name, and how.
+    package func packing(_ layout: GenerationLayout) -> [String: PackedMatrix.Form] {
+        let form: PackedMatrix.Form
+        switch layout {
+        case .shared: return [:]
+        case .packed: form = .float32
+        case .int8: form = .int8
+        }
+        let matrices = parameterShapes.filter { $0.shape.count == 2 && $0.name.hasPrefix(ParameterName.layers) }
+        var packing = Dictionary(uniqueKeysWithValues: matrices.map { ($0.name, form) })
+        packing[headName] = .float32
+        return packing
+    }
+
+    /// Bytes of the copies of a layout.
+    package func packedBytes(_ layout: GenerationLayout) -> Int {
+        let packing = packing(layout)
+        return parameterShapes.reduce(0) { sum, parameter in
+            guard let form = packing[parameter.name] else { return sum }
+            let panels = (parameter.shape[0] + 31) / 32 * 32
+            return sum + panels * (form == .int8 ? parameter.shape[1] + 4 : 4 * parameter.shape[1])
+        }
+    }
+}

@@ -1,0 +1,63 @@
+internal import CTorch
+
+/// A matrix in the order in which products of few rows read it: a copy for a generator.
+///
+/// The library's product packs its matrix anew at every call, which for a row or ten costs more than multiplying does.
+/// A packed matrix is read once from end to end, as it lies in memory.
+package struct PackedMatrix {
+    /// What an element is stored as.
+    package enum Form: Sendable, Equatable {
+        case float32
+        /// Eight bits with a scale an output: s = max|w| / 127, and w ≈ s · round(w / s), ties to even. A quarter of
+        /// the memory, and another matrix.
+        case int8
+    }
+
+    /// `[panels, inputs, 32]`: the elements of 32 outputs for one input stand side by side. float32, or the eight bits
+    /// of a signed number as uint8.
+    package let elements: Tensor
+    /// Of int8: `[panels · 32]` float32.
+    package let scales: Tensor?
+    package let outputs: Int
+
+    /// Packs a copy.
+    ///
+    /// - Parameter matrix: `[outputs, inputs]` float32 on the CPU.
+    /// - Throws: ``TensorError/engine(operation:message:)`` for anything else, and of int8 for an element that is not
+    ///   finite.
+    package init(_ matrix: Tensor, as form: Form) throws(TensorError) {
+        outputs = try matrix.size(0)
+        switch form {
+        case .float32:
+            elements = try Tensor.make("pack") { ctorch_pack(matrix.raw, $0) }
+            scales = nil
+        case .int8:
+            var made: OpaquePointer?
+            elements = try Tensor.make("pack") { ctorch_pack_int8(matrix.raw, $0, &made) }
+            scales = made.map { Tensor(handle: TensorHandle($0)) }
+        }
+    }
+
+    /// A matrix of what another one gave as its elements and scales.
+    package init(elements: Tensor, scales: Tensor?, outputs: Int) {
+        (self.elements, self.scales, self.outputs) = (elements, scales, outputs)
+    }
+
+    package var byteCount: Int {
+        [elements, scales].compactMap { $0 }.reduce(0) { $0 + $1.count * $1.elementType.byteCount }
+    }
+}
+
+extension Tensor {
+    /// out[r, o] = Σ_i self[r, i] · weight[o, i] + bias[o], `[rows, inputs]` to `[rows, outputs]`, float32.
+    ///
+    /// Sums over the inputs in order: a row's numbers do not depend on the rows beside it or on the number of threads.
+    /// Records no gradient.
+    ///
+    /// - Parameter bias: `[outputs]` float32.
+    package func linear(weight: PackedMatrix, bias: Tensor? = nil) throws(TensorError) -> Tensor {
+        try Tensor.make("linear") {
+            ctorch_packed_linear(raw, weight.elements.raw, weight.scales?.raw, bias?.raw, Int64(weight.outputs), $0)
+        }
+    }
+}

@@ -1,0 +1,74 @@
+import Tensors
+import TestSupport
+import Testing
+
+@TensorActor @Suite("Packed matrices against plain loops")
+struct PackedMatrixTests {
+    /// Rows below, at and above what is multiplied together; outputs that do not fill a panel; inputs beyond one piece.
+    @Test(arguments: [
+        (1, 1, 1), (1, 576, 33), (2, 7, 32), (3, 64, 31), (6, 100, 64), (7, 1025, 5), (12, 40, 96), (13, 300, 70),
+        (97, 20, 40), (200, 1500, 33),
+    ])
+    func products(_ rows: Int, _ inputs: Int, _ outputs: Int) throws {
+        var numbers = SeededNumbers(seed: UInt64(rows * inputs))
+        let (x, w, b) = (numbers.doubles(rows * inputs), numbers.doubles(outputs * inputs), numbers.doubles(outputs))
+        let narrowed = [x, w, b].map { $0.map { Double(Float($0)) } }
+        let expected = (0..<rows).flatMap { row in
+            (0..<outputs).map { output in
+                (0..<inputs).reduce(narrowed[2][output]) {
+                    $0 + narrowed[0][row * inputs + $1] * narrowed[1][output * inputs + $1]
+                }
+            }
+        }
+        let matrix = try PackedMatrix(Tensor(w, shape: [outputs, inputs]).to(.float32), as: .float32)
+        let input = try Tensor(x, shape: [rows, inputs]).to(.float32)
+        let found = try input.linear(weight: matrix, bias: Tensor(b).to(.float32))
+        #expect(found.shape == [rows, outputs])
+        // Rounding of a sum of n terms of at most 1 each.
+        let limit = 1e-7 * Double(inputs + 1)
+        #expect(try zip(found.doubles(), expected).allSatisfy { abs($0 - $1) < limit })
+        #expect(matrix.byteCount == (outputs + 31) / 32 * 32 * inputs * 4)
+    }
+
+    /// What stands beside a row changes none of its bits.
+    @Test(arguments: [PackedMatrix.Form.float32, .int8])
+    func aRowIsTheSameWhateverStandsBesideIt(_ form: PackedMatrix.Form) throws {
+        var numbers = SeededNumbers(seed: 5)
+        let matrix = try PackedMatrix(Tensor(numbers.doubles(50 * 1100), shape: [50, 1100]).to(.float32), as: form)
+        let all = try Tensor(numbers.doubles(40 * 1100), shape: [40, 1100]).to(.float32)
+        let together = try all.linear(weight: matrix)
+        for (start, count) in [(0, 1), (3, 1), (5, 7), (20, 13), (39, 1)] {
+            let some = try all.narrow(axis: 0, start: start, count: count).linear(weight: matrix)
+            #expect(try some.floats() == together.narrow(axis: 0, start: start, count: count).floats())
+        }
+    }
+
+    /// Scales, ties to even, the largest, a row of zeros and a negative zero, by hand. The scale of the first row is
+    /// 127 / 127 = 1: 0.5 → 0, 1.5 → 2, 2.5 → 2, −0.5 → 0, −127 → −127. Of the second 254 / 127 = 2: 3 / 2 → 2,
+    /// 254 → 127, −1 / 2 → 0.
+    @Test func eightBits() throws {
+        let rows: [[Float]] = [[0.5, 1.5, 2.5, -0.5, -127], [3, 254, -1, 0, 5], [0, -0.0, 0, 0, 0]]
+        let matrix = try PackedMatrix(Tensor(rows.flatMap { $0 }, shape: [3, 5]), as: .int8)
+        #expect(try matrix.elements.shape == [1, 5, 32] && matrix.scales?.floats().prefix(4) == [1, 2, 1, 1])
+        // A one at each input reads a column of scale · q.
+        let unit = try Tensor(
+            (0..<5).flatMap { input in (0..<5).map { $0 == input ? Float(1) : 0 } }, shape: [5, 5])
+        let columns = try unit.linear(weight: matrix).floats()
+        let read = (0..<3).map { row in (0..<5).map { columns[$0 * 3 + row] } }
+        #expect(read == [[0, 2, 2, 0, -127], [4, 254, 0, 0, 4], [0, 0, 0, 0, 0]])
+        #expect(matrix.byteCount == 5 * 32 + 4 * 32)
+    }
+
+    @Test func whatCannotBePackedIsRefused() throws {
+        let matrix = try PackedMatrix(Tensor([1, 2, 3, 4] as [Float], shape: [2, 2]), as: .float32)
+        for make in [
+            { _ = try PackedMatrix(Tensor([1, 2] as [Float]), as: .float32) },
+            { _ = try PackedMatrix(Tensor([1, 2] as [Double], shape: [1, 2]), as: .float32) },
+            { _ = try PackedMatrix(Tensor([1, .nan] as [Float], shape: [1, 2]), as: .int8) },
+            { _ = try Tensor([1, 2, 3] as [Float], shape: [1, 3]).linear(weight: matrix) },
+            { _ = try Tensor([1, 2] as [Float], shape: [1, 2]).linear(weight: matrix, bias: Tensor([1] as [Float])) },
+        ] as [() throws -> Void] {
+            #expect(throws: TensorError.self) { try make() }
+        }
+    }
+}
