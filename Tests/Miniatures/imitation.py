@@ -7,7 +7,7 @@ As miniatures.py, which it takes its models from. Names: traces demonstrations t
 """
 import json, random, statistics
 
-from miniatures import ARITHMETIC, JOB, ROOT, find, main, metrics, table
+from miniatures import ARITHMETIC, ROOT, find, main, metrics, table
 
 COUNTDOWN = ROOT / "prompts/countdown"
 LARGER = ["--hidden-size", 128, "--layers", 4, "--heads", 4, "--intermediate-size", 256, "--context-length", 64]
@@ -20,10 +20,6 @@ def fresh(lab, name, texts, vocabulary, *flags):
         lab.run("tokenizer", "train", "--input", texts, "--output", out, "--vocabulary-size", vocabulary, *flags)
         lab.run("init-model", "--output", out, "--tokenizer", out, *LARGER)
     return out
-
-
-def spread(values):
-    return statistics.stdev(values)
 
 
 def late(run, name, share=0.2):
@@ -48,8 +44,20 @@ def traces(lab, seeds=(1, 2, 3)):
     files = {seed: lab.folder / f"traces/pairs-{seed}.jsonl" for seed in seeds}
     for seed, file in files.items():
         if not file.exists(): pairs(start, file, seed)
-    held = lab.folder / "traces/held.jsonl"
-    before = pairs(start, held, 9, "--split", "eval")
+    problems = [json.loads(line) for line in open(ARITHMETIC / "eval.jsonl")]
+    forms = []
+    for name, block in (("working", "<think>"), ("empty", "<think></think>")):
+        forms.append(lab.folder / f"traces/{name}.jsonl")
+        forms[-1].write_text("".join(json.dumps(row | {"prompt": row["prompt"] + block}) + "\n" for row in problems))
+
+    def answers(model):
+        """Right answers of either form, and the share of markers behind an empty block."""
+        right = [find(json.loads(lab.run(
+            "eval", "--model", model, "--prompts", form, "--rewards", "exact_number", "--samples", 4, "--seed", 1,
+            "--max-completion-length", 40, "--json").strip().splitlines()[-1]), "mean") for form in forms]
+        said = pairs(model, lab.folder / "traces/held.jsonl", 9, "--split", "eval")["forms"]["empty"]
+        return *right, said["marked"] / said["completions"]
+
     kinds = {"1, traces alone": {"bvpo.alpha": 1}, "0.5": {"bvpo.alpha": 0.5}, "estimated": {"bvpo.alpha_mode": "estimated"},
              "0, empty blocks alone": {"bvpo.alpha": 0}, "union": {"algorithm": "dpo", "bvpo": None}}
     runs = lab.together([
@@ -57,23 +65,17 @@ def traces(lab, seeds=(1, 2, 3)):
          dict(model_name_or_path=start, dataset_name=files[seed], seed=seed, save_steps=1000,
               **{key: value if value is not None else "null" for key, value in keys.items()}))
         for kind, keys in kinds.items() for seed in seeds])
-    rows = [["the start", "", "", *(both(before, "score")), both(before, "marker")[1]]]
+    rows = [["the start", "", "", *answers(start)]]
     for index, kind in enumerate(kinds):
         found = []
         for run in runs[index * len(seeds):(index + 1) * len(seeds)]:
-            said = pairs(run, held, 9, "--split", "eval")
-            found.append((late(run, "loss"), late(run, "grad_norm"), *both(said, "score"), both(said, "marker")[1]))
-        means, spreads = [[f(column) for column in zip(*found)] for f in (statistics.mean, spread)]
+            found.append((late(run, "loss"), late(run, "grad_norm"), *answers(run)))
+        means, spreads = [[f(column) for column in zip(*found)] for f in (statistics.mean, statistics.stdev)]
         rows.append([kind, *(f"{mean:.3f} ± {spread:.3f}" for mean, spread in zip(means[:4], spreads)), means[4]])
         lab.note("traces", alpha=kind, loss=means[0], loss_spread=spreads[0], grad_norm=means[1], thinking=means[2],
                  thinking_spread=spreads[2], empty=means[3], empty_spread=spreads[3], marker=means[4], seeds=len(seeds),
                  alpha_end=late(runs[index * len(seeds)], "bvpo/alpha") if kind != "union" else None)
     table(["α", "loss", "gradient norm", "right with working", "right behind an empty block", "share of markers there"], rows)
-
-
-def both(report, name):
-    """A number of a report of `pairs make`, with thinking and without."""
-    return [find(report[form], name) for form in ("thinking", "empty")]
 
 
 def shifted(lab, rows=320):
@@ -137,7 +139,7 @@ def teacher(lab, seeds=(1, 2, 3), steps=200):
     master = lab.train("teacher/teacher", str(ARITHMETIC / "grpo.yaml"), model_name_or_path=student, algorithm="reinforce",
                        num_generations=1, max_steps=600, save_steps=600)
     watched = dict(model_name_or_path=student, dataset_test_split="eval", eval_steps=5, eval_limit=200, num_generations_eval=4,
-                   eval_on_start="true", max_steps=steps, save_steps=steps)
+                   max_steps=steps, save_steps=steps)
     kinds = {"distill, full": ("distill", {"teacher_model_name_or_path": master}),
              "distill, sampled": ("distill", {"teacher_model_name_or_path": master, "distill.form": "sampled"}),
              "distill and rewards": ("distill", {"teacher_model_name_or_path": master, "distill.reward_weight": 0.5}),

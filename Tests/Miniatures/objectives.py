@@ -20,7 +20,7 @@ def limits(lab, seeds=(1, 2, 3), steps=300, limit=5):
     """The mean length of answers held at most 5 tokens by a multiplier, under five methods."""
     rows, start = [], lab.thinking()
     for method in ("grpo", "rloo", "remax", "ppo", "soft_grpo"):
-        keys = {"soft_thinking.think_end": "="} if method == "soft_grpo" else {}
+        keys = {"soft_thinking.think_end": "=", "multipliers.max": 1} if method == "soft_grpo" else {}
         if method == "ppo": keys["critic_learning_rate"] = 1e-3
         if method in ("remax", "ppo"): keys["num_generations"] = 1
         found = []
