@@ -66,6 +66,7 @@ extension ReallocatingActor {
         let made = try make()
         let seconds = (clock.now - start) / .seconds(1)
         self[keyPath: stored] = MadeTensors(tensors: made, fingerprint: try taken(of: made))
+        guard !made.isEmpty else { return (made, .nothing) }
         let cost = ReallocationReport(
             milliseconds: seconds * 1000, bytes: made.values.reduce(0) { $0 + $1.count * $1.elementType.byteCount })
         costSinceStep = costSinceStep + cost
