@@ -45,6 +45,8 @@ public struct SettingsReader: Sendable {
     private var given: SettingsNode
     private var preset = SettingsNode(.map([]), place: "")
     private var found: [(position: Int, problem: SettingsProblem)] = []
+    /// What is wrong with a value whatever the others are, by key.
+    private var wrongValues: [String: SettingsProblem] = [:]
 
     /// - Parameters:
     ///   - owner: What messages call the whole.
@@ -128,6 +130,7 @@ public struct SettingsReader: Sendable {
                 }
             } catch {
                 note(error, of: key)
+                wrongValues[key] = wrongValues[key] ?? error
             }
         }
         if !entries.contains(where: { $0.key == key }) {
@@ -259,6 +262,9 @@ public struct SettingsReader: Sendable {
         found.append((position(of: key), problem))
     }
 
+    /// What is wrong with a setting's value by itself: its type or its bound, not what other settings make of it.
+    package func wrongValue(of key: String) -> SettingsProblem? { wrongValues[key] }
+
     /// The value as it is given, for who knows the key.
     package func node(_ key: String) -> SettingsNode? { given.member(key) }
 
@@ -266,6 +272,7 @@ public struct SettingsReader: Sendable {
     package var fresh: SettingsReader {
         var fresh = self
         (fresh.entries, fresh.found, fresh.notices, fresh.ignored) = ([], [], [], [])
+        fresh.wrongValues = [:]
         return fresh
     }
 

@@ -1,6 +1,7 @@
 import Algorithms
 import Foundation
 import Job
+import Methods
 import Records
 import Testing
 
@@ -340,6 +341,49 @@ struct JobFileTests {
     func whatHasNoEffectIsSaid(_ example: (lines: String, notice: String)) throws {
         let notices = try job(complete + "\n" + example.lines).notices
         #expect(notices == ["without effect for " + example.notice])
+    }
+
+    /// A method that needs no reward takes none, and every other says so in its own name.
+    @Test func rewardsThatAreNoneAreRefusedInTheMethodsOwnNameAlone() throws {
+        let others = ["distill": "\nteacher_model_name_or_path: teacher"]
+        let none = complete.replacing("reward_funcs: accuracy_reward", with: "reward_funcs: null")
+        let without = ["sft", "reward_model", "dpo", "bvpo", "distill"]
+        for name in MethodCatalogue.shipped.map({ $0.name }) {
+            let text = none + "\nalgorithm: \(name)" + (others[name] ?? "")
+            if without.contains(name) {
+                #expect(try job(text).notices.filter { $0.contains("reward_funcs") } == [], "\(name)")
+                #expect(try job(text, ["reward_weights=null", "constraints=[]"]).method == name)
+            } else {
+                let error = try #require(throws: JobError.self, "\(name)") { try job(text) }
+                #expect(
+                    error.problems.map(\.description) == [
+                        "job.yaml line 4: reward_funcs is missing; \(name) learns from at least one reward"
+                    ])
+            }
+        }
+    }
+
+    /// What other methods make of a key beside others is no matter to one that does not read it; a value that is right
+    /// for none is wrong all the same.
+    @Test(arguments: [
+        ("algorithm: dpo\nnum_generations: 1", "dpo: reward_funcs, num_generations"),
+        ("algorithm: sft\nloss_type: ipo", "sft: reward_funcs, loss_type"),
+        ("algorithm: sft\nteacher_model_name_or_path:", "sft: reward_funcs"),
+        ("algorithm: dpo\ndelta: 4\nepsilon_high: 5", "dpo: reward_funcs, delta, epsilon_high"),
+    ])
+    func keysOfOtherMethodsAreJudgedByTheirValueAlone(_ example: (lines: String, notice: String)) throws {
+        #expect(try job(complete + "\n" + example.lines).notices == ["without effect for " + example.notice])
+    }
+
+    @Test(arguments: [
+        ("algorithm: dpo\nnum_generations: 2.5", "num_generations is '2.5'; expected a whole number"),
+        ("algorithm: sft\nloss_type: gpro", "loss_type is 'gpro'; expected one of"),
+        ("algorithm: sft\nbvpo: {alpha: 2}", "bvpo.alpha is '2'; expected a finite number from 0 to 1"),
+    ])
+    func aValueThatIsRightForNoMethodIsNamed(_ example: (lines: String, message: String)) throws {
+        let error = try #require(throws: JobError.self) { try job(complete + "\n" + example.lines) }
+        #expect(
+            error.problems.count == 1 && error.description.contains("job.yaml line 6: \(example.message)"), "\(error)")
     }
 
     @Test(arguments: [

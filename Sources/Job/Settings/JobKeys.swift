@@ -68,10 +68,9 @@ package struct JobKeys: Sendable {
         }
         var quiet: [String] = []
         for member in unread.flatMap({ Self.members($0, others) }) {
-            if JobKnownKeys.notBuilt[member.key] == nil,
-                let other = others.first(where: { $0.entry(member.key) != nil })
-            {
-                judge(member, readBy: other, &job)
+            let readers = others.filter { $0.entry(member.key) != nil }
+            if JobKnownKeys.notBuilt[member.key] == nil, !readers.isEmpty {
+                judge(member, readBy: readers, &job)
             } else if ([job] + others).contains(where: { $0.isSection(member.key) }) {
                 if member.node.content != .null {
                     job.refuse(
@@ -93,14 +92,18 @@ package struct JobKeys: Sendable {
         return inner.map { SettingsNode.Member("\(member.key).\($0.key)", $0.node) }
     }
 
-    /// A key of another method: wrong all the same when its value is, else without effect unless it changes nothing.
-    private func judge(_ member: SettingsNode.Member, readBy other: SettingsReader, _ job: inout SettingsReader) {
-        guard !JobKnownKeys.happensAnyway(member.key, member.node) else { return }
-        let wrong = other.problems.first { $0.place == member.node.place && $0.message.hasPrefix("\(member.key) is ") }
-        if let wrong {
+    /// A key of other methods: wrong all the same where its value is right for none of them, else without effect unless
+    /// it changes nothing.
+    ///
+    /// What another method makes of the key beside others is no matter: that it is missing there, or fits no other.
+    private func judge(
+        _ member: SettingsNode.Member, readBy others: [SettingsReader], _ job: inout SettingsReader
+    ) {
+        guard member.node.content != .null, !JobKnownKeys.happensAnyway(member.key, member.node) else { return }
+        if let other = others.first(where: { $0.wrongValue(of: member.key) == nil }) {
+            if let entry = other.entry(member.key), entry.value != entry.fallback { job.disregard(member.key) }
+        } else if let wrong = others[0].wrongValue(of: member.key) {
             job.note(wrong, of: member.key)
-        } else if let entry = other.entry(member.key), entry.value != entry.fallback {
-            job.disregard(member.key)
         }
     }
 
