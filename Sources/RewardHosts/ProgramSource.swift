@@ -8,8 +8,8 @@ package final class ProgramSource: RewardSource {
     private let range: ClosedRange<Double>
     private let runner: ConfinedRunner
 
-    private init(_ reward: any ProgramReward, runner: ConfinedRunner) {
-        names = [type(of: reward).name]
+    private init(_ reward: any ProgramReward, runner: ConfinedRunner, name: String?) {
+        names = [name ?? type(of: reward).name]
         range = type(of: reward).range
         self.reward = reward
         self.runner = runner
@@ -17,14 +17,15 @@ package final class ProgramSource: RewardSource {
 
     /// Finds the programs, checks that they can be shut in, and lets the reward try them.
     ///
+    /// - Parameter name: What metrics call it; its own name unless given.
     /// - Throws: ``RewardError/unusable(reward:problem:)``.
     package static func start(
-        _ reward: any ProgramReward, _ settings: ProgramSettings
+        _ reward: any ProgramReward, _ settings: ProgramSettings, name: String? = nil
     ) async throws -> ProgramSource {
         let runner = try ConfinedRunner(
             reward: type(of: reward).name, settings: settings, programs: reward.programs)
         try await reward.prepare(with: runner)
-        return ProgramSource(reward, runner: runner)
+        return ProgramSource(reward, runner: runner, name: name)
     }
 
     package func check(_ prompt: Prompt) throws(RewardError) { try reward.check(prompt) }

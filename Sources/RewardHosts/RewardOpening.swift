@@ -81,7 +81,8 @@ package enum RewardOpening {
         switch try kind(of: reference, in: catalogue, folder: baseFolder) {
         case .function(let name):
             source = try await function(name, settings, catalogue)
-            identity = SourceIdentity.function(name, settings.filter { !ScoreCaching.settings.contains($0.key) })
+            let unscored = ScoreCaching.settings.union([nameSetting])
+            identity = SourceIdentity.function(name, settings.filter { !unscored.contains($0.key) })
         case .python(let target):
             var python = pythonSettings(placed(target, in: baseFolder), &values, timeoutSeconds)
             python.process.log = log
@@ -114,14 +115,30 @@ package enum RewardOpening {
         _ = try made(name, settings, catalogue)
     }
 
-    /// The reward of a name in the catalogue, its settings all read.
+    /// What metrics will call the reward, as far as that is known before it is open; `nil` for a Python function that
+    /// nothing names, which says so itself, and for a reward that nobody has.
+    package static func name(
+        of reference: String, settings: [String: JSONValue], in catalogue: RewardCatalogue
+    ) -> String? {
+        if let name = settings[nameSetting]?.string, !name.isEmpty { return name }
+        guard let kind = try? kind(of: reference, in: catalogue) else { return nil }  // opening it says why
+        return switch kind {
+        case .function(let name): name
+        case .python: nil
+        case .command(let line): stem(of: line)
+        case .url(let address): host(of: address)
+        }
+    }
+
+    /// The reward of a name in the catalogue, its settings all read, and the name that they give it.
     private static func made(
         _ name: String, _ settings: [String: JSONValue], _ catalogue: RewardCatalogue
-    ) throws(RewardError) -> (any Reward, ProgramSettings) {
+    ) throws(RewardError) -> (reward: any Reward, limits: ProgramSettings, metricName: String?) {
         var values = SettingsReader("reward \(name)", values: settings)
         let type = try catalogue.type(named: name)
         let reward = try catalogue.reward(named: name, settings: &values)
         let limits = reward is any ProgramReward ? ProgramSettings(reading: &values) : ProgramSettings()
+        let metricName = Self.name(&values)
         var caching = values
         let isWanted = ScoreCaching(reading: &caching).isWanted
         if type.isDeterministic {
@@ -131,17 +148,18 @@ package enum RewardOpening {
             do throws(SettingsError) { try values.finish() } catch { throw .settings(error) }
         }
         try values.finishReward()
-        return (reward, limits)
+        return (reward, limits, metricName)
     }
 
     /// The source of a name in the catalogue.
     private static func function(
         _ name: String, _ settings: [String: JSONValue], _ catalogue: RewardCatalogue
     ) async throws -> any RewardSource {
-        let (reward, limits) = try made(name, settings, catalogue)
+        let (reward, limits, metricName) = try made(name, settings, catalogue)
         switch reward {
-        case let function as any RewardFunction: return FunctionSource(function)
-        case let programs as any ProgramReward: return try await ProgramSource.start(programs, limits)
+        case let function as any RewardFunction: return FunctionSource(function, name: metricName)
+        case let programs as any ProgramReward:
+            return try await ProgramSource.start(programs, limits, name: metricName)
         default: throw RewardError.unusable(reward: name, problem: "it is neither a function nor runs programs")
         }
     }
@@ -149,8 +167,7 @@ package enum RewardOpening {
     private static func remoteSettings(
         _ address: String, _ values: inout SettingsReader, _ timeoutSeconds: Double
     ) throws(RewardError) -> HTTPRewardSettings {
-        let host = URLComponents(string: address)?.host ?? address
-        var remote = HTTPRewardSettings(name: name(&values) ?? host, url: address)
+        var remote = HTTPRewardSettings(name: name(&values) ?? host(of: address), url: address)
         remote.timeoutSeconds = values.read(
             "timeout", default: timeoutSeconds, .from(0.001, to: 1e6), "Seconds of one call.")
         remote.concurrency = values.read(
@@ -200,8 +217,11 @@ package enum RewardOpening {
         return process
     }
 
+    /// What every entry may set, to be told from others.
+    package static let nameSetting = "metric_name"
+
     private static func name(_ values: inout SettingsReader) -> String? {
-        optionalText("metric_name", "The name in metrics.", &values)
+        optionalText(nameSetting, "The name in metrics.", &values)
     }
 
     private static func referenceColumn(_ values: inout SettingsReader) -> String? {
@@ -219,6 +239,8 @@ package enum RewardOpening {
         let path = URL(fileURLWithPath: folder).appendingPathComponent(String(target[..<colon])).path
         return FileManager.default.fileExists(atPath: path) ? path + target[colon...] : target
     }
+
+    private static func host(of address: String) -> String { URLComponents(string: address)?.host ?? address }
 
     /// `python3 tools/brevity.py --fast` is called `brevity`.
     private static func stem(of line: String) -> String {

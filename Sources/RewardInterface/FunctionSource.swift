@@ -6,9 +6,10 @@ package struct FunctionSource: RewardSource {
     private let function: any RewardFunction
     private let range: ClosedRange<Double>
 
-    package init(_ function: any RewardFunction) {
+    /// - Parameter name: What metrics call it; its own name unless given.
+    package init(_ function: any RewardFunction, name: String? = nil) {
         self.function = function
-        names = [type(of: function).name]
+        names = [name ?? type(of: function).name]
         range = type(of: function).range
     }
 

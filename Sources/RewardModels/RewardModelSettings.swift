@@ -49,8 +49,7 @@ package struct RewardModelSettings: Sendable {
         } catch {
             throw .unusable(reward: "model: \(reference)", problem: "\(error)")
         }
-        let last = reference.split(separator: "/").last.map(String.init) ?? reference
-        name = values.read("metric_name", default: last, "The name in metrics.")
+        name = values.read("metric_name", default: Self.name(of: reference), "The name in metrics.")
         label = values.read(
             "label", optional: nil, .from(0, to: 1_000_000),
             "Which label's number is the reward, of a model with several.")
@@ -65,6 +64,11 @@ package struct RewardModelSettings: Sendable {
             "add_eos", optional: nil,
             "Whether a finished completion ends with the end-of-text token, as in the training of TRL's and of these reward models; as the folder says unless set."
         )
+    }
+
+    /// What metrics call a model that its entry gives no name.
+    package static func name(of reference: String) -> String {
+        reference.split(separator: "/").last.map(String.init) ?? reference
     }
 
     /// The folder that a job's entry means.

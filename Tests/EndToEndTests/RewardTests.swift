@@ -44,6 +44,26 @@ struct RewardTests {
         #expect(try place.bytes("whole/model.safetensors") == place.bytes("plain/model.safetensors"))
     }
 
+    /// The same folder name twice: refused with what to write, which then trains and evaluates.
+    @Test func modelsInFoldersOfOneNameAreToldApart() throws {
+        let place = try place()
+        try place.copy("reward-model", to: "other-model")
+        try FileManager.default.createDirectory(
+            at: place.folder.appending(path: "other"), withIntermediateDirectories: true)
+        try FileManager.default.moveItem(
+            at: place.folder.appending(path: "other-model"), to: place.folder.appending(path: "other/reward-model"))
+        let lines = "num_generations: 4\nlogging_steps: 1\nmax_steps: 1\nreward_funcs: "
+        let same = try place.train(
+            try place.job("grpo", lines + "[{model: reward-model}, {model: other/reward-model}]"))
+        #expect(same.status == 65 && same.progress.contains("2 rewards are named 'reward-model'"), "\(same.progress)")
+        let entry = try #require(same.progress.firstMatch(of: /own, as (\{.*\})/)?.1)
+        let named = try place.train(try place.job("grpo", lines + "[{model: reward-model}, \(entry)]"))
+        #expect(named.status == 0, "\(named.progress)")
+        let row = try #require(try place.metrics("run").first)
+        let means = ["rewards/reward-model/mean", "rewards/reward-model_2/mean"].map { row[$0] }
+        #expect(means[0] != nil && means[0] == means[1], "one model under two names")
+    }
+
     /// Each prompt has one of two rewards, which gives it 1: so do training's reward and the evaluation's, and not 1 +
     /// 1.
     @Test func evaluationAddsRewardsAsTrainingDoes() throws {

@@ -190,6 +190,72 @@ struct JobFileTests {
         #expect(try job(rewards.yaml).rewards?.entries == entries)
     }
 
+    /// Two models in folders of one name, one reward with two targets: each by a name of its own, with its own weight.
+    @Test func rewardsOfOneNameAreToldApartByTheNamesTheyAreGiven() throws {
+        let text = complete.replacing(
+            "accuracy_reward",
+            with:
+                "[{model: a/rm}, {model: b/rm, name: judge}, {name: length_reward, target_length: 9}, {name: length_reward, target_length: 90, metric_name: long}, {path: 'r.py:f', name: mine}]"
+        )
+        let resolved = try job(text + "\nreward_weights: {judge: 2, long: 3, rm: 4, mine: 5}")
+        #expect(resolved.plan.credit?.rewards.names == ["rm", "judge", "length_reward", "long", "mine"])
+        #expect(resolved.plan.credit?.rewards.weights == [4, 2, 1, 3, 5])
+        let entries = try #require(resolved.rewards?.entries)
+        #expect(entries[1] == JobReward(reference: "model: b/rm", settings: ["metric_name": .string("judge")]))
+        #expect(try job(resolved.yaml).rewards?.entries == entries)
+        // Every name is known before a reward is open, and so is the range of a renamed one.
+        let unknown = try #require(throws: JobError.self) { try job(text + "\nreward_weights: {jugde: 2}") }
+        #expect("\(unknown)".contains("no reward is named 'jugde'; did you mean judge?"), "\(unknown)")
+        let beyond = try #require(throws: JobError.self) {
+            try job(text + "\nconstraints: [{reward: long, limit: 2, kind: at_least}]")
+        }
+        #expect("\(beyond)".contains("long can never be"), "\(beyond)")
+    }
+
+    @Test(arguments: [
+        (
+            "[{model: a/rm}, {model: b/rm}]", "2 rewards are named 'rm': model: a/rm and model: b/rm", "{model: ",
+            "name: rm_2}"
+        ),
+        (
+            "[{url: 'http://h/a'}, {url: 'http://h/b'}]",
+            "2 rewards are named 'h': url: http://h/a and url: http://h/b",
+            "{url: ", "name: h_2}"
+        ),
+        (
+            "[accuracy_reward, accuracy_reward, {name: accuracy_reward, column: x}]",
+            "3 rewards are named 'accuracy_reward'",
+            "{name: accuracy_reward, ", "metric_name: accuracy_reward_3}"
+        ),
+        ("['r.py:f', 'r.py:f']", "2 rewards are named 'r.py:f'", "{name: ", "metric_name: f_2}"),
+        ("[{model: a/rm, name: x}, {path: 'r.py:f', metric_name: x}]", "2 rewards are named 'x'", "{name: ", "x_2}"),
+    ])
+    func rewardsOfOneNameAreRefusedWithWhatToWrite(
+        _ rewards: String, _ problem: String, _ start: String, _ end: String
+    ) throws {
+        let error = try #require(throws: JobError.self) {
+            try job(complete.replacing("accuracy_reward", with: rewards))
+        }
+        #expect(error.problems.map(\.place) == ["job.yaml line 4"])
+        let message = error.problems[0].message
+        let advice = try #require(message.components(separatedBy: "own, as ").last)
+        #expect(message.contains(problem) && advice.hasPrefix(start) && message.hasSuffix(end), "\(message)")
+        // What it says to write is an entry.
+        #expect(try JobReward(argument: advice).settings.keys.sorted() == ["metric_name"])
+    }
+
+    @Test(arguments: [
+        ("{model: a, url: 'http://h'}", "exactly one of name, path, command, url, model"),
+        ("{model: a, name: x, metric_name: y}", "name and metric_name, which are the same beside model"),
+        ("{model: a, name: [x]}", "a reward's name is no text"), ("{model: a, name: ''}", "a reward's name is no text"),
+    ])
+    func aSectionThatNamesARewardTwiceIsRefused(_ reward: String, _ message: String) throws {
+        let error = try #require(throws: JobError.self) {
+            try job(complete.replacing("accuracy_reward", with: "[\(reward)]"))
+        }
+        #expect(error.problems.count == 1 && "\(error)".contains(message), "\(error)")
+    }
+
     @Test func keysOfTheFieldWithoutEffectAreNamedOnce() throws {
         let job = try job(
             complete + "\nuse_vllm: true\nvllm_gpu_memory_utilization: 0.3\nlog_level: info\nuse_peft: false")

@@ -119,8 +119,27 @@ struct RewardCheckTests {
         #expect(dotted.lines[0].hasPrefix("{\"score\": 6"))
         let braces = try await report("{path: '\(script):f', metric_name: twice, settings: {factor: 2}}", rows)
         #expect(braces.lines == dotted.lines && braces.summary.hasPrefix("twice: 1 completions"))
+        let named = try await report("{path: '\(script):f', name: twice, settings: {factor: 2}}", rows)
+        #expect(named.lines == braces.lines && named.summary == braces.summary)
         let error = await #expect(throws: JobError.self) { try await report("{timeout: 3}", rows) }
         #expect(error?.description.contains("exactly one of name, path, command, url, model") == true)
+    }
+
+    /// What a function calls itself is known once it is open.
+    @Test func openRewardsOfOneNameAreRefusedWithWhatToWrite() async throws {
+        let text = "def f(completions, **kwargs): return [1.0 for _ in completions]\n"
+        let (one, other) = (try folder.file("r.py", text).path, try folder.file("s.py", text).path)
+        let assembly = RewardAssembly(folder: folder.url, timeoutSeconds: 60)
+        var entries = [JobReward(reference: "\(one):f"), JobReward(reference: "\(other):f")]
+        let error = await #expect(throws: JobError.self) { try await assembly.panel(entries, errorRate: 0).close() }
+        #expect(
+            error?.description.contains(
+                "2 rewards are named 'f': \(one):f and \(other):f; metrics need one name each. Give all but one a name of their own, as {name: "
+            ) == true && error?.description.hasSuffix("metric_name: f_2}") == true, "\(String(describing: error))")
+        entries[1] = try JobReward(argument: "{path: '\(other):f', name: g}")
+        let panel = try await assembly.panel(entries, errorRate: 0)
+        #expect(panel.names == ["f", "g"])
+        await panel.close()
     }
 
     @Test func listNamesEverySettingAndWhatIsRequired() throws {
@@ -131,7 +150,7 @@ struct RewardCheckTests {
         #expect(settings["get_cosine_scaled_reward"]?.1 == ["max_len"])
         #expect(settings["get_soft_overlong_punishment"]?.1.isEmpty == true, "TRL's command line takes it bare")
         #expect(settings["regular_expression"]?.0.contains("timeout_seconds") == true)
-        #expect(settings["accuracy_reward"]?.0 == ["column", "cache_file", "cache"])
+        #expect(settings["accuracy_reward"]?.0 == ["column", "metric_name", "cache_file", "cache"])
     }
 
     /// Functions of TRL and one in verl's form through this command, against calls of the same functions in Python.

@@ -61,8 +61,22 @@ struct RewardOpeningTests {
         let remote = try await RewardOpening.open("url: \(server.address)/get_reward", catalogue: catalogue)
         let served = try await remote.scores(["is 7", "8"], columns: columns)
         #expect(served.values == [1, 0] && served.metrics == ["share": 0.5])
-        let function = try await RewardOpening.open("half", catalogue: catalogue)
-        #expect(try await function.scores(["x"]).values == [0.5])
+        let function = try await RewardOpening.open(
+            "half", settings: ["metric_name": .string("middle")], catalogue: catalogue)
+        #expect(try await function.scores(["x"]).values == [0.5] && function.names == ["middle"])
+    }
+
+    /// What metrics call a reward, before anything is started.
+    @Test func namesAreKnownBeforeARewardIsOpen() {
+        let cases: [(String, String?)] = [
+            ("half", "half"), ("my.py:f", nil), ("halve", nil), ("command: python3 tools/brevity.py --fast", "brevity"),
+            ("url: http://host:5000/a", "host"), ("https://host/b", "host"),
+        ]
+        for (reference, name) in cases {
+            #expect(RewardOpening.name(of: reference, settings: [:], in: catalogue) == name, "\(reference)")
+            let own = ["metric_name": JSONValue.string("own")]
+            #expect(RewardOpening.name(of: reference, settings: own, in: catalogue) == "own", "\(reference)")
+        }
     }
 
     @Test func settingsAreChecked() async throws {
@@ -86,7 +100,7 @@ struct RewardOpeningTests {
                 "sandbox is 'true'; expected one of off, auto, required"))
         #expect(
             await problem("half", ["cache": .bool(true)]).contains("Half does not declare that it is deterministic"))
-        #expect(await problem("half", ["x": .number(1)]).contains("it has no settings"))
+        #expect(await problem("half", ["x": .number(1)]).contains("it has 'metric_name'"))
         #expect(await problem("steady", ["cach": .bool(true)]).contains("did you mean 'cache'?"))
         #expect(await problem("steady", ["cache": .bool(true)]) == "it opened")
         #expect(await problem("hlaf", [:]).contains("did you mean 'half'?"))

@@ -21,6 +21,7 @@ package enum RewardListing {
             let type = try catalogue.type(named: name)
             var shared = SettingsReader("reward \(name)")
             if type is any ProgramReward.Type { _ = ProgramSettings(reading: &shared) }
+            _ = shared.read(RewardOpening.nameSetting, default: name, "The name in metrics.")
             if type.isDeterministic { _ = ScoreCaching(reading: &shared) }
             let own = try catalogue.settings(of: name)
             return Row(

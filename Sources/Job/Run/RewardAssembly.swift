@@ -52,6 +52,11 @@ package struct RewardAssembly {
         var sources: [any RewardSource] = []
         do {
             for entry in entries { sources.append(try await source(of: entry)) }
+            if sources.allSatisfy({ $0.names.count == 1 }),
+                let problem = entries.sharedName(sources.map { $0.names[0] })
+            {
+                throw JobError(place: "the rewards", message: problem)
+            }
             return try RewardPanel(sources, errorRate: errorRate)
         } catch {
             for source in sources { await source.close() }

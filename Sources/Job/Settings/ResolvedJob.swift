@@ -111,7 +111,7 @@ struct Reading {
         model = ModelSettings(reading: &job, generates: generates)
         data = DataSettings(reading: &job, learnsRows: method == SFT.self)
         rewards = generates ? RewardEntries(reading: &job, for: method.name, isNeeded: defaults.needsRewards) : nil
-        let names = rewardNames ?? rewards?.entries.map(\.reference) ?? []
+        let names = rewardNames ?? rewards?.entries.map { $0.knownName ?? $0.reference } ?? []
         var control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil
         control?.seed = UInt64(model.seed)
         searchesLimits = control?.search != nil
@@ -183,9 +183,11 @@ struct Reading {
     ) -> RewardControl {
         let shipped = Dictionary(
             ShippedRewards.catalogue.types.map { ($0.name, $0.range) }, uniquingKeysWith: { first, _ in first })
-        let isKnown = rewards?.entries.allSatisfy { shipped[$0.reference] != nil } ?? true
+        let entries = rewards?.entries ?? []
+        // Each entry is one reward, open or not.
+        let ranges = entries.count == names.count ? entries.map { shipped[$0.reference] } : names.map { shipped[$0] }
         return RewardControl(
-            reading: &job, rewards: names.map { RewardControl.Reward($0, range: shipped[$0]) },
-            namesAreFinal: namesAreFinal || isKnown)
+            reading: &job, rewards: zip(names, ranges).map { RewardControl.Reward($0, range: $1) },
+            namesAreFinal: namesAreFinal || entries.allSatisfy { $0.knownName != nil })
     }
 }

@@ -1,5 +1,8 @@
 package import JSON
 package import Records
+internal import RewardHosts
+internal import RewardModels
+internal import ShippedRewards
 
 /// The rewards of a job.
 package struct RewardEntries: Sendable {
@@ -11,7 +14,7 @@ package struct RewardEntries: Sendable {
     init(reading job: inout SettingsReader, for method: String, isNeeded: Bool = true) {
         entries = job.read(
             "reward_funcs", default: [JobReward](),
-            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings."
+            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings, and beside a place with the name that metrics call it."
         )
         errorBudget = job.read(
             "reward_error_budget", default: 0.05, .from(0, to: 1),
@@ -31,9 +34,7 @@ package struct RewardEntries: Sendable {
                             ? ". This looks like a file for TRL's SFTTrainer: algorithm: sft learns from its demonstrations"
                             : ". algorithm: sft learns from demonstrations instead"))
         }
-        if Set(entries.map(\.reference)).count != entries.count {
-            job.refuse("reward_funcs", "reward_funcs names a reward twice; metrics need one name each")
-        }
+        if let problem = entries.sharedName() { job.refuse("reward_funcs", "reward_funcs: \(problem)") }
     }
 }
 
@@ -47,6 +48,14 @@ package struct JobReward: Sendable, Equatable {
     package init(reference: String, settings: [String: JSONValue] = [:]) {
         self.reference = reference
         self.settings = settings
+    }
+
+    /// What metrics will call it, as far as that is known before it is open.
+    var knownName: String? {
+        if let model = modelReference, settings[RewardOpening.nameSetting] == nil {
+            return RewardModelSettings.name(of: model)
+        }
+        return RewardOpening.name(of: reference, settings: settings, in: ShippedRewards.catalogue)
     }
 
     /// The folder or name of a reward model; `nil` for every other kind of reward.
@@ -84,13 +93,26 @@ extension JobReward: SettingsValue {
         case .scalar(let text, _) where !text.isEmpty: return JobReward(reference: text)
         case .map(let members):
             let named = members.filter { references.contains($0.key) }
-            guard named.count == 1, let entry = named.first, let text = String.read(entry.node) else {
+            // Beside a place, the name is what metrics call the reward.
+            let places = named.filter { $0.key != "name" }
+            guard places.count < 2, let entry = places.first ?? named.first, let text = String.read(entry.node) else {
                 throw node.problem(
-                    "a reward's section names it by exactly one of \(references.joined(separator: ", ")); found \(node.found)"
+                    "a reward's section names it by exactly one of \(references.joined(separator: ", ")); name may stand beside another, for metrics; found \(node.found)"
                 )
             }
             let isPlain = entry.key == "name" || entry.key == "path"
-            let settings = members.filter { $0.key != entry.key }.map { ($0.key, $0.node.json) }
+            var settings = members.filter { $0.key != entry.key }.map { ($0.key, $0.node.json) }
+            if let index = settings.firstIndex(where: { $0.0 == "name" }) {
+                guard !members.contains(where: { $0.key == RewardOpening.nameSetting }) else {
+                    throw node.problem(
+                        "a reward's section has name and metric_name, which are the same beside \(entry.key); leave one of them out"
+                    )
+                }
+                guard let name = named.first(where: { $0.key == "name" }).flatMap({ String.read($0.node) }),
+                    !name.isEmpty
+                else { throw node.problem("a reward's name is no text; expected what metrics call it") }
+                settings[index] = (RewardOpening.nameSetting, .string(name))
+            }
             return JobReward(
                 reference: isPlain ? text : "\(entry.key): \(text)",
                 settings: Dictionary(settings) { _, last in last })
@@ -109,10 +131,31 @@ extension JobReward: SettingsValue {
         return "{\(key): \(text.yaml)\(others.joined())}"
     }
 
+    /// The entry without its settings, under another name.
+    fileprivate func entry(named name: String) -> String {
+        let (key, text) = parts
+        return "{\(key): \(text.yaml), \(key == "name" ? RewardOpening.nameSetting : "name"): \(name.yaml)}"
+    }
+
     private var parts: (key: String, text: String) {
         for key in ["command", "url", "model"] where reference.hasPrefix("\(key): ") {
             return (key, String(reference.dropFirst(key.count + 2)))
         }
         return ("name", reference)
+    }
+}
+
+extension [JobReward] {
+    /// What is wrong where two have one name, with what to write instead; `nil` where each has its own.
+    ///
+    /// - Parameter names: What metrics call them; what is known before they are open unless given.
+    func sharedName(_ names: [String]? = nil) -> String? {
+        let names = names ?? map { $0.knownName ?? $0.reference }
+        guard let name = names.first(where: { name in names.count { $0 == name } > 1 }) else { return nil }
+        let same = zip(self, names).filter { $0.1 == name }.map(\.0)
+        let last = name.split { ":/ ".contains($0) }.last ?? "reward"
+        return
+            "\(same.count) rewards are named '\(name)': \(same.map(\.reference).joined(separator: " and ")); metrics need one name each. "
+            + "Give all but one a name of their own, as \(same[same.count - 1].entry(named: "\(last)_\(same.count)"))"
     }
 }
