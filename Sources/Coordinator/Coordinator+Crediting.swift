@@ -40,6 +40,10 @@ extension Coordinator {
         var batch = work.creditBatch
         if rule.takesDemonstrations { batch.demonstrations = try await scoredDemonstrations(of: work) }
         batch.weights = controllers.weights(at: progress.step)
+        let prepared = controllers.prepare(for: batch, rule.rewards)
+        work.metrics.merge(prepared.metrics)
+        work.notes += prepared.notes
+        batch.weights = controllers.weights(at: progress.step)
         if controllers.readsGradients { try await compareStreams(&batch, by: rule, &work) }
         let credited = try rule.credit(batch)
         work.metrics.merge(batch.weights.metrics(of: rule.rewards))

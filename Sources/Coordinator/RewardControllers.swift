@@ -29,6 +29,11 @@ package struct ControllerBank: Sendable {
     /// Whether one of them compares the gradients of streams.
     var readsGradients: Bool { controllers.contains(where: \.readsGradients) }
 
+    /// Shows every controller the groups that are about to be credited; as ``observe(_:)-(ObservedStep)``.
+    mutating func prepare(for batch: CreditBatch, _ rewards: RewardCombination) -> (metrics: Metrics, notes: [String]) {
+        learned { $0.prepare(for: batch, rewards) }
+    }
+
     /// Shows every controller a step.
     ///
     /// - Returns: Their metrics, and `controllers/skipped_updates` once there are any; what they have to say.

@@ -7,10 +7,18 @@ package struct DistributionalControlSettings: Sendable, Equatable {
     package let coefficient: Double
     /// The largest w/Z.
     package let cap: Double
+    /// Means that rewards have in the target; empty for none.
+    package var moments: [MomentTarget]
+    /// Rollout steps whose completions the moments are fitted on.
+    package let momentWindow: Int
 
-    package init(coefficient: Double = 0.1, cap: Double = 10) {
+    package init(
+        coefficient: Double = 0.1, cap: Double = 10, moments: [MomentTarget] = [], momentWindow: Int = 8
+    ) {
         self.coefficient = coefficient
         self.cap = cap
+        self.moments = moments
+        self.momentWindow = momentWindow
     }
 
     package init(reading job: inout SettingsReader) {
@@ -21,6 +29,14 @@ package struct DistributionalControlSettings: Sendable, Equatable {
         cap = job.read(
             "gdc.weight_cap", default: 10.0, .atLeast(1),
             "The largest weight w/Z of a completion; gdc/truncated is the share of completions above it.")
+        moments = job.read(
+            "gdc.moments", default: [],
+            "Means that rewards are to have, each {reward, target}: the target is multiplied by exp(Σ λ·reward), λ fitted in every rollout step by self-normalised importance sampling until the weighed completions have these means (arXiv:2012.11635). The reward's weight is β·λ; the others keep their reward_weights."
+        )
+        momentWindow = job.read(
+            "gdc.moment_window", default: 8, .from(1, to: 10_000),
+            "Rollout steps whose completions λ is fitted on; a checkpoint keeps their scores and log-probs.")
+        job.ignore("gdc.moment_window", when: moments.isEmpty)
     }
 }
 
@@ -49,12 +65,22 @@ package struct DistributionalControl: CreditRule {
         self.overlong = overlong
     }
 
+    /// The rewards of the completions. A moment's reward may weigh 0 for a while; a completion that it scored has one.
+    private func rewarded(_ batch: CreditBatch) -> [[Double?]] {
+        let held = settings.moments.compactMap { moment in rewards.names.firstIndex(of: moment.reward) }
+        return zip(combinedRewards(of: batch), batch.groups).map { combined, group in
+            zip(combined, group.scores).map { reward, scores in
+                reward ?? (held.contains { scores[$0].score != nil } ? 0 : nil)
+            }
+        }
+    }
+
     /// A completion without a reward gets 0, as one that is alone in its group. Metrics: those of
     /// ``TargetDistribution``, and `gdc/truncated`.
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         try batch.requireShapes(rewardCount: rewards.names.count)
         guard batch.referenceLogProbabilities != nil else { throw .missingReference(rule: "GDC") }
-        let combined = combinedRewards(of: batch)
+        let combined = rewarded(batch)
         let beta = batch.weights.weight(of: AdvantageStream.penaltyName, own: settings.coefficient)
         var values = combined.map { $0.map { _ in 0.0 } }
         var (truncated, estimated) = (0, 0)

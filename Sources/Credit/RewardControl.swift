@@ -25,6 +25,8 @@ package struct RewardControl: Sendable {
     private let startsGiven: Bool
     /// Whether nothing was wrong: else nothing runs, and no controller is made of it.
     private let isSound: Bool
+    private let known: [Reward]
+    private let namesAreFinal: Bool
 
     /// `stream_normalization:`.
     package enum Normalization: String, SettingsChoice {
@@ -57,6 +59,7 @@ package struct RewardControl: Sendable {
     ///     may still be one of them.
     package init(reading job: inout SettingsReader, rewards given: [Reward], namesAreFinal: Bool = true) {
         let problemsBefore = job.problems.count
+        (known, self.namesAreFinal) = (given, namesAreFinal)
         let names = given.map(\.name)
         let weights: RewardWeights? = job.read(
             "reward_weights", optional: nil,
@@ -120,6 +123,54 @@ package struct RewardControl: Sendable {
             names: names, weights: curves.map(\.last), form: isApart ? .apart : .summed,
             shapes: reading.shapes)
         isSound = job.problems.count == problemsBefore && !names.isEmpty && Set(names).count == names.count
+    }
+
+    /// Moments by the names that their rewards give themselves, without those whose reward is not known yet; refuses
+    /// what no reward can have, and what another owner of a weight stands against.
+    package func moments(_ given: [MomentTarget], reading job: inout SettingsReader) -> [MomentTarget] {
+        var found: [MomentTarget] = []
+        for moment in given {
+            guard let reward = RewardControlReading.reward(moment.reward, among: known) else {
+                if namesAreFinal {
+                    let near = nearestNames(to: moment.reward, among: known.map(\.name))
+                    job.refuse(
+                        "gdc.moments",
+                        "gdc.moments: no reward is named '\(moment.reward)'; "
+                            + (near.isEmpty
+                                ? "reward_funcs has \(known.map(\.name).joined(separator: ", "))"
+                                : "did you mean \(near[0])?"))
+                }
+                continue
+            }
+            if found.contains(where: { $0.reward == reward.name }) {
+                job.refuse("gdc.moments", "gdc.moments has two targets of \(reward.name); expected one of a reward")
+                continue
+            }
+            found.append(MomentTarget(reward.name, target: moment.target))
+            if let range = reward.range, moment.target <= range.lowerBound || moment.target >= range.upperBound {
+                job.refuse(
+                    "gdc.moments",
+                    "gdc.moments: \(reward.name) is to be \(moment.target.shown) on average, and its scores lie from \(range.lowerBound.shown) to \(range.upperBound.shown); expected a target between them. What every completion is to have is a weight in reward_weights with a small beta"
+                )
+            }
+            let weight = zip(rewards.names, rewards.weights).first { $0.0 == reward.name }?.1 ?? 1
+            if schedule?.curves[reward.name] != nil || (weight != 0 && weight != 1) {
+                job.refuse(
+                    "reward_weights",
+                    "reward_weights has weights of \(reward.name), whose weight is fitted to its moment (gdc.moments); a weight has one owner"
+                )
+            }
+        }
+        if !given.isEmpty, !constraints.isEmpty {
+            job.refuse(
+                "gdc.moments", "gdc.moments stands beside constraints, which shape rewards too; expected one of them")
+        }
+        if !given.isEmpty, dynamic.isGuided, dynamic.target == .reward {
+            job.refuse(
+                "dynamic_weights.target",
+                "dynamic_weights.target is reward, which would multiply what gdc.moments fits; expected advantage")
+        }
+        return found
     }
 
     /// Whether every reward has its own stream of advantages.

@@ -28,7 +28,7 @@ struct RewardControlReading {
     }
 
     /// The reward of a name; an entry of `reward_funcs` such as `scores.py:style` goes by its last part too.
-    private static func reward(
+    static func reward(
         _ name: String, among rewards: [RewardControl.Reward]
     ) -> RewardControl.Reward? {
         func isPart(_ part: String, of whole: String) -> Bool {

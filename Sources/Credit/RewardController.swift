@@ -28,6 +28,15 @@ package protocol RewardController: Sendable {
     ///   caller counts that.
     mutating func update(_ step: ObservedStep) -> ControllerUpdate?
 
+    /// Learns from the groups of the step that comes, before they are credited: its ``weights(at:)`` afterwards are that
+    /// step's.
+    ///
+    /// - Parameters:
+    ///   - batch: With the log-probs that the credit rule reads, and what all controllers make of the weights so far.
+    ///   - rewards: The job's.
+    /// - Returns: As ``update(_:)``.
+    mutating func prepare(for batch: CreditBatch, _ rewards: RewardCombination) -> ControllerUpdate?
+
     /// Learns from what the training of a step measured, behind ``update(_:)``.
     ///
     /// - Parameter trained: All numbers of the step.
@@ -136,6 +145,9 @@ package struct ControllerStateError: Error, Sendable, Equatable, CustomStringCon
 
 extension RewardController {
     package func check(_ state: State) throws {}
+    package mutating func prepare(for batch: CreditBatch, _ rewards: RewardCombination) -> ControllerUpdate? {
+        ControllerUpdate()
+    }
     package mutating func observe(trained: Metrics) -> ControllerUpdate? { ControllerUpdate() }
     package var needsEvaluation: Bool { false }
     package mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate? { ControllerUpdate() }

@@ -4,7 +4,7 @@ package import Records
 
 /// Distributional control (arXiv:2012.11635, 2205.11275): the forward KL to p·exp(r/β)/Z in place of the reverse one
 /// that a reward with a KL penalty descends (``Credit/DistributionalControl``), with the loss −A log π over whole
-/// completions.
+/// completions. Rewards may have means to be held (``Credit/MomentConstraints``).
 package struct GDCMethod: Method {
     package static let name = "gdc"
     package static let title =
@@ -15,7 +15,8 @@ package struct GDCMethod: Method {
     package let plan: MethodPlan
 
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
-        let settings = DistributionalControlSettings(reading: &job)
+        var settings = DistributionalControlSettings(reading: &job)
+        settings.moments = shared.control?.moments(settings.moments, reading: &job) ?? []
         let loss = ReMaxSettings(reading: &job, reduction: .sequenceSum)
         let learning = RolloutLearning(
             reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, streams: .none, comparesReference: true)
@@ -23,6 +24,15 @@ package struct GDCMethod: Method {
             loss,
             credit: DistributionalControl(
                 rewards: learning.rewards, settings: settings, overlong: learning.overlong))
+        if !settings.moments.isEmpty {
+            if job.entry("dynamic_sampling")?.value == true.yaml {
+                job.refuse(
+                    "dynamic_sampling",
+                    "dynamic_sampling is true, and gdc.moments are means over all completions; expected false")
+            }
+            plan.controllers.append(
+                MomentConstraints(settings.moments, coefficient: settings.coefficient, window: settings.momentWindow))
+        }
         plan.controllers.append(TargetWatch(completions: shared.batches.generations))
         self.plan = plan
     }

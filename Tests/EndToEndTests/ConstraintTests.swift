@@ -256,6 +256,35 @@ struct ConstraintTests {
         #expect(alone.status == 65 && alone.progress.contains("the normalizer of a prompt's target is their mean"))
     }
 
+    /// Two rewards, one of them with a mean that it is to have and does not begin with.
+    static let moments =
+        "reward_funcs: [{name: regular_expression, pattern: '[0-9a-zA-Z]'}, completion_length]\nreward_weights: [1, 0]\ngdc: {moments: [{reward: regular_expression, target: 0.4}], moment_window: 3}"
+
+    /// Most completions match at first: the mean comes to the target, and λ is what the window's completions ask for.
+    @Test func distributionalControlGivesARewardItsMean() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "gdc",
+            "num_generations: 8\nbeta: 1\nper_device_train_batch_size: 64\nlearning_rate: 3e-3\nlr_scheduler_type: constant\nmax_steps: 80\nsave_steps: 80\n\(Self.moments)"
+        )
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let rows = try place.metrics("run")
+        let means = rows.compactMap { $0["rewards/regular_expression/mean"] }
+        func distance(_ part: some Collection<Double>) -> Double {
+            abs(part.reduce(0, +) / Double(part.count) - 0.4)
+        }
+        #expect(means.count == 80 && distance(means.prefix(3)) > 0.2 && distance(means.suffix(20)) < 0.1, "\(means)")
+        for row in rows {
+            let lambda = try #require(row["moments/regular_expression/lambda"])
+            #expect(abs(try #require(row["reward_weights/regular_expression"]) - lambda) < 1e-12)  // β = 1
+            if row["alarms/moment_out_of_reach"] == nil {
+                #expect(abs(try #require(row["moments/regular_expression/fitted"]) - 0.4) < 1e-6)
+            }
+        }
+        #expect(rows.count { $0["alarms/moment_out_of_reach"] == nil } > 40)
+    }
+
     @Test func advantagesFollowTheFront() throws {
         let place = try Workplace()
         let job = try place.job(

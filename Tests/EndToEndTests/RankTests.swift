@@ -11,7 +11,8 @@ struct RankTests {
         ("remax", "beta: 0.05"), ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.held)"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"),
-        ("gdc", "num_generations: 4\nbeta: 1"), ("grpo", "num_generations: 4\n\(ConstraintTests.balanced)"),
+        ("gdc", "num_generations: 4\nbeta: 1\n\(ConstraintTests.moments)"),
+        ("grpo", "num_generations: 4\n\(ConstraintTests.balanced)"),
         (
             "grpo",
             "num_generations: 4\nbeta: 0.1\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear\nsteps_per_generation: 2\nper_device_train_batch_size: 8"

@@ -31,6 +31,7 @@ struct ResumeTests {
         ("grpo", "num_generations: 4\nbeta: 0.1\nmax_grad_norm: 0.5\nweight_decay: 0.1"),
         ("grpo", "num_generations: 4\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
         ("remax", "beta: 0.05"), ("rloo", "num_generations: 2"), ("gdc", "num_generations: 4\nbeta: 1"),
+        ("gdc", "num_generations: 4\nbeta: 1\n\(ConstraintTests.moments)"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.balanced)"),
         (
             "grpo",

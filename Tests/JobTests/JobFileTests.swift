@@ -1,4 +1,5 @@
 import Algorithms
+import Credit
 import Foundation
 import Job
 import Methods
@@ -381,6 +382,59 @@ struct JobFileTests {
         ),
         ("algorithm: rloo\nratio_clip: false\nnum_iterations: 2", "rloo takes one optimizer step per rollout"),
     ]
+
+    /// Moments, and what owns a weight beside them.
+    @Test(arguments: [
+        (
+            "[{reward: lenght_reward, target: 0.5}]", "",
+            "no reward is named 'lenght_reward'; did you mean length_reward?"
+        ),
+        ("[{reward: length_reward, target: 1}]", "", "its scores lie from 0 to 1; expected a target between them"),
+        (
+            "[{reward: length_reward, target: 0.5}, {reward: length_reward, target: 0.6}]", "",
+            "has two targets of length_reward"
+        ),
+        ("[{reward: length_reward}]", "", "expected a section with reward and target"),
+        ("[{reward: length_reward, target: 0.5, kind: equal}]", "", "a moment has no 'kind'"),
+        ("[{reward: length_reward, target: 0.5}]", "reward_weights: [1, 2]", "weights of length_reward"),
+        ("[{reward: length_reward, target: 0.5}]", "reward_weights: [1, {0: 0, 9: 1}]", "a weight has one owner"),
+        (
+            "[{reward: length_reward, target: 0.5}]",
+            "dynamic_sampling: true\ndynamic_sampling_metric: accuracy_reward", "expected false"
+        ),
+        (
+            "[{reward: length_reward, target: 0.5}]",
+            "constraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]\nmultipliers: {variant: ppo_sat}",
+            "beside constraints"
+        ),
+        (
+            "[{reward: length_reward, target: 0.5}]",
+            "eval_steps: 5\ndynamic_weights: {method: hypervolume, target: reward}", "expected advantage"
+        ),
+    ])
+    func momentsAreChecked(_ moments: String, _ lines: String, _ message: String) throws {
+        let text = complete.replacing(
+            "accuracy_reward", with: "[accuracy_reward, {name: length_reward, target_length: 9}]")
+        let error = try #require(throws: JobError.self) {
+            try job("\(text)\nalgorithm: gdc\ngdc: {moments: \(moments)}\n\(lines)")
+        }
+        #expect(error.problems.contains { $0.message.contains(message) }, "\(error)")
+    }
+
+    @Test func momentsAreAControllerOfGDC() throws {
+        let text =
+            complete.replacing("accuracy_reward", with: "[accuracy_reward, {name: length_reward, target_length: 9}]")
+            + "\nalgorithm: gdc\nbeta: 0.2\ngdc: {moments: [{reward: length_reward, target: 0.5}], moment_window: 3}"
+        let resolved = try job(text)
+        let expected = MomentConstraints([MomentTarget("length_reward", target: 0.5)], coefficient: 0.2, window: 3)
+        #expect(resolved.plan.controllers.compactMap { $0 as? MomentConstraints } == [expected])
+        #expect((resolved.plan.credit as? DistributionalControl)?.settings.moments == expected.moments)
+        let again = try job(resolved.yaml)
+        #expect(again.yaml == resolved.yaml)
+        #expect(again.plan.controllers.compactMap { $0 as? MomentConstraints } == [expected])
+        let other = try job(text.replacing("algorithm: gdc", with: "algorithm: rloo"))
+        #expect(other.notices.contains { $0.hasSuffix("gdc.moments, gdc.moment_window") }, "\(other.notices)")
+    }
 
     @Test(arguments: contradictions)
     func contradictionsAreRefused(_ example: (lines: String, message: String)) throws {

@@ -70,7 +70,9 @@ struct TrainingParts: Sendable {
                 maxCompletionLength: job.sampling.maxCompletionLength, seed: seed)
         }
         let constrained = plan.controllers.compactMap { $0 as? LagrangianConstraints }.flatMap(\.constraints)
-        let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: constrained.map(\.reward))] } ?? []
+        let fitted = plan.controllers.compactMap { $0 as? MomentConstraints }.flatMap(\.moments)
+        let held = constrained.map(\.reward) + fitted.map(\.reward)
+        let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: held)] } ?? []
         controllers = RewardControllers(plan.controllers + watch)
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
