@@ -31,8 +31,10 @@ package struct ForcedRethinking: Sendable, Equatable {
     package let naturalBonus: Double
     /// What each word of doubt costs a completion that does not earn it.
     package let naturalPenalty: Double
+    /// What a completion without an answer earns at most; `nil` leaves it what the reward says.
+    package let noAnswerReward: Double?
 
-    /// `nil` where nothing is forced, and natural doubt earns and costs nothing.
+    /// `nil` where nothing is forced, natural doubt earns and costs nothing, and so does a missing answer.
     package init?(reading job: inout SettingsReader, maxCompletionLength: Int) {
         probability = job.read(
             "forced_rethinking.probability", default: 0.0, .from(0, to: 1),
@@ -48,7 +50,8 @@ package struct ForcedRethinking: Sendable, Equatable {
             "How often the completion is cut back to before its answer first.")
         answerMarkers = job.read(
             "forced_rethinking.answer_markers", default: ["\\boxed", "<answer>", "####"],
-            "What an answer begins with; the last occurrence of one of these is where a completion is cut.")
+            "What an answer begins with; the last occurrence of one of these is where a completion is cut. One without any gives no answer."
+        )
         let least = job.read(
             "forced_rethinking.min_tokens", default: 31, .from(1, to: 1_000_000), "Least tokens of a kept continuation."
         )
@@ -74,13 +77,18 @@ package struct ForcedRethinking: Sendable, Equatable {
         naturalPenalty = job.read(
             "forced_rethinking.natural_penalty", default: 0.0, .from(0, to: 1e9),
             "What each wait that was not forced costs any other completion (the paper: 0.2), down to a reward of -0.1.")
-        let isNaturalRewarded = naturalBonus > 0 || naturalPenalty > 0
+        noAnswerReward = job.read(
+            "forced_rethinking.no_answer_reward", optional: nil, .from(-1e9, to: 1e9),
+            "The most that a completion earns in which none of answer_markers stands, its format is wrong (the paper: -0.1); unset leaves what the reward says."
+        )
+        let movesScores = naturalBonus > 0 || naturalPenalty > 0 || noAnswerReward != nil
         guard probability > 0 else {
             job.ignore(
-                "forced_rethinking.cut_probability", "forced_rethinking.answer_markers", "forced_rethinking.min_tokens",
-                "forced_rethinking.max_tokens", "forced_rethinking.max_waits", "forced_rethinking.per_prompt",
-                "forced_rethinking.easy_share", "forced_rethinking.sft_coef")
-            if !isNaturalRewarded {
+                "forced_rethinking.cut_probability", "forced_rethinking.min_tokens", "forced_rethinking.max_tokens",
+                "forced_rethinking.max_waits", "forced_rethinking.per_prompt", "forced_rethinking.easy_share",
+                "forced_rethinking.sft_coef")
+            job.ignore("forced_rethinking.answer_markers", when: noAnswerReward == nil)
+            if !movesScores {
                 job.ignore("forced_rethinking.reward", "forced_rethinking.right_from")
                 return nil
             }

@@ -198,6 +198,28 @@ struct RethinkerTests {
         #expect(writer.asked.withLock { $0.isEmpty } && result.groups[0].group == before.group)
     }
 
+    /// Without an answer the reward is at most −0.1, whatever was said and however right it was; doubt counts where there
+    /// is one.
+    @Test func aCompletionWithoutAnAnswerIsOfNoValue() async throws {
+        let texts = ["#### 42", "42", "wait #### 42", "wait 42", "41", "#### 41", "<answer>41", "no", "[42]"]
+        let before = group(texts, scores: [1, 1, 1, 1, 0, 0, 0, -3, 1])
+        func scores(_ lines: [(String, String)]) async throws -> (scores: [Double], metrics: Metrics) {
+            let result = try await rethinker(settings([("probability", "0")] + lines), Writer([0])).rethink(
+                [before], step: 0, stop: StopSignal())
+            return (result.groups[0].scores.compactMap { $0[0].score }, result.metrics)
+        }
+        let alone = try await scores([("no_answer_reward", "-0.1")])
+        #expect(alone.scores == [1, -0.1, 1, -0.1, -0.1, 0, 0, -3, -0.1])
+        #expect(abs((alone.metrics["rethinking/no_answer"] ?? 0) - 5.0 / 9) < 1e-12)
+        #expect(alone.metrics["rethinking/natural"] == nil)
+        let both = try await scores([
+            ("no_answer_reward", "-0.1"), ("natural_bonus", "0.1"), ("natural_penalty", "0.2"),
+            ("answer_markers", "####"),
+        ])
+        #expect(both.scores == [1, -0.1, 1.1, -0.1, -0.1, 0, -0.1, -3, -0.1])
+        #expect(abs((both.metrics["rethinking/natural"] ?? 0) - 2.0 / 9) < 1e-12)
+    }
+
     /// "it is 41 Wait… 42" doubts because it was made to: its score is the reward's own.
     @Test func forcedDoubtEarnsNothing() async throws {
         let writer = Writer(tokenizer.encode(" 42") + [0])

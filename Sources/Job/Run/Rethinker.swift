@@ -74,7 +74,7 @@ package struct Rethinker: Rethinking {
         if !drafts.isEmpty { try await force(drafts, into: &result, step: step, stop: stop) }
         result.metrics["rethinking/forced"] = Double(drafts.count)
         result.metrics["rethinking/kept"] = Double(result.kept.count)
-        rewardNaturalDoubt(in: &result)
+        moveScores(in: &result)
         return result
     }
 
@@ -117,29 +117,39 @@ package struct Rethinker: Rethinking {
 
     private static func doubts(in text: String) -> Int { text.lowercased().components(separatedBy: "wait").count - 1 }
 
-    /// Moves the scores of completions that doubt by themselves; those that were made to go on keep theirs.
+    /// Moves the scores of completions that give no answer, and of the others that doubt by themselves; a doubt that was
+    /// forced earns and costs nothing.
     ///
-    /// `rethinking/natural` is the share of completions that do.
-    private func rewardNaturalDoubt(in result: inout RethoughtGroups) {
-        guard settings.naturalBonus > 0 || settings.naturalPenalty > 0 else { return }
-        var (all, doubting) = (0, 0)
+    /// `rethinking/no_answer` and `rethinking/natural` are the shares of completions of which that is so.
+    private func moveScores(in result: inout RethoughtGroups) {
+        let rewardsDoubt = settings.naturalBonus > 0 || settings.naturalPenalty > 0
+        guard rewardsDoubt || settings.noAnswerReward != nil else { return }
+        var (all, silent, doubting) = (0, 0, 0)
         for group in result.groups.indices {
             for (slot, rollout) in result.groups[group].group.rollouts.enumerated() {
                 all += 1
-                let doubts = Self.doubts(in: rollout.completion.text)
+                let text = rollout.completion.text
                 let scores = result.groups[group].scores[slot]
-                guard rollout.isAction == nil, doubts > 0, case .scored(let score, let note) = scores[reward] else {
-                    continue
+                guard case .scored(let score, let note) = scores[reward] else { continue }
+                var moved = score
+                let doubts = rewardsDoubt && rollout.isAction == nil ? Self.doubts(in: text) : 0
+                if let most = settings.noAnswerReward, !settings.answerMarkers.contains(where: text.contains) {
+                    silent += 1
+                    moved = min(score, most)
+                } else if doubts > 0 {
+                    moved =
+                        isRight(scores) && doubts <= 2
+                        ? score + settings.naturalBonus
+                        : max(min(score, -0.1), score - settings.naturalPenalty * Double(doubts))
                 }
-                doubting += 1
-                let moved =
-                    isRight(scores) && doubts <= 2
-                    ? score + settings.naturalBonus
-                    : max(min(score, -0.1), score - settings.naturalPenalty * Double(doubts))
+                doubting += doubts > 0 ? 1 : 0
                 result.groups[group].scores[slot][reward] = .value(moved, note: note)
             }
         }
-        result.metrics["rethinking/natural"] = Double(doubting) / Double(max(all, 1))
+        if rewardsDoubt { result.metrics["rethinking/natural"] = Double(doubting) / Double(max(all, 1)) }
+        if settings.noAnswerReward != nil {
+            result.metrics["rethinking/no_answer"] = Double(silent) / Double(max(all, 1))
+        }
     }
 
     /// Which completions of a group go on, and with what.
