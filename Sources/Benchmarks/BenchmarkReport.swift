@@ -13,6 +13,8 @@ package struct BenchmarkReport: Sendable {
     package let generation: Spread?
     /// Seconds of the optimizer step; `nil` when only rollouts were timed.
     package let update: Spread?
+    /// `nil` without any.
+    package let controllers: ControllerCost?
     package let ceilings: MachineCeilings
     /// The most memory the process held, ceilings' matrices included.
     package let peakResidentBytes: Int
@@ -23,7 +25,8 @@ package struct BenchmarkReport: Sendable {
 
     package init(
         model: String, parameters: Int, workload: Workload, threads: Int, step: Spread, generation: Spread?,
-        update: Spread?, ceilings: MachineCeilings, peakResidentBytes: Int, estimatedPeakBytes: Int,
+        update: Spread?, controllers: ControllerCost? = nil, ceilings: MachineCeilings, peakResidentBytes: Int,
+        estimatedPeakBytes: Int,
         facts: [(name: String, value: String)]
     ) {
         self.model = model
@@ -33,6 +36,7 @@ package struct BenchmarkReport: Sendable {
         self.step = step
         self.generation = generation
         self.update = update
+        self.controllers = controllers
         self.ceilings = ceilings
         self.peakResidentBytes = peakResidentBytes
         self.estimatedPeakBytes = estimatedPeakBytes
@@ -58,6 +62,16 @@ package struct BenchmarkReport: Sendable {
         lines.append("\(workload.part.rawValue) of \(workload.algorithm.rawValue): \(Self.seconds(step))")
         if let generation { lines.append("generation: \(Self.seconds(generation))") }
         if let update { lines.append("update: \(Self.seconds(update))") }
+        if let controllers {
+            lines.append(
+                "controllers (\(controllers.names.joined(separator: ", "))): \(Self.seconds(controllers.seconds)), \(share(controllers.seconds)) of the step"
+            )
+            if let gradients = controllers.gradients {
+                lines.append(
+                    "gradients of the rewards apart: \(controllers.backwardPasses) forward and backward passes more, \(Self.seconds(gradients)), \(share(gradients)) of the step"
+                )
+            }
+        }
         lines.append("\(NumberText.compact(tokensPerSecond)) tokens/s")
         lines.append(
             "machine: \(NumberText.compact(ceilings.gigaflops)) GFLOP/s, "
@@ -75,13 +89,31 @@ package struct BenchmarkReport: Sendable {
         JSONText.object([
             ("trainer", JSONText.string("plumbline")),
             ("step_s", Self.object(step)), ("generation_s", generation.map(Self.object) ?? "null"),
-            ("update_s", update.map(Self.object) ?? "null"), ("tokens_per_s", JSONText.number(tokensPerSecond)),
+            ("update_s", update.map(Self.object) ?? "null"), ("controllers", controllersJSON),
+            ("tokens_per_s", JSONText.number(tokensPerSecond)),
             ("ceiling_gflops", JSONText.number(ceilings.gigaflops)),
             ("ceiling_gbps", JSONText.number(ceilings.gigabytesPerSecond)),
             ("fraction_of_ceiling", JSONText.number(fractionOfCeiling)),
             ("peak_rss_bytes", "\(peakResidentBytes)"), ("estimated_peak_bytes", "\(estimatedPeakBytes)"),
             ("workload", workloadJSON),
             ("machine", JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) })),
+        ])
+    }
+
+    private func share(_ part: Spread) -> String { "\(NumberText.compact(100 * part.median / step.median)) %" }
+
+    private var controllersJSON: String {
+        guard let controllers else { return "null" }
+        return JSONText.object([
+            ("names", "[\(controllers.names.map(JSONText.string).joined(separator: ", "))]"),
+            ("seconds", Self.object(controllers.seconds)),
+            ("share_of_step", JSONText.number(controllers.seconds.median / step.median)),
+            ("backward_passes", "\(controllers.backwardPasses)"),
+            ("gradients_s", controllers.gradients.map(Self.object) ?? "null"),
+            (
+                "gradients_share_of_step",
+                controllers.gradients.map { JSONText.number($0.median / step.median) } ?? "null"
+            ),
         ])
     }
 

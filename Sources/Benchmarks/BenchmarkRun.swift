@@ -1,5 +1,4 @@
 internal import Algorithms
-internal import Credit
 internal import Foundation
 internal import Job
 package import Models
@@ -50,6 +49,8 @@ package struct BenchmarkRun: Sendable {
         let clock = ContinuousClock()
         var times = (generation: [Double](), update: [Double](), step: [Double]())
         var rollouts: UpdateBatch?
+        var controlled = ControlledStep(workload.controllers)
+        var control = (own: [Double](), gradients: [Double](), passes: 0)
         for step in 0...workload.steps {
             let start = clock.now
             let batch: UpdateBatch
@@ -58,26 +59,34 @@ package struct BenchmarkRun: Sendable {
             } else if workload.part == .update, let rollouts {
                 batch = rollouts
             } else {
-                batch = try await sample(parts.engine, parts.sampling, step: step)
+                let groups = try await sample(parts.engine, parts.sampling, step: step, scored: controlled)
+                batch = try await controlled.credit(groups, at: step, parts.updater)
             }
             rollouts = batch
             let sampled = clock.now
-            if workload.part != .rollout { _ = try await parts.updater.train(batch) }
+            if workload.part != .rollout { controlled.observe(try await parts.updater.train(batch)) }
             let end = clock.now
             guard step > 0 else {
                 if let firstStepFolder { try await save(parts.policy, to: firstStepFolder) }
                 continue
             }
-            times.generation.append((sampled - start) / .seconds(1))
+            control.own.append(controlled.seconds)
+            control.gradients.append(controlled.gradientSeconds)
+            control.passes = controlled.backwardPasses
+            times.generation.append((sampled - start) / .seconds(1) - controlled.gradientSeconds)
             times.update.append((end - sampled) / .seconds(1))
             times.step.append((end - start) / .seconds(1))
         }
+        let cost = ControllerCost(
+            names: workload.controllers.map(\.rawValue), seconds: Spread(control.own),
+            gradients: control.passes > 0 ? Spread(control.gradients) : nil, backwardPasses: control.passes)
         let facts = try await EnvironmentReport.facts()
         return BenchmarkReport(
             model: model.folder.lastPathComponent, parameters: model.configuration.parameterCount, workload: workload,
             threads: threads, step: Spread(times.step),
             generation: workload.samples ? Spread(times.generation) : nil,
-            update: workload.part == .rollout ? nil : Spread(times.update), ceilings: ceilings,
+            update: workload.part == .rollout ? nil : Spread(times.update),
+            controllers: workload.controllers.isEmpty ? nil : cost, ceilings: ceilings,
             peakResidentBytes: TensorEngine.peakMemoryBytes, estimatedPeakBytes: estimate.peak, facts: facts)
     }
 
@@ -167,16 +176,15 @@ package struct BenchmarkRun: Sendable {
         }
     }
 
-    /// One rollout with its advantages.
-    private func sample(_ engine: RolloutEngine, _ sampling: SamplingSettings, step: Int) async throws -> UpdateBatch {
+    /// One rollout with its scores.
+    private func sample(
+        _ engine: RolloutEngine, _ sampling: SamplingSettings, step: Int, scored: ControlledStep
+    ) async throws -> [ScoredGroup] {
         var groups: [ScoredGroup] = []
         for try await group in engine.generate(requests(step: step), settings: sampling, step: step) {
-            groups.append(ScoredGroup(group: group, scores: group.rollouts.map { [Self.reward($0)] }))
+            groups.append(ScoredGroup(group: group, scores: group.rollouts.map(scored.scores)))
         }
-        groups.sort { $0.group.prompt.prompt.row < $1.group.prompt.prompt.row }
-        let rule = GroupBaseline(
-            rewards: RewardCombination(names: ["spread"]), settings: GroupBaselineSettings())
-        return try rule.credit(CreditBatch(groups: groups)).update
+        return groups.sorted { $0.group.prompt.prompt.row < $1.group.prompt.prompt.row }
     }
 
     /// Different prompts of random token ids, new ones in each repetition.
@@ -190,12 +198,6 @@ package struct BenchmarkRun: Sendable {
             return RolloutRequest(
                 prompt: TokenizedPrompt(prompt: prompt, tokenIDs: ids), samples: workload.completions)
         }
-    }
-
-    /// A reward that differs inside a group, so that advantages are not zero: the sum of its token ids modulo a prime.
-    private static func reward(_ rollout: Rollout) -> RewardScore {
-        let sum = rollout.completion.tokenIDs.reduce(rollout.sample, &+)
-        return .value(Double(sum % 97) / 97)
     }
 }
 

@@ -20,6 +20,16 @@ package struct Workload: Sendable, Equatable {
         case dpo
     }
 
+    /// What moves the weights of the step's rewards: `--controllers`.
+    package enum Controller: String, Sendable, CaseIterable {
+        /// A Lagrange multiplier (`constraints:`).
+        case constraints
+        /// A factor that follows the Pareto front (`dynamic_weights.method: hypervolume`).
+        case hypervolume
+        /// Weights by the rewards' gradients (`dynamic_weights.method: gradient`).
+        case gradient
+    }
+
     package let part: Part
     package let algorithm: Algorithm
     package let prompts: Int
@@ -29,11 +39,12 @@ package struct Workload: Sendable, Equatable {
     package let completionTokens: Int
     /// Measured repetitions; one more comes first to warm up.
     package let steps: Int
+    package let controllers: [Controller]
 
     /// - Throws: `SettingsError` with every number below its least.
     package init(
         _ part: Part, _ algorithm: Algorithm = .grpo, prompts: Int, completions: Int, promptTokens: Int,
-        completionTokens: Int, steps: Int
+        completionTokens: Int, steps: Int, controllers: [Controller] = []
     ) throws(SettingsError) {
         let least = [
             ("--prompts", prompts, 1, ""), ("--completions", completions, 2, ": a group is compared with itself"),
@@ -49,6 +60,18 @@ package struct Workload: Sendable, Equatable {
         if algorithm == .dpo, part == .rollout {
             problems.append(SettingsProblem(place: "--algorithm", message: "dpo samples nothing; expected grpo"))
         }
+        let named = controllers.map(\.rawValue).joined(separator: " ")
+        if !controllers.isEmpty, algorithm != .grpo || part != .step {
+            problems.append(
+                SettingsProblem(place: "--controllers", message: "\(named); only a step of grpo has rewards to weigh"))
+        }
+        if Set(controllers).count != controllers.count || Set([.constraints, .gradient]).isSubset(of: controllers) {
+            problems.append(
+                SettingsProblem(
+                    place: "--controllers",
+                    message:
+                        "\(named); expected each once, and not constraints beside gradient: a weight has one owner"))
+        }
         guard problems.isEmpty else { throw SettingsError(problems) }
         self.part = part
         self.algorithm = algorithm
@@ -57,6 +80,7 @@ package struct Workload: Sendable, Equatable {
         self.promptTokens = promptTokens
         self.completionTokens = completionTokens
         self.steps = steps
+        self.controllers = controllers
     }
 
     /// Whether a repetition samples what it learns from.

@@ -39,11 +39,9 @@ extension Coordinator {
         guard let rule = parts.creditRule else { return }  // checked in init
         var batch = work.creditBatch
         if rule.takesDemonstrations { batch.demonstrations = try await scoredDemonstrations(of: work) }
-        batch.weights = controllers.weights(at: progress.step)
-        let prepared = controllers.prepare(for: batch, rule.rewards)
-        work.metrics.merge(prepared.metrics)
-        work.notes += prepared.notes
-        batch.weights = controllers.weights(at: progress.step)
+        batch.weights = weights(&work)
+        control(&work) { [batch] in $0.prepare(for: batch, rule.rewards) }
+        batch.weights = weights(&work)
         if controllers.readsGradients { try await compareStreams(&batch, by: rule, &work) }
         let credited = try rule.credit(batch)
         work.metrics.merge(batch.weights.metrics(of: rule.rewards))
@@ -56,13 +54,11 @@ extension Coordinator {
         if let rethought = work.rethought { work.parts.append(UpdatePart(.demonstrations, rethought)) }
         work.credits = credited.credits
         work.metrics.merge(credited.metrics)
-        let observed = controllers.observe(
-            ObservedStep(
-                rewardNames: rule.rewards.names, groups: work.groups + work.leftOut,
-                creditedCompletions: work.groups.reduce(0) { $0 + $1.group.rollouts.count },
-                meanKL: credited.metrics["kl"]))
-        work.metrics.merge(observed.metrics)
-        work.notes += observed.notes
+        let observed = ObservedStep(
+            rewardNames: rule.rewards.names, groups: work.groups + work.leftOut,
+            creditedCompletions: work.groups.reduce(0) { $0 + $1.group.rollouts.count },
+            meanKL: credited.metrics["kl"])
+        control(&work) { $0.observe(observed) }
         if let replay = parts.replay {
             for index in work.parts.indices where work.parts[index].kind == .rollouts {
                 let exchanged = await replay.exchange(work.parts[index], step: progress.step)
@@ -82,11 +78,31 @@ extension Coordinator {
         let clock = ContinuousClock()
         let start = clock.now
         let products = try await parts.updater.streamProducts(credited.update, stop: stop)
-        let observed = controllers.weigh(products, of: credited.streams)
-        work.metrics.merge(observed.metrics)
-        work.notes += observed.notes
         work.metrics["timing_s/stream_gradients"] = seconds(clock.now - start)
-        batch.weights = controllers.weights(at: progress.step)
+        control(&work) { $0.weigh(products, of: credited.streams) }
+        batch.weights = weights(&work)
+    }
+
+    /// What the controllers make of the weights now.
+    private func weights(_ work: inout StepWork) -> StreamWeights {
+        let step = progress.step
+        return timed(&work) { $0.weights(at: step) }
+    }
+
+    /// Shows the controllers something, and keeps what they say.
+    func control(_ work: inout StepWork, _ look: (inout ControllerBank) -> (metrics: Metrics, notes: [String])) {
+        let seen = timed(&work, look)
+        work.metrics.merge(seen.metrics)
+        work.notes += seen.notes
+    }
+
+    /// Adds what the controllers themselves take to `timing_s/controllers`: not the gradients that are taken for them,
+    /// which are `timing_s/stream_gradients`.
+    private func timed<Result>(_ work: inout StepWork, _ body: (inout ControllerBank) -> Result) -> Result {
+        let clock = ContinuousClock()
+        let start = clock.now
+        defer { work.metrics["timing_s/controllers", default: 0] += seconds(clock.now - start) }
+        return body(&controllers)
     }
 
     /// The step's demonstrations with their scores, beside the groups of their prompts.

@@ -106,9 +106,8 @@ extension Coordinator {
         if !recipe.isWarmingUp(at: before), let note = await parts.weighing?.observe(work.metrics) {
             work.notes.append(note)
         }
-        let observed = controllers.observe(trained: work.metrics)
-        work.metrics.merge(observed.metrics)
-        work.notes += observed.notes
+        let trained = work.metrics
+        control(&work) { $0.observe(trained: trained) }
         work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
     }
 

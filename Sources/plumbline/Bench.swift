@@ -35,13 +35,15 @@ struct Bench: AsyncParsableCommand {
         }
 
         func run(
-            _ part: Workload.Part, _ algorithm: Workload.Algorithm = .grpo, learningRate: Double = 1e-6,
-            adapterRank: Int? = nil, firstStepFolder: String? = nil
+            _ part: Workload.Part, _ algorithm: Workload.Algorithm = .grpo,
+            controllers: [Workload.Controller] = [], learningRate: Double = 1e-6,
+            adapterRank: Int? = nil,
+            firstStepFolder: String? = nil
         ) async throws {
             let workload = try Workload(
                 part, algorithm, prompts: prompts, completions: completions ?? (algorithm == .dpo ? 2 : 8),
                 promptTokens: promptTokens,
-                completionTokens: completionTokens, steps: steps)
+                completionTokens: completionTokens, steps: steps, controllers: controllers)
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
                 learningRate: learningRate, adapterRank: adapterRank, layout: generationLayout,
@@ -65,6 +67,17 @@ struct Bench: AsyncParsableCommand {
                 return algorithm
             })
         var algorithm = Workload.Algorithm.grpo
+        @Option(
+            parsing: .upToNextOption,
+            help:
+                "What moves the weights of two rewards, to be timed apart: constraints or gradient, and hypervolume.",
+            transform: { text in
+                guard let controller = Workload.Controller(rawValue: text) else {
+                    throw ValidationError("'\(text)'; expected constraints, hypervolume or gradient")
+                }
+                return controller
+            })
+        var controllers: [Workload.Controller] = []
         @Option(help: "AdamW's step size.") var learningRate = 1e-6
         @Option(help: "Train adapters of this rank on every projection, in place of the model.") var loraRank: Int?
         @Option(help: "Where to write the model as the first step leaves it, to compare it with another trainer's.")
@@ -79,7 +92,9 @@ struct Bench: AsyncParsableCommand {
 
         func run() async throws {
             try await options.run(
-                .step, algorithm, learningRate: learningRate, adapterRank: loraRank, firstStepFolder: saveFirstStep)
+                .step, algorithm, controllers: controllers, learningRate: learningRate,
+                adapterRank: loraRank,
+                firstStepFolder: saveFirstStep)
         }
     }
 

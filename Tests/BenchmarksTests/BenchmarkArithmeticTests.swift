@@ -56,7 +56,7 @@ struct BenchmarkArithmeticTests {
             try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
         let expected = [
             "trainer", "step_s", "generation_s", "update_s", "tokens_per_s", "ceiling_gflops", "ceiling_gbps",
-            "fraction_of_ceiling", "peak_rss_bytes", "estimated_peak_bytes", "workload", "machine",
+            "fraction_of_ceiling", "peak_rss_bytes", "estimated_peak_bytes", "workload", "machine", "controllers",
         ]
         #expect(Set(object.keys) == Set(expected))
         #expect(object["tokens_per_s"] as? Double == 1024)
@@ -64,5 +64,52 @@ struct BenchmarkArithmeticTests {
         #expect(abs(share - 0.12288) < 1e-12)
         let update = try #require(object["update_s"] as? [String: Double])
         #expect(update == ["median": 1.5, "p10": 1.5, "p90": 1.5])
+        #expect(object["controllers"] is NSNull)
+    }
+
+    /// 10 ms of a step of 2 s are 0.5 %, 0.8 s are 40 %.
+    @Test func whatControllersTakeStandsBesideTheStep() throws {
+        let workload = try Workload(
+            .step, prompts: 4, completions: 8, promptTokens: 256, completionTokens: 64, steps: 3,
+            controllers: [.hypervolume, .gradient])
+        let cost = ControllerCost(
+            names: ["hypervolume", "gradient"], seconds: Spread([0.01]), gradients: Spread([0.8]), backwardPasses: 2)
+        let report = BenchmarkReport(
+            model: "m", parameters: 1_000_000, workload: workload, threads: 2, step: Spread([2]),
+            generation: Spread([0.5]), update: Spread([0.7]), controllers: cost,
+            ceilings: MachineCeilings(gigaflops: 100, gigabytesPerSecond: 20), peakResidentBytes: 5,
+            estimatedPeakBytes: 6, facts: [])
+        let object = try #require(
+            try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
+        let controllers = try #require(object["controllers"] as? [String: Any])
+        #expect(abs((controllers["share_of_step"] as? Double ?? 9) - 0.005) < 1e-12)
+        #expect(abs((controllers["gradients_share_of_step"] as? Double ?? 9) - 0.4) < 1e-12)
+        #expect(controllers["backward_passes"] as? Int == 2)
+        let lines = report.text.split(separator: "\n").map(String.init)
+        #expect(
+            lines.contains {
+                $0.hasPrefix("controllers (hypervolume, gradient): ") && $0.hasSuffix(", 0.5 % of the step")
+            })
+        #expect(
+            lines.contains {
+                $0.hasPrefix("gradients of the rewards apart: 2 forward and backward passes more, ")
+                    && $0.hasSuffix(", 40 % of the step")
+            }, "\(lines)")
+    }
+
+    @Test(arguments: [
+        (Workload.Part.step, Workload.Algorithm.dpo, [Workload.Controller.hypervolume]),
+        (.update, .grpo, [.hypervolume]), (.step, .grpo, [.constraints, .gradient]),
+        (.step, .grpo, [.hypervolume, .hypervolume]),
+    ])
+    func controllersThatDoNotFitAreRefused(
+        _ part: Workload.Part, _ algorithm: Workload.Algorithm, _ controllers: [Workload.Controller]
+    ) throws {
+        let error = #expect(throws: SettingsError.self) {
+            try Workload(
+                part, algorithm, prompts: 1, completions: 2, promptTokens: 1, completionTokens: 1, steps: 1,
+                controllers: controllers)
+        }
+        #expect(error?.problems.map(\.place) == ["--controllers"])
     }
 }

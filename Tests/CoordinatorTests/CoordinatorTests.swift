@@ -130,6 +130,40 @@ struct CoordinatorTests {
         #expect(await second.reports[0].metrics["kl_coefficient"] == 1.2 * 1.2)
     }
 
+    /// A controller that sleeps twice: the time is its own, and part of the step's.
+    private struct Sleeper: RewardController {
+        static let seconds = 0.02
+        let name = "sleeper"
+        var state = false
+        func weights(at step: Int) -> StreamWeights { StreamWeights() }
+        mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+            Thread.sleep(forTimeInterval: Self.seconds)
+            return ControllerUpdate()
+        }
+        mutating func prepare(for batch: CreditBatch, _ rewards: RewardCombination) -> ControllerUpdate? {
+            // The groups of the step, before they are credited.
+            precondition(batch.groups.count == 2 && rewards.names == ["one"])
+            Thread.sleep(forTimeInterval: Self.seconds)
+            return ControllerUpdate(note: "prepared")
+        }
+    }
+
+    @Test func whatControllersTakeIsTold() async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 1)
+        func report(_ controllers: [any RewardController]) async throws -> StepReport {
+            let world = World()
+            _ = try await Coordinator(
+                recipe: penalized, schedule: schedule, parts: penalizedParts(world, controllers), stop: StopSignal()
+            ).run()
+            return await world.reports[0]
+        }
+        let (slow, none) = (try await report([Sleeper()]), try await report([]))
+        let seconds = try #require(slow.metrics["timing_s/controllers"])
+        #expect(seconds >= 2 * Sleeper.seconds && seconds <= slow.metrics["step_time"] ?? 0)
+        #expect(slow.notes.contains("prepared"))
+        #expect((none.metrics["timing_s/controllers"] ?? 9) < Sleeper.seconds)
+    }
+
     @Test func aControllerThatCannotUseAStepIsCounted() async throws {
         let folder = try TemporaryFolder()
         let parts = try penalizedParts(World(), [Watcher(refuses: true)])

@@ -212,6 +212,36 @@ struct CommandFormsTests {
         #expect(abs(rate * median - 2 * 3 * 4) < 1e-6)  // completion tokens of a repetition
     }
 
+    /// Controllers are timed apart, and so are the gradients that one of them compares.
+    @Test(arguments: [(["constraints", "hypervolume"], 0), (["gradient"], 2)])
+    func benchTimesControllers(_ example: (names: [String], passes: Int)) throws {
+        let arguments =
+            [
+                "bench", "step", "--model", "model", "--prompts", "2", "--completions", "3", "--prompt-tokens", "5",
+                "--completion-tokens", "4", "--steps", "2", "--threads", "1", "--controllers",
+            ] + example.names
+        let output = try Command.succeed(arguments, in: place.folder).output
+        let lines = output.split(separator: "\n")
+        let last = try JSONValue(parsing: Array(try #require(lines.last).utf8))
+        let found = try #require(last["controllers"])
+        #expect(found["names"]?.elements?.compactMap(\.string) == example.names)
+        #expect(found["backward_passes"]?.integer == example.passes)
+        #expect(keys(found["gradients_s"]) == (example.passes > 0 ? ["median", "p10", "p90"] : []))
+        let (seconds, step) = (found["seconds"]?["median"]?.double ?? 0, last["step_s"]?["median"]?.double ?? 0)
+        #expect(seconds > 0 && seconds < step)
+        #expect(abs((found["share_of_step"]?.double ?? 9) - seconds / step) < 1e-9)
+        #expect(lines.contains { $0.hasPrefix("controllers (\(example.names.joined(separator: ", "))): ") })
+    }
+
+    @Test(arguments: [
+        ["--controllers", "constraints", "gradient"], ["--controllers", "gradient", "gradient"],
+        ["--algorithm", "dpo", "--controllers", "hypervolume"], ["--controllers", "recap"],
+    ])
+    func benchRefusesControllersThatDoNotFit(_ flags: [String]) throws {
+        let outcome = try Command.run(["bench", "step", "--model", "model"] + flags, in: place.folder)
+        #expect([64, 65].contains(outcome.status) && outcome.progress.contains("--controllers"), "\(outcome.progress)")
+    }
+
     @Test func rewardListNamesEveryReward() throws {
         let list = try #require(try lines(["reward", "list", "--json"]).first?.elements)
         #expect(list.allSatisfy { keys($0) == ["name", "range", "settings"] })
