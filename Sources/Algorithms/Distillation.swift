@@ -55,6 +55,7 @@ extension DistillationSettings: Objective {
     package var needsExactDivergence: Bool { form == .full }
     package var divergenceBeta: Double { beta }
     package var needsAdvantages: Bool { usesAdvantages }
+    package var terms: [String] { usesAdvantages && form == .full ? ["rewards", "teacher"] : [] }
     package var aggregation: LossAggregation { .tokenMean }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try Distillation.loss(inputs, self) }
 }
@@ -77,21 +78,27 @@ package enum Distillation {
     package static func loss(_ inputs: PolicyLossInputs, _ settings: DistillationSettings) throws -> LossResult {
         try inputs.requireShapes("distill")
         var report = LossReport()
+        func total(_ perToken: Tensor) throws -> Tensor {
+            try settings.aggregation.total(perToken, inputs.spans, inputs.denominators)
+        }
         var perToken = try inputs.logProbabilities * 0
+        var terms: [() throws -> Tensor] = []
         if settings.usesAdvantages {
             perToken = try settings.clip.tokenLoss(inputs, &report)
-            try report.note(
-                "policy_loss", settings.aggregation.total(perToken, inputs.spans, inputs.denominators), .total)
+            try report.note("policy_loss", total(perToken), .total)
         }
         if settings.form == .full {
             guard let divergences = inputs.exactDivergences else {
                 throw LossError.missing("the divergences from the teacher", method: "distill")
             }
             try report.note("distill/divergence", divergences, .mean)
+            if settings.usesAdvantages {
+                let rewarded = perToken
+                terms = [{ try total(rewarded) }, { try total(divergences) }]
+            }
             perToken = try perToken + divergences
         }
         try inputs.noteEntropy(in: &report)
-        return LossResult(
-            loss: try settings.aggregation.total(perToken, inputs.spans, inputs.denominators), report: report)
+        return LossResult(loss: try total(perToken), report: report, terms: terms)
     }
 }

@@ -27,6 +27,7 @@ package struct LUFFYSettings: Sendable, Equatable {
 
 extension LUFFYSettings: Objective {
     package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
+    package var terms: [String] { ["rollouts", "demonstrations"] + (entropyCoefficient != 0 ? ["entropy"] : []) }
     package var aggregation: LossAggregation { .sequenceMeanTokenSumOverLimit }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try LUFFY.loss(inputs, self) }
 }
@@ -64,11 +65,21 @@ package enum LUFFY {
         let perToken = try -(factors * inputs.advantages)
         var loss = try settings.aggregation.total(perToken, inputs.spans, inputs.denominators)
         try report.note("policy_loss", loss, .total)
+        func share(_ isDemonstration: Bool) throws -> Tensor {
+            let mask =
+                try inputs.demonstrationMask
+                ?? Tensor.zeros(perToken.shape, perToken.elementType, device: perToken.device)
+            return try settings.aggregation.total(
+                perToken * (isDemonstration ? mask : 1 - mask), inputs.spans, inputs.denominators)
+        }
+        var terms: [() throws -> Tensor] = [{ try share(false) }, { try share(true) }]
         if settings.entropyCoefficient != 0 {
-            loss = try loss - EntropyBonus.meanEntropy(inputs, "luffy") * settings.entropyCoefficient
+            let bonus = try EntropyBonus.meanEntropy(inputs, "luffy") * settings.entropyCoefficient
+            loss = try loss - bonus
+            terms.append { try -bonus }
         }
         try inputs.noteEntropy(in: &report)
-        return LossResult(loss: loss, report: report)
+        return LossResult(loss: loss, report: report, terms: terms)
     }
 
     private static func noteDemonstrations(

@@ -6,10 +6,14 @@ package struct LossResult {
     /// A scalar that carries the gradient. The shares of all micro-batches add up to the step's loss.
     package let loss: Tensor
     package var report: LossReport
+    /// The same share of each of ``Objective/terms``, in their order, worked out when it is asked for; they add up to
+    /// the loss.
+    package let terms: [() throws -> Tensor]
 
-    package init(loss: Tensor, report: LossReport) {
+    package init(loss: Tensor, report: LossReport, terms: [() throws -> Tensor] = []) {
         self.loss = loss
         self.report = report
+        self.terms = terms
     }
 
     /// This loss and another one, whose numbers have other names. The sum has this one's element type.

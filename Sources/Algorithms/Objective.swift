@@ -16,6 +16,8 @@ package protocol Objective: Sendable {
     /// Whether the loss reads the mean entropy of the whole step. A step of several micro-batches then costs a forward
     /// pass more.
     var needsMeanEntropy: Bool { get }
+    /// What the loss is a sum of, by name, where it mixes several ends; empty where it is one.
+    var terms: [String] { get }
     /// How the losses of single tokens become one number.
     var aggregation: LossAggregation { get }
 
@@ -34,4 +36,5 @@ extension Objective {
     package var needsEntropyGradient: Bool { false }
     package var needsAdvantages: Bool { true }
     package var needsMeanEntropy: Bool { false }
+    package var terms: [String] { [] }
 }

@@ -32,6 +32,7 @@ package struct SRFTSettings: Sendable, Equatable {
 
 extension SRFTSettings: Objective {
     package var needsMeanEntropy: Bool { true }
+    package var terms: [String] { ["imitation", "demonstrations", "rollouts"] }
     package var aggregation: LossAggregation { .tokenMean }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try SRFT.loss(inputs, self) }
 }
@@ -65,7 +66,8 @@ package enum SRFT {
         )
         let (logs, advantages) = (inputs.logProbabilities, inputs.advantages)
         let mask = try inputs.demonstrationMask ?? Tensor.zeros(logs.shape, logs.elementType, device: logs.device)
-        let demonstrated = try settings.clip.loss(ratios: logs.exp(), advantages: advantages) - logs * imitation
+        let offPolicy = try settings.clip.loss(ratios: logs.exp(), advantages: advantages)
+        let demonstrated = try offPolicy - logs * imitation
         let right = try advantages.greater(than: 0).to(logs.elementType)
         let wrong = try advantages.less(than: 0).to(logs.elementType)
         let own = try logs.clamped(to: leastLogProbability...1) * wrong - logs * reward * right
@@ -79,6 +81,12 @@ package enum SRFT {
         try report.note("srft/sft_weight", imitation, .mean)
         try report.note("srft/rl_weight", reward, .mean)
         try inputs.noteEntropy(in: &report)
-        return LossResult(loss: loss, report: report)
+        return LossResult(
+            loss: loss, report: report,
+            terms: [
+                { try -(logs * imitation * mask).sum() / counts.demonstrated },
+                { try (offPolicy * mask).sum() / counts.demonstrated },
+                { try (own * (1 - mask)).sum() / counts.own },
+            ])
     }
 }

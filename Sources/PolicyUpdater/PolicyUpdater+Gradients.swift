@@ -11,14 +11,15 @@ extension PolicyUpdater {
     ///
     /// - Parameters:
     ///   - plan: What is minimized on it.
+    ///   - term: Which of the objective's terms alone; `nil` for the whole loss.
     ///   - stop: polled between micro-batches.
     /// - Throws: ``UpdateError`` for a part that does not fit, `StopRequested`, or what the engine refuses.
     package func gradients(
-        of part: UpdatePart, by plan: PartPlan, at point: UpdatePoint, stop: StopSignal? = nil
+        of part: UpdatePart, by plan: PartPlan, at point: UpdatePoint, term: Int? = nil, stop: StopSignal? = nil
     ) throws -> PartGradients {
         try check(part, plan)
         let apart = try point.moved(to: point.policy.leaves)
-        let pass = try backward(part, plan, networks(at: apart, [plan]), weight: 1, stop)
+        let pass = try backward(part, plan, networks(at: apart, [plan]), weight: 1, term: term, stop)
         return PartGradients(
             loss: pass.loss, metrics: pass.metrics, gradients: try StepGradients(of: apart.policy.leaves, over: ranks))
     }
@@ -28,7 +29,7 @@ extension PolicyUpdater {
     /// Of several ranks each that calls this makes every pass itself: evaluations are the first rank's alone.
     ///
     /// - Parameter stop: polled between micro-batches.
-    /// - Throws: As ``gradients(of:by:at:stop:)``.
+    /// - Throws: As ``gradients(of:by:at:term:stop:)``.
     package func measure(
         _ part: UpdatePart, by plan: PartPlan, stop: StopSignal? = nil
     ) async throws -> (loss: Double, metrics: Metrics) {
@@ -113,15 +114,17 @@ extension PolicyUpdater {
                 ? point.reference.map { try Transformer(configuration: referenceConfiguration, parameters: $0) } : nil)
     }
 
-    /// Runs every micro-batch of a part forward and backward: the gradient of its loss times `weight` is added to the
-    /// leaves'.
+    /// Runs every micro-batch of a part forward and backward: the gradient of its loss, or of one term of it, times
+    /// `weight` is added to the leaves'.
     private func backward(
-        _ part: UpdatePart, _ plan: PartPlan, _ networks: Networks, weight: Double, _ stop: StopSignal?
+        _ part: UpdatePart, _ plan: PartPlan, _ networks: Networks, weight: Double, term: Int? = nil,
+        _ stop: StopSignal?
     ) throws -> Pass {
         let meanEntropy = try meanEntropy(of: part, plan, networks, stop)
         return try over(part, stop, ranks) { packed, denominators in
             let result = try forward(packed, plan, networks, denominators, meanEntropy: meanEntropy)
-            try (weight == 1 ? result.loss : result.loss * weight).backward()
+            let loss = try term.map { try result.terms[$0]() } ?? result.loss
+            try (weight == 1 ? loss : loss * weight).backward()
             return try result.read()
         }
     }

@@ -81,14 +81,16 @@ package final class PolicyUpdater {
     /// - Returns: `loss`, `grad_norm`, `learning_rate`, `entropy`, the objectives' own numbers, with a critic
     ///   `value_loss` and `value_clip_ratio`, with one of its own weights
     ///   `critic/grad_norm|learning_rate|skipped_steps`, the sampler's distance (`sampling/…`) where the batch has
-    ///   rollout log-probs, `skipped_steps`, `realloc/…`.
+    ///   rollout log-probs, `gradient_parts/…` where they are measured, `skipped_steps`, `realloc/…`.
     /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, `NotFinite` for a step that left
     ///   weights which must not be saved, or what the engine refuses.
     package func train(_ batch: UpdateBatch, stop: StopSignal? = nil) async throws -> Metrics {
         try check(batch)
         var isFinite = true
         let trained = try await lend { point in
+            let measured = try measuresParts ? partGradients(batch, at: point, stop) : Metrics()
             var (policy, metrics) = try proposed(batch, at: point, stop)
+            metrics.merge(measured)
             let critic = try proposedByCritic(batch, at: point, stop)
             let steps = [policy] + (critic.map { [$0.step] } ?? [])
             let isSkipped = !steps.allSatisfy(\.isFinite)

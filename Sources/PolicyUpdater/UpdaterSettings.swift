@@ -12,16 +12,20 @@ package struct UpdaterSettings: Sendable, Equatable {
     package let checkpointsBlocks: Bool
     /// How the reference policy follows the policy; `nil` leaves it as loaded.
     package let referenceSync: ReferenceSync?
+    /// Optimizer steps from one measurement of the gradients of a loss's parts to the next; 0 for none.
+    package let partGradientSteps: Int
 
     package init(
         optimizer: OptimizerSettings, maxCompletionLength: Int = 512,
-        maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil
+        maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil,
+        partGradientSteps: Int = 0
     ) {
         self.optimizer = optimizer
         self.maxCompletionLength = maxCompletionLength
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
         self.checkpointsBlocks = checkpointsBlocks
         self.referenceSync = referenceSync
+        self.partGradientSteps = partGradientSteps
     }
 }
 

@@ -141,6 +141,54 @@ struct DemonstratedLossTests {
         }
     }
 
+    /// By loops over the tokens: imitation, off-policy reward and the policy's own of SRFT; the policy's own and the
+    /// demonstrations' of LUFFY.
+    private func termsByLoops(at logs: [Double], entropy: Double) -> (srft: [Double], luffy: [Double]) {
+        var (srft, luffy) = ([0.0, 0, 0], [0.0, 0])
+        let isDemonstration = reference.perToken(reference.isDemonstration)
+        let advantages = reference.perToken(reference.advantages)
+        let demonstrated = Double(isDemonstration.count(where: \.self))
+        let own = Double(reference.tokens) - demonstrated
+        let size = Double(reference.lengths.count * reference.maxCompletionLength)
+        for place in logs.indices {
+            let (x, a, p) = (logs[place], advantages[place], exp(logs[place]))
+            if isDemonstration[place] {
+                srft[0] -= 0.5 * exp(-entropy) * x / demonstrated
+                srft[1] -= min(p * a, min(max(p, 0.8), 1.2) * a) / demonstrated
+                luffy[1] -= p / (p + 0.1) * a / size
+            } else {
+                srft[2] += (a > 0 ? -0.1 * exp(entropy) * x : a < 0 ? max(x, -20) : 0) / own
+                luffy[0] -= exp(x - reference.oldLogProbabilities[place]) * a / size
+            }
+        }
+        return (srft, luffy + [-0.5 * entropy])
+    }
+
+    @Test func theTermsAreWhatTheLossIsASumOf() throws {
+        let entropy = reference.entropies.reduce(0, +) / Double(reference.tokens)
+        let loops = termsByLoops(at: reference.logProbabilities, entropy: entropy)
+        let cases: [(objective: any Objective, expected: [Double])] = [
+            (SRFTSettings(), loops.srft), (LUFFYSettings(entropyCoefficient: 0.5), loops.luffy),
+        ]
+        for (objective, expected) in cases {
+            let (inputs, policy, entropies) = try reference.inputs()
+            let result = try objective.loss(inputs)
+            #expect(objective.terms.count == expected.count && result.terms.count == expected.count)
+            for (term, value) in zip(result.terms, expected) {
+                #expect(abs(try term().item() - value) < 1e-12 && abs(value) > 1e-4, "\(objective.terms)")
+            }
+            #expect(abs(try result.loss.item() - expected.reduce(0, +)) < 1e-12)
+            try result.loss.backward()
+            let whole = (try #require(policy.gradient).doubles(), try entropies.gradient?.doubles())
+            let (again, otherPolicy, otherEntropies) = try reference.inputs()
+            for index in expected.indices { try objective.loss(again).terms[index]().backward() }  // they add up
+            #expect(relativeError(try #require(otherPolicy.gradient).doubles(), whole.0) < 1e-12)
+            #expect(
+                relativeError(try otherEntropies.gradient?.doubles() ?? [], whole.1 ?? []) < 1e-12)
+        }
+        #expect(LUFFYSettings(entropyCoefficient: 0).terms == ["rollouts", "demonstrations"])
+    }
+
     /// With the step's mean entropy the shares of two micro-batches add up to the whole.
     @Test func aCutChangesNothing() throws {
         let entropy = reference.entropies.reduce(0, +) / Double(reference.tokens)

@@ -73,6 +73,13 @@ struct DistillationTests {
                 inputs(
                     divergences: Tensor(divergences).to(.float64), logProbabilities: logs, advantages: advantages,
                     old: old))
+            let objective = DistillationSettings(form: form, usesAdvantages: true)
+            #expect(objective.terms == (form == .full ? ["rewards", "teacher"] : []))
+            let terms = try result.terms.map { try $0().item() }
+            #expect(terms.count == objective.terms.count)
+            for (term, expected) in zip(terms, [loops(own, full: false), 0.25]) {
+                #expect(abs(term - expected) < 1e-12)
+            }
             try result.loss.backward()
             #expect(abs(try result.loss.item() - loops(own, full: form == .full)) < 1e-12)
             let expected = centralDifferences(at: own) { loops($0, full: false) }

@@ -12,7 +12,7 @@ struct RankTests {
         ("grpo", "num_generations: 4\n\(ConstraintTests.held)"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"),
         ("gdc", "num_generations: 4\nbeta: 1\n\(ConstraintTests.moments)"),
-        ("grpo", "num_generations: 4\n\(ConstraintTests.balanced)"),
+        ("grpo", "num_generations: 4\ngradient_part_steps: 2\n\(ConstraintTests.balanced)"),
         (
             "grpo",
             "num_generations: 4\nbeta: 0.1\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear\nsteps_per_generation: 2\nper_device_train_batch_size: 8"

@@ -81,7 +81,8 @@ struct ResumeTests {
             "distill",
             "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\nlmbda: 0.5\nseq_kd: true"
         ),
-        ("luffy", "num_generations: 4"), ("srft", "num_generations: 4\nmax_tokens_per_micro_batch: 40"),
+        ("luffy", "num_generations: 4"),
+        ("srft", "num_generations: 4\nmax_tokens_per_micro_batch: 40\ngradient_part_steps: 3"),
         (
             "amft",
             "num_generations: 4\namft: {warmup_steps: 1, meta_every: 2, validation: held.jsonl, validation_prompts: 3, validation_generations: 2}"

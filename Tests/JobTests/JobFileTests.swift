@@ -457,6 +457,7 @@ struct JobFileTests {
             "grpo: importance_sampling_correction"
         ),
         ("multi_objective_aggregation: normalize_then_sum\nscale_rewards: none", "grpo: scale_rewards"),
+        ("gradient_part_steps: 5", "grpo: gradient_part_steps"),
     ])
     func whatHasNoEffectIsSaid(_ example: (lines: String, notice: String)) throws {
         let notices = try job(complete + "\n" + example.lines).notices
@@ -511,7 +512,10 @@ struct JobFileTests {
         "algorithm: rloo\nimportance_sampling_level: sequence\nloss_type: grpo",
         "bypass_old_log_probs: true\nimportance_sampling_correction: token_mask\ntop_p: 0.9",
         "algorithm: ppo\nbootstrap_truncated: true",
-        "algorithm: cispo",
+        "algorithm: cispo", "algorithm: srft\ngradient_part_steps: 5",
+        "algorithm: luffy\nluffy: {entropy_coef: 0}\ngradient_part_steps: 5",
+        "algorithm: amft\ngradient_part_steps: 5\namft: {controller: fixed}",
+        "algorithm: distill\nteacher_model_name_or_path: t\ngradient_part_steps: 5",
     ])
     func whatHasAnEffectIsNotSaidToHaveNone(_ lines: String) throws {
         let notices = try job(complete + "\n" + lines).notices.filter {

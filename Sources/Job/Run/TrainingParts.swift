@@ -193,7 +193,8 @@ extension UpdaterSettings {
         self.init(
             optimizer: try job.optimizer.with(totalSteps: maxSteps),
             maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
-            checkpointsBlocks: job.checkpointsBlocks, referenceSync: job.plan.reference?.sync)
+            checkpointsBlocks: job.checkpointsBlocks, referenceSync: job.plan.reference?.sync,
+            partGradientSteps: job.partGradientSteps)
     }
 }
 

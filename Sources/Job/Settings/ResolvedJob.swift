@@ -28,6 +28,7 @@ package struct ResolvedJob: Sendable {
     package let optimizer: OptimizerSettings
     package let maxTokensPerMicroBatch: Int
     package let checkpointsBlocks: Bool
+    package let partGradientSteps: Int
     package let run: RunSettings
     /// Whether the limits of constraints are chosen by the run's evaluations.
     package let searchesLimits: Bool
@@ -58,7 +59,7 @@ package struct ResolvedJob: Sendable {
         (concurrentCompletions, batches, dynamicSampling) = (read.concurrent, read.batches, read.dynamicSampling)
         (plan, optimizer, run) = (read.plan, read.optimizer, read.run)
         (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
-        searchesLimits = read.searchesLimits
+        (searchesLimits, partGradientSteps) = (read.searchesLimits, read.partGradientSteps)
         self.method = method.name
         entries = job.entries
         self.file = file
@@ -102,6 +103,7 @@ struct Reading {
     let optimizer: OptimizerSettings
     let maxTokensPerMicroBatch: Int
     let checkpointsBlocks: Bool
+    let partGradientSteps: Int
     let run: RunSettings
     let searchesLimits: Bool
 
@@ -147,6 +149,11 @@ struct Reading {
             "gradient_checkpointing", default: false,
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on) (arXiv:1604.06174)."
         )
+        partGradientSteps = job.read(
+            "gradient_part_steps", default: 0, .from(0, to: 1_000_000),
+            "Optimizer steps from one measurement of what a mixed loss's gradient is made of to the next: imitation and reward of amft, teacher and rewards of distill, the terms of luffy and srft, both kinds of bvpo's pairs, replay, rethinking. gradient_parts/NAME/norm is the norm of each with its weight, gradient_parts/NAME/share its part of the step's gradient, at a forward and a backward pass and the memory of a gradient each; 0 measures none."
+        )
+        job.ignore("gradient_part_steps", when: plan.parts.flatMap(\.gradientNames).count < 2)
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
         model.trained.advise(optimizer.learningRate, reading: &job)
         let isEvaluated = defaults.comparesPairs || generates && (defaults.needsRewards || !names.isEmpty)
