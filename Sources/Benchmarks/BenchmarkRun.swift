@@ -16,11 +16,14 @@ package struct BenchmarkRun: Sendable {
     private let maxTokensPerMicroBatch: Int
     private let learningRate: Double
     private let layout: GenerationLayout
+    private let adamEpsilon: Double
     private let firstStepFolder: URL?
 
     /// - Parameters:
     ///   - threads: `nil` uses every core.
     ///   - maxTokensPerMicroBatch: Packed tokens of one backward pass; it decides the peak of memory.
+    ///   - adamEpsilon: AdamW's ε: far above the gradients it makes the step one along them, which another trainer's
+    ///     can be compared with. Adam's first step is else their sign, and where a gradient is 0 that of rounding.
     ///   - adapterRank: Of adapters on every projection, which are trained in place of the model; `nil` trains the
     ///     model.
     ///   - layout: How the weights lie while completions are sampled.
@@ -29,7 +32,8 @@ package struct BenchmarkRun: Sendable {
     /// - Throws: What is wrong with the folder, or a workload longer than the model's context.
     package init(
         model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int, learningRate: Double = 1e-6,
-        adapterRank: Int? = nil, layout: GenerationLayout = .packed, firstStepFolder: String? = nil
+        adamEpsilon: Double = 1e-8, adapterRank: Int? = nil, layout: GenerationLayout = .packed,
+        firstStepFolder: String? = nil
     ) throws {
         model = try ModelSource(name, adapterRank: adapterRank)
         _ = try model.promptLimit(asked: workload.promptTokens, completion: workload.completionTokens)
@@ -37,6 +41,7 @@ package struct BenchmarkRun: Sendable {
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
         self.learningRate = learningRate
         self.layout = workload.samples ? layout : .shared
+        self.adamEpsilon = adamEpsilon
         self.firstStepFolder = firstStepFolder.map { URL(filePath: $0) }
         self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     }
@@ -124,7 +129,7 @@ package struct BenchmarkRun: Sendable {
             policy: policy, configuration: model.configuration, parts: [plan],
             bringsReference: workload.algorithm == .dpo,
             settings: UpdaterSettings(
-                optimizer: OptimizerSettings(learningRate: learningRate, schedule: schedule),
+                optimizer: OptimizerSettings(learningRate: learningRate, epsilon: adamEpsilon, schedule: schedule),
                 maxCompletionLength: workload.completionTokens,
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch))
         // No stop tokens: every completion has its full length, so the work is fixed.

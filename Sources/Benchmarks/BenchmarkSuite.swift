@@ -57,18 +57,23 @@ package struct BenchmarkSuite: Sendable {
         let own = try Measurement(
             program: "/proc/self/exe",
             arguments: ["bench", "step", "--json", "--model", model] + flags
-                + (isCompared ? ["--save-first-step", after.path] : []), folder: folder)
+                + (isCompared ? Self.comparison + ["--save-first-step", after.path] : []), folder: folder)
         var peer: Measurement?
         if let peersPython {
             note("\(shape.name): a step of TRL's \(algorithm.rawValue)")
             peer = try Measurement(
                 program: peersPython,
                 arguments: [URL(filePath: peersScript).path, model] + flags
-                    + (isCompared ? ["--compare", after.path] : []), folder: folder)
+                    + (isCompared ? Self.comparison + ["--compare", after.path] : []), folder: folder)
         }
         return [own.row(shape, algorithm, trainer: "Plumbline", peer: peer)]
             + (peer.map { [$0.row(shape, algorithm, trainer: "TRL", peer: nil)] } ?? [])
     }
+
+    /// AdamW for a step that is compared: with an ε far above the gradients the first step is one along them,
+    /// −η·g/(|g| + ε). With the usual one it is −η·sign(g), and where a gradient is 0 the sign is that of rounding: two
+    /// trainers with the same gradients were 2η apart.
+    private static let comparison = ["--learning-rate", "0.1", "--adam-epsilon", "1"]
 
     /// A byte-level tokenizer of the tiny model's vocabulary, trained on sums.
     private static func writeTokenizer(to folder: URL, texts: URL) throws {
@@ -138,8 +143,9 @@ extension BenchmarkSuite {
         let generationSeconds: Double?
         let fractionOfCeiling: Double?
         let peakBytes: Double?
-        /// The most that a weight differs from the other trainer's after one step; `nil` where that was not compared.
-        let weightDifference: Double?
+        /// The most that a weight differs from the other trainer's after one step, and the most that one has moved;
+        /// `nil` where that was not compared.
+        let weightDifference: (most: Double, moved: Double)?
 
         init(program: String, arguments: [String], folder: URL) throws {
             let url = URL(filePath: program)
@@ -154,7 +160,9 @@ extension BenchmarkSuite {
             }
             stepSeconds = step
             generationSeconds = Self.median(object["generation_s"])
-            weightDifference = object["weight_difference"] as? Double
+            weightDifference = (object["weight_difference"] as? Double).flatMap { most in
+                (object["weight_move"] as? Double).map { (most, $0) }
+            }
             fractionOfCeiling = object["fraction_of_ceiling"] as? Double
             peakBytes = object["peak_rss_bytes"] as? Double
         }
@@ -175,7 +183,7 @@ extension BenchmarkSuite {
                 fractionOfCeiling.map { "\(NumberText.compact(100 * $0)) %" } ?? "",
                 peakBytes.map { NumberText.compact($0 / 1_073_741_824) } ?? "",
                 peer.map { NumberText.compact($0.stepSeconds / stepSeconds) } ?? "",
-                weightDifference.map { NumberText.compact($0) } ?? "",
+                weightDifference.map { "\(NumberText.compact($0.most)) of \(NumberText.compact($0.moved))" } ?? "",
             ]
         }
     }

@@ -36,7 +36,7 @@ struct Bench: AsyncParsableCommand {
 
         func run(
             _ part: Workload.Part, _ algorithm: Workload.Algorithm = .grpo,
-            controllers: [Workload.Controller] = [], learningRate: Double = 1e-6,
+            controllers: [Workload.Controller] = [], learningRate: Double = 1e-6, adamEpsilon: Double = 1e-8,
             adapterRank: Int? = nil,
             firstStepFolder: String? = nil
         ) async throws {
@@ -46,7 +46,7 @@ struct Bench: AsyncParsableCommand {
                 completionTokens: completionTokens, steps: steps, controllers: controllers)
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
-                learningRate: learningRate, adapterRank: adapterRank, layout: generationLayout,
+                learningRate: learningRate, adamEpsilon: adamEpsilon, adapterRank: adapterRank, layout: generationLayout,
                 firstStepFolder: firstStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
@@ -79,12 +79,20 @@ struct Bench: AsyncParsableCommand {
             })
         var controllers: [Workload.Controller] = []
         @Option(help: "AdamW's step size.") var learningRate = 1e-6
+        @Option(
+            help:
+                "AdamW's epsilon; 1 makes the first step one along the gradient, to be compared with another trainer's."
+        )
+        var adamEpsilon = 1e-8
         @Option(help: "Train adapters of this rank on every projection, in place of the model.") var loraRank: Int?
         @Option(help: "Where to write the model as the first step leaves it, to compare it with another trainer's.")
         var saveFirstStep: String?
         @OptionGroup var options: Options
 
         func validate() throws {
+            if !(adamEpsilon > 0 && adamEpsilon.isFinite) {
+                throw ValidationError("--adam-epsilon \(adamEpsilon): above 0")
+            }
             if let loraRank, !(1...65_536).contains(loraRank) {
                 throw ValidationError("--lora-rank \(loraRank): from 1 to 65536")
             }
@@ -92,7 +100,7 @@ struct Bench: AsyncParsableCommand {
 
         func run() async throws {
             try await options.run(
-                .step, algorithm, controllers: controllers, learningRate: learningRate,
+                .step, algorithm, controllers: controllers, learningRate: learningRate, adamEpsilon: adamEpsilon,
                 adapterRank: loraRank,
                 firstStepFolder: saveFirstStep)
         }

@@ -8,8 +8,9 @@ torch 2.13, transformers 5.23, trl 1.16:
 The work is that of `plumbline bench step`, one step before the measured ones. With grpo: completions of full length,
 one optimizer step per rollout, no reference model. With dpo: the same pairs of the same random tokens, the reference's
 log-probs known before (`--reference-in-step` computes them in every step, which is TRL's default). `--compare FOLDER`
-compares the weights after the first step with those that `plumbline bench step --save-first-step FOLDER` wrote. The
-last line of output is a JSON object with median seconds.
+compares the weights after the first step with those that `plumbline bench step --save-first-step FOLDER` wrote, both
+with `--learning-rate 0.1 --adam-epsilon 1`: Adam's first step is else the sign of each gradient, and where one is 0
+that of rounding. The last line of output is a JSON object with median seconds.
 """
 import argparse
 import json
@@ -34,6 +35,7 @@ def arguments():
     for flag in ("prompts", "completions", "prompt-tokens", "completion-tokens", "steps", "threads"):
         parser.add_argument("--" + flag, type=int, required=True)
     parser.add_argument("--learning-rate", type=float, default=1e-6)
+    parser.add_argument("--adam-epsilon", type=float, default=1e-8)
     parser.add_argument("--reference-in-step", action="store_true")
     parser.add_argument("--compare")
     return parser.parse_args()
@@ -87,7 +89,8 @@ class Stopwatch(TrainerCallback):
 
 
 class Comparison(TrainerCallback):
-    """How far the first step's weights are from others: of single weights the most, and of the steps as vectors the share."""
+    """How far the first step's weights are from others: of single weights the most, beside the most that one moved, and
+    of the steps as vectors the share."""
 
     def __init__(self, folder, model):
         files = sorted(Path(folder).glob("*.safetensors"))
@@ -99,13 +102,15 @@ class Comparison(TrainerCallback):
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if state.global_step != 1:
             return
-        most = apart = moved = 0.0
+        most = farthest = apart = moved = 0.0
         for name, value in model.named_parameters():
             difference = (value.detach() - self.theirs[name]).double()
             most = max(most, difference.abs().max().item())
             apart += difference.square().sum().item()
-            moved += (value.detach() - self.before[name]).double().square().sum().item()
-        self.result = {"weight_difference": most, "step_difference": (apart / moved) ** 0.5}
+            step = (value.detach() - self.before[name]).double()
+            farthest = max(farthest, step.abs().max().item())
+            moved += step.square().sum().item()
+        self.result = {"weight_difference": most, "weight_move": farthest, "step_difference": (apart / moved) ** 0.5}
 
 
 class GivenPairs(DPOTrainer):
@@ -133,8 +138,8 @@ def main():
     callbacks = [stopwatch] + ([Comparison(a.compare, model)] if a.compare else [])
     with tempfile.TemporaryDirectory() as output:
         shared = dict(
-            output_dir=output, max_steps=a.steps + 1, learning_rate=a.learning_rate, lr_scheduler_type="constant",
-            use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", disable_tqdm=True)
+            output_dir=output, max_steps=a.steps + 1, learning_rate=a.learning_rate, adam_epsilon=a.adam_epsilon,
+            lr_scheduler_type="constant", use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", disable_tqdm=True)
         if a.algorithm == "dpo":
             trainer = GivenPairs(
                 model=model, train_dataset=pairs(tokenizer, a), processing_class=tokenizer, callbacks=callbacks,
