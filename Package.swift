@@ -99,8 +99,9 @@ let cTorch = Target.target(
     cxxSettings: [
         .headerSearchPath("gloo"),
         .unsafeFlags([
-            "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include", "-O3", "-Wall",
-            "-Wextra", "-Werror",
+            "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include", "-O3",
+            "-fno-math-errno",  // a square root that may set errno is taken one number at a time
+            "-Wall", "-Wextra", "-Werror",
         ]),
     ] + (Context.environment["PLUMBLINE_PORTABLE"] == nil ? [] : [.define("CTORCH_PORTABLE")]),
     linkerSettings: torchLinkage)

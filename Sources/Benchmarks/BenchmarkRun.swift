@@ -14,14 +14,14 @@ package struct BenchmarkRun: Sendable {
     private let workload: Workload
     private let threads: Int
     private let maxTokensPerMicroBatch: Int
-    private let learningRate: Double
     private let layout: GenerationLayout
-    private let adamEpsilon: Double
+    private let optimizer: OptimizerSettings
     private let firstStepFolder: URL?
 
     /// - Parameters:
     ///   - threads: `nil` uses every core.
     ///   - maxTokensPerMicroBatch: Packed tokens of one backward pass; it decides the peak of memory.
+    ///   - optim: What makes a step of a gradient, as a job's `optim`.
     ///   - adamEpsilon: AdamW's ε: far above the gradients it makes the step one along them, which another trainer's
     ///     can be compared with. Adam's first step is else their sign, and where a gradient is 0 that of rounding.
     ///   - adapterRank: Of adapters on every projection, which are trained in place of the model; `nil` trains the
@@ -29,19 +29,24 @@ package struct BenchmarkRun: Sendable {
     ///   - layout: How the weights lie while completions are sampled.
     ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another
     ///     trainer's.
-    /// - Throws: What is wrong with the folder, or a workload longer than the model's context.
+    /// - Throws: What is wrong with the folder or the optimizer's name, or a workload longer than the model's context.
     package init(
-        model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int, learningRate: Double = 1e-6,
-        adamEpsilon: Double = 1e-8, adapterRank: Int? = nil, layout: GenerationLayout = .packed,
+        model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int,
+        optim: String = "adamw_torch", learningRate: Double = 1e-6, adamEpsilon: Double = 1e-8,
+        adapterRank: Int? = nil, layout: GenerationLayout = .packed,
         firstStepFolder: String? = nil
     ) throws {
+        var named = SettingsReader("--optim", values: ["optim": .string(optim)])
+        let rule = OptimizerRule(reading: &named)
+        try named.finish()
+        optimizer = OptimizerSettings(
+            rule: rule, learningRate: learningRate, epsilon: adamEpsilon,
+            schedule: LearningRateSchedule(.constant, totalSteps: workload.steps + 1))
         model = try ModelSource(name, adapterRank: adapterRank)
         _ = try model.promptLimit(asked: workload.promptTokens, completion: workload.completionTokens)
         self.workload = workload
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
-        self.learningRate = learningRate
         self.layout = workload.samples ? layout : .shared
-        self.adamEpsilon = adamEpsilon
         self.firstStepFolder = firstStepFolder.map { URL(filePath: $0) }
         self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     }
@@ -98,7 +103,7 @@ package struct BenchmarkRun: Sendable {
     /// The workload's own estimate; a rollout alone keeps nothing for a backward pass.
     private var estimate: MemoryEstimate {
         MemoryEstimate(
-            model.configuration, type: .float32, hasReference: false, layout: layout,
+            model.configuration, type: .float32, hasReference: false, layout: layout, optimizer: optimizer,
             MemoryEstimate.Sizes(
                 promptLength: workload.promptTokens, completionLength: workload.completionTokens,
                 completionsPerPrompt: workload.completions,
@@ -122,15 +127,13 @@ package struct BenchmarkRun: Sendable {
     @TensorActor private func parts() throws -> Parts {
         let policy = try ReallocatingActor(
             role: "actor", parameters: model.trainingStart(), packing: model.configuration.packing(layout))
-        let schedule = LearningRateSchedule(.constant, totalSteps: workload.steps + 1)
         let plan =
             workload.algorithm == .dpo ? PartPlan(DPOSettings(), on: .pairs) : PartPlan(GRPOSettings())
         let updater = try PolicyUpdater(
             policy: policy, configuration: model.configuration, parts: [plan],
             bringsReference: workload.algorithm == .dpo,
             settings: UpdaterSettings(
-                optimizer: OptimizerSettings(learningRate: learningRate, epsilon: adamEpsilon, schedule: schedule),
-                maxCompletionLength: workload.completionTokens,
+                optimizer: optimizer, maxCompletionLength: workload.completionTokens,
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch))
         // No stop tokens: every completion has its full length, so the work is fixed.
         let engine = RolloutEngine(

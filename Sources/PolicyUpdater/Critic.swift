@@ -17,8 +17,8 @@ package final class Critic {
     package static let headName = ValueHead.name
 
     let owner: ReallocatingActor
-    /// Its moments are part of what a checkpoint holds.
-    package let optimizer: AdamW
+    /// Its state is part of what a checkpoint holds.
+    package let optimizer: Optimizer
     private let configuration: ModelConfiguration
     private let settings: UpdaterSettings
     private let objective: PPOSettings
@@ -45,7 +45,7 @@ package final class Critic {
         // The head is read in the type of the trunk, as every other parameter of the critic.
         owner = try ReallocatingActor(
             role: "critic", parameters: ParameterSet(trainable: parameters), layout: layout, verification: verification)
-        optimizer = try AdamW(of: owner, settings: settings.optimizer, ranks: ranks)
+        optimizer = try Optimizer(of: owner, settings: settings.optimizer, ranks: ranks)
     }
 
     /// What the completions are still worth before each of their tokens and behind the last, masked completions

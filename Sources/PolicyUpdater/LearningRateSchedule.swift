@@ -13,6 +13,10 @@ package import Records
 ///                            then m + (1−m)·½(1 + cos(π·(k−(T−d))/d)), then m
 ///
 /// A warm-up therefore makes the first step with a learning rate of 0, or of m.
+///
+/// A run of the last shape that is continued with a larger T goes on at the rate of 1 from its decayed weights and
+/// decays again at its new end (WSD-S, Wen et al. 2024, arXiv:2410.05192). A warm-up that it has behind it is not made
+/// again, though a share of the new T would be longer.
 package struct LearningRateSchedule: Sendable, Equatable {
     package enum Shape: Sendable, Equatable {
         case constant
@@ -70,15 +74,27 @@ package struct LearningRateSchedule: Sendable, Equatable {
     /// A schedule whose length nobody knows yet.
     package init(reading job: inout SettingsReader) {
         let name = job.read(
-            "lr_scheduler_type", default: Name.linear, "How the learning rate moves over the run.")
+            "lr_scheduler_type", default: Name.linear,
+            "How the learning rate moves over the run. With warmup_stable_decay a run that is continued from its last checkpoint with larger max_steps goes on at the full rate, and decays again at its new end (WSD-S, arXiv:2410.05192)."
+        )
         let steps = job.read(
             "warmup_steps", default: 0.0, .from(0, to: 1e9),
             "Optimizer steps of linear warm-up; below 1 it is a share of the run.")
         let ratio: Double? = job.read(
             "warmup_ratio", optional: nil, .from(0, to: 1), "Share of the run that warms up, when warmup_steps is 0.")
         job.ignore("warmup_steps", "warmup_ratio", when: name == .constant)
+        let decaySteps: Int? = job.read(
+            "lr_scheduler_kwargs.num_decay_steps", optional: nil, .from(1, to: 1_000_000_000),
+            "Optimizer steps of warmup_stable_decay's decay at the end; a tenth of the run unless set (arXiv:2410.05192)."
+        )
+        let minimumRatio = job.read(
+            "lr_scheduler_kwargs.min_lr_ratio", default: 0.0, .from(0, to: 1),
+            "The share of the learning rate that warmup_stable_decay begins and ends with.")
+        let takesMore = name == .warmupStableDecay
+        job.ignore("lr_scheduler_kwargs.num_decay_steps", "lr_scheduler_kwargs.min_lr_ratio", when: !takesMore)
         self.init(
-            name.shape, warmup: steps >= 1 ? .steps(Int(steps)) : .ratio(steps > 0 ? steps : ratio ?? 0), totalSteps: 0)
+            takesMore ? .warmupStableDecay(decaySteps: decaySteps, minimumRatio: minimumRatio) : name.shape,
+            warmup: steps >= 1 ? .steps(Int(steps)) : .ratio(steps > 0 ? steps : ratio ?? 0), totalSteps: 0)
     }
 
     /// The schedule of a run of so many steps, at least 1.
@@ -96,15 +112,32 @@ package struct LearningRateSchedule: Sendable, Equatable {
         return schedule
     }
 
-    private var decaySteps: Int {
-        if case .warmupStableDecay(let steps, _) = shape { steps ?? max(1, totalSteps / 10) } else { 0 }
+    /// Checks that a run which was `steps` long can go on in this schedule.
+    ///
+    /// - Parameter position: How far it came.
+    /// - Throws: ``UpdateError/state(message:)`` where it would fall into the middle of another decay.
+    func check(continuing steps: Int, at position: Int) throws(UpdateError) {
+        guard decaySteps > 0, steps != totalSteps, position > totalSteps - decaySteps else { return }
+        let least = ((position + decaySteps(of: position))...).first { position <= $0 - decaySteps(of: $0) }!
+        throw .state(
+            message:
+                "\(position) steps were taken of \(steps), and the last \(decaySteps) of \(totalSteps) are a decay that would "
+                + "begin before; expected max_steps of at least \(least), or fewer lr_scheduler_kwargs.num_decay_steps")
+    }
+
+    private var decaySteps: Int { decaySteps(of: totalSteps) }
+
+    private func decaySteps(of total: Int) -> Int {
+        if case .warmupStableDecay(let steps, _) = shape { steps ?? max(1, total / 10) } else { 0 }
     }
 
     /// The factor for the optimizer step after `step` others.
     ///
-    /// - Parameter step: from 0; beyond the total the last formula goes on.
-    package func factor(step: Int) -> Double {
-        if step < warmupSteps, shape != .constant { return warmupFactor(step: step) }
+    /// - Parameters:
+    ///   - step: from 0; beyond the total the last formula goes on.
+    ///   - isWarm: Whether the run has a warm-up behind it. It counts for `warmupStableDecay` alone.
+    package func factor(step: Int, isWarm: Bool = false) -> Double {
+        if step < warmupSteps, shape != .constant, !(isWarm && decaySteps > 0) { return warmupFactor(step: step) }
         let afterWarmup = Double(step - warmupSteps)
         let remaining = Double(max(1, totalSteps - warmupSteps))
         switch shape {

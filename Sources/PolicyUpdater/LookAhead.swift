@@ -37,7 +37,8 @@ package struct LookAhead: Sendable {
         )
         stepModel = job.read(
             "amft.step_model", default: StepModel.adam,
-            "adam foresees the optimizer's own step, with its moments and the clipping; plain foresees θ − η·g.")
+            "adam foresees the optimizer's own step, with its moments and the clipping, of adamw_torch and adamw_8bit; plain foresees θ − η·g, whatever the optimizer."
+        )
         self.utility = utility
     }
 }

@@ -1,6 +1,6 @@
 internal import Tensors
 
-/// Which rank keeps which moments (ZeRO stage 1, Rajbhandari et al. 2020, arXiv:1910.02054): each parameter is written
+/// Which rank keeps an optimizer's state of which parameters (ZeRO stage 1, Rajbhandari et al. 2020, arXiv:1910.02054): each parameter is written
 /// by one of them, which sends it to the others. What a step comes to has the bits that it has in one process.
 @TensorActor
 struct OptimizerSharding {
@@ -34,16 +34,17 @@ struct OptimizerSharding {
 
     /// All tensors on the first rank, `nil` on the others. Costs the others one tensor at a time.
     ///
-    /// - Parameter tensors: By parameter name, of the owner's memory where this rank is it.
-    func gathered(_ tensors: [String: Tensor]) throws -> [String: Tensor]? {
-        var all: [String: Tensor] = [:]
+    /// - Parameter state: By parameter name, of the owner's memory where this rank is it.
+    func gathered(_ state: [String: ParameterState]) throws -> [String: ParameterState]? {
+        var all: [String: ParameterState] = [:]
         for (name, rank) in owners {
-            let tensor = tensors[name]!
-            let own =
-                rank == ranks.rank
-                ? tensor : try Tensor.zeros(tensor.shape, tensor.elementType, device: tensor.device)
-            try ranks.broadcast([(tensor: own, root: rank)])
-            if ranks.rank == 0 { all[name] = own }
+            for (kind, tensor) in state[name]!.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+                let own =
+                    rank == ranks.rank
+                    ? tensor : try Tensor.zeros(tensor.shape, tensor.elementType, device: tensor.device)
+                try ranks.broadcast([(tensor: own, root: rank)])
+                if ranks.rank == 0 { all[name, default: [:]][kind] = own }
+            }
         }
         return ranks.rank == 0 ? all : nil
     }

@@ -1,19 +1,34 @@
-internal import Foundation
+package import Foundation
 internal import Placement
-internal import Records
+package import Records
 internal import Runs
-internal import Tensors
+package import Tensors
 
 /// How far an optimizer has come.
 package struct OptimizerCounters: Sendable, Equatable, Codable {
-    /// Steps taken: what the bias correction of AdamW's moments counts.
+    /// Steps taken.
     package var optimizerSteps = 0
+    /// Steps taken since the moments were zeros: what their bias correction counts. Fewer where they begin anew from
+    /// time to time.
+    package var momentSteps = 0
     /// Steps taken, skipped and empty: the position in the learning-rate schedule.
     package var schedulePosition = 0
     /// Steps left out because a loss or a gradient was not finite.
     package var skippedSteps = 0
+    /// Whether the run has its warm-up behind it, however long that of a longer run would be.
+    package var isWarm = false
 
     package init() {}
+
+    package init(from decoder: any Decoder) throws {
+        let keys = try decoder.container(keyedBy: CodingKeys.self)
+        optimizerSteps = try keys.decode(Int.self, forKey: .optimizerSteps)
+        schedulePosition = try keys.decode(Int.self, forKey: .schedulePosition)
+        skippedSteps = try keys.decode(Int.self, forKey: .skippedSteps)
+        // Checkpoints from before there were other optimizers than AdamW lack these.
+        momentSteps = try keys.decodeIfPresent(Int.self, forKey: .momentSteps) ?? optimizerSteps
+        isWarm = try keys.decodeIfPresent(Bool.self, forKey: .isWarm) ?? false
+    }
 
     /// What a count can be: a step a nanosecond does not come this far in a century, and sums of such counts do not
     /// overflow.
@@ -21,86 +36,106 @@ package struct OptimizerCounters: Sendable, Equatable, Codable {
 }
 
 /// An optimizer in a checkpoint, read and checked: `moments.safetensors` and `counters.json`.
-struct SavedOptimizer {
+package struct SavedOptimizer {
     /// Of the weights that its last step made.
     let version: PolicyVersion
     let counters: OptimizerCounters
     /// By their names in the file.
-    let moments: [String: Tensor]
+    let state: [String: Tensor]
 }
 
-extension AdamW {
-    /// Writes moments and counters.
-    func save(at version: PolicyVersion, to folder: URL) throws {
+extension Optimizer {
+    /// Writes state and counters.
+    package func save(at version: PolicyVersion, to folder: URL) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        let counters = try encoder.encode(SavedCounters(version: version.number, counters: counters))
-        try FileOperations.system.writeFile(Array(counters), folder.appending(path: "counters.json"))
-        try StateTensors.write(assembled ?? moments, to: folder.appending(path: "moments.safetensors"))
+        let saved = try encoder.encode(
+            SavedCounters(
+                version: version.number, counters: counters, rule: settings.rule.name,
+                scheduleSteps: settings.schedule.totalSteps))
+        try FileOperations.system.writeFile(Array(saved), folder.appending(path: "counters.json"))
+        try StateTensors.write(assembled ?? tensors, to: folder.appending(path: "moments.safetensors"))
         assembled = nil
     }
 
-    /// Brings all moments to the first rank, which is about to save them. Every rank calls it.
+    /// Brings all state to the first rank, which is about to save it. Every rank calls it.
     func assemble() throws {
         guard let sharding else { return }
-        let first = try sharding.gathered(firstMoments)
-        let second = try sharding.gathered(secondMoments)
-        if let first, let second { assembled = Self.named(first, second) }
+        let all = try sharding.gathered(state)
+        if let all { assembled = named(all) }
     }
 
     /// Reads what ``save(at:to:)`` wrote; changes nothing.
     ///
-    /// - Throws: ``UpdateError/state(message:)`` when the moments are those of another model.
-    func saved(in folder: URL) throws -> SavedOptimizer {
+    /// - Throws: ``UpdateError/state(message:)`` when the state is that of another model or optimizer, or the schedule
+    ///   cannot go on from there.
+    package func saved(in folder: URL) throws -> SavedOptimizer {
         let saved = try JSONDecoder().decode(
             SavedCounters.self, from: Data(contentsOf: folder.appending(path: "counters.json")))
+        let rule = saved.rule ?? OptimizerRule.adamW.name
+        guard rule == settings.rule.name else {
+            throw UpdateError.state(
+                message:
+                    "it is that of optim: \(rule), and the job has optim: \(settings.rule.name); go on with \(rule)")
+        }
+        if let steps = saved.scheduleSteps {
+            try settings.schedule.check(continuing: steps, at: saved.counters.schedulePosition)
+        }
         return SavedOptimizer(
             version: PolicyVersion(saved.version), counters: saved.counters,
-            moments: try StateTensors.read(folder.appending(path: "moments.safetensors"), expecting: moments))
+            state: try StateTensors.read(folder.appending(path: "moments.safetensors"), expecting: tensors))
     }
 
     /// Goes on from there.
-    func resume(_ saved: SavedOptimizer) throws {
-        let own = { (moments: [String: Tensor]) in
-            moments.filter { self.sharding?.own.contains($0.key) ?? true }
-        }
-        for (name, tensor) in Self.named(own(firstMoments), own(secondMoments)) {
-            try tensor.copy(from: saved.moments[name]!)
-        }
+    package func resume(_ saved: SavedOptimizer) throws {
+        let own = state.filter { sharding?.own.contains($0.key) ?? true }
+        for (name, tensor) in named(own) { try tensor.copy(from: saved.state[name]!) }
         counters = saved.counters
     }
 
-    /// Both moments under the names they have in a checkpoint.
-    private var moments: [String: Tensor] { Self.named(firstMoments, secondMoments) }
+    /// Everything that is kept here, under the names that it has in a checkpoint.
+    package var tensors: [String: Tensor] { named(state) }
 
-    private static func named(_ firstMoments: [String: Tensor], _ secondMoments: [String: Tensor]) -> [String: Tensor] {
-        let first = firstMoments.map { ("first_moment.\($0)", $1) }
-        let second = secondMoments.map { ("second_moment.\($0)", $1) }
-        return Dictionary(uniqueKeysWithValues: first + second)
+    private func named(_ state: [String: ParameterState]) -> [String: Tensor] {
+        Dictionary(
+            uniqueKeysWithValues: state.flatMap { name, slots in
+                slots.map { ("\($0.key.rawValue).\(name)", $0.value) }
+            })
     }
 }
 
-/// `counters.json`: the counters beside the version of the weights.
+/// `counters.json`: the counters beside the version of the weights and what they are counters of.
 private struct SavedCounters: Codable {
     let version: Int
     let counters: OptimizerCounters
+    /// The optimizer's name; `nil` from before there were several.
+    let rule: String?
+    /// The steps of the schedule that the counters stand in.
+    let scheduleSteps: Int?
 
     private enum Key: String, CodingKey {
-        case version
+        case version, scheduleSteps
+        case rule = "optim"
         /// What the policy's file called it until both had one form.
         case policyVersion
     }
 
-    init(version: Int, counters: OptimizerCounters) {
+    init(version: Int, counters: OptimizerCounters, rule: String, scheduleSteps: Int) {
         self.version = version
         self.counters = counters
+        self.rule = rule
+        self.scheduleSteps = scheduleSteps
     }
 
     init(from decoder: any Decoder) throws {
         let keys = try decoder.container(keyedBy: Key.self)
         version = try keys.decodeIfPresent(Int.self, forKey: .policyVersion) ?? keys.decode(Int.self, forKey: .version)
         counters = try OptimizerCounters(from: decoder)
-        let counts = [version, counters.optimizerSteps, counters.schedulePosition, counters.skippedSteps]
+        rule = try keys.decodeIfPresent(String.self, forKey: .rule)
+        scheduleSteps = try keys.decodeIfPresent(Int.self, forKey: .scheduleSteps)
+        let counts = [
+            version, counters.optimizerSteps, counters.momentSteps, counters.schedulePosition, counters.skippedSteps,
+        ]
         guard counts.allSatisfy(OptimizerCounters.plausible.contains) else {
             throw UpdateError.state(message: "counters.json counts \(counts), which no run can have written")
         }
@@ -109,6 +144,8 @@ private struct SavedCounters: Codable {
     func encode(to encoder: any Encoder) throws {
         var keys = encoder.container(keyedBy: Key.self)
         try keys.encode(version, forKey: .version)
+        try keys.encode(rule, forKey: .rule)
+        try keys.encode(scheduleSteps, forKey: .scheduleSteps)
         try counters.encode(to: encoder)
     }
 }

@@ -7,7 +7,7 @@ package import Tensors
 /// Turns update batches into optimizer steps on a policy, and scores tokens without gradients.
 ///
 /// One step: cut each part of the batch into micro-batches; for each, a packed forward pass, the part's loss with
-/// denominators of the whole part, a backward pass; then clip, check, AdamW. Only one micro-batch's activations exist
+/// denominators of the whole part, a backward pass; then clip, check, step. Only one micro-batch's activations exist
 /// at a time. With a critic the two take their steps together or not at all.
 @TensorActor
 package final class PolicyUpdater {
@@ -20,8 +20,8 @@ package final class PolicyUpdater {
     let critic: Critic?
     /// Who divides the passes of a step; `nil` for one process.
     let ranks: ProcessGroup?
-    /// Its moments are part of what a checkpoint holds.
-    package let optimizer: AdamW
+    /// Its state is part of what a checkpoint holds.
+    package let optimizer: Optimizer
     let configuration: ModelConfiguration
     /// The reference's architecture: another model's where it is a teacher.
     let referenceConfiguration: ModelConfiguration
@@ -68,7 +68,7 @@ package final class PolicyUpdater {
         self.ranks = ranks
         self.parts = parts
         self.settings = settings
-        optimizer = try AdamW(of: policy, settings: settings.optimizer, ranks: ranks)
+        optimizer = try Optimizer(of: policy, settings: settings.optimizer, ranks: ranks)
         scorer = parts[0].scorer(settings)
     }
 

@@ -42,14 +42,15 @@ package struct ProposedStep {
     /// all the same.
     package let isEmpty: Bool
     private let parameters: [String: Tensor]
-    private let optimizer: AdamW
+    private let optimizer: Optimizer
 
     /// - Parameters:
     ///   - parameters: What the gradients are of.
     ///   - optimizer: Takes the step, at the learning rate it has now.
     @TensorActor
     init(
-        _ gradients: StepGradients, loss: Double, isEmpty: Bool, of parameters: TrainableParameters, by optimizer: AdamW
+        _ gradients: StepGradients, loss: Double, isEmpty: Bool, of parameters: TrainableParameters,
+        by optimizer: Optimizer
     ) throws {
         self.gradients = gradients
         self.loss = loss
@@ -100,7 +101,7 @@ package struct ProposedStep {
             try optimizer.step(
                 parameters: parameters, gradients: gradients.gradients, learningRate: learningRate)
         }
-        optimizer.counters.schedulePosition += 1
+        optimizer.goOnInSchedule()
     }
 
     /// Goes on in the schedule without a step.
@@ -108,7 +109,7 @@ package struct ProposedStep {
     /// - Parameter isCounted: whether it is a step that could not be taken, not one with nothing in it.
     @TensorActor
     func pass(isCounted: Bool) {
-        optimizer.counters.schedulePosition += 1
+        optimizer.goOnInSchedule()
         optimizer.counters.skippedSteps += isCounted ? 1 : 0
     }
 

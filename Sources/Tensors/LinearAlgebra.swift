@@ -16,4 +16,12 @@ extension Tensor {
     package func linear(weight: Tensor, bias: Tensor? = nil) throws(TensorError) -> Tensor {
         try Tensor.make("linear") { ctorch_linear(raw, weight.raw, bias?.raw, $0) }
     }
+
+    /// The right singular vectors of the largest singular values of a matrix `[rows, columns]`, as orthonormal rows
+    /// `[count, columns]`, the largest first. Their signs are LAPACK's whim.
+    ///
+    /// - Parameter count: At most the shorter side.
+    package func principalDirections(_ count: Int) throws(TensorError) -> Tensor {
+        try Tensor.make("principalDirections") { ctorch_principal_directions(raw, count, $0) }
+    }
 }

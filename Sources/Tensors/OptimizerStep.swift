@@ -40,6 +40,46 @@ extension Tensor {
         try check("adamWStep", status)
     }
 
+    /// The same step of one parameter whose moments are kept as bytes (Dettmers et al. 2021, arXiv:2110.02861): it is
+    /// the step of the moments before they are rounded to bytes.
+    ///
+    /// - Parameters:
+    ///   - parameter: θ, contiguous.
+    ///   - gradient: g; it agrees with θ in shape, element type and device.
+    ///   - firstMoment: m, of both signs; its scales are zeros before the first step.
+    ///   - secondMoment: v, of no sign; the same.
+    package static func adamW8bitStep(
+        parameter: Tensor, gradient: Tensor, firstMoment: CodedTensor, secondMoment: CodedTensor, step: Int,
+        learningRate: Double, beta1: Double, beta2: Double, epsilon: Double, weightDecay: Double
+    ) throws(TensorError) {
+        guard step >= 1 else {
+            throw .engine(operation: "adamW8bitStep", message: "step \(step): the first step is 1")
+        }
+        let settings = ctorch_adamw(
+            step: step, learning_rate: learningRate, beta1: beta1, beta2: beta2, epsilon: epsilon,
+            weight_decay: weightDecay)
+        try check(
+            "adamW8bitStep",
+            ctorch_adamw_8bit_step(parameter.raw, gradient.raw, firstMoment.raw, secondMoment.raw, settings))
+    }
+
+    /// One step of Lion (Chen et al. 2023, arXiv:2302.06675, algorithm 2):
+    ///
+    ///     θ ← θ − η·λ·θ − η·sign(β₁·m + (1 − β₁)·g),   then   m ← β₂·m + (1 − β₂)·g
+    ///
+    /// - Parameters:
+    ///   - parameter: θ, contiguous.
+    ///   - gradient: g; with the momentum it agrees with θ in shape, element type and device.
+    ///   - momentum: m, zeros before the first step.
+    package static func lionStep(
+        parameter: Tensor, gradient: Tensor, momentum: Tensor, learningRate: Double, beta1: Double, beta2: Double,
+        weightDecay: Double
+    ) throws(TensorError) {
+        let settings = ctorch_lion(
+            learning_rate: learningRate, beta1: beta1, beta2: beta2, weight_decay: weightDecay)
+        try check("lionStep", ctorch_lion_step(parameter.raw, gradient.raw, momentum.raw, settings))
+    }
+
     /// √(Σ x²) over every element of every tensor, added in float64. Not finite exactly when an element is not.
     package static func norm(of tensors: [Tensor]) throws(TensorError) -> Double {
         var norm = 0.0
@@ -55,4 +95,34 @@ extension Tensor {
         }
         try check("scaleInPlace", status)
     }
+}
+
+/// Numbers kept as bytes: each stands for one of 256 numbers between −1 and 1, or 0 and 1, that are the denser the
+/// smaller they are, times a scale that 256 numbers after each other share (dynamic block-wise quantization, Dettmers
+/// et al. 2021, arXiv:2110.02861, §2).
+package struct CodedTensor {
+    /// uint8, in the shape of the numbers.
+    package let bytes: Tensor
+    /// float32 `[blocks]`: the largest size in each block.
+    package let scales: Tensor
+
+    package init(bytes: Tensor, scales: Tensor) {
+        self.bytes = bytes
+        self.scales = scales
+    }
+
+    /// Scales of so many numbers.
+    package static func blockCount(_ count: Int) -> Int {
+        let size = Int(CTORCH_CODE_BLOCK)
+        return (count + size - 1) / size
+    }
+
+    /// The numbers, in float32.
+    ///
+    /// - Parameter isSigned: Whether they are of both signs.
+    package func decoded(isSigned: Bool) throws(TensorError) -> Tensor {
+        try Tensor.make("decoded") { ctorch_decoded(raw, isSigned, $0) }
+    }
+
+    fileprivate var raw: ctorch_codes { ctorch_codes(bytes: bytes.raw, scales: scales.raw) }
 }

@@ -28,6 +28,7 @@ struct Bench: AsyncParsableCommand {
                 return layout
             })
         var generationLayout = GenerationLayout.packed
+        @Option(help: "What makes a step of a gradient, as a job's optim.") var optim = "adamw_torch"
         @Flag(help: "Print the JSON object alone.") var json = false
 
         func validate() throws {
@@ -46,8 +47,8 @@ struct Bench: AsyncParsableCommand {
                 completionTokens: completionTokens, steps: steps, controllers: controllers)
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
-                learningRate: learningRate, adamEpsilon: adamEpsilon, adapterRank: adapterRank, layout: generationLayout,
-                firstStepFolder: firstStepFolder)
+                optim: optim, learningRate: learningRate, adamEpsilon: adamEpsilon, adapterRank: adapterRank,
+                layout: generationLayout, firstStepFolder: firstStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
             try Terminal.exact(report.json)
@@ -78,7 +79,7 @@ struct Bench: AsyncParsableCommand {
                 return controller
             })
         var controllers: [Workload.Controller] = []
-        @Option(help: "AdamW's step size.") var learningRate = 1e-6
+        @Option(help: "The optimizer's step size.") var learningRate = 1e-6
         @Option(
             help:
                 "AdamW's epsilon; 1 makes the first step one along the gradient, to be compared with another trainer's."

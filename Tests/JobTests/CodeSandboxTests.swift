@@ -321,7 +321,7 @@ extension CodeExecutionRuns {
     @Suite("Without a sandbox code of the model runs only where a setting accepts it")
     struct CodeWithoutSandboxTests {
         @Test func theLimitsRemain() async throws {
-            let source = try await source(["sandbox": .string("off"), "timeout": .number(1)])
+            let source = try await source(["sandbox": .string("off"), "timeout": .number(5)])
             #expect(try await score(source, "def f(x): return 2", "assert f(1) == 2").score == 1)
             let kinds: Set = [
                 "hangs", "eats memory", "leaves early, hard", "is equal to everything", "forks without end",

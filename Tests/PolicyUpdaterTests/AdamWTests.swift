@@ -12,12 +12,11 @@ struct AdamWTests {
             for (name, shape) in reference.shapes { tensors[name] = try Tensor(values[name]!, shape: shape).to(type) }
             return tensors
         }
-        let zeros = reference.start.mapValues { $0.map { _ in 0.0 } }
         let settings = OptimizerSettings(
             learningRate: 0.01, beta1: 0.9, beta2: 0.99, weightDecay: 0.1,
             schedule: LearningRateSchedule(.linear, warmup: .steps(2), totalSteps: 8))
-        let optimizer = AdamW(firstMoments: try tensors(zeros), secondMoments: try tensors(zeros), settings: settings)
         let parameters = try tensors(reference.start).mapValues { try $0.requiringGradient() }
+        let optimizer = try Optimizer(of: parameters, settings: settings)
         var worst = 0.0
         for (number, step) in reference.steps.enumerated() {
             let given = try tensors(step.gradients)

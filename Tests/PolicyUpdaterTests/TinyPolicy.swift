@@ -137,16 +137,13 @@ struct TinyPolicy {
 
 /// An optimizer's state to the bit.
 struct OptimizerBits: Equatable {
-    let firstMoments: [String: [UInt64]]
-    let secondMoments: [String: [UInt64]]
+    /// By the names of a checkpoint.
+    let tensors: [String: [UInt64]]
     let counters: OptimizerCounters
 }
 
-extension AdamW {
-    func state() throws -> OptimizerBits {
-        OptimizerBits(
-            firstMoments: try firstMoments.bits(), secondMoments: try secondMoments.bits(), counters: counters)
-    }
+extension Optimizer {
+    func state() throws -> OptimizerBits { OptimizerBits(tensors: try tensors.bits(), counters: counters) }
 }
 
 extension [String: Tensor] {
@@ -167,13 +164,14 @@ extension Critic {
 extension UpdaterSettings {
     /// A constant learning rate without clipping, unless said otherwise.
     static func plain(
-        learningRate: Double, beta1: Double = 0.9, weightDecay: Double = 0, maxGradientNorm: Double? = nil,
-        maxTokensPerMicroBatch: Int? = nil, schedule: LearningRateSchedule? = nil, checkpointsBlocks: Bool = false,
-        referenceSync: ReferenceSync? = nil
+        rule: OptimizerRule = .adamW, learningRate: Double, beta1: Double = 0.9, weightDecay: Double = 0,
+        maxGradientNorm: Double? = nil, stabilization: StableSPAM? = nil, maxTokensPerMicroBatch: Int? = nil,
+        schedule: LearningRateSchedule? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil
     ) throws -> UpdaterSettings {
         UpdaterSettings(
             optimizer: OptimizerSettings(
-                learningRate: learningRate, beta1: beta1, weightDecay: weightDecay, maxGradientNorm: maxGradientNorm,
+                rule: rule, learningRate: learningRate, beta1: beta1, weightDecay: weightDecay,
+                maxGradientNorm: maxGradientNorm, stabilization: stabilization,
                 schedule: schedule ?? LearningRateSchedule(.constant, totalSteps: 100)),
             maxCompletionLength: 9, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
             checkpointsBlocks: checkpointsBlocks, referenceSync: referenceSync)

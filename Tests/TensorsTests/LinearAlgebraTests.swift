@@ -42,6 +42,28 @@ struct LinearAlgebraTests {
         #expect(try input.linear(weight: weight, bias: Tensor([100.0, 200, 300])).doubles() == [111, 217, 323])
     }
 
+    /// Rows of a Hadamard matrix over 2 are orthonormal: a matrix of nothing but multiples of them has them as its right
+    /// singular vectors, with the factors as singular values.
+    @Test("the principal directions of a matrix are its first right singular vectors")
+    func principalDirections() throws {
+        let rows = [[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]].map { $0.map { $0 / 2 } }
+        let factors = [(0.0, 0), (2, 2), (-5, 0), (0, 1), (1, 3), (3, 1)]
+        let matrix = factors.flatMap { factor, row in rows[row].map { $0 * factor } }
+        let found = try Tensor(matrix, shape: [6, 4]).principalDirections(3)
+        #expect(found.shape == [3, 4])
+        for (place, row) in [0, 1, 2].enumerated() {
+            let own = try found.selected(axis: 0, at: place).doubles()
+            let sign = own[0] * rows[row][0] < 0 ? -1.0 : 1
+            #expect(relativeError(own.map { sign * $0 }, rows[row]) < 1e-14)
+        }
+        // A matrix of more columns than rows: [0, 3, 4] alone is its own direction.
+        let wide = try Tensor([Float(0), 3, 4], shape: [1, 3]).principalDirections(1).floats()
+        #expect(relativeError(wide.map(abs), [0, 0.6, 0.8]) < 1e-6)
+        #expect(throws: TensorError.self) { try Tensor.ones([2, 3]).principalDirections(3) }
+        #expect(throws: TensorError.self) { try Tensor.ones([3, 3]).principalDirections(0) }
+        #expect(throws: TensorError.self) { try Tensor.ones([3]).principalDirections(1) }
+    }
+
     @Test("gradients")
     func gradients() throws {
         var numbers = SeededNumbers(seed: 7)

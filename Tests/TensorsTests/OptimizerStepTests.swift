@@ -3,7 +3,7 @@ import Tensors
 import TestSupport
 import Testing
 
-@TensorActor @Suite("AdamW, norms and scaling over lists")
+@TensorActor @Suite("Steps of AdamW, its 8-bit form and Lion; norms and scaling over lists")
 struct OptimizerStepTests {
     /// Loshchilov & Hutter 2019, algorithm 2, in plain loops.
     private struct PlainAdamW {
@@ -50,6 +50,150 @@ struct OptimizerStepTests {
             #expect(relativeError(try second[i].doubles(), plain[i].second) < tolerance)
         }
         #expect(parameters.allSatisfy { $0.requiresGradient })
+    }
+
+    /// Chen et al. 2023, algorithm 2, in plain loops, over lengths of whole tasks of the kernel and a rest.
+    @Test("Lion's six steps equal the plain algorithm", arguments: [ElementType.float64, .float32])
+    func lion(_ type: ElementType) throws {
+        var numbers = SeededNumbers(seed: 37)
+        for size in [0, 5, 16384 + 77] {
+            var (values, momentum) = (numbers.doubles(size), [Double](repeating: 0, count: size))
+            let parameter = try Tensor(values).to(type).requiringGradient()
+            let kept = try Tensor.zeros([size], type)
+            for _ in 0..<6 {
+                // Zeros among them, whose first sign is 0.
+                let gradient = numbers.doubles(size).enumerated().map { $0 % 7 == 0 ? 0 : $1 }
+                for i in values.indices {
+                    let mix = 0.9 * momentum[i] + (1 - 0.9) * gradient[i]
+                    values[i] -= 0.01 * (0.1 * values[i] + (mix > 0 ? 1 : mix < 0 ? -1 : 0))
+                    momentum[i] = 0.98 * momentum[i] + (1 - 0.98) * gradient[i]
+                }
+                try Tensor.lionStep(
+                    parameter: parameter, gradient: Tensor(gradient).to(type), momentum: kept, learningRate: 0.01,
+                    beta1: 0.9, beta2: 0.98, weightDecay: 0.1)
+            }
+            #expect(relativeError(try parameter.doubles(), values) < (type == .float64 ? 1e-12 : 1e-5))
+            #expect(relativeError(try kept.doubles(), momentum) < (type == .float64 ? 1e-12 : 1e-5))
+        }
+    }
+
+    /// The 256 numbers by their definition: 0, 1 and the middles of equal parts of 0.1 ... 1 at seven powers of ten.
+    private func dynamicMap(isSigned: Bool) -> [Float] {
+        var numbers: [Float] = [0, 1]
+        for power in 0..<7 {
+            let count = (isSigned ? 1 : 2) << power
+            for part in 0..<count {
+                let middle = Float(
+                    Foundation.pow(10, Double(power - 6)) * (0.1 + 0.9 * (Double(part) + 0.5) / Double(count)))
+                numbers += isSigned ? [middle, -middle] : [middle]
+            }
+        }
+        return numbers.sorted()
+    }
+
+    /// A block's bytes by a search through all 256 numbers, and its scale.
+    private func encoded(_ values: ArraySlice<Double>, _ map: [Float]) -> (bytes: [UInt8], scale: Float) {
+        let largest = values.map(abs).max()!
+        let inverse = largest > 0 ? 1 / largest : 0
+        let bytes = values.map { value in
+            let x = Float(value * inverse)
+            return UInt8((1..<256).count { x > 0.5 * (map[$0 - 1] + map[$0]) })
+        }
+        return (bytes, Float(largest))
+    }
+
+    /// Dettmers et al. 2021 in plain loops: two blocks and a part of one, sizes of a gradient from 1 to 10⁻⁸.
+    @Test("AdamW with byte moments equals the plain algorithm to the byte")
+    func adamW8bit() throws {
+        var numbers = SeededNumbers(seed: 43)
+        let (size, blocks) = (600, 3)
+        #expect(CodedTensor.blockCount(size) == blocks)
+        let maps = [dynamicMap(isSigned: true), dynamicMap(isSigned: false)]
+        var values = numbers.doubles(size)
+        var bytes = [[UInt8]](repeating: [UInt8](repeating: 0, count: size), count: 2)
+        var scales = [[Float]](repeating: [Float](repeating: 0, count: blocks), count: 2)
+        let parameter = try Tensor(values).requiringGradient()
+        let coded = try (0..<2).map { _ in
+            CodedTensor(bytes: try Tensor.zeros([size], .uint8), scales: try Tensor.zeros([blocks]))
+        }
+        for step in 1...6 {
+            let gradient = numbers.doubles(size).enumerated().map { $1 * Foundation.pow(10, -Double($0 % 9)) }
+            var moments = (0..<2).map { which in
+                (0..<size).map { Double(maps[which][Int(bytes[which][$0])] * scales[which][$0 / 256]) }
+            }
+            for i in 0..<size {
+                moments[0][i] = 0.9 * moments[0][i] + (1 - 0.9) * gradient[i]
+                moments[1][i] = 0.99 * moments[1][i] + (1 - 0.99) * gradient[i] * gradient[i]
+                let m = moments[0][i] / (1 - Foundation.pow(0.9, Double(step)))
+                let v = moments[1][i] / (1 - Foundation.pow(0.99, Double(step)))
+                values[i] -= 0.01 * (0.1 * values[i] + m / (v.squareRoot() + 1e-8))
+            }
+            for (which, block) in (0..<2).flatMap({ which in (0..<blocks).map { (which, $0) } }) {
+                let range = block * 256..<min(size, (block + 1) * 256)
+                let found = encoded(moments[which][range], maps[which])
+                bytes[which].replaceSubrange(range, with: found.bytes)
+                scales[which][block] = found.scale
+            }
+            try Tensor.adamW8bitStep(
+                parameter: parameter, gradient: Tensor(gradient), firstMoment: coded[0], secondMoment: coded[1],
+                step: step, learningRate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1)
+            #expect(relativeError(try parameter.doubles(), values) < 1e-12)
+            for which in 0..<2 {
+                #expect(try coded[which].bytes.integers() == bytes[which].map(Int.init))
+                #expect(relativeError(try coded[which].scales.floats(), scales[which].map(Double.init)) < 1e-6)
+            }
+        }
+        let first = try coded[0].decoded(isSigned: true).floats()
+        #expect(first == (0..<size).map { maps[0][Int(bytes[0][$0])] * scales[0][$0 / 256] })
+        #expect(Set(bytes[0]).count > 50 && Set(bytes[1]).count > 50)
+    }
+
+    /// In float32 it is the same step to rounding, whose bytes differ where a number lies between two.
+    @Test("byte moments of a float32 parameter are those of a float64 one but for rounding")
+    func adamW8bitInBothTypes() throws {
+        var numbers = SeededNumbers(seed: 47)
+        let size = 32 * 256 * 3 + 19  // three whole tasks of the kernel and a rest
+        let (start, gradient) = (numbers.doubles(size), numbers.doubles(size))
+        let found = try [ElementType.float32, .float64].map { type in
+            let parameter = try Tensor(start).to(type)
+            let coded = try (0..<2).map { _ in
+                CodedTensor(
+                    bytes: try Tensor.zeros([size], .uint8), scales: try Tensor.zeros([CodedTensor.blockCount(size)]))
+            }
+            try Tensor.adamW8bitStep(
+                parameter: parameter, gradient: Tensor(gradient).to(type), firstMoment: coded[0],
+                secondMoment: coded[1], step: 1, learningRate: 0.01, beta1: 0.9, beta2: 0.99, epsilon: 1e-12,
+                weightDecay: 0)
+            return (values: try parameter.doubles(), bytes: try coded.flatMap { try $0.bytes.integers() })
+        }
+        #expect(relativeError(found[0].values, found[1].values) < 1e-6)
+        #expect(zip(found[0].bytes, found[1].bytes).count { $0 != $1 } < 20)
+        // The first step moves by the rate against the gradient's sign.
+        #expect(relativeError(zip(start, gradient).map { $0 - 0.01 * ($1 > 0 ? 1 : -1) }, found[1].values) < 1e-6)
+    }
+
+    @Test("bytes that do not go with their parameter are refused")
+    func refusedBytes() throws {
+        func coded(_ shape: [Int], blocks: Int, _ type: ElementType = .uint8) throws -> CodedTensor {
+            CodedTensor(bytes: try Tensor.zeros(shape, type), scales: try Tensor.zeros([blocks]))
+        }
+        func step(_ first: CodedTensor, gradient: Tensor? = nil, at number: Int = 1) throws {
+            try Tensor.adamW8bitStep(
+                parameter: Tensor.zeros([300]), gradient: gradient ?? Tensor.zeros([300]), firstMoment: first,
+                secondMoment: coded([300], blocks: 2), step: number, learningRate: 1, beta1: 0.9, beta2: 0.9,
+                epsilon: 1, weightDecay: 0)
+        }
+        #expect(throws: Never.self) { try step(coded([300], blocks: 2)) }
+        for wrong in try [coded([300], blocks: 1), coded([301], blocks: 2), coded([300], blocks: 2, .int64)] {
+            #expect(throws: TensorError.self) { try step(wrong) }
+        }
+        #expect(throws: TensorError.self) { try step(coded([300], blocks: 2), gradient: Tensor.zeros([299])) }
+        #expect(throws: TensorError.self) { try step(coded([300], blocks: 2), at: 0) }
+        #expect(throws: TensorError.self) {
+            try Tensor.lionStep(
+                parameter: Tensor.zeros([3]), gradient: Tensor.zeros([3]), momentum: Tensor.zeros([3], .float64),
+                learningRate: 1, beta1: 0.9, beta2: 0.9, weightDecay: 0)
+        }
     }
 
     @Test("lists that do not go together are refused before the kernel sees them")

@@ -1,4 +1,5 @@
 package import Models
+package import PolicyUpdater
 internal import Tensors
 
 /// Bytes a run needs at its peak, from the model's configuration and the sizes of a step.
@@ -43,9 +44,11 @@ package struct MemoryEstimate: Sendable, Equatable {
         }
     }
 
-    /// Weights, and of those that are trained two moments and gradients; with narrower copies of the weights where the
-    /// layout has them.
+    /// Weights, and of those that are trained gradients and what the optimizer keeps; with narrower copies of the
+    /// weights where the layout has them.
     package let training: Int
+    /// What the optimizer keeps, a part of ``training``: AdamW's two moments, or less.
+    package let optimizerState: Int
     package let reference: Int
     private let referenceName: String
     /// Weights of reward models, held for the whole run.
@@ -69,19 +72,28 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - rewardModels: Bytes of the weights of reward models.
     ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
     ///   - layout: How the weights lie while completions are sampled.
+    ///   - optimizer: Whose state is kept; AdamW's for `nil`.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, hasReference: Bool,
         referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
-        hasCritic: Bool = false, layout: GenerationLayout = .shared, takesMetaGradient: Bool = false, _ sizes: Sizes
+        hasCritic: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
+        takesMetaGradient: Bool = false, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         let (master, compute) = (type.masterType, type.elementType)
         let isAdapted = model.adapters != nil
         let all = model.parameterBytes(master)
         let narrow = master == compute ? 0 : model.parameterBytes(compute)
-        let critic = hasCritic ? 3 * all + narrow : 0
+        func stateBytes(of shapes: [ParameterShape]) -> Int {
+            shapes.reduce(0) { sum, shape in
+                sum
+                    + (optimizer?.stateBytes(of: shape.name, shape: shape.shape, master)
+                        ?? 2 * shape.count * master.byteCount)
+            }
+        }
+        let critic = hasCritic ? all + stateBytes(of: model.parameterShapes) + narrow : 0
         let criticGradients = hasCritic ? all : 0  // beside the policy's: no step is taken before both are there
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
@@ -89,7 +101,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let frozen = isAdapted ? model.parameterBytes(compute) : all - weights
         let copies = isAdapted ? 0 : narrow
         let sums = model.adaptedMatrixCount * compute.byteCount
-        training = frozen + 4 * weights + copies
+        optimizerState = stateBytes(of: shapes)
+        training = frozen + 2 * weights + optimizerState + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : weights / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
         referenceName = teacher == nil ? "reference" : "teacher"
@@ -107,7 +120,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         let packed = model.packedBytes(layout)
-        let generating = frozen + 3 * weights + copies + (packed > 0 ? packed : sums) + cache
+        let generating = frozen + weights + optimizerState + copies + (packed > 0 ? packed : sums) + cache
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         peak =
             Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating, foreseeing)
@@ -127,7 +140,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             model, type: job.model.dtype, trained: trained, hasReference: job.plan.reference != nil,
             referenceMoves: job.plan.reference?.sync != nil, teacher: teacher, rewardModels: rewardModels,
             hasCritic: hasCritic, layout: job.recipe.generates ? job.model.generationLayout : .shared,
-            takesMetaGradient: job.plan.weighing?.utility != nil,
+            optimizer: job.optimizer, takesMetaGradient: job.plan.weighing?.utility != nil,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,
                 completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,
@@ -153,7 +166,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     var lines: [String] {
         [
             "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and "
-                + "moments \(Self.text(training))" + (reference > 0 ? ", \(referenceName) \(Self.text(reference))" : "")
+                + "moments \(Self.text(training)) (moments \(Self.text(optimizerState)))"
+                + (reference > 0 ? ", \(referenceName) \(Self.text(reference))" : "")
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")

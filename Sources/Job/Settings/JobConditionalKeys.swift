@@ -47,13 +47,16 @@ extension JobKnownKeys {
     ]
 
     private static let training: [String: JobConditionalKey] = [
-        "optim": JobConditionalKey(
-            ["adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw_torch_xla", "adamw_torch_npu_fused"],
-            .refuse("AdamW is the optimizer that is built (optim: adamw_torch)")),
-        "optim_args": JobConditionalKey([], .refuse("AdamW's settings are adam_beta1, adam_beta2 and adam_epsilon")),
+        "optim_args": JobConditionalKey(
+            [],
+            .refuse(
+                "an optimizer's settings are keys of their own, such as adam_beta1 and low_rank.rank; explain has them")
+        ),
         "lora_task_type": JobConditionalKey(
             ["causal_lm", "seq_cls"], .refuse("adapters are those of a language model or of a reward model")),
-        "optim_target_modules": JobConditionalKey(off, .refuse("AdamW moves every parameter")),
+        "optim_target_modules": JobConditionalKey(
+            off.union(["all-linear", "all_linear"]),
+            .refuse("low_rank projects every matrix but embedding and head; trainable chooses what is trained")),
         "load_best_model_at_end": JobConditionalKey(
             off,
             .notice("the final model is the newest; the best one is kept as a checkpoint (metric_for_best_model)")),

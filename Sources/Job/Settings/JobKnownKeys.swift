@@ -110,7 +110,6 @@ enum JobKnownKeys {
         "reward_model_name_or_path": "a reward model is an entry of reward_funcs: {model: FOLDER}",
         "use_adaptive_entropy": "the adaptive entropy coefficient is not built; set entropy_coef",
         "generation_kwargs": "set temperature, top_p, top_k, min_p, repetition_penalty or stop_strings themselves",
-        "lr_scheduler_kwargs": "the schedules take no further settings",
         "neftune_noise_alpha": "noise on embeddings is not built",
         "chat_template_path": "the template of the model's folder is used",
         "assistant_only_loss": "the loss on assistant turns alone is not built; the completion is what is trained",

@@ -155,6 +155,12 @@ struct Reading {
         )
         job.ignore("gradient_part_steps", when: plan.parts.flatMap(\.gradientNames).count < 2)
         optimizer = OptimizerSettings(reading: &job, learningRate: defaults.learningRate)
+        if plan.weighing?.utility?.lookAhead.stepModel == .adam, !optimizer.hasDerivative {
+            job.refuse(
+                "amft.step_model",
+                "amft.step_model is adam, and a step of \(optimizer.stepName) cannot be differentiated; expected plain, or optim: adamw_torch or adamw_8bit without stable_spam"
+            )
+        }
         model.trained.advise(optimizer.learningRate, reading: &job)
         let isEvaluated = defaults.comparesPairs || generates && (defaults.needsRewards || !names.isEmpty)
         run = RunSettings(

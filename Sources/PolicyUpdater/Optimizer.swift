@@ -3,72 +3,89 @@ internal import Placement
 internal import Records
 package import Tensors
 
-/// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2) over a role's parameters, with libtorch's fused
-/// kernel.
+/// Steps a role's parameters by the rule of its settings.
+///
+/// AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2), which the others are measured by:
 ///
 ///     m ← β₁m + (1−β₁)g,   v ← β₂v + (1−β₂)g²,   w ← w − η·λ·w − η·m̂/(√v̂ + ε)
 ///
 /// λ is zero for biases and norm weights. A parameter without a gradient counts as one whose gradient is zero.
 @TensorActor
-package final class AdamW {
+package final class Optimizer {
     /// How far it has come.
     package internal(set) var counters = OptimizerCounters()
-    /// By parameter name, in the parameter's shape, element type and device.
-    package let firstMoments: [String: Tensor]
-    package let secondMoments: [String: Tensor]
     package let settings: OptimizerSettings
-    /// Which rank keeps the moments of a parameter and writes it; `nil` for one process.
+    /// By parameter name.
+    let state: [String: ParameterState]
+    /// Which rank keeps the state of a parameter and writes it; `nil` for one process.
     let sharding: OptimizerSharding?
-    /// All moments while a checkpoint is written.
+    /// All state while a checkpoint is written.
     var assembled: [String: Tensor]?
+    private let cosines = CosineTransform()
 
-    /// - Parameters:
-    ///   - firstMoments: zeros like each parameter, by name.
-    ///   - secondMoments: others of the same kind.
-    package convenience init(
-        firstMoments: [String: Tensor], secondMoments: [String: Tensor], settings: OptimizerSettings
-    ) {
-        self.init(firstMoments: firstMoments, secondMoments: secondMoments, settings: settings, sharding: nil)
-    }
-
-    private init(
-        firstMoments: [String: Tensor], secondMoments: [String: Tensor], settings: OptimizerSettings,
-        sharding: OptimizerSharding?
-    ) {
-        self.firstMoments = firstMoments
-        self.secondMoments = secondMoments
-        self.settings = settings
-        self.sharding = sharding
+    /// - Parameter parameters: What is to be stepped, by published name.
+    /// - Throws: the engine's refusal when the state does not fit in memory.
+    package convenience init(of parameters: [String: Tensor], settings: OptimizerSettings) throws {
+        try self.init(of: parameters, settings: settings, sharding: nil)
     }
 
     /// An optimizer of everything that a role trains.
     ///
-    /// - Parameter ranks: Processes that share the moments out among themselves.
-    /// - Throws: the engine's refusal when the moments do not fit in memory.
+    /// - Parameter ranks: Processes that share the state out among themselves.
+    /// - Throws: the engine's refusal when the state does not fit in memory.
     convenience init(of role: ReallocatingActor, settings: OptimizerSettings, ranks: ProcessGroup? = nil) throws {
-        let sharding = ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }
-        self.init(
-            firstMoments: try role.zeros(of: sharding?.own), secondMoments: try role.zeros(of: sharding?.own),
-            settings: settings, sharding: sharding)
+        try self.init(
+            of: role.zeros(of: []), settings: settings,
+            sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) })
+    }
+
+    /// - Parameter parameters: Their shapes, types and devices alone are read.
+    init(of parameters: [String: Tensor], settings: OptimizerSettings, sharding: OptimizerSharding?) throws {
+        var state: [String: ParameterState] = [:]
+        for (name, parameter) in parameters {
+            let isOwn = sharding?.own.contains(name) ?? true
+            for slot in settings.slots(of: name, shape: parameter.shape, parameter.elementType) {
+                // What another rank keeps has the shape alone, without memory of its own, and is never written.
+                let zeros = try Tensor.zeros(isOwn ? slot.shape : [], slot.type, device: parameter.device)
+                state[name, default: [:]][slot.kind] = isOwn ? zeros : try zeros.expanded(slot.shape)
+            }
+        }
+        self.state = state
+        self.settings = settings
+        self.sharding = sharding
+    }
+
+    /// By parameter name, in the form they are kept in.
+    package var firstMoments: [String: Tensor] { state.compactMapValues { $0[.firstMoment] } }
+    /// By parameter name, in the form they are kept in; not of parameters that have none.
+    package var secondMoments: [String: Tensor] { state.compactMapValues { $0[.secondMoment] } }
+
+    /// Bytes of everything that is kept here.
+    package var stateBytes: Int {
+        state.filter { sharding?.own.contains($0.key) ?? true }.values.flatMap(\.values)
+            .reduce(0) { $0 + $1.count * $1.elementType.byteCount }
     }
 
     /// η of the next step: the peak times the schedule's factor.
     package var learningRate: Double {
-        settings.learningRate * settings.schedule.factor(step: counters.schedulePosition)
+        settings.learningRate * settings.schedule.factor(step: counters.schedulePosition, isWarm: counters.isWarm)
     }
 
-    /// Writes the parameters and the moments.
+    /// Goes on in the schedule, with a step or without one.
+    func goOnInSchedule() {
+        counters.schedulePosition += 1
+        counters.isWarm = counters.isWarm || counters.schedulePosition >= settings.schedule.warmupSteps
+    }
+
+    /// Writes the parameters and the state.
     ///
     /// - Parameter gradients: one per parameter, clipped already.
     package func step(parameters: [String: Tensor], gradients: [String: Tensor], learningRate: Double) throws {
-        let names = own(of: parameters)
-        for decays in [true, false] {
-            let part = names.filter { OptimizerSettings.decays($0) == decays }
-            try write(
-                part.map { (parameters[$0]!, gradients[$0]!, firstMoments[$0]!, secondMoments[$0]!) }, learningRate,
-                weightDecay: decays ? settings.weightDecay : 0)
+        for name in own(of: parameters) {
+            try step(name, parameters[name]!, gradients[name]!, state[name]!, learningRate).take()
         }
         try sharding?.share(parameters)
+        counters.momentSteps = nextMomentStep
         counters.optimizerSteps += 1
     }
 
@@ -77,17 +94,31 @@ package final class AdamW {
         parameters.keys.sorted().filter { sharding?.own.contains($0) ?? true }
     }
 
+    /// t of the next step's bias correction.
+    private var nextMomentStep: Int {
+        settings.stabilization?.resets(at: counters.optimizerSteps + 1) == true ? 1 : counters.momentSteps + 1
+    }
+
+    private func step(
+        _ name: String, _ parameter: Tensor, _ gradient: Tensor, _ state: ParameterState, _ learningRate: Double
+    ) -> ParameterStep {
+        ParameterStep(
+            rule: settings.rule.rule(of: name, shape: parameter.shape), settings: settings,
+            learningRate: learningRate, weightDecay: OptimizerSettings.decays(name) ? settings.weightDecay : 0,
+            taken: counters.optimizerSteps, number: nextMomentStep, cosines: cosines, parameter: parameter,
+            gradient: gradient, state: state)
+    }
+
     /// The parameters that ``step(parameters:gradients:learningRate:)`` would write, to the bit; nothing is written.
     ///
-    /// Costs a copy of the parameters and, one after the other, of each one's moments.
+    /// Costs a copy of the parameters and, one after the other, of each one's state.
     package func ahead(
         parameters: [String: Tensor], gradients: [String: Tensor], learningRate: Double
     ) throws -> [String: Tensor] {
         let ahead = try parameters.mapValues { try $0.detached().clone() }
         for name in own(of: parameters) {
-            try write(
-                [(ahead[name]!, gradients[name]!, firstMoments[name]!.clone(), secondMoments[name]!.clone())],
-                learningRate, weightDecay: OptimizerSettings.decays(name) ? settings.weightDecay : 0)
+            let copy = try state[name]!.mapValues { try $0.clone() }
+            try step(name, ahead[name]!, gradients[name]!, copy, learningRate).take()
         }
         try sharding?.share(ahead)
         return ahead
@@ -99,7 +130,7 @@ package final class AdamW {
     ///     du = [dm̂ − m̂/(√v̂ + ε)·k·(g/√v̂)·dg] / (√v̂ + ε)        with m̂ and v̂ as the step makes them
     ///
     /// The derivative of the whole step, its second moment included: with the denominators frozen a look-ahead would
-    /// not be the step's.
+    /// not be the step's. AdamW alone has one (``OptimizerSettings/hasDerivative``).
     ///
     /// - Parameters:
     ///   - gradients: Of the step, clipped.
@@ -107,14 +138,16 @@ package final class AdamW {
     package func derivative(
         gradients: [String: Tensor], along direction: [String: Tensor]
     ) throws -> [String: Tensor] {
-        let step = Double(counters.optimizerSteps + 1)
+        precondition(settings.hasDerivative, "the step of \(settings.rule.name) has no derivative")
+        let step = Double(nextMomentStep)
         let first = 1 / (1 - pow(settings.beta1, step))
         let second = 1 / (1 - pow(settings.beta2, step))
         var answers = sharding == nil ? [:] : try gradients.mapValues { try $0.detached().clone() }
         for name in own(of: gradients) {
             let (gradient, move) = (gradients[name]!, direction[name]!)
-            let mean = try (firstMoments[name]! * settings.beta1 + gradient * (1 - settings.beta1)) * first
-            let square = try (secondMoments[name]! * settings.beta2 + gradient.square() * (1 - settings.beta2)) * second
+            let moments = try state[name]!.moments(gradient.elementType)
+            let mean = try (moments.first * settings.beta1 + gradient * (1 - settings.beta1)) * first
+            let square = try (moments.second * settings.beta2 + gradient.square() * (1 - settings.beta2)) * second
             let root = try square.sqrt()
             let divisor = try root + settings.epsilon
             // Where v̂ is 0, so is g.
@@ -124,17 +157,6 @@ package final class AdamW {
         }
         try sharding?.share(answers)
         return answers
-    }
-
-    private typealias Row = (parameter: Tensor, gradient: Tensor, firstMoment: Tensor, secondMoment: Tensor)
-
-    private func write(_ rows: [Row], _ learningRate: Double, weightDecay: Double) throws {
-        guard !rows.isEmpty else { return }
-        try Tensor.adamWStep(
-            parameters: rows.map(\.parameter), gradients: rows.map(\.gradient),
-            firstMoments: rows.map(\.firstMoment), secondMoments: rows.map(\.secondMoment),
-            step: counters.optimizerSteps + 1, learningRate: learningRate, beta1: settings.beta1,
-            beta2: settings.beta2, epsilon: settings.epsilon, weightDecay: weightDecay)
     }
 }
 
