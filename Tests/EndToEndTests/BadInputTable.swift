@@ -14,6 +14,9 @@ extension BadInput {
             what: "a key twice", lines: "seed: 1\nbeta: 0\nseed: 2",
             says: ["job.yaml line 13: the key 'seed' stands twice, first in line 11"]),
         BadInput(
+            what: "an optimizer that is not built", lines: "optim: adafactor",
+            says: ["job.yaml line 11: optim: 'adafactor' is not supported: Adafactor is not built; adamw_8bit, lion"]),
+        BadInput(
             what: "values that contradict each other", lines: "num_iterations: 2", overrides: ["algorithm=remax"],
             says: ["job.yaml line 11: remax takes one optimizer step per rollout", "found 2"]),
         BadInput(

@@ -17,7 +17,9 @@ struct RankTests {
             "grpo",
             "num_generations: 4\nbeta: 0.1\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear\nsteps_per_generation: 2\nper_device_train_batch_size: 8"
         ),
-        ("sft", ""), ("dpo", "beta: 0.3\nprecompute_ref_log_probs: false\neval_steps: 2"),
+        ("sft", "optim: adamw_8bit\nmodel_name_or_path: teacher"), ("sft", "optim: lion\nlearning_rate: 1e-5"),
+        ("sft", "optim: low_rank\nlow_rank: {rank: 4, update_every: 2}"), ("sft", ""),
+        ("dpo", "beta: 0.3\nprecompute_ref_log_probs: false\neval_steps: 2"),
         ("reward_model", "eval_steps: 2"),
         ("grpo", "num_generations: 4\neval_steps: 2\neval_limit: 4"),
     ]
@@ -58,9 +60,14 @@ struct RankTests {
         }
     }
 
-    @Test func aCheckpointGoesOnUnderAnyNumberOfRanks() throws {
+    /// Each rank keeps the optimizer's state of its own parameters; a checkpoint holds that of all.
+    @Test(arguments: [
+        "", "optim: adamw_8bit\nmodel_name_or_path: teacher",
+        "optim: low_rank\nlow_rank: {rank: 4, update_every: 3, remainder: fira}",
+    ])
+    func aCheckpointGoesOnUnderAnyNumberOfRanks(_ lines: String) throws {
         let place = try Workplace()
-        let job = try place.job("grpo", "num_generations: 4\nbeta: 0.1")
+        let job = try place.job("grpo", "num_generations: 4\nbeta: 0.1\n\(lines)")
         func two(_ overrides: String...) throws {
             let outcome = try Command.run(["launch", "-n", "2", "train", job] + overrides, in: place.folder)
             #expect(outcome.status == 0, "\(outcome.progress)")

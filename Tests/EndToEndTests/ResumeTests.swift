@@ -29,6 +29,16 @@ struct ResumeTests {
         ("dpo", "precompute_ref_log_probs: false\nsync_ref_model: true\nref_model_sync_steps: 1"),
         ("dpo", "loss_type: simpo\nmax_length: 5"),
         ("grpo", "num_generations: 4\nbeta: 0.1\nmax_grad_norm: 0.5\nweight_decay: 0.1"),
+        // Of this model only the matrices of its blocks' networks are large enough for bytes.
+        ("sft", "optim: adamw_8bit\nmodel_name_or_path: teacher"),
+        ("grpo", "num_generations: 4\noptim: lion\nlearning_rate: 1e-4\nweight_decay: 0.1"),
+        ("grpo", "num_generations: 4\noptim: low_rank\nlow_rank: {rank: 4, update_every: 3, remainder: fira}"),
+        (
+            "sft",
+            "optim: low_rank\nlow_rank: {rank: 4, projector: dct, update_every: 3, remainder: sign_sgd}\nstable_spam: true\nstable_spam_reset_steps: 3"
+        ),
+        ("ppo", "num_iterations: 1\noptim: low_rank\nlow_rank: {rank: 4, update_every: 1}"),
+        ("sft", "lr_scheduler_type: warmup_stable_decay\nwarmup_steps: 1\nlr_scheduler_kwargs: {num_decay_steps: 2}"),
         ("grpo", "num_generations: 4\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
         ("remax", "beta: 0.05"), ("rloo", "num_generations: 2"), ("gdc", "num_generations: 4\nbeta: 1"),
         ("gdc", "num_generations: 4\nbeta: 1\n\(ConstraintTests.moments)"),
@@ -113,6 +123,44 @@ struct ResumeTests {
         } else {
             #expect(try place.bytes("whole/model.safetensors") != place.bytes("model/model.safetensors"))  // it learned
         }
+    }
+
+    /// WSD-S: twenty steps end decayed; continued to forty they go on at the full rate and decay again, and what is
+    /// continued can be resumed as any run.
+    @Test func aDecayedRunGoesOnAtTheFullRate() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "sft", "lr_scheduler_type: warmup_stable_decay\nwarmup_steps: 0.2\nmax_steps: 20\nsave_steps: 10")
+        #expect(try place.train(job).status == 0)
+        let rates = try place.metrics("run").compactMap { $0["learning_rate"] }
+        #expect(rates == [0, 0.25e-3, 0.5e-3, 0.75e-3] + [Double](repeating: 1e-3, count: 15) + [0.5e-3])
+        let continued = try place.train(
+            job, "output_dir=longer", "resume_from_checkpoint=run/checkpoint-20", "max_steps=40")
+        #expect(continued.status == 0, "\(continued.progress)")
+        // The last four of forty are the decay, which begins at the full rate.
+        let more = try place.metrics("longer").compactMap { $0["learning_rate"] }
+        #expect(more.count == 20 && more.prefix(17).allSatisfy { $0 == 1e-3 })
+        #expect(more.suffix(3).allSatisfy { $0 < 1e-3 } && more[18] == 0.5e-3)
+        let again = try place.train(
+            job, "output_dir=again", "resume_from_checkpoint=longer/checkpoint-30", "max_steps=40")
+        #expect(again.status == 0, "\(again.progress)")
+        #expect(try place.bytes("again/model.safetensors") == place.bytes("longer/model.safetensors"))
+        let cramped = try place.train(
+            job, "output_dir=cramped", "resume_from_checkpoint=run/checkpoint-20", "max_steps=21")
+        #expect(cramped.status == 65)
+        #expect(cramped.progress.contains("expected max_steps of at least 22"), "\(cramped.progress)")
+    }
+
+    @Test func aRunGoesOnWithItsOwnOptimizer() throws {
+        let place = try Workplace()
+        let job = try place.job("sft", "optim: lion\nlearning_rate: 1e-4")
+        #expect(try place.train(job).status == 0)
+        let other = try place.train(
+            job, "output_dir=other", "resume_from_checkpoint=run/checkpoint-2", "optim=adamw_torch")
+        #expect(other.status == 65)
+        #expect(
+            other.progress.contains("it is that of optim: lion, and the job has optim: adamw_torch; go on with lion"),
+            "\(other.progress)")
     }
 
     @Test func theSameSeedIsTheSameRunAndAnotherSeedIsNot() throws {

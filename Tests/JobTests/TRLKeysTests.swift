@@ -39,7 +39,7 @@ struct TRLKeysTests {
 
     /// The names are every field of TRL 1.16's classes, written by Tests/References/trl_fields.py.
     @Test(arguments: [
-        ("GRPOConfig", 191, 58), ("SFTConfig", 135, 31), ("RLOOConfig", 165, 52), ("DPOConfig", 139, 36),
+        ("GRPOConfig", 191, 59), ("SFTConfig", 135, 32), ("RLOOConfig", 165, 53), ("DPOConfig", 139, 37),
         ("ModelConfig", 19, 8), ("GRPOScriptArguments", 8, 4),
     ])
     func everyFieldOfTRLIsKnown(_ name: String, _ count: Int, _ supported: Int) throws {
@@ -82,7 +82,7 @@ struct TRLKeysTests {
 
     @Test(arguments: [
         ("dataset_config: main", "dataset_name"), ("completion_only_loss: false", "only the completion"),
-        ("optim: lion_32bit", "AdamW"), ("optim_args: a=1", "adam_beta1"),
+        ("optim: lion_8bit", "optim: lion"), ("optim_args: a=1", "adam_beta1"),
         ("model_init_kwargs: {dtype: bfloat16}", "dtype"), ("model_revision: v2", "snapshot"),
         ("train_sampling_strategy: sequential", "shuffle_dataset"), ("label_smoothing_factor: 0.1", "not built"),
         ("top_entropy_quantile: 0.2", "entropy"), ("vllm_structured_outputs_regex: a+", "guided"),
