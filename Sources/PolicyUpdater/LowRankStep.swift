@@ -57,7 +57,7 @@ extension ParameterStep {
         case .dct:
             let matrix = try cosines.matrix(tall.shape[1], like: tall)
             let energies = try tall.matmul(matrix.transposed(0, 1)).square().sum(axis: 0)
-            let fresh = try energies.topK(lowRank.rank).places.integers().sorted()
+            let fresh = try energies.topK(lowRank.rank).indices.integers().sorted()
             let last = try state[.cosines]!.integers()
             try state[.cosines]!.copy(from: Tensor(fresh))
             guard lowRank.remainder != .signSGD else { break }
