@@ -49,14 +49,14 @@ double sum_of_squares(const at::Tensor &x) {
 }
 
 /// The kernels walk raw memory by the parameter's size: another size or layout must be caught here.
-void check_moments(const at::Tensor &parameter, const at::Tensor &other, const char *what, size_t place) {
+void check_moments(const at::Tensor &parameter, const at::Tensor &other, const char *what, size_t index) {
     TORCH_CHECK(
         other.sizes() == parameter.sizes() && other.scalar_type() == parameter.scalar_type() &&
             other.device() == parameter.device(),
-        what, " ", place, " is ", other.toString(), " ", other.sizes(), ", its parameter ", parameter.toString(), " ",
+        what, " ", index, " is ", other.toString(), " ", other.sizes(), ", its parameter ", parameter.toString(), " ",
         parameter.sizes());
     TORCH_CHECK(
-        other.is_contiguous() && parameter.is_contiguous(), what, " ", place, " or its parameter is not contiguous");
+        other.is_contiguous() && parameter.is_contiguous(), what, " ", index, " or its parameter is not contiguous");
 }
 
 // MARK: Bytes
@@ -106,8 +106,8 @@ struct DynamicMap {
     CTORCH_INLINE uint8_t nearest(float x) const {
         uint32_t bits;
         std::memcpy(&bits, &x, sizeof bits);
-        const uint8_t place = below[bits >> 16];
-        return static_cast<uint8_t>(place + (x > bounds[place]));
+        const uint8_t index = below[bits >> 16];
+        return static_cast<uint8_t>(index + (x > bounds[index]));
     }
 };
 
@@ -207,7 +207,8 @@ void byte_adamw_on_cpu(
         static_cast<T>(settings.epsilon)};
     constexpr int64_t blocks_a_task = 32;
     const int64_t blocks = block_count(step.count);
-    parallel_tasks((blocks + blocks_a_task - 1) / blocks_a_task, blocks_a_task * code_block * 8, [&](int64_t task, int) {
+    const int64_t tasks = (blocks + blocks_a_task - 1) / blocks_a_task;
+    parallel_tasks(tasks, blocks_a_task * code_block * 8, [&](int64_t task, int) {
         dispatch<ByteAdamW<T>>(&step, task * blocks_a_task, std::min(blocks, (task + 1) * blocks_a_task));
     });
 }

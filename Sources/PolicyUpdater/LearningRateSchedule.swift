@@ -85,7 +85,7 @@ package struct LearningRateSchedule: Sendable, Equatable {
         job.ignore("warmup_steps", "warmup_ratio", when: name == .constant)
         let decaySteps: Int? = job.read(
             "lr_scheduler_kwargs.num_decay_steps", optional: nil, .from(1, to: 1_000_000_000),
-            "Optimizer steps of warmup_stable_decay's decay at the end; a tenth of the run unless set (arXiv:2410.05192)."
+            "Optimizer steps of warmup_stable_decay's decay at the end; unless set a tenth of all (arXiv:2410.05192)."
         )
         let minimumRatio = job.read(
             "lr_scheduler_kwargs.min_lr_ratio", default: 0.0, .from(0, to: 1),
@@ -121,8 +121,9 @@ package struct LearningRateSchedule: Sendable, Equatable {
         let least = ((position + decaySteps(of: position))...).first { position <= $0 - decaySteps(of: $0) }!
         throw .state(
             message:
-                "\(position) steps were taken of \(steps), and the last \(decaySteps) of \(totalSteps) are a decay that would "
-                + "begin before; expected max_steps of at least \(least), or fewer lr_scheduler_kwargs.num_decay_steps")
+                "\(position) steps were taken of \(steps), and the last \(decaySteps) of \(totalSteps) are a decay that "
+                + "would begin before; expected max_steps of at least \(least), or fewer lr_scheduler_kwargs.num_decay_steps"
+        )
     }
 
     private var decaySteps: Int { decaySteps(of: totalSteps) }

@@ -11,8 +11,9 @@ internal import Tensors
 /// | --- | --- | --- | --- |
 /// | none | 0 | kept | GaLore (Zhao et al. 2024, arXiv:2403.03507) |
 /// | sign_sgd | sign(S) | begin anew | FRUGAL (Zmushko et al. 2024, arXiv:2411.07837) |
-/// | fira | S·‖Nᵢ‖/‖Rᵢ‖ in each row i, its norm held to 1.01 times the last | kept | Fira (Chen et al. 2024, arXiv:2410.01623) |
+/// | fira | S·‖Nᵢ‖/‖Rᵢ‖ in each row i | kept | Fira (Chen et al. 2024, arXiv:2410.01623) |
 ///
+/// The norm of Fira's rest is held to 1.01 times that of the step before.
 /// Moments that are kept follow B: the sign of a singular vector is taken so that it turns the last one's as little as
 /// it can, and moments of cosines move with them (Modoranu et al. 2025, arXiv:2505.17967).
 package struct LowRankSettings: Sendable, Equatable {

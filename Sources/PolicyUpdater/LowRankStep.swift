@@ -81,8 +81,8 @@ final class CosineTransform {
     /// - Parameter like: Of this type and device.
     func matrix(_ count: Int, like tensor: Tensor) throws -> Tensor {
         if let matrix = made[count] { return matrix }
-        let places = try Tensor.arange(count, device: tensor.device).to(.float64)
-        let angles = try places.unsqueezed(1) * ((places * 2 + 1) * (.pi / Double(2 * count))).unsqueezed(0)
+        let columns = try Tensor.arange(count, device: tensor.device).to(.float64)
+        let angles = try columns.unsqueezed(1) * ((columns * 2 + 1) * (.pi / Double(2 * count))).unsqueezed(0)
         let matrix = try angles.cos() * (2 / Double(count)).squareRoot()
         try matrix.narrow(axis: 0, start: 0, count: 1).multiplyInPlace(0.5.squareRoot())
         let made = try matrix.to(tensor.elementType)

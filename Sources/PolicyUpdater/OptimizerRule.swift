@@ -82,8 +82,9 @@ package enum OptimizerRule: Sendable, Equatable {
 
     /// What steps one parameter: AdamW with whole moments where the rule has no use for it.
     ///
-    /// Embedding and head are left whole as in the papers: a word that a batch lacks has a gradient of 0, and rounded to
-    /// a byte beside larger ones its second moment would be 0 too, which the first is divided by.
+    /// The embedding's moments are whole, and beside a subspace the head's, as in the papers. A word that a batch lacks
+    /// has a gradient of 0, and rounded to a byte beside larger ones its second moment would be 0 too, which the first
+    /// is divided by.
     ///
     /// - Parameter name: As published.
     func rule(of name: String, shape: [Int]) -> OptimizerRule {
@@ -91,10 +92,26 @@ package enum OptimizerRule: Sendable, Equatable {
         case .adamW, .lion: self
         case .adamW8bit:
             name.contains("embed_tokens") || shape.reduce(1, *) < Self.smallest8bitCount ? .adamW : self
-        case .lowRank(let settings):
-            shape.count == 2 && shape.min()! > settings.rank
-                && !["embed_tokens", "lm_head"].contains(where: name.contains) ? self : .adamW
+        case .lowRank(let settings): Self.shorterSide(of: name, shape: shape) > settings.rank ? self : .adamW
         }
+    }
+
+    /// The shorter side of a matrix that may be projected, 0 for what is left whole.
+    private static func shorterSide(of name: String, shape: [Int]) -> Int {
+        let isWords = ["embed_tokens", "lm_head"].contains(where: name.contains)
+        return shape.count == 2 && !isWords ? shape.min()! : 0
+    }
+
+    /// What is wrong with the rule for a role, in words that follow `low_rank.rank`; `nil` when it has something to act
+    /// on.
+    ///
+    /// - Parameter shapes: Of what the role trains, by name.
+    package func problem(training shapes: [String: [Int]]) -> String? {
+        guard case .lowRank(let settings) = self else { return nil }
+        let longest = shapes.map { Self.shorterSide(of: $0.key, shape: $0.value) }.max() ?? 0
+        guard longest <= settings.rank else { return nil }
+        return "is \(settings.rank), and no matrix that is trained has both sides longer, embedding and head aside; "
+            + (longest > 1 ? "expected at most \(longest - 1)" : "expected another optim")
     }
 
     /// Parameters with fewer numbers keep whole moments.
@@ -127,7 +144,7 @@ struct StateSlot {
         case secondMomentScales = "second_moment_scales"
         /// Orthonormal rows that span the subspace, `[rank, columns]`.
         case basis
-        /// The places of those rows in the matrix of cosines, `[rank]`.
+        /// The indices of those rows in the matrix of cosines, `[rank]`.
         case cosines
         /// The norm of Fira's last remainder, `[1]`.
         case remainderNorm = "remainder_norm"

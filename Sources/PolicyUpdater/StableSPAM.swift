@@ -72,9 +72,9 @@ package struct StableSPAM: Sendable, Equatable {
     @TensorActor
     func stabilized(_ gradient: Tensor, _ means: Tensor, step: Int, epsilon: Double) throws -> Tensor {
         var (all, gradient) = (try means.doubles(), gradient)
-        func corrected(_ place: Int, _ decay: Double, _ value: Double) -> Double {
-            all[place] = decay * all[place] + (1 - decay) * value
-            return all[place] / (1 - pow(decay, Double(step)))
+        func corrected(_ index: Int, _ decay: Double, _ value: Double) -> Double {
+            all[index] = decay * all[index] + (1 - decay) * value
+            return all[index] / (1 - pow(decay, Double(step)))
         }
         let sizes = try gradient.abs()
         let largest = try sizes.max().item()

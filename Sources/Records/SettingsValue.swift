@@ -99,11 +99,12 @@ extension Optional: SettingsValue where Wrapped: SettingsValue {
     public var yaml: String { self?.yaml ?? "null" }
 }
 
-/// A single value counts as a list of one.
+/// A single value counts as a list of one; no value is none.
 extension Array: SettingsValue where Element: SettingsValue {
     public static var expectation: String { "a list, each \(Element.expectation)" }
 
     public static func read(_ node: SettingsNode) throws(SettingsProblem) -> [Element]? {
+        if node.content == .null { return nil }
         guard case .list(let items) = node.content else { return try Element.read(node).map { [$0] } }
         var values: [Element] = []
         for item in items {

@@ -150,15 +150,15 @@ struct DemonstratedLossTests {
         let demonstrated = Double(isDemonstration.count(where: \.self))
         let own = Double(reference.tokens) - demonstrated
         let size = Double(reference.lengths.count * reference.maxCompletionLength)
-        for place in logs.indices {
-            let (x, a, p) = (logs[place], advantages[place], exp(logs[place]))
-            if isDemonstration[place] {
+        for index in logs.indices {
+            let (x, a, p) = (logs[index], advantages[index], exp(logs[index]))
+            if isDemonstration[index] {
                 srft[0] -= 0.5 * exp(-entropy) * x / demonstrated
                 srft[1] -= min(p * a, min(max(p, 0.8), 1.2) * a) / demonstrated
                 luffy[1] -= p / (p + 0.1) * a / size
             } else {
                 srft[2] += (a > 0 ? -0.1 * exp(entropy) * x : a < 0 ? max(x, -20) : 0) / own
-                luffy[0] -= exp(x - reference.oldLogProbabilities[place]) * a / size
+                luffy[0] -= exp(x - reference.oldLogProbabilities[index]) * a / size
             }
         }
         return (srft, luffy + [-0.5 * entropy])

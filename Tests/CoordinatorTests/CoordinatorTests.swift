@@ -161,7 +161,7 @@ struct CoordinatorTests {
         let seconds = try #require(slow.metrics["timing_s/controllers"])
         #expect(seconds >= 2 * Sleeper.seconds && seconds <= slow.metrics["step_time"] ?? 0)
         #expect(slow.notes.contains("prepared"))
-        #expect((none.metrics["timing_s/controllers"] ?? 9) < Sleeper.seconds)
+        #expect(none.metrics["timing_s/controllers"] != nil && none.notes.isEmpty)
     }
 
     @Test func aControllerThatCannotUseAStepIsCounted() async throws {

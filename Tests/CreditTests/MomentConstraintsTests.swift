@@ -24,8 +24,8 @@ struct MomentConstraintsTests {
     /// Prompts with their completions: an arm each, with the log-prob of the policy that drew it.
     private func batch(_ groups: [[(arm: Int, policy: Double)]], _ scores: [[Double?]]? = nil) -> CreditBatch {
         let scored = groups.enumerated().map { row, group in
-            let rollouts = group.enumerated().map { place, drawn in
-                ScoredGroups.rollout(tokens: [drawn.arm], logProbabilities: [drawn.policy], sample: place)
+            let rollouts = group.enumerated().map { index, drawn in
+                ScoredGroups.rollout(tokens: [drawn.arm], logProbabilities: [drawn.policy], sample: index)
             }
             return ScoredGroup(
                 group: RolloutGroup(
@@ -158,8 +158,8 @@ struct MomentConstraintsTests {
             batch.weights = fitted.weights(at: step)
             let advantages = try rule.credit(batch).update.advantages
             for (group, drawn) in groups.enumerated() {
-                for (place, choice) in drawn.enumerated() {
-                    let size = 0.5 * (1 - Double(step) / Double(steps)) * advantages[group][place][0] / (8 * 16)
+                for (index, choice) in drawn.enumerated() {
+                    let size = 0.5 * (1 - Double(step) / Double(steps)) * advantages[group][index][0] / (8 * 16)
                     for arm in 0..<4 { logits[arm] += size * ((arm == choice.arm ? 1 : 0) - policy[arm]) }
                 }
             }

@@ -14,6 +14,9 @@ extension BadInput {
             what: "a key twice", lines: "seed: 1\nbeta: 0\nseed: 2",
             says: ["job.yaml line 13: the key 'seed' stands twice, first in line 11"]),
         BadInput(
+            what: "a subspace larger than every matrix", lines: "optim: low_rank",
+            says: ["low_rank.rank: is 128, and no matrix that is trained has both sides longer", "expected at most 31"]),
+        BadInput(
             what: "an optimizer that is not built", lines: "optim: adafactor",
             says: ["job.yaml line 11: optim: 'adafactor' is not supported: Adafactor is not built; adamw_8bit, lion"]),
         BadInput(

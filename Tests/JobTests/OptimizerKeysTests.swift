@@ -2,6 +2,7 @@ import Foundation
 import Job
 import Models
 import PolicyUpdater
+import Tensors
 import Testing
 
 /// A job with these lines first.
@@ -55,7 +56,8 @@ struct OptimizerKeysTests {
         ("stable_spam_clip_decay: 1", "stable_spam_clip_decay is '1'; expected a finite number from 0"),
         ("lr_scheduler_kwargs: {min_lr_ratio: 2}", "lr_scheduler_kwargs.min_lr_ratio is '2'"),
         (
-            "lr_scheduler_type: warmup_stable_decay\nlr_scheduler_kwargs: {num_decay_steps: 9}\nwarmup_steps: 4\nmax_steps: 12",
+            "lr_scheduler_type: warmup_stable_decay\nlr_scheduler_kwargs: {num_decay_steps: 9}\n"
+                + "warmup_steps: 4\nmax_steps: 12",
             "4 steps of warm-up and 9 of decay do not fit into the run's 12"
         ),
     ])
@@ -159,6 +161,27 @@ struct OptimizerKeysTests {
     func explainNamesThePapers(_ key: String, _ found: [String]) throws {
         let text = try JobExplanation.text(of: key)
         for part in found { #expect(text.contains(part), "\(text)") }
+    }
+
+    /// What README.md says that each keeps of a model of 135 M parameters, in bytes.
+    @Test(arguments: [
+        (OptimizerRule.adamW, 1_076_120_064), (.lion, 538_060_032), (.adamW8bit, 442_427_904),
+        (.lowRank(LowRankSettings(rank: 128)), 489_245_184), (.lowRank(LowRankSettings(rank: 32)), 292_391_424),
+        (.lowRank(LowRankSettings(rank: 32, projector: .dct)), 279_911_424),
+    ])
+    func theTableOfTheReadmeIsRight(_ rule: OptimizerRule, _ bytes: Int) throws {
+        let model = try ModelConfiguration(
+            json: """
+                {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 49152, "hidden_size": 576,
+                 "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+                 "num_key_value_heads": 3, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
+                 "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true}
+                """)
+        let settings = OptimizerSettings(rule: rule, schedule: LearningRateSchedule(.constant, totalSteps: 1))
+        let found = model.parameterShapes.reduce(0) {
+            $0 + settings.stateBytes(of: $1.name, shape: $1.shape, .float32)
+        }
+        #expect(found == bytes)
     }
 
     /// A model of 69 952 numbers, of which 32 768 are the embedding's, worked by hand:

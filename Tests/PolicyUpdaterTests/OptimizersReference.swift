@@ -91,7 +91,7 @@ enum OptimizersReference {
         return values { numbers($0, seed: 100 * (step + 1) + $1).map { scale * $0 } }
     }
 
-    private static func values(_ make: (_ count: Int, _ place: Int) -> [Double]) -> [String: [Double]] {
+    private static func values(_ make: (_ count: Int, _ index: Int) -> [Double]) -> [String: [Double]] {
         Dictionary(
             uniqueKeysWithValues: names.enumerated().map { ($1, make(shapes[$1]!.reduce(1, *), $0)) })
     }

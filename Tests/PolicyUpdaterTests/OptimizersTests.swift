@@ -49,7 +49,7 @@ struct OptimizersTests {
         return errors
     }
 
-    /// The reference is kept to twelve places.
+    /// The reference is kept to twelve decimals.
     private func isRounding(_ errors: [Double]) -> Bool { errors.count == 2 && errors.allSatisfy { $0 < 1e-11 } }
 
     @Test func lionIsLionPytorchs() throws {
@@ -175,6 +175,18 @@ struct OptimizersTests {
         let fira = OptimizerRule.lowRank(LowRankSettings(rank: 8, projector: .dct, remainder: .fira))
         #expect(try bytes(fira, wide, [64, 70]) == 2 * 4 * 70 * 8 + 8 * 8 + 8)
         #expect(try bytes(.adamW, wide, [64, 70], spam: StableSPAM()) == 8 * 4480 + 3 * 8)
+    }
+
+    /// A subspace is of no use where no matrix is larger.
+    @Test func aRankThatNothingCanBeProjectedToIsAProblem() {
+        let shapes = OptimizersReference.shapes  // the largest matrix beside the embedding has sides of 5
+        func problem(_ rank: Int, _ shapes: [String: [Int]]) -> String? {
+            OptimizerRule.lowRank(LowRankSettings(rank: rank)).problem(training: shapes)
+        }
+        #expect(problem(4, shapes) == nil)
+        #expect(problem(5, shapes)?.hasSuffix("embedding and head aside; expected at most 4") == true)
+        #expect(problem(1, ["model.norm.weight": [4]])?.hasSuffix("expected another optim") == true)
+        #expect(OptimizerRule.lion.problem(training: ["model.norm.weight": [4]]) == nil)
     }
 
     /// A matrix for bytes beside the reference's, in float32.
@@ -346,7 +358,8 @@ struct ContinuedScheduleTests {
         let error = await #expect(throws: UpdateError.self) { try await cramped.updater.restore(from: folder.url) }
         #expect(
             error.map { "\($0)" }?.contains(
-                "20 steps were taken of 20, and the last 4 of 22 are a decay that would begin before; expected max_steps of at least 24"
+                "20 steps were taken of 20, and the last 4 of 22 are a decay that would begin before; expected "
+                    + "max_steps of at least 24"
             ) == true)
         #expect(cramped.updater.optimizer.counters == OptimizerCounters())
     }

@@ -10,6 +10,17 @@ private func reader(_ lines: (key: String, value: String)...) -> SettingsReader 
         })
 }
 
+/// A value that says itself what is wrong with another kind of one.
+private struct Demanding: SettingsValue, Equatable {
+    var text: String
+    static var expectation: String { "a text" }
+    static func read(_ node: SettingsNode) throws(SettingsProblem) -> Demanding? {
+        guard case .scalar(let text, _) = node.content else { throw node.problem("this is \(node.found)") }
+        return Demanding(text: text)
+    }
+    var yaml: String { text.yaml }
+}
+
 private enum Color: String, SettingsChoice { case red, green }
 
 @Suite("One line reads a setting: key, type, bound, default, meaning")
@@ -58,13 +69,14 @@ struct SettingsReaderTests {
 
     /// A key without a value leaves the default; where a setting may be absent it means absent.
     @Test func nothingIsTheDefault() {
-        let nothing = ["rate", "limit", "name"].map {
+        let nothing = ["rate", "limit", "name", "list"].map {
             SettingsNode.Member($0, SettingsNode(.null, place: "line of \($0)"))
         }
         var job = SettingsReader("the job", nothing)
         let (rate, limit) = (job.read("rate", default: 0.5), job.read("limit", optional: 7))
         let name = job.read("name", required: "name one", standIn: "")
         #expect(rate == 0.5 && limit == nil && name == "")
+        #expect(job.read("list", default: [Demanding(text: "usual")]) == [Demanding(text: "usual")])
         #expect(job.problems.map(\.description) == ["line of name: name is nothing; expected a text"])
     }
 

@@ -1,14 +1,16 @@
 """Reference numbers for the optimizers beside AdamW.
 
-Made with torch 2.13.0+cpu, transformers 5.23.0, bitsandbytes 0.50.2, lion-pytorch 0.2.5, galore-torch 1.0 and fira 1.0.2:
+Made with torch 2.13.0+cpu, transformers 5.23.0, bitsandbytes 0.50.2, lion-pytorch 0.2.5, galore-torch 1.0, fira 1.0.2:
     python Tests/References/optimizers.py > Tests/References/optimizers.json
 
-`adamw_8bit` and `lion` are those packages' own steps. bitsandbytes rounds to the nearest byte on a GPU, and on a CPU in
-single precision by a table of 65536 equal parts of -1 ... 1, in which its smallest numbers have no place; its exact path is
-taken here, which it has for other types.
+`adamw_8bit` and `lion` are those packages' own steps. bitsandbytes rounds to the nearest byte on a GPU, and on a CPU
+in single precision by a table of 65536 equal parts of -1 ... 1, which is too coarse for its smallest numbers; its exact
+path is taken here, which it has for other types.
 
-`low_rank` and `stable_spam` are plain numpy, written from the papers. `checks` then compares them with the packages as far
-as these go: GaLore and Fira up to the second choice of a subspace, where a package takes LAPACK's signs as they come.
+`low_rank` and `stable_spam` are plain numpy, written from the papers. `checks` then compares them with the packages as
+far as these go: GaLore and Fira up to the second choice of a subspace, where a package takes LAPACK's signs as they
+come. By hand they were compared with the releases of FRUGAL (all steps) and Stable-SPAM (all steps without a reset, and
+those before the first; behind it the release corrects its means by the moments' counter).
 
 Gradients are not in the file: both sides make them from `numbers`.
 """
@@ -218,11 +220,11 @@ def adamw_8bit():
         optimizer.step()
         steps.append(parameter.detach().double().numpy().copy())
     state = optimizer.state[parameter]
-    places = slice(0, None, 23)
+    kept = slice(0, None, 23)
     return {
         "shape": BYTES, "every": 23,
-        "steps": [[round(x, 9) for x in steps[k][places].tolist()] for k in (3, 7)],
-        "first_bytes": state["state1"][places].tolist(), "second_bytes": state["state2"][places].tolist(),
+        "steps": [[round(x, 9) for x in steps[k][kept].tolist()] for k in (3, 7)],
+        "first_bytes": state["state1"][kept].tolist(), "second_bytes": state["state2"][kept].tolist(),
         "first_scales": state["absmax1"].tolist(), "second_scales": state["absmax2"].tolist(),
         "signed_map": bnb.functional.create_dynamic_map(True).tolist(),
         "unsigned_map": bnb.functional.create_dynamic_map(False).tolist(),
@@ -255,7 +257,7 @@ def checks():
 
 
 def lists(steps):
-    """The step behind the second choice of a subspace and the last one, to twelve places."""
+    """The step behind the second choice of a subspace and the last one, to twelve decimals."""
     return [
         {"step": k, "parameters": {n: [round(x, 12) for x in v.flatten().tolist()] for n, v in steps[k].items()}}
         for k in (3, 7)]

@@ -139,7 +139,8 @@ def main():
     with tempfile.TemporaryDirectory() as output:
         shared = dict(
             output_dir=output, max_steps=a.steps + 1, learning_rate=a.learning_rate, adam_epsilon=a.adam_epsilon,
-            lr_scheduler_type="constant", use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[], save_strategy="no", disable_tqdm=True)
+            lr_scheduler_type="constant", use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[],
+            save_strategy="no", disable_tqdm=True)
         if a.algorithm == "dpo":
             trainer = GivenPairs(
                 model=model, train_dataset=pairs(tokenizer, a), processing_class=tokenizer, callbacks=callbacks,

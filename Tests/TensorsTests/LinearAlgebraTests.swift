@@ -42,8 +42,8 @@ struct LinearAlgebraTests {
         #expect(try input.linear(weight: weight, bias: Tensor([100.0, 200, 300])).doubles() == [111, 217, 323])
     }
 
-    /// Rows of a Hadamard matrix over 2 are orthonormal: a matrix of nothing but multiples of them has them as its right
-    /// singular vectors, with the factors as singular values.
+    /// Rows of a Hadamard matrix over 2 are orthonormal: a matrix of nothing but multiples of them has them as its
+    /// right singular vectors, with the factors as singular values.
     @Test("the principal directions of a matrix are its first right singular vectors")
     func principalDirections() throws {
         let rows = [[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]].map { $0.map { $0 / 2 } }
@@ -51,8 +51,8 @@ struct LinearAlgebraTests {
         let matrix = factors.flatMap { factor, row in rows[row].map { $0 * factor } }
         let found = try Tensor(matrix, shape: [6, 4]).principalDirections(3)
         #expect(found.shape == [3, 4])
-        for (place, row) in [0, 1, 2].enumerated() {
-            let own = try found.selected(axis: 0, at: place).doubles()
+        for (index, row) in [0, 1, 2].enumerated() {
+            let own = try found.selected(axis: 0, at: index).doubles()
             let sign = own[0] * rows[row][0] < 0 ? -1.0 : 1
             #expect(relativeError(own.map { sign * $0 }, rows[row]) < 1e-14)
         }

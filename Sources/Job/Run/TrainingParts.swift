@@ -122,6 +122,9 @@ struct TrainingParts: Sendable {
         let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
         let start = try PolicyStart(
             model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed))
+        if let problem = job.optimizer.rule.problem(training: start.parameters.trained.mapValues(\.shape)) {
+            throw JobError(place: "low_rank.rank", message: problem)
+        }
         let packing = start.configuration.packing(plan.recipe.generates ? job.model.generationLayout : .shared)
         let policy = try ReallocatingActor(
             role: "actor", parameters: start.parameters, layout: type.layout, packing: packing,

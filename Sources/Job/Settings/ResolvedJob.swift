@@ -158,7 +158,8 @@ struct Reading {
         if plan.weighing?.utility?.lookAhead.stepModel == .adam, !optimizer.hasDerivative {
             job.refuse(
                 "amft.step_model",
-                "amft.step_model is adam, and a step of \(optimizer.stepName) cannot be differentiated; expected plain, or optim: adamw_torch or adamw_8bit without stable_spam"
+                "amft.step_model is adam, and a step of \(optimizer.stepName) cannot be differentiated; expected plain, "
+                    + "or optim: adamw_torch or adamw_8bit without stable_spam"
             )
         }
         model.trained.advise(optimizer.learningRate, reading: &job)
