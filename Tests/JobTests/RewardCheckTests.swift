@@ -120,7 +120,7 @@ struct RewardCheckTests {
         let braces = try await report("{path: '\(script):f', metric_name: twice, settings: {factor: 2}}", rows)
         #expect(braces.lines == dotted.lines && braces.summary.hasPrefix("twice: 1 completions"))
         let named = try await report("{path: '\(script):f', name: twice, settings: {factor: 2}}", rows)
-        #expect(named.lines == braces.lines && named.summary == braces.summary)
+        #expect(named.lines == braces.lines && named.summary.hasPrefix("twice: 1 completions"))
         let error = await #expect(throws: JobError.self) { try await report("{timeout: 3}", rows) }
         #expect(error?.description.contains("exactly one of name, path, command, url, model") == true)
     }

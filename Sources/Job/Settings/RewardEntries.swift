@@ -12,10 +12,12 @@ package struct RewardEntries: Sendable {
     package let timeoutSeconds: Double
 
     init(reading job: inout SettingsReader, for method: String, isNeeded: Bool = true) {
+        let problemsBefore = job.problems.count
         entries = job.read(
             "reward_funcs", default: [JobReward](),
             "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings, and beside a place with the name that metrics call it."
         )
+        let isRefused = job.problems.count > problemsBefore
         errorBudget = job.read(
             "reward_error_budget", default: 0.05, .from(0, to: 1),
             "Largest share of scores that may fail or time out before the run stops with the first failure and its sample."
@@ -23,7 +25,7 @@ package struct RewardEntries: Sendable {
         timeoutSeconds = job.read(
             "reward_timeout", default: 60.0, .above(0),
             "Seconds one call of a reward outside this process may take, counted from when it starts.")
-        if entries.isEmpty, isNeeded {
+        if entries.isEmpty, isNeeded, !isRefused {
             let isForSFT = JobKnownKeys.ofSFT.contains(where: job.isGiven)
             job.refuse(
                 "reward_funcs",
