@@ -4,7 +4,7 @@ SWIFT_BUILD := swift build -c release
 PLUMBLINE := .build/release/plumbline
 SOURCES := Package.swift Sources Tests rewards
 
-.PHONY: help build demo test test-long bench format lint libtorch clean
+.PHONY: help build demo smollm2 test test-long bench format lint libtorch clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
@@ -17,6 +17,9 @@ build: libtorch ## the command, .build/release/plumbline
 
 demo: build ## a small policy learns arithmetic in minutes, from nothing (DEMO=smoke: seconds)
 	@prompts/arithmetic/demo.sh $(PLUMBLINE) $(DEMO)
+
+smollm2: build ## a published model of 135 M parameters learns to keep instructions, within the hour (SMOLLM2=lora, constrained, smoke)
+	@prompts/following/smollm2.sh $(PLUMBLINE) $(SMOLLM2)
 
 # A few tests at a time: started all at once, each of them waits for its next turn behind a thousand others, and no limit
 # on a time means anything.

@@ -9,6 +9,7 @@ public enum ShippedRewards {
         CosineScaledReward.self,
         Countdown.self,
         ExactNumber.self,
+        FollowsInstructions.self,
         FormatRules.self,
         LengthReward.self,
         ReasoningAccuracyReward.self,

@@ -31,7 +31,7 @@ public struct FormatRules: RewardFunction {
             let known = Rule.allCases.map(\.rawValue).joined(separator: ", ")
             throw .wrongColumn("rule", expected: "one of \(known)", in: prompt)
         }
-        let text = Self.trimmed(completion.text)
+        let text = completion.text.trimmed
         let keeps = try keeps(rule, text, prompt)
         guard text.contains(where: \.isLetter) else { return .value(0, note: "no letter in the text") }
         return .value(keeps ? 1 : 0, note: keeps ? nil : "breaks \(name)")
@@ -43,7 +43,7 @@ public struct FormatRules: RewardFunction {
         case .lowerCase: text.contains(where: \.isLowercase) && text == text.lowercased()
         case .wordCount: Self.words(text).count == (try count(prompt))
         case .endsWith: text.hasSuffix(try ending(prompt))
-        case .withoutLetter: !Self.holds(text, try letter(prompt))
+        case .withoutLetter: !text.holds(try letter(prompt))
         case .listOf: Self.items(text) == (try count(prompt))
         case .repeated: try repeats(text, prompt)
         case .quoted: text.count > 2 && text.first == "\"" && text.last == "\"" && text.count { $0 == "\"" } == 2
@@ -84,30 +84,11 @@ public struct FormatRules: RewardFunction {
 
     // MARK: - Text
 
-    private static func trimmed(_ text: String) -> Substring {
-        guard let first = text.firstIndex(where: { !$0.isWhitespace }),
-            let last = text.lastIndex(where: { !$0.isWhitespace })
-        else { return "" }
-        return text[first...last]
-    }
-
     private static func words(_ text: Substring) -> [Substring] { text.split(whereSeparator: \.isWhitespace) }
 
     /// Items between commas; nil when one has no letter.
     private static func items(_ text: Substring) -> Int? {
         let items = text.split(separator: ",", omittingEmptySubsequences: false)
         return items.allSatisfy { $0.contains(where: \.isLetter) } ? items.count : nil
-    }
-
-    /// Whether a letter is in a text, in either case, also under an accent.
-    private static func holds(_ text: Substring, _ letter: Unicode.Scalar) -> Bool {
-        let letter = String(letter).uppercased()
-        return text.unicodeScalars.contains { scalar in
-            guard let name = scalar.properties.name else { return false }
-            return ["SMALL", "CAPITAL"].contains { size in
-                let base = "LATIN \(size) LETTER \(letter)"
-                return name == base || name.hasPrefix(base + " WITH ")
-            }
-        }
     }
 }

@@ -37,7 +37,8 @@ package actor Coordinator {
         saved = isSaved ? [progress.step] : []
     }
 
-    /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped.
+    /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped, or ended by
+    /// a controller.
     package func run() async throws -> RunOutcome {
         if let before = progress.unconcludedSince,
             let outcome = try await conclude(from: before, Metrics())
@@ -46,11 +47,12 @@ package actor Coordinator {
         }
         if controllers.needsEvaluation, parts.evaluator != nil, progress.step < schedule.maxSteps {
             do {
-                try await observe(try await evaluate())
+                try await observe(try await evaluate(since: nil))
             } catch is StopRequested {
                 return try await stopped()
             }
         }
+        if let outcome = try await ended() { return outcome }
         let firstStep = progress.step
         while progress.step < schedule.maxSteps {
             let start = (progress, controllers)
@@ -107,7 +109,7 @@ package actor Coordinator {
         if schedule.evaluates(from: before, to: progress.step) {
             progress.unconcludedSince = before
             do {
-                let evaluated = try await evaluate()
+                let evaluated = try await evaluate(since: before)
                 metrics.merge(evaluated)
                 try await observe(evaluated)
             } catch {
@@ -120,8 +122,16 @@ package actor Coordinator {
         if schedule.saves(from: before, to: progress.step) {
             try await save(metrics)
         }
+        if let outcome = try await ended() { return outcome }
         guard mustStop, progress.step < schedule.maxSteps else { return nil }
         return try await stopped()
+    }
+
+    /// The run's outcome where a controller ends it before its last step.
+    private func ended() async throws -> RunOutcome? {
+        guard progress.step < schedule.maxSteps, let reason = controllers.endsRun else { return nil }
+        if lastSaved != progress.step { try await save(Metrics()) }
+        return .ended(progress, reason: reason)
     }
 
     private func stopped() async throws -> RunOutcome {
@@ -129,14 +139,15 @@ package actor Coordinator {
         return .stopped(progress)
     }
 
-    private func evaluate() async throws -> Metrics {
+    private func evaluate(since before: Int?) async throws -> Metrics {
         guard let evaluator = parts.evaluator else { return Metrics() }
         await parts.observer.began(.evaluating, step: progress.step)
         let (step, stop, team) = (progress.step, stop, parts.team)
         return try await unlessCancelled {
-            guard let team else { return try await evaluator.evaluate(step: step, stop: stop) }
+            guard let team else { return try await evaluator.evaluate(since: before, step: step, stop: stop) }
             return try await team.together(stop) {
-                team.ranks.isFirst ? try await evaluator.evaluate(step: step, stop: team.asked) : Metrics()
+                team.ranks.isFirst
+                    ? try await evaluator.evaluate(since: before, step: step, stop: team.asked) : Metrics()
             }[0]
         }
     }
@@ -147,7 +158,8 @@ package actor Coordinator {
             evaluation["eval_rewards/\(name)/mean"].map { (name, $0) }
         }
         let observed = controllers.observe(
-            ObservedEvaluation(step: progress.step, means: Dictionary(uniqueKeysWithValues: means)))
+            ObservedEvaluation(
+                step: progress.step, means: Dictionary(uniqueKeysWithValues: means), measured: evaluation))
         guard !observed.metrics.names.isEmpty || !observed.notes.isEmpty else { return }
         try await parts.observer.noted(observed.metrics, observed.notes, step: progress.step)
     }

@@ -26,6 +26,8 @@ package struct ControllerBank: Sendable {
     package var isEmpty: Bool { controllers.isEmpty }
     /// Whether one of them can do nothing before it has seen an evaluation.
     var needsEvaluation: Bool { controllers.contains(where: \.needsEvaluation) }
+    /// Why one of them would end the run; `nil` to go on.
+    var endsRun: String? { controllers.lazy.compactMap(\.endsRun).first }
     /// Whether one of them compares the gradients of streams.
     var readsGradients: Bool { controllers.contains(where: \.readsGradients) }
 

@@ -24,4 +24,6 @@ package enum RunOutcome: Sendable, Equatable {
     case finished(RunProgress)
     /// Stopped on request; a checkpoint of this state is saved.
     case stopped(RunProgress)
+    /// A controller has ended it before its last step; a checkpoint of this state is saved.
+    case ended(RunProgress, reason: String)
 }

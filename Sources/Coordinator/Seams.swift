@@ -172,10 +172,14 @@ package struct StepReport: Sendable {
     }
 }
 
-/// Scores the policy on held-out prompts between two steps.
+/// Measures the policy on held-out rows between two steps.
 package protocol Evaluating: Sendable {
-    /// Metrics with the prefix `eval_`.
-    func evaluate(step: Int, stop: StopSignal) async throws -> Metrics
+    /// Measures what is due.
+    ///
+    /// - Parameter before: Optimizer steps at the last chance to measure; `nil` before the first step, when everything
+    ///   is due.
+    /// - Returns: Metrics with the prefix `eval_`.
+    func evaluate(since before: Int?, step: Int, stop: StopSignal) async throws -> Metrics
 }
 
 /// Saves every owner of state in one folder.

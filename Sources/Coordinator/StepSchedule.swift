@@ -16,8 +16,8 @@ package struct StepSchedule: Sendable, Equatable {
     package var maxSteps: Int
     /// Optimizer steps between checkpoints; `nil` saves only at the end.
     package var saveSteps: Int?
-    /// Optimizer steps between evaluations; `nil` for none.
-    package var evaluationSteps: Int?
+    /// Optimizer steps between evaluations, one interval for each kind of them.
+    package var evaluationSteps: [Int]
     /// Keeps sampling until the step has groups that differ; `nil` takes every group.
     package var dynamicSampling: DynamicSampling?
     /// Draws which completions an optimizer step takes, anew in every pass over the rollouts; `nil` takes them in
@@ -26,7 +26,7 @@ package struct StepSchedule: Sendable, Equatable {
 
     package init(
         promptsPerStep: Int, completionsPerOptimizerStep: Int, iterations: Int = 1, maxSteps: Int,
-        saveSteps: Int? = nil, evaluationSteps: Int? = nil, dynamicSampling: DynamicSampling? = nil,
+        saveSteps: Int? = nil, evaluationSteps: [Int] = [], dynamicSampling: DynamicSampling? = nil,
         shuffleSeed: UInt64? = nil
     ) {
         self.dynamicSampling = dynamicSampling
@@ -41,7 +41,7 @@ package struct StepSchedule: Sendable, Equatable {
 
     /// Whether an evaluation is due after a step that went from `before` to `after` optimizer steps.
     package func evaluates(from before: Int, to after: Int) -> Bool {
-        Self.passes(evaluationSteps, before: before, after: after)
+        evaluationSteps.contains { Self.passes($0, before: before, after: after) }
     }
 
     /// Whether a checkpoint is due: on its interval and after the last step.
@@ -50,7 +50,7 @@ package struct StepSchedule: Sendable, Equatable {
     }
 
     /// Whether a multiple of `interval` lies in `(before, after]`.
-    private static func passes(_ interval: Int?, before: Int, after: Int) -> Bool {
+    package static func passes(_ interval: Int?, before: Int, after: Int) -> Bool {
         guard let interval, interval > 0 else { return false }
         return after / interval > before / interval
     }

@@ -51,6 +51,9 @@ package protocol RewardController: Sendable {
     /// - Returns: As ``update(_:)``.
     mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate?
 
+    /// Why the run should end before its last step, by what the state says; `nil` to go on.
+    var endsRun: String? { get }
+
     /// Whether it compares the gradients of streams before each step.
     var readsGradients: Bool { get }
 
@@ -103,10 +106,13 @@ package struct ObservedEvaluation: Sendable, Equatable {
     package var step: Int
     /// Mean scores by reward; without those that scored nothing.
     package var means: [String: Double]
+    /// All numbers of the evaluation.
+    package var measured: Metrics
 
-    package init(step: Int, means: [String: Double]) {
+    package init(step: Int, means: [String: Double], measured: Metrics = Metrics()) {
         self.step = step
         self.means = means
+        self.measured = measured
     }
 }
 
@@ -150,6 +156,7 @@ extension RewardController {
     }
     package mutating func observe(trained: Metrics) -> ControllerUpdate? { ControllerUpdate() }
     package var needsEvaluation: Bool { false }
+    package var endsRun: String? { nil }
     package mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate? { ControllerUpdate() }
     package var readsGradients: Bool { false }
     package mutating func weigh(_ products: StreamProducts, of streams: [String]) -> ControllerUpdate? {

@@ -29,8 +29,10 @@ package struct RewardCourse: Sendable {
     }
     private var constraints: [String] { names("constraints/", "/limit") }
 
-    /// Whether there is anything to weigh: several rewards, or a limit.
-    package var hasSomething: Bool { rewards.count > 1 || !constraints.isEmpty }
+    private var guards: [String] { names("eval_guard/", "/first") }
+
+    /// Whether there is anything to weigh or to keep: several rewards, a limit, or a guard.
+    package var hasSomething: Bool { rewards.count > 1 || !constraints.isEmpty || !guards.isEmpty }
 
     /// The mean of the last fifth of a metric.
     private func late(_ metric: String) -> Double? {
@@ -73,6 +75,19 @@ package struct RewardCourse: Sendable {
             })
     }
 
+    private var guardTable: Table {
+        Table(
+            ["guard", "watched", "first", "worst", "last"],
+            guards.map { name in
+                let family = "eval_guard/\(name)/"
+                let watched = ["log_likelihood", "reward"].first { series[family + $0] != nil } ?? ""
+                return [
+                    name, watched, shown(series[family + "first"]?.last?.y), shown(series[family + "worst"]?.last?.y),
+                    shown(series[family + watched]?.last?.y),
+                ]
+            })
+    }
+
     /// Whether less of a reward is better: all its weights of the run are at most 0, and some below.
     private func isMinimized(_ reward: String) -> Bool {
         let weights = (series["reward_weights/\(reward)"] ?? []).map(\.y)
@@ -106,11 +121,10 @@ package struct RewardCourse: Sendable {
     }
 
     private var tables: [Table] {
-        ([rewardTable] + (constraints.isEmpty ? [] : [constraintTable]) + [front].compactMap(\.self))
-            .filter { !$0.rows.isEmpty }
+        ([rewardTable, constraintTable] + [front].compactMap(\.self) + [guardTable]).filter { !$0.rows.isEmpty }
     }
 
-    /// What binds, what each reward weighs, and the evaluations that none beats.
+    /// What binds, what each reward weighs, the evaluations that none beats, and what is guarded.
     package var text: String { tables.map { "\(name)\n\($0.text)" }.joined(separator: "\n\n") }
 
     // MARK: Pictures
@@ -131,6 +145,13 @@ package struct RewardCourse: Sendable {
             picture("Share of the gradient", rewards.map { ($0, "rewards/\($0)/gradient_share") }),
             picture("Multipliers", constraints.map { ($0, "constraints/\($0)/lambda") }),
         ]
+        for name in guards {
+            let family = "eval_guard/\(name)/"
+            all.append(
+                picture(
+                    "The guard \(name)",
+                    [("value", "\(family)log_likelihood"), ("value", "\(family)reward"), ("first", "\(family)first")]))
+        }
         for name in constraints {
             all.append(
                 picture(

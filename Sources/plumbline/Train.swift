@@ -56,7 +56,10 @@ struct Train: AsyncParsableCommand {
         let table = await display.finish()
         if !table.isEmpty { Terminal.progress(table) }
         switch outcome {
-        case .finished:
+        case .finished, .ended:
+            if case .ended(let progress, let reason) = outcome {
+                Terminal.progress("ended at step \(progress.step) of \(run.maxSteps): \(reason)")
+            }
             if let weighing = try RunReport.weighing(of: run.outputFolder) { Terminal.progress(weighing) }
             Terminal.progress("final model: \(run.outputFolder.relativePath)")
             if let best = run.bestCheckpoint {

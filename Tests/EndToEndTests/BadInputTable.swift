@@ -68,6 +68,31 @@ extension BadInput {
             overrides: ["algorithm=sft", "num_generations="],
             says: ["job.yaml line 11: eval_steps is set; sft has no reward"]),
         BadInput(
+            what: "a guard of a file that is not there", lines: "eval_guard: [{texts: nothing.jsonl}]",
+            says: ["nothing.jsonl: no such prompt file or folder"]),
+        BadInput(
+            what: "a guard of an empty file", lines: "eval_guard: [empty.jsonl]",
+            says: ["empty.jsonl: the file has no rows"], prepare: { try $0.write("empty.jsonl", "") }),
+        BadInput(
+            what: "a guarded text without one", lines: "eval_guard: [{texts: bare.jsonl}]",
+            says: ["bare.jsonl, line 1: no column `completion`; the row has `prompt`"],
+            prepare: { try $0.write("bare.jsonl", #"{"prompt": "1+1="}"#) }),
+        BadInput(
+            what: "a guarded prompt that no reward can score", lines: "eval_guard: [bare.jsonl]",
+            says: ["bare.jsonl, line 1: no column 'answer'"],
+            prepare: { try $0.write("bare.jsonl", #"{"prompt": "1+1="}"#) }),
+        BadInput(
+            what: "a guard's own reward that nobody knows",
+            lines: "eval_guard: [{prompts: held.jsonl, reward_funcs: [exact_numbr]}]",
+            says: ["no reward is named 'exact_numbr'"]),
+        BadInput(
+            what: "a tolerance below nothing", lines: "eval_guard: [{texts: held.jsonl, tolerance: -1}]",
+            says: ["job.yaml line 11: eval_guard: tolerance is '-1'; expected a number of at least 0"]),
+        BadInput(
+            what: "guarded prompts without reward", lines: "eval_guard: [{prompts: held.jsonl}]",
+            overrides: ["algorithm=sft", "num_generations="],
+            says: ["job.yaml line 11: eval_guard samples answers to 'held', and sft samples none"]),
+        BadInput(
             what: "a checkpoint that is none", overrides: ["resume_from_checkpoint=model"],
             says: ["'model' is no checkpoint folder; expected …/checkpoint-<step> or true"]),
         BadInput(

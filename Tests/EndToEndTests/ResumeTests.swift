@@ -55,6 +55,10 @@ struct ResumeTests {
             "ppo", "critic_shares_trunk: true\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"
         ),
         ("grpo", "num_generations: 4\nreplay_buffer_size: 8\nbypass_old_log_probs: true"),
+        (
+            "grpo",
+            "num_generations: 4\neval_guard: [{texts: held.jsonl, every: 1}, {prompts: held.jsonl, name: sums, every: 2, reward_funcs: [exact_number]}]"
+        ), ("dpo", "beta: 0.3\neval_guard: [{texts: held.jsonl, every: 1, tolerance: 0, stop: false}]"),
         ("dapo", "num_generations: 4\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"),
         ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),
         ("grpo", "num_generations: 4\nbeta: 0.1\ngeneration_layout: int8\nlogprob_gap_limit: 0.1"),

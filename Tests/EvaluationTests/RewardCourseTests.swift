@@ -44,6 +44,18 @@ struct RewardCourseTests {
         #expect(page.components(separatedBy: "<svg").count == 6)
     }
 
+    @Test func whatIsGuardedHasALineOfItsOwn() {
+        let guarded = course([
+            "eval_guard/texts/log_likelihood": [-1.5, -2, -1.75], "eval_guard/texts/first": [-1.5, -1.5, -1.5],
+            "eval_guard/texts/worst": [-1.5, -2, -2], "eval_guard/sums/reward": [1, 0.5, 0.25],
+            "eval_guard/sums/first": [1, 1, 1], "eval_guard/sums/worst": [1, 0.5, 0.25],
+        ])
+        let lines = guarded.text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        #expect(guarded.hasSomething && !lines.contains { $0.hasPrefix("reward ") })
+        #expect(lines.contains("texts log_likelihood -1.5 -2 -1.75") && lines.contains("sums reward 1 0.25 0.25"))
+        #expect(RewardCourse.page(of: [guarded]).contains("The guard texts"))
+    }
+
     @Test func aRunOfOneRewardHasNothingToWeigh() {
         let plain = course(["rewards/accuracy/mean": [1], "rewards/accuracy/std": [0], "reward": [1]])
         #expect(!plain.hasSomething && example.hasSomething)

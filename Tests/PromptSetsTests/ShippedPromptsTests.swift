@@ -218,6 +218,62 @@ struct ShippedPromptsTests {
         }
     }
 
+    // MARK: - Following
+
+    /// The requests of requests.txt by split.
+    private func requests() throws -> [String: Set<String>] {
+        var found: [String: Set<String>] = [:]
+        var split = ""
+        for line in try text(of: Self.prompts.appending(path: "following/requests.txt")).split(separator: "\n") {
+            if line.hasPrefix("## ") {
+                split = line.hasSuffix("train") ? "train" : "eval"
+            } else if !split.isEmpty, let end = line.firstIndex(of: "|") {
+                let request = line[..<end].trimmingCharacters(in: .whitespaces).lowercased()
+                #expect(found[split, default: []].insert(request).inserted, "\(request) stands twice")
+            }
+        }
+        return found
+    }
+
+    @Test func followingShareNeitherRequestsNorCombinations() throws {
+        let requests = try requests()
+        var messages: Set<String> = []
+        var combinations: [String: Set<[String]>] = [:]
+        var sources: [String: Int] = [:]
+        for (split, other, count) in [("train", "eval", 1500), ("eval", "train", 400)] {
+            let set = try PromptSet(Self.prompts.appending(path: "following"), split: split)
+            #expect(set.count == count && set.problems().isEmpty)
+            for row in 0..<set.count {
+                let prompt = try set.prompt(at: row)
+                guard case .messages(let chat) = prompt.content, chat.map(\.role) == ["user"] else {
+                    Issue.record("\(prompt) is no message")
+                    continue
+                }
+                let message = chat[0].content.lowercased()
+                #expect(messages.insert(message).inserted && message.count < 300, "\(message)")
+                #expect(try #require(requests[split]).contains { message.contains($0) }, "\(message)")
+                #expect(try #require(requests[other]).allSatisfy { !message.contains($0) }, "\(message)")
+                let kinds = try #require(prompt.columns["instructions"]?.elements).map {
+                    try #require($0["kind"]?.string)
+                }
+                #expect((1...2).contains(kinds.count) && Set(kinds).count == kinds.count)
+                combinations[split, default: []].insert(kinds.sorted())
+                sources["\(prompt.source), \(kinds.count)", default: 0] += 1
+            }
+        }
+        #expect(sources == ["one, 1": 780, "two, 2": 720, "new pair, 2": 240, "new kind, 1": 160])
+        let (train, held) = (try #require(combinations["train"]), try #require(combinations["eval"]))
+        #expect(train.count == 29 && held.count == 21 && train.isDisjoint(with: held))
+        // The kinds of a new pair are known, those that stand alone are not.
+        let known = Set(train.flatMap(\.self))
+        #expect(held.filter { $0.count == 2 }.allSatisfy { known.isSuperset(of: $0) })
+        #expect(held.filter { $0.count == 1 }.allSatisfy { known.isDisjoint(with: $0) })
+
+        let guarded = try Self.rows("following", "guard")
+        #expect(guarded.count == 60)
+        #expect(guarded.allSatisfy { !messages.contains($0.prompt.text.lowercased()) && $0.completion.count > 20 })
+    }
+
     // MARK: - All
 
     @Test(arguments: [("arithmetic", 1920, 4800), ("countdown", 1320, 3300)])
@@ -289,13 +345,17 @@ struct ShippedPromptsTests {
         .enabled(
             if: FileManager.default.isExecutableFile(atPath: "/usr/bin/python3"),
             "no /usr/bin/python3 to run make.py with"),
-        arguments: ["arithmetic", "countdown", "instructions", "replies"])
+        arguments: ["arithmetic", "countdown", "following", "instructions", "replies"])
     func theScriptWritesTheseBytes(_ name: String) throws {
         let folder = try TemporaryFolder()
         let script = try folder.file(
             "make.py", try text(of: Self.prompts.appending(path: name).appending(path: "make.py")))
         if name == "replies" {
             _ = try folder.file("gold.py", try text(of: Self.prompts.appending(path: "replies/gold.py")))
+        }
+        if name == "following" {
+            _ = try folder.file(
+                "requests.txt", try text(of: Self.prompts.appending(path: "following/requests.txt")))
         }
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/python3")
@@ -304,12 +364,13 @@ struct ShippedPromptsTests {
         process.waitUntilExit()
         #expect(process.terminationStatus == 0)
         let others =
-            (name == "instructions" || name == "replies" ? [] : ["thinking.jsonl"])
+            (["following", "instructions", "replies"].contains(name) ? [] : ["thinking.jsonl"])
+            + (name == "following" ? [] : ["demonstrations.jsonl"])
             + (name == "countdown" ? ["few.jsonl", "validation.jsonl"] : [])
             + (name == "arithmetic" ? ["traces.jsonl"] : [])
             + (name == "replies"
                 ? ["validation", "detail", "detail_held", "courtesy", "courtesy_held"].map { "\($0).jsonl" } : [])
-        for file in ["train.jsonl", "eval.jsonl", "demonstrations.jsonl"] + others {
+        for file in ["train.jsonl", "eval.jsonl"] + others {
             let shipped = try Data(contentsOf: Self.prompts.appending(path: name).appending(path: file))
             #expect(try Data(contentsOf: folder.url.appending(path: file)) == shipped, "\(name)/\(file)")
             #expect(shipped.count < 400_000)

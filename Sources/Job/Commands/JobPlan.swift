@@ -21,6 +21,7 @@ package struct JobPlan {
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
         _ = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)
+        _ = try GuardedSets(job, model, base: base)
         let rewards = job.rewards?.entries ?? []
         try RewardAssembly.check(rewards)
         let folders = try rewards.compactMap(\.modelReference).map {

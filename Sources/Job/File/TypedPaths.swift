@@ -26,6 +26,10 @@ struct TypedPaths {
         switch key.prefix(while: { $0 != "." }) {
         case "dataset_name": return scalars(node, path)
         case "datasets": return member(key, is: "path") ? scalars(node, path, ofMember: "path") : node
+        case "eval_guard":
+            guard member(key, is: "prompts", "texts", "reward_funcs") else { return node }
+            let placed = scalars(node, path, ofMember: "prompts", "texts")
+            return scalars(placed, reward, ofMember: "reward_funcs", "path", "name", "model")
         case "reward_funcs":
             return member(key, is: "path", "name", "model")
                 ? scalars(node, reward, ofMember: "path", "name", "model") : node

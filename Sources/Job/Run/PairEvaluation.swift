@@ -34,15 +34,14 @@ struct EvaluationPairs: Sendable {
 }
 
 /// Measures loss and accuracy on held-out pairs between two steps.
-struct PairEvaluation: Evaluating {
+struct PairEvaluation: Measuring {
     let pairs: EvaluationPairs
     let updater: PolicyUpdater
     let recorder: RunRecorder
-    let display: any RunDisplay
     /// Of a reward model, whose calibration is measured too.
     let heads: [String]?
 
-    func evaluate(step: Int, stop: StopSignal) async throws -> Metrics {
+    func measured(step: Int, stop: StopSignal) async throws -> Measured {
         var parts = try pairs.parts()
         if pairs.feed.reference == nil, updater.parts.contains(where: \.objective.needsReference) {
             for slot in parts.indices {
@@ -51,30 +50,29 @@ struct PairEvaluation: Evaluating {
                 parts[slot].takeReference(found.tokens)
             }
         }
-        var metrics = Metrics()
+        var measured = Measured()
         var loss = 0.0
         for (part, plan) in zip(parts, updater.parts) {
-            let measured = try await updater.measure(part, by: plan, stop: stop)
-            loss += plan.weight * measured.loss
+            let found = try await updater.measure(part, by: plan, stop: stop)
+            loss += plan.weight * found.loss
             let family = plan.name.map { "\($0)/" } ?? ""
-            for (name, value) in measured.metrics.entries { metrics["eval_\(family)\(name)"] = value }
-            if plan.name != nil { metrics["eval_\(family)loss"] = measured.loss }
+            for (name, value) in found.metrics.entries { measured.metrics["eval_\(family)\(name)"] = value }
+            if plan.name != nil { measured.metrics["eval_\(family)loss"] = found.loss }
         }
-        metrics["eval_loss"] = loss
-        if let heads { try await calibrate(parts[0], heads, step: step, stop, &metrics) }
-        try await recorder.write(metrics, step: step)
+        measured.metrics["eval_loss"] = loss
+        if let heads { try await calibrate(parts[0], heads, step: step, stop, &measured) }
         let count = parts.map(\.groups.count).max() ?? 0
         let accuracy =
-            (metrics["eval_rewards/accuracies"] ?? metrics["eval_accuracy"]).map {
+            (measured.metrics["eval_rewards/accuracies"] ?? measured.metrics["eval_accuracy"]).map {
                 String(format: ", accuracy %.3f", $0)
             } ?? ""
-        await display.notice("step \(step): eval_loss \(String(format: "%.4f", loss))\(accuracy) on \(count) pairs")
-        return metrics
+        measured.lines.append("eval_loss \(String(format: "%.4f", loss))\(accuracy) on \(count) pairs")
+        return measured
     }
 
     /// Adds how well calibrated each head is, and leaves it in `calibration.json`.
     private func calibrate(
-        _ part: UpdatePart, _ heads: [String], step: Int, _ stop: StopSignal, _ metrics: inout Metrics
+        _ part: UpdatePart, _ heads: [String], step: Int, _ stop: StopSignal, _ measured: inout Measured
     ) async throws {
         let scores = try await updater.scores(of: part, by: updater.parts[0], stop: stop)
         var found: [JSONValue.Member] = []
@@ -82,12 +80,12 @@ struct PairEvaluation: Evaluating {
             let own = zip(part.groups, scores).filter { $0.0.head == head }.map { $1[0] - $1[1] }
             guard let calibration = Calibration(differences: own) else { continue }
             let family = heads.count == 1 ? "eval_" : "eval_\(name)/"
-            if heads.count > 1 { metrics["\(family)accuracy"] = calibration.accuracy }
-            metrics["\(family)calibration_error"] = calibration.error
-            metrics["\(family)temperature"] = calibration.temperature
-            metrics["\(family)calibrated_loss"] = calibration.calibratedLoss
+            if heads.count > 1 { measured.metrics["\(family)accuracy"] = calibration.accuracy }
+            measured.metrics["\(family)calibration_error"] = calibration.error
+            measured.metrics["\(family)temperature"] = calibration.temperature
+            measured.metrics["\(family)calibrated_loss"] = calibration.calibratedLoss
             found.append(JSONValue.Member(name, calibration.json))
-            await display.notice("step \(step): \(name): \(calibration.sentence)")
+            measured.lines.append("\(name): \(calibration.sentence)")
         }
         try recorder.keepCalibration(.object([JSONValue.Member("step", .number(step))] + found))
     }

@@ -73,7 +73,8 @@ struct TrainingParts: Sendable {
         let fitted = plan.controllers.compactMap { $0 as? MomentConstraints }.flatMap(\.moments)
         let held = constrained.map(\.reward) + fitted.map(\.reward)
         let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: held)] } ?? []
-        controllers = RewardControllers(plan.controllers + watch)
+        let guards = job.run.guards.isEmpty ? [] : [EvaluationGuard(job.run.guards)]
+        controllers = RewardControllers(plan.controllers + watch + guards)
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }

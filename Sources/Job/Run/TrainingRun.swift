@@ -41,6 +41,9 @@ package final class TrainingRun: Sendable {
     private let parts: TrainingParts
     private let evaluation: EvaluationPrompts?
     private let evaluationPairs: EvaluationPairs?
+    private let guarded: GuardedSets
+    /// Guarded sets' own rewards, by the set's name.
+    private let guardScorers: [String: PanelScorer]
     private let progress: ProgressState
     private let stop: StopSignal
     private let team: RankTeam?
@@ -68,8 +71,11 @@ package final class TrainingRun: Sendable {
         let sets = try RunPromptSets(job.data, base: base)
         evaluation = try EvaluationPrompts(job, model, base: base)
         evaluationPairs = try EvaluationPairs(job, model, base: base)
+        guarded = try GuardedSets(job, model, base: base)
         let scorer = try await Self.scorer(job, base: base)
+        var guardScorers: [String: PanelScorer] = [:]
         do {
+            guardScorers = try await guarded.scorers(job, base: base, run: scorer)
             for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
             let prompts = try RunPrompts(job, model, sets, check: { try scorer?.check($0) }, progress: progress)
             if job.searchesLimits, evaluation?.identity == prompts.identity {
@@ -98,14 +104,18 @@ package final class TrainingRun: Sendable {
                                 + "dataset_test_split"
                         ]
                         : [])
+                    + guarded.all.filter { $0.identity == prompts.identity }.map {
+                        "note: eval_guard \($0.settings.name) measures the training rows"
+                    }
             } catch {
                 folder.withdraw()
                 throw error
             }
         } catch {
-            await scorer?.close()
+            for scorer in [scorer].compactMap({ $0 }) + guardScorers.values { await scorer.close() }
             throw error
         }
+        self.guardScorers = guardScorers
         firstStep = self.progress.progress.step
     }
 
@@ -173,14 +183,9 @@ package final class TrainingRun: Sendable {
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads)
         try await prepareReference(display)
-        var evaluator: (any Evaluating)?
-        if let evaluation, let scorer = parts.scorer {
-            evaluator = try await PeriodicEvaluation(
-                job, evaluation, parts, scorer, recorder: recorder, display: display)
-        } else if let pairs = evaluationPairs {
-            evaluator = PairEvaluation(
-                pairs: pairs, updater: parts.updater, recorder: recorder, display: display, heads: parts.plan.heads)
-        }
+        let sets = StepEvaluation.Sets(
+            prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)
+        let evaluator = try await StepEvaluation(sets, job, parts, recorder: recorder, display: display)
         let thinking = job.recipe.generates ? parts.plan.pairs?.thinking : nil
         var judge: (any Scoring)? = parts.scorer
         if let scorer = parts.scorer, let thinking {
@@ -198,9 +203,12 @@ package final class TrainingRun: Sendable {
         let outcome: RunOutcome
         do {
             outcome = try await coordinator.run()
-            if case .finished(let progress) = outcome, team?.ranks.isFirst ?? true {
+            switch outcome {
+            case .finished(let progress), .ended(let progress, _):
+                guard team?.ranks.isFirst ?? true else { break }
                 // Also when the run is cancelled by now.
                 try await Task { try await saver.placeFinalModel(progress) }.value
+            case .stopped: break
             }
         } catch {
             await close(display)
@@ -211,7 +219,7 @@ package final class TrainingRun: Sendable {
     }
 
     private func close(_ display: any RunDisplay) async {
-        await parts.scorer?.close()
+        for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values { await scorer.close() }
         for remark in await record.close() { await display.notice(remark) }
     }
 
@@ -234,7 +242,8 @@ package final class TrainingRun: Sendable {
         StepSchedule(
             promptsPerStep: job.batches.promptsPerStep,
             completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep, iterations: job.batches.iterations,
-            maxSteps: maxSteps, saveSteps: job.run.saveSteps, evaluationSteps: job.run.evaluation?.steps,
+            maxSteps: maxSteps, saveSteps: job.run.saveSteps,
+            evaluationSteps: [job.run.evaluation?.steps].compactMap { $0 } + job.run.guards.map(\.every),
             dynamicSampling: job.dynamicSampling,
             shuffleSeed: job.batches.shuffles ? UInt64(job.model.seed) : nil)
     }

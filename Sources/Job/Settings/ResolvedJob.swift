@@ -165,8 +165,8 @@ struct Reading {
         model.trained.advise(optimizer.learningRate, reading: &job)
         let isEvaluated = defaults.comparesPairs || generates && (defaults.needsRewards || !names.isEmpty)
         run = RunSettings(
-            reading: &job, method: method.name, isEvaluated: isEvaluated,
-            gold: control?.search?.gold)
+            reading: &job, method: method.name, isEvaluated: isEvaluated, samples: generates,
+            hasRewards: !names.isEmpty, learnsTexts: plan.heads == nil, gold: control?.search?.gold)
         if let control, control.dynamic.isGuided {
             job.check(
                 run.evaluation != nil, "dynamic_weights.method",

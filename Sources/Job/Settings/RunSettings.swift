@@ -12,8 +12,12 @@ package struct RunSettings: Sendable {
     package let saveSteps: Int
     /// `nil` keeps every checkpoint.
     package let saveTotalLimit: Int?
-    /// `nil` where nothing is evaluated.
+    /// `nil` where nothing is evaluated on the test split.
     package let evaluation: Evaluation?
+    /// Completions per prompt that is evaluated.
+    package let generations: Int
+    /// What must not be lost on the way.
+    package let guards: [GuardSettings]
     /// The metric that names the best checkpoint; `nil` for none.
     package let bestMetric: String?
     package let bestIsGreater: Bool
@@ -28,17 +32,22 @@ package struct RunSettings: Sendable {
     package struct Evaluation: Sendable {
         /// Optimizer steps between two.
         package let steps: Int
-        package let generations: Int
         /// Prompts; `nil` for all.
         package let limit: Int?
     }
 
     /// - Parameters:
     ///   - isEvaluated: Whether the method has something to evaluate with: rewards, or pairs.
+    ///   - samples: Whether the method samples completions.
+    ///   - hasRewards: Whether the job has rewards.
+    ///   - learnsTexts: Whether what it trains gives texts a likelihood.
     ///   - method: For messages.
     ///   - gold: The reward by whose evaluations a search chooses, so that the run ends with the policy that was best
     ///     in it; `nil` for none.
-    init(reading job: inout SettingsReader, method: String, isEvaluated: Bool, gold: String? = nil) {
+    init(
+        reading job: inout SettingsReader, method: String, isEvaluated: Bool, samples: Bool, hasRewards: Bool,
+        learnsTexts: Bool, gold: String? = nil
+    ) {
         outputDirectory = job.read(
             "output_dir", required: "name the run's folder", standIn: ".",
             meaning:
@@ -85,13 +94,17 @@ package struct RunSettings: Sendable {
         }
         job.resolve("eval_strategy", to: steps == nil ? EvaluationStrategy.no : .steps)
         job.resolve("eval_steps", to: steps)
-        let generations: Int? = job.read(
+        let asked: Int? = job.read(
             "num_generations_eval", optional: nil, .from(1, to: 65_535),
             "Completions per prompt in evaluation; 1 unless set.")
-        job.resolve("num_generations_eval", to: generations ?? 1)
+        generations = asked ?? 1
+        job.resolve("num_generations_eval", to: generations)
         let limit: Int? = job.read(
             "eval_limit", optional: nil, .atLeast(1), "Prompts of an evaluation during training; all unless set.")
-        evaluation = steps.map { Evaluation(steps: $0, generations: generations ?? 1, limit: limit) }
+        evaluation = steps.map { Evaluation(steps: $0, limit: limit) }
+        guards = GuardSettings.all(
+            reading: &job, method: method, samples: samples, hasRewards: hasRewards, learnsTexts: learnsTexts,
+            every: steps ?? loggingSteps, limit: limit)
         saveSteps = gold != nil && !job.isGiven("save_steps") ? steps ?? saves : saves
         job.resolve("save_steps", to: saveSteps)
         let best: String? = job.read(

@@ -29,54 +29,53 @@ struct EvaluationPrompts {
     }
 }
 
-/// Evaluates the policy between two steps, on the prompts of the test split.
+/// Samples the policy's answers to held-out prompts between two steps and scores them.
 ///
 /// Its draws come from a seed of their own: evaluating or not changes no draw of training.
-struct PeriodicEvaluation: Evaluating {
+struct SampledEvaluation: Measuring {
     private let requests: [RolloutRequest]
     private let generator: EngineGenerator
     private let scorer: PanelScorer
-    private let recorder: RunRecorder
-    private let display: any RunDisplay
     private let setName: String
-    /// One per reward, as in training.
+    /// Before the names of its numbers: `eval_`, or a guard's family.
+    private let prefix: String
     private let rewards: RewardCombination
 
+    /// - Parameters:
+    ///   - rewards: One per reward, as in training; by default their sum.
+    ///   - seed: Of its draws.
     init(
-        _ job: ResolvedJob, _ prompts: EvaluationPrompts, _ parts: TrainingParts, _ scorer: PanelScorer,
-        recorder: RunRecorder, display: any RunDisplay
+        _ job: ResolvedJob, _ parts: TrainingParts, prompts: [TokenizedPrompt], of setName: String,
+        _ scorer: PanelScorer, rewards: RewardCombination? = nil, prefix: String, seed: Int
     ) async throws {
-        requests = prompts.prompts.map {
-            RolloutRequest(prompt: $0, samples: job.run.evaluation?.generations ?? 1)
-        }
-        generator = try await Self.generator(parts, job)
+        requests = prompts.map { RolloutRequest(prompt: $0, samples: job.run.generations) }
+        generator = try await Self.generator(parts, job, seed: seed)
         self.scorer = scorer
-        self.recorder = recorder
-        self.display = display
-        setName = prompts.name
-        rewards = parts.plan.credit?.rewards ?? RewardCombination(names: scorer.rewardNames)
+        self.setName = setName
+        self.prefix = prefix
+        self.rewards = rewards ?? RewardCombination(names: scorer.rewardNames)
     }
 
     @TensorActor
-    private static func generator(_ parts: TrainingParts, _ job: ResolvedJob) throws -> EngineGenerator {
+    private static func generator(_ parts: TrainingParts, _ job: ResolvedJob, seed: Int) throws -> EngineGenerator {
         try EngineGenerator(
             policy: parts.policy, model: parts.model, sampling: job.sampling, softThinking: job.plan.softThinking,
-            seed: ~job.model.seed, rows: 128)
+            seed: seed, rows: 128)
     }
 
-    func evaluate(step: Int, stop: StopSignal) async throws -> Metrics {
+    func measured(step: Int, stop: StopSignal) async throws -> Measured {
         let groups = try await PolicyEvaluation.scored(generator.generate(requests, step: step, stop: stop), scorer)
         try stop.check()
         _ = scorer.takeRemarks()  // they belong to evaluation, not to the next step
         let result = EvaluationResult(
             promptSet: setName, groups: groups.map { EvaluatedGroup($0) }, rewardNames: scorer.rewardNames, ks: [1])
-        var metrics = Metrics()
+        var measured = Measured()
         let combined = groups.flatMap { $0.scores.compactMap { rewards.combined($0) } }
-        metrics["eval_reward"] = combined.isEmpty ? nil : combined.reduce(0, +) / Double(combined.count)
-        for (name, value) in result.metrics.entries { metrics["eval_\(name)"] = value }
-        try await recorder.write(metrics, step: step)
-        let shown = metrics["eval_reward"].map(NumberText.short) ?? "none"
-        await display.notice("step \(step): eval_reward \(shown) on \(requests.count) prompts of \(setName)")
-        return metrics
+        let reward = combined.isEmpty ? nil : combined.reduce(0, +) / Double(combined.count)
+        measured.metrics["\(prefix)reward"] = reward
+        for (name, value) in result.metrics.entries { measured.metrics["\(prefix)\(name)"] = value }
+        let shown = reward.map(NumberText.short) ?? "none"
+        measured.lines = ["\(prefix)reward \(shown) on \(requests.count) prompts of \(setName)"]
+        return measured
     }
 }

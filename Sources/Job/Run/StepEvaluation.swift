@@ -1,0 +1,94 @@
+internal import Coordinator
+internal import Records
+
+/// Something that is measured between two steps.
+protocol Measuring: Sendable {
+    func measured(step: Int, stop: StopSignal) async throws -> Measured
+}
+
+/// What came of a measurement.
+struct Measured {
+    /// With the prefix `eval_`.
+    var metrics = Metrics()
+    /// What a person should read.
+    var lines: [String] = []
+}
+
+/// All that a run measures between its steps, each on its interval: one row of the record for what falls on one step.
+struct StepEvaluation: Evaluating {
+    /// What a run has to measure with.
+    struct Sets: Sendable {
+        let prompts: EvaluationPrompts?
+        let pairs: EvaluationPairs?
+        let guarded: GuardedSets
+        /// Guarded sets' own rewards, by the set's name.
+        let guardScorers: [String: PanelScorer]
+    }
+
+    /// Each with the optimizer steps between two of it.
+    private let measurements: [(every: Int, measurement: any Measuring)]
+    private let recorder: RunRecorder
+    private let display: any RunDisplay
+
+    /// `nil` when nothing is measured.
+    init?(
+        _ sets: Sets, _ job: ResolvedJob, _ parts: TrainingParts, recorder: RunRecorder, display: any RunDisplay
+    ) async throws {
+        var measurements: [(every: Int, measurement: any Measuring)] = []
+        if let steps = job.run.evaluation?.steps, let one = try await Self.testSplit(sets, job, parts, recorder) {
+            measurements.append((steps, one))
+        }
+        for guarded in sets.guarded.all {
+            guard let one = try await Self.guarded(guarded, sets, job, parts) else { continue }
+            measurements.append((guarded.settings.every, one))
+        }
+        guard !measurements.isEmpty else { return nil }
+        self.measurements = measurements
+        self.recorder = recorder
+        self.display = display
+    }
+
+    private static func testSplit(
+        _ sets: Sets, _ job: ResolvedJob, _ parts: TrainingParts, _ recorder: RunRecorder
+    ) async throws -> (any Measuring)? {
+        if let prompts = sets.prompts, let scorer = parts.scorer {
+            return try await SampledEvaluation(
+                job, parts, prompts: prompts.prompts, of: prompts.name, scorer, rewards: parts.plan.credit?.rewards,
+                prefix: "eval_", seed: ~job.model.seed)
+        }
+        return sets.pairs.map { pairs in
+            PairEvaluation(pairs: pairs, updater: parts.updater, recorder: recorder, heads: parts.plan.heads)
+        }
+    }
+
+    /// `nil` for prompts that no reward scores, which the job's settings refuse.
+    private static func guarded(
+        _ guarded: GuardedSets.Guarded, _ sets: Sets, _ job: ResolvedJob, _ parts: TrainingParts
+    ) async throws -> (any Measuring)? {
+        let settings = guarded.settings
+        switch guarded.content {
+        case .texts(let texts): return TextGuard(settings: settings, texts: texts, updater: parts.updater)
+        case .prompts(let prompts):
+            let own = sets.guardScorers[settings.name]
+            guard let scorer = own ?? parts.scorer else { return nil }
+            return try await SampledEvaluation(
+                job, parts, prompts: prompts, of: settings.name, scorer,
+                rewards: own == nil ? parts.plan.credit?.rewards : nil, prefix: "\(settings.family)/",
+                seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x6A2D)))
+        }
+    }
+
+    func evaluate(since before: Int?, step: Int, stop: StopSignal) async throws -> Metrics {
+        var all = Measured()
+        for (every, measurement) in measurements {
+            guard before.map({ StepSchedule.passes(every, before: $0, after: step) }) ?? true else { continue }
+            let found = try await measurement.measured(step: step, stop: stop)
+            try stop.check()
+            all.metrics.merge(found.metrics)
+            all.lines += found.lines
+        }
+        try await recorder.write(all.metrics, step: step)
+        for line in all.lines { await display.notice("step \(step): \(line)") }
+        return all.metrics
+    }
+}

@@ -1,0 +1,196 @@
+internal import PromptSets
+internal import Records
+
+/// What a run must not lose while it learns something else: a set of its own that is measured on the way.
+package struct GuardSettings: Sendable, Equatable {
+    /// How a set is measured.
+    package enum Kind: String, CaseIterable, Sendable {
+        /// Answers are sampled and scored.
+        case prompts
+        /// The log-likelihood of completions, or of whole texts, per token; nothing is sampled.
+        case texts
+    }
+
+    package let kind: Kind
+    /// Where the set lies, with its split and the names of its columns.
+    package let dataset: DatasetSettings
+    package let name: String
+    /// Optimizer steps between two measurements.
+    package let every: Int
+    /// Rows that are measured; `nil` for all.
+    package let limit: Int?
+    /// How far the number may fall below its first value.
+    package let tolerance: Double
+    /// Whether the run ends when it has fallen farther.
+    package let stops: Bool
+    /// What scores the answers; empty for the job's own rewards.
+    package let rewards: [JobReward]
+
+    /// The number that is watched.
+    var metric: String { "\(family)/\(kind == .texts ? "log_likelihood" : "reward")" }
+    /// Of all its numbers.
+    var family: String { "eval_guard/\(name)" }
+
+    /// Reads `eval_guard:`.
+    ///
+    /// - Parameters:
+    ///   - method: For messages.
+    ///   - samples: Whether the method samples completions.
+    ///   - hasRewards: Whether the job has rewards.
+    ///   - learnsTexts: Whether what it trains gives texts a likelihood.
+    ///   - every: Optimizer steps between two measurements unless a guard says.
+    ///   - limit: Its rows unless a guard says.
+    static func all(
+        reading job: inout SettingsReader, method: String, samples: Bool, hasRewards: Bool, learnsTexts: Bool,
+        every: Int, limit: Int?
+    ) -> [GuardSettings] {
+        let entries = job.read(
+            "eval_guard", default: [GuardEntry](),
+            "What the run must not lose, a list: {prompts: a prompt set} samples answers and takes their mean reward, {texts: rows with completions, or whole texts} the log-likelihood of a token in nats, without any reward; a name alone is prompts where the job has rewards, else texts. Measured before the first step and every so many (every, by default eval_steps, else logging_steps) on the first limit rows (eval_limit). More than tolerance (0.05) below its first value is an alarm, with stop: true the end of the run. Also split, column_map, name, and reward_funcs of its own."
+        )
+        let chosen = entries.map { entry in
+            GuardSettings(entry, otherwise: samples && hasRewards ? .prompts : .texts, every: every, limit: limit)
+        }
+        job.resolve("eval_guard", to: chosen.map(GuardEntry.init))
+        if !chosen.isEmpty, !learnsTexts {
+            job.refuse("eval_guard", "eval_guard is set; \(method) trains no policy that writes, leave it out")
+        }
+        for one in chosen where one.kind == .prompts && learnsTexts {
+            if !samples {
+                job.refuse(
+                    "eval_guard",
+                    "eval_guard samples answers to '\(one.name)', and \(method) samples none; name it under texts, whose log-likelihood needs none"
+                )
+            } else if !hasRewards, one.rewards.isEmpty {
+                job.refuse(
+                    "eval_guard",
+                    "eval_guard has no reward for '\(one.name)'; give it reward_funcs, or name it under texts, whose log-likelihood needs none"
+                )
+            }
+        }
+        if let twice = chosen.first(where: { one in chosen.count { $0.name == one.name } > 1 }) {
+            job.refuse("eval_guard", "eval_guard has two sets called '\(twice.name)'; give one of them another name")
+        }
+        return chosen
+    }
+
+    private init(_ entry: GuardEntry, otherwise kind: Kind, every: Int, limit: Int?) {
+        self.kind = entry.kind ?? kind
+        dataset = entry.dataset
+        name = entry.name ?? entry.usualName
+        self.every = entry.every ?? every
+        self.limit = entry.limit ?? limit
+        tolerance = entry.tolerance ?? 0.05
+        stops = entry.stops ?? false
+        rewards = entry.rewards ?? []
+    }
+}
+
+/// One entry of `eval_guard:` as it is written.
+struct GuardEntry: SettingsValue {
+    var kind: GuardSettings.Kind?
+    var dataset: DatasetSettings
+    var name: String?
+    var every: Int?
+    var limit: Int?
+    var tolerance: Double?
+    var stops: Bool?
+    var rewards: [JobReward]?
+
+    static var expectation: String { "a prompt set, or a section with prompts or texts" }
+
+    /// A chosen guard, so that a resolved job has every value of it.
+    init(_ chosen: GuardSettings) {
+        (kind, dataset, name) = (chosen.kind, chosen.dataset, chosen.name)
+        (every, limit, tolerance, stops) = (chosen.every, chosen.limit, chosen.tolerance, chosen.stops)
+        rewards = chosen.rewards.isEmpty ? nil : chosen.rewards
+    }
+
+    private init(path: String) { dataset = DatasetSettings(path: path) }
+
+    /// The split, else what the path ends with.
+    fileprivate var usualName: String {
+        let last = dataset.path.split(separator: "/").last.map(String.init) ?? dataset.path
+        return dataset.split ?? last.split(separator: ".").first.map(String.init) ?? "set"
+    }
+
+    static func read(_ node: SettingsNode) throws(SettingsProblem) -> GuardEntry? {
+        if case .scalar(let path, _) = node.content, !path.isEmpty { return GuardEntry(path: path) }
+        guard case .map(let members) = node.content else {
+            throw node.problem("eval_guard: a guard is \(node.found); expected \(expectation)")
+        }
+        let kinds = members.compactMap { GuardSettings.Kind(rawValue: $0.key) }
+        guard kinds.count == 1 else {
+            throw node.problem("eval_guard: a guard's section has one of prompts and texts; found \(node.found)")
+        }
+        var entry = GuardEntry(path: "")
+        entry.kind = kinds[0]
+        for member in members { try entry.set(member.key, member.node) }
+        if entry.kind == .texts, entry.rewards != nil {
+            throw node.problem(
+                "eval_guard: reward_funcs score answers that are sampled for prompts; texts have a log-likelihood")
+        }
+        return entry
+    }
+
+    private static let keys = [
+        "prompts", "texts", "split", "column_map", "name", "every", "limit", "tolerance", "stop", "reward_funcs",
+    ]
+
+    private mutating func set(_ key: String, _ node: SettingsNode) throws(SettingsProblem) {
+        switch key {
+        case "prompts", "texts":
+            dataset.path = try Self.value(node, key, "a prompt file or folder") { !$0.isEmpty }
+        case "split": dataset.split = try Self.value(node, key, "a text") { $0.map { !$0.isEmpty } ?? true }
+        case "column_map":
+            guard node.content != .null else { return }
+            let named: NamedValues = try Self.value(node, key, NamedValues.expectation) { _ in true }
+            dataset.columnMap = named.values
+        case "name":
+            name = try Self.value(node, key, "a text without /") { $0.map { !$0.isEmpty && !$0.contains("/") } ?? true }
+        case "every": every = try Self.value(node, key, "a whole number of at least 1") { $0.map { $0 > 0 } ?? true }
+        case "limit": limit = try Self.value(node, key, "a whole number of at least 1") { $0.map { $0 > 0 } ?? true }
+        case "tolerance":
+            tolerance = try Self.value(node, key, "a number of at least 0") {
+                $0.map { $0 >= 0 && $0.isInReach } ?? true
+            }
+        case "stop": stops = try Self.value(node, key, "true or false") { _ in true }
+        case "reward_funcs":
+            rewards = try Self.value(node, key, "a list of rewards") { $0.map { !$0.isEmpty } ?? true }
+            let names = (rewards ?? []).map(\.reference)
+            guard Set(names).count == names.count else {
+                throw node.problem("eval_guard: reward_funcs names a reward twice; metrics need one name each")
+            }
+        default:
+            let near = nearestNames(to: key, among: Self.keys)
+            throw node.problem(
+                "eval_guard: unknown key '\(key)'; "
+                    + (near.isEmpty
+                        ? "expected \(Self.keys.joined(separator: ", "))"
+                        : "did you mean \(near.joined(separator: ", "))?"))
+        }
+    }
+
+    private static func value<Value: SettingsValue>(
+        _ node: SettingsNode, _ key: String, _ expectation: String, _ holds: (Value) -> Bool
+    ) throws(SettingsProblem) -> Value {
+        guard let value = try Value.read(node), holds(value) else {
+            throw node.problem("eval_guard: \(key) is \(node.found); expected \(expectation)")
+        }
+        return value
+    }
+
+    var yaml: String {
+        guard let kind else { return dataset.path.yaml }
+        var parts = ["\(kind.rawValue): \(dataset.path.yaml)"]
+        if let split = dataset.split { parts.append("split: \(split.yaml)") }
+        if let map = dataset.columnMap { parts.append("column_map: \(NamedValues(values: map).yaml)") }
+        if let name { parts.append("name: \(name.yaml)") }
+        if let every { parts.append("every: \(every.yaml)") }
+        if let limit { parts.append("limit: \(limit.yaml)") }
+        if let tolerance { parts.append("tolerance: \(tolerance.yaml)") }
+        if let stops { parts.append("stop: \(stops.yaml)") }
+        if let rewards { parts.append("reward_funcs: \(rewards.yaml)") }
+        return "{" + parts.joined(separator: ", ") + "}"
+    }
+}
