@@ -7,7 +7,7 @@ SOURCES := Package.swift Sources Tests rewards
 .PHONY: help build demo smollm2 test test-long bench format lint libtorch clean
 
 help: ## what each target does
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 libtorch:
 	@.ci/libtorch
