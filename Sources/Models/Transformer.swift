@@ -28,8 +28,8 @@ package final class Transformer {
     /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device; adapters may
     ///   be of another floating type. Those of a configuration with adapters have them all, or none: then it is the
     ///   model without them.
-    /// - Parameter packed: Of a model that is only sampled from: matrices by the names of ``ModelConfiguration/packing(_:)``
-    ///   that are read in place of the parameters, with what adapters add.
+    /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
+    ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another
     ///   shape.
     package init(

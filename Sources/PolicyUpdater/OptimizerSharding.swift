@@ -1,7 +1,8 @@
 internal import Tensors
 
-/// Which rank keeps an optimizer's state of which parameters (ZeRO stage 1, Rajbhandari et al. 2020, arXiv:1910.02054): each parameter is written
-/// by one of them, which sends it to the others. What a step comes to has the bits that it has in one process.
+/// Which rank keeps an optimizer's state of which parameters (ZeRO stage 1, Rajbhandari et al. 2020, arXiv:1910.02054):
+/// each parameter is written by one of them, which sends it to the others. What a step comes to has the bits that it has
+/// in one process.
 @TensorActor
 struct OptimizerSharding {
     /// Names of the parameters that this rank writes.

@@ -183,35 +183,22 @@ extension DatasetSettings {
 
     private mutating func set(_ key: String, _ node: SettingsNode) throws(SettingsProblem) {
         switch key {
-        case "path": path = try Self.value(node, "path", "a prompt file or folder") { !$0.isEmpty }
-        case "split": split = try Self.value(node, "split", "a text") { $0.map { !$0.isEmpty } ?? true }
-        case "fraction": fraction = try Self.value(node, "fraction", "a number above 0") { $0.map { $0 > 0 } ?? true }
+        case "path": path = try node.value("path", of: "datasets", "a prompt file or folder") { !$0.isEmpty }
+        case "split": split = try node.value("split", of: "datasets", "a text") { $0.map { !$0.isEmpty } ?? true }
+        case "fraction":
+            fraction = try node.value("fraction", of: "datasets", "a number above 0") { $0.map { $0 > 0 } ?? true }
         case "columns":
-            columns = try Self.value(node, "columns", "a list of columns") { $0.map { !$0.isEmpty } ?? true }
+            columns = try node.value("columns", of: "datasets", "a list of columns") { $0.map { !$0.isEmpty } ?? true }
         case "column_map":
             guard node.content != .null else { return columnMap = nil }
-            let named: NamedValues = try Self.value(node, "column_map", NamedValues.expectation) { _ in true }
+            let named: NamedValues = try node.value("column_map", of: "datasets", NamedValues.expectation) { _ in true }
             columnMap = named.values
         case _ where Self.hubKeys.contains(key):
             guard node.content != .null else { return }
             throw node.problem("datasets: \(key) is not supported; name the file or folder in path")
         default:
-            let near = nearestNames(to: key, among: Self.keys)
-            throw node.problem(
-                "datasets: unknown key '\(key)'; "
-                    + (near.isEmpty
-                        ? "expected \(Self.keys.joined(separator: ", "))"
-                        : "did you mean \(near.joined(separator: ", "))?"))
+            throw node.unknownKey(key, of: "datasets", among: Self.keys)
         }
-    }
-
-    private static func value<Value: SettingsValue>(
-        _ node: SettingsNode, _ key: String, _ expectation: String, _ holds: (Value) -> Bool
-    ) throws(SettingsProblem) -> Value {
-        guard let value = try Value.read(node), holds(value) else {
-            throw node.problem("datasets: \(key) is \(node.found); expected \(expectation)")
-        }
-        return value
     }
 
     fileprivate var yaml: String {

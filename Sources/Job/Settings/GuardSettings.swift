@@ -140,44 +140,34 @@ struct GuardEntry: SettingsValue {
     private mutating func set(_ key: String, _ node: SettingsNode) throws(SettingsProblem) {
         switch key {
         case "prompts", "texts":
-            dataset.path = try Self.value(node, key, "a prompt file or folder") { !$0.isEmpty }
-        case "split": dataset.split = try Self.value(node, key, "a text") { $0.map { !$0.isEmpty } ?? true }
+            dataset.path = try node.value(key, of: "eval_guard", "a prompt file or folder") { !$0.isEmpty }
+        case "split": dataset.split = try node.value(key, of: "eval_guard", "a text") { $0.map { !$0.isEmpty } ?? true }
         case "column_map":
             guard node.content != .null else { return }
-            let named: NamedValues = try Self.value(node, key, NamedValues.expectation) { _ in true }
+            let named: NamedValues = try node.value(key, of: "eval_guard", NamedValues.expectation) { _ in true }
             dataset.columnMap = named.values
         case "name":
-            name = try Self.value(node, key, "a text without /") { $0.map { !$0.isEmpty && !$0.contains("/") } ?? true }
-        case "every": every = try Self.value(node, key, "a whole number of at least 1") { $0.map { $0 > 0 } ?? true }
-        case "limit": limit = try Self.value(node, key, "a whole number of at least 1") { $0.map { $0 > 0 } ?? true }
+            name = try node.value(key, of: "eval_guard", "a text without /") {
+                $0.map { !$0.isEmpty && !$0.contains("/") } ?? true
+            }
+        case "every":
+            every = try node.value(key, of: "eval_guard", "a whole number of at least 1") { $0.map { $0 > 0 } ?? true }
+        case "limit":
+            limit = try node.value(key, of: "eval_guard", "a whole number of at least 1") { $0.map { $0 > 0 } ?? true }
         case "tolerance":
-            tolerance = try Self.value(node, key, "a number of at least 0") {
+            tolerance = try node.value(key, of: "eval_guard", "a number of at least 0") {
                 $0.map { $0 >= 0 && $0.isInReach } ?? true
             }
-        case "stop": stops = try Self.value(node, key, "true or false") { _ in true }
+        case "stop": stops = try node.value(key, of: "eval_guard", "true or false") { _ in true }
         case "reward_funcs":
-            rewards = try Self.value(node, key, "a list of rewards") { $0.map { !$0.isEmpty } ?? true }
+            rewards = try node.value(key, of: "eval_guard", "a list of rewards") { $0.map { !$0.isEmpty } ?? true }
             let names = (rewards ?? []).map(\.reference)
             guard Set(names).count == names.count else {
                 throw node.problem("eval_guard: reward_funcs names a reward twice; metrics need one name each")
             }
         default:
-            let near = nearestNames(to: key, among: Self.keys)
-            throw node.problem(
-                "eval_guard: unknown key '\(key)'; "
-                    + (near.isEmpty
-                        ? "expected \(Self.keys.joined(separator: ", "))"
-                        : "did you mean \(near.joined(separator: ", "))?"))
+            throw node.unknownKey(key, of: "eval_guard", among: Self.keys)
         }
-    }
-
-    private static func value<Value: SettingsValue>(
-        _ node: SettingsNode, _ key: String, _ expectation: String, _ holds: (Value) -> Bool
-    ) throws(SettingsProblem) -> Value {
-        guard let value = try Value.read(node), holds(value) else {
-            throw node.problem("eval_guard: \(key) is \(node.found); expected \(expectation)")
-        }
-        return value
     }
 
     var yaml: String {
