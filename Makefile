@@ -18,7 +18,7 @@ build: libtorch ## the command, .build/release/plumbline
 demo: build ## a small policy learns arithmetic in minutes, from nothing (DEMO=smoke: seconds)
 	@prompts/arithmetic/demo.sh $(PLUMBLINE) $(DEMO)
 
-smollm2: build ## a published model of 135 M parameters learns to keep instructions, within the hour (SMOLLM2=lora, constrained, smoke)
+smollm2: build ## a published model of 135 M parameters learns to keep instructions; it says how long that takes (SMOLLM2=lora, constrained, smoke)
 	@prompts/following/smollm2.sh $(PLUMBLINE) $(SMOLLM2)
 
 # A few tests at a time: started all at once, each of them waits for its next turn behind a thousand others, and no limit

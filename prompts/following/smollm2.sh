@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A published model learns to keep instructions: SmolLM2-135M-Instruct on two CPU cores, within the hour.
+# A published model learns to keep instructions: SmolLM2-135M-Instruct on two CPU cores.
 #   smollm2.sh PLUMBLINE [grpo|lora|constrained|smoke]
 #                          which job file of this folder is trained; smoke: lora in minutes, to see that every part works
 #   PLUMBLINE_GSM8K=DIR    a folder with GSM8K's test.jsonl: the log-likelihood of its solutions is guarded, too
