@@ -127,7 +127,9 @@ package final class RunFolder: Sendable {
         package var supersededCheckpoints: [String] = []
     }
 
-    /// Takes the folder back to the end of `step`, so that a resumed run writes no step twice (0: to the beginning).
+    /// Takes the folder back to the end of `step`, so that a resumed run writes no step twice.
+    ///
+    /// 0 keeps what was measured before the first step; -1 is the very beginning, for a run that begins anew.
     ///
     /// Rows of metrics and files of completions beyond `step` are removed. Checkpoints beyond it belong to a run that
     /// did not happen; they are renamed `checkpoint-<step>.superseded`, where ``CheckpointFolder/latest(in:check:)``

@@ -85,6 +85,18 @@ struct GuardTests {
         #expect(rows.first?["eval_guard/sums/first"] == nil)  // what is kept stands in a row behind it
     }
 
+    /// The rows of an earlier start's step 0 are not those of the run that takes its place.
+    @Test func aRunThatBeginsAnewShowsItsBeginningOnce() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\neval_guard: [{texts: held.jsonl}]\nmax_steps: 2")
+        for _ in 0..<2 {
+            let outcome = try place.train(job, "overwrite_output_dir=true")
+            #expect(outcome.status == 0, "\(outcome.progress)")
+            let guarded = try place.metrics("run").filter { $0["eval_guard/held/log_likelihood"] != nil }
+            #expect(guarded.map { $0["step"] } == [0, 2])
+        }
+    }
+
     @Test func whatIsForgottenIsAnAlarm() throws {
         let (place, job) = try Self.forgetful("{texts: zebra.jsonl, every: 2, tolerance: 0.3}")
         let outcome = try place.train(job)

@@ -191,7 +191,7 @@ def listed(kind, rng):
         made["marker"] = rng.choice(["-", "-", "*"])
         names = {"-": "a dash (-)", "*": "a star (*)"}
         fields["marker"] = rng.choice([names[made["marker"]], quoted([made["marker"]])])
-        fields["example"] = "\n".join("%s %s" % (made["marker"], place) for place in ORDER[:number])
+        fields["example"] = "\n".join("%s %s" % (made["marker"], word) for word in ORDER[:number])
     return made, fields
 
 
@@ -281,7 +281,7 @@ def adapts(kind, combination):
 
 def shares(total, combinations):
     """How many rows each has, as even as can be."""
-    return [total // len(combinations) + (place < total % len(combinations)) for place in range(len(combinations))]
+    return [total // len(combinations) + (index < total % len(combinations)) for index in range(len(combinations))]
 
 
 def split(name, groups, cycle, rng, taken):

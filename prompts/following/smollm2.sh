@@ -77,8 +77,10 @@ found = json.load(sys.stdin)
 step, decoding = found['step_s']['median'], found['generation_s']['median']
 # Four evaluations decode some 60 tokens a prompt, as fast as the measured step its 32 x 48.
 print(round($steps * step + 4 * $prompts * 60 / (32 * 48) * decoding))")
-    printf 'About %d minutes when nothing else runs here: %d steps and four evaluations on %d prompts.\n' \
-        $(((seconds + 59) / 60)) $steps $prompts >&2
+    minutes=$(((seconds + 59) / 60)) unit=minutes
+    [ $minutes = 1 ] && unit=minute
+    printf 'About %d %s when nothing else runs here: %d steps and four evaluations on %d prompts.\n' \
+        $minutes $unit $steps $prompts >&2
 fi
 
 step "What it answers now, sampled at temperature 0.7 and greedily"

@@ -36,8 +36,8 @@ struct Instruction: Sendable {
             throw .wrongColumn("instructions", expected: "a list of objects with 'kind', at least one", in: prompt)
         }
         var all: [Instruction] = []
-        for (place, element) in elements.enumerated() {
-            var fields = InstructionFields(element, number: place + 1, of: prompt)
+        for (index, element) in elements.enumerated() {
+            var fields = InstructionFields(element, number: index + 1, of: prompt)
             all.append(try Instruction(&fields))
         }
         return all
