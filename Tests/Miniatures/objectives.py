@@ -16,10 +16,10 @@ def tail(run, name, share=0.2):
     return statistics.mean(rows[-max(1, int(len(rows) * share)):])
 
 
-def limits(lab, seeds=(1, 2, 3), steps=300, limit=5):
+def limits(lab, seeds=(1, 2, 3), steps=300, limit=5, methods=("grpo", "rloo", "remax", "ppo", "soft_grpo")):
     """The mean length of answers held at most 5 tokens by a multiplier, under five methods."""
     rows, start = [], lab.thinking()
-    for method in ("grpo", "rloo", "remax", "ppo", "soft_grpo"):
+    for method in methods:
         keys = {"soft_thinking.think_end": "=", "multipliers.max": 1} if method == "soft_grpo" else {}
         if method == "ppo": keys["critic_learning_rate"] = 1e-3
         if method in ("remax", "ppo"): keys["num_generations"] = 1
