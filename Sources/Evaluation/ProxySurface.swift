@@ -7,8 +7,8 @@ internal import Foundation
 ///     gold(r) ≈ c + b·u + u'Cu,   u = (r − mean)/deviation, by least squares
 ///
 /// Of one reward it is a parabola; of several the highest point is the joint proxy point, which differs from the
-/// separate ones because rewards rise and fall together. It is looked for within the means that were seen: a surface
-/// says nothing beyond them.
+/// separate ones because rewards rise and fall together. It is looked for among the means that were seen and between them:
+/// a surface says nothing beyond, not of a corner where each reward alone has been, but never both.
 package struct ProxySurface: Sendable {
     /// One point that was seen.
     package struct Observation: Sendable, Equatable {
@@ -35,6 +35,8 @@ package struct ProxySurface: Sendable {
     private let linear: [Double]
     /// Symmetric: u'Cu.
     private let quadratic: [[Double]]
+    /// The u of each observation.
+    private let seen: [[Double]]
 
     /// Numbers that the surface of so many rewards has: no fewer observations will do.
     package static func terms(of rewards: Int) -> Int { 1 + rewards + rewards * (rewards + 1) / 2 }
@@ -52,9 +54,8 @@ package struct ProxySurface: Sendable {
         guard deviations.allSatisfy({ $0 > 0 && $0.isFinite }) else { return nil }
         bounds = columns.map { ($0.min() ?? 0)...($0.max() ?? 0) }
         let (centres, scales) = (means, deviations)
-        let rows = observations.map { observation in
-            Self.features(zip(observation.rewards, zip(centres, scales)).map { ($0 - $1.0) / $1.1 })
-        }
+        seen = observations.map { zip($0.rewards, zip(centres, scales)).map { ($0 - $1.0) / $1.1 } }
+        let rows = seen.map(Self.features)
         let size = Self.terms(of: count)
         var normal = [[Double]](repeating: [Double](repeating: 0, count: size), count: size)
         var right = [Double](repeating: 0, count: size)
@@ -103,34 +104,50 @@ package struct ProxySurface: Sendable {
         }
     }
 
-    /// The highest point within the bounds, exactly: on each face of the box, the box itself among them, a quadratic is
-    /// highest where its slope is 0 or on a smaller face.
+    /// The highest point among what was seen and what lies between it (the convex hull), found for one and two rewards
+    /// exactly: where the slope is 0, if that is inside, else on a line between two observations. Of more rewards the
+    /// faces are searched along such lines alone.
     package var highest: (rewards: [Double], gold: Double) {
-        let count = means.count
-        let box = zip(bounds, zip(means, deviations)).map { bound, scale in
-            (bound.lowerBound - scale.0) / scale.1...(bound.upperBound - scale.0) / scale.1
-        }
-        var best: (u: [Double], gold: Double) = (box.map(\.lowerBound), -.infinity)
-        let faces = (0..<count).reduce(1) { product, _ in 3 * product }
-        for face in 0..<faces {
-            var sides: [Int] = []
-            var rest = face
-            for _ in 0..<count {
-                sides.append(rest % 3)
-                rest /= 3
-            }
-            var u = sides.indices.map { sides[$0] == 1 ? box[$0].upperBound : box[$0].lowerBound }
-            let free = sides.indices.filter { sides[$0] == 2 }
-            let fixed = sides.indices.filter { sides[$0] != 2 }
-            let slopes = free.map { i in -linear[i] - 2 * fixed.reduce(0) { $0 + quadratic[i][$1] * u[$1] } }
-            guard let found = Self.solved(free.map { i in free.map { 2 * quadratic[i][$0] } }, slopes) else { continue }
-            for (axis, number) in zip(free, found) { u[axis] = number }
-            guard free.allSatisfy({ box[$0].contains(u[$0]) }) else { continue }
+        var best: (u: [Double], gold: Double) = (seen[0], value(seen[0]))
+        func consider(_ u: [Double]) {
             let gold = value(u)
             if gold > best.gold { best = (u, gold) }
         }
+        for (index, start) in seen.enumerated() {
+            consider(start)
+            for end in seen[(index + 1)...] {
+                let way = zip(end, start).map { $0 - $1 }
+                let slope = dot(linear, way) + 2 * dot(start, quadratic.map { dot($0, way) })
+                let bend = dot(way, quadratic.map { dot($0, way) })
+                let share = -slope / (2 * bend)
+                guard bend < 0, (0...1).contains(share) else { continue }
+                consider(zip(start, way).map { $0 + share * $1 })
+            }
+        }
+        if let flat = Self.solved(quadratic.map { $0.map { 2 * $0 } }, linear.map { -$0 }), isBetweenSeen(flat) {
+            consider(flat)
+        }
         return (best.u.indices.map { means[$0] + best.u[$0] * deviations[$0] }, best.gold)
     }
+
+    /// Whether a point is within a thousandth of a deviation of the convex hull of what was seen: the nearest point of
+    /// the hull is approached from one observation to the next (Frank and Wolfe 1956), until a plane parts the two.
+    private func isBetweenSeen(_ point: [Double]) -> Bool {
+        var near = seen[0]
+        for _ in 0..<10_000 {
+            let away = zip(near, point).map { $0 - $1 }
+            guard dot(away, away) > 1e-6 else { return true }
+            guard let next = seen.min(by: { dot(away, $0) < dot(away, $1) }),
+                dot(away, next) <= dot(away, point)
+            else { return false }
+            let way = zip(next, near).map { $0 - $1 }
+            let share = min(1, -dot(away, way) / dot(way, way))
+            near = zip(near, way).map { $0 + share * $1 }
+        }
+        return false
+    }
+
+    private func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
 
     /// The solution of linear equations, by elimination with pivots; `nil` where they have none or many.
     private static func solved(_ matrix: [[Double]], _ right: [Double]) -> [Double]? {

@@ -101,6 +101,23 @@ struct ConstraintTests {
         #expect(few.status == 65 && few.progress.contains("it takes 3 or more"), "\(few.progress)")
     }
 
+    /// gold = 0.2 + x − x² over what is seen of x: with x to 1 it turns at 0.5, with x to 0.4 it still rises.
+    @Test(arguments: [(1.0, "0.5", false), (0.4, "0.4", true)])
+    func aProxyPointAtTheEdgeIsCalledOne(_ to: Double, _ limit: String, _ isEdge: Bool) throws {
+        let place = try Workplace()
+        let rows = (0...10).map { step in
+            let x = to * Double(step) / 10
+            let gold = 0.2 + x - x * x
+            return #"{"step": \#(step), "reward": 0, "eval_rewards/x/mean": \#(x), "eval_rewards/gold/mean": \#(gold)}"#
+        }
+        try FileManager.default.createDirectory(
+            at: place.folder.appending(path: "course"), withIntermediateDirectories: true)
+        try place.write("course/metrics.jsonl", rows.joined(separator: "\n") + "\n")
+        let outcome = try Command.succeed(["report", "course", "--gold", "gold"], in: place.folder)
+        #expect(outcome.output.contains("- {reward: x, limit: \(limit), kind: equal}"), "\(outcome.output)")
+        #expect(outcome.output.contains("lies at the edge of what was seen of x") == isEdge, "\(outcome.output)")
+    }
+
     @Test func aRunSaysWhyItsWeightsMoved() throws {
         let place = try Workplace()
         let job = try place.job("grpo", "\(Self.held)\nnum_generations: 4\nmultipliers: {learning_rate: 2}")

@@ -51,9 +51,20 @@ struct ProxySurfaceTests {
         #expect(abs(rising.highest.rewards[0] - 15.0 / 16) < 1e-12)
         let convex = try #require(surface(x) { ($0[0] - 0.2) * ($0[0] - 0.2) })
         #expect(abs(convex.highest.rewards[0] - 15.0 / 16) < 1e-12)
-        // y² − (x − 0.5)²: up to the largest y, 10/4, and there x = 0.5.
+        // y² − (x − 0.5)²: up to the largest y, 10/4, and there as near to 0.5 as was seen, x = 11/16.
         let saddle = try #require(surface(means) { $0[1] * $0[1] - ($0[0] - 0.5) * ($0[0] - 0.5) })
-        #expect(abs(saddle.highest.rewards[0] - 0.5) < 1e-9 && abs(saddle.highest.rewards[1] - 2.5) < 1e-12)
+        #expect(abs(saddle.highest.rewards[0] - 11.0 / 16) < 1e-12 && abs(saddle.highest.rewards[1] - 2.5) < 1e-12)
+    }
+
+    /// x·y over means of which one falls while the other rises: highest of all in the corner where both are large, where
+    /// nothing was seen; of what was, in the middle of the outermost line, y = 1.1 − x.
+    @Test func aCornerThatNobodyVisitedIsNoPlaceToGo() throws {
+        let opposed: [[Double]] = (0...10).map { step -> [Double] in
+            [Double(step) / 10, 1 - Double(step) / 10 + 0.05 * Double(step % 3)]
+        }
+        let found = try #require(surface(opposed) { $0[0] * $0[1] }).highest
+        #expect(abs(found.rewards[0] - 0.55) < 1e-7 && abs(found.rewards[1] - 0.55) < 1e-7)
+        #expect(abs(found.gold - 0.3025) < 1e-7)
     }
 
     @Test func noiseLowersWhatIsExplainedAndMovesThePointLittle() throws {

@@ -160,13 +160,17 @@ package struct RunReport {
                     + "reward_weights, of at most \(ProxySurface.mostRewards) rewards")
         }
         let top = joint.highest
+        let best = all.max { $0.gold < $1.gold } ?? all[0]
+        let edges = rewards.indices.filter {
+            top.rewards[$0] == joint.bounds[$0].lowerBound || top.rewards[$0] == joint.bounds[$0].upperBound
+        }
         let table = Table(
-            ["reward", "seen from", "to", "own proxy point", "joint proxy point"],
+            ["reward", "seen from", "to", "where \(gold) was highest", "own proxy point", "joint proxy point"],
             rewards.enumerated().map { slot, name in
                 let own = ProxySurface(all.map { .init(rewards: [$0.rewards[slot]], gold: $0.gold) })
                 return [
                     name, NumberText.compact(joint.bounds[slot].lowerBound),
-                    NumberText.compact(joint.bounds[slot].upperBound),
+                    NumberText.compact(joint.bounds[slot].upperBound), NumberText.compact(best.rewards[slot]),
                     own.map { NumberText.compact($0.highest.rewards[0]) } ?? "",
                     NumberText.compact(top.rewards[slot]),
                 ]
@@ -177,12 +181,18 @@ package struct RunReport {
         return """
             \(gold) by \(all.count) evaluations of \(runs.count) runs: a quadratic surface \
             explains \(NumberText.percent(max(0, joint.explained))), and gives \
-            \(NumberText.compact(top.gold)) at its highest
+            \(NumberText.compact(top.gold)) at its highest; the highest seen is \(NumberText.compact(best.gold))
             \(table.text)
-
+            \(edges.isEmpty ? "" : Self.edgeNote(edges.map { rewards[$0] }))
             constraints:
             \(lines.joined(separator: "\n"))
             """
+    }
+
+    private static func edgeNote(_ rewards: [String]) -> String {
+        "\nThe joint proxy point lies at the edge of what was seen of \(rewards.joined(separator: ", ")): either "
+            + "\(rewards.count == 1 ? "it is" : "they are") good to the end of these runs, or most evaluations came too late "
+            + "to show the turn (a lower learning_rate or eval_steps shows more of the way).\n"
     }
 
     /// Writes one page: the curves, and how each run weighed its rewards.
