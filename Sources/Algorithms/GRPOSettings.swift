@@ -138,6 +138,7 @@ extension GRPOSettings: Objective {
     package var needsReference: Bool { klCoefficient > 0 && !usesExactKL }
     package var needsExactDivergence: Bool { klCoefficient > 0 && usesExactKL }
     package var needsRolloutLogProbabilities: Bool { mismatchCorrection != nil || offPolicyThreshold != nil }
+    package var weighsSampler: Bool { mismatchCorrection != nil }
     package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try GRPO.loss(inputs, self) }
 }

@@ -9,6 +9,8 @@ package protocol Objective: Sendable {
     var divergenceBeta: Double { get }
     /// Whether the loss reads the sampler's own log-probs.
     var needsRolloutLogProbabilities: Bool { get }
+    /// Whether the loss weighs tokens by the old policy over the one that sampled them, π_old/π_sampler.
+    var weighsSampler: Bool { get }
     /// Whether the entropies must carry a gradient.
     var needsEntropyGradient: Bool { get }
     /// Whether the loss reads advantages.
@@ -33,6 +35,7 @@ extension Objective {
     package var needsExactDivergence: Bool { false }
     package var divergenceBeta: Double { 1 }
     package var needsRolloutLogProbabilities: Bool { false }
+    package var weighsSampler: Bool { false }
     package var needsEntropyGradient: Bool { false }
     package var needsAdvantages: Bool { true }
     package var needsMeanEntropy: Bool { false }

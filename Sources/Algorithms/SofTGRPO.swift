@@ -71,7 +71,8 @@ package struct SofTGRPOSettings: Sendable, Equatable {
 extension SofTGRPOSettings: Objective {
     package var aggregation: LossAggregation { surrogate.lossType.aggregation }
     package var needsReference: Bool { surrogate.klCoefficient > 0 }
-    package var needsRolloutLogProbabilities: Bool { surrogate.mismatchCorrection != nil }
+    package var needsRolloutLogProbabilities: Bool { weighsSampler }
+    package var weighsSampler: Bool { surrogate.weighsSampler }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try SofTGRPO.loss(inputs, self) }
 }
 

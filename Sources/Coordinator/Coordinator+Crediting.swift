@@ -61,7 +61,7 @@ extension Coordinator {
         control(&work) { $0.observe(observed) }
         if let replay = parts.replay {
             for index in work.parts.indices where work.parts[index].kind == .rollouts {
-                let exchanged = await replay.exchange(work.parts[index], step: progress.step)
+                let exchanged = await replay.exchange(work.parts[index], step: progress.step, age: work.age)
                 work.parts[index] = exchanged.part
                 work.metrics.merge(exchanged.metrics)
             }

@@ -14,6 +14,8 @@ extension Coordinator {
         package var creditRule: (any CreditRule)?
         /// Move weights of the credit rule's streams.
         package var controllers: RewardControllers
+        /// The batch that was sampled ahead, between steps; `nil` in a run that keeps none.
+        package var ahead: RolloutsAhead?
         /// Replaces completions that teach nothing; `nil` leaves them.
         package var replay: ReplayBuffer?
         /// Weighs the parts of a batch; `nil` where their weights stay.
@@ -29,12 +31,13 @@ extension Coordinator {
             prompts: any PromptSource, demonstrations: (any DemonstrationSource)? = nil,
             rethinking: (any Rethinking)? = nil, generator: (any Generating)? = nil,
             scorer: (any Scoring)? = nil, creditRule: (any CreditRule)? = nil,
-            controllers: RewardControllers = RewardControllers(),
+            controllers: RewardControllers = RewardControllers(), ahead: RolloutsAhead? = nil,
             replay: ReplayBuffer? = nil, weighing: (any PartWeighing)? = nil, updater: any Updating,
             observer: any StepObserver, evaluator: (any Evaluating)? = nil, saver: any Saving, team: RankTeam? = nil
         ) {
             self.team = team
             self.controllers = controllers
+            self.ahead = ahead
             self.replay = replay
             self.weighing = weighing
             self.prompts = prompts
@@ -68,5 +71,11 @@ extension Coordinator {
             case .compare, .infer, .train: break
             }
         }
+    }
+
+    /// Checks that a recipe's batches can be sampled before their steps: each step begins with its only sampling, and
+    /// makes nothing of it by weights that must be the sampler's.
+    static func requireAhead(_ recipe: StepRecipe) throws(CoordinatorError) {
+        guard recipe.samplesFirst else { throw .cannotSampleAhead(recipe: recipe.words) }
     }
 }

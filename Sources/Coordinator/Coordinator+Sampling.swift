@@ -11,19 +11,57 @@ extension Coordinator {
         let variants: [PromptVariant]
     }
 
-    /// Samples the prompts of the step and scores the completions; with dynamic sampling, waves of them until enough
-    /// groups differ.
+    /// Brings the step its scored groups: those that were sampled ahead for it, else its own. Then samples those of the
+    /// next step, where that is wanted and not the work of other ranks.
     func generate(_ sampling: Sampling, into work: inout StepWork) async throws {
-        try await generateWave(sampling, into: &work)
-        guard let dynamic = schedule.dynamicSampling else { return }
+        try await takeBatch(sampling, into: &work)
+        guard samplesAhead, parts.team?.isSplit != true else { return }
+        let sampled = try await sampledAhead(sampling, behind: work, stop: stop)
+        ahead = sampled.batch
+        work.metrics["timing_s/gen", default: 0] += sampled.decoding
+        work.metrics["timing_s/reward", default: 0] += sampled.scoring
+    }
+
+    /// A step's groups as they were sampled, before any is left out.
+    struct SampledBatch {
+        /// In the order of the prompts, wave after wave.
+        var groups: [ScoredGroup] = []
+        /// Times the step's number of prompts was drawn.
+        var waves = 0
+        /// Seconds of decoding, and of scoring beyond it; of several ranks, the slowest's.
+        var decoding = 0.0
+        var scoring = 0.0
+    }
+
+    /// Samples and scores prompts for a step; with dynamic sampling, waves of them until enough groups differ.
+    ///
+    /// - Parameters:
+    ///   - first: Addresses the draws of the first wave; each further one has the next number, also for a prompt that
+    ///     comes again.
+    ///   - stop: `nil` for what a stop does not keep from its end.
+    func sampled(_ sampling: Sampling, from first: Int, stop: StopSignal?) async throws -> SampledBatch {
+        var batch = SampledBatch()
+        try await addWave(sampling, step: first, stop: stop, to: &batch)
+        guard let dynamic = schedule.dynamicSampling else { return batch }
         let wanted = schedule.promptsPerStep * sampling.variants.count
-        var waves = 1
-        while work.groups.count(where: dynamic.keeps) < wanted, waves < dynamic.maxWaves {
-            progress.rolloutStep += 1  // another wave has draws of its own, also for a prompt that comes again
-            try await generateWave(sampling, into: &work)
-            waves += 1
+        while batch.groups.count(where: dynamic.keeps) < wanted, batch.waves < dynamic.maxWaves {
+            try await addWave(sampling, step: first + batch.waves, stop: stop, to: &batch)
         }
-        try keepLiveGroups(dynamic, waves, wanted, &work)
+        return batch
+    }
+
+    /// Takes a batch for what the step learns from.
+    func take(_ batch: SampledBatch, of sampling: Sampling, into work: inout StepWork) async throws {
+        try await requireFresh(batch.groups, &work)
+        progress.rolloutStep += batch.waves - 1
+        work.waves = batch.waves
+        work.groups = batch.groups
+        work.metrics["timing_s/gen"] = batch.decoding
+        work.metrics["timing_s/reward"] = batch.scoring
+        work.metrics.merge(GenerationMetrics.of(work.groups))
+        work.metrics.merge(work.groups.flatMap(\.group.rollouts).payloadMetrics)
+        guard let dynamic = schedule.dynamicSampling else { return }
+        try keepLiveGroups(dynamic, batch.waves, schedule.promptsPerStep * sampling.variants.count, &work)
     }
 
     private func keepLiveGroups(
@@ -45,7 +83,9 @@ extension Coordinator {
     }
 
     /// Samples a step's number of prompts and scores each group as it arrives, while the others still decode.
-    private func generateWave(_ sampling: Sampling, into work: inout StepWork) async throws {
+    private func addWave(
+        _ sampling: Sampling, step: Int, stop: StopSignal?, to batch: inout SampledBatch
+    ) async throws {
         guard let generator = parts.generator, let scorer = parts.scorer else { return }  // checked in init
         await parts.observer.began(.generating, step: progress.step)
         let clock = ContinuousClock()
@@ -60,9 +100,10 @@ extension Coordinator {
         let scored: [ScoredGroup]
         let generated: ContinuousClock.Instant
         if let team = parts.team {
-            let shares = try await team.together(stop) {
+            let shares = try await team.amongPeers(stop) {
                 let own = try await sampled(
-                    team.ranks.share(of: requests), by: generator, scorer, stop: team.asked)
+                    team.share(of: requests), step: step, by: generator, scorer,
+                    stop: stop == nil ? StopSignal() : team.asked)
                 return SampledShare(groups: own.groups.map(SharedGroup.init), seconds: seconds(own.generated - start))
             }
             let prompts = Dictionary(uniqueKeysWithValues: requests.map { ($0.address, $0.prompt) })
@@ -71,24 +112,24 @@ extension Coordinator {
             }
             generated = start + .seconds(shares.map(\.seconds).max() ?? 0)
         } else {
-            (scored, generated) = try await sampled(requests, by: generator, scorer, stop: stop)
+            (scored, generated) = try await sampled(
+                requests, step: step, by: generator, scorer, stop: stop ?? StopSignal())
         }
-        try stop.check()
+        try stop?.check()
         try Task.checkCancellation()
-        work.groups += try inOrder(scored, of: requests)
-        work.metrics["timing_s/gen", default: 0] += seconds(generated - start)
-        // What scoring took beyond decoding; of several ranks, the slowest's.
-        work.metrics["timing_s/reward", default: 0] += seconds(clock.now - generated)
-        work.metrics.merge(GenerationMetrics.of(work.groups))
-        work.metrics.merge(work.groups.flatMap(\.group.rollouts).payloadMetrics)
+        batch.groups += try inOrder(scored, of: requests)
+        batch.waves += 1
+        batch.decoding += seconds(generated - start)
+        // What scoring took beyond decoding.
+        batch.scoring += seconds(clock.now - generated)
     }
 
     /// Samples and scores each request: the groups in the order in which they end, and when the last was decoded.
     private func sampled(
-        _ requests: [RolloutRequest], by generator: any Generating, _ scorer: any Scoring, stop: StopSignal
+        _ requests: [RolloutRequest], step: Int, by generator: any Generating, _ scorer: any Scoring, stop: StopSignal
     ) async throws -> (groups: [ScoredGroup], generated: ContinuousClock.Instant) {
-        let stream = generator.generate(requests, step: progress.rolloutStep, stop: stop)
-        let (observer, step) = (parts.observer, progress.step)
+        let stream = generator.generate(requests, step: step, stop: stop)
+        let (observer, taken) = (parts.observer, progress.step)
         return try await unlessCancelled {
             try await withThrowingTaskGroup(
                 of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
@@ -97,7 +138,7 @@ extension Coordinator {
                     tasks.addTask { try await scorer.score(group) }
                 }
                 let generated = ContinuousClock.now
-                await observer.began(.scoring, step: step)
+                await observer.began(.scoring, step: taken)
                 var scored: [ScoredGroup] = []
                 for try await group in tasks { scored.append(group) }
                 return (scored, generated)

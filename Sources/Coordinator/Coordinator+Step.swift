@@ -11,26 +11,11 @@ extension Coordinator {
         let tokensBefore = progress.tokens
         var work = StepWork()
         _ = try await parts.team?.together(stop) { true }
-        for call in recipe.calls(at: progress.step, number: progress.rolloutStep) {
-            switch call {
-            case .demonstrate:
-                try await demonstrate(into: &work)
-            case .compare:
-                try stop.check()
-                work.parts = try await parts.prompts.nextPairs(schedule.promptsPerStep)
-            case .generate(let samples, let greedy, let variants):
-                try await generate(Sampling(samples: samples, greedy: greedy, variants: variants), into: &work)
-            case .rethink:
-                try await rethink(&work)
-            case .infer(let role):
-                try await infer(role, into: &work)
-            case .credit:
-                try await credit(&work)
-            case .weigh:
-                try await weigh(&work)
-            case .train:
-                try await train(&work)
-            }
+        let calls = recipe.calls(at: progress.step, number: progress.rolloutStep)
+        if let team = parts.team, team.isSplit {
+            try await takeSides(calls, of: team, into: &work)
+        } else {
+            for call in calls { try await take(call, into: &work) }
         }
         let stepTime = seconds(clock.now - start)
         work.metrics["step_time"] = stepTime
@@ -43,6 +28,29 @@ extension Coordinator {
             throw diverged(error)
         }
         return work.metrics
+    }
+
+    /// Does one call of the recipe.
+    func take(_ call: StepCall, into work: inout StepWork) async throws {
+        switch call {
+        case .demonstrate:
+            try await demonstrate(into: &work)
+        case .compare:
+            try stop.check()
+            work.parts = try await parts.prompts.nextPairs(schedule.promptsPerStep)
+        case .generate(let samples, let greedy, let variants):
+            try await generate(Sampling(samples: samples, greedy: greedy, variants: variants), into: &work)
+        case .rethink:
+            try await rethink(&work)
+        case .infer(let role):
+            try await infer(role, into: &work)
+        case .credit:
+            try await credit(&work)
+        case .weigh:
+            try await weigh(&work)
+        case .train:
+            try await train(&work)
+        }
     }
 
     /// Takes the step's demonstrations. A method that samples, too, has them as its second part.
@@ -90,8 +98,7 @@ extension Coordinator {
                 }
                 taken.append(metrics)
                 progress.tokens += batch.tokenCount
-                progress.step += 1
-                progress.rolloutStep = rolloutStep + 1  // the weights have moved: these rollouts never come again
+                countStep(on: rolloutStep, since: before)  // the weights have moved: these rollouts never come again
             }
         }
         if progress.step == before {
@@ -99,8 +106,7 @@ extension Coordinator {
             try checkCancellation(since: before)
             taken.append(try await takeOptimizerStep(on: UpdateBatch(groups: []), stop: stop))
             work.metrics["empty_steps"] = 1
-            progress.step += 1
-            progress.rolloutStep = rolloutStep + 1
+            countStep(on: rolloutStep, since: before)
         }
         work.metrics.merge(Metrics.reduced(taken))
         if !recipe.isWarmingUp(at: before), let note = await parts.weighing?.observe(work.metrics) {
@@ -109,6 +115,13 @@ extension Coordinator {
         let trained = work.metrics
         control(&work) { $0.observe(trained: trained) }
         work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
+    }
+
+    /// Counts an optimizer step of the recipe step that began at `before`.
+    private func countStep(on rolloutStep: Int, since before: Int) {
+        progress.step += 1
+        progress.rolloutStep = rolloutStep + 1
+        if schedule.maxStaleness > 0 { progress.newestSince = before }
     }
 
     /// One optimizer step, whole or not at all.

@@ -10,6 +10,8 @@ package actor Coordinator {
     package internal(set) var progress: RunProgress
     /// As values: a step that is given up leaves no trace in them.
     var controllers: ControllerBank
+    /// What the next step learns from, where it is sampled already; as a value, for the same reason.
+    var ahead: AheadBatch?
     let recipe: StepRecipe
     let schedule: StepSchedule
     let parts: Parts
@@ -22,11 +24,13 @@ package actor Coordinator {
     ///   - progress: where the run begins: the start, or what a checkpoint holds.
     ///   - isSaved: whether the output folder holds that checkpoint itself: then a stop before the next step needs no
     ///     other.
-    /// - Throws: ``CoordinatorError/missingPart(_:call:)`` when a call of the recipe has nobody to answer it.
+    /// - Throws: ``CoordinatorError/missingPart(_:call:)`` when a call of the recipe has nobody to answer it,
+    ///   ``CoordinatorError/cannotSampleAhead(recipe:)`` when it does not go with the schedule's staleness.
     package init(
         recipe: StepRecipe, schedule: StepSchedule, parts: Parts, stop: StopSignal,
         progress: RunProgress = RunProgress(), isSaved: Bool = false
     ) throws(CoordinatorError) {
+        if schedule.maxStaleness > 0 || parts.team?.isSplit == true { try Self.requireAhead(recipe) }
         try Self.requireParts(of: recipe, in: parts)
         self.recipe = recipe
         self.schedule = schedule
@@ -34,6 +38,7 @@ package actor Coordinator {
         self.stop = stop
         self.progress = progress
         controllers = parts.controllers.bank
+        ahead = parts.ahead?.batch
         saved = isSaved ? [progress.step] : []
     }
 
@@ -55,7 +60,7 @@ package actor Coordinator {
         if let outcome = try await ended() { return outcome }
         let firstStep = progress.step
         while progress.step < schedule.maxSteps {
-            let start = (progress, controllers)
+            let start = (progress, controllers, ahead)
             let before = progress.step
             await parts.prompts.mark()
             await parts.demonstrations?.mark()
@@ -92,8 +97,8 @@ package actor Coordinator {
     }
 
     /// Forgets a step that has taken no optimizer step.
-    private func abandon(to start: (RunProgress, ControllerBank)) async {
-        (progress, controllers) = start
+    private func abandon(to start: (RunProgress, ControllerBank, AheadBatch?)) async {
+        (progress, controllers, ahead) = start
         await parts.prompts.rewind()
         await parts.demonstrations?.rewind()
         await parts.replay?.rewind()
@@ -167,12 +172,14 @@ package actor Coordinator {
     private func save(_ metrics: Metrics) async throws {
         await parts.observer.began(.saving, step: progress.step)
         parts.controllers.take(controllers)
+        parts.ahead?.take(ahead)
         let (saver, updater, progress, team) = (parts.saver, parts.updater, progress, parts.team)
         try await whole {
             guard let team else { return try await saver.save(progress, metrics: metrics) }
-            try await team.untilDone {
+            _ = try await team.untilDone {
                 try await updater.assembleState()
                 if team.ranks.isFirst { try await saver.save(progress, metrics: metrics) }
+                return true
             }
         }
         saved.append(progress.step)

@@ -6,6 +6,12 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
     case missingPart(String, call: String)
     /// Generation ended without this prompt's completions.
     case lostGroup(prompt: String)
+    /// A group was sampled by weights that the step may not learn from: they are so many optimizer steps older.
+    case stale(step: Int, sampledBy: PolicyVersion, learnedBy: PolicyVersion, bound: Int)
+    /// The recipe cannot sample a batch before its step.
+    case cannotSampleAhead(recipe: String)
+    /// A batch that was sampled ahead is not of the prompts of its step.
+    case foreignBatch(step: Int)
     /// Another process of the run could not do its part of a step.
     case rank(Int, message: String)
     /// Dynamic sampling ended with too few groups that differ.
@@ -21,6 +27,14 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
         switch self {
         case .missingPart(let part, let call): "the recipe's call '\(call)' needs a \(part), and the run has none"
         case .lostGroup(let prompt): "generation ended without the completions of \(prompt)"
+        case .stale(let step, let sampled, let learned, let bound):
+            "step \(step): its batch was sampled by version \(sampled.number) of the weights, and version "
+                + "\(learned.number) would learn from it; max_staleness allows \(bound) optimizer steps between them here"
+        case .cannotSampleAhead(let recipe):
+            "max_staleness is for a recipe that begins with 'generate' in every step, found \(recipe)"
+        case .foreignBatch(let step):
+            "step \(step): the batch that was sampled ahead is not of the step's prompts; resume with the batch sizes "
+                + "of the checkpoint"
         case .rank(let rank, let message): "rank \(rank): \(message)"
         case .diverged(0, let found, _): "before the first step: \(found)"
         case .diverged(let step, let found, let checkpoint):

@@ -4,7 +4,8 @@ package import Records
 ///
 /// Each runs the same coordinator on the same job: it samples and scores its share of a step's prompts, then all have
 /// the groups of all, give the same credit and take the same step. The updater divides its passes in the same way. The
-/// first rank alone evaluates and saves.
+/// first rank alone evaluates and saves. Where some ranks sample alone, these divide the sampling and the others the
+/// rest (``RankTeam/Side``).
 package protocol Ranks: Sendable {
     var rank: Int { get }
     var size: Int { get }
@@ -34,17 +35,46 @@ private enum RankOutcome<Value: Codable & Sendable>: Codable, Sendable {
 /// A stop is asked of one process; the others learn of it in the next exchange, and then all leave the step in the same
 /// place: a rank that left alone would keep the others waiting.
 package struct RankTeam: Sendable {
+    /// What of a step a rank does.
+    package enum Side: Sendable, Equatable {
+        /// All of it.
+        case whole
+        /// It learns, and samples nothing.
+        case training
+        /// It samples and scores the next batch meanwhile.
+        case sampling
+    }
+
     package let ranks: any Ranks
+    /// Those that divide this rank's side of a step, itself among them; `nil` where it does it alone.
+    package let peers: (any Ranks)?
+    package let side: Side
     /// How many of them are on this machine and share its processors.
     package let localSize: Int
     /// Whether somebody asked this process to stop.
     package let asked: StopSignal
 
+    /// A team in which every rank does everything.
     package init(_ ranks: any Ranks, localSize: Int, asked: StopSignal) {
+        self.init(ranks, peers: ranks, side: .whole, localSize: localSize, asked: asked)
+    }
+
+    /// A team of two sides: the first ranks train, the others sample.
+    ///
+    /// - Parameter peers: Those of this rank's side; `nil` for one alone.
+    package init(_ ranks: any Ranks, peers: (any Ranks)?, side: Side, localSize: Int, asked: StopSignal) {
         self.ranks = ranks
+        self.peers = peers
+        self.side = side
         self.localSize = localSize
         self.asked = asked
     }
+
+    /// Whether some ranks train while others sample.
+    package var isSplit: Bool { side != .whole }
+
+    /// What this rank does of work that its side divides.
+    func share<Element>(of all: [Element]) -> [Element] { peers?.share(of: all) ?? all }
 
     /// Every rank's part of some work, in the order of ranks.
     ///
@@ -56,32 +86,45 @@ package struct RankTeam: Sendable {
     func together<Value: Codable & Sendable>(
         _ stop: StopSignal, isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
     ) async throws -> [Value] {
-        let values = try await outcomes(stop, of: work)
+        let values = try await outcomes(stop, over: ranks, of: work)
         try stop.check()
         return values
     }
 
-    /// Does what a stop does not keep from its end.
-    func untilDone(
-        isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Void
-    ) async throws {
-        _ = try await outcomes(nil) {
-            try await work()
-            return true
-        }
+    /// Every peer's part of some work, in the order of ranks; as ``together(_:isolation:_:)``.
+    ///
+    /// - Parameter stop: `nil` for work that a stop does not keep from its end.
+    func amongPeers<Value: Codable & Sendable>(
+        _ stop: StopSignal?, isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
+    ) async throws -> [Value] {
+        guard let peers else { return [try await work()] }
+        let values = try await outcomes(stop, over: peers, of: work)
+        try stop?.check()
+        return values
+    }
+
+    /// Every rank's part of work that a stop does not keep from its end.
+    func untilDone<Value: Codable & Sendable>(
+        isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
+    ) async throws -> [Value] {
+        try await outcomes(nil, over: ranks, of: work)
     }
 
     /// - Throws: ``CoordinatorError/rank(_:message:)`` where another rank would learn from something else, as rewards
     ///   that answer differently when they are asked twice would make it.
     func requireSame(_ batch: UpdateBatch) async throws {
-        let digests = try await ranks.exchange(batch.digest)
+        guard let peers else { return }
+        let digests = try await peers.exchange(batch.digest)
         guard let other = digests.indices.first(where: { digests[$0] != digests[0] }) else { return }
         throw CoordinatorError.rank(other, message: "its batch differs from that of rank 0; a reward answers at random")
     }
 
     private func outcomes<Value: Codable & Sendable>(
-        _ stop: StopSignal?, isolation: isolated (any Actor)? = #isolation, of work: () async throws -> Value
+        _ stop: StopSignal?, over ranks: any Ranks, isolation: isolated (any Actor)? = #isolation,
+        of work: () async throws -> Value
     ) async throws -> [Value] {
+        // The sampling ranks are the last of all.
+        let first = side == .sampling ? self.ranks.size - ranks.size : 0
         var outcome: RankOutcome<Value>
         var failure: (any Error)?
         do {
@@ -99,7 +142,7 @@ package struct RankTeam: Sendable {
             switch outcome {
             case .done(let value): values.append(value)
             case .stopped: stop?.request()
-            case .failed(let message): throw CoordinatorError.rank(rank, message: message)
+            case .failed(let message): throw CoordinatorError.rank(first + rank, message: message)
             }
         }
         return values
@@ -112,7 +155,33 @@ struct SampledShare: Codable, Sendable {
     let seconds: Double
 }
 
-/// A scored group on its way to the other ranks, which know its prompt.
+/// What one rank's side of a split step came to.
+struct StepSide: Codable, Sendable {
+    /// How long it worked.
+    var seconds = 0.0
+    /// Of a rank that trains: where the run is now, also after a failure, and what it measured.
+    var progress: RunProgress?
+    var metrics = Metrics()
+    /// Of a rank that samples: the next batch, and how long it decoded and then waited for scores.
+    var batch: AheadBatch?
+    var decoding = 0.0
+    var scoring = 0.0
+    /// Why it did not come to its end.
+    var failure: String?
+    /// The numbers that were not finite, where that was why.
+    var notFinite: NotFinite?
+
+    mutating func fail(_ error: any Error) {
+        failure = "\(error)"
+        switch error {
+        case let error as NotFinite: notFinite = error
+        case CoordinatorError.diverged(let step, let found, _): notFinite = NotFinite(found.subject, since: step)
+        default: break
+        }
+    }
+}
+
+/// A scored group on its way to the other ranks, or to the step that learns from it: both know its prompt.
 struct SharedGroup: Codable, Sendable {
     private let rollouts: [Rollout]
     private let greedy: Rollout?
@@ -131,6 +200,7 @@ struct SharedGroup: Codable, Sendable {
 
     var address: GroupAddress { GroupAddress(row: row, variant: variant) }
 
+    /// - Parameter prompt: The one with its ``address``.
     func group(of prompt: TokenizedPrompt) -> ScoredGroup {
         ScoredGroup(
             group: RolloutGroup(

@@ -60,8 +60,9 @@ package actor ReplayBuffer: Checkpointable {
     ///
     /// - Parameters:
     ///   - part: Of one step, with `oldLogProbabilities`.
-    ///   - step: Optimizer steps behind the policy that wrote it; addresses the draws.
-    package func exchange(_ part: UpdatePart, step: Int) -> Exchange {
+    ///   - step: Optimizer steps taken so far; addresses the draws.
+    ///   - age: How many of them came after the policy that wrote the part.
+    package func exchange(_ part: UpdatePart, step: Int, age: Int = 0) -> Exchange {
         kept.removeAll { step - $0.step > maxAge }
         let sizes = part.groups.map { $0.completions.map { $0.meanAbsoluteAdvantage(part.streamWeights) } }
         let dead = sizes.reduce(0) { $0 + $1.count { $0 == 0 } }
@@ -76,7 +77,7 @@ package actor ReplayBuffer: Checkpointable {
             for (completion, size) in zip(group.completions, sizes) where size > 0 {
                 kept.append(
                     Kept(
-                        promptTokenIDs: group.promptTokenIDs, completion: completion, step: step,
+                        promptTokenIDs: group.promptTokenIDs, completion: completion, step: step - age,
                         weight: min(pow(size, alpha), .greatestFiniteMagnitude)))
             }
         }

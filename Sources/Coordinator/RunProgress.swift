@@ -9,8 +9,14 @@ package struct RunProgress: Sendable, Equatable, Codable {
     /// The optimizer step at which the newest recipe step began, while its evaluation and its checkpoint are still
     /// owed: a run that was stopped in between makes up for them first.
     package var unconcludedSince: Int?
+    /// The optimizer step at which the newest recipe step began, in a run that samples ahead: the batch that waits was
+    /// sampled with the weights of that time or newer ones.
+    package var newestSince: Int?
 
-    package init(step: Int = 0, rolloutStep: Int = 0, tokens: Int = 0, unconcludedSince: Int? = nil) {
+    package init(
+        step: Int = 0, rolloutStep: Int = 0, tokens: Int = 0, unconcludedSince: Int? = nil, newestSince: Int? = nil
+    ) {
+        self.newestSince = newestSince
         self.step = step
         self.rolloutStep = rolloutStep
         self.tokens = tokens

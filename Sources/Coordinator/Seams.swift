@@ -1,4 +1,5 @@
 package import Credit
+package import Foundation
 package import Records
 
 // What a step needs of the other rooms. The Coordinator sees these protocols and plain values only; `Job` names the
@@ -106,6 +107,16 @@ package protocol Scoring: Sendable {
     /// Scores a group. A reward that fails on a completion is a state of its score; only what makes the run pointless
     /// throws (a bad prompt row, an exhausted error budget).
     func score(_ group: RolloutGroup) async throws -> ScoredGroup
+    /// Takes what the rewards remarked beside their scores since the last call, sealed: it goes with the groups to the
+    /// step that learns from them.
+    func sealRemarks() throws -> Data
+    /// Puts such remarks among those of the running step.
+    func unseal(_ remarks: Data) throws
+}
+
+extension Scoring {
+    package func sealRemarks() -> Data { Data() }
+    package func unseal(_ remarks: Data) {}
 }
 
 /// Computes log-probs and values, and takes optimizer steps.
@@ -120,12 +131,17 @@ package protocol Updating: Sendable {
     /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the
     /// weights untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
+    /// The version of the policy's weights, as rollouts are stamped with it.
+    var policyVersion: PolicyVersion { get async throws }
     /// Brings what several ranks keep apart to the first of them, which is about to save. Every rank calls it.
     func assembleState() async throws
+    /// Brings the policy's weights from the ranks that train to those that only sample. Every rank calls it.
+    func shareWeights() async throws
 }
 
 extension Updating {
     package func assembleState() {}
+    package func shareWeights() {}
 }
 
 /// Writes and shows what a run does.

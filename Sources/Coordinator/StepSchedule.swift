@@ -12,6 +12,10 @@ package struct StepSchedule: Sendable, Equatable {
     package var completionsPerOptimizerStep: Int
     /// Passes over the same rollouts (`num_iterations`, μ).
     package var iterations: Int
+    /// Optimizer steps of a rollout step with all its completions.
+    package var optimizerStepsPerRollout: Int
+    /// Recipe steps that a batch may be behind the weights that learn from it; see ``Staleness``.
+    package var maxStaleness: Int
     /// Optimizer steps of the whole run.
     package var maxSteps: Int
     /// Optimizer steps between checkpoints; `nil` saves only at the end.
@@ -27,8 +31,10 @@ package struct StepSchedule: Sendable, Equatable {
     package init(
         promptsPerStep: Int, completionsPerOptimizerStep: Int, iterations: Int = 1, maxSteps: Int,
         saveSteps: Int? = nil, evaluationSteps: [Int] = [], dynamicSampling: DynamicSampling? = nil,
-        shuffleSeed: UInt64? = nil
+        shuffleSeed: UInt64? = nil, optimizerStepsPerRollout: Int = 1, maxStaleness: Int = 0
     ) {
+        self.optimizerStepsPerRollout = optimizerStepsPerRollout
+        self.maxStaleness = maxStaleness
         self.dynamicSampling = dynamicSampling
         self.shuffleSeed = shuffleSeed
         self.promptsPerStep = promptsPerStep

@@ -5,6 +5,10 @@ import Records
 struct StepWork {
     /// What the step learns from.
     var groups: [ScoredGroup] = []
+    /// Times the step's number of prompts was drawn for them.
+    var waves = 0
+    /// Optimizer steps that the weights which sampled them are behind the present ones.
+    var age = 0
     /// What dynamic sampling left out.
     var leftOut: [ScoredGroup] = []
     var oldLogProbabilities: [[[Float]]]?

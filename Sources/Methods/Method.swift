@@ -88,13 +88,17 @@ package struct SharedSettings: Sendable {
     package var control: RewardControl?
     /// `nil` for a method that does not generate.
     package var rewards: RewardCombination? { control?.rewards }
-    /// Whether the sampler computes what the trainer computes, to rounding in float32: not with narrower copies of the
-    /// weights.
+    /// Whether the sampler computes what the trainer computes, to rounding in float32: not with narrower or older copies
+    /// of the weights.
     package var samplerIsExact: Bool
+    /// Steps that a batch may be behind the weights that learn from it.
+    package var maxStaleness: Int
 
     package init(
-        sampling: SamplingSettings, batches: BatchArithmetic, control: RewardControl?, samplerIsExact: Bool
+        sampling: SamplingSettings, batches: BatchArithmetic, control: RewardControl?, samplerIsExact: Bool,
+        maxStaleness: Int = 0
     ) {
+        self.maxStaleness = maxStaleness
         self.sampling = sampling
         self.batches = batches
         self.control = control

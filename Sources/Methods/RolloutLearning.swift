@@ -83,13 +83,15 @@ struct RolloutLearning {
                 "replay_buffer_size is for grpo, whose loss has the ratio that replayed completions need")
         }
         if let replay {
+            let least = shared.batches.optimizerStepsPerRollout * (1 + shared.maxStaleness)
             job.check(
-                replay.maxAge >= shared.batches.optimizerStepsPerRollout, "replay_max_age",
-                "at least the \(shared.batches.optimizerStepsPerRollout) optimizer steps of a rollout: what is kept would be gone before the next one"
-            )
+                replay.maxAge >= least, "replay_max_age",
+                "at least the \(least) optimizer steps of a rollout"
+                    + (shared.maxStaleness > 0 ? " and of the one before" : "")
+                    + ": what is kept would be gone before the next one")
         }
         if !hasRatio, !takesSeveralSteps { shared.batches.requireOneStepPerRollout(method, &job) }
-        // Without filters the sampler's numbers are the old policy's own: every weight is 1.
+        // Without filters the sampler's numbers are taken for the old policy's own: every weight is 1.
         job.ignore("importance_sampling_correction", when: bypasses && !shared.sampling.filtersTokens)
         if shared.sampling.filtersTokens {
             job.notice(

@@ -146,6 +146,13 @@ package final class ReallocatingActor {
         }.value
     }
 
+    /// Lends the tensors as they are kept, whatever the layout, to be read only.
+    ///
+    /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
+    package func masters<R: Sendable>(_ body: @TensorActor (ParameterSet) async throws -> R) async throws -> R {
+        try await phased({ .scoring($0) }) { _ in Ended(try await body(parameters)) }.value
+    }
+
     /// Lends the weights for one optimizer step, then applies the step the body proposes.
     ///
     /// The gradients are gone when this returns or throws. Until the step is applied the weights are untouched.

@@ -19,6 +19,7 @@ package final class Optimizer {
     let state: [String: ParameterState]
     /// Which rank keeps the state of a parameter and writes it; `nil` for one process.
     let sharding: OptimizerSharding?
+    private let keepsState: Bool
     /// All state while a checkpoint is written.
     var assembled: [String: Tensor]?
     private let cosines = CosineTransform()
@@ -31,19 +32,26 @@ package final class Optimizer {
 
     /// An optimizer of everything that a role trains.
     ///
-    /// - Parameter ranks: Processes that share the state out among themselves.
+    /// - Parameters:
+    ///   - ranks: Processes that share the state out among themselves.
+    ///   - keepsState: `false` for one that takes no step: it has the state's shapes alone.
     /// - Throws: the engine's refusal when the state does not fit in memory.
-    convenience init(of role: ReallocatingActor, settings: OptimizerSettings, ranks: ProcessGroup? = nil) throws {
+    convenience init(
+        of role: ReallocatingActor, settings: OptimizerSettings, ranks: ProcessGroup? = nil, keepsState: Bool = true
+    ) throws {
         try self.init(
             of: role.zeros(of: []), settings: settings,
-            sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) })
+            sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }, keepsState: keepsState)
     }
 
     /// - Parameter parameters: Their shapes, types and devices alone are read.
-    init(of parameters: [String: Tensor], settings: OptimizerSettings, sharding: OptimizerSharding?) throws {
+    init(
+        of parameters: [String: Tensor], settings: OptimizerSettings, sharding: OptimizerSharding?,
+        keepsState: Bool = true
+    ) throws {
         var state: [String: ParameterState] = [:]
         for (name, parameter) in parameters {
-            let isOwn = sharding?.own.contains(name) ?? true
+            let isOwn = keepsState && sharding?.own.contains(name) ?? true
             for slot in settings.slots(of: name, shape: parameter.shape, parameter.elementType) {
                 // What another rank keeps has the shape alone, without memory of its own, and is never written.
                 let zeros = try Tensor.zeros(isOwn ? slot.shape : [], slot.type, device: parameter.device)
@@ -53,6 +61,7 @@ package final class Optimizer {
         self.state = state
         self.settings = settings
         self.sharding = sharding
+        self.keepsState = keepsState
     }
 
     /// By parameter name, in the form they are kept in.
@@ -62,8 +71,12 @@ package final class Optimizer {
 
     /// Bytes of everything that is kept here.
     package var stateBytes: Int {
-        state.filter { sharding?.own.contains($0.key) ?? true }.values.flatMap(\.values)
-            .reduce(0) { $0 + $1.count * $1.elementType.byteCount }
+        ownState.values.flatMap(\.values).reduce(0) { $0 + $1.count * $1.elementType.byteCount }
+    }
+
+    /// What of the state is kept here.
+    var ownState: [String: ParameterState] {
+        keepsState ? state.filter { sharding?.own.contains($0.key) ?? true } : [:]
     }
 
     /// η of the next step: the peak times the schedule's factor.

@@ -88,8 +88,7 @@ extension Optimizer {
 
     /// Goes on from there.
     package func resume(_ saved: SavedOptimizer) throws {
-        let own = state.filter { sharding?.own.contains($0.key) ?? true }
-        for (name, tensor) in named(own) { try tensor.copy(from: saved.state[name]!) }
+        for (name, tensor) in named(ownState) { try tensor.copy(from: saved.state[name]!) }
         counters = saved.counters
     }
 

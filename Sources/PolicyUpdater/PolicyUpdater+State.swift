@@ -1,6 +1,6 @@
 package import Foundation
 internal import Placement
-internal import Records
+package import Records
 internal import Runs
 internal import Tensors
 
@@ -27,6 +27,26 @@ extension PolicyUpdater: Checkpointable {
     package func assembleState() throws {
         try optimizer.assemble()
         try critic?.optimizer.assemble()
+    }
+
+    /// The version of the policy's weights.
+    package var policyVersion: PolicyVersion { get throws { try policy.version } }
+
+    /// Brings what is trained of the policy, and its version, from the first rank to those that only sample. Every rank
+    /// calls it.
+    ///
+    /// - Throws: `RanksLost`.
+    package func shareWeights() async throws {
+        guard let sharing else { return }
+        let version = PolicyVersion(try sharing.ranks.exchange(policy.version.number)[0])
+        func broadcast(_ own: ParameterSet) throws {
+            try sharing.ranks.broadcast(own.trained.sorted { $0.key < $1.key }.map { (tensor: $0.value, root: 0) })
+        }
+        if sharing.receives {
+            try await policy.restore(version: version) { try broadcast($0) }
+        } else {
+            try await policy.masters { try broadcast($0) }
+        }
     }
 
     /// Takes moments and counters over; the weights must be those of the same checkpoint.

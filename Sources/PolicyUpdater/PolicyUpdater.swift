@@ -20,6 +20,8 @@ package final class PolicyUpdater {
     let critic: Critic?
     /// Who divides the passes of a step; `nil` for one process.
     let ranks: ProcessGroup?
+    /// The way of the weights to ranks that only sample; `nil` where there are none.
+    let sharing: WeightSharing?
     /// Its state is part of what a checkpoint holds.
     package let optimizer: Optimizer
     let configuration: ModelConfiguration
@@ -39,13 +41,16 @@ package final class PolicyUpdater {
     ///   - parts: One for each part of the batches to come, at least one, with different names.
     ///   - ranks: Processes with the same weights that are called with the same batches: they divide the passes, and
     ///     each has the whole result. The critic's are the same.
+    ///   - sharing: The way of the weights to ranks that only sample. On such a rank the updater trains nothing: it has
+    ///     no moments and needs no reference.
     ///   - bringsReference: whether batches bring the reference's log-probs with them, so that none has to be loaded.
     /// - Throws: ``UpdateError/missingReference`` when an objective needs a reference, and the engine's refusal when
     ///   the moments do not fit in memory.
     package init(
         policy: ReallocatingActor, configuration: ModelConfiguration, reference: ReallocatingActor? = nil,
         referenceConfiguration: ModelConfiguration? = nil, critic: Critic? = nil, parts: [PartPlan],
-        bringsReference: Bool = false, settings: UpdaterSettings, ranks: ProcessGroup? = nil
+        bringsReference: Bool = false, settings: UpdaterSettings, ranks: ProcessGroup? = nil,
+        sharing: WeightSharing? = nil
     ) throws {
         precondition(!parts.isEmpty && Set(parts.map(\.name)).count == parts.count, "parts have different names")
         let heads = policy.headNames
@@ -56,7 +61,7 @@ package final class PolicyUpdater {
                     && parts.contains { $0.objective.ppoSettings != nil || $0.objective is any ScoreObjective },
             "a head is a reward model's, or PPO's in place of a critic of its own weights")
         guard
-            reference != nil
+            reference != nil || sharing?.receives == true
                 || !parts.contains(where: \.objective.needsExactDivergence)
                     && (bringsReference || !parts.contains(where: \.objective.needsReference))
         else { throw UpdateError.missingReference }
@@ -66,9 +71,11 @@ package final class PolicyUpdater {
         self.referenceConfiguration = referenceConfiguration ?? configuration
         self.critic = critic
         self.ranks = ranks
+        self.sharing = sharing
         self.parts = parts
         self.settings = settings
-        optimizer = try Optimizer(of: policy, settings: settings.optimizer, ranks: ranks)
+        optimizer = try Optimizer(
+            of: policy, settings: settings.optimizer, ranks: ranks, keepsState: sharing?.receives != true)
         scorer = parts[0].scorer(settings)
     }
 

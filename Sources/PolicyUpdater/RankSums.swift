@@ -1,5 +1,5 @@
 internal import Algorithms
-internal import Tensors
+package import Tensors
 
 /// What a rank's passes over its share of a batch came to.
 private struct Share: Codable, Sendable {
@@ -18,5 +18,18 @@ extension ProcessGroup? {
             all.combine(share.metrics)
         }
         return (sum, all)
+    }
+}
+
+/// The way of a policy's weights in a run of which some ranks only sample: from the first rank to those.
+package struct WeightSharing: Sendable {
+    /// All ranks of the run.
+    let ranks: ProcessGroup
+    /// Whether this one only samples.
+    let receives: Bool
+
+    package init(over ranks: ProcessGroup, receives: Bool) {
+        self.ranks = ranks
+        self.receives = receives
     }
 }

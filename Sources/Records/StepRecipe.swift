@@ -57,6 +57,18 @@ package struct StepRecipe: Sendable, Equatable {
         calls.contains { if case .generate = $0 { true } else { false } }
     }
 
+    /// Whether every step begins with its sampling and could find it done: it samples once, and what it makes of the
+    /// completions is the same whichever weights wrote them.
+    package var samplesFirst: Bool {
+        guard warmup == nil, interlude == nil, case .generate = calls.first else { return false }
+        return calls.dropFirst().allSatisfy { call in
+            switch call {
+            case .demonstrate, .infer, .credit, .train: true
+            case .compare, .generate, .rethink, .weigh: false
+            }
+        }
+    }
+
     /// Whether a step behind so many optimizer steps is one of the warm-up.
     package func isWarmingUp(at step: Int) -> Bool { warmup.map { step < $0.steps } ?? false }
 

@@ -40,6 +40,30 @@ struct OffPolicyMaskTests {
         #expect(relativeDistance(try #require(policy.gradient).doubles(), [0.25, 0.5]) < 1e-14)
     }
 
+    /// Decoupled PPO (arXiv:2505.24298): −w·min(r·A, clip(r, 0.8, 1.2)·A) with r = π/π_old and w = π_old/π_sampler, and a
+    /// mean over all tokens, also those of weight 0. By token: r 1.5, w 2, A 1: −2·1.2; r 1.5, w 0.5, A −1: 0.5·1.5;
+    /// r 0.5, w 4, A 1: −3·0.5 where 4 is cut to 3, and 0 where it is masked; r 1, w 1, A 1: −1.
+    @Test(
+        arguments: [
+            (.truncate, (-2.4 + 0.75 - 1.5 - 1) / 4), (.mask, (-2.4 + 0.75 - 1) / 4),
+        ] as [(MismatchCorrection.Constraint, Double)])
+    func ratiosClipBetweenTwoPoliciesAndWeighTheThird(
+        _ constraint: MismatchCorrection.Constraint, _ expected: Double
+    ) throws {
+        let old = [-1.0, -2, -1.5, -0.5]
+        let ratios = [1.5, 1.5, 0.5, 1]
+        let weights = [2.0, 0.5, 4, 1]
+        let inputs = PolicyLossInputs(
+            logProbabilities: try Tensor(zip(old, ratios).map { $0 + log($1) }).requiringGradient(),
+            oldLogProbabilities: try Tensor(old),
+            rolloutLogProbabilities: try Tensor(zip(old, weights).map { $0 - log($1) }),
+            advantages: try Tensor([1.0, -1, 1, 1]), spans: try CompletionSpans(lengths: [1, 3]),
+            denominators: Denominators(tokens: 4, sequences: 2, maxCompletionLength: 3))
+        let correction = MismatchCorrection(granularity: .token, constraint: constraint, maximum: 3)
+        let loss = try GRPO.loss(inputs, GRPOSettings(mismatchCorrection: correction)).loss.item()
+        #expect(abs(loss - expected) < 1e-12)
+    }
+
     /// Without the sampler's log-probs the old policy's stand in for them, as in TRL.
     @Test func theOldPolicyStandsInForTheSampler() throws {
         var example = LossExample(seed: 3)

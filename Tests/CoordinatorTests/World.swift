@@ -8,7 +8,7 @@ actor World {
     struct RewardBroke: Error {}
     struct UpdaterBroke: Error {}
 
-    private(set) var nextRow = 0
+    private(set) var nextRow: Int
     private(set) var log: [String] = []
     /// What each optimizer step was taken on.
     private(set) var batches: [UpdateBatch] = []
@@ -19,6 +19,8 @@ actor World {
     private var marked = 0
     private var scored = 0
     private var trained = 0
+    /// Of the weights: the steps taken here and before, or what the first rank has.
+    private(set) var version: Int
     private let reversesGroups: Bool
     private let holdsLastGroup: Bool
     private let stopAt: (moment: Moment, step: Int)?
@@ -32,12 +34,28 @@ actor World {
     private let trainFailure: any Error
     /// The row whose completions are scored for an hour, also when the task is cancelled.
     private let slowRow: Int?
+    /// How many versions too old groups are stamped.
+    private let stampLag: Int
+    /// Most milliseconds that sampling, scoring and training each wait, at random.
+    private let maxDelay: Int
+    /// Who share the weights of the first of them.
+    private let ranks: (any Ranks)?
+    /// What it says when it trains, or samples for another than the first step, and what it waits for then.
+    private let meets: (says: StopSignal, awaits: StopSignal)?
 
     init(
         reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
         stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil,
-        liveRows: Int? = nil, trainFailsAt: Int? = nil, trainFailure: any Error = UpdaterBroke(), slowRow: Int? = nil
+        liveRows: Int? = nil, trainFailsAt: Int? = nil, trainFailure: any Error = UpdaterBroke(), slowRow: Int? = nil,
+        firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, ranks: (any Ranks)? = nil,
+        meets: (says: StopSignal, awaits: StopSignal)? = nil
     ) {
+        self.meets = meets
+        nextRow = firstRow
+        self.version = version
+        self.stampLag = stampLag
+        self.maxDelay = maxDelay
+        self.ranks = ranks
         self.trainFailure = trainFailure
         self.slowRow = slowRow
         self.trainFailsAt = trainFailsAt
@@ -97,21 +115,34 @@ extension World: Generating {
     ) -> AsyncThrowingStream<RolloutGroup, any Error> {
         AsyncThrowingStream { stream in
             Task {
-                await note(step)
+                let version = await begin(step)
+                if step > 0 { await meet() }
                 if stopAt?.moment == .generate, stopAt?.step == step { signal.request() }
                 for (index, request) in (reversesGroups ? requests.reversed() : requests).enumerated() {
                     if stop.isRequested { return stream.finish(throwing: StopRequested()) }
                     if holdsLastGroup, index == requests.count - 1 {
                         while await scoredGroups == 0 { await Task.yield() }
                     }
-                    stream.yield(group(request))
+                    await delay()
+                    stream.yield(group(request, by: version))
                 }
                 stream.finish()
             }
         }
     }
 
-    private nonisolated func group(_ request: RolloutRequest) -> RolloutGroup {
+    private nonisolated func meet() async {
+        guard let meets else { return }
+        meets.says.request()
+        while !meets.awaits.isRequested { await Task.yield() }
+    }
+
+    private nonisolated func delay() async {
+        guard maxDelay > 0 else { return }
+        try? await Task.sleep(for: .milliseconds(Int.random(in: 0...maxDelay)))  // ends early in a cancelled task
+    }
+
+    private nonisolated func group(_ request: RolloutRequest, by version: Int) -> RolloutGroup {
         let logProbability = -Float(request.prompt.prompt.row + 1) / 8
         let rollouts = (0..<request.samples).map { sample in
             Rollout(
@@ -119,10 +150,14 @@ extension World: Generating {
                 policyLogProbabilities: [logProbability, logProbability], sample: sample)
         }
         return RolloutGroup(
-            prompt: request.prompt, rollouts: rollouts, policyVersion: PolicyVersion(0), variant: request.variant)
+            prompt: request.prompt, rollouts: rollouts, policyVersion: PolicyVersion(version), variant: request.variant)
     }
 
-    private func note(_ step: Int) { generateSteps.append(step) }
+    /// Returns the version that samples.
+    private func begin(_ step: Int) -> Int {
+        generateSteps.append(step)
+        return max(0, version - stampLag)
+    }
 
     private var scoredGroups: Int { scored }
 }
@@ -135,6 +170,7 @@ extension World: Scoring {
             log.append("slow")
             await Task { try? await Task.sleep(for: .seconds(3600)) }.value  // nobody cancels it
         }
+        await delay()
         if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
         scored += 1
         let isLive = liveRows.map { group.prompt.prompt.row % $0 == 0 } ?? false
@@ -157,7 +193,15 @@ extension World: Updating {
             gram: streams.map { row in streams.map { $0 == row ? 1 : 0 } }, learningRate: 1, peakLearningRate: 1)
     }
 
-    func train(_ batch: UpdateBatch, stop: StopSignal?) throws -> Metrics {
+    var policyVersion: PolicyVersion { PolicyVersion(version) }
+
+    func shareWeights() async throws {
+        if let ranks { version = try await ranks.exchange(version)[0] }
+    }
+
+    func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
+        await delay()
+        await meet()
         if stopAt?.moment == .train, stopAt?.step == trained { signal.request() }
         if stopAt?.moment == .secondTrain, trained == 1 { signal.request() }
         try stop?.check()
@@ -166,6 +210,7 @@ extension World: Updating {
             throw trainFailure
         }
         trained += 1
+        version += 1
         batches.append(batch)
         log.append("train \(batch.completionCount)")
         return Metrics()

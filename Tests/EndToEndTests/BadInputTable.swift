@@ -23,6 +23,19 @@ extension BadInput {
             what: "values that contradict each other", lines: "num_iterations: 2", overrides: ["algorithm=remax"],
             says: ["job.yaml line 11: remax takes one optimizer step per rollout", "found 2"]),
         BadInput(
+            what: "a staleness of two steps", lines: "max_staleness: 2",
+            says: ["job.yaml line 11: max_staleness is '2'; expected a whole number from 0 to 1"]),
+        BadInput(
+            what: "stale rollouts without a correction", lines: "importance_sampling_correction: none",
+            overrides: ["max_staleness=1"],
+            says: ["job.yaml line 11: importance_sampling_correction is none with max_staleness 1"]),
+        BadInput(
+            what: "ranks that would take turns", lines: "generation_ranks: 1",
+            says: ["job.yaml line 11: generation_ranks is 1; expected 0 with max_staleness 0"]),
+        BadInput(
+            what: "sampling ranks and one process", lines: "max_staleness: 1\ngeneration_ranks: 1",
+            says: ["generation_ranks: is 1, and the run is one process; start it with plumbline launch -n 2 train"]),
+        BadInput(
             what: "a batch that cannot be shared out", overrides: ["num_generations=6"],
             says: ["job.yaml line 6", "16 completions", "num_generations = 6", "12 or 18 would do"]),
         BadInput(

@@ -33,23 +33,76 @@ struct RankTests {
         let two = try Command.run(["launch", "-n", "2", "train", job, "output_dir=two"], in: place.folder)
         #expect(two.status == 0, "\(two.progress)")
         #expect(!two.progress.contains("rank 1"), "\(two.progress)")
+        try expectTheSame(place)
+        if !["sft", "dpo", "reward_model"].contains(example.algorithm) { try expectTheSameTexts(place) }
+    }
+
+    /// In one process the halves of a step take turns; here they work at once, on weights that are sent after each step.
+    /// Of adapters only these are sent.
+    @Test(arguments: [
+        (2, 1, "beta: 0.1\neval_steps: 2\neval_limit: 4"), (3, 1, "steps_per_generation: 2\nmax_steps: 8"),
+        (3, 2, "dynamic_sampling: true\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"),
+        (2, 1, "generation_layout: int8\nnum_iterations: 2\nmax_steps: 8"), (2, 1, "dtype: bfloat16"),
+        (
+            2, 1,
+            "beta: 0.1\nkl_placement: reward\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear\nverify_weights: true"
+        ), (2, 1, ConstraintTests.held),
+    ])
+    func ranksThatOnlySampleChangeNothing(_ size: Int, _ sampling: Int, _ lines: String) throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nmax_staleness: 1\n\(lines)")
+        let alone = try place.train(job, "output_dir=alone")
+        #expect(alone.status == 0, "\(alone.progress)")
+        let apart = try Command.run(
+            ["launch", "-n", "\(size)", "train", job, "output_dir=two", "generation_ranks=\(sampling)"],
+            in: place.folder)
+        #expect(apart.status == 0, "\(apart.progress)")
+        // The trainers make no copies to sample with.
+        try expectTheSame(place, but: ["realloc/bytes"])
+        try expectTheSameTexts(place)
+        let resumed = try place.train(job, "output_dir=again", "resume_from_checkpoint=two/checkpoint-2")
+        #expect(resumed.status == 0, "\(resumed.progress)")
+        // Evaluations have rows of their own.
+        let (rows, others) = (
+            try place.metrics("two").filter { $0["loss"] != nil }.suffix(2),
+            try place.metrics("again").filter { $0["loss"] != nil }.suffix(2)
+        )
+        for (row, other) in zip(rows, others) {
+            #expect(row["step"] == other["step"] && row["staleness/steps"] == other["staleness/steps"])
+            let (loss, found) = (try #require(row["loss"]), try #require(other["loss"]))
+            #expect(abs(loss - found) <= 1e-5)
+        }
+    }
+
+    @Test func aDryRunSaysWhoDoesWhat() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nmax_staleness: 1")
+        let plain = try Command.succeed(["train", job, "--dry-run"], in: place.folder).output
+        #expect(plain.contains("# each step learns from the batch that was sampled before the last update"), "\(plain)")
+        #expect(plain.contains("importance_sampling_correction: token_truncate\n"))
+        let apart = try Command.succeed(["train", job, "generation_ranks=1", "--dry-run"], in: place.folder).output
+        #expect(apart.contains("; the last 1 of the run's processes sample and score, the others learn\n"), "\(apart)")
+    }
+
+    /// What two processes have written in `two` is what one has in `alone`.
+    private func expectTheSame(_ place: Workplace, but others: Set<String> = []) throws {
         let (own, shared) = (try place.metrics("alone"), try place.metrics("two"))
         try #require(own.count == shared.count)
         for (row, other) in zip(own, shared) {
             #expect(row.keys.sorted() == other.keys.sorted())
-            for (name, value) in row {
+            for (name, value) in row where !others.contains(name) {
                 let found = try #require(other[name])
                 #expect(abs(found - value) <= 1e-5 * max(1, abs(value)), "\(name): \(found), not \(value)")
             }
         }
-        if !["sft", "dpo", "reward_model"].contains(example.algorithm) {
-            let files = try FileManager.default.contentsOfDirectory(
-                atPath: place.folder.appending(path: "alone/completions").path)
-            #expect(!files.isEmpty)
-            for file in files {
-                #expect(
-                    try texts("alone/completions/\(file)", place) == texts("two/completions/\(file)", place), "\(file)")
-            }
+    }
+
+    private func expectTheSameTexts(_ place: Workplace) throws {
+        let files = try FileManager.default.contentsOfDirectory(
+            atPath: place.folder.appending(path: "alone/completions").path)
+        #expect(!files.isEmpty)
+        for file in files {
+            #expect(try texts("alone/completions/\(file)", place) == texts("two/completions/\(file)", place), "\(file)")
         }
     }
 
@@ -87,10 +140,14 @@ struct RankTests {
         #expect(try place.metrics("back").count == 2)
     }
 
+    /// All ranks do everything, or one trains while the other samples.
+    static let duties = ["", "\nmax_staleness: 1\ngeneration_ranks: 1"]
+
     /// Both begin, then one rank's process is gone from one moment to the next.
-    @Test(arguments: [0, 1]) func aKilledRankEndsTheOther(_ killed: Int) throws {
+    @Test(arguments: [0, 1], duties) func aKilledRankEndsTheOther(_ killed: Int, _ lines: String) throws {
         let place = try Workplace()
-        let job = try place.job("grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 2\nlog_completions: false")
+        let job = try place.job(
+            "grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 2\nlog_completions: false" + lines)
         let ranks = try start(2, job, "output_dir=run", in: place)
         let folder = place.folder.appending(path: "run")
         let isSaved = { () throws -> Bool in
@@ -129,7 +186,7 @@ struct RankTests {
     }
 
     /// The prompt that breaks the reward is in the share of one rank alone.
-    @Test func aRewardThatFailsOnOneRankEndsBoth() throws {
+    @Test(arguments: duties) func aRewardThatFailsOnOneRankEndsBoth(_ lines: String) throws {
         let place = try Workplace()
         try place.write(
             "r.py",
@@ -139,17 +196,18 @@ struct RankTests {
                     raise ValueError("cannot score 7+1")
                 return [1.0 for c in completions]
             """)
-        let job = try place.job("grpo", "num_generations: 4\nreward_funcs: r.py:score\nmax_steps: 40\nsave_steps: 40")
+        let job = try place.job(
+            "grpo", "num_generations: 4\nreward_funcs: r.py:score\nmax_steps: 40\nsave_steps: 40" + lines)
         let ranks = try start(2, job, "output_dir=run", in: place)
         let outcomes = try ranks.map { try $0.wait() }
         #expect(outcomes.map(\.status) == [65, 65], "\(outcomes.map(\.progress))")
         for outcome in outcomes { #expect(outcome.progress.contains("cannot score 7+1"), "\(outcome.progress)") }
     }
 
-    @Test func aStopOfOneRankIsEverybodys() throws {
+    @Test(arguments: duties) func aStopOfOneRankIsEverybodys(_ lines: String) throws {
         let place = try Workplace()
         let job = try place.job(
-            "grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 100000\nlog_completions: false")
+            "grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 100000\nlog_completions: false" + lines)
         let ranks = try start(2, job, "output_dir=run", in: place)
         let metrics = place.folder.appending(path: "run/metrics.jsonl").path
         while !FileManager.default.fileExists(atPath: metrics), ranks[0].process.isRunning { usleep(20_000) }
@@ -177,6 +235,12 @@ struct RankTests {
         let missing = try alone(["RANK": "0", "WORLD_SIZE": "2"])
         #expect(missing.progress.contains("MASTER_ADDR: is missing"), "\(missing.progress)")
         #expect(try alone(["RANK": "0", "WORLD_SIZE": "1"]).status == 0)
+        let idle = try Command.run(
+            ["launch", "-n", "2", "train", job, "max_staleness=1", "generation_ranks=2"], in: place.folder)
+        #expect(idle.status == 65)
+        #expect(
+            idle.progress.contains("generation_ranks: is 2, and the run has 2 processes; expected at most 1"),
+            "\(idle.progress)")
         #expect(try Command.run(["launch", "-n", "0", "train", job], in: place.folder).status == 64)
         #expect(try Command.run(["launch", "eval", job], in: place.folder).status == 64)
     }

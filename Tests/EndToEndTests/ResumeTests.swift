@@ -12,6 +12,7 @@ struct ResumeTests {
             ("dpo", "precompute_ref_log_probs: false\nsync_ref_model: true\nref_model_sync_steps: 1"),
             ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),
             ("ppo", "num_iterations: 1"), ("ppo", "critic_shares_trunk: true\nnum_iterations: 1"), ("reward_model", ""),
+            ("grpo", "num_generations: 4\nbeta: 0.1\nmax_staleness: 1"),
             ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"),
             (
                 "amft",
@@ -95,6 +96,24 @@ struct ResumeTests {
             "distill",
             "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\nlmbda: 0.5\nseq_kd: true"
         ),
+        // A checkpoint holds the batch that was sampled ahead, scores and all.
+        ("grpo", "num_generations: 4\nbeta: 0.1\nmax_staleness: 1\neval_steps: 1\neval_limit: 2"),
+        (
+            "grpo",
+            "num_generations: 4\nmax_staleness: 1\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 16\nsave_steps: 4\ndtype: bfloat16"
+        ),
+        ("grpo", "num_generations: 4\nmax_staleness: 1\nreplay_buffer_size: 8"),
+        ("grpo", "num_generations: 4\nmax_staleness: 1\n\(ConstraintTests.held)"),
+        (
+            "dapo",
+            "num_generations: 4\nmax_staleness: 1\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"
+        ),
+        (
+            "soft_grpo",
+            "num_generations: 4\nmax_staleness: 1\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"
+        ),
+        ("ppo", "num_iterations: 1\nmax_staleness: 1\nbypass_old_log_probs: true"),
+        ("luffy", "num_generations: 4\nmax_staleness: 1\nbypass_old_log_probs: true"),
         ("luffy", "num_generations: 4"),
         ("srft", "num_generations: 4\nmax_tokens_per_micro_batch: 40\ngradient_part_steps: 3"),
         (
@@ -113,7 +132,7 @@ struct ResumeTests {
         let job = try place.job(example.algorithm, example.lines)
         let outcome = try place.train(job, "output_dir=whole")
         #expect(outcome.status == 0, "\(outcome.progress)")
-        let half = example.lines.contains("max_steps: 8") ? 4 : 2
+        let half = example.lines.contains("max_steps: 16") ? 8 : example.lines.contains("max_steps: 8") ? 4 : 2
         #expect(
             try place.train(job, "output_dir=resumed", "resume_from_checkpoint=whole/checkpoint-\(half)").status == 0)
         let weights = example.lines.contains("use_peft") ? "adapter_model.safetensors" : "model.safetensors"
@@ -126,6 +145,51 @@ struct ResumeTests {
             #expect(!place.exists("whole/model.safetensors") && place.exists("whole/adapter_config.json"))
         } else {
             #expect(try place.bytes("whole/model.safetensors") != place.bytes("model/model.safetensors"))  // it learned
+        }
+    }
+
+    /// What a reward logs of a batch comes with it, a step later and from a checkpoint, too. A batch that was sampled
+    /// ahead is scored one step before: the reward is told of that step.
+    @Test func whatRewardsSayOfABatchSampledAheadComesWithIt() throws {
+        let place = try Workplace()
+        try place.write(
+            "r.py",
+            """
+            def f(completions, log_metric, log_extra, trainer_state, **kwargs):
+                log_metric("told", trainer_state.global_step)
+                log_extra("echo", completions)
+                return [float(len(c) % 2) for c in completions]
+            """)
+        let job = try place.job("grpo", "num_generations: 4\nreward_funcs: r.py:f\nmax_staleness: 1")
+        let whole = try place.train(job, "output_dir=whole")
+        #expect(whole.status == 0, "\(whole.progress)")
+        let resumed = try place.train(job, "output_dir=resumed", "resume_from_checkpoint=whole/checkpoint-2")
+        #expect(resumed.status == 0, "\(resumed.progress)")
+        let rows = try place.metrics("whole")
+        #expect(rows.map { $0["told"] } == [0, 0, 1, 2] && rows.map { $0["staleness/steps"] } == [0, 1, 1, 1])
+        #expect(try place.metrics("resumed") == Array(rows.suffix(2)))
+        for (run, steps) in [("whole", 1...4), ("resumed", 3...4)] {
+            for step in steps {
+                let file = "\(run)/completions/completions_\(String(format: "%05d", step)).jsonl"
+                for line in String(decoding: try place.bytes(file), as: UTF8.self).split(separator: "\n") {
+                    let row = try JSONValue(parsing: String(line))
+                    #expect(row["echo"]?.string != nil && row["echo"]?.string == row["completion"]?.string, "\(line)")
+                }
+            }
+        }
+    }
+
+    /// A run that did not sample ahead goes on as one that does, and the other way round.
+    @Test func aRunMayBeginToSampleAheadOrLeaveOff() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4")
+        for (first, second, ages) in [(0, 1, [0, 1]), (1, 0, [nil, nil])] as [(Int, Int, [Double?])] {
+            let (run, next) = ("from\(first)", "to\(second)")
+            #expect(try place.train(job, "output_dir=\(run)", "max_staleness=\(first)").status == 0)
+            let other = try place.train(
+                job, "output_dir=\(next)", "max_staleness=\(second)", "resume_from_checkpoint=\(run)/checkpoint-2")
+            #expect(other.status == 0, "\(other.progress)")
+            #expect(try place.metrics(next).map { $0["staleness/steps"] } == ages)
         }
     }
 

@@ -215,6 +215,24 @@ struct UpdateStepTests {
         }
     }
 
+    /// In a group of one, whose store takes a free port: weights and version come from the first rank, itself.
+    @Test func aRankThatOnlySamplesHasNoMomentsAndNeedsNoReference() async throws {
+        let ranks = try ProcessGroup(
+            .init(rank: 0, size: 1, host: "127.0.0.1", port: 0, name: "alone"), timeout: .seconds(30))
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.1))
+        let updater = try PolicyUpdater(
+            policy: policy.actor, configuration: TinyPolicy.configuration(),
+            parts: [PartPlan(grpo(klCoefficient: 0.1))], settings: .plain(learningRate: 0.1),
+            sharing: WeightSharing(over: ranks, receives: true))
+        let (trained, only) = (policy.updater.optimizer, updater.optimizer)
+        #expect(trained.stateBytes > 0 && only.stateBytes == 0)
+        #expect(only.tensors.mapValues(\.shape) == trained.tensors.mapValues(\.shape))
+        let bits = try policy.bits()
+        try await updater.shareWeights()
+        #expect(try policy.bits() == bits)
+        #expect(try updater.policyVersion == PolicyVersion(0))
+    }
+
     @Test func theReferenceFollowsEverySecondStepByTheMixupShare() async throws {
         let reference = try TinyPolicy.reference()
         let policy = try TinyPolicy(

@@ -33,8 +33,8 @@ package enum JobFailure {
         case let error as UpdateError: if case .state = error { true } else { false }
         case let error as CoordinatorError:
             switch error {
-            case .tooFewLiveGroups, .diverged, .rank: true
-            case .missingPart, .lostGroup: false
+            case .tooFewLiveGroups, .diverged, .rank, .foreignBatch: true
+            case .missingPart, .lostGroup, .stale, .cannotSampleAhead: false
             }
         case is RanksLost: true  // a machine or a link that failed, or what the other process says of itself
         case is CocoaError: true  // a file that cannot be read or written

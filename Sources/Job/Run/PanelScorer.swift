@@ -1,4 +1,5 @@
 internal import Coordinator
+package import Foundation
 package import JSON
 package import Records
 package import RewardInterface
@@ -62,6 +63,46 @@ package final class PanelScorer: Scoring {
                 state.columns = [:]
             }
             return (state.metrics.mapValues { $0.reduce(0, +) / Double($0.count) }, state.columns)
+        }
+    }
+
+    // MARK: Remarks on their way
+
+    private struct SealedRemarks: Codable {
+        struct Columns: Codable {
+            let row: Int
+            let variant: Int
+            /// As JSON.
+            let values: [String: String]
+        }
+
+        let metrics: [String: [Double]]
+        let columns: [Columns]
+    }
+
+    package func sealRemarks() throws -> Data {
+        let taken = state.withLock { state in
+            defer { (state.metrics, state.columns) = ([:], [:]) }
+            return (metrics: state.metrics, columns: state.columns)
+        }
+        let columns = taken.columns.map { address, values in
+            SealedRemarks.Columns(
+                row: address.row, variant: address.variant, values: values.mapValues { JSONValue.array($0).serialized })
+        }
+        let encoder = PropertyListEncoder()
+        encoder.outputFormat = .binary
+        return try encoder.encode(SealedRemarks(metrics: taken.metrics, columns: columns))
+    }
+
+    package func unseal(_ remarks: Data) throws {
+        let sealed = try PropertyListDecoder().decode(SealedRemarks.self, from: remarks)
+        let columns = try sealed.columns.map { one in
+            let values = try one.values.mapValues { try JSONValue(parsing: $0).elements ?? [] }
+            return (GroupAddress(row: one.row, variant: one.variant), values)
+        }
+        state.withLock { state in
+            for (name, values) in sealed.metrics { state.metrics[name, default: []] += values }
+            for (address, values) in columns { state.columns[address] = values }
         }
     }
 

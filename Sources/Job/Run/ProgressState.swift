@@ -21,12 +21,16 @@ package final class ProgressState: Checkpointable {
             let counts = [
                 ("step", progress.step), ("rolloutStep", progress.rolloutStep), ("tokens", progress.tokens),
                 ("threads", threads), ("bestStep", bestStep ?? 0), ("unconcludedSince", progress.unconcludedSince ?? 0),
+                ("newestSince", progress.newestSince ?? 0),
             ]
             if let (name, count) = counts.first(where: { !OptimizerCounters.plausible.contains($0.1) }) {
                 return "\(name) is \(count); this is no saved progress"
             }
-            guard let since = progress.unconcludedSince, since > progress.step else { return nil }
-            return "unconcludedSince is \(since), beyond step \(progress.step); this is no saved progress"
+            let beginnings = [
+                ("unconcludedSince", progress.unconcludedSince), ("newestSince", progress.newestSince),
+            ]
+            guard let (name, since) = beginnings.first(where: { $0.1 ?? 0 > progress.step }) else { return nil }
+            return "\(name) is \(since ?? 0), beyond step \(progress.step); this is no saved progress"
         }
     }
 

@@ -67,10 +67,27 @@ package struct RankMeeting: Sendable, Equatable {
     /// - Parameters:
     ///   - asked: Set when somebody asks this process to stop.
     ///   - timeout: What this and every later exchange waits for the others.
-    /// - Throws: ``JobError`` where they do not come.
-    package func team(asked: StopSignal, timeout: Duration) async throws -> RankTeam {
+    ///   - generationRanks: How many of the ranks, the last of them, only sample.
+    /// - Throws: ``JobError`` where they do not come, or none would be left to train.
+    package func team(asked: StopSignal, timeout: Duration, generationRanks: Int = 0) async throws -> RankTeam {
+        guard generationRanks < size else {
+            throw JobError(
+                place: "generation_ranks",
+                message: "is \(generationRanks), and the run has \(size) processes; expected at most \(size - 1), so "
+                    + "that one of them trains")
+        }
         do {
-            return RankTeam(try await ProcessGroup(meeting, timeout: timeout), localSize: localSize, asked: asked)
+            let all = try await ProcessGroup(meeting, timeout: timeout)
+            guard generationRanks > 0 else { return RankTeam(all, localSize: localSize, asked: asked) }
+            let samples = rank >= size - generationRanks
+            let count = samples ? generationRanks : size - generationRanks
+            // Another group in the store that rank 0 serves by now.
+            let peers = ProcessGroup.Meeting(
+                rank: samples ? rank - (size - generationRanks) : rank, size: count, host: meeting.host,
+                port: meeting.port, isStoreServed: true, name: meeting.name + (samples ? "/sampling" : "/training"))
+            return RankTeam(
+                all, peers: count > 1 ? try await ProcessGroup(peers, timeout: timeout) : nil,
+                side: samples ? .sampling : .training, localSize: localSize, asked: asked)
         } catch {
             throw JobError(
                 place: "rank \(rank) of \(size)",

@@ -5,9 +5,10 @@ internal import RewardInterface
 /// Looks at each step's numbers for signs that a run is broken.
 package struct RunWatch: Sendable {
     /// Largest mean difference between sampled and re-scored log-probs, in nats.
-    private let gapLimit: Double
+    private let gapLimit: Double?
 
-    package init(gapLimit: Double) { self.gapLimit = gapLimit }
+    /// - Parameter gapLimit: `nil` for none.
+    package init(gapLimit: Double?) { self.gapLimit = gapLimit }
 
     /// Signs that a run may be learning nothing, by name; worth a line each, once.
     package func warnings(_ metrics: Metrics) -> [(name: String, text: String)] {
@@ -107,7 +108,9 @@ package struct RunWatch: Sendable {
 
     /// Ends a run whose sampler and trainer disagree.
     func check(_ metrics: Metrics, step: Int) throws(JobError) {
-        guard let gap = metrics["sampling/sampling_logp_difference/mean"], !(gap <= gapLimit) else { return }
+        guard let gapLimit, let gap = metrics["sampling/sampling_logp_difference/mean"], !(gap <= gapLimit) else {
+            return
+        }
         throw JobError(
             place: "step \(step)",
             message: "sampled and re-scored log-probs differ by \(gap) nats on average, the limit is "

@@ -24,6 +24,8 @@ struct TrainingParts: Sendable {
     let demonstrations: (any DemonstrationSource)?
     let rethinking: Rethinker?
     let controllers: RewardControllers
+    /// `nil` where no batch is sampled ahead.
+    let ahead: RolloutsAhead?
     let replay: ReplayBuffer?
     let weighing: (any PartWeighing & Checkpointable)?
     /// Every owner of state but the run's own progress.
@@ -35,10 +37,10 @@ struct TrainingParts: Sendable {
     /// - Parameters:
     ///   - scorer: The open rewards; `nil` for a method without any.
     ///   - weights: The folder the policy's weights come from: the model's, or a checkpoint's.
-    ///   - ranks: The run's other processes.
+    ///   - team: The run's other processes.
     init(
         _ job: ResolvedJob, model: ModelSource, prompts: RunPrompts, scorer: PanelScorer?, weights: URL, maxSteps: Int,
-        ranks: ProcessGroup? = nil
+        team: RankTeam? = nil
     ) async throws {
         let named = try scorer.map { scorer throws in try job.naming(rewards: scorer.rewardNames) } ?? job
         plan = named.plan
@@ -49,7 +51,7 @@ struct TrainingParts: Sendable {
         let precomputes = plan.pairs?.precomputesReference ?? false
         let pairs = prompts.pairs.map { PairFeed($0, precomputesReference: precomputes) }
         feed = PromptFeed(cursor, encoder: prompts.encoder, pairs: pairs)
-        let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps, ranks)
+        let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps, team)
         policy = built.policy
         updater = built.updater
         generator = built.generator
@@ -75,6 +77,7 @@ struct TrainingParts: Sendable {
         let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: held)] } ?? []
         let guards = job.run.guards.isEmpty ? [] : [EvaluationGuard(job.run.guards)]
         controllers = RewardControllers(plan.controllers + watch + guards)
+        ahead = job.staleness.maxSteps > 0 ? RolloutsAhead() : nil
         replay = plan.replay.map {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
@@ -87,7 +90,7 @@ struct TrainingParts: Sendable {
         states =
             [cursor, built.updater] + [replay].compactMap { $0 } + [weighing].compactMap { $0 } + critic
             + [prompts.demonstrations?.cursor, utility?.cursor].compactMap { $0 }
-            + (controllers.bank.isEmpty ? [] : [controllers])
+            + (controllers.bank.isEmpty ? [] : [controllers]) + [ahead].compactMap { $0 }
     }
 
     @TensorActor
@@ -117,9 +120,14 @@ struct TrainingParts: Sendable {
 
     @TensorActor
     private static func tensorParts(
-        _ job: ResolvedJob, _ model: ModelSource, weights: URL, maxSteps: Int, _ ranks: ProcessGroup?
+        _ job: ResolvedJob, _ model: ModelSource, weights: URL, maxSteps: Int, _ team: RankTeam?
     ) throws -> TensorParts {
         let (plan, type) = (job.plan, job.model.dtype)
+        let onlySamples = team?.side == .sampling
+        let ranks = onlySamples ? nil : team?.peers as? ProcessGroup
+        let sharing = (team?.isSplit == true ? team?.ranks as? ProcessGroup : nil).map {
+            WeightSharing(over: $0, receives: onlySamples)
+        }
         let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
         let start = try PolicyStart(
             model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed))
@@ -134,7 +142,7 @@ struct TrainingParts: Sendable {
         func referenceRole(_ parameters: ParameterSet) throws -> ReallocatingActor {
             try ReallocatingActor(role: "reference", parameters: parameters, verification: job.model.verification)
         }
-        let reference = try plan.reference.map { plan in
+        let reference = try (onlySamples ? nil : plan.reference).map { plan in
             try referenceRole(
                 teacher.map { ParameterSet(frozen: try $0.model.load(type).parametersByName) }
                     ?? start.reference(moves: plan.sync != nil))
@@ -143,11 +151,13 @@ struct TrainingParts: Sendable {
         let sharedReference =
             try precomputes && model.isAdapted ? referenceRole(start.reference(moves: false)) : nil
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
-        let critic = try plan.critic.flatMap { try Self.critic($0, job, model, settings, maxSteps: maxSteps, ranks) }
+        let critic = try (onlySamples ? nil : plan.critic).flatMap {
+            try Self.critic($0, job, model, settings, maxSteps: maxSteps, ranks)
+        }
         let updater = try PolicyUpdater(
             policy: policy, configuration: start.configuration, reference: reference,
             referenceConfiguration: teacher?.model.configuration, critic: critic, parts: plan.parts,
-            bringsReference: precomputes, settings: settings, ranks: ranks)
+            bringsReference: precomputes, settings: settings, ranks: ranks, sharing: sharing)
         func generator(seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil) throws
             -> EngineGenerator
         {

@@ -62,6 +62,12 @@ package final class TrainingRun: Sendable {
         _ job: ResolvedJob, folder base: URL, stop: StopSignal, team: RankTeam? = nil,
         progress: @escaping ProgressNote = { _, _, _ in }
     ) async throws {
+        if team == nil, job.staleness.generationRanks > 0 {
+            throw JobError(
+                place: "generation_ranks",
+                message: "is \(job.staleness.generationRanks), and the run is one process; start it with plumbline "
+                    + "launch -n \(job.staleness.generationRanks + 1) train, or leave the key out")
+        }
         self.job = job
         self.team = team
         self.stop = stop
@@ -141,7 +147,7 @@ package final class TrainingRun: Sendable {
         let progress = ProgressState(threads: threads)
         let parts = try await TrainingParts(
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
-            maxSteps: maxSteps, ranks: team?.ranks as? ProcessGroup)
+            maxSteps: maxSteps, team: team)
         if let checkpoint = resumed.checkpoint {
             let controllers = try RewardControllers.names(in: checkpoint.stateFolder(parts.controllers.stateName))
             if parts.controllers.bank.isEmpty, !controllers.isEmpty {
@@ -152,7 +158,12 @@ package final class TrainingRun: Sendable {
                         + "none: it is another job's"
                 )
             }
-            try await folder.restore(parts.states + [progress], from: checkpoint)
+            // A run that has not sampled ahead until now has no such batch: its next step samples one.
+            let batch = checkpoint.stateFolder(RolloutsAhead.stateName)
+            let saved = parts.states.filter {
+                $0.stateName != RolloutsAhead.stateName || FileManager.default.fileExists(atPath: batch.path)
+            }
+            try await folder.restore(saved + [progress], from: checkpoint)
             if progress.threads != threads {
                 lines.append(
                     "the checkpoint was made with \(progress.threads) threads, this start has \(threads): equal to "
@@ -170,6 +181,7 @@ package final class TrainingRun: Sendable {
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines += model.trainedLines
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
+        lines += [job.staleness.line].compactMap(\.self)
         return (parts, progress, record, lines, resumed.checkpoint)
     }
 
@@ -196,8 +208,8 @@ package final class TrainingRun: Sendable {
             parts: Coordinator.Parts(
                 prompts: parts.feed, demonstrations: parts.demonstrations, rethinking: parts.rethinking,
                 generator: parts.generator, scorer: judge, creditRule: parts.plan.credit,
-                controllers: parts.controllers, replay: parts.replay, weighing: parts.weighing, updater: parts.updater,
-                observer: recorder, evaluator: evaluator, saver: saver, team: team),
+                controllers: parts.controllers, ahead: parts.ahead, replay: parts.replay, weighing: parts.weighing,
+                updater: parts.updater, observer: recorder, evaluator: evaluator, saver: saver, team: team),
             stop: stop, progress: progress.progress,
             isSaved: team == nil && folder.holdsCheckpoint(of: progress.progress.step))
         let outcome: RunOutcome
@@ -245,7 +257,8 @@ package final class TrainingRun: Sendable {
             maxSteps: maxSteps, saveSteps: job.run.saveSteps,
             evaluationSteps: [job.run.evaluation?.steps].compactMap { $0 } + job.run.guards.map(\.every),
             dynamicSampling: job.dynamicSampling,
-            shuffleSeed: job.batches.shuffles ? UInt64(job.model.seed) : nil)
+            shuffleSeed: job.batches.shuffles ? UInt64(job.model.seed) : nil,
+            optimizerStepsPerRollout: job.batches.optimizerStepsPerRollout, maxStaleness: job.staleness.maxSteps)
     }
 }
 

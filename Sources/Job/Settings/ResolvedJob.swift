@@ -21,6 +21,8 @@ package struct ResolvedJob: Sendable {
     package let batches: BatchArithmetic
     /// `nil` where every group is taken.
     package let dynamicSampling: DynamicSampling?
+    /// How far behind the policy rollouts may be, and who samples them.
+    package let staleness: Staleness
     /// The method's name, and what a step of it is made of.
     package let method: String
     package let plan: MethodPlan
@@ -57,7 +59,7 @@ package struct ResolvedJob: Sendable {
         do throws(SettingsError) { try job.finish() } catch { throw JobError(error) }
         (model, data, rewards, sampling) = (read.model, read.data, read.rewards, read.sampling)
         (concurrentCompletions, batches, dynamicSampling) = (read.concurrent, read.batches, read.dynamicSampling)
-        (plan, optimizer, run) = (read.plan, read.optimizer, read.run)
+        (plan, optimizer, run, staleness) = (read.plan, read.optimizer, read.run, read.staleness)
         (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
         (searchesLimits, partGradientSteps) = (read.searchesLimits, read.partGradientSteps)
         self.method = method.name
@@ -99,6 +101,7 @@ struct Reading {
     let concurrent: Int?
     let batches: BatchArithmetic
     let dynamicSampling: DynamicSampling?
+    let staleness: Staleness
     let plan: MethodPlan
     let optimizer: OptimizerSettings
     let maxTokensPerMicroBatch: Int
@@ -135,13 +138,16 @@ struct Reading {
             ? DynamicSampling(
                 reading: &job, rewards: names, streams: control?.constraints.map(\.reward) ?? [],
                 generations: batches.generations) : nil
+        staleness = generates ? Staleness(reading: &job) : .none
         plan =
             method.init(
                 reading: &job,
                 SharedSettings(
                     sampling: sampling, batches: batches, control: control,
-                    samplerIsExact: model.dtype != .bfloat16 && model.generationLayout != .int8)
+                    samplerIsExact: model.dtype != .bfloat16 && model.generationLayout != .int8
+                        && staleness.maxSteps == 0, maxStaleness: staleness.maxSteps)
             ).plan
+        if staleness.maxSteps > 0 { Self.checkStaleness(of: plan, method.name, &job) }
         maxTokensPerMicroBatch = job.read(
             "max_tokens_per_micro_batch", default: 16_384, .atLeast(1),
             "Tokens of one forward and backward pass; a group that does not fit is cut between completions.")
@@ -166,7 +172,8 @@ struct Reading {
         let isEvaluated = defaults.comparesPairs || generates && (defaults.needsRewards || !names.isEmpty)
         run = RunSettings(
             reading: &job, method: method.name, isEvaluated: isEvaluated, samples: generates,
-            hasRewards: !names.isEmpty, learnsTexts: plan.heads == nil, gold: control?.search?.gold)
+            hasRewards: !names.isEmpty, learnsTexts: plan.heads == nil, gold: control?.search?.gold,
+            samplesAhead: staleness.maxSteps > 0)
         if let control, control.dynamic.isGuided {
             job.check(
                 run.evaluation != nil, "dynamic_weights.method",
@@ -188,6 +195,38 @@ struct Reading {
             do throws(SettingsError) { _ = try optimizer.with(totalSteps: steps) } catch {
                 for problem in error.problems { job.refuse("warmup_steps", problem.message) }
             }
+        }
+    }
+
+    /// Refuses to sample ahead where a step cannot take a batch that is there already, or would learn from it as if its
+    /// own weights had sampled it.
+    private static func checkStaleness(of plan: MethodPlan, _ method: String, _ job: inout SettingsReader) {
+        if plan.rethinking != nil {
+            job.refuse(
+                "max_staleness",
+                "max_staleness is 1 with forced_rethinking, whose completions newer weights would go on with; expected 0"
+            )
+        } else if !plan.recipe.samplesFirst {
+            job.refuse(
+                "max_staleness",
+                "max_staleness is 1, and \(method) is \(plan.recipe.words); expected 0, or a method whose every step begins with generate and learns without weighing parts"
+            )
+        } else if plan.recipe.calls.contains(.infer(.sampler)) || plan.parts[0].objective.weighsSampler {
+            return
+        } else if job.entry("importance_sampling_correction") != nil {
+            job.refuse(
+                "importance_sampling_correction",
+                "importance_sampling_correction is none with max_staleness 1, where older weights have sampled; expected token_truncate or another form, or bypass_old_log_probs: true"
+            )
+        } else if job.entry("bypass_old_log_probs") != nil {
+            job.refuse(
+                "max_staleness",
+                "max_staleness is 1, and \(method) has no importance_sampling_correction; expected bypass_old_log_probs: true beside it, so that its ratio is to the weights that sampled"
+            )
+        } else {
+            job.refuse(
+                "max_staleness",
+                "max_staleness is 1, and the loss of \(method) has no ratio to the weights that sampled; expected 0")
         }
     }
 

@@ -23,7 +23,8 @@ package struct RunSettings: Sendable {
     package let bestIsGreater: Bool
     /// Whether the final model is the best one and not the newest.
     package let placesBest: Bool
-    package let gapLimit: Double
+    /// `nil` for none.
+    package let gapLimit: Double?
     package let reports: ReportSettings
     /// Seconds that the processes of a run wait for one another.
     package let rankTimeout: Double
@@ -42,11 +43,12 @@ package struct RunSettings: Sendable {
     ///   - hasRewards: Whether the job has rewards.
     ///   - learnsTexts: Whether what it trains gives texts a likelihood.
     ///   - method: For messages.
+    ///   - samplesAhead: Whether the weights move between sampling and learning.
     ///   - gold: The reward by whose evaluations a search chooses, so that the run ends with the policy that was best
     ///     in it; `nil` for none.
     init(
         reading job: inout SettingsReader, method: String, isEvaluated: Bool, samples: Bool, hasRewards: Bool,
-        learnsTexts: Bool, gold: String? = nil
+        learnsTexts: Bool, gold: String? = nil, samplesAhead: Bool = false
     ) {
         outputDirectory = job.read(
             "output_dir", required: "name the run's folder", standIn: ".",
@@ -117,8 +119,9 @@ package struct RunSettings: Sendable {
             "greater_is_better", default: !(bestMetric?.hasSuffix("loss") ?? false),
             "Whether a larger metric_for_best_model is better; of a loss a smaller one is, unless this says otherwise.")
         gapLimit = job.read(
-            "logprob_gap_limit", default: 0.01, .above(0),
-            "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats.")
+            "logprob_gap_limit", optional: samplesAhead ? nil : 0.01, .above(0),
+            "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats; none with max_staleness above 0 unless set, where the update in between is part of it."
+        )
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
         rankTimeout = job.read(
             "ddp_timeout", default: 1800, .from(1, to: 604_800),

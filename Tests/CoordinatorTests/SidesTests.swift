@@ -1,0 +1,176 @@
+import Coordinator
+import Credit
+import Foundation
+import Records
+import Testing
+
+/// Where the ranks of one test meet: a call returns when all have made it.
+private actor Table {
+    private let size: Int
+    private var given: [Int: Data] = [:]
+    private var waiting: [CheckedContinuation<[Data], Never>] = []
+
+    init(size: Int) { self.size = size }
+
+    func exchange(_ value: Data, of rank: Int) async -> [Data] {
+        given[rank] = value
+        guard given.count == size else { return await withCheckedContinuation { waiting.append($0) } }
+        let all = (0..<size).compactMap { given[$0] }
+        let others = waiting
+        (given, waiting) = ([:], [])
+        for other in others { other.resume(returning: all) }
+        return all
+    }
+}
+
+private struct Seat: Ranks {
+    let rank: Int
+    let size: Int
+    let table: Table
+
+    func exchange<Value: Codable & Sendable>(_ value: Value) async throws -> [Value] {
+        let encoder = PropertyListEncoder()
+        encoder.outputFormat = .binary
+        return try await table.exchange(encoder.encode([value]), of: rank).flatMap {
+            try PropertyListDecoder().decode([Value].self, from: $0)
+        }
+    }
+}
+
+@Suite("Ranks that train while others sample", .timeLimit(.minutes(1)))
+struct SidesTests {
+    private let recipe = StepRecipe(
+        method: "grpo", calls: [.generate(samplesPerPrompt: 2, greedy: false), .infer(.sampler), .credit, .train])
+
+    private func schedule(_ dynamic: DynamicSampling? = nil) -> StepSchedule {
+        StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2, dynamicSampling: dynamic,
+            maxStaleness: 1)
+    }
+
+    private struct Rank: Sendable {
+        let world: World
+        let result: Result<RunOutcome, any Error>
+    }
+
+    /// Runs every rank of a team to its end.
+    ///
+    /// - Parameter world: Of a rank, with its seat.
+    private func run(
+        training: Int = 1, sampling: Int = 1, _ schedule: StepSchedule? = nil, asked: StopSignal = StopSignal(),
+        world: (_ rank: Int, _ seat: any Ranks) -> World
+    ) async throws -> [Rank] {
+        let size = training + sampling
+        let (all, trainers, samplers) = (Table(size: size), Table(size: training), Table(size: sampling))
+        let schedule = schedule ?? self.schedule()
+        return await withTaskGroup(of: (Int, Rank).self) { tasks in
+            for rank in 0..<size {
+                let seat = Seat(rank: rank, size: size, table: all)
+                let trains = rank < training
+                let side = Seat(
+                    rank: trains ? rank : rank - training, size: trains ? training : sampling,
+                    table: trains ? trainers : samplers)
+                let team = RankTeam(
+                    seat, peers: side.size > 1 ? side : nil, side: trains ? .training : .sampling, localSize: size,
+                    asked: asked)
+                let own = world(rank, seat)
+                tasks.addTask { [recipe] in
+                    do {
+                        var parts = try own.parts()
+                        parts.team = team
+                        let coordinator = try Coordinator(
+                            recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())
+                        return (rank, Rank(world: own, result: .success(try await coordinator.run())))
+                    } catch {
+                        return (rank, Rank(world: own, result: .failure(error)))
+                    }
+                }
+            }
+            var found: [Int: Rank] = [:]
+            for await (rank, one) in tasks { found[rank] = one }
+            return (0..<size).compactMap { found[$0] }
+        }
+    }
+
+    private func alone(_ schedule: StepSchedule) async throws -> (world: World, outcome: RunOutcome) {
+        let world = World(liveRows: 3)
+        let coordinator = try Coordinator(recipe: recipe, schedule: schedule, parts: world.parts(), stop: StopSignal())
+        return (world, try await coordinator.run())
+    }
+
+    /// What is learned from is that of one process, stamps included, however long each part takes; no rank does the
+    /// other side's work.
+    @Test(
+        arguments: [(1, 1), (2, 1), (1, 2), (2, 2)] as [(training: Int, sampling: Int)],
+        [nil, DynamicSampling(reward: 0)] as [DynamicSampling?])
+    func learnsWhatOneProcessLearns(_ sizes: (training: Int, sampling: Int), _ dynamic: DynamicSampling?) async throws {
+        let single = try await alone(schedule(dynamic))
+        let batches = await single.world.batches
+        let (groups, addresses) = (await single.world.reports.map(\.groups), await single.world.generateSteps)
+        let ranks = try await run(training: sizes.training, sampling: sizes.sampling, schedule(dynamic)) { _, seat in
+            World(liveRows: 3, maxDelay: 3, ranks: seat)
+        }
+        for (rank, one) in ranks.enumerated() {
+            let trains = rank < sizes.training
+            #expect(try one.result.get() == single.outcome)
+            #expect(await one.world.batches == (trains ? batches : []))
+            #expect(await one.world.generateSteps == (trains ? [] : addresses))
+            #expect(await one.world.reports.map(\.groups) == groups)
+            #expect(await one.world.reports.map { $0.metrics["staleness/steps"] } == [0, 1, 1, 1])
+            #expect(await one.world.saves.map(\.step) == (rank == 0 ? [2, 4] : []))
+            #expect(await one.world.version == 4)
+        }
+        let first = await ranks[0].world.reports
+        #expect(first.allSatisfy { $0.metrics["timing_s/overlap"] != nil })
+        #expect((first[0].metrics["timing_s/overlap"] ?? 0) > 0)
+    }
+
+    /// Each side waits in the other's middle: one after the other they would never end.
+    @Test func theSidesWorkAtTheSameTime() async throws {
+        let (sampled, trained) = (StopSignal(), StopSignal())
+        let ranks = try await run { rank, seat in
+            World(ranks: seat, meets: rank == 0 ? (says: trained, awaits: sampled) : (says: sampled, awaits: trained))
+        }
+        #expect(try ranks.map { try $0.result.get().isFinished } == [true, true])
+    }
+
+    /// Row 4 is sampled in step 2, beside an update that is taken all the same.
+    @Test func aRewardThatBreaksEndsBothBehindTheUpdate() async throws {
+        let ranks = try await run { _, seat in World(rewardFailsAtRow: 4, ranks: seat) }
+        #expect(throws: CoordinatorError.rank(1, message: "RewardBroke()")) { _ = try ranks[0].result.get() }
+        #expect(throws: World.RewardBroke.self) { _ = try ranks[1].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
+    }
+
+    @Test func anUpdateThatBreaksEndsBoth() async throws {
+        let ranks = try await run { _, seat in World(trainFailsAt: 1, ranks: seat) }
+        #expect(throws: World.UpdaterBroke.self) { _ = try ranks[0].result.get() }
+        #expect(throws: CoordinatorError.rank(0, message: "UpdaterBroke()")) { _ = try ranks[1].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [1])
+    }
+
+    @Test func nobodySavesADivergence() async throws {
+        let found = NotFinite("the policy's weights")
+        let ranks = try await run { _, seat in World(trainFailsAt: 1, trainFailure: found, ranks: seat) }
+        let diverged = CoordinatorError.diverged(
+            step: 2, NotFinite("the policy's weights", since: 2), lastGoodCheckpoint: nil)
+        for rank in ranks { #expect(throws: diverged) { _ = try rank.result.get() } }
+        #expect(await ranks[0].world.saves.isEmpty)
+    }
+
+    /// Asked of the sampling rank in step 2: both sides come to their end, so that the checkpoint has what comes next.
+    @Test func aStopWaitsForBothSides() async throws {
+        let asked = StopSignal()
+        let ranks = try await run(asked: asked) { _, seat in
+            World(stopAt: (.generate, step: 2), signal: asked, ranks: seat)
+        }
+        let reached = RunProgress(step: 2, rolloutStep: 2, tokens: 20, newestSince: 1)
+        for rank in ranks { #expect(try rank.result.get() == .stopped(reached)) }
+        #expect(await ranks[0].world.saves == [reached])
+        #expect(await ranks.map(\.world).last?.generateSteps == [0, 1, 2])
+    }
+}
+
+extension RunOutcome {
+    fileprivate var isFinished: Bool { if case .finished = self { true } else { false } }
+}
