@@ -1,5 +1,5 @@
 internal import Foundation
-internal import Placement
+package import Placement
 internal import Records
 package import Tensors
 
@@ -11,7 +11,7 @@ package import Tensors
 ///
 /// λ is zero for biases and norm weights. A parameter without a gradient counts as one whose gradient is zero.
 @TensorActor
-package final class Optimizer {
+package final class Optimizer: MemoryOwner {
     /// How far it has come.
     package internal(set) var counters = OptimizerCounters()
     package let settings: OptimizerSettings
@@ -37,6 +37,7 @@ package final class Optimizer {
         try self.init(
             of: role.zeros(of: []), settings: settings,
             sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) })
+        role.count(self)
     }
 
     /// - Parameter parameters: Their shapes, types and devices alone are read.
@@ -64,6 +65,12 @@ package final class Optimizer {
     package var stateBytes: Int {
         state.filter { sharding?.own.contains($0.key) ?? true }.values.flatMap(\.values)
             .reduce(0) { $0 + $1.count * $1.elementType.byteCount }
+    }
+
+    package var footprint: Footprint {
+        var all = Footprint()
+        all.add(state.values.flatMap(\.values) + (assembled ?? [:]).values, as: .optimizer)
+        return all
     }
 
     /// η of the next step: the peak times the schedule's factor.
