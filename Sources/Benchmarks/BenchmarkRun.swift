@@ -80,6 +80,7 @@ package struct BenchmarkRun: Sendable {
             if workload.part != .rollout { controlled.observe(try await parts.updater.train(batch)) }
             let end = clock.now
             guard step > 0 else {
+                _ = parts.phases.takeMetrics()
                 if let firstStepFolder { try await save(parts.policy, to: firstStepFolder) }
                 continue
             }
@@ -100,7 +101,8 @@ package struct BenchmarkRun: Sendable {
             generation: workload.samples ? Spread(times.generation) : nil,
             update: workload.part == .rollout ? nil : Spread(times.update),
             controllers: workload.controllers.isEmpty ? nil : cost, ceilings: ceilings,
-            peakResidentBytes: ProcessMemory.peakResidentBytes, estimatedPeakBytes: estimate.peak, facts: facts)
+            peakResidentBytes: ProcessMemory.peakResidentBytes, estimatedPeakBytes: estimate.peak,
+            residency: residency, memory: parts.phases.takeMetrics(), facts: facts)
     }
 
     /// The workload's own estimate; a rollout alone keeps nothing for a backward pass.
@@ -126,6 +128,7 @@ package struct BenchmarkRun: Sendable {
         let engine: RolloutEngine
         let sampling: SamplingSettings
         let updater: PolicyUpdater
+        let phases: PhaseLog
     }
 
     @TensorActor private func parts() throws -> Parts {
@@ -140,13 +143,15 @@ package struct BenchmarkRun: Sendable {
             settings: UpdaterSettings(
                 optimizer: optimizer, maxCompletionLength: workload.completionTokens,
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch))
+        let phases = PhaseLog(isKept: false)
+        phases.follow([policy])
         // No stop tokens: every completion has its full length, so the work is fixed.
         let engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer, seed: 0,
             limits: BatchLimits(rows: min(workload.prompts * workload.completions, 256)))
         return Parts(
             policy: policy, engine: engine, sampling: SamplingSettings(maxCompletionLength: workload.completionTokens),
-            updater: updater)
+            updater: updater, phases: phases)
     }
 
     /// The pairs of every repetition with the log-probs of the policy as it starts, which is the reference.
