@@ -1,5 +1,7 @@
 internal import Evaluation
 internal import Job
+package import Placement
+package import Records
 
 /// What a benchmark measured, for people and as one JSON object.
 package struct BenchmarkReport: Sendable {
@@ -20,15 +22,20 @@ package struct BenchmarkReport: Sendable {
     package let peakResidentBytes: Int
     /// What ``Job/MemoryEstimate`` says of this model and step.
     package let estimatedPeakBytes: Int
+    /// What becomes of memory that a phase has no more use for.
+    package let residency: Residency
+    /// The peaks of the measured phases and what was held at most, as a run's `memory/…`.
+    package let memory: Metrics
     /// Machine and versions.
     package let facts: [(name: String, value: String)]
 
     package init(
         model: String, parameters: Int, workload: Workload, threads: Int, step: Spread, generation: Spread?,
         update: Spread?, controllers: ControllerCost? = nil, ceilings: MachineCeilings, peakResidentBytes: Int,
-        estimatedPeakBytes: Int,
+        estimatedPeakBytes: Int, residency: Residency = .release, memory: Metrics = Metrics(),
         facts: [(name: String, value: String)]
     ) {
+        (self.residency, self.memory) = (residency, memory)
         self.model = model
         self.parameters = parameters
         self.workload = workload
@@ -81,8 +88,19 @@ package struct BenchmarkReport: Sendable {
             "peak memory: \(NumberText.gibibytes(Double(peakResidentBytes))), estimated before: "
                 + "\(NumberText.gibibytes(Double(estimatedPeakBytes)))"
         )
+        let phases = memory.entries.filter { $0.name.hasSuffix(Self.peak) }.map { name, value in
+            "\(Self.short(name).dropLast(Self.peak.count)) \(NumberText.gibibytes(value * 1e9))"
+        }
+        if !phases.isEmpty {
+            lines.append("residency \(residency.rawValue), peaks by phase: " + phases.joined(separator: ", "))
+        }
         return lines.joined(separator: "\n")
     }
+
+    private static let peak = "_peak_gb"
+
+    /// The name of a number behind `memory/`.
+    private static func short(_ name: String) -> String { String(name.dropFirst("memory/".count)) }
 
     /// One line; the numbers' units are in their names.
     package var json: String {
@@ -95,6 +113,7 @@ package struct BenchmarkReport: Sendable {
             ("ceiling_gbps", JSONText.number(ceilings.gigabytesPerSecond)),
             ("fraction_of_ceiling", JSONText.number(fractionOfCeiling)),
             ("peak_rss_bytes", "\(peakResidentBytes)"), ("estimated_peak_bytes", "\(estimatedPeakBytes)"),
+            ("memory", JSONText.object(memory.entries.map { (Self.short($0.name), JSONText.number($0.value)) })),
             ("workload", workloadJSON),
             ("machine", JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) })),
         ])
@@ -124,7 +143,7 @@ package struct BenchmarkReport: Sendable {
             ("parameters", "\(parameters)"), ("prompts", "\(workload.prompts)"),
             ("completions", "\(workload.completions)"), ("prompt_tokens", "\(workload.promptTokens)"),
             ("completion_tokens", "\(workload.completionTokens)"), ("steps", "\(workload.steps)"),
-            ("threads", "\(threads)"),
+            ("threads", "\(threads)"), ("residency", JSONText.string(residency.rawValue)),
         ])
     }
 

@@ -2,7 +2,7 @@ internal import Algorithms
 internal import Foundation
 internal import Job
 package import Models
-internal import Placement
+package import Placement
 internal import PolicyUpdater
 internal import Records
 internal import RolloutEngine
@@ -16,6 +16,7 @@ package struct BenchmarkRun: Sendable {
     private let maxTokensPerMicroBatch: Int
     private let layout: GenerationLayout
     private let optimizer: OptimizerSettings
+    private let residency: Residency
     private let firstStepFolder: URL?
 
     /// - Parameters:
@@ -27,6 +28,7 @@ package struct BenchmarkRun: Sendable {
     ///   - adapterRank: Of adapters on every projection, which are trained in place of the model; `nil` trains the
     ///     model.
     ///   - layout: How the weights lie while completions are sampled.
+    ///   - residency: What becomes of memory that a phase has no more use for.
     ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another
     ///     trainer's.
     /// - Throws: What is wrong with the folder or the optimizer's name, or a workload longer than the model's context.
@@ -34,7 +36,7 @@ package struct BenchmarkRun: Sendable {
         model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int,
         optim: String = "adamw_torch", learningRate: Double = 1e-6, adamEpsilon: Double = 1e-8,
         adapterRank: Int? = nil, layout: GenerationLayout = .packed,
-        firstStepFolder: String? = nil
+        residency: Residency = .release, firstStepFolder: String? = nil
     ) throws {
         var named = SettingsReader("--optim", values: ["optim": .string(optim)])
         let rule = OptimizerRule(reading: &named)
@@ -48,6 +50,7 @@ package struct BenchmarkRun: Sendable {
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
         self.layout = workload.samples ? layout : .shared
         self.firstStepFolder = firstStepFolder.map { URL(filePath: $0) }
+        self.residency = residency
         self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     }
 
@@ -77,6 +80,7 @@ package struct BenchmarkRun: Sendable {
             if workload.part != .rollout { controlled.observe(try await parts.updater.train(batch)) }
             let end = clock.now
             guard step > 0 else {
+                _ = parts.phases.takeMetrics()
                 if let firstStepFolder { try await save(parts.policy, to: firstStepFolder) }
                 continue
             }
@@ -97,13 +101,15 @@ package struct BenchmarkRun: Sendable {
             generation: workload.samples ? Spread(times.generation) : nil,
             update: workload.part == .rollout ? nil : Spread(times.update),
             controllers: workload.controllers.isEmpty ? nil : cost, ceilings: ceilings,
-            peakResidentBytes: TensorEngine.peakMemoryBytes, estimatedPeakBytes: estimate.peak, facts: facts)
+            peakResidentBytes: ProcessMemory.peakResidentBytes, estimatedPeakBytes: estimate.peak,
+            residency: residency, memory: parts.phases.takeMetrics(), facts: facts)
     }
 
     /// The workload's own estimate; a rollout alone keeps nothing for a backward pass.
     private var estimate: MemoryEstimate {
         MemoryEstimate(
             model.configuration, type: .float32, hasReference: false, layout: layout, optimizer: optimizer,
+            residency: residency,
             MemoryEstimate.Sizes(
                 promptLength: workload.promptTokens, completionLength: workload.completionTokens,
                 completionsPerPrompt: workload.completions,
@@ -122,11 +128,13 @@ package struct BenchmarkRun: Sendable {
         let engine: RolloutEngine
         let sampling: SamplingSettings
         let updater: PolicyUpdater
+        let phases: PhaseLog
     }
 
     @TensorActor private func parts() throws -> Parts {
         let policy = try ReallocatingActor(
-            role: "actor", parameters: model.trainingStart(), packing: model.configuration.packing(layout))
+            role: "actor", parameters: model.trainingStart(), packing: model.configuration.packing(layout),
+            residency: residency)
         let plan =
             workload.algorithm == .dpo ? PartPlan(DPOSettings(), on: .pairs) : PartPlan(GRPOSettings())
         let updater = try PolicyUpdater(
@@ -135,13 +143,15 @@ package struct BenchmarkRun: Sendable {
             settings: UpdaterSettings(
                 optimizer: optimizer, maxCompletionLength: workload.completionTokens,
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch))
+        let phases = PhaseLog(isKept: false)
+        phases.follow([policy])
         // No stop tokens: every completion has its full length, so the work is fixed.
         let engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer, seed: 0,
             limits: BatchLimits(rows: min(workload.prompts * workload.completions, 256)))
         return Parts(
             policy: policy, engine: engine, sampling: SamplingSettings(maxCompletionLength: workload.completionTokens),
-            updater: updater)
+            updater: updater, phases: phases)
     }
 
     /// The pairs of every repetition with the log-probs of the policy as it starts, which is the reference.

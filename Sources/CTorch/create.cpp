@@ -54,6 +54,14 @@ ctorch_device ctorch_device_of(ctorch_tensor tensor) {
     return ctorch_device{where.is_cpu() ? -1 : static_cast<int32_t>(where.index())};
 }
 
+ctorch_status ctorch_storage(ctorch_tensor tensor, const void **identity, ptrdiff_t *bytes) {
+    return guarded([&] {
+        const at::Storage &storage = unwrap(tensor).storage();
+        *identity = storage.unsafeGetStorageImpl();
+        *bytes = static_cast<ptrdiff_t>(storage.nbytes());
+    });
+}
+
 ctorch_status ctorch_type_of(ctorch_tensor tensor, ctorch_type *out) {
     return guarded([&] { *out = type_code(unwrap(tensor).scalar_type()); });
 }

@@ -98,6 +98,12 @@ struct Plot {
         )
     }
 
+    /// What lies within a closed line.
+    mutating func area(_ outline: [(x: Double, y: Double)], colour: String) {
+        let path = outline.map { "\(at($0.x)),\(at($0.y))" }.joined(separator: " ")
+        parts.append("<polygon points=\"\(path)\" fill=\"\(colour)\"/>")
+    }
+
     /// A line across the picture that the ticks of an axis stand on.
     mutating func gridLine(_ from: (x: Double, y: Double), _ to: (x: Double, y: Double)) {
         parts.append("<line \(gridPaint) \(ends(from, to))/>")

@@ -33,6 +33,15 @@ package final class KeyValueCache {
         }
     }
 
+    /// Everything that is kept.
+    package var tensors: [Tensor] { layers.flatMap(\.tensors) }
+
+    /// Whether another cache of these sizes could be done without: slots and tokens may be fewer than there are.
+    package func fits(promptSlots: Int, promptCapacity: Int, rowSlots: Int, rowCapacity: Int) -> Bool {
+        promptSlots <= self.promptSlots && promptCapacity <= self.promptCapacity && rowSlots <= self.rowSlots
+            && rowCapacity <= self.rowCapacity
+    }
+
     /// Refuses prompts that do not fit.
     func check(_ layout: SequenceLayout, _ slots: [Int]) throws(ModelError) {
         guard layout.groups.count == slots.count, layout.groups.allSatisfy({ $0.completions.isEmpty }) else {
@@ -75,6 +84,8 @@ final class LayerCache {
         self.cache = cache
         self.ring = ring
     }
+
+    var tensors: [Tensor] { cache.tensors + ends.values.flatMap { [$0.keys, $0.values] } }
 
     func writePrompts(
         keys: Tensor, values: Tensor, _ layout: SequenceLayout, _ slots: [Int]

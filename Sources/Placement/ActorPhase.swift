@@ -39,6 +39,15 @@ package enum ActorPhase: Sendable, Equatable {
         }
     }
 
+    /// Where a timeline shows it.
+    var lane: PhaseSpan.Lane {
+        switch self {
+        case .generating: .sampling
+        case .training: .training
+        case .scoring, .idle, .poisoned: .scoring
+        }
+    }
+
     /// The version the weights have; `nil` once they are poisoned.
     package var version: PolicyVersion? {
         switch self {

@@ -12,8 +12,8 @@ extension ReallocatingActor {
                 !adapterNames.contains(name) && (parameters.trainable[name] != nil || tensor.elementType != type)
             }
             // A type that the masters have already would share their elements: a copy is a copy.
-            return try read.mapValues {
-                try $0.elementType == type ? $0.detached().clone() : $0.detached().to(type)
+            return try eachMade(of: read) {
+                try $1.elementType == type ? $1.detached().clone() : $1.detached().to(type)
             }
         }
         return (parameters.model.merging(made) { $1 }, cost)
@@ -22,15 +22,20 @@ extension ReallocatingActor {
     /// The same as a generator reads it: what adapters add is in the matrices, and some are packed.
     func generated() throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
+    ) { try undoing(makeGenerated) }
+
+    private func makeGenerated() throws -> (
+        parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
     ) {
         let (read, cost) = try readable()
         let adapters = Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, $0) })
         let (sums, sumsCost) = try kept(\.sums) {
-            try adapters.filter { packing[$0.key] == nil }.mapValues { try $0.merged(in: read) }
+            try eachMade(of: adapters.filter { packing[$0.key] == nil }) { try $1.merged(in: read) }
         }
         let (made, packingCost) = try kept(\.packed) {
             var made: [String: Tensor] = [:]
-            for (name, form) in packing {
+            for (name, form) in packing.sorted(by: { $0.key < $1.key }) {
+                try reach(.makes(name))
                 guard let matrix = read[name] else {
                     throw PlacementError.parameters(role: role, message: "no \(name) to pack")
                 }
@@ -54,15 +59,44 @@ extension ReallocatingActor {
     /// Behind the name of a matrix, the name of its scales.
     private static var scales: String { ".scales" }
 
+    /// What one name's value makes each, in the order of the names.
+    private func eachMade<Value>(
+        of values: [String: Value], _ make: (String, Value) throws -> Tensor
+    ) throws -> [String: Tensor] {
+        var made: [String: Tensor] = [:]
+        for (name, value) in values.sorted(by: { $0.key < $1.key }) {
+            try reach(.makes(name))
+            made[name] = try make(name, value)
+        }
+        return made
+    }
+
+    /// A hand-over that fails leaves what could be read before it, and no more.
+    func undoing<R>(_ handOver: () throws -> R) throws -> R {
+        // Without what is outdated: it is let go of before the new is made.
+        let before = (copies?.ifCurrent, sums?.ifCurrent, packed?.ifCurrent, costSinceStep)
+        do { return try handOver() } catch {
+            (copies, sums, packed, costSinceStep) = before
+            throw error
+        }
+    }
+
+    /// Under which tag a tensor of ``packed`` is counted.
+    func tag(ofPacked name: String) -> MemoryTag {
+        let matrix = name.hasSuffix(Self.scales) ? String(name.dropLast(Self.scales.count)) : name
+        return packing[matrix] == .int8 ? .int8 : .packed
+    }
+
     /// Tensors made from the masters, now where there are none since their last step, and what making them cost.
     private func kept(
         _ stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>, _ make: () throws -> [String: Tensor]
     ) throws -> (made: [String: Tensor], cost: ReallocationReport) {
-        if let earlier = self[keyPath: stored] {
+        if let earlier = self[keyPath: stored], !earlier.isOutdated {
             try require(earlier.tensors, unchangedSince: earlier.fingerprint)
             return (earlier.tensors, .nothing)
         }
-        let start = clock.now
+        self[keyPath: stored] = nil  // what is made anew takes its place
+        let (start, began) = (clock.now, log?.now ?? 0)
         let made = try make()
         let seconds = (clock.now - start) / .seconds(1)
         self[keyPath: stored] = MadeTensors(tensors: made, fingerprint: try taken(of: made))
@@ -70,14 +104,42 @@ extension ReallocatingActor {
         let cost = ReallocationReport(
             milliseconds: seconds * 1000, bytes: made.values.reduce(0) { $0 + $1.count * $1.elementType.byteCount })
         costSinceStep = costSinceStep + cost
+        if let log {
+            log.note(
+                PhaseSpan(
+                    lane: .view, name: role, version: phase.version?.number, start: began, end: log.now,
+                    movedBytes: cost.bytes))
+            log.sample()
+        }
         return (made, cost)
     }
 
     func forgetMade() { (copies, sums, packed) = (nil, nil, nil) }
+
+    /// What was made stays in memory, and is not read again.
+    func outdateMade() {
+        copies?.isOutdated = true
+        sums?.isOutdated = true
+        packed?.isOutdated = true
+    }
+}
+
+/// Where a hand-over can fail.
+package enum HandOverPoint: Sendable, Equatable {
+    /// Before a tensor of a view is made, by the name of what it is made from.
+    case makes(String)
+    /// Before the body of a phase gets its lease.
+    case lent
+    /// Between the body of a phase of training and the step it proposes.
+    case proposed
 }
 
 /// Tensors made from a role's parameters to be read, and their fingerprint where hand-overs are verified.
 struct MadeTensors {
     let tensors: [String: Tensor]
     let fingerprint: WeightFingerprint?
+    /// Whether the masters have been lent for training since.
+    var isOutdated = false
+
+    var ifCurrent: MadeTensors? { isOutdated ? nil : self }
 }

@@ -18,6 +18,9 @@ package final class ReallocatingActor {
     package let layout: ParameterLayout
     package private(set) var phase: ActorPhase
 
+    /// What becomes of memory that a phase has no more use for.
+    package let residency: Residency
+
     let parameters: ParameterSet
     private let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
@@ -30,6 +33,16 @@ package final class ReallocatingActor {
     var packed: MadeTensors?
     /// The matrices that a generator reads packed, by name, and how.
     let packing: [String: PackedMatrix.Form]
+    /// The leaves of the phase of training that is running, with what gradients they have collected; where everything
+    /// stays in memory, until the next.
+    private var lent: TrainableParameters?
+    private struct Guest { weak var owner: (any MemoryOwner)? }
+    /// What others hold for this role.
+    private var guests: [Guest] = []
+    /// Is told of every phase.
+    var log: PhaseLog?
+    /// May throw where a hand-over can fail, in place of an engine that has no memory left; for tests.
+    package var fault: (@TensorActor (HandOverPoint) throws -> Void)?
     /// What copies cost since the last step, for the report of the next.
     var costSinceStep = ReallocationReport.nothing
     private let lock = PhaseLock()
@@ -45,11 +58,12 @@ package final class ReallocatingActor {
     ///   - layout: How sampling and scoring read them.
     ///   - packing: Matrices that sampling reads packed, by name: float32 on the CPU as they are read.
     ///   - verification: Whether each hand-over compares the weights with what the last one saw.
+    ///   - residency: What becomes of memory that a phase has no more use for.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
     package init(
         role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
         layout: ParameterLayout = .shared, packing: [String: PackedMatrix.Form] = [:],
-        verification: WeightVerification = .never
+        verification: WeightVerification = .never, residency: Residency = .release
     ) throws {
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
@@ -60,6 +74,7 @@ package final class ReallocatingActor {
         self.packing = packing
         self.parameters = parameters
         self.verification = verification
+        self.residency = residency
         Self.count += 1
         number = Self.count
         phase = .idle(version)
@@ -83,6 +98,26 @@ package final class ReallocatingActor {
 
     /// The published names of the model's parameters that training changes, with or without adapters.
     package var movedNames: Set<String> { parameters.movedNames }
+
+    /// What is held for this role now.
+    package func footprint() -> Footprint {
+        var all = Footprint()
+        all.add(parameters.heads.values, as: .valueHead)
+        all.add(parameters.model.values, as: parameters.trained.isEmpty ? .reference : .weights)
+        all.add((copies?.tensors ?? [:]).values, as: .copies)
+        all.add((sums?.tensors ?? [:]).values, as: .adapterSums)
+        for (name, tensor) in packed?.tensors ?? [:] { all.add([tensor], as: tag(ofPacked: name)) }
+        all.add((lent?.leaves ?? [:]).values.compactMap(\.gradient), as: .gradients)
+        for guest in guests { if let owner = guest.owner { all.add(owner.footprint) } }
+        return all
+    }
+
+    /// Counts what another one holds for this role into the footprint, as long as it lives.
+    package func count(_ owner: any MemoryOwner) {
+        guests.removeAll { $0.owner == nil }
+        guests.append(Guest(owner: owner))
+        log?.sample()
+    }
 
     /// Zeros of the shape, element type and device of every trained tensor, by name: what an optimizer's moments
     /// start as.
@@ -126,6 +161,7 @@ package final class ReallocatingActor {
     ) async throws -> Stamped<R> {
         try await phased({ .generating($0) }) { version in
             let (parameters, packed, cost) = try generated()
+            try reach(.lent)
             let value = try await body(GenerationLease(version: version, parameters: parameters, packed: packed))
             return Ended(Stamped(value: value, version: version, reallocation: cost))
         }.value
@@ -139,7 +175,8 @@ package final class ReallocatingActor {
         _ body: @TensorActor (borrowing InferenceLease) async throws -> R
     ) async throws -> Stamped<R> {
         try await phased({ .scoring($0) }) { version in
-            let (readable, cost) = try readable()
+            let (readable, cost) = try undoing { try self.readable() }
+            try reach(.lent)
             let lease = InferenceLease(
                 version: version, parameters: readable, masters: parameters.model, heads: parameters.heads)
             return Ended(Stamped(value: try await body(lease), version: version, reallocation: cost))
@@ -186,9 +223,15 @@ package final class ReallocatingActor {
         precondition(!roles.isEmpty, "a step has a role that takes it")
         precondition(Set(all.map(\.role.number)).count == all.count, "a role is lent once to a step")
         let inOrder = all.sorted { $0.role.number < $1.role.number }
+        defer { for role in roles { role.endTraining() } }  // only now has everyone let go of the gradients
         return try await lend(inOrder[...], LentParameters()) { lent in
+            for role in roles { try role.reach(.lent) }
             let proposed = try await body(lent.leases)
-            for role in roles { try role.requireStillTraining() }
+            roles[0].log?.sample()  // the gradients are whole
+            for role in roles {
+                try role.reach(.proposed)
+                try role.requireStillTraining()
+            }
             let before = try roles[0].version
             let isStep = if case .step(_, let apply) = proposed { try applied(apply, to: roles) } else { false }
             let version = PolicyVersion(before.number + (isStep ? 1 : 0))
@@ -219,8 +262,23 @@ package final class ReallocatingActor {
 
     /// New leaves over what is trained; the gradients they collect go with them.
     private func leaves() throws -> TrainableParameters {
-        forgetMade()  // its memory is the trainer's now
-        return try TrainableParameters(parameters, layout)
+        lent = nil
+        if residency == .keep { outdateMade() } else { forgetMade() }  // its memory is the trainer's now
+        let leaves = try TrainableParameters(parameters, layout)
+        lent = leaves
+        return leaves
+    }
+
+    /// Lets go of the gradients, and of the memory of everything else that the phase has freed.
+    private func endTraining() {
+        if residency != .keep { lent = nil }
+        giveBack()
+    }
+
+    /// Gives back what was freed, where that is asked for, and notes what is left.
+    private func giveBack() {
+        if residency != .keep { ReturnedMemory.shared.giveBack(share: residency.share) }
+        log?.sample()
     }
 
     private func takenCost() -> ReallocationReport {
@@ -257,6 +315,11 @@ package final class ReallocatingActor {
         let version = try version
         let during = entered(version)
         try move(to: during)
+        let entry = log.map {
+            Entry(lane: during.lane, version: version, start: $0.now, peak: PeakMemory.shared.begin())
+        }
+        log?.sample()
+        defer { leave(during, entry) }
         do {
             try requireUnchangedWeights()
             var holding = HeldLeases.tickets
@@ -271,6 +334,28 @@ package final class ReallocatingActor {
             throw error
         }
     }
+
+    /// Where a phase that is noted began.
+    private struct Entry {
+        let lane: PhaseSpan.Lane
+        let version: PolicyVersion
+        let start: Int
+        let peak: PeakMemory.Span
+    }
+
+    /// Gives back what a phase has freed, and notes it. One of training ends, as to its memory, with the step of all its
+    /// roles.
+    private func leave(_ phase: ActorPhase, _ entry: Entry?) {
+        let peakBytes = entry.flatMap { PeakMemory.shared.end($0.peak) }
+        if phase.lane != .training { giveBack() }
+        guard let log, let entry else { return }
+        log.note(
+            PhaseSpan(
+                lane: entry.lane, name: role, version: entry.version.number, start: entry.start, end: log.now,
+                peakBytes: peakBytes))
+    }
+
+    func reach(_ point: HandOverPoint) throws { try fault?(point) }
 
     private func move(to next: ActorPhase) throws {
         guard phase.permits(next) else { throw PlacementError.transition(role: role, from: phase, to: next) }

@@ -64,19 +64,12 @@ package struct Timeline: Sendable {
         tasks.filter { $0.kind == kind }.reduce(0) { $0 + $1.end - $1.start } / max(1, iterations)
     }
 
-    /// As Chrome's tracing and Perfetto read it: a process for each node, a thread for each device and for its copy
-    /// engine.
-    ///
-    /// - Parameter bytes: The curves of memory, see ``PlanSimulator``; empty for none.
+    /// As a ``ChromeTrace``: a process for each node, a thread for each device and for its copy engine.
     package func chromeTrace(devicesPerNode: Int) -> JSONValue {
-        var events: [JSONValue] = []
+        var trace = ChromeTrace()
         for device in 0..<devices {
             for (thread, name) in [(2 * device, "device \(device)"), (2 * device + 1, "copy engine \(device)")] {
-                events.append(
-                    .object([
-                        "name": "thread_name", "ph": "M", "pid": .number(device / devicesPerNode),
-                        "tid": .number(thread), "args": .object(["name": .string(name)]),
-                    ]))
+                trace.name(name, process: device / devicesPerNode, thread: thread)
             }
         }
         let host = (devices + devicesPerNode - 1) / devicesPerNode
@@ -84,15 +77,11 @@ package struct Timeline: Sendable {
             let threads = task.resources.map { $0 < devices ? ($0, 2 * $0) : ($0 - devices, 2 * ($0 - devices) + 1) }
             let indices = threads.isEmpty ? [(host, 0)] : threads.map { ($0.0 / devicesPerNode, $0.1) }
             for (node, thread) in indices {
-                events.append(
-                    .object([
-                        "name": .string(task.name), "cat": .string(task.kind.rawValue), "ph": "X",
-                        "ts": .number(Double(task.start) / 1000), "dur": .number(Double(task.end - task.start) / 1000),
-                        "pid": .number(node), "tid": .number(thread),
-                        "args": .object(["iteration": .number(task.iteration)]),
-                    ]))
+                trace.span(
+                    task.name, category: task.kind.rawValue, start: task.start, end: task.end, process: node,
+                    thread: thread, args: .object(["iteration": .number(task.iteration)]))
             }
         }
-        return .object(["traceEvents": .array(events), "displayTimeUnit": "ms"])
+        return trace.json
     }
 }

@@ -16,7 +16,7 @@ package final class Critic {
     /// The head's name among the parameters, as transformers' sequence classifiers have it.
     package static let headName = ValueHead.name
 
-    let owner: ReallocatingActor
+    package let owner: ReallocatingActor
     /// Its state is part of what a checkpoint holds.
     package let optimizer: Optimizer
     private let configuration: ModelConfiguration
@@ -33,7 +33,8 @@ package final class Critic {
     /// - Throws: The engine's refusal when the moments do not fit in memory.
     package init(
         trunk: Transformer, head: Tensor? = nil, objective: PPOSettings, settings: UpdaterSettings,
-        layout: ParameterLayout = .shared, verification: WeightVerification = .never, ranks: ProcessGroup? = nil
+        layout: ParameterLayout = .shared, verification: WeightVerification = .never,
+        residency: Residency = .release, ranks: ProcessGroup? = nil
     ) throws {
         self.ranks = ranks
         configuration = trunk.configuration
@@ -44,7 +45,8 @@ package final class Critic {
             try head ?? Tensor.zeros([1, trunk.configuration.hiddenSize], trunk.elementType, device: trunk.device)
         // The head is read in the type of the trunk, as every other parameter of the critic.
         owner = try ReallocatingActor(
-            role: "critic", parameters: ParameterSet(trainable: parameters), layout: layout, verification: verification)
+            role: "critic", parameters: ParameterSet(trainable: parameters), layout: layout, verification: verification,
+            residency: residency)
         optimizer = try Optimizer(of: owner, settings: settings.optimizer, ranks: ranks)
     }
 

@@ -33,7 +33,7 @@ package final class GradientSketch {
         try Tensor.withoutGradients {
             var sum = try Tensor.zeros([size], .float64)
             for map in maps {
-                let flat = try gradients[map.name]!.reshaped([-1]).to(.float64)
+                let flat = try gradients[map.name]!.reshaped([-1]).to(.float64).to(.cpu)
                 sum = try sum.indexAdded(axis: 0, index: map.index, source: flat * map.sign.to(.float64))
             }
             return try sum.doubles()

@@ -1,5 +1,5 @@
 internal import Foundation
-internal import Placement
+package import Placement
 internal import Records
 package import Tensors
 
@@ -11,7 +11,7 @@ package import Tensors
 ///
 /// λ is zero for biases and norm weights. A parameter without a gradient counts as one whose gradient is zero.
 @TensorActor
-package final class Optimizer {
+package final class Optimizer: MemoryOwner {
     /// How far it has come.
     package internal(set) var counters = OptimizerCounters()
     package let settings: OptimizerSettings
@@ -42,6 +42,7 @@ package final class Optimizer {
         try self.init(
             of: role.zeros(of: []), settings: settings,
             sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }, keepsState: keepsState)
+        role.count(self)
     }
 
     /// - Parameter parameters: Their shapes, types and devices alone are read.
@@ -77,6 +78,12 @@ package final class Optimizer {
     /// What of the state is kept here.
     var ownState: [String: ParameterState] {
         keepsState ? state.filter { sharding?.own.contains($0.key) ?? true } : [:]
+    }
+
+    package var footprint: Footprint {
+        var all = Footprint()
+        all.add(state.values.flatMap(\.values) + (assembled ?? [:]).values, as: .optimizer)
+        return all
     }
 
     /// η of the next step: the peak times the schedule's factor.

@@ -26,7 +26,7 @@ struct ContinuousBatch {
     private let version: PolicyVersion
     private let requests: [RolloutRequest]
     private let limits: BatchLimits
-    private let cache: KeyValueCache
+    let cache: KeyValueCache
     private let head: OutputHead
     /// How rows think; `nil` where they do not.
     private let softStep: SoftStep?
@@ -37,9 +37,11 @@ struct ContinuousBatch {
     /// The next completion that waits: its request and its number there.
     private var waiting: (group: Int, sample: Int) = (0, 0)
 
+    /// - Parameter cache: One of an earlier batch of the same model, which is used again where it is large enough and
+    ///   let go of where it is not; then this batch's own.
     init(
         model: Transformer, tokenizer: Tokenizer, requests: [RolloutRequest], settings: SamplingSettings,
-        limits: BatchLimits, seed: UInt64, step: Int, version: PolicyVersion
+        limits: BatchLimits, seed: UInt64, step: Int, version: PolicyVersion, cache kept: inout KeyValueCache?
     ) throws {
         let configuration = model.configuration
         for request in requests { try Self.check(request, configuration) }
@@ -64,9 +66,17 @@ struct ContinuousBatch {
             bytesPerToken: configuration.keyValueBytesPerToken(model.elementType), promptLength: longestPrompt,
             completionLength: settings.maxCompletionLength)
         let prompts = max(1, min(count, requests.count))
-        cache = try KeyValueCache(
-            configuration: configuration, promptSlots: prompts, promptCapacity: longestPrompt, rowSlots: count,
-            rowCapacity: settings.maxCompletionLength, type: model.elementType, device: model.device)
+        let fits =
+            kept?.fits(
+                promptSlots: prompts, promptCapacity: longestPrompt, rowSlots: count,
+                rowCapacity: settings.maxCompletionLength) ?? false
+        if !fits { kept = nil }
+        cache =
+            try kept
+            ?? KeyValueCache(
+                configuration: configuration, promptSlots: prompts, promptCapacity: longestPrompt, rowSlots: count,
+                rowCapacity: settings.maxCompletionLength, type: model.elementType, device: model.device)
+        kept = cache
         freePromptSlots = (0..<prompts).reversed()
         freeRowSlots = (0..<count).reversed()
     }

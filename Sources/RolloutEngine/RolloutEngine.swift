@@ -16,6 +16,8 @@ package final class RolloutEngine {
     private let tokenizer: Tokenizer
     private let seed: UInt64
     private let limits: BatchLimits
+    /// The cache of the last call, where everything stays in memory.
+    private var cache: KeyValueCache?
 
     /// - Parameters:
     ///   - policy: Owner of the policy's parameters, by Hugging Face names.
@@ -74,7 +76,9 @@ package final class RolloutEngine {
                 configuration: configuration, parameters: lease.parameters, packed: lease.packed)
             var batch = try ContinuousBatch(
                 model: model, tokenizer: tokenizer, requests: requests, settings: settings, limits: limits, seed: seed,
-                step: step, version: lease.version)
+                step: step, version: lease.version, cache: &cache)
+            policy.count(batch.cache)
+            if policy.residency != .keep { cache = nil }
             while !batch.isDone {
                 try stop.check()
                 try Task.checkCancellation()
@@ -82,5 +86,13 @@ package final class RolloutEngine {
                 await Task.yield()
             }
         }
+    }
+}
+
+extension KeyValueCache: MemoryOwner {
+    @TensorActor package var footprint: Footprint {
+        var all = Footprint()
+        all.add(tensors, as: .keyValueCache)
+        return all
     }
 }

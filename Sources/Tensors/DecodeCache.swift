@@ -59,6 +59,9 @@ package struct DecodeCache {
         ownValues = try values(rowSlots, rowCapacity)
     }
 
+    /// Everything that is kept.
+    package var tensors: [Tensor] { [promptKeys, promptValues, ownKeys, ownValues] }
+
     /// Keeps prompt tokens: token i at `positions[i]` of prompt slot `slots[i]`. Keys and values are `[tokens, Hkv,
     /// d]`, keys with their positions applied. No gradient is recorded.
     package func writePrompt(keys: Tensor, values: Tensor, slots: [Int], positions: [Int]) throws(TensorError) {

@@ -66,6 +66,15 @@ extension Tensor {
 
     package var device: Device { Device(code: ctorch_device_of(raw)) }
 
+    /// The memory that the elements lie in, which tensors may share: an identity of it as long as it lives, and its
+    /// bytes.
+    package var storage: (identity: UInt, bytes: Int) {
+        var (identity, bytes): (UnsafeRawPointer?, Int) = (nil, 0)
+        let status = ctorch_storage(raw, &identity, &bytes)
+        precondition(!status.failed, "a tensor of this room has storage")
+        return (UInt(bitPattern: identity), bytes)
+    }
+
     /// Whether the elements lie in row-major order without gaps.
     package var isContiguous: Bool { ctorch_is_contiguous(raw) }
 }

@@ -1,5 +1,4 @@
 internal import CTorch
-internal import Glibc
 
 /// libtorch as a whole.
 ///
@@ -32,10 +31,21 @@ package enum TensorEngine {
         try Tensor.check("failWithoutMemory", ctorch_fail_without_memory())
     }
 
-    /// The most memory this process has held at once.
-    package static var peakMemoryBytes: Int {
-        var usage = rusage()
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return usage.ru_maxrss << 10
+    /// Whether this libtorch was built with CUDA, whatever devices the machine has.
+    package static var hasCUDA: Bool { ctorch_has_cuda() }
+
+    /// - Throws: ``TensorError/device(_:)`` that says whether it is libtorch or the machine that has no such device.
+    package static func require(_ device: Device) throws(TensorError) {
+        guard case .cuda(let index) = device else { return }
+        guard hasCUDA else {
+            throw .device("this libtorch (\(version)) was built without CUDA; set LIBTORCH to a CUDA build, or use cpu")
+        }
+        let count = cudaDeviceCount
+        guard count > 0 else {
+            throw .device("libtorch \(version) has CUDA, and finds no GPU on this machine; see nvidia-smi, or use cpu")
+        }
+        guard (0..<count).contains(index) else {
+            throw .device("there is no GPU \(index); this machine has 0 to \(count - 1)")
+        }
     }
 }

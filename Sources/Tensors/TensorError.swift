@@ -14,6 +14,8 @@ package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
     case system(action: String, path: String, code: Int32)
     /// Prompts and completions cannot be packed as asked.
     case layout(String)
+    /// A device that this libtorch or this machine does not have.
+    case device(String)
 
     package var description: String {
         switch self {
@@ -23,7 +25,7 @@ package enum TensorError: Error, Sendable, Equatable, CustomStringConvertible {
             "\(operation): element type \(got), expected \(expected)"
         case .file(let path, let message): "\(path): \(message)"
         case .system(let action, let path, let code): "cannot \(action) \(path): \(String(cString: strerror(code)))"
-        case .layout(let message): message
+        case .layout(let message), .device(let message): message
         }
     }
 }

@@ -3,6 +3,7 @@ import Benchmarks
 import Evaluation
 import Job
 import Models
+import Placement
 
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -28,6 +29,15 @@ struct Bench: AsyncParsableCommand {
                 return layout
             })
         var generationLayout = GenerationLayout.packed
+        @Option(
+            help: "What becomes of memory that a phase has no more use for, as a job's residency.",
+            transform: { text in
+                guard let residency = Residency(rawValue: text) else {
+                    throw ValidationError("'\(text)'; expected release, release_always or keep")
+                }
+                return residency
+            })
+        var residency = Residency.release
         @Option(help: "What makes a step of a gradient, as a job's optim.") var optim = "adamw_torch"
         @Flag(help: "Print the JSON object alone.") var json = false
 
@@ -48,7 +58,7 @@ struct Bench: AsyncParsableCommand {
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
                 optim: optim, learningRate: learningRate, adamEpsilon: adamEpsilon, adapterRank: adapterRank,
-                layout: generationLayout, firstStepFolder: firstStepFolder)
+                layout: generationLayout, residency: residency, firstStepFolder: firstStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
             try Terminal.exact(report.json)

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Job
 import Records
+import Tensors
 
 /// Options that say how prompts are read.
 struct PromptOptions: ParsableArguments {
@@ -29,6 +30,13 @@ struct SamplingOptions: ParsableArguments {
     var maxCompletionLength: Int?
     @Option(help: "Threads of one operation; by default all cores, and one for a model below 2 M weights.")
     var threads: Int?
+    @Option(
+        help: "Where the weights are: cpu, cuda or cuda:N.",
+        transform: { text in
+            guard let device = Device(text) else { throw ValidationError("'\(text)'; expected cpu, cuda or cuda:N") }
+            return device
+        })
+    var device = Device.cpu
     @Option(help: "A text that ends a completion; may be given several times.") var stop: [String] = []
     @Option(help: "Addresses the draws: same seed, same completions.") var seed = 0
     @OptionGroup(title: "Soft thinking") var soft: SoftThinkingOptions
@@ -59,7 +67,8 @@ struct SamplingOptions: ParsableArguments {
                 ),
             ]
             return try SamplingRequest(
-                flags.compactMap(\.self) + soft.flags, thinks: soft.softThinking != nil, seed: seed, threads: threads)
+                flags.compactMap(\.self) + soft.flags, thinks: soft.softThinking != nil, seed: seed, threads: threads,
+                device: device)
         }
     }
 }

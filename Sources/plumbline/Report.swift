@@ -8,7 +8,10 @@ struct Report: ParsableCommand {
     @Argument(help: "Run folders.") var runs: [String]
     @Option(help: "The metric of the curves.") var metric = "reward"
     @Option(help: "Write the curves as SVG to this file.") var svg: String?
-    @Option(help: "Write one page to this file: the curves, and how each run weighed its rewards.") var html: String?
+    @Option(
+        help:
+            "Write one page to this file: the curves, the timelines of runs that have one, and how each run weighed its rewards."
+    ) var html: String?
     @Option(
         help:
             "An evaluated reward that says what is meant: the runs' proxy points, beyond which more of the others is not more of it."

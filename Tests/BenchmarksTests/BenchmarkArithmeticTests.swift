@@ -1,5 +1,6 @@
 import Benchmarks
 import Foundation
+import Placement
 import Records
 import Testing
 
@@ -46,17 +47,20 @@ struct BenchmarkArithmeticTests {
     @Test func theJSONHasItsKeysAndItsNumbers() throws {
         let workload = try Workload(
             .step, prompts: 4, completions: 8, promptTokens: 256, completionTokens: 64, steps: 3)
+        var memory = Metrics()
+        memory["memory/training_peak_gb"] = 2.147483648  // 2 · 1024³ bytes
+        memory["memory/weights_gb"] = 0.5
         let report = BenchmarkReport(
             model: "m", parameters: 1_000_000, workload: workload, threads: 2, step: Spread([2]),
             generation: Spread([0.5]), update: Spread([1.5]),
             ceilings: MachineCeilings(gigaflops: 100, gigabytesPerSecond: 20), peakResidentBytes: 5,
-            estimatedPeakBytes: 6,
-            facts: [("cores", "2")])
+            estimatedPeakBytes: 6, residency: .keep, memory: memory, facts: [("cores", "2")])
         let object = try #require(
             try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
         let expected = [
             "trainer", "step_s", "generation_s", "update_s", "tokens_per_s", "ceiling_gflops", "ceiling_gbps",
             "fraction_of_ceiling", "peak_rss_bytes", "estimated_peak_bytes", "workload", "machine", "controllers",
+            "memory",
         ]
         #expect(Set(object.keys) == Set(expected))
         #expect(object["tokens_per_s"] as? Double == 1024)
@@ -65,6 +69,9 @@ struct BenchmarkArithmeticTests {
         let update = try #require(object["update_s"] as? [String: Double])
         #expect(update == ["median": 1.5, "p10": 1.5, "p90": 1.5])
         #expect(object["controllers"] is NSNull)
+        #expect(object["memory"] as? [String: Double] == ["training_peak_gb": 2.147483648, "weights_gb": 0.5])
+        #expect((object["workload"] as? [String: Any])?["residency"] as? String == "keep")
+        #expect(report.text.hasSuffix("residency keep, peaks by phase: training 2 GiB"))
     }
 
     /// 10 ms of a step of 2 s are 0.5 %, 0.8 s are 40 %.

@@ -43,6 +43,24 @@ struct UpdateStepTests {
         #expect(metrics["sampling/sampling_logp_difference/mean"] == nil)  // the batch has no rollout log-probs
     }
 
+    /// A step that breaks down before it is applied leaves everything that steps move, and what lies in memory; the next
+    /// one is taken whole.
+    @Test(arguments: [HandOverPoint.lent, .proposed])
+    func aStepThatBreaksDownLeavesNoTrace(_ point: HandOverPoint) async throws {
+        struct Fault: Error {}
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
+        let twin = try TinyPolicy(grpo(), .plain(learningRate: 0.01), type: .float32)
+        let (state, held) = (try policy.state(), policy.actor.footprint())
+        #expect(held.bytes(.optimizer) == policy.updater.optimizer.stateBytes)
+        policy.actor.fault = { if $0 == point { throw Fault() } }
+        await #expect(throws: Fault.self) { _ = try await policy.updater.train(batch()) }
+        policy.actor.fault = nil
+        #expect(try policy.state() == state)
+        #expect(policy.actor.footprint() == held)
+        for updater in [policy.updater, twin.updater] { _ = try await updater.train(batch()) }
+        #expect(try policy.state() == twin.state())
+    }
+
     @Test func aConstantRewardLeavesTheWeightsExactlyAsTheyWere() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.1), type: .float32)
         let before = try policy.bits()

@@ -71,7 +71,7 @@ struct TensorActorTests {
     @Test("the engine says what it is")
     @TensorActor func engine() throws {
         #expect(TensorEngine.version.split(separator: ".").count >= 3)
-        #expect(TensorEngine.peakMemoryBytes > 1 << 20)
+        #expect(ProcessMemory.peakResidentBytes > 1 << 20)
         #expect(TensorEngine.cudaDeviceCount >= 0)
         let count = TensorEngine.threadCount
         defer { #expect(throws: Never.self) { try TensorEngine.setThreadCount(count) } }

@@ -18,6 +18,11 @@ ctorch_status ctorch_set_thread_count(int count);
 /// Names the calling thread for debuggers and `top`; the system keeps 15 bytes.
 void ctorch_name_thread(const char *name);
 int ctorch_cuda_device_count(void);
+/// Whether this libtorch was built with CUDA, whatever devices the machine has.
+bool ctorch_has_cuda(void);
+/// Gives memory that was freed back to the system, as far as the C library holds it for later. Nothing where the library
+/// is not glibc.
+void ctorch_return_memory(void);
 /// For tests: fails as a call does whose message finds no memory.
 ctorch_status ctorch_fail_without_memory(void);
 /// Handles given out and not yet released, over all threads.

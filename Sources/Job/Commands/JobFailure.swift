@@ -25,7 +25,7 @@ package enum JobFailure {
             true
         case let error as TensorError:
             switch error {
-            case .file, .system: true
+            case .file, .system, .device: true
             // A job that is too large for the machine.
             case .engine(_, let message): message.contains("allocate memory")
             case .shape, .elementType, .layout: false

@@ -1,4 +1,5 @@
 package import Models
+package import Placement
 package import PolicyUpdater
 internal import Tensors
 
@@ -73,13 +74,14 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
+    ///   - residency: Whether what sampling needs stays in memory while the weights are trained.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, hasReference: Bool,
         referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
         hasCritic: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
-        takesMetaGradient: Bool = false, _ sizes: Sizes
+        takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         let (master, compute) = (type.masterType, type.elementType)
@@ -122,8 +124,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         let packed = model.packedBytes(layout)
         let generating = frozen + weights + optimizerState + copies + (packed > 0 ? packed : sums) + cache
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
-        peak =
-            Self.process + reference + rewardModels + critic + max(updating + criticGradients, generating, foreseeing)
+        let staying = residency == .keep ? (packed > 0 ? packed : sums) + cache : 0
+        let trainingPeak = max(updating + criticGradients, foreseeing) + staying
+        peak = Self.process + reference + rewardModels + critic + max(trainingPeak, generating)
     }
 
     /// - Parameter pairs: Of a method that compares them: the longest decides.
@@ -141,6 +144,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             referenceMoves: job.plan.reference?.sync != nil, teacher: teacher, rewardModels: rewardModels,
             hasCritic: hasCritic, layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, takesMetaGradient: job.plan.weighing?.utility != nil,
+            residency: job.model.residency,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,
                 completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,

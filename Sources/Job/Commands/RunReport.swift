@@ -10,6 +10,7 @@ package struct RunReport {
         var name: String
         /// `(step, metrics)`, in order.
         var rows: [(step: Double, values: JSONValue)]
+        let folder: URL
 
         func series(_ metric: String) -> [(x: Double, y: Double)] {
             rows.compactMap { row in row.values[metric]?.double.map { (row.step, $0) } }
@@ -47,7 +48,7 @@ package struct RunReport {
             guard let step = value["step"]?.double else { throw JobError(place: line.place, message: "no 'step'") }
             rows.append((step, value))
         }
-        return Run(name: folder.lastPathComponent, rows: rows)
+        return Run(name: folder.lastPathComponent, rows: rows, folder: folder)
     }
 
     private static func evaluation(_ text: String) throws -> (String, JSONValue) {
@@ -195,9 +196,9 @@ package struct RunReport {
             + "to show the turn (a lower learning_rate or eval_steps shows more of the way).\n"
     }
 
-    /// Writes one page: the curves, and how each run weighed its rewards.
+    /// Writes one page: the curves, what the runs that have a timeline were at, and how each run weighed its rewards.
     package func writePage(to path: String) throws {
-        let page = RewardCourse.page(of: courses, before: [picture])
+        let page = RewardCourse.page(of: courses, before: [picture] + (try runs.compactMap(Self.timeline)))
         try FileOperations.system.writeOutput(Array(page.utf8), to: URL(filePath: path))
     }
 
@@ -210,6 +211,18 @@ package struct RunReport {
     }
 
     // MARK: The picture
+
+    /// A run's `timeline.json` as SVG; `nil` where it has none.
+    private static func timeline(of run: Run) throws -> String? {
+        let file = run.folder.appending(path: "timeline.json")
+        guard let data = FileManager.default.contents(atPath: file.path) else { return nil }
+        do {
+            return TimelinePicture(run.name, trace: try JSONValue(parsing: Array(data)))?.svg
+        } catch {
+            throw JobError(
+                place: file.relativePath, message: "\(error); leave the file out, or run again with timeline")
+        }
+    }
 
     /// Writes the runs' learning curves as an SVG file.
     package func writeCurves(to path: String) throws {

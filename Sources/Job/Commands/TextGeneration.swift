@@ -27,7 +27,7 @@ package struct TextGeneration: Sendable {
     package init(
         model name: String, sampling: SamplingRequest, note: @escaping @Sendable (String) -> Void = { _ in }
     ) async throws {
-        let model = try ModelSource(name, sampling.reading)
+        let model = try ModelSource(name, sampling.reading, device: sampling.device)
         self.note = note
         var sampling = sampling
         if !sampling.hasOwnLength { sampling.sampling.maxCompletionLength = model.usualCompletionLength }
@@ -43,7 +43,7 @@ package struct TextGeneration: Sendable {
         let configuration = model.configuration
         let policy = try ReallocatingActor(
             role: "actor", parameters: ParameterSet(frozen: model.load(.float32).parametersByName),
-            packing: configuration.packing(.usual(for: configuration)))
+            packing: configuration.packing(model.device == .cpu ? .usual(for: configuration) : .shared))
         return try EngineGenerator(
             policy: policy, model: model, sampling: sampling.sampling, softThinking: sampling.softThinking,
             seed: sampling.seed, rows: 128)

@@ -16,6 +16,7 @@ package actor CheckpointSaver: Saving {
     private let progress: ProgressState
     private let settings: RunSettings
     private let maxSteps: Int
+    private let phases: PhaseLog?
     /// Of a reward model, which is saved as a sequence classifier.
     private let heads: [String]?
     private var best: (step: Int, value: Double)?
@@ -25,8 +26,10 @@ package actor CheckpointSaver: Saving {
     /// - Parameter states: Every owner of state but the run's own progress.
     package init(
         folder: RunFolder, model: ModelSource, policy: ReallocatingActor, states: [any Checkpointable],
-        progress: ProgressState, settings: RunSettings, maxSteps: Int, heads: [String]? = nil
+        progress: ProgressState, settings: RunSettings, maxSteps: Int, heads: [String]? = nil,
+        phases: PhaseLog? = nil
     ) {
+        self.phases = phases
         self.heads = heads
         self.folder = folder
         self.model = model
@@ -39,6 +42,11 @@ package actor CheckpointSaver: Saving {
     }
 
     package func save(_ progress: RunProgress, metrics: Metrics) async throws {
+        guard let phases else { return try await write(progress, metrics) }
+        try await phases.noting(.saving, "checkpoint-\(progress.step)") { try await write(progress, metrics) }
+    }
+
+    private func write(_ progress: RunProgress, _ metrics: Metrics) async throws {
         let misspelling = rank(metrics, step: progress.step)
         self.progress.take(progress, best: best)
         _ = try await folder.saveCheckpoint(

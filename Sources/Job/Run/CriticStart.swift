@@ -16,7 +16,7 @@ struct CriticStart {
         let key = "critic_model_name_or_path"
         let folder = try name.map { try HuggingFaceCache.folder(of: $0) } ?? policy.folder
         if try SequenceClassifier.isIn(folder) {
-            let classifier = try SequenceClassifier.load(folder, elementType: type)
+            let classifier = try SequenceClassifier.load(folder, elementType: type, device: policy.device)
             guard classifier.labelCount == 1 else {
                 throw JobError(
                     place: key,
@@ -24,7 +24,7 @@ struct CriticStart {
             }
             (trunk, head) = (classifier.trunk, classifier.head)
         } else {
-            (trunk, head) = (try ModelFolder.load(folder, elementType: type), nil)
+            (trunk, head) = (try ModelFolder.load(folder, elementType: type, device: policy.device), nil)
         }
         let rows = trunk.configuration.vocabularySize
         guard rows == policy.configuration.vocabularySize else {

@@ -2,7 +2,7 @@ package import Foundation
 package import Models
 package import Placement
 internal import Records
-internal import Tensors
+package import Tensors
 package import Tokenization
 
 /// A model folder that a job names, its tokenizer and what it says of itself; the weights are not read yet.
@@ -19,6 +19,8 @@ package struct ModelSource: Sendable {
     package let tokenizer: Tokenizer
     package let template: ChatTemplateRenderer
     private let reading: PromptReading
+    /// Where weights are loaded to.
+    package let device: Device
     /// Sampling one of these ends a completion.
     package let stopTokenIDs: Set<Int>
 
@@ -26,10 +28,14 @@ package struct ModelSource: Sendable {
     ///   - name: A folder, or a name in the Hugging Face cache.
     ///   - reading: How prompts are read.
     ///   - trained: Which of the weights are trained, by a job.
+    ///   - device: Where weights are loaded to.
     /// - Throws: `ModelError`, `TokenizerError` or ``JobError`` naming the file and what would be right.
     package init(
-        _ name: String, _ reading: PromptReading = PromptReading(), trained: TrainedWeights = .all
+        _ name: String, _ reading: PromptReading = PromptReading(), trained: TrainedWeights = .all,
+        device: Device = .cpu
     ) throws {
+        do { try TensorEngine.require(device) } catch { throw JobError(place: "device", message: "\(error)") }
+        self.device = device
         folder = try HuggingFaceCache.folder(of: name)
         adapter = try AdapterFolder(folder)
         let given = adapter?.baseName ?? name
@@ -147,7 +153,7 @@ package struct ModelSource: Sendable {
 
     /// Reads the weights, with what adapters add where the name means some.
     @TensorActor func load(_ type: JobElementType) throws -> Transformer {
-        try ModelFolder.load(folder, elementType: type.elementType)
+        try ModelFolder.load(folder, elementType: type.elementType, device: device)
     }
 }
 

@@ -1,5 +1,6 @@
 internal import Coordinator
 package import Foundation
+internal import Placement
 package import JSON
 package import Records
 package import RewardInterface
@@ -13,6 +14,7 @@ package final class PanelScorer: Scoring {
 
     private struct State {
         var progress = TrainingProgress()
+        var phases: PhaseLog?
         var metrics: [String: [Double]] = [:]
         var columns: [GroupAddress: [String: [JSONValue]]] = [:]
     }
@@ -34,8 +36,10 @@ package final class PanelScorer: Scoring {
     package func scoreUnremarked(_ group: RolloutGroup) async throws -> ScoredGroup { try await judged(group).scored }
 
     private func judged(_ group: RolloutGroup) async throws -> (scored: ScoredGroup, remarks: RewardPanel.Remarks) {
-        let progress = state.withLock { $0.progress }
+        let (progress, phases) = state.withLock { ($0.progress, $0.phases) }
+        let start = phases?.now ?? 0
         var (scored, remarks) = try await panel.score(group, at: progress)
+        if let phases { phases.note(PhaseSpan(lane: .rewards, name: "rewards", start: start, end: phases.now)) }
         for (index, rollout) in group.rollouts.enumerated() where rollout.lacksAnswer {
             scored.scores[index] = scored.scores[index].map { score in
                 score.score.map { .value(min($0, 0), note: "no answer behind the thinking") } ?? score
@@ -54,6 +58,9 @@ package final class PanelScorer: Scoring {
 
     /// Tells the rewards how far the run is; they may ask for it.
     package func advance(to progress: TrainingProgress) { state.withLock { $0.progress = progress } }
+
+    /// Notes what scoring takes from now on.
+    func follow(in phases: PhaseLog) { state.withLock { $0.phases = phases } }
 
     /// What the rewards remarked since the last call: means of their metrics, and extra columns by group.
     package func takeRemarks() -> (metrics: [String: Double], columns: [GroupAddress: [String: [JSONValue]]]) {

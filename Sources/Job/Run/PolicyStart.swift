@@ -32,12 +32,14 @@ struct PolicyStart {
         let own = model.isAdapted ? type.elementType : type.masterType
         if let labels {
             let start = try RewardModelStart(
-                model.isAdapted ? model.baseFolder : weights, heads: labels, own, headType: type.masterType)
+                model.isAdapted ? model.baseFolder : weights, heads: labels, own, headType: type.masterType,
+                device: model.device)
             loaded = start.trunk
             heads[Critic.headName] =
-                try saved.flatMap { try $0.head(of: labels.count)?.to(type.masterType) } ?? start.head
+                try saved.flatMap { try $0.head(of: labels.count)?.to(type.masterType).to(model.device) } ?? start.head
         } else {
-            loaded = try ModelFolder.load(model.isAdapted ? model.baseFolder : weights, elementType: own)
+            loaded = try ModelFolder.load(
+                model.isAdapted ? model.baseFolder : weights, elementType: own, device: model.device)
         }
         if let criticHeads {
             heads[Critic.headName] = try Tensor.zeros(
@@ -59,8 +61,8 @@ struct PolicyStart {
                     message: "the checkpoint holds a whole model, and use_peft trains adapters: it is another job's")
             }
             let adapters =
-                try saved.map { saved in try Self.adapters(of: saved, configuration, type.masterType) }
-                ?? configuration.freshAdapters(seed: seed, elementType: type.masterType)
+                try saved.map { saved in try Self.adapters(of: saved, configuration, type.masterType, model.device) }
+                ?? configuration.freshAdapters(seed: seed, elementType: type.masterType, device: model.device)
             parameters = ParameterSet(
                 trainable: adapters, frozen: loaded.parametersByName, heads: heads,
                 adapters: configuration.lowRankUpdates)
@@ -73,7 +75,7 @@ struct PolicyStart {
     }
 
     private static func adapters(
-        of saved: AdapterFolder, _ configuration: ModelConfiguration, _ type: ElementType
+        of saved: AdapterFolder, _ configuration: ModelConfiguration, _ type: ElementType, _ device: Device
     ) throws -> [String: Tensor] {
         if let adapters = configuration.adapters, saved.adapters.scale != adapters.scale {
             throw JobError(
@@ -83,7 +85,7 @@ struct PolicyStart {
                     + "lora_r, lora_alpha and use_rslora as they were"
             )
         }
-        return try saved.tensors(for: configuration, elementType: type)
+        return try saved.tensors(for: configuration, elementType: type, device: device)
     }
 
     /// The frozen reference: the model as the job names it. With adapters it shares their base, and where the model
@@ -100,7 +102,9 @@ struct PolicyStart {
         var frozen = parameters.frozen
         let updates = configuration.lowRankUpdates
         if let adapter = model.adapter {
-            frozen.merge(try adapter.tensors(for: configuration, elementType: type.masterType)) { $1 }
+            frozen.merge(try adapter.tensors(for: configuration, elementType: type.masterType, device: model.device)) {
+                $1
+            }
         }
         guard moves else { return ParameterSet(frozen: frozen, adapters: model.adapter == nil ? [] : updates) }
         for update in updates {

@@ -15,9 +15,9 @@ struct RewardModelStart {
     ///   - headType: Of the heads.
     /// - Throws: ``JobError`` for a reward model with another number of heads.
     @TensorActor
-    init(_ folder: URL, heads: [String], _ type: ElementType, headType: ElementType) throws {
+    init(_ folder: URL, heads: [String], _ type: ElementType, headType: ElementType, device: Device) throws {
         if try SequenceClassifier.isIn(folder) {
-            let classifier = try SequenceClassifier.load(folder, elementType: type)
+            let classifier = try SequenceClassifier.load(folder, elementType: type, device: device)
             guard classifier.labelCount == heads.count else {
                 throw JobError(
                     place: "reward_heads",
@@ -26,7 +26,7 @@ struct RewardModelStart {
             (trunk, head) = (classifier.trunk, try classifier.head.to(headType))
             return
         }
-        trunk = try ModelFolder.load(folder, elementType: type).withoutHead
+        trunk = try ModelFolder.load(folder, elementType: type, device: device).withoutHead
         head = try Tensor.zeros([heads.count, trunk.configuration.hiddenSize], headType, device: trunk.device)
     }
 }

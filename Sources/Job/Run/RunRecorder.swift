@@ -2,7 +2,9 @@ package import Coordinator
 import JSON
 package import Records
 internal import RewardInterface
+internal import Placement
 internal import Runs
+internal import Tensors
 
 /// Shows a run to a person.
 package protocol RunDisplay: Sendable {
@@ -26,6 +28,8 @@ package actor RunRecorder: StepObserver {
     private var raised: Set<String> = []
     private let watch: RunWatch
     private var skips: SkippedSteps
+    private let phases: PhaseLog
+    private let timeline: TimelineFile?
 
     /// - Parameters:
     ///   - scorer: The scorer whose remarks belong into the record; `nil` for a method without rewards.
@@ -33,8 +37,9 @@ package actor RunRecorder: StepObserver {
     init(
         folder: RunFolder, record: MetricsRecord, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool,
         firstStep: Int,
-        maxSteps: Int, watch: RunWatch
+        maxSteps: Int, watch: RunWatch, phases: PhaseLog, timeline: TimelineFile?
     ) {
+        (self.phases, self.timeline) = (phases, timeline)
         self.folder = folder
         self.record = record
         self.scorer = scorer
@@ -54,6 +59,8 @@ package actor RunRecorder: StepObserver {
             report.metrics[Self.free(name, in: report.metrics)] = value
         }
         report.metrics["memory/rss_gb"] = ProcessMemory.residentBytes.map { Double($0) / 1e9 }
+        report.metrics.merge(phases.takeMetrics())
+        try timeline?.add(phases.take(), step: report.step)
         try await write(report.metrics, step: report.step)
         if logsCompletions, !report.groups.isEmpty {
             try folder.writeCompletions(step: report.step, CompletionRows.of(report, scorer, remarks?.columns ?? [:]))
@@ -83,6 +90,9 @@ package actor RunRecorder: StepObserver {
         try FileOperations.system.replaceFile(
             folder.url.appending(path: "calibration.json"), with: Array(calibration.indented.utf8))
     }
+
+    /// Writes what happened since the last step into the timeline.
+    func endTimeline() throws(RunError) { try timeline?.end(phases.take()) }
 
     /// Adds a row to the record.
     func write(_ metrics: Metrics, step: Int) async throws {

@@ -1,6 +1,7 @@
 internal import Algorithms
 package import Records
 internal import RolloutEngine
+package import Tensors
 
 /// How generate and eval read prompts and sample, as their flags say it. Temperature 0 is greedy.
 package struct SamplingRequest: Sendable {
@@ -14,13 +15,16 @@ package struct SamplingRequest: Sendable {
     let seed: Int
     /// Threads of the tensor engine; `nil` takes the model's usual number.
     let threads: Int?
+    /// Where the weights are.
+    let device: Device
 
     /// - Parameters:
     ///   - flags: What was given, by the keys of a job file; places are the flags.
     ///   - thinks: Whether completions think first.
+    ///   - device: Where the weights are.
     /// - Throws: ``JobError`` with every flag that cannot be used.
     package init(
-        _ flags: [SettingsNode.Member], thinks: Bool, seed: Int, threads: Int? = nil
+        _ flags: [SettingsNode.Member], thinks: Bool, seed: Int, threads: Int? = nil, device: Device = .cpu
     ) throws(JobError) {
         var reader = SettingsReader("the command")
         for flag in flags { reader.override(flag.key, flag.node) }
@@ -30,6 +34,7 @@ package struct SamplingRequest: Sendable {
         hasOwnLength = reader.isGiven("max_completion_length")
         self.seed = seed
         self.threads = threads
+        self.device = device
         if thinks, sampling.distribution.repetitionPenalty != 1 {
             reader.check(
                 false, "repetition_penalty", "1 with soft thinking: a mixture of words is not a word already seen")

@@ -1,4 +1,5 @@
 internal import Coordinator
+internal import Placement
 internal import Records
 
 /// Something that is measured between two steps.
@@ -7,7 +8,7 @@ protocol Measuring: Sendable {
 }
 
 /// What came of a measurement.
-struct Measured {
+struct Measured: Sendable {
     /// With the prefix `eval_`.
     var metrics = Metrics()
     /// What a person should read.
@@ -29,6 +30,7 @@ struct StepEvaluation: Evaluating {
     private let measurements: [(every: Int, measurement: any Measuring)]
     private let recorder: RunRecorder
     private let display: any RunDisplay
+    private let phases: PhaseLog
 
     /// `nil` when nothing is measured.
     init?(
@@ -46,6 +48,7 @@ struct StepEvaluation: Evaluating {
         self.measurements = measurements
         self.recorder = recorder
         self.display = display
+        phases = parts.phases
     }
 
     private static func testSplit(
@@ -82,7 +85,9 @@ struct StepEvaluation: Evaluating {
         var all = Measured()
         for (every, measurement) in measurements {
             guard before.map({ StepSchedule.passes(every, before: $0, after: step) }) ?? true else { continue }
-            let found = try await measurement.measured(step: step, stop: stop)
+            let found = try await phases.noting(.evaluating, "step \(step)") {
+                try await measurement.measured(step: step, stop: stop)
+            }
             try stop.check()
             all.metrics.merge(found.metrics)
             all.lines += found.lines

@@ -12,7 +12,7 @@ struct TeacherSource {
     ///   - policy: The model that is trained.
     /// - Throws: ``JobError`` naming the first token that the two do not share; what opening the model throws.
     init(_ name: String, of policy: ModelSource) throws {
-        model = try ModelSource(name)
+        model = try ModelSource(name, device: policy.device)
         try Self.requireSameTokens(model.tokenizer, policy.tokenizer)
     }
 

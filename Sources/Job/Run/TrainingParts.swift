@@ -30,6 +30,8 @@ struct TrainingParts: Sendable {
     let weighing: (any PartWeighing & Checkpointable)?
     /// Every owner of state but the run's own progress.
     let states: [any Checkpointable]
+    /// Notes the phases of all roles.
+    let phases: PhaseLog
     /// The model as it is without the adapters that are trained, of their own base; `nil` without adapters or without
     /// pairs.
     let sharedReference: ReallocatingActor?
@@ -56,6 +58,9 @@ struct TrainingParts: Sendable {
         updater = built.updater
         generator = built.generator
         sharedReference = built.sharedReference
+        phases = PhaseLog(isKept: job.run.timelineSteps > 0)
+        await phases.follow(built.roles)
+        scorer?.follow(in: phases)
         demonstrations =
             built.teacherGenerator.map { TeacherFeed(generator: $0, generations: job.batches.generations) }
             ?? prompts.demonstrations
@@ -111,6 +116,7 @@ struct TrainingParts: Sendable {
         let updater: PolicyUpdater
         let critic: Critic?
         let sharedReference: ReallocatingActor?
+        let roles: [ReallocatingActor]
         let generator: EngineGenerator?
         /// Of held-out completions: their draws are no draws of training.
         let heldOutGenerator: EngineGenerator?
@@ -137,10 +143,12 @@ struct TrainingParts: Sendable {
         let packing = start.configuration.packing(plan.recipe.generates ? job.model.generationLayout : .shared)
         let policy = try ReallocatingActor(
             role: "actor", parameters: start.parameters, layout: type.layout, packing: packing,
-            verification: job.model.verification)
+            verification: job.model.verification, residency: job.model.residency)
         let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
         func referenceRole(_ parameters: ParameterSet) throws -> ReallocatingActor {
-            try ReallocatingActor(role: "reference", parameters: parameters, verification: job.model.verification)
+            try ReallocatingActor(
+                role: "reference", parameters: parameters, verification: job.model.verification,
+                residency: job.model.residency)
         }
         let reference = try (onlySamples ? nil : plan.reference).map { plan in
             try referenceRole(
@@ -168,6 +176,7 @@ struct TrainingParts: Sendable {
         }
         return TensorParts(
             policy: policy, updater: updater, critic: critic, sharedReference: sharedReference,
+            roles: [policy, critic?.owner, reference, sharedReference].compactMap(\.self),
             generator: plan.recipe.generates ? try generator(seed: job.model.seed) : nil,
             heldOutGenerator: plan.weighing?.utility?.utility == .reward
                 ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil,
@@ -197,7 +206,8 @@ struct TrainingParts: Sendable {
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,
                 maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks),
-            layout: job.model.dtype.layout, verification: job.model.verification, ranks: ranks)
+            layout: job.model.dtype.layout, verification: job.model.verification,
+            residency: job.model.residency, ranks: ranks)
     }
 }
 

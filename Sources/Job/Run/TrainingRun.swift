@@ -71,7 +71,15 @@ package final class TrainingRun: Sendable {
         self.job = job
         self.team = team
         self.stop = stop
-        let model = try ModelSource(job.model.path, job.model.reading, trained: job.model.trained)
+        guard team == nil || job.model.device == .cpu else {
+            throw JobError(
+                place: "device",
+                message:
+                    "\(job.model.device.yaml) in a run of several processes; they share gradients on the CPU, so that "
+                    + "each needs device: cpu")
+        }
+        let model = try ModelSource(
+            job.model.path, job.model.reading, trained: job.model.trained, device: job.model.device)
         let threads = try await model.useThreads(job.model.threads, processes: team?.localSize ?? 1)
         progress("opening the prompt sets", 0, 0)
         let sets = try RunPromptSets(job.data, base: base)
@@ -190,10 +198,11 @@ package final class TrainingRun: Sendable {
         let recorder = RunRecorder(
             folder: folder, record: record, scorer: parts.scorer, display: display,
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
-            watch: RunWatch(gapLimit: job.run.gapLimit))
+            watch: RunWatch(gapLimit: job.run.gapLimit), phases: parts.phases,
+            timeline: TimelineFile(folder.url, steps: job.run.timelineSteps))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
-            settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads)
+            settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads, phases: parts.phases)
         try await prepareReference(display)
         let sets = StepEvaluation.Sets(
             prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)
@@ -223,9 +232,12 @@ package final class TrainingRun: Sendable {
             case .stopped: break
             }
         } catch {
+            // What was seen of a run that fails is worth keeping; why it failed says more than that it could not be.
+            try? await recorder.endTimeline()
             await close(display)
             throw error
         }
+        try await recorder.endTimeline()
         await close(display)
         return outcome
     }

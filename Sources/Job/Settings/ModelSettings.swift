@@ -1,6 +1,7 @@
 package import Models
 package import Placement
 package import Records
+package import Tensors
 
 /// `dtype:`, the element type that passes over the model compute in.
 ///
@@ -29,6 +30,10 @@ package struct ModelSettings: Sendable {
     package let threads: Int?
     /// How the weights lie while completions are sampled.
     package let generationLayout: GenerationLayout
+    /// What becomes of memory that a phase has no more use for.
+    package let residency: Residency
+    /// Where the weights are, and everything that is computed with them.
+    package let device: Device
     /// Whether every hand-over of weights is checked against their fingerprint.
     package let verification: WeightVerification
 
@@ -51,7 +56,15 @@ package struct ModelSettings: Sendable {
         threads = job.read(
             "threads", optional: nil, .from(1, to: 1024),
             "Threads of the tensor engine; by default the machine's cores, and one for a model below 2 M weights.")
-        generationLayout = Self.layout(reading: &job, dtype, generates)
+        device = job.read(
+            "device", default: .cpu,
+            "Where weights, gradients and activations are: cpu, cuda (the first GPU) or cuda:N. A GPU takes a libtorch with CUDA (LIBTORCH=/path make build), and reads the weights as they are: generation_layout is shared there."
+        )
+        generationLayout = Self.layout(reading: &job, dtype, device, generates)
+        residency = job.read(
+            "residency", default: .release,
+            "What becomes of memory that a phase has no more use for: copies of the weights while they are trained, gradients behind a step, keys and values behind sampling. release drops it, and gives it back to the system at the ends of phases as long as that takes about 1 % of the time; release_always does at the end of every phase, whatever it takes; keep leaves all of it in memory until it is made anew, to be compared with. The numbers of a run do not depend on it."
+        )
         let verifies = job.read(
             "verify_weights", default: false,
             "Compares the weights with their fingerprint at every hand-over between generation, scoring and training, and stops when anything but an optimizer step has written them. Reads every weight once a hand-over, at the speed of memory."
@@ -60,16 +73,19 @@ package struct ModelSettings: Sendable {
     }
 
     private static func layout(
-        reading job: inout SettingsReader, _ dtype: JobElementType, _ generates: Bool
+        reading job: inout SettingsReader, _ dtype: JobElementType, _ device: Device, _ generates: Bool
     ) -> GenerationLayout {
         guard generates else { return .shared }
         let layout = job.read(
-            "generation_layout", default: dtype == .float32 ? GenerationLayout.packed : .shared,
+            "generation_layout", default: dtype == .float32 && device == .cpu ? GenerationLayout.packed : .shared,
             "How the weights lie while completions are sampled. packed: a copy of the matrices in the order that products of few rows read, made after each step and gone while the next one is trained, so that the peak of memory stays; its results differ by rounding. int8: the same in eight bits a weight but for embeddings and head, a quarter of the memory traffic and another policy, so that importance_sampling_correction is token_truncate unless it is set. shared: no copy, the only one outside of float32."
         )
         job.check(
             layout == .shared || dtype == .float32, "generation_layout",
             "shared with dtype \(dtype.rawValue): packed matrices are made of float32 weights")
+        job.check(
+            layout == .shared || device == .cpu, "generation_layout",
+            "shared with device \(device.yaml): the products of packed matrices are the CPU's")
         if layout == .int8 {
             job.fill("importance_sampling_correction", "token_truncate", from: "generation_layout: int8")
         }
@@ -78,3 +94,34 @@ package struct ModelSettings: Sendable {
 }
 
 extension GenerationLayout: SettingsChoice {}
+extension Residency: SettingsChoice {}
+
+/// `device:`, as torch writes it.
+extension Device: SettingsValue {
+    package static var expectation: String { "cpu, cuda or cuda:N" }
+
+    package static func read(_ node: SettingsNode) -> Device? {
+        guard case .scalar(let text, _) = node.content else { return nil }
+        return Device(text)
+    }
+
+    /// - Parameter text: `cpu`, `cuda` or `cuda:N`.
+    package init?(_ text: String) {
+        switch text {
+        case "cpu": self = .cpu
+        case "cuda": self = .cuda(0)
+        default:
+            guard text.hasPrefix("cuda:"), text.dropFirst(5).allSatisfy({ $0.isASCII && $0.isNumber }),
+                let index = Int(text.dropFirst(5)), index < 128
+            else { return nil }
+            self = .cuda(index)
+        }
+    }
+
+    package var yaml: String {
+        switch self {
+        case .cpu: "cpu"
+        case .cuda(let index): "\"cuda:\(index)\""
+        }
+    }
+}

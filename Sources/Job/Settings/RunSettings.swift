@@ -26,6 +26,8 @@ package struct RunSettings: Sendable {
     /// `nil` for none.
     package let gapLimit: Double?
     package let reports: ReportSettings
+    /// Steps of a start that `timeline.json` shows.
+    package let timelineSteps: Int
     /// Seconds that the processes of a run wait for one another.
     package let rankTimeout: Double
 
@@ -123,6 +125,11 @@ package struct RunSettings: Sendable {
             "The run stops when the mean difference between sampled and re-scored log-probs exceeds this many nats; none with max_staleness above 0 unless set, where the update in between is part of it."
         )
         reports = ReportSettings(reading: &job, outputDirectory: outputDirectory)
+        timelineSteps =
+            job.read(
+                "timeline", default: TimelineChoice(steps: 0),
+                "Writes timeline.json into the run folder, for chrome://tracing, Perfetto and plumbline report --html: what each step was at, and what lay in memory. true shows the first 20 steps of a start, a number as many; a run that is resumed begins anew."
+            ).steps
         rankTimeout = job.read(
             "ddp_timeout", default: 1800, .from(1, to: 604_800),
             "Seconds that the processes of a run wait for one another; one that has ended is noticed at once.")
@@ -160,6 +167,24 @@ enum EvaluationStrategy: String, SettingsChoice {
         guard case .scalar(let text, _) = node.content else { return nil }
         return Bool.read(node) == false ? .no : EvaluationStrategy(rawValue: text)
     }
+}
+
+/// `timeline:`, a number of steps, or true for the usual one.
+struct TimelineChoice: SettingsValue {
+    var steps: Int
+
+    private static let usual = 20
+    private static let most = 10_000
+
+    static var expectation: String { "true, false or a number of steps from 1 to \(most)" }
+
+    static func read(_ node: SettingsNode) -> TimelineChoice? {
+        if let truth = Bool.read(node) { return TimelineChoice(steps: truth ? usual : 0) }
+        guard let steps = Int.read(node), (1...most).contains(steps) else { return nil }
+        return TimelineChoice(steps: steps)
+    }
+
+    var yaml: String { steps == 0 ? "false" : steps.yaml }
 }
 
 /// `resume_from_checkpoint:`, a path, or true for the newest checkpoint.
