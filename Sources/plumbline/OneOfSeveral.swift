@@ -22,7 +22,8 @@ struct OneOfSeveral {
     func run(_ file: JobFile, _ progress: ProgressLine) async throws {
         Interruption.shared.onlyAsks()
         let asked = Interruption.shared.stop
-        let team = try await meeting.team(asked: asked, timeout: .seconds(resolved.run.rankTimeout))
+        let team = try await meeting.team(
+            asked: asked, timeout: .seconds(resolved.run.rankTimeout), planHash: resolved.placement?.planHash)
         let stop = StopSignal()
         guard team.ranks.isFirst else { return try await follow(team, stop) }
         let run = try await TrainingRun(resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)

@@ -67,15 +67,26 @@ package struct RankMeeting: Sendable, Equatable {
     /// - Parameters:
     ///   - asked: Set when somebody asks this process to stop.
     ///   - timeout: What this and every later exchange waits for the others.
-    /// - Throws: ``JobError`` where they do not come.
-    package func team(asked: StopSignal, timeout: Duration) async throws -> RankTeam {
+    ///   - planHash: Of the plan that this rank carries out; `nil` without one.
+    /// - Throws: ``JobError`` where they do not come, and on every rank where they have not all the same plan.
+    package func team(asked: StopSignal, timeout: Duration, planHash: String? = nil) async throws -> RankTeam {
+        let group: ProcessGroup
         do {
-            return RankTeam(try await ProcessGroup(meeting, timeout: timeout), localSize: localSize, asked: asked)
+            group = try await ProcessGroup(meeting, timeout: timeout)
         } catch {
             throw JobError(
                 place: "rank \(rank) of \(size)",
                 message: "the others were not met at \(meeting.host):\(meeting.port): \(error)")
         }
+        let plans = try await group.exchange(planHash ?? "")
+        if let other = plans.indices.first(where: { plans[$0] != plans[0] }) {
+            func words(_ hash: String) -> String { hash.isEmpty ? "no plan" : "the plan \(hash.prefix(12))" }
+            throw JobError(
+                place: "rank \(rank) of \(size)",
+                message: "placement: rank \(other) has \(words(plans[other])), rank 0 has \(words(plans[0])); expected "
+                    + "one plan for all")
+        }
+        return RankTeam(group, localSize: localSize, asked: asked)
     }
 }
 
