@@ -75,8 +75,8 @@ let rooms: [Room] = [
     Room(
         name: "Benchmarks",
         imports: [
-            "Records", "Tensors", "Credit", "Algorithms", "Models", "Placement", "RolloutEngine", "PolicyUpdater",
-            "Evaluation", "Job",
+            "Records", "Tensors", "Credit", "Planning", "Algorithms", "Models", "Placement", "RolloutEngine",
+            "PolicyUpdater", "Evaluation", "Job",
         ], needsTorch: true),
 ]
 

@@ -5,10 +5,13 @@ internal import Foundation
 ///     F(n, s)  = 2L(4nsh² + 2ns²h + 3nshi) + 4nsvh
 ///     infer    = (F / (devices·peak·η) + AR(2L/pp))·(2pp − 1)/pp + c₀
 ///     train    = (4F / (devices·peak·η) + AR(6L/pp))·(pp + m − 1)/m
-///                + mini·(2(dp − 1)/dp·bytes/B_dp + 28P/(tp·pp·dp)/HBM) + c₀
+///                + mini·(2(dp − 1)/dp·bytes/B_dp + (12 + 2·state)P/(tp·pp·dp)/HBM) + c₀
 ///     generate = prefill as infer + new·L·t_dec + c₀
 ///     t_dec    = max(t₀, w/(tp·HBM) + kv, flops + kv) + t_l·log₂ tp
 ///     AR(k)    = k·tokens of a replica·h·2·2(tp − 1)/tp / B_tp
+///
+/// A parameter's step reads and writes what the optimizer keeps of it: 8 bytes of AdamW, 28 with the rest. Where
+/// completions share a prompt, F counts it once.
 ///
 /// F is ReaL's accounting: it ignores that key and value heads may be fewer, and charges embedding and head alike. The
 /// defaults are fitted to ReaL's published runs of its heuristic plan on A100s.
@@ -41,7 +44,8 @@ package struct AnalyticCosts: CostModel {
             switch call.kind {
             case .generate: generating(call.work, assignment, shape)
             case .infer:
-                forward(call.work.sequences, call.work.length, assignment, shape) + coefficients.callOverhead
+                call.work.readShare * forward(call.work.sequences, call.work.length, assignment, shape)
+                    + coefficients.callOverhead
             case .train: training(call.work, assignment, shape)
             case .host: Double(call.work.hostMilliseconds) / 1000
             }
@@ -105,14 +109,18 @@ package struct AnalyticCosts: CostModel {
     private func training(_ work: CallSpec.Work, _ assignment: Assignment, _ shape: ModelShape) -> Double {
         let strategy = assignment.strategy
         let (stages, tp, dp) = (Double(strategy.pipeline), Double(strategy.tensor), Double(strategy.data))
-        let products = 4 * Self.forwardOperations(work.sequences, work.length, shape) / rate(strategy.size)
-        let reduces = allReduce(6 * Double(shape.layers) / stages, tokens: Double(work.tokens), strategy, shape)
+        let products =
+            4 * work.readShare * Self.forwardOperations(work.sequences, work.length, shape) / rate(strategy.size)
+        let tokens = work.readShare * Double(work.tokens)
+        let reduces = allReduce(6 * Double(shape.layers) / stages, tokens: tokens, strategy, shape)
         let pieces = Double(assignment.microBatches)
         let parameters = Double(shape.parameterCount)
         let isInside = strategy.tensor * strategy.data <= cluster.devicesPerNode
         let link = (isInside ? cluster.intraGBps : cluster.interGBps) * 1e9
-        let gradients = 2 * (dp - 1) / dp * 2 * parameters / (tp * stages) / link
-        let optimizer = 28 * parameters / (tp * stages * dp) / (cluster.hbmGBps * 1e9)
+        let trained = work.trainedShare(of: shape) * parameters
+        let gradients = 2 * (dp - 1) / dp * 2 * trained / (tp * stages) / link
+        let stepped = 12 * trained + 2 * work.stateShare(of: shape) * parameters
+        let optimizer = stepped / (tp * stages * dp) / (cluster.hbmGBps * 1e9)
         return (products + reduces) * (stages + pieces - 1) / pieces
             + Double(work.miniBatches) * (gradients + optimizer) + coefficients.callOverhead
     }
@@ -132,8 +140,16 @@ package struct AnalyticCosts: CostModel {
         let products = operations / (tp * rate(1))
         let step =
             max(coefficients.decodeFloor, weights + cache, products + cache) + coefficients.decodeCollective * log2(tp)
-        return forward(work.sequences, work.promptTokens, assignment, shape)
+        let prompts = (work.sequences + work.completionsPerPrompt - 1) / work.completionsPerPrompt
+        return forward(prompts, work.promptTokens, assignment, shape)
             + Double(work.newTokens * shape.layers) * step + coefficients.callOverhead
+    }
+}
+
+extension CallSpec.Work {
+    /// Of the tokens of all sequences, those that are read: prompts once.
+    fileprivate var readShare: Double {
+        completionsPerPrompt == 1 || tokens == 0 ? 1 : Double(tokens(of: sequences)) / Double(tokens)
     }
 }
 

@@ -34,6 +34,8 @@ struct PricedAssignment {
     var devices: [Int]
     var nanoseconds: Int
     var memory: MemoryDemand
+    /// Nanoseconds of making its layout of the weights.
+    var conversion: Int
 }
 
 /// Puts augmented graphs together.
@@ -211,12 +213,10 @@ struct AugmentedGraphBuilder {
         }
         let devices = Set(home.devices).union(own.devices).sorted()
         let staging = AugmentedGraph.Bytes(devices: devices, count: cost?.stagingBytes ?? 0)
-        // A conversion in place reads one layout and writes the other.
-        let conversion = Double(2 * own.memory.weights) / (cluster.hbmGBps * 1e9)
         result.nodes.append(
             .init(
                 name: "reallocate \(role)", kind: .reallocate, call: nil,
-                nanoseconds: (cost?.nanoseconds ?? 0) + Int((conversion * 1e9).rounded()), resources: devices,
+                nanoseconds: (cost?.nanoseconds ?? 0) + own.conversion, resources: devices,
                 takes: [staging], gives: [staging]))
         return result.nodes.count - 1
     }

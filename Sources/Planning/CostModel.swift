@@ -2,6 +2,27 @@
 package protocol CostModel: Sendable {
     /// Nanoseconds of one call, from the moment its devices are free.
     func nanoseconds(_ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape) throws(PlanError) -> Int
+    /// Whether it can say what such an assignment takes; a search leaves others out.
+    func knows(_ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape) -> Bool
+    /// Nanoseconds of making a layout of weights that lie on the device in another one.
+    ///
+    /// - Parameter weightBytes: Of what is made.
+    func conversionNanoseconds(
+        to layout: WeightLayout, weightBytes: Int, _ shape: ModelShape, _ cluster: Cluster
+    ) -> Int
+}
+
+extension CostModel {
+    package func knows(_ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape) -> Bool { true }
+
+    package func conversionNanoseconds(
+        to layout: WeightLayout, weightBytes: Int, _ shape: ModelShape, _ cluster: Cluster
+    ) -> Int { Self.copying(weightBytes, cluster) }
+
+    /// Reading one layout and writing the other at the rate of the device's memory.
+    static func copying(_ weightBytes: Int, _ cluster: Cluster) -> Int {
+        Int((Double(2 * weightBytes) / (cluster.hbmGBps * 1e9) * 1e9).rounded())
+    }
 }
 
 /// Bytes of one call on each of its devices.
@@ -50,21 +71,23 @@ package struct MemoryModel: Sendable {
         var demand = MemoryDemand()
         demand.weights = Self.weightBytes(stage, assignment.layout)
         if call.kind == .train {
-            demand.gradients = 4 * stage.elements
-            let apart = assignment.layout == .fp32Master ? 8 : 12
-            demand.optimizer = Self.share(apart * stage.elements, strategy.data)
+            func bytes(_ each: Double) -> Int { Int((Double(stage.elements) * each).rounded(.up)) }
+            let trained = bytes(4 * work.trainedShare(of: shape))
+            demand.gradients = trained
+            let masters = assignment.layout == .fp32Master ? 0 : trained
+            demand.optimizer = Self.share(masters + bytes(work.stateShare(of: shape)), strategy.data)
         }
         let width = assignment.layout.activationBytes
         let sequences = Self.share(work.sequences, strategy.data)
         if call.kind == .generate {
             let heads = shape.keyValueHeads
             let kept = heads.isMultiple(of: strategy.tensor) ? heads / strategy.tensor : heads
-            demand.cache = 2 * stage.layers * kept * shape.headSize * width * sequences * work.length
+            demand.cache = 2 * stage.layers * kept * shape.headSize * width * work.tokens(of: sequences)
         }
         let miniBatch = call.kind == .train ? Self.share(sequences, work.miniBatches) : sequences
-        let tokens =
-            Self.share(miniBatch, max(1, assignment.microBatches))
-            * (call.kind == .generate ? max(1, work.promptTokens) : work.length)
+        let piece = Self.share(miniBatch, max(1, assignment.microBatches))
+        let prompts = Self.share(piece, work.completionsPerPrompt) * max(1, work.promptTokens)
+        let tokens = call.kind == .generate ? prompts : work.tokens(of: piece)
         // What a block keeps of a token until its backward pass: see ModelConfiguration.activationBytesPerToken.
         let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + 3 * shape.intermediateSize
         let block = 4 * shape.hiddenSize + Self.share(inside, strategy.tensor)

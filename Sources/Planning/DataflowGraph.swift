@@ -92,19 +92,51 @@ package struct CallSpec: Sendable, Hashable {
         package var promptTokens: Int
         /// Of each completion.
         package var newTokens: Int
+        /// Sequences that follow one prompt, which is read once for all of them.
+        package var completionsPerPrompt: Int
         /// Optimizer steps that a training call cuts its sequences into.
         package var miniBatches: Int
         /// Sequences that must stay in one mini-batch; 1 where advantages are given with them.
         package var groupSize: Int
         /// Whether the backward pass computes each block anew.
         package var recomputes: Bool
+        /// What a training call steps with; `nil` for AdamW's two moments in float32.
+        package var optimizer: Optimizer?
         /// Of a call of the host.
         package var hostMilliseconds: Int
 
+        /// What makes a step of a gradient.
+        package struct Optimizer: Sendable, Hashable {
+            /// As a job's `optim`.
+            package var name: String
+            /// Numbers that are trained: all of a model's, or those of its adapters.
+            package var parameters: Int
+            /// That it keeps of all of them together, wherever they lie.
+            package var stateBytes: Int
+
+            package init(name: String, parameters: Int, stateBytes: Int) {
+                self.name = name
+                self.parameters = parameters
+                self.stateBytes = stateBytes
+            }
+        }
+
+        /// Numbers that a training call steps for each number of its model.
+        func trainedShare(of shape: ModelShape) -> Double {
+            optimizer.map { Double($0.parameters) / Double(shape.parameterCount) } ?? 1
+        }
+
+        /// Bytes that its optimizer keeps for each number of its model.
+        func stateShare(of shape: ModelShape) -> Double {
+            optimizer.map { Double($0.stateBytes) / Double(shape.parameterCount) } ?? 8
+        }
+
         package init(
-            sequences: Int, promptTokens: Int, newTokens: Int, miniBatches: Int = 1, groupSize: Int = 1,
-            recomputes: Bool = true, hostMilliseconds: Int = 0
+            sequences: Int, promptTokens: Int, newTokens: Int, completionsPerPrompt: Int = 1, miniBatches: Int = 1,
+            groupSize: Int = 1, recomputes: Bool = true, optimizer: Optimizer? = nil, hostMilliseconds: Int = 0
         ) {
+            self.completionsPerPrompt = completionsPerPrompt
+            self.optimizer = optimizer
             self.sequences = sequences
             self.promptTokens = promptTokens
             self.newTokens = newTokens
@@ -117,6 +149,16 @@ package struct CallSpec: Sendable, Hashable {
         /// Tokens of a whole sequence.
         package var length: Int { promptTokens + newTokens }
         package var tokens: Int { sequences * length }
+
+        /// Tokens that are read of so many of the sequences: their completions, and each prompt once.
+        package func tokens(of sequences: Double) -> Double {
+            sequences * (Double(newTokens) + Double(promptTokens) / Double(completionsPerPrompt))
+        }
+
+        /// The same of whole prompts.
+        package func tokens(of sequences: Int) -> Int {
+            sequences * newTokens + (sequences + completionsPerPrompt - 1) / completionsPerPrompt * promptTokens
+        }
     }
 
     package init(

@@ -19,6 +19,8 @@ package struct GraphSettings: Sendable {
     /// Passes over the sequences of an iteration: a training call reads so many times as many.
     package var passes: Int
     package var recomputes: Bool
+    /// What each trained role steps with, by its name; AdamW where it is not said.
+    package var optimizers: [String: CallSpec.Work.Optimizer]
 
     package enum Critic: Sendable, Hashable {
         case none
@@ -30,8 +32,10 @@ package struct GraphSettings: Sendable {
 
     package init(
         rewardModels: [String] = [], rewardMilliseconds: Int? = nil, critic: Critic = .none, prompts: Int,
-        promptTokens: Int, newTokens: Int, miniBatches: Int = 1, passes: Int = 1, recomputes: Bool = true
+        promptTokens: Int, newTokens: Int, miniBatches: Int = 1, passes: Int = 1, recomputes: Bool = true,
+        optimizers: [String: CallSpec.Work.Optimizer] = [:]
     ) {
+        self.optimizers = optimizers
         self.passes = passes
         self.rewardModels = rewardModels
         self.rewardMilliseconds = rewardMilliseconds
@@ -69,13 +73,15 @@ private struct RecipeGraph {
     /// What the training calls read beside the sequences.
     private var targets: [String] = []
     private var sequences = 0
+    /// Of those that follow one prompt.
+    private var samples = 1
 
     init(_ settings: GraphSettings) { self.settings = settings }
 
-    private func work(_ sequences: Int) -> CallSpec.Work {
+    private func work(_ sequences: Int, ofPrompt samples: Int) -> CallSpec.Work {
         CallSpec.Work(
             sequences: sequences, promptTokens: settings.promptTokens, newTokens: settings.newTokens,
-            recomputes: settings.recomputes)
+            completionsPerPrompt: samples, recomputes: settings.recomputes)
     }
 
     mutating func add(_ call: StepCall) {
@@ -85,6 +91,7 @@ private struct RecipeGraph {
             sequences += settings.prompts
         case .compare:
             read.append("pairs")
+            samples = max(samples, 2)
             sequences += 2 * settings.prompts
         case .generate(let samples, let greedy, let variants): generate(samples, greedy, variants)
         case .rethink, .credit, .weigh: break
@@ -102,22 +109,25 @@ private struct RecipeGraph {
 
     private mutating func generate(_ samples: Int, _ greedy: Bool, _ variants: [PromptVariant]) {
         let isPlain = variants.count == 1
+        self.samples = max(self.samples, samples)
         for variant in variants {
             let suffix = isPlain ? "" : "_\(variant.name)"
-            add("actor_gen\(suffix)", "sequences\(suffix)", settings.prompts * samples)
+            add("actor_gen\(suffix)", "sequences\(suffix)", settings.prompts * samples, ofPrompt: samples)
             sampled.append("sequences\(suffix)")
             reward(of: "sequences\(suffix)", suffix, settings.prompts * samples)
             sequences += settings.prompts * samples
         }
         guard greedy else { return }
         // The greedy completion is a baseline: it is scored and not learned from.
-        add("actor_gen_greedy", "greedy_sequences", settings.prompts)
+        add("actor_gen_greedy", "greedy_sequences", settings.prompts, ofPrompt: 1)
         reward(of: "greedy_sequences", "_greedy", settings.prompts)
     }
 
-    private mutating func add(_ name: String, _ output: String, _ sequences: Int) {
+    private mutating func add(_ name: String, _ output: String, _ sequences: Int, ofPrompt samples: Int) {
         calls.append(
-            CallSpec(name, .generate, role: "actor", inputs: ["prompts"], outputs: [output], work: work(sequences)))
+            CallSpec(
+                name, .generate, role: "actor", inputs: ["prompts"], outputs: [output],
+                work: work(sequences, ofPrompt: samples)))
     }
 
     private mutating func reward(of key: String, _ suffix: String, _ sequences: Int) {
@@ -126,11 +136,11 @@ private struct RecipeGraph {
             calls.append(
                 CallSpec(
                     "\(model)_inf\(suffix)", .infer, role: model, inputs: [key], outputs: [output],
-                    work: work(sequences)))
+                    work: work(sequences, ofPrompt: 1)))
             targets.append(output)
         }
         guard let milliseconds = settings.rewardMilliseconds else { return }
-        var own = work(sequences)
+        var own = work(sequences, ofPrompt: 1)
         own.hostMilliseconds = milliseconds
         calls.append(
             CallSpec(
@@ -140,14 +150,17 @@ private struct RecipeGraph {
 
     private mutating func infer(_ name: String, _ role: String, _ output: String) {
         calls.append(
-            CallSpec(name, .infer, role: role, inputs: sampled + read, outputs: [output], work: work(sequences)))
+            CallSpec(
+                name, .infer, role: role, inputs: sampled + read, outputs: [output],
+                work: work(sequences, ofPrompt: samples)))
         targets.append(output)
     }
 
     private mutating func train() {
-        var own = work(sequences * settings.passes)
+        var own = work(sequences * settings.passes, ofPrompt: samples)
         own.miniBatches = settings.miniBatches * settings.passes
         for role in ["actor"] + (settings.critic == .separate ? ["critic"] : []) {
+            own.optimizer = settings.optimizers[role]
             calls.append(
                 CallSpec(
                     "\(role)_train", .train, role: role, inputs: sampled + read + targets, outputs: [], work: own))

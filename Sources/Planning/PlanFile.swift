@@ -114,6 +114,23 @@ package struct PlanSection {
         }
     }
 
+    /// A list inside, of objects each read by `read`.
+    package mutating func elements<Value>(
+        _ key: String, _ read: (inout PlanSection) throws(SettingsError) -> Value
+    ) throws(SettingsError) -> [Value] {
+        guard let list = left.removeValue(forKey: key)?.elements else {
+            throw SettingsError(place: settings.owner, message: "\(key) is missing or no list; expected objects")
+        }
+        var values: [Value] = []
+        for (index, value) in list.enumerated() {
+            let own = path.isEmpty ? "\(key).\(index)" : "\(path).\(key).\(index)"
+            var inner = try PlanSection(value, file: file, path: own)
+            values.append(try read(&inner))
+            try inner.finish()
+        }
+        return values
+    }
+
     /// Notes that a value does not fit.
     package mutating func refuse(_ key: String, _ message: String) { settings.refuse(key, message) }
 
@@ -245,11 +262,21 @@ extension CallSpec {
             .init("sequences", .number(work.sequences)), .init("promptTokens", .number(work.promptTokens)),
             .init("newTokens", .number(work.newTokens)),
         ]
+        if work.completionsPerPrompt > 1 {
+            members.append(.init("completionsPerPrompt", .number(work.completionsPerPrompt)))
+        }
         if kind == .train {
             members += [
                 .init("miniBatches", .number(work.miniBatches)), .init("groupSize", .number(work.groupSize)),
                 .init("recomputes", .bool(work.recomputes)),
             ]
+            if let optimizer = work.optimizer {
+                members += [
+                    .init("optimizer", .string(optimizer.name)),
+                    .init("trainedParameters", .number(optimizer.parameters)),
+                    .init("optimizerBytes", .number(optimizer.stateBytes)),
+                ]
+            }
         }
         if kind == .host { members.append(.init("hostMilliseconds", .number(work.hostMilliseconds))) }
         return .object(members)
@@ -266,10 +293,18 @@ extension CallSpec {
             sequences: section.value("sequences", positive, standIn: 1),
             promptTokens: section.value("promptTokens", count, standIn: 0),
             newTokens: section.value("newTokens", count, standIn: 0))
+        work.completionsPerPrompt = section.value("completionsPerPrompt", default: 1, positive)
         if kind == .train {
             work.miniBatches = section.value("miniBatches", default: 1, positive)
             work.groupSize = section.value("groupSize", default: 1, positive)
             work.recomputes = section.value("recomputes", default: true)
+            let optimizer: String? = section.value("optimizer", default: nil)
+            if let optimizer {
+                let whole = SettingsBound<Int>.from(0, to: 1 << 50)
+                work.optimizer = Work.Optimizer(
+                    name: optimizer, parameters: section.value("trainedParameters", whole, standIn: 0),
+                    stateBytes: section.value("optimizerBytes", whole, standIn: 0))
+            }
         }
         if kind == .host { work.hostMilliseconds = section.value("hostMilliseconds", default: 0, count) }
         self.init(name, kind, role: role, inputs: inputs, outputs: outputs, work: work)

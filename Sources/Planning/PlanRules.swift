@@ -12,6 +12,8 @@ package enum PlanRule: String, Sendable, Hashable, CaseIterable {
     case pruning = "V8"
     case memory = "V9"
     case layout = "V10"
+    /// What a run of this build carries out: see ``ExecutionPlan/runProblems``.
+    case run = "train"
 }
 
 /// One broken rule.

@@ -80,7 +80,9 @@ struct Pricing {
         }
         return PricedAssignment(
             assignment: assignment, devices: assignment.mesh.ranks(in: cluster),
-            nanoseconds: try costs.nanoseconds(call, assignment, shape), memory: demand)
+            nanoseconds: try costs.nanoseconds(call, assignment, shape), memory: demand,
+            conversion: costs.conversionNanoseconds(
+                to: assignment.layout, weightBytes: demand.weights, shape, cluster))
     }
 }
 

@@ -24,14 +24,16 @@ package struct CheckpointFolder: Sendable, Equatable {
     /// Writes `checkpoint-<step>` in `run`, whole or not at all; an older one of the same step is replaced.
     ///
     /// Every file is flushed to the disk, then the manifest, then the folder takes its name.
+    /// - Parameter planHash: Of the plan that the run carries out.
     /// - Throws: what `contents` throws, or ``RunError``; earlier checkpoints are then untouched.
     package static func write(
-        step: Int, in run: URL, operations: FileOperations = .system, contents: (URL) async throws -> Void
+        step: Int, planHash: String? = nil, in run: URL, operations: FileOperations = .system,
+        contents: (URL) async throws -> Void
     ) async throws -> CheckpointFolder {
         let destination = run.appending(path: name(step: step))
         try await AtomicFolder.write(destination, operations) { partial in
             try await contents(partial)
-            let manifest = try CheckpointManifest.sealing(partial, step: step, operations)
+            let manifest = try CheckpointManifest.sealing(partial, step: step, planHash: planHash, operations)
             try operations.writeFile(
                 Array(manifest.json.indented.utf8), partial.appending(path: CheckpointManifest.fileName))
         }

@@ -18,13 +18,17 @@ package struct CheckpointManifest: Sendable, Equatable {
     package let step: Int
     /// By path.
     package let files: [File]
+    /// Of the plan that the run carries out; `nil` without one.
+    package let planHash: String?
 
     /// Hashes every file under `folder`, flushing each (and the folders that hold them) to the disk.
-    static func sealing(_ folder: URL, step: Int, _ operations: FileOperations) throws(RunError) -> CheckpointManifest {
+    static func sealing(
+        _ folder: URL, step: Int, planHash: String? = nil, _ operations: FileOperations
+    ) throws(RunError) -> CheckpointManifest {
         var files: [File] = []
         try visit(folder, prefix: "", operations, &files)
         guard !files.isEmpty else { throw .folder(path: folder.path, message: "a checkpoint without files") }
-        return CheckpointManifest(step: step, files: files.sorted { $0.path < $1.path })
+        return CheckpointManifest(step: step, files: files.sorted { $0.path < $1.path }, planHash: planHash)
     }
 
     private static func visit(
@@ -46,20 +50,27 @@ package struct CheckpointManifest: Sendable, Equatable {
     }
 
     var json: JSONValue {
-        .object([
-            "format": .string(Self.format), "version": .number(Self.version), "step": .number(step),
-            "files": .array(
-                files.map { file in
-                    .object([
-                        "path": .string(file.path), "bytes": .number(file.byteCount), "sha256": .string(file.digest),
-                    ])
-                }),
-        ])
+        .object(
+            [
+                .init("format", .string(Self.format)), .init("version", .number(Self.version)),
+                .init("step", .number(step)),
+            ] + (planHash.map { [.init("plan_hash", .string($0))] } ?? []) + [
+                .init(
+                    "files",
+                    .array(
+                        files.map { file in
+                            .object([
+                                "path": .string(file.path), "bytes": .number(file.byteCount),
+                                "sha256": .string(file.digest),
+                            ])
+                        }))
+            ])
     }
 
-    init(step: Int, files: [File]) {
+    init(step: Int, files: [File], planHash: String? = nil) {
         self.step = step
         self.files = files
+        self.planHash = planHash
     }
 
     /// Reads `manifest.json` of `folder`; `nil` when there is none.
@@ -98,7 +109,7 @@ package struct CheckpointManifest: Sendable, Equatable {
             else { throw wrong("files[\(index)] (\(file)) lacks a size or a digest of 64 digits") }
             files.append(File(path: file, byteCount: bytes, digest: digest))
         }
-        self.init(step: step, files: files)
+        self.init(step: step, files: files, planHash: json["plan_hash"]?.string)
     }
 
     private static func staysInside(_ path: String) -> Bool {

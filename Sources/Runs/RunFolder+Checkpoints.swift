@@ -4,12 +4,15 @@ extension RunFolder {
     /// Saves `checkpoint-<step>`: the files of `contents` (the model folder, `trainer_state.json`) and every owner's
     /// state.
     ///
+    /// - Parameter planHash: Of the plan that the run carries out.
     /// - Throws: what an owner or `contents` throws, or ``RunError``; earlier checkpoints are then untouched.
     package func saveCheckpoint(
-        step: Int, states: [any Checkpointable], contents: (URL) async throws -> Void = { _ in }
+        step: Int, planHash: String? = nil, states: [any Checkpointable],
+        contents: (URL) async throws -> Void = { _ in }
     ) async throws -> CheckpointFolder {
         try Self.checkNames(states)
-        return try await CheckpointFolder.write(step: step, in: url, operations: operations) { folder in
+        return try await CheckpointFolder.write(step: step, planHash: planHash, in: url, operations: operations) {
+            folder in
             try await contents(folder)
             for state in states {
                 let own = folder.appending(path: "plumbline_state").appending(path: state.stateName)
@@ -84,13 +87,15 @@ extension RunFolder {
     /// They are written beside first. Then the manifest of an earlier final model goes, each file takes its place by a
     /// rename, files of the earlier model that the new one lacks go, and the new manifest comes last: a folder with a
     /// manifest is complete.
-    package func placeFinalModel(step: Int, contents: (URL) async throws -> Void) async throws {
+    package func placeFinalModel(
+        step: Int, planHash: String? = nil, contents: (URL) async throws -> Void
+    ) async throws {
         let partial = AtomicFolder.sibling(of: url.appending(path: "final-model"), "partial")
         do {
             try operations.remove(partial)
             try operations.createFolder(partial)
             try await contents(partial)
-            let manifest = try CheckpointManifest.sealing(partial, step: step, operations)
+            let manifest = try CheckpointManifest.sealing(partial, step: step, planHash: planHash, operations)
             try moveToTop(manifest, from: partial)
             try operations.remove(partial)
         } catch {

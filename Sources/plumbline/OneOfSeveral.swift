@@ -24,7 +24,7 @@ struct OneOfSeveral {
         let asked = Interruption.shared.stop
         let team = try await meeting.team(
             asked: asked, timeout: .seconds(resolved.run.rankTimeout),
-            generationRanks: resolved.staleness.generationRanks)
+            generationRanks: resolved.staleness.generationRanks, planHash: resolved.placement?.planHash)
         let stop = StopSignal()
         guard team.ranks.isFirst else { return try await follow(team, stop) }
         let run = try await TrainingRun(resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Benchmarks
 import Foundation
 import Job
 import Planning
@@ -7,23 +8,35 @@ import Runs
 struct PlanCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan",
-        abstract: "Look for the fastest placement of a job's calls on a cluster; nothing runs.",
-        discussion: "The numbers are an estimator's: it ranks plans, its seconds drift from one cluster to the next.")
+        abstract: "Look for the fastest placement of a job's calls, on this machine or on a cluster.",
+        discussion: """
+            On this machine it tries every plan of the job that train carries out; the best one becomes the job's
+            placement. What calls take is looked up in a profile, which is measured in a hurry where none is given:
+
+                plumbline plan --job job.yaml --profile profile.json -o plan.json
+                plumbline train job.yaml placement=plan.json
+
+            On a cluster it searches, and nothing runs. The numbers are an estimator's: it ranks plans, its seconds
+            drift from one cluster to the next.
+            """)
 
     @Option(
         help:
             "A JSON file with the cluster: nodes, devicesPerNode, memoryBytes, intraGBps, interGBps, hbmGBps, peakTFLOPs."
     )
-    var cluster: String
+    var cluster: String?
     @Option(help: "The job whose calls are placed.") var job: String?
     @Option(help: "Instead of a job: a method, such as ppo or grpo, or a graph.json.") var graph: String?
+    @Option(help: "What calls take, as plumbline profile wrote it.") var profile: String?
+    @Option(name: [.customShort("n"), .long], help: "Processes of this machine; by default 1, 2, 4, … are compared.")
+    var ranks: Int?
     @Option(
         parsing: .upToNextOption,
         help:
             "ROLE=FOLDER for actor, critic, reference and each reward model; also llama-2-7b and its like, without weights."
     )
     var models: [String] = []
-    @Option(help: "Tokens of a prompt.") var promptTokens = 512
+    @Option(help: "Tokens of a prompt; by default the longest of the job's prompt set.") var promptTokens: Int?
     @Option(help: "Addresses the search's draws: same seed, same plan.") var seed: UInt64 = 0
     @Option(help: "Moves of the search behind its seeds and their descent.") var proposals = 1500
     @Flag(help: "Let generation read int8 weights, whose rollouts then need an importance correction.") var int8 = false
@@ -33,29 +46,59 @@ struct PlanCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard (job == nil) != (graph == nil) else { throw ValidationError("expected either --job or --graph") }
+        guard cluster != nil || graph == nil else { throw ValidationError("--graph needs --cluster") }
+        guard cluster == nil || ranks == nil else {
+            throw ValidationError("--ranks is of this machine; --cluster has its own devices")
+        }
+        if let ranks, !(1...1024).contains(ranks) { throw ValidationError("--ranks \(ranks): between 1 and 1024") }
         guard (0...10_000_000).contains(proposals) else {
             throw ValidationError("--proposals \(proposals): between 0 and 10000000")
         }
-        guard (1...10_000_000).contains(promptTokens) else {
+        if let promptTokens, !(1...10_000_000).contains(promptTokens) {
             throw ValidationError("--prompt-tokens \(promptTokens): between 1 and 10000000")
         }
     }
 
-    func run() throws {
+    func run() async throws {
         let source: PlanMaking.Source = job.map { .job(URL(filePath: $0)) } ?? .graph(graph ?? "")
         let making = try PlanMaking(
-            cluster: URL(filePath: cluster), source: source, models: models, overrides: overrides,
-            promptTokens: promptTokens)
-        let found = try making.run(seed: seed, proposals: proposals, int8: int8)
-        let listing = try PlanListing(found.plan, iterations: 5)
-        if let output {
-            try FileOperations.system.writeOutput(Array(found.plan.json.indented.utf8), to: URL(filePath: output))
+            source: source, models: models, overrides: overrides, promptTokens: promptTokens)
+        let read = try profile.map { try PlanMaking.profile(URL(filePath: $0)) }
+        guard let cluster else {
+            let costs: CostProfile
+            if let read { costs = read } else { costs = try await measured(for: making) }
+            let candidates = try making.localPlans(profile: costs, ranks: ranks, int8: int8)
+            try write(candidates[0].plan)
+            let listing = LocalPlanListing(candidates)
+            return try json ? Terminal.exact(listing.json.serialized) : Terminal.result(listing.text)
         }
+        let clock = ContinuousClock()
+        let start = clock.now
+        let found = try making.run(
+            on: PlanMaking.cluster(URL(filePath: cluster)), profile: read, seed: seed, proposals: proposals, int8: int8)
+        Terminal.progress(String(format: "searched for %.1f s", (clock.now - start) / .seconds(1)))
+        let listing = try PlanListing(found.plan, iterations: 5, profile: read)
+        try write(found.plan)
         if json {
             try Terminal.exact(listing.json.serialized)
         } else {
             try Terminal.result(listing.text + "\n" + found.line)
         }
+    }
+
+    private func write(_ plan: ExecutionPlan) throws {
+        guard let output else { return }
+        try FileOperations.system.writeOutput(Array(plan.json.indented.utf8), to: URL(filePath: output))
+    }
+
+    /// A profile in a hurry, of the job's own model and lengths.
+    private func measured(for making: PlanMaking) async throws -> CostProfile {
+        guard let measured = making.measured else { throw ValidationError("a plan of this machine needs --job") }
+        Terminal.progress("no --profile: measuring this machine in a hurry; plumbline profile does it well")
+        return try await CostProfiling(
+            model: measured.model, isQuick: true, promptTokens: min(measured.promptTokens, 256),
+            completionTokens: min(measured.completionTokens, 64)
+        ).run()
     }
 }
 
@@ -64,6 +107,8 @@ struct Simulate: AsyncParsableCommand {
         abstract: "Run a plan on paper: what an iteration takes, what lies where, a timeline.")
 
     @Argument(help: "A plan.json.") var plan: String
+    @Option(help: "What calls take, as plumbline profile wrote it; else the cluster's rates decide.")
+    var profile: String?
     @Option(help: "Iterations; the mean is over those behind the second.") var iterations = 5
     @Option(help: "Write a timeline for chrome://tracing or Perfetto.") var timeline: String?
     @Flag(help: "Print one JSON object.") var json = false
@@ -75,7 +120,9 @@ struct Simulate: AsyncParsableCommand {
     }
 
     func run() throws {
-        let listing = try PlanListing(PlanMaking.plan(URL(filePath: plan)), iterations: iterations)
+        let read = try profile.map { try PlanMaking.profile(URL(filePath: $0)) }
+        let listing = try PlanListing(
+            PlanMaking.plan(URL(filePath: plan)), iterations: iterations, profile: read)
         if let timeline {
             try FileOperations.system.writeOutput(
                 Array((listing.trace.serialized + "\n").utf8), to: URL(filePath: timeline))

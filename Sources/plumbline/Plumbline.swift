@@ -14,7 +14,7 @@ struct Plumbline: AsyncParsableCommand {
         subcommands: [
             Train.self, Eval.self, Generate.self, LogProbs.self, InitModel.self, Convert.self, TokenizerCommand.self,
             Launch.self, RewardCommand.self, DataCommand.self, PairsCommand.self, Report.self, Explain.self, Env.self,
-            Bench.self, PlanCommand.self, Simulate.self, Reshard.self,
+            Bench.self, Profile.self, PlanCommand.self, Simulate.self, Reshard.self,
         ])
 
     static func main() async {

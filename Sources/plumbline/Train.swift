@@ -26,7 +26,9 @@ struct Train: AsyncParsableCommand {
             let plan = try JobPlan(resolved, folder: file.folder, progress: progress.note)
             return try Terminal.result(resolved.yaml + plan.comments)
         }
-        if let meeting = try RankMeeting(ProcessInfo.processInfo.environment) {
+        let meeting = try RankMeeting(ProcessInfo.processInfo.environment)
+        try resolved.require(ranks: meeting?.size ?? 1)
+        if let meeting {
             return try await OneOfSeveral(meeting, job: job, overrides: overrides, resolved).run(file, progress)
         }
         let stop = Interruption.shared.stop

@@ -83,6 +83,16 @@ struct JobGraphTests {
         #expect(amft.call(named: "actor_train")?.inputs.contains("demonstrations") == true)
     }
 
+    /// A prompt is read once for all that follow it; a reward model reads whole texts.
+    @Test func promptsAreShared() throws {
+        let group = try Self.graph("grpo", ["num_generations=4"], rewardModels: ["reward"])
+        let shares = group.calls.map { "\($0.name) \($0.work.completionsPerPrompt)" }
+        #expect(shares == ["actor_gen 4", "reward_inf 1", "actor_train 4"])
+        #expect(try Self.graph("remax").call(named: "actor_gen_greedy")?.work.completionsPerPrompt == 1)
+        #expect(try Self.graph("dpo").call(named: "actor_train")?.work.completionsPerPrompt == 2)
+        #expect(try Self.graph("sft").call(named: "actor_train")?.work.completionsPerPrompt == 1)
+    }
+
     /// Passes over a rollout are sequences of the training call.
     @Test func passesAreCounted() throws {
         let once = try Self.graph("grpo")

@@ -38,6 +38,15 @@ struct CheckpointTests {
         #expect(manifest["step"]?.int == 10)
     }
 
+    @Test func aManifestHasThePlanOfItsRun() async throws {
+        #expect(try CheckpointManifest(readingFrom: await save(1).url)?.planHash == nil)
+        let planned = try await CheckpointFolder.write(step: 2, planHash: "abc", in: folder.url) { partial in
+            try FileOperations.system.writeFile([1], partial.appending(path: "model.safetensors"))
+        }
+        #expect(try CheckpointManifest(readingFrom: planned.url)?.planHash == "abc")
+        #expect(try planned.problems().isEmpty)
+    }
+
     /// Step by step, either the step fails and the clean-up works (an error), or nothing works from there on (a crash).
     @Test(arguments: [false, true])
     func aSaveInterruptedAnywhereLeavesTheLastGoodOne(_ crashes: Bool) async throws {

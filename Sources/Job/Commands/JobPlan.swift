@@ -46,6 +46,7 @@ package struct JobPlan {
             lines += model.trainedLines
             lines.append("recipe: " + job.recipe.words)
             lines += [job.staleness.line].compactMap(\.self)
+            if let placement = job.placement { lines.append(placement.line) }
             lines += memory.lines
             return lines.map { "# \($0)\n" }.joined()
         }

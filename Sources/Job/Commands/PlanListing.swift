@@ -8,12 +8,18 @@ package struct PlanListing {
     private let plan: ExecutionPlan
     private let timeline: Timeline
 
-    /// Simulates the plan with the analytic costs.
+    /// Simulates the plan.
     ///
-    /// - Throws: `PlanError` with every rule it breaks, memory among them.
-    package init(_ plan: ExecutionPlan, iterations: Int) throws(PlanError) {
+    /// - Parameter profile: What it costs; sizes and the cluster's rates without.
+    /// - Throws: `PlanError` with every rule it breaks, memory among them, and calls that the profile does not know.
+    package init(_ plan: ExecutionPlan, iterations: Int, profile: CostProfile? = nil) throws(PlanError) {
         self.plan = plan
-        timeline = try PlanSimulator(plan, costs: AnalyticCosts(plan.cluster)).validate(iterations: iterations)
+        timeline = try PlanSimulator(plan, costs: Self.costs(plan.cluster, profile)).validate(iterations: iterations)
+    }
+
+    static func costs(_ cluster: Cluster, _ profile: CostProfile?) -> any CostModel {
+        guard let profile else { return AnalyticCosts(cluster) }
+        return ProfiledCosts(profile, cluster)
     }
 
     /// The timeline for chrome://tracing or Perfetto.
@@ -62,7 +68,55 @@ package struct PlanListing {
     }
 
     static func seconds(_ nanoseconds: Int) -> String { String(format: "%.2f", Double(nanoseconds) / 1e9) }
-    private static func gibibytes(_ bytes: Int) -> String { String(format: "%.2f", Double(bytes) / 1_073_741_824) }
+    fileprivate static func gibibytes(_ bytes: Int) -> String { String(format: "%.2f", Double(bytes) / 1_073_741_824) }
+}
+
+/// Plans that can be run, for people and for programs.
+package struct LocalPlanListing {
+    private let candidates: [LocalPlans.Candidate]
+
+    /// - Parameter candidates: At least one, the chosen one first.
+    package init(_ candidates: [LocalPlans.Candidate]) { self.candidates = candidates }
+
+    /// Rows that a person reads.
+    private static let most = 12
+
+    /// The candidates, the chosen one first.
+    package var text: String {
+        let rows = candidates.prefix(Self.most).map { candidate in
+            [
+                candidate.generation?.rawValue ?? "", "\(candidate.plan.cluster.devices)",
+                "\(candidate.sequencesOfPass)", candidate.rows.map(String.init) ?? "",
+                String(format: "%.3f", Double(candidate.nanoseconds) / 1e9),
+                PlanListing.gibibytes(candidate.peakBytes) + (candidate.fits ? "" : " too much"),
+            ]
+        }
+        let heading = ["layout to sample", "ranks", "sequences a pass", "rows at once", "s", "GiB a rank"]
+        let more = candidates.count - rows.count
+        return Table(heading, rows, textColumns: 1).text + (more > 0 ? "\nand \(more) more" : "")
+            + "\nchosen is the first, planHash \(candidates[0].plan.planHash)"
+    }
+
+    /// All of them as one object.
+    package var json: JSONValue {
+        .object([
+            .init("plan_hash", .string(candidates[0].plan.planHash)),
+            .init(
+                "candidates",
+                .array(
+                    candidates.map { candidate in
+                        .object([
+                            .init("generation_layout", candidate.generation.map { .string($0.rawValue) } ?? .null),
+                            .init("ranks", .number(candidate.plan.cluster.devices)),
+                            .init("sequences_of_pass", .number(candidate.sequencesOfPass)),
+                            .init("rows", candidate.rows.map { .number($0) } ?? .null),
+                            .init("iteration_s", .number(Double(candidate.nanoseconds) / 1e9)),
+                            .init("peak_bytes", .number(candidate.peakBytes)),
+                            .init("fits", .bool(candidate.fits)),
+                        ])
+                    })),
+        ])
+    }
 }
 
 extension SearchResult {

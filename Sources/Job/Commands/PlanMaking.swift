@@ -1,9 +1,13 @@
 package import Foundation
 internal import JSON
+internal import Methods
 package import Models
 package import Planning
+internal import PolicyUpdater
 internal import Records
+internal import RewardModels
 internal import Runs
+internal import Tensors
 
 /// What `plumbline plan` looks for: a plan of a job's calls on a cluster.
 package struct PlanMaking {
@@ -15,31 +19,35 @@ package struct PlanMaking {
         case graph(String)
     }
 
-    private let cluster: Cluster
     private let graph: DataflowGraph
     private let models: [String: ModelShape]
+    private let job: ResolvedJob?
 
     /// - Parameters:
-    ///   - cluster: A file with the description of a cluster.
     ///   - models: `role=folder`, a name in the Hugging Face cache, or a published shape's name; roles beside actor,
-    ///     critic and reference are reward or cost models.
+    ///     critic and reference are reward or cost models. A job has its own where none is given.
     ///   - overrides: `key=value` of the job.
-    ///   - promptTokens: Of a prompt; the job says how many are sampled.
+    ///   - promptTokens: Of a prompt; `nil` for the longest of the job's prompt set, for 512 without a job.
     /// - Throws: ``JobError``, `ModelError` or `SettingsError` naming the key or file.
-    package init(
-        cluster: URL, source: Source, models: [String], overrides: [String], promptTokens: Int
-    ) throws {
-        self.cluster = try Self.cluster(cluster)
+    package init(source: Source, models: [String], overrides: [String], promptTokens: Int?) throws {
         var shapes = try Self.shapes(models)
         if case .graph(let name) = source, name.hasSuffix(".json") {
-            graph = try Self.graph(URL(filePath: name))
+            (graph, job) = (try Self.graph(URL(filePath: name)), nil)
         } else {
-            let job = try Self.job(source, overrides)
+            let (job, folder) = try Self.job(source, overrides)
             let rewards = shapes.keys.filter { !["actor", "critic", "reference"].contains($0) }.sorted()
-            graph = DataflowGraph(job.recipe, job.graphSettings(rewardModels: rewards, promptTokens: promptTokens))
-            if shapes["actor"] == nil, case .job = source {
-                shapes["actor"] = try Self.shape(of: job.model.path)
+            var settings = job.graphSettings(rewardModels: rewards, promptTokens: promptTokens ?? 512)
+            if case .job = source {
+                let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
+                settings = job.graphSettings(
+                    rewardModels: rewards.isEmpty ? nil : rewards, promptTokens: own.promptTokens,
+                    newTokens: own.newTokens, optimizers: shapes["actor"] == nil ? own.optimizers : [:])
+                shapes.merge(own.shapes) { given, _ in given }
+                self.job = job
+            } else {
+                self.job = nil
             }
+            graph = DataflowGraph(job.recipe, settings)
             if shapes["reference"] == nil { shapes["reference"] = shapes["actor"] }
             if shapes["critic"] == nil { shapes["critic"] = shapes["actor"]?.withValues() }
         }
@@ -51,23 +59,96 @@ package struct PlanMaking {
         self.models = shapes.filter { roles.contains($0.key) }
     }
 
-    /// Searches.
+    /// Searches on a cluster.
     ///
+    /// - Parameter profile: What it costs; sizes and the cluster's rates without.
     /// - Throws: `PlanError` where nothing fits.
-    package func run(seed: UInt64, proposals: Int, int8: Bool) throws(PlanError) -> SearchResult {
+    package func run(
+        on cluster: Cluster, profile: CostProfile? = nil, seed: UInt64, proposals: Int, int8: Bool
+    ) throws(PlanError) -> SearchResult {
         var options = PlanSearch.Options()
         options.proposals = proposals
         if cluster.devices == 1 { options.layouts = Self.layoutsOfOneDevice }
         if int8 { options.layouts[.generate, default: []].append(.int8) }
         return try PlanSearch(
-            cluster, models: models, graph: graph, costs: AnalyticCosts(cluster), options: options
+            cluster, models: models, graph: graph, costs: PlanListing.costs(cluster, profile), options: options
         ).run(seed: seed)
     }
 
     /// On one device only layouts, what leaves the device and micro-batches are to be chosen.
     private static let layoutsOfOneDevice: [CallSpec.Kind: [WeightLayout]] = [
-        .generate: [.bf16, .fp32Master], .infer: [.bf16], .train: [.bf16WithMaster, .fp32Master],
+        .generate: [.bf16, .fp32Master], .infer: [.bf16, .fp32Master], .train: [.bf16WithMaster, .fp32Master],
     ]
+
+    /// The job's model, prompts and completions, for who measures them.
+    package var measured: (model: String, promptTokens: Int, completionTokens: Int)? {
+        guard let job, let work = graph.trainingCall(ofRole: "actor")?.work else { return nil }
+        return (job.model.path, max(1, work.promptTokens), max(1, work.newTokens))
+    }
+
+    /// The plans that `train` carries out of the job on the machine of a profile, the best first. What the job's keys
+    /// say is kept.
+    ///
+    /// - Parameters:
+    ///   - ranks: Processes; `nil` tries 1, 2, 4, … up to the processors.
+    ///   - int8: Whether sampling may read int8 weights where the job does not say what it reads.
+    /// - Throws: ``JobError`` for a number of ranks or an element type that no plan has, `PlanError` where none fits.
+    package func localPlans(
+        profile: CostProfile, ranks: Int?, int8: Bool
+    ) throws -> [LocalPlans.Candidate] {
+        guard let job, let work = graph.trainingCall(ofRole: "actor")?.work else {
+            throw JobError(place: "plan", message: "a plan to run is that of a job; expected --job")
+        }
+        guard job.model.dtype != .float64 else {
+            throw JobError(place: "dtype", message: "dtype is float64, which no plan has a layout for")
+        }
+        let counts = ranks.map { [$0] } ?? Array(sequence(first: 1) { $0 * 2 <= profile.cores ? $0 * 2 : nil })
+        for count in counts where count.nonzeroBitCount != 1 {
+            throw JobError(place: "-n", message: "\(count) ranks; a plan has 1, 2, 4, … of them on one machine")
+        }
+        let plans = LocalPlans(graph, models: models, choices: choices(job, work, int8: int8))
+        var candidates: [LocalPlans.Candidate] = []
+        var refused: PlanError?
+        for count in counts {
+            let cluster = profile.cluster(ranks: count)
+            do throws(PlanError) {
+                candidates += try plans.candidates(on: cluster, costs: ProfiledCosts(profile, cluster))
+            } catch {
+                refused = refused ?? error
+            }
+        }
+        if candidates.isEmpty, let refused { throw refused }
+        let sorted = LocalPlans.sorted(candidates)
+        guard let best = sorted.first, best.fits else {
+            let least = candidates.map(\.peakBytes).min() ?? 0
+            throw PlanError([
+                .init(
+                    .memory, nil,
+                    "the smallest of \(candidates.count) plans needs \(least) bytes of a rank; the machine has "
+                        + "\(profile.memoryBytes), of which 95 % may be taken")
+            ])
+        }
+        return sorted
+    }
+
+    private func choices(_ job: ResolvedJob, _ work: CallSpec.Work, int8: Bool) -> LocalPlans.Choices {
+        let isHalf = job.model.dtype == .bfloat16
+        var layouts: [WeightLayout] = [.fp32Packed, .fp32Master] + (int8 ? [.int8] : [])
+        if job.isGiven("generation_layout") {
+            layouts =
+                switch job.model.generationLayout {
+                case .shared: [.fp32Master]
+                case .packed: [.fp32Packed]
+                case .int8: [.int8]
+                }
+        }
+        return LocalPlans.Choices(
+            generation: isHalf ? [.bf16] : layouts, training: isHalf ? .bf16WithMaster : .fp32Master,
+            sequencesOfPass: job.isGiven("max_tokens_per_micro_batch")
+                ? Placement.sequences(of: work, maxTokens: job.maxTokensPerMicroBatch) : nil,
+            // A pair is never cut.
+            leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions)
+    }
 
     // MARK: Reading
 
@@ -101,6 +182,15 @@ package struct PlanMaking {
         return try DataflowGraph(reading: &section)
     }
 
+    /// A profile's file.
+    package static func profile(_ url: URL) throws -> CostProfile {
+        do {
+            return try CostProfile(parsing: bytes(url), file: url.lastPathComponent)
+        } catch let error as JSONError {
+            throw JobError(place: url.path, message: "\(error)")
+        }
+    }
+
     /// A plan's file.
     package static func plan(_ url: URL) throws -> ExecutionPlan {
         do {
@@ -110,9 +200,12 @@ package struct PlanMaking {
         }
     }
 
-    private static func job(_ source: Source, _ overrides: [String]) throws -> ResolvedJob {
+    private static func job(_ source: Source, _ overrides: [String]) throws -> (ResolvedJob, folder: URL) {
         switch source {
-        case .job(let url): return try ResolvedJob(JobFile(url: url, overrides: overrides))
+        case .job(let url):
+            // The plan that it names may be the one to be made.
+            let file = try JobFile(url: url, overrides: overrides + ["placement=null"])
+            return (try ResolvedJob(file), file.folder)
         case .graph(let name):
             let catalogue = MethodCatalogueNames.all
             guard catalogue.contains(name) else {
@@ -129,7 +222,7 @@ package struct PlanMaking {
             let file = try JobFile(
                 text: keys + (needsReward ? "reward_funcs: accuracy_reward\n" : ""), name: "--graph \(name)",
                 folder: folder, overrides: overrides)
-            return try ResolvedJob(file)
+            return (try ResolvedJob(file), folder)
         }
     }
 
@@ -151,9 +244,58 @@ package struct PlanMaking {
         return shapes
     }
 
-    private static func shape(of name: String) throws -> ModelShape {
+    fileprivate static func shape(of name: String) throws -> ModelShape {
         if let shape = ModelShape.published[name] { return shape }
         return ModelShape(try ModelFolder.readConfiguration(HuggingFaceCache.folder(of: name)))
+    }
+}
+
+/// What a job's own files say of its calls: shapes of models, lengths of texts, bytes of optimizers.
+private struct JobSizes {
+    var shapes: [String: ModelShape] = [:]
+    let promptTokens: Int
+    /// `nil` for the longest that may be sampled.
+    let newTokens: Int?
+    var optimizers: [String: CallSpec.Work.Optimizer] = [:]
+
+    /// - Parameter given: Tokens of a prompt; `nil` reads the prompt set.
+    init(_ job: ResolvedJob, folder base: URL, promptTokens given: Int?) throws {
+        let model = try ModelSource(job.model.path, job.model.reading, trained: job.model.trained)
+        if let given {
+            (promptTokens, newTokens) = (given, nil)
+        } else {
+            let prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
+            let pair = prompts.pairs?.longest
+            promptTokens = max(1, try pair?.prompt ?? prompts.longestPrompt(among: 256))
+            newTokens = pair.map { max(1, ($0.pair - $0.prompt) / 2) }
+        }
+        let configuration = model.configuration
+        shapes["actor"] = ModelShape(configuration)
+        if let teacher = job.plan.reference?.model { shapes["reference"] = try PlanMaking.shape(of: teacher) }
+        for (role, reference) in job.rewards?.modelRoles ?? [] {
+            let classifier = try ClassifierConfiguration(
+                folder: RewardModelSettings.folder(of: reference, base: base))
+            shapes[role] = ModelShape(classifier.trunk).withValues()
+        }
+        let names = Set(model.trainedNames)
+        let trained =
+            model.isAdapted
+            ? configuration.adapterShapes : configuration.parameterShapes.filter { names.contains($0.name) }
+        optimizers["actor"] = Self.optimizer(of: job, trained)
+        guard case .separate(let name, _) = job.plan.critic?.form else { return }
+        let folder = try name.map { try HuggingFaceCache.folder(of: $0) } ?? model.folder
+        let critic = try ModelFolder.readConfiguration(folder)
+        shapes["critic"] = ModelShape(critic).withValues(job.plan.critic?.heads ?? 1)
+        optimizers["critic"] = Self.optimizer(of: job, critic.parameterShapes)
+    }
+
+    private static func optimizer(
+        of job: ResolvedJob, _ shapes: [ParameterShape]
+    ) -> CallSpec.Work.Optimizer {
+        let type = job.model.dtype.masterType
+        return CallSpec.Work.Optimizer(
+            name: job.optimizer.rule.name, parameters: shapes.reduce(0) { $0 + $1.count },
+            stateBytes: shapes.reduce(0) { $0 + job.optimizer.stateBytes(of: $1.name, shape: $1.shape, type) })
     }
 }
 

@@ -19,6 +19,8 @@ package actor CheckpointSaver: Saving {
     private let phases: PhaseLog?
     /// Of a reward model, which is saved as a sequence classifier.
     private let heads: [String]?
+    /// Of the plan that the run carries out.
+    private let planHash: String?
     private var best: (step: Int, value: Double)?
     /// At the last save of this start.
     private var skippedSteps = 0.0
@@ -26,11 +28,12 @@ package actor CheckpointSaver: Saving {
     /// - Parameter states: Every owner of state but the run's own progress.
     package init(
         folder: RunFolder, model: ModelSource, policy: ReallocatingActor, states: [any Checkpointable],
-        progress: ProgressState, settings: RunSettings, maxSteps: Int, heads: [String]? = nil,
+        progress: ProgressState, settings: RunSettings, maxSteps: Int, heads: [String]? = nil, planHash: String? = nil,
         phases: PhaseLog? = nil
     ) {
         self.phases = phases
         self.heads = heads
+        self.planHash = planHash
         self.folder = folder
         self.model = model
         self.policy = policy
@@ -50,7 +53,7 @@ package actor CheckpointSaver: Saving {
         let misspelling = rank(metrics, step: progress.step)
         self.progress.take(progress, best: best)
         _ = try await folder.saveCheckpoint(
-            step: progress.step, states: states + [self.progress], contents: modelFiles(progress))
+            step: progress.step, planHash: planHash, states: states + [self.progress], contents: modelFiles(progress))
         try folder.removeSuperseded()
         // The newest may turn out to be broken at the next step: the one before is kept until the run ends. When a step
         // was skipped since the last save it may be broken already, and older ones too: then all stay until a save
@@ -67,7 +70,7 @@ package actor CheckpointSaver: Saving {
     package func placeFinalModel(_ progress: RunProgress) async throws {
         if settings.placesBest, let best, best.step != progress.step, folder.holdsCheckpoint(of: best.step) {
             let source = folder.url.appending(path: CheckpointFolder.name(step: best.step))
-            try await folder.placeFinalModel(step: best.step) { url in
+            try await folder.placeFinalModel(step: best.step, planHash: planHash) { url in
                 for name in try FileManager.default.contentsOfDirectory(atPath: source.path).sorted()
                 where name != "plumbline_state" && name != CheckpointManifest.fileName {
                     try FileManager.default.copyItem(
@@ -76,7 +79,7 @@ package actor CheckpointSaver: Saving {
             }
             return
         }
-        try await folder.placeFinalModel(step: progress.step, contents: modelFiles(progress))
+        try await folder.placeFinalModel(step: progress.step, planHash: planHash, contents: modelFiles(progress))
         if let limit = settings.saveTotalLimit { try folder.prune(keeping: limit, best: best?.step) }
     }
 

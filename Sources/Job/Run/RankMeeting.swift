@@ -68,31 +68,50 @@ package struct RankMeeting: Sendable, Equatable {
     ///   - asked: Set when somebody asks this process to stop.
     ///   - timeout: What this and every later exchange waits for the others.
     ///   - generationRanks: How many of the ranks, the last of them, only sample.
-    /// - Throws: ``JobError`` where they do not come, or none would be left to train.
-    package func team(asked: StopSignal, timeout: Duration, generationRanks: Int = 0) async throws -> RankTeam {
+    ///   - planHash: Of the plan that this rank carries out; `nil` without one.
+    /// - Throws: ``JobError`` where they do not come or none would be left to train, and on every rank where they have
+    ///   not all the same plan.
+    package func team(
+        asked: StopSignal, timeout: Duration, generationRanks: Int = 0, planHash: String? = nil
+    ) async throws -> RankTeam {
         guard generationRanks < size else {
             throw JobError(
                 place: "generation_ranks",
                 message: "is \(generationRanks), and the run has \(size) processes; expected at most \(size - 1), so "
                     + "that one of them trains")
         }
+        let all = try await met(meeting, timeout)
+        try await requireOnePlan(planHash, among: all)
+        guard generationRanks > 0 else { return RankTeam(all, localSize: localSize, asked: asked) }
+        let samples = rank >= size - generationRanks
+        let count = samples ? generationRanks : size - generationRanks
+        // Another group in the store that rank 0 serves by now.
+        let peers = ProcessGroup.Meeting(
+            rank: samples ? rank - (size - generationRanks) : rank, size: count, host: meeting.host,
+            port: meeting.port, isStoreServed: true, name: meeting.name + (samples ? "/sampling" : "/training"))
+        return RankTeam(
+            all, peers: count > 1 ? try await met(peers, timeout) : nil, side: samples ? .sampling : .training,
+            localSize: localSize, asked: asked)
+    }
+
+    private func met(_ meeting: ProcessGroup.Meeting, _ timeout: Duration) async throws -> ProcessGroup {
         do {
-            let all = try await ProcessGroup(meeting, timeout: timeout)
-            guard generationRanks > 0 else { return RankTeam(all, localSize: localSize, asked: asked) }
-            let samples = rank >= size - generationRanks
-            let count = samples ? generationRanks : size - generationRanks
-            // Another group in the store that rank 0 serves by now.
-            let peers = ProcessGroup.Meeting(
-                rank: samples ? rank - (size - generationRanks) : rank, size: count, host: meeting.host,
-                port: meeting.port, isStoreServed: true, name: meeting.name + (samples ? "/sampling" : "/training"))
-            return RankTeam(
-                all, peers: count > 1 ? try await ProcessGroup(peers, timeout: timeout) : nil,
-                side: samples ? .sampling : .training, localSize: localSize, asked: asked)
+            return try await ProcessGroup(meeting, timeout: timeout)
         } catch {
             throw JobError(
                 place: "rank \(rank) of \(size)",
                 message: "the others were not met at \(meeting.host):\(meeting.port): \(error)")
         }
+    }
+
+    private func requireOnePlan(_ planHash: String?, among group: ProcessGroup) async throws {
+        let plans = try await group.exchange(planHash ?? "")
+        guard let other = plans.indices.first(where: { plans[$0] != plans[0] }) else { return }
+        func words(_ hash: String) -> String { hash.isEmpty ? "no plan" : "the plan \(hash.prefix(12))" }
+        throw JobError(
+            place: "rank \(rank) of \(size)",
+            message: "placement: rank \(other) has \(words(plans[other])), rank 0 has \(words(plans[0])); expected "
+                + "one plan for all")
     }
 }
 

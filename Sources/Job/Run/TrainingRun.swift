@@ -152,6 +152,8 @@ package final class TrainingRun: Sendable {
         var lines = folder.tidiedLeftovers.map { "tidied after a killed save: \($0)" }
         let resumed = try ResumePoint(job.run, folder)
         lines += resumed.notices + prompts.lines
+        if let placement = job.placement { lines.append(placement.line) }
+        if let checkpoint = resumed.checkpoint { lines += try Placement.notices(resuming: checkpoint, job.placement) }
         let progress = ProgressState(threads: threads)
         let parts = try await TrainingParts(
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
@@ -202,7 +204,8 @@ package final class TrainingRun: Sendable {
             timeline: TimelineFile(folder.url, steps: job.run.timelineSteps))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
-            settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads, phases: parts.phases)
+            settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads, planHash: job.placement?.planHash,
+            phases: parts.phases)
         try await prepareReference(display)
         let sets = StepEvaluation.Sets(
             prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)

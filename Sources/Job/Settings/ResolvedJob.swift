@@ -1,5 +1,6 @@
 package import Coordinator
 internal import Credit
+internal import Foundation
 package import Methods
 package import PolicyUpdater
 package import Records
@@ -34,6 +35,8 @@ package struct ResolvedJob: Sendable {
     package let run: RunSettings
     /// Whether the limits of constraints are chosen by the run's evaluations.
     package let searchesLimits: Bool
+    /// The plan that the run carries out; `nil` where the keys say everything.
+    package let placement: Placement?
     package let notices: [String]
 
     /// What was read, in order.
@@ -54,7 +57,7 @@ package struct ResolvedJob: Sendable {
     ) throws(JobError) {
         var job = file.reader
         let method = catalogue.choose(&job)
-        let read = Reading(&job, method, rewardNames)
+        let read = Reading(&job, method, rewardNames, folder: file.folder)
         JobKeys(catalogue).judgeUnread(of: &job, method)
         do throws(SettingsError) { try job.finish() } catch { throw JobError(error) }
         (model, data, rewards, sampling) = (read.model, read.data, read.rewards, read.sampling)
@@ -62,6 +65,7 @@ package struct ResolvedJob: Sendable {
         (plan, optimizer, run, staleness) = (read.plan, read.optimizer, read.run, read.staleness)
         (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
         (searchesLimits, partGradientSteps) = (read.searchesLimits, read.partGradientSteps)
+        placement = read.placement
         self.method = method.name
         entries = job.entries
         self.file = file
@@ -79,6 +83,9 @@ package struct ResolvedJob: Sendable {
 
     /// A setting as YAML; `nil` for a key that the job has no use for.
     package subscript(key: String) -> String? { entries.first { $0.key == key }?.value }
+
+    /// Whether the file or an override gives a key.
+    func isGiven(_ key: String) -> Bool { entries.first { $0.key == key }?.isGiven ?? false }
 
     /// Every setting as YAML, but those that say where a start begins.
     var values: [String: String] {
@@ -109,9 +116,14 @@ struct Reading {
     let partGradientSteps: Int
     let run: RunSettings
     let searchesLimits: Bool
+    let placement: Placement?
 
-    init(_ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil) {
+    /// - Parameter folder: The job file's; `nil` where keys are explained and there is no file.
+    init(
+        _ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil, folder: URL? = nil
+    ) {
         let defaults = method.defaults(reading: &job)
+        placement = Placement(reading: &job, folder: folder)
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job, generates: generates)
         data = DataSettings(reading: &job, learnsRows: method == SFT.self)
@@ -196,6 +208,7 @@ struct Reading {
                 for problem in error.problems { job.refuse("warmup_steps", problem.message) }
             }
         }
+        placement?.check(self, &job)
     }
 
     /// Refuses to sample ahead where a step cannot take a batch that is there already, or would learn from it as if its

@@ -1,0 +1,192 @@
+internal import Coordinator
+internal import Foundation
+internal import Methods
+internal import Models
+package import Planning
+internal import Records
+internal import RolloutEngine
+internal import Runs
+
+/// `placement:`, a plan that the run carries out.
+///
+/// Of the plan come the layout that is trained and the one that is sampled from, how passes are cut, how many rows are
+/// decoded at once, and the number of ranks; a key of the job that says otherwise is refused.
+package struct Placement: Sendable {
+    /// As the job names it.
+    package let path: String
+    package let plan: ExecutionPlan
+    /// Identifies the plan, whatever its file's spaces.
+    package let planHash: String
+
+    private let trainer: CallSpec
+    private let home: Assignment
+    private let sampler: (call: CallSpec, own: Assignment)?
+
+    /// Reads the plan and fills in the keys that it decides.
+    ///
+    /// - Parameter folder: Relative paths start here; `nil` where keys are explained and no file is meant.
+    init?(reading job: inout SettingsReader, folder: URL?) {
+        let given: String? = job.read(
+            "placement", optional: nil,
+            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
+        )
+        guard let given, let folder else { return nil }
+        let read: ExecutionPlan
+        do {
+            read = try PlanMaking.plan(given.hasPrefix("/") ? URL(filePath: given) : folder.appending(path: given))
+        } catch {
+            job.refuse("placement", "placement: \(error)")
+            return nil
+        }
+        let problems = read.problems() + read.runProblems
+        for problem in problems { job.refuse("placement", "\(given): \(problem)") }
+        guard problems.isEmpty, let trainer = read.graph.trainingCall(ofRole: "actor"),
+            let home = read.assignments[trainer.name]
+        else { return nil }
+        let sampled = read.graph.calls.first { $0.kind == .generate }
+        sampler = sampled.flatMap { call in read.assignments[call.name].map { (call, $0) } }
+        (path, plan, planHash) = (given, read, read.planHash)
+        (self.trainer, self.home) = (trainer, home)
+
+        let place = "placement: \(given)"
+        job.fill("dtype", type.rawValue, from: place)
+        job.fill("max_tokens_per_micro_batch", "\(trainer.work.tokens(of: sequencesOfPass))", from: place)
+        if let layout { job.fill("generation_layout", layout.rawValue, from: place) }
+        if let rows { job.fill("max_concurrent_completions", "\(rows)", from: place) }
+    }
+
+    /// What passes over the model compute in.
+    private var type: JobElementType { home.layout == .fp32Master ? .float32 : .bfloat16 }
+
+    /// `nil` where nothing is sampled.
+    private var layout: GenerationLayout? {
+        switch sampler?.own.layout {
+        case nil: nil
+        case .fp32Packed: .packed
+        case .int8: .int8
+        case .fp32Master, .bf16, .bf16WithMaster: .shared
+        }
+    }
+
+    private var sequencesOfPass: Int { ExecutionPlan.sequences(of: trainer.work, home) }
+    private var rows: Int? { sampler.map { ExecutionPlan.sequences(of: $0.call.work, $0.own) } }
+
+    /// The sequences that so many tokens are, all of full length; one at least.
+    static func sequences(of work: CallSpec.Work, maxTokens: Int) -> Int {
+        var fitting = 1
+        while fitting < work.sequences, work.tokens(of: fitting + 1) <= maxTokens { fitting += 1 }
+        return fitting
+    }
+
+    // MARK: Checks
+
+    /// Refuses what the job says otherwise, and a plan of another job.
+    func check(_ reading: Reading, _ job: inout SettingsReader) {
+        func refuse(_ key: String, _ call: CallSpec, _ field: String, _ means: String) {
+            job.refuse(
+                key,
+                "\(key) is \(job.entry(key)?.value ?? "not set"), and \(path) says \(field) of \(call.name), "
+                    + "\(means); leave \(key) or placement out")
+        }
+        if reading.model.dtype != type {
+            refuse("dtype", trainer, "the layout \(home.layout.rawValue)", "which is dtype \(type.rawValue)")
+        }
+        if let sampler, let layout, reading.model.generationLayout != layout {
+            refuse(
+                "generation_layout", sampler.call, "the layout \(sampler.own.layout.rawValue)",
+                "which is generation_layout \(layout.rawValue)")
+        }
+        let asked = Self.sequences(of: trainer.work, maxTokens: reading.maxTokensPerMicroBatch)
+        if ExecutionPlan.pieces(of: trainer.work, home, sequences: asked) != home.microBatches {
+            refuse(
+                "max_tokens_per_micro_batch", trainer, "microbatches \(home.microBatches)",
+                "which is \(trainer.work.tokens(of: sequencesOfPass)) tokens a pass")
+        }
+        if let sampler, let rows, let given = reading.concurrent,
+            ExecutionPlan.pieces(of: sampler.call.work, sampler.own, sequences: given) != sampler.own.microBatches
+        {
+            refuse(
+                "max_concurrent_completions", sampler.call, "microbatches \(sampler.own.microBatches)",
+                "which is \(rows) rows at once")
+        }
+        for difference in differences(from: reading.graph(promptTokens: 1), generates: reading.plan.recipe.generates) {
+            job.refuse(
+                "placement",
+                "\(path) is a plan of another job: \(difference); make one with plumbline plan --job")
+        }
+    }
+
+    /// In what the calls of the plan are not those of the job. Lengths of prompts are estimates, and so is what a
+    /// method that samples nothing reads.
+    private func differences(from own: DataflowGraph, generates: Bool) -> [String] {
+        let calls = own.calls.filter { $0.kind != .host }
+        let planned = plan.graph.calls.filter { $0.kind != .host }
+        var differences = planned.filter { own.call(named: $0.name) == nil }.map { "it has the call \($0.name)" }
+        for call in calls {
+            guard let other = plan.graph.call(named: call.name) else {
+                differences.append("it has no call \(call.name)")
+                continue
+            }
+            if other.kind != call.kind || other.role != call.role {
+                differences.append(
+                    "\(call.name) is to \(other.kind.rawValue) with \(other.role ?? "nobody"), not to "
+                        + "\(call.kind.rawValue) with \(call.role ?? "nobody")")
+            }
+            var numbers = [
+                ("sequences", other.work.sequences, call.work.sequences),
+                ("completionsPerPrompt", other.work.completionsPerPrompt, call.work.completionsPerPrompt),
+                ("miniBatches", other.work.miniBatches, call.work.miniBatches),
+            ]
+            if generates { numbers.append(("newTokens", other.work.newTokens, call.work.newTokens)) }
+            differences += numbers.filter { $0.1 != $0.2 }.map { "\(call.name) has \($0) \($1), the job \($2)" }
+        }
+        return differences
+    }
+
+    /// Refuses a run of another number of processes.
+    ///
+    /// - Throws: ``JobError`` with what to type.
+    func require(ranks: Int) throws(JobError) {
+        let planned = plan.cluster.devices
+        guard ranks != planned else { return }
+        throw JobError(
+            place: "placement",
+            message: "\(path) is for \(planned) process\(planned == 1 ? "" : "es"), and the run has \(ranks); type "
+                + (planned == 1 ? "plumbline train JOB" : "plumbline launch -n \(planned) train JOB")
+                + ", or make a plan with plumbline plan --job JOB -n \(ranks)")
+    }
+
+    /// What a start under a plan, or without one, says of the checkpoint that it goes on from.
+    ///
+    /// - Throws: ``JobError`` where both have a plan and not the same.
+    static func notices(resuming checkpoint: CheckpointFolder, _ placement: Placement?) throws -> [String] {
+        let saved = try CheckpointManifest(readingFrom: checkpoint.url)?.planHash
+        switch (saved, placement) {
+        case (nil, nil): return []
+        case (nil, let placement?):
+            return ["note: the checkpoint was made without a plan; from here on it is \(placement.path)"]
+        case (let saved?, nil):
+            return ["note: the checkpoint was made under the plan \(saved.prefix(12)); from here on the keys decide"]
+        case (let saved?, let placement?):
+            guard saved != placement.planHash else { return [] }
+            throw JobError(
+                place: checkpoint.url.path,
+                message: "it was made under the plan \(saved.prefix(12)), and placement: \(placement.path) is "
+                    + "\(placement.planHash.prefix(12)); go on with the plan it had, or leave placement out and set the "
+                    + "keys it stands for")
+        }
+    }
+
+    /// One line for the start of a run.
+    package var line: String {
+        "placement: \(path), planHash \(planHash.prefix(12)), \(plan.cluster.devices) "
+            + "rank\(plan.cluster.devices == 1 ? "" : "s")"
+    }
+}
+
+extension ResolvedJob {
+    /// Refuses a run of another number of processes than the job's plan is for.
+    ///
+    /// - Throws: ``JobError`` with what to type.
+    package func require(ranks: Int) throws(JobError) { try placement?.require(ranks: ranks) }
+}

@@ -1,0 +1,231 @@
+// Plans that `train` carries out: every call on all ranks, each with its share of the sequences and whole weights.
+
+extension ExecutionPlan {
+    /// What a run of this build does not carry out, each by its call and the field of the file.
+    ///
+    /// A rank has whole weights, trained as float32 or as float32 masters that passes read through bfloat16. Sampling
+    /// may read a layout of its own, which goes with the key-value cache before the next step; everything else reads
+    /// the weights in the type of the passes, and nothing waits on the host. All passes are cut alike, and all calls that
+    /// sample read one layout.
+    package var runProblems: [PlanProblem] {
+        guard let trainer = graph.trainingCall(ofRole: "actor"), let home = assignments[trainer.name] else {
+            return [.init(.run, nil, "no call trains the role actor")]
+        }
+        let everything = Mesh(all: cluster)
+        let passes = home.layout == .fp32Master ? WeightLayout.fp32Master : .bf16
+        let sampler = graph.calls.first { $0.kind == .generate }
+        var problems: [PlanProblem] = []
+        for call in graph.calls {
+            guard let own = assignments[call.name] else { continue }
+            func refuse(_ message: String) { problems.append(.init(.run, call.name, message)) }
+            if own.mesh != everything {
+                refuse("mesh is \(own.mesh); expected all \(cluster.devices) ranks: each takes a share of every call")
+            }
+            if own.strategy.tensor != 1 { refuse("tp is \(own.strategy.tensor); expected 1: no layer is cut here") }
+            if own.strategy.pipeline != 1 { refuse("pp is \(own.strategy.pipeline); expected 1: no rank has a stage") }
+            let layouts: [WeightLayout] =
+                switch call.kind {
+                case .train: [home.layout]
+                case .generate: passes == .bf16 ? [.bf16] : [.fp32Master, .fp32Packed, .int8]
+                // A reward model is read in float32, whatever the policy is.
+                case .infer: [rewardRoles.contains(call.role ?? "") ? .fp32Master : passes]
+                case .host: []
+                }
+            if !layouts.contains(own.layout) {
+                let expected = layouts.map(\.rawValue).joined(separator: " or ")
+                refuse("layout is \(own.layout.rawValue); expected \(expected) beside \(home.layout.rawValue) to train")
+            }
+            for release in own.after.sorted() where [.offloadOptimizer, .offloadWeights].contains(release) {
+                refuse("after has \(release.rawValue); nothing waits on the host here")
+            }
+            for release in needed(after: call, own) where !own.after.contains(release) {
+                refuse("after lacks \(release.rawValue), which a run here does anyway")
+            }
+            // One setting of a job cuts all passes, and one says how many rows are decoded at once.
+            guard let model = call.kind == .generate ? sampler : passModel(call, trainer), model.name != call.name,
+                let first = assignments[model.name]
+            else { continue }
+            let size = Self.sequences(of: model.work, first)
+            let expected = Self.pieces(of: call.work, own, sequences: size)
+            if own.microBatches != expected {
+                refuse(
+                    "microbatches is \(own.microBatches); expected \(expected), of \(size) sequences as \(model.name) has"
+                )
+            }
+            if call.kind == .generate, own.layout != first.layout {
+                refuse("layout is \(own.layout.rawValue); expected \(first.layout.rawValue) as \(model.name) has")
+            }
+        }
+        return problems
+    }
+
+    /// The call whose passes are as long as those of another; `nil` for one that has a length of its own.
+    private func passModel(_ call: CallSpec, _ trainer: CallSpec) -> CallSpec? {
+        [.train, .infer].contains(call.kind) && !rewardRoles.contains(call.role ?? "") ? trainer : nil
+    }
+
+    /// Roles that score: neither trained, nor the reference.
+    private var rewardRoles: Set<String> {
+        Set(graph.roles.filter { $0 != "reference" && graph.trainingCall(ofRole: $0) == nil })
+    }
+
+    /// What leaves the device here whether a plan says so or not.
+    private func needed(after call: CallSpec, _ own: Assignment) -> [Release] {
+        switch call.kind {
+        case .train: return [.dropGradients]
+        case .generate:
+            let isView = home(ofRole: call.role ?? "").map { !$0.sharesStorage(with: own) } ?? false
+            return isView ? [.dropKV, .dropWeights] : [.dropKV]
+        case .infer, .host: return []
+        }
+    }
+
+    /// Sequences of one pass of a call on one rank.
+    package static func sequences(of work: CallSpec.Work, _ own: Assignment) -> Int {
+        let replica = share(share(work.sequences, work.miniBatches), own.strategy.data)
+        return share(replica, own.microBatches)
+    }
+
+    /// Passes of so many sequences that a call takes on one rank.
+    package static func pieces(of work: CallSpec.Work, _ own: Assignment, sequences: Int) -> Int {
+        share(share(share(work.sequences, work.miniBatches), own.strategy.data), sequences)
+    }
+
+    private static func share(_ whole: Int, _ parts: Int) -> Int { max(1, (whole + parts - 1) / max(1, parts)) }
+}
+
+/// Every plan of a graph that `train` carries out on one machine, with what each is predicted to take.
+package struct LocalPlans {
+    /// What is to be chosen among.
+    package struct Choices: Sendable {
+        /// Layouts that sampling may read.
+        package var generation: [WeightLayout]
+        /// The layout that is trained.
+        package var training: WeightLayout
+        /// Sequences of one pass of training; `nil` for all of a step's, halves of them, and so on.
+        package var sequencesOfPass: Int?
+        /// The fewest that a pass may take.
+        package var leastSequences: Int
+        /// Rows decoded at once on a rank; `nil` for all, and halves of them down to 8.
+        package var rows: Int?
+
+        package init(
+            generation: [WeightLayout], training: WeightLayout, sequencesOfPass: Int? = nil, leastSequences: Int = 1,
+            rows: Int? = nil
+        ) {
+            self.generation = generation
+            self.training = training
+            self.sequencesOfPass = sequencesOfPass
+            self.leastSequences = leastSequences
+            self.rows = rows
+        }
+    }
+
+    /// One plan with its simulated run.
+    package struct Candidate: Sendable {
+        package var plan: ExecutionPlan
+        package var nanoseconds: Int
+        /// Of the fullest rank.
+        package var peakBytes: Int
+        package var fits: Bool
+        /// What it is of the choices.
+        package var generation: WeightLayout?
+        package var sequencesOfPass: Int
+        package var rows: Int?
+    }
+
+    private let graph: DataflowGraph
+    private let models: [String: ModelShape]
+    private let choices: Choices
+
+    package init(_ graph: DataflowGraph, models: [String: ModelShape], choices: Choices) {
+        self.graph = graph
+        self.models = models
+        self.choices = choices
+    }
+
+    /// Simulates all on a machine of so many ranks: those that fit first, then the faster, the smaller.
+    ///
+    /// - Throws: ``PlanError`` where the rules leave none, or the costs know none.
+    package func candidates(on cluster: Cluster, costs: any CostModel) throws(PlanError) -> [Candidate] {
+        let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+        var found: [Candidate] = []
+        var refused: [PlanProblem] = []
+        for choice in all(cluster.devices) {
+            let plan = plan(choice, cluster)
+            let timeline: Timeline
+            do throws(PlanError) {
+                timeline = try PlanSimulator(plan, costs: costs).run()
+            } catch {
+                if refused.isEmpty { refused = error.problems }
+                continue
+            }
+            let peak = timeline.peakBytes.max() ?? 0
+            found.append(
+                Candidate(
+                    plan: plan, nanoseconds: timeline.iterationNanoseconds, peakBytes: peak, fits: peak <= capacity,
+                    generation: choice.generation, sequencesOfPass: choice.sequences, rows: choice.rows))
+        }
+        guard !found.isEmpty else { throw PlanError(refused) }
+        return Self.sorted(found)
+    }
+
+    /// Those that fit first, then the faster, the smaller, the earlier.
+    package static func sorted(_ candidates: [Candidate]) -> [Candidate] {
+        candidates.enumerated().sorted { left, right in
+            let (one, two) = (left.element, right.element)
+            if one.fits != two.fits { return one.fits }
+            return (one.nanoseconds, one.peakBytes, left.offset) < (two.nanoseconds, two.peakBytes, right.offset)
+        }.map(\.element)
+    }
+
+    private typealias Choice = (generation: WeightLayout?, sequences: Int, rows: Int?)
+
+    private func all(_ ranks: Int) -> [Choice] {
+        func share(_ whole: Int, _ parts: Int) -> Int { max(1, (whole + parts - 1) / parts) }
+        /// Parts as even as the number of them allows: what a plan says is that number.
+        func sizes(_ whole: Int, least: Int, given: Int?) -> [Int] {
+            let halves = sequence(first: whole) { $0 > least ? max(least, share($0, 2)) : nil }
+            let wanted = given.map { [min($0, whole)] } ?? Array(halves)
+            return wanted.map { share(whole, share(whole, $0)) }.reduce(into: []) { all, size in
+                if !all.contains(size) { all.append(size) }
+            }
+        }
+        let work = graph.trainingCall(ofRole: "actor")?.work
+        let step = work.map { share(share($0.sequences, $0.miniBatches), ranks) } ?? 1
+        let passes = sizes(step, least: min(step, choices.leastSequences), given: choices.sequencesOfPass)
+        let sampled = graph.calls.filter { $0.kind == .generate }.map(\.work.sequences).max()
+        guard let sampled else { return passes.map { (nil, $0, nil) } }
+        let most = share(sampled, ranks)
+        let rows = sizes(most, least: min(most, 8), given: choices.rows)
+        return choices.generation.flatMap { layout in
+            passes.flatMap { sequences in rows.map { (layout, sequences, $0) } }
+        }
+    }
+
+    private func plan(_ choice: Choice, _ cluster: Cluster) -> ExecutionPlan {
+        let everything = Mesh(all: cluster)
+        let passes: WeightLayout = choices.training == .fp32Master ? .fp32Master : .bf16
+        let trained = Set(graph.calls.filter { $0.kind == .train }.compactMap(\.role))
+        var assignments: [String: Assignment] = [:]
+        for call in graph.calls where call.kind != .host {
+            let role = call.role ?? ""
+            let scores = role != "reference" && !trained.contains(role)
+            var own = Assignment(mesh: everything, strategy: Strategy(1, 1, cluster.devices), layout: passes)
+            var sequences = choice.sequences
+            switch call.kind {
+            case .train: (own.layout, own.after) = (choices.training, [.dropGradients])
+            case .generate:
+                (own.layout, own.after) = (choice.generation ?? passes, [.dropKV, .dropWeights])
+                sequences = choice.rows ?? sequences
+            case .infer:
+                if scores { own.layout = .fp32Master }
+                if trained.contains(role) { own.after = [.dropWeights] }
+            case .host: break
+            }
+            own.microBatches = ExecutionPlan.pieces(of: call.work, own, sequences: sequences)
+            assignments[call.name] = own
+        }
+        return ExecutionPlan(cluster: cluster, models: models, graph: graph, assignments: assignments)
+    }
+}

@@ -1,0 +1,133 @@
+/// Costs looked up in what was measured on this machine.
+///
+///     x          = tokens of a piece: its completions, and their prompts once      (rows when decoding)
+///     infer      = f(x)·(pp + m − 1)/pp
+///     generate   = g₀(x)·(pp + m − 1)/pp + (new − 1)·g₁(rows)·max(m, pp)/pp
+///     train      = mini·((f(x) + b(x) [+ f(x)])·(pp + m − 1)/pp + o/(pp·dp) + shared/B_dp)
+///     shared     = 2(dp − 1)/dp·4P/pp of the gradients, and (dp − 1)/dp·4P/pp of what each rank has stepped (P trained)
+///
+/// m pieces of a replica's sequences, of a mini-batch's when training; the bracket where blocks are computed anew. The
+/// stages of a pipeline are taken to be equal, as in ReaL's estimator (arXiv:2406.14088). Layers that are cut (tp > 1)
+/// were not measured: ``knows(_:_:_:)``.
+///
+/// Processes of one machine share its processors: as many times as their threads together exceed the processors,
+/// everything takes so many times as long.
+package struct ProfiledCosts: CostModel {
+    package let profile: CostProfile
+    private let cluster: Cluster
+    private let curves: [Key: CostProfile.Curve]
+
+    private struct Key: Hashable {
+        var operation: CostProfile.Operation
+        var layout: WeightLayout
+        var optimizer: String?
+    }
+
+    package init(_ profile: CostProfile, _ cluster: Cluster) {
+        self.profile = profile
+        self.cluster = cluster
+        var curves: [Key: CostProfile.Curve] = [:]
+        for point in profile.points {
+            let key = Key(operation: point.operation, layout: point.layout, optimizer: point.optimizer)
+            if curves[key] == nil {
+                curves[key] = profile.curve(point.operation, point.layout, optimizer: point.optimizer)
+            }
+        }
+        self.curves = curves
+    }
+
+    private func curve(
+        _ operation: CostProfile.Operation, _ layout: WeightLayout, optimizer: String? = nil
+    ) -> CostProfile.Curve? {
+        curves[Key(operation: operation, layout: layout, optimizer: optimizer)]
+    }
+
+    package func knows(_ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape) -> Bool {
+        missing(call, assignment, shape) == nil
+    }
+
+    /// What of a call was not measured; `nil` where all was.
+    private func missing(_ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape) -> String? {
+        if call.kind == .host { return nil }
+        // A critic or reward model of the same trunk takes what the policy takes.
+        var measured = profile.model
+        measured.output = shape.output
+        guard shape == measured else { return "a model of another shape than the profile's" }
+        guard assignment.strategy.tensor == 1 else { return "tp \(assignment.strategy.tensor)" }
+        let layout = assignment.layout
+        let needed: [(CostProfile.Operation, String?)] =
+            switch call.kind {
+            case .generate: [(.prefill, nil), (.decode, nil)]
+            case .infer: [(.forward, nil)]
+            case .train: [(.forward, nil), (.backward, nil), (.optimizer, call.work.optimizer?.name ?? Self.usual)]
+            case .host: []
+            }
+        let lacking = needed.first { curve($0.0, Self.computed(layout, $0.0), optimizer: $0.1) == nil }
+        return lacking.map { "\($0.0.rawValue)\($0.1.map { " by \($0)" } ?? "") with the layout \(layout.rawValue)" }
+    }
+
+    /// The optimizer of a call that names none.
+    private static let usual = "adamw_torch"
+
+    /// The layout that was measured in: masters beside bfloat16 weights are read through these, and stepped as any.
+    private static func computed(_ layout: WeightLayout, _ operation: CostProfile.Operation) -> WeightLayout {
+        guard layout == .bf16WithMaster else { return layout }
+        return switch operation {
+        case .forward: .bf16
+        case .optimizer: .fp32Master
+        case .prefill, .decode, .backward, .conversion: layout
+        }
+    }
+
+    package func nanoseconds(
+        _ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape
+    ) throws(PlanError) -> Int {
+        if call.kind == .host { return call.work.hostMilliseconds * 1_000_000 }
+        if let missing = missing(call, assignment, shape) {
+            throw PlanError([.init(.complete, call.name, "the profile has no times of \(missing)")])
+        }
+        let (work, strategy, layout) = (call.work, assignment.strategy, assignment.layout)
+        let stages = Double(strategy.pipeline)
+        let pieces = Double(max(1, assignment.microBatches))
+        let filling = (stages + pieces - 1) / stages
+        let sequences = call.kind == .train ? work.sequences / work.miniBatches : work.sequences
+        let piece = Double(sequences) / Double(strategy.data) / pieces
+        func time(_ operation: CostProfile.Operation, _ amount: Double, optimizer: String? = nil) -> Double {
+            curve(operation, Self.computed(layout, operation), optimizer: optimizer)?.nanoseconds(of: amount) ?? 0
+        }
+        let seconds: Double
+        switch call.kind {
+        case .generate:
+            let prompts = piece / Double(work.completionsPerPrompt) * Double(work.promptTokens)
+            let steps = Double(max(0, work.newTokens - 1))
+            seconds = time(.prefill, prompts) * filling + steps * time(.decode, piece) * max(pieces, stages) / stages
+        case .infer: seconds = time(.forward, work.tokens(of: piece)) * filling
+        case .train:
+            let tokens = work.tokens(of: piece)
+            let forward = time(.forward, tokens)
+            let passes = (forward + time(.backward, tokens) + (work.recomputes ? forward : 0)) * filling
+            let parameters = work.trainedShare(of: shape) * Double(shape.parameterCount) / stages
+            let replicas = Double(strategy.data)
+            let own = time(.optimizer, parameters / replicas, optimizer: work.optimizer?.name ?? Self.usual)
+            let isInside = strategy.data <= cluster.devicesPerNode
+            let rate = isInside ? cluster.intraGBps : cluster.interGBps
+            let exchanged = 3 * (replicas - 1) / replicas * 4 * parameters / rate
+            // What is exchanged is no work of the processors that the ranks share.
+            return Int((Double(work.miniBatches) * ((passes + own) * slowdown + exchanged)).rounded())
+        case .host: seconds = 0
+        }
+        return Int((seconds * slowdown).rounded())
+    }
+
+    package func conversionNanoseconds(
+        to layout: WeightLayout, weightBytes: Int, _ shape: ModelShape, _ cluster: Cluster
+    ) -> Int {
+        let measured = curve(.conversion, layout)?.nanoseconds(of: Double(shape.parameterCount))
+        return measured.map { Int(($0 * slowdown).rounded()) } ?? Self.copying(weightBytes, cluster)
+    }
+
+    /// How many times as long everything takes beside the other processes of the machine.
+    private var slowdown: Double {
+        max(1, Double(cluster.devicesPerNode * profile.threads) / Double(profile.cores))
+    }
+}

@@ -1,0 +1,187 @@
+import Foundation
+import JSON
+import Planning
+import Runs
+import Testing
+
+@Suite("A profile, a plan, a run under it", .serialized)
+struct PlacementRunTests {
+    private let place: Workplace
+    private let job: String
+    init() throws {
+        place = try Workplace()
+        job = try place.job("grpo", "num_generations: 4\nbeta: 0.1")
+    }
+
+    private func run(_ arguments: String...) throws -> Command.Outcome {
+        try Command.run(arguments, in: place.folder)
+    }
+
+    private func plan(_ name: String = "plan.json") throws -> ExecutionPlan {
+        try ExecutionPlan(parsing: Array(place.bytes(name)), file: name)
+    }
+
+    /// A quick profile of the small model, once for all tests.
+    private static let profile: Result<Data, any Error> = Result {
+        let place = try Workplace()
+        try Command.succeed(["profile", "--model", "model", "--quick", "-o", "profile.json"], in: place.folder)
+        return try place.bytes("profile.json")
+    }
+
+    /// Plans the job with the quick profile.
+    @discardableResult
+    private func makePlan(_ arguments: String..., to name: String = "plan.json") throws -> Command.Outcome {
+        try place.write("profile.json", Self.profile.get())
+        let outcome = try Command.run(
+            ["plan", "--job", job, "--profile", "profile.json", "-o", name] + arguments, in: place.folder)
+        try #require(outcome.status == 0, "\(outcome.progress)")
+        return outcome
+    }
+
+    @Test func aProfileHasEveryLayoutAndOptimizer() throws {
+        let bytes = try Self.profile.get()
+        let profile = try CostProfile(parsing: Array(bytes), file: "profile.json")
+        #expect(Data(profile.json.indented.utf8) == bytes)
+        func layouts(_ operation: CostProfile.Operation) -> Set<WeightLayout> {
+            Set(profile.points.filter { $0.operation == operation }.map(\.layout))
+        }
+        #expect(layouts(.prefill) == [.fp32Master, .fp32Packed, .int8, .bf16])
+        #expect(layouts(.decode) == layouts(.prefill))
+        #expect(layouts(.conversion) == [.fp32Packed, .int8, .bf16])
+        #expect(layouts(.forward) == [.fp32Master, .bf16] && layouts(.backward) == [.fp32Master, .bf16WithMaster])
+        let optimizers = Set(profile.points.filter { $0.operation == .optimizer }.compactMap(\.optimizer))
+        #expect(optimizers == ["adamw_torch", "adamw_8bit", "lion", "low_rank"])
+        // The model's own numbers: the embedding, and what config.json says of two blocks of 32.
+        #expect(profile.model.layers == 2 && profile.model.hiddenSize == 32 && profile.model.output == .tied)
+        #expect(profile.gigaflops > 0 && profile.memoryGBps > 0 && profile.processGBps > 0)
+    }
+
+    @Test func theChosenPlanIsTheFirstCandidate() throws {
+        let made = try makePlan("--json")
+        let listing = try JSONValue(parsing: made.output)
+        let candidates = try #require(listing["candidates"]?.elements)
+        #expect(candidates.count > 10)
+        let seconds = candidates.compactMap { $0["iteration_s"]?.double }
+        #expect(seconds.count == candidates.count && zip(seconds, seconds.dropFirst()).allSatisfy { $0 <= $1 })
+        let plan = try plan()
+        #expect(listing["plan_hash"]?.string == plan.planHash)
+        // The job's own: 16 completions of 4 tokens, four of a prompt.
+        let work = try #require(plan.graph.call(named: "actor_gen")?.work)
+        #expect(work.sequences == 16 && work.newTokens == 4 && work.completionsPerPrompt == 4)
+        #expect(plan.graph.call(named: "actor_train")?.work.optimizer?.name == "adamw_torch")
+        let simulated = try run("simulate", "plan.json", "--profile", "profile.json", "--json")
+        let numbers = try JSONValue(parsing: simulated.output)
+        #expect(numbers["iteration_s"]?.double == seconds[0])
+        // In words, and measured on the spot.
+        let words = try run("plan", "--job", job, "-n", "1")
+        #expect(words.status == 0 && words.output.contains("layout to sample"), "\(words.progress)")
+        #expect(words.progress.contains("no --profile"))
+    }
+
+    /// Everything but times is what the keys by name give, to the bit; a step is cut in the same passes.
+    @Test(arguments: [WeightLayout.fp32Packed, .int8])
+    func aRunUnderAPlanIsThatOfItsKeys(_ layout: WeightLayout) throws {
+        let named = layout == .int8 ? "int8" : "packed"
+        try makePlan("-n", "1", "generation_layout=\(named)", "max_tokens_per_micro_batch=40")
+        let plan = try plan()
+        #expect(plan.assignments["actor_gen"]?.layout == layout)
+        let planned = try place.train(job, "placement=plan.json", "output_dir=planned", "logprob_gap_limit=0.1")
+        #expect(planned.status == 0, "\(planned.progress)")
+        #expect(planned.progress.contains("placement: plan.json, planHash \(plan.planHash.prefix(12)), 1 rank"))
+        let config = try String(decoding: place.bytes("planned/config.yaml"), as: UTF8.self)
+        func value(_ key: String) throws -> String {
+            let line = try #require(config.split(separator: "\n").first { $0.hasPrefix("\(key): ") })
+            return String(line.dropFirst(key.count + 2))
+        }
+        #expect(try value("generation_layout") == named)
+        #expect(try value("placement") == "plan.json")
+        let keys = try ["generation_layout", "max_tokens_per_micro_batch", "max_concurrent_completions", "dtype"].map {
+            try "\($0)=\(value($0))"
+        }
+        let byKeys = try Command.run(
+            ["train", job, "output_dir=keys", "logprob_gap_limit=0.1"] + keys, in: place.folder)
+        #expect(byKeys.status == 0, "\(byKeys.progress)")
+        #expect(try place.metrics("planned") == place.metrics("keys"))
+        #expect(try place.bytes("planned/model.safetensors") == place.bytes("keys/model.safetensors"))
+        // The plan stands in what the run leaves.
+        for folder in ["planned", "planned/checkpoint-2"] {
+            let manifest = try JSONValue(parsing: Array(place.bytes("\(folder)/manifest.json")))
+            #expect(manifest["plan_hash"]?.string == plan.planHash)
+        }
+        #expect(try JSONValue(parsing: Array(place.bytes("keys/manifest.json")))["plan_hash"] == nil)
+    }
+
+    @Test func aRunKeepsItsPlan() throws {
+        try makePlan("-n", "1", "generation_layout=packed")
+        try makePlan("-n", "1", "generation_layout=shared", to: "other.json")
+        let whole = try place.train(job, "placement=plan.json", "output_dir=whole")
+        #expect(whole.status == 0, "\(whole.progress)")
+        let from = "resume_from_checkpoint=whole/checkpoint-2"
+        #expect(try place.train(job, "placement=plan.json", "output_dir=again", from).status == 0)
+        #expect(try place.bytes("whole/model.safetensors") == place.bytes("again/model.safetensors"))
+        #expect(try place.metrics("again") == Array(place.metrics("whole").suffix(2)))
+        let other = try place.train(job, "placement=other.json", "output_dir=other", from)
+        #expect(other.status == 65 && !place.exists("other"))
+        let (own, new) = (try plan().planHash.prefix(12), try plan("other.json").planHash.prefix(12))
+        #expect(
+            other.progress.contains("made under the plan \(own), and placement: other.json is \(new)"),
+            "\(other.progress)")
+        let without = try place.train(job, "output_dir=without", from)
+        #expect(without.status == 0 && without.progress.contains("from here on the keys decide"))
+    }
+
+    @Test func whatIsWrongIsSaid() throws {
+        try makePlan("-n", "2", to: "two.json")
+        let alone = try place.train(job, "placement=two.json")
+        #expect(alone.status == 65 && !place.exists("run"))
+        #expect(
+            alone.progress.contains("two.json is for 2 processes, and the run has 1; type plumbline launch -n 2 train"),
+            "\(alone.progress)")
+        let key = try place.train(job, "placement=two.json", "generation_layout=int8")
+        #expect(key.status == 65 && key.progress.contains("generation_layout is int8, and two.json says the layout"))
+        var plan = try plan("two.json")
+        plan.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
+        try place.write("wide.json", plan.json.indented)
+        let wide = try place.train(job, "placement=wide.json")
+        #expect(
+            wide.status == 65 && wide.progress.contains("wide.json: train calls.actor_train: tp is 2; expected 1"),
+            "\(wide.progress)")
+        try place.write("broken.json", "{\"format\": \"plumbline-profile\", \"version\": 7}")
+        let broken = try run("plan", "--job", job, "--profile", "broken.json")
+        #expect(broken.status == 65 && broken.progress.contains("version is '7'"), "\(broken.progress)")
+        let three = try run("plan", "--job", job, "--profile", "profile.json", "-n", "3")
+        #expect(three.status == 65 && three.progress.contains("3 ranks; a plan has 1, 2, 4"))
+        #expect(try run("plan", "--graph", "grpo").status == 64)
+        #expect(try run("profile", "--model", "model", "--seconds", "0").status == 64)
+        let none = try run("profile", "--model", "nowhere", "--quick")
+        #expect(none.status == 65 && none.progress.contains("nowhere"))
+    }
+
+    /// Two processes under a plan for two; a rank with another plan ends all.
+    @Test func ranksHaveOnePlan() throws {
+        try makePlan("-n", "2")
+        let two = try Command.run(
+            ["launch", "-n", "2", "train", job, "placement=plan.json", "output_dir=two"], in: place.folder)
+        #expect(two.status == 0, "\(two.progress)")
+        #expect(two.progress.contains("2 ranks"))
+        var other = try plan()
+        other.cluster.hostGBps += 1
+        try place.write("other.json", other.json.indented)
+        let port = 20_000 + Int(getpid()) % 10_000 + Int.random(in: 0..<2_000)
+        let ranks = try ["plan.json", "other.json"].enumerated().map { rank, path in
+            try Command.start(
+                ["train", job, "placement=\(path)", "output_dir=apart"], in: place.folder,
+                environment: [
+                    "RANK": "\(rank)", "LOCAL_RANK": "\(rank)", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
+                ])
+        }
+        for outcome in try ranks.map({ try $0.wait() }) {
+            #expect(outcome.status == 65)
+            #expect(
+                outcome.progress.contains("placement: rank 1 has the plan \(other.planHash.prefix(12)), rank 0 has"),
+                "\(outcome.progress)")
+        }
+        #expect(!place.exists("apart"))
+    }
+}
