@@ -1,8 +1,9 @@
 /// Looks for the plan with the shortest simulated iteration.
 ///
-/// Seeds (all calls on all devices; training split among nodes; every call's fastest), coordinate descent over each
-/// call's 50 fastest candidates, then a Metropolis chain whose temperature falls from 0.3 s to 0.03 s an iteration.
-/// Small spaces are enumerated whole. What comes out is never worse than a seed, and depends on inputs and seed alone.
+/// Seeds (all calls on all devices; training split among nodes; every call's fastest; two trained roles beside each
+/// other), coordinate descent over each call's 50 fastest candidates, then a Metropolis chain whose temperature falls
+/// from 0.3 s to 0.03 s an iteration. Small spaces are enumerated whole. What comes out is never worse than a seed, and
+/// depends on inputs and seed alone.
 package struct PlanSearch {
     package let cluster: Cluster
     package let models: [String: ModelShape]
@@ -21,6 +22,9 @@ package struct PlanSearch {
         ]
         /// Whether optimizer state and frozen weights may wait on the host; `nil` tries it where no plan fits without.
         package var offloads: Bool?
+        /// The share of an iteration that reallocation may take, hidden behind other calls or not, where there is a plan
+        /// that keeps it: what links carry while calls run is reckoned and not measured.
+        package var reallocationShare = 0.05
         /// Which plans are allowed; by default what ``RuleSet/search(_:)`` says of the cluster.
         package var rules: RuleSet?
 
@@ -53,7 +57,8 @@ package struct PlanSearch {
 
     private func run(_ seed: UInt64, offloads: Bool) throws(PlanError) -> SearchResult {
         let candidates = try self.candidates(offloads: offloads)
-        var chain = try SearchChain(self.cluster, models, graph, candidates)
+        var chain = try SearchChain(
+            self.cluster, models, graph, candidates, reallocationShare: options.reallocationShare)
         let space = candidates.reduce(1.0) { $0 * Double(max(1, $1.count)) }
         if space <= Double(options.enumerated) {
             chain.enumerate()
@@ -113,7 +118,7 @@ package struct PlanSearch {
             for placement in placements {
                 for variant in variants(of: call, placement.mesh, placement.strategy, offloads) {
                     // More micro-batches where the activations of fewer do not fit.
-                    for microBatches in variant.steps {
+                    for microBatches in variant.steps where costs.knows(call, variant.assignment, shape) {
                         var assignment = variant.assignment
                         assignment.microBatches = microBatches
                         let priced = try pricing.price(call, assignment)
@@ -202,7 +207,43 @@ package struct PlanSearch {
             guard graph.calls[call].kind == .generate else { return fastest(call, everything) { _ in true } }
             return fastest(call, everything) { $0.tensor == 1 && $0.pipeline == max(2, cluster.nodes) }
         }
-        return [symmetric, split, candidates.map { _ in 0 }]
+        return [symmetric, split, candidates.map { _ in 0 }] + apart(candidates, fastest)
+    }
+
+    /// Trained roles beside each other, each with everything that reads its weights: while one is trained the next
+    /// iteration of the other runs. No change of a single call leads there, and it needs more memory; so every call has
+    /// its fastest candidate there, or its smallest. Frozen roles go with one of the two.
+    private func apart(
+        _ candidates: [[PricedAssignment]], _ fastest: (Int, Mesh, (Strategy) -> Bool) -> Int
+    ) -> [[Int]] {
+        let trained = graph.calls.filter { $0.kind == .train }.compactMap(\.role)
+        guard trained.count == 2 else { return [] }
+        func smallest(_ call: Int, _ mesh: Mesh) -> Int {
+            let own = candidates[call]
+            let there = own.indices.filter { own[$0].assignment.mesh == mesh }
+            return there.min { (own[$0].memory.total, $0) < (own[$1].memory.total, $1) } ?? 0
+        }
+        return halvings.flatMap { left, right in
+            [(left, false), (left, true), (right, false), (right, true)].map { frozen, isSmall in
+                candidates.indices.map { call in
+                    let role = graph.calls[call].role
+                    let mesh = role == trained[0] ? left : role == trained[1] ? right : frozen
+                    return isSmall ? smallest(call, mesh) : fastest(call, mesh) { _ in true }
+                }
+            }
+        }
+    }
+
+    /// All devices in two: by nodes at a quarter, a half, three quarters; the only node in halves.
+    private var halvings: [(Mesh, Mesh)] {
+        let (nodes, slots) = (cluster.nodes, cluster.devicesPerNode)
+        guard nodes > 1 else {
+            guard slots > 1 else { return [] }
+            let half = slots / 2
+            return [(Mesh(nodes: 0..<1, slots: 0..<half), Mesh(nodes: 0..<1, slots: half..<slots))]
+        }
+        let cuts = Set([1, 2, 3].map { max(1, min(nodes - 1, nodes * $0 / 4)) }).sorted()
+        return cuts.map { (Mesh(nodes: 0..<$0, slots: 0..<slots), Mesh(nodes: $0..<nodes, slots: 0..<slots)) }
     }
 
     /// Meshes beside each other, of nodes in proportion to sizes; halves of the only node.
@@ -240,7 +281,7 @@ package struct SearchResult: Sendable {
     package var space: Double
     /// Each improvement: after how many simulated plans, and the iteration's nanoseconds.
     package var trace: [Improvement]
-    /// Iterations of the seeds that fit, in their order; empty where the space was enumerated.
+    /// Iterations of the seeds that fit and move little, in their order; empty where the space was enumerated.
     package var seedNanoseconds: [Int]
     /// The next best, at most nine.
     package var runnersUp: [(plan: ExecutionPlan, nanoseconds: Int)]

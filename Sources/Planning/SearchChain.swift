@@ -8,18 +8,21 @@ struct SearchChain {
         var nanoseconds: Int
         var peakBytes: Int
         var isFeasible: Bool
+        /// Nanoseconds of reallocation beyond the share of an iteration that it may have.
+        var excess: Int
 
-        /// What the chain goes by: a plan that does not fit counts three times as long.
-        var energy: Double { Double(nanoseconds) * (isFeasible ? 1 : 3) }
+        /// What the chain goes by: a plan that does not fit counts three times as long, and excess ten times.
+        var energy: Double { Double(nanoseconds) * (isFeasible ? 1 : 3) + 10 * Double(excess) }
     }
 
     struct Found {
         var state: [Int]
         var score: Score
 
-        /// Those that fit first, then the shorter, the smaller, the earlier.
+        /// Those that fit first, of these those that move little, then the shorter, the smaller, the earlier.
         func isBetter(than other: Found) -> Bool {
             if score.isFeasible != other.score.isFeasible { return score.isFeasible }
+            if (score.excess == 0) != (other.score.excess == 0) { return score.excess == 0 }
             let (own, its) = (score, other.score)
             if (own.nanoseconds, own.peakBytes) != (its.nanoseconds, its.peakBytes) {
                 return (own.nanoseconds, own.peakBytes) < (its.nanoseconds, its.peakBytes)
@@ -33,6 +36,7 @@ struct SearchChain {
     private let candidates: [[PricedAssignment]]
     private let capacity: Int
     private let devices: Int
+    private let reallocationShare: Double
     private var builder: AugmentedGraphBuilder
     private var known: [[Int]: Score] = [:]
     private(set) var top: [Found] = []
@@ -44,9 +48,10 @@ struct SearchChain {
 
     init(
         _ cluster: Cluster, _ models: [String: ModelShape], _ graph: DataflowGraph,
-        _ candidates: [[PricedAssignment]]
+        _ candidates: [[PricedAssignment]], reallocationShare: Double
     ) throws(PlanError) {
         self.candidates = candidates
+        self.reallocationShare = reallocationShare
         capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
         devices = cluster.devices
         builder = try AugmentedGraphBuilder(cluster, models, graph)
@@ -56,11 +61,15 @@ struct SearchChain {
     mutating func score(_ state: [Int]) -> Score {
         if let score = known[state] { return score }
         let priced = zip(candidates, state).map { own, choice in own.isEmpty ? nil : own[choice] }
-        var schedule = Schedule(builder.build(priced), devices: devices, iterations: 5)
+        let graph = builder.build(priced)
+        var schedule = Schedule(graph, devices: devices, iterations: 5)
         schedule.run()
         let peak = schedule.peakBytes().max() ?? 0
+        let moved = graph.nodes.reduce(0) { $0 + ($1.kind == .reallocate ? $1.nanoseconds : 0) }
+        let allowed = Int(reallocationShare * Double(schedule.iterationNanoseconds))
         let score = Score(
-            nanoseconds: schedule.iterationNanoseconds, peakBytes: peak, isFeasible: peak <= capacity)
+            nanoseconds: schedule.iterationNanoseconds, peakBytes: peak, isFeasible: peak <= capacity,
+            excess: max(0, moved - allowed))
         evaluated += 1
         known[state] = score
         keep(Found(state: state, score: score))
@@ -80,7 +89,7 @@ struct SearchChain {
 
     mutating func consider(_ state: [Int], as origin: Origin) {
         let score = score(state)
-        if origin == .seed, score.isFeasible { seedNanoseconds.append(score.nanoseconds) }
+        if origin == .seed, score.isFeasible, score.excess == 0 { seedNanoseconds.append(score.nanoseconds) }
     }
 
     /// Every plan there is.

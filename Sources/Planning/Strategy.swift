@@ -43,6 +43,11 @@ package struct ShardedModel: Sendable, Hashable {
         guard strategy.pipeline >= 1, strategy.tensor >= 1, strategy.data >= 1, ranks.count == strategy.size,
             let cuts = shape.cuts(stages: strategy.pipeline)
         else { return nil }
+        self.init(shape, strategy, ranks: ranks, cuts: cuts)
+    }
+
+    /// With cuts that are known: the shape's own into as many stages.
+    init(_ shape: ModelShape, _ strategy: Strategy, ranks: [Int], cuts: [Int]) {
         self.shape = shape
         self.strategy = strategy
         self.ranks = ranks

@@ -1,7 +1,8 @@
 /// What reallocations take on a cluster; remembers what it has worked out.
 ///
-/// A step takes `elements·bytes / intraGBps` inside a node, or over `interGBps` for each node that receives, on
-/// everyone who takes part; the slowest device counts.
+/// A step takes its bytes over `intraGBps` inside a node. Every other node that needs them gets them once, over
+/// `interGBps`, at one of its devices, which hands them on inside; the sender pays for each such node. Links carry both
+/// ways at once. The slowest device counts.
 struct TransferCosts {
     /// What a reallocation takes.
     struct Cost {
@@ -24,6 +25,15 @@ struct TransferCosts {
     private let cluster: Cluster
     private var shapes: [ModelShape: Int] = [:]
     private var known: [Key: (seconds: Double, largestPiece: Int)] = [:]
+    private var cuts: [Pair: [Int]] = [:]
+    private var counts: [Pair: PairCounts] = [:]
+
+    /// A shape with the stages of its layers, or the shards on both sides.
+    private struct Pair: Hashable {
+        var shape: Int
+        var first: Int
+        var second = 0
+    }
 
     init(_ cluster: Cluster) { self.cluster = cluster }
 
@@ -36,10 +46,15 @@ struct TransferCosts {
         let key = Key(
             shape: number, source: source.mesh, from: source.strategy, target: target.mesh, to: target.strategy)
         if known[key] == nil {
-            guard let held = ShardedModel(shape, source.strategy, ranks: source.mesh.ranks(in: cluster)),
-                let needed = ShardedModel(shape, target.strategy, ranks: target.mesh.ranks(in: cluster))
-            else { return nil }
-            let plan = TransferPlan(from: held, to: needed, devicesPerNode: cluster.devicesPerNode)
+            guard let held = sharded(shape, number, source), let needed = sharded(shape, number, target) else {
+                return nil
+            }
+            let degrees = (source.strategy.tensor, target.strategy.tensor)
+            let pair = Pair(shape: number, first: degrees.0, second: degrees.1)
+            let common = counts[pair] ?? PairCounts(shape, degrees, .balanced)
+            counts[pair] = common
+            let plan = TransferPlan(
+                from: held, to: needed, devicesPerNode: cluster.devicesPerNode, counts: common)
             known[key] = (plan.secondsPerByte(cluster), plan.pieces.map(\.elements).max() ?? 0)
         }
         return known[key].map { known in
@@ -49,30 +64,44 @@ struct TransferCosts {
                 stagingBytes: 2 * known.largestPiece * bytes)
         }
     }
+
+    /// The weights in an assignment; `nil` for fewer layers than stages.
+    private mutating func sharded(_ shape: ModelShape, _ number: Int, _ assignment: Assignment) -> ShardedModel? {
+        let stages = Pair(shape: number, first: assignment.strategy.pipeline)
+        guard let own = cuts[stages] ?? shape.cuts(stages: stages.first) else { return nil }
+        cuts[stages] = own
+        return ShardedModel(shape, assignment.strategy, ranks: assignment.mesh.ranks(in: cluster), cuts: own)
+    }
 }
 
 extension TransferPlan {
     /// Seconds for elements of one byte, by the slowest device.
     func secondsPerByte(_ cluster: Cluster) -> Double {
-        var seconds = [Double](repeating: 0, count: cluster.devices)
+        var sent = [Double](repeating: 0, count: cluster.devices)
+        var received = sent
+        let (inside, between) = (1 / (cluster.intraGBps * 1e9), 1 / (cluster.interGBps * 1e9))
         for step in steps where !step.isLocal {
             let elements = Double(pieces[step.piece].elements)
             let home = step.sender / devicesPerNode
-            var changes = 0
-            var last = -1
-            var isInside = true
-            for receiver in step.receivers {
-                let node = receiver / devicesPerNode
-                if node != home { isInside = false }
-                if node != last { changes += 1 }
-                last = node
+            var first = 0
+            while first < step.receivers.count {
+                let node = step.receivers[first] / devicesPerNode
+                var end = first
+                // Of another node one device has the piece come in, the one that has the least to take.
+                var landing = step.receivers[first]
+                while end < step.receivers.count, step.receivers[end] / devicesPerNode == node {
+                    let receiver = step.receivers[end]
+                    if received[receiver] < received[landing] { landing = receiver }
+                    end += 1
+                }
+                sent[step.sender] += elements * (node == home ? inside : between)
+                for receiver in step.receivers[first..<end] {
+                    received[receiver] += elements * (node != home && receiver == landing ? between : inside)
+                }
+                first = end
             }
-            let time =
-                isInside ? elements / (cluster.intraGBps * 1e9) : elements / (cluster.interGBps * 1e9) * Double(changes)
-            seconds[step.sender] += time
-            for receiver in step.receivers { seconds[receiver] += time }
         }
-        return seconds.max() ?? 0
+        return max(sent.max() ?? 0, received.max() ?? 0)
     }
 
     /// Nanoseconds on a cluster, for elements of so many bytes.

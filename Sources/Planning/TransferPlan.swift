@@ -51,12 +51,23 @@ package struct TransferPlan: Sendable {
     package init(
         from source: ShardedModel, to target: ShardedModel, devicesPerNode: Int, policy: SenderPolicy = .balanced
     ) {
+        let degrees = (source.strategy.tensor, target.strategy.tensor)
+        self.init(
+            from: source, to: target, devicesPerNode: devicesPerNode, policy: policy,
+            counts: PairCounts(source.shape, degrees, policy))
+    }
+
+    /// With the counts of both degrees, worked out before.
+    init(
+        from source: ShardedModel, to target: ShardedModel, devicesPerNode: Int, policy: SenderPolicy = .balanced,
+        counts: PairCounts
+    ) {
         precondition(source.shape == target.shape && devicesPerNode >= 1)
         self.source = source
         self.target = target
         self.devicesPerNode = devicesPerNode
         self.policy = policy
-        pieces = Self.pieces(source, target, policy)
+        pieces = Self.pieces(source, target, counts)
         var steps: [Step] = []
         for (index, piece) in pieces.enumerated() {
             let holders = source.ranks(stage: piece.sourceStage, shard: piece.sourceShard)
@@ -75,11 +86,7 @@ package struct TransferPlan: Sendable {
 
     // MARK: Pieces
 
-    private static func pieces(
-        _ source: ShardedModel, _ target: ShardedModel, _ policy: SenderPolicy
-    ) -> [Piece] {
-        let degrees = (source.strategy.tensor, target.strategy.tensor)
-        let counts = PairCounts(source.shape, degrees, policy)
+    private static func pieces(_ source: ShardedModel, _ target: ShardedModel, _ counts: PairCounts) -> [Piece] {
         var pieces: [Piece] = []
         for sourceStage in 0..<source.strategy.pipeline {
             for targetStage in 0..<target.strategy.pipeline {
@@ -113,31 +120,38 @@ struct Senders {
     var sends: [(sender: Int, receivers: [Int])] = []
 
     init(holders: [Int], needers: [Int], devicesPerNode: Int, policy: TransferPlan.SenderPolicy) {
-        func node(_ rank: Int) -> Int { rank / devicesPerNode }
-        var waiting = needers
-        if policy == .balanced {
-            let held = Set(holders)
-            copies = needers.filter(held.contains).sorted()
-            waiting = needers.filter { !held.contains($0) }
+        // By rank and by node: a search makes thousands of plans.
+        let ranks = max(holders.max() ?? 0, needers.max() ?? 0) + 1
+        let nodes = (ranks - 1) / devicesPerNode + 1
+        var holds = [Bool](repeating: false, count: ranks)
+        var holding = [[Int]](repeating: [], count: nodes)
+        var needing = holding
+        for rank in holders.sorted() {
+            holds[rank] = true
+            holding[rank / devicesPerNode].append(rank)
         }
-        let holding = Dictionary(grouping: holders.sorted(), by: node)
-        let needing = Dictionary(grouping: waiting.sorted(), by: node)
-        let servers = holding.keys.sorted()
-        var load = Dictionary(uniqueKeysWithValues: servers.map { ($0, needing[$0] == nil ? 0 : 1) })
-        var served: [Int: [Int]] = [:]
-        for slot in needing.keys.sorted() {
-            guard holding[slot] == nil else {
-                served[slot, default: []].append(slot)
+        for rank in needers.sorted() {
+            if policy == .balanced, holds[rank] {
+                copies.append(rank)
+            } else {
+                needing[rank / devicesPerNode].append(rank)
+            }
+        }
+        let servers = holding.indices.filter { !holding[$0].isEmpty }
+        var load = needing.map { $0.isEmpty ? 0 : 1 }
+        var served = [[Int]](repeating: [], count: nodes)
+        for slot in needing.indices where !needing[slot].isEmpty {
+            guard holding[slot].isEmpty else {
+                served[slot].append(slot)
                 continue
             }
-            guard let server = servers.min(by: { (load[$0] ?? 0, $0) < (load[$1] ?? 0, $1) }) else { continue }
-            served[server, default: []].append(slot)
-            if policy == .balanced { load[server, default: 0] += 1 }
+            guard let server = servers.min(by: { (load[$0], $0) < (load[$1], $1) }) else { continue }
+            served[server].append(slot)
+            if policy == .balanced { load[server] += 1 }
         }
-        for server in served.keys.sorted() {
-            let own = holding[server] ?? []
-            let receivers = (served[server] ?? []).flatMap { needing[$0] ?? [] }
-            let sender = own.first { receivers.contains($0) } ?? own[0]
+        for server in servers where !served[server].isEmpty {
+            let receivers = served[server].flatMap { needing[$0] }
+            let sender = holding[server].first { receivers.contains($0) } ?? holding[server][0]
             if receivers.contains(sender) { copies.append(sender) }
             let others = receivers.filter { $0 != sender }
             if !others.isEmpty { sends.append((sender, others)) }

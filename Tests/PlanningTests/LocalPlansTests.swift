@@ -81,7 +81,7 @@ struct LocalPlansTests {
         let found = try Self.candidates(memoryBytes: limit * 100 / 95 + 2)
         let fitting = found.filter(\.fits)
         #expect(!fitting.isEmpty && fitting.count < found.count)
-        #expect(found.prefix(fitting.count).allSatisfy(\.fits))
+        #expect(found.prefix(fitting.count).allSatisfy { $0.fits })
     }
 
     /// Each refusal names the call and the field of the file.

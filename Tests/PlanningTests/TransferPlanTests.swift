@@ -150,4 +150,34 @@ struct TransferPlanTests {
         #expect(ShardedModel(shape, Strategy(4, 1, 1), ranks: [0, 1, 2, 3]) == nil)
         #expect(ShardedModel(shape, Strategy(2, 1, 1), ranks: [0]) == nil)
     }
+
+    private static func nanoseconds(
+        _ from: (Strategy, [Int]), _ to: (Strategy, [Int]), elementSize: Int = 1
+    ) throws -> Int {
+        let cluster = Toy.cluster(nodes: 2, devices: 2)
+        let held = try #require(ShardedModel(Toy.shape, from.0, ranks: from.1))
+        let needed = try #require(ShardedModel(Toy.shape, to.0, ranks: to.1))
+        return TransferPlan(from: held, to: needed, devicesPerNode: 2).nanoseconds(
+            on: cluster, elementSize: elementSize)
+    }
+
+    /// 10 bytes a nanosecond inside a node, 1 between nodes, of P elements.
+    @Test func aNodeIsPaidForOnce() throws {
+        let all = Double(Toy.shape.parameterCount)
+        // Rank 0 sends one piece to its neighbour and to the other node: P/10 + P, of two bytes an element.
+        let one = try Self.nanoseconds((Strategy(1, 1, 1), [0]), (Strategy(1, 1, 4), [0, 1, 2, 3]), elementSize: 2)
+        #expect(one == Int((2 * 1.1 * all).rounded()))
+        // With a replica in each node nothing crosses.
+        let two = try Self.nanoseconds((Strategy(1, 1, 2), [0, 2]), (Strategy(1, 1, 4), [0, 1, 2, 3]))
+        #expect(two == Int((0.1 * all).rounded()))
+    }
+
+    /// Two shards go to a node that needs both twice: one comes in at each of its devices, which hand them on. The
+    /// norms, 9 of 64, come in at the first; so the second has the first shard, and the first the second one.
+    @Test func whatComesInIsSharedOut() throws {
+        let norms = 9.0 * 64
+        let shard = (Double(Toy.shape.parameterCount) - norms) / 2
+        let found = try Self.nanoseconds((Strategy(1, 2, 1), [0, 1]), (Strategy(1, 1, 2), [2, 3]))
+        #expect(found == Int((norms + 0.1 * shard + shard).rounded()))
+    }
 }
