@@ -24,9 +24,14 @@ final class TimelineFile: Sendable {
     ///   - steps: As many are shown; `nil` is made for none.
     init?(_ folder: URL, steps: Int) {
         guard steps > 0 else { return nil }
-        file = folder.appending(path: "timeline.json")
+        file = Self.file(in: folder)
         self.steps = steps
     }
+
+    private static func file(in folder: URL) -> URL { folder.appending(path: "timeline.json") }
+
+    /// Takes away that of a run which stood in the folder before.
+    static func removeEarlier(in folder: URL) throws(RunError) { try FileOperations.system.remove(file(in: folder)) }
 
     /// Adds what was noted up to the end of a step. The file is written at every step, later at every tenth.
     func add(_ noted: (spans: [PhaseSpan], samples: [MemorySample]), step: Int) throws(RunError) {

@@ -185,6 +185,7 @@ package final class TrainingRun: Sendable {
         let step = progress.progress.step
         scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
         try folder.rewind(to: resumed.checkpoint == nil ? -1 : step)
+        if step == 0 { try TimelineFile.removeEarlier(in: folder.url) }
         let record = try await MetricsRecord(
             job.run.reports, folder: folder, config: job.values, resumes: step > 0)
         lines += record.lines
