@@ -50,6 +50,10 @@ struct TimelineTests {
         let more = try place.train(job, "resume_from_checkpoint=true", "max_steps=6")
         #expect(more.status == 0, "\(more.progress)")
         #expect(Set(try trace(place).compactMap { $0["args"]?["step"]?.double }) == [5, 6])
+        // Another run in its place, which writes none, does not leave that of the first behind.
+        let other = try place.train(job, "overwrite_output_dir=true", "timeline=false", "max_steps=1")
+        #expect(other.status == 0, "\(other.progress)")
+        #expect(!place.exists("run/timeline.json"))
     }
 
     @Test func residencyChangesNoNumber() throws {
