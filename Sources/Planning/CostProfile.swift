@@ -144,6 +144,7 @@ extension CostProfile {
         let (known, own) = (Self.format, Self.version)
         _ = profile.value("format", SettingsBound<String>("that is \(known)") { $0 == known }, standIn: known)
         _ = profile.value("version", SettingsBound<Int>("that is \(own)") { $0 == own }, standIn: own)
+        try profile.requireRight()
         let count = SettingsBound<Int>.from(1, to: 1 << 16)
         let rate = SettingsBound<Double>.above(0)
         machine = profile.value("machine", standIn: "")

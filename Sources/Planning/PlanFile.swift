@@ -131,6 +131,9 @@ package struct PlanSection {
         return values
     }
 
+    /// - Throws: What was wrong so far: of a file of another version the rest means nothing.
+    package func requireRight() throws(SettingsError) { try settings.finish() }
+
     /// Notes that a value does not fit.
     package mutating func refuse(_ key: String, _ message: String) { settings.refuse(key, message) }
 

@@ -88,7 +88,7 @@ struct GuardTests {
     /// The rows of an earlier start's step 0 are not those of the run that takes its place.
     @Test func aRunThatBeginsAnewShowsItsBeginningOnce() throws {
         let place = try Workplace()
-        let job = try place.job("grpo", "num_generations: 4\neval_guard: [{texts: held.jsonl}]\nmax_steps: 2")
+        let job = try place.job("grpo", "num_generations: 4\neval_guard: [{texts: held.jsonl, every: 2}]\nmax_steps: 2")
         for _ in 0..<2 {
             let outcome = try place.train(job, "overwrite_output_dir=true")
             #expect(outcome.status == 0, "\(outcome.progress)")

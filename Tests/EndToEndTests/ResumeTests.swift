@@ -110,7 +110,7 @@ struct ResumeTests {
         ),
         (
             "soft_grpo",
-            "num_generations: 4\nmax_staleness: 1\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"
+            "num_generations: 4\nmax_staleness: 1\nsoft_thinking: {think_end: e, cold_stop_entropy: 100, cold_stop_steps: 2}\nmax_completion_length: 6"
         ),
         ("ppo", "num_iterations: 1\nmax_staleness: 1\nbypass_old_log_probs: true"),
         ("luffy", "num_generations: 4\nmax_staleness: 1\nbypass_old_log_probs: true"),

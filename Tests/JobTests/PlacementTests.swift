@@ -59,7 +59,7 @@ struct PlacementTests {
     @Test func thePlanDecidesTheKeys() throws {
         let plan = try plan()
         let job = try job(["placement: plan.json"])
-        #expect(job.placement?.plan == plan && job.placement?.planHash == plan.planHash)
+        #expect(job.placement?.planHash == plan.planHash)
         #expect(job["dtype"] == "float32" && job["generation_layout"] == "int8")
         #expect(job["max_tokens_per_micro_batch"] == "38" && job["max_concurrent_completions"] == "8")
         #expect(job.maxTokensPerMicroBatch == 38 && job.concurrentCompletions == 8)
