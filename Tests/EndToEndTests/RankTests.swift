@@ -198,7 +198,8 @@ struct RankTests {
             """)
         let job = try place.job(
             "grpo",
-            "num_generations: 4\nreward_funcs: r.py:score\nreward_error_budget: 0\nmax_steps: 40\nsave_steps: 40" + lines)
+            "num_generations: 4\nreward_funcs: r.py:score\nreward_error_budget: 0\nmax_steps: 40\nsave_steps: 40"
+                + lines)
         let ranks = try start(2, job, "output_dir=run", in: place)
         let outcomes = try ranks.map { try $0.wait() }
         #expect(outcomes.map(\.status) == [65, 65], "\(outcomes.map(\.progress))")
