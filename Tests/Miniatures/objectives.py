@@ -20,7 +20,9 @@ def limits(lab, seeds=(1, 2, 3), steps=300, limit=5, methods=("grpo", "rloo", "r
     """The mean length of answers held at most 5 tokens by a multiplier, under five methods."""
     rows, start = [], lab.thinking()
     for method in methods:
-        keys = {"soft_thinking.think_end": "=", "multipliers.max": 1} if method == "soft_grpo" else {}
+        # Soft thinking gives way slowly: at the job's own rate it overshoots, to empty answers in one seed of three.
+        keys = ({"soft_thinking.think_end": "=", "multipliers.max": 1, "learning_rate": 1e-4} if method == "soft_grpo"
+                else {})
         if method == "ppo": keys["critic_learning_rate"] = 1e-3
         if method in ("remax", "ppo"): keys["num_generations"] = 1
         found = []
@@ -38,8 +40,8 @@ def limits(lab, seeds=(1, 2, 3), steps=300, limit=5, methods=("grpo", "rloo", "r
     table(["method", "tokens at the start", "right", "tokens in the last fifth", "right", "λ", "tokens by seed"], rows)
 
 
-# Right, short, and with its working shown: the last two cannot both be had, and both cost some of the first.
-CONFLICTING = "[exact_number, {name: length_reward, target_length: 3, tolerance: 6}, {name: regular_expression, pattern: '='}]"
+# Right, short, and with its working shown: a draft is some three tokens, and right answers come of drafts.
+CONFLICTING = "[exact_number, {name: length_reward, target_length: 3, tolerance: 6}, {name: regular_expression, pattern: '[0-9]='}]"
 NAMES = ["exact_number", "length_reward", "regular_expression"]
 
 
@@ -71,8 +73,7 @@ def fronts(lab, seeds=(1, 2, 3), steps=200, methods=("grpo", "reinforce", "rloo"
     for method in methods:
         shared = dict(
             algorithm=method, model_name_or_path=lab.thinking(), reward_funcs=CONFLICTING, max_steps=steps, save_steps=steps,
-            eval_steps=20, eval_limit=200, num_generations_eval=1,
-            multi_objective_aggregation="normalize_then_sum" if method == "grpo" else None)
+            learning_rate=2e-4, eval_steps=20, eval_limit=200, num_generations_eval=1)
         runs = lab.together([(f"front-{method}-{kind.replace(' ', '-').replace(':', '-')}-{seed}", JOB,
                               shared | keys | {"seed": seed}) for kind, keys in kinds for seed in seeds])
         rows = []
@@ -114,9 +115,10 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
                        "--seed", 1, "--max-completion-length", 24, "--json")
         return find(json.loads(text.strip().splitlines()[-1]), "mean")
 
-    # A sweep over weights, and the surface through its evaluations.
+    # A sweep over weights, slow enough to be evaluated on the way, and the surface through its evaluations.
     sweep = lab.together([
-        (f"replies/sweep-{a}-{b}", str(REPLIES / "weighted.yaml"), dict(reward_weights=f"[{a}, {b}, 0]", seed=9, **shared))
+        (f"replies/sweep-{a}-{b}", str(REPLIES / "weighted.yaml"), dict(
+            reward_weights=f"[{a}, {b}, 0]", seed=9, learning_rate=1e-4, **shared))
         for a, b in ((1, 1), (1, 0.2), (0.2, 1), (0.5, -0.5), (-0.5, 0.5), (1, 0.5))])
     said = lab.run("report", *sweep, "--gold", "gold")
     print(said[said.index("gold by"):])
@@ -124,13 +126,15 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
     held = ", ".join(f"{{reward: {reward}, limit: {limit}, kind: equal}}" for reward, limit in limits.items())
     searched = ", ".join(f"{{reward: {reward}, limit: {limit}, kind: equal, low: {limit - 1}, high: {limit + 0.5}}}"
                          for reward, limit in limits.items())
+    bounded = {"multipliers.variant": "xi_ppo", "multipliers.learning_rate": 1}
     kinds = {
         "weighted sum": ("weighted", {}),
         "held, textbook, grpo": ("constrained", {"constraints": f"[{held}]"}),
-        "held, xi_ppo, ppo": ("constrained", {"constraints": f"[{held}]", "algorithm": "ppo", "multipliers.variant": "xi_ppo",
-                                              "num_generations": 1, "multipliers.learning_rate": 1,
-                                              "critic_learning_rate": 1e-3}),
-        "searched, grpo": ("constrained", {"constraints": f"[{searched}]", "threshold_search": "{gold: gold, max_rollouts: 200}"}),
+        "held, xi_ppo, grpo": ("constrained", {"constraints": f"[{held}]", **bounded}),
+        "held, xi_ppo, ppo": ("constrained", {"constraints": f"[{held}]", "algorithm": "ppo", **bounded,
+                                              "num_generations": 1, "critic_learning_rate": 1e-3}),
+        "searched, xi_ppo, grpo": ("constrained", {"constraints": f"[{searched}]", **bounded,
+                                                   "threshold_search": "{gold: gold, max_rollouts: 200}"}),
     }
     rows = []
     for kind, (job, keys) in kinds.items():
