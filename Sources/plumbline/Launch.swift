@@ -27,6 +27,7 @@ struct Launch: AsyncParsableCommand {
         if let port, !(1...65_535).contains(port) {
             throw ValidationError("--port is \(port); expected 1 to 65535")
         }
+        if ["-h", "--help"].contains(command.first) { throw CleanExit.helpRequest(Self.self) }
         guard command.first == "train" else {
             throw ValidationError(
                 "launch starts 'train' alone, found \(command.first.map { "'\($0)'" } ?? "nothing")")
@@ -54,10 +55,16 @@ struct Launch: AsyncParsableCommand {
         try await wait(for: processes)
     }
 
+    /// What the others have to end by themselves when one has failed: they say why, unless they still wait for it to
+    /// come. Then they are told to, and at the end they are killed.
+    private static let grace = (telling: Duration.seconds(2), killing: Duration.seconds(15))
+
     /// Ends with the first rank's status, or with that of the first that failed.
     private func wait(for processes: [Process]) async throws {
+        let clock = ContinuousClock()
         var isTold = false
         var failed: Int32?
+        var failedAt: ContinuousClock.Instant?
         while processes.contains(where: \.isRunning) {
             if Interruption.shared.stop.isRequested, !isTold {
                 isTold = true
@@ -65,9 +72,17 @@ struct Launch: AsyncParsableCommand {
             }
             if failed == nil, let first = processes.first(where: { !$0.isRunning && Self.status(of: $0) != 0 }) {
                 failed = Self.status(of: first)
+                if failed != ExitStatus.stopped.rawValue { failedAt = clock.now }  // one that was stopped is waited for
                 if !isTold, first.terminationReason == .uncaughtSignal, let rank = processes.firstIndex(of: first) {
                     Terminal.progress("rank \(rank) was killed by signal \(first.terminationStatus)")
                 }
+            }
+            if let failedAt, clock.now - failedAt > Self.grace.telling {
+                let isKilling = clock.now - failedAt > Self.grace.killing
+                for process in processes where process.isRunning && (isKilling || !isTold) {
+                    kill(process.processIdentifier, isKilling ? SIGKILL : SIGTERM)
+                }
+                isTold = true
             }
             try? await Task.sleep(for: .milliseconds(20))  // cut short only by the end of the process
         }

@@ -146,6 +146,24 @@ struct PlacementRunTests {
         #expect(
             wide.status == 65 && wide.progress.contains("wide.json: train calls.actor_train: tp is 2; expected 1"),
             "\(wide.progress)")
+        try makePlan()
+        try place.makeModel("broad", contextLength: 64, hiddenSize: 64)
+        for (key, message) in [
+            ("model_name_or_path=broad", "its actor has 2 layers of 32,"), ("optim=lion", "here it is lion over"),
+            ("gradient_checkpointing=true", "gradient_checkpointing is false there, and true here"),
+        ] {
+            for flags in [[], ["--dry-run"]] {
+                let other = try Command.run(["train", job, "placement=plan.json", key] + flags, in: place.folder)
+                #expect(other.status == 65 && !place.exists("run"))
+                #expect(
+                    other.progress.contains("plan.json is a plan of another job: \(message)"), "\(other.progress)")
+            }
+        }
+        let split = ["max_staleness=1", "generation_ranks=1"]
+        let apart = try Command.run(["train", job, "placement=plan.json"] + split, in: place.folder)
+        #expect(apart.status == 65 && apart.progress.contains("the calls of plan.json are on all ranks"))
+        let unplanned = try Command.run(["plan", "--job", job] + split + ["-o", "no.json"], in: place.folder)
+        #expect(unplanned.status == 65 && unplanned.progress.contains("expected 0") && !place.exists("no.json"))
         try place.write("broken.json", "{\"format\": \"plumbline-profile\", \"version\": 7}")
         let broken = try run("plan", "--job", job, "--profile", "broken.json")
         #expect(broken.status == 65 && broken.progress.contains("version is '7'"), "\(broken.progress)")

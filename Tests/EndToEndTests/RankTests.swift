@@ -170,6 +170,27 @@ struct RankTests {
         #expect(resumed.status == 0, "\(resumed.progress)")
     }
 
+    /// The one that waits for it cannot know; `launch` does.
+    @Test func aRankThatIsGoneBeforeTheyMeetEndsTheOther() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 100000")
+        let began = ContinuousClock.now
+        let launched = try Command.start(["launch", "-n", "2", "train", job, "output_dir=run"], in: place.folder)
+        let tasks = URL(filePath: "/proc/\(launched.process.processIdentifier)/task")
+        var children: [pid_t] = []
+        while children.count < 2, launched.process.isRunning {
+            let threads = try FileManager.default.contentsOfDirectory(at: tasks, includingPropertiesForKeys: nil)
+            children = threads.compactMap { FileManager.default.contents(atPath: $0.appending(path: "children").path) }
+                .flatMap { String(decoding: $0, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) } }
+            usleep(1000)
+        }
+        try #require(children.count == 2)
+        kill(children[1], SIGKILL)
+        let outcome = try launched.wait()
+        #expect(outcome.status == 137 && outcome.progress.contains("was killed by signal 9"), "\(outcome.progress)")
+        #expect(ContinuousClock.now - began < .seconds(60))
+    }
+
     /// Started as torchrun starts them, so that each has streams of its own.
     private func start(_ count: Int, _ job: String, _ overrides: String..., in place: Workplace) throws
         -> [Command.Running]

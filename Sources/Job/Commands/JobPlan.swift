@@ -17,6 +17,7 @@ package struct JobPlan {
     package init(_ job: ResolvedJob, folder base: URL, progress: ProgressNote? = nil) throws {
         self.job = job
         model = try ModelSource(job.model.path, job.model.reading, trained: job.model.trained)
+        try job.require(model)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
         _ = try EvaluationPrompts(job, model, base: base)

@@ -38,6 +38,11 @@ package struct PlanMaking {
             let rewards = shapes.keys.filter { !["actor", "critic", "reference"].contains($0) }.sorted()
             var settings = job.graphSettings(rewardModels: rewards, promptTokens: promptTokens ?? 512)
             if case .job = source {
+                guard job.staleness.generationRanks == 0 else {
+                    throw JobError(
+                        place: "generation_ranks",
+                        message: "is \(job.staleness.generationRanks); a plan puts every call on all ranks, expected 0")
+                }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
                     rewardModels: rewards.isEmpty ? nil : rewards, promptTokens: own.promptTokens,
@@ -251,7 +256,7 @@ package struct PlanMaking {
 }
 
 /// What a job's own files say of its calls: shapes of models, lengths of texts, bytes of optimizers.
-private struct JobSizes {
+struct JobSizes {
     var shapes: [String: ModelShape] = [:]
     let promptTokens: Int
     /// `nil` for the longest that may be sampled.
@@ -277,16 +282,22 @@ private struct JobSizes {
                 folder: RewardModelSettings.folder(of: reference, base: base))
             shapes[role] = ModelShape(classifier.trunk).withValues()
         }
-        let names = Set(model.trainedNames)
-        let trained =
-            model.isAdapted
-            ? configuration.adapterShapes : configuration.parameterShapes.filter { names.contains($0.name) }
-        optimizers["actor"] = Self.optimizer(of: job, trained)
+        optimizers["actor"] = Self.optimizer(of: job, model)
         guard case .separate(let name, _) = job.plan.critic?.form else { return }
         let folder = try name.map { try HuggingFaceCache.folder(of: $0) } ?? model.folder
         let critic = try ModelFolder.readConfiguration(folder)
         shapes["critic"] = ModelShape(critic).withValues(job.plan.critic?.heads ?? 1)
         optimizers["critic"] = Self.optimizer(of: job, critic.parameterShapes)
+    }
+
+    /// What the policy steps with.
+    static func optimizer(of job: ResolvedJob, _ model: ModelSource) -> CallSpec.Work.Optimizer {
+        let names = Set(model.trainedNames)
+        let trained =
+            model.isAdapted
+            ? model.configuration.adapterShapes
+            : model.configuration.parameterShapes.filter { names.contains($0.name) }
+        return optimizer(of: job, trained)
     }
 
     private static func optimizer(

@@ -80,6 +80,7 @@ package final class TrainingRun: Sendable {
         }
         let model = try ModelSource(
             job.model.path, job.model.reading, trained: job.model.trained, device: job.model.device)
+        try job.require(model)
         let threads = try await model.useThreads(job.model.threads, processes: team?.localSize ?? 1)
         progress("opening the prompt sets", 0, 0)
         let sets = try RunPromptSets(job.data, base: base)

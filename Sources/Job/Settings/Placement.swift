@@ -109,6 +109,12 @@ package struct Placement: Sendable {
                 "max_concurrent_completions", sampler.call, "microbatches \(sampler.own.microBatches)",
                 "which is \(rows) rows at once")
         }
+        if reading.staleness.generationRanks > 0 {
+            job.refuse(
+                "generation_ranks",
+                "generation_ranks is \(reading.staleness.generationRanks), and the calls of \(path) are on all ranks; "
+                    + "leave generation_ranks or placement out")
+        }
         for difference in differences(from: reading.graph(promptTokens: 1), generates: reading.plan.recipe.generates) {
             job.refuse(
                 "placement",
@@ -156,6 +162,28 @@ package struct Placement: Sendable {
                 + ", or make a plan with plumbline plan --job JOB -n \(ranks)")
     }
 
+    /// Refuses a run of another model than the plan is for, or one that steps with something else.
+    func require(_ model: ModelSource, of job: ResolvedJob) throws(JobError) {
+        var difference: String?
+        let (shape, optimizer) = (ModelShape(model.configuration), JobSizes.optimizer(of: job, model))
+        if let planned = plan.models["actor"], planned != shape {
+            difference =
+                "its actor has \(planned.layers) layers of \(planned.hiddenSize), "
+                + "\(planned.heads) heads and \(planned.vocabularySize) words, or differs in something smaller; "
+                + "\(job.model.path) has \(shape.layers) of \(shape.hiddenSize), \(shape.heads) and \(shape.vocabularySize)"
+        } else if let planned = trainer.work.optimizer, planned != optimizer {
+            difference =
+                "\(planned.name) over \(planned.parameters) numbers trains its actor, here it is "
+                + "\(optimizer.name) over \(optimizer.parameters)"
+        } else if trainer.work.recomputes != job.checkpointsBlocks {
+            difference = "gradient_checkpointing is \(trainer.work.recomputes) there, and \(job.checkpointsBlocks) here"
+        }
+        guard let difference else { return }
+        throw JobError(
+            place: "placement",
+            message: "\(path) is a plan of another job: \(difference); make one with plumbline plan --job")
+    }
+
     /// What a start under a plan, or without one, says of the checkpoint that it goes on from.
     ///
     /// - Throws: ``JobError`` where both have a plan and not the same.
@@ -189,4 +217,7 @@ extension ResolvedJob {
     ///
     /// - Throws: ``JobError`` with what to type.
     package func require(ranks: Int) throws(JobError) { try placement?.require(ranks: ranks) }
+
+    /// Refuses another model than that of the job's plan.
+    func require(_ model: ModelSource) throws(JobError) { try placement?.require(model, of: self) }
 }

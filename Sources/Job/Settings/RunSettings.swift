@@ -128,7 +128,7 @@ package struct RunSettings: Sendable {
         timelineSteps =
             job.read(
                 "timeline", default: TimelineChoice(steps: 0),
-                "Writes timeline.json into the run folder, for chrome://tracing, Perfetto and plumbline report --html: what each step was at, and what lay in memory. true shows the first 20 steps of a start, a number as many; a run that is resumed begins anew."
+                "Writes timeline.json into the run folder, for chrome://tracing, Perfetto and plumbline report --html: what each step was at, and what lay in memory, of several processes in the first. true shows the first 20 steps of a start, a number as many; a run that is resumed begins anew."
             ).steps
         rankTimeout = job.read(
             "ddp_timeout", default: 1800, .from(1, to: 604_800),
