@@ -149,7 +149,7 @@ struct PlacementRunTests {
         try makePlan()
         try place.makeModel("broad", contextLength: 64, hiddenSize: 64)
         for (key, message) in [
-            ("model_name_or_path=broad", "its actor has 2 layers of 32,"), ("optim=lion", "here it is lion over"),
+            ("model_name_or_path=broad", "its actor has 2 layers of 32,"), ("optim=lion", "adamw_torch over"),
             ("gradient_checkpointing=true", "gradient_checkpointing is false there, and true here"),
         ] {
             for flags in [[], ["--dry-run"]] {
