@@ -2,8 +2,8 @@
 ///
 /// Seeds (all calls on all devices; training split among nodes; every call's fastest; two trained roles beside each
 /// other), coordinate descent over each call's 50 fastest candidates, then a Metropolis chain whose temperature falls
-/// from 0.3 s to 0.03 s an iteration. Small spaces are enumerated whole. What comes out is never worse than a seed, and
-/// depends on inputs and seed alone.
+/// from 0.3 s to 0.03 s an iteration. Small spaces are enumerated whole. What comes out is never worse than a seed that
+/// fits and keeps ``Options/reallocationShare``, and depends on inputs and seed alone.
 package struct PlanSearch {
     package let cluster: Cluster
     package let models: [String: ModelShape]
