@@ -91,7 +91,8 @@ extension ExecutionPlan {
         share(share(share(work.sequences, work.miniBatches), own.strategy.data), sequences)
     }
 
-    private static func share(_ whole: Int, _ parts: Int) -> Int { max(1, (whole + parts - 1) / max(1, parts)) }
+    /// A whole in so many parts, rounded up; one at least.
+    fileprivate static func share(_ whole: Int, _ parts: Int) -> Int { max(1, (whole + parts - 1) / max(1, parts)) }
 }
 
 /// Every plan of a graph that `train` carries out on one machine, with what each is predicted to take.
@@ -182,7 +183,7 @@ package struct LocalPlans {
     private typealias Choice = (generation: WeightLayout?, sequences: Int, rows: Int?)
 
     private func all(_ ranks: Int) -> [Choice] {
-        func share(_ whole: Int, _ parts: Int) -> Int { max(1, (whole + parts - 1) / parts) }
+        let share = ExecutionPlan.share
         /// Parts as even as the number of them allows: what a plan says is that number.
         func sizes(_ whole: Int, least: Int, given: Int?) -> [Int] {
             let halves = sequence(first: whole) { $0 > least ? max(least, share($0, 2)) : nil }
