@@ -99,17 +99,16 @@ struct KillTests {
         #expect(resumed.status == 0, "\(resumed.progress)")
     }
 
-    @Test func theBestByAnEvaluationIsKept() throws {
+    @Test func theBestByAnEvaluationIsKeptAndPlaced() throws {
         let place = try Workplace()
         let job = try place.job(
             "grpo",
             """
             num_generations: 4
-            save_steps: 1
             max_steps: 6
             eval_steps: 1
             save_total_limit: 1
-            metric_for_best_model: eval_reward
+            load_best_model_at_end: true
             """)
         #expect(try place.train(job).status == 0)
         let rows = try place.metrics("run").filter { $0["eval_reward"] != nil }
@@ -117,6 +116,8 @@ struct KillTests {
         let first = try #require(rows.first { $0["eval_reward"] == best["eval_reward"] }?["step"])
         let left = try CheckpointFolder.all(in: place.folder.appending(path: "run")).map(\.step)
         #expect(Set(left) == [Int(first), 6])
+        let weights = "model.safetensors"
+        #expect(try place.bytes("run/\(weights)") == place.bytes("run/checkpoint-\(Int(first))/\(weights)"))
         let misspelt = try place.train(job, "metric_for_best_model=eval_rewrd", "output_dir=other")
         #expect(misspelt.status == 65)
         #expect(misspelt.progress.contains("no metric 'eval_rewrd'; did you mean eval_reward?"))

@@ -347,6 +347,10 @@ struct JobFileTests {
             "eval_steps: 200\nmetric_for_best_model: eval_reward",
             "save_steps is 500; expected a multiple of eval_steps, 200"
         ),
+        (
+            "load_best_model_at_end: true",
+            "metric_for_best_model is eval_reward, and nothing is evaluated; set eval_steps"
+        ),
         // What only the method's parts know is refused with the job's keys all the same.
         ("loss_type: cispo\ndelta: 4", "delta is 4.0; expected none with cispo"),
         (

@@ -130,18 +130,21 @@ extension TRLExample {
             max_prompt_length: 256
             ds3_gather_for_generation: true
             load_best_model_at_end: true
+            eval_steps: 100
+            save_steps: 200
             save_strategy: epoch
             save_total_limit: 2
             save_only_model: false
             """,
         withoutEffect: [],
-        noticed: [("load_best_model_at_end", "metric_for_best_model"), ("save_strategy", "save_steps")],
+        noticed: [("the best of the checkpoints", "save_steps: 100"), ("save_strategy", "save_steps")],
         refused: [("label_smoothing_factor", 10, "label smoothing is not built")],
         comesTo: {
             guard let rule = $0.plan.credit as? LeaveOneOut else { return false }
             return rule.settings.penalty?.coefficient == 0.1 && rule.settings.normalizesAdvantages
                 && rule.settings.rewardClip == -5...5 && rule.rewards.weights == [1, 0.5]
                 && $0.model.dtype == .bfloat16 && $0.data.maxPromptLength == 256 && $0.run.saveTotalLimit == 2
+                && $0.run.placesBest && $0.run.bestMetric == "eval_reward"
                 && $0.batches.promptsPerStep == 2
         })
 }

@@ -69,7 +69,7 @@ struct TRLKeysTests {
 
     /// Values that would change the result say so or stop the job.
     @Test(arguments: [
-        ("bf16: true", "dtype"), ("fp16: true", "dtype"), ("load_best_model_at_end: true", "newest"),
+        ("bf16: true", "dtype"), ("fp16: true", "dtype"),
         ("packing: true", "not joined"), ("eval_strategy: epoch", "eval_steps"),
         ("bf16: true\ndtype: float32", "dtype"), ("save_strategy: epoch", "save_steps"),
         ("data_seed: 3", "seed"),
@@ -101,7 +101,7 @@ struct TRLKeysTests {
         "bf16: false", "bf16:", "packing: false", "optim: adamw_torch_fused", "completion_only_loss: true",
         "completion_only_loss: null", "dataset_config:", "label_smoothing_factor: 0.0", "top_entropy_quantile: 1.0",
         "model_revision: main", "save_strategy: steps", "eval_strategy: 'no'", "use_peft: false",
-        "neftune_noise_alpha: null", "model_init_kwargs: {}", "load_best_model_at_end: false", "use_vllm: false",
+        "neftune_noise_alpha: null", "model_init_kwargs: {}", "use_vllm: false",
         "push_to_hub: false", "report_to: none", "padding_free: true", "remove_unused_columns: false",
         "bf16: true\ndtype: bfloat16", "data_seed: 42", "use_peft: false\nlora_r: 16",
         "eval_strategy: steps\neval_steps: 5",

@@ -66,7 +66,7 @@ package actor CheckpointSaver: Saving {
         if let misspelling { throw misspelling }  // only now: the step is saved
     }
 
-    /// Puts the model at the top of the run folder: the newest, or where a search chose by evaluations the best.
+    /// Puts the model at the top of the run folder: the newest, or the best where the job asks for it.
     package func placeFinalModel(_ progress: RunProgress) async throws {
         if settings.placesBest, let best, best.step != progress.step, folder.holdsCheckpoint(of: best.step) {
             let source = folder.url.appending(path: CheckpointFolder.name(step: best.step))

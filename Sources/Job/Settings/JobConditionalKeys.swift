@@ -57,9 +57,6 @@ extension JobKnownKeys {
         "optim_target_modules": JobConditionalKey(
             off.union(["all-linear", "all_linear"]),
             .refuse("low_rank projects every matrix but embedding and head; trainable chooses what is trained")),
-        "load_best_model_at_end": JobConditionalKey(
-            off,
-            .notice("the final model is the newest; the best one is kept as a checkpoint (metric_for_best_model)")),
         "save_strategy": JobConditionalKey(
             ["steps"], .notice("checkpoints are written every save_steps and at the end")),
         "logging_dir": JobConditionalKey([], .notice("TensorBoard's event files are in output_dir/tensorboard")),

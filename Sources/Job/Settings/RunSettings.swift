@@ -76,7 +76,8 @@ package struct RunSettings: Sendable {
         completionsToPrint = printed ?? 0
         let saves = job.read(
             "save_steps", default: 500, .atLeast(1),
-            "Optimizer steps between two checkpoints; one more is written at the end.")
+            "Optimizer steps between two checkpoints; one more is written at the end. As eval_steps where the run ends with its best model, unless set."
+        )
         saveTotalLimit = job.read(
             "save_total_limit", optional: nil, .atLeast(1),
             "Checkpoints kept; the best and the newest are never removed, and until the run ends nor is the one before the newest."
@@ -109,14 +110,19 @@ package struct RunSettings: Sendable {
         guards = GuardSettings.all(
             reading: &job, method: method, samples: samples, hasRewards: hasRewards, learnsTexts: learnsTexts,
             every: steps ?? loggingSteps, limit: limit)
-        saveSteps = gold != nil && !job.isGiven("save_steps") ? steps ?? saves : saves
+        placesBest = job.read(
+            "load_best_model_at_end", default: gold != nil,
+            "Whether the run ends with the model of its best checkpoint, by metric_for_best_model, and not with the newest; a threshold_search does unless this says otherwise."
+        )
+        saveSteps = placesBest && !job.isGiven("save_steps") ? steps ?? saves : saves
         job.resolve("save_steps", to: saveSteps)
         let best: String? = job.read(
             "metric_for_best_model", optional: nil,
-            "The metric that names the best checkpoint, such as eval_reward.")
-        bestMetric = best ?? gold.map { "eval_rewards/\($0)/mean" }
+            "The metric that names the best checkpoint; with load_best_model_at_end eval_reward unless set, eval_loss without rewards."
+        )
+        let ranking = gold.map { "eval_rewards/\($0)/mean" } ?? (hasRewards ? "eval_reward" : "eval_loss")
+        bestMetric = best ?? (placesBest || gold != nil ? ranking : nil)
         job.resolve("metric_for_best_model", to: bestMetric)
-        placesBest = gold != nil
         bestIsGreater = job.read(
             "greater_is_better", default: !(bestMetric?.hasSuffix("loss") ?? false),
             "Whether a larger metric_for_best_model is better; of a loss a smaller one is, unless this says otherwise.")
@@ -145,8 +151,12 @@ package struct RunSettings: Sendable {
                 )
             } else if evaluation == nil {
                 job.refuse(
-                    "metric_for_best_model",
+                    job.isGiven("metric_for_best_model") ? "metric_for_best_model" : "load_best_model_at_end",
                     "metric_for_best_model is \(metric), and nothing is evaluated; set eval_steps")
+            } else if let evaluation, placesBest, saveSteps > evaluation.steps {
+                job.notice(
+                    "the final model is the best of the checkpoints, one every \(saveSteps) steps; evaluations in between choose nothing (save_steps: \(evaluation.steps) keeps a checkpoint for each)"
+                )
             }
         }
         if evaluation != nil, !isEvaluated {
