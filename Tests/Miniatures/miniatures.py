@@ -7,7 +7,7 @@ PLUMBLINE is the command; FOLDER keeps the models that are made once and shared.
 dynamic_sampling wrong_length soft collapse. Each prints a Markdown table and appends its numbers to results.jsonl beside
 this file. Needs numpy. Minutes each, on two cores; never part of the tests.
 """
-import concurrent.futures, datetime, json, os, pathlib, shutil, statistics, struct, subprocess, sys, time
+import concurrent.futures, datetime, html, json, math, os, pathlib, shutil, statistics, struct, subprocess, sys, time
 
 import numpy
 
@@ -78,6 +78,32 @@ def table(heading, rows):
     for row in rows:
         print("| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row) + " |")
     print(flush=True)
+
+
+def picture(name, title, series, across="optimizer steps"):
+    """Lines over steps, as name.svg beside this file: series is [(label, color, [run, ...])], a run [(step, value), ...]."""
+    points = [point for _, _, runs in series for run in runs for point in run]
+    right, low, high = max(x for x, _ in points), min(y for _, y in points), max(y for _, y in points)
+    unit = 10 ** math.floor(math.log10((high - low) / 3))
+    unit *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (unit * factor) <= 5)
+    low, high = math.floor(low / unit) * unit, math.ceil(high / unit) * unit
+    at = lambda x, y: f"{60 + 560 * x / right:.1f},{40 + 260 * (high - y) / (high - low):.1f}"
+    text = lambda x, y, what, style="": f'<text x="{x}" y="{y}" {style}>{html.escape(what)}</text>'
+    out = [text(60, 22, title, 'font-weight="bold"'), text(340, 338, across, 'text-anchor="middle"')]
+    for index in range(round((high - low) / unit) + 1):
+        y = low + index * unit
+        place = float(at(0, y).split(",")[1])
+        out += [f'<path d="M60 {place}H620" stroke="#ddd"/>', text(52, place + 4, f"{y:.3g}", 'text-anchor="end"')]
+    for x in range(0, 5):
+        out.append(text(60 + 140 * x, 318, f"{right * x / 4:.0f}", 'text-anchor="middle"'))
+    for index, (label, color, runs) in enumerate(series):
+        for run in runs:
+            line = " ".join(at(x, y) for x, y in run)
+            out.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.5" stroke-opacity="0.8"/>')
+        out += [f'<path d="M636 {50 + 20 * index}h18" stroke="{color}" stroke-width="3"/>', text(660, 54 + 20 * index, label)]
+    (HERE / f"{name}.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="860" height="350" font-family="sans-serif" font-size="12">\n'
+        '<rect width="860" height="350" fill="#fff"/>\n' + "\n".join(out) + "\n</svg>\n")
 
 
 def first_gradient(run):

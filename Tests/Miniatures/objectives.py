@@ -7,7 +7,7 @@ As miniatures.py, which it takes its models from. Names: limits fronts proxies.
 """
 import itertools, json, re, statistics
 
-from miniatures import ARITHMETIC, JOB, ROOT, SHAPE, find, main, metrics, table
+from miniatures import ARITHMETIC, JOB, ROOT, SHAPE, find, main, metrics, picture, table
 
 
 def tail(run, name, share=0.2):
@@ -92,7 +92,7 @@ def fronts(lab, seeds=(1, 2, 3), steps=200, methods=("grpo", "reinforce", "rloo"
 REPLIES = ROOT / "prompts/replies"
 
 
-def proxies(lab, seeds=(1, 2, 3), steps=200):
+def proxies(lab, seeds=(1, 2, 3), steps=400):
     """Two trained reward models that over-optimise a known gold score: summed, held at their joint proxy point, searched."""
     home = lab.folder / "replies"
     fresh = home / "fresh"
@@ -104,7 +104,8 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
         model_name_or_path=start, dataset_train_split=proxy, dataset_test_split=f"{proxy}_held"))
         for proxy in ("detail", "courtesy")])
     rewards = f"[{{model: {home}/detail}}, {{model: {home}/courtesy}}, '{REPLIES}/gold.py:gold']"
-    shared = dict(model_name_or_path=start, reward_funcs=rewards, max_steps=steps, save_steps=steps)
+    shared = dict(model_name_or_path=start, reward_funcs=rewards)
+    whole = dict(max_steps=steps, save_steps=steps)
 
     def course(run):
         return [(row["step"], *(row[f"eval_rewards/{name}/mean"] for name in ("detail", "courtesy", "gold")))
@@ -118,7 +119,7 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
     # A sweep over weights, slow enough to be evaluated on the way, and the surface through its evaluations.
     sweep = lab.together([
         (f"replies/sweep-{a}-{b}", str(REPLIES / "weighted.yaml"), dict(
-            reward_weights=f"[{a}, {b}, 0]", seed=9, learning_rate=1e-4, **shared))
+            reward_weights=f"[{a}, {b}, 0]", seed=9, learning_rate=1e-4, max_steps=200, save_steps=200, **shared))
         for a, b in ((1, 1), (1, 0.2), (0.2, 1), (0.5, -0.5), (-0.5, 0.5), (1, 0.5))])
     said = lab.run("report", *sweep, "--gold", "gold")
     print(said[said.index("gold by"):])
@@ -126,28 +127,37 @@ def proxies(lab, seeds=(1, 2, 3), steps=200):
     held = ", ".join(f"{{reward: {reward}, limit: {limit}, kind: equal}}" for reward, limit in limits.items())
     searched = ", ".join(f"{{reward: {reward}, limit: {limit}, kind: equal, low: {limit - 1}, high: {limit + 0.5}}}"
                          for reward, limit in limits.items())
-    bounded = {"multipliers.variant": "xi_ppo", "multipliers.learning_rate": 1}
+    # Multipliers that are slower than the policy; the defaults (0.1, and 1 for xi_ppo) overshoot here.
+    textbook = {"constraints": f"[{held}]", "multipliers.learning_rate": 0.02}
+    bounded = {"constraints": f"[{held}]", "multipliers.variant": "xi_ppo"}
     kinds = {
         "weighted sum": ("weighted", {}),
-        "held, textbook, grpo": ("constrained", {"constraints": f"[{held}]"}),
-        "held, xi_ppo, grpo": ("constrained", {"constraints": f"[{held}]", **bounded}),
-        "held, xi_ppo, ppo": ("constrained", {"constraints": f"[{held}]", "algorithm": "ppo", **bounded,
-                                              "num_generations": 1, "critic_learning_rate": 1e-3}),
-        "searched, xi_ppo, grpo": ("constrained", {"constraints": f"[{searched}]", **bounded,
-                                                   "threshold_search": "{gold: gold, max_rollouts: 200}"}),
+        "held, textbook, grpo": ("constrained", textbook),
+        "held, textbook, default rate, grpo": ("constrained", textbook | {"multipliers.learning_rate": 0.1}),
+        "held, textbook, ppo": ("constrained", textbook | {"algorithm": "ppo", "num_generations": 1, "critic_learning_rate": 1e-3}),
+        "held, xi_ppo, grpo": ("constrained", bounded | {"multipliers.learning_rate": 0.05}),
+        "held, xi_ppo, default rate, grpo": ("constrained", bounded | {"multipliers.learning_rate": 1}),
+        "held, ppo_sat, grpo": ("constrained", {"constraints": f"[{held}]", "multipliers.variant": "ppo_sat",
+                                                "multipliers.learning_rate": "null"}),
+        "searched, textbook, grpo": ("constrained", textbook | {
+            "constraints": f"[{searched}]", "threshold_search": f"{{gold: gold, max_rollouts: {steps}}}", "save_steps": 10}),
     }
-    rows = []
+    rows, lines = [], []
+    colors = iter("#c0392b #1f5f99 #6fa8dc #2e8b57 #8e44ad #c39bd3 #b8860b #333333".split())
     for kind, (job, keys) in kinds.items():
-        found = []
+        found, courses = [], []
         for run in lab.together([(f"replies/{kind.replace(', ', '-').replace(' ', '-')}-{seed}", str(REPLIES / f"{job}.yaml"),
-                                  dict(seed=seed, **shared, **keys)) for seed in seeds]):
+                                  shared | whole | {"seed": seed} | keys) for seed in seeds]):
             points = course(run)
+            courses.append([(p[0], p[3]) for p in points])
             late = points[-max(1, len(points) // 5):]
             found.append([max(p[3] for p in points), gold(run), *(statistics.mean(p[i] for p in late) for i in (1, 2))])
-        mean = [statistics.mean(column) for column in zip(*found)]
+        mean, color = [statistics.mean(column) for column in zip(*found)], next(colors)
+        if "default" not in kind: lines.append((kind, color, courses))
         rows.append([kind, *mean, ", ".join(f"{one[1]:.3f}" for one in found)])
         lab.note("proxies", kind=kind, highest_gold=mean[0], gold=mean[1], detail=mean[2], courtesy=mean[3],
                  gold_by_seed=[one[1] for one in found], limits=limits)
+    picture("proxies", "gold score of replies, validation", lines)
     print(f"The start's gold score is {gold(start):.3f}; limits: {limits}.\n")
     table(["rewards", "highest gold, validation", "gold at the end, eval", "detail, late", "courtesy, late", "gold by seed"], rows)
 
