@@ -32,7 +32,7 @@ package struct DynamicWeightSettings: Sendable, Equatable {
         )
         target = job.read(
             "dynamic_weights.target", default: .advantage,
-            "What hypervolume multiplies: advantage, after normalization; reward, as published, which a deviation of a group or a batch divides out again: without effect for grpo with scale_rewards, reinforce_pp and ppo."
+            "What hypervolume multiplies: advantage, after normalization; reward, as published, which a deviation of a group or a batch divides out again: without effect for grpo with scale_rewards, reinforce_pp and ppo. A gradient longer than max_grad_norm is clipped to the same step either way."
         )
         minimized = job.read(
             "dynamic_weights.minimize", default: [String](),
