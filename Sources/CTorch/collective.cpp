@@ -1,20 +1,24 @@
 // c10d's TCPStore and Gloo process group, as libtorch_cpu carries them.
+#include "collective.hpp"
 #include "support.hpp"
-
-#include "include/ctorch_collective.h"
 
 #define USE_C10D_GLOO
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #pragma GCC diagnostic pop
 #include <ATen/core/grad_mode.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/index_select.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <chrono>
 #include <string>
+#include <thread>
 
 using namespace ctorch;
 
@@ -22,6 +26,11 @@ namespace {
 using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
 
 c10d::ProcessGroupGloo &unwrap_group(ctorch_group group) { return **reinterpret_cast<Group *>(group); }
+
+Group made(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, std::chrono::milliseconds timeout) {
+    auto settings = c10d::ProcessGroupGloo::Options::create_default(timeout);
+    return c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, settings);
+}
 
 /// Starts `begin(i, {tensor})` for every tensor, then waits for all. Gloo takes contiguous tensors alone.
 template <class Begin>
@@ -53,10 +62,31 @@ ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank,
         options.timeout = timeout;
         auto store = c10::make_intrusive<c10d::TCPStore>(std::string(host), options);
         auto own = c10::make_intrusive<c10d::PrefixStore>(std::string(name), store);
-        auto settings = c10d::ProcessGroupGloo::Options::create_default(timeout);
-        auto made = c10::make_intrusive<c10d::ProcessGroupGloo>(own, static_cast<int>(rank), static_cast<int>(size),
-                                                                settings);
-        *out = reinterpret_cast<ctorch_group>(new Group(std::move(made)));
+        *out = reinterpret_cast<ctorch_group>(
+            new Group(made(own, static_cast<int>(rank), static_cast<int>(size), timeout)));
+    });
+}
+
+ctorch_status ctorch_group_open_within(size_t size, ptrdiff_t timeout_ms, ctorch_group *out) {
+    return guarded([&] {
+        const auto store = c10::make_intrusive<c10d::HashStore>();
+        std::vector<Group> groups(size);
+        std::vector<std::exception_ptr> failures(size);
+        std::vector<std::thread> threads;
+        for (size_t rank = 0; rank < size; ++rank) {  // each waits for the others
+            threads.emplace_back([&, rank] {
+                try {
+                    groups[rank] = made(store, static_cast<int>(rank), static_cast<int>(size),
+                                        std::chrono::milliseconds(timeout_ms));
+                } catch (...) {
+                    failures[rank] = std::current_exception();
+                }
+            });
+        }
+        for (auto &thread : threads) thread.join();
+        for (const auto &failure : failures)
+            if (failure) std::rethrow_exception(failure);
+        for (size_t rank = 0; rank < size; ++rank) out[rank] = reinterpret_cast<ctorch_group>(new Group(groups[rank]));
     });
 }
 
@@ -92,5 +122,96 @@ ctorch_status ctorch_group_gather(ctorch_group group, ctorch_tensor input, ctorc
         std::vector<at::Tensor> own{one};
         members.allgather(parts, own)->wait();
         *out = wrap(all);
+    });
+}
+
+// ---- With gradients ----
+
+namespace ctorch {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor reduced(const GroupPointer &group, const at::Tensor &tensor, c10d::ReduceOp::RedOpType operation) {
+    const at::NoGradGuard no_gradients;
+    TORCH_CHECK(tensor.is_cpu(), "ranks reduce on the CPU, got a tensor on ", tensor.device());
+    const auto type = tensor.scalar_type();
+    const bool narrow = type == at::kBFloat16 || type == at::kHalf;  // Gloo may not know them
+    at::Tensor total = (narrow ? tensor.to(at::kFloat) : tensor.clone()).contiguous();
+    if (total.numel() == 0) return total.to(type);
+    c10d::AllreduceOptions options;
+    options.reduceOp = operation;
+    std::vector<at::Tensor> one{total};
+    static_cast<c10d::ProcessGroupGloo &>(*group).allreduce(one, options)->wait();
+    return total.to(type);
+}
+
+GroupPointer saved_group(AutogradContext *context) { return context->saved_data["group"].toCapsule(); }
+
+void save_group(AutogradContext *context, const GroupPointer &group) {
+    context->saved_data["group"] = c10::IValue::make_capsule(group);
+}
+
+/// The tensor itself; its gradient is the sum of those of all ranks.
+struct Copy : torch::autograd::Function<Copy> {
+    static at::Tensor forward(AutogradContext *context, const GroupPointer &group, const at::Tensor &tensor) {
+        save_group(context, group);
+        return tensor.view_as(tensor);
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        return {at::Tensor(), sum_over(saved_group(context), gradients[0])};
+    }
+};
+
+/// The sum of the tensors of all ranks; each has its gradient as it is.
+struct Sum : torch::autograd::Function<Sum> {
+    static at::Tensor forward(AutogradContext *, const GroupPointer &group, const at::Tensor &tensor) {
+        return sum_over(group, tensor);
+    }
+
+    static variable_list backward(AutogradContext *, variable_list gradients) {
+        return {at::Tensor(), gradients[0]};
+    }
+};
+
+}  // namespace
+
+GroupPointer shared_group(ctorch_group group) { return *reinterpret_cast<Group *>(group); }
+
+at::Tensor sum_over(const GroupPointer &group, const at::Tensor &tensor) {
+    return reduced(group, tensor, c10d::ReduceOp::SUM);
+}
+
+at::Tensor maximum_over(const GroupPointer &group, const at::Tensor &tensor) {
+    return reduced(group, tensor, c10d::ReduceOp::MAX);
+}
+
+}  // namespace ctorch
+
+ctorch_status ctorch_group_copied(ctorch_group group, ctorch_tensor input, ctorch_tensor *out) {
+    return guarded([&] { *out = wrap(Copy::apply(shared_group(group), unwrap(input))); });
+}
+
+ctorch_status ctorch_group_summed(ctorch_group group, ctorch_tensor input, ctorch_tensor *out) {
+    return guarded([&] { *out = wrap(Sum::apply(shared_group(group), unwrap(input))); });
+}
+
+ctorch_status ctorch_group_rows(ctorch_group group, ctorch_tensor part, ptrdiff_t first, ptrdiff_t count,
+                                ctorch_tensor index, ctorch_tensor *out) {
+    return guarded([&] {
+        const at::Tensor &rows = unwrap(part), &ids = unwrap(index);
+        TORCH_CHECK(rows.dim() == 2 && ids.dim() == 1 && ids.scalar_type() == at::kLong,
+                    "rows ", rows.sizes(), " and index ", ids.sizes(), " must be [rows, D] and int64 [N]");
+        if (ids.numel() > 0) {
+            const auto lowest = ids.min().item<int64_t>(), highest = ids.max().item<int64_t>();
+            TORCH_CHECK(lowest >= 0 && highest < count, "row ", lowest < 0 ? lowest : highest, " is outside the ",
+                        count, " of all ranks");
+        }
+        const at::Tensor own = (ids - first).clamp(0, rows.size(0) - 1);
+        const at::Tensor is_own = ((ids >= first).logical_and(ids < first + rows.size(0))).to(rows.scalar_type());
+        const at::Tensor found = at::index_select(rows, 0, own) * is_own.unsqueeze(1);
+        *out = wrap(Sum::apply(shared_group(group), found));
     });
 }

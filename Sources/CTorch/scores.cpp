@@ -8,8 +8,10 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/stack.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "collective.hpp"
 #include "parallel.hpp"
 #include "support.hpp"
 #include "vectors.hpp"
@@ -99,11 +101,35 @@ std::pair<at::Tensor, at::Tensor> statistics(const at::Tensor &logits) {
     return {log_sums, entropies};
 }
 
+/// Which rows of a head are here: all of them without a group, else one rank's.
+struct HeadPart {
+    GroupPointer group;
+    int64_t first = 0;
+};
+
+/// Scaled logits [n, v] of some of the words -> row by row what RowStatistics finds, in three tensors [n].
+void part_statistics(const at::Tensor &logits, at::Tensor highest, at::Tensor sums, at::Tensor products) {
+    TORCH_CHECK(has_kernel(logits), "ranks share words in float32 or float64 on the CPU");
+    const int64_t rows = logits.size(0), words = logits.size(1);
+    auto fill = [&](auto zero) {
+        using T = decltype(zero);
+        const T *z = logits.const_data_ptr<T>();
+        T *to[] = {highest.mutable_data_ptr<T>(), sums.mutable_data_ptr<T>(), products.mutable_data_ptr<T>()};
+        parallel_tasks(rows, 4 * words, [&](int64_t row, int) {
+            T found[3];
+            dispatch<RowStatistics<T>>(z + row * words, words, static_cast<T *>(found));
+            for (int i = 0; i < 3; ++i) to[i][row] = found[i];
+        });
+    };
+    logits.scalar_type() == at::kFloat ? fill(0.0f) : fill(0.0);
+}
+
 /// Scaled logits [n, V] become the gradient of  Σ gradient_log·log-prob + gradient_entropy·entropy  by them:
-/// gradient_log·(onehot − p) − gradient_entropy·p·(log p + entropy).
+/// gradient_log·(onehot − p) − gradient_entropy·p·(log p + entropy). `gradient_target` is gradient_log where the target
+/// is among the words that are here.
 void turn_into_gradient(
     at::Tensor &logits, const at::Tensor &targets, const at::Tensor &log_sums, const at::Tensor &entropies,
-    const at::Tensor &gradient_log, const at::Tensor &gradient_entropy) {
+    const at::Tensor &gradient_log, const at::Tensor &gradient_entropy, const at::Tensor &gradient_target) {
     const at::Tensor constant = -gradient_log - gradient_entropy * (entropies - log_sums), factor = -gradient_entropy;
     if (has_kernel(logits)) {
         const int64_t rows = logits.size(0), words = logits.size(1);
@@ -122,7 +148,7 @@ void turn_into_gradient(
         logits.mul_(factor.unsqueeze(1)).add_(constant.unsqueeze(1)).mul_(powers);
     }
     const at::Tensor index = targets.unsqueeze(1);
-    logits.scatter_(1, index, logits.gather(1, index) + gradient_log.unsqueeze(1));
+    logits.scatter_(1, index, logits.gather(1, index) + gradient_target.unsqueeze(1));
 }
 
 at::ScalarType sum_type(const at::Tensor &hidden) {
@@ -131,38 +157,69 @@ at::ScalarType sum_type(const at::Tensor &hidden) {
 
 struct TokenScores : torch::autograd::Function<TokenScores> {
     static variable_list forward(
-        AutogradContext *context, const at::Tensor &hidden, const at::Tensor &head, const at::Tensor &targets,
-        double temperature, int64_t chunk_elements, bool keeps) {
+        AutogradContext *context, const HeadPart &part, const at::Tensor &hidden, const at::Tensor &head,
+        const at::Tensor &all_targets, double temperature, int64_t chunk_elements, bool keeps) {
         const auto type = sum_type(hidden);
         const at::Tensor states = hidden.to(type), words = head.to(type);
         const int64_t count = states.size(0), chunk = std::max<int64_t>(1, chunk_elements / words.size(0));
         at::Tensor buffer = at::empty({std::min(chunk, count), words.size(0)}, states.options());
         at::Tensor scores = at::empty({count}, states.options()), log_sums = at::empty_like(scores),
                    entropies = at::empty_like(scores);
+        at::Tensor targets = all_targets, owned /* 1 where it is here */, products;
+        if (part.group) {
+            const int64_t end = part.first + words.size(0);
+            owned = (all_targets >= part.first).logical_and(all_targets < end).to(type);
+            targets = (all_targets - part.first).clamp(0, words.size(0) - 1);
+            products = at::empty_like(scores);
+        }
         for (int64_t start = 0; start < count; start += chunk) {
             const int64_t length = std::min(chunk, count - start);
             at::Tensor logits = buffer.narrow(0, 0, length);
             at::mm_out(logits, states.narrow(0, start, length), words.t());
             if (temperature != 1) logits.div_(temperature);
-            const auto [log_sum, entropy] = statistics(logits);
             const at::Tensor picked = logits.gather(1, targets.narrow(0, start, length).unsqueeze(1)).squeeze(1);
+            if (part.group) {
+                // Until all ranks' are known: the highest logit, the sum and the product above it.
+                part_statistics(
+                    logits, log_sums.narrow(0, start, length), entropies.narrow(0, start, length),
+                    products.narrow(0, start, length));
+                scores.narrow(0, start, length).copy_(picked);
+                continue;
+            }
+            const auto [log_sum, entropy] = statistics(logits);
             scores.narrow(0, start, length).copy_(picked - log_sum);
             log_sums.narrow(0, start, length).copy_(log_sum);
             entropies.narrow(0, start, length).copy_(entropy);
         }
+        if (part.group) join(part.group, owned, scores, log_sums, entropies, products);
         context->saved_data["temperature"] = temperature;
         context->saved_data["chunk"] = chunk;
+        if (part.group) context->saved_data["group"] = c10::IValue::make_capsule(part.group);
         // Logits that fitted in one chunk are kept: they cost no more memory than the chunk itself, and save their
         // product.
         const bool kept = keeps && count <= chunk;
-        context->save_for_backward({hidden, head, targets, log_sums, entropies, kept ? buffer : at::Tensor()});
+        context->save_for_backward({hidden, head, targets, log_sums, entropies, kept ? buffer : at::Tensor(), owned});
         return {scores, entropies.clone()};
+    }
+
+    /// What every rank found of its own words becomes what they are together. With m the highest of all, a rank's sum
+    /// Σ exp(z − mᵣ) and product Σ exp(z − mᵣ)·(z − mᵣ) are moved from its own highest mᵣ to m.
+    static void join(
+        const GroupPointer &group, const at::Tensor &owned, at::Tensor &scores, at::Tensor &log_sums,
+        at::Tensor &entropies, const at::Tensor &products) {
+        const at::Tensor highest = maximum_over(group, log_sums), shift = log_sums - highest, factor = shift.exp();
+        const at::Tensor own =
+            at::stack({entropies * factor, (products + entropies * shift) * factor, scores * owned});
+        const at::Tensor total = sum_over(group, own), logs = total[0].log();
+        log_sums.copy_(logs + highest);
+        entropies.copy_(logs - total[1] / total[0]);
+        scores.copy_(total[2] - log_sums);
     }
 
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
         const at::Tensor &hidden = saved[0], &head = saved[1], &targets = saved[2], &log_sums = saved[3],
-                         &entropies = saved[4], &kept = saved[5];
+                         &entropies = saved[4], &kept = saved[5], &owned = saved[6];
         const double temperature = context->saved_data["temperature"].toDouble();
         const int64_t chunk = context->saved_data["chunk"].toInt();
         const auto type = sum_type(hidden);
@@ -170,6 +227,7 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         const at::Tensor zero = at::zeros_like(log_sums);
         const at::Tensor by_log = gradients[0].defined() ? gradients[0].to(type) : zero,
                          by_entropy = gradients[1].defined() ? gradients[1].to(type) : zero;
+        const at::Tensor by_target = owned.defined() ? by_log * owned : by_log;
         const bool wants_states = context->needs_input_grad(0), wants_words = context->needs_input_grad(1);
         const int64_t count = states.size(0);
         at::Tensor by_states = wants_states ? at::empty_like(states) : at::Tensor(),
@@ -186,7 +244,8 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
                 if (temperature != 1) logits.div_(temperature);
             }
             turn_into_gradient(
-                logits, part(targets), part(log_sums), part(entropies), part(by_log), part(by_entropy));
+                logits, part(targets), part(log_sums), part(entropies), part(by_log), part(by_entropy),
+                part(by_target));
             if (temperature != 1) logits.div_(temperature);
             if (wants_states) {
                 at::Tensor target = part(by_states);
@@ -194,14 +253,18 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
             }
             if (wants_words) by_words.addmm_(logits.t(), part(states));
         }
+        if (wants_states && owned.defined()) {
+            by_states = sum_over(context->saved_data["group"].toCapsule(), by_states);
+        }
         return {
-            wants_states ? by_states.to(hidden.scalar_type()) : at::Tensor(),
+            at::Tensor(), wants_states ? by_states.to(hidden.scalar_type()) : at::Tensor(),
             wants_words ? by_words.to(head.scalar_type()) : at::Tensor(),
             at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
     }
 };
 
-void require_matching(const at::Tensor &hidden, const at::Tensor &head, const at::Tensor &words, int64_t rank) {
+void require_matching(
+    const at::Tensor &hidden, const at::Tensor &head, const at::Tensor &words, int64_t rank, int64_t vocabulary) {
     TORCH_CHECK(
         hidden.dim() == 2 && head.dim() == 2 && hidden.size(1) == head.size(1), "hidden ", hidden.sizes(), " and head ",
         head.sizes(), " must be [tokens, D] and [vocabulary, D]");
@@ -212,8 +275,21 @@ void require_matching(const at::Tensor &hidden, const at::Tensor &head, const at
     if (words.numel() == 0) return;
     const auto lowest = words.min().item<int64_t>(), highest = words.max().item<int64_t>();
     TORCH_CHECK(
-        lowest >= 0 && highest < head.size(0), "token id ", lowest < 0 ? lowest : highest,
-        " is outside the vocabulary of ", head.size(0));
+        lowest >= 0 && highest < vocabulary, "token id ", lowest < 0 ? lowest : highest,
+        " is outside the vocabulary of ", vocabulary);
+}
+
+void token_scores(
+    const HeadPart &part, ctorch_tensor hidden, ctorch_tensor head, int64_t vocabulary, ctorch_tensor targets,
+    double temperature, int64_t chunk_elements, ctorch_tensor *log_probabilities, ctorch_tensor *entropies) {
+    const at::Tensor &states = unwrap(hidden), &words = unwrap(head);
+    require_matching(states, words, unwrap(targets), 1, vocabulary);
+    TORCH_CHECK(temperature > 0, "temperature ", temperature, ": must be above 0");
+    const bool keeps = at::GradMode::is_enabled() && (states.requires_grad() || words.requires_grad());
+    const auto results =
+        TokenScores::apply(part, states, words, unwrap(targets), temperature, chunk_elements, keeps);
+    *log_probabilities = wrap(results[0]);
+    *entropies = wrap(results[1]);
 }
 
 }  // namespace
@@ -225,13 +301,20 @@ extern "C" ctorch_status ctorch_token_scores(
     ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor targets, double temperature, int64_t chunk_elements,
     ctorch_tensor *log_probabilities, ctorch_tensor *entropies) {
     return guarded([&] {
-        const at::Tensor &states = unwrap(hidden), &words = unwrap(head);
-        require_matching(states, words, unwrap(targets), 1);
-        TORCH_CHECK(temperature > 0, "temperature ", temperature, ": must be above 0");
-        const bool keeps = at::GradMode::is_enabled() && (states.requires_grad() || words.requires_grad());
-        const auto results = TokenScores::apply(states, words, unwrap(targets), temperature, chunk_elements, keeps);
-        *log_probabilities = wrap(results[0]);
-        *entropies = wrap(results[1]);
+        token_scores(
+            HeadPart{}, hidden, head, unwrap(head).size(0), targets, temperature, chunk_elements, log_probabilities,
+            entropies);
+    });
+}
+
+extern "C" ctorch_status ctorch_group_token_scores(
+    ctorch_group group, ctorch_tensor hidden, ctorch_tensor part, ptrdiff_t first, ptrdiff_t count,
+    ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements, ctorch_tensor *log_probabilities,
+    ctorch_tensor *entropies) {
+    return guarded([&] {
+        token_scores(
+            HeadPart{shared_group(group), first}, hidden, part, count, targets, temperature, chunk_elements,
+            log_probabilities, entropies);
     });
 }
 
@@ -239,7 +322,7 @@ extern "C" ctorch_status ctorch_support_logits(
     ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor support, ctorch_tensor *logits) {
     return guarded([&] {
         const at::Tensor &states = unwrap(hidden), &words = unwrap(head), &ids = unwrap(support);
-        require_matching(states, words, ids, 2);
+        require_matching(states, words, ids, 2, words.size(0));
         const auto type = sum_type(states);
         const at::Tensor rows =
             words.index_select(0, ids.reshape({-1})).to(type).view({ids.size(0), ids.size(1), words.size(1)});

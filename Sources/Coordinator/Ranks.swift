@@ -49,20 +49,41 @@ package struct RankTeam: Sendable {
     /// Those that divide this rank's side of a step, itself among them; `nil` where it does it alone.
     package let peers: (any Ranks)?
     package let side: Side
+    /// Those that compute each layer of a training pass together with this rank, each with a part of it; `nil` where it
+    /// has whole layers.
+    package let tensorPeers: (any Ranks)?
+    /// Those that train the same parts of the layers as this rank, and divide the passes; `nil` where it does so alone,
+    /// or has whole layers and ``peers`` are they.
+    package let replicas: (any Ranks)?
     /// How many of them are on this machine and share its processors.
     package let localSize: Int
     /// Whether somebody asked this process to stop.
     package let asked: StopSignal
 
-    /// A team in which every rank does everything.
-    package init(_ ranks: any Ranks, localSize: Int, asked: StopSignal) {
-        self.init(ranks, peers: ranks, side: .whole, localSize: localSize, asked: asked)
+    /// A team in which every rank does everything, with others that share its layers where it has `tensorPeers`.
+    package init(
+        _ ranks: any Ranks, tensorPeers: (any Ranks)? = nil, replicas: (any Ranks)? = nil, localSize: Int,
+        asked: StopSignal
+    ) {
+        self.init(
+            ranks, peers: ranks, side: .whole, tensorPeers: tensorPeers, replicas: replicas, localSize: localSize,
+            asked: asked)
     }
 
     /// A team of two sides: the first ranks train, the others sample.
     ///
     /// - Parameter peers: Those of this rank's side; `nil` for one alone.
     package init(_ ranks: any Ranks, peers: (any Ranks)?, side: Side, localSize: Int, asked: StopSignal) {
+        self.init(
+            ranks, peers: peers, side: side, tensorPeers: nil, replicas: nil, localSize: localSize, asked: asked)
+    }
+
+    private init(
+        _ ranks: any Ranks, peers: (any Ranks)?, side: Side, tensorPeers: (any Ranks)?, replicas: (any Ranks)?,
+        localSize: Int, asked: StopSignal
+    ) {
+        self.tensorPeers = tensorPeers
+        self.replicas = replicas
         self.ranks = ranks
         self.peers = peers
         self.side = side

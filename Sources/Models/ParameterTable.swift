@@ -13,6 +13,8 @@ package struct ParameterShape: Sendable, Equatable {
     package let name: String
     package let shape: [Int]
     package let role: Role
+    /// The axis that ranks of a tensor-parallel group share; `nil` for what each of them has whole.
+    package var sharedAxis: Int?
 
     package var count: Int { shape.reduce(1, *) }
 }
@@ -26,32 +28,37 @@ extension ModelConfiguration {
     /// Every tensor of the model in the order transformers lists them. A tied head is absent.
     package var parameterShapes: [ParameterShape] {
         let embedding = ParameterShape(
-            name: ParameterName.embedding, shape: [vocabularySize, hiddenSize], role: .weight)
+            name: ParameterName.embedding, shape: [vocabularySize, hiddenSize], role: .weight, sharedAxis: 0)
         let norm = ParameterShape(name: ParameterName.finalNorm, shape: [hiddenSize], role: .norm)
-        let head = ParameterShape(name: ParameterName.head, shape: [vocabularySize, hiddenSize], role: .weight)
+        let head = ParameterShape(
+            name: ParameterName.head, shape: [vocabularySize, hiddenSize], role: .weight, sharedAxis: 0)
         return [embedding] + (0..<layers).flatMap(layerShapes) + [norm] + (tiesEmbeddings ? [] : [head])
     }
 
     private func layerShapes(_ layer: Int) -> [ParameterShape] {
-        func projection(_ part: String, _ rows: Int, _ columns: Int, bias: Bool) -> [ParameterShape] {
+        /// Cut where it makes heads or the inner width of the feed-forward part, or reads them.
+        func projection(_ part: String, _ rows: Int, _ columns: Int, bias: Bool, axis: Int) -> [ParameterShape] {
             let name = ParameterName.layer(layer, part)
-            let weight = ParameterShape(name: name + ".weight", shape: [rows, columns], role: .weight)
-            return bias ? [weight, ParameterShape(name: name + ".bias", shape: [rows], role: .bias)] : [weight]
+            let weight = ParameterShape(
+                name: name + ".weight", shape: [rows, columns], role: .weight, sharedAxis: axis)
+            let addend = ParameterShape(
+                name: name + ".bias", shape: [rows], role: .bias, sharedAxis: axis == 0 ? 0 : nil)
+            return bias ? [weight, addend] : [weight]
         }
         func norm(_ part: String, _ width: Int) -> ParameterShape {
             ParameterShape(name: ParameterName.layer(layer, part) + ".weight", shape: [width], role: .norm)
         }
         let attention =
-            projection("self_attn.q_proj", queryWidth, hiddenSize, bias: biases.queryKeyValue)
-            + projection("self_attn.k_proj", keyValueWidth, hiddenSize, bias: biases.queryKeyValue)
-            + projection("self_attn.v_proj", keyValueWidth, hiddenSize, bias: biases.queryKeyValue)
-            + projection("self_attn.o_proj", hiddenSize, queryWidth, bias: biases.attentionOutput)
+            projection("self_attn.q_proj", queryWidth, hiddenSize, bias: biases.queryKeyValue, axis: 0)
+            + projection("self_attn.k_proj", keyValueWidth, hiddenSize, bias: biases.queryKeyValue, axis: 0)
+            + projection("self_attn.v_proj", keyValueWidth, hiddenSize, bias: biases.queryKeyValue, axis: 0)
+            + projection("self_attn.o_proj", hiddenSize, queryWidth, bias: biases.attentionOutput, axis: 1)
         let headNorms =
             normalizesQueriesAndKeys ? [norm("self_attn.q_norm", headSize), norm("self_attn.k_norm", headSize)] : []
         let feedForward =
-            projection("mlp.gate_proj", intermediateSize, hiddenSize, bias: biases.feedForward)
-            + projection("mlp.up_proj", intermediateSize, hiddenSize, bias: biases.feedForward)
-            + projection("mlp.down_proj", hiddenSize, intermediateSize, bias: biases.feedForward)
+            projection("mlp.gate_proj", intermediateSize, hiddenSize, bias: biases.feedForward, axis: 0)
+            + projection("mlp.up_proj", intermediateSize, hiddenSize, bias: biases.feedForward, axis: 0)
+            + projection("mlp.down_proj", hiddenSize, intermediateSize, bias: biases.feedForward, axis: 1)
         let norms = [norm("input_layernorm", hiddenSize), norm("post_attention_layernorm", hiddenSize)]
         return attention + headNorms + feedForward + norms
     }

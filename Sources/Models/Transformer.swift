@@ -11,16 +11,19 @@ package import Tensors
 package final class Transformer {
     package let configuration: ModelConfiguration
     /// Every parameter by its Hugging Face name, in the order of ``ModelConfiguration/parameterShapes``; a tied head is
-    /// absent. Then come those of ``ModelConfiguration/adapterShapes``, where it was made with them.
+    /// absent. Then come those of ``ModelConfiguration/adapterShapes``, where it was made with them. Of a model whose
+    /// layers several ranks share, this rank's parts.
     package let parameters: [(name: String, tensor: Tensor)]
-    /// `[vocabulary, hidden]`.
+    /// `[vocabulary, hidden]`, or this rank's rows of it.
     package let embedding: Tensor
-    /// `[vocabulary, hidden]`: logits are hidden · headᵀ. The embedding itself when the two are tied.
+    /// `[vocabulary, hidden]`, or this rank's rows of it: logits are hidden · headᵀ. The embedding itself when the two are tied.
     package let head: Tensor
 
     /// The head as a generator reads it; `nil` where it reads ``head``.
     package let packedHead: PackedMatrix?
 
+    /// The ranks that compute each layer together; `nil` for a model that is whole here.
+    private let group: TensorParallelGroup?
     private let blocks: [TransformerBlock]
     private let finalNorm: Tensor
     private let rotary: RotaryTable
@@ -30,12 +33,22 @@ package final class Transformer {
     ///   model without them.
     /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
     ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
+    /// - Parameter shards: How several ranks share the layers, of which `parameters` are this one's parts: a model that
+    ///   is trained, without adapters. Every rank makes the same passes in the same order, and has the same results.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another
     ///   shape.
     package init(
-        configuration: ModelConfiguration, parameters: [String: Tensor], packed: [String: PackedMatrix] = [:]
+        configuration: ModelConfiguration, parameters: [String: Tensor], packed: [String: PackedMatrix] = [:],
+        shards: ParameterShards? = nil
     ) throws {
         var shapes = configuration.parameterShapes
+        if let shards {
+            shapes = shapes.map {
+                ParameterShape(
+                    name: $0.name, shape: shards.partShape(of: $0.shape, named: $0.name), role: $0.role,
+                    sharedAxis: $0.sharedAxis)
+            }
+        }
         let adapters = configuration.adapterShapes
         if adapters.contains(where: { parameters[$0.name] != nil }) { shapes += adapters }
         let problems = ModelConfiguration.problems(in: parameters.mapValues(\.shape), expecting: shapes)
@@ -46,7 +59,10 @@ package final class Transformer {
         head = configuration.tiesEmbeddings ? embedding : parameters.required(ParameterName.head)
         finalNorm = parameters.required(ParameterName.finalNorm)
         packedHead = packed[configuration.headName]
-        blocks = (0..<configuration.layers).map { TransformerBlock(configuration, layer: $0, parameters, packed) }
+        group = shards?.group
+        blocks = (0..<configuration.layers).map {
+            TransformerBlock(configuration, layer: $0, parameters, packed, shards?.group)
+        }
         rotary = RotaryTable(configuration, embedding.elementType, embedding.device)
         let type = embedding.elementType
         let isAdapter = Set(adapters.map(\.name))
@@ -78,8 +94,27 @@ package final class Transformer {
     package func hiddenStates(
         tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
     ) throws -> Tensor {
-        try hiddenStates(
-            embeddings: embedding.rows(at: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks)
+        let embeddings =
+            if let group {
+                try group.rows(of: embedding, count: configuration.vocabularySize, at: tokens)
+            } else {
+                try embedding.rows(at: tokens)
+            }
+        return try hiddenStates(embeddings: embeddings, layout: layout, checkpointsBlocks: checkpointsBlocks)
+    }
+
+    /// ``Tensor/tokenScores(hidden:head:targets:temperature:)`` with this model's head.
+    ///
+    /// - Parameters:
+    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:checkpointsBlocks:)``.
+    ///   - targets: `[N]` int64.
+    package func tokenScores(hidden: Tensor, targets: Tensor, temperature: Double) throws(TensorError) -> TokenScores {
+        guard let group else {
+            return try Tensor.tokenScores(hidden: hidden, head: head, targets: targets, temperature: temperature)
+        }
+        return try group.tokenScores(
+            hidden: hidden, part: head, vocabulary: configuration.vocabularySize, targets: targets,
+            temperature: temperature)
     }
 
     /// As ``hiddenStates(tokens:layout:checkpointsBlocks:)`` from `[N, hidden]` inputs that need not be rows of the

@@ -1,15 +1,21 @@
 internal import Tensors
 
 /// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter. A packed weight stands for both.
+///
+/// Of a weight whose columns several ranks share, as x's are, the products are added up before the bias.
 struct Projection {
     let weight: Tensor
     let bias: Tensor?
     private let packed: PackedMatrix?
     private let adapter: (down: Tensor, up: Tensor, scale: Double)?
+    private let group: TensorParallelGroup?
 
+    /// - Parameter group: The ranks that share the columns of the weight; `nil` where none do.
     init(
-        _ name: String, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix], _ adapters: LoRAConfiguration?
+        _ name: String, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix],
+        _ adapters: LoRAConfiguration?, columnsOf group: TensorParallelGroup? = nil
     ) {
+        self.group = group
         weight = parameters.required(name + ".weight")
         self.packed = packed[name + ".weight"]
         bias = parameters[name + ".bias"]
@@ -22,6 +28,10 @@ struct Projection {
 
     func callAsFunction(_ x: Tensor) throws(TensorError) -> Tensor {
         if let packed { return try x.linear(weight: packed, bias: bias) }
+        if let group {
+            let sum = try group.summed(x.linear(weight: weight))
+            return try bias.map { bias throws(TensorError) in try sum + bias } ?? sum
+        }
         let own = try x.linear(weight: weight, bias: bias)
         guard let adapter else { return own }
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
@@ -45,19 +55,23 @@ struct TransformerBlock {
     private let feedForwardNorm: Tensor
     private let gate, up, down: Projection
     private let epsilon: Double
+    private let group: TensorParallelGroup?
 
+    /// - Parameter group: The ranks that compute the layer together, of which `parameters` are this one's; `nil` for
+    ///   one that is whole here.
     init(
         _ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor],
-        _ packed: [String: PackedMatrix]
+        _ packed: [String: PackedMatrix], _ group: TensorParallelGroup?
     ) {
         func name(_ part: String) -> String { ParameterName.layer(layer, part) }
+        self.group = group
         inputNorm = parameters.required(name("input_layernorm.weight"))
-        attention = Attention(configuration, layer: layer, parameters, packed)
+        attention = Attention(configuration, layer: layer, parameters, packed, group)
         feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
         let adapters = configuration.adapters
         gate = Projection(name("mlp.gate_proj"), parameters, packed, adapters)
         up = Projection(name("mlp.up_proj"), parameters, packed, adapters)
-        down = Projection(name("mlp.down_proj"), parameters, packed, adapters)
+        down = Projection(name("mlp.down_proj"), parameters, packed, adapters, columnsOf: group)
         epsilon = configuration.rmsNormEpsilon
     }
 
@@ -76,8 +90,10 @@ struct TransformerBlock {
         return try hidden + down(gate(x).swiGLU(up(x)))
     }
 
+    /// The input of a part: every rank reads it whole, and finds its own share of the gradient.
     private func normalized(_ hidden: Tensor, _ weight: Tensor) throws(TensorError) -> Tensor {
-        try hidden.rmsNorm(weight: weight, epsilon: epsilon)
+        let normalized = try hidden.rmsNorm(weight: weight, epsilon: epsilon)
+        return try group?.copied(normalized) ?? normalized
     }
 }
 
@@ -88,21 +104,25 @@ struct Attention {
     private let heads, keyValueHeads, headSize: Int
     private let window: Int?
     private let epsilon: Double
+    private let group: TensorParallelGroup?
     private var scale: Double { 1 / Double(headSize).squareRoot() }
 
     init(
         _ configuration: ModelConfiguration, layer: Int, _ parameters: [String: Tensor],
-        _ packed: [String: PackedMatrix]
+        _ packed: [String: PackedMatrix], _ group: TensorParallelGroup?
     ) {
         func name(_ part: String) -> String { ParameterName.layer(layer, "self_attn." + part) }
+        self.group = group
+        let ranks = group?.size ?? 1
         let adapters = configuration.adapters
         query = Projection(name("q_proj"), parameters, packed, adapters)
         key = Projection(name("k_proj"), parameters, packed, adapters)
         value = Projection(name("v_proj"), parameters, packed, adapters)
-        output = Projection(name("o_proj"), parameters, packed, adapters)
+        output = Projection(name("o_proj"), parameters, packed, adapters, columnsOf: group)
         queryNorm = parameters[name("q_norm.weight")]
         keyNorm = parameters[name("k_norm.weight")]
-        (heads, keyValueHeads, headSize) = (configuration.heads, configuration.keyValueHeads, configuration.headSize)
+        (heads, keyValueHeads) = (configuration.heads / ranks, configuration.keyValueHeads / ranks)
+        headSize = configuration.headSize
         window = configuration.slidingWindows[layer]
         epsilon = configuration.rmsNormEpsilon
     }
@@ -135,12 +155,17 @@ struct Attention {
         var q = try query(x).reshaped([tokens, heads, headSize])
         var k = try key(x).reshaped([tokens, keyValueHeads, headSize])
         let v = try value(x).reshaped([tokens, keyValueHeads, headSize])
-        if let queryNorm { q = try q.rmsNorm(weight: queryNorm, epsilon: epsilon) }
-        if let keyNorm { k = try k.rmsNorm(weight: keyNorm, epsilon: epsilon) }
+        if let queryNorm { q = try normalized(q, queryNorm) }
+        if let keyNorm { k = try normalized(k, keyNorm) }
         return (
             try q.rotated(cosines: angles.cosines, sines: angles.sines),
             try k.rotated(cosines: angles.cosines, sines: angles.sines), v
         )
+    }
+
+    /// Each rank normalises its own heads, so that the weight's gradient is the sum over the ranks.
+    private func normalized(_ heads: Tensor, _ weight: Tensor) throws(TensorError) -> Tensor {
+        try heads.rmsNorm(weight: group?.copied(weight) ?? weight, epsilon: epsilon)
     }
 }
 

@@ -4,6 +4,14 @@ internal import Tensors
 extension ReallocatingActor {
     /// The weights in the layout they are read in, and what it cost to bring them there now.
     func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
+        if let shards {
+            let (made, cost) = try kept(\.copies) {
+                try eachMade(of: parameters.model.filter { shards.isCut($0.key) }) {
+                    try shards.whole(of: $1.detached(), named: $0)
+                }
+            }
+            return (parameters.model.merging(made) { $1 }, cost)
+        }
         guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
         let (made, cost) = try kept(\.copies) {
             let adapterNames = parameters.adapterNames

@@ -21,6 +21,9 @@ package final class ReallocatingActor {
     /// What becomes of memory that a phase has no more use for.
     package let residency: Residency
 
+    /// How the ranks of a tensor-parallel group share what is trained; `nil` where it is whole here.
+    package let shards: ParameterShards?
+
     let parameters: ParameterSet
     private let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
@@ -59,12 +62,16 @@ package final class ReallocatingActor {
     ///   - packing: Matrices that sampling reads packed, by name: float32 on the CPU as they are read.
     ///   - verification: Whether each hand-over compares the weights with what the last one saw.
     ///   - residency: What becomes of memory that a phase has no more use for.
+    ///   - shards: How several ranks share the model's parameters, of which `parameters` are this one's: those are
+    ///     trained, sampling and scoring read whole ones, see ``gather()``. In the layout ``ParameterLayout/shared``.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
     package init(
         role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
         layout: ParameterLayout = .shared, packing: [String: PackedMatrix.Form] = [:],
-        verification: WeightVerification = .never, residency: Residency = .release
+        verification: WeightVerification = .never, residency: Residency = .release, shards: ParameterShards? = nil
     ) throws {
+        precondition(shards == nil || layout == .shared, "parts are read as the wholes they are of")
+        self.shards = shards
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
             throw PlacementError.parameters(role: role, message: "weights cannot be read as \(type)")
@@ -178,9 +185,20 @@ package final class ReallocatingActor {
             let (readable, cost) = try undoing { try self.readable() }
             try reach(.lent)
             let lease = InferenceLease(
-                version: version, parameters: readable, masters: parameters.model, heads: parameters.heads)
+                version: version, parameters: readable, masters: shards == nil ? parameters.model : readable,
+                heads: parameters.heads)
             return Ended(Stamped(value: try await body(lease), version: version, reallocation: cost))
         }.value
+    }
+
+    /// Where several ranks share the parameters: brings the parts of all together, to be read until they are trained
+    /// again. Every rank of the group calls it when it has written its parts, and before it lends them to be read: what
+    /// is read without it would wait for ranks that have nothing to read.
+    ///
+    /// - Throws: `RanksLost`, ``PlacementError``, or `CancellationError` while waiting.
+    package func gather() async throws {
+        guard shards != nil else { return }
+        _ = try await infer { _ in }
     }
 
     /// Lends the tensors as they are kept, whatever the layout, to be read only.

@@ -3,7 +3,7 @@
 extension ExecutionPlan {
     /// What a run of this build does not carry out, each by its call and the field of the file.
     ///
-    /// A rank has whole weights, trained as float32 or as float32 masters that passes read through bfloat16. Sampling
+    /// A rank has whole weights, or where it trains the actor a shard of them, trained as float32 or as float32 masters that passes read through bfloat16. Sampling
     /// may read a layout of its own, which goes with the key-value cache before the next step; everything else reads
     /// the weights in the type of the passes, and nothing waits on the host. All passes are cut alike, and all calls that
     /// sample read one layout.
@@ -21,7 +21,13 @@ extension ExecutionPlan {
             if own.mesh != everything {
                 refuse("mesh is \(own.mesh); expected all \(cluster.devices) ranks: each takes a share of every call")
             }
-            if own.strategy.tensor != 1 { refuse("tp is \(own.strategy.tensor); expected 1: no layer is cut here") }
+            if own.strategy.tensor != 1 {
+                if call.name != trainer.name {
+                    refuse("tp is \(own.strategy.tensor); expected 1: only \(trainer.name) may cut layers here")
+                } else if home.layout != .fp32Master {
+                    refuse("tp is \(own.strategy.tensor) with \(home.layout.rawValue); expected 1, or fp32Master")
+                }
+            }
             if own.strategy.pipeline != 1 { refuse("pp is \(own.strategy.pipeline); expected 1: no rank has a stage") }
             let layouts: [WeightLayout] =
                 switch call.kind {

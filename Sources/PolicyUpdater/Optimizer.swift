@@ -20,6 +20,9 @@ package final class Optimizer: MemoryOwner {
     /// Which rank keeps the state of a parameter and writes it; `nil` for one process.
     let sharding: OptimizerSharding?
     private let keepsState: Bool
+    /// How the ranks of a tensor-parallel group share the parameters, and with them the state; `nil` where they are
+    /// whole here.
+    let shards: ParameterShards?
     /// All state while a checkpoint is written.
     var assembled: [String: Tensor]?
     private let cosines = CosineTransform()
@@ -33,7 +36,8 @@ package final class Optimizer: MemoryOwner {
     /// An optimizer of everything that a role trains.
     ///
     /// - Parameters:
-    ///   - ranks: Processes that share the state out among themselves.
+    ///   - ranks: Processes that share the state out among themselves: those with the same parameters, or the same parts
+    ///     of them.
     ///   - keepsState: `false` for one that takes no step: it has the state's shapes alone.
     /// - Throws: the engine's refusal when the state does not fit in memory.
     convenience init(
@@ -41,15 +45,17 @@ package final class Optimizer: MemoryOwner {
     ) throws {
         try self.init(
             of: role.zeros(of: []), settings: settings,
-            sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }, keepsState: keepsState)
+            sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }, keepsState: keepsState,
+            shards: role.shards)
         role.count(self)
     }
 
     /// - Parameter parameters: Their shapes, types and devices alone are read.
     init(
         of parameters: [String: Tensor], settings: OptimizerSettings, sharding: OptimizerSharding?,
-        keepsState: Bool = true
+        keepsState: Bool = true, shards: ParameterShards? = nil
     ) throws {
+        precondition(shards == nil || settings.stepsElementByElement, "\(settings.stepName) reads whole parameters")
         var state: [String: ParameterState] = [:]
         for (name, parameter) in parameters {
             let isOwn = keepsState && sharding?.own.contains(name) ?? true
@@ -63,6 +69,7 @@ package final class Optimizer: MemoryOwner {
         self.settings = settings
         self.sharding = sharding
         self.keepsState = keepsState
+        self.shards = shards
     }
 
     /// By parameter name, in the form they are kept in.
@@ -187,18 +194,25 @@ package struct StepGradients {
     package let gradients: [String: Tensor]
     /// √Σg² over every parameter, before clipping; not finite when a gradient is not.
     package let norm: Double
+    /// How several ranks share the parameters, of which `gradients` are those of this one's parts: what is added up over
+    /// parameters counts each element once.
+    let shards: ParameterShards?
 
     /// Takes the gradients the parameters have collected; zeros where there is none.
     ///
-    /// - Parameter ranks: Whose gradients are added up.
+    /// - Parameters:
+    ///   - ranks: Whose gradients are added up.
+    ///   - shards: How other ranks share the parameters with these.
     @TensorActor
-    package init(of parameters: [String: Tensor], over ranks: ProcessGroup? = nil) throws {
+    package init(
+        of parameters: [String: Tensor], over ranks: ProcessGroup? = nil, shards: ParameterShards? = nil
+    ) throws {
         let gradients = try parameters.mapValues { parameter in
             try parameter.gradient
                 ?? Tensor.zeros(parameter.shape, parameter.elementType, device: parameter.device)
         }
         try ranks?.sum(gradients.sorted { $0.key < $1.key }.map(\.value))
-        try self.init(gradients)
+        try self.init(gradients, shards: shards)
     }
 
     /// Σ weight · gradient: what one backward pass over the sum of weighted losses gives, to rounding.
@@ -210,20 +224,39 @@ package struct StepGradients {
         for (weight, term) in terms.dropFirst() {
             for (name, gradient) in term.gradients { try sum[name]!.addInPlace(gradient, scaledBy: weight) }
         }
-        try self.init(sum)
+        try self.init(sum, shards: terms[0].gradients.shards)
     }
 
-    /// - Parameter gradients: By parameter name.
-    package init(_ gradients: [String: Tensor]) throws {
-        norm = try Tensor.norm(of: gradients.keys.sorted().map { gradients[$0]! })
+    /// - Parameters:
+    ///   - gradients: By parameter name.
+    ///   - shards: How several ranks share the parameters.
+    package init(_ gradients: [String: Tensor], shards: ParameterShards? = nil) throws {
         self.gradients = gradients
+        self.shards = shards
+        func norm(of names: some Sequence<String>) throws -> Double {
+            try Tensor.norm(of: names.map { gradients[$0]! })
+        }
+        let names = gradients.keys.sorted()
+        guard let shards else {
+            self.norm = try norm(of: names)
+            return
+        }
+        let (own, all) = (try norm(of: names.filter(shards.isCut)), try norm(of: names.filter { !shards.isCut($0) }))
+        self.norm = (try shards.group.sum(own * own) + all * all).squareRoot()
     }
 
     /// ⟨a, b⟩ over every parameter, summed in double.
     package func dot(_ others: [String: Tensor]) throws -> Double {
-        try gradients.keys.sorted().reduce(0) { sum, name in
-            try sum + (gradients[name]! * others[name]!).to(.float64).sum().item()
-        }
+        try sum { name in try (gradients[name]! * others[name]!).to(.float64).sum().item() }
+    }
+
+    /// What the parameters come to together.
+    func sum(_ ofParameter: (String) throws -> Double) throws -> Double {
+        let names = gradients.keys.sorted()
+        guard let shards else { return try names.reduce(0) { try $0 + ofParameter($1) } }
+        let own = try names.filter(shards.isCut).reduce(0) { try $0 + ofParameter($1) }
+        let all = try names.filter { !shards.isCut($0) }.reduce(0) { try $0 + ofParameter($1) }
+        return try shards.group.sum(own) + all
     }
 
     /// Scales all gradients by min(1, max / (norm + 10⁻⁶)), as torch's `clip_grad_norm_`.

@@ -76,6 +76,9 @@ package struct OptimizerSettings: Sendable, Equatable {
     /// Whether a step answers smoothly to its gradient, so that a look-ahead through it can be differentiated.
     package var hasDerivative: Bool { [.adamW, .adamW8bit].contains(rule) && stabilization == nil }
 
+    /// Whether each number is stepped by itself, so that ranks may each step their parts of a parameter.
+    package var stepsElementByElement: Bool { [.adamW, .lion].contains(rule) && stabilization == nil }
+
     /// What a step is made by, as the job calls it.
     package var stepName: String { rule.name + (stabilization == nil ? "" : " with stable_spam") }
 

@@ -60,9 +60,19 @@ extension Optimizer {
 
     /// Brings all state to the first rank, which is about to save it. Every rank calls it.
     func assemble() throws {
-        guard let sharding else { return }
-        let all = try sharding.gathered(state)
-        if let all { assembled = named(all) }
+        guard sharding != nil || shards != nil else { return }
+        // All of this rank's parts of parameters, on the first of the ranks that have the same ones.
+        guard var all = try sharding.map({ try $0.gathered(state) }) ?? state else { return }
+        if let shards {
+            for (name, slots) in all.sorted(by: { $0.key < $1.key }) {
+                for (kind, part) in slots.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+                    let whole = try shards.whole(of: part, named: name)
+                    all[name]?[kind] = shards.group.rank == 0 ? whole : nil
+                }
+            }
+            guard shards.group.rank == 0 else { return }
+        }
+        assembled = named(all)
     }
 
     /// Reads what ``save(at:to:)`` wrote; changes nothing.
@@ -83,12 +93,33 @@ extension Optimizer {
         }
         return SavedOptimizer(
             version: PolicyVersion(saved.version), counters: saved.counters,
-            state: try StateTensors.read(folder.appending(path: "moments.safetensors"), expecting: tensors))
+            state: try StateTensors.read(folder.appending(path: "moments.safetensors"), expecting: wholes))
+    }
+
+    /// What a checkpoint holds, of which only shapes and types are to be read.
+    private var wholes: [String: Tensor] {
+        get throws {
+            guard let shards else { return tensors }
+            return named(
+                try Dictionary(
+                    uniqueKeysWithValues: state.map { name, slots in
+                        let wholes = try slots.mapValues { part in
+                            try Tensor.zeros([], part.elementType).expanded(
+                                shards.wholeShape(of: part.shape, named: name))
+                        }
+                        return (name, wholes)
+                    }))
+        }
     }
 
     /// Goes on from there.
     package func resume(_ saved: SavedOptimizer) throws {
-        for (name, tensor) in named(ownState) { try tensor.copy(from: saved.state[name]!) }
+        for (name, slots) in ownState {
+            for (file, tensor) in named([name: slots]) {
+                let whole = saved.state[file]!
+                try tensor.copy(from: shards?.part(of: whole, named: name) ?? whole)
+            }
+        }
         counters = saved.counters
     }
 

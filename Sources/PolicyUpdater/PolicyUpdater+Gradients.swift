@@ -21,7 +21,8 @@ extension PolicyUpdater {
         let apart = try point.moved(to: point.policy.leaves)
         let pass = try backward(part, plan, networks(at: apart, [plan]), weight: 1, term: term, stop)
         return PartGradients(
-            loss: pass.loss, metrics: pass.metrics, gradients: try StepGradients(of: apart.policy.leaves, over: ranks))
+            loss: pass.loss, metrics: pass.metrics,
+            gradients: try StepGradients(of: apart.policy.leaves, over: replicas, shards: policy.shards))
     }
 
     /// The loss of one part at the policy's weights as they are, and its numbers. No gradient is taken.
@@ -75,7 +76,7 @@ extension PolicyUpdater {
         }
         try stop?.check()
         metrics["loss"] = loss
-        let gradients = try StepGradients(of: point.policy.leaves, over: ranks)
+        let gradients = try StepGradients(of: point.policy.leaves, over: replicas, shards: policy.shards)
         return (try propose(gradients, loss: loss, isEmpty: isEmpty, at: point), metrics)
     }
 
@@ -108,7 +109,8 @@ extension PolicyUpdater {
     private func networks(at point: UpdatePoint, _ plans: [PartPlan]) throws -> Networks {
         let readsReference = plans.contains(where: \.objective.needsExactDivergence)
         return Networks(
-            model: try Transformer(configuration: configuration, parameters: point.policy.computed()),
+            model: try Transformer(
+                configuration: configuration, parameters: point.policy.computed(), shards: policy.shards),
             valueHead: point.policy.heads[ValueHead.name],
             reference: try readsReference
                 ? point.reference.map { try Transformer(configuration: referenceConfiguration, parameters: $0) } : nil)
@@ -121,12 +123,20 @@ extension PolicyUpdater {
         _ stop: StopSignal?
     ) throws -> Pass {
         let meanEntropy = try meanEntropy(of: part, plan, networks, stop)
-        return try over(part, stop, ranks) { packed, denominators in
-            let result = try forward(packed, plan, networks, denominators, meanEntropy: meanEntropy)
-            let loss = try term.map { try result.terms[$0]() } ?? result.loss
-            try (weight == 1 ? loss : loss * weight).backward()
-            return try result.read()
+        return try over(part, stop, replicas) { packed, denominators in
+            try reachingRanks {
+                let result = try forward(packed, plan, networks, denominators, meanEntropy: meanEntropy)
+                let loss = try term.map { try result.terms[$0]() } ?? result.loss
+                try (weight == 1 ? loss : loss * weight).backward()
+                return try result.read()
+            }
         }
+    }
+
+    /// Runs passes over layers that several ranks may share.
+    private func reachingRanks<Result>(_ body: () throws -> Result) throws -> Result {
+        guard let group = policy.shards?.group else { return try body() }
+        return try group.reaching(body)
     }
 
     /// Runs every micro-batch of a part, the longest first.
@@ -159,19 +169,21 @@ extension PolicyUpdater {
         of part: UpdatePart, _ plan: PartPlan, _ networks: Networks, _ stop: StopSignal?
     ) throws -> Tensor? {
         let batch = UpdateBatch(parts: [part])
-        let cut = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch, ranks: ranks?.size ?? 1)
+        let cut = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch, ranks: replicas?.size ?? 1)
         guard plan.objective.needsMeanEntropy, cut.microBatches.count > 1 else { return nil }
         let scorer = plan.scorer(settings)
         var (sum, count) = (0.0, 0)
-        for pieces in cut.microBatches(of: ranks?.rank ?? 0) {
+        for pieces in cut.microBatches(of: replicas?.rank ?? 0) {
             try stop?.check()
             let packed = try PackedMicroBatch(pieces, of: batch)
-            sum += try Tensor.withoutGradients {
-                try scorer.scores(packed, under: networks.model).entropies.to(.float64).sum().item()
+            sum += try reachingRanks {
+                try Tensor.withoutGradients {
+                    try scorer.scores(packed, under: networks.model).entropies.to(.float64).sum().item()
+                }
             }
             count += packed.targets.count
         }
-        if let shares = try ranks?.exchange([sum, Double(count)]) {
+        if let shares = try replicas?.exchange([sum, Double(count)]) {
             (sum, count) = (shares.reduce(0) { $0 + $1[0] }, shares.reduce(0) { $0 + Int($1[1]) })
         }
         return try Tensor([sum / Double(max(count, 1))], shape: []).to(networks.model.elementType).to(

@@ -24,7 +24,8 @@ extension PolicyUpdater: Checkpointable {
     }
 
     /// Brings what the ranks keep apart to the first of them, which is about to save. Every rank calls it.
-    package func assembleState() throws {
+    package func assembleState() async throws {
+        try await policy.gather()
         try optimizer.assemble()
         try critic?.optimizer.assemble()
     }
@@ -49,7 +50,8 @@ extension PolicyUpdater: Checkpointable {
         }
     }
 
-    /// Takes moments and counters over; the weights must be those of the same checkpoint.
+    /// Takes moments and counters over; the weights must be those of the same checkpoint. Where several ranks share
+    /// the policy's layers, they bring them together when each has done so.
     ///
     /// - Throws: ``UpdateError/state(message:)`` when the files are those of another model; nothing is changed then.
     package func restore(from folder: URL) async throws {

@@ -41,8 +41,6 @@ extension StepGradients {
     ///
     /// - Parameter other: Of the same parameters.
     func product(with other: StepGradients) throws -> Double {
-        try gradients.keys.sorted().reduce(0) { sum, name in
-            try sum + (gradients[name]! * other.gradients[name]!).sum().item()
-        }
+        try sum { name in try (gradients[name]! * other.gradients[name]!).sum().item() }
     }
 }

@@ -18,8 +18,11 @@ package final class PolicyUpdater {
     let policy: ReallocatingActor
     let reference: ReallocatingActor?
     let critic: Critic?
-    /// Who divides the passes of a step; `nil` for one process.
+    /// Who divides the passes that score; `nil` for one process.
     let ranks: ProcessGroup?
+    /// Who divides the passes of a step: those that have the same parameters, or the same parts of them, as the policy's
+    /// ``Placement/ReallocatingActor/shards`` say; `nil` for this process alone.
+    let replicas: ProcessGroup?
     /// The way of the weights to ranks that only sample; `nil` where there are none.
     let sharing: WeightSharing?
     /// Its state is part of what a checkpoint holds.
@@ -41,6 +44,9 @@ package final class PolicyUpdater {
     ///   - parts: One for each part of the batches to come, at least one, with different names.
     ///   - ranks: Processes with the same weights that are called with the same batches: they divide the passes, and
     ///     each has the whole result. The critic's are the same.
+    ///   - replicas: Those among them that have the same parts of the policy, where `policy` has shards, which then
+    ///     divide the passes of a step and keep shares of the optimizer's state; `nil` for one. Scoring reads whole
+    ///     weights, and is divided among all.
     ///   - sharing: The way of the weights to ranks that only sample. On such a rank the updater trains nothing: it has
     ///     no moments and needs no reference.
     ///   - bringsReference: whether batches bring the reference's log-probs with them, so that none has to be loaded.
@@ -50,7 +56,7 @@ package final class PolicyUpdater {
         policy: ReallocatingActor, configuration: ModelConfiguration, reference: ReallocatingActor? = nil,
         referenceConfiguration: ModelConfiguration? = nil, critic: Critic? = nil, parts: [PartPlan],
         bringsReference: Bool = false, settings: UpdaterSettings, ranks: ProcessGroup? = nil,
-        sharing: WeightSharing? = nil
+        replicas: ProcessGroup? = nil, sharing: WeightSharing? = nil
     ) throws {
         precondition(!parts.isEmpty && Set(parts.map(\.name)).count == parts.count, "parts have different names")
         let heads = policy.headNames
@@ -71,11 +77,12 @@ package final class PolicyUpdater {
         self.referenceConfiguration = referenceConfiguration ?? configuration
         self.critic = critic
         self.ranks = ranks
+        self.replicas = policy.shards == nil ? ranks : replicas
         self.sharing = sharing
         self.parts = parts
         self.settings = settings
         optimizer = try Optimizer(
-            of: policy, settings: settings.optimizer, ranks: ranks, keepsState: sharing?.receives != true)
+            of: policy, settings: settings.optimizer, ranks: self.replicas, keepsState: sharing?.receives != true)
         scorer = parts[0].scorer(settings)
     }
 
@@ -125,7 +132,9 @@ package final class PolicyUpdater {
     /// Whether the step that was just taken left every weight finite. Reads each of them once.
     private func areFinite(_ point: UpdatePoint) throws -> Bool {
         let trained = [point.policy, point.critic].compactMap(\.self).flatMap(\.leaves.values)
-        return try trained.allSatisfy { try $0.allFinite() }
+        let isFinite = try trained.allSatisfy { try $0.allFinite() }
+        guard let group = policy.shards?.group else { return isFinite }
+        return try group.sum(isFinite ? 0 : 1) == 0
     }
 
     /// Lends the weights of all roles of a step; the body says which step they take together, or that they take none.
@@ -138,13 +147,15 @@ package final class PolicyUpdater {
         let follower = isSyncDue ? reference : nil
         let read = follower == nil && parts.contains(where: \.objective.needsExactDivergence) ? reference : nil
         let roles = [policy, critic?.owner, follower].compactMap(\.self)
-        return try await ReallocatingActor.train(roles, reading: [read].compactMap(\.self)) { leases in
+        let lent = try await ReallocatingActor.train(roles, reading: [read].compactMap(\.self)) { leases in
             var point = UpdatePoint(policy: leases[policy])
             if let critic { point.critic = leases[critic.owner] }
             if let follower { (point.reference, point.movesReference) = (leases[follower].frozen, true) }
             if let read { point.reference = leases.reading(read) }
             return try await body(point)
         }
+        try await policy.gather()
+        return lent
     }
 
     private func proposedByCritic(

@@ -90,7 +90,8 @@ package struct ProposedStep {
                 moves[name] = try move * scale - gradients.gradients[name]! * turn
             }
         }
-        return try StepGradients(optimizer.derivative(gradients: gradients.gradients, along: moves))
+        return try StepGradients(
+            optimizer.derivative(gradients: gradients.gradients, along: moves), shards: gradients.shards)
     }
 
     /// Writes weights and moments, and goes on in the schedule: for the `apply` of a lease.

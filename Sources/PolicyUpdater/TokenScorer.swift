@@ -37,9 +37,8 @@ struct TokenScorer: TokenScoring {
 
     func scores(_ packed: PackedMicroBatch, under model: Transformer) throws -> PackedScores {
         let hidden = try states(packed, model)
-        let scores = try Tensor.tokenScores(
-            hidden: hidden, head: model.head, targets: Tensor(packed.targets, device: model.device),
-            temperature: temperature)
+        let scores = try model.tokenScores(
+            hidden: hidden, targets: Tensor(packed.targets, device: model.device), temperature: temperature)
         return PackedScores(
             states: hidden, logProbabilities: scores.logProbabilities, entropies: scores.entropies, payload: nil)
     }

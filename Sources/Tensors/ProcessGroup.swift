@@ -31,7 +31,7 @@ package final class ProcessGroup {
 
     package nonisolated let rank: Int
     package nonisolated let size: Int
-    private let handle: GroupHandle
+    fileprivate nonisolated let handle: GroupHandle
 
     /// Waits for the other ranks.
     ///
@@ -109,6 +109,11 @@ package final class ProcessGroup {
             throw RanksLost(rank: rank, size: size, message: message)
         }
     }
+
+    /// The same ranks as those that share the tensors of one model.
+    package nonisolated var sharingTensors: TensorParallelGroup {
+        TensorParallelGroup(rank: rank, size: size, handle: handle)
+    }
 }
 
 /// The other processes of a run cannot be reached any more.
@@ -133,8 +138,8 @@ package struct RanksLost: Error, CustomStringConvertible {
 
 /// Owns one group of libtorch.
 ///
-/// Unchecked: the group alone reads it, and whichever thread is last closes it, once.
-private final class GroupHandle: @unchecked Sendable {
+/// Unchecked: one thread at a time calls it, and whichever is last closes it, once.
+final class GroupHandle: @unchecked Sendable {
     let raw: OpaquePointer
 
     init(_ raw: OpaquePointer) { self.raw = raw }

@@ -12,7 +12,8 @@ struct Launch: AsyncParsableCommand {
                 plumbline launch -n 2 train job.yaml
 
             torchrun --no-python does the same, also over several machines, and so does srun. With max_staleness: 1
-            and generation_ranks: N in the job the last N only sample and score, while the others learn.
+            and generation_ranks: N in the job the last N only sample and score, while the others learn; with
+            tensor_parallel_size: N each N of them compute the layers of a training pass together.
             """)
 
     @Option(name: .shortAndLong, help: "Processes.") var number = 2

@@ -24,7 +24,8 @@ struct OneOfSeveral {
         let asked = Interruption.shared.stop
         let team = try await meeting.team(
             asked: asked, timeout: .seconds(resolved.run.rankTimeout),
-            generationRanks: resolved.staleness.generationRanks, planHash: resolved.placement?.planHash)
+            generationRanks: resolved.staleness.generationRanks,
+            tensorParallel: resolved.tensorParallelism.size, planHash: resolved.placement?.planHash)
         let stop = StopSignal()
         guard team.ranks.isFirst else { return try await follow(team, stop) }
         let run = try await TrainingRun(resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)

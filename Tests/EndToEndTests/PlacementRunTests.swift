@@ -140,11 +140,11 @@ struct PlacementRunTests {
         let key = try place.train(job, "placement=two.json", "generation_layout=int8")
         #expect(key.status == 65 && key.progress.contains("generation_layout is int8, and two.json says the layout"))
         var plan = try plan("two.json")
-        plan.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
+        plan.assignments["actor_gen"]?.strategy = Strategy(1, 2, 1)
         try place.write("wide.json", plan.json.indented)
         let wide = try place.train(job, "placement=wide.json")
         #expect(
-            wide.status == 65 && wide.progress.contains("wide.json: train calls.actor_train: tp is 2; expected 1"),
+            wide.status == 65 && wide.progress.contains("wide.json: train calls.actor_gen: tp is 2; expected 1"),
             "\(wide.progress)")
         try makePlan()
         try place.makeModel("broad", contextLength: 64, hiddenSize: 64)
@@ -201,5 +201,41 @@ struct PlacementRunTests {
                 "\(outcome.progress)")
         }
         #expect(!place.exists("apart"))
+    }
+
+    /// Layers are cut where the plan trains and whole where it samples: of a model whose words are an even number.
+    @Test func layersAreCutAsThePlanSays() throws {
+        try Command.succeed(
+            [
+                "init-model", "--output", "even", "--tokenizer", "model", "--vocabulary-size", "260", "--hidden-size",
+                "32", "--layers", "2", "--heads", "2", "--context-length", "64",
+            ], in: place.folder)
+        let model = "model_name_or_path=even"
+        let made = try run("plan", "--job", job, "-n", "2", "-o", "whole.json", model, "generation_layout=packed")
+        try #require(made.status == 0, "\(made.progress)")
+        var plan = try plan("whole.json")
+        plan.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
+        plan.assignments["actor_train"]?.microBatches *= 2
+        try place.write("cut.json", plan.json.indented)
+        for name in ["whole", "cut"] {
+            let outcome = try Command.run(
+                ["launch", "-n", "2", "train", job, model, "placement=\(name).json", "output_dir=\(name)"],
+                in: place.folder)
+            #expect(outcome.status == 0, "\(outcome.progress)")
+            #expect(outcome.progress.contains("is shared by 2 processes") == (name == "cut"), "\(outcome.progress)")
+        }
+        for (row, other) in zip(try place.metrics("whole"), try place.metrics("cut")) {
+            for (name, value) in row where name != "realloc/bytes" {
+                let found = try #require(other[name])
+                #expect(abs(found - value) <= 1e-5 * max(1, abs(value)), "\(name): \(found), not \(value)")
+            }
+        }
+        let key = try Command.run(
+            ["launch", "-n", "2", "train", job, model, "placement=cut.json", "tensor_parallel_size=1"],
+            in: place.folder)
+        #expect(
+            key.status == 65
+                && key.progress.contains("tensor_parallel_size is 1, and cut.json says tp 2 of actor_train"),
+            "\(key.progress)")
     }
 }

@@ -37,6 +37,103 @@ struct RankTests {
         if !["sft", "dpo", "reward_model"].contains(example.algorithm) { try expectTheSameTexts(place) }
     }
 
+    /// Layers divided among two processes, or among two of four, the others with the next passes: with several passes,
+    /// updates and objectives, other optimizers and methods, and blocks that are computed twice.
+    @Test(arguments: [
+        (2, "grpo", "num_generations: 4\nbeta: 0.1\nsteps_per_generation: 2\nper_device_train_batch_size: 8"),
+        (2, "grpo", "num_generations: 4\nmax_tokens_per_micro_batch: 40\ngradient_checkpointing: true\neval_steps: 2"),
+        (4, "grpo", "num_generations: 4\nbeta: 0.1\nnum_iterations: 2\nmax_grad_norm: 0.01\nverify_weights: true"),
+        (
+            2, "grpo",
+            "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"
+        ),
+        (2, "grpo", "num_generations: 4\nmax_staleness: 1"),
+        (2, "remax", "beta: 0.05"), (4, "sft", "optim: lion\nlearning_rate: 1e-5"), (2, "sft", "residency: keep"),
+        (2, "dpo", "beta: 0.3\nprecompute_ref_log_probs: false\neval_steps: 2"),
+    ])
+    func layersThatProcessesShareChangeNothing(_ size: Int, _ algorithm: String, _ lines: String) throws {
+        let place = try Workplace()
+        let job = try place.job(algorithm, lines)
+        let alone = try place.train(job, "output_dir=alone")
+        #expect(alone.status == 0, "\(alone.progress)")
+        let shared = try Command.run(
+            ["launch", "-n", "\(size)", "train", job, "output_dir=two", "tensor_parallel_size=2"], in: place.folder)
+        #expect(shared.status == 0, "\(shared.progress)")
+        #expect(shared.progress.contains("each layer of a training pass is shared by 2 processes"))
+        // Weights are brought together after each step.
+        try expectTheSame(place, but: ["realloc/bytes"])
+        if !["sft", "dpo"].contains(algorithm) { try expectTheSameTexts(place) }
+        // Moments are in the checkpoint whole, as one process writes them.
+        let names = ["moments.safetensors", "counters.json"].map { "checkpoint-2/plumbline_state/policy_updater/\($0)" }
+        for name in names {
+            #expect(try place.bytes("two/\(name)").count == place.bytes("alone/\(name)").count, "\(name)")
+        }
+    }
+
+    /// Twenty times from layers that are shared to whole ones and back.
+    @Test func aSwitchInEveryStepDoesNotLeadAway() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nmax_steps: 20\nlearning_rate: 1e-4")
+        #expect(try place.train(job, "output_dir=alone").status == 0)
+        let shared = try Command.run(
+            ["launch", "-n", "2", "train", job, "output_dir=two", "tensor_parallel_size=2"], in: place.folder)
+        #expect(shared.status == 0, "\(shared.progress)")
+        try expectTheSame(place, but: ["realloc/bytes"])
+        try expectTheSameTexts(place)
+    }
+
+    /// Weights and moments are written whole, whatever parts they were trained in.
+    @Test func aCheckpointOfSharedLayersGoesOnUnderAnyNumber() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nbeta: 0.1")
+        func launched(_ size: Int, _ degree: Int, _ overrides: String...) throws {
+            let outcome = try Command.run(
+                ["launch", "-n", "\(size)", "train", job, "tensor_parallel_size=\(degree)"] + overrides,
+                in: place.folder)
+            #expect(outcome.status == 0, "\(outcome.progress)")
+        }
+        try launched(2, 2, "output_dir=whole")
+        // The same processes: to the bit.
+        try launched(2, 2, "output_dir=again", "resume_from_checkpoint=whole/checkpoint-2")
+        #expect(try place.bytes("again/model.safetensors") == place.bytes("whole/model.safetensors"))
+        // One process, two with whole layers, four with halves: to rounding.
+        for (name, size, degree) in [("alone", 1, 1), ("data", 2, 1), ("grid", 4, 2)] {
+            try launched(size, degree, "output_dir=\(name)", "resume_from_checkpoint=whole/checkpoint-2")
+            for (row, other) in zip(try place.metrics("whole").suffix(2), try place.metrics(name).suffix(2)) {
+                #expect(row["step"] == other["step"])
+                let (loss, found) = (try #require(row["loss"]), try #require(other["loss"]))
+                #expect(abs(loss - found) <= 1e-5, "\(name)")
+            }
+        }
+        // And back from a process alone.
+        try launched(2, 2, "output_dir=back", "resume_from_checkpoint=alone/checkpoint-4", "max_steps=6")
+        try launched(1, 1, "output_dir=on", "resume_from_checkpoint=alone/checkpoint-4", "max_steps=6")
+        for (row, other) in zip(try place.metrics("on"), try place.metrics("back")) {
+            #expect(abs(try #require(row["loss"]) - #require(other["loss"])) <= 1e-5)
+        }
+        #expect(try place.metrics("back").count == 2)
+    }
+
+    @Test func whatSharedLayersCannotDoIsSaidAtTheStart() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\ntensor_parallel_size: 2")
+        let alone = try place.train(job)
+        #expect(alone.status == 65)
+        #expect(
+            alone.progress.contains(
+                "tensor_parallel_size: is 2, and the run is one process; expected a divisor of their number: start it "
+                    + "with plumbline launch -n 2 train"), "\(alone.progress)")
+        let odd = try Command.run(["launch", "-n", "3", "train", job], in: place.folder)
+        #expect(odd.status == 65 && odd.progress.contains("the run has 3 processes"), "\(odd.progress)")
+        let four = try Command.run(["launch", "-n", "4", "train", job, "tensor_parallel_size=4"], in: place.folder)
+        #expect(four.status == 65)
+        #expect(
+            four.progress.contains(
+                "tensor_parallel_size: is 4, and the model has 2 attention heads and 2 key and value heads, which "
+                    + "cannot be divided by 4"), "\(four.progress)")
+        #expect(!place.exists("run"))
+    }
+
     /// In one process the halves of a step take turns; here they work at once, on weights that are sent after each step.
     /// Of adapters only these are sent.
     @Test(arguments: [
@@ -140,8 +237,8 @@ struct RankTests {
         #expect(try place.metrics("back").count == 2)
     }
 
-    /// All ranks do everything, or one trains while the other samples.
-    static let duties = ["", "\nmax_staleness: 1\ngeneration_ranks: 1"]
+    /// All ranks do everything, or one trains while the other samples, or both compute each layer together.
+    static let duties = ["", "\nmax_staleness: 1\ngeneration_ranks: 1", "\ntensor_parallel_size: 2"]
 
     /// Both begin, then one rank's process is gone from one moment to the next.
     @Test(arguments: [0, 1], duties) func aKilledRankEndsTheOther(_ killed: Int, _ lines: String) throws {

@@ -105,6 +105,23 @@ struct PlacementTests {
         try self.job().require(ranks: 7)
     }
 
+    /// What the plan cuts where it trains is the key's number, and no other.
+    @Test func theTrainingCallsShardsAreTheKey() throws {
+        _ = try plan(ranks: 2, passes: 2) { plan in
+            plan.models["actor"]?.vocabularySize = 256
+            plan.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
+            plan.assignments["actor_train"]?.microBatches = 4
+        }
+        let job = try job(["placement: plan.json"])
+        #expect(job["tensor_parallel_size"] == "2" && job.tensorParallelism.size == 2)
+        #expect(job.maxTokensPerMicroBatch == 38)
+        try job.require(ranks: 2)
+        let error = #expect(throws: JobError.self) {
+            try self.job(["placement: plan.json", "tensor_parallel_size: 1"])
+        }
+        #expect("\(error!)".contains("tensor_parallel_size is 1, and plan.json says tp 2 of actor_train"), "\(error!)")
+    }
+
     @Test(arguments: [
         ("generation_layout: shared", ["generation_layout is shared", "the layout int8 of actor_gen", "int8"]),
         ("dtype: bfloat16", ["dtype is bfloat16", "the layout fp32Master of actor_train", "dtype float32"]),

@@ -95,7 +95,11 @@ struct LocalPlansTests {
             return plan.runProblems.map(\.description).joined(separator: "\n")
         }
         let cases: [(String, String, (inout Assignment) -> Void)] = [
-            ("actor_train", "tp is 2; expected 1", { $0.strategy = Strategy(1, 2, 1) }),
+            ("ref_inf", "tp is 2; expected 1: only actor_train may cut layers", { $0.strategy = Strategy(1, 2, 1) }),
+            (
+                "actor_train", "tp is 2 with bf16+fp32Master; expected 1, or fp32Master",
+                { ($0.strategy, $0.layout) = (Strategy(1, 2, 1), .bf16WithMaster) }
+            ),
             ("actor_train", "pp is 2; expected 1", { $0.strategy = Strategy(2, 1, 1) }),
             (
                 "ref_inf", "mesh is node 0 slots 0..<1; expected all 2 ranks",
@@ -115,6 +119,11 @@ struct LocalPlansTests {
             #expect(found.contains("train calls.\(call): \(words)"), "\(found)")
         }
         #expect(base.runProblems.isEmpty)
+        // The sequences of both ranks are one replica's, in twice as many passes: all passes are as long as before.
+        var cut = base
+        cut.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
+        cut.assignments["actor_train"]?.microBatches *= 2
+        #expect(cut.runProblems.isEmpty, "\(cut.runProblems)")
         var untrained = base
         untrained.graph.calls.removeLast()
         #expect(untrained.runProblems.map(\.message) == ["no call trains the role actor"])

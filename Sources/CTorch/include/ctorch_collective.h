@@ -18,6 +18,9 @@ ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank,
                                 const char *name, ptrdiff_t timeout_ms, ctorch_group *out);
 void ctorch_group_close(ctorch_group group);
 
+/// A group of `size` ranks within this process, into `out`: each is to be used by a thread of its own.
+ctorch_status ctorch_group_open_within(size_t size, ptrdiff_t timeout_ms, ctorch_group *out);
+
 /// The sum over all ranks, in place and with the same bits on each. On the CPU; every rank calls with the same shapes
 /// and types in the same order.
 ctorch_status ctorch_group_sum(ctorch_group group, const ctorch_tensor *tensors, size_t count);
@@ -29,6 +32,24 @@ ctorch_status ctorch_group_broadcast(ctorch_group group, const ctorch_tensor *te
 /// `input` of every rank, in the order of ranks, in a new tensor with one more dimension in front. The same shape and
 /// type on every rank.
 ctorch_status ctorch_group_gather(ctorch_group group, ctorch_tensor input, ctorch_tensor *out);
+
+/// `input` itself, which every rank has; its gradient is the sum of those that the ranks find.
+ctorch_status ctorch_group_copied(ctorch_group group, ctorch_tensor input, ctorch_tensor *out);
+
+/// The sum of every rank's `input`; the gradient, which every rank finds, goes to each as it is.
+ctorch_status ctorch_group_summed(ctorch_group group, ctorch_tensor input, ctorch_tensor *out);
+
+/// Rows of a matrix of `count` rows, of which `part` [n, D] are those from `first` on and other ranks have the others:
+/// index [N] int64 -> [N, D], with the gradient to `part`.
+ctorch_status ctorch_group_rows(ctorch_group group, ctorch_tensor part, ptrdiff_t first, ptrdiff_t count,
+                                ctorch_tensor index, ctorch_tensor *out);
+
+/// ctorch_token_scores with a head of `count` rows, of which `part` [n, D] are those from `first` on and other ranks
+/// have the others; hidden and targets are the same on every rank, and so are the results and the gradient of hidden.
+ctorch_status ctorch_group_token_scores(
+    ctorch_group group, ctorch_tensor hidden, ctorch_tensor part, ptrdiff_t first, ptrdiff_t count,
+    ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements, ctorch_tensor *log_probabilities,
+    ctorch_tensor *entropies);
 
 #ifdef __cplusplus
 }

@@ -46,7 +46,7 @@ package struct JobPlan {
             lines.append("\(try prompts.maxSteps(job)) optimizer steps")
             lines += model.trainedLines
             lines.append("recipe: " + job.recipe.words)
-            lines += [job.staleness.line].compactMap(\.self)
+            lines += [job.staleness.line, job.tensorParallelism.line].compactMap(\.self)
             if let placement = job.placement { lines.append(placement.line) }
             lines += memory.lines
             return lines.map { "# \($0)\n" }.joined()

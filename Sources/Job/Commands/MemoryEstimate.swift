@@ -75,13 +75,14 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - layout: How the weights lie while completions are sampled.
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
     ///   - residency: Whether what sampling needs stays in memory while the weights are trained.
+    ///   - tensorParallel: How many processes share what is trained; each reads whole weights to sample and to score.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, hasReference: Bool,
         referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
         hasCritic: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
-        takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
+        tensorParallel: Int = 1, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         let (master, compute) = (type.masterType, type.elementType)
@@ -99,20 +100,22 @@ package struct MemoryEstimate: Sendable, Equatable {
         let criticGradients = hasCritic ? all : 0  // beside the policy's: no step is taken before both are there
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
-        let weights = shapes.reduce(0) { $0 + $1.count } * master.byteCount
-        let frozen = isAdapted ? model.parameterBytes(compute) : all - weights
+        let parts = shapes.map { $0.largestPart(of: tensorParallel) }
+        let whole = shapes.reduce(0) { $0 + $1.count } * master.byteCount
+        let weights = parts.reduce(0) { $0 + $1.count } * master.byteCount
+        let frozen = isAdapted ? model.parameterBytes(compute) : all - whole
         let copies = isAdapted ? 0 : narrow
         let sums = model.adaptedMatrixCount * compute.byteCount
-        optimizerState = stateBytes(of: shapes)
+        optimizerState = stateBytes(of: parts)
         training = frozen + 2 * weights + optimizerState + copies
-        let ownReference = isAdapted ? (referenceMoves ? sums : 0) : weights / master.byteCount * compute.byteCount
+        let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
         referenceName = teacher == nil ? "reference" : "teacher"
         // The first and the last parameter: the embedding, and the head or, where that is the embedding, the last norm.
         let learnsWords = [model.parameterShapes.first, model.parameterShapes.last].contains { shape in
             shape.map { shape in shape.shape.first == model.vocabularySize && shapes.contains(shape) } ?? false
         }
-        let head = learnsWords ? model.vocabularySize * model.hiddenSize * 4 : 0
+        let head = learnsWords ? model.vocabularySize / tensorParallel * model.hiddenSize * 4 : 0
         let kept =
             sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
@@ -122,9 +125,11 @@ package struct MemoryEstimate: Sendable, Equatable {
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         let packed = model.packedBytes(layout)
-        let generating = frozen + weights + optimizerState + copies + (packed > 0 ? packed : sums) + cache
+        let gathered = tensorParallel > 1 ? whole : 0
+        let generating =
+            frozen + weights + gathered + optimizerState + copies + (packed > 0 ? packed : sums) + cache
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
-        let staying = residency == .keep ? (packed > 0 ? packed : sums) + cache : 0
+        let staying = residency == .keep ? gathered + (packed > 0 ? packed : sums) + cache : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
         peak = Self.process + reference + rewardModels + critic + max(trainingPeak, generating)
     }
@@ -143,7 +148,8 @@ package struct MemoryEstimate: Sendable, Equatable {
             model, type: job.model.dtype, trained: trained, hasReference: job.plan.reference != nil,
             referenceMoves: job.plan.reference?.sync != nil, teacher: teacher, rewardModels: rewardModels,
             hasCritic: hasCritic, layout: job.recipe.generates ? job.model.generationLayout : .shared,
-            optimizer: job.optimizer, takesMetaGradient: job.plan.weighing?.utility != nil,
+            optimizer: job.optimizer, tensorParallel: job.tensorParallelism.size,
+            takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
             Sizes(
                 promptLength: longest?.prompt ?? promptLength,

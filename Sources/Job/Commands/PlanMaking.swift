@@ -43,6 +43,12 @@ package struct PlanMaking {
                         place: "generation_ranks",
                         message: "is \(job.staleness.generationRanks); a plan puts every call on all ranks, expected 0")
                 }
+                guard job.tensorParallelism.size == 1 else {
+                    throw JobError(
+                        place: "tensor_parallel_size",
+                        message: "is \(job.tensorParallelism.size); the plans that are tried have whole layers, "
+                            + "expected 1")
+                }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
                     rewardModels: rewards.isEmpty ? nil : rewards, promptTokens: own.promptTokens,

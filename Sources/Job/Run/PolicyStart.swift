@@ -19,11 +19,14 @@ struct PolicyStart {
     ///   - heads: The names of a reward model's heads; `nil` for a language model.
     ///   - criticHeads: How many value heads share the trunk.
     ///   - seed: Addresses the draws of fresh adapters.
+    ///   - shards: How several ranks share the parameters of a model that is trained as a whole: these are then this
+    ///     rank's parts.
     /// - Throws: ``JobError`` for a checkpoint of another kind, `ModelError` for weights that do not fit.
     init(
         _ model: ModelSource, weights: URL, heads labels: [String]?, criticHeads: Int?, _ type: JobElementType,
-        seed: UInt64
+        seed: UInt64, shards: ParameterShards? = nil
     ) throws {
+        precondition(shards == nil || model.trained == .all, "the job was refused for it")
         (self.model, self.type) = (model, type)
         let saved = try AdapterFolder(weights)
         var heads: [String: Tensor] = [:]
@@ -48,7 +51,10 @@ struct PolicyStart {
         let configuration = labels == nil ? model.configuration : try model.configuration.withoutHead
         self.configuration = configuration
         switch model.trained {
-        case .all: parameters = ParameterSet(trainable: loaded.parametersByName, heads: heads)
+        case .all:
+            var trainable = loaded.parametersByName
+            for (name, whole) in trainable { trainable[name] = try shards?.part(of: whole, named: name) ?? whole }
+            parameters = ParameterSet(trainable: trainable, heads: heads)
         case .matching, .half:
             let trained = Set(model.trainedNames)
             parameters = ParameterSet(

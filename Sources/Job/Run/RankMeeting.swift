@@ -68,12 +68,15 @@ package struct RankMeeting: Sendable, Equatable {
     ///   - asked: Set when somebody asks this process to stop.
     ///   - timeout: What this and every later exchange waits for the others.
     ///   - generationRanks: How many of the ranks, the last of them, only sample.
+    ///   - tensorParallel: How many of the ranks, one after the other, compute each layer of a training pass together.
     ///   - planHash: Of the plan that this rank carries out; `nil` without one.
     /// - Throws: ``JobError`` where they do not come or none would be left to train, and on every rank where they have
     ///   not all the same plan.
     package func team(
-        asked: StopSignal, timeout: Duration, generationRanks: Int = 0, planHash: String? = nil
+        asked: StopSignal, timeout: Duration, generationRanks: Int = 0, tensorParallel: Int = 1,
+        planHash: String? = nil
     ) async throws -> RankTeam {
+        precondition(size.isMultiple(of: tensorParallel), "the job was held to the number of processes")
         guard generationRanks < size else {
             throw JobError(
                 place: "generation_ranks",
@@ -82,16 +85,28 @@ package struct RankMeeting: Sendable, Equatable {
         }
         let all = try await met(meeting, timeout)
         try await requireOnePlan(planHash, among: all)
-        guard generationRanks > 0 else { return RankTeam(all, localSize: localSize, asked: asked) }
+        // Further groups are in the store that rank 0 serves by now.
+        func part(_ name: String, rank: Int, of size: Int) async throws -> ProcessGroup? {
+            guard size > 1 else { return nil }
+            return try await met(
+                ProcessGroup.Meeting(
+                    rank: rank, size: size, host: meeting.host, port: meeting.port, isStoreServed: true,
+                    name: "\(meeting.name)/\(name)"), timeout)
+        }
+        guard generationRanks > 0 else {
+            let (shard, replica) = (rank % tensorParallel, rank / tensorParallel)
+            let layers = try await part("tensor/\(replica)", rank: shard, of: tensorParallel)
+            let replicas =
+                layers == nil
+                ? nil : try await part("replicas/\(shard)", rank: replica, of: size / tensorParallel)
+            return RankTeam(all, tensorPeers: layers, replicas: replicas, localSize: localSize, asked: asked)
+        }
         let samples = rank >= size - generationRanks
         let count = samples ? generationRanks : size - generationRanks
-        // Another group in the store that rank 0 serves by now.
-        let peers = ProcessGroup.Meeting(
-            rank: samples ? rank - (size - generationRanks) : rank, size: count, host: meeting.host,
-            port: meeting.port, isStoreServed: true, name: meeting.name + (samples ? "/sampling" : "/training"))
+        let peers = try await part(
+            samples ? "sampling" : "training", rank: samples ? rank - (size - generationRanks) : rank, of: count)
         return RankTeam(
-            all, peers: count > 1 ? try await met(peers, timeout) : nil, side: samples ? .sampling : .training,
-            localSize: localSize, asked: asked)
+            all, peers: peers, side: samples ? .sampling : .training, localSize: localSize, asked: asked)
     }
 
     private func met(_ meeting: ProcessGroup.Meeting, _ timeout: Duration) async throws -> ProcessGroup {

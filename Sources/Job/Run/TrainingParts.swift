@@ -134,16 +134,19 @@ struct TrainingParts: Sendable {
         let sharing = (team?.isSplit == true ? team?.ranks as? ProcessGroup : nil).map {
             WeightSharing(over: $0, receives: onlySamples)
         }
+        let layers = team?.tensorPeers as? ProcessGroup
+        let shards = layers.map { model.configuration.shards(over: $0.sharingTensors) }
         let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
         let start = try PolicyStart(
-            model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed))
+            model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed),
+            shards: shards)
         if let problem = job.optimizer.rule.problem(training: start.parameters.trained.mapValues(\.shape)) {
             throw JobError(place: "low_rank.rank", message: problem)
         }
         let packing = start.configuration.packing(plan.recipe.generates ? job.model.generationLayout : .shared)
         let policy = try ReallocatingActor(
             role: "actor", parameters: start.parameters, layout: type.layout, packing: packing,
-            verification: job.model.verification, residency: job.model.residency)
+            verification: job.model.verification, residency: job.model.residency, shards: shards)
         let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
         func referenceRole(_ parameters: ParameterSet) throws -> ReallocatingActor {
             try ReallocatingActor(
@@ -165,7 +168,8 @@ struct TrainingParts: Sendable {
         let updater = try PolicyUpdater(
             policy: policy, configuration: start.configuration, reference: reference,
             referenceConfiguration: teacher?.model.configuration, critic: critic, parts: plan.parts,
-            bringsReference: precomputes, settings: settings, ranks: ranks, sharing: sharing)
+            bringsReference: precomputes, settings: settings, ranks: ranks,
+            replicas: team?.replicas as? ProcessGroup, sharing: sharing)
         func generator(seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil) throws
             -> EngineGenerator
         {

@@ -68,6 +68,7 @@ package final class TrainingRun: Sendable {
                 message: "is \(job.staleness.generationRanks), and the run is one process; start it with plumbline "
                     + "launch -n \(job.staleness.generationRanks + 1) train, or leave the key out")
         }
+        try job.tensorParallelism.require(ranks: team?.ranks.size ?? 1)
         self.job = job
         self.team = team
         self.stop = stop
@@ -193,7 +194,7 @@ package final class TrainingRun: Sendable {
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines += model.trainedLines
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
-        lines += [job.staleness.line].compactMap(\.self)
+        lines += [job.staleness.line, job.tensorParallelism.line].compactMap(\.self)
         return (parts, progress, record, lines, resumed.checkpoint)
     }
 
@@ -208,6 +209,7 @@ package final class TrainingRun: Sendable {
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads, planHash: job.placement?.planHash,
             phases: parts.phases)
+        try await parts.policy.gather()  // only here have all ranks read theirs
         try await prepareReference(display)
         let sets = StepEvaluation.Sets(
             prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)

@@ -28,7 +28,7 @@ package struct Placement: Sendable {
     init?(reading job: inout SettingsReader, folder: URL?) {
         let given: String? = job.read(
             "placement", optional: nil,
-            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
+            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions, tensor_parallel_size and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
         )
         guard let given, let folder else { return nil }
         let read: ExecutionPlan
@@ -51,6 +51,7 @@ package struct Placement: Sendable {
         let place = "placement: \(given)"
         job.fill("dtype", type.rawValue, from: place)
         job.fill("max_tokens_per_micro_batch", "\(trainer.work.tokens(of: sequencesOfPass))", from: place)
+        job.fill("tensor_parallel_size", "\(home.strategy.tensor)", from: place)
         if let layout { job.fill("generation_layout", layout.rawValue, from: place) }
         if let rows { job.fill("max_concurrent_completions", "\(rows)", from: place) }
     }
@@ -90,6 +91,11 @@ package struct Placement: Sendable {
         }
         if reading.model.dtype != type {
             refuse("dtype", trainer, "the layout \(home.layout.rawValue)", "which is dtype \(type.rawValue)")
+        }
+        if reading.tensorParallelism.size != home.strategy.tensor {
+            refuse(
+                "tensor_parallel_size", trainer, "tp \(home.strategy.tensor)",
+                "which is tensor_parallel_size \(home.strategy.tensor)")
         }
         if let sampler, let layout, reading.model.generationLayout != layout {
             refuse(
@@ -213,11 +219,17 @@ package struct Placement: Sendable {
 }
 
 extension ResolvedJob {
-    /// Refuses a run of another number of processes than the job's plan is for.
+    /// Refuses a run of another number of processes than the job's plan is for, or than can share its layers.
     ///
     /// - Throws: ``JobError`` with what to type.
-    package func require(ranks: Int) throws(JobError) { try placement?.require(ranks: ranks) }
+    package func require(ranks: Int) throws(JobError) {
+        try placement?.require(ranks: ranks)
+        try tensorParallelism.require(ranks: ranks)
+    }
 
-    /// Refuses another model than that of the job's plan.
-    func require(_ model: ModelSource) throws(JobError) { try placement?.require(model, of: self) }
+    /// Refuses another model than that of the job's plan, or one whose layers the processes cannot share.
+    func require(_ model: ModelSource) throws(JobError) {
+        try placement?.require(model, of: self)
+        try tensorParallelism.require(model)
+    }
 }

@@ -37,6 +37,8 @@ package struct ResolvedJob: Sendable {
     package let searchesLimits: Bool
     /// The plan that the run carries out; `nil` where the keys say everything.
     package let placement: Placement?
+    /// How many processes compute each layer of a training pass together.
+    package let tensorParallelism: TensorParallelism
     package let notices: [String]
 
     /// What was read, in order.
@@ -65,7 +67,7 @@ package struct ResolvedJob: Sendable {
         (plan, optimizer, run, staleness) = (read.plan, read.optimizer, read.run, read.staleness)
         (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
         (searchesLimits, partGradientSteps) = (read.searchesLimits, read.partGradientSteps)
-        placement = read.placement
+        (placement, tensorParallelism) = (read.placement, read.tensorParallelism)
         self.method = method.name
         entries = job.entries
         self.file = file
@@ -117,6 +119,7 @@ struct Reading {
     let run: RunSettings
     let searchesLimits: Bool
     let placement: Placement?
+    let tensorParallelism: TensorParallelism
 
     /// - Parameter folder: The job file's; `nil` where keys are explained and there is no file.
     init(
@@ -208,6 +211,8 @@ struct Reading {
                 for problem in error.problems { job.refuse("warmup_steps", problem.message) }
             }
         }
+        tensorParallelism = TensorParallelism(
+            reading: &job, method: method.name, plan: plan, model: model, optimizer: optimizer, staleness: staleness)
         placement?.check(self, &job)
     }
 

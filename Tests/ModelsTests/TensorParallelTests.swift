@@ -1,0 +1,102 @@
+import Foundation
+import Models
+import Tensors
+import TestSupport
+import Testing
+
+@TensorActor @Suite("Layers that ranks share, against whole ones")
+struct TensorParallelTests {
+    private struct Found: Sendable {
+        var loss: Double
+        var states: [Double]
+        /// By parameter name; whole ones.
+        var gradients: [String: [Double]]
+    }
+
+    /// A weighted sum of the log-probs of all completion tokens and of entropies.
+    private nonisolated static func pass(_ model: Transformer, checkpointsBlocks: Bool) throws -> (
+        loss: Tensor, states: Tensor
+    ) {
+        let layout = try SequenceLayout(groups: PackedTransformerTests.groups)
+        let states = try model.hiddenStates(
+            tokens: Tensor((0..<layout.tokenCount).map(PackedTransformerTests.token)), layout: layout,
+            checkpointsBlocks: checkpointsBlocks)
+        let targets = layout.completionTokenIndices
+        let scores = try model.tokenScores(
+            hidden: states.rows(at: layout.predictionIndices),
+            targets: Tensor(targets.map(PackedTransformerTests.token)), temperature: 0.8)
+        let weights = try Tensor(targets.map { sin(Double($0) * 1.7) + 0.3 }).to(model.elementType)
+        return (try (scores.logProbabilities * weights + scores.entropies * 0.1).sum(), states)
+    }
+
+    /// Biases on every projection, tied embeddings, sliding windows, norms on queries and keys.
+    @Test(arguments: ["llama_biases", "llama_tied", "qwen2_sliding", "mistral_sliding", "qwen3"], [false, true])
+    func statesAndGradientsAreThoseOfOneRank(_ name: String, _ checkpointsBlocks: Bool) throws {
+        let model = try ModelFolder.load(PublishedModel(name).folder, elementType: .float64)
+        let whole = try model.leaves(.float64)
+        let (loss, states) = try Self.pass(whole, checkpointsBlocks: checkpointsBlocks)
+        try loss.backward()
+        let configuration = model.configuration
+        let values = try model.parametersByName.mapValues { try $0.doubles() }
+        let found = try onRanks(2) { group in
+            let shards = configuration.shards(over: group)
+            var leaves: [String: Tensor] = [:]
+            for parameter in configuration.parameterShapes {
+                let tensor = try Tensor(values[parameter.name] ?? [], shape: parameter.shape)
+                leaves[parameter.name] = try shards.part(of: tensor, named: parameter.name).requiringGradient()
+            }
+            let part = try Transformer(configuration: configuration, parameters: leaves, shards: shards)
+            let (loss, states) = try Self.pass(part, checkpointsBlocks: checkpointsBlocks)
+            try loss.backward()
+            var gradients: [String: [Double]] = [:]
+            for parameter in configuration.parameterShapes {
+                let own = try #require(leaves[parameter.name]?.gradient)
+                gradients[parameter.name] = try shards.whole(of: own, named: parameter.name).doubles()
+            }
+            return Found(loss: try loss.item(), states: try states.doubles(), gradients: gradients)
+        }
+        #expect(found[0].states == found[1].states && found[0].loss == found[1].loss)
+        #expect(relativeError(found[0].loss, try loss.item()) < 1e-12)
+        #expect(relativeError(found[0].states, try states.doubles()) < 1e-12)
+        for (name, leaf) in whole.parameters {
+            let expected = try #require(leaf.gradient).doubles()
+            // Those that every rank has whole are the same on each, without a sum over the ranks.
+            for one in found { #expect(relativeError(one.gradients[name] ?? [], expected) < 1e-10, "\(name)") }
+        }
+    }
+
+    /// Parts of other ranks, or whole matrices, do not go for this rank's.
+    @Test func partsOfAnotherShapeAreRefused() throws {
+        let model = try ModelFolder.load(PublishedModel("llama3").folder)
+        let group = try #require(try TensorParallelGroup.within(size: 1).first)
+        let half = ParameterShards(over: group, cuts: ["model.norm.weight": .init(axis: 0, count: 64)])
+        let error = #expect(throws: ModelError.self) {
+            try Transformer(
+                configuration: model.configuration, parameters: model.parametersByName, shards: half)
+        }
+        #expect("\(error.map { "\($0)" } ?? "")".contains("model.norm.weight"))
+    }
+
+    @Test func whatCannotBeDividedIsSaidWithItsNumber() throws {
+        let model = try ModelFolder.readConfiguration(PublishedModel("llama3").folder)
+        #expect(model.problem(tensorParallel: 1) == nil && model.problem(tensorParallel: 2) == nil)
+        #expect(
+            model.problem(tensorParallel: 4)
+                == "the model has 2 key and value heads, which cannot be divided by 4")
+        #expect(
+            model.problem(tensorParallel: 5)
+                == "the model has 4 attention heads and 2 key and value heads and 48 columns of the feed-forward "
+                + "part, which cannot be divided by 5")
+    }
+
+    /// Of every matrix that is cut the parts of all ranks are the whole; nothing else is cut.
+    @Test func normsAloneAreWholeOnEveryRank() throws {
+        let model = try ModelFolder.readConfiguration(PublishedModel("llama_biases").folder)
+        for shape in model.parameterShapes {
+            let part = shape.largestPart(of: 2)
+            let rows = ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"].map { $0 + ".bias" }
+            let isCut = shape.role == .weight || rows.contains { shape.name.hasSuffix($0) }
+            #expect(part.count == (isCut ? shape.count / 2 : shape.count), "\(shape.name)")
+        }
+    }
+}
