@@ -73,21 +73,23 @@ package final class Transformer {
     ///   - layout: Which token belongs to which prompt and completion; prompts are shared by their completions.
     ///   - checkpointsBlocks: Keeps one tensor a layer for backward and computes the rest again: less memory, a third
     ///     more time.
+    ///   - dropout: Of a training pass, what it drops of the adapters' inputs.
     /// - Returns: `[N, hidden]`, differentiable in every parameter that requires a gradient.
     /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling.
     package func hiddenStates(
-        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
+        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil
     ) throws -> Tensor {
         try hiddenStates(
-            embeddings: embedding.rows(at: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks)
+            embeddings: embedding.rows(at: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks,
+            dropout: dropout)
     }
 
-    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:)`` from `[N, hidden]` inputs that need not be rows of the
-    /// embedding.
+    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:)`` from `[N, hidden]` inputs that need not be rows of
+    /// the embedding.
     package func hiddenStates(
-        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
+        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil
     ) throws -> Tensor {
-        let context = try context(for: embeddings, layout)
+        let context = try context(for: embeddings, layout, dropout)
         var hidden = embeddings
         for block in blocks {
             hidden =
@@ -131,12 +133,15 @@ package final class Transformer {
         return try Tensor.concatenated([rows, inputs]).rows(at: order)
     }
 
-    private func context(for embeddings: Tensor, _ layout: SequenceLayout) throws -> PackedContext {
+    private func context(
+        for embeddings: Tensor, _ layout: SequenceLayout, _ dropout: AdapterDropout? = nil
+    ) throws -> PackedContext {
         let expected = [layout.tokenCount, configuration.hiddenSize]
         guard embeddings.shape == expected else {
             throw ModelError.call("inputs of shape \(embeddings.shape) for a layout of \(expected)")
         }
-        return PackedContext(layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText)
+        return PackedContext(
+            layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText, dropout: dropout)
     }
 
     private func normalized(_ hidden: Tensor) throws(TensorError) -> Tensor {

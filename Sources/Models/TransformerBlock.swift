@@ -6,10 +6,15 @@ struct Projection {
     let bias: Tensor?
     private let packed: PackedMatrix?
     private let adapter: (down: Tensor, up: Tensor, scale: Double)?
+    /// Its number among the projections of all blocks, adapted or not.
+    private let number: Int
+    static let countInBlock = 7
 
     init(
-        _ name: String, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix], _ adapters: LoRAConfiguration?
+        _ name: String, number: Int, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix],
+        _ adapters: LoRAConfiguration?
     ) {
+        self.number = number
         weight = parameters.required(name + ".weight")
         self.packed = packed[name + ".weight"]
         bias = parameters[name + ".bias"]
@@ -20,12 +25,14 @@ struct Projection {
         }
     }
 
-    func callAsFunction(_ x: Tensor) throws(TensorError) -> Tensor {
+    func callAsFunction(_ x: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
         if let packed { return try x.linear(weight: packed, bias: bias) }
         let own = try x.linear(weight: weight, bias: bias)
         guard let adapter else { return own }
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
-        let narrowed = try x.to(adapter.down.elementType).linear(weight: adapter.down) * adapter.scale
+        let input = try x.to(adapter.down.elementType)
+        let read = try dropout?.callAsFunction(input, of: number) ?? input
+        let narrowed = try read.linear(weight: adapter.down) * adapter.scale
         return try own + narrowed.linear(weight: adapter.up).to(own.elementType)
     }
 }
@@ -36,6 +43,8 @@ struct PackedContext {
     let angles: RotaryAngles
     /// Tokens of the longest text: a window at least that long hides nothing.
     let longestText: Int
+    /// What is dropped of the adapters' inputs; `nil` for nothing.
+    let dropout: AdapterDropout?
 }
 
 /// One layer: attention and a gated feed-forward part, each behind an RMS norm and added to its input.
@@ -54,16 +63,17 @@ struct TransformerBlock {
         inputNorm = parameters.required(name("input_layernorm.weight"))
         attention = Attention(configuration, layer: layer, parameters, packed)
         feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
-        let adapters = configuration.adapters
-        gate = Projection(name("mlp.gate_proj"), parameters, packed, adapters)
-        up = Projection(name("mlp.up_proj"), parameters, packed, adapters)
-        down = Projection(name("mlp.down_proj"), parameters, packed, adapters)
+        let (adapters, first) = (configuration.adapters, layer * Projection.countInBlock)
+        gate = Projection(name("mlp.gate_proj"), number: first + 4, parameters, packed, adapters)
+        up = Projection(name("mlp.up_proj"), number: first + 5, parameters, packed, adapters)
+        down = Projection(name("mlp.down_proj"), number: first + 6, parameters, packed, adapters)
         epsilon = configuration.rmsNormEpsilon
     }
 
     /// `[tokens, hidden]` to `[tokens, hidden]`; keys and values also go to `cache` where there is one.
     func forward(_ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil) throws -> Tensor {
-        try feedForward(hidden + attention.forward(normalized(hidden, inputNorm), context, into: cache))
+        try feedForward(
+            hidden + attention.forward(normalized(hidden, inputNorm), context, into: cache), context.dropout)
     }
 
     /// One token of each row, `[rows, hidden]` to `[rows, hidden]`; its key and value join the cache.
@@ -71,9 +81,9 @@ struct TransformerBlock {
         try feedForward(hidden + attention.decode(normalized(hidden, inputNorm), angles, cache, rows))
     }
 
-    private func feedForward(_ hidden: Tensor) throws(TensorError) -> Tensor {
+    private func feedForward(_ hidden: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
         let x = try normalized(hidden, feedForwardNorm)
-        return try hidden + down(gate(x).swiGLU(up(x)))
+        return try hidden + down(gate(x, dropout).swiGLU(up(x, dropout)), dropout)
     }
 
     private func normalized(_ hidden: Tensor, _ weight: Tensor) throws(TensorError) -> Tensor {
@@ -95,11 +105,11 @@ struct Attention {
         _ packed: [String: PackedMatrix]
     ) {
         func name(_ part: String) -> String { ParameterName.layer(layer, "self_attn." + part) }
-        let adapters = configuration.adapters
-        query = Projection(name("q_proj"), parameters, packed, adapters)
-        key = Projection(name("k_proj"), parameters, packed, adapters)
-        value = Projection(name("v_proj"), parameters, packed, adapters)
-        output = Projection(name("o_proj"), parameters, packed, adapters)
+        let (adapters, first) = (configuration.adapters, layer * Projection.countInBlock)
+        query = Projection(name("q_proj"), number: first + 0, parameters, packed, adapters)
+        key = Projection(name("k_proj"), number: first + 1, parameters, packed, adapters)
+        value = Projection(name("v_proj"), number: first + 2, parameters, packed, adapters)
+        output = Projection(name("o_proj"), number: first + 3, parameters, packed, adapters)
         queryNorm = parameters[name("q_norm.weight")]
         keyNorm = parameters[name("k_norm.weight")]
         (heads, keyValueHeads, headSize) = (configuration.heads, configuration.keyValueHeads, configuration.headSize)
@@ -108,7 +118,7 @@ struct Attention {
     }
 
     func forward(_ x: Tensor, _ context: PackedContext, into cache: PromptWriter?) throws -> Tensor {
-        let (q, k, v) = try projected(x, context.angles)
+        let (q, k, v) = try projected(x, context.angles, context.dropout)
         try cache?.write(keys: k, values: v)
         let attended =
             if let window, window < context.longestText {
@@ -117,7 +127,7 @@ struct Attention {
                 try Tensor.sharedPromptAttention(
                     query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale)
             }
-        return try output(attended.reshaped([attended.size(0), heads * headSize]))
+        return try output(attended.reshaped([attended.size(0), heads * headSize]), context.dropout)
     }
 
     func decode(_ x: Tensor, _ angles: RotaryAngles, _ cache: LayerCache, _ rows: DecodeRows) throws -> Tensor {
@@ -129,12 +139,12 @@ struct Attention {
 
     /// Queries, keys and values `[tokens, heads, headSize]`, the first two turned by their positions.
     private func projected(
-        _ x: Tensor, _ angles: RotaryAngles
+        _ x: Tensor, _ angles: RotaryAngles, _ dropout: AdapterDropout? = nil
     ) throws(TensorError) -> (query: Tensor, key: Tensor, value: Tensor) {
         let tokens = try x.size(0)
-        var q = try query(x).reshaped([tokens, heads, headSize])
-        var k = try key(x).reshaped([tokens, keyValueHeads, headSize])
-        let v = try value(x).reshaped([tokens, keyValueHeads, headSize])
+        var q = try query(x, dropout).reshaped([tokens, heads, headSize])
+        var k = try key(x, dropout).reshaped([tokens, keyValueHeads, headSize])
+        let v = try value(x, dropout).reshaped([tokens, keyValueHeads, headSize])
         if let queryNorm { q = try q.rmsNorm(weight: queryNorm, epsilon: epsilon) }
         if let keyNorm { k = try k.rmsNorm(weight: keyNorm, epsilon: epsilon) }
         return (

@@ -173,7 +173,9 @@ extension TrainedWeights {
                 message: "'\(pattern)' is found in no parameter's name, such as "
                     + (base.parameterShapes.dropFirst().first?.name ?? ""))
         case .adapters(let adapters):
-            do throws(ModelError) { return try base.adapted(by: adapter?.adapters ?? adapters) } catch {
+            // What is dropped is the job's to say: it is no property of the adapter's numbers.
+            let own = adapter?.adapters.with(dropout: adapters.dropout) ?? adapters
+            do throws(ModelError) { return try base.adapted(by: own) } catch {
                 throw JobError(place: "lora_target_modules", message: "\(error)")
             }
         }

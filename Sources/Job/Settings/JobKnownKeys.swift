@@ -32,7 +32,7 @@ enum JobKnownKeys {
         "include_num_input_tokens_seen", "average_tokens_across_devices", "skip_memory_metrics", "debug",
         "trust_remote_code", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo",
         "hub_always_push", "hub_revision", "log_multimodal", "log_unique_prompts", "log_completions_hub_repo",
-        "cache_implementation", "use_cache", "disable_dropout", "cast_lm_head_to_fp32", "router_aux_loss_coef",
+        "cache_implementation", "use_cache", "cast_lm_head_to_fp32", "router_aux_loss_coef",
         "f_alpha_divergence_coef", "discopop_tau", "precompute_ref_batch_size",
         "use_transformers_paged", "use_transformers_continuous_batching", "transformers_continuous_batching_config",
         "ignore_bias_buffers", "auto_find_batch_size", "enable_jit_checkpoint",
@@ -54,7 +54,7 @@ enum JobKnownKeys {
     private static let always: [String: Set<String>] = [
         "average_tokens_across_devices": ["true"], "dataloader_num_workers": ["0"], "dataloader_in_order": ["true"],
         "dataloader_pin_memory": ["true"],
-        "disable_dropout": ["true"], "do_train": ["true"], "full_determinism": ["true"],
+        "do_train": ["true"], "full_determinism": ["true"],
         "log_multimodal": ["true"], "logging_nan_inf_filter": ["true"], "logging_strategy": ["steps"],
         "padding_free": ["true"], "pad_to_multiple_of": ["auto"], "remove_unused_columns": ["false", "true"],
         "save_safetensors": ["true"], "skip_memory_metrics": ["true"], "log_on_each_node": ["true"],

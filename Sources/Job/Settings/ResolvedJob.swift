@@ -157,7 +157,8 @@ struct Reading {
                 SharedSettings(
                     sampling: sampling, batches: batches, control: control,
                     samplerIsExact: model.dtype != .bfloat16 && model.generationLayout != .int8
-                        && staleness.maxSteps == 0, maxStaleness: staleness.maxSteps)
+                        && staleness.maxSteps == 0, maxStaleness: staleness.maxSteps,
+                    drops: model.trained.drops)
             ).plan
         if staleness.maxSteps > 0 { Self.checkStaleness(of: plan, method.name, &job) }
         maxTokensPerMicroBatch = job.read(
