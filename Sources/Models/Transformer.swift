@@ -27,7 +27,8 @@ package final class Transformer {
 
     /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device; adapters may
     ///   be of another floating type. Those of a configuration with adapters have them all, or none: then it is the
-    ///   model without them.
+    ///   model without them. Matrices of blocks may be the elements of a ``PackedMatrix`` in eight bits, beside their
+    ///   scales.
     /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
     ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another
@@ -35,7 +36,8 @@ package final class Transformer {
     package init(
         configuration: ModelConfiguration, parameters: [String: Tensor], packed: [String: PackedMatrix] = [:]
     ) throws {
-        var shapes = configuration.parameterShapes
+        let kept = configuration.packedMatrices(in: parameters)
+        var shapes = configuration.shapes(packed: kept)
         let adapters = configuration.adapterShapes
         if adapters.contains(where: { parameters[$0.name] != nil }) { shapes += adapters }
         let problems = ModelConfiguration.problems(in: parameters.mapValues(\.shape), expecting: shapes)
@@ -46,12 +48,15 @@ package final class Transformer {
         head = configuration.tiesEmbeddings ? embedding : parameters.required(ParameterName.head)
         finalNorm = parameters.required(ParameterName.finalNorm)
         packedHead = packed[configuration.headName]
-        blocks = (0..<configuration.layers).map { TransformerBlock(configuration, layer: $0, parameters, packed) }
+        let read = kept.merging(packed) { $1 }
+        blocks = (0..<configuration.layers).map { TransformerBlock(configuration, layer: $0, parameters, read) }
         rotary = RotaryTable(configuration, embedding.elementType, embedding.device)
         let type = embedding.elementType
         let isAdapter = Set(adapters.map(\.name))
         for (name, tensor) in self.parameters
-        where !tensor.elementType.isFloatingPoint || tensor.elementType != type && !isAdapter.contains(name) {
+        where kept[name] == nil
+            && (!tensor.elementType.isFloatingPoint || tensor.elementType != type && !isAdapter.contains(name))
+        {
             throw ModelError.call("\(name) is \(tensor.elementType); expected one floating type for all, as \(type)")
         }
     }

@@ -1,6 +1,7 @@
 internal import Tensors
 
-/// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter. A packed weight stands for both.
+/// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter. A packed weight is read in the weight's
+/// place.
 struct Projection {
     let weight: Tensor
     let bias: Tensor?
@@ -26,8 +27,12 @@ struct Projection {
     }
 
     func callAsFunction(_ x: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
-        if let packed { return try x.linear(weight: packed, bias: bias) }
-        let own = try x.linear(weight: weight, bias: bias)
+        let own: Tensor
+        if let packed {
+            own = try x.linear(weight: packed, bias: bias)
+        } else {
+            own = try x.linear(weight: weight, bias: bias)
+        }
         guard let adapter else { return own }
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
         let input = try x.to(adapter.down.elementType)

@@ -33,6 +33,23 @@ struct AdapterKeysTests {
         }
     }
 
+    @Test func aBaseInEightBitsIsSampledFromAsItIs() throws {
+        let job = try read("use_peft: true\nload_in_8bit: true")
+        #expect(job.model.base == .int8 && job.model.generationLayout == .shared)
+        #expect(try read("use_peft: true").model.base == .whole)
+        #expect(try read("use_peft: true\nload_in_8bit: false").model.generationLayout == .packed)
+        for (lines, problem) in [
+            ("load_in_8bit: true", "expected use_peft: true beside it"),
+            ("load_in_8bit: true\nuse_peft: true\ndtype: bfloat16", "false with dtype bfloat16"),
+            ("load_in_8bit: true\nuse_peft: true\ndevice: cuda", "false with device"),
+            ("load_in_8bit: true\nuse_peft: true\ngeneration_layout: packed", "shared with load_in_8bit"),
+            ("load_in_8bit: true\nuse_peft: true\nbeta: 0.1\nsync_ref_model: true", "load_in_8bit: false"),
+        ] {
+            let error = try #require(throws: JobError.self) { try read(lines) }
+            #expect("\(error)".contains(problem), "\(error)")
+        }
+    }
+
     /// One step on a rollout needs no old log-probs, but where they are what a correction compares with the sampler:
     /// those of a pass that drops something are another policy's.
     @Test func oldLogProbsAreScoredWhereACorrectionComparesThem() throws {

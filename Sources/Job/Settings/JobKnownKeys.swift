@@ -99,7 +99,6 @@ enum JobKnownKeys {
         "lora_target_parameters": "adapters go to projections; name them in lora_target_modules",
         "lora_modules_to_save": "training whole modules beside adapters is not built",
         "use_dora": "DoRA is not built; LoRA is",
-        "load_in_8bit": "quantised training is not built",
         "load_in_4bit": "quantised training is not built",
         "bnb_4bit_quant_type": "quantised training is not built",
         "use_bnb_nested_quant": "quantised training is not built",

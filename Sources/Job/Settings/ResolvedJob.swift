@@ -198,6 +198,12 @@ struct Reading {
                 "dataset_test_split is test, and threshold_search chooses limits by its evaluations; name rows that no result is reported on, such as eval"
             )
         }
+        if plan.reference?.sync != nil, model.base != .whole {
+            job.refuse(
+                "sync_ref_model",
+                "sync_ref_model is true with load_in_8bit, whose matrices no step can move a little; expected false, or load_in_8bit: false"
+            )
+        }
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {
             job.refuse(
                 "sync_ref_model",
