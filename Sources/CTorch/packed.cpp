@@ -1,13 +1,16 @@
 #include "include/ctorch_packed.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "parallel.hpp"
@@ -178,6 +181,81 @@ void for_each_element(const at::Tensor &matrix, const Put &put) {
     });
 }
 
+/// Writes some panels as rows: `[width, inputs]` for the outputs from `column` on.
+template <class Weight>
+void unpack(const Weight *packed, const float *scales, int64_t inputs, int64_t column, int64_t width, float *out) {
+    parallel_tasks(width, inputs, [&](int64_t row, int) {
+        const int64_t output = column + row;
+        const Weight *from = packed + output / panel_width * inputs * panel_width + output % panel_width;
+        const float scale = scales ? scales[output] : 1;
+        for (int64_t i = 0; i < inputs; ++i) out[row * inputs + i] = static_cast<float>(from[i * panel_width]) * scale;
+    });
+}
+
+void unpack(
+    const at::Tensor &weights, const std::optional<at::Tensor> &scales, int64_t column, int64_t width, at::Tensor &out) {
+    const int64_t inputs = weights.size(1);
+    float *to = out.mutable_data_ptr<float>();
+    if (scales)
+        unpack(
+            reinterpret_cast<const int8_t *>(weights.const_data_ptr<uint8_t>()), scales->const_data_ptr<float>(), inputs,
+            column, width, to);
+    else
+        unpack<float>(weights.const_data_ptr<float>(), nullptr, inputs, column, width, to);
+}
+
+at::Tensor product(
+    const at::Tensor &input, const at::Tensor &weights, const std::optional<at::Tensor> &scales,
+    const std::optional<at::Tensor> &bias, int64_t outputs) {
+    const at::Tensor x = input.contiguous();
+    const int64_t rows = x.size(0), inputs = x.size(1);
+    at::Tensor y = at::empty({rows, outputs}, x.options());
+    if (rows == 0) return y;
+    const Blocks blocks(x.const_data_ptr<float>(), rows, inputs);
+    const float *by = bias ? bias->const_data_ptr<float>() : nullptr;
+    float *to = y.mutable_data_ptr<float>();
+    if (scales)
+        multiply(
+            blocks, reinterpret_cast<const int8_t *>(weights.const_data_ptr<uint8_t>()), scales->const_data_ptr<float>(),
+            by, to, inputs, outputs);
+    else
+        multiply(blocks, weights.const_data_ptr<float>(), nullptr, by, to, inputs, outputs);
+    return y;
+}
+
+/// Outputs whose weights are unpacked together for a gradient: all that is ever held of the matrix in float32.
+constexpr int64_t unpacked_together = 8 * panel_width;
+
+/// The gradient goes to the input alone, and reads the packed matrix.
+struct PackedProduct : torch::autograd::Function<PackedProduct> {
+    static at::Tensor forward(
+        torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &weights,
+        const std::optional<at::Tensor> &scales, const std::optional<at::Tensor> &bias, int64_t outputs) {
+        context->saved_data["weights"] = weights;
+        context->saved_data["scales"] = scales;
+        context->saved_data["outputs"] = outputs;
+        return product(x, weights, scales, bias, outputs);
+    }
+
+    static torch::autograd::variable_list backward(
+        torch::autograd::AutogradContext *context, const torch::autograd::variable_list &gradients) {
+        const at::Tensor weights = context->saved_data["weights"].toTensor();
+        const auto scales = context->saved_data["scales"].toOptional<at::Tensor>();
+        const int64_t outputs = context->saved_data["outputs"].toInt(), inputs = weights.size(1);
+        const at::Tensor &gradient = gradients[0];
+        at::Tensor out = at::zeros({gradient.size(0), inputs}, gradient.options());
+        const int64_t most = std::min(outputs, unpacked_together);
+        at::Tensor some = at::empty({most, inputs}, gradient.options());
+        for (int64_t column = 0; column < outputs; column += most) {
+            const int64_t width = std::min(most, outputs - column);
+            at::Tensor rows = some.narrow(0, 0, width);
+            unpack(weights, scales, column, width, rows);
+            at::addmm_out(out, out, gradient.narrow(1, column, width), rows);
+        }
+        return {out, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    }
+};
+
 }  // namespace
 }  // namespace ctorch
 
@@ -233,7 +311,6 @@ extern "C" ctorch_status ctorch_packed_linear(
     ctorch_tensor input, ctorch_tensor packed, ctorch_tensor scales, ctorch_tensor bias, int64_t outputs,
     ctorch_tensor *out) {
     return guarded([&] {
-        const at::NoGradGuard no_gradients;
         const at::Tensor &weights = unwrap(packed);
         TORCH_CHECK(
             unwrap(input).dim() == 2 && unwrap(input).is_cpu() && unwrap(input).scalar_type() == at::kFloat &&
@@ -246,20 +323,11 @@ extern "C" ctorch_status ctorch_packed_linear(
         TORCH_CHECK(
             !bias || (unwrap(bias).scalar_type() == at::kFloat && unwrap(bias).numel() == outputs), "bias ",
             bias ? unwrap(bias).toString() : "", " must be ", outputs, " numbers in float32");
-        const at::Tensor x = unwrap(input).contiguous(), offset = bias ? unwrap(bias).contiguous() : at::Tensor();
-        const int64_t rows = x.size(0), inputs = x.size(1);
-        at::Tensor y = at::empty({rows, outputs}, x.options());
-        if (rows > 0) {
-            const Blocks blocks(x.const_data_ptr<float>(), rows, inputs);
-            const float *by = bias ? offset.const_data_ptr<float>() : nullptr;
-            float *to = y.mutable_data_ptr<float>();
-            if (scales)
-                multiply(
-                    blocks, reinterpret_cast<const int8_t *>(weights.const_data_ptr<uint8_t>()), unwrap(scales).const_data_ptr<float>(), by, to, inputs,
-                    outputs);
-            else
-                multiply(blocks, weights.const_data_ptr<float>(), nullptr, by, to, inputs, outputs);
-        }
-        *out = wrap(y);
+        const auto factors = scales ? std::optional(unwrap(scales)) : std::nullopt;
+        const auto offset = bias ? std::optional(unwrap(bias).detach().contiguous()) : std::nullopt;
+        *out = wrap(
+            at::GradMode::is_enabled() && unwrap(input).requires_grad()
+                ? PackedProduct::apply(unwrap(input), weights, factors, offset, outputs)
+                : product(unwrap(input).detach(), weights, factors, offset, outputs));
     });
 }

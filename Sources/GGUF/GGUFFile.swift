@@ -7,12 +7,15 @@ package import Foundation
 /// alignment. The file is mapped into memory, so that only the tensors asked for are read. Everything it claims is
 /// checked on opening, before any tensor is read. What cannot be guarded against: a file that another process cuts
 /// short while it is open ends this process on the next read (SIGBUS).
+///
+/// A model in several parts, as llama-gguf-split makes them, is opened by the first of them; see ``GGUFPartName``.
 package struct GGUFFile: Sendable {
     package let path: String
     package let metadata: GGUFMetadata
-    /// In the order of their bytes.
-    package let tensors: [GGUFTensor]
-    private let content: Data
+    /// In the order of their bytes, part by part.
+    package private(set) var tensors: [GGUFTensor]
+    /// The bytes of the file, and of the parts that follow it.
+    private var contents: [Data]
 
     /// Whether a path leads to a GGUF file: by the ending of its name, or its first four bytes.
     ///
@@ -47,9 +50,34 @@ package struct GGUFFile: Sendable {
         return type == .typeRegular
     }
 
-    /// - Throws: ``GGUFError`` when the file cannot be read or is no sound GGUF file, saying what was found and what
-    ///   would be right.
+    /// Opens a file, and the parts that follow it where it is the first of several.
+    ///
+    /// - Throws: ``GGUFError`` when a file cannot be read or is no sound GGUF file, or parts do not belong together,
+    ///   saying what was found and what would be right.
     package init(url: URL) throws(GGUFError) {
+        try self.init(partAt: url)
+        guard let parts = try partCount else { return }
+        let name = try GGUFPartName(ofFirst: url, parts, number: metadata.integer("split.no"))
+        for number in 2...parts {
+            let other = url.deletingLastPathComponent().appending(path: name.file(number))
+            guard FileManager.default.fileExists(atPath: other.path) else {
+                throw GGUFError(
+                    path: path,
+                    message: "is part 1 of \(parts) of a model, and part \(number) is missing: "
+                        + "expected \(name.file(number)) beside it")
+            }
+            try join(GGUFFile(partAt: other), number: number)
+        }
+        let claimed = try metadata.integer("split.tensors.count")
+        guard claimed == nil || claimed == tensors.count else {
+            throw GGUFError(
+                path: path,
+                message: "split.tensors.count is \(claimed ?? 0), and its \(parts) parts hold "
+                    + "\(tensors.count) tensors; expected the parts of one model, load them again")
+        }
+    }
+
+    private init(partAt url: URL) throws(GGUFError) {
         guard Self.isRegular(url) else {
             let isThere = FileManager.default.fileExists(atPath: url.path)
             throw GGUFError(path: url.path, message: isThere ? "not a regular file" : "no such file")
@@ -60,13 +88,20 @@ package struct GGUFFile: Sendable {
         } catch {
             throw GGUFError(path: url.path, message: "cannot be read: \(error.localizedDescription)")
         }
-        try self.init(content, path: url.path)
+        try self.init(part: content, path: url.path)
     }
 
-    /// Reads the bytes of a GGUF file.
+    /// Reads the bytes of a whole GGUF file.
     ///
     /// - Parameter path: Where they come from, for messages.
     package init(_ content: Data, path: String) throws(GGUFError) {
+        try self.init(part: content, path: path)
+        if let parts = try partCount {
+            throw GGUFError(path: path, message: "is one of \(parts) parts of a model; expected a whole one")
+        }
+    }
+
+    private init(part content: Data, path: String) throws(GGUFError) {
         let read = content.withUnsafeBytes { bytes in
             Result { () throws(GGUFProblem) in try GGUFHeader(bytes) }
         }
@@ -77,22 +112,64 @@ package struct GGUFFile: Sendable {
             throw GGUFError(path: path, message: error.message)
         }
         self.path = path
-        self.content = content
+        contents = [content]
         metadata = GGUFMetadata(path: path, values: header.values)
         tensors = header.tensors
-        let parts = try metadata.integer("split.count") ?? 1
-        guard parts <= 1 else {
-            throw GGUFError(
-                path: path,
-                message: "is one of \(parts) parts of a model; join them into one file (llama-gguf-split --merge)")
+    }
+
+    /// Of how many parts it is one; `nil` for a whole model.
+    private var partCount: Int? {
+        get throws(GGUFError) {
+            let parts = try metadata.integer("split.count") ?? 1
+            guard parts <= GGUFPartName.most else {
+                throw GGUFError(
+                    path: path, message: "split.count is \(parts); expected at most \(GGUFPartName.most)")
+            }
+            return parts > 1 ? parts : nil
         }
+    }
+
+    /// Adds the tensors of a part that follows.
+    ///
+    /// - Throws: ``GGUFError`` when it is another part than its name says, or one of another model: what it states
+    ///   besides its number has to be what the first part states, and no tensor may stand in two.
+    private mutating func join(_ part: GGUFFile, number: Int) throws(GGUFError) {
+        let found = try part.metadata.integer("split.no")
+        guard found == number - 1 else {
+            throw GGUFError(
+                path: part.path,
+                message:
+                    "split.no is \(found.map(String.init) ?? "not there"); expected \(number - 1), as its name says")
+        }
+        for key in ["split.count"] + part.metadata.keys where key != "split.no" {
+            let (own, others) = (metadata[key], part.metadata[key])
+            guard own == others else {
+                throw GGUFError(
+                    path: part.path,
+                    message:
+                        "\(key) is \(others?.kind ?? "not there"), in \(path) \(own?.kind ?? "not there"); expected "
+                        + "the parts of one model")
+            }
+        }
+        let names = Set(tensors.map(\.name))
+        if let twice = part.tensors.first(where: { names.contains($0.name) }) {
+            throw GGUFError(
+                path: part.path,
+                message: "tensor \(twice.name) stands in an earlier part, too; expected the parts of one model")
+        }
+        tensors += part.tensors.map { tensor in
+            var tensor = tensor
+            tensor.part = contents.count
+            return tensor
+        }
+        contents += part.contents
     }
 
     /// Lends the bytes of a tensor, whole blocks in row-major order. Not to be kept after `body`.
     package func withBytes<Result>(
         of tensor: GGUFTensor, _ body: (UnsafeRawBufferPointer) throws -> Result
     ) rethrows -> Result {
-        try content.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[tensor.bytes])) }
+        try contents[tensor.part].withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[tensor.bytes])) }
     }
 
     /// What a GGUF file begins with.
@@ -105,8 +182,61 @@ package struct GGUFTensor: Sendable, Equatable {
     /// The outermost axis first, as everywhere here; the file itself has the innermost first.
     package let shape: [Int]
     package let type: GGUFTensorType
-    /// Its bytes within the file.
+    /// Its bytes within its part of the file.
     package let bytes: Range<Int>
+    /// The number of that part, from 0.
+    package fileprivate(set) var part = 0
 
     package var count: Int { shape.reduce(1, *) }
+}
+
+/// The name of one part of a model, as llama-gguf-split and the Hub spell it: `model-00001-of-00003.gguf`.
+package struct GGUFPartName: Sendable, Equatable {
+    package let prefix: String
+    /// From 1.
+    package let number: Int
+    package let count: Int
+
+    /// llama.cpp writes numbers of five digits.
+    static let most = 99_999
+
+    /// - Returns: `nil` for another name.
+    package init?(_ file: String) {
+        guard let match = file.wholeMatch(of: /(.+)-([0-9]{5})-of-([0-9]{5})\.gguf/.ignoresCase()),
+            let number = Int(match.2), let count = Int(match.3), (1...max(count, 1)).contains(number)
+        else { return nil }
+        (prefix, self.number, self.count) = (String(match.1), number, count)
+    }
+
+    /// The name of a file that is to be the first of several parts.
+    ///
+    /// - Parameter number: What the file says its number is, from 0.
+    fileprivate init(ofFirst url: URL, _ parts: Int, number: Int?) throws(GGUFError) {
+        let form = "-00001-of-\(Self.digits(parts)).gguf"
+        guard let name = GGUFPartName(url.lastPathComponent), name.count == parts else {
+            throw GGUFError(
+                path: url.path,
+                message:
+                    "is one of \(parts) parts of a model, which are found by their names; expected one that ends in "
+                    + form)
+        }
+        guard name.number == 1, number == 0 else {
+            throw GGUFError(
+                path: url.path,
+                message: name.number == 1
+                    ? "split.no is \(number.map(String.init) ?? "not there"); expected 0, as its name says"
+                    : "is part \(name.number) of \(parts) of a model; name the first, \(name.file(1))")
+        }
+        self = name
+    }
+
+    /// The name of another part, from 1.
+    package func file(_ number: Int) -> String {
+        "\(prefix)-\(Self.digits(number))-of-\(Self.digits(count)).gguf"
+    }
+
+    private static func digits(_ number: Int) -> String {
+        let text = String(number)
+        return String(repeating: "0", count: max(0, 5 - text.count)) + text
+    }
 }

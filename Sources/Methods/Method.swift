@@ -93,11 +93,14 @@ package struct SharedSettings: Sendable {
     package var samplerIsExact: Bool
     /// Steps that a batch may be behind the weights that learn from it.
     package var maxStaleness: Int
+    /// Whether passes that train drop some of what adapters read: their log-probs are then not the policy's own.
+    package var drops: Bool
 
     package init(
         sampling: SamplingSettings, batches: BatchArithmetic, control: RewardControl?, samplerIsExact: Bool,
-        maxStaleness: Int = 0
+        maxStaleness: Int = 0, drops: Bool = false
     ) {
+        self.drops = drops
         self.maxStaleness = maxStaleness
         self.sampling = sampling
         self.batches = batches

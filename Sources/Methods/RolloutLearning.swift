@@ -24,6 +24,8 @@ struct RolloutLearning {
     private let sync: ReferenceSync?
     private let bypasses: Bool
     private let hasRatio: Bool
+    /// Whether the policy's log-probs are compared with the sampler's.
+    private let corrects: Bool
     private let shared: SharedSettings
     private let method: String
     /// Whether credit compares the policy with the reference without a KL term.
@@ -92,6 +94,7 @@ struct RolloutLearning {
         }
         if !hasRatio, !takesSeveralSteps { shared.batches.requireOneStepPerRollout(method, &job) }
         // Without filters the sampler's numbers are taken for the old policy's own: every weight is 1.
+        corrects = job.isGiven("importance_sampling_correction")
         job.ignore("importance_sampling_correction", when: bypasses && !shared.sampling.filtersTokens)
         if shared.sampling.filtersTokens {
             job.notice(
@@ -154,10 +157,13 @@ struct RolloutLearning {
     }
 
     /// What the log-probs of the policy that sampled are for: a ratio, where there are several optimizer steps or
-    /// replayed completions that bring log-probs of their own; a KL in the reward.
+    /// replayed completions that bring log-probs of their own, or where the update's own are those of a pass that drops
+    /// something and a correction asks for the policy's; a KL in the reward.
     private var oldPolicyUses: OldPolicyUses {
-        var uses: OldPolicyUses =
-            hasRatio && (shared.batches.optimizerStepsPerRollout > 1 || replay != nil) ? .ratio : []
+        let needsOld =
+            shared.batches.optimizerStepsPerRollout > 1 || replay != nil
+            || shared.drops && (corrects || !shared.samplerIsExact)
+        var uses: OldPolicyUses = hasRatio && needsOld ? .ratio : []
         if comparesReference || kl?.penalty(.completion) != nil { uses.insert(.rewardPenalty) }
         return uses
     }

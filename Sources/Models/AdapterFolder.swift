@@ -148,9 +148,8 @@ extension Transformer {
     package var withoutHead: Transformer {
         get throws {
             let configuration = try configuration.withoutHead
-            let names = Set((configuration.parameterShapes + configuration.adapterShapes).map(\.name))
             return try Transformer(
-                configuration: configuration, parameters: parametersByName.filter { names.contains($0.key) })
+                configuration: configuration, parameters: parametersByName.filter { $0.key != ParameterName.head })
         }
     }
 

@@ -24,7 +24,7 @@ package struct LoRAConfiguration: Sendable, Equatable {
     /// Whether s is α/√rank.
     package let isRankStabilized: Bool
     package let targets: Targets
-    /// What the adapter's file says of dropout: no pass here drops anything.
+    /// p: what share of an adapter's input a training pass drops, see ``AdapterDropout``.
     package let dropout: Double
 
     package init(
@@ -41,6 +41,37 @@ package struct LoRAConfiguration: Sendable, Equatable {
 
     /// s.
     package var scale: Double { alpha / (isRankStabilized ? Double(rank).squareRoot() : Double(rank)) }
+
+    /// The same with another p, which is no property of the adapter's numbers.
+    package func with(dropout: Double) -> LoRAConfiguration {
+        LoRAConfiguration(
+            rank: rank, alpha: alpha, isRankStabilized: isRankStabilized, targets: targets, dropout: dropout)
+    }
+}
+
+/// What one packed training pass drops of the adapters' inputs, as peft's `lora_dropout`.
+///
+///     y = x·Wᵀ + bias + s·(drop(x)·Aᵀ)·Bᵀ      drop(x) = x·keep / (1 − p)
+///
+/// Each projection has a mask of its own, a function of seed, the tokens' addresses and the projection's number: a pass
+/// that is made again drops the same.
+package struct AdapterDropout {
+    private let p: Double
+    private let seed: UInt64
+    private let addresses: DropoutAddresses
+
+    /// - Parameters:
+    ///   - p: What share is dropped, in 0 ..< 1.
+    ///   - tokens: The address of every packed token, without a slot.
+    package init(_ p: Double, seed: UInt64, of tokens: [RandomAddress]) throws(TensorError) {
+        self.p = p
+        self.seed = seed
+        addresses = try DropoutAddresses(tokens)
+    }
+
+    func callAsFunction(_ x: Tensor, of projection: Int) throws(TensorError) -> Tensor {
+        try x.dropout(p, at: addresses, seed: seed, module: projection)
+    }
 }
 
 extension LoRAConfiguration.Targets {

@@ -39,7 +39,7 @@ extension ModelConfiguration {
     ///
     /// With checkpoints a layer keeps its input alone, and one layer at a time is computed anew. With adapters on a
     /// frozen model the inputs of the projections that have none are not kept, and those of the others also in the
-    /// adapters' type.
+    /// adapters' type; where something of them is dropped, each projection keeps its own.
     package func activationBytesPerToken(_ type: ElementType, checkpointsBlocks: Bool) -> Int {
         let heads = (normalizesQueriesAndKeys ? 5 : 4) * queryWidth + (normalizesQueriesAndKeys ? 3 : 2) * keyValueWidth
         let layer = (4 * hiddenSize + heads + 3 * intermediateSize) * type.byteCount + adapterActivationBytes(type)
@@ -58,9 +58,11 @@ extension ModelConfiguration {
             (isAdapted("q_proj", "k_proj", "v_proj"), hiddenSize), (isAdapted("o_proj"), 0),
             (isAdapted("gate_proj", "up_proj"), hiddenSize), (isAdapted("down_proj"), intermediateSize),
         ]
-        let unkept = inputs.reduce(0) { $0 + ($1.0 ? 0 : $1.1) } * type.byteCount
-        let widened = type.byteCount < 4 ? inputs.reduce(0) { $0 + ($1.0 ? $1.1 : 0) } * 4 : 0
+        let drops = adapters.dropout > 0
+        let unkept = inputs.reduce(0) { $0 + ($1.0 && !drops ? 0 : $1.1) } * type.byteCount
+        let widened = type.byteCount < 4 && !drops ? inputs.reduce(0) { $0 + ($1.0 ? $1.1 : 0) } * 4 : 0
+        let widths = drops ? adapterShapes.filter { $0.shape[0] == adapters.rank }.map { $0.shape[1] } : []
         let narrowed = adaptedProjections.count * adapters.rank / layers * max(4, type.byteCount)
-        return widened + narrowed - unkept
+        return widened + narrowed + widths.reduce(0, +) / layers * max(4, type.byteCount) - unkept
     }
 }

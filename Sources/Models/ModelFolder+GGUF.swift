@@ -54,9 +54,11 @@ extension ModelFolder {
         return FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path)
     }
 
-    /// The GGUF files of a folder, for messages.
+    /// The GGUF files of a folder, of a model in parts the first alone.
     static func ggufFiles(in folder: URL) -> [String] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false))) ?? []
-        return names.filter { $0.lowercased().hasSuffix(".gguf") }.sorted()
+        return names.filter { name in
+            name.lowercased().hasSuffix(".gguf") && (GGUFPartName(name).map { $0.number == 1 } ?? true)
+        }.sorted()
     }
 }

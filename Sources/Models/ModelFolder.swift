@@ -43,10 +43,11 @@ package enum ModelFolder {
     ///
     /// - Parameters:
     ///   - elementType: What the parameters are held in; files of float32, bfloat16, float16 or float64 are converted.
+    ///   - storage: Of the blocks' matrices of a model that is no adapter: one after the other is read and packed.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another
     ///   shape, other cases of ``ModelError``, or ``TensorError`` for a damaged file.
     package static func load(
-        _ folder: URL, elementType: ElementType = .float32, device: Device = .cpu
+        _ folder: URL, elementType: ElementType = .float32, device: Device = .cpu, storage: WeightStorage = .whole
     ) throws -> Transformer {
         if let adapter = try AdapterFolder(folder) {
             let base = try load(adapter.base, elementType: elementType, device: device)
@@ -66,7 +67,13 @@ package enum ModelFolder {
                     message: "\(expected.name) holds NaN or infinity; the weights come from a run that broke, take an "
                         + "earlier checkpoint")
             }
-            parameters[expected.name] = try tensor.to(elementType).to(device)
+            guard storage == .int8, expected.isProjection else {
+                parameters[expected.name] = try tensor.to(elementType).to(device)
+                continue
+            }
+            let packed = try PackedMatrix(tensor.to(.float32), as: .int8)
+            parameters[expected.name] = packed.elements
+            parameters[PackedMatrix.scalesName(of: expected.name)] = packed.scales
         }
         return try Transformer(configuration: configuration, parameters: parameters)
     }

@@ -30,7 +30,8 @@ package final class Transformer {
 
     /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device; adapters may
     ///   be of another floating type. Those of a configuration with adapters have them all, or none: then it is the
-    ///   model without them.
+    ///   model without them. Matrices of blocks may be the elements of a ``PackedMatrix`` in eight bits, beside their
+    ///   scales.
     /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
     ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
     /// - Parameter shards: How several ranks share the layers, of which `parameters` are this one's parts: a model that
@@ -41,7 +42,8 @@ package final class Transformer {
         configuration: ModelConfiguration, parameters: [String: Tensor], packed: [String: PackedMatrix] = [:],
         shards: ParameterShards? = nil
     ) throws {
-        var shapes = configuration.parameterShapes
+        let kept = configuration.packedMatrices(in: parameters)
+        var shapes = configuration.shapes(packed: kept)
         if let shards {
             shapes = shapes.map {
                 ParameterShape(
@@ -60,14 +62,17 @@ package final class Transformer {
         finalNorm = parameters.required(ParameterName.finalNorm)
         packedHead = packed[configuration.headName]
         group = shards?.group
+        let read = kept.merging(packed) { $1 }
         blocks = (0..<configuration.layers).map {
-            TransformerBlock(configuration, layer: $0, parameters, packed, shards?.group)
+            TransformerBlock(configuration, layer: $0, parameters, read, shards?.group)
         }
         rotary = RotaryTable(configuration, embedding.elementType, embedding.device)
         let type = embedding.elementType
         let isAdapter = Set(adapters.map(\.name))
         for (name, tensor) in self.parameters
-        where !tensor.elementType.isFloatingPoint || tensor.elementType != type && !isAdapter.contains(name) {
+        where kept[name] == nil
+            && (!tensor.elementType.isFloatingPoint || tensor.elementType != type && !isAdapter.contains(name))
+        {
             throw ModelError.call("\(name) is \(tensor.elementType); expected one floating type for all, as \(type)")
         }
     }
@@ -89,10 +94,11 @@ package final class Transformer {
     ///   - layout: Which token belongs to which prompt and completion; prompts are shared by their completions.
     ///   - checkpointsBlocks: Keeps one tensor a layer for backward and computes the rest again: less memory, a third
     ///     more time.
+    ///   - dropout: Of a training pass, what it drops of the adapters' inputs.
     /// - Returns: `[N, hidden]`, differentiable in every parameter that requires a gradient.
     /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling.
     package func hiddenStates(
-        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
+        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil
     ) throws -> Tensor {
         let embeddings =
             if let group {
@@ -100,13 +106,14 @@ package final class Transformer {
             } else {
                 try embedding.rows(at: tokens)
             }
-        return try hiddenStates(embeddings: embeddings, layout: layout, checkpointsBlocks: checkpointsBlocks)
+        return try hiddenStates(
+            embeddings: embeddings, layout: layout, checkpointsBlocks: checkpointsBlocks, dropout: dropout)
     }
 
     /// ``Tensor/tokenScores(hidden:head:targets:temperature:)`` with this model's head.
     ///
     /// - Parameters:
-    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:checkpointsBlocks:)``.
+    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:)``.
     ///   - targets: `[N]` int64.
     package func tokenScores(hidden: Tensor, targets: Tensor, temperature: Double) throws(TensorError) -> TokenScores {
         guard let group else {
@@ -117,12 +124,12 @@ package final class Transformer {
             temperature: temperature)
     }
 
-    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:)`` from `[N, hidden]` inputs that need not be rows of the
-    /// embedding.
+    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:)`` from `[N, hidden]` inputs that need not be rows of
+    /// the embedding.
     package func hiddenStates(
-        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false
+        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil
     ) throws -> Tensor {
-        let context = try context(for: embeddings, layout)
+        let context = try context(for: embeddings, layout, dropout)
         var hidden = embeddings
         for block in blocks {
             hidden =
@@ -166,12 +173,15 @@ package final class Transformer {
         return try Tensor.concatenated([rows, inputs]).rows(at: order)
     }
 
-    private func context(for embeddings: Tensor, _ layout: SequenceLayout) throws -> PackedContext {
+    private func context(
+        for embeddings: Tensor, _ layout: SequenceLayout, _ dropout: AdapterDropout? = nil
+    ) throws -> PackedContext {
         let expected = [layout.tokenCount, configuration.hiddenSize]
         guard embeddings.shape == expected else {
             throw ModelError.call("inputs of shape \(embeddings.shape) for a layout of \(expected)")
         }
-        return PackedContext(layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText)
+        return PackedContext(
+            layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText, dropout: dropout)
     }
 
     private func normalized(_ hidden: Tensor) throws(TensorError) -> Tensor {

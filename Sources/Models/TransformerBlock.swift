@@ -1,6 +1,7 @@
 internal import Tensors
 
-/// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter. A packed weight stands for both.
+/// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter. A packed weight is read in the weight's
+/// place.
 ///
 /// Of a weight whose columns several ranks share, as x's are, the products are added up before the bias.
 struct Projection {
@@ -9,12 +10,16 @@ struct Projection {
     private let packed: PackedMatrix?
     private let adapter: (down: Tensor, up: Tensor, scale: Double)?
     private let group: TensorParallelGroup?
+    /// Its number among the projections of all blocks, adapted or not.
+    private let number: Int
+    static let countInBlock = 7
 
     /// - Parameter group: The ranks that share the columns of the weight; `nil` where none do.
     init(
-        _ name: String, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix],
+        _ name: String, number: Int, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix],
         _ adapters: LoRAConfiguration?, columnsOf group: TensorParallelGroup? = nil
     ) {
+        self.number = number
         self.group = group
         weight = parameters.required(name + ".weight")
         self.packed = packed[name + ".weight"]
@@ -26,16 +31,22 @@ struct Projection {
         }
     }
 
-    func callAsFunction(_ x: Tensor) throws(TensorError) -> Tensor {
-        if let packed { return try x.linear(weight: packed, bias: bias) }
+    func callAsFunction(_ x: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
         if let group {
             let sum = try group.summed(x.linear(weight: weight))
             return try bias.map { bias throws(TensorError) in try sum + bias } ?? sum
         }
-        let own = try x.linear(weight: weight, bias: bias)
+        let own: Tensor
+        if let packed {
+            own = try x.linear(weight: packed, bias: bias)
+        } else {
+            own = try x.linear(weight: weight, bias: bias)
+        }
         guard let adapter else { return own }
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
-        let narrowed = try x.to(adapter.down.elementType).linear(weight: adapter.down) * adapter.scale
+        let input = try x.to(adapter.down.elementType)
+        let read = try dropout?.callAsFunction(input, of: number) ?? input
+        let narrowed = try read.linear(weight: adapter.down) * adapter.scale
         return try own + narrowed.linear(weight: adapter.up).to(own.elementType)
     }
 }
@@ -46,6 +57,8 @@ struct PackedContext {
     let angles: RotaryAngles
     /// Tokens of the longest text: a window at least that long hides nothing.
     let longestText: Int
+    /// What is dropped of the adapters' inputs; `nil` for nothing.
+    let dropout: AdapterDropout?
 }
 
 /// One layer: attention and a gated feed-forward part, each behind an RMS norm and added to its input.
@@ -68,16 +81,17 @@ struct TransformerBlock {
         inputNorm = parameters.required(name("input_layernorm.weight"))
         attention = Attention(configuration, layer: layer, parameters, packed, group)
         feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
-        let adapters = configuration.adapters
-        gate = Projection(name("mlp.gate_proj"), parameters, packed, adapters)
-        up = Projection(name("mlp.up_proj"), parameters, packed, adapters)
-        down = Projection(name("mlp.down_proj"), parameters, packed, adapters, columnsOf: group)
+        let (adapters, first) = (configuration.adapters, layer * Projection.countInBlock)
+        gate = Projection(name("mlp.gate_proj"), number: first + 4, parameters, packed, adapters)
+        up = Projection(name("mlp.up_proj"), number: first + 5, parameters, packed, adapters)
+        down = Projection(name("mlp.down_proj"), number: first + 6, parameters, packed, adapters, columnsOf: group)
         epsilon = configuration.rmsNormEpsilon
     }
 
     /// `[tokens, hidden]` to `[tokens, hidden]`; keys and values also go to `cache` where there is one.
     func forward(_ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil) throws -> Tensor {
-        try feedForward(hidden + attention.forward(normalized(hidden, inputNorm), context, into: cache))
+        try feedForward(
+            hidden + attention.forward(normalized(hidden, inputNorm), context, into: cache), context.dropout)
     }
 
     /// One token of each row, `[rows, hidden]` to `[rows, hidden]`; its key and value join the cache.
@@ -85,9 +99,9 @@ struct TransformerBlock {
         try feedForward(hidden + attention.decode(normalized(hidden, inputNorm), angles, cache, rows))
     }
 
-    private func feedForward(_ hidden: Tensor) throws(TensorError) -> Tensor {
+    private func feedForward(_ hidden: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
         let x = try normalized(hidden, feedForwardNorm)
-        return try hidden + down(gate(x).swiGLU(up(x)))
+        return try hidden + down(gate(x, dropout).swiGLU(up(x, dropout)), dropout)
     }
 
     /// The input of a part: every rank reads it whole, and finds its own share of the gradient.
@@ -114,11 +128,11 @@ struct Attention {
         func name(_ part: String) -> String { ParameterName.layer(layer, "self_attn." + part) }
         self.group = group
         let ranks = group?.size ?? 1
-        let adapters = configuration.adapters
-        query = Projection(name("q_proj"), parameters, packed, adapters)
-        key = Projection(name("k_proj"), parameters, packed, adapters)
-        value = Projection(name("v_proj"), parameters, packed, adapters)
-        output = Projection(name("o_proj"), parameters, packed, adapters, columnsOf: group)
+        let (adapters, first) = (configuration.adapters, layer * Projection.countInBlock)
+        query = Projection(name("q_proj"), number: first + 0, parameters, packed, adapters)
+        key = Projection(name("k_proj"), number: first + 1, parameters, packed, adapters)
+        value = Projection(name("v_proj"), number: first + 2, parameters, packed, adapters)
+        output = Projection(name("o_proj"), number: first + 3, parameters, packed, adapters, columnsOf: group)
         queryNorm = parameters[name("q_norm.weight")]
         keyNorm = parameters[name("k_norm.weight")]
         (heads, keyValueHeads) = (configuration.heads / ranks, configuration.keyValueHeads / ranks)
@@ -128,7 +142,7 @@ struct Attention {
     }
 
     func forward(_ x: Tensor, _ context: PackedContext, into cache: PromptWriter?) throws -> Tensor {
-        let (q, k, v) = try projected(x, context.angles)
+        let (q, k, v) = try projected(x, context.angles, context.dropout)
         try cache?.write(keys: k, values: v)
         let attended =
             if let window, window < context.longestText {
@@ -137,7 +151,7 @@ struct Attention {
                 try Tensor.sharedPromptAttention(
                     query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale)
             }
-        return try output(attended.reshaped([attended.size(0), heads * headSize]))
+        return try output(attended.reshaped([attended.size(0), heads * headSize]), context.dropout)
     }
 
     func decode(_ x: Tensor, _ angles: RotaryAngles, _ cache: LayerCache, _ rows: DecodeRows) throws -> Tensor {
@@ -149,12 +163,12 @@ struct Attention {
 
     /// Queries, keys and values `[tokens, heads, headSize]`, the first two turned by their positions.
     private func projected(
-        _ x: Tensor, _ angles: RotaryAngles
+        _ x: Tensor, _ angles: RotaryAngles, _ dropout: AdapterDropout? = nil
     ) throws(TensorError) -> (query: Tensor, key: Tensor, value: Tensor) {
         let tokens = try x.size(0)
-        var q = try query(x).reshaped([tokens, heads, headSize])
-        var k = try key(x).reshaped([tokens, keyValueHeads, headSize])
-        let v = try value(x).reshaped([tokens, keyValueHeads, headSize])
+        var q = try query(x, dropout).reshaped([tokens, heads, headSize])
+        var k = try key(x, dropout).reshaped([tokens, keyValueHeads, headSize])
+        let v = try value(x, dropout).reshaped([tokens, keyValueHeads, headSize])
         if let queryNorm { q = try normalized(q, queryNorm) }
         if let keyNorm { k = try normalized(k, keyNorm) }
         return (

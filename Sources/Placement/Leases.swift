@@ -4,7 +4,8 @@ package import Tensors
 /// The weights lent to a generator. It exists only inside the closure of ``ReallocatingActor/generate(_:)``.
 package struct GenerationLease: ~Copyable {
     package let version: PolicyVersion
-    /// The model's published parameters by name, to be read only: with what adapters add, and without adapters.
+    /// The model's published parameters by name, to be read only: with what adapters add, and without adapters; with
+    /// adapters beside what they add to where that is kept in eight bits.
     package let parameters: [String: Tensor]
     /// Those that are read packed, with what adapters add; among `parameters` they stand without it.
     package let packed: [String: PackedMatrix]

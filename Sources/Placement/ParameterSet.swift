@@ -5,7 +5,8 @@ package import Tensors
 package struct ParameterSet {
     /// Parameters of the model that are trained, under their published names, in float32 or float64.
     package let trainable: [String: Tensor]
-    /// Parameters of the model that no gradient reaches: those of a reference policy, or a base under adapters.
+    /// Parameters of the model that no gradient reaches: those of a reference policy, or a base under adapters. A matrix
+    /// in eight bits stands there as the elements of a ``PackedMatrix``, with its scales beside it.
     package let frozen: [String: Tensor]
     /// What is trained on top of the model and is no part of it, as a value head. It is read in the type it is trained
     /// in, whatever the layout.
@@ -50,7 +51,8 @@ package struct ParameterSet {
         where tensor.elementType != .float32 && tensor.elementType != .float64 {
             return "\(name) is \(tensor.elementType); weights are trained in float32 or float64"
         }
-        for (name, tensor) in frozen.sorted(by: { $0.key < $1.key }) where !tensor.elementType.isFloatingPoint {
+        for (name, tensor) in frozen.sorted(by: { $0.key < $1.key })
+        where !tensor.elementType.isFloatingPoint && frozen[PackedMatrix.scalesName(of: name)] == nil {
             return "\(name) is \(tensor.elementType); weights are floating-point numbers"
         }
         for adapter in adapters {

@@ -27,7 +27,8 @@ extension ReallocatingActor {
         return (parameters.model.merging(made) { $1 }, cost)
     }
 
-    /// The same as a generator reads it: what adapters add is in the matrices, and some are packed.
+    /// The same as a generator reads it: what adapters add is in the matrices, unless these are kept in eight bits, and
+    /// some are packed.
     func generated() throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
     ) { try undoing(makeGenerated) }
@@ -38,7 +39,7 @@ extension ReallocatingActor {
         let (read, cost) = try readable()
         let adapters = Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, $0) })
         let (sums, sumsCost) = try kept(\.sums) {
-            try eachMade(of: adapters.filter { packing[$0.key] == nil }) { try $1.merged(in: read) }
+            try eachMade(of: isQuantized ? [:] : adapters.filter { packing[$0.key] == nil }) { try $1.merged(in: read) }
         }
         let (made, packingCost) = try kept(\.packed) {
             var made: [String: Tensor] = [:]
@@ -49,23 +50,26 @@ extension ReallocatingActor {
                 }
                 let packed = try PackedMatrix(adapters[name]?.merged(in: read) ?? matrix.detached(), as: form)
                 made[name] = packed.elements
-                made[name + Self.scales] = packed.scales
+                made[PackedMatrix.scalesName(of: name)] = packed.scales
             }
             return made
         }
-        let adapterNames = parameters.adapterNames
-        let lent = read.filter { !adapterNames.contains($0.key) }.merging(sums) { $1 }
+        let unread = isQuantized ? [] : parameters.adapterNames
+        let lent = read.filter { !unread.contains($0.key) }.merging(sums) { $1 }
         var packed: [String: PackedMatrix] = [:]
         for (name, matrix) in lent {
             guard let elements = made[name] else { continue }
             packed[name] = PackedMatrix(
-                elements: elements, scales: made[name + Self.scales], outputs: try matrix.size(0))
+                elements: elements, scales: made[PackedMatrix.scalesName(of: name)], outputs: try matrix.size(0))
         }
         return (lent, packed, cost + sumsCost + packingCost)
     }
 
-    /// Behind the name of a matrix, the name of its scales.
-    private static var scales: String { ".scales" }
+    /// Whether adapters add to matrices that are kept in eight bits. Sampling then reads both, as scoring does: a sum
+    /// would be a copy in float32, and in eight bits again it would be another policy.
+    private var isQuantized: Bool {
+        parameters.adapters.contains { parameters.frozen[$0.weight]?.elementType.isFloatingPoint == false }
+    }
 
     /// What one name's value makes each, in the order of the names.
     private func eachMade<Value>(
@@ -91,8 +95,8 @@ extension ReallocatingActor {
 
     /// Under which tag a tensor of ``packed`` is counted.
     func tag(ofPacked name: String) -> MemoryTag {
-        let matrix = name.hasSuffix(Self.scales) ? String(name.dropLast(Self.scales.count)) : name
-        return packing[matrix] == .int8 ? .int8 : .packed
+        let isInt8 = packing.contains { $1 == .int8 && (name == $0 || name == PackedMatrix.scalesName(of: $0)) }
+        return isInt8 ? .int8 : .packed
     }
 
     /// Tensors made from the masters, now where there are none since their last step, and what making them cost.

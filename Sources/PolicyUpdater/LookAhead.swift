@@ -67,7 +67,8 @@ extension PolicyUpdater {
                 })
             let (ahead, answer) = try foreseen(sum, along: direction, lookAhead, at: point)
             let there = try lookAhead.point == .exact ? point.moved(to: ahead()) : point
-            let utility = try gradients(of: validation, by: lookAhead.utility, at: there, stop: stop).gradients
+            let utility = try gradients(of: validation, by: lookAhead.utility, at: there.undropped, stop: stop)
+                .gradients
             return .skipped(
                 try MetaGradient(
                     utilityLoss: utility, answer: answer, learningRate: optimizer.learningRate, imitated: imitated,

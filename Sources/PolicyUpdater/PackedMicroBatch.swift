@@ -1,3 +1,4 @@
+internal import Models
 internal import Records
 internal import Tensors
 
@@ -24,6 +25,8 @@ struct PackedMicroBatch {
     let streamWeights: [Double]
     /// What the loss's KL term is multiplied by.
     let klWeight: Double
+    /// What the pass drops of the adapters' inputs; `nil` for one that trains nothing.
+    private(set) var dropout: AdapterDropout?
 
     init(_ pieces: [MicroBatchPlan.Piece], of batch: UpdateBatch) throws {
         self.pieces = pieces
@@ -71,5 +74,45 @@ struct PackedMicroBatch {
             defer { start += count }
             return Array(values[start..<start + count])
         }
+    }
+}
+
+// MARK: What training drops
+
+/// Dropout of a step on adapters.
+struct StepDropout {
+    /// p.
+    let share: Double
+    let seed: UInt64
+    /// Counts steps, those that were skipped as well.
+    let step: Int
+}
+
+extension PackedMicroBatch {
+    /// The same pass as one of training.
+    ///
+    /// Every token has the same mask however the batch is cut: its address is the step, its group in the part, its
+    /// completion (the prompt is 0) and its place there.
+    func dropping(_ dropout: StepDropout?) throws -> PackedMicroBatch {
+        guard let dropout else { return self }
+        let addresses = zip(pieces, layout.groups).flatMap { piece, group in
+            let texts = [(0, group.prompt)] + zip(piece.completions.map { $0 + 1 }, group.completions)
+            return texts.flatMap { sample, tokens in
+                tokens.indices.map { index in
+                    RandomAddress(
+                        step: dropout.step, row: piece.group, sample: sample, token: index - tokens.lowerBound)
+                }
+            }
+        }
+        var dropping = self
+        dropping.dropout = try AdapterDropout(dropout.share, seed: dropout.seed, of: addresses)
+        return dropping
+    }
+
+    /// The same pass for a model that is not trained.
+    var undropped: PackedMicroBatch {
+        var undropped = self
+        undropped.dropout = nil
+        return undropped
     }
 }

@@ -39,7 +39,7 @@ extension PolicyUpdater {
         return try await policy.infer { lease in
             let networks = Networks(
                 model: try Transformer(configuration: configuration, parameters: lease.parameters),
-                valueHead: lease.heads[ValueHead.name], reference: nil)
+                valueHead: lease.heads[ValueHead.name], reference: nil, dropout: nil)
             let pass = try Tensor.withoutGradients {
                 try over(part, stop, nil) { packed, denominators in
                     try forward(packed, plan, networks, denominators).read()
@@ -88,6 +88,8 @@ extension PolicyUpdater {
         /// w `[1, hidden]`
         let valueHead: Tensor?
         let reference: Transformer?
+        /// `nil` for passes that train nothing.
+        let dropout: StepDropout?
     }
 
     /// What the passes over a part came to, without its weight.
@@ -113,7 +115,8 @@ extension PolicyUpdater {
                 configuration: configuration, parameters: point.policy.computed(), shards: policy.shards),
             valueHead: point.policy.heads[ValueHead.name],
             reference: try readsReference
-                ? point.reference.map { try Transformer(configuration: referenceConfiguration, parameters: $0) } : nil)
+                ? point.reference.map { try Transformer(configuration: referenceConfiguration, parameters: $0) } : nil,
+            dropout: point.dropout)
     }
 
     /// Runs every micro-batch of a part forward and backward: the gradient of its loss, or of one term of it, times
@@ -125,7 +128,8 @@ extension PolicyUpdater {
         let meanEntropy = try meanEntropy(of: part, plan, networks, stop)
         return try over(part, stop, replicas) { packed, denominators in
             try reachingRanks {
-                let result = try forward(packed, plan, networks, denominators, meanEntropy: meanEntropy)
+                let result = try forward(
+                    packed.dropping(networks.dropout), plan, networks, denominators, meanEntropy: meanEntropy)
                 let loss = try term.map { try result.terms[$0]() } ?? result.loss
                 try (weight == 1 ? loss : loss * weight).backward()
                 return try result.read()
@@ -175,7 +179,7 @@ extension PolicyUpdater {
         var (sum, count) = (0.0, 0)
         for pieces in cut.microBatches(of: replicas?.rank ?? 0) {
             try stop?.check()
-            let packed = try PackedMicroBatch(pieces, of: batch)
+            let packed = try PackedMicroBatch(pieces, of: batch).dropping(networks.dropout)
             sum += try reachingRanks {
                 try Tensor.withoutGradients {
                     try scorer.scores(packed, under: networks.model).entropies.to(.float64).sum().item()
@@ -228,7 +232,9 @@ extension PolicyUpdater {
         }
         return try Tensor.divergence(
             hidden: states, head: common(networks.model.head),
-            referenceHidden: Tensor.withoutGradients { try plan.scorer(settings).states(packed, reference) },
+            referenceHidden: Tensor.withoutGradients {
+                try plan.scorer(settings).states(packed.undropped, reference)
+            },
             referenceHead: common(reference.head), temperature: plan.temperature,
             beta: plan.objective.divergenceBeta)
     }

@@ -11,6 +11,8 @@ package struct UpdatePoint {
     var reference: [String: Tensor]?
     /// Whether the reference is lent to be moved with the step.
     var movesReference = false
+    /// What passes that train drop of the adapters' inputs.
+    var dropout: StepDropout?
 
     init(policy: TrainableParameters) { self.policy = policy }
 
@@ -21,6 +23,13 @@ package struct UpdatePoint {
         var moved = self
         moved.policy = try policy.moved(to: weights)
         return moved
+    }
+
+    /// The same for a pass that is to say what the weights are worth.
+    var undropped: UpdatePoint {
+        var undropped = self
+        undropped.dropout = nil
+        return undropped
     }
 }
 

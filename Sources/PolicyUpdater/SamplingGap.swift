@@ -4,7 +4,8 @@ internal import Records
 
 /// How far the sampler's log-probs are from the trainer's for the same tokens.
 enum SamplingGap {
-    /// Notes ``note(trainer:sampler:in:)`` of a pass; nothing for a batch without the sampler's log-probs.
+    /// Notes ``note(trainer:sampler:in:)`` of a pass; nothing for a batch without the sampler's log-probs, and nothing
+    /// where the trainer's own are known with dropout alone, which says no more of the sampler.
     static func note(
         _ scores: PackedScores, _ packed: PackedMicroBatch, in report: inout LossReport
     ) throws {
@@ -16,6 +17,7 @@ enum SamplingGap {
         }
         // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
         let old = packed.values(\.oldLogProbabilities).flatMap { $0 == sampler ? nil : $0.map(Double.init) }
+        guard old != nil || packed.dropout == nil else { return }
         let positions = scores.payload?.positions ?? []
         try report.note(old == nil ? scores.columns : []) { columns, metrics in
             let trainer = old ?? PackedScores.joined(columns, at: positions)

@@ -52,7 +52,7 @@ struct SoftTokenScorer: TokenScoring {
             with: softTokens.inputs(of: model, settings.noise))
         return try model.hiddenStates(
             embeddings: settings.detachesInputs ? embeddings.detached() : embeddings, layout: packed.layout,
-            checkpointsBlocks: words.checkpointsBlocks
+            checkpointsBlocks: words.checkpointsBlocks, dropout: packed.dropout
         ).rows(at: indices)
     }
 

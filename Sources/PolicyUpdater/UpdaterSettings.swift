@@ -14,12 +14,15 @@ package struct UpdaterSettings: Sendable, Equatable {
     package let referenceSync: ReferenceSync?
     /// Optimizer steps from one measurement of the gradients of a loss's parts to the next; 0 for none.
     package let partGradientSteps: Int
+    /// Addresses what is dropped of adapters' inputs, together with the step.
+    package let dropoutSeed: UInt64
 
     package init(
         optimizer: OptimizerSettings, maxCompletionLength: Int = 512,
         maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil,
-        partGradientSteps: Int = 0
+        partGradientSteps: Int = 0, dropoutSeed: UInt64 = 0
     ) {
+        self.dropoutSeed = dropoutSeed
         self.optimizer = optimizer
         self.maxCompletionLength = maxCompletionLength
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch

@@ -1,6 +1,7 @@
 internal import CTorch
 
-/// A matrix in the order in which products of few rows read it: a copy for a generator.
+/// A matrix in the order in which products of few rows read it: a copy for a generator, or, in eight bits, all that is
+/// kept of a matrix that is not trained.
 ///
 /// The library's product packs its matrix anew at every call, which for a row or ten costs more than multiplying does.
 /// A packed matrix is read once from end to end, as it lies in memory.
@@ -43,6 +44,9 @@ package struct PackedMatrix {
         (self.elements, self.scales, self.outputs) = (elements, scales, outputs)
     }
 
+    /// Under which name scales stand beside the elements where tensors go by names.
+    package static func scalesName(of weight: String) -> String { weight + ".scales" }
+
     package var byteCount: Int {
         [elements, scales].compactMap { $0 }.reduce(0) { $0 + $1.count * $1.elementType.byteCount }
     }
@@ -52,7 +56,7 @@ extension Tensor {
     /// out[r, o] = Σ_i self[r, i] · weight[o, i] + bias[o], `[rows, inputs]` to `[rows, outputs]`, float32.
     ///
     /// Sums over the inputs in order: a row's numbers do not depend on the rows beside it or on the number of threads.
-    /// Records no gradient.
+    /// Differentiable in `self` alone: the gradient reads the packed matrix, a few outputs in float32 at a time.
     ///
     /// - Parameter bias: `[outputs]` float32.
     package func linear(weight: PackedMatrix, bias: Tensor? = nil) throws(TensorError) -> Tensor {

@@ -12,6 +12,10 @@ enum GGUFPreTokenizer: CaseIterable {
     case llama3MergesFirst
     /// As Qwen 2 and 3, and as DeepSeek's models on top of them.
     case qwen2
+    /// As Mistral Nemo, where a piece that is a token stays one.
+    case tekken
+    /// As GPT-4o and Llama 4.
+    case gpt4o
 
     /// What the file calls it; the first name is the one that is written.
     var names: [String] {
@@ -21,6 +25,8 @@ enum GGUFPreTokenizer: CaseIterable {
         case .llama3: ["llama-bpe", "llama3", "llama-v3", "falcon3"]
         case .llama3MergesFirst: ["smaug-bpe", "dbrx"]
         case .qwen2: ["qwen2", "deepseek-r1-qwen", "megrez"]
+        case .tekken: ["tekken"]
+        case .gpt4o: ["gpt-4o", "llama4"]
         }
     }
 
@@ -33,10 +39,10 @@ enum GGUFPreTokenizer: CaseIterable {
     static var supported: String { allCases.flatMap(\.names).joined(separator: ", ") }
 
     /// Whether a piece that is a token stays one, without asking the merges.
-    var ignoresMerges: Bool { self == .llama3 }
+    var ignoresMerges: Bool { self == .llama3 || self == .tekken }
 
     /// Whether a text begins with the beginning-of-text token where the file does not say.
-    var addsBeginning: Bool { self == .llama3 }
+    var addsBeginning: Bool { self == .llama3 || self == .tekken }
 
     /// How the published tokenizers of this kind bring Unicode into one form; llama.cpp takes texts as they are.
     var normalizer: JSONValue { self == .qwen2 ? .object(["type": "NFC"]) : .null }
@@ -49,6 +55,8 @@ enum GGUFPreTokenizer: CaseIterable {
             Self.sequence([.object(["type": "Digits", "individual_digits": true]), Self.byteLevel(splits: true)])
         case .llama3, .llama3MergesFirst: Self.sequence([Self.split(.llama3), Self.byteLevel(splits: false)])
         case .qwen2: Self.sequence([Self.split(.qwen2), Self.byteLevel(splits: false)])
+        case .tekken: Self.sequence([Self.split(.tekken), Self.byteLevel(splits: false)])
+        case .gpt4o: Self.sequence([Self.split(.gpt4o), Self.byteLevel(splits: false)])
         }
     }
 
@@ -75,6 +83,8 @@ enum GGUFPreTokenizer: CaseIterable {
         case ([.split(.llama3), .byteLevel(splits: false)], true): self = .llama3
         case ([.split(.llama3), .byteLevel(splits: false)], false): self = .llama3MergesFirst
         case ([.split(.qwen2), .byteLevel(splits: false)], false): self = .qwen2
+        case ([.split(.tekken), .byteLevel(splits: false)], true): self = .tekken
+        case ([.split(.gpt4o), .byteLevel(splits: false)], false): self = .gpt4o
         default: return nil
         }
     }

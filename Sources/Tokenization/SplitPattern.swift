@@ -12,6 +12,14 @@ package enum SplitPattern: String, Sendable, CaseIterable {
     case qwen2 =
         #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
 
+    /// Mistral's Tekken: words begin anew at a capital, numbers one by one, and line ends and slashes close a run of
+    /// others.
+    case tekken =
+        #"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+    /// GPT-4o's: as ``tekken`` with numbers in threes, and a contraction stays with its word.
+    case gpt4o =
+        #"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+
     /// The expression as a tokenizer file writes it.
     package var expression: String { rawValue }
 
@@ -25,6 +33,8 @@ package enum SplitPattern: String, Sendable, CaseIterable {
                 case .gpt2: scanner.endOfGPT2Piece(start)
                 case .llama3: scanner.endOfLlama3Piece(start, digits: 3)
                 case .qwen2: scanner.endOfLlama3Piece(start, digits: 1)
+                case .tekken: scanner.endOfCasedPiece(start, digits: 1, takesContractions: false)
+                case .gpt4o: scanner.endOfCasedPiece(start, digits: 3, takesContractions: true)
                 }
             pieces.append(start..<end)
             start = end
@@ -76,13 +86,53 @@ private struct SplitScanner {
         if !isLineEnd(start), next < end, at(next).class.contains(.letter) {
             return endOfRun(next) { $0.contains(.letter) }
         }
-        let first = bytes[start] == UInt8(ascii: " ") && next < end ? next : start
-        if isOther(at(first).class) {
-            var index = endOfRun(first, while: isOther)
-            while index < end, isLineEnd(index) { index += 1 }
-            return index
+        return endOfOthers(start) { isLineEnd($0) } ?? endOfSpace(start, cutsAtLineEnds: true)
+    }
+
+    func endOfCasedPiece(_ start: Int, digits: Int, takesContractions: Bool) -> Int {
+        if let word = endOfCasedWord(start) {
+            return takesContractions && word < end ? endOfContraction(word, foldsCase: true) ?? word : word
         }
-        return endOfSpace(start, cutsAtLineEnds: true)
+        let (kind, next) = at(start)
+        if kind.contains(.number) { return endOfNumber(next, more: digits - 1) }
+        return endOfOthers(start) { isLineEnd($0) || bytes[$0] == UInt8(ascii: "/") }
+            ?? endOfSpace(start, cutsAtLineEnds: true)
+    }
+
+    /// `[^\r\n\p{L}\p{N}]?` head`*` tail`+`, or else the same with head`+` tail`*`.
+    private func endOfCasedWord(_ start: Int) -> Int? {
+        let (kind, next) = at(start)
+        let mayStandBefore = kind.isDisjoint(with: .letterOrNumber) && !isLineEnd(start)
+        let starts = mayStandBefore ? [next, start] : [start]
+        for first in starts {
+            var index = first
+            // Where the last one of the heads ends that is a tail, too: the heads give back what is behind it.
+            var lastTail: Int?
+            while index < end {
+                let (kind, next) = at(index)
+                guard kind.contains(.head) else { break }
+                index = next
+                if kind.contains(.tail) { lastTail = index }
+            }
+            let ended = endOfRun(index) { $0.contains(.tail) }
+            if ended > index { return ended }
+            if let lastTail { return lastTail }
+        }
+        for first in starts {
+            let ended = endOfRun(first) { $0.contains(.head) }
+            if ended > first { return ended }
+        }
+        return nil
+    }
+
+    /// ` ?[^\s\p{L}\p{N}]+` and what closes it.
+    private func endOfOthers(_ start: Int, closes: (Int) -> Bool) -> Int? {
+        let next = at(start).next
+        let first = bytes[start] == UInt8(ascii: " ") && next < end ? next : start
+        guard isOther(at(first).class) else { return nil }
+        var index = endOfRun(first, while: isOther)
+        while index < end, closes(index) { index += 1 }
+        return index
     }
 
     private func isLineEnd(_ index: Int) -> Bool {

@@ -43,14 +43,15 @@ struct AdaptedPolicy {
     let role: ReallocatingActor
 
     init(
-        layout: ParameterLayout = .shared, heads: [String: Tensor] = [:], name: String = "plain"
+        layout: ParameterLayout = .shared, heads: [String: Tensor] = [:], name: String = "plain",
+        storage: WeightStorage = .whole
     ) throws {
         try TensorEngine.setThreadCount(1)  // a team of threads costs more than these matrices
         let folder = PeftSteps.folder.appending(path: name, directoryHint: .isDirectory).standardizedFileURL
         let adapter = try #require(try AdapterFolder(folder))
         var type = ElementType.float32
         if case .copies(let narrow) = layout { type = narrow }
-        let model = try ModelFolder.load(adapter.base, elementType: type)
+        let model = try ModelFolder.load(adapter.base, elementType: type, storage: storage)
         base = model.parametersByName
         configuration = try model.configuration.adapted(by: adapter.adapters)
         let own = try adapter.tensors(for: configuration)
@@ -102,6 +103,19 @@ struct LoRAStepTests {
     private let peft: PeftSteps
 
     init() throws { (trl, peft) = (try TRLSteps(), try PeftSteps()) }
+
+    /// Of a base in eight bits no sums are made: sampler and trainer read the same bytes, and the adapters beside them.
+    @Test func aBaseInEightBitsIsSampledFromAsItIsScored() async throws {
+        let (policy, whole) = (try AdaptedPolicy(storage: .int8), try AdaptedPolicy())
+        let tokens = Array(trl.groups[0].prompt + trl.groups[0].completions[0])
+        let sampled = try await policy.logProbabilities(tokens, sampling: true)
+        let scored = try await policy.logProbabilities(tokens, sampling: false)
+        #expect(sampled.count == tokens.count - 1 && zip(sampled, scored).allSatisfy { abs($0 - $1) < 1e-6 })
+        let others = try await whole.logProbabilities(tokens, sampling: false)
+        #expect(zip(others, scored).contains { abs($0 - $1) > 1e-5 })
+        let (own, theirs) = (policy.role.footprint(), whole.role.footprint())
+        #expect(own.bytes(.adapterSums) == 0 && theirs.bytes(.weights) > own.bytes(.weights))
+    }
 
     private func updater(
         _ policy: AdaptedPolicy, _ plan: PartPlan, reference: ReallocatingActor? = nil, sync: ReferenceSync? = nil

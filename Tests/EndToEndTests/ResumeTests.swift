@@ -12,6 +12,9 @@ struct ResumeTests {
             ("dpo", "precompute_ref_log_probs: false\nsync_ref_model: true\nref_model_sync_steps: 1"),
             ("grpo", "num_generations: 4\nbeta: 0.1\ndtype: bfloat16\nlogprob_gap_limit: 0.1"),
             ("ppo", "num_iterations: 1"), ("ppo", "critic_shares_trunk: true\nnum_iterations: 1"), ("reward_model", ""),
+            ("grpo", "num_generations: 4\nbeta: 0.1\nlora_dropout: 0.2"),
+            ("grpo", "num_generations: 4\nbeta: 0.1\nload_in_8bit: true"), ("dpo", "load_in_8bit: true"),
+            ("ppo", "steps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4\nlora_dropout: 0.2"),
             ("grpo", "num_generations: 4\nbeta: 0.1\nmax_staleness: 1"),
             ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"),
             (

@@ -162,7 +162,7 @@ struct GGUFFileTests {
             $0.tensors = [Make.tensor("t", [1000])]
             $0.contentCount = 64
         },
-        Lie("is one of 3 parts of a model; join them into one file (llama-gguf-split --merge)") {
+        Lie("is one of 3 parts of a model; expected a whole one") {
             $0.entries = [Make.entry("split.count", 2, Make.number(UInt16(3)))]
         },
     ]

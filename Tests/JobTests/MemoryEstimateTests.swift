@@ -71,6 +71,16 @@ struct MemoryEstimateTests {
         #expect(abs(ratio - 1) < 0.15, "estimated \(estimate(adapted).peak / 1_000_000) MB")
         #expect(abs(Double(estimate(shape).peak) / 1e6 / 2725 - 1) < 0.15)
         #expect(estimate(adapted, hasReference: true).reference == 0)
+        // Of the blocks' 106 M weights three bytes of four go, and a scale comes for every output:
+        // 30 · (3·(2·576·576 + 2·192·576 + 3·1536·576) − 4·(2·576 + 2·192 + 2·1536 + 576)).
+        let packed = MemoryEstimate(
+            adapted, type: .float32, base: .int8, hasReference: false,
+            MemoryEstimate.Sizes(
+                promptLength: 256, completionLength: 16, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                rows: 8, maxTokensPerMicroBatch: 2048, checkpointsBlocks: false))
+        let saved = 30 * (3 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576) - 4 * (3 * 576 + 2 * 192 + 2 * 1536))
+        #expect(estimate(adapted).frozenBase - packed.frozenBase == saved)
+        #expect(estimate(adapted).training - packed.training == saved && estimate(adapted).peak > packed.peak)
         #expect(adapted.adapterCount == 4_884_480)  // 30 · 16 · (4·576 + 2·(576 + 192) + 3·(576 + 1536))
     }
 }

@@ -173,6 +173,87 @@ struct LoRATests {
             #expect("\(error)".contains(says), "\(error)")
         }
     }
+
+    // MARK: Dropout
+
+    private func dropout(_ p: Double, of tokens: [Int], step: Int = 0) throws -> AdapterDropout {
+        try AdapterDropout(p, seed: 6, of: tokens.indices.map { RandomAddress(step: step, token: $0) })
+    }
+
+    @Test func gradientsUnderDropoutAreThoseOfCentralDifferences() throws {
+        let model = try adapted(PublishedAdapters.folder("stabilized"), .float64)
+        let names = ["0.self_attn.q_proj.lora_A", "1.mlp.up_proj.lora_B"].map { "model.layers.\($0).weight" }
+        let parameters = model.parametersByName
+        let inputs = try names.map { (values: try parameters[$0]!.doubles(), shape: parameters[$0]!.shape) }
+        let tokens = published.texts[0]
+        let dropout = try dropout(0.4, of: tokens)
+        let error = try gradientError(at: inputs) { leaves in
+            let moved = parameters.merging(zip(names, leaves)) { $1 }
+            return try Transformer(configuration: model.configuration, parameters: moved).hiddenStates(
+                tokens: Tensor(tokens), layout: SequenceLayout(sequenceLengths: [tokens.count]), dropout: dropout)
+        }
+        print("gradients of A and B under dropout against central differences: \(error)")
+        #expect(error < 1e-7)
+    }
+
+    /// A pass that is computed again drops the same: with blocks computed twice the gradients are the same to the bit.
+    @Test func aSecondPassDropsTheSame() throws {
+        let adapter = try PublishedAdapters.folder("stabilized")
+        let base = try ModelFolder.load(adapter.base)
+        let configuration = try base.configuration.adapted(by: adapter.adapters)
+        let tokens = published.texts[0]
+        func gradients(_ checkpointsBlocks: Bool, step: Int = 0) throws -> [String: [Float]] {
+            let leaves = try adapter.tensors(for: configuration).mapValues { try $0.requiringGradient() }
+            let model = try Transformer(
+                configuration: configuration, parameters: base.parametersByName.merging(leaves) { $1 })
+            try model.hiddenStates(
+                tokens: Tensor(tokens), layout: SequenceLayout(sequenceLengths: [tokens.count]),
+                checkpointsBlocks: checkpointsBlocks, dropout: dropout(0.4, of: tokens, step: step)
+            ).square().sum().backward()
+            return try leaves.mapValues { try #require($0.gradient).floats() }
+        }
+        let once = try gradients(false)
+        #expect(try gradients(true) == once)
+        #expect(try gradients(false, step: 1) != once)
+    }
+
+    /// An adapter is linear in what it reads: averaged over masks it adds what it adds without dropout.
+    @Test func theMeanOverMasksIsTheProjectionWithoutDropout() throws {
+        let adapter = try PublishedAdapters.folder("stabilized")
+        let base = try ModelFolder.load(adapter.base, elementType: .float64)
+        // In the last block the down projection's output is added to the states, which the last norm then reads.
+        let last = "model.layers.\(base.configuration.layers - 1).mlp.down_proj"
+        let configuration = try base.configuration.adapted(
+            by: LoRAConfiguration(rank: 2, alpha: 2e-4, targets: .names([last])))
+        var tensors = try configuration.freshAdapters(seed: 1, elementType: .float64)
+        for (name, tensor) in tensors where name.hasSuffix("lora_B.weight") {
+            tensors[name] = try Tensor((0..<tensor.count).map { Double($0 % 5) - 2 }, shape: tensor.shape)
+        }
+        let model = try Transformer(
+            configuration: configuration, parameters: base.parametersByName.merging(tensors) { $1 })
+        let tokens = published.texts[0]
+        func states(_ model: Transformer, _ dropout: AdapterDropout?) throws -> [Double] {
+            try Tensor.withoutGradients {
+                try model.hiddenStates(
+                    tokens: Tensor(tokens), layout: SequenceLayout(sequenceLengths: [tokens.count]), dropout: dropout
+                ).doubles()
+            }
+        }
+        let (plain, full) = (try states(base, nil), try states(model, nil))
+        let count = 400
+        var sums = full.map { _ in 0.0 }
+        var squares = 0.0
+        for step in 0..<count {
+            let own = try states(model, dropout(0.3, of: tokens, step: step))
+            for index in own.indices { sums[index] += own[index] }
+            squares += zip(own, full).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+        }
+        // With so small an adapter the norm is linear in it. The mean of n is off by a deviation over √n.
+        let off = zip(sums, full).reduce(0) { $0 + ($1.0 / Double(count) - $1.1) * ($1.0 / Double(count) - $1.1) }
+        let added = zip(full, plain).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+        #expect(squares / Double(count) > 1e-2 * added)  // there is something to be averaged
+        #expect(off < 4 * squares / Double(count * count), "\(off) beside \(squares / Double(count * count))")
+    }
 }
 
 @TensorActor @Suite("LoRA: adapter folders that are refused")

@@ -21,6 +21,12 @@ CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = CONTRACTION + r"\p{N}{1,3}" + REST
 QWEN2 = CONTRACTION + r"\p{N}" + REST
+# As the tokenizers of Mistral Nemo (tekken) and of GPT-4o and Llama 4 have it.
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+%s|"
+         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s|"
+         r"%s| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+TEKKEN = CASED % ("", "", r"\p{N}")
+GPT4O = CASED % (2 * (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",) + (r"\p{N}{1,3}",))
 
 SCRIPTS = {
     "latin": "the quick brown fox don't we'll they've I'm he'd she's you're jumps over lazy dog naive",
@@ -196,6 +202,11 @@ def make_tokenizers():
     for kind in ("metaspace", "normalizers", "kc", "unknown"):
         tokenizer = sentencepiece(source, kind)
         tokenizer.add_tokens([t for t in added_tokens() if not t.special])
+        tokenizer.add_special_tokens([t for t in added_tokens() if t.special])
+        made[kind] = tokenizer
+    for kind, pattern in (("tekken", TEKKEN), ("gpt4o", GPT4O)):
+        tokenizer = byte_level(source, None, split(pattern), 900, ignore_merges=kind == "tekken")
+        tokenizer.add_tokens(added_tokens())
         tokenizer.add_special_tokens([t for t in added_tokens() if t.special])
         made[kind] = tokenizer
     return made

@@ -59,6 +59,38 @@ struct PackedMatrixTests {
         #expect(matrix.byteCount == 5 * 32 + 4 * 32)
     }
 
+    /// ∂/∂x of Σ g·(x·Ŵᵀ + b) is g·Ŵ, by plain loops over what was packed; more outputs than are unpacked together.
+    @Test(arguments: [(1, 1, 1), (3, 40, 33), (2, 70, 300)])
+    func theGradientOfTheInput(_ rows: Int, _ inputs: Int, _ outputs: Int) throws {
+        var numbers = SeededNumbers(seed: UInt64(rows + inputs))
+        let (x, w) = (numbers.doubles(rows * inputs), numbers.doubles(outputs * inputs))
+        let g = numbers.doubles(rows * outputs)
+        for form in [PackedMatrix.Form.float32, .int8] {
+            let matrix = try PackedMatrix(Tensor(w, shape: [outputs, inputs]).to(.float32), as: form)
+            // s·q of each element, with s = max|w| / 127 worked out here.
+            let kept = (0..<outputs).flatMap { output in
+                let row = w[output * inputs..<(output + 1) * inputs].map { Float($0) }
+                let scale = row.map(abs).max()! / 127
+                let kept = form == .float32 ? row : row.map { scale * ($0 / scale).rounded(.toNearestOrEven) }
+                return kept.map(Double.init)
+            }
+            let leaf = try Tensor(x, shape: [rows, inputs]).to(.float32).requiringGradient()
+            let weights = try Tensor(g, shape: [rows, outputs]).to(.float32)
+            let bias = try Tensor([Float](repeating: 1, count: outputs))
+            try (leaf.linear(weight: matrix, bias: bias) * weights).sum().backward()
+            let found = try #require(leaf.gradient).doubles()
+            for row in 0..<rows {
+                for input in 0..<inputs {
+                    let expected = (0..<outputs).reduce(0.0) {
+                        $0 + Double(Float(g[row * outputs + $1])) * kept[$1 * inputs + input]
+                    }
+                    #expect(abs(found[row * inputs + input] - expected) < 1e-6 * Double(outputs + 1))
+                }
+            }
+            #expect(!matrix.elements.requiresGradient)
+        }
+    }
+
     @Test func whatCannotBePackedIsRefused() throws {
         let matrix = try PackedMatrix(Tensor([1, 2, 3, 4] as [Float], shape: [2, 2]), as: .float32)
         for make in [

@@ -98,7 +98,10 @@ struct GGUFTokenizerTests {
 
     /// Published kinds of byte-level tokenizers get the name under which llama.cpp splits as they do; without their
     /// own file they give the same ids.
-    @Test(arguments: [("gpt2", "gpt-2"), ("digits", "smollm"), ("llama3", "llama-bpe"), ("qwen2", "qwen2")])
+    @Test(arguments: [
+        ("gpt2", "gpt-2"), ("digits", "smollm"), ("llama3", "llama-bpe"), ("qwen2", "qwen2"), ("tekken", "tekken"),
+        ("gpt4o", "gpt-4o"),
+    ])
     func preTokenizersHaveTheirNames(_ name: String, _ pre: String) throws {
         let tokenizer = try Tokenizer(json: try Reference.tokenizerJSON(name))
         let vocabulary: GGUFVocabulary
@@ -117,7 +120,10 @@ struct GGUFTokenizerTests {
         let folder = try TemporaryFolder()
         let layout = GGUFLayout(metadata: entries, tensors: [])
         let again = try Tokenizer(folder: try folder.file("again.gguf", layout.header))
-        for text in ["Hello, world 1234's!\n\n  x", "naïve\u{301} 日本語 \t don't", "<|endoftext|>"] {
+        let texts = [
+            "Hello, world 1234's!\n\n  x", "naïve\u{301} 日本語 \t don't", "iPhone's ABCdef!/\n/x", "<|endoftext|>",
+        ]
+        for text in texts {
             #expect(again.encode(text) == tokenizer.encode(text), "\(text)")
         }
     }

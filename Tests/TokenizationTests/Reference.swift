@@ -11,7 +11,9 @@ enum Reference {
     static let patterns = ["gpt2", "llama3", "qwen2"]
     /// Other settings of the same parts, with the first 700 strings.
     static let variants = ["prefixed", "digits", "grouped", "metaspace", "normalizers", "kc", "unknown"]
-    static let all = patterns + variants
+    /// Patterns to which case counts, with as many.
+    static let cased = ["tekken", "gpt4o"]
+    static let all = patterns + variants + cased
 
     static func data(_ name: String) throws -> Data { try Data(contentsOf: folder.appendingPathComponent(name)) }
 

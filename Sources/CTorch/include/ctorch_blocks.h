@@ -18,6 +18,12 @@ ctorch_status ctorch_rotary(ctorch_tensor x, ctorch_tensor cosines, ctorch_tenso
 /// gate · sigmoid(gate) · up, with gradients.
 ctorch_status ctorch_swiglu(ctorch_tensor gate, ctorch_tensor up, ctorch_tensor *out);
 
+/// input [rows, width], of float32 or float64, with a share p of its elements at 0 and the others times 1 / (1 - p).
+/// Element i of a row is kept where word i % 4 of Philox4x32-10 is at least p · 2³². `addresses` [rows, 2] int64 on the
+/// CPU are the halves of each row's counter, the lower first, whose lowest 24 bits are 0 and take i / 4. With a gradient
+/// to the input, whose mask is made again.
+ctorch_status ctorch_dropout(ctorch_tensor input, ctorch_tensor addresses, double p, uint64_t key, ctorch_tensor *out);
+
 #ifdef __cplusplus
 }
 #endif

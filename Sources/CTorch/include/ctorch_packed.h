@@ -26,7 +26,7 @@ ctorch_status ctorch_pack_int8(ctorch_tensor matrix, ctorch_tensor *out, ctorch_
 /// input · matrixᵀ + bias for the matrix that was packed: `[rows, inputs]` float32 to `[rows, outputs]`.
 ///
 /// An element is summed over the inputs in order, whatever rows stand beside it: rows do not depend on each other, nor
-/// on the number of threads. Records no gradient.
+/// on the number of threads. With a gradient to the input, which unpacks the matrix a few outputs at a time.
 ///
 /// `scales` is NULL for float32, `bias` may be NULL.
 ctorch_status ctorch_packed_linear(

@@ -48,6 +48,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// Weights, and of those that are trained gradients and what the optimizer keeps; with narrower copies of the
     /// weights where the layout has them.
     package let training: Int
+    /// The weights under adapters, a part of ``training``; 0 without adapters.
+    package let frozenBase: Int
     /// What the optimizer keeps, a part of ``training``: AdamW's two moments, or less.
     package let optimizerState: Int
     package let reference: Int
@@ -67,6 +69,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - type: What passes compute in.
     ///   - trained: The names of the parameters that are trained, of a model without adapters; `nil` for all. Of one
     ///     with adapters only these are, and its own weights are held in the type of the passes.
+    ///   - base: What the matrices under adapters are kept as.
     ///   - hasReference: Whether a frozen reference policy is held in the same type. It shares what is not trained.
     ///   - referenceMoves: Whether it follows the policy, which adapters cannot be shared for.
     ///   - teacher: The reference's configuration where it is another model.
@@ -79,8 +82,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
-        _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, hasReference: Bool,
-        referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
+        _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, base: WeightStorage = .whole,
+        hasReference: Bool, referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
         hasCritic: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         tensorParallel: Int = 1, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
@@ -103,9 +106,10 @@ package struct MemoryEstimate: Sendable, Equatable {
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
         let whole = shapes.reduce(0) { $0 + $1.count } * master.byteCount
         let weights = parts.reduce(0) { $0 + $1.count } * master.byteCount
-        let frozen = isAdapted ? model.parameterBytes(compute) : all - whole
+        let frozen = isAdapted ? model.parameterBytes(compute, base) : all - whole
+        frozenBase = isAdapted ? frozen : 0
         let copies = isAdapted ? 0 : narrow
-        let sums = model.adaptedMatrixCount * compute.byteCount
+        let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
         optimizerState = stateBytes(of: parts)
         training = frozen + 2 * weights + optimizerState + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
@@ -145,9 +149,10 @@ package struct MemoryEstimate: Sendable, Equatable {
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
         self.init(
-            model, type: job.model.dtype, trained: trained, hasReference: job.plan.reference != nil,
-            referenceMoves: job.plan.reference?.sync != nil, teacher: teacher, rewardModels: rewardModels,
-            hasCritic: hasCritic, layout: job.recipe.generates ? job.model.generationLayout : .shared,
+            model, type: job.model.dtype, trained: trained, base: job.model.base,
+            hasReference: job.plan.reference != nil, referenceMoves: job.plan.reference?.sync != nil,
+            teacher: teacher, rewardModels: rewardModels, hasCritic: hasCritic,
+            layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, tensorParallel: job.tensorParallelism.size,
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
@@ -176,7 +181,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     var lines: [String] {
         [
             "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and "
-                + "moments \(Self.text(training)) (moments \(Self.text(optimizerState)))"
+                + "moments \(Self.text(training)) (moments \(Self.text(optimizerState))"
+                + (frozenBase > 0 ? ", the base under adapters \(Self.text(frozenBase))" : "") + ")"
                 + (reference > 0 ? ", \(referenceName) \(Self.text(reference))" : "")
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"

@@ -145,7 +145,7 @@ package struct PlanMaking {
     private func choices(_ job: ResolvedJob, _ work: CallSpec.Work, int8: Bool) -> LocalPlans.Choices {
         let isHalf = job.model.dtype == .bfloat16
         var layouts: [WeightLayout] = [.fp32Packed, .fp32Master] + (int8 ? [.int8] : [])
-        if job.isGiven("generation_layout") {
+        if job.isGiven("generation_layout") || job.model.base != .whole {
             layouts =
                 switch job.model.generationLayout {
                 case .shared: [.fp32Master]

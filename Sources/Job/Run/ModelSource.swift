@@ -12,6 +12,8 @@ package struct ModelSource: Sendable {
     package let configuration: ModelConfiguration
     /// Which of the weights the job trains.
     let trained: TrainedWeights
+    /// What the matrices under adapters are kept as.
+    let base: WeightStorage
     /// What the name means where it is an adapter and its base.
     let adapter: AdapterFolder?
     /// Where the base of adapters is found again: a name in the Hugging Face cache, or a folder.
@@ -28,11 +30,12 @@ package struct ModelSource: Sendable {
     ///   - name: A folder, or a name in the Hugging Face cache.
     ///   - reading: How prompts are read.
     ///   - trained: Which of the weights are trained, by a job.
+    ///   - base: What the matrices under adapters are kept as.
     ///   - device: Where weights are loaded to.
     /// - Throws: `ModelError`, `TokenizerError` or ``JobError`` naming the file and what would be right.
     package init(
         _ name: String, _ reading: PromptReading = PromptReading(), trained: TrainedWeights = .all,
-        device: Device = .cpu
+        base: WeightStorage = .whole, device: Device = .cpu
     ) throws {
         do { try TensorEngine.require(device) } catch { throw JobError(place: "device", message: "\(error)") }
         self.device = device
@@ -42,6 +45,7 @@ package struct ModelSource: Sendable {
         let isPath = FileManager.default.fileExists(atPath: (given as NSString).expandingTildeInPath)
         baseName = isPath ? (adapter?.base ?? folder).standardizedFileURL.path : given
         self.trained = trained
+        self.base = base
         configuration = try trained.adapted(ModelFolder.readConfiguration(folder), adapter)
         tokenizer = try Tokenizer(folder: ModelFolder.tokenizerFolder(of: folder))
         self.reading = reading
@@ -173,7 +177,9 @@ extension TrainedWeights {
                 message: "'\(pattern)' is found in no parameter's name, such as "
                     + (base.parameterShapes.dropFirst().first?.name ?? ""))
         case .adapters(let adapters):
-            do throws(ModelError) { return try base.adapted(by: adapter?.adapters ?? adapters) } catch {
+            // What is dropped is the job's to say: it is no property of the adapter's numbers.
+            let own = adapter?.adapters.with(dropout: adapters.dropout) ?? adapters
+            do throws(ModelError) { return try base.adapted(by: own) } catch {
                 throw JobError(place: "lora_target_modules", message: "\(error)")
             }
         }

@@ -36,13 +36,14 @@ struct PolicyStart {
         if let labels {
             let start = try RewardModelStart(
                 model.isAdapted ? model.baseFolder : weights, heads: labels, own, headType: type.masterType,
-                device: model.device)
+                device: model.device, storage: model.base)
             loaded = start.trunk
             heads[Critic.headName] =
                 try saved.flatMap { try $0.head(of: labels.count)?.to(type.masterType).to(model.device) } ?? start.head
         } else {
             loaded = try ModelFolder.load(
-                model.isAdapted ? model.baseFolder : weights, elementType: own, device: model.device)
+                model.isAdapted ? model.baseFolder : weights, elementType: own, device: model.device,
+                storage: model.base)
         }
         if let criticHeads {
             heads[Critic.headName] = try Tensor.zeros(

@@ -135,6 +135,7 @@ final class ReferenceLogProbabilities: Sendable {
         let configuration = Array(try ModelFolder.configurationText(model.baseFolder).utf8)
         hash.update(Array("1 \(type.rawValue) \(temperature) \(tokens) \(configuration.count)\n".utf8))
         hash.update(configuration)
+        if model.base != .whole { hash.update(Array("matrices of blocks in \(model.base.rawValue)\n".utf8)) }
         let weights = try ModelFolder.weights(model.baseFolder)
         for name in weights.names {
             let digest = try weights.tensor(named: name).digest(seed: 0)

@@ -13,10 +13,20 @@ struct RewardModelStart {
     /// - Parameters:
     ///   - type: Of the trunk.
     ///   - headType: Of the heads.
-    /// - Throws: ``JobError`` for a reward model with another number of heads.
+    ///   - storage: Of the blocks' matrices.
+    /// - Throws: ``JobError`` for a reward model with another number of heads, or one whose matrices are not to be whole.
     @TensorActor
-    init(_ folder: URL, heads: [String], _ type: ElementType, headType: ElementType, device: Device) throws {
+    init(
+        _ folder: URL, heads: [String], _ type: ElementType, headType: ElementType, device: Device,
+        storage: WeightStorage = .whole
+    ) throws {
         if try SequenceClassifier.isIn(folder) {
+            guard storage == .whole else {
+                throw JobError(
+                    place: "load_in_8bit",
+                    message:
+                        "\(folder.path) is a reward model, which is not read in eight bits; expected a language model")
+            }
             let classifier = try SequenceClassifier.load(folder, elementType: type, device: device)
             guard classifier.labelCount == heads.count else {
                 throw JobError(
@@ -26,7 +36,7 @@ struct RewardModelStart {
             (trunk, head) = (classifier.trunk, try classifier.head.to(headType))
             return
         }
-        trunk = try ModelFolder.load(folder, elementType: type, device: device).withoutHead
+        trunk = try ModelFolder.load(folder, elementType: type, device: device, storage: storage).withoutHead
         head = try Tensor.zeros([heads.count, trunk.configuration.hiddenSize], headType, device: trunk.device)
     }
 }

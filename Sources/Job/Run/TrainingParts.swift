@@ -222,7 +222,7 @@ extension UpdaterSettings {
             optimizer: try job.optimizer.with(totalSteps: maxSteps),
             maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
             checkpointsBlocks: job.checkpointsBlocks, referenceSync: job.plan.reference?.sync,
-            partGradientSteps: job.partGradientSteps)
+            partGradientSteps: job.partGradientSteps, dropoutSeed: UInt64(job.model.seed))
     }
 }
 

@@ -80,7 +80,8 @@ package final class TrainingRun: Sendable {
                     + "each needs device: cpu")
         }
         let model = try ModelSource(
-            job.model.path, job.model.reading, trained: job.model.trained, device: job.model.device)
+            job.model.path, job.model.reading, trained: job.model.trained, base: job.model.base,
+            device: job.model.device)
         try job.require(model)
         let threads = try await model.useThreads(job.model.threads, processes: team?.localSize ?? 1)
         progress("opening the prompt sets", 0, 0)

@@ -24,6 +24,8 @@ package struct ModelSettings: Sendable {
     package let path: String
     package let dtype: JobElementType
     package let trained: TrainedWeights
+    /// What the matrices under adapters are kept as.
+    package let base: WeightStorage
     package let reading: PromptReading
     package let seed: Int
     /// Threads of the tensor engine; `nil` takes the model's usual number.
@@ -60,7 +62,8 @@ package struct ModelSettings: Sendable {
             "device", default: .cpu,
             "Where weights, gradients and activations are: cpu, cuda (the first GPU) or cuda:N. A GPU takes a libtorch with CUDA (LIBTORCH=/path make build), and reads the weights as they are: generation_layout is shared there."
         )
-        generationLayout = Self.layout(reading: &job, dtype, device, generates)
+        base = Self.base(reading: &job, dtype, device, trained)
+        generationLayout = Self.layout(reading: &job, dtype, device, base, generates)
         residency = job.read(
             "residency", default: .release,
             "What becomes of memory that a phase has no more use for: copies of the weights while they are trained, gradients behind a step, keys and values behind sampling. release drops it, and gives it back to the system at the ends of phases as long as that takes about 1 % of the time; release_always does at the end of every phase, whatever it takes; keep leaves all of it in memory until it is made anew, to be compared with. The numbers of a run do not depend on it."
@@ -72,12 +75,37 @@ package struct ModelSettings: Sendable {
         verification = verifies ? .everyHandOver : .never
     }
 
+    private static func base(
+        reading job: inout SettingsReader, _ dtype: JobElementType, _ device: Device, _ trained: TrainedWeights
+    ) -> WeightStorage {
+        let isInt8 = job.read(
+            "load_in_8bit", default: false,
+            "Keeps the matrices of the blocks under adapters in eight bits with a scale an output, a quarter of the memory; embeddings, head and norms stay whole. Sampling, scoring and training read the same, w ≈ s·round(w/s) with s = max|w|/127 over an output; the adapters are float32. dtype: bfloat16 halves all of a model under adapters."
+        )
+        guard isInt8 else { return .whole }
+        guard case .adapters = trained else {
+            job.refuse(
+                "load_in_8bit",
+                "load_in_8bit is true, and weights that are trained are not kept in eight bits; expected use_peft: true beside it"
+            )
+            return .whole
+        }
+        job.check(
+            dtype == .float32, "load_in_8bit",
+            "false with dtype \(dtype.rawValue): products of eight bits are float32's")
+        job.check(
+            device == .cpu, "load_in_8bit", "false with device \(device.yaml): products of eight bits are the CPU's")
+        return .int8
+    }
+
     private static func layout(
-        reading job: inout SettingsReader, _ dtype: JobElementType, _ device: Device, _ generates: Bool
+        reading job: inout SettingsReader, _ dtype: JobElementType, _ device: Device, _ base: WeightStorage,
+        _ generates: Bool
     ) -> GenerationLayout {
         guard generates else { return .shared }
+        let isPacked = dtype == .float32 && device == .cpu && base == .whole
         let layout = job.read(
-            "generation_layout", default: dtype == .float32 && device == .cpu ? GenerationLayout.packed : .shared,
+            "generation_layout", default: isPacked ? GenerationLayout.packed : .shared,
             "How the weights lie while completions are sampled. packed: a copy of the matrices in the order that products of few rows read, made after each step and gone while the next one is trained, so that the peak of memory stays; its results differ by rounding. int8: the same in eight bits a weight but for embeddings and head, a quarter of the memory traffic and another policy, so that importance_sampling_correction is token_truncate unless it is set. shared: no copy, the only one outside of float32."
         )
         job.check(
@@ -86,6 +114,9 @@ package struct ModelSettings: Sendable {
         job.check(
             layout == .shared || device == .cpu, "generation_layout",
             "shared with device \(device.yaml): the products of packed matrices are the CPU's")
+        job.check(
+            layout == .shared || base == .whole, "generation_layout",
+            "shared with load_in_8bit: sampling reads the base in eight bits as it is, and the adapters beside it")
         if layout == .int8 {
             job.fill("importance_sampling_correction", "token_truncate", from: "generation_layout: int8")
         }

@@ -160,7 +160,8 @@ struct Reading {
                 SharedSettings(
                     sampling: sampling, batches: batches, control: control,
                     samplerIsExact: model.dtype != .bfloat16 && model.generationLayout != .int8
-                        && staleness.maxSteps == 0, maxStaleness: staleness.maxSteps)
+                        && staleness.maxSteps == 0, maxStaleness: staleness.maxSteps,
+                    drops: model.trained.drops)
             ).plan
         if staleness.maxSteps > 0 { Self.checkStaleness(of: plan, method.name, &job) }
         maxTokensPerMicroBatch = job.read(
@@ -198,6 +199,12 @@ struct Reading {
             job.refuse(
                 "dataset_test_split",
                 "dataset_test_split is test, and threshold_search chooses limits by its evaluations; name rows that no result is reported on, such as eval"
+            )
+        }
+        if plan.reference?.sync != nil, model.base != .whole {
+            job.refuse(
+                "sync_ref_model",
+                "sync_ref_model is true with load_in_8bit, whose matrices no step can move a little; expected false, or load_in_8bit: false"
             )
         }
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {

@@ -30,9 +30,11 @@ package enum TrainedWeights: Sendable, Equatable {
             "The projections that get adapters: their names, all-linear for every one in the blocks, or a regular expression for whole names such as model.layers.0.mlp.up_proj; q_proj and v_proj unless set, as in peft."
         )
         let dropout = job.read(
-            "lora_dropout", default: 0.05, .from(0, below: 1),
-            "Is written to the adapter's file for other trainers. Nothing is dropped here, as under TRL's disable_dropout: the update's log-probs would not be those that were sampled from."
+            "lora_dropout", default: 0.0, .from(0, below: 1),
+            "What share of an adapter's input x is dropped before A, with the rest scaled by 1/(1 - p), as in peft; TRL's default is 0.05. Only passes that train drop: sampling, scoring of old and reference log-probs and evaluation do not, so that the update's log-probs are another policy's than was sampled from. The mask follows from seed, step, token and projection; a prompt has one for all its completions."
         )
+        let disablesDropout = job.read(
+            "disable_dropout", default: false, "Drops nothing, whatever lora_dropout says.")
         let pattern: String? = job.read(
             "trainable", optional: nil,
             "A regular expression: only parameters in whose names it is found are trained, such as layers.2[0-9] or embed_tokens. half trains a random half of the blocks and nothing else, in the manner of half fine-tuning (arXiv:2404.18466). All unless set."
@@ -42,7 +44,8 @@ package enum TrainedWeights: Sendable, Equatable {
             "Which half trainable: half draws: one for each number and seed, so that stages of training take turns.")
         job.ignore("trainable_stage", when: pattern != "half")
         guard usesAdapters else {
-            job.ignore("lora_r", "lora_alpha", "use_rslora", "lora_target_modules", "lora_dropout")
+            job.ignore("lora_r", "lora_alpha", "use_rslora", "lora_target_modules", "disable_dropout")
+            job.ignore("lora_dropout", when: dropout != 0.05)  // a file may write TRL's defaults out
             self = pattern.map { .matching($0) } ?? .all
             if pattern == "half" { self = .half(stage: stage, seed: UInt64(seed)) }
             if let pattern {
@@ -55,15 +58,17 @@ package enum TrainedWeights: Sendable, Equatable {
         if pattern != nil {
             job.refuse("trainable", "trainable beside use_peft: with adapters nothing of the model itself is trained")
         }
-        if job.isGiven("lora_dropout"), dropout > 0 {
-            job.notice(
-                "lora_dropout: '\(dropout)' is not taken: nothing is dropped, so that the update's log-probs are those that were sampled from"
-            )
-        }
+        job.ignore("disable_dropout", when: dropout == 0)
         self = .adapters(
             LoRAConfiguration(
                 rank: rank, alpha: alpha, isRankStabilized: isStabilized, targets: targets?.targets ?? .usual,
-                dropout: dropout))
+                dropout: disablesDropout ? 0 : dropout))
+    }
+
+    /// Whether passes that train drop some of what adapters read.
+    var drops: Bool {
+        guard case .adapters(let adapters) = self else { return false }
+        return adapters.dropout > 0
     }
 
     /// Words about a learning rate that was not chosen for adapters.

@@ -14,6 +14,10 @@ struct CharacterClass: OptionSet, Sendable {
     static let digit = CharacterClass(rawValue: 16)
     /// May change under NFC, alone or beside others.
     static let composing = CharacterClass(rawValue: 32)
+    /// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`: what a word begins with, where case counts.
+    static let head = CharacterClass(rawValue: 64)
+    /// `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`: what a word goes on with, where case counts.
+    static let tail = CharacterClass(rawValue: 128)
 
     static let letterOrNumber: CharacterClass = [.letter, .number]
     static let notOther: CharacterClass = [.letter, .number, .space]
@@ -66,7 +70,10 @@ extension CharacterClass {
         composes = composes || (0x1160..<0x1200).contains(scalar.value)
         switch properties.generalCategory {
         case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter:
-            if isKnown { insert(.letter) }
+            guard isKnown else { break }
+            insert(.letter)
+            if properties.generalCategory != .lowercaseLetter { insert(.head) }
+            if ![.uppercaseLetter, .titlecaseLetter].contains(properties.generalCategory) { insert(.tail) }
         case .decimalNumber:
             isWord = true
             formUnion(isKnown ? [.digit, .number] : .digit)
@@ -75,6 +82,7 @@ extension CharacterClass {
         case .nonspacingMark, .spacingMark, .enclosingMark:
             isWord = true
             composes = true
+            if isKnown { formUnion([.head, .tail]) }
         case .connectorPunctuation:
             isWord = true
         default: break
