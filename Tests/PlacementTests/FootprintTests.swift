@@ -119,6 +119,21 @@ struct FootprintTests {
         if let peak = metrics["memory/training_peak_gb"] { #expect(peak > 0.01) }
         #expect(log.takeMetrics().names.isEmpty && log.take().spans.isEmpty)
     }
+
+    /// What sampling read is seen to go before a step's body runs, not at the next phase's end.
+    @Test func theViewEndsWhereTrainingBegins() async throws {
+        let policy = try ReallocatingActor(
+            role: "actor", parameters: ParameterSet(trainable: ["weight": Tensor([1, 2] as [Float])]),
+            layout: .copies(.bfloat16))
+        let log = PhaseLog(isKept: true)
+        log.follow([policy])
+        _ = try await policy.generate { _ in }
+        _ = try await policy.train { _ in
+            let samples = log.take().samples.map(\.bytes)
+            #expect(samples.contains([.weights: 8, .copies: 4]) && samples.last == [.weights: 8])
+            return .skipped(0)
+        }
+    }
 }
 
 /// Other tests of the process hold and free memory of their own meanwhile: what must hold once in a few tries.
