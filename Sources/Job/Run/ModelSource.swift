@@ -109,15 +109,19 @@ package struct ModelSource: Sendable {
     /// The longest completion a command allows where it was not asked: 512 tokens, or half of a small model's context.
     var usualCompletionLength: Int { min(512, max(1, configuration.contextLength / 2)) }
 
-    /// Sets the threads of the tensor engine: as asked, or the machine's cores, or one for a model of so few weights
-    /// that sharing its products out takes longer than they do.
+    /// Sets the threads of the tensor engine: as asked, or the usual ones.
     ///
     /// - Returns: the threads in use.
     @TensorActor func useThreads(_ asked: Int?, processes: Int = 1) throws -> Int {
         let weights = configuration.parameterBytes(.float32) / 4
-        let own = max(1, ProcessInfo.processInfo.activeProcessorCount / processes)
-        try TensorEngine.setThreadCount(asked ?? (weights < 2_000_000 ? 1 : own))
+        try TensorEngine.setThreadCount(asked ?? Self.usualThreads(weights: weights, processes: processes))
         return TensorEngine.threadCount
+    }
+
+    /// The machine's cores, shared by its processes, or one for a model of so few weights that sharing its products out
+    /// takes longer than they do.
+    static func usualThreads(weights: Int, processes: Int = 1) -> Int {
+        weights < 2_000_000 ? 1 : max(1, ProcessInfo.processInfo.activeProcessorCount / processes)
     }
 
     /// Whether adapters are trained.
