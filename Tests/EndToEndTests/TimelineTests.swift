@@ -56,6 +56,18 @@ struct TimelineTests {
         #expect(!place.exists("run/timeline.json"))
     }
 
+    @Test func oneOfSeveralProcessesIsShownAndNamed() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\ntimeline: 1\nmax_steps: 1")
+        let run = try Command.run(["launch", "-n", "2", "train", job], in: place.folder)
+        #expect(run.status == 0, "\(run.progress)")
+        let events = try trace(place)
+        #expect(Set(events.compactMap { $0["pid"]?.double }) == [0])
+        #expect(
+            events.filter { $0["name"]?.text == "process_name" }.compactMap { $0["args"]?["name"]?.text }
+                == ["rank 0 of 2, the only one that is shown"])
+    }
+
     @Test func residencyChangesNoNumber() throws {
         let place = try Workplace()
         var weights: [Data] = []
