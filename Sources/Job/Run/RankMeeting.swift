@@ -74,12 +74,7 @@ package struct RankMeeting: Sendable, Equatable {
     package func team(
         asked: StopSignal, timeout: Duration, generationRanks: Int = 0, planHash: String? = nil
     ) async throws -> RankTeam {
-        guard generationRanks < size else {
-            throw JobError(
-                place: "generation_ranks",
-                message: "is \(generationRanks), and the run has \(size) processes; expected at most \(size - 1), so "
-                    + "that one of them trains")
-        }
+        try require(generationRanks: generationRanks)
         let all = try await met(meeting, timeout)
         try await requireOnePlan(planHash, among: all)
         guard generationRanks > 0 else { return RankTeam(all, localSize: localSize, asked: asked) }
@@ -94,13 +89,25 @@ package struct RankMeeting: Sendable, Equatable {
             localSize: localSize, asked: asked)
     }
 
+    /// - Throws: ``JobError`` where none of the ranks would be left to train.
+    package func require(generationRanks: Int) throws(JobError) {
+        guard generationRanks >= size else { return }
+        throw JobError(
+            place: "generation_ranks",
+            message: "is \(generationRanks), and the run has \(size) processes; expected at most \(size - 1), so "
+                + "that one of them trains")
+    }
+
     private func met(_ meeting: ProcessGroup.Meeting, _ timeout: Duration) async throws -> ProcessGroup {
         do {
             return try await ProcessGroup(meeting, timeout: timeout)
-        } catch {
+        } catch TensorError.engine(_, let message) {
+            // Behind what happened the store names its own keys.
+            let words = message.split(separator: ", keys:").first.map(String.init) ?? message
             throw JobError(
                 place: "rank \(rank) of \(size)",
-                message: "the others were not met at \(meeting.host):\(meeting.port): \(error)")
+                message: "the others were not met at \(meeting.host):\(meeting.port): \(words); ddp_timeout is "
+                    + "\(timeout.components.seconds) s")
         }
     }
 

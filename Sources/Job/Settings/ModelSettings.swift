@@ -100,7 +100,9 @@ extension Residency: SettingsChoice {}
 extension Device: SettingsValue {
     package static var expectation: String { "cpu, cuda or cuda:N" }
 
-    package static func read(_ node: SettingsNode) -> Device? {
+    /// Nothing is no device: whoever writes `device=$DEVICE` does not mean the default.
+    package static func read(_ node: SettingsNode) throws(SettingsProblem) -> Device? {
+        if node.content == .null { throw node.problem("device is empty; expected \(expectation)") }
         guard case .scalar(let text, _) = node.content else { return nil }
         return Device(text)
     }
