@@ -22,6 +22,8 @@ package final class ReallocatingActor {
     package let residency: Residency
 
     let parameters: ParameterSet
+    /// Whose pages the parameters are; `nil` where these have memory of their own.
+    private let files: TensorFolder?
     private let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
     var fingerprint: WeightFingerprint?
@@ -59,12 +61,15 @@ package final class ReallocatingActor {
     ///   - packing: Matrices that sampling reads packed, by name: float32 on the CPU as they are read.
     ///   - verification: Whether each hand-over compares the weights with what the last one saw.
     ///   - residency: What becomes of memory that a phase has no more use for.
+    ///   - files: Whose pages the parameters are, where these have no memory of their own: they go at the ends of phases,
+    ///     and are read from the files again. Frozen parameters alone.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
     package init(
         role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
         layout: ParameterLayout = .shared, packing: [String: PackedMatrix.Form] = [:],
-        verification: WeightVerification = .never, residency: Residency = .release
+        verification: WeightVerification = .never, residency: Residency = .release, files: TensorFolder? = nil
     ) throws {
+        precondition(files == nil || parameters.trained.isEmpty, "pages of a file are never written")
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
             throw PlacementError.parameters(role: role, message: "weights cannot be read as \(type)")
@@ -73,6 +78,7 @@ package final class ReallocatingActor {
         self.layout = layout
         self.packing = packing
         self.parameters = parameters
+        self.files = files
         self.verification = verification
         self.residency = residency
         Self.count += 1
@@ -192,7 +198,10 @@ package final class ReallocatingActor {
 
     /// Gives back what was freed, where that is asked for, and notes what is left.
     func giveBack() {
-        if residency != .keep { ReturnedMemory.shared.giveBack(share: residency.share) }
+        if residency != .keep {
+            files?.dropPages()
+            ReturnedMemory.shared.giveBack(share: residency.share)
+        }
         log?.sample()
     }
 

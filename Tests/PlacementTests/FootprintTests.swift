@@ -120,6 +120,31 @@ struct FootprintTests {
         #expect(log.takeMetrics().names.isEmpty && log.take().spans.isEmpty)
     }
 
+    /// A reference over its file's pages has them while it scores, and reads the same again.
+    @Test(arguments: [(Residency.release, true), (.releaseAlways, true), (.keep, false)])
+    func pagesOfAFileGoWithThePhase(_ residency: Residency, _ goes: Bool) async throws {
+        let folder = try TemporaryFolder()
+        let url = folder.url.appending(path: TensorFolder.singleFile)
+        let values = (0..<300_000).map { Float($0) }
+        let writer = try TensorFileWriter(url: url, announcing: [.init(name: "w", type: .float32, shape: [300_000])])
+        try writer.write(Tensor(values), named: "w")
+        try writer.finish()
+        let files = try TensorFolder(url: folder.url)
+        let reference = try ReallocatingActor(
+            role: "reference", parameters: ParameterSet(frozen: ["w": files.mappedTensor(named: "w")]),
+            residency: residency, files: files)
+        #expect(reference.footprint().byTag == [.reference: 1_200_000])
+        for _ in 0..<2 {
+            let scored = try await reference.infer { lease in
+                let tensor = lease.parameters["w"]!
+                let found = try tensor.floats()
+                return (found == values, try residentBytes(ofMapping: url))
+            }
+            #expect(scored.value.0 && scored.value.1 >= 1_200_000)
+            #expect(try residentBytes(ofMapping: url) == (goes ? 0 : scored.value.1))
+        }
+    }
+
     /// What sampling read is seen to go before a step's body runs, not at the next phase's end.
     @Test func theViewEndsWhereTrainingBegins() async throws {
         let policy = try ReallocatingActor(

@@ -39,12 +39,21 @@ package struct JobPlan {
         }
     }
 
+    /// Whether the reference, or the teacher in its place, is read from its files' pages.
+    private var mapsReference: Bool {
+        guard let reference = job.plan.reference, reference.sync == nil else { return false }
+        if teacher == nil, model.isAdapted { return false }
+        // A folder that has its configuration alone can be planned with.
+        let files = try? (teacher?.model ?? model).mappable(job.model.dtype)
+        return files != nil
+    }
+
     /// The plan as YAML comments, so that what `--dry-run` prints is still the job.
     package var comments: String {
         get throws {
             let memory = MemoryEstimate(
                 job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
-                rewardModels: rewardModels,
+                mapsReference: mapsReference, rewardModels: rewardModels,
                 promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs)
             var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
             lines += prompts.lines

@@ -159,6 +159,29 @@ package struct ModelSource: Sendable {
     @TensorActor func load(_ type: JobElementType) throws -> Transformer {
         try ModelFolder.load(folder, elementType: type.elementType, device: device)
     }
+
+    /// The files whose pages can stand for the weights where nobody writes them; `nil` where there are none.
+    func mappable(_ type: JobElementType) throws -> TensorFolder? {
+        device == .cpu ? try ModelFolder.mappable(folder, elementType: type.elementType) : nil
+    }
+
+    /// Reads weights that nobody writes, over the pages of their files where these can stand for them.
+    @TensorActor func loadFrozen(_ type: JobElementType) throws -> FrozenWeights {
+        guard let files = try mappable(type) else {
+            return FrozenWeights(ParameterSet(frozen: try load(type).parametersByName))
+        }
+        return FrozenWeights(
+            ParameterSet(frozen: try ModelFolder.load(folder, over: files).parametersByName), files: files)
+    }
+}
+
+/// The weights of a role that nobody trains.
+struct FrozenWeights {
+    let parameters: ParameterSet
+    /// Whose pages they are; `nil` where they have memory of their own.
+    let files: TensorFolder?
+
+    init(_ parameters: ParameterSet, files: TensorFolder? = nil) { (self.parameters, self.files) = (parameters, files) }
 }
 
 extension TrainedWeights {
