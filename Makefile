@@ -31,7 +31,7 @@ test: libtorch ## every test, the smoke demo among them
 test-long: export PLUMBLINE_LONG_TESTS = 1
 test-long: test ## the same with 100,000 mutations a parser, and long fault tests
 
-bench: build ## times a step, a rollout and an update (PEERS_PYTHON=… puts TRL beside them)
+bench: build ## times a step, a rollout and an update (PEERS_PYTHON=… puts TRL, PyTorch and llama.cpp beside them)
 	@$(PLUMBLINE) bench suite $(if $(PEERS_PYTHON),--peers-python $(PEERS_PYTHON))
 
 format: ## format every Swift file

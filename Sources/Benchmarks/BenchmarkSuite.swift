@@ -2,25 +2,28 @@ internal import Evaluation
 internal import Foundation
 internal import Job
 
-/// The standing comparison: steps of a tiny and of a small model, beside TRL where a Python that has it is given.
+/// The standing comparison: steps of a tiny and of a small model beside TRL and plain PyTorch, and their sampling beside
+/// llama.cpp, as far as a Python is given that has them.
 ///
 /// Each measurement is a process of its own, one after the other, so that its peak of memory is its own.
 package struct BenchmarkSuite: Sendable {
-    private let peersPython: String?
-    private let peersScript: String
+    private let peers: Peers
     private let steps: Int
 
-    package init(peersPython: String?, peersScript: String, steps: Int) {
-        self.peersPython = peersPython
-        self.peersScript = peersScript
+    /// - Parameters:
+    ///   - peersPython: What runs the peers' scripts; a peer that it has not all packages of is left out.
+    ///   - peersScripts: The folder of the scripts.
+    package init(peersPython: String?, peersScripts: String, steps: Int) throws {
+        peers = try Peers(python: peersPython, scripts: peersScripts)
         self.steps = steps
     }
 
     /// Makes the models in a temporary folder, measures, and removes them.
     ///
     /// - Parameter note: Hears what is measured next.
-    /// - Returns: A table whose first row is the heading.
-    package func run(note: (String) -> Void) async throws -> [[String]] {
+    /// - Returns: The tables, and a line for each peer that is left out.
+    package func run(note: (String) -> Void) async throws -> String {
+        for line in peers.leftOut { note(line) }
         let folder = FileManager.default.temporaryDirectory.appending(path: "plumbline-bench-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer {
@@ -29,45 +32,77 @@ package struct BenchmarkSuite: Sendable {
             }
         }
         try Self.writeTokenizer(to: folder.appending(path: "tokenizer"), texts: folder.appending(path: "texts.txt"))
-        var rows = [
-            [
-                "model", "step", "trainer", "step s", "generation s", "tokens/s", "of ceiling", "peak GiB", "× TRL",
-                "weights apart",
-            ]
-        ]
+        var (steps, rollouts) = ([[String]](), [[String]]())
         for shape in Shape.all {
             let model = folder.appending(path: shape.name).path
             note(try await shape.making(output: model, tokenizer: folder.appending(path: "tokenizer").path).run())
             for algorithm in Workload.Algorithm.allCases {
-                rows += try self.rows(shape, algorithm, model: model, folder: folder, note: note)
+                steps += try rows(shape, algorithm, model: model, folder: folder, note: note)
+            }
+            if peers.installed.contains(.llamaCpp) {
+                rollouts += try sampling(shape, model: model, folder: folder, note: note)
             }
         }
-        return rows
+        let tables =
+            [Table(StepMeasurement.heading, steps, textColumns: 3).text]
+            + (rollouts.isEmpty ? [] : [Table(PeerRollout.heading, rollouts, textColumns: 2).text])
+        return (tables + peers.leftOut).joined(separator: "\n\n")
     }
 
-    /// A step of Plumbline and, where there is a peer, the same step of TRL.
+    /// A step of Plumbline, and the same step of the peers that take such.
     private func rows(
         _ shape: Shape, _ algorithm: Workload.Algorithm, model: String, folder: URL, note: (String) -> Void
     ) throws -> [[String]] {
         let flags = shape.flags(algorithm, steps: steps)
         note("\(shape.name): a step of \(algorithm.rawValue)")
-        // Of given pairs the step itself can be compared. TRL has prompts and draws of its own.
+        // Of given pairs the step itself can be compared. The others have prompts and draws of their own.
         let after = folder.appending(path: "after")
-        let isCompared = algorithm == .dpo && peersPython != nil
-        let own = try Measurement(
-            program: "/proc/self/exe",
-            arguments: ["bench", "step", "--json", "--model", model] + flags
-                + (isCompared ? Self.comparison + ["--save-first-step", after.path] : []), folder: folder)
-        var peer: Measurement?
-        if let peersPython {
-            note("\(shape.name): a step of TRL's \(algorithm.rawValue)")
-            peer = try Measurement(
-                program: peersPython,
-                arguments: [URL(filePath: peersScript).path, model] + flags
-                    + (isCompared ? Self.comparison + ["--compare", after.path] : []), folder: folder)
+        let isCompared = algorithm == .dpo && peers.installed.contains(.trl)
+        let own = try StepMeasurement(
+            LastObject.of(
+                nil,
+                ["bench", "step", "--json", "--model", model] + flags
+                    + (isCompared ? Self.comparison + ["--save-first-step", after.path] : []), folder: folder),
+            of: "bench step")
+        let tokens = shape.prompts(algorithm) * shape.completions(algorithm) * Shape.completionTokens
+        var rows = [own.row([shape.name, algorithm.rawValue, "Plumbline"], tokens: tokens)]
+        for peer in algorithm == .grpo ? [Peer.trl, .pyTorch] : [.trl] where peers.installed.contains(peer) {
+            note("\(shape.name): a step of \(algorithm.rawValue) by \(peer.rawValue)")
+            let measured = try StepMeasurement(
+                peers.measure(
+                    peer, [model] + flags + (isCompared ? Self.comparison + ["--compare", after.path] : []), in: folder),
+                of: peer.rawValue)
+            rows.append(
+                measured.row([shape.name, algorithm.rawValue, peer.rawValue], tokens: tokens, beside: own))
         }
-        return [own.row(shape, algorithm, trainer: "Plumbline", peer: peer)]
-            + (peer.map { [$0.row(shape, algorithm, trainer: "TRL", peer: nil)] } ?? [])
+        return rows
+    }
+
+    /// Completions of one prompt, so many rows at once: float32 beside llama.cpp's, int8 beside its Q8_0.
+    private func sampling(
+        _ shape: Shape, model: String, folder: URL, note: (String) -> Void
+    ) throws -> [[String]] {
+        let numbers = [1, 8, 32]
+        let lengths = shape.lengths(steps: steps)
+        return try [("float32", "packed", "f32"), ("int8", "int8", "q8_0")].flatMap { name, layout, type in
+            note("\(shape.name): sampling with \(name) weights")
+            let file = folder.appending(path: "\(shape.name).\(type).gguf")
+            _ = try ProcessOutput.of(
+                URL(filePath: "/proc/self/exe").resolvingSymlinksInPath(),
+                ["convert", "--model", model, "--output", file.path, "--type", type], folder: folder, quiet: true)
+            let theirs = try PeerRollout.all(
+                in: peers.measure(.llamaCpp, [file.path, "--rows"] + numbers.map(String.init) + lengths, in: folder))
+            return try theirs.map { peer in
+                let own = try StepMeasurement(
+                    LastObject.of(
+                        nil,
+                        [
+                            "bench", "rollout", "--json", "--model", model, "--prompts", "1", "--completions",
+                            "\(peer.rows)", "--generation-layout", layout,
+                        ] + lengths, folder: folder), of: "bench rollout")
+                return peer.row([shape.name, name], own: Double(peer.rows * Shape.completionTokens) / own.seconds)
+            }
+        }
     }
 
     /// AdamW for a step that is compared: with an ε far above the gradients the first step is one along them,
@@ -126,64 +161,19 @@ extension BenchmarkSuite {
 
         func completions(_ algorithm: Workload.Algorithm) -> Int { algorithm == .dpo ? 2 : 8 }
 
+        static let completionTokens = 64
+
         func flags(_ algorithm: Workload.Algorithm, steps: Int) -> [String] {
             [
                 "--algorithm", algorithm.rawValue, "--prompts", "\(prompts(algorithm))", "--completions",
-                "\(completions(algorithm))", "--prompt-tokens", "\(promptTokens)",
-                "--completion-tokens", "64", "--steps", "\(steps)", "--threads",
-                "\(ProcessInfo.processInfo.activeProcessorCount)",
-            ]
-        }
-    }
-
-    /// The JSON object that a measuring process printed last.
-    struct Measurement {
-        let stepSeconds: Double
-        /// `nil` where nothing is sampled.
-        let generationSeconds: Double?
-        let fractionOfCeiling: Double?
-        let peakBytes: Double?
-        /// The most that a weight differs from the other trainer's after one step, and the most that one has moved;
-        /// `nil` where that was not compared.
-        let weightDifference: (most: Double, moved: Double)?
-
-        init(program: String, arguments: [String], folder: URL) throws {
-            let url = URL(filePath: program)
-            // A Python of a virtual environment is a link that must be run as one.
-            let text = try ProcessOutput.of(
-                program == "/proc/self/exe" ? url.resolvingSymlinksInPath() : url, arguments, folder: folder)
-            let last = text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
-            guard let object = try JSONSerialization.jsonObject(with: last) as? [String: Any],
-                let step = Self.median(object["step_s"])
-            else {
-                throw JobError(place: program, message: "the last line is no object with step_s")
-            }
-            stepSeconds = step
-            generationSeconds = Self.median(object["generation_s"])
-            weightDifference = (object["weight_difference"] as? Double).flatMap { most in
-                (object["weight_move"] as? Double).map { (most, $0) }
-            }
-            fractionOfCeiling = object["fraction_of_ceiling"] as? Double
-            peakBytes = object["peak_rss_bytes"] as? Double
+                "\(completions(algorithm))",
+            ] + lengths(steps: steps)
         }
 
-        /// A number, or the median of a spread.
-        private static func median(_ value: Any?) -> Double? {
-            (value as? Double) ?? (value as? [String: Any])?["median"] as? Double
-        }
-
-        func row(
-            _ shape: Shape, _ algorithm: Workload.Algorithm, trainer: String, peer: Measurement?
-        ) -> [String] {
-            let completions = shape.prompts(algorithm) * shape.completions(algorithm)
-            return [
-                shape.name, algorithm.rawValue, trainer, NumberText.compact(stepSeconds),
-                generationSeconds.map { NumberText.compact($0) } ?? "",
-                NumberText.compact(Double(completions * 64) / stepSeconds),
-                fractionOfCeiling.map { "\(NumberText.compact(100 * $0)) %" } ?? "",
-                peakBytes.map { NumberText.compact($0 / 1_073_741_824) } ?? "",
-                peer.map { NumberText.compact($0.stepSeconds / stepSeconds) } ?? "",
-                weightDifference.map { "\(NumberText.compact($0.most)) of \(NumberText.compact($0.moved))" } ?? "",
+        func lengths(steps: Int) -> [String] {
+            [
+                "--prompt-tokens", "\(promptTokens)", "--completion-tokens", "\(Self.completionTokens)", "--steps",
+                "\(steps)", "--threads", "\(ProcessInfo.processInfo.activeProcessorCount)",
             ]
         }
     }

@@ -74,7 +74,9 @@ struct ControlledStep: Sendable {
             }
             batch.weights = weights(at: step)
         }
-        let credited = try rule.credit(batch)
+        // In a group of one nothing differs from the mean; its reward itself is something to learn.
+        let isAlone = groups.allSatisfy { $0.group.rollouts.count == 1 }
+        let credited = isAlone ? try PlainReward(rewards: rewards).credit(batch) : try rule.credit(batch)
         let observed = ObservedStep(rewardNames: rewards.names, groups: groups, meanKL: nil)
         timed { controllers in
             let means = Dictionary(uniqueKeysWithValues: rewards.names.map { ($0, observed.tally(of: $0).mean) })

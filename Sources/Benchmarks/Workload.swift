@@ -33,7 +33,7 @@ package struct Workload: Sendable, Equatable {
     package let part: Part
     package let algorithm: Algorithm
     package let prompts: Int
-    /// Of each prompt.
+    /// Of each prompt. A rollout may have one, and an update learns from one by its reward alone.
     package let completions: Int
     package let promptTokens: Int
     package let completionTokens: Int
@@ -47,7 +47,10 @@ package struct Workload: Sendable, Equatable {
         completionTokens: Int, steps: Int, controllers: [Controller] = []
     ) throws(SettingsError) {
         let least = [
-            ("--prompts", prompts, 1, ""), ("--completions", completions, 2, ": a group is compared with itself"),
+            ("--prompts", prompts, 1, ""),
+            part == .step
+                ? ("--completions", completions, 2, ": a group is compared with itself")
+                : ("--completions", completions, 1, ""),
             ("--prompt-tokens", promptTokens, 1, ""), ("--completion-tokens", completionTokens, 1, ""),
             ("--steps", steps, 1, ""),
         ]

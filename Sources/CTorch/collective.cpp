@@ -14,8 +14,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <thread>
@@ -24,6 +26,18 @@ using namespace ctorch;
 
 namespace {
 using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
+
+/// While it lives, libtorch logs nothing: a store that is not reached is logged at every try, with a C++ stack trace each,
+/// beside the exception that says the same in one line.
+class QuietLog {
+    const int before = FLAGS_caffe2_log_level;
+
+  public:
+    QuietLog() { FLAGS_caffe2_log_level = std::max(before, 3); }  // GLOG_FATAL alone
+    ~QuietLog() { FLAGS_caffe2_log_level = before; }
+    QuietLog(const QuietLog &) = delete;
+    QuietLog &operator=(const QuietLog &) = delete;
+};
 
 c10d::ProcessGroupGloo &unwrap_group(ctorch_group group) { return **reinterpret_cast<Group *>(group); }
 
@@ -53,6 +67,7 @@ void in_place(const ctorch_tensor *tensors, size_t count, Begin &&begin) {
 ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank, ptrdiff_t size, bool store_is_served,
                                 const char *name, ptrdiff_t timeout_ms, ctorch_group *out) {
     return guarded([&] {
+        const QuietLog quiet;
         const std::chrono::milliseconds timeout(timeout_ms);
         c10d::TCPStoreOptions options;
         options.port = port;

@@ -2,8 +2,11 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+
+#include <memory>
 
 #include "support.hpp"
 
@@ -28,6 +31,20 @@ ctorch_status ctorch_from_values(
             static_cast<size_t>(tensor.numel()) == count, count, " values do not fill the shape ", tensor.sizes());
         if (count > 0) std::memcpy(tensor.mutable_data_ptr(), values, count * tensor.element_size());
         *out = wrap(where.cuda_index < 0 ? std::move(tensor) : tensor.to(device(where)));
+    });
+}
+
+ctorch_status ctorch_from_memory(
+    const void *values, size_t count, ctorch_type type, const ptrdiff_t *shape, size_t rank, void *owner,
+    void (*release)(void *owner), ctorch_tensor *out) {
+    return guarded([&] {
+        const std::shared_ptr<void> kept(owner, release);
+        const at::IntArrayRef extents = sizes(shape, rank);
+        int64_t numel = 1;
+        for (const int64_t extent : extents) numel *= extent;
+        TORCH_CHECK(static_cast<size_t>(numel) == count, count, " values do not fill the shape ", extents);
+        *out = wrap(at::from_blob(
+            const_cast<void *>(values), extents, [kept](void *) {}, at::TensorOptions().dtype(scalar_type(type))));
     });
 }
 

@@ -38,3 +38,18 @@ package enum NumberText {
         return whole < 3600 ? "\(whole / 60) min \(whole % 60) s" : "\(whole / 3600) h \(whole % 3600 / 60) min"
     }
 }
+
+/// Durations beside one another, in a unit in which the longest has whole figures: seconds, ms or µs.
+package struct DurationText: Sendable {
+    package let unit: String
+    private let nanoseconds: Double
+
+    package init(longest: Int) {
+        (unit, nanoseconds) = longest >= 1_000_000_000 ? ("s", 1e9) : longest >= 1_000_000 ? ("ms", 1e6) : ("µs", 1e3)
+    }
+
+    /// Two decimals, for a table whose heading has the unit.
+    package func number(_ duration: Int) -> String { NumberText.fixed(Double(duration) / nanoseconds, 2) }
+
+    package func text(_ duration: Int) -> String { "\(number(duration)) \(unit)" }
+}

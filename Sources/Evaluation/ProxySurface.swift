@@ -41,7 +41,7 @@ package struct ProxySurface: Sendable {
     /// Numbers that the surface of so many rewards has: no fewer observations will do.
     package static func terms(of rewards: Int) -> Int { 1 + rewards + rewards * (rewards + 1) / 2 }
 
-    /// `nil` of observations that do not determine a surface: too few, or on a line.
+    /// `nil` of observations that do not determine a surface: too few, of a reward that is always the same, or on a line.
     package init?(_ observations: [Observation]) {
         guard let count = observations.first?.rewards.count, (1...Self.mostRewards).contains(count),
             observations.count >= Self.terms(of: count)
@@ -51,8 +51,11 @@ package struct ProxySurface: Sendable {
         deviations = zip(columns, means).map { column, mean in
             (column.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(column.count)).squareRoot()
         }
-        guard deviations.allSatisfy({ $0 > 0 && $0.isFinite }) else { return nil }
         bounds = columns.map { ($0.min() ?? 0)...($0.max() ?? 0) }
+        // Of equal means the deviation is 0 but for rounding.
+        guard bounds.allSatisfy({ $0.lowerBound < $0.upperBound }),
+            deviations.allSatisfy({ $0 > 0 && $0.isFinite })
+        else { return nil }
         let (centres, scales) = (means, deviations)
         seen = observations.map { zip($0.rewards, zip(centres, scales)).map { ($0 - $1.0) / $1.1 } }
         let rows = seen.map(Self.features)

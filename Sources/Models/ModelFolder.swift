@@ -61,12 +61,7 @@ package enum ModelFolder {
         var parameters: [String: Tensor] = [:]
         for expected in configuration.parameterShapes {
             let tensor = try weights.tensor(named: expected.name)
-            guard try tensor.allFinite() else {
-                throw ModelError.file(
-                    path: folder.path(percentEncoded: false),
-                    message: "\(expected.name) holds NaN or infinity; the weights come from a run that broke, take an "
-                        + "earlier checkpoint")
-            }
+            try requireFinite(tensor, expected.name, folder)
             guard storage == .int8, expected.isProjection else {
                 parameters[expected.name] = try tensor.to(elementType).to(device)
                 continue
@@ -75,6 +70,46 @@ package enum ModelFolder {
             parameters[expected.name] = packed.elements
             parameters[PackedMatrix.scalesName(of: expected.name)] = packed.scales
         }
+        return try Transformer(configuration: configuration, parameters: parameters)
+    }
+
+    private static func requireFinite(_ tensor: Tensor, _ name: String, _ folder: URL) throws {
+        guard try tensor.allFinite() else {
+            throw ModelError.file(
+                path: folder.path(percentEncoded: false),
+                message: "\(name) holds NaN or infinity; the weights come from a run that broke, take an "
+                    + "earlier checkpoint")
+        }
+    }
+
+    /// The files of a folder whose pages can stand for its parameters in memory; `nil` where these must be made of them:
+    /// an adapter's, a GGUF file, another element type, elements that are not aligned. Reads headers alone.
+    ///
+    /// - Throws: As ``load(_:elementType:device:)``.
+    package static func mappable(_ folder: URL, elementType: ElementType) throws -> TensorFolder? {
+        guard try AdapterFolder(folder) == nil, try !isGGUF(folder) else { return nil }
+        let configuration = try readConfiguration(folder)
+        let files = try openWeights(folder)
+        try check(files, configuration, path: folder.path(percentEncoded: false))
+        let canMap = configuration.parameterShapes.allSatisfy {
+            files.typeName(of: $0.name) == elementType.name && files.canMap($0.name)
+        }
+        return canMap ? files : nil
+    }
+
+    /// Reads a model over the pages of its files, which nothing may write.
+    ///
+    /// - Parameter files: As ``mappable(_:elementType:)`` gave them.
+    /// - Throws: As ``load(_:elementType:device:)``.
+    package static func load(_ folder: URL, over files: TensorFolder) throws -> Transformer {
+        let configuration = try readConfiguration(folder)
+        var parameters: [String: Tensor] = [:]
+        for expected in configuration.parameterShapes {
+            let tensor = try files.mappedTensor(named: expected.name)
+            try requireFinite(tensor, expected.name, folder)
+            parameters[expected.name] = tensor
+        }
+        files.dropPages()
         return try Transformer(configuration: configuration, parameters: parameters)
     }
 

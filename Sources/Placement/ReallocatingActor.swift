@@ -25,9 +25,11 @@ package final class ReallocatingActor {
     package let shards: ParameterShards?
 
     let parameters: ParameterSet
+    /// Whose pages the parameters are; `nil` where these have memory of their own.
+    private let files: TensorFolder?
     private let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
-    private var fingerprint: WeightFingerprint?
+    var fingerprint: WeightFingerprint?
     /// What is read in a layout of copies; nil when the masters have been trained since.
     var copies: MadeTensors?
     /// The matrices that adapters add to, with what they add; nil when the masters have been trained since.
@@ -38,7 +40,7 @@ package final class ReallocatingActor {
     let packing: [String: PackedMatrix.Form]
     /// The leaves of the phase of training that is running, with what gradients they have collected; where everything
     /// stays in memory, until the next.
-    private var lent: TrainableParameters?
+    var lent: TrainableParameters?
     private struct Guest { weak var owner: (any MemoryOwner)? }
     /// What others hold for this role.
     private var guests: [Guest] = []
@@ -51,7 +53,7 @@ package final class ReallocatingActor {
     private let lock = PhaseLock()
     let clock = ContinuousClock()
     /// Its number among all roles. Several are locked in this order, so that no two calls wait for each other.
-    private let number: Int
+    let number: Int
     private static var count = 0
 
     /// Takes over the parameters, which nobody else writes from now on.
@@ -64,13 +66,17 @@ package final class ReallocatingActor {
     ///   - residency: What becomes of memory that a phase has no more use for.
     ///   - shards: How several ranks share the model's parameters, of which `parameters` are this one's: those are
     ///     trained, sampling and scoring read whole ones, see ``gather()``. In the layout ``ParameterLayout/shared``.
+    ///   - files: Whose pages the parameters are, where these have no memory of their own: they go at the ends of phases,
+    ///     and are read from the files again. Frozen parameters alone.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
     package init(
         role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
         layout: ParameterLayout = .shared, packing: [String: PackedMatrix.Form] = [:],
-        verification: WeightVerification = .never, residency: Residency = .release, shards: ParameterShards? = nil
+        verification: WeightVerification = .never, residency: Residency = .release, shards: ParameterShards? = nil,
+        files: TensorFolder? = nil
     ) throws {
         precondition(shards == nil || layout == .shared, "parts are read as the wholes they are of")
+        precondition(files == nil || parameters.trained.isEmpty, "pages of a file are never written")
         self.shards = shards
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
@@ -80,6 +86,7 @@ package final class ReallocatingActor {
         self.layout = layout
         self.packing = packing
         self.parameters = parameters
+        self.files = files
         self.verification = verification
         self.residency = residency
         Self.count += 1
@@ -208,119 +215,17 @@ package final class ReallocatingActor {
         try await phased({ .scoring($0) }) { _ in Ended(try await body(parameters)) }.value
     }
 
-    /// Lends the weights for one optimizer step, then applies the step the body proposes.
-    ///
-    /// The gradients are gone when this returns or throws. Until the step is applied the weights are untouched.
-    ///
-    /// - Returns: the body's value, stamped with the version that the weights have now, and what it cost to lend the
-    ///   weights to others since the last step.
-    /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
-    package func train<R: Sendable>(
-        _ body: @TensorActor (borrowing TrainingLease) async throws -> Proposed<R>
-    ) async throws -> Stamped<R> {
-        try await Self.train([self]) { leases in
-            try await body(TrainingLease(version: version, parameters: leases[self]))
-        }
-    }
-
-    /// Lends several roles for one step that all of them take or none.
-    ///
-    /// The body proposes one step for all `roles`: until it is applied the weights of each are untouched, then each is
-    /// at its next version. An error while it is applied poisons all of them.
-    ///
-    /// - Parameters:
-    ///   - roles: At least one; the first is the one the result is stamped with.
-    ///   - readers: Roles whose weights the body reads meanwhile, none of them among `roles`.
-    /// - Returns: the body's value, stamped as by ``train(_:)``.
-    /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
-    package static func train<R: Sendable>(
-        _ roles: [ReallocatingActor], reading readers: [ReallocatingActor] = [],
-        _ body: @TensorActor (borrowing TrainingLeases) async throws -> Proposed<R>
-    ) async throws -> Stamped<R> {
-        let all = roles.map { (role: $0, trains: true) } + readers.map { (role: $0, trains: false) }
-        precondition(!roles.isEmpty, "a step has a role that takes it")
-        precondition(Set(all.map(\.role.number)).count == all.count, "a role is lent once to a step")
-        let inOrder = all.sorted { $0.role.number < $1.role.number }
-        defer { for role in roles { role.endTraining() } }  // only now has everyone let go of the gradients
-        return try await lend(inOrder[...], LentParameters()) { lent in
-            for role in roles { try role.reach(.lent) }
-            let proposed = try await body(lent.leases)
-            roles[0].log?.sample()  // the gradients are whole
-            for role in roles {
-                try role.reach(.proposed)
-                try role.requireStillTraining()
-            }
-            let before = try roles[0].version
-            let isStep = if case .step(_, let apply) = proposed { try applied(apply, to: roles) } else { false }
-            let version = PolicyVersion(before.number + (isStep ? 1 : 0))
-            let cost = lent.costs[ObjectIdentifier(roles[0])] ?? .nothing
-            return Ended(
-                Stamped(value: proposed.value, version: version, reallocation: cost), isNextVersion: isStep)
-        }.value
-    }
-
-    /// Enters the phases of the roles one inside the other, then runs the body.
-    private static func lend<R: Sendable>(
-        _ parts: ArraySlice<(role: ReallocatingActor, trains: Bool)>, _ lent: LentParameters,
-        _ body: @TensorActor (LentParameters) async throws -> Ended<R>
-    ) async throws -> Ended<R> {
-        guard let part = parts.first else { return try await body(lent) }
-        let role = part.role
-        return try await role.phased({ part.trains ? .training($0) : .scoring($0) }) { _ in
-            var lent = lent
-            if part.trains {
-                lent.trained[ObjectIdentifier(role)] = try role.leaves()
-                lent.costs[ObjectIdentifier(role)] = role.takenCost()
-            } else {
-                lent.read[ObjectIdentifier(role)] = try role.readable().parameters
-            }
-            return try await lend(parts.dropFirst(), lent, body)
-        }
-    }
-
-    /// New leaves over what is trained; the gradients they collect go with them.
-    private func leaves() throws -> TrainableParameters {
-        lent = nil
-        if residency == .keep { outdateMade() } else { forgetMade() }  // its memory is the trainer's now
-        let leaves = try TrainableParameters(parameters, layout)
-        lent = leaves
-        return leaves
-    }
-
-    /// Lets go of the gradients, and of the memory of everything else that the phase has freed.
-    private func endTraining() {
-        if residency != .keep { lent = nil }
-        giveBack()
-    }
-
     /// Gives back what was freed, where that is asked for, and notes what is left.
-    private func giveBack() {
-        if residency != .keep { ReturnedMemory.shared.giveBack(share: residency.share) }
+    func giveBack() {
+        if residency != .keep {
+            files?.dropPages()
+            ReturnedMemory.shared.giveBack(share: residency.share)
+        }
         log?.sample()
     }
 
-    private func takenCost() -> ReallocationReport {
-        defer { costSinceStep = .nothing }
-        return costSinceStep
-    }
-
-    /// Writes the step of all roles.
-    private static func applied(_ apply: () throws -> Void, to roles: [ReallocatingActor]) throws -> Bool {
-        do {
-            try apply()
-            for role in roles { role.fingerprint = try role.taken(of: role.parameters.all) }
-            return true
-        } catch {
-            for role in roles {
-                let version = role.phase.version.map { " after version \($0.number)" } ?? ""
-                role.phase = .poisoned(reason: "applying the step\(version) failed: \(error)")
-            }
-            throw error
-        }
-    }
-
     /// Holds the lock around one phase and leaves the role idle, or poisoned, whatever the body does.
-    private func phased<R: Sendable>(
+    func phased<R: Sendable>(
         _ entered: (PolicyVersion) -> ActorPhase,
         _ body: @TensorActor (PolicyVersion) async throws -> Ended<R>
     ) async throws -> Ended<R> {
@@ -373,6 +278,9 @@ package final class ReallocatingActor {
                 peakBytes: peakBytes))
     }
 
+    /// From here on the weights are those of no version.
+    func poison(_ reason: String) { phase = .poisoned(reason: reason) }
+
     func reach(_ point: HandOverPoint) throws { try fault?(point) }
 
     private func move(to next: ActorPhase) throws {
@@ -381,17 +289,11 @@ package final class ReallocatingActor {
     }
 
     /// What was true before an `await` may not be true after it.
-    private func requirePhase(_ expected: ActorPhase) throws {
+    func requirePhase(_ expected: ActorPhase) throws {
         guard phase == expected else { throw PlacementError.transition(role: role, from: phase, to: expected) }
     }
 
-    /// Before a step is applied: the role is lent to it, and nobody has written the weights since.
-    private func requireStillTraining() throws {
-        try requirePhase(.training(version))
-        try requireUnchangedWeights()
-    }
-
-    private func requireUnchangedWeights() throws { try require(parameters.all, unchangedSince: fingerprint) }
+    func requireUnchangedWeights() throws { try require(parameters.all, unchangedSince: fingerprint) }
 
     /// A fingerprint where hand-overs are verified.
     func taken(of parameters: [String: Tensor]) throws -> WeightFingerprint? {
@@ -405,13 +307,13 @@ package final class ReallocatingActor {
         guard let fingerprint, let changed = try WeightFingerprint(of: parameters).firstDifference(from: fingerprint)
         else { return }
         let error = PlacementError.weightsChanged(role: role, parameter: changed, phase: phase)
-        phase = .poisoned(reason: "\(changed) was written outside an applied training step")
+        poison("\(changed) was written outside an applied training step")
         throw error
     }
 }
 
 /// What a phase came to, and whether the roles that were trained in it are at their next version.
-private struct Ended<Value: Sendable>: Sendable {
+struct Ended<Value: Sendable>: Sendable {
     let value: Value
     let isNextVersion: Bool
 

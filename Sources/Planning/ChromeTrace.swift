@@ -15,6 +15,14 @@ package struct ChromeTrace: Sendable {
             ]))
     }
 
+    /// Names a process, whose rows stand together.
+    package mutating func name(_ name: String, process: Int) {
+        events.append(
+            .object([
+                "name": "process_name", "ph": "M", "pid": .number(process), "args": .object(["name": .string(name)]),
+            ]))
+    }
+
     /// Something that takes a while, in nanoseconds.
     package mutating func span(
         _ name: String, category: String, start: Int, end: Int, process: Int, thread: Int, args: JSONValue

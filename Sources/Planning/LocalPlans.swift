@@ -6,7 +6,7 @@ extension ExecutionPlan {
     /// A rank has whole weights, or where it trains the actor a shard of them, trained as float32 or as float32 masters that passes read through bfloat16. Sampling
     /// may read a layout of its own, which goes with the key-value cache before the next step; everything else reads
     /// the weights in the type of the passes, and nothing waits on the host. All passes are cut alike, and all calls that
-    /// sample read one layout.
+    /// sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
     package var runProblems: [PlanProblem] {
         guard let trainer = graph.trainingCall(ofRole: "actor"), let home = assignments[trainer.name] else {
             return [.init(.run, nil, "no call trains the role actor")]
@@ -48,10 +48,20 @@ extension ExecutionPlan {
                 refuse("after lacks \(release.rawValue), which a run here does anyway")
             }
             // One setting of a job cuts all passes, and one says how many rows are decoded at once.
-            guard let model = call.kind == .generate ? sampler : passModel(call, trainer), model.name != call.name,
+            guard let model = call.kind == .generate ? sampler : passModel(call, trainer),
                 let first = assignments[model.name]
             else { continue }
             let size = Self.sequences(of: model.work, first)
+            guard model.name != call.name else {
+                let whole = Self.sequences(of: call.work, dataParallel: own.strategy.data)
+                let pieces = Self.share(whole, size)
+                if own.microBatches != pieces {
+                    refuse(
+                        "microbatches is \(own.microBatches); expected \(pieces): \(whole) sequences in "
+                            + "\(own.microBatches) pieces are \(size) each, which makes \(pieces)")
+                }
+                continue
+            }
             let expected = Self.pieces(of: call.work, own, sequences: size)
             if own.microBatches != expected {
                 refuse(
@@ -88,13 +98,17 @@ extension ExecutionPlan {
 
     /// Sequences of one pass of a call on one rank.
     package static func sequences(of work: CallSpec.Work, _ own: Assignment) -> Int {
-        let replica = share(share(work.sequences, work.miniBatches), own.strategy.data)
-        return share(replica, own.microBatches)
+        share(sequences(of: work, dataParallel: own.strategy.data), own.microBatches)
+    }
+
+    /// Sequences of a mini-batch that one of so many ranks has.
+    private static func sequences(of work: CallSpec.Work, dataParallel ranks: Int) -> Int {
+        share(share(work.sequences, work.miniBatches), ranks)
     }
 
     /// Passes of so many sequences that a call takes on one rank.
     package static func pieces(of work: CallSpec.Work, _ own: Assignment, sequences: Int) -> Int {
-        share(share(share(work.sequences, work.miniBatches), own.strategy.data), sequences)
+        share(self.sequences(of: work, dataParallel: own.strategy.data), sequences)
     }
 
     /// A whole in so many parts, rounded up; one at least.

@@ -5,8 +5,8 @@ package import Foundation
 ///
 /// The file is mapped into memory, so that only the tensors asked for are read. Its whole header is checked on opening;
 /// a damaged or hostile file is an error and no tensor is made. What cannot be guarded: a file that another process
-/// cuts short while it is open ends this process on the next read (SIGBUS); checkpoints are replaced by renaming, never
-/// by writing into them.
+/// cuts short while it is open, or while a tensor over its pages lives, ends this process on the next read (SIGBUS);
+/// checkpoints are replaced by renaming, never by writing into them.
 package final class TensorFile: Sendable {
     package let path: String
     /// Free text pairs of the header, usually `format: pt`.
@@ -59,6 +59,39 @@ package final class TensorFile: Sendable {
     /// - Throws: ``TensorError/file(path:message:)`` when there is none of this name or its element type cannot be
     ///   held.
     package func tensor(named name: String, device: Device = .cpu) throws(TensorError) -> Tensor {
+        let (elements, count, type, shape) = try elements(of: name)
+        return try Tensor.make("reading \(name)") { out in
+            ctorch_from_values(elements, count, type.code, shape, shape.count, device.code, out)
+        }
+    }
+
+    /// One tensor over the file's own pages, in the file's element type: they are the system's, which reads them when
+    /// they are touched and may drop them at any time. Nothing may write it. The file stays mapped as long as it lives.
+    ///
+    /// - Throws: ``TensorError/file(path:message:)`` as ``tensor(named:device:)``, or where ``canMap(_:)`` is false.
+    package func mappedTensor(named name: String) throws(TensorError) -> Tensor {
+        let (elements, count, type, shape) = try elements(of: name)
+        guard canMap(name) else { throw .file(path: path, message: "tensor \(name) is not aligned to its elements") }
+        let owner = Unmanaged.passRetained(mapping).toOpaque()
+        return try Tensor.make("mapping \(name)") { out in
+            ctorch_from_memory(
+                elements, count, type.code, shape, shape.count, owner,
+                { $0.map { Unmanaged<FileMapping>.fromOpaque($0).release() } }, out)
+        }
+    }
+
+    /// Whether a tensor's elements stand where the processor may read them.
+    package func canMap(_ name: String) -> Bool {
+        guard let (elements, _, type, _) = try? elements(of: name) else { return false }
+        return Int(bitPattern: elements).isMultiple(of: type.byteCount)
+    }
+
+    /// Gives back the pages that are in memory, tensors over them included: the next to touch one has it read again.
+    package func dropPages() { mapping.dropPages() }
+
+    private func elements(
+        of name: String
+    ) throws(TensorError) -> (start: UnsafeRawPointer?, count: Int, type: ElementType, shape: [Int]) {
         guard let entry = entries[name] else { throw .file(path: path, message: "no tensor is named \(name)") }
         guard let type = ElementType(name: entry.typeName) else {
             throw .file(
@@ -66,12 +99,8 @@ package final class TensorFile: Sendable {
                 message: "tensor \(name) has element type \(entry.typeName); supported are "
                     + ElementType.allCases.map(\.name).joined(separator: ", "))
         }
-        let start = elementStart + entry.bytes.lowerBound
-        let count = entry.bytes.count / type.byteCount
-        let elements = mapping.bytes.baseAddress.map { $0 + start }
-        return try Tensor.make("reading \(name)") { out in
-            ctorch_from_values(elements, count, type.code, entry.shape, entry.shape.count, device.code, out)
-        }
+        let start = mapping.bytes.baseAddress.map { $0 + elementStart + entry.bytes.lowerBound }
+        return (start, entry.bytes.count / type.byteCount, type, entry.shape)
     }
 }
 
@@ -97,6 +126,13 @@ final class FileMapping: @unchecked Sendable {  // the bytes are never written
             throw .file(path: path, message: String(cString: strerror(errno)))
         }
         bytes = UnsafeRawBufferPointer(start: start, count: count)
+    }
+
+    /// What is read only has nothing to lose: it is the file's again.
+    func dropPages() {
+        if let start = bytes.baseAddress {
+            madvise(UnsafeMutableRawPointer(mutating: start), bytes.count, MADV_DONTNEED)
+        }
     }
 
     deinit {

@@ -65,7 +65,8 @@ package final class TensorFileWriter {
         header(of: tensors).count + tensors.reduce(0) { $0 + $1.byteCount }
     }
 
-    /// The length and the JSON, filled with spaces to a multiple of 8 so that elements stand aligned.
+    /// The length and the JSON, filled with spaces so that elements stand as aligned as in memory of libtorch's own: some
+    /// products of mapped weights would else round differently.
     private static func header(of tensors: [Announcement]) -> Data {
         var members = [JSONValue.Member("__metadata__", .object(["format": "pt"]))]
         var offset = 0
@@ -81,7 +82,7 @@ package final class TensorFileWriter {
             offset = end
         }
         var text = JSONValue.object(members).serializedBytes(.compact)
-        text += repeatElement(0x20, count: (8 - text.count % 8) % 8)
+        text += repeatElement(0x20, count: (64 - (8 + text.count) % 64) % 64)
         return withUnsafeBytes(of: UInt64(text.count).littleEndian) { Data($0) } + text
     }
 

@@ -72,4 +72,19 @@ package struct TensorFolder: Sendable {
         }
         return try file.tensor(named: name, device: device)
     }
+    /// Whether a tensor can be read from its file's own pages.
+    package func canMap(_ name: String) -> Bool { files[name]?.canMap(name) ?? false }
+
+    /// One tensor over its file's own pages; see ``TensorFile/mappedTensor(named:)``.
+    package func mappedTensor(named name: String) throws(TensorError) -> Tensor {
+        guard let file = files[name] else {
+            throw .file(path: Self.singleFile, message: "no tensor is named \(name)")
+        }
+        return try file.mappedTensor(named: name)
+    }
+
+    /// Gives back the pages of all files; see ``TensorFile/dropPages()``.
+    package func dropPages() {
+        for file in Dictionary(files.values.map { ($0.path, $0) }, uniquingKeysWith: { $1 }).values { file.dropPages() }
+    }
 }

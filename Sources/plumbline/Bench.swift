@@ -159,15 +159,22 @@ struct Bench: AsyncParsableCommand {
 
     struct Suite: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Time steps of a tiny and a small model made on the spot; beside TRL when it is given.")
-        @Option(help: "A Python that has TRL.") var peersPython: String?
-        @Option(help: "The script that times TRL's step.") var peersScript = "Tests/References/trl_step.py"
+            abstract: "Time steps of a tiny and a small model made on the spot, beside the peers that are installed.",
+            discussion: """
+                Steps of GRPO beside TRL and beside the same written straight in PyTorch, steps of DPO beside TRL, and
+                sampling 1, 8 and 32 completions of a prompt beside llama.cpp. A peer whose packages --peers-python does not
+                have is left out, and named:
+
+                    python3 -m venv peers && peers/bin/pip install trl datasets torch cyllama
+                    plumbline bench suite --peers-python peers/bin/python
+                """)
+        @Option(help: "A Python that has TRL, PyTorch, or llama.cpp as cyllama.") var peersPython: String?
+        @Option(help: "The folder of the scripts that time them.") var peersScripts = "Tests/References"
         @Option(help: "Measured steps of each model.") var steps = 2
 
         func run() async throws {
-            let suite = BenchmarkSuite(peersPython: peersPython, peersScript: peersScript, steps: steps)
-            let rows = try await suite.run { Terminal.progress($0) }
-            try Terminal.result(Table(rows[0], Array(rows.dropFirst())).text)
+            let suite = try BenchmarkSuite(peersPython: peersPython, peersScripts: peersScripts, steps: steps)
+            try Terminal.result(try await suite.run { Terminal.progress($0) })
         }
     }
 }

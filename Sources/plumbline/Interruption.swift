@@ -25,6 +25,7 @@ final class Interruption: Sendable {
         var watchesOutput = false
         var interrupts = 0
         var deadline: (time: ContinuousClock.Instant, status: Int32)?
+        var lastWords: String? = "stopped on request"
     }
 
     /// For a command that has nothing to save.
@@ -91,6 +92,9 @@ final class Interruption: Sendable {
         }
     }
 
+    /// What is said of a command that is ended because it did not end by itself; `nil` for nothing.
+    func ends(saying words: String?) { state.withLock { $0.lastWords = words } }
+
     // MARK: The watching thread
 
     private func watch(_ signals: Int32) {
@@ -103,7 +107,9 @@ final class Interruption: Sendable {
         while true {
             poll(&polled, nfds_t(polled.count), milliseconds())
             if let deadline = state.withLock({ $0.deadline }), deadline.time <= .now {
-                if deadline.status == ExitStatus.stopped.rawValue { Terminal.remark("\nstopped on request") }
+                if deadline.status == ExitStatus.stopped.rawValue, let words = state.withLock({ $0.lastWords }) {
+                    Terminal.remark("\n" + words)
+                }
                 Self.end(deadline.status)
             }
             var byte: UInt8 = 0

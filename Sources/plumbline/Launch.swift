@@ -39,7 +39,11 @@ struct Launch: AsyncParsableCommand {
         guard let program = Bundle.main.executablePath else {
             throw JobError(place: "launch", message: "the path of this program is not known")
         }
+        // What is no command is refused here, once.
+        do { _ = try Plumbline.parseAsRoot(command) } catch { Plumbline.exit(withError: error) }
         let meeting = try port.map { UInt16($0) } ?? Self.freePort()
+        let messages = try RankMessages()
+        defer { messages.remove() }
         Interruption.shared.hold()  // it waits for those it has started
         Interruption.shared.onlyAsks()
         let processes = try (0..<number).map { rank in
@@ -49,19 +53,22 @@ struct Launch: AsyncParsableCommand {
             process.environment = ProcessInfo.processInfo.environment.merging([
                 "RANK": "\(rank)", "LOCAL_RANK": "\(rank)", "WORLD_SIZE": "\(number)",
                 "LOCAL_WORLD_SIZE": "\(number)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(meeting)",
-            ]) { $1 }
+            ]) { $1 }.merging(messages.environment) { $1 }
             try process.run()
             return process
         }
-        try await wait(for: processes)
+        let status = await wait(for: processes)
+        let isKilled = processes.contains { $0.terminationReason == .uncaughtSignal }
+        for text in messages.news(ofRanks: number, isExplained: isKilled) { Terminal.progress("plumbline: \(text)") }
+        if status != 0 { throw ExitCode(status) }
     }
 
     /// What the others have to end by themselves when one has failed: they say why, unless they still wait for it to
     /// come. Then they are told to, and at the end they are killed.
     private static let grace = (telling: Duration.seconds(2), killing: Duration.seconds(15))
 
-    /// Ends with the first rank's status, or with that of the first that failed.
-    private func wait(for processes: [Process]) async throws {
+    /// - Returns: The first rank's status, or that of the first that failed.
+    private func wait(for processes: [Process]) async -> Int32 {
         let clock = ContinuousClock()
         var isTold = false
         var failed: Int32?
@@ -87,8 +94,7 @@ struct Launch: AsyncParsableCommand {
             }
             try? await Task.sleep(for: .milliseconds(20))  // cut short only by the end of the process
         }
-        let status = failed ?? processes.map { Self.status(of: $0) }.first { $0 != 0 }
-        if let status { throw ExitCode(status) }
+        return failed ?? processes.map { Self.status(of: $0) }.first { $0 != 0 } ?? 0
     }
 
     private static func status(of process: Process) -> Int32 {

@@ -21,33 +21,51 @@ struct OneOfSeveral {
     /// - Parameter file: The job, for the first rank.
     func run(_ file: JobFile, _ progress: ProgressLine) async throws {
         Interruption.shared.onlyAsks()
-        let asked = Interruption.shared.stop
-        let team = try await meeting.team(
-            asked: asked, timeout: .seconds(resolved.run.rankTimeout),
-            generationRanks: resolved.staleness.generationRanks,
-            tensorParallel: resolved.tensorParallelism.size, planHash: resolved.placement?.planHash)
+        Interruption.shared.ends(saying: RankMessages.areRead ? nil : "\(Self.stoppedEarly)")
         let stop = StopSignal()
-        guard team.ranks.isFirst else { return try await follow(team, stop) }
-        let run = try await TrainingRun(resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)
-        _ = try await team.ranks.exchange(run.checkpoint)
+        guard meeting.rank == 0 else { return try await follow(stop) }
+        let run = try await beginning {
+            let team = try await team()
+            let run = try await TrainingRun(
+                resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)
+            _ = try await team.ranks.exchange(run.checkpoint)
+            return run
+        }
         progress.end()
         try await Train.finish(run, resolved)
     }
 
+    private func team() async throws -> RankTeam {
+        try await meeting.team(
+            asked: Interruption.shared.stop, timeout: .seconds(resolved.run.rankTimeout),
+            generationRanks: resolved.staleness.generationRanks,
+            tensorParallel: resolved.tensorParallelism.size, planHash: resolved.placement?.planHash)
+    }
+
     /// Trains beside the first rank, from where that one begins.
-    private func follow(_ team: RankTeam, _ stop: StopSignal) async throws {
+    private func follow(_ stop: StopSignal) async throws {
         let scratch = FileManager.default.temporaryDirectory.appending(path: "plumbline-rank-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: scratch) }  // what stays is in the system's temporary folder
-        let checkpoint: String? = try await team.ranks.exchange(nil)[0]
-        let own = try JobFile(
-            url: URL(filePath: job),
-            overrides: overrides + RankMeeting.overrides(scratch: scratch.path)
-                + ["resume_from_checkpoint=\(checkpoint ?? "false")"])
-        let run = try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
+        let run = try await beginning {
+            let team = try await team()
+            let checkpoint: String? = try await team.ranks.exchange(nil)[0]
+            let own = try JobFile(
+                url: URL(filePath: job),
+                overrides: overrides + RankMeeting.overrides(scratch: scratch.path)
+                    + ["resume_from_checkpoint=\(checkpoint ?? "false")"])
+            return try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
+        }
         Interruption.shared.hold()
         if case .stopped(let progress) = try await run.run(display: NoDisplay()) {
-            throw StoppedRun(kept: "rank \(team.ranks.rank) leaves at step \(progress.step) with the others")
+            throw StoppedRun(kept: "rank \(meeting.rank) leaves at step \(progress.step) with the others")
         }
+    }
+
+    private static let stoppedEarly = StoppedRun(kept: "the processes had not all begun, and nothing is saved")
+
+    /// What breaks while a stop is asked for breaks for that reason: another rank that has left is not met any more.
+    private func beginning<R>(_ body: () async throws -> R) async throws -> R {
+        do { return try await body() } catch { throw Interruption.shared.stop.isRequested ? Self.stoppedEarly : error }
     }
 }
 

@@ -68,6 +68,8 @@ struct PlanCommand: AsyncParsableCommand {
             let costs: CostProfile
             if let read { costs = read } else { costs = try await measured(for: making) }
             let candidates = try making.localPlans(profile: costs, ranks: ranks, int8: int8)
+            let notice = making.notice(of: costs, ranks: candidates[0].plan.cluster.devices)
+            if let notice { Terminal.progress("note: \(notice)") }
             try write(candidates[0].plan)
             let listing = LocalPlanListing(candidates)
             return try json ? Terminal.exact(listing.json.serialized) : Terminal.result(listing.text)
@@ -96,7 +98,8 @@ struct PlanCommand: AsyncParsableCommand {
         guard let measured = making.measured else { throw ValidationError("a plan of this machine needs --job") }
         Terminal.progress("no --profile: measuring this machine in a hurry; plumbline profile does it well")
         return try await CostProfiling(
-            model: measured.model, isQuick: true, promptTokens: min(measured.promptTokens, 256),
+            model: measured.model, threads: measured.threads, isQuick: true,
+            promptTokens: min(measured.promptTokens, 256),
             completionTokens: min(measured.completionTokens, 64)
         ).run()
     }

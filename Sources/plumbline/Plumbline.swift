@@ -45,7 +45,7 @@ struct Plumbline: AsyncParsableCommand {
     /// Ends the process with the code that the error's kind has.
     private static func finish(with error: any Error) -> Never {
         if error is StoppedRun || error is StopRequested || error is CancellationError {
-            Terminal.progress(error is StoppedRun ? "\(error)" : "stopped on request")
+            if !RankMessages.areRead { Terminal.progress(error is StoppedRun ? "\(error)" : "stopped on request") }
             Interruption.end(ExitStatus.stopped.rawValue)
         }
         // The parser's own errors (usage, help, a validation) know how to print themselves.
@@ -53,7 +53,8 @@ struct Plumbline: AsyncParsableCommand {
         if code == .success || code == .validationFailure || error is ExitCode || error is ValidationError {
             exit(withError: error)
         }
-        Terminal.progress("plumbline: \(describe(error))")
+        let message = describe(error)
+        if !RankMessages.leave(message, of: error) { Terminal.progress("plumbline: \(message)") }
         Interruption.end(ExitStatus.of(error).rawValue)
     }
 

@@ -20,14 +20,17 @@ struct Train: AsyncParsableCommand {
     func run() async throws {
         let file = try JobFile(url: URL(filePath: job), overrides: overrides)
         let resolved = try ResolvedJob(file)
-        for notice in resolved.notices { Terminal.progress("note: \(notice)") }
+        let meeting = try RankMeeting(ProcessInfo.processInfo.environment)
+        let (rank, ranks) = (meeting?.rank ?? 0, meeting?.size ?? 1)
+        if rank == 0 { for notice in resolved.notices { Terminal.progress("note: \(notice)") } }
         let progress = ProgressLine()
+        try resolved.require(ranks: ranks)
         guard !dryRun else {
-            let plan = try JobPlan(resolved, folder: file.folder, progress: progress.note)
+            guard rank == 0 else { return }
+            try meeting?.require(generationRanks: resolved.staleness.generationRanks)
+            let plan = try JobPlan(resolved, folder: file.folder, ranks: ranks, progress: progress.note)
             return try Terminal.result(resolved.yaml + plan.comments)
         }
-        let meeting = try RankMeeting(ProcessInfo.processInfo.environment)
-        try resolved.require(ranks: meeting?.size ?? 1)
         if let meeting {
             return try await OneOfSeveral(meeting, job: job, overrides: overrides, resolved).run(file, progress)
         }

@@ -37,9 +37,17 @@ struct BenchmarkArithmeticTests {
         #expect(workload.usefulOperations(parameters: 10) == operations)
     }
 
-    @Test func aGroupOfOneIsRefused() {
-        #expect(throws: SettingsError.self) {
-            try Workload(.step, prompts: 1, completions: 1, promptTokens: 1, completionTokens: 1, steps: 1)
+    /// A step compares a group with itself; a rollout and an update do not.
+    @Test(arguments: [(Workload.Part.step, 1, false), (.rollout, 1, true), (.update, 1, true), (.rollout, 0, false)])
+    func aGroupOfOneIsNoStep(_ part: Workload.Part, _ completions: Int, _ isTaken: Bool) {
+        func workload() throws -> Workload {
+            try Workload(part, prompts: 1, completions: completions, promptTokens: 1, completionTokens: 1, steps: 1)
+        }
+        if isTaken {
+            #expect(throws: Never.self) { try workload() }
+        } else {
+            let error = #expect(throws: SettingsError.self) { try workload() }
+            #expect(error?.problems.map(\.place) == ["--completions"])
         }
     }
 

@@ -212,6 +212,19 @@ struct CommandFormsTests {
         #expect(abs(rate * median - 2 * 3 * 4) < 1e-6)  // completion tokens of a repetition
     }
 
+    @Test(arguments: ["rollout", "update"])
+    func benchTakesOneCompletion(_ part: String) throws {
+        let output = try Command.succeed(
+            [
+                "bench", part, "--model", "model", "--prompts", "2", "--completions", "1", "--prompt-tokens", "5",
+                "--completion-tokens", "4", "--steps", "1", "--threads", "1", "--json",
+            ], in: place.folder
+        ).output
+        let object = try JSONValue(parsing: Array(output.utf8))
+        #expect(object["workload"]?["completions"]?.integer == 1)
+        #expect(object["step_s"]?["median"]?.double.map { $0 > 0 && $0.isFinite } == true)
+    }
+
     /// Controllers are timed apart, and so are the gradients that one of them compares.
     @Test(arguments: [(["constraints", "hypervolume"], 0), (["gradient"], 2)])
     func benchTimesControllers(_ example: (names: [String], passes: Int)) throws {

@@ -118,6 +118,24 @@ struct ConstraintTests {
         #expect(outcome.output.contains("lies at the edge of what was seen of x") == isEdge, "\(outcome.output)")
     }
 
+    /// Eleven evaluations are enough for a parabola; of a reward that never moved there is none.
+    @Test func equalMeansAreNotTooFew() throws {
+        let place = try Workplace()
+        let rows = (0...10).map {
+            #"{"step": \#($0), "reward": 0, "eval_rewards/x/mean": 0.1, "eval_rewards/gold/mean": 0.\#($0)}"#
+        }
+        try place.write("course/metrics.jsonl", rows.joined(separator: "\n") + "\n")
+        let equal = try Command.run(["report", "course", "--gold", "gold"], in: place.folder)
+        #expect(
+            equal.status == 65 && equal.progress.contains("x has the same mean in all of them"), "\(equal.progress)")
+        #expect(!equal.progress.contains("it takes"))
+        let twice = try Command.run(["report", "course", "./course/"], in: place.folder)
+        #expect(twice.status == 65)
+        #expect(
+            twice.progress.contains("./course/: is the run course, which is named too and would count twice"),
+            "\(twice.progress)")
+    }
+
     @Test func aRunSaysWhyItsWeightsMoved() throws {
         let place = try Workplace()
         let job = try place.job("grpo", "\(Self.held)\nnum_generations: 4\nmultipliers: {learning_rate: 2}")

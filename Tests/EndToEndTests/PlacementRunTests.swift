@@ -56,6 +56,23 @@ struct PlacementRunTests {
         #expect(profile.gigaflops > 0 && profile.memoryGBps > 0 && profile.processGBps > 0)
     }
 
+    /// A model of so few weights runs on one thread unless the job says otherwise.
+    @Test func aProfileOfOtherThreadsIsRemarkedOn() throws {
+        var profile = try CostProfile(parsing: Array(Self.profile.get()), file: "profile.json")
+        for (threads, overrides, isRemarked) in [
+            (7, [], true), (1, [], false), (7, ["threads=7"], false), (1, ["threads=2"], true),
+        ] as [(Int, [String], Bool)] {
+            profile.threads = threads
+            try place.write("other.json", profile.json.indented)
+            let planned = try Command.run(
+                ["plan", "--job", job, "--profile", "other.json", "-n", "1"] + overrides, in: place.folder)
+            #expect(planned.status == 0)
+            #expect(
+                planned.progress.contains("note: the profile was measured with \(threads) thread") == isRemarked,
+                "\(planned.progress)")
+        }
+    }
+
     @Test func theChosenPlanIsTheFirstCandidate() throws {
         let made = try makePlan("--json")
         let listing = try JSONValue(parsing: made.output)

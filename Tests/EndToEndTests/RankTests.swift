@@ -181,6 +181,54 @@ struct RankTests {
         #expect(apart.contains("; the last 1 of the run's processes sample and score, the others learn\n"), "\(apart)")
     }
 
+    /// The processes read one job: what it comes to, and what is wrong with it, is said once.
+    @Test func whatAllRanksSayIsReadOnce() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4")
+        func launch(_ arguments: String...) throws -> Command.Outcome {
+            try Command.run(["launch", "-n", "3", "train"] + arguments, in: place.folder)
+        }
+        func count(_ words: String, _ text: String) -> Int { text.components(separatedBy: words).count - 1 }
+        let plan = try launch(job, "--dry-run")
+        #expect(plan.status == 0, "\(plan.progress)")
+        #expect(count("\nnum_generations: 4\n", plan.output) == 1, "\(plan.output)")
+        #expect(count("# 3 processes, each with its share of every step", plan.output) == 1, "\(plan.output)")
+        let refused = try launch(job, "num_generations=x")
+        #expect(refused.status == 65 && count("plumbline: ", refused.progress) == 1, "\(refused.progress)")
+        #expect(refused.progress.contains("num_generations is 'x'"))
+        // The first alone opens the model before the others do, which find it gone.
+        let lost = try launch(job, "model_name_or_path=nowhere")
+        #expect(lost.status == 65 && count("plumbline: ", lost.progress) == 1, "\(lost.progress)")
+        #expect(lost.progress.contains("nowhere") && !lost.progress.contains("another process"), "\(lost.progress)")
+        let usage = try launch()
+        #expect(usage.status == 64 && count("Usage:", usage.progress) == 1, "\(usage.progress)")
+        let split = try launch(job, "max_staleness=1", "generation_ranks=3", "--dry-run")
+        #expect(split.status == 65 && count("plumbline: generation_ranks: is 3", split.progress) == 1, "\(split.progress)")
+        let device = try Command.run(["train", job, "device=cuda:77", "--dry-run"], in: place.folder)
+        #expect(device.status == 65 && device.progress.contains("plumbline: device: "), "\(device.progress)")
+    }
+
+    /// The first rank waits for another that never comes.
+    @Test func aStopBeforeTheyMeetSaysThatNothingIsSaved() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4")
+        let (ranks, port) = try start(1, of: 2, [job, "output_dir=run"], in: place)
+        let isMeeting = {
+            try ["/proc/net/tcp", "/proc/net/tcp6"].contains {
+                try String(contentsOf: URL(filePath: $0), encoding: .utf8).contains(
+                    String(format: ":%04X ", port))
+            }
+        }
+        while try !isMeeting(), ranks[0].process.isRunning { usleep(20_000) }
+        ranks[0].process.terminate()
+        let outcome = try ranks[0].wait()
+        #expect(outcome.status == 75)
+        #expect(
+            outcome.progress.contains(
+                "stopped on request; the processes had not all begun, and nothing is saved"), "\(outcome.progress)")
+        #expect(!place.exists("run"))
+    }
+
     /// What two processes have written in `two` is what one has in `alone`.
     private func expectTheSame(_ place: Workplace, but others: Set<String> = []) throws {
         let (own, shared) = (try place.metrics("alone"), try place.metrics("two"))
@@ -292,15 +340,23 @@ struct RankTests {
     private func start(_ count: Int, _ job: String, _ overrides: String..., in place: Workplace) throws
         -> [Command.Running]
     {
+        try start(count, of: count, [job] + overrides, in: place).ranks
+    }
+
+    /// The first ones of so many, and where they meet.
+    private func start(
+        _ count: Int, of size: Int, _ arguments: [String], in place: Workplace
+    ) throws -> (ranks: [Command.Running], port: Int) {
         let port = 20_000 + Int(getpid()) % 10_000 + Int.random(in: 0..<2_000)
-        return try (0..<count).map { rank in
+        let ranks = try (0..<count).map { rank in
             try Command.start(
-                ["train", job] + overrides, in: place.folder,
+                ["train"] + arguments, in: place.folder,
                 environment: [
-                    "RANK": "\(rank)", "WORLD_SIZE": "\(count)", "LOCAL_WORLD_SIZE": "\(count)",
+                    "RANK": "\(rank)", "WORLD_SIZE": "\(size)", "LOCAL_WORLD_SIZE": "\(size)",
                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
                 ])
         }
+        return (ranks, port)
     }
 
     /// The prompt that breaks the reward is in the share of one rank alone.
@@ -347,6 +403,9 @@ struct RankTests {
         let nobody = try alone(["RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"])
         #expect(nobody.status == 65)
         #expect(nobody.progress.contains("rank 1 of 2: the others were not met at 127.0.0.1:9"), "\(nobody.progress)")
+        // In one line, without what the store's own log has of it: a C++ stack trace for every try.
+        #expect(nobody.progress.contains("ddp_timeout is 1 s\n"), "\(nobody.progress)")
+        #expect(!nobody.progress.contains("frame #") && !nobody.progress.contains("[c10d]"), "\(nobody.progress)")
         let number = try alone(["RANK": "x", "WORLD_SIZE": "2"])
         #expect(number.status == 65)
         #expect(

@@ -56,6 +56,18 @@ struct TimelineTests {
         #expect(!place.exists("run/timeline.json"))
     }
 
+    @Test func oneOfSeveralProcessesIsShownAndNamed() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\ntimeline: 1\nmax_steps: 1")
+        let run = try Command.run(["launch", "-n", "2", "train", job], in: place.folder)
+        #expect(run.status == 0, "\(run.progress)")
+        let events = try trace(place)
+        #expect(Set(events.compactMap { $0["pid"]?.double }) == [0])
+        #expect(
+            events.filter { $0["name"]?.text == "process_name" }.compactMap { $0["args"]?["name"]?.text }
+                == ["rank 0 of 2, the only one that is shown"])
+    }
+
     @Test func residencyChangesNoNumber() throws {
         let place = try Workplace()
         var weights: [Data] = []
@@ -70,6 +82,33 @@ struct TimelineTests {
         }
         #expect(weights[0] == weights[1] && weights[0] == weights[2])
         #expect(metrics[0] == metrics[1] && metrics[0] == metrics[2])
+    }
+
+    /// A reference is read over the pages of its file; where the elements stand a byte further they cannot be, and are
+    /// copied.
+    @Test func aMappedReferenceChangesNoNumber() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nbeta: 0.1")
+        try FileManager.default.copyItem(
+            at: place.folder.appending(path: "model"), to: place.folder.appending(path: "shifted"))
+        var bytes = try place.bytes("model/model.safetensors")
+        let length = bytes.prefix(8).enumerated().reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
+        bytes.insert(0x20, at: 8 + length)
+        bytes.replaceSubrange(0..<8, with: withUnsafeBytes(of: UInt64(length + 1).littleEndian) { Data($0) })
+        try place.write("shifted/model.safetensors", bytes)
+        let words = "(its file's own pages, while it scores)"
+        for (model, isMapped) in [("model", true), ("shifted", false)] {
+            let plan = try Command.run(["train", job, "model_name_or_path=\(model)", "--dry-run"], in: place.folder)
+            #expect(plan.output.contains(words) == isMapped, "\(plan.output)\(plan.progress)")
+            let run = try place.train(job, "model_name_or_path=\(model)", "output_dir=of_\(model)")
+            #expect(run.status == 0, "\(run.progress)")
+        }
+        #expect(try place.metrics("of_model") == place.metrics("of_shifted"))
+        #expect(try place.bytes("of_model/model.safetensors") == place.bytes("of_shifted/model.safetensors"))
+        let kept = try Command.succeed(["train", job, "residency=keep", "--dry-run"], in: place.folder)
+        #expect(!kept.output.contains(words) && kept.output.contains(", reference "))
+        let moved = try Command.succeed(["train", job, "sync_ref_model=true", "--dry-run"], in: place.folder)
+        #expect(!moved.output.contains(words))
     }
 
     /// On a machine with a GPU and a libtorch that has CUDA the run is one; elsewhere it is refused with what is missing.

@@ -27,6 +27,18 @@ struct TableTests {
         #expect(NumberText.duration(seconds) == text)
     }
 
+    /// Neighbours have the unit of the longest: of an iteration of 4.2 ms a call of 30 µs is 0.03 ms.
+    @Test(arguments: [
+        (1_234_000_000, 4_200_000, "s", "1.23 s", "0.00"), (4_200_000, 30_000, "ms", "4.20 ms", "0.03"),
+        (999_999, 1_500, "µs", "1000.00 µs", "1.50"), (0, 0, "µs", "0.00 µs", "0.00"),
+    ])
+    func durationsHaveTheUnitOfTheLongest(
+        _ longest: Int, _ other: Int, _ unit: String, _ text: String, _ number: String
+    ) {
+        let durations = DurationText(longest: longest)
+        #expect(durations.unit == unit && durations.text(longest) == text && durations.number(other) == number)
+    }
+
     @Test func theLongestBarIsFullAndTheSmallestIsSeen() {
         let bars = TextBars.lines([("a", 1000, ""), ("bc", 1, " !"), ("d", 0, "")])
         #expect(bars[0] == " a  " + String(repeating: "█", count: 30) + "  1000")

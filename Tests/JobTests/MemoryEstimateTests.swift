@@ -83,4 +83,26 @@ struct MemoryEstimateTests {
         #expect(estimate(adapted).training - packed.training == saved && estimate(adapted).peak > packed.peak)
         #expect(adapted.adapterCount == 4_884_480)  // 30 · 16 · (4·576 + 2·(576 + 192) + 3·(576 + 1536))
     }
+
+    /// 135 M parameters in float32. A reference of its own lies beside everything; one of mapped pages is in memory only
+    /// while it scores, when there are neither gradients nor activations: weights, both moments, the reference and the
+    /// process. Of a step that keeps next to nothing for its backward pass gradients are as much as the reference.
+    @Test func aMappedReferenceIsInMemoryWhileItScores() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3,
+                intermediateSize: 1536))
+        func estimate(_ hasReference: Bool, maps: Bool = false, promptLength: Int = 256) -> MemoryEstimate {
+            MemoryEstimate(
+                shape, type: .float32, hasReference: hasReference, mapsReference: maps,
+                MemoryEstimate.Sizes(
+                    promptLength: promptLength, completionLength: 16, completionsPerPrompt: 8,
+                    completionsPerOptimizerStep: 8, rows: 8, maxTokensPerMicroBatch: 2048, checkpointsBlocks: false))
+        }
+        let weights = shape.parameterCount * 4
+        let (none, own, mapped) = (estimate(false), estimate(true), estimate(true, maps: true))
+        #expect(own.reference == weights && mapped.reference == weights)
+        #expect(own.peak == none.peak + weights)
+        #expect(mapped.peak == none.peak && none.peak > 4 * weights)
+    }
 }

@@ -41,6 +41,7 @@ struct PlacementKeysTests {
     @Test(arguments: [
         ("device: gpu", "device is 'gpu'; expected cpu, cuda or cuda:N"), ("device: cuda:x", "expected cpu, cuda"),
         ("device: cuda:-1", "expected cpu, cuda"), ("device: cuda:128", "expected cpu, cuda"),
+        ("device:", "device is empty; expected cpu, cuda or cuda:N"),
         ("device: cuda\ngeneration_layout: packed", "the products of packed matrices are the CPU's"),
         ("device: cuda\ngeneration_layout: int8", "the products of packed matrices are the CPU's"),
         ("timeline: 0", "expected true, false or a number of steps from 1 to 10000"),

@@ -156,6 +156,14 @@ struct PlacementTests {
         #expect(try job(["placement: plan.json", line]).placement != nil)
     }
 
+    /// 16 rows in five pieces are 4 each, of which there are four: the job gives no key that could be to blame.
+    @Test func piecesThatAreNoneAreThePlansFault() throws {
+        _ = try plan(rows: 5)
+        let error = #expect(throws: JobError.self) { try job(["placement: plan.json"]) }
+        #expect("\(error!)".contains("plan.json: train calls.actor_gen: microbatches is 5; expected 4"), "\(error!)")
+        #expect(!"\(error!)".contains("max_concurrent_completions"))
+    }
+
     @Test func aPlanThatIsNoneIsRefused() throws {
         func error(_ path: String = "plan.json") throws -> String {
             let error = #expect(throws: JobError.self) { try job(["placement: \(path)"]) }

@@ -119,6 +119,46 @@ struct FootprintTests {
         if let peak = metrics["memory/training_peak_gb"] { #expect(peak > 0.01) }
         #expect(log.takeMetrics().names.isEmpty && log.take().spans.isEmpty)
     }
+
+    /// A reference over its file's pages has them while it scores, and reads the same again.
+    @Test(arguments: [(Residency.release, true), (.releaseAlways, true), (.keep, false)])
+    func pagesOfAFileGoWithThePhase(_ residency: Residency, _ goes: Bool) async throws {
+        let folder = try TemporaryFolder()
+        let url = folder.url.appending(path: TensorFolder.singleFile)
+        let values = (0..<300_000).map { Float($0) }
+        let writer = try TensorFileWriter(url: url, announcing: [.init(name: "w", type: .float32, shape: [300_000])])
+        try writer.write(Tensor(values), named: "w")
+        try writer.finish()
+        let files = try TensorFolder(url: folder.url)
+        let reference = try ReallocatingActor(
+            role: "reference", parameters: ParameterSet(frozen: ["w": files.mappedTensor(named: "w")]),
+            residency: residency, files: files)
+        #expect(reference.footprint().byTag == [.reference: 1_200_000])
+        for _ in 0..<2 {
+            let scored = try await reference.infer { lease in
+                let tensor = lease.parameters["w"]!
+                let found = try tensor.floats()
+                return (found == values, try residentBytes(ofMapping: url))
+            }
+            #expect(scored.value.0 && scored.value.1 >= 1_200_000)
+            #expect(try residentBytes(ofMapping: url) == (goes ? 0 : scored.value.1))
+        }
+    }
+
+    /// What sampling read is seen to go before a step's body runs, not at the next phase's end.
+    @Test func theViewEndsWhereTrainingBegins() async throws {
+        let policy = try ReallocatingActor(
+            role: "actor", parameters: ParameterSet(trainable: ["weight": Tensor([1, 2] as [Float])]),
+            layout: .copies(.bfloat16))
+        let log = PhaseLog(isKept: true)
+        log.follow([policy])
+        _ = try await policy.generate { _ in }
+        _ = try await policy.train { _ in
+            let samples = log.take().samples.map(\.bytes)
+            #expect(samples.contains([.weights: 8, .copies: 4]) && samples.last == [.weights: 8])
+            return .skipped(0)
+        }
+    }
 }
 
 /// Other tests of the process hold and free memory of their own meanwhile: what must hold once in a few tries.

@@ -48,6 +48,58 @@ struct TensorFileTests {
         #expect(size == TensorFileWriter.byteCount(of: announced))
     }
 
+    /// A tensor over a file's pages has its numbers and none of its own memory, and outlives who opened the file.
+    @Test func aMappedTensorIsTheFilesPages() throws {
+        let folder = try TemporaryFolder()
+        let url = folder.url.appending(path: "model.safetensors")
+        var random = RandomValues(seed: 2)
+        let matrix = try random.tensor([512, 1024], .float32)
+        try write([("odd", Tensor([1, 2, 3] as [Float])), ("matrix", matrix)], to: url)
+        #expect(try residentBytes(ofMapping: url) == 0)
+        var file: TensorFile? = try TensorFile(url: url)
+        #expect(file?.canMap("matrix") == true && file?.canMap("nothing") == false)
+        let mapped = try #require(try file?.mappedTensor(named: "matrix"))
+        #expect(try file?.mappedTensor(named: "matrix").storage.identity == mapped.storage.identity)
+        #expect(mapped.shape == [512, 1024] && mapped.elementType == .float32)
+        #expect(try mapped.floats() == matrix.floats())
+        #expect(try residentBytes(ofMapping: url) >= 2 << 20)
+        file?.dropPages()
+        #expect(try residentBytes(ofMapping: url) == 0)
+        file = nil
+        #expect(try mapped.floats() == matrix.floats())
+    }
+
+    /// Elements stand as aligned as in memory of libtorch's own, 64 bytes: a header of any length is filled up.
+    @Test(arguments: 1...9) func elementsBeginAtAMultipleOf64(_ length: Int) throws {
+        let folder = try TemporaryFolder()
+        let url = folder.url.appending(path: "one.safetensors")
+        try write([(String(repeating: "n", count: length * 7), Tensor([1] as [Float]))], to: url)
+        let bytes = try Data(contentsOf: url)
+        #expect((bytes.count - 4).isMultiple(of: 64))
+        #expect(try TensorFile(url: url).tensor(named: String(repeating: "n", count: length * 7)).floats() == [1])
+    }
+
+    /// One space more before the elements, and the processor may not read them where they are.
+    @Test func whatIsNotAlignedIsRead() throws {
+        let folder = try TemporaryFolder()
+        let url = folder.url.appending(path: "one.safetensors")
+        let header = #"{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#
+        for spaces in 0..<4 {
+            let text = header + String(repeating: " ", count: spaces)
+            try tensorFile(text, elements: 8).write(to: url)
+            let file = try TensorFile(url: url)
+            let isAligned = (8 + text.utf8.count).isMultiple(of: 4)
+            #expect(file.canMap("a") == isAligned)
+            #expect(try file.tensor(named: "a").floats() == [0, 0])
+            if isAligned {
+                #expect(try file.mappedTensor(named: "a").floats() == [0, 0])
+            } else {
+                let error = #expect(throws: TensorError.self) { try file.mappedTensor(named: "a") }
+                #expect("\(error!)".contains("is not aligned to its elements"))
+            }
+        }
+    }
+
     /// The files were written by Python's safetensors: Tests/References/tensor_files.py.
     @Test func filesOfTheReferenceImplementation() throws {
         let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()

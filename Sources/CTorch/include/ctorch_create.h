@@ -12,6 +12,11 @@ extern "C" {
 ctorch_status ctorch_from_values(
     const void *values, size_t count, ctorch_type type, const ptrdiff_t *sizes, size_t rank, ctorch_device device,
     ctorch_tensor *out);
+/// Over memory of somebody else, on the CPU and never written: `release(owner)` is called once, when no tensor reads it
+/// any more, or at once where this fails.
+ctorch_status ctorch_from_memory(
+    const void *values, size_t count, ctorch_type type, const ptrdiff_t *sizes, size_t rank, void *owner,
+    void (*release)(void *owner), ctorch_tensor *out);
 ctorch_status ctorch_full(
     const ptrdiff_t *sizes, size_t rank, double value, ctorch_type type, ctorch_device device, ctorch_tensor *out);
 /// int64: 0, 1, …, count − 1.

@@ -9,14 +9,20 @@ package struct JobPlan {
     private let prompts: RunPrompts
     private let rewardModels: Int
     private let teacher: TeacherSource?
+    private let ranks: Int
 
     /// Reads the model's configuration and the prompt set; no weights.
     ///
-    /// - Parameter progress: Is told of the rows that are read.
-    /// - Throws: The errors a run would begin with: a missing folder, a bad row, a prompt that is too long.
-    package init(_ job: ResolvedJob, folder base: URL, progress: ProgressNote? = nil) throws {
+    /// - Parameters:
+    ///   - ranks: Processes of the run.
+    ///   - progress: Is told of the rows that are read.
+    /// - Throws: The errors a run would begin with: a missing folder, a device that is not there, a bad row, a prompt
+    ///   that is too long.
+    package init(_ job: ResolvedJob, folder base: URL, ranks: Int = 1, progress: ProgressNote? = nil) throws {
         self.job = job
-        model = try ModelSource(job.model.path, job.model.reading, trained: job.model.trained)
+        self.ranks = ranks
+        model = try ModelSource(
+            job.model.path, job.model.reading, trained: job.model.trained, device: job.model.device)
         try job.require(model)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
@@ -33,12 +39,21 @@ package struct JobPlan {
         }
     }
 
+    /// Whether the reference, or the teacher in its place, is read from its files' pages.
+    private var mapsReference: Bool {
+        guard let reference = job.plan.reference, reference.sync == nil else { return false }
+        if teacher == nil, model.isAdapted { return false }
+        // A folder that has its configuration alone can be planned with.
+        let files = try? (teacher?.model ?? model).mappable(job.model.dtype)
+        return files != nil
+    }
+
     /// The plan as YAML comments, so that what `--dry-run` prints is still the job.
     package var comments: String {
         get throws {
             let memory = MemoryEstimate(
                 job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
-                rewardModels: rewardModels,
+                mapsReference: mapsReference, rewardModels: rewardModels,
                 promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs)
             var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
             lines += prompts.lines
@@ -48,6 +63,11 @@ package struct JobPlan {
             lines.append("recipe: " + job.recipe.words)
             lines += [job.staleness.line, job.tensorParallelism.line].compactMap(\.self)
             if let placement = job.placement { lines.append(placement.line) }
+            if ranks > 1 {
+                lines.append(
+                    "\(ranks) processes, each with its share of every step and weights of its own: the memory is that of one"
+                )
+            }
             lines += memory.lines
             return lines.map { "# \($0)\n" }.joined()
         }

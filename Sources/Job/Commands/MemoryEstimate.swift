@@ -54,6 +54,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     package let optimizerState: Int
     package let reference: Int
     private let referenceName: String
+    /// Whether the reference is the pages of its files, in memory while they are read alone.
+    private let mapsReference: Bool
     /// Weights of reward models, held for the whole run.
     package let rewardModels: Int
     /// What a backward pass keeps, and the head's gradient, which is whole before any of that is freed.
@@ -72,6 +74,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - base: What the matrices under adapters are kept as.
     ///   - hasReference: Whether a frozen reference policy is held in the same type. It shares what is not trained.
     ///   - referenceMoves: Whether it follows the policy, which adapters cannot be shared for.
+    ///   - mapsReference: Whether it is the pages of its files, which are in memory while it scores alone.
     ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
     ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
@@ -83,11 +86,13 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///     it would write.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, base: WeightStorage = .whole,
-        hasReference: Bool, referenceMoves: Bool = false, teacher: ModelConfiguration? = nil, rewardModels: Int = 0,
-        hasCritic: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
-        tensorParallel: Int = 1, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
+        hasReference: Bool, referenceMoves: Bool = false, mapsReference: Bool = false,
+        teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
+        layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil, tensorParallel: Int = 1,
+        takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
+        self.mapsReference = mapsReference
         let (master, compute) = (type.masterType, type.elementType)
         let isAdapted = model.adapters != nil
         let all = model.parameterBytes(master)
@@ -130,28 +135,34 @@ package struct MemoryEstimate: Sendable, Equatable {
         let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         let packed = model.packedBytes(layout)
         let gathered = tensorParallel > 1 ? whole : 0
-        let generating =
-            frozen + weights + gathered + optimizerState + copies + (packed > 0 ? packed : sums) + cache
+        let reading = frozen + weights + gathered + optimizerState + copies + (packed > 0 ? packed : sums)
+        let generating = reading + cache
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         let staying = residency == .keep ? gathered + (packed > 0 ? packed : sums) + cache : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
-        peak = Self.process + reference + rewardModels + critic + max(trainingPeak, generating)
+        let most = max(trainingPeak, generating)
+        peak =
+            Self.process + rewardModels + critic + (mapsReference ? max(most, reading + reference) : most + reference)
     }
 
-    /// - Parameter pairs: Of a method that compares them: the longest decides.
+    /// - Parameters:
+    ///   - mapsReference: Whether the reference is the pages of its files.
+    ///   - pairs: Of a method that compares them: the longest decides.
     init(
         _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
-        rewardModels: Int,
-        promptLength: Int, pairs: PairRows? = nil
+        mapsReference: Bool, rewardModels: Int, promptLength: Int, pairs: PairRows? = nil
     ) {
         let longest = pairs?.longest
         let rows = job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
+        // Some losses read the reference while gradients are taken.
+        let scoresAlone = !job.plan.parts.contains { $0.objective.needsExactDivergence }
         self.init(
             model, type: job.model.dtype, trained: trained, base: job.model.base,
             hasReference: job.plan.reference != nil, referenceMoves: job.plan.reference?.sync != nil,
-            teacher: teacher, rewardModels: rewardModels, hasCritic: hasCritic,
+            mapsReference: mapsReference && scoresAlone && job.model.residency != .keep, teacher: teacher,
+            rewardModels: rewardModels, hasCritic: hasCritic,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, tensorParallel: job.tensorParallelism.size,
             takesMetaGradient: job.plan.weighing?.utility != nil,
@@ -183,7 +194,9 @@ package struct MemoryEstimate: Sendable, Equatable {
             "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and "
                 + "moments \(Self.text(training)) (moments \(Self.text(optimizerState))"
                 + (frozenBase > 0 ? ", the base under adapters \(Self.text(frozenBase))" : "") + ")"
-                + (reference > 0 ? ", \(referenceName) \(Self.text(reference))" : "")
+                + (reference > 0
+                    ? ", \(referenceName) \(Self.text(reference))"
+                        + (mapsReference ? " (its file's own pages, while it scores)" : "") : "")
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")

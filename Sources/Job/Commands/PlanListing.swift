@@ -27,25 +27,27 @@ package struct PlanListing {
 
     /// The calls, then what an iteration takes.
     package var text: String {
+        let iteration = timeline.iterationNanoseconds
+        let durations = DurationText(longest: iteration)
         let rows = plan.graph.calls.map { call -> [String] in
-            let seconds = timeline.tasks.first { $0.name == call.name }.map { $0.end - $0.start } ?? 0
+            let time = timeline.tasks.first { $0.name == call.name }.map { $0.end - $0.start } ?? 0
             guard let own = plan.assignments[call.name] else {
-                return [call.name, "host", "", "", "", Self.seconds(seconds)]
+                return [call.name, "host", "", "", "", durations.number(time)]
             }
             return [
                 call.name, "\(own.mesh)", "\(own.strategy)", own.layout.rawValue,
-                own.after.sorted().map(\.rawValue).joined(separator: " "), Self.seconds(seconds),
+                own.after.sorted().map(\.rawValue).joined(separator: " "), durations.number(time),
             ]
         }
-        let heading = ["call", "mesh", "strategy", "layout", "after", "s"]
+        let heading = ["call", "mesh", "strategy", "layout", "after", durations.unit]
         let between = [TimelineTask.Kind.reallocate, .transfer, .reload, .offload].compactMap { kind -> String? in
             let time = timeline.nanoseconds(of: kind)
-            return time == 0 ? nil : "\(kind.rawValue) \(Self.seconds(time)) s"
+            return time == 0 ? nil : "\(kind.rawValue) \(durations.text(time))"
         }
         let peak = timeline.peakBytes.max() ?? 0
         let lines = [
             Table(heading, rows, textColumns: 5).text,
-            "an iteration: \(Self.seconds(timeline.iterationNanoseconds)) s by the estimator"
+            "an iteration: \(durations.text(iteration)) by the estimator"
                 + (between.isEmpty ? "" : ", of which " + between.joined(separator: ", ")),
             "the fullest device: \(Self.gibibytes(peak)) of \(Self.gibibytes(plan.cluster.memoryBytes)) GiB",
             "planHash \(plan.planHash)",
@@ -67,8 +69,7 @@ package struct PlanListing {
         ])
     }
 
-    static func seconds(_ nanoseconds: Int) -> String { String(format: "%.2f", Double(nanoseconds) / 1e9) }
-    fileprivate static func gibibytes(_ bytes: Int) -> String { String(format: "%.2f", Double(bytes) / 1_073_741_824) }
+    fileprivate static func gibibytes(_ bytes: Int) -> String { NumberText.compact(Double(bytes) / 1_073_741_824) }
 }
 
 /// Plans that can be run, for people and for programs.
@@ -83,15 +84,16 @@ package struct LocalPlanListing {
 
     /// The candidates, the chosen one first.
     package var text: String {
+        let durations = DurationText(longest: candidates.prefix(Self.most).map(\.nanoseconds).max() ?? 0)
         let rows = candidates.prefix(Self.most).map { candidate in
             [
                 candidate.generation?.rawValue ?? "", "\(candidate.plan.cluster.devices)",
                 "\(candidate.sequencesOfPass)", candidate.rows.map(String.init) ?? "",
-                String(format: "%.3f", Double(candidate.nanoseconds) / 1e9),
+                durations.number(candidate.nanoseconds),
                 PlanListing.gibibytes(candidate.peakBytes) + (candidate.fits ? "" : " too much"),
             ]
         }
-        let heading = ["layout to sample", "ranks", "sequences a pass", "rows at once", "s", "GiB a rank"]
+        let heading = ["layout to sample", "ranks", "sequences a pass", "rows at once", durations.unit, "GiB a rank"]
         let more = candidates.count - rows.count
         return Table(heading, rows, textColumns: 1).text + (more > 0 ? "\nand \(more) more" : "")
             + "\nchosen is the first, planHash \(candidates[0].plan.planHash)"
@@ -123,8 +125,9 @@ extension SearchResult {
     /// How the plan was found, in one line.
     package var line: String {
         let best = seedNanoseconds.min().map {
-            "; the best plan made by hand takes \(PlanListing.seconds($0)) s, this one "
-                + "\(PlanListing.seconds(iterationNanoseconds)) s"
+            let durations = DurationText(longest: max($0, iterationNanoseconds))
+            return "; the best plan made by hand takes \(durations.text($0)), this one "
+                + durations.text(iterationNanoseconds)
         }
         return "simulated \(evaluated) of \(space < 1e6 ? String(Int(space)) : String(format: "%.1e", space)) plans"
             + (best ?? "; the space was enumerated whole")

@@ -91,10 +91,29 @@ package struct PlanMaking {
         .generate: [.bf16, .fp32Master], .infer: [.bf16, .fp32Master], .train: [.bf16WithMaster, .fp32Master],
     ]
 
-    /// The job's model, prompts and completions, for who measures them.
-    package var measured: (model: String, promptTokens: Int, completionTokens: Int)? {
+    /// The job's model, threads, prompts and completions, for who measures them.
+    package var measured: (model: String, threads: Int, promptTokens: Int, completionTokens: Int)? {
         guard let job, let work = graph.trainingCall(ofRole: "actor")?.work else { return nil }
-        return (job.model.path, max(1, work.promptTokens), max(1, work.newTokens))
+        return (job.model.path, threads(ofRanks: 1), max(1, work.promptTokens), max(1, work.newTokens))
+    }
+
+    /// Threads of one of so many processes of the job.
+    private func threads(ofRanks ranks: Int) -> Int {
+        job?.model.threads
+            ?? ModelSource.usualThreads(weights: models["actor"]?.parameterCount ?? .max, processes: ranks)
+    }
+
+    /// What is to be said of a profile whose times are of other threads than those the job's run has; `nil` where they
+    /// are the same. One of all processors stands for processes that share them, too.
+    ///
+    /// - Parameter ranks: Processes of the plan.
+    package func notice(of profile: CostProfile, ranks: Int) -> String? {
+        let own = threads(ofRanks: ranks)
+        guard ![own, threads(ofRanks: 1)].contains(profile.threads) else { return nil }
+        return
+            "the profile was measured with \(profile.threads) thread\(profile.threads == 1 ? "" : "s"), and a process of "
+            + "this job has \(own): its times are not the run's; measure with plumbline profile --threads \(own)"
+            + (job?.isGiven("threads") ?? false ? "" : ", or set threads in the job")
     }
 
     /// The plans that `train` carries out of the job on the machine of a profile, the best first. What the job's keys

@@ -28,6 +28,14 @@ package struct RunReport {
     package init(runs: [String], metric: String, evaluations: [String]) throws {
         self.metric = metric
         self.runs = try runs.map(Self.run)
+        var folders: [String: String] = [:]
+        for (name, run) in zip(runs, self.runs) {
+            let folder = run.folder.standardizedFileURL.resolvingSymlinksInPath().path
+            if let first = folders.updateValue(name, forKey: folder) {
+                throw JobError(
+                    place: name, message: "is the run \(first), which is named too and would count twice; name it once")
+            }
+        }
         self.evaluations = try evaluations.map(Self.evaluation)
         for run in self.runs where run.series(metric).isEmpty {
             let known = run.rows.first?.values.members?.map(\.key) ?? []
@@ -153,12 +161,7 @@ package struct RunReport {
             return .init(rewards: means, gold: value)
         }
         guard let joint = ProxySurface(all) else {
-            throw JobError(
-                place: "--gold '\(gold)'",
-                message:
-                    "\(all.count) evaluations do not determine a surface over \(rewards.joined(separator: ", ")); "
-                    + "it takes \(ProxySurface.terms(of: rewards.count)) or more, of runs with different "
-                    + "reward_weights, of at most \(ProxySurface.mostRewards) rewards")
+            throw JobError(place: "--gold '\(gold)'", message: Self.noSurface(over: rewards, all))
         }
         let top = joint.highest
         let best = all.max { $0.gold < $1.gold } ?? all[0]
@@ -188,6 +191,23 @@ package struct RunReport {
             constraints:
             \(lines.joined(separator: "\n"))
             """
+    }
+
+    /// Why there is no surface through these observations.
+    private static func noSurface(over rewards: [String], _ all: [ProxySurface.Observation]) -> String {
+        let least = ProxySurface.terms(of: rewards.count)
+        let start = "\(all.count) evaluations do not determine a surface over \(rewards.joined(separator: ", "))"
+        let remedy = "expected runs with different reward_weights"
+        if rewards.count > ProxySurface.mostRewards {
+            return "\(start), which are \(rewards.count) rewards; expected at most \(ProxySurface.mostRewards)"
+        }
+        if all.count < least { return "\(start): it takes \(least) or more, of runs with different reward_weights" }
+        let equal = rewards.indices.filter { slot in Set(all.map { $0.rewards[slot] }).count == 1 }
+        guard equal.isEmpty else {
+            let names = equal.map { rewards[$0] }.joined(separator: ", ")
+            return "\(start): \(names) \(equal.count == 1 ? "has" : "have") the same mean in all of them; \(remedy)"
+        }
+        return "\(start): their means lie on a line, or too near to one; \(remedy)"
     }
 
     private static func edgeNote(_ rewards: [String]) -> String {

@@ -113,15 +113,19 @@ package struct ModelSource: Sendable {
     /// The longest completion a command allows where it was not asked: 512 tokens, or half of a small model's context.
     var usualCompletionLength: Int { min(512, max(1, configuration.contextLength / 2)) }
 
-    /// Sets the threads of the tensor engine: as asked, or the machine's cores, or one for a model of so few weights
-    /// that sharing its products out takes longer than they do.
+    /// Sets the threads of the tensor engine: as asked, or the usual ones.
     ///
     /// - Returns: the threads in use.
     @TensorActor func useThreads(_ asked: Int?, processes: Int = 1) throws -> Int {
         let weights = configuration.parameterBytes(.float32) / 4
-        let own = max(1, ProcessInfo.processInfo.activeProcessorCount / processes)
-        try TensorEngine.setThreadCount(asked ?? (weights < 2_000_000 ? 1 : own))
+        try TensorEngine.setThreadCount(asked ?? Self.usualThreads(weights: weights, processes: processes))
         return TensorEngine.threadCount
+    }
+
+    /// The machine's cores, shared by its processes, or one for a model of so few weights that sharing its products out
+    /// takes longer than they do.
+    static func usualThreads(weights: Int, processes: Int = 1) -> Int {
+        weights < 2_000_000 ? 1 : max(1, ProcessInfo.processInfo.activeProcessorCount / processes)
     }
 
     /// Whether adapters are trained.
@@ -159,6 +163,29 @@ package struct ModelSource: Sendable {
     @TensorActor func load(_ type: JobElementType) throws -> Transformer {
         try ModelFolder.load(folder, elementType: type.elementType, device: device)
     }
+
+    /// The files whose pages can stand for the weights where nobody writes them; `nil` where there are none.
+    func mappable(_ type: JobElementType) throws -> TensorFolder? {
+        device == .cpu ? try ModelFolder.mappable(folder, elementType: type.elementType) : nil
+    }
+
+    /// Reads weights that nobody writes, over the pages of their files where these can stand for them.
+    @TensorActor func loadFrozen(_ type: JobElementType) throws -> FrozenWeights {
+        guard let files = try mappable(type) else {
+            return FrozenWeights(ParameterSet(frozen: try load(type).parametersByName))
+        }
+        return FrozenWeights(
+            ParameterSet(frozen: try ModelFolder.load(folder, over: files).parametersByName), files: files)
+    }
+}
+
+/// The weights of a role that nobody trains.
+struct FrozenWeights {
+    let parameters: ParameterSet
+    /// Whose pages they are; `nil` where they have memory of their own.
+    let files: TensorFolder?
+
+    init(_ parameters: ParameterSet, files: TensorFolder? = nil) { (self.parameters, self.files) = (parameters, files) }
 }
 
 extension TrainedWeights {

@@ -98,13 +98,19 @@ struct PolicyStart {
     /// The frozen reference: the model as the job names it. With adapters it shares their base, and where the model
     /// named is an adapter, has a copy of that as it was.
     ///
-    /// - Parameter moves: Whether it will follow the policy: then what training moves is memory of its own.
-    func reference(moves: Bool) throws -> ParameterSet {
+    /// - Parameter moves: Whether it will follow the policy: then what training moves is memory of its own, else the pages
+    ///   of the model's files where these can stand for it.
+    func reference(moves: Bool) throws -> FrozenWeights {
         guard model.isAdapted else {
-            let loaded = try model.load(type).parametersByName
+            let loaded =
+                moves
+                ? FrozenWeights(ParameterSet(frozen: try model.load(type).parametersByName))
+                : try model.loadFrozen(type)
             // What training leaves alone is the same for both.
-            return ParameterSet(
-                frozen: loaded.merging(parameters.frozen) { $0.elementType == $1.elementType ? $1 : $0 })
+            let frozen = loaded.parameters.frozen.merging(parameters.frozen) {
+                $0.elementType == $1.elementType ? $1 : $0
+            }
+            return FrozenWeights(ParameterSet(frozen: frozen), files: loaded.files)
         }
         var frozen = parameters.frozen
         let updates = configuration.lowRankUpdates
@@ -113,12 +119,14 @@ struct PolicyStart {
                 $1
             }
         }
-        guard moves else { return ParameterSet(frozen: frozen, adapters: model.adapter == nil ? [] : updates) }
+        guard moves else {
+            return FrozenWeights(ParameterSet(frozen: frozen, adapters: model.adapter == nil ? [] : updates))
+        }
         for update in updates {
             frozen[update.weight] =
                 try model.adapter == nil ? frozen[update.weight]?.clone() : update.merged(in: frozen)
         }
         let own = Set(configuration.adapterShapes.map(\.name))
-        return ParameterSet(frozen: frozen.filter { !own.contains($0.key) })
+        return FrozenWeights(ParameterSet(frozen: frozen.filter { !own.contains($0.key) }))
     }
 }

@@ -77,12 +77,7 @@ package struct RankMeeting: Sendable, Equatable {
         planHash: String? = nil
     ) async throws -> RankTeam {
         precondition(size.isMultiple(of: tensorParallel), "the job was held to the number of processes")
-        guard generationRanks < size else {
-            throw JobError(
-                place: "generation_ranks",
-                message: "is \(generationRanks), and the run has \(size) processes; expected at most \(size - 1), so "
-                    + "that one of them trains")
-        }
+        try require(generationRanks: generationRanks)
         let all = try await met(meeting, timeout)
         try await requireOnePlan(planHash, among: all)
         // Further groups are in the store that rank 0 serves by now.
@@ -109,13 +104,25 @@ package struct RankMeeting: Sendable, Equatable {
             all, peers: peers, side: samples ? .sampling : .training, localSize: localSize, asked: asked)
     }
 
+    /// - Throws: ``JobError`` where none of the ranks would be left to train.
+    package func require(generationRanks: Int) throws(JobError) {
+        guard generationRanks >= size else { return }
+        throw JobError(
+            place: "generation_ranks",
+            message: "is \(generationRanks), and the run has \(size) processes; expected at most \(size - 1), so "
+                + "that one of them trains")
+    }
+
     private func met(_ meeting: ProcessGroup.Meeting, _ timeout: Duration) async throws -> ProcessGroup {
         do {
             return try await ProcessGroup(meeting, timeout: timeout)
-        } catch {
+        } catch TensorError.engine(_, let message) {
+            // Behind what happened the store names its own keys.
+            let words = message.split(separator: ", keys:").first.map(String.init) ?? message
             throw JobError(
                 place: "rank \(rank) of \(size)",
-                message: "the others were not met at \(meeting.host):\(meeting.port): \(error)")
+                message: "the others were not met at \(meeting.host):\(meeting.port): \(words); ddp_timeout is "
+                    + "\(timeout.components.seconds) s")
         }
     }
 

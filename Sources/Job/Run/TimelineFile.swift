@@ -5,7 +5,7 @@ internal import Planning
 internal import Runs
 internal import Synchronization
 
-/// `timeline.json`: what the first steps of a start were at, and what lay in memory.
+/// `timeline.json`: what the first steps of a start were at, and what lay in memory; of several processes in the first.
 final class TimelineFile: Sendable {
     fileprivate struct State {
         var trace = ChromeTrace()
@@ -17,15 +17,19 @@ final class TimelineFile: Sendable {
 
     private let file: URL
     private let steps: Int
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     /// - Parameters:
     ///   - folder: The run's.
     ///   - steps: As many are shown; `nil` is made for none.
-    init?(_ folder: URL, steps: Int) {
+    ///   - ranks: Processes of the run, of which this is the first: the file says that the others are not in it.
+    init?(_ folder: URL, steps: Int, ranks: Int) {
         guard steps > 0 else { return nil }
         file = Self.file(in: folder)
         self.steps = steps
+        var state = State()
+        if ranks > 1 { state.trace.name("rank 0 of \(ranks), the only one that is shown", process: 0) }
+        self.state = Mutex(state)
     }
 
     private static func file(in folder: URL) -> URL { folder.appending(path: "timeline.json") }

@@ -148,15 +148,14 @@ struct TrainingParts: Sendable {
             role: "actor", parameters: start.parameters, layout: type.layout, packing: packing,
             verification: job.model.verification, residency: job.model.residency, shards: shards)
         let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
-        func referenceRole(_ parameters: ParameterSet) throws -> ReallocatingActor {
+        func referenceRole(_ weights: FrozenWeights) throws -> ReallocatingActor {
             try ReallocatingActor(
-                role: "reference", parameters: parameters, verification: job.model.verification,
-                residency: job.model.residency)
+                role: "reference", parameters: weights.parameters, verification: job.model.verification,
+                residency: job.model.residency, files: weights.files)
         }
         let reference = try (onlySamples ? nil : plan.reference).map { plan in
             try referenceRole(
-                teacher.map { ParameterSet(frozen: try $0.model.load(type).parametersByName) }
-                    ?? start.reference(moves: plan.sync != nil))
+                teacher.map { try $0.model.loadFrozen(type) } ?? start.reference(moves: plan.sync != nil))
         }
         let precomputes = plan.pairs?.precomputesReference ?? false
         let sharedReference =

@@ -205,7 +205,7 @@ package final class TrainingRun: Sendable {
             folder: folder, record: record, scorer: parts.scorer, display: display,
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
             watch: RunWatch(gapLimit: job.run.gapLimit), phases: parts.phases,
-            timeline: TimelineFile(folder.url, steps: job.run.timelineSteps))
+            timeline: TimelineFile(folder.url, steps: job.run.timelineSteps, ranks: team?.ranks.size ?? 1))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads, planHash: job.placement?.planHash,

@@ -1,0 +1,59 @@
+import Benchmarks
+import Foundation
+import Job
+import Testing
+
+@Suite("Benchmarks: peers, and what they print")
+struct PeersTests {
+    @Test func aPeerThatLacksAPackageIsLeftOutAndNamed() {
+        let some = Peers(
+            python: "peers/bin/python", modules: ["torch", "safetensors", "transformers", "trl"], "scripts")
+        #expect(some.installed == [.pyTorch])
+        #expect(
+            some.leftOut == [
+                "left out: TRL, as peers/bin/python has no datasets",
+                "left out: llama.cpp, as peers/bin/python has no cyllama",
+            ])
+        let all = Peers(python: "python", modules: Set(Peer.allCases.flatMap(\.modules)), "scripts")
+        #expect(all.installed == Set(Peer.allCases) && all.leftOut.isEmpty)
+        let none = Peers(python: nil, modules: nil, "scripts")
+        #expect(none.installed.isEmpty)
+        #expect(none.leftOut.map { $0.hasSuffix("as no --peers-python is given") } == [true, true, true])
+    }
+
+    private func step(_ json: String) throws -> StepMeasurement {
+        let object = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any]
+        return try StepMeasurement(try #require(object), of: "a trainer")
+    }
+
+    /// 2,048 tokens in 2 s are 1,024 a second; 5 s are 2.5 times 2 s; 3 · 1024³ bytes are 3 GiB.
+    @Test func aPeersRowHasItsTimeInPlumblines() throws {
+        let own = try step(
+            #"{"step_s": {"median": 2.0, "p10": 1.0, "p90": 3.0}, "generation_s": {"median": 0.5}, "fraction_of_ceiling": 0.6}"#
+        )
+        #expect(own.row(["m"], tokens: 2048) == ["m", "2", "0.5", "1024", "60 %", "", "", ""])
+        let peer = try step(
+            #"{"step_s": 5.0, "generation_s": null, "peak_rss_bytes": 3221225472, "weight_difference": 0.25, "weight_move": 0.5}"#
+        )
+        #expect(peer.row(["m"], tokens: 2048, beside: own) == ["m", "5", "", "409.6", "", "3", "2.5", "0.25 of 0.5"])
+        let error = #expect(throws: JobError.self) { try step(#"{"step": 1}"#) }
+        #expect("\(error!)".contains("a trainer: what it printed last has no step_s"))
+    }
+
+    @Test func aRolloutStandsBesideLlamaCpps() throws {
+        func rollouts(_ json: String) throws -> [PeerRollout] {
+            let object = try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any]
+            return try PeerRollout.all(in: try #require(object))
+        }
+        let found = try rollouts(
+            """
+            {"trainer": "llama.cpp", "rollouts": [
+                {"rows": 1, "tokens_per_s": 40.0, "decoded_tokens_per_s": null},
+                {"rows": 8, "tokens_per_s": 100.0, "decoded_tokens_per_s": 120.5}]}
+            """)
+        #expect(found[0].row(["m", "int8"], own: 50) == ["m", "int8", "1", "50", "40", "", "1.25"])
+        #expect(found[1].row(["m", "int8"], own: 50) == ["m", "int8", "8", "50", "100", "120.5", "0.5"])
+        #expect(throws: JobError.self) { try rollouts("{}") }
+        #expect(throws: JobError.self) { try rollouts(#"{"rollouts": [{"rows": 1}]}"#) }
+    }
+}

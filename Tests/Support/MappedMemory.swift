@@ -1,0 +1,18 @@
+package import Foundation
+
+/// Bytes of a mapped file that this process has in memory; 0 where it has not mapped it.
+///
+/// - Throws: Where the system does not say (`/proc/self/smaps`).
+package func residentBytes(ofMapping file: URL) throws -> Int {
+    let path = file.resolvingSymlinksInPath().path
+    var (isOwn, bytes) = (false, 0)
+    for line in try String(contentsOf: URL(filePath: "/proc/self/smaps"), encoding: .utf8).split(separator: "\n") {
+        let words = line.split(separator: " ", omittingEmptySubsequences: true)
+        if words[0].contains("-") {
+            isOwn = line.hasSuffix(path)
+        } else if isOwn, words[0] == "Rss:" {
+            bytes += (Int(words[1]) ?? 0) << 10
+        }
+    }
+    return bytes
+}
