@@ -203,7 +203,8 @@ struct RankTests {
         let usage = try launch()
         #expect(usage.status == 64 && count("Usage:", usage.progress) == 1, "\(usage.progress)")
         let split = try launch(job, "max_staleness=1", "generation_ranks=3", "--dry-run")
-        #expect(split.status == 65 && count("plumbline: generation_ranks: is 3", split.progress) == 1, "\(split.progress)")
+        #expect(split.status == 65)
+        #expect(count("plumbline: generation_ranks: is 3", split.progress) == 1, "\(split.progress)")
         let device = try Command.run(["train", job, "device=cuda:77", "--dry-run"], in: place.folder)
         #expect(device.status == 65 && device.progress.contains("plumbline: device: "), "\(device.progress)")
     }

@@ -114,7 +114,10 @@ struct LocalPlansTests {
             ("ref_inf", "after has offloadWeights", { $0.after = [.offloadWeights] }),
             ("ref_inf", "microbatches is 64; expected", { $0.microBatches = 64 }),
             // A rank has 32 of the 64 sequences, and 16 of a mini-batch. Ninths are 4, of which there are 8.
-            ("actor_gen", "microbatches is 9; expected 8: 32 sequences in 9 pieces are 4 each", { $0.microBatches = 9 }),
+            (
+                "actor_gen", "microbatches is 9; expected 8: 32 sequences in 9 pieces are 4 each",
+                { $0.microBatches = 9 }
+            ),
             ("actor_train", "microbatches is 5; expected 4: 16 sequences", { $0.microBatches = 5 }),
         ]
         for (call, words, change) in cases {
