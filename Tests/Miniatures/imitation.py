@@ -7,7 +7,7 @@ As miniatures.py, which it takes its models from. Names: traces demonstrations t
 """
 import json, random, statistics
 
-from miniatures import ARITHMETIC, ROOT, find, main, metrics, table
+from miniatures import ARITHMETIC, ROOT, find, main, metrics, picture, table
 
 COUNTDOWN = ROOT / "prompts/countdown"
 LARGER = ["--hidden-size", 128, "--layers", 4, "--heads", 4, "--intermediate-size", 256, "--context-length", 64]
@@ -95,7 +95,7 @@ def shifted(lab, rows=320):
     return path
 
 
-def demonstrations(lab, seeds=(1, 2, 3), steps=400):
+def demonstrations(lab, seeds=(1, 2, 3), steps=300):
     """200 demonstrations beside 3,000 problems: AMFT, fixed mixes, SFT then RL, LUFFY and SRFT from one warm start."""
     base = fresh(lab, "demonstrations/fresh", COUNTDOWN / "thinking.jsonl", 270, "--split-digits")
     job = str(COUNTDOWN / "amft.yaml")
@@ -121,28 +121,34 @@ def demonstrations(lab, seeds=(1, 2, 3), steps=400):
                        "--max-completion-length", 12, "--json")
         return find(json.loads(said.strip().splitlines()[-1]), "mean")
 
-    rows = [["the start", right(warm, COUNTDOWN), "", right(warm, there), "", ""]]
+    rows, lines = [["the start", right(warm, COUNTDOWN), "", right(warm, there), "", ""]], []
     for index, kind in enumerate(kinds):
         own = runs[index * len(seeds):(index + 1) * len(seeds)]
         inside, outside = [right(run, COUNTDOWN) for run in own], [right(run, there) for run in own]
+        if kind.startswith("AMFT"):
+            lines.append((kind, "#8e44ad" if "loss" in kind else "#1f5f99",
+                          [[(row["step"], row["amft/mu"]) for row in metrics(run) if "amft/mu" in row] for run in own]))
         mu = [row["amft/mu"] for row in metrics(own[0]) if "amft/mu" in row]
         course = " ".join(f"{value:.2f}" for value in mu[::max(1, len(mu) // 8)]) if kind.startswith("AMFT") else ""
         rows.append([kind, statistics.mean(inside), f"{min(inside):.3f}–{max(inside):.3f}", statistics.mean(outside),
                      f"{min(outside):.3f}–{max(outside):.3f}", course])
         lab.note("demonstrations", kind=kind, inside=inside, outside=outside, mu=mu[::max(1, len(mu) // 40)], seeds=len(seeds))
+    picture("mixing", "μ, the share of imitation", lines)
     table(["method", "right, eval", "seeds", "right, larger numbers", "seeds", "μ, one seed"], rows)
 
 
-def teacher(lab, seeds=(1, 2, 3), steps=200):
+def teacher(lab, seeds=(1, 2, 3), steps=800):
     """Completions until a half-right student is near its teacher, by distillation and by GRPO's rewards alone."""
     student = lab.half_solved()
     master = lab.train("teacher/teacher", str(ARITHMETIC / "grpo.yaml"), model_name_or_path=student, algorithm="reinforce",
                        num_generations=1, max_steps=600, save_steps=600)
-    watched = dict(model_name_or_path=student, dataset_test_split="eval", eval_steps=5, eval_limit=200, num_generations_eval=4,
+    watched = dict(model_name_or_path=student, dataset_test_split="eval", eval_steps=10, eval_limit=200, num_generations_eval=4,
                    max_steps=steps, save_steps=steps)
-    kinds = {"distill, full": ("distill", {"teacher_model_name_or_path": master}),
-             "distill, sampled": ("distill", {"teacher_model_name_or_path": master, "distill.form": "sampled"}),
-             "distill and rewards": ("distill", {"teacher_model_name_or_path": master, "distill.reward_weight": 0.5}),
+    taught = {"teacher_model_name_or_path": master}
+    kinds = {"distill, full": ("distill", taught),
+             "distill, full, 1e-3": ("distill", taught | {"learning_rate": 1e-3}),
+             "distill, sampled": ("distill", taught | {"distill.form": "sampled"}),
+             "distill and rewards": ("distill", taught | {"distill.reward_weight": 0.5}),
              "grpo": ("grpo", {"learning_rate": 3e-4})}
     runs = lab.together([(f"teacher/{kind.replace(', ', '-').replace(' ', '-')}-{seed}", str(ARITHMETIC / f"{job}.yaml"),
                           dict(watched, seed=seed, **keys)) for kind, (job, keys) in kinds.items() for seed in seeds])
@@ -152,21 +158,24 @@ def teacher(lab, seeds=(1, 2, 3), steps=200):
                        "--max-completion-length", 8, "--json")
         return find(json.loads(said.strip().splitlines()[-1]), "mean")
 
-    best, rows = right(master), []
+    best, rows, lines = right(master), [], []
+    colors = iter("#1f5f99 #6fa8dc #8e44ad #2e8b57 #c0392b".split())
     print(f"student {right(student):.3f}, teacher {best:.3f}\n")
     for index, kind in enumerate(kinds):
         own = runs[index * len(seeds):(index + 1) * len(seeds)]
-        needed = []
-        for run in own:
-            near = [row["step"] for row in metrics(run)
-                    if row.get("eval_rewards/exact_number/mean", 0) >= best - 0.05]
-            needed.append(near[0] * 256 if near else None)
+        courses = [[(row["step"], row["eval_rewards/exact_number/mean"]) for row in metrics(run)
+                    if "eval_rewards/exact_number/mean" in row] for run in own]
+        needed = {}
+        for distance in (0.2, 0.1, 0.05):
+            near = [next((256 * step for step, value in course if value >= best - distance), None) for course in courses]
+            needed[distance] = ", ".join("never" if one is None else f"{one:,}" for one in near)
+        lines.append((kind, next(colors), courses))
         ends = [right(run) for run in own]
-        course = [row["eval_rewards/exact_number/mean"] for row in metrics(own[0]) if "eval_rewards/exact_number/mean" in row]
-        rows.append([kind, ", ".join("never" if one is None else f"{one:,}" for one in needed), statistics.mean(ends),
-                     f"{min(ends):.3f}–{max(ends):.3f}", " ".join(f"{one:.2f}" for one in course[::max(1, len(course) // 10)])])
-        lab.note("teacher", kind=kind, completions=needed, right=ends, teacher=best, course=course, seeds=len(seeds))
-    table(["method", "completions to 0.05 below the teacher", "right at the end", "seeds", "course of one seed"], rows)
+        rows.append([kind, *needed.values(), statistics.mean(ends), f"{min(ends):.3f}–{max(ends):.3f}"])
+        lab.note("teacher", kind=kind, completions=needed, right=ends, teacher=best,
+                 course=[value for _, value in courses[0]], seeds=len(seeds))
+    picture("teacher", "right answers, held out", lines)
+    table(["method", *(f"completions to {distance} below the teacher" for distance in needed), "right at the end", "seeds"], rows)
 
 
 STUDIES = [traces, demonstrations, teacher]
