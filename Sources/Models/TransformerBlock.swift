@@ -34,7 +34,7 @@ struct Projection {
     func callAsFunction(_ x: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
         if let group {
             let sum = try group.summed(x.linear(weight: weight))
-            return try bias.map { bias throws(TensorError) in try sum + bias } ?? sum
+            return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
         }
         let own: Tensor
         if let packed {

@@ -5,8 +5,10 @@ package import Foundation
 /// - Throws: Where the system does not say (`/proc/self/smaps`).
 package func residentBytes(ofMapping file: URL) throws -> Int {
     let path = file.resolvingSymlinksInPath().path
+    // To its end: it has no size, and what reads a file by its size stops after a page.
+    let maps = try FileHandle(forReadingFrom: URL(filePath: "/proc/self/smaps")).readToEnd() ?? Data()
     var (isOwn, bytes) = (false, 0)
-    for line in try String(contentsOf: URL(filePath: "/proc/self/smaps"), encoding: .utf8).split(separator: "\n") {
+    for line in String(decoding: maps, as: UTF8.self).split(separator: "\n") {
         let words = line.split(separator: " ", omittingEmptySubsequences: true)
         if words[0].contains("-") {
             isOwn = line.hasSuffix(path)
