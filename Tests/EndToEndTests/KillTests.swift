@@ -105,6 +105,7 @@ struct KillTests {
             "grpo",
             """
             num_generations: 4
+            save_steps: 1
             max_steps: 6
             eval_steps: 1
             save_total_limit: 1

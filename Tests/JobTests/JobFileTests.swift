@@ -35,6 +35,13 @@ struct JobFileTests {
         #expect(job.batches.optimizerStepsPerRollout == 1)
     }
 
+    @Test func aRunThatEndsWithItsBestModelSavesWhatItEvaluates() throws {
+        let best = try job(complete + "\neval_steps: 20\nload_best_model_at_end: true")
+        #expect(best.run.placesBest && best.run.bestMetric == "eval_reward" && best.run.saveSteps == 20)
+        let plain = try job(complete + "\neval_steps: 20")
+        #expect(!plain.run.placesBest && plain.run.bestMetric == nil && plain.run.saveSteps == 500)
+    }
+
     /// The job's folder and the working folder each have a set and a reward.
     @Test func typedPathsCountFromTheWorkingFolder() throws {
         let root = FileManager.default.temporaryDirectory.appending(path: "typed-\(UUID().uuidString)")

@@ -39,7 +39,7 @@ struct TRLKeysTests {
 
     /// The names are every field of TRL 1.16's classes, written by Tests/References/trl_fields.py.
     @Test(arguments: [
-        ("GRPOConfig", 191, 60), ("SFTConfig", 135, 32), ("RLOOConfig", 165, 54), ("DPOConfig", 139, 38),
+        ("GRPOConfig", 191, 61), ("SFTConfig", 135, 33), ("RLOOConfig", 165, 55), ("DPOConfig", 139, 39),
         ("ModelConfig", 19, 9), ("GRPOScriptArguments", 8, 4),
     ])
     func everyFieldOfTRLIsKnown(_ name: String, _ count: Int, _ supported: Int) throws {
