@@ -102,17 +102,21 @@ def demonstrations(lab, seeds=(1, 2, 3), steps=300):
     warm = lab.train("demonstrations/warm", job, model_name_or_path=base, max_steps=300, save_steps=300)
     mixed = {"amft.warmup_steps": 0}
     plain = {"amft": "null"}
+    # Their demonstrations stand in the groups of their own prompts, of which the 200 are a fifteenth.
+    own = {"demonstrations.order": "prompts", "demonstrations.missing": "skip", "demonstrations.per_step": "null"}
     kinds = {
         "SFT alone": {**mixed, "amft.controller": "fixed", "amft.mu": 1},
         "SFT, then RL": {**mixed, "amft.controller": "fixed", "amft.mu": 0},
+        "SFT, then RL, 5e-5": {**mixed, "amft.controller": "fixed", "amft.mu": 0, "learning_rate": 5e-5},
         **{f"fixed, μ {mu}": {**mixed, "amft.controller": "fixed", "amft.mu": mu} for mu in (0.25, 0.5, 0.75)},
-        "LUFFY": {**plain, "algorithm": "luffy"}, "SRFT": {**plain, "algorithm": "srft"},
+        "LUFFY": {**plain, **own, "algorithm": "luffy"},
+        "LUFFY, 5e-5": {**plain, **own, "algorithm": "luffy", "learning_rate": 5e-5}, "SRFT": {**plain, **own, "algorithm": "srft"},
         "AMFT": mixed, "AMFT, utility loss": {**mixed, "amft.utility": "loss"},
     }
     runs = lab.together([
         (f"demonstrations/{kind.replace(', ', '-').replace(' ', '-')}-{seed}", job,
          dict(model_name_or_path=warm, seed=seed, max_steps=steps, save_steps=steps, eval_steps=50, eval_limit=160,
-              num_generations_eval=2, learning_rate=3e-4, **keys))
+              num_generations_eval=2, learning_rate=3e-4) | keys)
         for kind, keys in kinds.items() for seed in seeds])
     there = shifted(lab)
 
