@@ -134,6 +134,8 @@ def main():
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32)
+    # The embedding of the padding's id has no gradient there, not even where a text has that token.
+    model.get_input_embeddings().padding_idx = None
     stopwatch = Stopwatch()
     callbacks = [stopwatch] + ([Comparison(a.compare, model)] if a.compare else [])
     with tempfile.TemporaryDirectory() as output:
