@@ -65,7 +65,7 @@ package struct JobPlan {
             if let placement = job.placement { lines.append(placement.line) }
             if ranks > 1 {
                 lines.append(
-                    "\(ranks) processes, each with its share of every step and weights of its own: the memory is that of one"
+                    "\(ranks) processes, each with its share of every step; the memory that follows is that of one"
                 )
             }
             lines += memory.lines
