@@ -163,7 +163,7 @@ struct FootprintTests {
 
 /// Other tests of the process hold and free memory of their own meanwhile: what must hold once in a few tries.
 @TensorActor
-private func once(_ tries: Int = 6, _ holds: @TensorActor () async throws -> Bool) async throws -> Bool {
+private func once(_ tries: Int = 20, _ holds: @TensorActor () async throws -> Bool) async throws -> Bool {
     for _ in 0..<tries {
         if try await holds() { return true }
     }
