@@ -12,6 +12,8 @@ final class ProgressLine: Sendable {
         var done = 0
         var total = 0
         var began = ContinuousClock.now
+        /// When `done` last grew: work that comes in large pieces says nothing between them.
+        var grew = ContinuousClock.now
         var next = ContinuousClock.now
     }
 
@@ -20,6 +22,8 @@ final class ProgressLine: Sendable {
     /// Before anything is shown of a piece of work.
     private static let patience = Duration.seconds(Terminal.isInteractive ? 0.4 : 5)
     private static let pause = Duration.seconds(Terminal.isInteractive ? 0.2 : 10)
+    /// Of the whole, before the rest is estimated: what ends first is the shortest.
+    private static let foretelling = 0.05
 
     init() {
         // Shown from a thread of its own: the work itself may be one long call.
@@ -32,6 +36,7 @@ final class ProgressLine: Sendable {
     @Sendable func note(_ work: String, _ done: Int, _ total: Int) {
         state.withLock { state in
             if state.work != work { state = State(work: work, next: .now + Self.patience) }
+            if done > state.done { state.grew = .now }
             (state.done, state.total) = (done, total)
         }
     }
@@ -49,10 +54,11 @@ final class ProgressLine: Sendable {
             let now = ContinuousClock.now
             guard let work = state.work, now >= state.next else { return }
             state.next = now + Self.pause
-            let seconds = (now - state.began) / .seconds(1)
             var line = state.total > 0 ? "\(work): \(state.done) of \(state.total)" : "\(work) …"
-            if state.done > 0 {
-                line += ", ETA " + NumberText.duration(seconds / Double(state.done) * Double(state.total - state.done))
+            let done = Double(state.done), total = Double(state.total)
+            if done > 0, done >= Self.foretelling * total {
+                let rest = (state.grew - state.began) / .seconds(1) * (total - done) / done
+                line += ", ETA " + NumberText.duration(max(0, rest - (now - state.grew) / .seconds(1)))
             }
             if Terminal.isInteractive { Terminal.status(line) } else { Terminal.progress(line) }
         }
