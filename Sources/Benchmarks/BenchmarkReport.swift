@@ -22,6 +22,10 @@ package struct BenchmarkReport: Sendable {
     package let peakResidentBytes: Int
     /// What ``Job/MemoryEstimate`` says of this model and step.
     package let estimatedPeakBytes: Int
+    /// The same of what the optimizer keeps.
+    package let optimizerStateBytes: Int
+    /// Of the adapters that are trained; `nil` where the model itself is.
+    package let adapterRank: Int?
     /// What becomes of memory that a phase has no more use for.
     package let residency: Residency
     /// The peaks of the measured phases and what was held at most, as a run's `memory/…`.
@@ -32,7 +36,8 @@ package struct BenchmarkReport: Sendable {
     package init(
         model: String, parameters: Int, workload: Workload, threads: Int, step: Spread, generation: Spread?,
         update: Spread?, controllers: ControllerCost? = nil, ceilings: MachineCeilings, peakResidentBytes: Int,
-        estimatedPeakBytes: Int, residency: Residency = .release, memory: Metrics = Metrics(),
+        estimatedPeakBytes: Int, optimizerStateBytes: Int, adapterRank: Int? = nil,
+        residency: Residency = .release, memory: Metrics = Metrics(),
         facts: [(name: String, value: String)]
     ) {
         (self.residency, self.memory) = (residency, memory)
@@ -47,6 +52,8 @@ package struct BenchmarkReport: Sendable {
         self.ceilings = ceilings
         self.peakResidentBytes = peakResidentBytes
         self.estimatedPeakBytes = estimatedPeakBytes
+        self.optimizerStateBytes = optimizerStateBytes
+        self.adapterRank = adapterRank
         self.facts = facts
     }
 
@@ -55,7 +62,8 @@ package struct BenchmarkReport: Sendable {
 
     /// Useful operations a second, over the matrix rate.
     package var fractionOfCeiling: Double {
-        workload.usefulOperations(parameters: parameters) / step.median / (ceilings.gigaflops * 1e9)
+        workload.usefulOperations(parameters: parameters, trainsAdapters: adapterRank != nil) / step.median
+            / (ceilings.gigaflops * 1e9)
     }
 
     /// One line a number.
@@ -113,6 +121,7 @@ package struct BenchmarkReport: Sendable {
             ("ceiling_gbps", JSONText.number(ceilings.gigabytesPerSecond)),
             ("fraction_of_ceiling", JSONText.number(fractionOfCeiling)),
             ("peak_rss_bytes", "\(peakResidentBytes)"), ("estimated_peak_bytes", "\(estimatedPeakBytes)"),
+            ("optimizer_state_bytes", "\(optimizerStateBytes)"),
             ("memory", JSONText.object(memory.entries.map { (Self.short($0.name), JSONText.number($0.value)) })),
             ("workload", workloadJSON),
             ("machine", JSONText.object(facts.map { ($0.name, JSONText.string($0.value)) })),
@@ -143,7 +152,8 @@ package struct BenchmarkReport: Sendable {
             ("parameters", "\(parameters)"), ("prompts", "\(workload.prompts)"),
             ("completions", "\(workload.completions)"), ("prompt_tokens", "\(workload.promptTokens)"),
             ("completion_tokens", "\(workload.completionTokens)"), ("steps", "\(workload.steps)"),
-            ("threads", "\(threads)"), ("residency", JSONText.string(residency.rawValue)),
+            ("lora_rank", adapterRank.map { "\($0)" } ?? "null"), ("threads", "\(threads)"),
+            ("residency", JSONText.string(residency.rawValue)),
         ])
     }
 

@@ -17,39 +17,61 @@ package struct BenchmarkRun: Sendable {
     private let layout: GenerationLayout
     private let optimizer: OptimizerSettings
     private let residency: Residency
-    private let firstStepFolder: URL?
+    private let adapterRank: Int?
+    private let base: WeightStorage
+    /// Where the model is written as a step leaves it, by the step's number from 0.
+    private let folders: [Int: URL]
 
     /// - Parameters:
     ///   - threads: `nil` uses every core.
     ///   - maxTokensPerMicroBatch: Packed tokens of one backward pass; it decides the peak of memory.
     ///   - optim: What makes a step of a gradient, as a job's `optim`.
+    ///   - lowRank: The keys below a job's `low_rank`, as it writes them.
     ///   - adamEpsilon: AdamW's ε: far above the gradients it makes the step one along them, which another trainer's
     ///     can be compared with. Adam's first step is else their sign, and where a gradient is 0 that of rounding.
     ///   - adapterRank: Of adapters on every projection, which are trained in place of the model; `nil` trains the
     ///     model.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - residency: What becomes of memory that a phase has no more use for.
+    ///   - base: What the matrices under adapters are kept as.
     ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another
     ///     trainer's.
+    ///   - lastStepFolder: The same of the last step.
     /// - Throws: What is wrong with the folder or the optimizer's name, or a workload longer than the model's context.
     package init(
         model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int,
-        optim: String = "adamw_torch", learningRate: Double = 1e-6, adamEpsilon: Double = 1e-8,
-        adapterRank: Int? = nil, layout: GenerationLayout = .packed,
-        residency: Residency = .release, firstStepFolder: String? = nil
+        optim: String = "adamw_torch", lowRank: [String: String] = [:], learningRate: Double = 1e-6,
+        adamEpsilon: Double = 1e-8, adapterRank: Int? = nil, base: WeightStorage = .whole,
+        layout: GenerationLayout = .packed, residency: Residency = .release, firstStepFolder: String? = nil,
+        lastStepFolder: String? = nil
     ) throws {
-        var named = SettingsReader("--optim", values: ["optim": .string(optim)])
+        func scalar(_ text: String, of flag: String) -> SettingsNode {
+            SettingsNode(.scalar(text, isQuoted: false), place: flag)
+        }
+        var members = [SettingsNode.Member("optim", scalar(optim, of: "--optim"))]
+        if !lowRank.isEmpty {
+            let keys = lowRank.sorted { $0.key < $1.key }.map {
+                SettingsNode.Member($0.key, scalar($0.value, of: "--low-rank"))
+            }
+            members.append(.init("low_rank", SettingsNode(.map(keys), place: "--low-rank")))
+        }
+        var named = SettingsReader("--optim", members)
         let rule = OptimizerRule(reading: &named)
         try named.finish()
         optimizer = OptimizerSettings(
             rule: rule, learningRate: learningRate, epsilon: adamEpsilon,
             schedule: LearningRateSchedule(.constant, totalSteps: workload.steps + 1))
-        model = try ModelSource(name, adapterRank: adapterRank)
+        model = try ModelSource(name, adapterRank: adapterRank, base: base)
         _ = try model.promptLimit(asked: workload.promptTokens, completion: workload.completionTokens)
         self.workload = workload
         self.maxTokensPerMicroBatch = maxTokensPerMicroBatch
-        self.layout = workload.samples ? layout : .shared
-        self.firstStepFolder = firstStepFolder.map { URL(filePath: $0) }
+        self.layout = workload.samples && base == .whole ? layout : .shared
+        self.adapterRank = adapterRank
+        self.base = base
+        let saved = [(0, firstStepFolder), (workload.steps, lastStepFolder)].compactMap { step, path in
+            path.map { (step, URL(filePath: $0)) }
+        }
+        folders = Dictionary(uniqueKeysWithValues: saved)
         self.residency = residency
         self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     }
@@ -79,9 +101,9 @@ package struct BenchmarkRun: Sendable {
             let sampled = clock.now
             if workload.part != .rollout { controlled.observe(try await parts.updater.train(batch)) }
             let end = clock.now
+            if let folder = folders[step] { try await save(parts.policy, to: folder) }
             guard step > 0 else {
                 _ = parts.phases.takeMetrics()
-                if let firstStepFolder { try await save(parts.policy, to: firstStepFolder) }
                 continue
             }
             control.own.append(controlled.seconds)
@@ -102,13 +124,14 @@ package struct BenchmarkRun: Sendable {
             update: workload.part == .rollout ? nil : Spread(times.update),
             controllers: workload.controllers.isEmpty ? nil : cost, ceilings: ceilings,
             peakResidentBytes: ProcessMemory.peakResidentBytes, estimatedPeakBytes: estimate.peak,
+            optimizerStateBytes: estimate.optimizerState, adapterRank: adapterRank,
             residency: residency, memory: parts.phases.takeMetrics(), facts: facts)
     }
 
     /// The workload's own estimate; a rollout alone keeps nothing for a backward pass.
     private var estimate: MemoryEstimate {
         MemoryEstimate(
-            model.configuration, type: .float32, hasReference: false, layout: layout, optimizer: optimizer,
+            model.configuration, type: .float32, base: base, hasReference: false, layout: layout, optimizer: optimizer,
             residency: residency,
             MemoryEstimate.Sizes(
                 promptLength: workload.promptTokens, completionLength: workload.completionTokens,

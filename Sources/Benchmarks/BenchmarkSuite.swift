@@ -2,8 +2,8 @@ internal import Evaluation
 internal import Foundation
 internal import Job
 
-/// The standing comparison: steps of a tiny and of a small model beside TRL and plain PyTorch, and their sampling beside
-/// llama.cpp, as far as a Python is given that has them.
+/// The standing comparison: steps of a tiny and of a small model, whole and with adapters, beside TRL and plain PyTorch,
+/// and their sampling beside llama.cpp, as far as a Python is given that has them.
 ///
 /// Each measurement is a process of its own, one after the other, so that its peak of memory is its own.
 package struct BenchmarkSuite: Sendable {
@@ -32,13 +32,15 @@ package struct BenchmarkSuite: Sendable {
             }
         }
         try Self.writeTokenizer(to: folder.appending(path: "tokenizer"), texts: folder.appending(path: "texts.txt"))
-        var (steps, rollouts) = ([[String]](), [[String]]())
+        var (steps, rollouts, remarks) = ([[String]](), [[String]](), [String]())
         for shape in Shape.all {
             let model = folder.appending(path: shape.name).path
             note(try await shape.making(output: model, tokenizer: folder.appending(path: "tokenizer").path).run())
-            for algorithm in Workload.Algorithm.allCases {
-                steps += try rows(shape, algorithm, model: model, folder: folder, note: note)
-            }
+            let whole = try rows(shape, .grpo, model: model, folder: folder, note: note)
+            let adapted = try adapterRows(shape, model: model, folder: folder, note: note)
+            let pairs = try rows(shape, .dpo, model: model, folder: folder, note: note)
+            steps += whole.rows + adapted.rows + pairs.rows
+            remarks.append("\(shape.name): " + adapted.own.remark(beside: whole.own))
             if peers.installed.contains(.llamaCpp) {
                 rollouts += try sampling(shape, model: model, folder: folder, note: note)
             }
@@ -46,13 +48,13 @@ package struct BenchmarkSuite: Sendable {
         let tables =
             [Table(StepMeasurement.heading, steps, textColumns: 3).text]
             + (rollouts.isEmpty ? [] : [Table(PeerRollout.heading, rollouts, textColumns: 2).text])
-        return (tables + peers.leftOut).joined(separator: "\n\n")
+        return (tables + remarks + peers.leftOut).joined(separator: "\n\n")
     }
 
     /// A step of Plumbline, and the same step of the peers that take such.
     private func rows(
         _ shape: Shape, _ algorithm: Workload.Algorithm, model: String, folder: URL, note: (String) -> Void
-    ) throws -> [[String]] {
+    ) throws -> (own: StepMeasurement, rows: [[String]]) {
         let flags = shape.flags(algorithm, steps: steps)
         note("\(shape.name): a step of \(algorithm.rawValue)")
         // Of given pairs the step itself can be compared. The others have prompts and draws of their own.
@@ -75,8 +77,51 @@ package struct BenchmarkSuite: Sendable {
             rows.append(
                 measured.row([shape.name, algorithm.rawValue, peer.rawValue], tokens: tokens, beside: own))
         }
-        return rows
+        return (own, rows)
     }
+
+    /// The step of `grpo` with adapters, beside TRL's with peft's.
+    ///
+    /// What a step samples is each trainer's own. How far their adapters are apart is therefore that of three steps of
+    /// `dpo` on given pairs, from one adapter whose A and B are both other than 0.
+    private func adapterRows(
+        _ shape: Shape, model: String, folder: URL, note: (String) -> Void
+    ) throws -> (own: StepMeasurement, rows: [[String]]) {
+        let name = "grpo, adapters"
+        let flags = shape.flags(.grpo, steps: steps) + Self.adapters
+        let tokens = shape.prompts(.grpo) * shape.completions(.grpo) * Shape.completionTokens
+        note("\(shape.name): a step of \(name)")
+        let own = try StepMeasurement(
+            LastObject.of(nil, ["bench", "step", "--json", "--model", model] + flags, folder: folder), of: "bench step")
+        var rows = [own.row([shape.name, name, "Plumbline"], tokens: tokens)]
+        if peers.installed.contains(.peft) {
+            note("\(shape.name): a step of \(name) by \(Peer.peft.rawValue)")
+            var object = try peers.measure(.peft, [model] + flags, in: folder)
+            note("\(shape.name): three steps of dpo, adapters by both")
+            try object.merge(comparedAdapters(shape, model: model, folder: folder)) { $1 }
+            rows.append(
+                try StepMeasurement(object, of: Peer.peft.rawValue).row(
+                    [shape.name, name, Peer.peft.rawValue], tokens: tokens, beside: own))
+        }
+        return (own, rows)
+    }
+
+    /// How far the adapters of both trainers are apart behind three steps on the same two pairs each.
+    private func comparedAdapters(_ shape: Shape, model: String, folder: URL) throws -> [String: Any] {
+        let (start, after) = (folder.appending(path: "adapter").path, folder.appending(path: "adapter-after").path)
+        let work =
+            ["--algorithm", "dpo", "--prompts", "2", "--completions", "2"] + shape.lengths(steps: 2) + Self.comparison
+        _ = try peers.measure(.peft, [model] + work + Self.adapters + ["--make-adapter", start], in: folder)
+        _ = try LastObject.of(
+            nil, ["bench", "step", "--json", "--model", start, "--save-last-step", after] + work + Self.adapters,
+            folder: folder)
+        let compared = try peers.measure(
+            .peft, [start] + work + ["--compare", after, "--compared-step", "3"], in: folder)
+        return compared.filter { $0.key.hasPrefix("weight_") }
+    }
+
+    /// On every projection of the blocks, with α twice the rank.
+    private static let adapters = ["--lora-rank", "16"]
 
     /// Completions of one prompt, so many rows at once: float32 beside llama.cpp's, int8 beside its Q8_0.
     private func sampling(

@@ -5,6 +5,8 @@ internal import Job
 package enum Peer: String, Sendable, CaseIterable {
     /// The trainer that people use.
     case trl = "TRL"
+    /// The same with adapters.
+    case peft = "TRL + peft"
     /// The same step written straight in PyTorch.
     case pyTorch = "PyTorch"
     /// Sampling alone, also of quantised weights.
@@ -14,6 +16,7 @@ package enum Peer: String, Sendable, CaseIterable {
     package var modules: [String] {
         switch self {
         case .trl: ["trl", "transformers", "datasets", "torch"]
+        case .peft: Peer.trl.modules + ["peft"]
         case .pyTorch: ["torch", "safetensors"]
         case .llamaCpp: ["cyllama"]
         }
@@ -21,7 +24,7 @@ package enum Peer: String, Sendable, CaseIterable {
 
     var script: String {
         switch self {
-        case .trl: "trl_step.py"
+        case .trl, .peft: "trl_step.py"
         case .pyTorch: "pytorch_step.py"
         case .llamaCpp: "llama_cpp_rollout.py"
         }

@@ -52,6 +52,17 @@ package struct StepMeasurement {
     }
 }
 
+extension StepMeasurement {
+    /// What a step with adapters takes of the whole model's, in words.
+    package func remark(beside whole: StepMeasurement) -> String {
+        let memory = peakBytes.flatMap { own in
+            whole.peakBytes.map { ", in \(NumberText.compact(own / $0)) of its memory" }
+        }
+        let times = NumberText.compact(whole.seconds / seconds)
+        return "a step with adapters is \(times) times as fast as the whole model's" + (memory ?? "")
+    }
+}
+
 /// Completions of one prompt sampled by llama.cpp, so many rows at once.
 package struct PeerRollout: Equatable {
     package let rows: Int

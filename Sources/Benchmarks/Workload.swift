@@ -99,13 +99,16 @@ package struct Workload: Sendable, Equatable {
     ///
     ///     generation = 2·P·tokens,  update = 6·P·tokens     (P parameters; attention's own products are left out)
     ///
-    /// A step of `dpo` is an update.
-    package func usefulOperations(parameters: Int) -> Double {
+    /// A step of `dpo` is an update. With adapters a backward pass needs no gradients of the weights:
+    ///
+    ///     update = 4·P·tokens
+    package func usefulOperations(parameters: Int, trainsAdapters: Bool = false) -> Double {
+        let update = trainsAdapters ? 4.0 : 6.0
         let perParameterAndToken =
             switch part {
-            case .step: samples ? 8.0 : 6.0
+            case .step: samples ? 2 + update : update
             case .rollout: 2.0
-            case .update: 6.0
+            case .update: update
             }
         return perParameterAndToken * Double(parameters) * Double(distinctTokens)
     }

@@ -25,10 +25,12 @@ package struct PPOMethod: Method {
         )
         let model: String? = job.read(
             "critic_model_name_or_path", optional: nil,
-            "The model the critic starts from; model_name_or_path unless set. Its value head starts at 0, or is a reward model's own where this names a sequence classifier with one label (arXiv:1707.06347)."
+            "The model the critic starts from; model_name_or_path unless set. Its value head starts at 0, or is a reward model's own where this names a sequence classifier with one label (arXiv:1707.06347). With use_peft the head and adapters are trained on it: those it names, or fresh ones; a base that is the policy's is in memory once."
         )
         let rate = job.read(
-            "critic_learning_rate", default: 1e-5, .from(0, to: 1e6), "The critic's own learning rate.")
+            "critic_learning_rate", default: 1e-5, .from(0, to: 1e6),
+            "The critic's own learning rate; its adapters, with use_peft, want about ten times a whole model's, as the policy's do."
+        )
         job.ignore("critic_learning_rate", when: sharesTrunk)
         if sharesTrunk, let model {
             job.refuse(

@@ -8,9 +8,9 @@ package import Tensors
 ///
 ///     V_t = w · h_t       h_t: the hidden state that predicts token t, after the final norm; w `[1, hidden]`
 ///
-/// The other form is a head on the policy's own trunk, see ``PolicyUpdater``. Here weights, gradients and moments are
-/// the critic's own: nothing is shared with the policy, beside which ``PolicyUpdater`` trains it. With w = 0 to start
-/// with, values are 0 and the first advantages are those of no critic.
+/// The other form is a head on the policy's own trunk, see ``PolicyUpdater``. Here what is trained is the critic's own,
+/// with its gradients and moments: the whole trunk and the head, or adapters and the head over a base that may be the
+/// policy's, too. With w = 0 to start with, values are 0 and the first advantages are those of no critic.
 @TensorActor
 package final class Critic {
     /// The head's name among the parameters, as transformers' sequence classifiers have it.
@@ -25,8 +25,9 @@ package final class Critic {
     private let ranks: ProcessGroup?
 
     /// - Parameters:
-    ///   - trunk: A language model's parameters by name, not shared with anyone; its own head is never read.
-    ///   - head: w `[1, hidden]` to start from; zeros unless given.
+    ///   - trunk: A language model, whose own head is never read. Its parameters are not shared with anyone; of one with
+    ///     adapters only these are trained, and the others may be another role's frozen ones.
+    ///   - head: w `[streams, hidden]` to start from, in the type that is trained; one stream of zeros unless given.
     ///   - settings: The critic's own optimizer and schedule; its micro-batches are the policy's.
     ///   - verification: As ``ReallocatingActor``'s.
     ///   - ranks: As ``PolicyUpdater``'s.
@@ -40,13 +41,17 @@ package final class Critic {
         configuration = trunk.configuration
         self.objective = objective
         self.settings = settings
-        var parameters = trunk.parametersByName
-        parameters[Self.headName] =
-            try head ?? Tensor.zeros([1, trunk.configuration.hiddenSize], trunk.elementType, device: trunk.device)
-        // The head is read in the type of the trunk, as every other parameter of the critic.
+        let adapters = Set(trunk.configuration.adapterShapes.map(\.name))
+        let parameters = trunk.parametersByName
+        let trained = parameters.filter { adapters.isEmpty || adapters.contains($0.key) }
+        let type = trained.values.first?.elementType ?? trunk.elementType
+        let head = try head ?? Tensor.zeros([1, trunk.configuration.hiddenSize], type, device: trunk.device)
         owner = try ReallocatingActor(
-            role: "critic", parameters: ParameterSet(trainable: parameters), layout: layout, verification: verification,
-            residency: residency)
+            role: "critic",
+            parameters: ParameterSet(
+                trainable: trained, frozen: parameters.filter { trained[$0.key] == nil },
+                heads: [Self.headName: head], adapters: trunk.configuration.lowRankUpdates),
+            layout: layout, verification: verification, residency: residency)
         optimizer = try Optimizer(of: owner, settings: settings.optimizer, ranks: ranks)
     }
 
@@ -56,7 +61,7 @@ package final class Critic {
         let batch = batch.unmasked
         try batch.check(requiring: [], vocabularySize: configuration.vocabularySize)
         return try await owner.infer { lease in
-            let (model, head) = try parts(lease.parameters)
+            let (model, head) = try parts(lease.parameters, lease.heads)
             return try ValueHead.values(of: batch, maxTokens: settings.maxTokensPerMicroBatch, ranks) {
                 packed, indices in
                 try values(packed, model, head, at: indices)
@@ -84,12 +89,14 @@ package final class Critic {
         let batch = batch.rollouts
         let plan = MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch, ranks: ranks?.size ?? 1)
         let denominators = Denominators(batch, maxCompletionLength: settings.maxCompletionLength)
-        let (model, head) = try parts(parameters.computed())
+        let (model, head) = try parts(parameters.computed(), parameters.heads)
+        let dropout = StepDropout(configuration.adapters, seed: settings.dropoutSeed, of: optimizer)
         var loss = 0.0
         var noted = LossMetrics()
         for pieces in plan.microBatches(of: ranks?.rank ?? 0) {
             try stop?.check()
-            let pass = try backward(PackedMicroBatch(pieces, of: batch), model, head, denominators)
+            let pass = try backward(
+                PackedMicroBatch(pieces, of: batch).dropping(dropout), model, head, denominators)
             loss += pass.loss
             noted.combine(pass.metrics)
         }
@@ -102,12 +109,10 @@ package final class Critic {
         return (step, noted.metrics)
     }
 
-    private func parts(_ parameters: [String: Tensor]) throws -> (model: Transformer, head: Tensor) {
-        var trunk = parameters
-        guard let head = trunk.removeValue(forKey: Self.headName) else {
-            throw PlacementError.unknownParameter(role: "critic", name: Self.headName)
-        }
-        return (try Transformer(configuration: configuration, parameters: trunk), head)
+    private func parts(
+        _ parameters: [String: Tensor], _ heads: [String: Tensor]
+    ) throws -> (model: Transformer, head: Tensor) {
+        (try Transformer(configuration: configuration, parameters: parameters), heads[Self.headName]!)
     }
 
     /// At packed indices, `[indices]`.
@@ -116,7 +121,7 @@ package final class Critic {
     ) throws -> Tensor {
         let hidden = try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
-            checkpointsBlocks: settings.checkpointsBlocks)
+            checkpointsBlocks: settings.checkpointsBlocks, dropout: packed.dropout)
         return try ValueHead.values(hidden.rows(at: indices), head)
     }
 

@@ -86,6 +86,13 @@ struct StepDropout {
     let seed: UInt64
     /// Counts steps, those that were skipped as well.
     let step: Int
+
+    /// What the passes of an optimizer's next step drop; `nil` where that is nothing.
+    @TensorActor
+    init?(_ adapters: LoRAConfiguration?, seed: UInt64, of optimizer: Optimizer) {
+        guard let share = adapters?.dropout, share > 0 else { return nil }
+        (self.share, self.seed, step) = (share, seed, optimizer.counters.schedulePosition)
+    }
 }
 
 extension PackedMicroBatch {

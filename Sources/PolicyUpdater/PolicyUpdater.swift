@@ -149,7 +149,7 @@ package final class PolicyUpdater {
         let roles = [policy, critic?.owner, follower].compactMap(\.self)
         let lent = try await ReallocatingActor.train(roles, reading: [read].compactMap(\.self)) { leases in
             var point = UpdatePoint(policy: leases[policy])
-            point.dropout = dropout
+            point.dropout = StepDropout(configuration.adapters, seed: settings.dropoutSeed, of: optimizer)
             if let critic { point.critic = leases[critic.owner] }
             if let follower { (point.reference, point.movesReference) = (leases[follower].frozen, true) }
             if let read { point.reference = leases.reading(read) }
@@ -157,13 +157,6 @@ package final class PolicyUpdater {
         }
         try await policy.gather()
         return lent
-    }
-
-    /// What the passes of the step that comes drop.
-    private var dropout: StepDropout? {
-        guard let share = configuration.adapters?.dropout, share > 0 else { return nil }
-        return StepDropout(
-            share: share, seed: settings.dropoutSeed, step: optimizer.counters.schedulePosition)
     }
 
     private func proposedByCritic(

@@ -8,7 +8,7 @@ import Placement
 struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Time a step, a rollout or an update beside the machine's ceilings.",
-        subcommands: [Step.self, Rollout.self, Update.self, Suite.self, Learning.self])
+        subcommands: [Step.self, Rollout.self, Update.self, Optimizers.self, Suite.self, Learning.self])
 
     /// What is timed and how often; the defaults are the small comparison's.
     struct Options: ParsableArguments {
@@ -39,17 +39,34 @@ struct Bench: AsyncParsableCommand {
             })
         var residency = Residency.release
         @Option(help: "What makes a step of a gradient, as a job's optim.") var optim = "adamw_torch"
+        @Option(parsing: .upToNextOption, help: "A job's keys below low_rank, such as rank=32 remainder=fira.")
+        var lowRank: [String] = []
+        @Option(help: "Train adapters of this rank on every projection, in place of the model.") var loraRank: Int?
+        @Flag(name: .customLong("load-in-8bit"), help: "Keep the matrices under the adapters in eight bits.")
+        var loadIn8bit = false
         @Flag(help: "Print the JSON object alone.") var json = false
 
         func validate() throws {
             if let threads, threads < 1 { throw ValidationError("--threads \(threads): at least 1") }
+            if let loraRank, !(1...65_536).contains(loraRank) {
+                throw ValidationError("--lora-rank \(loraRank): from 1 to 65536")
+            }
+            if loadIn8bit, loraRank == nil { throw ValidationError("--load-in-8bit: with --lora-rank") }
+            if let wrong = lowRank.first(where: { !$0.contains("=") }) {
+                throw ValidationError("--low-rank '\(wrong)': expected key=value, such as rank=32")
+            }
+        }
+
+        /// By key.
+        private var lowRankKeys: [String: String] {
+            let parts = lowRank.map { $0.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false) }
+            return Dictionary(parts.map { (String($0[0]), String($0[1])) }) { $1 }
         }
 
         func run(
             _ part: Workload.Part, _ algorithm: Workload.Algorithm = .grpo,
             controllers: [Workload.Controller] = [], learningRate: Double = 1e-6, adamEpsilon: Double = 1e-8,
-            adapterRank: Int? = nil,
-            firstStepFolder: String? = nil
+            firstStepFolder: String? = nil, lastStepFolder: String? = nil
         ) async throws {
             let workload = try Workload(
                 part, algorithm, prompts: prompts, completions: completions ?? (algorithm == .dpo ? 2 : 8),
@@ -57,8 +74,9 @@ struct Bench: AsyncParsableCommand {
                 completionTokens: completionTokens, steps: steps, controllers: controllers)
             let run = try BenchmarkRun(
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
-                optim: optim, learningRate: learningRate, adamEpsilon: adamEpsilon, adapterRank: adapterRank,
-                layout: generationLayout, residency: residency, firstStepFolder: firstStepFolder)
+                optim: optim, lowRank: lowRankKeys, learningRate: learningRate, adamEpsilon: adamEpsilon,
+                adapterRank: loraRank, base: loadIn8bit ? .int8 : .whole, layout: generationLayout,
+                residency: residency, firstStepFolder: firstStepFolder, lastStepFolder: lastStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
             try Terminal.exact(report.json)
@@ -95,25 +113,21 @@ struct Bench: AsyncParsableCommand {
                 "AdamW's epsilon; 1 makes the first step one along the gradient, to be compared with another trainer's."
         )
         var adamEpsilon = 1e-8
-        @Option(help: "Train adapters of this rank on every projection, in place of the model.") var loraRank: Int?
         @Option(help: "Where to write the model as the first step leaves it, to compare it with another trainer's.")
         var saveFirstStep: String?
+        @Option(help: "The same of the last step.") var saveLastStep: String?
         @OptionGroup var options: Options
 
         func validate() throws {
             if !(adamEpsilon > 0 && adamEpsilon.isFinite) {
                 throw ValidationError("--adam-epsilon \(adamEpsilon): above 0")
             }
-            if let loraRank, !(1...65_536).contains(loraRank) {
-                throw ValidationError("--lora-rank \(loraRank): from 1 to 65536")
-            }
         }
 
         func run() async throws {
             try await options.run(
                 .step, algorithm, controllers: controllers, learningRate: learningRate, adamEpsilon: adamEpsilon,
-                adapterRank: loraRank,
-                firstStepFolder: saveFirstStep)
+                firstStepFolder: saveFirstStep, lastStepFolder: saveLastStep)
         }
     }
 
@@ -127,6 +141,26 @@ struct Bench: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Optimizer steps on one rollout.")
         @OptionGroup var options: Options
         func run() async throws { try await options.run(.update) }
+    }
+
+    struct Optimizers: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "What each optimizer, and adapters, keep and take: estimated and measured, a process each.")
+        @Option(help: "A model folder; init-model makes one.") var model: String
+        @Option(help: "Different prompts a step, of 8 completions each.") var prompts = 2
+        @Option(help: "Tokens of a prompt.") var promptTokens = 256
+        @Option(help: "Tokens of a completion.") var completionTokens = 64
+        @Option(help: "Measured steps, after one that warms up.") var steps = 2
+        @Option(help: "Threads of one operation; all cores by default.") var threads: Int?
+
+        func run() throws {
+            let flags = [
+                "--model", model, "--prompts", "\(prompts)", "--prompt-tokens", "\(promptTokens)",
+                "--completion-tokens", "\(completionTokens)", "--steps", "\(steps)",
+            ]
+            let table = OptimizerTable(flags: flags + (threads.map { ["--threads", "\($0)"] } ?? []))
+            try Terminal.result(try table.run { Terminal.progress($0) })
+        }
     }
 
     struct Learning: AsyncParsableCommand {
@@ -161,11 +195,11 @@ struct Bench: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Time steps of a tiny and a small model made on the spot, beside the peers that are installed.",
             discussion: """
-                Steps of GRPO beside TRL and beside the same written straight in PyTorch, steps of DPO beside TRL, and
-                sampling 1, 8 and 32 completions of a prompt beside llama.cpp. A peer whose packages --peers-python does not
-                have is left out, and named:
+                Steps of GRPO beside TRL and beside the same written straight in PyTorch, with adapters of rank 16 beside
+                TRL with peft, steps of DPO beside TRL, and sampling 1, 8 and 32 completions of a prompt beside llama.cpp.
+                A peer whose packages --peers-python does not have is left out, and named:
 
-                    python3 -m venv peers && peers/bin/pip install trl datasets torch cyllama
+                    python3 -m venv peers && peers/bin/pip install trl datasets torch peft cyllama
                     plumbline bench suite --peers-python peers/bin/python
                 """)
         @Option(help: "A Python that has TRL, PyTorch, or llama.cpp as cyllama.") var peersPython: String?

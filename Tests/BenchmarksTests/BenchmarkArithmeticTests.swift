@@ -35,6 +35,9 @@ struct BenchmarkArithmeticTests {
         #expect(workload.distinctTokens == 3072)
         #expect(workload.newTokens == 2048)
         #expect(workload.usefulOperations(parameters: 10) == operations)
+        // Under adapters no gradient of a weight is made: 2 of its 6 operations are saved.
+        let saved = part == .rollout ? 0.0 : 61_440
+        #expect(workload.usefulOperations(parameters: 10, trainsAdapters: true) == operations - saved)
     }
 
     /// A step compares a group with itself; a rollout and an update do not.
@@ -62,13 +65,13 @@ struct BenchmarkArithmeticTests {
             model: "m", parameters: 1_000_000, workload: workload, threads: 2, step: Spread([2]),
             generation: Spread([0.5]), update: Spread([1.5]),
             ceilings: MachineCeilings(gigaflops: 100, gigabytesPerSecond: 20), peakResidentBytes: 5,
-            estimatedPeakBytes: 6, residency: .keep, memory: memory, facts: [("cores", "2")])
+            estimatedPeakBytes: 6, optimizerStateBytes: 7, residency: .keep, memory: memory, facts: [("cores", "2")])
         let object = try #require(
             try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
         let expected = [
             "trainer", "step_s", "generation_s", "update_s", "tokens_per_s", "ceiling_gflops", "ceiling_gbps",
-            "fraction_of_ceiling", "peak_rss_bytes", "estimated_peak_bytes", "workload", "machine", "controllers",
-            "memory",
+            "fraction_of_ceiling", "peak_rss_bytes", "estimated_peak_bytes", "optimizer_state_bytes", "workload",
+            "machine", "controllers", "memory",
         ]
         #expect(Set(object.keys) == Set(expected))
         #expect(object["tokens_per_s"] as? Double == 1024)
@@ -93,13 +96,17 @@ struct BenchmarkArithmeticTests {
             model: "m", parameters: 1_000_000, workload: workload, threads: 2, step: Spread([2]),
             generation: Spread([0.5]), update: Spread([0.7]), controllers: cost,
             ceilings: MachineCeilings(gigaflops: 100, gigabytesPerSecond: 20), peakResidentBytes: 5,
-            estimatedPeakBytes: 6, facts: [])
+            estimatedPeakBytes: 6, optimizerStateBytes: 7, adapterRank: 16, facts: [])
         let object = try #require(
             try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
         let controllers = try #require(object["controllers"] as? [String: Any])
         #expect(abs((controllers["share_of_step"] as? Double ?? 9) - 0.005) < 1e-12)
         #expect(abs((controllers["gradients_share_of_step"] as? Double ?? 9) - 0.4) < 1e-12)
         #expect(controllers["backward_passes"] as? Int == 2)
+        #expect(object["optimizer_state_bytes"] as? Int == 7)
+        #expect((object["workload"] as? [String: Any])?["lora_rank"] as? Int == 16)
+        // 3,072 tokens × 6 × 1 M = 18.432 GFLOP in 2 s, with adapters.
+        #expect(abs(report.fractionOfCeiling - 0.09216) < 1e-12)
         let lines = report.text.split(separator: "\n").map(String.init)
         #expect(
             lines.contains {

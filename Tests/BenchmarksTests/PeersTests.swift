@@ -12,13 +12,14 @@ struct PeersTests {
         #expect(
             some.leftOut == [
                 "left out: TRL, as peers/bin/python has no datasets",
+                "left out: TRL + peft, as peers/bin/python has no datasets, peft",
                 "left out: llama.cpp, as peers/bin/python has no cyllama",
             ])
         let all = Peers(python: "python", modules: Set(Peer.allCases.flatMap(\.modules)), "scripts")
         #expect(all.installed == Set(Peer.allCases) && all.leftOut.isEmpty)
         let none = Peers(python: nil, modules: nil, "scripts")
         #expect(none.installed.isEmpty)
-        #expect(none.leftOut.map { $0.hasSuffix("as no --peers-python is given") } == [true, true, true])
+        #expect(none.leftOut.map { $0.hasSuffix("as no --peers-python is given") } == [true, true, true, true])
     }
 
     private func step(_ json: String) throws -> StepMeasurement {
@@ -38,6 +39,30 @@ struct PeersTests {
         #expect(peer.row(["m"], tokens: 2048, beside: own) == ["m", "5", "", "409.6", "", "3", "2.5", "0.25 of 0.5"])
         let error = #expect(throws: JobError.self) { try step(#"{"step": 1}"#) }
         #expect("\(error!)".contains("a trainer: what it printed last has no step_s"))
+    }
+
+    /// 3 s are 1.5 times as fast as 4.5 s; 1 GiB is a quarter of 4.
+    @Test func aStepWithAdaptersStandsBesideTheWholeModels() throws {
+        let whole = try step(#"{"step_s": 4.5, "peak_rss_bytes": 4294967296}"#)
+        let adapted = try step(#"{"step_s": 3.0, "peak_rss_bytes": 1073741824}"#)
+        #expect(
+            adapted.remark(beside: whole)
+                == "a step with adapters is 1.5 times as fast as the whole model's, in 0.25 of its memory")
+        #expect(try !step(#"{"step_s": 3.0}"#).remark(beside: whole).contains("memory"))
+    }
+
+    /// 12,500,000 bytes of state are 12.5 MB, and so are 0.0125 GB; 2 · 1024³ bytes 2 GiB.
+    @Test func anOptimizersRowHasItsEstimatesBesideWhatWasMeasured() throws {
+        let json = """
+            {"step_s": {"median": 1.5}, "optimizer_state_bytes": 12500000, "memory": {"optimizer_gb": 0.0125},
+             "estimated_peak_bytes": 2147483648, "peak_rss_bytes": 1073741824}
+            """
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+        #expect(try OptimizerTable.row("lion", object) == ["lion", "12.5", "12.5", "2", "1", "1.5"])
+        #expect(try OptimizerTable.row("x", ["step_s": 2.0]) == ["x", "", "", "", "", "2"])
+        #expect(throws: JobError.self) { try OptimizerTable.row("x", [:]) }
+        let names = OptimizerTable.settings.map(\.name)
+        #expect(Set(names).count == names.count && names.first == "adamw_torch")
     }
 
     @Test func aRolloutStandsBesideLlamaCpps() throws {

@@ -44,27 +44,61 @@ struct BenchStepTests {
         #expect(refused.status == 64 && refused.progress.contains("--adam-epsilon"))
     }
 
-    /// The same pairs, the same first step.
-    @Test(
-        .enabled(
-            if: ProcessInfo.processInfo.environment["PEERS_PYTHON"] != nil,
-            "PEERS_PYTHON names no Python with trl installed"))
-    func theWeightsAreTRLs() throws {
-        try step(epsilon: "1", to: "after")
+    private static let adapters = ["--lora-rank", "4"]
+
+    /// Two steps: B moves with the first, in which A's gradient is 0 as B was; A with the second.
+    @Test func theLastStepOfAdaptersIsLeftBehindToo() throws {
+        try Command.succeed(
+            ["bench", "step", "--json", "--model", "model", "--save-first-step", "first", "--save-last-step", "last"]
+                + Self.adapters + Self.workload, in: place.folder)
+        func tensors(_ folder: String, _ kind: String) throws -> [[Float]] {
+            let file = try TensorFile(url: place.folder.appending(path: "\(folder)/adapter_model.safetensors"))
+            return try file.names.sorted().filter { $0.contains(kind) }.map { try file.tensor(named: $0).floats() }
+        }
+        let (first, last) = (try tensors("first", "lora_B"), try tensors("last", "lora_B"))
+        #expect(first.count == 14 && last.count == 14 && first != last)  // two blocks of seven projections
+        #expect(first.allSatisfy { $0.contains { $0 != 0 } })
+        #expect(try tensors("first", "lora_A") != tensors("last", "lora_A"))
+    }
+
+    private nonisolated static let python = ProcessInfo.processInfo.environment["PEERS_PYTHON"]
+
+    /// The object that `trl_step.py` prints last.
+    private func peer(_ arguments: [String]) throws -> JSONValue {
         let process = Process()
         let output = Pipe()
-        process.executableURL = URL(filePath: ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? "")
-        process.arguments =
-            [Command.root.appending(path: "Tests/References/trl_step.py").path, "model"] + Self.workload
-            + ["--adam-epsilon", "1", "--compare", "after"]
+        process.executableURL = URL(filePath: Self.python ?? "")
+        process.arguments = [Command.root.appending(path: "Tests/References/trl_step.py").path] + arguments
         process.currentDirectoryURL = place.folder
         process.standardOutput = output
         try process.run()
         let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
-        #expect(process.terminationStatus == 0)
-        let last = try JSONValue(parsing: Array(try #require(text.split(separator: "\n").last).utf8))
-        let (apart, moved) = (last["weight_difference"]?.double ?? 9, last["weight_move"]?.double ?? 0)
-        #expect(apart <= 1e-6 && moved > 1e-4, "\(text)")
+        try #require(process.terminationStatus == 0)
+        return try JSONValue(parsing: Array(try #require(text.split(separator: "\n").last).utf8))
+    }
+
+    private func expectEqual(_ object: JSONValue) {
+        let (apart, moved) = (object["weight_difference"]?.double ?? 9, object["weight_move"]?.double ?? 0)
+        #expect(apart <= 1e-6 && moved > 1e-4, "\(object)")
+    }
+
+    /// The same pairs, the same first step.
+    @Test(.enabled(if: python != nil, "PEERS_PYTHON names no Python with trl installed"))
+    func theWeightsAreTRLs() throws {
+        try step(epsilon: "1", to: "after")
+        expectEqual(try peer(["model"] + Self.workload + ["--adam-epsilon", "1", "--compare", "after"]))
+    }
+
+    /// The same pairs from the same adapter, whose A and B are random: the same adapter behind three steps.
+    @Test(.enabled(if: python != nil, "PEERS_PYTHON names no Python with trl and peft installed"))
+    func theAdaptersAreTRLs() throws {
+        let model = place.folder.appending(path: "model").path
+        let work = Self.workload.map { $0 == "1" ? "2" : $0 } + ["--adam-epsilon", "1"]  // steps, and threads
+        _ = try peer([model] + work + Self.adapters + ["--make-adapter", "start"])
+        try Command.succeed(
+            ["bench", "step", "--json", "--model", "start", "--save-last-step", "after"] + work + Self.adapters,
+            in: place.folder)
+        expectEqual(try peer(["start"] + work + ["--compare", "after", "--compared-step", "3"]))
     }
 }

@@ -225,6 +225,35 @@ struct CommandFormsTests {
         #expect(object["step_s"]?["median"]?.double.map { $0 > 0 && $0.isFinite } == true)
     }
 
+    /// What the estimate says an optimizer keeps is what it holds, to the byte, whatever is trained.
+    @Test(arguments: [
+        ["--optim", "lion"], ["--optim", "low_rank", "--low-rank", "rank=4", "remainder=fira"],
+        ["--lora-rank", "4", "--load-in-8bit"],
+    ])
+    func benchTakesWhatATableOfOptimizersCompares(_ flags: [String]) throws {
+        let output = try Command.succeed(
+            [
+                "bench", "update", "--model", "model", "--prompts", "2", "--completions", "2", "--prompt-tokens", "5",
+                "--completion-tokens", "4", "--steps", "1", "--threads", "1", "--json",
+            ] + flags, in: place.folder
+        ).output
+        let object = try JSONValue(parsing: Array(output.utf8))
+        let estimated = try #require(object["optimizer_state_bytes"]?.integer)
+        let held = try #require(object["memory"]?["optimizer_gb"]?.double)
+        #expect(estimated > 0 && abs(held * 1e9 - Double(estimated)) < 1, "\(estimated), \(held)")
+        #expect(object["workload"]?["lora_rank"]?.integer == (flags.contains("--lora-rank") ? 4 : nil))
+    }
+
+    @Test(arguments: [
+        ["--load-in-8bit"], ["--lora-rank", "0"], ["--low-rank", "rank"],
+        ["--optim", "low_rank", "--low-rank", "rang=4"],
+    ])
+    func benchRefusesWhatTrainsNothing(_ flags: [String]) throws {
+        let outcome = try Command.run(["bench", "update", "--model", "model"] + flags, in: place.folder)
+        #expect([64, 65].contains(outcome.status), "\(outcome.progress)")
+        #expect(flags.contains { outcome.progress.contains($0) }, "\(outcome.progress)")
+    }
+
     /// Controllers are timed apart, and so are the gradients that one of them compares.
     @Test(arguments: [(["constraints", "hypervolume"], 0), (["gradient"], 2)])
     func benchTimesControllers(_ example: (names: [String], passes: Int)) throws {

@@ -62,7 +62,7 @@ struct LoRARunTests {
         #expect(packed.output.contains("load_in_8bit: true") && packed.output.contains("generation_layout: shared"))
         let part = try place.train(job, "--dry-run", "use_peft=false", "trainable=layers.1.mlp")
         let half = try place.train(job, "--dry-run", "use_peft=false", "trainable=half")
-        #expect(half.output.contains(": 12 tensors, from model.layers."), "\(half.output)")
+        #expect(half.output.contains(" tensors, from model.embed_tokens.weight"), "\(half.output)")
         #expect(part.output.contains("3 tensors, from model.layers.1.mlp.gate_proj.weight"), "\(part.output)")
     }
 
@@ -120,5 +120,41 @@ struct LoRARunTests {
             "ppo", "critic_model_name_or_path: rm\nreward_funcs: [{model: rm}]\noutput_dir: ppo\nmax_steps: 2")
         let trained = try place.train(ppo, "use_peft=true")
         #expect(trained.status == 0, "\(trained.progress)")
+    }
+
+    /// Policy and critic of `ppo` have one base in memory, and a checkpoint has neither's: their adapters alone. The whole
+    /// critic is a model more.
+    @Test func aCriticHasAdaptersOverThePolicysBase() throws {
+        let place = try Workplace()
+        let adapters = "use_peft: true\nlora_r: 2\nlora_target_modules: all-linear\nmax_steps: 2"
+        let job = try place.job("ppo", adapters)
+        let plan = try place.train(job, "--dry-run")
+        let own = "the critic trains its value head and adapters of its own over "
+        #expect(plan.output.contains(own + "the policy's base") && plan.output.contains(", the critic "))
+        let other = try place.train(job, "--dry-run", "critic_model_name_or_path=teacher")
+        #expect(other.output.contains(own + "a base of its own, "), "\(other.output)")
+
+        let base = try place.bytes("model/model.safetensors")
+        for (name, overrides) in [("shared", [String]()), ("apart", ["critic_model_name_or_path=copy"])] {
+            if name == "apart" { try place.copy("model", to: "copy") }
+            let run = try Command.run(["train", job, "output_dir=\(name)"] + overrides, in: place.folder)
+            #expect(run.status == 0, "\(run.progress)")
+        }
+        #expect(try place.bytes("model/model.safetensors") == base)
+        let (shared, apart) = (try weightsInMemory("shared", place), try weightsInMemory("apart", place))
+        #expect(shared > 0.9 * Double(base.count) && shared < 1.6 * Double(base.count), "\(shared), \(base.count)")
+        #expect(abs(apart - shared - Double(base.count)) < 0.1 * Double(base.count), "\(apart), \(shared)")
+        let state = try place.bytes("shared/checkpoint-2/plumbline_state/critic/weights.safetensors")
+        #expect(state.count < base.count / 2, "\(state.count)")
+        #expect(try place.metrics("shared") == place.metrics("apart"))  // the same base, in one memory or two
+    }
+
+    /// Bytes of weights at most, `memory/weights_gb`.
+    private func weightsInMemory(_ run: String, _ place: Workplace) throws -> Double {
+        let rows = try String(decoding: place.bytes("\(run)/metrics.jsonl"), as: UTF8.self).split(separator: "\n")
+        return try rows.compactMap {
+            let row = try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
+            return (row?["memory/weights_gb"] as? NSNumber)?.doubleValue
+        }.max().map { $0 * 1e9 } ?? 0
     }
 }

@@ -8,6 +8,7 @@ struct RankTests {
     static let jobs: [(algorithm: String, lines: String)] = [
         ("grpo", "num_generations: 4\nbeta: 0.1\nper_device_train_batch_size: 8\nsteps_per_generation: 2"),
         ("ppo", "num_iterations: 2"), ("ppo", "critic_shares_trunk: true\nmax_tokens_per_micro_batch: 40"),
+        ("ppo", "num_iterations: 2\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear"),
         ("remax", "beta: 0.05"), ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.held)"),
         ("grpo", "num_generations: 4\n\(ConstraintTests.weighed)\ndynamic_weights: {method: gradient, step_size: 1}"),

@@ -105,4 +105,28 @@ struct MemoryEstimateTests {
         #expect(own.peak == none.peak + weights)
         #expect(mapped.peak == none.peak && none.peak > 4 * weights)
     }
+
+    /// A critic of adapters holds their weights, gradients and both moments, and its base where that is not the
+    /// policy's: 4 · 4,884,480 · 4 bytes of rank 16 on the shape of 135 M parameters.
+    @Test func aCriticOfAdaptersNeedsNoSecondBase() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3,
+                intermediateSize: 1536))
+        let adapted = try shape.adapted(by: LoRAConfiguration(rank: 16, targets: .allLinear))
+        func estimate(_ hasCritic: Bool, sharesBase: Bool = true, type: JobElementType = .float32) -> MemoryEstimate {
+            MemoryEstimate(
+                adapted, type: type, hasReference: false, hasCritic: hasCritic, criticSharesBase: sharesBase,
+                MemoryEstimate.Sizes(
+                    promptLength: 256, completionLength: 16, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                    rows: 8, maxTokensPerMicroBatch: 2048, checkpointsBlocks: false))
+        }
+        let (shared, own) = (estimate(true), estimate(true, sharesBase: false))
+        #expect(estimate(false).critic == 0 && shared.critic == 16 * 4_884_480)
+        #expect(shared.peak - estimate(false).peak <= 16 * 4_884_480 && shared.peak > estimate(false).peak)
+        #expect(own.critic - shared.critic == own.frozenBase && own.frozenBase == shape.parameterCount * 4)
+        #expect(own.peak - shared.peak == own.frozenBase)
+        // bfloat16 halves the base alone.
+        #expect(estimate(true, type: .bfloat16).critic == 16 * 4_884_480)
+    }
 }

@@ -1,6 +1,6 @@
 """One step of TRL in float32 on the CPU, timed for `plumbline bench suite`.
 
-torch 2.13, transformers 5.23, trl 1.16:
+torch 2.13, transformers 5.23, trl 1.16, and peft 0.21 for adapters:
 
     python trl_step.py MODEL --prompts 8 --completions 8 --prompt-tokens 32 --completion-tokens 64 --steps 2 --threads 2
     python trl_step.py MODEL --algorithm dpo --prompts 32 --completions 2 --prompt-tokens 32 --completion-tokens 64 --steps 2 --threads 2
@@ -10,7 +10,11 @@ one optimizer step per rollout, no reference model. With dpo: the same pairs of 
 log-probs known before (`--reference-in-step` computes them in every step, which is TRL's default). `--compare FOLDER`
 compares the weights after the first step with those that `plumbline bench step --save-first-step FOLDER` wrote, both
 with `--learning-rate 0.1 --adam-epsilon 1`: Adam's first step is else the sign of each gradient, and where one is 0
-that of rounding. The last line of output is a JSON object with median seconds.
+that of rounding. `--compared-step 3` compares those after the third step with what `--save-last-step` wrote.
+
+`--lora-rank 16` trains adapters of that rank on every projection, with α twice the rank. MODEL may also be an adapter,
+which is trained on, its reference being what it was; `--make-adapter FOLDER` writes one whose A and B are both random,
+and ends. The last line of output is a JSON object with median seconds.
 """
 import argparse
 import json
@@ -38,6 +42,9 @@ def arguments():
     parser.add_argument("--adam-epsilon", type=float, default=1e-8)
     parser.add_argument("--reference-in-step", action="store_true")
     parser.add_argument("--compare")
+    parser.add_argument("--compared-step", type=int, default=1)
+    parser.add_argument("--lora-rank", type=int)
+    parser.add_argument("--make-adapter")
     return parser.parse_args()
 
 
@@ -88,22 +95,58 @@ class Stopwatch(TrainerCallback):
         return timed
 
 
-class Comparison(TrainerCallback):
-    """How far the first step's weights are from others: of single weights the most, beside the most that one moved, and
-    of the steps as vectors the share."""
+def trained(model):
+    """What is trained by its name in a file: peft's names of adapters have the one that is active among them."""
+    return [(name.replace(".default.", "."), value) for name, value in model.named_parameters() if value.requires_grad]
 
-    def __init__(self, folder, model):
+
+def adapters(a, **settings):
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type="CAUSAL_LM", r=a.lora_rank, lora_alpha=2 * a.lora_rank, lora_dropout=0.0, target_modules="all-linear",
+        **settings)
+
+
+def load(a):
+    """The model; of an adapter its base with the adapter in it."""
+    file = Path(a.model) / "adapter_config.json"
+    base = json.loads(file.read_text())["base_model_name_or_path"] if file.exists() else a.model
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    # The embedding of the padding's id has no gradient there, not even where a text has that token.
+    model.get_input_embeddings().padding_idx = None
+    if not file.exists():
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, a.model, is_trainable=True)
+
+
+def make_adapter(a, tokenizer):
+    from peft import get_peft_model
+
+    torch.manual_seed(0)
+    get_peft_model(load(a), adapters(a, init_lora_weights=False)).save_pretrained(a.make_adapter)
+    tokenizer.save_pretrained(a.make_adapter)
+
+
+class Comparison(TrainerCallback):
+    """How far the weights behind a step are from others: of single weights the most, beside the most that one moved, and
+    of the moves as vectors the share."""
+
+    def __init__(self, folder, model, step):
         files = sorted(Path(folder).glob("*.safetensors"))
         self.theirs = {name: tensor for file in files for name, tensor in load_file(file).items()}
-        self.before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.before = {name: value.detach().clone() for name, value in trained(model)}
+        self.step = step
         assert set(self.before) == set(self.theirs), set(self.before) ^ set(self.theirs)
         self.result = {}
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        if state.global_step != 1:
+        if state.global_step != self.step:
             return
         most = farthest = apart = moved = 0.0
-        for name, value in model.named_parameters():
+        for name, value in trained(model):
             difference = (value.detach() - self.theirs[name]).double()
             most = max(most, difference.abs().max().item())
             apart += difference.square().sum().item()
@@ -133,11 +176,13 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(a.model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32)
-    # The embedding of the padding's id has no gradient there, not even where a text has that token.
-    model.get_input_embeddings().padding_idx = None
+    if a.make_adapter:
+        make_adapter(a, tokenizer)
+        return print(json.dumps({"adapter": a.make_adapter}))
+    model = load(a)
+    fresh = adapters(a) if a.lora_rank and not hasattr(model, "peft_config") else None
     stopwatch = Stopwatch()
-    callbacks = [stopwatch] + ([Comparison(a.compare, model)] if a.compare else [])
+    callbacks = [stopwatch] + ([Comparison(a.compare, model, a.compared_step)] if a.compare else [])
     with tempfile.TemporaryDirectory() as output:
         shared = dict(
             output_dir=output, max_steps=a.steps + 1, learning_rate=a.learning_rate, adam_epsilon=a.adam_epsilon,
@@ -146,6 +191,7 @@ def main():
         if a.algorithm == "dpo":
             trainer = GivenPairs(
                 model=model, train_dataset=pairs(tokenizer, a), processing_class=tokenizer, callbacks=callbacks,
+                peft_config=fresh,
                 args=DPOConfig(
                     per_device_train_batch_size=a.prompts, beta=0.1, max_length=None,
                     precompute_ref_log_probs=not a.reference_in_step, **shared))
@@ -153,6 +199,7 @@ def main():
             tokenizer.padding_side = "left"
             trainer = GRPOTrainer(
                 model=model, reward_funcs=spread_of_ids, processing_class=tokenizer, callbacks=callbacks,
+                peft_config=fresh,
                 train_dataset=prompts(tokenizer, a.prompts * (a.steps + 1), a.prompt_tokens),
                 args=GRPOConfig(
                     per_device_train_batch_size=a.prompts * a.completions, num_generations=a.completions,

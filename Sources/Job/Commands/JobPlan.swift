@@ -9,6 +9,7 @@ package struct JobPlan {
     private let prompts: RunPrompts
     private let rewardModels: Int
     private let teacher: TeacherSource?
+    private let critic: CriticSource?
     private let ranks: Int
 
     /// Reads the model's configuration and the prompt set; no weights.
@@ -26,6 +27,11 @@ package struct JobPlan {
         try job.require(model)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
+        if case .separate(let name, _) = job.plan.critic?.form {
+            critic = try CriticSource(name, of: model)
+        } else {
+            critic = nil
+        }
         _ = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)
         _ = try GuardedSets(job, model, base: base)
@@ -54,12 +60,18 @@ package struct JobPlan {
             let memory = MemoryEstimate(
                 job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
                 mapsReference: mapsReference, rewardModels: rewardModels,
+                criticSharesBase: critic?.sharesBase ?? false,
                 promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs)
             var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
             lines += prompts.lines
             lines.append(job.batches.line)
             lines.append("\(try prompts.maxSteps(job)) optimizer steps")
             lines += model.trainedLines
+            if let critic, model.isAdapted {
+                lines.append(
+                    "the critic trains its value head and adapters of its own over "
+                        + (critic.sharesBase ? "the policy's base" : "a base of its own, \(critic.folder.path)"))
+            }
             lines.append("recipe: " + job.recipe.words)
             lines += [job.staleness.line, job.tensorParallelism.line].compactMap(\.self)
             if let placement = job.placement { lines.append(placement.line) }

@@ -58,6 +58,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     private let mapsReference: Bool
     /// Weights of reward models, held for the whole run.
     package let rewardModels: Int
+    /// What a critic of its own weights holds, gradients and moments included; 0 without one.
+    package let critic: Int
     /// What a backward pass keeps, and the head's gradient, which is whole before any of that is freed.
     package let activations: Int
     package let cache: Int
@@ -77,7 +79,9 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - mapsReference: Whether it is the pages of its files, which are in memory while it scores alone.
     ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
-    ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps.
+    ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps; with adapters where the
+    ///     policy has some.
+    ///   - criticSharesBase: Whether those are trained on the policy's base.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
     ///   - residency: Whether what sampling needs stays in memory while the weights are trained.
@@ -88,7 +92,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, base: WeightStorage = .whole,
         hasReference: Bool, referenceMoves: Bool = false, mapsReference: Bool = false,
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
-        layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil, tensorParallel: Int = 1,
+        criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
+        tensorParallel: Int = 1,
         takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
@@ -104,8 +109,6 @@ package struct MemoryEstimate: Sendable, Equatable {
                         ?? 2 * shape.count * master.byteCount)
             }
         }
-        let critic = hasCritic ? all + stateBytes(of: model.parameterShapes) + narrow : 0
-        let criticGradients = hasCritic ? all : 0  // beside the policy's: no step is taken before both are there
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
@@ -113,6 +116,13 @@ package struct MemoryEstimate: Sendable, Equatable {
         let weights = parts.reduce(0) { $0 + $1.count } * master.byteCount
         let frozen = isAdapted ? model.parameterBytes(compute, base) : all - whole
         frozenBase = isAdapted ? frozen : 0
+        let criticShapes = isAdapted ? shapes : model.parameterShapes
+        let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : narrow
+        let criticWeights = hasCritic ? criticShapes.reduce(0) { $0 + $1.count } * master.byteCount : 0
+        let criticKept = hasCritic ? criticWeights + stateBytes(of: criticShapes) + criticBeside : 0
+        // Beside the policy's: no step is taken before both have their gradients.
+        let criticGradients = criticWeights
+        critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
         optimizerState = stateBytes(of: parts)
@@ -142,15 +152,18 @@ package struct MemoryEstimate: Sendable, Equatable {
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
         let most = max(trainingPeak, generating)
         peak =
-            Self.process + rewardModels + critic + (mapsReference ? max(most, reading + reference) : most + reference)
+            Self.process + rewardModels + criticKept
+            + (mapsReference ? max(most, reading + reference) : most + reference)
     }
 
     /// - Parameters:
     ///   - mapsReference: Whether the reference is the pages of its files.
+    ///   - criticSharesBase: Whether adapters of a critic are trained on the policy's base.
     ///   - pairs: Of a method that compares them: the longest decides.
     init(
         _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
-        mapsReference: Bool, rewardModels: Int, promptLength: Int, pairs: PairRows? = nil
+        mapsReference: Bool, rewardModels: Int, criticSharesBase: Bool = false, promptLength: Int,
+        pairs: PairRows? = nil
     ) {
         let longest = pairs?.longest
         let rows = job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
@@ -162,7 +175,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             model, type: job.model.dtype, trained: trained, base: job.model.base,
             hasReference: job.plan.reference != nil, referenceMoves: job.plan.reference?.sync != nil,
             mapsReference: mapsReference && scoresAlone && job.model.residency != .keep, teacher: teacher,
-            rewardModels: rewardModels, hasCritic: hasCritic,
+            rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, tensorParallel: job.tensorParallelism.size,
             takesMetaGradient: job.plan.weighing?.utility != nil,
@@ -197,6 +210,7 @@ package struct MemoryEstimate: Sendable, Equatable {
                 + (reference > 0
                     ? ", \(referenceName) \(Self.text(reference))"
                         + (mapsReference ? " (its file's own pages, while it scores)" : "") : "")
+                + (critic > 0 ? ", the critic \(Self.text(critic))" : "")
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")

@@ -309,10 +309,13 @@ struct JobSizes {
         }
         optimizers["actor"] = Self.optimizer(of: job, model)
         guard case .separate(let name, _) = job.plan.critic?.form else { return }
-        let folder = try name.map { try HuggingFaceCache.folder(of: $0) } ?? model.folder
-        let critic = try ModelFolder.readConfiguration(folder)
+        let source = try CriticSource(name, of: model)
+        let critic = try ModelFolder.readConfiguration(source.folder)
         shapes["critic"] = ModelShape(critic).withValues(job.plan.critic?.heads ?? 1)
-        optimizers["critic"] = Self.optimizer(of: job, critic.parameterShapes)
+        let trained =
+            model.isAdapted
+            ? try model.trained.adapted(critic, source.adapter).adapterShapes : critic.parameterShapes
+        optimizers["critic"] = Self.optimizer(of: job, trained)
     }
 
     /// What the policy steps with.

@@ -70,9 +70,11 @@ package struct ModelSource: Sendable {
     }
 
     /// A model to be measured: as a whole, or with adapters of a rank on every projection.
-    package init(_ name: String, adapterRank: Int?) throws {
+    ///
+    /// - Parameter base: What the matrices under adapters are kept as.
+    package init(_ name: String, adapterRank: Int?, base: WeightStorage = .whole) throws {
         let adapters = adapterRank.map { LoRAConfiguration(rank: $0, alpha: 2 * Double($0), targets: .allLinear) }
-        try self.init(name, trained: adapters.map { .adapters($0) } ?? .all)
+        try self.init(name, trained: adapters.map { .adapters($0) } ?? .all, base: base)
     }
 
     /// What a run without heads trains from here, in float32.
@@ -192,7 +194,7 @@ extension TrainedWeights {
     /// The configuration with the adapters that are trained; the named adapter's own, if it is one.
     ///
     /// - Throws: ``JobError`` for targets or a pattern that match nothing.
-    fileprivate func adapted(
+    func adapted(
         _ base: ModelConfiguration, _ adapter: AdapterFolder?
     ) throws(JobError) -> ModelConfiguration {
         switch self {
@@ -218,12 +220,7 @@ extension TrainedWeights {
         switch self {
         case .all: return names
         case .adapters: return []
-        case .half(let stage, let seed):
-            func draw(_ block: Int) -> Double {
-                RandomAddress(step: stage, row: block).uniform(seed: seed, stream: .shuffle)
-            }
-            let drawn = (0..<configuration.layers).sorted { draw($0) < draw($1) }.prefix((configuration.layers + 1) / 2)
-            return names.filter { name in drawn.contains { name.hasPrefix("model.layers.\($0).") } }
+        case .half(let stage, let seed): return configuration.randomHalf(stage: stage, seed: seed)
         case .matching(let pattern):
             guard let expression = try? Regex(pattern) else { return [] }  // the job was refused for it
             return names.filter { $0.firstMatch(of: expression) != nil }

@@ -21,12 +21,7 @@ struct RewardModelStart {
         storage: WeightStorage = .whole
     ) throws {
         if try SequenceClassifier.isIn(folder) {
-            guard storage == .whole else {
-                throw JobError(
-                    place: "load_in_8bit",
-                    message:
-                        "\(folder.path) is a reward model, which is not read in eight bits; expected a language model")
-            }
+            guard storage == .whole else { throw JobError.notInEightBits(folder) }
             let classifier = try SequenceClassifier.load(folder, elementType: type, device: device)
             guard classifier.labelCount == heads.count else {
                 throw JobError(
@@ -38,5 +33,13 @@ struct RewardModelStart {
         }
         trunk = try ModelFolder.load(folder, elementType: type, device: device, storage: storage).withoutHead
         head = try Tensor.zeros([heads.count, trunk.configuration.hiddenSize], headType, device: trunk.device)
+    }
+}
+
+extension JobError {
+    static func notInEightBits(_ classifier: URL) -> JobError {
+        JobError(
+            place: "load_in_8bit",
+            message: "\(classifier.path) is a reward model, which is not read in eight bits; expected a language model")
     }
 }

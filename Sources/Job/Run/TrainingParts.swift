@@ -162,7 +162,7 @@ struct TrainingParts: Sendable {
             try precomputes && model.isAdapted ? referenceRole(start.reference(moves: false)) : nil
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
         let critic = try (onlySamples ? nil : plan.critic).flatMap {
-            try Self.critic($0, job, model, settings, maxSteps: maxSteps, ranks)
+            try Self.critic($0, job, model, base: start.parameters.frozen, settings, maxSteps: maxSteps, ranks)
         }
         let updater = try PolicyUpdater(
             policy: policy, configuration: start.configuration, reference: reference,
@@ -190,25 +190,23 @@ struct TrainingParts: Sendable {
     }
 
     /// A critic of its own weights, as new; a checkpoint's are restored into it. `nil` for one on the policy's trunk.
+    ///
+    /// - Parameter base: The policy's parameters that nobody writes.
     @TensorActor
     private static func critic(
-        _ plan: CriticPlan, _ job: ResolvedJob, _ model: ModelSource, _ settings: UpdaterSettings, maxSteps: Int,
-        _ ranks: ProcessGroup?
+        _ plan: CriticPlan, _ job: ResolvedJob, _ model: ModelSource, base: [String: Tensor],
+        _ settings: UpdaterSettings, maxSteps: Int, _ ranks: ProcessGroup?
     ) throws -> Critic? {
         guard case .separate(let name, let learningRate) = plan.form else { return nil }
-        let start = try CriticStart(name, of: model, job.model.dtype.masterType)
-        // A reward model's head values one sum; of several streams each begins at 0.
-        let head =
-            try plan.heads == 1
-            ? start.head
-            : Tensor.zeros(
-                [plan.heads, start.trunk.configuration.hiddenSize], start.trunk.elementType, device: start.trunk.device)
+        let seed = mix64(UInt64(job.model.seed) ^ 0xC417)  // its adapters are not the policy's, nor what they drop
+        let start = try CriticStart(name, of: model, heads: plan.heads, job.model.dtype, base: base, seed: seed)
         return try Critic(
-            trunk: start.trunk, head: head, objective: plan.settings,
+            trunk: start.trunk, head: start.head, objective: plan.settings,
             settings: UpdaterSettings(
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,
-                maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks),
+                maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks,
+                dropoutSeed: seed),
             layout: job.model.dtype.layout, verification: job.model.verification,
             residency: job.model.residency, ranks: ranks)
     }

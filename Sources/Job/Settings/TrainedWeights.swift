@@ -6,7 +6,7 @@ package enum TrainedWeights: Sendable, Equatable {
     case all
     /// The parameters whose names a regular expression is found in: `trainable:`.
     case matching(String)
-    /// A random half of the blocks, another one in each stage: `trainable: half`.
+    /// A random half of each kind of parameters, another one in each stage: `trainable: half`.
     case half(stage: Int, seed: UInt64)
     /// None of them, but low-rank adapters on top: `use_peft:`.
     case adapters(LoRAConfiguration)
@@ -15,7 +15,7 @@ package enum TrainedWeights: Sendable, Equatable {
     init(reading job: inout SettingsReader, seed: Int) {
         let usesAdapters = job.read(
             "use_peft", default: false,
-            "Trains low-rank adapters (LoRA, arXiv:2106.09685) and leaves the model as it is: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ. The reference policy is the model without them; checkpoints have PEFT's form. An adapter that model_name_or_path names is trained on as it is, and its reference is what it was."
+            "Trains low-rank adapters (LoRA, arXiv:2106.09685) and leaves the model as it is: y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ. The reference policy is the model without them; checkpoints have PEFT's form. An adapter that model_name_or_path names is trained on as it is, and its reference is what it was. A critic of ppo has adapters of its own, and its value head, over the same base."
         )
         let rank = job.read(
             "lora_r", default: 16, .from(1, to: 65_536), "The rank of an adapter: rows of A and columns of B.")
@@ -37,11 +37,12 @@ package enum TrainedWeights: Sendable, Equatable {
             "disable_dropout", default: false, "Drops nothing, whatever lora_dropout says.")
         let pattern: String? = job.read(
             "trainable", optional: nil,
-            "A regular expression: only parameters in whose names it is found are trained, such as layers.2[0-9] or embed_tokens. half trains a random half of the blocks and nothing else, in the manner of half fine-tuning (arXiv:2404.18466). All unless set."
+            "A regular expression: only parameters in whose names it is found are trained, such as layers.2[0-9] or embed_tokens. half trains a random half of each kind (half fine-tuning, arXiv:2404.18466): in every block two of the four attention projections, one or, in half of the blocks, two of the three feed-forward ones, one of the two norms; and, as in the paper, embedding and head. Choices of ours: a bias goes with its projection, of norms of queries and keys one is drawn, and the last norm is trained. All unless set."
         )
         let stage = job.read(
             "trainable_stage", default: 0, .from(0, to: 1_000_000),
-            "Which half trainable: half draws: one for each number and seed, so that stages of training take turns.")
+            "Which half trainable: half draws: one for each number and seed, independent of each other, as the paper draws anew for each stage of training (arXiv:2404.18466)."
+        )
         job.ignore("trainable_stage", when: pattern != "half")
         guard usesAdapters else {
             job.ignore("lora_r", "lora_alpha", "use_rslora", "lora_target_modules", "disable_dropout")
