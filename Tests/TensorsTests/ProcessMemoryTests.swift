@@ -40,7 +40,7 @@ struct ProcessMemoryTests {
         #expect(try pages(of: Tensor.zeros([bytes / 4])) == first)
         do {
             let parts = try (0..<3).map { try Tensor.full([bytes / 12], Double($0)) }
-            let places = try parts.map(pages)
+            let places = try parts.map { try pages(of: $0) }
             #expect(ProcessMemory.keptBytes == 0)
             #expect(places.allSatisfy { $0.clamped(to: first) == $0 })
             #expect(try parts.map { try $0.sum().item() / Double(bytes / 12) } == [0, 1, 2])  // none lies in another
@@ -71,11 +71,11 @@ struct ProcessMemoryTests {
 
     @Test("threads that make and free tensors at once do not write into one another's")
     nonisolated func severalThreads() async throws {
-        let sums = try await withThrowingTaskGroup(of: Bool.self) { group in
+        let areRight = try await withThrowingTaskGroup(of: Bool.self) { group in
             for task in 1...4 {
                 group.addTask {
                     var held: [(tensor: Tensor, value: Double)] = []
-                    var areRight = true
+                    var isRight = true
                     for round in 0..<24 {
                         let value = Double(task * 100 + round)
                         let count = (1 << 18) + (round * 7 + task) % 5 * 50_000
@@ -83,14 +83,14 @@ struct ProcessMemoryTests {
                         guard held.count > 3 else { continue }
                         let (tensor, expected) = held.remove(at: round % 3)
                         let values = try tensor.floats()
-                        areRight = areRight && values.allSatisfy { Double($0) == expected }
+                        isRight = isRight && values.allSatisfy { Double($0) == expected }
                     }
-                    return areRight
+                    return isRight
                 }
             }
-            return try await group.reduce(into: []) { $0.append($1) }
+            return try await group.reduce(into: [Bool]()) { $0.append($1) }
         }
-        #expect(sums == [true, true, true, true])
+        #expect(areRight == [true, true, true, true])
     }
 
     @Test("tensors over the same elements name the same memory, others another")
