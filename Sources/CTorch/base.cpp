@@ -5,9 +5,6 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <pthread.h>
 #include <torch/headeronly/version.h>
 
@@ -101,12 +98,6 @@ extern "C" int ctorch_cuda_device_count(void) {
 extern "C" bool ctorch_has_cuda(void) {
     ctorch::load_cuda();
     return at::Context::hasCUDART();
-}
-extern "C" void ctorch_return_memory(void) {
-#ifdef __GLIBC__
-    // Over all arenas: the tensor thread and libtorch's own threads each have one.
-    malloc_trim(0);
-#endif
 }
 extern "C" ctorch_status ctorch_fail_without_memory(void) {
     return ctorch::failure("never seen", [](const char *) -> char * { return nullptr; });

@@ -1,3 +1,8 @@
+// Products of matrices: libtorch's own. What could take their place was measured on the matrices of a model of 135 M
+// parameters (hidden 576, feed-forward 1536) and 1,024 or 1,536 tokens, MKL with AVX2, one thread by its own time:
+// weights packed once for all passes (cblas_sgemm_pack) save 0 to 3 % of a product; queries, keys and values in one, or
+// gate and up in one, 1 to 3 %; tokens in tiles, for whichever thread is free, between 15 % lost and 1 % saved; and a
+// weight's gradient added in place (beta 1) takes as long as one written.
 #include "include/ctorch_linear.h"
 
 #include <ATen/ops/linalg_qr.h>

@@ -13,11 +13,14 @@ package enum ProcessMemory {
 
     /// Gives memory that was freed back to the system.
     ///
-    /// glibc keeps what is freed in pieces below a threshold, which grows to 32 MiB with the largest piece that was
-    /// freed: of libtorch's tensors almost all. Giving back is cheap, about 70 ms for 1 GB; what costs is that the next
-    /// use faults every page in again (0.2 to 0.6 s for 1 GB, see ``secondsPerFreshByte``). So it belongs at the ends of
-    /// phases, never between micro-batches. Nothing where the C library is not glibc.
+    /// Tensors of 1 MiB and more come from a pool that keeps what is freed for the next ones, and glibc does the same
+    /// with smaller ones. Giving back is cheap, about 70 ms for 1 GB; what costs is that the next use faults every page
+    /// in again (0.2 to 0.6 s for 1 GB, see ``secondsPerFreshByte``). So it belongs at the ends of phases, never between
+    /// micro-batches.
     package static func returnFreed() { ctorch_return_memory() }
+
+    /// Bytes of freed tensors, each of 1 MiB and more, that are kept until ``returnFreed()``.
+    package static var keptBytes: Int { ctorch_kept_bytes() }
 
     /// What the first write to a byte of fresh memory costs here, measured once over 16 MiB.
     package static let secondsPerFreshByte: Double = {

@@ -64,12 +64,13 @@ package struct TensorParallelGroup: Sendable {
     ///   - part: `[n, D]`, this rank's ``range(of:rank:)`` of the head.
     ///   - vocabulary: Rows of all ranks.
     ///   - targets: `[N]` int64, the same on every rank.
-    ///   - chunk: Logits of this rank that may exist at one time.
+    ///   - chunk: Logits of this rank that may exist at one time; `nil` for ``Tensor/scoreChunk(vocabulary:)``.
     /// - Returns: The same on every rank.
     package func tokenScores(
         hidden: Tensor, part: Tensor, vocabulary: Int, targets: Tensor, temperature: Double = 1,
-        chunk: Int = Tensor.scoreChunk
+        chunk: Int? = nil
     ) throws(TensorError) -> TokenScores {
+        let chunk = chunk ?? Tensor.scoreChunk(vocabulary: part.shape.first ?? 0)
         var entropies: OpaquePointer?
         let logProbabilities = try Tensor.make("tokenScores") { out in
             ctorch_group_token_scores(

@@ -172,8 +172,8 @@ private func once(_ tries: Int = 20, _ holds: @TensorActor () async throws -> Bo
 
 @TensorActor @Suite("Memory goes back to the system", .serialized, .timeLimit(.minutes(10)))
 struct ReturnedMemoryTests {
-    /// Below the size from which glibc gives back by itself.
     private static let pieces = 24
+    /// A size of which what is freed is kept for the next tensors.
     private static let pieceBytes = 3 << 20
 
     private func policy(_ residency: Residency) throws -> ReallocatingActor {
@@ -189,14 +189,11 @@ struct ReturnedMemoryTests {
         _ residency: Residency, of call: @TensorActor (ReallocatingActor, KeptPieces) async throws -> Void
     ) async throws -> Double {
         let policy = try policy(residency)
-        var fall = 0.0
-        for _ in 0..<2 {  // glibc gives back the first time by itself, and learns to keep
-            let kept = KeptPieces()
-            try await call(policy, kept)
-            fall = Double(kept.resident - (ProcessMemory.residentBytes ?? 0))
-            withExtendedLifetime(kept) {}
-        }
-        return fall / Double(Self.pieces * Self.pieceBytes)
+        let kept = KeptPieces()
+        try await call(policy, kept)
+        let fall = kept.resident - (ProcessMemory.residentBytes ?? 0)
+        withExtendedLifetime(kept) {}
+        return Double(fall) / Double(Self.pieces * Self.pieceBytes)
     }
 
     /// Made in small pieces, as a cache is.
@@ -238,7 +235,7 @@ struct ReturnedMemoryTests {
         }
         let isReturned = try await once { try await fall(.releaseAlways, of: sampled) >= 0.95 }
         #expect(isReturned)
-        // The check can fail: without a return glibc keeps almost all of it.
+        // The check can fail: without a return almost all of it is kept.
         let isKept = try await once { try await fall(.keep, of: sampled) < 0.9 }
         #expect(isKept)
     }

@@ -53,6 +53,11 @@ struct TokenScoresTests {
         try check(.float32, tokens: 19, vocabulary: 1003, chunk: chunk, tolerance: 2e-6)
     }
 
+    @Test func aChunkIs16MiBOr256Rows() {
+        #expect(Tensor.scoreChunk(vocabulary: 512) == 4_194_304)  // of 4 bytes
+        #expect(Tensor.scoreChunk(vocabulary: 49_152) == 12_582_912)
+    }
+
     /// p = (½, ½), q = (¼, ¾): ½·ln 2 + ½·ln ⅔.
     @Test func aDivergenceByHand() throws {
         let one = try Tensor([1.0], shape: [1, 1])

@@ -20,9 +20,11 @@ void ctorch_name_thread(const char *name);
 int ctorch_cuda_device_count(void);
 /// Whether this libtorch was built with CUDA, whatever devices the machine has.
 bool ctorch_has_cuda(void);
-/// Gives memory that was freed back to the system, as far as the C library holds it for later. Nothing where the library
-/// is not glibc.
+/// Gives memory that was freed back to the system: what the pool of tensors keeps, and what the C library does where it
+/// is glibc.
 void ctorch_return_memory(void);
+/// Bytes of freed tensors that the pool keeps for the next ones.
+ptrdiff_t ctorch_kept_bytes(void);
 /// For tests: fails as a call does whose message finds no memory.
 ctorch_status ctorch_fail_without_memory(void);
 /// Handles given out and not yet released, over all threads.
