@@ -13,7 +13,7 @@ extension Tensor {
     /// rows where those are more. Each product reads the whole head anew, and the last one writes its whole gradient:
     /// with 49,152 words of 576 numbers 85 rows at a time (16 MiB) take 2.60 ms a row, 170 take 2.40, 341 take 2.23 and
     /// 1,024 take 2.19.
-    package static func scoreChunk(vocabulary: Int) -> Int { max(4 << 20, 256 * vocabulary) }
+    package static func scoreChunk(vocabulary: Int) -> Int { Swift.max(4 << 20, 256 * vocabulary) }
 
     /// The log-prob that each hidden state gives to one token, and the entropy of its distribution.
     ///
