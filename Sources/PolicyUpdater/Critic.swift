@@ -47,7 +47,8 @@ package final class Critic {
         owner = try ReallocatingActor(
             role: "critic", parameters: ParameterSet(trainable: parameters), layout: layout, verification: verification,
             residency: residency)
-        optimizer = try Optimizer(of: owner, settings: settings.optimizer, ranks: ranks)
+        optimizer = try Optimizer(
+            of: owner, settings: settings.optimizer, ranks: ranks, spillingTo: settings.stateFolder)
     }
 
     /// What the completions are still worth before each of their tokens and behind the last, masked completions
