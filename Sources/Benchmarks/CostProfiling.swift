@@ -69,6 +69,8 @@ package struct CostProfiling: Sendable {
             note("a step of \(rule.name)")
             points += try await steps(of: rule)
         }
+        note("a sum over two processes")
+        points += try ProcessLink.sums(rounds: rounds)
         let facts = try await EnvironmentReport.facts()
         let told = ["processor", "kernels", "libtorch", "plumbline"]
         return CostProfile(
@@ -76,12 +78,29 @@ package struct CostProfiling: Sendable {
             cores: ProcessInfo.processInfo.activeProcessorCount, threads: threads,
             memoryBytes: Int(ProcessInfo.processInfo.physicalMemory), gigaflops: ceilings.gigaflops,
             memoryGBps: ceilings.gigabytesPerSecond, processGBps: try ProcessLink.gigabytesPerSecond(),
+            diskGBps: try? await diskRate(),  // a folder that cannot be written has none
             model: ModelShape(model.configuration), contextTokens: promptTokens + completionTokens / 2, points: points)
     }
 
     @TensorActor private func ceilings() throws -> MachineCeilings {
         try TensorEngine.setThreadCount(threads)
         return try MachineCeilings.measured()
+    }
+
+    /// Through a file of the working folder, as a step reads and writes moments that lie in one: 10⁹ bytes a second, each.
+    @TensorActor private func diskRate() throws -> Double {
+        let bytes = 64 << 20
+        let file = try SpillFile(
+            in: URL(filePath: FileManager.default.currentDirectoryPath), byteCount: SpillFile.room(for: bytes))
+        let (moments, move) = (try file.tensor([bytes / 4], .float32), try Tensor.ones([bytes / 4]))
+        let clock = ContinuousClock()
+        var start = clock.now
+        for _ in 0..<2 {  // the first finds nothing to read
+            start = clock.now
+            try moments.addInPlace(move, scaledBy: 1)
+            try file.write()
+        }
+        return Double(2 * bytes) / ((clock.now - start) / .seconds(1)) / 1e9
     }
 
     // MARK: Curves
@@ -302,6 +321,29 @@ package struct CostProfiling: Sendable {
 
 /// What one process of this machine can send another.
 enum ProcessLink {
+    /// Sums over two ranks, each on a thread of its own, the medians of some rounds behind one that warms up.
+    static func sums(rounds: Int) throws -> [CostProfile.Point] {
+        let groups = try TensorParallelGroup.within(size: 2)
+        return try [1 << 16, 1 << 20, 1 << 24].map { bytes in
+            // One that fails has the other fail, too: it waits for it.
+            Thread.detachNewThread { _ = try? Self.times(groups[1], bytes: bytes, rounds: rounds) }
+            let median = Spread(try times(groups[0], bytes: bytes, rounds: rounds)).median
+            return CostProfile.Point(
+                .allReduce, .fp32Master, amount: bytes, nanoseconds: max(1, Int((median * 1e9).rounded())))
+        }
+    }
+
+    private static func times(_ group: TensorParallelGroup, bytes: Int, rounds: Int) throws -> [Double] {
+        let own = try Tensor.ones([bytes / 4])
+        let clock = ContinuousClock()
+        let seconds = try (0...rounds).map { _ in
+            let start = clock.now
+            _ = try group.summed(own)
+            return (clock.now - start) / .seconds(1)
+        }
+        return Array(seconds.dropFirst())
+    }
+
     /// Bytes through a pair of sockets, as ranks on one machine exchange them; 10⁹ a second, the best of three.
     static func gigabytesPerSecond() throws -> Double {
         var ends: [Int32] = [0, 0]

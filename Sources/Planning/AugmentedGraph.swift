@@ -36,6 +36,13 @@ struct PricedAssignment {
     var memory: MemoryDemand
     /// Nanoseconds of making its layout of the weights.
     var conversion: Int
+    /// See ``CostModel/isOfThisBuild``.
+    var isOfThisBuild: Bool
+}
+
+extension PricedAssignment {
+    /// Whether its weights are made of float32 shards that are brought together first.
+    func gathers(from home: PricedAssignment) -> Bool { isOfThisBuild && home.assignment.strategy.tensor > 1 }
 }
 
 /// Puts augmented graphs together.
@@ -96,7 +103,9 @@ struct AugmentedGraphBuilder {
                             node.after.append(view.node)
                             lastUser[view.call] = index
                         } else {
-                            let made = view(role, home, own, trainer, &result)
+                            let isGathered =
+                                own.gathers(from: home) && views.contains { graph.calls[$0.call].role == role }
+                            let made = view(role, home, own, isGathered: isGathered, &result)
                             views.append((index, made))
                             lastUser[index] = index
                             node.after.append(made)
@@ -112,12 +121,17 @@ struct AugmentedGraphBuilder {
         // A view lies there until the last call that reads it; one that is kept, all the time.
         for (call, node) in views {
             guard let own = priced[call], let last = lastUser[call], let slot = nodes[last] else { continue }
-            let bytes = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.weights)
+            var bytes = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.weights)
+            if let role = graph.calls[call].role, let home = trainers[role].flatMap({ priced[$0] }),
+                own.gathers(from: home), own.assignment.layout != .fp32Master
+            {
+                bytes.count += 4 * (models[role]?.parameterCount ?? 0)  // what it is made of
+            }
             if priced[last]?.assignment.after.contains(.dropWeights) == true {
                 result.nodes[node].takes.append(bytes)
                 result.nodes[slot].gives.append(bytes)
             } else {
-                for device in own.devices { result.resident[device] += own.memory.weights }
+                for device in own.devices { result.resident[device] += bytes.count }
             }
         }
         addVersionEdges(nodes, &result)
@@ -186,6 +200,7 @@ struct AugmentedGraphBuilder {
             for device in own.devices { result.resident[device] += own.memory.optimizer }
             return nil
         }
+        guard !own.isOfThisBuild else { return nil }
         return reload(moments, own, before: &node, &result)
     }
 
@@ -203,16 +218,23 @@ struct AugmentedGraphBuilder {
     }
 
     /// The reallocation from a role's home to where a call reads it.
+    ///
+    /// - Parameter isGathered: Whether the shards have been brought together for an earlier call.
     private mutating func view(
-        _ role: String, _ home: PricedAssignment, _ own: PricedAssignment, _ trainer: Int,
+        _ role: String, _ home: PricedAssignment, _ own: PricedAssignment, isGathered: Bool,
         _ result: inout AugmentedGraph
     ) -> Int {
-        let isSmall = own.assignment.layout == .bf16 || own.assignment.layout == .int8
-        let cost = models[role].flatMap {
-            transfers.cost($0, from: home.assignment, to: own.assignment, bytes: isSmall ? 2 : 4)
-        }
+        let gathers = own.gathers(from: home)
+        let isSmall = !gathers && [.bf16, .int8].contains(own.assignment.layout)
+        let cost =
+            isGathered
+            ? nil
+            : models[role].flatMap {
+                transfers.cost($0, from: home.assignment, to: own.assignment, bytes: isSmall ? 2 : 4)
+            }
         let devices = Set(home.devices).union(own.devices).sorted()
-        let staging = AugmentedGraph.Bytes(devices: devices, count: cost?.stagingBytes ?? 0)
+        // What is gathered goes to where it stays.
+        let staging = AugmentedGraph.Bytes(devices: devices, count: gathers ? 0 : cost?.stagingBytes ?? 0)
         result.nodes.append(
             .init(
                 name: "reallocate \(role)", kind: .reallocate, call: nil,

@@ -10,9 +10,15 @@ package protocol CostModel: Sendable {
     func conversionNanoseconds(
         to layout: WeightLayout, weightBytes: Int, _ shape: ModelShape, _ cluster: Cluster
     ) -> Int
+    /// Whether the plan's calls are those of a run of this build. What it trains in shards it brings together once, as
+    /// float32, and makes every other layout of that; moments that are offloaded never come back as a whole: their step
+    /// has them parameter by parameter, and ``nanoseconds(_:_:_:)`` of the call says what that takes.
+    var isOfThisBuild: Bool { get }
 }
 
 extension CostModel {
+    package var isOfThisBuild: Bool { false }
+
     package func knows(_ call: CallSpec, _ assignment: Assignment, _ shape: ModelShape) -> Bool { true }
 
     package func conversionNanoseconds(

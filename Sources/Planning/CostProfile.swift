@@ -21,6 +21,9 @@ package struct CostProfile: Sendable, Hashable {
     package var memoryGBps: Double
     /// From one process to another of the machine, 10⁹ bytes a second.
     package var processGBps: Double
+    /// Writing a file and reading it again, each, with nothing of it left in memory in between; 10⁹ bytes a second. `nil`
+    /// where nobody has measured it.
+    package var diskGBps: Double?
     package var model: ModelShape
     /// Tokens that a decoded row has before it.
     package var contextTokens: Int
@@ -40,6 +43,8 @@ package struct CostProfile: Sendable, Hashable {
         case optimizer
         /// Making a generation layout of the weights, by numbers of the model.
         case conversion
+        /// A sum over two processes of what each has, by bytes.
+        case allReduce
     }
 
     /// One measurement: the median of its rounds.
@@ -66,7 +71,7 @@ package struct CostProfile: Sendable, Hashable {
 
     package init(
         machine: String, cores: Int, threads: Int, memoryBytes: Int, gigaflops: Double, memoryGBps: Double,
-        processGBps: Double, model: ModelShape, contextTokens: Int, points: [Point]
+        processGBps: Double, diskGBps: Double? = nil, model: ModelShape, contextTokens: Int, points: [Point]
     ) {
         self.machine = machine
         self.cores = cores
@@ -75,6 +80,7 @@ package struct CostProfile: Sendable, Hashable {
         self.gigaflops = gigaflops
         self.memoryGBps = memoryGBps
         self.processGBps = processGBps
+        self.diskGBps = diskGBps
         self.model = model
         self.contextTokens = contextTokens
         self.points = points
@@ -107,14 +113,15 @@ package struct CostProfile: Sendable, Hashable {
         }
     }
 
-    /// The machine as so many equal devices, a process each: they share its memory, its rates and its processors.
+    /// The machine as so many equal devices, a process each: they share its memory, its rates and its processors. What is
+    /// offloaded goes to its disk.
     ///
     /// - Parameter ranks: A power of two.
     package func cluster(ranks: Int) -> Cluster {
         let share = Double(ranks)
         return Cluster(
             nodes: 1, devicesPerNode: ranks, memoryBytes: memoryBytes / ranks, intraGBps: processGBps,
-            interGBps: processGBps, hbmGBps: memoryGBps / share, hostGBps: memoryGBps / share,
+            interGBps: processGBps, hbmGBps: memoryGBps / share, hostGBps: (diskGBps ?? memoryGBps) / share,
             peakTFLOPs: gigaflops / 1000 / share)
     }
 }
@@ -123,14 +130,17 @@ package struct CostProfile: Sendable, Hashable {
 
 extension CostProfile {
     package var json: JSONValue {
-        .object([
-            .init("format", .string(Self.format)), .init("version", .number(Self.version)),
-            .init("machine", .string(machine)), .init("cores", .number(cores)), .init("threads", .number(threads)),
-            .init("memoryBytes", .number(memoryBytes)), .init("gigaflops", .number(gigaflops)),
-            .init("memoryGBps", .number(memoryGBps)), .init("processGBps", .number(processGBps)),
-            .init("model", model.json), .init("contextTokens", .number(contextTokens)),
-            .init("points", .array(points.map(\.json))),
-        ])
+        let disk: [JSONValue.Member] = diskGBps.map { [.init("diskGBps", .number($0))] } ?? []
+        return .object(
+            [
+                .init("format", .string(Self.format)), .init("version", .number(Self.version)),
+                .init("machine", .string(machine)), .init("cores", .number(cores)), .init("threads", .number(threads)),
+                .init("memoryBytes", .number(memoryBytes)), .init("gigaflops", .number(gigaflops)),
+                .init("memoryGBps", .number(memoryGBps)), .init("processGBps", .number(processGBps)),
+            ] + disk + [
+                .init("model", model.json), .init("contextTokens", .number(contextTokens)),
+                .init("points", .array(points.map(\.json))),
+            ])
     }
 
     /// Reads a profile.
@@ -154,6 +164,8 @@ extension CostProfile {
         gigaflops = profile.value("gigaflops", rate, standIn: 1)
         memoryGBps = profile.value("memoryGBps", rate, standIn: 1)
         processGBps = profile.value("processGBps", rate, standIn: 1)
+        diskGBps = profile.value(
+            "diskGBps", default: Double?.none, SettingsBound<Double?>("above 0") { $0.map { $0 > 0 } ?? true })
         model = try profile.section("model") { section throws(SettingsError) in try ModelShape(reading: &section) }
         contextTokens = profile.value("contextTokens", .from(0, to: 1 << 30), standIn: 0)
         points = try profile.elements("points") { section throws(SettingsError) in try Point(reading: &section) }

@@ -5,8 +5,8 @@ extension ExecutionPlan {
     ///
     /// A rank has whole weights, or where it trains the actor a shard of them, trained as float32 or as float32 masters that passes read through bfloat16. Sampling
     /// may read a layout of its own, which goes with the key-value cache before the next step; everything else reads
-    /// the weights in the type of the passes, and nothing waits on the host. All passes are cut alike, and all calls that
-    /// sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
+    /// the weights in the type of the passes. No weights wait on the host; what optimizers keep may lie in a file, of all
+    /// calls that train or of none. All passes are cut alike, and all calls that sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
     package var runProblems: [PlanProblem] {
         guard let trainer = graph.trainingCall(ofRole: "actor"), let home = assignments[trainer.name] else {
             return [.init(.run, nil, "no call trains the role actor")]
@@ -41,8 +41,12 @@ extension ExecutionPlan {
                 let expected = layouts.map(\.rawValue).joined(separator: " or ")
                 refuse("layout is \(own.layout.rawValue); expected \(expected) beside \(home.layout.rawValue) to train")
             }
-            for release in own.after.sorted() where [.offloadOptimizer, .offloadWeights].contains(release) {
-                refuse("after has \(release.rawValue); nothing waits on the host here")
+            if own.after.contains(.offloadWeights) {
+                refuse("after has offloadWeights; no weights wait on the host here")
+            }
+            // One setting of a job says where all optimizers keep what they keep.
+            if call.kind == .train, own.after.contains(.offloadOptimizer) != home.after.contains(.offloadOptimizer) {
+                refuse("after has offloadOptimizer here or in \(trainer.name) alone; expected both or neither")
             }
             for release in needed(after: call, own) where !own.after.contains(release) {
                 refuse("after lacks \(release.rawValue), which a run here does anyway")
@@ -129,13 +133,19 @@ package struct LocalPlans {
         package var leastSequences: Int
         /// Rows decoded at once on a rank; `nil` for all, and halves of them down to 8.
         package var rows: Int?
+        /// Ranks that may share a layer where it is trained; those that no plan of so many ranks can have are left out.
+        package var shards: [Int]
+        /// Whether what optimizers keep may lie in a file.
+        package var offloads: [Bool]
 
         package init(
             generation: [WeightLayout], training: WeightLayout, sequencesOfPass: Int? = nil, leastSequences: Int = 1,
-            rows: Int? = nil
+            rows: Int? = nil, shards: [Int] = [1], offloads: [Bool] = [false]
         ) {
             self.generation = generation
             self.training = training
+            self.shards = shards
+            self.offloads = offloads
             self.sequencesOfPass = sequencesOfPass
             self.leastSequences = leastSequences
             self.rows = rows
@@ -153,6 +163,23 @@ package struct LocalPlans {
         package var generation: WeightLayout?
         package var sequencesOfPass: Int
         package var rows: Int?
+        package var shards: Int
+        package var offloads: Bool
+
+        package init(
+            plan: ExecutionPlan, nanoseconds: Int, peakBytes: Int, fits: Bool, generation: WeightLayout?,
+            sequencesOfPass: Int, rows: Int?, shards: Int = 1, offloads: Bool = false
+        ) {
+            self.plan = plan
+            self.nanoseconds = nanoseconds
+            self.peakBytes = peakBytes
+            self.fits = fits
+            self.generation = generation
+            self.sequencesOfPass = sequencesOfPass
+            self.rows = rows
+            self.shards = shards
+            self.offloads = offloads
+        }
     }
 
     private let graph: DataflowGraph
@@ -185,7 +212,8 @@ package struct LocalPlans {
             found.append(
                 Candidate(
                     plan: plan, nanoseconds: timeline.iterationNanoseconds, peakBytes: peak, fits: peak <= capacity,
-                    generation: choice.generation, sequencesOfPass: choice.sequences, rows: choice.rows))
+                    generation: choice.generation, sequencesOfPass: choice.sequences, rows: choice.rows,
+                    shards: choice.shards, offloads: choice.offloads))
         }
         guard !found.isEmpty else { throw PlanError(refused) }
         return Self.sorted(found)
@@ -200,7 +228,7 @@ package struct LocalPlans {
         }.map(\.element)
     }
 
-    private typealias Choice = (generation: WeightLayout?, sequences: Int, rows: Int?)
+    private typealias Choice = (generation: WeightLayout?, sequences: Int, rows: Int?, shards: Int, offloads: Bool)
 
     private func all(_ ranks: Int) -> [Choice] {
         let share = ExecutionPlan.share
@@ -213,14 +241,21 @@ package struct LocalPlans {
             }
         }
         let work = graph.trainingCall(ofRole: "actor")?.work
-        let step = work.map { share(share($0.sequences, $0.miniBatches), ranks) } ?? 1
-        let passes = sizes(step, least: min(step, choices.leastSequences), given: choices.sequencesOfPass)
+        /// Those of one pass; replicas have a share of a step's sequences each.
+        func passes(_ shards: Int) -> [Int] {
+            let step = work.map { share(share($0.sequences, $0.miniBatches), ranks / shards) } ?? 1
+            return sizes(step, least: min(step, choices.leastSequences), given: choices.sequencesOfPass)
+        }
+        var cuts: [(shards: Int, offloads: Bool, sequences: Int)] = []
+        for shards in choices.shards where ranks.isMultiple(of: shards) {
+            for offloads in choices.offloads { cuts += passes(shards).map { (shards, offloads, $0) } }
+        }
         let sampled = graph.calls.filter { $0.kind == .generate }.map(\.work.sequences).max()
-        guard let sampled else { return passes.map { (nil, $0, nil) } }
+        guard let sampled else { return cuts.map { (nil, $0.sequences, nil, $0.shards, $0.offloads) } }
         let most = share(sampled, ranks)
         let rows = sizes(most, least: min(most, 8), given: choices.rows)
         return choices.generation.flatMap { layout in
-            passes.flatMap { sequences in rows.map { (layout, sequences, $0) } }
+            cuts.flatMap { cut in rows.map { (layout, cut.sequences, $0, cut.shards, cut.offloads) } }
         }
     }
 
@@ -235,7 +270,10 @@ package struct LocalPlans {
             var own = Assignment(mesh: everything, strategy: Strategy(1, 1, cluster.devices), layout: passes)
             var sequences = choice.sequences
             switch call.kind {
-            case .train: (own.layout, own.after) = (choices.training, [.dropGradients])
+            case .train:
+                (own.layout, own.after) = (choices.training, [.dropGradients])
+                if choice.offloads { own.after.insert(.offloadOptimizer) }
+                if call.role == "actor" { own.strategy = Strategy(1, choice.shards, cluster.devices / choice.shards) }
             case .generate:
                 (own.layout, own.after) = (choice.generation ?? passes, [.dropKV, .dropWeights])
                 sequences = choice.rows ?? sequences

@@ -82,7 +82,8 @@ struct Pricing {
             assignment: assignment, devices: assignment.mesh.ranks(in: cluster),
             nanoseconds: try costs.nanoseconds(call, assignment, shape), memory: demand,
             conversion: costs.conversionNanoseconds(
-                to: assignment.layout, weightBytes: demand.weights, shape, cluster))
+                to: assignment.layout, weightBytes: demand.weights, shape, cluster),
+            isOfThisBuild: costs.isOfThisBuild)
     }
 }
 

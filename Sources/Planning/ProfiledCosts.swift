@@ -3,12 +3,18 @@
 ///     x          = tokens of a piece: its completions, and their prompts once      (rows when decoding)
 ///     infer      = f(x)·(pp + m − 1)/pp
 ///     generate   = g₀(x)·(pp + m − 1)/pp + (new − 1)·g₁(rows)·max(m, pp)/pp
-///     train      = mini·((f(x) + b(x) [+ f(x)])·(pp + m − 1)/pp + o/(pp·dp) + shared/B_dp)
-///     shared     = 2(dp − 1)/dp·4P/pp of the gradients, and (dp − 1)/dp·4P/pp of what each rank has stepped (P trained)
+///     train      = mini·((f(x) + b(x) [+ f(x)])/tp·(pp + m − 1)/pp + sums + o/(pp·tp·dp) + shared/B_dp + state/B_disk)
+///     shared     = 2(dp − 1)/dp·4P/(pp·tp) of the gradients, and (dp − 1)/dp·4P/(pp·tp) of what each rank has stepped
+///                  (P trained)
+///     sums       = (4L + 2 [+ 2L])·(pp + m − 1)/pp²·r(4xh)·2(tp − 1)/tp
+///     state      = 2·bytes/(pp·tp·dp) of what the optimizer keeps, where that is offloaded on the profile's own machine
 ///
 /// m pieces of a replica's sequences, of a mini-batch's when training; the bracket where blocks are computed anew. The
-/// stages of a pipeline are taken to be equal, as in ReaL's estimator (arXiv:2406.14088). Layers that are cut (tp > 1)
-/// were not measured: ``knows(_:_:_:)``.
+/// stages of a pipeline are taken to be equal, as in ReaL's estimator (arXiv:2406.14088), and so are the shards of a
+/// layer, whose ranks add up hidden states: behind both halves of each of L blocks forward and in front of them
+/// backward, behind the embedding, and in front of the head. r is a measured sum of two ranks, which moves a half of its
+/// bytes twice; without one the rate between two devices counts. Sampling and scoring with layers that are cut were not
+/// measured: ``knows(_:_:_:)``.
 ///
 /// Processes of one machine share its processors: as many times as their threads together exceed the processors,
 /// everything takes so many times as long.
@@ -53,7 +59,7 @@ package struct ProfiledCosts: CostModel {
         var measured = profile.model
         measured.output = shape.output
         guard shape == measured else { return "a model of another shape than the profile's" }
-        guard assignment.strategy.tensor == 1 else { return "tp \(assignment.strategy.tensor)" }
+        guard assignment.strategy.tensor == 1 || call.kind == .train else { return "tp \(assignment.strategy.tensor)" }
         let layout = assignment.layout
         let needed: [(CostProfile.Operation, String?)] =
             switch call.kind {
@@ -75,7 +81,7 @@ package struct ProfiledCosts: CostModel {
         return switch operation {
         case .forward: .bf16
         case .optimizer: .fp32Master
-        case .prefill, .decode, .backward, .conversion: layout
+        case .prefill, .decode, .backward, .conversion, .allReduce: layout
         }
     }
 
@@ -105,15 +111,19 @@ package struct ProfiledCosts: CostModel {
         case .train:
             let tokens = work.tokens(of: piece)
             let forward = time(.forward, tokens)
-            let passes = (forward + time(.backward, tokens) + (work.recomputes ? forward : 0)) * filling
-            let parameters = work.trainedShare(of: shape) * Double(shape.parameterCount) / stages
+            let shards = Double(strategy.tensor)
+            let passes = (forward + time(.backward, tokens) + (work.recomputes ? forward : 0)) / shards * filling
+            let sums = sums(of: tokens, strategy, shape, recomputes: work.recomputes) * filling
+            let parameters = work.trainedShare(of: shape) * Double(shape.parameterCount) / (stages * shards)
             let replicas = Double(strategy.data)
             let own = time(.optimizer, parameters / replicas, optimizer: work.optimizer?.name ?? Self.usual)
             let isInside = strategy.data <= cluster.devicesPerNode
             let rate = isInside ? cluster.intraGBps : cluster.interGBps
             let exchanged = 3 * (replicas - 1) / replicas * 4 * parameters / rate
+            let state = work.stateShare(of: shape) * Double(shape.parameterCount) / Double(strategy.size)
+            let moved = isOfThisBuild && assignment.after.contains(.offloadOptimizer) ? 2 * state / cluster.hostGBps : 0
             // What is exchanged is no work of the processors that the ranks share.
-            return Int((Double(work.miniBatches) * ((passes + own) * slowdown + exchanged)).rounded())
+            return Int((Double(work.miniBatches) * ((passes + own) * slowdown + sums + exchanged + moved)).rounded())
         case .host: seconds = 0
         }
         return Int((seconds * slowdown).rounded())
@@ -125,6 +135,20 @@ package struct ProfiledCosts: CostModel {
         let measured = curve(.conversion, layout)?.nanoseconds(of: Double(shape.parameterCount))
         return measured.map { Int(($0 * slowdown).rounded()) } ?? Self.copying(weightBytes, cluster)
     }
+
+    /// Nanoseconds that the shards of a layer spend on one another in a pass of so many tokens, in a stage.
+    private func sums(of tokens: Double, _ strategy: Strategy, _ shape: ModelShape, recomputes: Bool) -> Double {
+        guard strategy.tensor > 1 else { return 0 }
+        let (layers, stages) = (Double(shape.layers), Double(strategy.pipeline))
+        let count = (recomputes ? 6 : 4) * layers / stages + 2 / stages
+        let bytes = 4 * tokens * Double(shape.hiddenSize)
+        let ofTwo = curve(.allReduce, .fp32Master)?.nanoseconds(of: bytes) ?? bytes / cluster.intraGBps
+        let shards = Double(strategy.tensor)
+        return count * ofTwo * 2 * (shards - 1) / shards
+    }
+
+    /// Ranks of the machine that was measured run what ``LocalPlans`` says.
+    package var isOfThisBuild: Bool { cluster == profile.cluster(ranks: cluster.devices) }
 
     /// How many times as long everything takes beside the other processes of the machine.
     private var slowdown: Double {

@@ -52,7 +52,8 @@ package final class Critic {
                 trainable: trained, frozen: parameters.filter { trained[$0.key] == nil },
                 heads: [Self.headName: head], adapters: trunk.configuration.lowRankUpdates),
             layout: layout, verification: verification, residency: residency)
-        optimizer = try Optimizer(of: owner, settings: settings.optimizer, ranks: ranks)
+        optimizer = try Optimizer(
+            of: owner, settings: settings.optimizer, ranks: ranks, spillingTo: settings.stateFolder)
     }
 
     /// What the completions are still worth before each of their tokens and behind the last, masked completions

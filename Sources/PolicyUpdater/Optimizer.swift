@@ -1,4 +1,4 @@
-internal import Foundation
+package import Foundation
 package import Placement
 internal import Records
 package import Tensors
@@ -17,20 +17,29 @@ package final class Optimizer: MemoryOwner {
     package let settings: OptimizerSettings
     /// By parameter name.
     let state: [String: ParameterState]
+    /// What the state kept here lies in; `nil` for memory. Each parameter's is touched by its own step alone and let go
+    /// of behind it, so that no more than one is in memory.
+    let spill: SpillFile?
     /// Which rank keeps the state of a parameter and writes it; `nil` for one process.
     let sharding: OptimizerSharding?
     private let keepsState: Bool
     /// How the ranks of a tensor-parallel group share the parameters, and with them the state; `nil` where they are
     /// whole here.
     let shards: ParameterShards?
-    /// All state while a checkpoint is written.
+    /// All state while a checkpoint is written, and what it lies in where this rank's own lies in a file.
     var assembled: [String: Tensor]?
+    var assembly: SpillFile?
     private let cosines = CosineTransform()
 
-    /// - Parameter parameters: What is to be stepped, by published name.
-    /// - Throws: the engine's refusal when the state does not fit in memory.
-    package convenience init(of parameters: [String: Tensor], settings: OptimizerSettings) throws {
-        try self.init(of: parameters, settings: settings, sharding: nil)
+    /// - Parameters:
+    ///   - parameters: What is to be stepped, by published name.
+    ///   - folder: Where the state lies in a file between steps; `nil` keeps it in memory.
+    /// - Throws: the engine's refusal when the state does not fit in memory, `TensorError.file` when it does not fit
+    ///   into the folder.
+    package convenience init(
+        of parameters: [String: Tensor], settings: OptimizerSettings, spillingTo folder: URL? = nil
+    ) throws {
+        try self.init(of: parameters, settings: settings, sharding: nil, spillingTo: folder)
     }
 
     /// An optimizer of everything that a role trains.
@@ -39,30 +48,47 @@ package final class Optimizer: MemoryOwner {
     ///   - ranks: Processes that share the state out among themselves: those with the same parameters, or the same parts
     ///     of them.
     ///   - keepsState: `false` for one that takes no step: it has the state's shapes alone.
-    /// - Throws: the engine's refusal when the state does not fit in memory.
+    ///   - folder: Where the state lies in a file between steps; `nil` keeps it in memory.
+    /// - Throws: the engine's refusal when the state does not fit in memory, `TensorError.file` when it does not fit
+    ///   into the folder.
     convenience init(
-        of role: ReallocatingActor, settings: OptimizerSettings, ranks: ProcessGroup? = nil, keepsState: Bool = true
+        of role: ReallocatingActor, settings: OptimizerSettings, ranks: ProcessGroup? = nil, keepsState: Bool = true,
+        spillingTo folder: URL? = nil
     ) throws {
         try self.init(
             of: role.zeros(of: []), settings: settings,
             sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }, keepsState: keepsState,
-            shards: role.shards)
+            shards: role.shards, spillingTo: folder)
         role.count(self)
     }
 
     /// - Parameter parameters: Their shapes, types and devices alone are read.
     init(
         of parameters: [String: Tensor], settings: OptimizerSettings, sharding: OptimizerSharding?,
-        keepsState: Bool = true, shards: ParameterShards? = nil
+        keepsState: Bool = true, shards: ParameterShards? = nil, spillingTo folder: URL? = nil
     ) throws {
         precondition(shards == nil || settings.stepsElementByElement, "\(settings.stepName) reads whole parameters")
+        func isOwn(_ name: String) -> Bool { keepsState && sharding?.own.contains(name) ?? true }
+        let slots = parameters.map { name, parameter in
+            (name: name, slots: settings.slots(of: name, shape: parameter.shape, parameter.elementType))
+        }.sorted { $0.name < $1.name }  // in a file as they are stepped
+        let bytes = slots.filter { isOwn($0.name) }.flatMap(\.slots).reduce(0) {
+            $0 + SpillFile.room(for: $1.byteCount)
+        }
+        spill = try folder.flatMap { try bytes > 0 ? SpillFile(in: $0, byteCount: bytes) : nil }
         var state: [String: ParameterState] = [:]
-        for (name, parameter) in parameters {
-            let isOwn = keepsState && sharding?.own.contains(name) ?? true
-            for slot in settings.slots(of: name, shape: parameter.shape, parameter.elementType) {
+        for (name, slots) in slots {
+            for slot in slots {
+                let device = parameters[name]!.device
                 // What another rank keeps has the shape alone, without memory of its own, and is never written.
-                let zeros = try Tensor.zeros(isOwn ? slot.shape : [], slot.type, device: parameter.device)
-                state[name, default: [:]][slot.kind] = isOwn ? zeros : try zeros.expanded(slot.shape)
+                state[name, default: [:]][slot.kind] =
+                    if !isOwn(name) {
+                        try Tensor.zeros([], slot.type, device: device).expanded(slot.shape)
+                    } else if let spill {
+                        try spill.tensor(slot.shape, slot.type)
+                    } else {
+                        try Tensor.zeros(slot.shape, slot.type, device: device)
+                    }
             }
         }
         self.state = state
@@ -77,7 +103,7 @@ package final class Optimizer: MemoryOwner {
     /// By parameter name, in the form they are kept in; not of parameters that have none.
     package var secondMoments: [String: Tensor] { state.compactMapValues { $0[.secondMoment] } }
 
-    /// Bytes of everything that is kept here.
+    /// Bytes of everything that is kept here, in memory or in a file.
     package var stateBytes: Int {
         ownState.values.flatMap(\.values).reduce(0) { $0 + $1.count * $1.elementType.byteCount }
     }
@@ -89,6 +115,7 @@ package final class Optimizer: MemoryOwner {
 
     package var footprint: Footprint {
         var all = Footprint()
+        guard spill == nil else { return all }
         all.add(state.values.flatMap(\.values) + (assembled ?? [:]).values, as: .optimizer)
         return all
     }
@@ -110,7 +137,9 @@ package final class Optimizer: MemoryOwner {
     package func step(parameters: [String: Tensor], gradients: [String: Tensor], learningRate: Double) throws {
         for name in own(of: parameters) {
             try step(name, parameters[name]!, gradients[name]!, state[name]!, learningRate).take()
+            spill?.drop()
         }
+        try spill?.write()
         try sharding?.share(parameters)
         counters.momentSteps = nextMomentStep
         counters.optimizerSteps += 1
@@ -146,6 +175,7 @@ package final class Optimizer: MemoryOwner {
         for name in own(of: parameters) {
             let copy = try state[name]!.mapValues { try $0.clone() }
             try step(name, ahead[name]!, gradients[name]!, copy, learningRate).take()
+            spill?.drop()
         }
         try sharding?.share(ahead)
         return ahead
@@ -181,6 +211,7 @@ package final class Optimizer: MemoryOwner {
             let share = try gradient / maximum(root, 1e-15)
             let bend = try mean / divisor * share * ((1 - settings.beta2) * second)
             answers[name] = try move * (-bend + (1 - settings.beta1) * first) / divisor
+            spill?.drop()
         }
         try sharding?.share(answers)
         return answers

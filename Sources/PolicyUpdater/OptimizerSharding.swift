@@ -26,6 +26,9 @@ struct OptimizerSharding {
         own = Set(owners.filter { $0.rank == ranks.rank }.map(\.name))
     }
 
+    /// Whether this rank is the one that everything comes to.
+    var isFirst: Bool { ranks.rank == 0 }
+
     /// Sends each tensor from its owner to all.
     ///
     /// - Parameter tensors: By parameter name; written in place.
@@ -35,8 +38,12 @@ struct OptimizerSharding {
 
     /// All tensors on the first rank, `nil` on the others. Costs the others one tensor at a time.
     ///
-    /// - Parameter state: By parameter name, of the owner's memory where this rank is it.
-    func gathered(_ state: [String: ParameterState]) throws -> [String: ParameterState]? {
+    /// - Parameters:
+    ///   - state: By parameter name, of the owner's memory where this rank is it.
+    ///   - keep: Where the first rank puts what it gets.
+    func gathered(
+        _ state: [String: ParameterState], keeping keep: (Tensor) throws -> Tensor
+    ) throws -> [String: ParameterState]? {
         var all: [String: ParameterState] = [:]
         for (name, rank) in owners {
             for (kind, tensor) in state[name]!.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
@@ -44,9 +51,9 @@ struct OptimizerSharding {
                     rank == ranks.rank
                     ? tensor : try Tensor.zeros(tensor.shape, tensor.elementType, device: tensor.device)
                 try ranks.broadcast([(tensor: own, root: rank)])
-                if ranks.rank == 0 { all[name, default: [:]][kind] = own }
+                if isFirst { all[name, default: [:]][kind] = rank == ranks.rank ? own : try keep(own) }
             }
         }
-        return ranks.rank == 0 ? all : nil
+        return isFirst ? all : nil
     }
 }

@@ -54,25 +54,49 @@ extension Optimizer {
                 version: version.number, counters: counters, rule: settings.rule.name,
                 scheduleSteps: settings.schedule.totalSteps))
         try FileOperations.system.writeFile(Array(saved), folder.appending(path: "counters.json"))
-        try StateTensors.write(assembled ?? tensors, to: folder.appending(path: "moments.safetensors"))
-        assembled = nil
+        try StateTensors.write(assembled ?? tensors, to: folder.appending(path: "moments.safetensors")) {
+            spill?.drop()
+            assembly?.drop()
+        }
+        (assembled, assembly) = (nil, nil)
     }
 
     /// Brings all state to the first rank, which is about to save it. Every rank calls it.
     func assemble() throws {
         guard sharding != nil || shards != nil else { return }
         // All of this rank's parts of parameters, on the first of the ranks that have the same ones.
-        guard var all = try sharding.map({ try $0.gathered(state) }) ?? state else { return }
+        defer { spill?.drop() }
+        let keep = try keeper()
+        guard var all = try sharding.map({ try $0.gathered(state, keeping: keep) }) ?? state else { return }
         if let shards {
             for (name, slots) in all.sorted(by: { $0.key < $1.key }) {
                 for (kind, part) in slots.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
                     let whole = try shards.whole(of: part, named: name)
-                    all[name]?[kind] = shards.group.rank == 0 ? whole : nil
+                    guard shards.group.rank == 0 else { continue }
+                    all[name]?[kind] = shards.isCut(name) ? try keep(whole) : whole
                 }
             }
             guard shards.group.rank == 0 else { return }
         }
         assembled = named(all)
+    }
+
+    /// Puts what comes to this rank to be saved into another file, where its own state lies in one.
+    private func keeper() throws -> (Tensor) throws -> Tensor {
+        guard let spill, sharding?.isFirst ?? true else { return { $0 } }
+        var tensors =
+            sharding.map { owners in state.filter { !owners.own.contains($0.key) }.values.flatMap(\.values) } ?? []
+        if let shards, shards.group.rank == 0 { tensors += try wholes.values }
+        let bytes = tensors.reduce(0) { $0 + SpillFile.room(for: $1.count * $1.elementType.byteCount) }
+        guard bytes > 0 else { return { $0 } }
+        let file = try SpillFile(in: spill.folder, byteCount: bytes)
+        assembly = file
+        return { tensor in
+            let kept = try file.tensor(tensor.shape, tensor.elementType)
+            try kept.copy(from: tensor)
+            file.drop()
+            return kept
+        }
     }
 
     /// Reads what ``save(at:to:)`` wrote; changes nothing.
@@ -118,8 +142,10 @@ extension Optimizer {
             for (file, tensor) in named([name: slots]) {
                 let whole = saved.state[file]!
                 try tensor.copy(from: shards?.part(of: whole, named: name) ?? whole)
+                spill?.drop()
             }
         }
+        try spill?.write()
         counters = saved.counters
     }
 

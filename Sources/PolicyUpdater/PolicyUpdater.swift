@@ -82,7 +82,8 @@ package final class PolicyUpdater {
         self.parts = parts
         self.settings = settings
         optimizer = try Optimizer(
-            of: policy, settings: settings.optimizer, ranks: self.replicas, keepsState: sharing?.receives != true)
+            of: policy, settings: settings.optimizer, ranks: self.replicas, keepsState: sharing?.receives != true,
+            spillingTo: settings.stateFolder)
         scorer = parts[0].scorer(settings)
     }
 

@@ -6,13 +6,18 @@ internal import Tensors
 /// Tensors by name in a file of a checkpoint's state.
 enum StateTensors {
     /// Writes the tensors by name.
-    static func write(_ tensors: [String: Tensor], to url: URL) throws {
+    ///
+    /// - Parameter written: Runs behind each of them.
+    static func write(_ tensors: [String: Tensor], to url: URL, written: () -> Void = {}) throws {
         let named = tensors.sorted { $0.key < $1.key }
         try RunError.fromWritingTensors {
             let writer = try TensorFileWriter(
                 url: url,
                 announcing: named.map { .init(name: $0.key, type: $0.value.elementType, shape: $0.value.shape) })
-            for (name, tensor) in named { try writer.write(tensor, named: name) }
+            for (name, tensor) in named {
+                try writer.write(tensor, named: name)
+                written()
+            }
             try writer.finish()
         }
     }

@@ -1,3 +1,4 @@
+package import Foundation
 package import Records
 
 /// Settings of ``PolicyUpdater``.
@@ -16,12 +17,15 @@ package struct UpdaterSettings: Sendable, Equatable {
     package let partGradientSteps: Int
     /// Addresses what is dropped of adapters' inputs, together with the step.
     package let dropoutSeed: UInt64
+    /// Where what the optimizer keeps lies in a file between steps; `nil` for memory.
+    package let stateFolder: URL?
 
     package init(
         optimizer: OptimizerSettings, maxCompletionLength: Int = 512,
         maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil,
-        partGradientSteps: Int = 0, dropoutSeed: UInt64 = 0
+        partGradientSteps: Int = 0, dropoutSeed: UInt64 = 0, stateFolder: URL? = nil
     ) {
+        self.stateFolder = stateFolder
         self.dropoutSeed = dropoutSeed
         self.optimizer = optimizer
         self.maxCompletionLength = maxCompletionLength

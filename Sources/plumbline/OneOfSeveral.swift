@@ -52,13 +52,22 @@ struct OneOfSeveral {
             let own = try JobFile(
                 url: URL(filePath: job),
                 overrides: overrides + RankMeeting.overrides(scratch: scratch.path)
-                    + ["resume_from_checkpoint=\(checkpoint ?? "false")"])
+                    + ["resume_from_checkpoint=\(checkpoint ?? "false")"] + moments)
             return try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
         }
         Interruption.shared.hold()
         if case .stopped(let progress) = try await run.run(display: NoDisplay()) {
             throw StoppedRun(kept: "rank \(meeting.rank) leaves at step \(progress.step) with the others")
         }
+    }
+
+    /// Where this rank's optimizer has its file: beside the first rank's, which has made its folder by now, and where this
+    /// machine has no such folder in the scratch one.
+    private var moments: [String] {
+        guard let folder = resolved.optimizerOffload.folder, FileManager.default.fileExists(atPath: folder.path) else {
+            return []
+        }
+        return ["offload_optimizer_path=\(folder.path)"]
     }
 
     private static let stoppedEarly = StoppedRun(kept: "the processes had not all begun, and nothing is saved")

@@ -16,6 +16,9 @@ struct PlanCommand: AsyncParsableCommand {
                 plumbline plan --job job.yaml --profile profile.json -o plan.json
                 plumbline train job.yaml placement=plan.json
 
+            With --measure the best of these plans and the corners of what they are chosen among are run for a few steps
+            each, and stand beside what was predicted.
+
             On a cluster it searches, and nothing runs. The numbers are an estimator's: it ranks plans, its seconds
             drift from one cluster to the next.
             """)
@@ -40,6 +43,10 @@ struct PlanCommand: AsyncParsableCommand {
     @Option(help: "Addresses the search's draws: same seed, same plan.") var seed: UInt64 = 0
     @Option(help: "Moves of the search behind its seeds and their descent.") var proposals = 1500
     @Flag(help: "Let generation read int8 weights, whose rollouts then need an importance correction.") var int8 = false
+    @Flag(help: "Run plans of this machine, and compare them with what was predicted.") var measure = false
+    @Option(help: "With --measure: steps of each plan that count, behind one that warms up.") var steps = 3
+    @Option(help: "With --measure: how many of the best plans are run, beside the corners.") var best = 8
+    @Option(help: "With --measure: what running them may take.") var minutes = 10.0
     @Option(name: [.short, .long], help: "Where the plan goes.") var output: String?
     @Flag(help: "Print one JSON object.") var json = false
     @Argument(help: "Overrides of the job, key=value.") var overrides: [String] = []
@@ -53,6 +60,12 @@ struct PlanCommand: AsyncParsableCommand {
         if let ranks, !(1...1024).contains(ranks) { throw ValidationError("--ranks \(ranks): between 1 and 1024") }
         guard (0...10_000_000).contains(proposals) else {
             throw ValidationError("--proposals \(proposals): between 0 and 10000000")
+        }
+        guard !measure || cluster == nil else {
+            throw ValidationError("--measure is of this machine; leave --cluster out")
+        }
+        guard (1...10_000).contains(steps), (1...10_000).contains(best), minutes > 0, minutes <= 1e6 else {
+            throw ValidationError("--steps and --best: between 1 and 10000; --minutes: above 0, at most 1e6")
         }
         if let promptTokens, !(1...10_000_000).contains(promptTokens) {
             throw ValidationError("--prompt-tokens \(promptTokens): between 1 and 10000000")
@@ -71,6 +84,10 @@ struct PlanCommand: AsyncParsableCommand {
             let notice = making.notice(of: costs, ranks: candidates[0].plan.cluster.devices)
             if let notice { Terminal.progress("note: \(notice)") }
             try write(candidates[0].plan)
+            if measure {
+                let measurement = try measured(candidates)
+                return try json ? Terminal.exact(measurement.json.serialized) : Terminal.result(measurement.text)
+            }
             let listing = LocalPlanListing(candidates)
             return try json ? Terminal.exact(listing.json.serialized) : Terminal.result(listing.text)
         }
@@ -91,6 +108,24 @@ struct PlanCommand: AsyncParsableCommand {
     private func write(_ plan: ExecutionPlan) throws {
         guard let output else { return }
         try FileOperations.system.writeOutput(Array(plan.json.indented.utf8), to: URL(filePath: output))
+    }
+
+    /// Runs the best and the corners.
+    private func measured(_ candidates: [LocalPlans.Candidate]) throws -> PlanMeasurement {
+        let trials = PlanTrials(job: URL(filePath: job ?? ""), overrides: overrides, steps: steps)
+        let chosen = PlanTrials.chosen(among: candidates, best: best)
+        let expected = trials.seconds(of: chosen) / 60
+        let words = String(
+            format: "running %d plans for %d steps each takes about %.1f minutes by the estimator", chosen.count,
+            steps + 1, expected)
+        guard expected <= minutes else {
+            throw ValidationError(
+                "\(words); allow it with --minutes \(Int(expected.rounded(.up))), or have fewer of them with --best, "
+                    + "-n or keys of the job that say what is kept")
+        }
+        Terminal.progress(words)
+        let rows = try trials.run(chosen, seconds: minutes * 60) { Terminal.progress($0) }
+        return PlanMeasurement(rows, of: candidates.count { $0.fits })
     }
 
     /// A profile in a hurry, of the job's own model and lengths.

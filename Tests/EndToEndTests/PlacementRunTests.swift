@@ -49,6 +49,7 @@ struct PlacementRunTests {
         #expect(layouts(.decode) == layouts(.prefill))
         #expect(layouts(.conversion) == [.fp32Packed, .int8, .bf16])
         #expect(layouts(.forward) == [.fp32Master, .bf16] && layouts(.backward) == [.fp32Master, .bf16WithMaster])
+        #expect(profile.points.contains { $0.operation == .allReduce } && profile.diskGBps ?? 0 > 0)
         let optimizers = Set(profile.points.filter { $0.operation == .optimizer }.compactMap(\.optimizer))
         #expect(optimizers == ["adamw_torch", "adamw_8bit", "lion", "low_rank"])
         // The model's own numbers: the embedding, and what config.json says of two blocks of 32.
@@ -126,6 +127,31 @@ struct PlacementRunTests {
             #expect(manifest["plan_hash"]?.string == plan.planHash)
         }
         #expect(try JSONValue(parsing: Array(place.bytes("keys/manifest.json")))["plan_hash"] == nil)
+    }
+
+    /// Some plans are run: the chosen one, and the shortest and longest passes. What the estimator says would take longer
+    /// than it may is not begun.
+    @Test func plansAreMeasured() throws {
+        try place.write("profile.json", Self.profile.get())
+        let arguments = [
+            "plan", "--job", job, "--profile", "profile.json", "-n", "1", "generation_layout=packed",
+            "max_concurrent_completions=16", "--measure", "--steps", "1", "--best", "1",
+        ]
+        let outcome = try Command.run(arguments + ["-o", "plan.json", "--json"], in: place.folder)
+        try #require(outcome.status == 0, "\(outcome.progress)")
+        let listing = try JSONValue(parsing: outcome.output)
+        let rows = try #require(listing["measured"]?.elements)
+        #expect((2...3).contains(rows.count), "\(outcome.output)")
+        #expect(try rows[0]["plan_hash"]?.string == plan().planHash && listing["plan_hash"] == rows[0]["plan_hash"])
+        #expect(rows.allSatisfy { ($0["measured_s"]?.double ?? 0) > 0 && $0["failure"] == .null }, "\(outcome.output)")
+        #expect(rows.compactMap { $0["rank"]?.double }.sorted() == (1...rows.count).map(Double.init))
+        #expect(listing["mean_ln_error_seconds"]?.double != nil && listing["plans"]?.double ?? 0 >= 3)
+        // What was predicted is what simulate says.
+        let simulated = try run("simulate", "plan.json", "--profile", "profile.json", "--json")
+        #expect(try JSONValue(parsing: simulated.output)["iteration_s"] == rows[0]["iteration_s"])
+        let long = try Command.run(arguments + ["--minutes", "0.01"], in: place.folder)
+        #expect(long.status == 64 && long.progress.contains("allow it with --minutes 1"), "\(long.progress)")
+        #expect(!place.exists("run"))
     }
 
     @Test func aRunKeepsItsPlan() throws {
@@ -227,13 +253,23 @@ struct PlacementRunTests {
                 "init-model", "--output", "even", "--tokenizer", "model", "--vocabulary-size", "260", "--hidden-size",
                 "32", "--layers", "2", "--heads", "2", "--context-length", "64",
             ], in: place.folder)
+        try Command.succeed(["profile", "--model", "even", "--quick", "-o", "even.json"], in: place.folder)
         let model = "model_name_or_path=even"
-        let made = try run("plan", "--job", job, "-n", "2", "-o", "whole.json", model, "generation_layout=packed")
-        try #require(made.status == 0, "\(made.progress)")
-        var plan = try plan("whole.json")
-        plan.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
-        plan.assignments["actor_train"]?.microBatches *= 2
-        try place.write("cut.json", plan.json.indented)
+        let arguments = ["plan", "--job", job, "--profile", "even.json", "-n", "2", model]
+        for (name, size) in [("whole", 1), ("cut", 2)] {
+            // All else alike: a step differs in rounding alone.
+            let made = try Command.run(
+                arguments + [
+                    "-o", "\(name).json", "generation_layout=packed", "max_tokens_per_micro_batch=40",
+                    "max_concurrent_completions=8", "tensor_parallel_size=\(size)",
+                ], in: place.folder)
+            try #require(made.status == 0, "\(made.progress)")
+            #expect(try plan("\(name).json").assignments["actor_train"]?.strategy == Strategy(1, size, 2 / size))
+        }
+        // Without the key both are tried, and compared.
+        let both = try Command.run(arguments + ["--json"], in: place.folder)
+        let tried = try #require(try JSONValue(parsing: both.output)["candidates"]?.elements)
+        #expect(Set(tried.compactMap { $0["tensor_parallel"]?.double }) == [1, 2])
         for name in ["whole", "cut"] {
             let outcome = try Command.run(
                 ["launch", "-n", "2", "train", job, model, "placement=\(name).json", "output_dir=\(name)"],

@@ -84,6 +84,34 @@ struct MemoryEstimateTests {
         #expect(adapted.adapterCount == 4_884_480)  // 30 · 16 · (4·576 + 2·(576 + 192) + 3·(576 + 1536))
     }
 
+    /// Moments in a file are not among what is held; a step has those of one parameter, and of a small one's passes that is
+    /// the peak: 49152·576 numbers of the embedding, 8 bytes each.
+    @Test func momentsInAFileAreNotHeld() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3,
+                intermediateSize: 1536))
+        func estimate(_ offloads: Bool, promptLength: Int, completions: Int, hasCritic: Bool = false) -> MemoryEstimate
+        {
+            MemoryEstimate(
+                shape, type: .float32, hasReference: false, hasCritic: hasCritic, offloadsOptimizer: offloads,
+                MemoryEstimate.Sizes(
+                    promptLength: promptLength, completionLength: 16, completionsPerPrompt: completions,
+                    completionsPerOptimizerStep: completions, rows: completions, maxTokensPerMicroBatch: 2048,
+                    checkpointsBlocks: false))
+        }
+        let moments = 8 * shape.parameterCount
+        let (memory, file) = (
+            estimate(false, promptLength: 1024, completions: 8), estimate(true, promptLength: 1024, completions: 8)
+        )
+        #expect(memory.optimizerState == moments && file.optimizerState == moments)
+        #expect(memory.training - file.training == moments && memory.peak - file.peak == moments)
+        let ofTwo = [false, true].map { estimate($0, promptLength: 1024, completions: 8, hasCritic: true).peak }
+        #expect(ofTwo[0] - ofTwo[1] == 2 * moments)
+        let small = estimate(true, promptLength: 1, completions: 1)
+        #expect(small.peak - small.training == 230_000_000 + 8 * 49152 * 576)
+    }
+
     /// 135 M parameters in float32. A reference of its own lies beside everything; one of mapped pages is in memory only
     /// while it scores, when there are neither gradients nor activations: weights, both moments, the reference and the
     /// process. Of a step that keeps next to nothing for its backward pass gradients are as much as the reference.

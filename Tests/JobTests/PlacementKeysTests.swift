@@ -27,6 +27,15 @@ struct PlacementKeysTests {
         #expect(try job("timeline: no").run.timelineSteps == 0)
     }
 
+    /// In the run's folder unless another is named.
+    @Test func momentsMayLieInAFile() throws {
+        #expect(try job("").optimizerOffload.folder == nil)
+        #expect(try job("offload_optimizer: true").optimizerOffload.folder?.relativePath == "runs/one")
+        let named = try job("offload_optimizer: true\noffload_optimizer_path: /disk")
+        #expect(named.optimizerOffload.folder?.path == "/disk")
+        #expect(try job("offload_optimizer_path: /disk").notices.contains { $0.contains("offload_optimizer_path") })
+    }
+
     @Test(arguments: [("cuda", Device.cuda(0)), ("cuda:3", .cuda(3)), ("cpu", .cpu)])
     func aDeviceReadsBackFromTheResolvedJob(_ word: String, _ device: Device) throws {
         let first = try job("device: \(word)")
@@ -46,7 +55,8 @@ struct PlacementKeysTests {
         ("device: cuda\ngeneration_layout: int8", "the products of packed matrices are the CPU's"),
         ("timeline: 0", "expected true, false or a number of steps from 1 to 10000"),
         ("timeline: often", "expected true, false or a number of steps"),
-        ("residency: offload", "release_always"),
+        ("residency: offload", "release_always"), ("offload_optimizer: cpu", "offload_optimizer is 'cpu'"),
+        ("offload_optimizer: true\ndevice: cuda", "offload_optimizer is true with device \"cuda:0\""),
     ])
     func whatIsWrongIsSaid(_ lines: String, _ words: String) throws {
         let error = #expect(throws: JobError.self) { try job(lines) }

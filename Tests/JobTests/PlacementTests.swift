@@ -122,6 +122,22 @@ struct PlacementTests {
         #expect("\(error!)".contains("tensor_parallel_size is 1, and plan.json says tp 2 of actor_train"), "\(error!)")
     }
 
+    @Test func momentsInAFileAreTheKey() throws {
+        _ = try plan { $0.assignments["actor_train"]?.after = [.dropGradients, .offloadOptimizer] }
+        let job = try job(["placement: plan.json"])
+        #expect(job["offload_optimizer"] == "true" && job.optimizerOffload.folder?.relativePath == "o")
+        let error = #expect(throws: JobError.self) {
+            try self.job(["placement: plan.json", "offload_optimizer: false"])
+        }
+        #expect(
+            "\(error!)".contains(
+                "plan.json says after with offloadOptimizer of actor_train, which is offload_optimizer"),
+            "\(error!)")
+        _ = try plan()
+        #expect(try self.job(["placement: plan.json"])["offload_optimizer"] == "false")
+        #expect(throws: JobError.self) { try self.job(["placement: plan.json", "offload_optimizer: true"]) }
+    }
+
     @Test(arguments: [
         ("generation_layout: shared", ["generation_layout is shared", "the layout int8 of actor_gen", "int8"]),
         ("dtype: bfloat16", ["dtype is bfloat16", "the layout fp32Master of actor_train", "dtype float32"]),

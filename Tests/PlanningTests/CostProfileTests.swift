@@ -28,10 +28,10 @@ enum ToyProfile {
     }
 
     static func assignment(
-        _ layout: WeightLayout, pp: Int = 1, dp: Int = 1, pieces: Int = 1, after: Set<Release> = []
+        _ layout: WeightLayout, pp: Int = 1, tp: Int = 1, dp: Int = 1, pieces: Int = 1, after: Set<Release> = []
     ) -> Assignment {
         Assignment(
-            mesh: Mesh(nodes: 0..<1, slots: 0..<pp * dp), strategy: Strategy(pp, 1, dp), layout: layout,
+            mesh: Mesh(nodes: 0..<1, slots: 0..<pp * tp * dp), strategy: Strategy(pp, tp, dp), layout: layout,
             microBatches: pieces, after: after)
     }
 
@@ -111,6 +111,63 @@ struct CostProfileTests {
         let own = Double(slowdown) * (650 + 1300 + 2500)
         #expect(
             try nanoseconds(call, two, ToyProfile.profile(threads: threads)) == Int((2 * (own + exchanged)).rounded()))
+    }
+
+    /// Two shards: half of forward and backward over 130 tokens, half of the step, and 4·4 + 2 sums of 130·64 numbers, each
+    /// of 33280 bytes: 5000 ns where that was measured, 33280/10 by the rate. Blocks that are computed twice have 2·4 more.
+    @Test func shardsAddUpTheirHalves() throws {
+        let call = ToyProfile.call(.train, new: 10, miniBatches: 2)
+        let twice = ToyProfile.call(.train, new: 10, miniBatches: 2, recomputes: true)
+        let cut = ToyProfile.assignment(.fp32Master, tp: 2)
+        #expect(try nanoseconds(call, cut) == 2 * (1890 + 18 * 3328 + 2500))
+        var profile = ToyProfile.profile()
+        profile.points.append(.init(.allReduce, .fp32Master, amount: 33280, nanoseconds: 5000))
+        #expect(try nanoseconds(call, cut, profile) == 2 * (1890 + 18 * 5000 + 2500))
+        #expect(try nanoseconds(twice, cut, profile) == 2 * (2510 + 26 * 5000 + 2500))
+        // Whole layers have none of it.
+        let whole = ToyProfile.assignment(.fp32Master, dp: 2)
+        #expect(try nanoseconds(call, whole, profile) == nanoseconds(call, whole))
+    }
+
+    /// Four ranks as two replicas of two shards: 65 tokens, 650 + 1300 ns of which each shard has half, sums of half the
+    /// bytes, a quarter of the step; replicas exchange 3/2·4 bytes of half of the numbers. Four shards: a quarter of 3780,
+    /// and a sum over four moves 2·3/4 of the bytes, one over two 2·1/2.
+    @Test func shardsAndReplicasShareTheWork() throws {
+        var profile = ToyProfile.profile(cores: 4)
+        profile.points.append(.init(.allReduce, .fp32Master, amount: 33280, nanoseconds: 5000))
+        let four = Toy.cluster(nodes: 1, devices: 4)
+        let call = ToyProfile.call(.train, new: 10, miniBatches: 2)
+        func nanoseconds(_ assignment: Assignment) throws -> Int {
+            try ProfiledCosts(profile, four).nanoseconds(call, assignment, Toy.shape)
+        }
+        let exchanged = 1.5 * 4 * Double(Toy.shape.parameterCount) / 2 / 10
+        #expect(
+            try nanoseconds(ToyProfile.assignment(.fp32Master, tp: 2, dp: 2))
+                == Int((2 * (975 + 18 * 2500 + 1250 + exchanged)).rounded()))
+        #expect(try nanoseconds(ToyProfile.assignment(.fp32Master, tp: 4)) == 2 * (945 + 18 * 7500 + 1250))
+    }
+
+    /// AdamW's 8 bytes a number, half of them on each of two ranks, are read and written by each of two steps; the disk's
+    /// half GB/s is that of both ranks. On another cluster the simulated iteration has nodes for it.
+    @Test func momentsInAFileAreReadAndWritten() throws {
+        var profile = ToyProfile.profile()
+        profile.diskGBps = 0.5
+        let call = ToyProfile.call(.train, new: 10, miniBatches: 2)
+        func difference(_ cluster: Cluster) throws -> Int {
+            let costs = ProfiledCosts(profile, cluster)
+            let (memory, file) = (
+                ToyProfile.assignment(.fp32Master, dp: 2),
+                ToyProfile.assignment(.fp32Master, dp: 2, after: [.offloadOptimizer])
+            )
+            return try costs.nanoseconds(call, file, Toy.shape) - costs.nanoseconds(call, memory, Toy.shape)
+        }
+        let expected = 2 * 2 * 4 * Toy.shape.parameterCount * 4
+        #expect(abs(try difference(profile.cluster(ranks: 2)) - expected) <= 1)
+        #expect(try difference(cluster) == 0)
+        let read = try CostProfile(parsing: Array(profile.json.indented.utf8), file: "profile.json")
+        #expect(read == profile && read.cluster(ranks: 2).hostGBps == 0.25)
+        // Without it, at the rate of memory.
+        #expect(ToyProfile.profile().cluster(ranks: 2).hostGBps == 5)
     }
 
     @Test func whatWasNotMeasuredIsRefused() throws {

@@ -63,6 +63,133 @@ struct LocalPlansTests {
         #expect(found.allSatisfy { $0.plan.assignments.values.allSatisfy { $0.strategy == Strategy(1, 1, 2) } })
     }
 
+    /// Whole layers have passes of 16 to 1 of a rank's sequences, layers that both ranks share of 32 to 1.
+    @Test func ranksShareLayersWhereTheyMay() throws {
+        let choices = LocalPlans.Choices(
+            generation: [.fp32Packed, .fp32Master], training: .fp32Master, shards: [1, 2, 4])
+        let found = try Self.candidates(ranks: 2, choices: choices)
+        #expect(found.count == 2 * (5 + 6) * 3 && Set(found.map(\.plan.planHash)).count == found.count)
+        for candidate in found {
+            #expect(candidate.plan.problems().isEmpty && candidate.plan.runProblems.isEmpty)
+            let strategy = candidate.plan.assignments["actor_train"]?.strategy
+            #expect(strategy == Strategy(1, candidate.shards, 2 / candidate.shards))
+        }
+        // Sums of hidden states cost more than passes that are half as long save.
+        #expect(found[0].shards == 1 && found.contains { $0.shards == 2 })
+        // Of a model whose words are an odd number layers stay whole.
+        var odd = Self.models
+        for role in odd.keys { odd[role]?.vocabularySize = 257 }
+        var profile = ToyProfile.profile(model: odd["actor"]!)
+        profile.memoryBytes = 1 << 30
+        let cluster = profile.cluster(ranks: 2)
+        let whole = try LocalPlans(Self.graph, models: odd, choices: choices).candidates(
+            on: cluster, costs: ProfiledCosts(profile, cluster))
+        #expect(whole.count == 2 * 5 * 3 && whole.allSatisfy { $0.shards == 1 })
+    }
+
+    /// Sampling and a step of 64 short completions, where weights and moments are most of what lies there.
+    private static let short: DataflowGraph = {
+        func work(_ miniBatches: Int = 1) -> CallSpec.Work {
+            .init(
+                sequences: 64, promptTokens: 16, newTokens: 8, completionsPerPrompt: 8, miniBatches: miniBatches,
+                recomputes: false)
+        }
+        return DataflowGraph(
+            name: "reinforce",
+            calls: [
+                CallSpec(
+                    "actor_gen", .generate, role: "actor", inputs: ["prompts"], outputs: ["sequences"], work: work()),
+                CallSpec(
+                    "actor_train", .train, role: "actor", inputs: ["sequences"], outputs: [], work: work(2)),
+            ])
+    }()
+
+    private static func short(
+        memoryBytes: Int = 1 << 30, _ choices: LocalPlans.Choices
+    ) throws -> (found: [LocalPlans.Candidate], profile: CostProfile) {
+        var profile = ToyProfile.profile()
+        profile.memoryBytes = memoryBytes
+        let cluster = profile.cluster(ranks: 2)
+        let plans = LocalPlans(short, models: ["actor": Toy.shape], choices: choices)
+        return (try plans.candidates(on: cluster, costs: ProfiledCosts(profile, cluster)), profile)
+    }
+
+    /// The fastest of all plans of two ranks that the rules allow and a run carries out: every strategy, layout and
+    /// number of pieces, not halves of them alone.
+    private static func exhaustive(_ profile: CostProfile) throws -> (nanoseconds: Int, count: Int) {
+        let cluster = profile.cluster(ranks: 2)
+        let (all, costs) = (Mesh(all: cluster), ProfiledCosts(profile, cluster))
+        let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+        var (best, count) = (Int.max, 0)
+        for strategy in [Strategy(1, 1, 2), Strategy(1, 2, 1), Strategy(2, 1, 1)] {
+            for layout in [WeightLayout.fp32Packed, .fp32Master] {
+                for (passes, rows) in (1...32).flatMap({ passes in (1...32).map { (passes, $0) } }) {
+                    let plan = ExecutionPlan(
+                        cluster: cluster, models: ["actor": Toy.shape], graph: short,
+                        assignments: [
+                            "actor_gen": Assignment(
+                                mesh: all, strategy: Strategy(1, 1, 2), layout: layout, microBatches: rows,
+                                after: [.dropKV, .dropWeights]),
+                            "actor_train": Assignment(
+                                mesh: all, strategy: strategy, layout: .fp32Master, microBatches: passes,
+                                after: [.dropGradients]),
+                        ])
+                    guard plan.runProblems.isEmpty, plan.problems().isEmpty else { continue }
+                    let timeline = try PlanSimulator(plan, costs: costs).run()
+                    guard timeline.peakBytes.allSatisfy({ $0 <= capacity }) else { continue }
+                    count += 1
+                    best = min(best, timeline.iterationNanoseconds)
+                }
+            }
+        }
+        return (best, count)
+    }
+
+    /// With all the memory layers stay whole. One byte less than those need of a rank, and they are shared; gradients and
+    /// weights are then halves, and sampling reads them where they have come together.
+    @Test func sharedLayersAreForWhatDoesNotFit() throws {
+        let choices = LocalPlans.Choices(
+            generation: [.fp32Packed, .fp32Master], training: .fp32Master, shards: [1, 2])
+        let (ample, profile) = try Self.short(choices)
+        let all = try Self.exhaustive(profile)
+        #expect(ample[0].shards == 1 && ample[0].nanoseconds == all.nanoseconds && all.count > ample.count)
+        let least = try #require(ample.filter { $0.shards == 1 }.map(\.peakBytes).min())
+        let scarce = try Self.short(memoryBytes: 2 * Int(Double(least - 1) / MemoryModel.share), choices)
+        #expect(scarce.found[0].fits && scarce.found[0].shards == 2 && scarce.found[0].generation == .fp32Master)
+        let fitting = try Self.exhaustive(scarce.profile)
+        #expect(scarce.found[0].nanoseconds == fitting.nanoseconds && fitting.nanoseconds > all.nanoseconds)
+    }
+
+    /// Of layers that are shared, sampling holds what came together beside what is packed of it; of whole ones there is
+    /// nothing to bring together. In both the most is held while 8 rows are sampled.
+    @Test func packedWeightsLieBesideWhatTheyAreMadeOf() throws {
+        func peak(_ layout: WeightLayout, _ shards: Int) throws -> Int {
+            try Self.short(
+                .init(generation: [layout], training: .fp32Master, sequencesOfPass: 1, rows: 8, shards: [shards])
+            ).found[0].peakBytes
+        }
+        #expect(try peak(.fp32Packed, 2) - peak(.fp32Master, 2) == 4 * Toy.shape.parameterCount)
+    }
+
+    /// Moments of 8 bytes a number, a half on each rank, lie there all the time or never; two steps read and write them, at
+    /// half of the 10 bytes a nanosecond that stand for a disk nobody has measured.
+    @Test func momentsInAFileAreNotHeldAndTakeTheirTime() throws {
+        func plan(_ offloads: Bool) throws -> LocalPlans.Candidate {
+            try Self.short(
+                .init(
+                    generation: [.fp32Master], training: .fp32Master, sequencesOfPass: 16, rows: 8, offloads: [offloads]
+                )
+            ).found[0]
+        }
+        let (memory, file) = (try plan(false), try plan(true))
+        let state = 4 * Toy.shape.parameterCount
+        #expect(memory.peakBytes - file.peakBytes == state)
+        #expect(abs(file.nanoseconds - memory.nanoseconds - 2 * 2 * state / 5) <= 2)
+        #expect(file.plan.runProblems.isEmpty)
+        #expect(file.plan.assignments["actor_train"]?.after.count == 2)
+        #expect(memory.plan.planHash != file.plan.planHash && file.offloads && !memory.offloads)
+    }
+
     @Test func whatTheJobSaysIsKept() throws {
         // 32 sequences in passes of at most 20 are two of 16; 24 rows of 64 are three pieces of 22.
         let found = try Self.candidates(
@@ -110,7 +237,6 @@ struct LocalPlansTests {
             ("actor_gen", "after lacks dropKV", { $0.after.remove(.dropKV) }),
             ("actor_gen", "after lacks dropWeights", { $0.after.remove(.dropWeights) }),
             ("actor_train", "after lacks dropGradients", { $0.after = [] }),
-            ("actor_train", "after has offloadOptimizer", { $0.after.insert(.offloadOptimizer) }),
             ("ref_inf", "after has offloadWeights", { $0.after = [.offloadWeights] }),
             ("ref_inf", "microbatches is 64; expected", { $0.microBatches = 64 }),
             // A rank has 32 of the 64 sequences, and 16 of a mini-batch. Ninths are 4, of which there are 8.

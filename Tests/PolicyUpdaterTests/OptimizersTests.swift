@@ -253,6 +253,86 @@ struct OptimizersTests {
         #expect(first.counters.momentSteps == (spam == nil ? 9 : 2))  // the eighth step was their first
     }
 
+    /// Moments in a file have the bits that they have in memory, and a checkpoint goes on in either.
+    @Test(arguments: rules, [nil, StableSPAM(resetSteps: 4)])
+    func stateInAFileChangesNothing(_ rule: OptimizerRule, _ spam: StableSPAM?) throws {
+        let (disk, checkpoint) = (try TemporaryFolder(), try TemporaryFolder())
+        let settings = settings(rule, stabilization: spam)
+        let (inMemory, inFile) = (try parameters(), try parameters())
+        let first = try Optimizer(of: inMemory, settings: settings)
+        let second = try Optimizer(of: inFile, settings: settings, spillingTo: disk.url)
+        #expect(try disk.names() == [])
+        #expect(first.footprint.bytes(.optimizer) == first.stateBytes)
+        #expect(second.footprint.bytes(.optimizer) == 0)
+        #expect(second.stateBytes == first.stateBytes)
+        func take(_ steps: Range<Int>, _ all: [(Optimizer, [String: Tensor])]) throws {
+            for step in steps {
+                for (optimizer, weights) in all {
+                    let ahead = try optimizer.ahead(
+                        parameters: weights, gradients: gradients(step), learningRate: 0.01)
+                    try optimizer.step(parameters: weights, gradients: gradients(step), learningRate: 0.01)
+                    #expect(try weights.bits() == ahead.bits())
+                }
+            }
+        }
+        try take(0..<5, [(first, inMemory), (second, inFile)])
+        #expect(try inFile.bits() == inMemory.bits())
+        #expect(try second.state() == first.state())
+        try second.save(at: PolicyVersion(5), to: checkpoint.url)
+        // The one in memory takes over what the one in a file has left, and the other way round.
+        let (later, latest) = (try inFile.mapValues { try $0.clone() }, try inFile.mapValues { try $0.clone() })
+        let third = try Optimizer(of: later, settings: settings)
+        try third.resume(third.saved(in: checkpoint.url))
+        let fourth = try Optimizer(of: latest, settings: settings, spillingTo: disk.url)
+        try fourth.resume(fourth.saved(in: checkpoint.url))
+        try take(5..<9, [(first, inMemory), (third, later), (fourth, latest)])
+        #expect(try later.bits() == inMemory.bits())
+        #expect(try latest.bits() == inMemory.bits())
+        #expect(try fourth.state() == first.state())
+    }
+
+    /// Two moments of two matrices of 1 MB each: 4 MB, of which nothing is in memory between steps. Counted are the
+    /// file's own pages, so that other tests do not disturb.
+    @Test func betweenStepsNothingOfTheFileIsInMemory() throws {
+        let disk = try TemporaryFolder()
+        let file = disk.url.appending(path: ".spill-")
+        func matrices(_ value: Double) throws -> [String: Tensor] {
+            ["a": try Tensor.full([256, 1024], value), "b": try Tensor.full([256, 1024], value)]
+        }
+        let parameters = try matrices(1)
+        let optimizer = try Optimizer(of: parameters, settings: settings(.adamW), spillingTo: disk.url)
+        #expect(try residentBytes(ofMapping: file) == 0)
+        for _ in 0..<2 {
+            try optimizer.step(parameters: parameters, gradients: matrices(0.5), learningRate: 0.01)
+            #expect(try residentBytes(ofMapping: file) == 0)
+            // The check can fail: who reads a moment has it in memory.
+            #expect(try optimizer.firstMoments["a"]!.floats().allSatisfy { $0 > 0 })
+            #expect(try residentBytes(ofMapping: file) >= 1 << 20)
+        }
+        let checkpoint = try TemporaryFolder()
+        try optimizer.save(at: PolicyVersion(2), to: checkpoint.url)
+        #expect(try residentBytes(ofMapping: file) == 0)
+        try optimizer.resume(optimizer.saved(in: checkpoint.url))
+        #expect(try residentBytes(ofMapping: file) == 0)
+    }
+
+    /// A folder that is none, and one without the room, are said before there is an optimizer.
+    @Test func aFolderThatCannotHoldTheStateIsSaid() throws {
+        let disk = try TemporaryFolder()
+        let error = #expect(throws: TensorError.self) {
+            _ = try Optimizer(
+                of: ["a": Tensor.zeros([4])], settings: settings(.adamW), spillingTo: disk.url.appending(path: "none"))
+        }
+        #expect("\(error!)".contains("none") && "\(error!)".contains("No such file or directory"), "\(error!)")
+        // 2⁵⁶ numbers of one element.
+        let wide = try Tensor.zeros([1]).expanded([1 << 28, 1 << 28])
+        let full = #expect(throws: TensorError.self) {
+            _ = try Optimizer(of: ["a": wide], settings: settings(.adamW), spillingTo: disk.url)
+        }
+        #expect("\(full!)".contains("bytes do not fit") && "\(full!)".contains("are free"), "\(full!)")
+        #expect(try disk.names() == [])
+    }
+
     @Test func theStateOfAnotherOptimizerIsRefused() throws {
         let folder = try TemporaryFolder()
         let parameters = try parameters()

@@ -1,7 +1,8 @@
 package import Foundation
 
-/// Bytes of a mapped file that this process has in memory; 0 where it has not mapped it.
+/// Bytes of mapped files that this process has in memory; 0 where it has mapped none.
 ///
+/// - Parameter file: How their paths begin: the whole of one, or as much of it as is known.
 /// - Throws: Where the system does not say (`/proc/self/smaps`).
 package func residentBytes(ofMapping file: URL) throws -> Int {
     let path = file.resolvingSymlinksInPath().path
@@ -11,7 +12,7 @@ package func residentBytes(ofMapping file: URL) throws -> Int {
     for line in String(decoding: maps, as: UTF8.self).split(separator: "\n") {
         let words = line.split(separator: " ", omittingEmptySubsequences: true)
         if words[0].contains("-") {
-            isOwn = line.hasSuffix(path)
+            isOwn = line.contains(path)
         } else if isOwn, words[0] == "Rss:" {
             bytes += (Int(words[1]) ?? 0) << 10
         }

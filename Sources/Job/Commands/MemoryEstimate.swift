@@ -50,8 +50,10 @@ package struct MemoryEstimate: Sendable, Equatable {
     package let training: Int
     /// The weights under adapters, a part of ``training``; 0 without adapters.
     package let frozenBase: Int
-    /// What the optimizer keeps, a part of ``training``: AdamW's two moments, or less.
+    /// What the optimizer keeps, a part of ``training`` unless it lies in a file: AdamW's two moments, or less.
     package let optimizerState: Int
+    /// Whether it does.
+    private let offloadsOptimizer: Bool
     package let reference: Int
     private let referenceName: String
     /// Whether the reference is the pages of its files, in memory while they are read alone.
@@ -84,6 +86,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - criticSharesBase: Whether those are trained on the policy's base.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
+    ///   - offloadsOptimizer: Whether that lies in a file, of which a step has one parameter's in memory.
     ///   - residency: Whether what sampling needs stays in memory while the weights are trained.
     ///   - tensorParallel: How many processes share what is trained; each reads whole weights to sample and to score.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
@@ -93,22 +96,20 @@ package struct MemoryEstimate: Sendable, Equatable {
         hasReference: Bool, referenceMoves: Bool = false, mapsReference: Bool = false,
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
-        tensorParallel: Int = 1,
+        offloadsOptimizer: Bool = false, tensorParallel: Int = 1,
         takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
+        self.offloadsOptimizer = offloadsOptimizer
         let (master, compute) = (type.masterType, type.elementType)
         let isAdapted = model.adapters != nil
         let all = model.parameterBytes(master)
         let narrow = master == compute ? 0 : model.parameterBytes(compute)
-        func stateBytes(of shapes: [ParameterShape]) -> Int {
-            shapes.reduce(0) { sum, shape in
-                sum
-                    + (optimizer?.stateBytes(of: shape.name, shape: shape.shape, master)
-                        ?? 2 * shape.count * master.byteCount)
-            }
+        func stateBytes(of shape: ParameterShape) -> Int {
+            optimizer?.stateBytes(of: shape.name, shape: shape.shape, master) ?? 2 * shape.count * master.byteCount
         }
+        func held(_ state: Int) -> Int { offloadsOptimizer ? 0 : state }
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
@@ -119,14 +120,14 @@ package struct MemoryEstimate: Sendable, Equatable {
         let criticShapes = isAdapted ? shapes : model.parameterShapes
         let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : narrow
         let criticWeights = hasCritic ? criticShapes.reduce(0) { $0 + $1.count } * master.byteCount : 0
-        let criticKept = hasCritic ? criticWeights + stateBytes(of: criticShapes) + criticBeside : 0
+        let criticKept = hasCritic ? criticWeights + held(criticShapes.reduce(0) { $0 + stateBytes(of: $1) }) + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
         critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
-        optimizerState = stateBytes(of: parts)
-        training = frozen + 2 * weights + optimizerState + copies
+        optimizerState = parts.reduce(0) { $0 + stateBytes(of: $1) }
+        training = frozen + 2 * weights + held(optimizerState) + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
         referenceName = teacher == nil ? "reference" : "teacher"
@@ -142,10 +143,13 @@ package struct MemoryEstimate: Sendable, Equatable {
             sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
             * model.keyValueBytesPerToken(compute)
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
-        let updating = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
+        let passing = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
+        // A step has one parameter's state in memory, and no activations any more.
+        let stepping = training + (offloadsOptimizer ? parts.map { stateBytes(of: $0) }.max() ?? 0 : 0)
+        let updating = max(passing, stepping)
         let packed = model.packedBytes(layout)
         let gathered = tensorParallel > 1 ? whole : 0
-        let reading = frozen + weights + gathered + optimizerState + copies + (packed > 0 ? packed : sums)
+        let reading = frozen + weights + gathered + held(optimizerState) + copies + (packed > 0 ? packed : sums)
         let generating = reading + cache
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         let staying = residency == .keep ? gathered + (packed > 0 ? packed : sums) + cache : 0
@@ -177,7 +181,8 @@ package struct MemoryEstimate: Sendable, Equatable {
             mapsReference: mapsReference && scoresAlone && job.model.residency != .keep, teacher: teacher,
             rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
-            optimizer: job.optimizer, tensorParallel: job.tensorParallelism.size,
+            optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
+            tensorParallel: job.tensorParallelism.size,
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
             Sizes(
@@ -203,9 +208,11 @@ package struct MemoryEstimate: Sendable, Equatable {
 
     /// For `--dry-run`.
     var lines: [String] {
-        [
-            "memory, about \(Self.text(peak)) when every completion has its full length: weights, gradients and "
-                + "moments \(Self.text(training)) (moments \(Self.text(optimizerState))"
+        let held = offloadsOptimizer ? "weights and gradients" : "weights, gradients and moments"
+        let moments = Self.text(optimizerState) + (offloadsOptimizer ? " beside that in a file" : "")
+        return [
+            "memory, about \(Self.text(peak)) when every completion has its full length: \(held) "
+                + "\(Self.text(training)) (moments \(moments)"
                 + (frozenBase > 0 ? ", the base under adapters \(Self.text(frozenBase))" : "") + ")"
                 + (reference > 0
                     ? ", \(referenceName) \(Self.text(reference))"

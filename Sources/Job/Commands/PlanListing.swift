@@ -69,7 +69,7 @@ package struct PlanListing {
         ])
     }
 
-    fileprivate static func gibibytes(_ bytes: Int) -> String { NumberText.compact(Double(bytes) / 1_073_741_824) }
+    static func gibibytes(_ bytes: Int) -> String { NumberText.compact(Double(bytes) / 1_073_741_824) }
 }
 
 /// Plans that can be run, for people and for programs.
@@ -86,14 +86,12 @@ package struct LocalPlanListing {
     package var text: String {
         let durations = DurationText(longest: candidates.prefix(Self.most).map(\.nanoseconds).max() ?? 0)
         let rows = candidates.prefix(Self.most).map { candidate in
-            [
-                candidate.generation?.rawValue ?? "", "\(candidate.plan.cluster.devices)",
-                "\(candidate.sequencesOfPass)", candidate.rows.map(String.init) ?? "",
+            candidate.words + [
                 durations.number(candidate.nanoseconds),
                 PlanListing.gibibytes(candidate.peakBytes) + (candidate.fits ? "" : " too much"),
             ]
         }
-        let heading = ["layout to sample", "ranks", "sequences a pass", "rows at once", durations.unit, "GiB a rank"]
+        let heading = LocalPlans.Candidate.heading + [durations.unit, "GiB a rank"]
         let more = candidates.count - rows.count
         return Table(heading, rows, textColumns: 1).text + (more > 0 ? "\nand \(more) more" : "")
             + "\nchosen is the first, planHash \(candidates[0].plan.planHash)"
@@ -107,17 +105,34 @@ package struct LocalPlanListing {
                 "candidates",
                 .array(
                     candidates.map { candidate in
-                        .object([
-                            .init("generation_layout", candidate.generation.map { .string($0.rawValue) } ?? .null),
-                            .init("ranks", .number(candidate.plan.cluster.devices)),
-                            .init("sequences_of_pass", .number(candidate.sequencesOfPass)),
-                            .init("rows", candidate.rows.map { .number($0) } ?? .null),
-                            .init("iteration_s", .number(Double(candidate.nanoseconds) / 1e9)),
-                            .init("peak_bytes", .number(candidate.peakBytes)),
-                            .init("fits", .bool(candidate.fits)),
-                        ])
+                        .object(candidate.members + [.init("fits", .bool(candidate.fits))])
                     })),
         ])
+    }
+}
+
+extension LocalPlans.Candidate {
+    static let heading = [
+        "layout to sample", "ranks", "ranks a layer", "moments", "sequences a pass", "rows at once",
+    ]
+
+    /// What it is of the choices, below ``heading``.
+    var words: [String] {
+        [
+            generation?.rawValue ?? "", "\(plan.cluster.devices)", "\(shards)", offloads ? "file" : "memory",
+            "\(sequencesOfPass)", rows.map(String.init) ?? "",
+        ]
+    }
+
+    /// The same with what it is predicted to take.
+    var members: [JSONValue.Member] {
+        [
+            .init("generation_layout", generation.map { .string($0.rawValue) } ?? .null),
+            .init("ranks", .number(plan.cluster.devices)), .init("tensor_parallel", .number(shards)),
+            .init("offload_optimizer", .bool(offloads)), .init("sequences_of_pass", .number(sequencesOfPass)),
+            .init("rows", rows.map { .number($0) } ?? .null),
+            .init("iteration_s", .number(Double(nanoseconds) / 1e9)), .init("peak_bytes", .number(peakBytes)),
+        ]
     }
 }
 

@@ -22,6 +22,8 @@ package struct PlanMaking {
     private let graph: DataflowGraph
     private let models: [String: ModelShape]
     private let job: ResolvedJob?
+    /// Ranks that may share a layer of the job where it is trained.
+    private let shards: [Int]
 
     /// - Parameters:
     ///   - models: `role=folder`, a name in the Hugging Face cache, or a published shape's name; roles beside actor,
@@ -32,7 +34,7 @@ package struct PlanMaking {
     package init(source: Source, models: [String], overrides: [String], promptTokens: Int?) throws {
         var shapes = try Self.shapes(models)
         if case .graph(let name) = source, name.hasSuffix(".json") {
-            (graph, job) = (try Self.graph(URL(filePath: name)), nil)
+            (graph, job, shards) = (try Self.graph(URL(filePath: name)), nil, [1])
         } else {
             let (job, folder) = try Self.job(source, overrides)
             let rewards = shapes.keys.filter { !["actor", "critic", "reference"].contains($0) }.sorted()
@@ -43,20 +45,14 @@ package struct PlanMaking {
                         place: "generation_ranks",
                         message: "is \(job.staleness.generationRanks); a plan puts every call on all ranks, expected 0")
                 }
-                guard job.tensorParallelism.size == 1 else {
-                    throw JobError(
-                        place: "tensor_parallel_size",
-                        message: "is \(job.tensorParallelism.size); the plans that are tried have whole layers, "
-                            + "expected 1")
-                }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
                     rewardModels: rewards.isEmpty ? nil : rewards, promptTokens: own.promptTokens,
                     newTokens: own.newTokens, optimizers: shapes["actor"] == nil ? own.optimizers : [:])
                 shapes.merge(own.shapes) { given, _ in given }
-                self.job = job
+                (self.job, shards) = (job, own.shards)
             } else {
-                self.job = nil
+                (self.job, shards) = (nil, [1])
             }
             graph = DataflowGraph(job.recipe, settings)
             if shapes["reference"] == nil { shapes["reference"] = shapes["actor"] }
@@ -132,22 +128,24 @@ package struct PlanMaking {
         guard job.model.dtype != .float64 else {
             throw JobError(place: "dtype", message: "dtype is float64, which no plan has a layout for")
         }
-        let counts = ranks.map { [$0] } ?? Array(sequence(first: 1) { $0 * 2 <= profile.cores ? $0 * 2 : nil })
-        for count in counts where count.nonzeroBitCount != 1 {
+        let asked = ranks.map { [$0] } ?? Array(sequence(first: 1) { $0 * 2 <= profile.cores ? $0 * 2 : nil })
+        for count in asked where count.nonzeroBitCount != 1 {
             throw JobError(place: "-n", message: "\(count) ranks; a plan has 1, 2, 4, … of them on one machine")
         }
-        let plans = LocalPlans(graph, models: models, choices: choices(job, work, int8: int8))
-        var candidates: [LocalPlans.Candidate] = []
-        var refused: PlanError?
-        for count in counts {
-            let cluster = profile.cluster(ranks: count)
-            do throws(PlanError) {
-                candidates += try plans.candidates(on: cluster, costs: ProfiledCosts(profile, cluster))
-            } catch {
-                refused = refused ?? error
-            }
+        let counts = asked.filter { count in shards.contains { count.isMultiple(of: $0) } }
+        guard !counts.isEmpty else {
+            throw JobError(
+                place: "tensor_parallel_size",
+                message:
+                    "is \(shards[0]), which divides none of \(asked.map(String.init).joined(separator: ", ")) ranks")
         }
-        if candidates.isEmpty, let refused { throw refused }
+        var choices = choices(job, work, int8: int8)
+        var candidates = try self.candidates(choices, profile, ranks: counts)
+        // A file is slower than memory: it is for what does not fit.
+        if !candidates.contains(where: \.fits), !job.isGiven("offload_optimizer"), job.model.device == .cpu {
+            choices.offloads = [true]
+            candidates += try self.candidates(choices, profile, ranks: counts)
+        }
         let sorted = LocalPlans.sorted(candidates)
         guard let best = sorted.first, best.fits else {
             let least = candidates.map(\.peakBytes).min() ?? 0
@@ -159,6 +157,24 @@ package struct PlanMaking {
             ])
         }
         return sorted
+    }
+
+    private func candidates(
+        _ choices: LocalPlans.Choices, _ profile: CostProfile, ranks counts: [Int]
+    ) throws -> [LocalPlans.Candidate] {
+        let plans = LocalPlans(graph, models: models, choices: choices)
+        var candidates: [LocalPlans.Candidate] = []
+        var refused: PlanError?
+        for count in counts {
+            let cluster = profile.cluster(ranks: count)
+            do throws(PlanError) {
+                candidates += try plans.candidates(on: cluster, costs: ProfiledCosts(profile, cluster))
+            } catch {
+                refused = refused ?? error
+            }
+        }
+        if candidates.isEmpty, let refused { throw refused }
+        return candidates
     }
 
     private func choices(_ job: ResolvedJob, _ work: CallSpec.Work, int8: Bool) -> LocalPlans.Choices {
@@ -177,7 +193,8 @@ package struct PlanMaking {
             sequencesOfPass: job.isGiven("max_tokens_per_micro_batch")
                 ? Placement.sequences(of: work, maxTokens: job.maxTokensPerMicroBatch) : nil,
             // A pair is never cut.
-            leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions)
+            leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions, shards: shards,
+            offloads: [job.optimizerOffload.folder != nil])
     }
 
     // MARK: Reading
@@ -287,6 +304,8 @@ struct JobSizes {
     /// `nil` for the longest that may be sampled.
     let newTokens: Int?
     var optimizers: [String: CallSpec.Work.Optimizer] = [:]
+    /// Ranks that may share a layer where it is trained: as many as the job says, or those that it and its model allow.
+    let shards: [Int]
 
     /// - Parameter given: Tokens of a prompt; `nil` reads the prompt set.
     init(_ job: ResolvedJob, folder base: URL, promptTokens given: Int?) throws {
@@ -300,6 +319,14 @@ struct JobSizes {
             newTokens = pair.map { max(1, ($0.pair - $0.prompt) / 2) }
         }
         let configuration = model.configuration
+        let keepsLayersWhole = !TensorParallelism.problems(
+            job.method, job.plan, job.model, job.optimizer, job.staleness
+        ).isEmpty
+        shards =
+            job.isGiven("tensor_parallel_size")
+            ? [job.tensorParallelism.size]
+            : [1]
+                + [2, 4, 8].filter { !keepsLayersWhole && configuration.problem(tensorParallel: $0) == nil }
         shapes["actor"] = ModelShape(configuration)
         if let teacher = job.plan.reference?.model { shapes["reference"] = try PlanMaking.shape(of: teacher) }
         for (role, reference) in job.rewards?.modelRoles ?? [] {

@@ -206,7 +206,7 @@ struct TrainingParts: Sendable {
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,
                 maxTokensPerMicroBatch: settings.maxTokensPerMicroBatch, checkpointsBlocks: settings.checkpointsBlocks,
-                dropoutSeed: seed),
+                dropoutSeed: seed, stateFolder: settings.stateFolder),
             layout: job.model.dtype.layout, verification: job.model.verification,
             residency: job.model.residency, ranks: ranks)
     }
@@ -219,7 +219,8 @@ extension UpdaterSettings {
             optimizer: try job.optimizer.with(totalSteps: maxSteps),
             maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
             checkpointsBlocks: job.checkpointsBlocks, referenceSync: job.plan.reference?.sync,
-            partGradientSteps: job.partGradientSteps, dropoutSeed: UInt64(job.model.seed))
+            partGradientSteps: job.partGradientSteps, dropoutSeed: UInt64(job.model.seed),
+            stateFolder: job.optimizerOffload.folder)
     }
 }
 

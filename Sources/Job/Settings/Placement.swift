@@ -28,7 +28,7 @@ package struct Placement: Sendable {
     init?(reading job: inout SettingsReader, folder: URL?) {
         let given: String? = job.read(
             "placement", optional: nil,
-            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions, tensor_parallel_size and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
+            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions, tensor_parallel_size, offload_optimizer and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
         )
         guard let given, let folder else { return nil }
         let read: ExecutionPlan
@@ -52,12 +52,15 @@ package struct Placement: Sendable {
         job.fill("dtype", type.rawValue, from: place)
         job.fill("max_tokens_per_micro_batch", "\(trainer.work.tokens(of: sequencesOfPass))", from: place)
         job.fill("tensor_parallel_size", "\(home.strategy.tensor)", from: place)
+        job.fill("offload_optimizer", "\(offloads)", from: place)
         if let layout { job.fill("generation_layout", layout.rawValue, from: place) }
         if let rows { job.fill("max_concurrent_completions", "\(rows)", from: place) }
     }
 
     /// What passes over the model compute in.
     private var type: JobElementType { home.layout == .fp32Master ? .float32 : .bfloat16 }
+
+    private var offloads: Bool { home.after.contains(.offloadOptimizer) }
 
     /// `nil` where nothing is sampled.
     private var layout: GenerationLayout? {
@@ -96,6 +99,11 @@ package struct Placement: Sendable {
             refuse(
                 "tensor_parallel_size", trainer, "tp \(home.strategy.tensor)",
                 "which is tensor_parallel_size \(home.strategy.tensor)")
+        }
+        if (reading.optimizerOffload.folder != nil) != offloads {
+            refuse(
+                "offload_optimizer", trainer, "after \(offloads ? "with" : "without") offloadOptimizer",
+                "which is offload_optimizer \(offloads)")
         }
         if let sampler, let layout, reading.model.generationLayout != layout {
             refuse(

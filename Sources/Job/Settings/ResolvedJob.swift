@@ -39,6 +39,8 @@ package struct ResolvedJob: Sendable {
     package let placement: Placement?
     /// How many processes compute each layer of a training pass together.
     package let tensorParallelism: TensorParallelism
+    /// Where what the optimizer keeps waits between steps.
+    package let optimizerOffload: OptimizerOffload
     package let notices: [String]
 
     /// What was read, in order.
@@ -68,6 +70,7 @@ package struct ResolvedJob: Sendable {
         (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
         (searchesLimits, partGradientSteps) = (read.searchesLimits, read.partGradientSteps)
         (placement, tensorParallelism) = (read.placement, read.tensorParallelism)
+        optimizerOffload = read.optimizerOffload
         self.method = method.name
         entries = job.entries
         self.file = file
@@ -120,6 +123,7 @@ struct Reading {
     let searchesLimits: Bool
     let placement: Placement?
     let tensorParallelism: TensorParallelism
+    let optimizerOffload: OptimizerOffload
 
     /// - Parameter folder: The job file's; `nil` where keys are explained and there is no file.
     init(
@@ -220,6 +224,8 @@ struct Reading {
         }
         tensorParallelism = TensorParallelism(
             reading: &job, method: method.name, plan: plan, model: model, optimizer: optimizer, staleness: staleness)
+        optimizerOffload = OptimizerOffload(
+            reading: &job, outputDirectory: run.outputDirectory, device: model.device)
         placement?.check(self, &job)
     }
 

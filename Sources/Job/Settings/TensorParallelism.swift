@@ -29,7 +29,7 @@ package struct TensorParallelism: Sendable, Equatable {
     }
 
     /// What of a job needs whole layers where it trains, each with its key.
-    private static func problems(
+    static func problems(
         _ method: String, _ plan: MethodPlan, _ model: ModelSettings, _ optimizer: OptimizerSettings,
         _ staleness: Staleness
     ) -> [(key: String, problem: String)] {
