@@ -120,7 +120,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let criticShapes = isAdapted ? shapes : model.parameterShapes
         let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : narrow
         let criticWeights = hasCritic ? criticShapes.reduce(0) { $0 + $1.count } * master.byteCount : 0
-        let criticKept = hasCritic ? criticWeights + held(criticShapes.reduce(0) { $0 + stateBytes(of: $1) }) + criticBeside : 0
+        let criticState = held(criticShapes.reduce(0) { $0 + stateBytes(of: $1) })
+        let criticKept = hasCritic ? criticWeights + criticState + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
         critic = criticKept + criticGradients
