@@ -61,7 +61,7 @@ package struct JobPlan {
             lines.append("\(try prompts.maxSteps(job)) optimizer steps")
             lines += model.trainedLines
             lines.append("recipe: " + job.recipe.words)
-            lines += [job.staleness.line, job.tensorParallelism.line].compactMap(\.self)
+            lines += [job.staleness.line].compactMap(\.self) + job.tensorParallelism.lines
             if let placement = job.placement { lines.append(placement.line) }
             if ranks > 1 {
                 lines.append(

@@ -43,11 +43,13 @@ package struct PlanMaking {
                         place: "generation_ranks",
                         message: "is \(job.staleness.generationRanks); a plan puts every call on all ranks, expected 0")
                 }
-                guard job.tensorParallelism.size == 1 else {
+                let shared = job.tensorParallelism
+                for (key, size) in [
+                    ("tensor_parallel_size", shared.size), (TensorParallelism.generationKey, shared.generationSize),
+                ] where size > 1 {
                     throw JobError(
-                        place: "tensor_parallel_size",
-                        message: "is \(job.tensorParallelism.size); the plans that are tried have whole layers, "
-                            + "expected 1")
+                        place: key,
+                        message: "is \(size); the plans that are tried have whole layers, expected 1")
                 }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
