@@ -140,6 +140,34 @@ ctorch_status ctorch_group_gather(ctorch_group group, ctorch_tensor input, ctorc
     });
 }
 
+ctorch_status ctorch_group_carry(ctorch_group group, const ctorch_tensor *tensors, const ptrdiff_t *senders,
+                                 const ptrdiff_t *receivers, const ptrdiff_t *tags, size_t count) {
+    return guarded([&] {
+        auto &members = unwrap_group(group);
+        std::vector<c10::intrusive_ptr<c10d::Work>> works;
+        const auto message = [&](size_t i) {
+            TORCH_CHECK(unwrap(tensors[i]).is_contiguous(), "a message is contiguous");
+            return std::vector<at::Tensor>{unwrap(tensors[i])};
+        };
+        for (size_t i = 0; i < count; ++i) {
+            if (receivers[i] != members.getRank()) continue;
+            auto one = message(i);
+            works.push_back(members.recv(one, static_cast<int>(senders[i]), static_cast<int>(tags[i])));
+        }
+        for (size_t i = 0; i < count; ++i) {
+            auto one = message(i);
+            if (receivers[i] < 0) {
+                c10d::BroadcastOptions options;
+                options.rootRank = senders[i];
+                works.push_back(members.broadcast(one, options));
+            } else if (senders[i] == members.getRank()) {
+                works.push_back(members.send(one, static_cast<int>(receivers[i]), static_cast<int>(tags[i])));
+            }
+        }
+        for (const auto &work : works) work->wait();
+    });
+}
+
 // ---- With gradients ----
 
 namespace ctorch {

@@ -25,14 +25,18 @@ struct PartDigest {
     }
 };
 
+/// Of words that lie in runs of `run`: the indices of each begin `stride` behind those of the one before, those of the
+/// first at `first`.
 template <class Word>
-uint64_t digest(const void *data, int64_t count, uint64_t seed) {
-    constexpr int64_t part = 1 << 16;
+uint64_t digest(const void *data, int64_t count, uint64_t seed, int64_t first, int64_t run, int64_t stride) {
+    if (count == 0) return 0;
+    const int64_t part = std::min<int64_t>(run, 1 << 16), parts = (run + part - 1) / part;
     const auto *words = static_cast<const Word *>(data);
-    std::vector<uint64_t> sums((count + part - 1) / part);
+    std::vector<uint64_t> sums(count / run * parts);
     parallel_tasks(static_cast<int64_t>(sums.size()), part / 4, [&](int64_t task, int) {
-        const int64_t first = task * part;
-        dispatch<PartDigest<Word>>(words + first, first, std::min(part, count - first), seed, &sums[task]);
+        const int64_t number = task / parts, begin = task % parts * part;
+        dispatch<PartDigest<Word>>(words + number * run + begin, first + number * stride + begin,
+                                   std::min(part, run - begin), seed, &sums[task]);
     });
     uint64_t sum = 0;
     for (const uint64_t one : sums) sum += one;
@@ -44,15 +48,21 @@ uint64_t digest(const void *data, int64_t count, uint64_t seed) {
 
 using namespace ctorch;
 
-extern "C" ctorch_status ctorch_digest(ctorch_tensor tensor, uint64_t seed, uint64_t *out) {
+extern "C" ctorch_status ctorch_digest(ctorch_tensor tensor, uint64_t seed, ptrdiff_t first, ptrdiff_t run,
+                                       ptrdiff_t stride, uint64_t *out) {
     return guarded([&] {
         const at::Tensor values = unwrap(tensor).detach().cpu().contiguous();
         const void *data = values.const_data_ptr();
+        const int64_t count = values.numel();
+        TORCH_CHECK(count == 0 || (run > 0 && count % run == 0), "runs of ", run, " in ", count, " elements");
         switch (values.element_size()) {
-            case 8: *out = digest<uint64_t>(data, values.numel(), seed); break;
-            case 4: *out = digest<uint32_t>(data, values.numel(), seed); break;
-            case 2: *out = digest<uint16_t>(data, values.numel(), seed); break;
-            default: *out = digest<uint8_t>(data, values.numel() * values.element_size(), seed);
+            case 8: *out = digest<uint64_t>(data, count, seed, first, run, stride); break;
+            case 4: *out = digest<uint32_t>(data, count, seed, first, run, stride); break;
+            case 2: *out = digest<uint16_t>(data, count, seed, first, run, stride); break;
+            default: {  // an element of several bytes that is no word of the above is its bytes
+                const int64_t size = values.element_size();
+                *out = digest<uint8_t>(data, count * size, seed, first * size, run * size, stride * size);
+            }
         }
     });
 }

@@ -13,6 +13,7 @@ extension Coordinator {
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
+        if role == .oldPolicy { try await parts.updater.gatherWeights() }
         if !work.parts.isEmpty {
             try await inferOfParts(role, into: &work)
         } else if role == .critic {

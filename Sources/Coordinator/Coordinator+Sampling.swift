@@ -100,10 +100,11 @@ extension Coordinator {
         let scored: [ScoredGroup]
         let generated: ContinuousClock.Instant
         if let team = parts.team {
+            if team.decodingPeers == nil { try await parts.updater.gatherWeights() }
             let shares = try await team.amongPeers(stop) {
                 let own = try await sampled(
-                    team.share(of: requests), step: step, by: generator, scorer,
-                    stop: stop == nil ? StopSignal() : team.asked)
+                    team.decodedShare(of: requests), keeping: Set(team.share(of: requests).map(\.address)),
+                    step: step, by: generator, scorer, stop: stop == nil ? StopSignal() : team.asked)
                 return SampledShare(groups: own.groups.map(SharedGroup.init), seconds: seconds(own.generated - start))
             }
             let prompts = Dictionary(uniqueKeysWithValues: requests.map { ($0.address, $0.prompt) })
@@ -113,7 +114,8 @@ extension Coordinator {
             generated = start + .seconds(shares.map(\.seconds).max() ?? 0)
         } else {
             (scored, generated) = try await sampled(
-                requests, step: step, by: generator, scorer, stop: stop ?? StopSignal())
+                requests, keeping: Set(requests.map(\.address)), step: step, by: generator, scorer,
+                stop: stop ?? StopSignal())
         }
         try stop?.check()
         try Task.checkCancellation()
@@ -124,9 +126,11 @@ extension Coordinator {
         batch.scoring += seconds(clock.now - generated)
     }
 
-    /// Samples and scores each request: the groups in the order in which they end, and when the last was decoded.
+    /// Samples each request and scores those that are kept: the groups in the order in which they end, and when the
+    /// last was decoded.
     private func sampled(
-        _ requests: [RolloutRequest], step: Int, by generator: any Generating, _ scorer: any Scoring, stop: StopSignal
+        _ requests: [RolloutRequest], keeping own: Set<GroupAddress>, step: Int, by generator: any Generating,
+        _ scorer: any Scoring, stop: StopSignal
     ) async throws -> (groups: [ScoredGroup], generated: ContinuousClock.Instant) {
         let stream = generator.generate(requests, step: step, stop: stop)
         let (observer, taken) = (parts.observer, progress.step)
@@ -134,7 +138,7 @@ extension Coordinator {
             try await withThrowingTaskGroup(
                 of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
             ) { tasks in
-                for try await group in stream {
+                for try await group in stream where own.contains(group.address) {
                     tasks.addTask { try await scorer.score(group) }
                 }
                 let generated = ContinuousClock.now
@@ -161,6 +165,7 @@ extension Coordinator {
 
     func rethink(_ work: inout StepWork) async throws {
         guard let rethinking = parts.rethinking else { return }  // checked in init
+        try await parts.updater.gatherWeights()
         let clock = ContinuousClock()
         let start = clock.now
         let rethought = try await rethinking.rethink(work.groups, step: progress.rolloutStep, stop: stop)

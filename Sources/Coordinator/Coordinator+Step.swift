@@ -71,6 +71,7 @@ extension Coordinator {
 
     private func weigh(_ work: inout StepWork) async throws {
         guard let weighing = parts.weighing else { return }  // checked in init
+        try await parts.updater.gatherWeights()
         let first = schedule.optimizerBatches(work.parts, rolloutStep: progress.rolloutStep).first
         let found = try await weighing.weigh(first ?? UpdateBatch(parts: work.parts), at: progress, stop: stop)
         for (index, weight) in zip(work.parts.indices, found.weights) { work.parts[index].weight = weight }

@@ -146,6 +146,7 @@ package actor Coordinator {
 
     private func evaluate(since before: Int?) async throws -> Metrics {
         guard let evaluator = parts.evaluator else { return Metrics() }
+        try await parts.updater.gatherWeights()
         await parts.observer.began(.evaluating, step: progress.step)
         let (step, stop, team) = (progress.step, stop, parts.team)
         return try await unlessCancelled {

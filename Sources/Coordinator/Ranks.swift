@@ -52,6 +52,8 @@ package struct RankTeam: Sendable {
     /// Those that compute each layer of a training pass together with this rank, each with a part of it; `nil` where it
     /// has whole layers.
     package let tensorPeers: (any Ranks)?
+    /// Those that decode together with this rank, each with a part of the layers; `nil` where it decodes alone.
+    package let decodingPeers: (any Ranks)?
     /// Those that train the same parts of the layers as this rank, and divide the passes; `nil` where it does so alone,
     /// or has whole layers and ``peers`` are they.
     package let replicas: (any Ranks)?
@@ -60,14 +62,15 @@ package struct RankTeam: Sendable {
     /// Whether somebody asked this process to stop.
     package let asked: StopSignal
 
-    /// A team in which every rank does everything, with others that share its layers where it has `tensorPeers`.
+    /// A team in which every rank does everything, with others that share its layers where it has `tensorPeers` or
+    /// `decodingPeers`: neighbours, of which each group has as many.
     package init(
-        _ ranks: any Ranks, tensorPeers: (any Ranks)? = nil, replicas: (any Ranks)? = nil, localSize: Int,
-        asked: StopSignal
+        _ ranks: any Ranks, tensorPeers: (any Ranks)? = nil, decodingPeers: (any Ranks)? = nil,
+        replicas: (any Ranks)? = nil, localSize: Int, asked: StopSignal
     ) {
         self.init(
-            ranks, peers: ranks, side: .whole, tensorPeers: tensorPeers, replicas: replicas, localSize: localSize,
-            asked: asked)
+            ranks, peers: ranks, side: .whole, tensorPeers: tensorPeers, decodingPeers: decodingPeers,
+            replicas: replicas, localSize: localSize, asked: asked)
     }
 
     /// A team of two sides: the first ranks train, the others sample.
@@ -75,14 +78,16 @@ package struct RankTeam: Sendable {
     /// - Parameter peers: Those of this rank's side; `nil` for one alone.
     package init(_ ranks: any Ranks, peers: (any Ranks)?, side: Side, localSize: Int, asked: StopSignal) {
         self.init(
-            ranks, peers: peers, side: side, tensorPeers: nil, replicas: nil, localSize: localSize, asked: asked)
+            ranks, peers: peers, side: side, tensorPeers: nil, decodingPeers: nil, replicas: nil, localSize: localSize,
+            asked: asked)
     }
 
     private init(
-        _ ranks: any Ranks, peers: (any Ranks)?, side: Side, tensorPeers: (any Ranks)?, replicas: (any Ranks)?,
-        localSize: Int, asked: StopSignal
+        _ ranks: any Ranks, peers: (any Ranks)?, side: Side, tensorPeers: (any Ranks)?,
+        decodingPeers: (any Ranks)?, replicas: (any Ranks)?, localSize: Int, asked: StopSignal
     ) {
         self.tensorPeers = tensorPeers
+        self.decodingPeers = decodingPeers
         self.replicas = replicas
         self.ranks = ranks
         self.peers = peers
@@ -96,6 +101,15 @@ package struct RankTeam: Sendable {
 
     /// What this rank does of work that its side divides.
     func share<Element>(of all: [Element]) -> [Element] { peers?.share(of: all) ?? all }
+
+    /// What this rank decodes of work that its side divides: its own share, and those of the ranks that decode together
+    /// with it, all in the order of the whole.
+    func decodedShare<Element>(of all: [Element]) -> [Element] {
+        guard let peers, let decodingPeers else { return share(of: all) }
+        let first = peers.rank - decodingPeers.rank
+        let together = first..<first + decodingPeers.size
+        return all.enumerated().filter { together.contains($0.offset % peers.size) }.map(\.element)
+    }
 
     /// Every rank's part of some work, in the order of ranks.
     ///

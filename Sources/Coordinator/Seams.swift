@@ -133,6 +133,9 @@ package protocol Updating: Sendable {
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
     /// The version of the policy's weights, as rollouts are stamped with it.
     var policyVersion: PolicyVersion { get async throws }
+    /// Where several ranks share the policy's layers, brings them together for what reads whole weights until the next
+    /// step. Every rank calls it; where they are together it does nothing.
+    func gatherWeights() async throws
     /// Brings what several ranks keep apart to the first of them, which is about to save. Every rank calls it.
     func assembleState() async throws
     /// Brings the policy's weights from the ranks that train to those that only sample. Every rank calls it.
@@ -140,6 +143,7 @@ package protocol Updating: Sendable {
 }
 
 extension Updating {
+    package func gatherWeights() {}
     package func assembleState() {}
     package func shareWeights() {}
 }

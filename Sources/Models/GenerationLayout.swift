@@ -34,13 +34,14 @@ extension ModelConfiguration {
         return packing
     }
 
-    /// Bytes of the copies of a layout.
-    package func packedBytes(_ layout: GenerationLayout) -> Int {
+    /// Bytes of the copies of a layout, on one of so many ranks that sample with a part of each.
+    package func packedBytes(_ layout: GenerationLayout, ranks: Int = 1) -> Int {
         let packing = packing(layout)
         return parameterShapes.reduce(0) { sum, parameter in
             guard let form = packing[parameter.name] else { return sum }
-            let panels = (parameter.shape[0] + 31) / 32 * 32
-            return sum + panels * (form == .int8 ? parameter.shape[1] + 4 : 4 * parameter.shape[1])
+            let shape = parameter.largestPart(of: ranks).shape
+            let panels = (shape[0] + 31) / 32 * 32
+            return sum + panels * (form == .int8 ? shape[1] + 4 : 4 * shape[1])
         }
     }
 }

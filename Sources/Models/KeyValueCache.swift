@@ -13,10 +13,11 @@ package final class KeyValueCache {
     package let rowCapacity: Int
     let layers: [LayerCache]
 
+    /// - Parameter ranks: How many share the model's heads: each keeps those of its own.
     /// - Throws: ``ModelError/call(_:)`` for a count below 1, ``TensorError`` when the memory is not there.
     package init(
         configuration: ModelConfiguration, promptSlots: Int, promptCapacity: Int, rowSlots: Int, rowCapacity: Int,
-        type: ElementType = .float32, device: Device = .cpu
+        type: ElementType = .float32, device: Device = .cpu, ranks: Int = 1
     ) throws {
         guard min(promptSlots, promptCapacity, rowSlots, rowCapacity) >= 1 else {
             throw ModelError.call("a cache needs at least one slot and one token of each kind")
@@ -27,8 +28,9 @@ package final class KeyValueCache {
             let ring = window.flatMap { $0 < promptCapacity + rowCapacity ? $0 : nil }
             let cache = try DecodeCache(
                 promptSlots: ring == nil ? promptSlots : 1, promptCapacity: ring == nil ? promptCapacity : 1,
-                rowSlots: rowSlots, rowCapacity: ring ?? rowCapacity, keyValueHeads: configuration.keyValueHeads,
-                headSize: configuration.headSize, type: type, device: device)
+                rowSlots: rowSlots, rowCapacity: ring ?? rowCapacity,
+                keyValueHeads: configuration.keyValueHeads / ranks, headSize: configuration.headSize, type: type,
+                device: device)
             return LayerCache(cache, ring: ring)
         }
     }

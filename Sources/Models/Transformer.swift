@@ -23,7 +23,7 @@ package final class Transformer {
     package let packedHead: PackedMatrix?
 
     /// The ranks that compute each layer together; `nil` for a model that is whole here.
-    private let group: TensorParallelGroup?
+    package let group: TensorParallelGroup?
     private let blocks: [TransformerBlock]
     private let finalNorm: Tensor
     private let rotary: RotaryTable
@@ -34,8 +34,8 @@ package final class Transformer {
     ///   scales.
     /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
     ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
-    /// - Parameter shards: How several ranks share the layers, of which `parameters` are this one's parts: a model that
-    ///   is trained, without adapters. Every rank makes the same passes in the same order, and has the same results.
+    /// - Parameter shards: How several ranks share the layers, of which `parameters` and `packed` are this one's parts: a
+    ///   model without adapters. Every rank makes the same passes in the same order, and has the same results.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another
     ///   shape.
     package init(
@@ -100,14 +100,14 @@ package final class Transformer {
     package func hiddenStates(
         tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil
     ) throws -> Tensor {
-        let embeddings =
-            if let group {
-                try group.rows(of: embedding, count: configuration.vocabularySize, at: tokens)
-            } else {
-                try embedding.rows(at: tokens)
-            }
-        return try hiddenStates(
-            embeddings: embeddings, layout: layout, checkpointsBlocks: checkpointsBlocks, dropout: dropout)
+        try hiddenStates(
+            embeddings: embeddings(of: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks, dropout: dropout)
+    }
+
+    /// `[N, hidden]`, wherever the words' rows lie.
+    private func embeddings(of tokens: Tensor) throws(TensorError) -> Tensor {
+        guard let group else { return try embedding.rows(at: tokens) }
+        return try group.rows(of: embedding, count: configuration.vocabularySize, at: tokens)
     }
 
     /// ``Tensor/tokenScores(hidden:head:targets:temperature:)`` with this model's head.
@@ -204,7 +204,7 @@ package final class Transformer {
     ) throws -> Tensor {
         try cache.check(layout, promptSlots)
         return try Tensor.withoutGradients {
-            let embeddings = try embedding.rows(at: Tensor(tokens, device: device))
+            let embeddings = try embeddings(of: Tensor(tokens, device: device))
             let context = try context(for: embeddings, layout)
             var hidden = embeddings
             for (block, layer) in zip(blocks, cache.layers) {
@@ -224,7 +224,7 @@ package final class Transformer {
     /// - Throws: ``ModelError/call(_:)`` when a text gets too long for the rotary scaling.
     package func decode(tokens: [Int], cache: KeyValueCache, rows: DecodeRows) throws -> Tensor {
         try Tensor.withoutGradients {
-            try decode(embeddings: embedding.rows(at: Tensor(tokens, device: device)), cache: cache, rows: rows)
+            try decode(embeddings: embeddings(of: Tensor(tokens, device: device)), cache: cache, rows: rows)
         }
     }
 

@@ -33,7 +33,8 @@ struct Projection {
 
     func callAsFunction(_ x: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
         if let group {
-            let sum = try group.summed(x.linear(weight: weight))
+            let own = if let packed { try x.linear(weight: packed) } else { try x.linear(weight: weight) }
+            let sum = try group.summed(own)
             return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
         }
         let own: Tensor

@@ -1,7 +1,7 @@
 package import Records
 package import Tensors
 
-/// The weights lent to a generator. It exists only inside the closure of ``ReallocatingActor/generate(_:)``.
+/// The weights lent to a generator. It exists only inside the closure of ``ReallocatingActor/generate(together:_:)``.
 package struct GenerationLease: ~Copyable {
     package let version: PolicyVersion
     /// The model's published parameters by name, to be read only: with what adapters add, and without adapters; with
@@ -9,6 +9,8 @@ package struct GenerationLease: ~Copyable {
     package let parameters: [String: Tensor]
     /// Those that are read packed, with what adapters add; among `parameters` they stand without it.
     package let packed: [String: PackedMatrix]
+    /// How several ranks share them, of which these are this one's parts; `nil` for whole ones.
+    package let shards: ParameterShards?
 }
 
 /// The weights lent for scoring without gradients. It exists only inside the closure of

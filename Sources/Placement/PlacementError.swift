@@ -8,6 +8,8 @@ package enum PlacementError: Error, Sendable, Equatable, CustomStringConvertible
     case nested(role: String, held: ActorPhase)
     /// The weights at a hand-over are not those that the last hand-over saw.
     case weightsChanged(role: String, parameter: String, phase: ActorPhase)
+    /// What the ranks have sent of their parts is not what has arrived.
+    case changedOnTheWay(role: String, parameter: String)
     /// A lease has no parameter of this name.
     case unknownParameter(role: String, name: String)
     /// The weights were left half written; the reason says how.
@@ -23,6 +25,9 @@ package enum PlacementError: Error, Sendable, Equatable, CustomStringConvertible
         case .weightsChanged(let role, let parameter, let phase):
             "\(role): \(parameter) was written outside an applied training step (found while \(phase)); "
                 + "resume from the last checkpoint"
+        case .changedOnTheWay(let role, let parameter):
+            "\(role): the parts of \(parameter) that the ranks have sent are not the whole that has arrived; resume from "
+                + "the last checkpoint"
         case .unknownParameter(let role, let name): "\(role): no parameter is named \(name)"
         case .poisoned(let role, let reason):
             "\(role): the weights cannot be trusted (\(reason)); resume from the last checkpoint"

@@ -4,12 +4,8 @@ internal import Tensors
 extension ReallocatingActor {
     /// The weights in the layout they are read in, and what it cost to bring them there now.
     func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        if let shards {
-            let (made, cost) = try kept(\.copies) {
-                try eachMade(of: parameters.model.filter { shards.isCut($0.key) }) {
-                    try shards.whole(of: $1.detached(), named: $0)
-                }
-            }
+        if let shards, let gathering {
+            let (made, cost) = try kept(\.copies) { try wholes(shards, gathering) }
             return (parameters.model.merging(made) { $1 }, cost)
         }
         guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
@@ -27,32 +23,52 @@ extension ReallocatingActor {
         return (parameters.model.merging(made) { $1 }, cost)
     }
 
+    /// Whole ones of what the ranks have in parts. Where hand-overs are verified the digests of the parts, as they are
+    /// sent, add up to those of what arrives.
+    private func wholes(_ shards: ParameterShards, _ gathering: TensorTransfer) throws -> [String: Tensor] {
+        let parts = parameters.model.filter { shards.isCut($0.key) }
+        let wholes = try eachMade(of: parts) { name, part in
+            try Tensor.zeros(shards.wholeShape(of: part.shape, named: name), part.elementType)
+        }
+        try shards.walk(gathering, from: parts, into: wholes)
+        guard verification == .everyHandOver else { return wholes }
+        let sent = try WeightFingerprint(adding: parts, of: shards)
+        if let changed = try WeightFingerprint(of: wholes).firstDifference(from: sent) {
+            throw PlacementError.changedOnTheWay(role: role, parameter: changed)
+        }
+        return wholes
+    }
+
+    /// This rank's parts as those that sample together read them: where they are trained, or cut from the wholes.
+    private func parts(_ shards: ParameterShards) throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
+        if self.shards != nil {
+            if residency != .keep { copies = nil }  // wholes that others have read
+            return (parameters.model, .nothing)
+        }
+        let (read, cost) = try readable()
+        let views = try read.map { name, whole in (name, try shards.view(of: whole.detached(), named: name)) }
+        return (Dictionary(uniqueKeysWithValues: views), cost)
+    }
+
     /// The same as a generator reads it: what adapters add is in the matrices, unless these are kept in eight bits, and
     /// some are packed.
-    func generated() throws -> (
+    ///
+    /// - Parameter together: Whether it is this rank's part of what several read, see ``generate(together:_:)``.
+    func generated(together: Bool) throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
-    ) { try undoing(makeGenerated) }
+    ) { try undoing { try makeGenerated(together ? generationShards : nil) } }
 
-    private func makeGenerated() throws -> (
+    private func makeGenerated(_ shards: ParameterShards?) throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
     ) {
-        let (read, cost) = try readable()
+        let (read, cost) = try shards.map { try parts($0) } ?? readable()
         let adapters = Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, $0) })
         let (sums, sumsCost) = try kept(\.sums) {
             try eachMade(of: isQuantized ? [:] : adapters.filter { packing[$0.key] == nil }) { try $1.merged(in: read) }
         }
-        let (made, packingCost) = try kept(\.packed) {
-            var made: [String: Tensor] = [:]
-            for (name, form) in packing.sorted(by: { $0.key < $1.key }) {
-                try reach(.makes(name))
-                guard let matrix = read[name] else {
-                    throw PlacementError.parameters(role: role, message: "no \(name) to pack")
-                }
-                let packed = try PackedMatrix(adapters[name]?.merged(in: read) ?? matrix.detached(), as: form)
-                made[name] = packed.elements
-                made[PackedMatrix.scalesName(of: name)] = packed.scales
-            }
-            return made
+        var (made, packingCost): ([String: Tensor], ReallocationReport) = ([:], .nothing)
+        if generationShards == nil || shards != nil {  // where several sample together, theirs are the packed ones
+            (made, packingCost) = try kept(\.packed) { try packedMatrices(of: read, adapters) }
         }
         let unread = isQuantized ? [] : parameters.adapterNames
         let lent = read.filter { !unread.contains($0.key) }.merging(sums) { $1 }
@@ -63,6 +79,23 @@ extension ReallocatingActor {
                 elements: elements, scales: made[PackedMatrix.scalesName(of: name)], outputs: try matrix.size(0))
         }
         return (lent, packed, cost + sumsCost + packingCost)
+    }
+
+    /// What is packed of the weights as they are read, with what adapters add to it: elements, and scales beside them.
+    private func packedMatrices(
+        of read: [String: Tensor], _ adapters: [String: LowRankUpdate]
+    ) throws -> [String: Tensor] {
+        var made: [String: Tensor] = [:]
+        for (name, form) in packing.sorted(by: { $0.key < $1.key }) {
+            try reach(.makes(name))
+            guard let matrix = read[name] else {
+                throw PlacementError.parameters(role: role, message: "no \(name) to pack")
+            }
+            let packed = try PackedMatrix(adapters[name]?.merged(in: read) ?? matrix.detached(), as: form)
+            made[name] = packed.elements
+            made[PackedMatrix.scalesName(of: name)] = packed.scales
+        }
+        return made
     }
 
     /// Whether adapters add to matrices that are kept in eight bits. Sampling then reads both, as scoring does: a sum

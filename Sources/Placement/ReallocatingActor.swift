@@ -23,11 +23,15 @@ package final class ReallocatingActor {
 
     /// How the ranks of a tensor-parallel group share what is trained; `nil` where it is whole here.
     package let shards: ParameterShards?
+    /// How those that sample together share what they read; `nil` where each samples alone.
+    let generationShards: ParameterShards?
+    /// How the parts of ``shards`` come together.
+    let gathering: TensorTransfer?
 
     let parameters: ParameterSet
     /// Whose pages the parameters are; `nil` where these have memory of their own.
     private let files: TensorFolder?
-    private let verification: WeightVerification
+    let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
     var fingerprint: WeightFingerprint?
     /// What is read in a layout of copies; nil when the masters have been trained since.
@@ -65,7 +69,11 @@ package final class ReallocatingActor {
     ///   - verification: Whether each hand-over compares the weights with what the last one saw.
     ///   - residency: What becomes of memory that a phase has no more use for.
     ///   - shards: How several ranks share the model's parameters, of which `parameters` are this one's: those are
-    ///     trained, sampling and scoring read whole ones, see ``gather()``. In the layout ``ParameterLayout/shared``.
+    ///     trained, scoring and who samples alone read whole ones, see ``gather()``. In the layout
+    ///     ``ParameterLayout/shared``.
+    ///   - gathering: Where there are such, the steps by which the ranks bring their parts together.
+    ///   - generationShards: How several ranks share what they sample with, see ``generate(together:_:)``: a model
+    ///     without adapters. With `shards` they are the same ranks with the same parts.
     ///   - files: Whose pages the parameters are, where these have no memory of their own: they go at the ends of phases,
     ///     and are read from the files again. Frozen parameters alone.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
@@ -73,11 +81,16 @@ package final class ReallocatingActor {
         role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
         layout: ParameterLayout = .shared, packing: [String: PackedMatrix.Form] = [:],
         verification: WeightVerification = .never, residency: Residency = .release, shards: ParameterShards? = nil,
-        files: TensorFolder? = nil
+        gathering: TensorTransfer? = nil, generationShards: ParameterShards? = nil, files: TensorFolder? = nil
     ) throws {
         precondition(shards == nil || layout == .shared, "parts are read as the wholes they are of")
+        precondition((shards == nil) == (gathering == nil), "parts are brought together, wholes are there")
+        precondition(
+            shards == nil || generationShards == nil || shards?.cuts == generationShards?.cuts,
+            "parts are sampled with as they are trained")
+        precondition(generationShards == nil || parameters.adapters.isEmpty, "parts have no adapters")
         precondition(files == nil || parameters.trained.isEmpty, "pages of a file are never written")
-        self.shards = shards
+        (self.shards, self.gathering, self.generationShards) = (shards, gathering, generationShards)
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
             throw PlacementError.parameters(role: role, message: "weights cannot be read as \(type)")
@@ -168,15 +181,23 @@ package final class ReallocatingActor {
 
     /// Lends the weights for sampling.
     ///
+    /// - Parameter together: Whether the ranks that sample together do so now, each with its part of the weights; all of
+    ///   them make this call, and the same passes in it. Parts are read where they are trained, and cut from wholes
+    ///   without a copy, so that nothing is sent. Whoever samples alone reads whole weights, which are not packed
+    ///   where others sample together.
     /// - Returns: the body's result with the version that produced it.
     /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
     package func generate<R: Sendable>(
-        _ body: @TensorActor (borrowing GenerationLease) async throws -> R
+        together: Bool = false, _ body: @TensorActor (borrowing GenerationLease) async throws -> R
     ) async throws -> Stamped<R> {
-        try await phased({ .generating($0) }) { version in
-            let (parameters, packed, cost) = try generated()
+        precondition(!together || generationShards != nil, "no ranks sample together")
+        return try await phased({ .generating($0) }) { version in
+            let (parameters, packed, cost) = try generated(together: together)
             try reach(.lent)
-            let value = try await body(GenerationLease(version: version, parameters: parameters, packed: packed))
+            let value = try await body(
+                GenerationLease(
+                    version: version, parameters: parameters, packed: packed,
+                    shards: together ? generationShards : nil))
             return Ended(Stamped(value: value, version: version, reallocation: cost))
         }.value
     }
@@ -199,8 +220,8 @@ package final class ReallocatingActor {
     }
 
     /// Where several ranks share the parameters: brings the parts of all together, to be read until they are trained
-    /// again. Every rank of the group calls it when it has written its parts, and before it lends them to be read: what
-    /// is read without it would wait for ranks that have nothing to read.
+    /// again, or sampled with in parts. Every rank of the group calls it when it has written its parts, and before one of
+    /// them lends wholes to be read: what is read without it would wait for ranks that have nothing to read.
     ///
     /// - Throws: `RanksLost`, ``PlacementError``, or `CancellationError` while waiting.
     package func gather() async throws {

@@ -27,6 +27,16 @@ package struct WeightFingerprint: Sendable, Equatable {
             uniqueKeysWithValues: parameters.map { name, tensor in (name, try tensor.digest(seed: Self.seed(name))) })
     }
 
+    /// Of whole parameters, from this rank's parts and the digests of those of the others: they add up, and what every
+    /// rank has whole counts once. A collective of the group.
+    ///
+    /// - Throws: `RanksLost`, ``TensorError`` when a tensor cannot be read.
+    package init(adding parts: [String: Tensor], of shards: ParameterShards) throws {
+        let names = parts.keys.sorted()
+        let own = try names.map { try shards.digest(of: parts[$0]!, named: $0, seed: Self.seed($0)) }
+        digests = Dictionary(uniqueKeysWithValues: zip(names, try shards.group.wrappingSums(own)))
+    }
+
     /// The first parameter, by name, whose digest differs; `nil` when all are equal.
     package func firstDifference(from other: WeightFingerprint) -> String? {
         Set(digests.keys).union(other.digests.keys).sorted().first { digests[$0] != other.digests[$0] }

@@ -1,12 +1,15 @@
-// Plans that `train` carries out: every call on all ranks, each with its share of the sequences and whole weights.
+// Plans that `train` carries out: every call on all ranks, each with its share of the sequences and whole weights, or
+// where the actor is trained and sampled from, with a part of its layers.
 
 extension ExecutionPlan {
     /// What a run of this build does not carry out, each by its call and the field of the file.
     ///
-    /// A rank has whole weights, or where it trains the actor a shard of them, trained as float32 or as float32 masters that passes read through bfloat16. Sampling
-    /// may read a layout of its own, which goes with the key-value cache before the next step; everything else reads
-    /// the weights in the type of the passes. No weights wait on the host; what optimizers keep may lie in a file, of all
-    /// calls that train or of none. All passes are cut alike, and all calls that sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
+    /// A rank has whole weights, or where it trains the actor or samples from it a shard of them, trained as float32 or
+    /// as float32 masters that passes read through bfloat16. Sampling may read a layout of its own, which goes with the
+    /// key-value cache before the next step; everything else reads the weights in the type of the passes. No weights
+    /// wait on the host; what optimizers keep may lie in a file, of all calls that train or of none. Shards are float32,
+    /// and where both have them those that are trained are sampled from. All passes are cut alike, and all calls that
+    /// sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
     package var runProblems: [PlanProblem] {
         guard let trainer = graph.trainingCall(ofRole: "actor"), let home = assignments[trainer.name] else {
             return [.init(.run, nil, "no call trains the role actor")]
@@ -22,10 +25,17 @@ extension ExecutionPlan {
                 refuse("mesh is \(own.mesh); expected all \(cluster.devices) ranks: each takes a share of every call")
             }
             if own.strategy.tensor != 1 {
-                if call.name != trainer.name {
-                    refuse("tp is \(own.strategy.tensor); expected 1: only \(trainer.name) may cut layers here")
+                let (tensor, isSampler) = (own.strategy.tensor, call.kind == .generate && call.role == trainer.role)
+                if call.name != trainer.name, !isSampler {
+                    refuse(
+                        "tp is \(tensor); expected 1: only \(trainer.name) and what samples from \(trainer.role ?? "") "
+                            + "may cut layers here")
                 } else if home.layout != .fp32Master {
-                    refuse("tp is \(own.strategy.tensor) with \(home.layout.rawValue); expected 1, or fp32Master")
+                    refuse("tp is \(tensor) with \(home.layout.rawValue); expected 1, or fp32Master")
+                } else if own.layout == .int8 {
+                    refuse("tp is \(tensor) with int8; expected 1, or fp32Master or fp32Packed")
+                } else if ![1, tensor].contains(home.strategy.tensor) {
+                    refuse("tp is \(tensor); expected 1 or \(home.strategy.tensor), as \(trainer.name) has")
                 }
             }
             if own.strategy.pipeline != 1 { refuse("pp is \(own.strategy.pipeline); expected 1: no rank has a stage") }
@@ -74,6 +84,9 @@ extension ExecutionPlan {
             }
             if call.kind == .generate, own.layout != first.layout {
                 refuse("layout is \(own.layout.rawValue); expected \(first.layout.rawValue) as \(model.name) has")
+            }
+            if call.kind == .generate, call.role == model.role, own.strategy != first.strategy {
+                refuse("tp is \(own.strategy.tensor); expected \(first.strategy.tensor) as \(model.name) has")
             }
         }
         return problems

@@ -120,22 +120,25 @@ package struct LogicalTensor: Sendable, Hashable {
         self.sections = sections
     }
 
+    /// Whether so many shards each hold a part of a section. Heads that the number does not divide, such as few key and
+    /// value heads, are held whole by each; single rows or columns go in parts that differ by one at most.
+    package func isCut(_ section: Section, by degree: Int) -> Bool {
+        guard degree > 1, section.axis != .none else { return false }
+        let length = section.axis == .rows ? section.rows.count : columns
+        return section.units.isMultiple(of: degree) || section.units == length && length > degree
+    }
+
     /// What one of `degree` shards holds of a section: everything where the section is not cut.
     package func block(of section: Section, shard: Int, of degree: Int) -> Block {
-        guard section.isCut(by: degree) else { return Block(rows: section.rows, columns: 0..<columns) }
+        guard isCut(section, by: degree) else { return Block(rows: section.rows, columns: 0..<columns) }
         func part(_ range: Range<Int>) -> Range<Int> {
-            let size = range.count / degree
-            return range.lowerBound + shard * size..<range.lowerBound + (shard + 1) * size
+            let first = range.lowerBound
+            return first + range.count * shard / degree..<first + range.count * (shard + 1) / degree
         }
         return section.axis == .rows
             ? Block(rows: part(section.rows), columns: 0..<columns)
             : Block(rows: section.rows, columns: part(0..<columns))
     }
-}
-
-extension LogicalTensor.Section {
-    /// Whether so many shards each hold a part of it. Key and value heads fewer than shards are held whole by each.
-    package func isCut(by degree: Int) -> Bool { degree > 1 && axis != .none && units.isMultiple(of: degree) }
 }
 
 /// A rectangle of a tensor.

@@ -52,7 +52,9 @@ struct PairCounts {
         var regions: [(Pair, Int, Int, Block)] = []
         for (index, tensor) in tensors.enumerated() {
             for (number, section) in tensor.sections.enumerated() {
-                let isWhole = (!section.isCut(by: degrees.source), !section.isCut(by: degrees.target))
+                let isWhole = (
+                    !tensor.isCut(section, by: degrees.source), !tensor.isCut(section, by: degrees.target)
+                )
                 for pair in pairs(isWhole, degrees, policy) {
                     let held = tensor.block(of: section, shard: pair.source ?? 0, of: degrees.source)
                     let needed = tensor.block(of: section, shard: pair.target ?? 0, of: degrees.target)

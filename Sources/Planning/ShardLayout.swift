@@ -91,13 +91,10 @@ extension TransferPlan {
         of piece: Piece, from held: ShardLayout, to needed: ShardLayout
     ) -> (source: [Range<Int>], target: [Range<Int>]) {
         var runs: (source: [Range<Int>], target: [Range<Int>]) = ([], [])
-        let degrees = (source.strategy.tensor, target.strategy.tensor)
         for layer in piece.layers {
             // A tied head is read from the embedding where that is stored once.
             let heldLayer = held.layers.contains(layer) ? layer : 0
-            let tensors = source.shape.tensors(ofLayer: layer)
-            for region in PairCounts.regions(of: tensors, degrees, policy)
-            where region.pair == PairCounts.Pair(source: piece.sourceShard, target: piece.targetShard) {
+            for region in regions(of: piece, inLayer: layer) {
                 runs.source += held.runs(
                     layer: heldLayer, tensor: region.tensor, section: region.section, region.block)
                 runs.target += needed.runs(
@@ -105,6 +102,15 @@ extension TransferPlan {
             }
         }
         return (runs.source.joined, runs.target.joined)
+    }
+
+    /// What a piece is of one of its layers: rectangles of tensors of the layer, in the order in which they travel.
+    package func regions(of piece: Piece, inLayer layer: Int) -> [(tensor: Int, section: Int, block: Block)] {
+        let degrees = (source.strategy.tensor, target.strategy.tensor)
+        let pair = PairCounts.Pair(source: piece.sourceShard, target: piece.targetShard)
+        return PairCounts.regions(of: source.shape.tensors(ofLayer: layer), degrees, policy).compactMap {
+            $0.pair == pair ? ($0.tensor, $0.section, $0.block) : nil
+        }
     }
 
     /// Runs the plan within one process.

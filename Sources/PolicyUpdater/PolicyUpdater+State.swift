@@ -23,9 +23,13 @@ extension PolicyUpdater: Checkpointable {
         }
     }
 
+    /// Where several ranks share the policy's layers, brings them together for who reads whole weights. Every rank calls
+    /// it.
+    package func gatherWeights() async throws { try await policy.gather() }
+
     /// Brings what the ranks keep apart to the first of them, which is about to save. Every rank calls it.
     package func assembleState() async throws {
-        try await policy.gather()
+        try await gatherWeights()
         try optimizer.assemble()
         try critic?.optimizer.assemble()
     }
@@ -50,8 +54,7 @@ extension PolicyUpdater: Checkpointable {
         }
     }
 
-    /// Takes moments and counters over; the weights must be those of the same checkpoint. Where several ranks share
-    /// the policy's layers, they bring them together when each has done so.
+    /// Takes moments and counters over; the weights must be those of the same checkpoint.
     ///
     /// - Throws: ``UpdateError/state(message:)`` when the files are those of another model; nothing is changed then.
     package func restore(from folder: URL) async throws {

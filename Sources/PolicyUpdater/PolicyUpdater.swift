@@ -148,7 +148,7 @@ package final class PolicyUpdater {
         let follower = isSyncDue ? reference : nil
         let read = follower == nil && parts.contains(where: \.objective.needsExactDivergence) ? reference : nil
         let roles = [policy, critic?.owner, follower].compactMap(\.self)
-        let lent = try await ReallocatingActor.train(roles, reading: [read].compactMap(\.self)) { leases in
+        return try await ReallocatingActor.train(roles, reading: [read].compactMap(\.self)) { leases in
             var point = UpdatePoint(policy: leases[policy])
             point.dropout = StepDropout(configuration.adapters, seed: settings.dropoutSeed, of: optimizer)
             if let critic { point.critic = leases[critic.owner] }
@@ -156,8 +156,6 @@ package final class PolicyUpdater {
             if let read { point.reference = leases.reading(read) }
             return try await body(point)
         }
-        try await policy.gather()
-        return lent
     }
 
     private func proposedByCritic(

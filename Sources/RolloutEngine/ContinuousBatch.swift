@@ -61,9 +61,10 @@ struct ContinuousBatch {
         self.step = step
         self.version = version
         let longestPrompt = requests.map(\.prompt.tokenIDs.count).max() ?? 1
+        let ranks = model.group?.size ?? 1
         let count = limits.rows(
             wanted: requests.reduce(0) { $0 + $1.rowCount },
-            bytesPerToken: configuration.keyValueBytesPerToken(model.elementType), promptLength: longestPrompt,
+            bytesPerToken: configuration.keyValueBytesPerToken(model.elementType) / ranks, promptLength: longestPrompt,
             completionLength: settings.maxCompletionLength)
         let prompts = max(1, min(count, requests.count))
         let fits =
@@ -75,7 +76,8 @@ struct ContinuousBatch {
             try kept
             ?? KeyValueCache(
                 configuration: configuration, promptSlots: prompts, promptCapacity: longestPrompt, rowSlots: count,
-                rowCapacity: settings.maxCompletionLength, type: model.elementType, device: model.device)
+                rowCapacity: settings.maxCompletionLength, type: model.elementType, device: model.device,
+                ranks: ranks)
         kept = cache
         freePromptSlots = (0..<prompts).reversed()
         freeRowSlots = (0..<count).reversed()

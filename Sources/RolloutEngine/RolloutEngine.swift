@@ -16,6 +16,7 @@ package final class RolloutEngine {
     private let tokenizer: Tokenizer
     private let seed: UInt64
     private let limits: BatchLimits
+    private let together: Bool
     /// The cache of the last call, where everything stays in memory.
     private var cache: KeyValueCache?
 
@@ -25,15 +26,19 @@ package final class RolloutEngine {
     ///   - tokenizer: Of the same model; writes completions' texts and finds stop strings.
     ///   - seed: Of the run.
     ///   - limits: What is decoded at a time.
+    ///   - together: Whether several ranks sample with their parts of the policy, see
+    ///     ``ReallocatingActor/generate(together:_:)``: each asks for the same completions, and has all of them. A stop
+    ///     of one is a stop of all.
     package nonisolated init(
         policy: ReallocatingActor, configuration: ModelConfiguration, tokenizer: Tokenizer, seed: UInt64,
-        limits: BatchLimits
+        limits: BatchLimits, together: Bool = false
     ) {
         self.policy = policy
         self.configuration = configuration
         self.tokenizer = tokenizer
         self.seed = seed
         self.limits = limits
+        self.together = together
     }
 
     /// Samples every request's completions.
@@ -71,21 +76,31 @@ package final class RolloutEngine {
         _ give: (RolloutGroup) -> Void
     ) async throws {
         guard !requests.isEmpty else { return }
-        _ = try await policy.generate { lease in
+        _ = try await policy.generate(together: together) { lease in
             let model = try Transformer(
-                configuration: configuration, parameters: lease.parameters, packed: lease.packed)
+                configuration: configuration, parameters: lease.parameters, packed: lease.packed, shards: lease.shards)
             var batch = try ContinuousBatch(
                 model: model, tokenizer: tokenizer, requests: requests, settings: settings, limits: limits, seed: seed,
                 step: step, version: lease.version, cache: &cache)
             policy.count(batch.cache)
             if policy.residency != .keep { cache = nil }
             while !batch.isDone {
-                try stop.check()
-                try Task.checkCancellation()
-                for group in try batch.advance() { give(group) }
+                try checkStop(stop, model.group)
+                let groups = try model.group?.reaching { try batch.advance() } ?? batch.advance()
+                for group in groups { give(group) }
                 await Task.yield()
             }
         }
+    }
+
+    /// - Throws: `StopRequested` or `CancellationError` where the work is to end here, and on every rank of a group
+    ///   where it is to end on one: one that left alone would keep the others waiting.
+    private func checkStop(_ stop: StopSignal, _ group: TensorParallelGroup?) throws {
+        let isOver = stop.isRequested || Task.isCancelled
+        guard try group.map({ try $0.sum(isOver ? 1 : 0) > 0 }) ?? isOver else { return }
+        try stop.check()
+        try Task.checkCancellation()
+        throw StopRequested()
     }
 }
 

@@ -85,6 +85,17 @@ package struct TensorParallelGroup: Sendable {
 
     // MARK: Parts and wholes
 
+    /// Logits of all words, of which every rank has those of its own: with the same bits on each. No gradient.
+    ///
+    /// - Parameters:
+    ///   - part: `[N, n]`, of this rank's ``range(of:rank:)`` of the words.
+    ///   - vocabulary: Words of all ranks.
+    /// - Returns: `[N, vocabulary]`.
+    /// - Throws: ``RanksLost``.
+    package func logits(_ part: Tensor, vocabulary: Int) throws -> Tensor {
+        try whole(part, axis: 1, count: vocabulary)
+    }
+
     /// A tensor whose parts along an axis the ranks have, whole on each.
     ///
     /// - Parameter count: Of the whole axis.
@@ -105,6 +116,38 @@ package struct TensorParallelGroup: Sendable {
             }
         }
         return whole
+    }
+
+    /// Carries the messages of some steps, all under way at once.
+    ///
+    /// - Parameter messages: From this rank, or to it; a receiver of `nil` stands for all others.
+    /// - Throws: ``RanksLost``.
+    func carry(_ messages: [(tensor: Tensor, sender: Int, receiver: Int?, tag: Int)]) throws {
+        guard !messages.isEmpty else { return }
+        let handles = messages.map { Optional($0.tensor.raw) }
+        try reaching {
+            try withExtendedLifetime(messages) { () throws(TensorError) in
+                try Tensor.check(
+                    "carry",
+                    ctorch_group_carry(
+                        handle.raw, handles, messages.map(\.sender), messages.map { $0.receiver ?? -1 },
+                        messages.map(\.tag), messages.count))
+            }
+        }
+    }
+
+    /// Sums over the ranks, number by number and wrapping: of digests of parts.
+    ///
+    /// - Throws: ``RanksLost``.
+    package func wrappingSums(_ values: [UInt64]) throws -> [UInt64] {
+        guard !values.isEmpty else { return [] }
+        let own = try Tensor(values.map { Int(bitPattern: UInt($0)) })
+        let all = try reaching { () throws(TensorError) in
+            try Tensor.make("gather") { ctorch_group_gather(handle.raw, own.raw, $0) }.integers()
+        }
+        return values.indices.map { index in
+            stride(from: index, to: all.count, by: values.count).reduce(0) { $0 &+ UInt64(UInt(bitPattern: all[$1])) }
+        }
     }
 
     /// The sum of every rank's number, with the same bits on each.
@@ -129,65 +172,5 @@ package struct TensorParallelGroup: Sendable {
         } catch TensorError.engine(_, let message) where message.contains("gloo") {
             throw RanksLost(rank: rank, size: size, message: message)
         }
-    }
-}
-
-/// How the parameters of a model lie among the ranks of a tensor-parallel group: some in parts, the others whole on each.
-package struct ParameterShards: Sendable {
-    /// What is cut of one parameter.
-    package struct Cut: Sendable, Equatable {
-        package let axis: Int
-        /// Of the whole axis.
-        package let count: Int
-
-        package init(axis: Int, count: Int) {
-            self.axis = axis
-            self.count = count
-        }
-    }
-
-    package let group: TensorParallelGroup
-    /// By the name of the parameter; those without one are whole on every rank.
-    package let cuts: [String: Cut]
-
-    package init(over group: TensorParallelGroup, cuts: [String: Cut]) {
-        self.group = group
-        self.cuts = cuts
-    }
-
-    /// The names whose elements this rank shares with the others.
-    package func isCut(_ name: String) -> Bool { cuts[name] != nil }
-
-    /// This rank's part of a parameter, or of what has its shape, in memory of its own; the tensor itself where it is
-    /// not cut.
-    package func part(of whole: Tensor, named name: String) throws(TensorError) -> Tensor {
-        guard let cut = cuts[name] else { return whole }
-        let range = group.range(of: cut.count)
-        return try whole.narrow(axis: cut.axis, start: range.lowerBound, count: range.count).clone().contiguous()
-    }
-
-    /// The whole of which every rank has its part; the tensor itself where it is not cut. A collective of the group for
-    /// those that are.
-    ///
-    /// - Throws: ``RanksLost``.
-    package func whole(of part: Tensor, named name: String) throws -> Tensor {
-        guard let cut = cuts[name] else { return part }
-        return try group.whole(part, axis: cut.axis, count: cut.count)
-    }
-
-    /// The shape of the whole.
-    package func wholeShape(of shape: [Int], named name: String) -> [Int] {
-        guard let cut = cuts[name] else { return shape }
-        var shape = shape
-        shape[cut.axis] = cut.count
-        return shape
-    }
-
-    /// The shape of this rank's part.
-    package func partShape(of shape: [Int], named name: String) -> [Int] {
-        guard let cut = cuts[name] else { return shape }
-        var shape = shape
-        shape[cut.axis] = group.range(of: cut.count).count
-        return shape
     }
 }

@@ -55,8 +55,18 @@ extension Tensor {
     /// Any changed bit and any swap of two unequal elements changes it. Reads each element once, at the speed of
     /// memory.
     package func digest(seed: UInt64) throws(TensorError) -> UInt64 {
+        try digest(seed: seed, from: 0, run: Swift.max(count, 1), stride: count)
+    }
+
+    /// What a part of a tensor adds to the digest of the whole, whose indices its elements have.
+    ///
+    /// - Parameters:
+    ///   - first: Index of the first element.
+    ///   - run: Elements that stand beside each other in the whole, again and again.
+    ///   - stride: From the first index of a run to that of the next.
+    func digest(seed: UInt64, from first: Int, run: Int, stride: Int) throws(TensorError) -> UInt64 {
         var digest: UInt64 = 0
-        try Tensor.check("digest", ctorch_digest(raw, seed, &digest))
+        try Tensor.check("digest", ctorch_digest(raw, seed, first, run, stride, &digest))
         return digest
     }
 

@@ -13,7 +13,8 @@ struct Launch: AsyncParsableCommand {
 
             torchrun --no-python does the same, also over several machines, and so does srun. With max_staleness: 1
             and generation_ranks: N in the job the last N only sample and score, while the others learn; with
-            tensor_parallel_size: N each N of them compute the layers of a training pass together.
+            tensor_parallel_size: N each N of them compute the layers of a training pass together, and with
+            generation_tensor_parallel_size: N they sample together.
             """)
 
     @Option(name: .shortAndLong, help: "Processes.") var number = 2

@@ -39,7 +39,8 @@ struct OneOfSeveral {
         try await meeting.team(
             asked: Interruption.shared.stop, timeout: .seconds(resolved.run.rankTimeout),
             generationRanks: resolved.staleness.generationRanks,
-            tensorParallel: resolved.tensorParallelism.size, planHash: resolved.placement?.planHash)
+            tensorParallel: resolved.tensorParallelism.size,
+            decoding: resolved.tensorParallelism.generationSize, planHash: resolved.placement?.planHash)
     }
 
     /// Trains beside the first rank, from where that one begins.

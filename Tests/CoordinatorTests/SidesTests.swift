@@ -61,23 +61,32 @@ struct SidesTests {
         world: (_ rank: Int, _ seat: any Ranks) -> World
     ) async throws -> [Rank] {
         let size = training + sampling
-        let (all, trainers, samplers) = (Table(size: size), Table(size: training), Table(size: sampling))
-        let schedule = schedule ?? self.schedule()
+        let (trainers, samplers) = (Table(size: training), Table(size: sampling))
+        return await run(size, schedule ?? self.schedule(), world: world) { rank, seat in
+            let trains = rank < training
+            let side = Seat(
+                rank: trains ? rank : rank - training, size: trains ? training : sampling,
+                table: trains ? trainers : samplers)
+            return RankTeam(
+                seat, peers: side.size > 1 ? side : nil, side: trains ? .training : .sampling, localSize: size,
+                asked: asked)
+        }
+    }
+
+    /// Runs so many ranks, each with its seat among all, to their end.
+    private func run(
+        _ size: Int, _ schedule: StepSchedule, world: (_ rank: Int, _ seat: any Ranks) -> World,
+        team: (_ rank: Int, _ seat: any Ranks) -> RankTeam
+    ) async -> [Rank] {
+        let all = Table(size: size)
         return await withTaskGroup(of: (Int, Rank).self) { tasks in
             for rank in 0..<size {
                 let seat = Seat(rank: rank, size: size, table: all)
-                let trains = rank < training
-                let side = Seat(
-                    rank: trains ? rank : rank - training, size: trains ? training : sampling,
-                    table: trains ? trainers : samplers)
-                let team = RankTeam(
-                    seat, peers: side.size > 1 ? side : nil, side: trains ? .training : .sampling, localSize: size,
-                    asked: asked)
-                let own = world(rank, seat)
+                let (ours, own) = (team(rank, seat), world(rank, seat))
                 tasks.addTask { [recipe] in
                     do {
                         var parts = try own.parts()
-                        parts.team = team
+                        parts.team = ours
                         let coordinator = try Coordinator(
                             recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())
                         return (rank, Rank(world: own, result: .success(try await coordinator.run())))
@@ -89,6 +98,30 @@ struct SidesTests {
             var found: [Int: Rank] = [:]
             for await (rank, one) in tasks { found[rank] = one }
             return (0..<size).compactMap { found[$0] }
+        }
+    }
+
+    /// Ranks 0 and 1 decode the first two of each four prompts, 2 and 3 the others; each scores its own. Those that
+    /// decode alone read whole weights, which all of them bring together for every step.
+    @Test(arguments: [false, true]) func thoseThatDecodeTogetherScoreTheirOwn(_ together: Bool) async throws {
+        let schedule = StepSchedule(promptsPerStep: 4, completionsPerOptimizerStep: 8, maxSteps: 3, saveSteps: 3)
+        let single = try await alone(schedule)
+        let pairs = [Table(size: 2), Table(size: 2)]
+        let ranks = await run(4, schedule) { _, _ in
+            World(liveRows: 3, maxDelay: 3)
+        } team: { rank, seat in
+            RankTeam(
+                seat, decodingPeers: together ? Seat(rank: rank % 2, size: 2, table: pairs[rank / 2]) : nil,
+                localSize: 4, asked: StopSignal())
+        }
+        for (rank, one) in ranks.enumerated() {
+            #expect(try one.result.get() == single.outcome)
+            #expect(await one.world.batches == single.world.batches)
+            let first = together ? rank / 2 * 2 : rank
+            let expected = (0..<3).map { step in (first..<first + (together ? 2 : 1)).map { 4 * step + $0 } }
+            #expect(await one.world.decodedRows == expected)
+            #expect(await one.world.scored == 3)
+            #expect(await one.world.gatherings == (together ? 0 : 3))
         }
     }
 

@@ -16,8 +16,12 @@ actor World {
     private(set) var saves: [RunProgress] = []
     /// Addresses of the draws that were asked for.
     private(set) var generateSteps: [Int] = []
+    /// Rows that were asked for with them.
+    private(set) var decodedRows: [[Int]] = []
+    /// How often whole weights were to come together.
+    private(set) var gatherings = 0
     private var marked = 0
-    private var scored = 0
+    private(set) var scored = 0
     private var trained = 0
     /// Of the weights: the steps taken here and before, or what the first rank has.
     private(set) var version: Int
@@ -115,13 +119,13 @@ extension World: Generating {
     ) -> AsyncThrowingStream<RolloutGroup, any Error> {
         AsyncThrowingStream { stream in
             Task {
-                let version = await begin(step)
+                let version = await begin(step, requests)
                 if step > 0 { await meet() }
                 if stopAt?.moment == .generate, stopAt?.step == step { signal.request() }
                 for (index, request) in (reversesGroups ? requests.reversed() : requests).enumerated() {
                     if stop.isRequested { return stream.finish(throwing: StopRequested()) }
                     if holdsLastGroup, index == requests.count - 1 {
-                        while await scoredGroups == 0 { await Task.yield() }
+                        while await scored == 0 { await Task.yield() }
                     }
                     await delay()
                     stream.yield(group(request, by: version))
@@ -154,12 +158,11 @@ extension World: Generating {
     }
 
     /// Returns the version that samples.
-    private func begin(_ step: Int) -> Int {
+    private func begin(_ step: Int, _ requests: [RolloutRequest]) -> Int {
         generateSteps.append(step)
+        decodedRows.append(requests.map(\.prompt.prompt.row))
         return max(0, version - stampLag)
     }
-
-    private var scoredGroups: Int { scored }
 }
 
 extension World: Scoring {
@@ -194,6 +197,8 @@ extension World: Updating {
     }
 
     var policyVersion: PolicyVersion { PolicyVersion(version) }
+
+    func gatherWeights() { gatherings += 1 }
 
     func shareWeights() async throws {
         if let ranks { version = try await ranks.exchange(version)[0] }

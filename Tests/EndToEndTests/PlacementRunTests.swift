@@ -246,7 +246,7 @@ struct PlacementRunTests {
         #expect(!place.exists("apart"))
     }
 
-    /// Layers are cut where the plan trains and whole where it samples: of a model whose words are an even number.
+    /// Layers are cut where the plan trains, where it samples, or both: of a model whose words are an even number.
     @Test func layersAreCutAsThePlanSays() throws {
         try Command.succeed(
             [
@@ -270,19 +270,33 @@ struct PlacementRunTests {
         let both = try Command.run(arguments + ["--json"], in: place.folder)
         let tried = try #require(try JSONValue(parsing: both.output)["candidates"]?.elements)
         #expect(Set(tried.compactMap { $0["tensor_parallel"]?.double }) == [1, 2])
-        for name in ["whole", "cut"] {
+        for (name, start) in [("both", "cut"), ("sampled", "whole")] {
+            var plan = try plan("\(start).json")
+            plan.assignments["actor_gen"]?.strategy = Strategy(1, 2, 1)
+            plan.assignments["actor_gen"]?.microBatches *= 2
+            try place.write("\(name).json", plan.json.indented)
+        }
+        for name in ["whole", "cut", "both", "sampled"] {
             let outcome = try Command.run(
                 ["launch", "-n", "2", "train", job, model, "placement=\(name).json", "output_dir=\(name)"],
                 in: place.folder)
             #expect(outcome.status == 0, "\(outcome.progress)")
-            #expect(outcome.progress.contains("is shared by 2 processes") == (name == "cut"), "\(outcome.progress)")
-        }
-        for (row, other) in zip(try place.metrics("whole"), try place.metrics("cut")) {
-            for (name, value) in row where name != "realloc/bytes" {
-                let found = try #require(other[name])
-                #expect(abs(found - value) <= 1e-5 * max(1, abs(value)), "\(name): \(found), not \(value)")
+            let (trains, samples) = (["cut", "both"].contains(name), ["both", "sampled"].contains(name))
+            #expect(outcome.progress.contains("is shared by 2 processes") == trains, "\(outcome.progress)")
+            #expect(outcome.progress.contains("2 processes sample together") == samples, "\(outcome.progress)")
+            for (row, other) in zip(try place.metrics("whole"), try place.metrics(name)) {
+                for (metric, value) in row where metric != "realloc/bytes" {
+                    let found = try #require(other[metric])
+                    #expect(abs(found - value) <= 1e-5 * max(1, abs(value)), "\(name) \(metric): \(found), \(value)")
+                }
             }
         }
+        // And on paper, from shards to shards: all equal, nothing sent; to whole ones, half of what is cut each way.
+        let paths = ("both.json:actor_train", "both.json:actor_gen", "sampled.json:actor_train")
+        let kept = try run("reshard", "--from", paths.0, "--to", paths.1, "--model", "even", "--verify")
+        #expect(kept.status == 0 && kept.output.contains("0 sends"), "\(kept.output)\(kept.progress)")
+        let gathered = try run("reshard", "--from", paths.0, "--to", paths.2, "--model", "even", "--verify")
+        #expect(gathered.status == 0 && gathered.output.contains("equal to the bit"), "\(gathered.progress)")
         let key = try Command.run(
             ["launch", "-n", "2", "train", job, model, "placement=cut.json", "tensor_parallel_size=1"],
             in: place.folder)

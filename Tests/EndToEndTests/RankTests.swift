@@ -72,6 +72,64 @@ struct RankTests {
         }
     }
 
+    /// Two processes that decode together, or two of four: with the parts they train, or that they cut from whole
+    /// weights, packed or as they are. Some rows wait for others, and evaluations sample alone.
+    @Test(arguments: [
+        (
+            2, 2, "grpo",
+            "beta: 0.1\nsteps_per_generation: 2\nper_device_train_batch_size: 8\neval_steps: 2\neval_limit: 4"
+        ),
+        (2, 1, "grpo", "max_concurrent_completions: 3\neval_steps: 2\neval_limit: 4\nverify_weights: true"),
+        (4, 2, "grpo", "generation_layout: shared\nmax_tokens_per_micro_batch: 40\nverify_weights: true"),
+        (4, 1, "grpo", "generation_layout: shared"), (2, 2, "grpo", "max_staleness: 1"),
+        (2, 2, "grpo", "residency: keep\nnum_iterations: 2"),
+        (
+            2, 1, "grpo",
+            "dynamic_sampling: true\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"
+        ),
+        (2, 2, "remax", "beta: 0.05"), (2, 1, "ppo", "num_iterations: 2"),
+    ])
+    func processesThatSampleTogetherChangeNothing(
+        _ size: Int, _ trainedTogether: Int, _ algorithm: String, _ lines: String
+    ) throws {
+        let place = try Workplace()
+        let job = try place.job(algorithm, lines + (algorithm == "grpo" ? "\nnum_generations: 4" : ""))
+        let alone = try place.train(job, "output_dir=alone")
+        #expect(alone.status == 0, "\(alone.progress)")
+        let shared = try Command.run(
+            [
+                "launch", "-n", "\(size)", "train", job, "output_dir=two", "generation_tensor_parallel_size=2",
+                "tensor_parallel_size=\(trainedTogether)",
+            ], in: place.folder)
+        #expect(shared.status == 0, "\(shared.progress)")
+        #expect(shared.progress.contains("2 processes sample together, each with a part of every layer"))
+        try expectTheSame(place, but: ["realloc/bytes"])
+        try expectTheSameTexts(place)
+    }
+
+    /// Nothing is brought together where parts are sampled with as they lie and nobody reads more before the next step.
+    /// What scores a batch for its second update reads whole weights: 4 bytes of each number that is cut, a mean of two
+    /// updates. Of 2 blocks of width 32 with 257 words, tied: 257 · 32 of these, four attention matrices of 32 · 32 and
+    /// three matrices of 32 · 96 in a block, with three biases of 32.
+    @Test(arguments: [
+        (1, "num_iterations: 1", false), (2, "num_iterations: 1", false),
+        (2, "num_iterations: 2\nbypass_old_log_probs: true", false), (2, "num_iterations: 2", true),
+    ])
+    func whatNobodyReadsIsNotBroughtTogether(_ trainedTogether: Int, _ lines: String, _ isRead: Bool) throws {
+        let block = 4 * 32 * 32 + 3 * 32 * 96 + 3 * 32
+        let bytes = isRead ? 4 * Double(257 * 32 + 2 * block) / 2 : 0
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo",
+            "num_generations: 4\ngeneration_layout: shared\nsave_steps: 1000\ngeneration_tensor_parallel_size: 2\n"
+                + "tensor_parallel_size: \(trainedTogether)\n" + lines)
+        let outcome = try Command.run(["launch", "-n", "2", "train", job, "output_dir=two"], in: place.folder)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let rows = try place.metrics("two")
+        #expect(rows.count == (lines.contains("2") ? 2 : 4))
+        for row in rows { #expect(row["realloc/bytes"] == bytes, "\(row)") }
+    }
+
     /// Twenty times from layers that are shared to whole ones and back.
     @Test func aSwitchInEveryStepDoesNotLeadAway() throws {
         let place = try Workplace()
@@ -288,8 +346,12 @@ struct RankTests {
         #expect(try place.metrics("back").count == 2)
     }
 
-    /// All ranks do everything, or one trains while the other samples, or both compute each layer together.
-    static let duties = ["", "\nmax_staleness: 1\ngeneration_ranks: 1", "\ntensor_parallel_size: 2"]
+    /// All ranks do everything, or one trains while the other samples, or both compute each layer together: to train, to
+    /// sample, or for both.
+    static let duties = [
+        "", "\nmax_staleness: 1\ngeneration_ranks: 1", "\ntensor_parallel_size: 2",
+        "\ngeneration_tensor_parallel_size: 2", "\ntensor_parallel_size: 2\ngeneration_tensor_parallel_size: 2",
+    ]
 
     /// Both begin, then one rank's process is gone from one moment to the next.
     @Test(arguments: [0, 1], duties) func aKilledRankEndsTheOther(_ killed: Int, _ lines: String) throws {

@@ -157,4 +157,26 @@ struct MemoryEstimateTests {
         // bfloat16 halves the base alone.
         #expect(estimate(true, type: .bfloat16).critic == 16 * 4_884_480)
     }
+
+    /// 141 M parameters in float32. Processes that sample together hold half of the keys and values of 64 rows, each of
+    /// 512 + 512 / 8 tokens with 2 · 30 · 192 numbers; with parts that they train no whole weights beside them. With one
+    /// row that is not what takes most: whole weights are, while they are saved.
+    @Test func processesThatSampleTogetherHaveAPartOfTheCache() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 8, keyValueHeads: 2,
+                headSize: 96, intermediateSize: 1536))
+        func estimate(_ train: Int, _ generate: Int, rows: Int = 64) -> MemoryEstimate {
+            MemoryEstimate(
+                shape, type: .float32, hasReference: false, tensorParallel: train, generationParallel: generate,
+                MemoryEstimate.Sizes(
+                    promptLength: 512, completionLength: 512, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                    rows: rows, maxTokensPerMicroBatch: 1, checkpointsBlocks: true))
+        }
+        let cache = (512 + 64) * 2 * 30 * 192 * 4
+        #expect(estimate(1, 1).cache == 64 * cache && estimate(1, 2).cache == 32 * cache)
+        let weights = 4 * shape.parameterCount
+        #expect(estimate(2, 1).peak - estimate(2, 2).peak == weights + 32 * cache)
+        #expect(estimate(2, 1, rows: 1).peak - estimate(2, 2, rows: 1).peak == cache)
+    }
 }

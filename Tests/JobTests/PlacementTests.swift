@@ -138,6 +138,27 @@ struct PlacementTests {
         #expect(throws: JobError.self) { try self.job(["placement: plan.json", "offload_optimizer: true"]) }
     }
 
+    /// So it is where it samples, from whole weights and from shards; 16 rows of one replica in two pieces are 8.
+    @Test(arguments: [false, true]) func theSamplingCallsShardsAreTheirKey(_ trainsShards: Bool) throws {
+        _ = try plan(ranks: 2, layout: .fp32Packed, passes: 2) { plan in
+            plan.models["actor"]?.vocabularySize = 256
+            plan.assignments["actor_gen"]?.strategy = Strategy(1, 2, 1)
+            if trainsShards {
+                plan.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
+                plan.assignments["actor_train"]?.microBatches = 4
+            }
+        }
+        let job = try job(["placement: plan.json"])
+        #expect(job["generation_tensor_parallel_size"] == "2" && job.tensorParallelism.generationSize == 2)
+        #expect(job.tensorParallelism.size == (trainsShards ? 2 : 1) && job.concurrentCompletions == 8)
+        let error = #expect(throws: JobError.self) {
+            try self.job(["placement: plan.json", "generation_tensor_parallel_size: 1"])
+        }
+        #expect(
+            "\(error!)".contains("generation_tensor_parallel_size is 1, and plan.json says tp 2 of actor_gen"),
+            "\(error!)")
+    }
+
     @Test(arguments: [
         ("generation_layout: shared", ["generation_layout is shared", "the layout int8 of actor_gen", "int8"]),
         ("dtype: bfloat16", ["dtype is bfloat16", "the layout fp32Master of actor_train", "dtype float32"]),

@@ -7,37 +7,26 @@ import Records
 import RewardInterface
 import Testing
 
-private func job(_ lines: String) throws -> ResolvedJob {
-    let text = """
-        model_name_or_path: m
-        dataset_name: d
-        output_dir: o
-        reward_funcs: accuracy_reward
-
-        """
-    return try ResolvedJob(JobFile(text: text + lines, name: "job.yaml", folder: URL(filePath: "/jobs")))
-}
-
 @Suite("max_staleness and generation_ranks in a job")
 struct StalenessTests {
     @Test func unlessAskedForNothingIsSampledAhead() throws {
-        let plain = try job("")
+        let plain = try plainJob("")
         #expect(plain.staleness == .none && plain.staleness.line == nil)
         #expect(plain["importance_sampling_correction"] == "none" && plain.run.gapLimit == 0.01)
-        #expect(try job("algorithm: sft\nmax_staleness: 1").staleness == .none)
+        #expect(try plainJob("algorithm: sft\nmax_staleness: 1").staleness == .none)
     }
 
     /// The loss weighs tokens by π_old/π_sampler; the gap between the two is no sign of a fault any more.
     @Test func whatIsSampledAheadIsCorrectedForUnlessTheFileSaysOtherwise() throws {
-        let ahead = try job("max_staleness: 1")
+        let ahead = try plainJob("max_staleness: 1")
         #expect(ahead.staleness.maxSteps == 1 && ahead["importance_sampling_correction"] == "token_truncate")
         #expect(
             ahead.plan.parts[0].objective.weighsSampler && ahead.plan.parts[0].objective.needsRolloutLogProbabilities)
         #expect(ahead.run.gapLimit == nil)
         // One update: its own forward pass scores π_old. With several they are scored before the first.
         #expect(!ahead.plan.recipe.calls.contains(.infer(.oldPolicy)))
-        #expect(try job("max_staleness: 1\nnum_iterations: 2").plan.recipe.calls.contains(.infer(.oldPolicy)))
-        let own = try job(
+        #expect(try plainJob("max_staleness: 1\nnum_iterations: 2").plan.recipe.calls.contains(.infer(.oldPolicy)))
+        let own = try plainJob(
             "max_staleness: 1\nimportance_sampling_correction: sequence_mask\nlogprob_gap_limit: 0.5")
         #expect(own["importance_sampling_correction"] == "sequence_mask" && own.run.gapLimit == 0.5)
         let again = try ResolvedJob(
@@ -48,8 +37,8 @@ struct StalenessTests {
     /// A KL in the reward is between π_old and the reference: the sampler's numbers are those of neither.
     @Test func aPenaltyInTheRewardAsksTheTrainer() throws {
         let lines = "beta: 0.1\nkl_placement: reward\ngeneration_layout: shared\n"
-        #expect(!(try job(lines).plan.recipe.calls.contains(.infer(.oldPolicy))))
-        #expect(try job(lines + "max_staleness: 1").plan.recipe.calls.contains(.infer(.oldPolicy)))
+        #expect(!(try plainJob(lines).plan.recipe.calls.contains(.infer(.oldPolicy))))
+        #expect(try plainJob(lines + "max_staleness: 1").plan.recipe.calls.contains(.infer(.oldPolicy)))
     }
 
     @Test(arguments: [
@@ -58,7 +47,7 @@ struct StalenessTests {
         "algorithm: luffy\nbypass_old_log_probs: true", "replay_buffer_size: 8", "generation_ranks: 3",
     ])
     func whatCanBeSampledAheadIs(_ lines: String) throws {
-        #expect(try job("max_staleness: 1\n" + lines).staleness.maxSteps == 1)
+        #expect(try plainJob("max_staleness: 1\n" + lines).staleness.maxSteps == 1)
     }
 
     @Test(arguments: [
@@ -88,13 +77,13 @@ struct StalenessTests {
         ),
     ])
     func whatCannotIsRefusedByName(_ lines: String, _ says: String) {
-        let error = #expect(throws: JobError.self) { try job(lines) }
+        let error = #expect(throws: JobError.self) { try plainJob(lines) }
         #expect("\(error.map { "\($0)" } ?? "")".contains(says), "\(error.map { "\($0)" } ?? "")")
     }
 
     @Test func thePlanSaysWhoDoesWhat() throws {
         #expect(
-            try job("max_staleness: 1\ngeneration_ranks: 2").staleness.line?.hasSuffix(
+            try plainJob("max_staleness: 1\ngeneration_ranks: 2").staleness.line?.hasSuffix(
                 "(max_staleness: 1); the last 2 of the run's processes sample and score, the others learn") == true)
     }
 

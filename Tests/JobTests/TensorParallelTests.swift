@@ -4,23 +4,12 @@ import Testing
 
 @Suite("tensor_parallel_size in a job")
 struct TensorParallelTests {
-    private func job(_ lines: String) throws -> ResolvedJob {
-        let text = """
-            model_name_or_path: m
-            dataset_name: d
-            output_dir: o
-            reward_funcs: accuracy_reward
-
-            """
-        return try ResolvedJob(JobFile(text: text + lines, name: "job.yaml", folder: URL(filePath: "/jobs")))
-    }
-
     @Test func unlessAskedForLayersAreWhole() throws {
-        let plain = try job("")
-        #expect(plain.tensorParallelism.size == 1 && plain.tensorParallelism.line == nil)
-        #expect(plain["tensor_parallel_size"] == "1")
-        let shared = try job("tensor_parallel_size: 2")
-        #expect(shared.tensorParallelism.line?.contains("tensor_parallel_size: 2") == true)
+        let plain = try plainJob("")
+        #expect(plain.tensorParallelism.size == 1 && plain.tensorParallelism.lines.isEmpty)
+        #expect(plain["tensor_parallel_size"] == "1" && plain["generation_tensor_parallel_size"] == "1")
+        let shared = try plainJob("tensor_parallel_size: 2")
+        #expect(shared.tensorParallelism.lines.map { $0.contains("sampling and scoring read whole weights") } == [true])
         for ranks in [2, 4] { try shared.require(ranks: ranks) }
         for (ranks, words) in [(1, "the run is one process"), (3, "the run has 3 processes")] {
             let error = #expect(throws: JobError.self) { try shared.require(ranks: ranks) }
@@ -34,7 +23,7 @@ struct TensorParallelTests {
         "generation_layout: int8", "gradient_checkpointing: true",
     ])
     func whatGoesWithSharedLayersIsTaken(_ lines: String) throws {
-        #expect(try job("tensor_parallel_size: 2\n" + lines).tensorParallelism.size == 2)
+        #expect(try plainJob("tensor_parallel_size: 2\n" + lines).tensorParallelism.size == 2)
     }
 
     /// Each by the key that asks for it, else by this one.
@@ -53,8 +42,51 @@ struct TensorParallelTests {
         ("max_staleness: 1\ngeneration_ranks: 1", "generation_ranks is 1"),
     ])
     func whatReadsWholeLayersIsRefusedByName(_ lines: String, _ says: String) {
-        let error = #expect(throws: JobError.self) { try job("tensor_parallel_size: 2\n" + lines) }
+        let error = #expect(throws: JobError.self) { try plainJob("tensor_parallel_size: 2\n" + lines) }
         let text = error.map { "\($0)" } ?? ""
         #expect(text.contains(says) && text.contains("not built for layers that processes share"), "\(text)")
+    }
+
+    // MARK: Sampling
+
+    @Test func samplingIsSharedWhereItIsAskedFor() throws {
+        let sampled = try plainJob("generation_tensor_parallel_size: 2")
+        #expect(sampled.tensorParallelism.size == 1 && sampled.tensorParallelism.generationSize == 2)
+        #expect(sampled.tensorParallelism.lines.map { $0.hasPrefix("2 processes sample together") } == [true])
+        let both = try plainJob("tensor_parallel_size: 2\ngeneration_tensor_parallel_size: 2")
+        #expect(both.tensorParallelism.lines.count == 2)
+        #expect(both.tensorParallelism.lines[0].hasSuffix("scoring reads whole weights"))
+        for job in [sampled, both] {
+            try job.require(ranks: 4)
+            let error = #expect(throws: JobError.self) { try job.require(ranks: 3) }
+            #expect("\(error!)".contains("tensor_parallel_size: is 2, and the run has 3 processes"), "\(error!)")
+        }
+        // What samples nothing has no such key.
+        #expect(try plainJob("algorithm: sft")["generation_tensor_parallel_size"] == nil)
+    }
+
+    /// Where each process trains whole layers, nothing of training stands against it.
+    @Test(arguments: [
+        "tensor_parallel_size: 2", "algorithm: ppo", "optim: low_rank", "trainable: layers.1", "beta: 0.1",
+        "max_staleness: 1", "generation_layout: shared", "beta: 0.1\nkl_estimator: full",
+    ])
+    func whatGoesWithSharedSamplingIsTaken(_ lines: String) throws {
+        #expect(try plainJob("generation_tensor_parallel_size: 2\n" + lines).tensorParallelism.generationSize == 2)
+    }
+
+    @Test(arguments: [
+        ("dtype: bfloat16", "generation_tensor_parallel_size is 2, and dtype is bfloat16"),
+        ("generation_layout: int8", "and generation_layout is int8"),
+        ("use_peft: true", "and use_peft trains adapters"),
+        ("algorithm: soft_grpo", "and completions think in mixtures of words"),
+        ("max_staleness: 1\ngeneration_ranks: 1", "and generation_ranks is 1"),
+        (
+            "tensor_parallel_size: 4",
+            "generation_tensor_parallel_size is 2, and tensor_parallel_size is 4; expected 1 or 4"
+        ),
+    ])
+    func whatIsNotSampledInPartsIsRefusedByName(_ lines: String, _ says: String) {
+        let error = #expect(throws: JobError.self) { try plainJob("generation_tensor_parallel_size: 2\n" + lines) }
+        #expect(error.map { "\($0)" }?.contains(says) == true, "\(error.map { "\($0)" } ?? "taken")")
     }
 }

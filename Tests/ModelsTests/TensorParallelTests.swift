@@ -65,6 +65,57 @@ struct TensorParallelTests {
         }
     }
 
+    /// Hidden states behind prompts of 9 and 4 tokens, and behind three tokens of four rows: a number each.
+    private nonisolated static func decoded(_ model: Transformer) throws -> [Double] {
+        let token = PackedTransformerTests.token
+        let cache = try KeyValueCache(
+            configuration: model.configuration, promptSlots: 2, promptCapacity: 9, rowSlots: 4, rowCapacity: 3,
+            type: model.elementType, ranks: model.group?.size ?? 1)
+        var found = try model.prefill(
+            tokens: (0..<9).map(token) + (20..<24).map(token), layout: SequenceLayout(sequenceLengths: [9, 4]),
+            cache: cache, promptSlots: [0, 1]
+        ).to(.float64).doubles()
+        for step in 1...3 {
+            let hidden = try model.decode(
+                tokens: (0..<4).map { token($0 * 7 + step) }, cache: cache,
+                rows: DecodeRows(
+                    promptSlots: [0, 1, 0, 1], promptLengths: [9, 4, 9, 4], ownSlots: [0, 1, 2, 3],
+                    ownLengths: [step, step, step, step]))
+            found += try hidden.to(.float64).doubles()
+        }
+        return found
+    }
+
+    /// Each rank with its heads' keys and values, from views of whole matrices as they are or packed.
+    @Test(arguments: ["llama_biases", "llama_tied", "qwen2_sliding", "mistral_sliding", "qwen3"], [false, true])
+    func ranksThatDecodeTogetherHaveTheStatesOfOne(_ name: String, _ packs: Bool) throws {
+        let type: ElementType = packs ? .float32 : .float64
+        let model = try ModelFolder.load(PublishedModel(name).folder, elementType: type)
+        let expected = try Self.decoded(model)
+        let configuration = model.configuration
+        let values = try model.parametersByName.mapValues { try $0.to(.float64).doubles() }
+        let found = try onRanks(2) { group in
+            let shards = configuration.shards(over: group)
+            var parts: [String: Tensor] = [:]
+            for parameter in configuration.parameterShapes {
+                let whole = try Tensor(values[parameter.name] ?? [], shape: parameter.shape).to(type)
+                parts[parameter.name] = try shards.view(of: whole, named: parameter.name)
+            }
+            var packed: [String: PackedMatrix] = [:]
+            if packs {
+                for (name, form) in configuration.packing(.packed) {
+                    packed[name] = try PackedMatrix(#require(parts[name]), as: form)
+                }
+                let bytes = packed.values.reduce(0) { $0 + $1.byteCount }
+                #expect(bytes <= configuration.packedBytes(.packed, ranks: 2))
+            }
+            return try Self.decoded(
+                Transformer(configuration: configuration, parameters: parts, packed: packed, shards: shards))
+        }
+        #expect(found[0] == found[1] && found[0].count == expected.count)
+        #expect(relativeError(found[0], expected) < (packs ? 1e-5 : 1e-12))
+    }
+
     /// Parts of other ranks, or whole matrices, do not go for this rank's.
     @Test func partsOfAnotherShapeAreRefused() throws {
         let model = try ModelFolder.load(PublishedModel("llama3").folder)

@@ -222,7 +222,14 @@ struct LocalPlansTests {
             return plan.runProblems.map(\.description).joined(separator: "\n")
         }
         let cases: [(String, String, (inout Assignment) -> Void)] = [
-            ("ref_inf", "tp is 2; expected 1: only actor_train may cut layers", { $0.strategy = Strategy(1, 2, 1) }),
+            (
+                "ref_inf", "tp is 2; expected 1: only actor_train and what samples from actor may cut layers",
+                { $0.strategy = Strategy(1, 2, 1) }
+            ),
+            (
+                "actor_gen", "tp is 2 with int8; expected 1, or fp32Master or fp32Packed",
+                { ($0.strategy, $0.layout) = (Strategy(1, 2, 1), .int8) }
+            ),
             (
                 "actor_train", "tp is 2 with bf16+fp32Master; expected 1, or fp32Master",
                 { ($0.strategy, $0.layout) = (Strategy(1, 2, 1), .bf16WithMaster) }
@@ -256,6 +263,13 @@ struct LocalPlansTests {
         cut.assignments["actor_train"]?.strategy = Strategy(1, 2, 1)
         cut.assignments["actor_train"]?.microBatches *= 2
         #expect(cut.runProblems.isEmpty, "\(cut.runProblems)")
+        // So may those that are sampled be, from whole weights or from the shards.
+        for var plan in [base, cut] {
+            plan.assignments["actor_gen"]?.strategy = Strategy(1, 2, 1)
+            plan.assignments["actor_gen"]?.layout = .fp32Packed
+            plan.assignments["actor_gen"]?.microBatches *= 2
+            #expect(plan.runProblems.isEmpty, "\(plan.runProblems)")
+        }
         var untrained = base
         untrained.graph.calls.removeLast()
         #expect(untrained.runProblems.map(\.message) == ["no call trains the role actor"])

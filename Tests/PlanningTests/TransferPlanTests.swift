@@ -40,8 +40,8 @@ private struct NumberedModel {
 
 @Suite("Transfer plans move every element to where it is needed, once")
 struct TransferPlanTests {
-    /// Shapes that every degree up to 4 divides: tied and untied heads, critics, biases, fused tensors, few key and
-    /// value heads.
+    /// Shapes whose heads every degree up to 4 divides: tied and untied heads, critics, biases, fused tensors, few key
+    /// and value heads, words in parts that differ by one.
     private static func shape(_ random: inout TestRandom) -> ModelShape {
         let heads = 12
         let keyValueHeads = [1, 2, 3, 4, 6, 12].randomElement(using: &random)!
@@ -49,7 +49,7 @@ struct TransferPlanTests {
         return ModelShape(
             layers: Int.random(in: 1...6, using: &random), hiddenSize: Int.random(in: 5...9, using: &random),
             intermediateSize: 12 * Int.random(in: 1...2, using: &random), heads: heads, keyValueHeads: keyValueHeads,
-            headSize: 2, vocabularySize: 12 * Int.random(in: 1...3, using: &random),
+            headSize: 2, vocabularySize: Int.random(in: 7...36, using: &random),
             output: outputs.randomElement(using: &random)!,
             biases: ModelShape.Biases(rawValue: Int.random(in: 0...7, using: &random)),
             normalizesQueriesAndKeys: Bool.random(using: &random), fusesProjections: Bool.random(using: &random))
@@ -128,6 +128,19 @@ struct TransferPlanTests {
         // Half of the other stage's S each way.
         #expect(try bytes(tp, pp) == sharded)
         for same in [pp, tp, dp] { #expect(try bytes(same, same) == 0) }
+    }
+
+    /// Of seven words of four numbers one shard has three, the other four.
+    @Test func wordsAreCutAsEvenlyAsTheyCanBe() throws {
+        let shape = ModelShape(
+            layers: 1, hiddenSize: 4, intermediateSize: 8, heads: 2, keyValueHeads: 2, vocabularySize: 7, output: .tied)
+        let held = try #require(ShardedModel(shape, Strategy(1, 2, 1), ranks: [0, 1]))
+        let words = [0, 1].compactMap { held.layout(ofRank: $0)?.parts[0].block.rows }
+        #expect(words == [0..<3, 3..<7])
+        let needed = try #require(ShardedModel(shape, Strategy(1, 1, 2), ranks: [0, 1]))
+        let plan = TransferPlan(from: held, to: needed, devicesPerNode: 2)
+        // Half of the block's 160 each way, and of the 28 of the words what the other has.
+        #expect(plan.wireBytes(elementSize: 1) == 160 + 28)
     }
 
     /// A node that holds nothing asks one that has least to do.

@@ -170,4 +170,83 @@ struct TensorParallelTests {
         }
         #expect(found == [[[1, 5], [4, 1], [4, 5]], [[1, 5], [4, 2], [4, 5]], [[2, 5], [4, 2], [4, 5]]])
     }
+
+    /// Sums over the width for each word of 37, of which 2 or 3 ranks have uneven parts.
+    @Test(arguments: [2, 3]) func logitsOfAllWordsAreThoseOfPlainLoops(_ ranks: Int) throws {
+        let numbers = Numbers()
+        let (tokens, vocabulary, width) = (Self.tokens, Self.vocabulary, Self.width)
+        let expected = (0..<tokens * vocabulary).map { index in
+            (0..<width).reduce(0) {
+                $0 + numbers.hidden[index / vocabulary * width + $1] * numbers.head[index % vocabulary * width + $1]
+            }
+        }
+        let found = try onRanks(ranks) { group in
+            let own = group.range(of: vocabulary)
+            let hidden = try Tensor(numbers.hidden, shape: [tokens, width])
+            let part = try Tensor(
+                Array(numbers.head[own.lowerBound * width..<own.upperBound * width]), shape: [own.count, width])
+            let logits = try group.logits(hidden.linear(weight: part), vocabulary: vocabulary)
+            #expect(logits.shape == [tokens, vocabulary])
+            return try logits.doubles()
+        }
+        for one in found { #expect(relativeError(one, expected) < 1e-12 && one == found[0]) }
+    }
+
+    /// Twenty numbers cut by rows, the same by columns, and four of a vector. Each rank copies what it has and sends it
+    /// to the others: to one, or to two in a broadcast. What it receives is all 44 but its own, of eight bytes.
+    @Test(arguments: [2, 3]) func aWalkPutsPartsTogether(_ ranks: Int) throws {
+        let cuts: [String: ParameterShards.Cut] = [
+            "rows": .init(axis: 0, count: 4), "columns": .init(axis: 1, count: 5), "bias": .init(axis: 0, count: 4),
+        ]
+        let whole = (0..<20).map { Double($0) / 7 }
+        let found = try onRanks(ranks) { group in
+            let shards = ParameterShards(over: group, cuts: cuts)
+            func steps(_ name: String, _ region: (Range<Int>) -> TensorTransfer.Region) -> [TensorTransfer.Step] {
+                (0..<ranks).flatMap { rank in
+                    let regions = [region(group.range(of: cuts[name]!.count, rank: rank))]
+                    let others = (0..<ranks).filter { $0 != rank }
+                    return [
+                        TensorTransfer.Step(sender: rank, receivers: [rank], regions: regions),
+                        TensorTransfer.Step(sender: rank, receivers: others, regions: regions),
+                    ]
+                }
+            }
+            // Two tensors in one message, one in a round of its own.
+            let both = zip(
+                steps("rows") { .init(name: "rows", rows: $0, columns: 0..<5) },
+                steps("bias") { .init(name: "bias", rows: $0, columns: 0..<1) }
+            ).map { TensorTransfer.Step(sender: $0.sender, receivers: $0.receivers, regions: $0.regions + $1.regions) }
+            let transfer = TensorTransfer(
+                rounds: [both, steps("columns") { .init(name: "columns", rows: 0..<4, columns: $0) }])
+            let matrix = try Tensor(whole, shape: [4, 5])
+            let sources = ["rows": matrix, "columns": matrix, "bias": try Tensor(Array(whole.prefix(4)))]
+            let parts = try Dictionary(
+                uniqueKeysWithValues: sources.map { ($0, try shards.part(of: $1, named: $0)) })
+            let wholes = try sources.mapValues { try Tensor.zeros($0.shape, .float64) }
+            let received = try shards.walk(transfer, from: parts, into: wholes)
+            #expect(received == 8 * (44 - parts.values.reduce(0) { $0 + $1.count }))
+            return try ["rows", "columns", "bias"].map { try wholes[$0]!.doubles() }
+        }
+        for one in found { #expect(one == [whole, whole, Array(whole.prefix(4))]) }
+    }
+
+    /// Of one part a bit is flipped, or its elements change places: then they are not those of the whole.
+    @Test(arguments: [2, 3]) func digestsOfPartsAddUp(_ ranks: Int) throws {
+        let found = try onRanks(ranks) { group in
+            let shards = ParameterShards(
+                over: group, cuts: ["rows": .init(axis: 0, count: 5), "columns": .init(axis: 1, count: 7)])
+            let whole = try Tensor((0..<35).map { Float($0) / 3 }, shape: [5, 7])
+            for name in ["rows", "columns", "norm"] {
+                let (part, expected) = (try shards.part(of: whole, named: name), try whole.digest(seed: 9))
+                let own = try shards.digest(of: part, named: name, seed: 9)
+                #expect(try group.wrappingSums([own, 1]) == [expected, UInt64(ranks)], "\(name)")
+                guard name != "norm" else { continue }
+                let other = try shards.digest(
+                    of: group.rank == 0 ? part.flipped(axis: 0).flipped(axis: 1) : part, named: name, seed: 9)
+                #expect(try group.wrappingSums([other]) != [expected], "\(name)")
+            }
+            return group.rank
+        }
+        #expect(found == Array(0..<ranks))
+    }
 }

@@ -33,6 +33,13 @@ ctorch_status ctorch_group_broadcast(ctorch_group group, const ctorch_tensor *te
 /// type on every rank.
 ctorch_status ctorch_group_gather(ctorch_group group, ctorch_tensor input, ctorch_tensor *out);
 
+/// Messages between ranks: rank senders[i] sends the elements of its tensor i to rank receivers[i], or to all others
+/// where that is negative, which have them in their tensor i when this returns. A rank leaves out the messages that are
+/// neither from it nor for it. Those between two ranks have tags[i] that differ; those to all are in the same order on
+/// every rank. On the CPU, contiguous, of the same sizes at both ends.
+ctorch_status ctorch_group_carry(ctorch_group group, const ctorch_tensor *tensors, const ptrdiff_t *senders,
+                                 const ptrdiff_t *receivers, const ptrdiff_t *tags, size_t count);
+
 /// `input` itself, which every rank has; its gradient is the sum of those that the ranks find.
 ctorch_status ctorch_group_copied(ctorch_group group, ctorch_tensor input, ctorch_tensor *out);
 

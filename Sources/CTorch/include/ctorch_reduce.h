@@ -29,8 +29,11 @@ ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *val
 ctorch_status ctorch_all_finite(ctorch_tensor tensor, bool *out);
 /// out[s] = sum of the values whose segment is s, added in float64 in the order of the values.
 ctorch_status ctorch_segment_sum(ctorch_tensor values, ctorch_tensor segments, ptrdiff_t count, ctorch_tensor *out);
-/// A digest of the elements' bits and indices: any changed bit and any swap of two unequal elements changes it.
-ctorch_status ctorch_digest(ctorch_tensor tensor, uint64_t seed, uint64_t *out);
+/// A digest of the elements' bits and indices: any changed bit and any swap of two unequal elements changes it. The
+/// elements lie in runs of `run`, whose indices begin at `first`, `first + stride`, …: those of a part of a matrix are
+/// the whole's, so that the digests of its parts add up, wrapping, to its own.
+ctorch_status ctorch_digest(ctorch_tensor tensor, uint64_t seed, ptrdiff_t first, ptrdiff_t run, ptrdiff_t stride,
+                            uint64_t *out);
 
 #ifdef __cplusplus
 }

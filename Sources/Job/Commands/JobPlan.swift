@@ -73,7 +73,7 @@ package struct JobPlan {
                         + (critic.sharesBase ? "the policy's base" : "a base of its own, \(critic.folder.path)"))
             }
             lines.append("recipe: " + job.recipe.words)
-            lines += [job.staleness.line, job.tensorParallelism.line].compactMap(\.self)
+            lines += [job.staleness.line].compactMap(\.self) + job.tensorParallelism.lines
             if let placement = job.placement { lines.append(placement.line) }
             if ranks > 1 {
                 lines.append(

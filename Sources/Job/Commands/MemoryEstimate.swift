@@ -88,7 +88,9 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
     ///   - offloadsOptimizer: Whether that lies in a file, of which a step has one parameter's in memory.
     ///   - residency: Whether what sampling needs stays in memory while the weights are trained.
-    ///   - tensorParallel: How many processes share what is trained; each reads whole weights to sample and to score.
+    ///   - tensorParallel: How many processes share what is trained; each reads whole weights to score.
+    ///   - generationParallel: How many share what is sampled with, and its cache; of parts that are trained each reads
+    ///     whole ones to sample where it is 1.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
@@ -96,7 +98,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         hasReference: Bool, referenceMoves: Bool = false, mapsReference: Bool = false,
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
-        offloadsOptimizer: Bool = false, tensorParallel: Int = 1,
+        offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
         takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
@@ -142,20 +144,24 @@ package struct MemoryEstimate: Sendable, Equatable {
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
         cache =
             sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
-            * model.keyValueBytesPerToken(compute)
+            * model.keyValueBytesPerToken(compute) / generationParallel
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let passing = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         // A step has one parameter's state in memory, and no activations any more.
         let stepping = training + (offloadsOptimizer ? parts.map { stateBytes(of: $0) }.max() ?? 0 : 0)
         let updating = max(passing, stepping)
-        let packed = model.packedBytes(layout)
+        let packed = model.packedBytes(layout, ranks: generationParallel)
         let gathered = tensorParallel > 1 ? whole : 0
-        let reading = frozen + weights + gathered + held(optimizerState) + copies + (packed > 0 ? packed : sums)
-        let generating = reading + cache
+        let own = frozen + weights + held(optimizerState) + copies
+        let view = packed > 0 ? packed : sums
+        // Parts that are sampled with come together for what scores and saves alone.
+        let samplesParts = generationParallel > 1 && residency != .keep
+        let generating = own + view + cache + (samplesParts ? 0 : gathered)
+        let reading = own + view + gathered
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
-        let staying = residency == .keep ? gathered + (packed > 0 ? packed : sums) + cache : 0
+        let staying = residency == .keep ? gathered + view + cache : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
-        let most = max(trainingPeak, generating)
+        let most = max(trainingPeak, generating, reading)
         peak =
             Self.process + rewardModels + criticKept
             + (mapsReference ? max(most, reading + reference) : most + reference)
@@ -183,7 +189,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
-            tensorParallel: job.tensorParallelism.size,
+            tensorParallel: job.tensorParallelism.size, generationParallel: job.tensorParallelism.generationSize,
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
             Sizes(

@@ -45,6 +45,12 @@ package struct PlanMaking {
                         place: "generation_ranks",
                         message: "is \(job.staleness.generationRanks); a plan puts every call on all ranks, expected 0")
                 }
+                guard job.tensorParallelism.generationSize == 1 else {
+                    throw JobError(
+                        place: TensorParallelism.generationKey,
+                        message: "is \(job.tensorParallelism.generationSize); the plans that are tried sample with whole "
+                            + "layers, expected 1")
+                }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
                     rewardModels: rewards.isEmpty ? nil : rewards, promptTokens: own.promptTokens,

@@ -14,10 +14,11 @@ struct EngineGenerator: Generating {
     /// - Parameters:
     ///   - softThinking: How completions think first; `nil` where they do not.
     ///   - rows: Completions decoded at once.
+    ///   - together: Whether the ranks that sample together do so, see ``RolloutEngine``.
     /// - Throws: `SettingsError` for stop strings or a think-end text that the tokenizer cannot have.
     init(
         policy: ReallocatingActor, model: ModelSource, sampling: SamplingSettings, softThinking: SoftThinking?,
-        seed: Int, rows: Int
+        seed: Int, rows: Int, together: Bool = false
     ) throws(SettingsError) {
         let stops = try StopTexts(sampling.stopStrings, model.tokenizer)
         var settings = sampling
@@ -29,7 +30,8 @@ struct EngineGenerator: Generating {
         self.settings = settings
         engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer,
-            seed: UInt64(bitPattern: Int64(seed)), limits: BatchLimits(rows: rows))
+            seed: UInt64(bitPattern: Int64(seed)), limits: BatchLimits(rows: rows),
+            together: together)
     }
 
     func generate(

@@ -69,14 +69,19 @@ package struct RankMeeting: Sendable, Equatable {
     ///   - timeout: What this and every later exchange waits for the others.
     ///   - generationRanks: How many of the ranks, the last of them, only sample.
     ///   - tensorParallel: How many of the ranks, one after the other, compute each layer of a training pass together.
+    ///   - decoding: How many of them, one after the other, decode together; as many as `tensorParallel` where both are
+    ///     more than 1.
     ///   - planHash: Of the plan that this rank carries out; `nil` without one.
     /// - Throws: ``JobError`` where they do not come or none would be left to train, and on every rank where they have
     ///   not all the same plan.
     package func team(
         asked: StopSignal, timeout: Duration, generationRanks: Int = 0, tensorParallel: Int = 1,
-        planHash: String? = nil
+        decoding: Int = 1, planHash: String? = nil
     ) async throws -> RankTeam {
-        precondition(size.isMultiple(of: tensorParallel), "the job was held to the number of processes")
+        precondition(
+            size.isMultiple(of: tensorParallel) && size.isMultiple(of: decoding),
+            "the job was held to the number of processes")
+        precondition([1, tensorParallel].contains(decoding) || tensorParallel == 1, "the job was held to one number")
         try require(generationRanks: generationRanks)
         let all = try await met(meeting, timeout)
         try await requireOnePlan(planHash, among: all)
@@ -94,7 +99,13 @@ package struct RankMeeting: Sendable, Equatable {
             let replicas =
                 layers == nil
                 ? nil : try await part("replicas/\(shard)", rank: replica, of: size / tensorParallel)
-            return RankTeam(all, tensorPeers: layers, replicas: replicas, localSize: localSize, asked: asked)
+            var decoders = decoding == tensorParallel ? layers : nil
+            if decoders == nil {
+                decoders = try await part("decoding/\(rank / decoding)", rank: rank % decoding, of: decoding)
+            }
+            return RankTeam(
+                all, tensorPeers: layers, decodingPeers: decoders, replicas: replicas, localSize: localSize,
+                asked: asked)
         }
         let samples = rank >= size - generationRanks
         let count = samples ? generationRanks : size - generationRanks

@@ -70,7 +70,7 @@ struct TrainingParts: Sendable {
                 updater: built.updater, seed: seed)
         }
         rethinking = try plan.rethinking.flatMap { settings in
-            guard let generator = built.generator, let scorer else { return nil }
+            guard let generator = built.rethinkingGenerator, let scorer else { return nil }
             return try Rethinker(
                 settings, generator: generator, score: { try await scorer.scoreUnremarked($0) },
                 tokenizer: model.tokenizer, rewardNames: scorer.rewardNames,
@@ -118,6 +118,8 @@ struct TrainingParts: Sendable {
         let sharedReference: ReallocatingActor?
         let roles: [ReallocatingActor]
         let generator: EngineGenerator?
+        /// Of completions that go on: as many as there are on every rank, each for itself.
+        let rethinkingGenerator: EngineGenerator?
         /// Of held-out completions: their draws are no draws of training.
         let heldOutGenerator: EngineGenerator?
         /// Of completions that the teacher writes.
@@ -136,6 +138,8 @@ struct TrainingParts: Sendable {
         }
         let layers = team?.tensorPeers as? ProcessGroup
         let shards = layers.map { model.configuration.shards(over: $0.sharingTensors) }
+        let decoders = team?.decodingPeers as? ProcessGroup
+        let generationShards = decoders.map { model.configuration.shards(over: $0.sharingTensors) }
         let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
         let start = try PolicyStart(
             model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed),
@@ -146,7 +150,9 @@ struct TrainingParts: Sendable {
         let packing = start.configuration.packing(plan.recipe.generates ? job.model.generationLayout : .shared)
         let policy = try ReallocatingActor(
             role: "actor", parameters: start.parameters, layout: type.layout, packing: packing,
-            verification: job.model.verification, residency: job.model.residency, shards: shards)
+            verification: job.model.verification, residency: job.model.residency, shards: shards,
+            gathering: layers.map { try TensorTransfer(gathering: model.configuration, from: $0.size) },
+            generationShards: generationShards)
         let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
         func referenceRole(_ weights: FrozenWeights) throws -> ReallocatingActor {
             try ReallocatingActor(
@@ -169,18 +175,21 @@ struct TrainingParts: Sendable {
             referenceConfiguration: teacher?.model.configuration, critic: critic, parts: plan.parts,
             bringsReference: precomputes, settings: settings, ranks: ranks,
             replicas: team?.replicas as? ProcessGroup, sharing: sharing)
-        func generator(seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil) throws
-            -> EngineGenerator
-        {
+        func generator(
+            seed: Int, of role: ReallocatingActor? = nil, _ source: ModelSource? = nil, together: Bool = false
+        ) throws -> EngineGenerator {
             try EngineGenerator(
                 policy: role ?? policy, model: source ?? model, sampling: job.sampling, softThinking: plan.softThinking,
                 seed: seed,
-                rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256))
+                rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256),
+                together: together)
         }
         return TensorParts(
             policy: policy, updater: updater, critic: critic, sharedReference: sharedReference,
             roles: [policy, critic?.owner, reference, sharedReference].compactMap(\.self),
-            generator: plan.recipe.generates ? try generator(seed: job.model.seed) : nil,
+            generator: plan.recipe.generates
+                ? try generator(seed: job.model.seed, together: generationShards != nil) : nil,
+            rethinkingGenerator: plan.rethinking == nil ? nil : try generator(seed: job.model.seed),
             heldOutGenerator: plan.weighing?.utility?.utility == .reward
                 ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil,
             teacherGenerator: plan.teacherWrites

@@ -195,7 +195,7 @@ package final class TrainingRun: Sendable {
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines += model.trainedLines
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
-        lines += [job.staleness.line, job.tensorParallelism.line].compactMap(\.self)
+        lines += [job.staleness.line].compactMap(\.self) + job.tensorParallelism.lines
         return (parts, progress, record, lines, resumed.checkpoint)
     }
 
@@ -210,7 +210,6 @@ package final class TrainingRun: Sendable {
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads, planHash: job.placement?.planHash,
             phases: parts.phases)
-        try await parts.policy.gather()  // only here have all ranks read theirs
         try await prepareReference(display)
         let sets = StepEvaluation.Sets(
             prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)
@@ -234,6 +233,7 @@ package final class TrainingRun: Sendable {
             outcome = try await coordinator.run()
             switch outcome {
             case .finished(let progress), .ended(let progress, _):
+                try await parts.updater.gatherWeights()  // the first rank alone writes them
                 guard team?.ranks.isFirst ?? true else { break }
                 // Also when the run is cancelled by now.
                 try await Task { try await saver.placeFinalModel(progress) }.value

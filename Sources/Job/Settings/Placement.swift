@@ -28,7 +28,7 @@ package struct Placement: Sendable {
     init?(reading job: inout SettingsReader, folder: URL?) {
         let given: String? = job.read(
             "placement", optional: nil,
-            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions, tensor_parallel_size, offload_optimizer and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
+            "A plan.json of plumbline plan --job that the run carries out: it decides dtype, generation_layout, max_tokens_per_micro_batch, max_concurrent_completions, tensor_parallel_size, generation_tensor_parallel_size, offload_optimizer and the number of processes; a key that says otherwise is refused. Relative to the job file, typed on the command line to the working folder. A run that is resumed keeps its plan."
         )
         guard let given, let folder else { return nil }
         let read: ExecutionPlan
@@ -53,6 +53,9 @@ package struct Placement: Sendable {
         job.fill("max_tokens_per_micro_batch", "\(trainer.work.tokens(of: sequencesOfPass))", from: place)
         job.fill("tensor_parallel_size", "\(home.strategy.tensor)", from: place)
         job.fill("offload_optimizer", "\(offloads)", from: place)
+        if let sampler {
+            job.fill(TensorParallelism.generationKey, "\(sampler.own.strategy.tensor)", from: place)
+        }
         if let layout { job.fill("generation_layout", layout.rawValue, from: place) }
         if let rows { job.fill("max_concurrent_completions", "\(rows)", from: place) }
     }
@@ -104,6 +107,11 @@ package struct Placement: Sendable {
             refuse(
                 "offload_optimizer", trainer, "after \(offloads ? "with" : "without") offloadOptimizer",
                 "which is offload_optimizer \(offloads)")
+        }
+        if let sampler, reading.tensorParallelism.generationSize != sampler.own.strategy.tensor {
+            refuse(
+                TensorParallelism.generationKey, sampler.call, "tp \(sampler.own.strategy.tensor)",
+                "which is \(TensorParallelism.generationKey) \(sampler.own.strategy.tensor)")
         }
         if let sampler, let layout, reading.model.generationLayout != layout {
             refuse(

@@ -5,27 +5,71 @@ internal import Models
 internal import PolicyUpdater
 internal import Records
 
-/// `tensor_parallel_size:`, how many processes of a run compute each layer of a training pass together, each with a part
-/// of its weights, their gradients and what the optimizer keeps of them. Sampling and scoring read whole weights.
+/// `tensor_parallel_size:` and `generation_tensor_parallel_size:`, how many processes of a run compute each layer
+/// together, each with a part of its weights: of a training pass, with their gradients and what the optimizer keeps of
+/// them, and of sampling, with their keys and values. Scoring reads whole weights.
 package struct TensorParallelism: Sendable, Equatable {
+    /// Of training passes.
     package let size: Int
+    /// Of sampling.
+    package let generationSize: Int
 
-    /// - Parameter calls: What the job is made of, to be refused by name where it reads whole weights in its passes.
+    static let generationKey = "generation_tensor_parallel_size"
+
+    /// Reads the keys, and refuses by name what of the job reads whole weights in what is to be shared.
     init(
         reading job: inout SettingsReader, method: String, plan: MethodPlan, model: ModelSettings,
         optimizer: OptimizerSettings, staleness: Staleness
     ) {
         size = job.read(
             "tensor_parallel_size", default: 1, .from(1, to: 64),
-            "Processes of plumbline launch or torchrun, one after the other, that compute each layer of a training pass together (Megatron's tensor parallelism, arXiv:1909.08053): each has a part of the heads, of the feed-forward part and of the words, with its gradients and moments; norms are whole on each. It divides the number of processes, the model's heads, key and value heads and intermediate_size; passes are divided among the groups. Sampling and scoring read whole weights, brought together after each step and gone while the next one is trained. Checkpoints are whole, and go on under any number."
+            "Processes of plumbline launch or torchrun, one after the other, that compute each layer of a training pass together (Megatron's tensor parallelism, arXiv:1909.08053): each has a part of the heads, of the feed-forward part and of the words, with its gradients and moments; norms are whole on each. It divides the number of processes, the model's heads, key and value heads and intermediate_size; passes are divided among the groups. Scoring, evaluations, checkpoints and sampling without generation_tensor_parallel_size read whole weights, brought together when the first of them comes and gone while the next step is trained. Checkpoints go on under any number."
         )
-        guard size > 1 else { return }
-        for (key, problem) in Self.problems(method, plan, model, optimizer, staleness) {
-            job.refuse(
-                job.isGiven(key) ? key : "tensor_parallel_size",
-                "tensor_parallel_size is \(size), and \(problem), which is not built for layers that processes share; "
-                    + "expected 1")
+        generationSize =
+            plan.recipe.generates
+            ? job.read(
+                Self.generationKey, default: 1, .from(1, to: 64),
+                "Processes, one after the other, that sample together, each with its part of the weights and of the keys and values (TRL's vllm_tensor_parallel_size, verl's rollout.tensor_model_parallel_size): they decode the completions of all of them and then go on with their own. It divides what tensor_parallel_size does. Where both are more than 1 they are equal, and the parts are sampled with as they are trained; from whole weights each process reads its part, and nothing is sent. Completions are those of one process to rounding; evaluations sample in the first process alone."
+            ) : 1
+        if size > 1 {
+            Self.refuse("tensor_parallel_size", size, Self.problems(method, plan, model, optimizer, staleness), &job)
         }
+        if generationSize > 1 {
+            Self.refuse(Self.generationKey, generationSize, Self.generationProblems(plan, model, staleness), &job)
+        }
+        if size > 1, generationSize > 1, size != generationSize {
+            job.refuse(
+                Self.generationKey,
+                "generation_tensor_parallel_size is \(generationSize), and tensor_parallel_size is \(size); expected 1 or "
+                    + "\(size): parts are sampled with as they are trained")
+        }
+    }
+
+    private static func refuse(
+        _ key: String, _ size: Int, _ problems: [(key: String, problem: String)], _ job: inout SettingsReader
+    ) {
+        for (cause, problem) in problems {
+            job.refuse(
+                job.isGiven(cause) ? cause : key,
+                "\(key) is \(size), and \(problem), which is not built for layers that processes share; expected 1")
+        }
+    }
+
+    /// What of a job needs whole layers where it samples, each with its key.
+    private static func generationProblems(
+        _ plan: MethodPlan, _ model: ModelSettings, _ staleness: Staleness
+    ) -> [(key: String, problem: String)] {
+        var problems: [(String, String)] = []
+        if model.dtype == .bfloat16 { problems.append(("dtype", "dtype is bfloat16")) }
+        if model.generationLayout == .int8 {
+            problems.append(("generation_layout", "generation_layout is int8"))
+        }
+        if case .adapters = model.trained { problems.append(("use_peft", "use_peft trains adapters")) }
+        if plan.softThinking != nil { problems.append(("algorithm", "completions think in mixtures of words")) }
+        if staleness.generationRanks > 0 {
+            problems.append(("generation_ranks", "generation_ranks is \(staleness.generationRanks)"))
+        }
+        return problems
     }
 
     /// What of a job needs whole layers where it trains, each with its key.
@@ -61,26 +105,47 @@ package struct TensorParallelism: Sendable, Equatable {
         return problems
     }
 
+    /// The keys that ask for shared layers, with their numbers.
+    private var asked: [(key: String, size: Int)] {
+        let all: [(key: String, size: Int)] = [
+            ("tensor_parallel_size", size), (Self.generationKey, generationSize),
+        ]
+        return all.filter { $0.size > 1 }
+    }
+
     /// Refuses a model whose layers so many processes cannot share.
     func require(_ model: ModelSource) throws(JobError) {
-        guard let problem = model.configuration.problem(tensorParallel: size) else { return }
-        throw JobError(place: "tensor_parallel_size", message: "is \(size), and \(problem) (\(model.folder.path))")
+        for (key, size) in asked {
+            guard let problem = model.configuration.problem(tensorParallel: size) else { continue }
+            throw JobError(place: key, message: "is \(size), and \(problem) (\(model.folder.path))")
+        }
     }
 
     /// Refuses a run of a number of processes that it does not divide.
     func require(ranks: Int) throws(JobError) {
-        guard ranks % size != 0 else { return }
-        let run = ranks == 1 ? "the run is one process" : "the run has \(ranks) processes"
-        throw JobError(
-            place: "tensor_parallel_size",
-            message: "is \(size), and \(run); expected a divisor of their number: start it with plumbline launch -n "
-                + "\(size) train, or leave the key out")
+        for (key, size) in asked where ranks % size != 0 {
+            let run = ranks == 1 ? "the run is one process" : "the run has \(ranks) processes"
+            throw JobError(
+                place: key,
+                message:
+                    "is \(size), and \(run); expected a divisor of their number: start it with plumbline launch -n "
+                    + "\(size) train, or leave the key out")
+        }
     }
 
-    /// What comes of it, as `--dry-run` and the start of a run print it; `nil` where nothing does.
-    package var line: String? {
-        guard size > 1 else { return nil }
-        return "each layer of a training pass is shared by \(size) processes (tensor_parallel_size: \(size)); "
-            + "sampling and scoring read whole weights"
+    /// What comes of it, as `--dry-run` and the start of a run print it.
+    package var lines: [String] {
+        var lines: [String] = []
+        if size > 1 {
+            lines.append(
+                "each layer of a training pass is shared by \(size) processes (tensor_parallel_size: \(size)); "
+                    + (generationSize > 1 ? "scoring reads" : "sampling and scoring read") + " whole weights")
+        }
+        if generationSize > 1 {
+            lines.append(
+                "\(generationSize) processes sample together, each with a part of every layer "
+                    + "(generation_tensor_parallel_size: \(generationSize))")
+        }
+        return lines
     }
 }
