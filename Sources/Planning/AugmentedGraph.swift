@@ -42,7 +42,10 @@ struct PricedAssignment {
 
 extension PricedAssignment {
     /// Whether its weights are made of float32 shards that are brought together first.
-    func gathers(from home: PricedAssignment) -> Bool { isOfThisBuild && home.assignment.strategy.tensor > 1 }
+    func gathers(from home: PricedAssignment) -> Bool {
+        let (own, trained) = (assignment.strategy.tensor, home.assignment.strategy.tensor)
+        return isOfThisBuild && trained > 1 && own != trained
+    }
 }
 
 /// Puts augmented graphs together.

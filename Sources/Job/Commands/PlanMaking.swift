@@ -48,8 +48,8 @@ package struct PlanMaking {
                 guard job.tensorParallelism.generationSize == 1 else {
                     throw JobError(
                         place: TensorParallelism.generationKey,
-                        message: "is \(job.tensorParallelism.generationSize); the plans that are tried sample with whole "
-                            + "layers, expected 1")
+                        message: "is \(job.tensorParallelism.generationSize); the plans that are tried sample with "
+                            + "whole layers, expected 1")
                 }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
