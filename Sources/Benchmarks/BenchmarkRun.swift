@@ -57,7 +57,7 @@ package struct BenchmarkRun: Sendable {
         }
         var named = SettingsReader("--optim", members)
         let rule = OptimizerRule(reading: &named)
-        try named.finish()
+        try named.finishAll()
         optimizer = OptimizerSettings(
             rule: rule, learningRate: learningRate, epsilon: adamEpsilon,
             schedule: LearningRateSchedule(.constant, totalSteps: workload.steps + 1))

@@ -52,6 +52,9 @@ struct Bench: AsyncParsableCommand {
                 throw ValidationError("--lora-rank \(loraRank): from 1 to 65536")
             }
             if loadIn8bit, loraRank == nil { throw ValidationError("--load-in-8bit: with --lora-rank") }
+            if !lowRank.isEmpty, optim != "low_rank" {
+                throw ValidationError("--low-rank is about --optim low_rank, and --optim is \(optim)")
+            }
             if let wrong = lowRank.first(where: { !$0.contains("=") }) {
                 throw ValidationError("--low-rank '\(wrong)': expected key=value, such as rank=32")
             }
