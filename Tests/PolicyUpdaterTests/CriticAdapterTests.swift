@@ -50,18 +50,6 @@ struct CriticAdapterTests {
             verification: .everyHandOver)
     }
 
-    private func batch() async throws -> UpdateBatch {
-        var batch = try await ExampleBatch.mixed()
-        for group in batch.groups.indices {
-            for index in batch.groups[group].completions.indices {
-                let tokens = batch.groups[group].completions[index].tokenIDs
-                batch.groups[group].completions[index].oldValues = [tokens.map { Float($0) / 4 }]
-                batch.groups[group].completions[index].returns = [tokens.map { 1 - Double($0) / 3 }]
-            }
-        }
-        return batch
-    }
-
     /// A whole critic whose matrices are W + s·B·A, with s = 3/2, summed in loops here.
     @Test func itsValuesAreThoseOfTheMergedMatrices() async throws {
         let (own, shapes) = (try adapters(), try TinyPolicy.configuration().parameterShapes)
@@ -81,7 +69,7 @@ struct CriticAdapterTests {
             trunk: Transformer(
                 configuration: TinyPolicy.configuration(), parameters: TinyPolicy.tensors(weights)),
             head: Tensor(Self.head, shape: [1, 8]), objective: Self.objective, settings: .plain(learningRate: 0))
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         func values(_ critic: Critic) async throws -> [Double] {
             try await critic.values(batch).tokens.flatMap { $0.flatMap { $0[0].map(Double.init) } }
         }
@@ -94,31 +82,17 @@ struct CriticAdapterTests {
     /// Central differences of the loss along a direction in each of A, B and the head. β₁ = 0: first moments are
     /// gradients.
     @Test func itsGradientIsThatOfAdaptersAndHeadAlone() async throws {
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         let critic = try critic()
         #expect(try #require(try await critic.train(batch)["value_loss"]) > 0.01)
         let gradients = try critic.optimizer.firstMoments.mapValues { try $0.doubles() }
         let own = try adapters()
         #expect(Set(gradients.keys) == Set(own.keys).union([Critic.headName]))
-        let step = 1e-5
         for name in gradients.keys.sorted() {
             let direction = (0..<gradients[name]!.count).map { cos(2.3 * Double($0)) }
-            var losses: [Double] = []
-            for sign in [1.0, -1] {
-                var (moved, head) = (own, Self.head)
-                for (index, along) in direction.enumerated() {
-                    if name == Critic.headName {
-                        head[index] += sign * step * along
-                    } else {
-                        moved[name]![index] += sign * step * along
-                    }
-                }
-                losses.append(try #require(try await self.critic(moved, head: head).train(batch)["value_loss"]))
+            try await expectSlope(name, of: gradients, along: direction, from: own, head: Self.head) { moved, head in
+                try #require(try await self.critic(moved, head: head).train(batch)["value_loss"])
             }
-            let expected = 0.5 * (losses[0] - losses[1]) / (2 * step)  // c_V = 0.5
-            let products: [Double] = zip(gradients[name]!, direction).map { $0 * $1 }
-            let slope = products.reduce(0, +)
-            #expect(abs(slope - expected) < 1e-6 * max(1, abs(expected)), "\(name): \(slope), \(expected)")
             #expect(gradients[name]!.contains { abs($0) > 1e-6 }, "\(name)")
         }
     }
@@ -144,7 +118,7 @@ struct CriticAdapterTests {
         held.add(critic.owner.footprint())
         #expect(held.bytes(.weights) == 4 * (all + 2 * added) && held.bytes(.valueHead) == 4 * 8)
         #expect(held.bytes(.optimizer) == 8 * (2 * added + 8))
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         let (values, start) = (try await critic.values(batch), try own.bits())
         for _ in 0..<3 { _ = try await updater.train(batch) }
         #expect(try base.bits() == before)
@@ -153,7 +127,7 @@ struct CriticAdapterTests {
     }
 
     @Test func itGoesOnFromACheckpointOfWhatIsTrained() async throws {
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         func fresh() throws -> Critic { try self.critic(learningRate: 0.02, beta1: 0.9, dropout: 0.3, type: .float32) }
         let critic = try fresh()
         for _ in 0..<3 { _ = try await critic.train(batch) }
@@ -176,7 +150,7 @@ struct CriticAdapterTests {
 
     /// The masks are those of tokens, not of passes; and values are read without any.
     @Test func itDropsInTrainingHoweverABatchIsCut() async throws {
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         func gradients(_ critic: Critic) async throws -> [String: [Double]] {
             _ = try await critic.train(batch)
             return try critic.optimizer.firstMoments.doubles()

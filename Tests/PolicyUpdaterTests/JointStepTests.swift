@@ -29,21 +29,9 @@ struct JointStepTests {
             critic: critic)
     }
 
-    private func batch() async throws -> UpdateBatch {
-        var batch = try await ExampleBatch.mixed()
-        for group in batch.groups.indices {
-            for index in batch.groups[group].completions.indices {
-                let tokens = batch.groups[group].completions[index].tokenIDs
-                batch.groups[group].completions[index].oldValues = [tokens.map { Float($0) / 4 }]
-                batch.groups[group].completions[index].returns = [tokens.map { 1 - Double($0) / 3 }]
-            }
-        }
-        return batch
-    }
-
     /// Each network moves as it would alone.
     @Test func bothMoveAsEachWouldAlone() async throws {
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         let (joint, alone) = (try critic(), try critic())
         let (beside, without) = (try policy(joint), try policy(nil))
         for _ in 0..<2 {
@@ -76,7 +64,7 @@ struct JointStepTests {
             context: 4, others: #""rope_scaling": {"rope_type": "dynamic", "factor": 2.0},"#)
         let critic = try critic(configuration)
         let policy = try policy(critic)
-        var short = try await batch()
+        var short = try await ExampleBatch.valued()
         short.groups = [ExampleBatch.group([1], [[2, 3], [4]])]
         for index in 0..<2 {
             short.groups[0].completions[index].oldValues = [index == 0 ? [0, 0] : [0]]
@@ -85,15 +73,15 @@ struct JointStepTests {
         _ = try await policy.updater.train(short)  // moments, counters and version are not those of a fresh one
         let (before, criticBefore) = (try policy.state(), try critic.optimizer.state())
         #expect(before.version == PolicyVersion(1) && before.optimizer.counters.schedulePosition == 1)
-        await #expect(throws: ModelError.self) { _ = try await policy.updater.train(try await batch()) }
+        await #expect(throws: ModelError.self) { _ = try await policy.updater.train(try await ExampleBatch.valued()) }
         #expect(try policy.state() == before)
         #expect(try critic.optimizer.state() == criticBefore)
         // The check can fail: in two steps, one after the other, the policy has moved when the critic fails.
         let apart = try self.policy(nil)
         _ = try await apart.updater.train(short)
         #expect(try apart.state() == before)
-        _ = try await apart.updater.train(try await batch())
-        await #expect(throws: ModelError.self) { _ = try await critic.train(try await batch()) }
+        _ = try await apart.updater.train(try await ExampleBatch.valued())
+        await #expect(throws: ModelError.self) { _ = try await critic.train(try await ExampleBatch.valued()) }
         #expect(try apart.state() != before)
         _ = try await policy.updater.train(short)  // and both can go on
         #expect(try policy.state() != before)
@@ -105,7 +93,7 @@ struct JointStepTests {
         let wide = try Tensor((0..<16).map { Float($0 % 5) / 4 }, shape: [8, 2]).transposed(0, 1)
         let critic = try critic(head: wide.narrow(axis: 0, start: 0, count: 1))
         let policy = try policy(critic)
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         await #expect(throws: TensorError.self) { _ = try await policy.updater.train(batch) }
         guard case .poisoned(let reason) = policy.actor.phase else {
             Issue.record("the policy is \(policy.actor.phase)")
@@ -120,7 +108,7 @@ struct JointStepTests {
     func aNumberThatIsNotFiniteInEitherSkipsBoth(_ isThePolicys: Bool) async throws {
         let critic = try critic()
         let policy = try policy(critic)
-        let batch = try await batch()
+        let batch = try await ExampleBatch.valued()
         var broken = batch
         if isThePolicys {
             broken.groups[0].completions[0].advantages[0][1] = 1e300  // infinite in float32

@@ -5,6 +5,7 @@ import Placement
 import PolicyUpdater
 import Records
 import Tensors
+import Testing
 
 /// A model small enough for central differences, and an updater over it.
 @TensorActor
@@ -180,6 +181,20 @@ extension UpdaterSettings {
 
 /// Batches for the tests.
 enum ExampleBatch {
+    /// The batch of ``mixed(temperature:)``, with values and returns of every token for a critic to learn from.
+    @TensorActor
+    static func valued() async throws -> UpdateBatch {
+        var batch = try await mixed()
+        for group in batch.groups.indices {
+            for index in batch.groups[group].completions.indices {
+                let tokens = batch.groups[group].completions[index].tokenIDs
+                batch.groups[group].completions[index].oldValues = [tokens.map { Float($0) / 4 }]
+                batch.groups[group].completions[index].returns = [tokens.map { 1 - Double($0) / 3 }]
+            }
+        }
+        return batch
+    }
+
     /// Three groups of unequal completions with log-probs near those of ``TinyPolicy``, some beyond the clip range.
     @TensorActor
     static func mixed(temperature: Double = 1) async throws -> UpdateBatch {
@@ -242,4 +257,33 @@ enum ExampleBatch {
                     tokenIDs: tokens, advantages: [tokens.indices.map { Double($0) - 0.5 + Double(tokens[0]) / 4 }])
             })
     }
+}
+
+/// Compares a critic's gradient with the central difference of its loss, which counts half (c_V = 0.5).
+///
+/// - Parameters:
+///   - weights: What is trained beside the head, by name.
+///   - loss: The value loss with other weights and another head.
+@TensorActor
+func expectSlope(
+    _ name: String, of gradients: [String: [Double]], along direction: [Double], from weights: [String: [Double]],
+    head: [Double], loss: @TensorActor ([String: [Double]], [Double]) async throws -> Double
+) async throws {
+    let step = 1e-5
+    var losses: [Double] = []
+    for sign in [1.0, -1] {
+        var (moved, movedHead) = (weights, head)
+        for (index, along) in direction.enumerated() {
+            if name == Critic.headName {
+                movedHead[index] += sign * step * along
+            } else {
+                moved[name]![index] += sign * step * along
+            }
+        }
+        losses.append(try await loss(moved, movedHead))
+    }
+    let expected = 0.5 * (losses[0] - losses[1]) / (2 * step)
+    let products: [Double] = zip(gradients[name]!, direction).map { $0 * $1 }
+    let slope = products.reduce(0, +)
+    #expect(abs(slope - expected) < 1e-6 * max(1, abs(expected)), "\(name): \(slope), \(expected)")
 }
