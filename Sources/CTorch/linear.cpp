@@ -9,8 +9,54 @@
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "support.hpp"
+
+namespace ctorch {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ, the adapter's part added to the weight's where it lies, as are both parts of x's gradient:
+///
+///     dx = dy·W + t·A    dA = tᵀ·x    dB = s·dyᵀ·(x·Aᵀ)    t = s·dy·B
+///
+/// As single operations the adapter of a wide matrix costs as much in passes over y, x and their gradients as in products.
+struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
+    static at::Tensor forward(
+        AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias,
+        const at::Tensor &down, const at::Tensor &up, double scale) {
+        const at::Tensor narrow = at::mm(x, down.t());
+        at::Tensor y = at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+        y.addmm_(narrow, up.t(), 1, scale);
+        context->saved_data["scale"] = scale;
+        context->save_for_backward({x, weight, down, up, narrow});
+        return y;
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor &x = saved[0], &weight = saved[1], &down = saved[2], &up = saved[3], &narrow = saved[4];
+        const double scale = context->saved_data["scale"].toDouble();
+        const at::Tensor by_y = gradients[0].contiguous();
+        at::Tensor by_x, by_weight, by_bias, by_down, by_up;
+        if (context->needs_input_grad(0) || context->needs_input_grad(3)) {
+            const at::Tensor by_narrow = at::mm(by_y, up).mul_(scale);
+            if (context->needs_input_grad(3)) by_down = at::mm(by_narrow.t(), x);
+            if (context->needs_input_grad(0)) by_x = at::mm(by_y, weight).addmm_(by_narrow, down);
+        }
+        if (context->needs_input_grad(1)) by_weight = at::mm(by_y.t(), x);
+        if (context->needs_input_grad(2)) by_bias = by_y.sum(0);
+        if (context->needs_input_grad(4)) by_up = at::mm(by_y.t(), narrow).mul_(scale);
+        return {by_x, by_weight, by_bias, by_down, by_up, at::Tensor()};
+    }
+};
+
+}  // namespace
+}  // namespace ctorch
 
 using namespace ctorch;
 
@@ -24,6 +70,15 @@ ctorch_status ctorch_linear(ctorch_tensor input, ctorch_tensor weight, ctorch_te
     return guarded([&] {
         *out = wrap(
             bias ? at::linear(unwrap(input), unwrap(weight), unwrap(bias)) : at::linear(unwrap(input), unwrap(weight)));
+    });
+}
+
+ctorch_status ctorch_adapted_linear(
+    ctorch_tensor input, ctorch_tensor weight, ctorch_tensor bias, ctorch_tensor down, ctorch_tensor up, double scale,
+    ctorch_tensor *out) {
+    return guarded([&] {
+        *out = wrap(AdaptedLinear::apply(
+            unwrap(input), unwrap(weight), bias ? unwrap(bias) : at::Tensor(), unwrap(down), unwrap(up), scale));
     });
 }
 

@@ -158,11 +158,13 @@ at::ScalarType sum_type(const at::Tensor &hidden) {
 struct TokenScores : torch::autograd::Function<TokenScores> {
     static variable_list forward(
         AutogradContext *context, const HeadPart &part, const at::Tensor &hidden, const at::Tensor &head,
-        const at::Tensor &all_targets, double temperature, int64_t chunk_elements, bool keeps) {
+        const at::Tensor &all_targets, double temperature, int64_t chunk_elements, int64_t kept_elements) {
         const auto type = sum_type(hidden);
         const at::Tensor states = hidden.to(type), words = head.to(type);
         const int64_t count = states.size(0), chunk = std::max<int64_t>(1, chunk_elements / words.size(0));
-        at::Tensor buffer = at::empty({std::min(chunk, count), words.size(0)}, states.options());
+        // Logits that are kept for the backward pass save it a product: of four there, where the head is frozen of three.
+        const bool kept = count * words.size(0) <= kept_elements;
+        at::Tensor buffer = at::empty({kept ? count : std::min(chunk, count), words.size(0)}, states.options());
         at::Tensor scores = at::empty({count}, states.options()), log_sums = at::empty_like(scores),
                    entropies = at::empty_like(scores);
         at::Tensor targets = all_targets, owned /* 1 where it is here */, products;
@@ -174,7 +176,7 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         }
         for (int64_t start = 0; start < count; start += chunk) {
             const int64_t length = std::min(chunk, count - start);
-            at::Tensor logits = buffer.narrow(0, 0, length);
+            at::Tensor logits = buffer.narrow(0, kept ? start : 0, length);
             at::mm_out(logits, states.narrow(0, start, length), words.t());
             if (temperature != 1) logits.div_(temperature);
             const at::Tensor picked = logits.gather(1, targets.narrow(0, start, length).unsqueeze(1)).squeeze(1);
@@ -195,9 +197,6 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         context->saved_data["temperature"] = temperature;
         context->saved_data["chunk"] = chunk;
         if (part.group) context->saved_data["group"] = c10::IValue::make_capsule(part.group);
-        // Logits that fitted in one chunk are kept: they cost no more memory than the chunk itself, and save their
-        // product.
-        const bool kept = keeps && count <= chunk;
         context->save_for_backward({hidden, head, targets, log_sums, entropies, kept ? buffer : at::Tensor(), owned});
         return {scores, entropies.clone()};
     }
@@ -238,7 +237,7 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
             const auto part = [&](const at::Tensor &whole) { return whole.narrow(0, start, length); };
             at::Tensor logits = buffer.narrow(0, 0, length);
             if (kept.defined()) {
-                logits.copy_(kept);
+                logits.copy_(part(kept));  // Who retains the graph reads them again.
             } else {
                 at::mm_out(logits, part(states), words.t());
                 if (temperature != 1) logits.div_(temperature);
@@ -281,13 +280,14 @@ void require_matching(
 
 void token_scores(
     const HeadPart &part, ctorch_tensor hidden, ctorch_tensor head, int64_t vocabulary, ctorch_tensor targets,
-    double temperature, int64_t chunk_elements, ctorch_tensor *log_probabilities, ctorch_tensor *entropies) {
+    double temperature, int64_t chunk_elements, int64_t kept_elements, ctorch_tensor *log_probabilities,
+    ctorch_tensor *entropies) {
     const at::Tensor &states = unwrap(hidden), &words = unwrap(head);
     require_matching(states, words, unwrap(targets), 1, vocabulary);
     TORCH_CHECK(temperature > 0, "temperature ", temperature, ": must be above 0");
     const bool keeps = at::GradMode::is_enabled() && (states.requires_grad() || words.requires_grad());
-    const auto results =
-        TokenScores::apply(part, states, words, unwrap(targets), temperature, chunk_elements, keeps);
+    const auto results = TokenScores::apply(
+        part, states, words, unwrap(targets), temperature, chunk_elements, keeps ? kept_elements : 0);
     *log_probabilities = wrap(results[0]);
     *entropies = wrap(results[1]);
 }
@@ -299,22 +299,22 @@ using namespace ctorch;
 
 extern "C" ctorch_status ctorch_token_scores(
     ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor targets, double temperature, int64_t chunk_elements,
-    ctorch_tensor *log_probabilities, ctorch_tensor *entropies) {
+    int64_t kept_elements, ctorch_tensor *log_probabilities, ctorch_tensor *entropies) {
     return guarded([&] {
         token_scores(
-            HeadPart{}, hidden, head, unwrap(head).size(0), targets, temperature, chunk_elements, log_probabilities,
-            entropies);
+            HeadPart{}, hidden, head, unwrap(head).size(0), targets, temperature, chunk_elements, kept_elements,
+            log_probabilities, entropies);
     });
 }
 
 extern "C" ctorch_status ctorch_group_token_scores(
     ctorch_group group, ctorch_tensor hidden, ctorch_tensor part, ptrdiff_t first, ptrdiff_t count,
-    ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements, ctorch_tensor *log_probabilities,
-    ctorch_tensor *entropies) {
+    ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements, ptrdiff_t kept_elements,
+    ctorch_tensor *log_probabilities, ctorch_tensor *entropies) {
     return guarded([&] {
         token_scores(
             HeadPart{shared_group(group), first}, hidden, part, count, targets, temperature, chunk_elements,
-            log_probabilities, entropies);
+            kept_elements, log_probabilities, entropies);
     });
 }
 

@@ -37,6 +37,12 @@ struct Projection {
             let sum = try group.summed(own)
             return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
         }
+        if let adapter, dropout == nil, packed == nil, weight.elementType == adapter.down.elementType,
+            x.elementType == weight.elementType
+        {
+            return try x.linear(
+                weight: weight, bias: bias, down: adapter.down, up: adapter.up, scale: adapter.scale)
+        }
         let own: Tensor
         if let packed {
             own = try x.linear(weight: packed, bias: bias)

@@ -17,6 +17,22 @@ extension Tensor {
         try Tensor.make("linear") { ctorch_linear(raw, weight.raw, bias?.raw, $0) }
     }
 
+    /// The same with a low-rank update of the weight (LoRA, see ``LowRankUpdate``), which is never added to it:
+    ///
+    ///     out[n, :] = self[n, :]·weightᵀ + bias + scale·(self[n, :]·downᵀ)·upᵀ
+    ///
+    /// - Parameters:
+    ///   - weight: `[outputs, inputs]`, of the type of `self`, as are the others.
+    ///   - down: `[rank, inputs]`.
+    ///   - up: `[outputs, rank]`.
+    package func linear(
+        weight: Tensor, bias: Tensor?, down: Tensor, up: Tensor, scale: Double
+    ) throws(TensorError) -> Tensor {
+        try Tensor.make("linear") {
+            ctorch_adapted_linear(raw, weight.raw, bias?.raw, down.raw, up.raw, scale, $0)
+        }
+    }
+
     /// The right singular vectors of the largest singular values of a matrix `[rows, columns]`, as orthonormal rows
     /// `[count, columns]`, the largest first. Their signs are LAPACK's whim.
     ///

@@ -64,18 +64,20 @@ package struct TensorParallelGroup: Sendable {
     ///   - part: `[n, D]`, this rank's ``range(of:rank:)`` of the head.
     ///   - vocabulary: Rows of all ranks.
     ///   - targets: `[N]` int64, the same on every rank.
-    ///   - chunk: Logits of this rank that may exist at one time; `nil` for ``Tensor/scoreChunk(vocabulary:)``.
+    ///   - chunk: Logits of this rank that are computed at one time, and those that may be kept; `nil` for
+    ///     ``Tensor/scoreChunk(vocabulary:)`` and ``Tensor/keptScores(vocabulary:)``.
     /// - Returns: The same on every rank.
     package func tokenScores(
         hidden: Tensor, part: Tensor, vocabulary: Int, targets: Tensor, temperature: Double = 1,
         chunk: Int? = nil
     ) throws(TensorError) -> TokenScores {
-        let chunk = chunk ?? Tensor.scoreChunk(vocabulary: part.shape.first ?? 0)
+        let words = part.shape.first ?? 0
+        let kept = chunk ?? Tensor.keptScores(vocabulary: words)
         var entropies: OpaquePointer?
         let logProbabilities = try Tensor.make("tokenScores") { out in
             ctorch_group_token_scores(
                 handle.raw, hidden.raw, part.raw, range(of: vocabulary).lowerBound, vocabulary, targets.raw,
-                temperature, chunk, out, &entropies)
+                temperature, chunk ?? Tensor.scoreChunk(vocabulary: words), kept, out, &entropies)
         }
         guard let entropies else {
             throw .engine(operation: "tokenScores", message: "the engine returned no entropies")

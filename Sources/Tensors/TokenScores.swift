@@ -15,14 +15,17 @@ extension Tensor {
     /// 1,024 take 2.19.
     package static func scoreChunk(vocabulary: Int) -> Int { Swift.max(4 << 20, 256 * vocabulary) }
 
+    /// Logits of one call that may be kept for its backward pass, which then needs one product less: 128 MiB of float32,
+    /// or what is computed at one time.
+    package static func keptScores(vocabulary: Int) -> Int { Swift.max(32 << 20, scoreChunk(vocabulary: vocabulary)) }
+
     /// The log-prob that each hidden state gives to one token, and the entropy of its distribution.
     ///
     ///     z[n, v]    = hidden[n]·head[v] / temperature
     ///     logp[n]    = z[n, target[n]] − logsumexp_v z[n, v]
     ///     entropy[n] = logsumexp_v z[n, v] − Σ_v softmax(z[n])[v]·z[n, v]
     ///
-    /// Computed a few rows at a time, again so in the backward pass: the logits of all tokens never exist together.
-    /// Sums in float32, or in float64 when `hidden` is. Both results are differentiable in `hidden` and `head`; detach
+    /// Computed a few rows at a time, and again in the backward pass unless they are few enough to be kept. Sums in float32, or in float64 when `hidden` is. Both results are differentiable in `hidden` and `head`; detach
     /// the one that must not be.
     ///
     /// - Parameters:
@@ -35,17 +38,20 @@ extension Tensor {
     package static func tokenScores(
         hidden: Tensor, head: Tensor, targets: Tensor, temperature: Double = 1
     ) throws(TensorError) -> TokenScores {
-        let chunk = scoreChunk(vocabulary: head.shape.first ?? 0)
-        return try tokenScores(hidden: hidden, head: head, targets: targets, temperature: temperature, chunk: chunk)
+        let words = head.shape.first ?? 0
+        return try tokenScores(
+            hidden: hidden, head: head, targets: targets, temperature: temperature,
+            chunk: scoreChunk(vocabulary: words), kept: keptScores(vocabulary: words))
     }
 
-    /// The same with the number of logits that may exist at one time; tests make it small.
+    /// The same with the number of logits that are computed at one time, and of those that may be kept; tests make them
+    /// small.
     package static func tokenScores(
-        hidden: Tensor, head: Tensor, targets: Tensor, temperature: Double, chunk: Int
+        hidden: Tensor, head: Tensor, targets: Tensor, temperature: Double, chunk: Int, kept: Int
     ) throws(TensorError) -> TokenScores {
         var entropies: OpaquePointer?
         let logProbabilities = try Tensor.make("tokenScores") { out in
-            ctorch_token_scores(hidden.raw, head.raw, targets.raw, temperature, chunk, out, &entropies)
+            ctorch_token_scores(hidden.raw, head.raw, targets.raw, temperature, chunk, kept, out, &entropies)
         }
         guard let entropies else {
             throw .engine(operation: "tokenScores", message: "the engine returned no entropies")

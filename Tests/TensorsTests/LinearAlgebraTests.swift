@@ -42,6 +42,20 @@ struct LinearAlgebraTests {
         #expect(try input.linear(weight: weight, bias: Tensor([100.0, 200, 300])).doubles() == [111, 217, 323])
     }
 
+    @Test("linear with a low-rank update of the weight")
+    func adaptedLinear() throws {
+        // x = [1, 2], A = [[1, 1]]: x·Aᵀ = 3; scale 10 and B = [[1], [0], [-2]] add [30, 0, -60] to [111, 217, 323].
+        let weight = try Tensor([3.0, 4, 5, 6, 7, 8], shape: [3, 2])
+        let (down, up) = (try Tensor([1.0, 1], shape: [1, 2]), try Tensor([1.0, 0, -2], shape: [3, 1]))
+        let input = try Tensor([1.0, 2], shape: [1, 2])
+        func found(_ bias: Tensor?) throws -> [Double] {
+            try input.linear(weight: weight, bias: bias, down: down, up: up, scale: 10).doubles()
+        }
+        #expect(try found(Tensor([100.0, 200, 300])) == [141, 217, 263])
+        #expect(try found(nil) == [41, 17, -37])
+        #expect(throws: TensorError.self) { try input.linear(weight: weight, bias: nil, down: up, up: down, scale: 1) }
+    }
+
     /// Rows of a Hadamard matrix over 2 are orthonormal: a matrix of nothing but multiples of them has them as its
     /// right singular vectors, with the factors as singular values.
     @Test("the principal directions of a matrix are its first right singular vectors")
@@ -71,6 +85,11 @@ struct LinearAlgebraTests {
         #expect(
             try gradientError(at: [(x, [2, 3]), (weight, [4, 3]), (bias, [4])]) {
                 try $0[0].linear(weight: $0[1], bias: $0[2]).tanh()
+            } < 1e-7)
+        let (down, up) = (numbers.doubles(6), numbers.doubles(8))
+        #expect(
+            try gradientError(at: [(x, [2, 3]), (weight, [4, 3]), (bias, [4]), (down, [2, 3]), (up, [4, 2])]) {
+                try $0[0].linear(weight: $0[1], bias: $0[2], down: $0[3], up: $0[4], scale: 1.5).tanh()
             } < 1e-7)
         #expect(try gradientError(at: [(x, [2, 3]), (weight, [3, 4])]) { try $0[0].matmul($0[1]).square() } < 1e-7)
     }

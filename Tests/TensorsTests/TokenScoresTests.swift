@@ -30,10 +30,11 @@ struct TokenScoresTests {
 
     private func check(_ type: ElementType, tokens: Int, vocabulary: Int, chunk: Int, tolerance: Double) throws {
         let inputs = try Inputs(tokens: tokens, vocabulary: vocabulary, size: 12, type)
-        for temperature in [1.0, 0.7] {
+        for (temperature, kept) in [(1.0, 0), (0.7, 0), (1, tokens * vocabulary), (0.7, tokens * vocabulary)] {
             let (hidden, head) = (try inputs.hidden.requiringGradient(), try inputs.head.requiringGradient())
             let scores = try Tensor.tokenScores(
-                hidden: hidden, head: head, targets: inputs.targets, temperature: temperature, chunk: chunk)
+                hidden: hidden, head: head, targets: inputs.targets, temperature: temperature, chunk: chunk,
+                kept: kept)
             try ((scores.logProbabilities * inputs.a).sum() + (scores.entropies * inputs.b).sum()).backward()
             let found = try [
                 scores.logProbabilities, scores.entropies, #require(hidden.gradient), #require(head.gradient),
@@ -44,7 +45,7 @@ struct TokenScoresTests {
         }
     }
 
-    // Chunks of one row, of some rows, and of all: the last keeps its logits for the backward pass.
+    // Chunks of one row, of some rows, and of all; logits kept for the backward pass, and computed again in it.
     @Test(arguments: [1, 4 * 37, 1 << 20]) func float64(chunk: Int) throws {
         try check(.float64, tokens: 11, vocabulary: 37, chunk: chunk, tolerance: 1e-12)
     }
@@ -53,9 +54,12 @@ struct TokenScoresTests {
         try check(.float32, tokens: 19, vocabulary: 1003, chunk: chunk, tolerance: 2e-6)
     }
 
-    @Test func aChunkIs16MiBOr256Rows() {
+    @Test func aChunkIs16MiBOr256RowsAndWhatIsKept128MiB() {
         #expect(Tensor.scoreChunk(vocabulary: 512) == 4_194_304)  // of 4 bytes
         #expect(Tensor.scoreChunk(vocabulary: 49_152) == 12_582_912)
+        // 128 MiB are 682 rows of 49,152 words; 256 rows of 151,936 words are more.
+        #expect(Tensor.keptScores(vocabulary: 49_152) / 49_152 == 682)
+        #expect(Tensor.keptScores(vocabulary: 151_936) == 256 * 151_936)
     }
 
     /// p = (½, ½), q = (¼, ¾): ½·ln 2 + ½·ln ⅔.

@@ -55,8 +55,8 @@ ctorch_status ctorch_group_rows(ctorch_group group, ctorch_tensor part, ptrdiff_
 /// have the others; hidden and targets are the same on every rank, and so are the results and the gradient of hidden.
 ctorch_status ctorch_group_token_scores(
     ctorch_group group, ctorch_tensor hidden, ctorch_tensor part, ptrdiff_t first, ptrdiff_t count,
-    ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements, ctorch_tensor *log_probabilities,
-    ctorch_tensor *entropies);
+    ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements, ptrdiff_t kept_elements,
+    ctorch_tensor *log_probabilities, ctorch_tensor *entropies);
 
 #ifdef __cplusplus
 }

@@ -9,10 +9,11 @@ extern "C" {
 #endif
 
 /// hidden [N, D], head [V, D], targets [N] int64 -> log-probs [N] and entropies [N]; both carry gradients to hidden and
-/// head. `chunk_elements` bounds the logits that exist at one time.
+/// head. `chunk_elements` logits are computed at one time; where all of them are at most `kept_elements`, they are kept for
+/// the backward pass.
 ctorch_status ctorch_token_scores(
     ctorch_tensor hidden, ctorch_tensor head, ctorch_tensor targets, double temperature, ptrdiff_t chunk_elements,
-    ctorch_tensor *log_probabilities, ctorch_tensor *entropies);
+    ptrdiff_t kept_elements, ctorch_tensor *log_probabilities, ctorch_tensor *entropies);
 
 /// hidden [N, D], head [V, D], support [N, K] int64 -> logits [N, K] of the given words, with gradients.
 ctorch_status ctorch_support_logits(
