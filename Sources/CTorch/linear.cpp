@@ -27,12 +27,13 @@ using torch::autograd::variable_list;
 /// As single operations the adapter of a wide matrix costs as much in passes over y, x and their gradients as in products.
 struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
     static at::Tensor forward(
-        AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &bias,
-        const at::Tensor &down, const at::Tensor &up, double scale) {
+        AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &down,
+        const at::Tensor &up, const std::optional<at::Tensor> &bias, double scale) {
         const at::Tensor narrow = at::mm(x, down.t());
-        at::Tensor y = at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+        at::Tensor y = at::linear(x, weight, bias);
         y.addmm_(narrow, up.t(), 1, scale);
         context->saved_data["scale"] = scale;
+        context->saved_data["biased"] = bias.has_value();
         context->save_for_backward({x, weight, down, up, narrow});
         return y;
     }
@@ -43,15 +44,16 @@ struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
         const double scale = context->saved_data["scale"].toDouble();
         const at::Tensor by_y = gradients[0].contiguous();
         at::Tensor by_x, by_weight, by_bias, by_down, by_up;
-        if (context->needs_input_grad(0) || context->needs_input_grad(3)) {
+        if (context->needs_input_grad(0) || context->needs_input_grad(2)) {
             const at::Tensor by_narrow = at::mm(by_y, up).mul_(scale);
-            if (context->needs_input_grad(3)) by_down = at::mm(by_narrow.t(), x);
+            if (context->needs_input_grad(2)) by_down = at::mm(by_narrow.t(), x);
             if (context->needs_input_grad(0)) by_x = at::mm(by_y, weight).addmm_(by_narrow, down);
         }
         if (context->needs_input_grad(1)) by_weight = at::mm(by_y.t(), x);
-        if (context->needs_input_grad(2)) by_bias = by_y.sum(0);
-        if (context->needs_input_grad(4)) by_up = at::mm(by_y.t(), narrow).mul_(scale);
-        return {by_x, by_weight, by_bias, by_down, by_up, at::Tensor()};
+        if (context->needs_input_grad(3)) by_up = at::mm(by_y.t(), narrow).mul_(scale);
+        // An input that is not there has no number: the bias is the last.
+        if (context->saved_data["biased"].toBool() && context->needs_input_grad(4)) by_bias = by_y.sum(0);
+        return {by_x, by_weight, by_down, by_up, by_bias, at::Tensor()};
     }
 };
 
@@ -78,7 +80,8 @@ ctorch_status ctorch_adapted_linear(
     ctorch_tensor *out) {
     return guarded([&] {
         *out = wrap(AdaptedLinear::apply(
-            unwrap(input), unwrap(weight), bias ? unwrap(bias) : at::Tensor(), unwrap(down), unwrap(up), scale));
+            unwrap(input), unwrap(weight), unwrap(down), unwrap(up),
+            bias ? std::optional(unwrap(bias)) : std::nullopt, scale));
     });
 }
 
