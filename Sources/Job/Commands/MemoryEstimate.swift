@@ -201,15 +201,14 @@ package struct MemoryEstimate: Sendable, Equatable {
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 
-    /// Bytes of a command that samples and trains nothing, in words: weights in float32 with their packed copy, and the
-    /// cache of 128 rows.
+    /// Bytes of a command that samples and trains nothing, in words: weights in float32, packed, and the cache of 128 rows.
     static func sampling(
         _ model: ModelConfiguration, promptLength: Int, completionLength: Int, completionsPerPrompt: Int
     ) -> String {
         let cache =
             128 * (completionLength + promptLength / max(completionsPerPrompt, 1))
             * model.keyValueBytesPerToken(.float32)
-        let weights = model.parameterBytes(.float32) + model.packedBytes(.usual(for: model))
+        let weights = model.parameterBytes(.float32, .packed) + model.packedBytes(.packed, of: .packed)
         return text(process + weights + cache) + ": weights \(text(weights)), keys and values \(text(cache))"
     }
 
