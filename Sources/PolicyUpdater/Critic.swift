@@ -19,7 +19,7 @@ package final class Critic {
     package let owner: ReallocatingActor
     /// Its state is part of what a checkpoint holds.
     package let optimizer: Optimizer
-    private let configuration: ModelConfiguration
+    let configuration: ModelConfiguration
     private let settings: UpdaterSettings
     private let objective: PPOSettings
     private let ranks: ProcessGroup?
