@@ -217,7 +217,7 @@ extension TrainedWeights {
     }
 
     /// The published names of the parameters that are trained themselves.
-    fileprivate func names(in configuration: ModelConfiguration) -> [String] {
+    func names(in configuration: ModelConfiguration) -> [String] {
         let names = configuration.parameterShapes.map(\.name)
         switch self {
         case .all: return names

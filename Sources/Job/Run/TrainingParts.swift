@@ -214,7 +214,7 @@ struct TrainingParts: Sendable {
         let seed = mix64(UInt64(job.model.seed) ^ 0xC417)  // its adapters are not the policy's, nor what they drop
         let start = try CriticStart(name, of: model, heads: plan.heads, job.model.dtype, base: base, seed: seed)
         return try Critic(
-            trunk: start.trunk, head: start.head, objective: plan.settings,
+            trunk: start.trunk, training: start.trainedNames, head: start.head, objective: plan.settings,
             settings: UpdaterSettings(
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,
