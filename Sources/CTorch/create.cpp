@@ -48,6 +48,11 @@ ctorch_status ctorch_from_memory(
     });
 }
 
+ctorch_status ctorch_empty(
+    const ptrdiff_t *shape, size_t rank, ctorch_type type, ctorch_device where, ctorch_tensor *out) {
+    return guarded([&] { *out = wrap(at::empty(sizes(shape, rank), options(type, where))); });
+}
+
 ctorch_status ctorch_full(
     const ptrdiff_t *shape, size_t rank, double value, ctorch_type type, ctorch_device where, ctorch_tensor *out) {
     return guarded([&] {

@@ -15,10 +15,11 @@ namespace {
 /// Counters whose words are made together.
 constexpr int together = 16;
 
-/// Philox4x32-10 of `together` counters that differ in their first word alone: `words[n][i]` is word n of counter i.
-void philox(uint32_t words[4][together], uint32_t key0, uint32_t key1) {
+/// Philox4x32-10 (Salmon et al. 2011) of `count` counters: `words[n][i]` is word n of counter i, and then of its draw.
+template <int count>
+void philox(uint32_t words[4][count], uint32_t key0, uint32_t key1) {
     for (int round = 0; round < 10; ++round) {
-        for (int i = 0; i < together; ++i) {
+        for (int i = 0; i < count; ++i) {
             const uint64_t first = uint64_t{0xD2511F53} * words[0][i], second = uint64_t{0xCD9E8D57} * words[2][i];
             words[0][i] = static_cast<uint32_t>(second >> 32) ^ words[1][i] ^ key0;
             words[1][i] = static_cast<uint32_t>(second);
@@ -49,7 +50,7 @@ void drop(const at::Tensor &x, at::Tensor &out, const at::Tensor &addresses, dou
                 words[2][i] = static_cast<uint32_t>(high);
                 words[3][i] = static_cast<uint32_t>(high >> 32);
             }
-            philox(words, static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32));
+            philox<together>(words, static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32));
             for (int64_t i = start; i < std::min<int64_t>(width, start + 4 * together); ++i) {
                 const int64_t index = row * width + i;
                 to[index] = words[i % 4][(i - start) / 4] < threshold ? T{0} : from[index] * scale;
@@ -97,6 +98,10 @@ struct Dropout : torch::autograd::Function<Dropout> {
 }  // namespace ctorch
 
 using namespace ctorch;
+
+extern "C" void ctorch_philox(uint32_t words[4], uint32_t key0, uint32_t key1) {
+    philox<1>(reinterpret_cast<uint32_t(*)[1]>(words), key0, key1);
+}
 
 extern "C" ctorch_status ctorch_dropout(
     ctorch_tensor input, ctorch_tensor addresses, double p, uint64_t key, ctorch_tensor *out) {

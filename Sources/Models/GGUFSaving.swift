@@ -95,7 +95,8 @@ package struct GGUFSaving {
             try file.write(layout.header)
             for part in parts {
                 let bytes = try bytes(of: part, weights, url)
-                try file.write(bytes + [UInt8](repeating: 0, count: GGUFLayout.padding(after: bytes.count)))
+                try file.write(bytes)
+                try file.write([UInt8](repeating: 0, count: GGUFLayout.padding(after: bytes.count)))
             }
             try file.synchronize()
             try FileOperations.system.rename(partial, url)

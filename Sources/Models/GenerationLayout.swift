@@ -9,19 +9,18 @@ package enum GenerationLayout: String, Sendable, CaseIterable {
     case packed
     /// The same in eight bits a weight, but for embeddings and head. Another policy than the one that is trained.
     case int8
-
-    /// What sampling alone takes when it is not told: packed weights, unless the second copy is large.
-    package static func usual(for model: ModelConfiguration) -> GenerationLayout {
-        model.parameterBytes(.float32) <= 4_000_000_000 ? .packed : .shared
-    }
 }
 
 extension ModelConfiguration {
     /// The name of what gives logits: the embedding's where the two are tied.
     var headName: String { tiesEmbeddings ? ParameterName.embedding : ParameterName.head }
 
-    /// The matrices that are packed in a layout, by name, and how.
-    package func packing(_ layout: GenerationLayout) -> [String: PackedMatrix.Form] {
+    /// The matrices of which a layout has packed copies, by name, and how.
+    ///
+    /// - Parameter storage: What the weights are kept as: of what is packed there no copy is made.
+    package func packing(
+        _ layout: GenerationLayout, of storage: WeightStorage = .whole
+    ) -> [String: PackedMatrix.Form] {
         let form: PackedMatrix.Form
         switch layout {
         case .shared: return [:]
@@ -31,17 +30,16 @@ extension ModelConfiguration {
         let matrices = parameterShapes.filter { $0.shape.count == 2 && $0.name.hasPrefix(ParameterName.layers) }
         var packing = Dictionary(uniqueKeysWithValues: matrices.map { ($0.name, form) })
         packing[headName] = .float32
+        for shape in parameterShapes where storage.form(of: shape) != nil { packing[shape.name] = nil }
         return packing
     }
 
     /// Bytes of the copies of a layout, on one of so many ranks that sample with a part of each.
-    package func packedBytes(_ layout: GenerationLayout, ranks: Int = 1) -> Int {
-        let packing = packing(layout)
+    package func packedBytes(_ layout: GenerationLayout, of storage: WeightStorage = .whole, ranks: Int = 1) -> Int {
+        let packing = packing(layout, of: storage)
         return parameterShapes.reduce(0) { sum, parameter in
             guard let form = packing[parameter.name] else { return sum }
-            let shape = parameter.largestPart(of: ranks).shape
-            let panels = (shape[0] + 31) / 32 * 32
-            return sum + panels * (form == .int8 ? shape[1] + 4 : 4 * shape[1])
+            return sum + PackedMatrix.byteCount(of: parameter.largestPart(of: ranks).shape, as: form)
         }
     }
 }

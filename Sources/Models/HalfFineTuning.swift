@@ -9,6 +9,14 @@ extension ModelConfiguration {
     /// the last norm: a bias goes with its projection, of a block's two norms of heads one is drawn, and the last norm is
     /// trained with the head.
     ///
+    /// The paper's text and its authors' code were not at hand. Two accounts of its last version (ACL 2025, long paper 626),
+    /// which do not follow each other, confirm what is said of it here. The description of the method in
+    /// github.com/gucci-j/ssu, which builds it anew to compare with: two of W_Q, W_K, W_V and W_O, and of W_up, W_down and
+    /// W_gate one in a random half of the layers and two in the others. The article on it at papernotes.org: the same two
+    /// kinds, half of the norms, embedding and head trained by default, another random half in each round of training, and
+    /// this choice by kind ahead of whole layers or of any parameters. Neither speaks of biases, of norms of heads or of the
+    /// last norm.
+    ///
     /// - Parameters:
     ///   - stage: Its draws do not depend on those of other stages.
     ///   - seed: The job's.

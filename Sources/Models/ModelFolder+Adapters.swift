@@ -44,7 +44,8 @@ extension ModelFolder {
             try write(ClassifierConfiguration.json(of: configuration, labels: labels), configurationFile, in: folder)
         }
         try write(
-            AdapterFolder.weightsFile, shapes.sorted { $0.name < $1.name }, elementType, in: folder
-        ) { (AdapterFolder.prefix + $0, parameters.required($0)) }
+            AdapterFolder.weightsFile, shapes.sorted { $0.name < $1.name }, elementType, in: folder,
+            prefix: AdapterFolder.prefix
+        ) { parameters.required($0) }
     }
 }

@@ -1,6 +1,7 @@
 package import Foundation
 import GGUF
 internal import JSON
+package import Tensors
 
 // A GGUF file stands for a folder wherever a model is named; these functions tell them apart.
 extension ModelFolder {
@@ -22,10 +23,16 @@ extension ModelFolder {
         return GGUFWeights(file, try GGUFConfiguration(file).read())
     }
 
-    /// As ``weights(_:)``, with names, shapes and element types checked against a configuration.
+    /// As ``weights(_:)``, with names, shapes and element types checked against a configuration; of an adapter its base's,
+    /// with what the adapters add in the matrices.
+    ///
+    /// - Parameter sums: The type in which that is worked out, and those matrices are read.
     package static func checkedWeights(
-        _ folder: URL, _ configuration: ModelConfiguration
+        _ folder: URL, _ configuration: ModelConfiguration, sums: ElementType = .float32
     ) throws -> any ModelWeights {
+        if let adapter = try AdapterFolder(folder) {
+            return try MergedWeights(checkedWeights(adapter.base, configuration), adapter, configuration, in: sums)
+        }
         let weights = try weights(folder)
         try check(weights, configuration, path: folder.path(percentEncoded: false))
         return weights

@@ -29,8 +29,43 @@ extension ModelFolder {
         elementType: ElementType = .float32, generation: GenerationConfiguration? = nil,
         shardBytes: Int = usualShardBytes, labels: [String]? = nil, expectsEndToken: Bool = true
     ) throws {
+        try save(
+            configuration, parameters.mapValues(\.shape), to: folder, elementType, generation: generation,
+            shardBytes: shardBytes, labels: labels, expectsEndToken: expectsEndToken
+        ) { parameters.required($0) }
+    }
+
+    /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:labels:expectsEndToken:)``, of weights that
+    /// are read one after the other: no more than one tensor is in memory.
+    ///
+    /// - Parameters:
+    ///   - weights: As ``checkedWeights(_:_:sums:)`` gives them for the configuration.
+    ///   - source: Where they come from, for messages.
+    /// - Throws: ``ModelError/file(path:message:)`` for numbers that are not finite, too.
+    package static func save(
+        _ weights: any ModelWeights, of configuration: ModelConfiguration, from source: URL, to folder: URL,
+        elementType: ElementType = .float32, generation: GenerationConfiguration? = nil
+    ) throws {
+        let shapes = configuration.parameterShapes.map { ($0.name, $0.shape) }
+        try save(
+            configuration, Dictionary(uniqueKeysWithValues: shapes), to: folder, elementType, generation: generation
+        ) { name in
+            let tensor = try weights.tensor(named: name)
+            try requireFinite(tensor, name, source)
+            return tensor
+        }
+    }
+
+    /// - Parameters:
+    ///   - found: The shapes of all tensors there are, by name.
+    ///   - tensor: Gives each of them once, when it is written.
+    private static func save(
+        _ configuration: ModelConfiguration, _ found: [String: [Int]], to folder: URL, _ elementType: ElementType,
+        generation: GenerationConfiguration?, shardBytes: Int = usualShardBytes, labels: [String]? = nil,
+        expectsEndToken: Bool = true, tensor: (String) throws -> Tensor
+    ) throws {
         let path = folder.path(percentEncoded: false)
-        var model = parameters.mapValues(\.shape)
+        var model = found
         let head = labels.map {
             ParameterShape(
                 name: SequenceClassifier.headName, shape: [$0.count, configuration.hiddenSize], role: .weight)
@@ -50,6 +85,13 @@ extension ModelFolder {
             throw ModelError.file(path: path, message: "weights cannot be stored as \(elementType)")
         }
         try FileOperations.system.createFolder(folder)
+        let shards = shards(
+            of: configuration.parameterShapes + [head].compactMap(\.self), elementType, limit: shardBytes)
+        for shard in shards {
+            try write(shard.file, shard.tensors, elementType, in: folder, tensor: tensor)
+        }
+        if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
+        // Last, for weights that cannot be read to the end leave nothing that looks like a model.
         let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
         let stated = try configuration.with([key: .string(typeName)])
         if let labels {
@@ -60,12 +102,6 @@ extension ModelFolder {
             try write(stated.json, configurationFile, in: folder)
             try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
         }
-        let shards = shards(
-            of: configuration.parameterShapes + [head].compactMap(\.self), elementType, limit: shardBytes)
-        for shard in shards {
-            try write(shard.file, shard.tensors, elementType, in: folder) { ($0, parameters.required($0)) }
-        }
-        if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
         try removeOtherWeights(
             than: Set(shards.map(\.file) + (shards.count > 1 ? [TensorFolder.indexFile] : [])), in: folder)
     }
@@ -108,18 +144,22 @@ extension ModelFolder {
 
     /// Writes one file of tensors.
     ///
-    /// - Parameter named: A tensor by its parameter's name, and the name it has in the file.
+    /// - Parameters:
+    ///   - prefix: What their names begin with in the file.
+    ///   - tensor: A tensor by its parameter's name.
     static func write(
-        _ file: String, _ tensors: [ParameterShape], _ type: ElementType, in folder: URL,
-        named: (String) -> (String, Tensor)
+        _ file: String, _ tensors: [ParameterShape], _ type: ElementType, in folder: URL, prefix: String = "",
+        tensor: (String) throws -> Tensor
     ) throws {
         let partial = folder.appending(path: ".\(file).partial")
-        let stored = tensors.map { (shape: $0.shape, tensor: named($0.name)) }
         do {
             try RunError.fromWritingTensors {
                 let writer = try TensorFileWriter(
-                    url: partial, announcing: stored.map { .init(name: $0.tensor.0, type: type, shape: $0.shape) })
-                for (_, (name, tensor)) in stored { try writer.write(tensor, named: name) }
+                    url: partial, announcing: tensors.map { .init(name: prefix + $0.name, type: type, shape: $0.shape) }
+                )
+                for parameter in tensors {
+                    try writer.write(tensor(parameter.name), named: prefix + parameter.name)
+                }
                 try writer.finish()
             }
             try FileOperations.system.rename(partial, folder.appending(path: file))

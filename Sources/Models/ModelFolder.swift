@@ -37,43 +37,39 @@ package enum ModelFolder {
     }
 
     /// Reads a model: `config.json` and `model.safetensors` or its shards; of an adapter its base, with what the
-    /// adapters add in the matrices.
+    /// adapters add in the matrices. One tensor after the other is read, converted and packed, so that nothing is held
+    /// twice.
     ///
     /// `lm_head.weight` may be present though the head is tied, and rotary frequencies of old files are passed over.
     ///
     /// - Parameters:
     ///   - elementType: What the parameters are held in; files of float32, bfloat16, float16 or float64 are converted.
-    ///   - storage: Of the blocks' matrices of a model that is no adapter: one after the other is read and packed.
+    ///   - storage: What its matrices are kept as.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing all tensors that are missing, unknown or of another
     ///   shape, other cases of ``ModelError``, or ``TensorError`` for a damaged file.
     package static func load(
         _ folder: URL, elementType: ElementType = .float32, device: Device = .cpu, storage: WeightStorage = .whole
     ) throws -> Transformer {
-        if let adapter = try AdapterFolder(folder) {
-            let base = try load(adapter.base, elementType: elementType, device: device)
-            let adapted = try base.configuration.adapted(by: adapter.adapters)
-            // The products are worked out in float32 at least, as a run does it.
-            let type: ElementType = elementType == .float64 ? .float64 : .float32
-            return try base.merged(with: adapter.tensors(for: adapted, elementType: type, device: device), adapted)
-        }
         let configuration = try readConfiguration(folder)
-        let weights = try checkedWeights(folder, configuration)
+        // What adapters add is worked out in float32 at least, as a run does it.
+        let weights = try checkedWeights(
+            folder, configuration, sums: elementType == .float64 ? .float64 : .float32)
         var parameters: [String: Tensor] = [:]
         for expected in configuration.parameterShapes {
             let tensor = try weights.tensor(named: expected.name)
             try requireFinite(tensor, expected.name, folder)
-            guard storage == .int8, expected.isProjection else {
+            guard let form = storage.form(of: expected) else {
                 parameters[expected.name] = try tensor.to(elementType).to(device)
                 continue
             }
-            let packed = try PackedMatrix(tensor.to(.float32), as: .int8)
+            let packed = try PackedMatrix(tensor.to(.float32), as: form)
             parameters[expected.name] = packed.elements
             parameters[PackedMatrix.scalesName(of: expected.name)] = packed.scales
         }
         return try Transformer(configuration: configuration, parameters: parameters)
     }
 
-    private static func requireFinite(_ tensor: Tensor, _ name: String, _ folder: URL) throws {
+    static func requireFinite(_ tensor: Tensor, _ name: String, _ folder: URL) throws {
         guard try tensor.allFinite() else {
             throw ModelError.file(
                 path: folder.path(percentEncoded: false),
@@ -107,9 +103,9 @@ package enum ModelFolder {
         for expected in configuration.parameterShapes {
             let tensor = try files.mappedTensor(named: expected.name)
             try requireFinite(tensor, expected.name, folder)
+            files.dropPages()
             parameters[expected.name] = tensor
         }
-        files.dropPages()
         return try Transformer(configuration: configuration, parameters: parameters)
     }
 

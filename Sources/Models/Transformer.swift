@@ -16,7 +16,8 @@ package final class Transformer {
     package let parameters: [(name: String, tensor: Tensor)]
     /// `[vocabulary, hidden]`, or this rank's rows of it.
     package let embedding: Tensor
-    /// `[vocabulary, hidden]`, or this rank's rows of it: logits are hidden · headᵀ. The embedding itself when the two are tied.
+    /// `[vocabulary, hidden]`, or this rank's rows of it: logits are hidden · headᵀ. The embedding itself when the two are
+    /// tied; the elements of ``packedHead`` where the head is kept so.
     package let head: Tensor
 
     /// The head as a generator reads it; `nil` where it reads ``head``.
@@ -30,8 +31,8 @@ package final class Transformer {
 
     /// - Parameter parameters: By Hugging Face name. All of one floating element type and on one device; adapters may
     ///   be of another floating type. Those of a configuration with adapters have them all, or none: then it is the
-    ///   model without them. Matrices of blocks may be the elements of a ``PackedMatrix`` in eight bits, beside their
-    ///   scales.
+    ///   model without them. Matrices may be the elements of a ``PackedMatrix``, as ``WeightStorage`` keeps them: in
+    ///   eight bits beside their scales, or in float32.
     /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
     ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
     /// - Parameter shards: How several ranks share the layers, of which `parameters` and `packed` are this one's parts: a
@@ -60,9 +61,9 @@ package final class Transformer {
         embedding = parameters.required(ParameterName.embedding)
         head = configuration.tiesEmbeddings ? embedding : parameters.required(ParameterName.head)
         finalNorm = parameters.required(ParameterName.finalNorm)
-        packedHead = packed[configuration.headName]
         group = shards?.group
         let read = kept.merging(packed) { $1 }
+        packedHead = read[configuration.headName]
         blocks = (0..<configuration.layers).map {
             TransformerBlock(configuration, layer: $0, parameters, read, shards?.group)
         }

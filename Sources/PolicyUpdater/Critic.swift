@@ -9,7 +9,7 @@ package import Tensors
 ///     V_t = w · h_t       h_t: the hidden state that predicts token t, after the final norm; w `[1, hidden]`
 ///
 /// The other form is a head on the policy's own trunk, see ``PolicyUpdater``. Here what is trained is the critic's own,
-/// with its gradients and moments: the whole trunk and the head, or adapters and the head over a base that may be the
+/// with its gradients and moments: the head and the trunk, whole or in part, or adapters over a base that may be the
 /// policy's, too. With w = 0 to start with, values are 0 and the first advantages are those of no critic.
 @TensorActor
 package final class Critic {
@@ -19,7 +19,7 @@ package final class Critic {
     package let owner: ReallocatingActor
     /// Its state is part of what a checkpoint holds.
     package let optimizer: Optimizer
-    private let configuration: ModelConfiguration
+    let configuration: ModelConfiguration
     private let settings: UpdaterSettings
     private let objective: PPOSettings
     private let ranks: ProcessGroup?
@@ -27,13 +27,15 @@ package final class Critic {
     /// - Parameters:
     ///   - trunk: A language model, whose own head is never read. Its parameters are not shared with anyone; of one with
     ///     adapters only these are trained, and the others may be another role's frozen ones.
+    ///   - trainedNames: Which parameters of a trunk without adapters are trained; all for `nil`.
     ///   - head: w `[streams, hidden]` to start from, in the type that is trained; one stream of zeros unless given.
     ///   - settings: The critic's own optimizer and schedule; its micro-batches are the policy's.
     ///   - verification: As ``ReallocatingActor``'s.
     ///   - ranks: As ``PolicyUpdater``'s.
     /// - Throws: The engine's refusal when the moments do not fit in memory.
     package init(
-        trunk: Transformer, head: Tensor? = nil, objective: PPOSettings, settings: UpdaterSettings,
+        trunk: Transformer, training trainedNames: Set<String>? = nil, head: Tensor? = nil, objective: PPOSettings,
+        settings: UpdaterSettings,
         layout: ParameterLayout = .shared, verification: WeightVerification = .never,
         residency: Residency = .release, ranks: ProcessGroup? = nil
     ) throws {
@@ -43,7 +45,9 @@ package final class Critic {
         self.settings = settings
         let adapters = Set(trunk.configuration.adapterShapes.map(\.name))
         let parameters = trunk.parametersByName
-        let trained = parameters.filter { adapters.isEmpty || adapters.contains($0.key) }
+        let trained = parameters.filter {
+            adapters.isEmpty ? trainedNames?.contains($0.key) ?? true : adapters.contains($0.key)
+        }
         let type = trained.values.first?.elementType ?? trunk.elementType
         let head = try head ?? Tensor.zeros([1, trunk.configuration.hiddenSize], type, device: trunk.device)
         owner = try ReallocatingActor(

@@ -27,8 +27,8 @@ package struct DecodeRows: Sendable, Equatable {
 /// Keys and values of one layer while completions are written token by token.
 ///
 /// A prompt's keys stand once, whatever number of completions read them; each row has a slot of its own for what it
-/// wrote. Slots may be given to another prompt or row at any time: what stands behind a length is never read. Copies of
-/// the struct are the same cache.
+/// wrote. Slots may be given to another prompt or row at any time: what stands behind a length is never read, so that a slot
+/// takes memory for the longest text that it has held, not for all that would fit. Copies of the struct are the same cache.
 package struct DecodeCache {
     private let promptKeys: Tensor
     private let promptValues: Tensor
@@ -48,10 +48,10 @@ package struct DecodeCache {
     ) throws(TensorError) {
         // Keys stand in tiles of 16, [slots, Hkv, tiles, d, 16], so that one vector holds one element of 16 keys.
         func keys(_ slots: Int, _ capacity: Int) throws(TensorError) -> Tensor {
-            try Tensor.zeros([slots, keyValueHeads, (capacity + 15) / 16, headSize, 16], type, device: device)
+            try Tensor.unwritten([slots, keyValueHeads, (capacity + 15) / 16, headSize, 16], type, device: device)
         }
         func values(_ slots: Int, _ capacity: Int) throws(TensorError) -> Tensor {
-            try Tensor.zeros([slots, keyValueHeads, capacity, headSize], type, device: device)
+            try Tensor.unwritten([slots, keyValueHeads, capacity, headSize], type, device: device)
         }
         promptKeys = try keys(promptSlots, promptCapacity)
         promptValues = try values(promptSlots, promptCapacity)

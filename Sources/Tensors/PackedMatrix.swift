@@ -50,6 +50,11 @@ package struct PackedMatrix {
     package var byteCount: Int {
         [elements, scales].compactMap { $0 }.reduce(0) { $0 + $1.count * $1.elementType.byteCount }
     }
+
+    /// Bytes that a matrix of a shape, `[outputs, inputs]`, takes: its outputs are filled up to whole panels.
+    package static func byteCount(of shape: [Int], as form: Form) -> Int {
+        (shape[0] + 31) / 32 * 32 * (form == .int8 ? shape[1] + 4 : 4 * shape[1])
+    }
 }
 
 extension Tensor {

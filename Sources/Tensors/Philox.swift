@@ -1,3 +1,4 @@
+internal import CTorch
 internal import Foundation
 
 /// Philox4x32-10, a counter-based random generator: a pure function of a key and a counter.
@@ -7,17 +8,11 @@ internal import Foundation
 package enum Philox {
     /// Four words of 32 random bits for a counter of four words and a key of two.
     package static func words(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
-        var counter = counter
-        var key = key
-        for round in 0..<10 {
-            if round > 0 { key &+= SIMD2(0x9E37_79B9, 0xBB67_AE85) }
-            let first = UInt64(0xD251_1F53) * UInt64(counter.x)
-            let second = UInt64(0xCD9E_8D57) * UInt64(counter.z)
-            counter = SIMD4(
-                UInt32(truncatingIfNeeded: second >> 32) ^ counter.y ^ key.x, UInt32(truncatingIfNeeded: second),
-                UInt32(truncatingIfNeeded: first >> 32) ^ counter.w ^ key.y, UInt32(truncatingIfNeeded: first))
+        var words = counter
+        withUnsafeMutableBytes(of: &words) { bytes in
+            bytes.withMemoryRebound(to: UInt32.self) { ctorch_philox($0.baseAddress, key.x, key.y) }
         }
-        return counter
+        return words
     }
 }
 

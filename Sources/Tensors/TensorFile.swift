@@ -55,14 +55,17 @@ package final class TensorFile: Sendable {
     /// The element type of a tensor as the file spells it (`BF16`), nil when the file has none of this name.
     package func typeName(of name: String) -> String? { entries[name]?.typeName }
 
-    /// Reads one tensor: a copy of its own, in the file's element type.
+    /// Reads one tensor: a copy of its own, in the file's element type. Its pages of the file do not stay in memory beside
+    /// it, so that whoever reads one tensor after another holds no more than these.
     /// - Throws: ``TensorError/file(path:message:)`` when there is none of this name or its element type cannot be
     ///   held.
     package func tensor(named name: String, device: Device = .cpu) throws(TensorError) -> Tensor {
         let (elements, count, type, shape) = try elements(of: name)
-        return try Tensor.make("reading \(name)") { out in
+        let tensor = try Tensor.make("reading \(name)") { out in
             ctorch_from_values(elements, count, type.code, shape, shape.count, device.code, out)
         }
+        if let elements { mapping.dropPages(UnsafeRawBufferPointer(start: elements, count: count * type.byteCount)) }
+        return tensor
     }
 
     /// One tensor over the file's own pages, in the file's element type: they are the system's, which reads them when
@@ -87,7 +90,7 @@ package final class TensorFile: Sendable {
     }
 
     /// Gives back the pages that are in memory, tensors over them included: the next to touch one has it read again.
-    package func dropPages() { mapping.dropPages() }
+    package func dropPages() { mapping.dropPages(mapping.bytes) }
 
     private func elements(
         of name: String
@@ -129,10 +132,12 @@ final class FileMapping: @unchecked Sendable {  // the bytes are never written
     }
 
     /// What is read only has nothing to lose: it is the file's again.
-    func dropPages() {
-        if let start = bytes.baseAddress {
-            madvise(UnsafeMutableRawPointer(mutating: start), bytes.count, MADV_DONTNEED)
-        }
+    ///
+    /// - Parameter part: Of ``bytes``; whole pages go, with what stands beside it on the first and the last.
+    func dropPages(_ part: UnsafeRawBufferPointer) {
+        guard let start = part.baseAddress else { return }
+        let before = Int(bitPattern: start) % Int(sysconf(Int32(_SC_PAGESIZE)))
+        madvise(UnsafeMutableRawPointer(mutating: start - before), part.count + before, MADV_DONTNEED)
     }
 
     deinit {

@@ -81,7 +81,9 @@ struct LoRARunTests {
         let resumed = "resume_from_checkpoint=kept/checkpoint-2"
         try refused(resumed, "use_peft=false", "output_dir=other", says: "the checkpoint holds adapters")
         try refused(resumed, "lora_alpha=64", "output_dir=other", says: "its adapters are scaled by 8.0")
-        try refused(resumed, "lora_r=8", "lora_alpha=64", "output_dir=other", says: "lora_A.weight has shape [4, 32]")
+        try refused(resumed, "lora_r=8", "lora_alpha=64", "output_dir=other", says: "its adapters have rank 4")
+        try refused(
+            resumed, "lora_target_modules=[q_proj]", "output_dir=other", says: "set lora_target_modules as it was")
         try refused("model_name_or_path=kept", "output_dir=other", "use_dora=true", says: "DoRA is not built")
         let whole = try place.job("grpo", "num_generations: 4\nbeta: 0.1\noutput_dir: whole")
         #expect(try place.train(whole).status == 0)

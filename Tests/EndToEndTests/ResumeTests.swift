@@ -55,7 +55,7 @@ struct ResumeTests {
         ),
         ("grpo", "num_generations: 4\nkl_placement: reward\nbeta: 0.1"), ("reinforce_pp", "num_generations: 2"),
         ("reinforce", "beta: 0.05\nkl_target: 0.01"), ("best_of_k", "num_generations: 4"),
-        ("ppo", "num_iterations: 1\nbootstrap_truncated: true"),
+        ("ppo", "num_iterations: 1\nbootstrap_truncated: true\ntrainable: layers.1.mlp"),
         ("ppo", "steps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"),
         (
             "ppo", "critic_shares_trunk: true\nsteps_per_generation: 2\nnum_iterations: 2\nmax_steps: 8\nsave_steps: 4"
@@ -147,6 +147,10 @@ struct ResumeTests {
         let critic = "checkpoint-\(2 * half)/plumbline_state/critic/weights.safetensors"
         if place.exists("whole/\(critic)") {
             #expect(try place.bytes("whole/\(critic)") == place.bytes("resumed/\(critic)"))
+            // It trains what `trainable` names of the policy.
+            let names = try String(decoding: place.bytes("whole/\(critic)"), as: UTF8.self)
+            let trainsAll = !example.lines.contains("trainable")
+            #expect(names.contains("layers.0.") == trainsAll && names.contains("layers.1.mlp"))
         }
         let whole = try place.metrics("whole").filter { $0["step"] ?? 0 > Double(half) }
         #expect(try place.metrics("resumed") == whole)

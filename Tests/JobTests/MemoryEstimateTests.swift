@@ -134,6 +134,21 @@ struct MemoryEstimateTests {
         #expect(mapped.peak == none.peak && none.peak > 4 * weights)
     }
 
+    /// Of a matrix of 576 · 1536 numbers a critic has weight, gradient and both moments, of everything else its weights.
+    @Test func aCriticTrainsWhatThePolicyTrains() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3,
+                intermediateSize: 1536))
+        let estimate = MemoryEstimate(
+            shape, type: .float32, trained: ["model.layers.29.mlp.down_proj.weight"], hasReference: false,
+            hasCritic: true,
+            MemoryEstimate.Sizes(
+                promptLength: 256, completionLength: 16, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                rows: 8, maxTokensPerMicroBatch: 2048, checkpointsBlocks: false))
+        #expect(estimate.critic == 4 * shape.parameterCount + 12 * 576 * 1536)
+    }
+
     /// A critic of adapters holds their weights, gradients and both moments, and its base where that is not the
     /// policy's: 4 · 4,884,480 · 4 bytes of rank 16 on the shape of 135 M parameters.
     @Test func aCriticOfAdaptersNeedsNoSecondBase() throws {

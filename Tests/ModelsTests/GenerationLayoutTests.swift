@@ -55,6 +55,24 @@ struct GenerationLayoutTests {
         #expect(model.configuration.packing(.shared).isEmpty)
     }
 
+    /// Kept packed alone, without the matrices that copies are made of, it is the same to the bit.
+    @Test(arguments: families) func needsNotWhatItIsPackedFrom(_ name: String) throws {
+        let folder = try PublishedModel(name).folder
+        let whole = try ModelFolder.load(folder)
+        let kept = try ModelFolder.load(folder, storage: .packed)
+        let (configuration, parameters) = (kept.configuration, kept.parametersByName)
+        let rest = configuration.packing(.packed, of: .packed)
+        #expect(Array(rest.keys) == (configuration.tiesEmbeddings ? ["model.embed_tokens.weight"] : []))
+        let matrices = try Dictionary(
+            uniqueKeysWithValues: rest.map { ($0.key, try PackedMatrix(parameters[$0.key]!, as: $0.value)) })
+        let model = try Transformer(configuration: configuration, parameters: parameters, packed: matrices)
+        let (own, other) = (try hidden(model, together: true), try hidden(packed(whole, .packed), together: true))
+        #expect(own.prompts == other.prompts && own.steps == other.steps)
+        let bytes = kept.parameters.reduce(0) { $0 + $1.tensor.count * $1.tensor.elementType.byteCount }
+        #expect(bytes == configuration.parameterBytes(.float32, .packed))
+        #expect(matrices.values.reduce(0) { $0 + $1.byteCount } == configuration.packedBytes(.packed, of: .packed))
+    }
+
     /// A step's numbers of a row do not depend on the rows beside it, to the bit.
     @Test(arguments: [GenerationLayout.packed, .int8]) func rowsAreIndependent(_ layout: GenerationLayout) throws {
         let model = try packed(ModelFolder.load(PublishedModel("qwen2").folder), layout)

@@ -95,12 +95,18 @@ struct FootprintTests {
         }
     }
 
-    @Test func aLogHasEveryPhaseWithItsPeakAndWhatWasMoved() async throws {
+    /// Two weights of 4 bytes, sampled and scored with as copies of 2 bytes, and the log of the role's phases.
+    private func logged() throws -> (policy: ReallocatingActor, log: PhaseLog) {
         let policy = try ReallocatingActor(
             role: "actor", parameters: ParameterSet(trainable: ["weight": Tensor([1, 2] as [Float])]),
             layout: .copies(.bfloat16))
         let log = PhaseLog(isKept: true)
         log.follow([policy])
+        return (policy, log)
+    }
+
+    @Test func aLogHasEveryPhaseWithItsPeakAndWhatWasMoved() async throws {
+        let (policy, log) = try logged()
         _ = try await policy.generate { _ in }
         _ = try await policy.infer { _ in }
         _ = try await policy.train { _ in .step(0, apply: {}) }
@@ -147,11 +153,7 @@ struct FootprintTests {
 
     /// What sampling read is seen to go before a step's body runs, not at the next phase's end.
     @Test func theViewEndsWhereTrainingBegins() async throws {
-        let policy = try ReallocatingActor(
-            role: "actor", parameters: ParameterSet(trainable: ["weight": Tensor([1, 2] as [Float])]),
-            layout: .copies(.bfloat16))
-        let log = PhaseLog(isKept: true)
-        log.follow([policy])
+        let (policy, log) = try logged()
         _ = try await policy.generate { _ in }
         _ = try await policy.train { _ in
             let samples = log.take().samples.map(\.bytes)

@@ -13,9 +13,11 @@ struct CriticAdapterTests {
     private static let head = (0..<8).map { 0.4 * Double(($0 * 5) % 7) - 1 }
     private static let objective = PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5)
 
-    private func configuration(dropout: Double = 0) throws -> ModelConfiguration {
+    private func configuration(
+        alpha: Double = 3, targets: LoRAConfiguration.Targets = .allLinear, dropout: Double = 0
+    ) throws -> ModelConfiguration {
         try TinyPolicy.configuration().adapted(
-            by: LoRAConfiguration(rank: 2, alpha: 3, targets: .allLinear, dropout: dropout))
+            by: LoRAConfiguration(rank: 2, alpha: alpha, targets: targets, dropout: dropout))
     }
 
     /// A and B of both signs, none of them 0.
@@ -146,6 +148,31 @@ struct CriticAdapterTests {
             trunk: TinyPolicy.reference(phase: 0, .float32), objective: Self.objective,
             settings: .plain(learningRate: 0.02))
         await #expect(throws: UpdateError.self) { try await whole.restore(from: folder.url) }
+    }
+
+    /// Of a scale names and shapes show nothing; of ranks and projections they do, and the message names the key.
+    @Test func adaptersThatAddSomethingElseAreRefused() async throws {
+        let folder = try TemporaryFolder()
+        try await critic(type: .float32).save(to: folder.url)
+        func refusal(_ adapted: ModelConfiguration) async throws -> String {
+            let own = try adapted.freshAdapters(seed: 1, elementType: .float32, device: .cpu)
+            let trunk = try Transformer(
+                configuration: adapted,
+                parameters: TinyPolicy.tensors(TinyPolicy.weights(), .float32).merging(own) { $1 })
+            let other = try Critic(trunk: trunk, objective: Self.objective, settings: .plain(learningRate: 0))
+            let error = await #expect(throws: UpdateError.self) { try await other.restore(from: folder.url) }
+            return try #require(error).description
+        }
+        // 3 / 2 and 4 / 2.
+        #expect(
+            try await refusal(configuration(alpha: 4)).contains(
+                "the critic's adapters are scaled by 1.5, those of the job by 2.0: set lora_r, lora_alpha"))
+        #expect(
+            try await refusal(configuration(targets: .names(["q_proj"]))).contains("set lora_target_modules as it was"))
+        let larger = LoRAConfiguration(rank: 4, alpha: 6, targets: .allLinear)
+        #expect(
+            try await refusal(TinyPolicy.configuration().adapted(by: larger)).contains(
+                "adapters have rank 2, those of the job 4: set lora_r as it was"))
     }
 
     /// The masks are those of tokens, not of passes; and values are read without any.

@@ -12,7 +12,8 @@ struct CriticTests {
     private static let head = (0..<8).map { 0.4 * Double(($0 * 5) % 7) - 1 }
 
     private func critic(
-        _ weights: [String: [Double]]? = nil, head: [Double]? = Self.head, learningRate: Double = 0,
+        _ weights: [String: [Double]]? = nil, training names: Set<String>? = nil, head: [Double]? = Self.head,
+        learningRate: Double = 0,
         beta1: Double = 0, maxTokens: Int? = nil, type: ElementType = .float64
     ) throws -> Critic {
         try TensorEngine.setThreadCount(1)
@@ -20,7 +21,7 @@ struct CriticTests {
             configuration: TinyPolicy.configuration(),
             parameters: TinyPolicy.tensors(weights ?? TinyPolicy.weights(), type))
         return try Critic(
-            trunk: trunk, head: head.map { try Tensor($0, shape: [$0.count / 8, 8]).to(type) },
+            trunk: trunk, training: names, head: head.map { try Tensor($0, shape: [$0.count / 8, 8]).to(type) },
             objective: PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5),
             settings: .plain(learningRate: learningRate, beta1: beta1, maxTokensPerMicroBatch: maxTokens),
             verification: .everyHandOver)
@@ -129,6 +130,29 @@ struct CriticTests {
             #expect(relativeDistance(try gradient(both, name), expected) < 1e-10, "\(name)")
         }
         await #expect(throws: UpdateError.self) { _ = try await both.train(taught([0])) }
+    }
+
+    /// The others have the same gradients as in a critic that trains everything, are not moved, and no file has them.
+    @Test func itMayTrainAPartOfItsTrunk() async throws {
+        let batch = try await batch()
+        let names: Set = ["model.layers.0.mlp.up_proj.weight", "model.norm.weight"]
+        let (part, whole) = (try critic(training: names), try critic())
+        let loss = try await part.train(batch)["value_loss"]
+        #expect(try await whole.train(batch)["value_loss"] == loss)
+        let gradients = part.optimizer.firstMoments
+        #expect(Set(gradients.keys) == names.union([Critic.headName]))
+        for (name, gradient) in gradients {
+            let expected = try #require(whole.optimizer.firstMoments[name]).doubles()
+            #expect(try relativeDistance(gradient.doubles(), expected) < 1e-12, "\(name)")
+        }
+        let folder = try TemporaryFolder()
+        let moving = try critic(training: names, learningRate: 0.02, beta1: 0.9)
+        _ = try await moving.train(batch)
+        try await moving.save(to: folder.url)
+        let file = try TensorFile(url: folder.url.appending(path: "weights.safetensors"))
+        #expect(Set(file.names) == names.union([Critic.headName]))
+        let (start, weights) = (try TinyPolicy.weights(), try await moving.owner.masters { try $0.model.doubles() })
+        for (name, values) in start { #expect((weights[name] == values) == !names.contains(name), "\(name)") }
     }
 
     @Test func howABatchIsCutChangesNothing() async throws {

@@ -20,6 +20,21 @@ struct DecodeCacheTests {
         Example(prompts: [100], rows: (0..<11).map { (0, 2 + $0) }, heads: 6, keyHeads: 1, size: 50),
     ]
 
+    /// Writes what no sum survives into every place of a cache: what stands behind a length may be anything.
+    private func fill(
+        _ cache: DecodeCache, promptSlots: Int, rowSlots: Int, _ example: Example, _ type: ElementType
+    ) throws {
+        func places(_ slots: Int, _ capacity: Int) throws -> (tokens: Tensor, slots: [Int], positions: [Int]) {
+            let all = (0..<slots * capacity).map { ($0 / capacity, $0 % capacity) }
+            let nothing = try Tensor.full([all.count, example.keyHeads, example.size], .nan, type)
+            return (nothing, all.map(\.0), all.map(\.1))
+        }
+        let (prompts, rows) = (try places(promptSlots, 101), try places(rowSlots, 37))
+        try cache.writePrompt(
+            keys: prompts.tokens, values: prompts.tokens, slots: prompts.slots, positions: prompts.positions)
+        try cache.writeOwn(keys: rows.tokens, values: rows.tokens, slots: rows.slots, positions: rows.positions)
+    }
+
     private func check(_ example: Example, _ type: ElementType, composed: Bool, tolerance: Double) throws {
         var random = RandomValues(seed: 8)
         // Slots in another order than prompts and rows, and capacities that are no multiple of a tile.
@@ -28,6 +43,7 @@ struct DecodeCacheTests {
         let cache = try DecodeCache(
             promptSlots: example.prompts.count + 1, promptCapacity: 101, rowSlots: 5 * example.rows.count + 3,
             rowCapacity: 37, keyValueHeads: example.keyHeads, headSize: example.size, type: type)
+        try fill(cache, promptSlots: example.prompts.count + 1, rowSlots: 5 * example.rows.count + 3, example, type)
         var promptKeys: [(Tensor, Tensor)] = []
         for (index, length) in example.prompts.enumerated() {
             let shape = [length, example.keyHeads, example.size]

@@ -24,6 +24,9 @@ ctorch_status ctorch_swiglu(ctorch_tensor gate, ctorch_tensor up, ctorch_tensor 
 /// to the input, whose mask is made again.
 ctorch_status ctorch_dropout(ctorch_tensor input, ctorch_tensor addresses, double p, uint64_t key, ctorch_tensor *out);
 
+/// Philox4x32-10 of one counter, four words with the lowest first, which its draw takes the place of.
+void ctorch_philox(uint32_t words[4], uint32_t key0, uint32_t key1);
+
 #ifdef __cplusplus
 }
 #endif

@@ -17,6 +17,9 @@ ctorch_status ctorch_from_values(
 ctorch_status ctorch_from_memory(
     const void *values, size_t count, ctorch_type type, const ptrdiff_t *sizes, size_t rank, void *owner,
     void (*release)(void *owner), ctorch_tensor *out);
+/// Elements that nobody has written: whatever the memory holds, of which the system gives pages as they are written.
+ctorch_status ctorch_empty(
+    const ptrdiff_t *sizes, size_t rank, ctorch_type type, ctorch_device device, ctorch_tensor *out);
 ctorch_status ctorch_full(
     const ptrdiff_t *sizes, size_t rank, double value, ctorch_type type, ctorch_device device, ctorch_tensor *out);
 /// int64: 0, 1, …, count − 1.

@@ -59,9 +59,10 @@ package struct AdapterMerging: Sendable {
                 to: output, elementType: type, labels: labels,
                 expectsEndToken: classifier.configuration.expectsEndToken)
         } else {
+            let configuration = try ModelFolder.readConfiguration(folder)
             try ModelFolder.save(
-                ModelFolder.load(folder, elementType: type), to: output, elementType: type,
-                generation: ModelFolder.readGenerationConfiguration(folder))
+                ModelFolder.checkedWeights(folder, configuration), of: configuration, from: folder, to: output,
+                elementType: type, generation: ModelFolder.readGenerationConfiguration(folder))
         }
         let texts = try ModelFolder.tokenizerFolder(of: folder)
         if FileManager.default.fileExists(atPath: texts.appending(path: "tokenizer.json").path(percentEncoded: false)) {

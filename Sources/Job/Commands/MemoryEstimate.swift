@@ -81,8 +81,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - mapsReference: Whether it is the pages of its files, which are in memory while it scores alone.
     ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
-    ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps; with adapters where the
-    ///     policy has some.
+    ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps: the same of it, or
+    ///     adapters where the policy has some.
     ///   - criticSharesBase: Whether those are trained on the policy's base.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
@@ -119,10 +119,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         let weights = parts.reduce(0) { $0 + $1.count } * master.byteCount
         let frozen = isAdapted ? model.parameterBytes(compute, base) : all - whole
         frozenBase = isAdapted ? frozen : 0
-        let criticShapes = isAdapted ? shapes : model.parameterShapes
-        let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : narrow
-        let criticWeights = hasCritic ? criticShapes.reduce(0) { $0 + $1.count } * master.byteCount : 0
-        let criticState = held(criticShapes.reduce(0) { $0 + stateBytes(of: $1) })
+        let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : frozen + narrow
+        let criticWeights = hasCritic ? whole : 0
+        let criticState = held(shapes.reduce(0) { $0 + stateBytes(of: $1) })
         let criticKept = hasCritic ? criticWeights + criticState + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
@@ -201,15 +200,14 @@ package struct MemoryEstimate: Sendable, Equatable {
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 
-    /// Bytes of a command that samples and trains nothing, in words: weights in float32 with their packed copy, and the
-    /// cache of 128 rows.
+    /// Bytes of a command that samples and trains nothing, in words: weights in float32, packed, and the cache of 128 rows.
     static func sampling(
         _ model: ModelConfiguration, promptLength: Int, completionLength: Int, completionsPerPrompt: Int
     ) -> String {
         let cache =
             128 * (completionLength + promptLength / max(completionsPerPrompt, 1))
             * model.keyValueBytesPerToken(.float32)
-        let weights = model.parameterBytes(.float32) + model.packedBytes(.usual(for: model))
+        let weights = model.parameterBytes(.float32, .packed) + model.packedBytes(.packed, of: .packed)
         return text(process + weights + cache) + ": weights \(text(weights)), keys and values \(text(cache))"
     }
 

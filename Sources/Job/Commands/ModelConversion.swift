@@ -89,9 +89,9 @@ package struct ModelConversion: Sendable {
         -> [String]
     {
         let element: ElementType = type == .f32 ? .float32 : type == .f16 ? .float16 : .bfloat16
-        let model = try ModelFolder.load(source, elementType: element)
         try ModelFolder.save(
-            model, to: output, elementType: element, generation: ModelFolder.readGenerationConfiguration(source))
+            ModelFolder.checkedWeights(source, configuration), of: configuration, from: source, to: output,
+            elementType: element, generation: ModelFolder.readGenerationConfiguration(source))
         try tokenizer.save(to: output)
         return [line(configuration, bytes: configuration.parameterCount * element.byteCount)]
     }

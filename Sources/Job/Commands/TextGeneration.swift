@@ -40,10 +40,12 @@ package struct TextGeneration: Sendable {
         -> EngineGenerator
     {
         _ = try model.useThreads(sampling.threads)
-        let configuration = model.configuration
+        // Nothing but sampling reads the weights: they are kept as it reads them, and only so.
+        let isPacked = model.device == .cpu
+        let storage: WeightStorage = isPacked ? .packed : .whole
         let policy = try ReallocatingActor(
-            role: "actor", parameters: ParameterSet(frozen: model.load(.float32).parametersByName),
-            packing: configuration.packing(model.device == .cpu ? .usual(for: configuration) : .shared))
+            role: "actor", parameters: ParameterSet(frozen: model.load(.float32, as: storage).parametersByName),
+            packing: model.configuration.packing(isPacked ? .packed : .shared, of: storage))
         return try EngineGenerator(
             policy: policy, model: model, sampling: sampling.sampling, softThinking: sampling.softThinking,
             seed: sampling.seed, rows: 128)

@@ -23,10 +23,13 @@ struct CriticSource {
     }
 }
 
-/// What a critic of its own weights starts from: the policy's model, another, or a reward model with its head. Where the
-/// policy trains adapters, so does the critic: those it names, or fresh ones.
+/// What a critic of its own weights starts from: the policy's model, another, or a reward model with its head. It trains
+/// beside the head what the policy trains: the parameters that `trainable` names, or adapters, those it names or fresh
+/// ones.
 struct CriticStart {
     let trunk: Transformer
+    /// Which of the trunk's own parameters are trained, by name.
+    let trainedNames: Set<String>
     /// w `[heads, hidden]`.
     let head: Tensor
 
@@ -35,8 +38,8 @@ struct CriticStart {
     ///   - heads: Values of each state. A reward model's head values one sum: of several streams each begins at 0.
     ///   - base: The policy's parameters that nobody writes.
     ///   - seed: Addresses the draws of fresh adapters.
-    /// - Throws: ``JobError`` for a model that reads other token ids, a classifier of several labels, or one whose
-    ///   matrices are not to be whole.
+    /// - Throws: ``JobError`` for a model that reads other token ids, a classifier of several labels, one whose
+    ///   matrices are not to be whole, or one in which `trainable` finds nothing.
     @TensorActor
     init(
         _ name: String?, of policy: ModelSource, heads: Int, _ type: JobElementType, base: [String: Tensor],
@@ -72,11 +75,18 @@ struct CriticStart {
         head =
             try (heads == 1 ? found : nil)?.to(type.masterType).to(policy.device)
             ?? Tensor.zeros([heads, whole.configuration.hiddenSize], type.masterType, device: policy.device)
+        guard policy.isAdapted || !policy.trained.names(in: whole.configuration).isEmpty else {
+            throw JobError(
+                place: key,
+                message: "trainable finds none of its parameters; a critic trains what is trained of the policy's model"
+            )
+        }
+        let configuration = try policy.trained.adapted(whole.configuration, source.adapter)
+        trainedNames = Set(policy.trained.names(in: configuration))
         guard policy.isAdapted else {
             trunk = whole
             return
         }
-        let configuration = try policy.trained.adapted(whole.configuration, source.adapter)
         let adapters =
             try source.adapter.map {
                 try $0.tensors(for: configuration, elementType: type.masterType, device: policy.device)

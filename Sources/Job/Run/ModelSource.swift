@@ -162,8 +162,10 @@ package struct ModelSource: Sendable {
     }
 
     /// Reads the weights, with what adapters add where the name means some.
-    @TensorActor func load(_ type: JobElementType) throws -> Transformer {
-        try ModelFolder.load(folder, elementType: type.elementType, device: device)
+    ///
+    /// - Parameter storage: What the matrices are kept as.
+    @TensorActor func load(_ type: JobElementType, as storage: WeightStorage = .whole) throws -> Transformer {
+        try ModelFolder.load(folder, elementType: type.elementType, device: device, storage: storage)
     }
 
     /// The files whose pages can stand for the weights where nobody writes them; `nil` where there are none.
@@ -215,7 +217,7 @@ extension TrainedWeights {
     }
 
     /// The published names of the parameters that are trained themselves.
-    fileprivate func names(in configuration: ModelConfiguration) -> [String] {
+    func names(in configuration: ModelConfiguration) -> [String] {
         let names = configuration.parameterShapes.map(\.name)
         switch self {
         case .all: return names

@@ -84,13 +84,9 @@ struct PolicyStart {
     private static func adapters(
         of saved: AdapterFolder, _ configuration: ModelConfiguration, _ type: ElementType, _ device: Device
     ) throws -> [String: Tensor] {
-        if let adapters = configuration.adapters, saved.adapters.scale != adapters.scale {
-            throw JobError(
-                place: saved.folder.path,
-                message:
-                    "its adapters are scaled by \(saved.adapters.scale), those of the job by \(adapters.scale): set "
-                    + "lora_r, lora_alpha and use_rslora as they were"
-            )
+        let own = try AdapterForm(of: configuration.withoutAdapters.adapted(by: saved.adapters))
+        if let job = AdapterForm(of: configuration), let difference = own?.difference(from: job) {
+            throw JobError(place: saved.folder.path, message: "its \(difference)")
         }
         return try saved.tensors(for: configuration, elementType: type, device: device)
     }

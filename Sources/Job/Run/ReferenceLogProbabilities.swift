@@ -22,13 +22,13 @@ final class ReferenceLogProbabilities: Sendable {
     private static let chunk = 32
     private static let folderName = "reference_logps"
 
-    /// Opens the file of an earlier start, or computes it; then the reference's weights are loaded for as long as that
-    /// takes.
+    /// Opens the file of an earlier start, or computes it.
     ///
     /// - Parameters:
     ///   - folder: The run folder.
     ///   - plan: What the pairs are learned by.
-    ///   - role: Has the reference's weights already; they are loaded for `nil`.
+    ///   - role: Has the reference's weights in memory; for `nil` they are read from the model for as long as the work
+    ///     takes, never from a checkpoint.
     ///   - notice: Says what takes long.
     /// - Throws: `StopRequested`, what reading the weights throws, what the engine refuses.
     @TensorActor

@@ -32,9 +32,10 @@ struct TrainingParts: Sendable {
     let states: [any Checkpointable]
     /// Notes the phases of all roles.
     let phases: PhaseLog
-    /// The model as it is without the adapters that are trained, of their own base; `nil` without adapters or without
-    /// pairs.
-    let sharedReference: ReallocatingActor?
+    /// Has the weights of the reference that pairs are compared with, until the first step of this start: the base of the
+    /// adapters that are trained, or the policy itself where the run begins, for it begins as its reference. `nil` where
+    /// nobody has them in memory: of a run without adapters that goes on, or whose passes read narrower copies.
+    let startingReference: ReallocatingActor?
 
     /// - Parameters:
     ///   - scorer: The open rewards; `nil` for a method without any.
@@ -57,7 +58,7 @@ struct TrainingParts: Sendable {
         policy = built.policy
         updater = built.updater
         generator = built.generator
-        sharedReference = built.sharedReference
+        startingReference = built.startingReference
         phases = PhaseLog(isKept: job.run.timelineSteps > 0)
         await phases.follow(built.roles)
         scorer?.follow(in: phases)
@@ -115,7 +116,7 @@ struct TrainingParts: Sendable {
         let policy: ReallocatingActor
         let updater: PolicyUpdater
         let critic: Critic?
-        let sharedReference: ReallocatingActor?
+        let startingReference: ReallocatingActor?
         let roles: [ReallocatingActor]
         let generator: EngineGenerator?
         /// Of completions that go on: as many as there are on every rank, each for itself.
@@ -166,6 +167,8 @@ struct TrainingParts: Sendable {
         let precomputes = plan.pairs?.precomputesReference ?? false
         let sharedReference =
             try precomputes && model.isAdapted ? referenceRole(start.reference(moves: false)) : nil
+        // A policy of a checkpoint is no reference any more; parts of one are brought together by all ranks at a time.
+        let isReference = weights == model.folder && type.layout == .shared && shards == nil
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
         let critic = try (onlySamples ? nil : plan.critic).flatMap {
             try Self.critic($0, job, model, base: start.parameters.frozen, settings, maxSteps: maxSteps, ranks)
@@ -185,7 +188,8 @@ struct TrainingParts: Sendable {
                 together: together)
         }
         return TensorParts(
-            policy: policy, updater: updater, critic: critic, sharedReference: sharedReference,
+            policy: policy, updater: updater, critic: critic,
+            startingReference: precomputes ? sharedReference ?? (isReference ? policy : nil) : nil,
             roles: [policy, critic?.owner, reference, sharedReference].compactMap(\.self),
             generator: plan.recipe.generates
                 ? try generator(seed: job.model.seed, together: generationShards != nil) : nil,
@@ -210,7 +214,7 @@ struct TrainingParts: Sendable {
         let seed = mix64(UInt64(job.model.seed) ^ 0xC417)  // its adapters are not the policy's, nor what they drop
         let start = try CriticStart(name, of: model, heads: plan.heads, job.model.dtype, base: base, seed: seed)
         return try Critic(
-            trunk: start.trunk, head: start.head, objective: plan.settings,
+            trunk: start.trunk, training: start.trainedNames, head: start.head, objective: plan.settings,
             settings: UpdaterSettings(
                 optimizer: job.optimizer.with(learningRate: learningRate, totalSteps: maxSteps),
                 maxCompletionLength: settings.maxCompletionLength,

@@ -262,7 +262,7 @@ package final class TrainingRun: Sendable {
             do {
                 try await feed.reference?.prepare(
                     parts.model, job.model.dtype, parts.plan.parts[0], settings, in: folder.url, stop: stop,
-                    reading: parts.sharedReference
+                    reading: parts.startingReference
                 ) { await display.notice($0) }
             } catch is StopRequested {
                 return

@@ -37,7 +37,7 @@ package enum TrainedWeights: Sendable, Equatable {
             "disable_dropout", default: false, "Drops nothing, whatever lora_dropout says.")
         let pattern: String? = job.read(
             "trainable", optional: nil,
-            "A regular expression: only parameters in whose names it is found are trained, such as layers.2[0-9] or embed_tokens. half trains a random half of each kind (half fine-tuning, arXiv:2404.18466): in every block two of the four attention projections, one or, in half of the blocks, two of the three feed-forward ones, one of the two norms; and, as in the paper, embedding and head. Choices of ours: a bias goes with its projection, of norms of queries and keys one is drawn, and the last norm is trained. All unless set."
+            "A regular expression: only parameters in whose names it is found are trained, such as layers.2[0-9] or embed_tokens. half trains a random half of each kind (half fine-tuning, arXiv:2404.18466): in every block two of the four attention projections, one or, in half of the blocks, two of the three feed-forward ones, one of the two norms; and, as in the paper, embedding and head. Choices of ours: a bias goes with its projection, of norms of queries and keys one is drawn, and the last norm is trained. A critic of ppo that is a model of its own trains the same of its model, and its value head. All unless set."
         )
         let stage = job.read(
             "trainable_stage", default: 0, .from(0, to: 1_000_000),
