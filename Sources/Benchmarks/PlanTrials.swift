@@ -22,7 +22,7 @@ package struct PlanTrials {
     private static let secondsBesideSteps = 5.0
 
     /// The plans to run: of those that fit, the first ones, and of the others the corners of every layout, number of
-    /// ranks and way to train: the shortest and the longest passes with the fewest and the most rows at once.
+    /// ranks, number of ranks that sample together, and way to train: the shortest and the longest passes with the fewest and the most rows at once.
     ///
     /// - Parameters:
     ///   - candidates: In the estimator's order.
@@ -31,12 +31,14 @@ package struct PlanTrials {
     package static func chosen(among candidates: [LocalPlans.Candidate], best: Int) -> [LocalPlans.Candidate] {
         struct Kind: Hashable {
             let layout: WeightLayout?
-            let ranks, shards: Int
+            let ranks, shards, generationShards: Int
             let offloads: Bool
         }
         let fitting = candidates.filter(\.fits)
         let kinds = Dictionary(grouping: fitting) {
-            Kind(layout: $0.generation, ranks: $0.plan.cluster.devices, shards: $0.shards, offloads: $0.offloads)
+            Kind(
+                layout: $0.generation, ranks: $0.plan.cluster.devices, shards: $0.shards,
+                generationShards: $0.generationShards, offloads: $0.offloads)
         }
         let corners = kinds.values.flatMap { kind in
             let (passes, rows) = (kind.map(\.sequencesOfPass), kind.map { $0.rows ?? 0 })

@@ -100,7 +100,7 @@ extension Coordinator {
         let scored: [ScoredGroup]
         let generated: ContinuousClock.Instant
         if let team = parts.team {
-            if team.decodingPeers == nil { try await parts.updater.gatherWeights() }
+            try await parts.updater.gatherSamplingWeights()
             let shares = try await team.amongPeers(stop) {
                 let own = try await sampled(
                     team.decodedShare(of: requests), keeping: Set(team.share(of: requests).map(\.address)),

@@ -54,6 +54,9 @@ package struct RankTeam: Sendable {
     package let tensorPeers: (any Ranks)?
     /// Those that decode together with this rank, each with a part of the layers; `nil` where it decodes alone.
     package let decodingPeers: (any Ranks)?
+    /// Those between which weights move from the parts that are trained to those that ``decodingPeers`` sample with, this
+    /// one's groups of both among them; `nil` where it decodes alone.
+    package let reallocatingPeers: (any Ranks)?
     /// Those that train the same parts of the layers as this rank, and divide the passes; `nil` where it does so alone,
     /// or has whole layers and ``peers`` are they.
     package let replicas: (any Ranks)?
@@ -66,11 +69,11 @@ package struct RankTeam: Sendable {
     /// `decodingPeers`: neighbours, of which each group has as many.
     package init(
         _ ranks: any Ranks, tensorPeers: (any Ranks)? = nil, decodingPeers: (any Ranks)? = nil,
-        replicas: (any Ranks)? = nil, localSize: Int, asked: StopSignal
+        reallocatingPeers: (any Ranks)? = nil, replicas: (any Ranks)? = nil, localSize: Int, asked: StopSignal
     ) {
         self.init(
             ranks, peers: ranks, side: .whole, tensorPeers: tensorPeers, decodingPeers: decodingPeers,
-            replicas: replicas, localSize: localSize, asked: asked)
+            reallocatingPeers: reallocatingPeers, replicas: replicas, localSize: localSize, asked: asked)
     }
 
     /// A team of two sides: the first ranks train, the others sample.
@@ -78,16 +81,18 @@ package struct RankTeam: Sendable {
     /// - Parameter peers: Those of this rank's side; `nil` for one alone.
     package init(_ ranks: any Ranks, peers: (any Ranks)?, side: Side, localSize: Int, asked: StopSignal) {
         self.init(
-            ranks, peers: peers, side: side, tensorPeers: nil, decodingPeers: nil, replicas: nil, localSize: localSize,
-            asked: asked)
+            ranks, peers: peers, side: side, tensorPeers: nil, decodingPeers: nil, reallocatingPeers: nil,
+            replicas: nil, localSize: localSize, asked: asked)
     }
 
     private init(
         _ ranks: any Ranks, peers: (any Ranks)?, side: Side, tensorPeers: (any Ranks)?,
-        decodingPeers: (any Ranks)?, replicas: (any Ranks)?, localSize: Int, asked: StopSignal
+        decodingPeers: (any Ranks)?, reallocatingPeers: (any Ranks)?, replicas: (any Ranks)?, localSize: Int,
+        asked: StopSignal
     ) {
         self.tensorPeers = tensorPeers
         self.decodingPeers = decodingPeers
+        self.reallocatingPeers = reallocatingPeers
         self.replicas = replicas
         self.ranks = ranks
         self.peers = peers

@@ -136,6 +136,9 @@ package protocol Updating: Sendable {
     /// Where several ranks share the policy's layers, brings them together for what reads whole weights until the next
     /// step. Every rank calls it; where they are together it does nothing.
     func gatherWeights() async throws
+    /// Where several ranks share the policy's layers to train, to sample, or for both, brings each what it samples with
+    /// until the next step. Every rank calls it; where that is done it does nothing.
+    func gatherSamplingWeights() async throws
     /// Brings what several ranks keep apart to the first of them, which is about to save. Every rank calls it.
     func assembleState() async throws
     /// Brings the policy's weights from the ranks that train to those that only sample. Every rank calls it.
@@ -144,6 +147,7 @@ package protocol Updating: Sendable {
 
 extension Updating {
     package func gatherWeights() {}
+    package func gatherSamplingWeights() {}
     package func assembleState() {}
     package func shareWeights() {}
 }

@@ -7,7 +7,7 @@ package enum MemoryTag: String, Sendable, CaseIterable {
     case gradients
     /// What an optimizer keeps between steps.
     case optimizer
-    /// Weights to be read in another element type.
+    /// Weights to be read in another element type, or brought from other ranks to be read.
     case copies
     /// Matrices with what adapters add.
     case adapterSums = "adapter_sums"

@@ -4,10 +4,7 @@ internal import Tensors
 extension ReallocatingActor {
     /// The weights in the layout they are read in, and what it cost to bring them there now.
     func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        if let shards, let gathering {
-            let (made, cost) = try kept(\.copies) { try wholes(shards, gathering) }
-            return (parameters.model.merging(made) { $1 }, cost)
-        }
+        if let gathering { return try brought(by: gathering, \.copies) }
         guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
         let (made, cost) = try kept(\.copies) {
             let adapterNames = parameters.adapterNames
@@ -23,31 +20,37 @@ extension ReallocatingActor {
         return (parameters.model.merging(made) { $1 }, cost)
     }
 
-    /// Whole ones of what the ranks have in parts. Where hand-overs are verified the digests of the parts, as they are
-    /// sent, add up to those of what arrives.
-    private func wholes(_ shards: ParameterShards, _ gathering: TensorTransfer) throws -> [String: Tensor] {
-        let parts = parameters.model.filter { shards.isCut($0.key) }
-        let wholes = try eachMade(of: parts) { name, part in
-            try Tensor.zeros(shards.wholeShape(of: part.shape, named: name), part.elementType)
+    /// What this rank needs in a layout of several ranks: what it has of that is read where it lies, everything else comes
+    /// from the others, once for every version of the masters. Where hand-overs are verified the digests of what is sent
+    /// add up to those of what arrives.
+    private func brought(
+        by way: ParameterReallocation, _ stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>
+    ) throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
+        let held = parameters.model
+        var lying: [String: Tensor] = [:]
+        for (name, tensor) in held { lying[name] = try way.view(of: tensor, named: name) }
+        let (made, cost) = try kept(stored) {
+            let arrived = try eachMade(of: held.filter { lying[$0.key] == nil }) { try way.room(for: $1, named: $0) }
+            try way.walk(from: held, into: arrived)
+            guard verification == .everyHandOver, way.moves else { return arrived }
+            func cut(_ tensors: [String: Tensor]) -> [String: Tensor] { tensors.filter { way.isCut($0.key) } }
+            let sent = try WeightFingerprint(adding: cut(held), of: way.source)
+            let read = try WeightFingerprint(adding: cut(lying.merging(arrived) { $1 }), of: way.target)
+            if let changed = read.firstDifference(from: sent) {
+                throw PlacementError.changedOnTheWay(role: role, parameter: changed)
+            }
+            return arrived
         }
-        try shards.walk(gathering, from: parts, into: wholes)
-        guard verification == .everyHandOver else { return wholes }
-        let sent = try WeightFingerprint(adding: parts, of: shards)
-        if let changed = try WeightFingerprint(of: wholes).firstDifference(from: sent) {
-            throw PlacementError.changedOnTheWay(role: role, parameter: changed)
-        }
-        return wholes
+        return (lying.merging(made) { $1 }, cost)
     }
 
-    /// This rank's parts as those that sample together read them: where they are trained, or cut from the wholes.
-    private func parts(_ shards: ParameterShards) throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        if self.shards != nil {
-            if residency != .keep { copies = nil }  // wholes that others have read
-            return (parameters.model, .nothing)
-        }
-        let (read, cost) = try readable()
-        let views = try read.map { name, whole in (name, try shards.view(of: whole.detached(), named: name)) }
-        return (Dictionary(uniqueKeysWithValues: views), cost)
+    /// Of wholes and the parts that are sampled with, those that came together last are kept: before the others come,
+    /// these go.
+    func makeRoom(for stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>) {
+        guard gathering != nil, residency != .keep, self[keyPath: stored]?.ifCurrent == nil else { return }
+        let others: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?> =
+            stored == \.copies ? \.sampledParts : \.copies
+        self[keyPath: others] = nil
     }
 
     /// The same as a generator reads it: what adapters add is in the matrices, unless these are kept in eight bits, and
@@ -56,18 +59,21 @@ extension ReallocatingActor {
     /// - Parameter together: Whether it is this rank's part of what several read, see ``generate(together:_:)``.
     func generated(together: Bool) throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
-    ) { try undoing { try makeGenerated(together ? generationShards : nil) } }
+    ) {
+        makeRoom(for: together ? \.sampledParts : \.copies)
+        return try undoing { try makeGenerated(together ? sampling : nil) }
+    }
 
-    private func makeGenerated(_ shards: ParameterShards?) throws -> (
+    private func makeGenerated(_ together: ParameterReallocation?) throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
     ) {
-        let (read, cost) = try shards.map { try parts($0) } ?? readable()
+        let (read, cost) = try together.map { try brought(by: $0, \.sampledParts) } ?? readable()
         let adapters = Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, $0) })
         let (sums, sumsCost) = try kept(\.sums) {
             try eachMade(of: isQuantized ? [:] : adapters.filter { packing[$0.key] == nil }) { try $1.merged(in: read) }
         }
         var (made, packingCost): ([String: Tensor], ReallocationReport) = ([:], .nothing)
-        if generationShards == nil || shards != nil {  // where several sample together, theirs are the packed ones
+        if sampling == nil || together != nil {  // where several sample together, theirs are the packed ones
             (made, packingCost) = try kept(\.packed) { try packedMatrices(of: read, adapters) }
         }
         let unread = isQuantized ? [] : parameters.adapterNames
@@ -119,9 +125,9 @@ extension ReallocatingActor {
     /// A hand-over that fails leaves what could be read before it, and no more.
     func undoing<R>(_ handOver: () throws -> R) throws -> R {
         // Without what is outdated: it is let go of before the new is made.
-        let before = (copies?.ifCurrent, sums?.ifCurrent, packed?.ifCurrent, costSinceStep)
+        let before = (copies?.ifCurrent, sampledParts?.ifCurrent, sums?.ifCurrent, packed?.ifCurrent, costSinceStep)
         do { return try handOver() } catch {
-            (copies, sums, packed, costSinceStep) = before
+            (copies, sampledParts, sums, packed, costSinceStep) = before
             throw error
         }
     }
@@ -159,11 +165,12 @@ extension ReallocatingActor {
         return (made, cost)
     }
 
-    func forgetMade() { (copies, sums, packed) = (nil, nil, nil) }
+    func forgetMade() { (copies, sampledParts, sums, packed) = (nil, nil, nil, nil) }
 
     /// What was made stays in memory, and is not read again.
     func outdateMade() {
         copies?.isOutdated = true
+        sampledParts?.isOutdated = true
         sums?.isOutdated = true
         packed?.isOutdated = true
     }

@@ -21,12 +21,10 @@ package final class ReallocatingActor {
     /// What becomes of memory that a phase has no more use for.
     package let residency: Residency
 
-    /// How the ranks of a tensor-parallel group share what is trained; `nil` where it is whole here.
-    package let shards: ParameterShards?
-    /// How those that sample together share what they read; `nil` where each samples alone.
-    let generationShards: ParameterShards?
-    /// How the parts of ``shards`` come together.
-    let gathering: TensorTransfer?
+    /// How parts that several ranks train come together, to be read whole; `nil` where the parameters are whole here.
+    let gathering: ParameterReallocation?
+    /// How what is trained becomes what the ranks that sample together have of it; `nil` where each samples alone.
+    let sampling: ParameterReallocation?
 
     let parameters: ParameterSet
     /// Whose pages the parameters are; `nil` where these have memory of their own.
@@ -34,8 +32,11 @@ package final class ReallocatingActor {
     let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
     var fingerprint: WeightFingerprint?
-    /// What is read in a layout of copies; nil when the masters have been trained since.
+    /// What is read in a layout of copies, or whole where it is trained in parts; nil when the masters have been trained
+    /// since.
     var copies: MadeTensors?
+    /// What came from other ranks of the parts that are sampled with; nil when the masters have been trained since.
+    var sampledParts: MadeTensors?
     /// The matrices that adapters add to, with what they add; nil when the masters have been trained since.
     var sums: MadeTensors?
     /// What a generator reads packed; nil when the masters have been trained since.
@@ -68,29 +69,28 @@ package final class ReallocatingActor {
     ///   - packing: Matrices that sampling reads packed, by name: float32 on the CPU as they are read.
     ///   - verification: Whether each hand-over compares the weights with what the last one saw.
     ///   - residency: What becomes of memory that a phase has no more use for.
-    ///   - shards: How several ranks share the model's parameters, of which `parameters` are this one's: those are
-    ///     trained, scoring and who samples alone read whole ones, see ``gather()``. In the layout
+    ///   - gathering: How several ranks that share the model's parameters, of which `parameters` are this one's, bring
+    ///     them together: parts are trained, scoring and who samples alone read wholes, see ``gather()``. In the layout
     ///     ``ParameterLayout/shared``.
-    ///   - gathering: Where there are such, the steps by which the ranks bring their parts together.
-    ///   - generationShards: How several ranks share what they sample with, see ``generate(together:_:)``: a model
-    ///     without adapters. With `shards` they are the same ranks with the same parts.
+    ///   - sampling: How they come to the parts that several ranks sample with, see ``generate(together:_:)``: of a model
+    ///     without adapters.
     ///   - files: Whose pages the parameters are, where these have no memory of their own: they go at the ends of phases,
     ///     and are read from the files again. Frozen parameters alone.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
     package init(
         role: String, parameters: ParameterSet, version: PolicyVersion = PolicyVersion(0),
         layout: ParameterLayout = .shared, packing: [String: PackedMatrix.Form] = [:],
-        verification: WeightVerification = .never, residency: Residency = .release, shards: ParameterShards? = nil,
-        gathering: TensorTransfer? = nil, generationShards: ParameterShards? = nil, files: TensorFolder? = nil
+        verification: WeightVerification = .never, residency: Residency = .release,
+        gathering: ParameterReallocation? = nil, sampling: ParameterReallocation? = nil, files: TensorFolder? = nil
     ) throws {
-        precondition(shards == nil || layout == .shared, "parts are read as the wholes they are of")
-        precondition((shards == nil) == (gathering == nil), "parts are brought together, wholes are there")
+        precondition(gathering == nil && sampling == nil || layout == .shared, "parts are read as they are trained")
+        precondition(gathering.map { $0.source != nil && $0.target == nil } ?? true, "parts become wholes")
         precondition(
-            shards == nil || generationShards == nil || shards?.cuts == generationShards?.cuts,
-            "parts are sampled with as they are trained")
-        precondition(generationShards == nil || parameters.adapters.isEmpty, "parts have no adapters")
+            sampling.map { ($0.source == nil) == (gathering == nil) && $0.target != nil } ?? true,
+            "what is trained becomes parts")
+        precondition(sampling == nil || parameters.adapters.isEmpty, "parts have no adapters")
         precondition(files == nil || parameters.trained.isEmpty, "pages of a file are never written")
-        (self.shards, self.gathering, self.generationShards) = (shards, gathering, generationShards)
+        (self.gathering, self.sampling) = (gathering, sampling)
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
         if case .copies(let type) = layout, !type.isFloatingPoint {
             throw PlacementError.parameters(role: role, message: "weights cannot be read as \(type)")
@@ -120,6 +120,9 @@ package final class ReallocatingActor {
         }
     }
 
+    /// How the ranks of a tensor-parallel group share what is trained; `nil` where it is whole here.
+    package var shards: ParameterShards? { gathering?.source }
+
     /// The names of what is trained on top of the model.
     package var headNames: Set<String> { Set(parameters.heads.keys) }
 
@@ -132,6 +135,7 @@ package final class ReallocatingActor {
         all.add(parameters.heads.values, as: .valueHead)
         all.add(parameters.model.values, as: parameters.trained.isEmpty ? .reference : .weights)
         all.add((copies?.tensors ?? [:]).values, as: .copies)
+        all.add((sampledParts?.tensors ?? [:]).values, as: .copies)
         all.add((sums?.tensors ?? [:]).values, as: .adapterSums)
         for (name, tensor) in packed?.tensors ?? [:] { all.add([tensor], as: tag(ofPacked: name)) }
         all.add((lent?.leaves ?? [:]).values.compactMap(\.gradient), as: .gradients)
@@ -182,22 +186,22 @@ package final class ReallocatingActor {
     /// Lends the weights for sampling.
     ///
     /// - Parameter together: Whether the ranks that sample together do so now, each with its part of the weights; all of
-    ///   them make this call, and the same passes in it. Parts are read where they are trained, and cut from wholes
-    ///   without a copy, so that nothing is sent. Whoever samples alone reads whole weights, which are not packed
-    ///   where others sample together.
+    ///   them make this call, and the same passes in it. Parts are read where they are trained, or cut from what is
+    ///   trained without a copy; what other ranks train of them has come before, see ``gatherToSample()``. Whoever
+    ///   samples alone reads whole weights, which are not packed where others sample together.
     /// - Returns: the body's result with the version that produced it.
     /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
     package func generate<R: Sendable>(
         together: Bool = false, _ body: @TensorActor (borrowing GenerationLease) async throws -> R
     ) async throws -> Stamped<R> {
-        precondition(!together || generationShards != nil, "no ranks sample together")
+        precondition(!together || sampling != nil, "no ranks sample together")
         return try await phased({ .generating($0) }) { version in
             let (parameters, packed, cost) = try generated(together: together)
             try reach(.lent)
             let value = try await body(
                 GenerationLease(
                     version: version, parameters: parameters, packed: packed,
-                    shards: together ? generationShards : nil))
+                    shards: together ? sampling?.target : nil))
             return Ended(Stamped(value: value, version: version, reallocation: cost))
         }.value
     }
@@ -210,10 +214,11 @@ package final class ReallocatingActor {
         _ body: @TensorActor (borrowing InferenceLease) async throws -> R
     ) async throws -> Stamped<R> {
         try await phased({ .scoring($0) }) { version in
+            makeRoom(for: \.copies)
             let (readable, cost) = try undoing { try self.readable() }
             try reach(.lent)
             let lease = InferenceLease(
-                version: version, parameters: readable, masters: shards == nil ? parameters.model : readable,
+                version: version, parameters: readable, masters: gathering == nil ? parameters.model : readable,
                 heads: parameters.heads)
             return Ended(Stamped(value: try await body(lease), version: version, reallocation: cost))
         }.value
@@ -225,8 +230,19 @@ package final class ReallocatingActor {
     ///
     /// - Throws: `RanksLost`, ``PlacementError``, or `CancellationError` while waiting.
     package func gather() async throws {
-        guard shards != nil else { return }
+        guard gathering != nil else { return }
         _ = try await infer { _ in }
+    }
+
+    /// The same for what is sampled with: brings to each rank that samples with others what these have of its part, where
+    /// it is not trained as it is sampled with; wholes to those that sample alone. Every rank among which parts move calls
+    /// it, before one of them samples.
+    ///
+    /// - Throws: `RanksLost`, ``PlacementError``, or `CancellationError` while waiting.
+    package func gatherToSample() async throws {
+        guard let sampling else { return try await gather() }
+        guard sampling.moves else { return }
+        _ = try await generate(together: true) { _ in }
     }
 
     /// Lends the tensors as they are kept, whatever the layout, to be read only.

@@ -23,15 +23,24 @@ package struct WeightFingerprint: Sendable, Equatable {
     /// - Throws: ``TensorError`` when a tensor cannot be read.
     @TensorActor
     package init(of parameters: [String: Tensor]) throws {
-        digests = try Dictionary(
-            uniqueKeysWithValues: parameters.map { name, tensor in (name, try tensor.digest(seed: Self.seed(name))) })
+        digests = try Self.digests(of: parameters)
+    }
+
+    private static func digests(of parameters: [String: Tensor]) throws -> [String: UInt64] {
+        try Dictionary(
+            uniqueKeysWithValues: parameters.map { name, tensor in (name, try tensor.digest(seed: seed(name))) })
     }
 
     /// Of whole parameters, from this rank's parts and the digests of those of the others: they add up, and what every
-    /// rank has whole counts once. A collective of the group.
+    /// rank has whole counts once. A collective of the group, where there are parts.
     ///
+    /// - Parameter shards: `nil` for parameters that are whole here.
     /// - Throws: `RanksLost`, ``TensorError`` when a tensor cannot be read.
-    package init(adding parts: [String: Tensor], of shards: ParameterShards) throws {
+    package init(adding parts: [String: Tensor], of shards: ParameterShards?) throws {
+        guard let shards else {
+            digests = try Self.digests(of: parts)
+            return
+        }
         let names = parts.keys.sorted()
         let own = try names.map { try shards.digest(of: parts[$0]!, named: $0, seed: Self.seed($0)) }
         digests = Dictionary(uniqueKeysWithValues: zip(names, try shards.group.wrappingSums(own)))

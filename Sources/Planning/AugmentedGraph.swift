@@ -41,11 +41,23 @@ struct PricedAssignment {
 }
 
 extension PricedAssignment {
-    /// Whether its weights are made of float32 shards that are brought together first.
-    func gathers(from home: PricedAssignment) -> Bool {
+    /// Whether its weights are read where they are trained: a run cuts its parts from whole layers without a copy.
+    func readsInPlace(of home: PricedAssignment) -> Bool {
+        let (own, trained) = (assignment, home.assignment)
+        if own.sharesStorage(with: trained) { return true }
+        let isWhole = trained.strategy.tensor == 1 && trained.strategy.pipeline == 1
+        return isOfThisBuild && isWhole && own.mesh == trained.mesh && own.layout == trained.layout
+    }
+
+    /// Whether its weights, or what they are made of, are float32 parts of other ranks, which a run brings to where they
+    /// stay.
+    func isBrought(from home: PricedAssignment) -> Bool {
         let (own, trained) = (assignment.strategy.tensor, home.assignment.strategy.tensor)
         return isOfThisBuild && trained > 1 && own != trained
     }
+
+    /// The same where they are brought together whole.
+    func gathers(from home: PricedAssignment) -> Bool { isBrought(from: home) && assignment.strategy.tensor == 1 }
 }
 
 /// Puts augmented graphs together.
@@ -98,7 +110,7 @@ struct AugmentedGraphBuilder {
                     reloads[index] = train(own, &node, &result)
                     node.after += views.filter { graph.calls[$0.call].role == role }.map(\.node)
                 } else if let trainer = trainers[role], let home = priced[trainer] {
-                    if !home.assignment.sharesStorage(with: own.assignment) {
+                    if !own.readsInPlace(of: home) {
                         if let view = views.first(where: {
                             graph.calls[$0.call].role == role
                                 && priced[$0.call]?.assignment.sharesStorage(with: own.assignment) == true
@@ -107,7 +119,10 @@ struct AugmentedGraphBuilder {
                             lastUser[view.call] = index
                         } else {
                             let isGathered =
-                                own.gathers(from: home) && views.contains { graph.calls[$0.call].role == role }
+                                own.gathers(from: home)
+                                && views.contains {
+                                    graph.calls[$0.call].role == role && priced[$0.call]?.gathers(from: home) == true
+                                }
                             let made = view(role, home, own, isGathered: isGathered, &result)
                             views.append((index, made))
                             lastUser[index] = index
@@ -126,9 +141,11 @@ struct AugmentedGraphBuilder {
             guard let own = priced[call], let last = lastUser[call], let slot = nodes[last] else { continue }
             var bytes = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.weights)
             if let role = graph.calls[call].role, let home = trainers[role].flatMap({ priced[$0] }),
-                own.gathers(from: home), own.assignment.layout != .fp32Master
+                own.isBrought(from: home), own.assignment.layout != .fp32Master
             {
-                bytes.count += 4 * (models[role]?.parameterCount ?? 0)  // what it is made of
+                // What it is made of: parts, which are float32 as what is packed of them, or wholes.
+                let whole = 4 * (models[role]?.parameterCount ?? 0)
+                bytes.count += own.gathers(from: home) ? whole : own.memory.weights
             }
             if priced[last]?.assignment.after.contains(.dropWeights) == true {
                 result.nodes[node].takes.append(bytes)
@@ -227,8 +244,8 @@ struct AugmentedGraphBuilder {
         _ role: String, _ home: PricedAssignment, _ own: PricedAssignment, isGathered: Bool,
         _ result: inout AugmentedGraph
     ) -> Int {
-        let gathers = own.gathers(from: home)
-        let isSmall = !gathers && [.bf16, .int8].contains(own.assignment.layout)
+        let isBrought = own.isBrought(from: home)
+        let isSmall = !isBrought && [.bf16, .int8].contains(own.assignment.layout)
         let cost =
             isGathered
             ? nil
@@ -236,8 +253,7 @@ struct AugmentedGraphBuilder {
                 transfers.cost($0, from: home.assignment, to: own.assignment, bytes: isSmall ? 2 : 4)
             }
         let devices = Set(home.devices).union(own.devices).sorted()
-        // What is gathered goes to where it stays.
-        let staging = AugmentedGraph.Bytes(devices: devices, count: gathers ? 0 : cost?.stagingBytes ?? 0)
+        let staging = AugmentedGraph.Bytes(devices: devices, count: isBrought ? 0 : cost?.stagingBytes ?? 0)
         result.nodes.append(
             .init(
                 name: "reallocate \(role)", kind: .reallocate, call: nil,

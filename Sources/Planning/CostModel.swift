@@ -10,9 +10,10 @@ package protocol CostModel: Sendable {
     func conversionNanoseconds(
         to layout: WeightLayout, weightBytes: Int, _ shape: ModelShape, _ cluster: Cluster
     ) -> Int
-    /// Whether the plan's calls are those of a run of this build. What it trains in shards it brings together once, as
-    /// float32, and makes every other layout of that; moments that are offloaded never come back as a whole: their step
-    /// has them parameter by parameter, and ``nanoseconds(_:_:_:)`` of the call says what that takes.
+    /// Whether the plan's calls are those of a run of this build. What it trains in shards it brings to other shards, or
+    /// together once, as float32, and makes every other layout of that; of what it trains whole it reads shards where
+    /// they lie. Moments that are offloaded never come back as a whole: their step has them parameter by parameter, and
+    /// ``nanoseconds(_:_:_:)`` of the call says what that takes.
     var isOfThisBuild: Bool { get }
 }
 
@@ -125,7 +126,8 @@ package struct MemoryModel: Sendable {
         guard let model = ShardedModel(shape, strategy, ranks: Array(0..<strategy.size)) else { return nil }
         let kinds = [0, 1, shape.layers, shape.layers + 1].map { layer -> StageSize in
             let blocks = shape.tensors(ofLayer: layer).flatMap { tensor in
-                tensor.sections.map { tensor.block(of: $0, shard: 0, of: strategy.tensor) }
+                // The last one's parts are as large as any: of rows that are not divided evenly it has one more.
+                tensor.sections.map { tensor.block(of: $0, shard: strategy.tensor - 1, of: strategy.tensor) }
             }
             let isBlock = (1...shape.layers).contains(layer)
             let matrices = isBlock ? blocks.filter { $0.columns.count > 1 } : []

@@ -111,6 +111,12 @@ package struct CostProfile: Sendable, Hashable {
             let share = (amount - low.amount) / (high.amount - low.amount)
             return low.nanoseconds + share * (high.nanoseconds - low.nanoseconds)
         }
+
+        /// The same of a message, of which less than the smallest that was measured takes as long as that. `nil` without
+        /// a point.
+        func nanoseconds(ofMessage bytes: Double) -> Double? {
+            points.first.flatMap { nanoseconds(of: max(bytes, $0.amount)) }
+        }
     }
 
     /// The machine as so many equal devices, a process each: they share its memory, its rates and its processors. What is

@@ -8,8 +8,8 @@ extension ExecutionPlan {
     /// as float32 masters that passes read through bfloat16. Sampling may read a layout of its own, which goes with the
     /// key-value cache before the next step; everything else reads the weights in the type of the passes. No weights
     /// wait on the host; what optimizers keep may lie in a file, of all calls that train or of none. Shards are float32,
-    /// and where both have them those that are trained are sampled from. All passes are cut alike, and all calls that
-    /// sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
+    /// those that are sampled from as many as those that are trained or another number; each has heads, key and value
+    /// heads of its own. All passes are cut alike, and all calls that sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
     package var runProblems: [PlanProblem] {
         guard let trainer = graph.trainingCall(ofRole: "actor"), let home = assignments[trainer.name] else {
             return [.init(.run, nil, "no call trains the role actor")]
@@ -34,8 +34,8 @@ extension ExecutionPlan {
                     refuse("tp is \(tensor) with \(home.layout.rawValue); expected 1, or fp32Master")
                 } else if own.layout == .int8 {
                     refuse("tp is \(tensor) with int8; expected 1, or fp32Master or fp32Packed")
-                } else if ![1, tensor].contains(home.strategy.tensor) {
-                    refuse("tp is \(tensor); expected 1 or \(home.strategy.tensor), as \(trainer.name) has")
+                } else if let heads = models[trainer.role ?? ""]?.keyValueHeads, !heads.isMultiple(of: tensor) {
+                    refuse("tp is \(tensor); expected a divisor of the \(heads) key and value heads")
                 }
             }
             if own.strategy.pipeline != 1 { refuse("pp is \(own.strategy.pipeline); expected 1: no rank has a stage") }
@@ -144,20 +144,23 @@ package struct LocalPlans {
         package var sequencesOfPass: Int?
         /// The fewest that a pass may take.
         package var leastSequences: Int
-        /// Rows decoded at once on a rank; `nil` for all, and halves of them down to 8.
+        /// Rows decoded at once on a rank, or on those that sample together; `nil` for all, and halves of them down to 8.
         package var rows: Int?
         /// Ranks that may share a layer where it is trained; those that no plan of so many ranks can have are left out.
         package var shards: [Int]
+        /// The same where it is sampled from, of float32 layouts.
+        package var generationShards: [Int]
         /// Whether what optimizers keep may lie in a file.
         package var offloads: [Bool]
 
         package init(
             generation: [WeightLayout], training: WeightLayout, sequencesOfPass: Int? = nil, leastSequences: Int = 1,
-            rows: Int? = nil, shards: [Int] = [1], offloads: [Bool] = [false]
+            rows: Int? = nil, shards: [Int] = [1], generationShards: [Int] = [1], offloads: [Bool] = [false]
         ) {
             self.generation = generation
             self.training = training
             self.shards = shards
+            self.generationShards = generationShards
             self.offloads = offloads
             self.sequencesOfPass = sequencesOfPass
             self.leastSequences = leastSequences
@@ -177,11 +180,13 @@ package struct LocalPlans {
         package var sequencesOfPass: Int
         package var rows: Int?
         package var shards: Int
+        /// 1 where nothing is sampled.
+        package var generationShards: Int
         package var offloads: Bool
 
         package init(
             plan: ExecutionPlan, nanoseconds: Int, peakBytes: Int, fits: Bool, generation: WeightLayout?,
-            sequencesOfPass: Int, rows: Int?, shards: Int = 1, offloads: Bool = false
+            sequencesOfPass: Int, rows: Int?, shards: Int = 1, generationShards: Int = 1, offloads: Bool = false
         ) {
             self.plan = plan
             self.nanoseconds = nanoseconds
@@ -191,6 +196,7 @@ package struct LocalPlans {
             self.sequencesOfPass = sequencesOfPass
             self.rows = rows
             self.shards = shards
+            self.generationShards = generationShards
             self.offloads = offloads
         }
     }
@@ -214,6 +220,11 @@ package struct LocalPlans {
         var refused: [PlanProblem] = []
         for choice in all(cluster.devices) {
             let plan = plan(choice, cluster)
+            let problems = plan.runProblems
+            guard problems.isEmpty else {
+                if refused.isEmpty { refused = problems }
+                continue
+            }
             let timeline: Timeline
             do throws(PlanError) {
                 timeline = try PlanSimulator(plan, costs: costs).run()
@@ -225,8 +236,9 @@ package struct LocalPlans {
             found.append(
                 Candidate(
                     plan: plan, nanoseconds: timeline.iterationNanoseconds, peakBytes: peak, fits: peak <= capacity,
-                    generation: choice.generation, sequencesOfPass: choice.sequences, rows: choice.rows,
-                    shards: choice.shards, offloads: choice.offloads))
+                    generation: choice.sampling?.layout, sequencesOfPass: choice.cut.sequences,
+                    rows: choice.sampling?.rows, shards: choice.cut.shards,
+                    generationShards: choice.sampling?.shards ?? 1, offloads: choice.cut.offloads))
         }
         guard !found.isEmpty else { throw PlanError(refused) }
         return Self.sorted(found)
@@ -241,7 +253,11 @@ package struct LocalPlans {
         }.map(\.element)
     }
 
-    private typealias Choice = (generation: WeightLayout?, sequences: Int, rows: Int?, shards: Int, offloads: Bool)
+    /// How passes are cut, and how completions are sampled; `nil` where none are.
+    private struct Choice {
+        var cut: (shards: Int, offloads: Bool, sequences: Int)
+        var sampling: (layout: WeightLayout, shards: Int, rows: Int)?
+    }
 
     private func all(_ ranks: Int) -> [Choice] {
         let share = ExecutionPlan.share
@@ -264,16 +280,23 @@ package struct LocalPlans {
             for offloads in choices.offloads { cuts += passes(shards).map { (shards, offloads, $0) } }
         }
         let sampled = graph.calls.filter { $0.kind == .generate }.map(\.work.sequences).max()
-        guard let sampled else { return cuts.map { (nil, $0.sequences, nil, $0.shards, $0.offloads) } }
-        let most = share(sampled, ranks)
-        let rows = sizes(most, least: min(most, 8), given: choices.rows)
+        guard let sampled else { return cuts.map { Choice(cut: $0) } }
         return choices.generation.flatMap { layout in
-            cuts.flatMap { cut in rows.map { (layout, cut.sequences, $0, cut.shards, cut.offloads) } }
+            cuts.flatMap { cut in
+                choices.generationShards.filter { ranks.isMultiple(of: $0) }.flatMap { shards -> [Choice] in
+                    // What is packed in eight bits is packed whole.
+                    guard shards == 1 || layout != .int8 else { return [] }
+                    let most = share(sampled, ranks / shards)
+                    let rows = sizes(most, least: min(most, 8), given: choices.rows)
+                    return rows.map { Choice(cut: cut, sampling: (layout, shards, $0)) }
+                }
+            }
         }
     }
 
     private func plan(_ choice: Choice, _ cluster: Cluster) -> ExecutionPlan {
         let everything = Mesh(all: cluster)
+        func shared(by shards: Int) -> Strategy { Strategy(1, shards, cluster.devices / shards) }
         let passes: WeightLayout = choices.training == .fp32Master ? .fp32Master : .bf16
         let trained = Set(graph.calls.filter { $0.kind == .train }.compactMap(\.role))
         var assignments: [String: Assignment] = [:]
@@ -281,15 +304,16 @@ package struct LocalPlans {
             let role = call.role ?? ""
             let scores = role != "reference" && !trained.contains(role)
             var own = Assignment(mesh: everything, strategy: Strategy(1, 1, cluster.devices), layout: passes)
-            var sequences = choice.sequences
+            var sequences = choice.cut.sequences
             switch call.kind {
             case .train:
                 (own.layout, own.after) = (choices.training, [.dropGradients])
-                if choice.offloads { own.after.insert(.offloadOptimizer) }
-                if call.role == "actor" { own.strategy = Strategy(1, choice.shards, cluster.devices / choice.shards) }
+                if choice.cut.offloads { own.after.insert(.offloadOptimizer) }
+                if call.role == "actor" { own.strategy = shared(by: choice.cut.shards) }
             case .generate:
-                (own.layout, own.after) = (choice.generation ?? passes, [.dropKV, .dropWeights])
-                sequences = choice.rows ?? sequences
+                (own.layout, own.after) = (choice.sampling?.layout ?? passes, [.dropKV, .dropWeights])
+                if call.role == "actor" { own.strategy = shared(by: choice.sampling?.shards ?? 1) }
+                sequences = choice.sampling?.rows ?? sequences
             case .infer:
                 if scores { own.layout = .fp32Master }
                 if trained.contains(role) { own.after = [.dropWeights] }

@@ -4,6 +4,8 @@ package enum PlanRule: String, Sendable, Hashable, CaseIterable {
     case complete = "V0"
     case mesh = "V1"
     case size = "V2"
+    /// A degree of 1, 2, 4 or 8 inside a node that divides query heads and the width of the feed-forward part, and has a
+    /// word for each shard. ReaL's divides the vocabulary, too; a run here cuts words into parts that differ by one.
     case tensorDegree = "V3"
     case keyValueHeads = "V4"
     case degreeChange = "V5"
@@ -43,8 +45,8 @@ package struct PlanError: Error, Sendable, Equatable, CustomStringConvertible {
 
 /// Which plans are allowed.
 package struct RuleSet: Sendable, Hashable {
-    /// ReaL's: one tensor degree divides the other, key and value heads are cut on both sides or on none, stages have
-    /// 1, 2, 4, 8 or a multiple of 8 devices.
+    /// ReaL's: one tensor degree divides the other and the vocabulary, key and value heads are cut on both sides or on
+    /// none, stages have 1, 2, 4, 8 or a multiple of 8 devices.
     var isPublished: Bool
     /// Whether training keeps tp·dp inside a node and few stages, and no mesh has fewer than four devices. It makes the
     /// space of plans smaller, nothing more.
@@ -124,10 +126,14 @@ extension RuleSet {
         }
         let cut =
             [("query heads", shape.heads), ("feed-forward width", shape.intermediateSize)]
-            + [("vocabulary", shape.vocabularySize)]
-        return cut.filter { !$0.1.isMultiple(of: tp) }.map {
-            .init(.tensorDegree, call.name, "tp is \(tp); expected a divisor of the \($0.0), \($0.1)")
+            + (isPublished ? [("vocabulary", shape.vocabularySize)] : [])
+        let problems = cut.filter { !$0.1.isMultiple(of: tp) }.map {
+            PlanProblem(.tensorDegree, call.name, "tp is \(tp); expected a divisor of the \($0.0), \($0.1)")
         }
+        guard shape.vocabularySize < tp else { return problems }
+        return problems + [
+            .init(.tensorDegree, call.name, "tp is \(tp); expected at most the \(shape.vocabularySize) words")
+        ]
     }
 
     private func stageProblems(

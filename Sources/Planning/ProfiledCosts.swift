@@ -2,19 +2,21 @@
 ///
 ///     x          = tokens of a piece: its completions, and their prompts once      (rows when decoding)
 ///     infer      = f(x)·(pp + m − 1)/pp
-///     generate   = g₀(x)·(pp + m − 1)/pp + (new − 1)·g₁(rows)·max(m, pp)/pp
+///     generate   = (g₀(x)·(pp + m − 1)/pp + (new − 1)·g₁(rows)·max(m, pp)/pp)/tp + sums + logits
 ///     train      = mini·((f(x) + b(x) [+ f(x)])/tp·(pp + m − 1)/pp + sums + o/(pp·tp·dp) + shared/B_dp + state/B_disk)
 ///     shared     = 2(dp − 1)/dp·4P/(pp·tp) of the gradients, and (dp − 1)/dp·4P/(pp·tp) of what each rank has stepped
 ///                  (P trained)
-///     sums       = (4L + 2 [+ 2L])·(pp + m − 1)/pp²·r(4xh)·2(tp − 1)/tp
+///     sums       = (4L + 2 [+ 2L])·(pp + m − 1)/pp²·r(4xh)·2(tp − 1)/tp of a training pass; of sampling 2L + 1 for the
+///                  prompts' tokens, and as many for the rows of every further token
+///     logits     = new·max(m, pp)/pp·4·rows·V·(tp − 1)/tp/B_dp, of the words of the other ranks
 ///     state      = 2·bytes/(pp·tp·dp) of what the optimizer keeps, where that is offloaded on the profile's own machine
 ///
 /// m pieces of a replica's sequences, of a mini-batch's when training; the bracket where blocks are computed anew. The
 /// stages of a pipeline are taken to be equal, as in ReaL's estimator (arXiv:2406.14088), and so are the shards of a
 /// layer, whose ranks add up hidden states: behind both halves of each of L blocks forward and in front of them
 /// backward, behind the embedding, and in front of the head. r is a measured sum of two ranks, which moves a half of its
-/// bytes twice; without one the rate between two devices counts. Sampling and scoring with layers that are cut were not
-/// measured: ``knows(_:_:_:)``.
+/// bytes twice, and takes no less for fewer bytes than were measured; without one the rate between two devices counts.
+/// Scoring with layers that are cut was not measured: ``knows(_:_:_:)``.
 ///
 /// Processes of one machine share its processors: as many times as their threads together exceed the processors,
 /// everything takes so many times as long.
@@ -59,7 +61,7 @@ package struct ProfiledCosts: CostModel {
         var measured = profile.model
         measured.output = shape.output
         guard shape == measured else { return "a model of another shape than the profile's" }
-        guard assignment.strategy.tensor == 1 || call.kind == .train else { return "tp \(assignment.strategy.tensor)" }
+        guard assignment.strategy.tensor == 1 || call.kind != .infer else { return "tp \(assignment.strategy.tensor)" }
         let layout = assignment.layout
         let needed: [(CostProfile.Operation, String?)] =
             switch call.kind {
@@ -101,19 +103,26 @@ package struct ProfiledCosts: CostModel {
         func time(_ operation: CostProfile.Operation, _ amount: Double, optimizer: String? = nil) -> Double {
             curve(operation, Self.computed(layout, operation), optimizer: optimizer)?.nanoseconds(of: amount) ?? 0
         }
-        let seconds: Double
+        let shards = Double(strategy.tensor)
         switch call.kind {
         case .generate:
             let prompts = piece / Double(work.completionsPerPrompt) * Double(work.promptTokens)
             let steps = Double(max(0, work.newTokens - 1))
-            seconds = time(.prefill, prompts) * filling + steps * time(.decode, piece) * max(pieces, stages) / stages
-        case .infer: seconds = time(.forward, work.tokens(of: piece)) * filling
+            let decoded = max(pieces, stages) / stages
+            let passes = (time(.prefill, prompts) * filling + steps * time(.decode, piece) * decoded) / shards
+            let count = (2 * Double(shape.layers) + 1) / stages
+            let sums =
+                count
+                * (sum(of: prompts, strategy, shape) * filling + steps * sum(of: piece, strategy, shape) * decoded)
+            let words = 4 * piece * Double(shape.vocabularySize) * (shards - 1) / shards / cluster.intraGBps
+            return Int((passes * slowdown + sums + Double(work.newTokens) * decoded * words).rounded())
+        case .infer: return Int((time(.forward, work.tokens(of: piece)) * filling * slowdown).rounded())
         case .train:
             let tokens = work.tokens(of: piece)
             let forward = time(.forward, tokens)
-            let shards = Double(strategy.tensor)
             let passes = (forward + time(.backward, tokens) + (work.recomputes ? forward : 0)) / shards * filling
-            let sums = sums(of: tokens, strategy, shape, recomputes: work.recomputes) * filling
+            let count = (work.recomputes ? 6 : 4) * Double(shape.layers) / stages + 2 / stages
+            let sums = count * sum(of: tokens, strategy, shape) * filling
             let parameters = work.trainedShare(of: shape) * Double(shape.parameterCount) / (stages * shards)
             let replicas = Double(strategy.data)
             let own = time(.optimizer, parameters / replicas, optimizer: work.optimizer?.name ?? Self.usual)
@@ -124,9 +133,8 @@ package struct ProfiledCosts: CostModel {
             let moved = isOfThisBuild && assignment.after.contains(.offloadOptimizer) ? 2 * state / cluster.hostGBps : 0
             // What is exchanged is no work of the processors that the ranks share.
             return Int((Double(work.miniBatches) * ((passes + own) * slowdown + sums + exchanged + moved)).rounded())
-        case .host: seconds = 0
+        case .host: return 0
         }
-        return Int((seconds * slowdown).rounded())
     }
 
     package func conversionNanoseconds(
@@ -136,15 +144,13 @@ package struct ProfiledCosts: CostModel {
         return measured.map { Int(($0 * slowdown).rounded()) } ?? Self.copying(weightBytes, cluster)
     }
 
-    /// Nanoseconds that the shards of a layer spend on one another in a pass of so many tokens, in a stage.
-    private func sums(of tokens: Double, _ strategy: Strategy, _ shape: ModelShape, recomputes: Bool) -> Double {
+    /// Nanoseconds in which the shards of a layer add up the hidden states of so many tokens.
+    private func sum(of tokens: Double, _ strategy: Strategy, _ shape: ModelShape) -> Double {
         guard strategy.tensor > 1 else { return 0 }
-        let (layers, stages) = (Double(shape.layers), Double(strategy.pipeline))
-        let count = (recomputes ? 6 : 4) * layers / stages + 2 / stages
         let bytes = 4 * tokens * Double(shape.hiddenSize)
-        let ofTwo = curve(.allReduce, .fp32Master)?.nanoseconds(of: bytes) ?? bytes / cluster.intraGBps
+        let ofTwo = curve(.allReduce, .fp32Master)?.nanoseconds(ofMessage: bytes) ?? bytes / cluster.intraGBps
         let shards = Double(strategy.tensor)
-        return count * ofTwo * 2 * (shards - 1) / shards
+        return ofTwo * 2 * (shards - 1) / shards
     }
 
     /// Ranks of the machine that was measured run what ``LocalPlans`` says.

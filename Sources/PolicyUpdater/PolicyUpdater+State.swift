@@ -27,6 +27,9 @@ extension PolicyUpdater: Checkpointable {
     /// it.
     package func gatherWeights() async throws { try await policy.gather() }
 
+    /// The same for who samples: parts to ranks that do so together, wholes to one that does so alone. Every rank calls it.
+    package func gatherSamplingWeights() async throws { try await policy.gatherToSample() }
+
     /// Brings what the ranks keep apart to the first of them, which is about to save. Every rank calls it.
     package func assembleState() async throws {
         try await gatherWeights()

@@ -10,17 +10,26 @@ struct PlanTrialsTests {
         layers: 2, hiddenSize: 32, intermediateSize: 96, heads: 2, keyValueHeads: 2, vocabularySize: 257)
 
     private func candidate(
-        _ layout: WeightLayout, passes: Int, rows: Int, seconds: Double, fits: Bool = true
+        _ layout: WeightLayout, passes: Int, rows: Int, seconds: Double, fits: Bool = true, together: Int = 1
     ) -> LocalPlans.Candidate {
         let cluster = Cluster(
-            nodes: 1, devicesPerNode: 1, memoryBytes: passes << 20 + rows, intraGBps: 1, interGBps: 1, hbmGBps: 1,
-            peakTFLOPs: layout == .int8 ? 2 : 1)
+            nodes: 1, devicesPerNode: 1, memoryBytes: passes << 20 + rows, intraGBps: Double(together),
+            interGBps: 1, hbmGBps: 1, peakTFLOPs: layout == .int8 ? 2 : 1)
         let plan = ExecutionPlan(
             cluster: cluster, models: ["actor": Self.shape], graph: DataflowGraph(name: "none", calls: []),
             assignments: [:])
         return LocalPlans.Candidate(
             plan: plan, nanoseconds: Int(seconds * 1e9), peakBytes: 1, fits: fits, generation: layout,
-            sequencesOfPass: passes, rows: rows)
+            sequencesOfPass: passes, rows: rows, generationShards: together)
+    }
+
+    /// Of plans that sample alone and of those that sample together the corners; of one of each, that one.
+    @Test func thoseThatSampleTogetherAreAKindOfTheirOwn() {
+        let all = [1, 1, 1, 2].enumerated().map { index, together in
+            candidate(.fp32Packed, passes: 1, rows: 8 + index % 3 * 8, seconds: Double(index + 1), together: together)
+        }
+        let chosen = PlanTrials.chosen(among: all, best: 1)
+        #expect(chosen.map { [$0.rows!, $0.generationShards] } == [[8, 1], [24, 1], [8, 2]])
     }
 
     /// Two layouts with passes of 1, 2, 4 and 8, 16, 32 rows, in the order of their seconds; what does not fit is left out.

@@ -101,8 +101,8 @@ struct SidesTests {
         }
     }
 
-    /// Ranks 0 and 1 decode the first two of each four prompts, 2 and 3 the others; each scores its own. Those that
-    /// decode alone read whole weights, which all of them bring together for every step.
+    /// Ranks 0 and 1 decode the first two of each four prompts, 2 and 3 the others; each scores its own. All of them bring
+    /// what they sample with to each other for every step, and read nothing else.
     @Test(arguments: [false, true]) func thoseThatDecodeTogetherScoreTheirOwn(_ together: Bool) async throws {
         let schedule = StepSchedule(promptsPerStep: 4, completionsPerOptimizerStep: 8, maxSteps: 3, saveSteps: 3)
         let single = try await alone(schedule)
@@ -121,7 +121,8 @@ struct SidesTests {
             let expected = (0..<3).map { step in (first..<first + (together ? 2 : 1)).map { 4 * step + $0 } }
             #expect(await one.world.decodedRows == expected)
             #expect(await one.world.scored == 3)
-            #expect(await one.world.gatherings == (together ? 0 : 3))
+            #expect(await one.world.samplingGatherings == 3)
+            #expect(await one.world.gatherings == 0)
         }
     }
 

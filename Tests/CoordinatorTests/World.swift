@@ -20,6 +20,8 @@ actor World {
     private(set) var decodedRows: [[Int]] = []
     /// How often whole weights were to come together.
     private(set) var gatherings = 0
+    /// How often what is sampled with was to be brought to where it is.
+    private(set) var samplingGatherings = 0
     private var marked = 0
     private(set) var scored = 0
     private var trained = 0
@@ -199,6 +201,7 @@ extension World: Updating {
     var policyVersion: PolicyVersion { PolicyVersion(version) }
 
     func gatherWeights() { gatherings += 1 }
+    func gatherSamplingWeights() { samplingGatherings += 1 }
 
     func shareWeights() async throws {
         if let ranks { version = try await ranks.exchange(version)[0] }

@@ -183,10 +183,10 @@ struct PlacementRunTests {
         let key = try place.train(job, "placement=two.json", "generation_layout=int8")
         #expect(key.status == 65 && key.progress.contains("generation_layout is int8, and two.json says the layout"))
         var plan = try plan("two.json")
-        plan.assignments["actor_gen"]?.strategy = Strategy(1, 2, 1)
+        plan.assignments["ref_inf"]?.strategy = Strategy(1, 2, 1)
         try place.write("wide.json", plan.json.indented)
         let wide = try place.train(job, "placement=wide.json")
-        let rule = "wide.json: V3 calls.actor_gen: tp is 2; expected a divisor of the vocabulary, 257"
+        let rule = "wide.json: train calls.ref_inf: tp is 2; expected 1: only actor_train and what samples from actor"
         #expect(wide.status == 65 && wide.progress.contains(rule), "\(wide.progress)")
         try makePlan()
         try place.makeModel("broad", contextLength: 64, hiddenSize: 64)
@@ -245,44 +245,31 @@ struct PlacementRunTests {
         #expect(!place.exists("apart"))
     }
 
-    /// Layers are cut where the plan trains, where it samples, or both: of a model whose words are an even number.
+    /// Layers are cut where the plan trains, where it samples, or both: of a model whose words are an odd number.
     @Test func layersAreCutAsThePlanSays() throws {
-        try Command.succeed(
-            [
-                "init-model", "--output", "even", "--tokenizer", "model", "--vocabulary-size", "260", "--hidden-size",
-                "32", "--layers", "2", "--heads", "2", "--context-length", "64",
-            ], in: place.folder)
-        try Command.succeed(["profile", "--model", "even", "--quick", "-o", "even.json"], in: place.folder)
-        let model = "model_name_or_path=even"
-        let arguments = ["plan", "--job", job, "--profile", "even.json", "-n", "2", model]
-        for (name, size) in [("whole", 1), ("cut", 2)] {
+        let plans = [("whole", 1, 1), ("cut", 2, 1), ("both", 2, 2), ("sampled", 1, 2)]
+        for (name, trained, sampled) in plans {
             // All else alike: a step differs in rounding alone.
-            let made = try Command.run(
-                arguments + [
-                    "-o", "\(name).json", "generation_layout=packed", "max_tokens_per_micro_batch=40",
-                    "max_concurrent_completions=8", "tensor_parallel_size=\(size)",
-                ], in: place.folder)
-            try #require(made.status == 0, "\(made.progress)")
-            #expect(try plan("\(name).json").assignments["actor_train"]?.strategy == Strategy(1, size, 2 / size))
+            try makePlan(
+                "-n", "2", "generation_layout=packed", "max_tokens_per_micro_batch=40", "max_concurrent_completions=8",
+                "tensor_parallel_size=\(trained)", "generation_tensor_parallel_size=\(sampled)", to: "\(name).json")
+            let made = try plan("\(name).json").assignments
+            #expect(made["actor_train"]?.strategy == Strategy(1, trained, 2 / trained))
+            #expect(made["actor_gen"]?.strategy == Strategy(1, sampled, 2 / sampled))
         }
-        // Without the key both are tried, and compared.
-        let both = try Command.run(arguments + ["--json"], in: place.folder)
-        let tried = try #require(try JSONValue(parsing: both.output)["candidates"]?.elements)
-        #expect(Set(tried.compactMap { $0["tensor_parallel"]?.double }) == [1, 2])
-        for (name, start) in [("both", "cut"), ("sampled", "whole")] {
-            var plan = try plan("\(start).json")
-            plan.assignments["actor_gen"]?.strategy = Strategy(1, 2, 1)
-            plan.assignments["actor_gen"]?.microBatches *= 2
-            try place.write("\(name).json", plan.json.indented)
+        // Without the keys all of them are tried, and compared.
+        let listing = try makePlan("-n", "2", "--json").output
+        let tried = try #require(try JSONValue(parsing: listing)["candidates"]?.elements)
+        let degrees = tried.map { plan in
+            ["tensor_parallel", "generation_tensor_parallel"].map { plan[$0]?.double ?? 0 }
         }
-        for name in ["whole", "cut", "both", "sampled"] {
+        #expect(Set(degrees) == [[1, 1], [1, 2], [2, 1], [2, 2]])
+        for (name, trained, sampled) in plans {
             let outcome = try Command.run(
-                ["launch", "-n", "2", "train", job, model, "placement=\(name).json", "output_dir=\(name)"],
-                in: place.folder)
+                ["launch", "-n", "2", "train", job, "placement=\(name).json", "output_dir=\(name)"], in: place.folder)
             #expect(outcome.status == 0, "\(outcome.progress)")
-            let (trains, samples) = (["cut", "both"].contains(name), ["both", "sampled"].contains(name))
-            #expect(outcome.progress.contains("is shared by 2 processes") == trains, "\(outcome.progress)")
-            #expect(outcome.progress.contains("2 processes sample together") == samples, "\(outcome.progress)")
+            #expect(outcome.progress.contains("is shared by 2 processes") == (trained == 2), "\(outcome.progress)")
+            #expect(outcome.progress.contains("2 processes sample together") == (sampled == 2), "\(outcome.progress)")
             for (row, other) in zip(try place.metrics("whole"), try place.metrics(name)) {
                 for (metric, value) in row where metric != "realloc/bytes" {
                     let found = try #require(other[metric])
@@ -292,13 +279,12 @@ struct PlacementRunTests {
         }
         // And on paper, from shards to shards: all equal, nothing sent; to whole ones, half of what is cut each way.
         let paths = ("both.json:actor_train", "both.json:actor_gen", "sampled.json:actor_train")
-        let kept = try run("reshard", "--from", paths.0, "--to", paths.1, "--model", "even", "--verify")
+        let kept = try run("reshard", "--from", paths.0, "--to", paths.1, "--model", "model", "--verify")
         #expect(kept.status == 0 && kept.output.contains("0 sends"), "\(kept.output)\(kept.progress)")
-        let gathered = try run("reshard", "--from", paths.0, "--to", paths.2, "--model", "even", "--verify")
+        let gathered = try run("reshard", "--from", paths.0, "--to", paths.2, "--model", "model", "--verify")
         #expect(gathered.status == 0 && gathered.output.contains("equal to the bit"), "\(gathered.progress)")
         let key = try Command.run(
-            ["launch", "-n", "2", "train", job, model, "placement=cut.json", "tensor_parallel_size=1"],
-            in: place.folder)
+            ["launch", "-n", "2", "train", job, "placement=cut.json", "tensor_parallel_size=1"], in: place.folder)
         #expect(
             key.status == 65
                 && key.progress.contains("tensor_parallel_size is 1, and cut.json says tp 2 of actor_train"),

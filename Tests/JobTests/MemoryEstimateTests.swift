@@ -193,5 +193,54 @@ struct MemoryEstimateTests {
         let weights = 4 * shape.parameterCount
         #expect(estimate(2, 1).peak - estimate(2, 2).peak == weights + 32 * cache)
         #expect(estimate(2, 1, rows: 1).peak - estimate(2, 2, rows: 1).peak == cache)
+        // Of n numbers that are cut, quarters in place of halves are 4 bytes of each and 8 of its moments less: 3n. The
+        // halves to sample with are then others than those that are trained: 2n beside these.
+        let cut = shape.parameterShapes.filter { $0.sharedAxis != nil }.reduce(0) { $0 + $1.count }
+        #expect(estimate(2, 2).peak - estimate(4, 2).peak == cut)
+    }
+
+    /// 151,936 words of four bytes each: of 256 rows at a time 155.6 MB, and of all rows of a pass where that is at most
+    /// 128 MiB, which 220 rows are and 221 are not.
+    @Test(arguments: [(8, 64, 2 * 64), (4, 220, 2 * 220), (13, 221, 221), (1, 256, 256), (2, 512, 256)])
+    func aPassHasTheLogitsOfSomeOfItsRows(_ completions: Int, _ rows: Int, _ held: Int) throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .qwen2, vocabularySize: 151_936, hiddenSize: 64, layers: 2, heads: 2, keyValueHeads: 2,
+                intermediateSize: 96))
+        func estimate(_ tensorParallel: Int) -> MemoryEstimate {
+            MemoryEstimate(
+                shape, type: .float32, hasReference: false, tensorParallel: tensorParallel,
+                MemoryEstimate.Sizes(
+                    promptLength: 8, completionLength: rows / completions, completionsPerPrompt: completions,
+                    completionsPerOptimizerStep: completions, rows: completions, maxTokensPerMicroBatch: 4096,
+                    checkpointsBlocks: false))
+        }
+        let tokens = 8 + rows / completions * completions
+        let kept = tokens * shape.activationBytesPerToken(.float32, checkpointsBlocks: false)
+        let head = 4 * 151_936 * 64
+        try #require(rows.isMultiple(of: completions))
+        #expect(estimate(1).activations - kept - head == held * 151_936 * 4)
+        // Half of the words: of twice as many rows all are kept.
+        let halves = min(rows, 256) + (rows <= 441 ? rows : 0)
+        #expect(estimate(2).activations - kept - head / 2 == halves * 75_968 * 4)
+    }
+
+    /// Whole weights beside halves of what is trained, and the logits of 256 rows while these are scored: 49,152 of four
+    /// bytes each.
+    @Test func whatIsScoredHasItsLogits() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 8, keyValueHeads: 2,
+                headSize: 96, intermediateSize: 1536))
+        let peaks = [false, true].map { scores in
+            MemoryEstimate(
+                shape, type: .float32, hasReference: false, tensorParallel: 2, generationParallel: 2,
+                scoresPolicy: scores,
+                MemoryEstimate.Sizes(
+                    promptLength: 512, completionLength: 512, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                    rows: 1, maxTokensPerMicroBatch: 1, checkpointsBlocks: true)
+            ).peak
+        }
+        #expect(peaks[1] - peaks[0] == 256 * 49_152 * 4)
     }
 }

@@ -65,6 +65,19 @@ struct TensorParallelTests {
         #expect(try plainJob("algorithm: sft")["generation_tensor_parallel_size"] == nil)
     }
 
+    /// Two numbers may differ; both divide the number of processes.
+    @Test func partsMayBeOthersThanThoseThatAreTrained() throws {
+        for (trained, sampled) in [(4, 2), (2, 4)] {
+            let job = try plainJob(
+                "tensor_parallel_size: \(trained)\ngeneration_tensor_parallel_size: \(sampled)")
+            #expect(job.tensorParallelism.size == trained && job.tensorParallelism.generationSize == sampled)
+            for ranks in [4, 8] { try job.require(ranks: ranks) }
+            let error = #expect(throws: JobError.self) { try job.require(ranks: 2) }
+            let key = trained == 4 ? "tensor_parallel_size" : "generation_tensor_parallel_size"
+            #expect("\(error!)".hasPrefix("\(key): is 4, and the run has 2 processes"), "\(error!)")
+        }
+    }
+
     /// Where each process trains whole layers, nothing of training stands against it.
     @Test(arguments: [
         "tensor_parallel_size: 2", "algorithm: ppo", "optim: low_rank", "trainable: layers.1", "beta: 0.1",
@@ -80,10 +93,6 @@ struct TensorParallelTests {
         ("use_peft: true", "and use_peft trains adapters"),
         ("algorithm: soft_grpo", "and completions think in mixtures of words"),
         ("max_staleness: 1\ngeneration_ranks: 1", "and generation_ranks is 1"),
-        (
-            "tensor_parallel_size: 4",
-            "generation_tensor_parallel_size is 2, and tensor_parallel_size is 4; expected 1 or 4"
-        ),
     ])
     func whatIsNotSampledInPartsIsRefusedByName(_ lines: String, _ says: String) {
         let error = #expect(throws: JobError.self) { try plainJob("generation_tensor_parallel_size: 2\n" + lines) }

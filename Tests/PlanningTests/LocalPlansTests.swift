@@ -76,15 +76,87 @@ struct LocalPlansTests {
         }
         // Sums of hidden states cost more than passes that are half as long save.
         #expect(found[0].shards == 1 && found.contains { $0.shards == 2 })
-        // Of a model whose words are an odd number layers stay whole.
-        var odd = Self.models
-        for role in odd.keys { odd[role]?.vocabularySize = 257 }
-        var profile = ToyProfile.profile(model: odd["actor"]!)
-        profile.memoryBytes = 1 << 30
-        let cluster = profile.cluster(ranks: 2)
-        let whole = try LocalPlans(Self.graph, models: odd, choices: choices).candidates(
-            on: cluster, costs: ProfiledCosts(profile, cluster))
+        // An odd number of words is cut all the same; of an odd width of the feed-forward part layers stay whole.
+        func odd(_ change: (inout ModelShape) -> Void) throws -> [LocalPlans.Candidate] {
+            var models = Self.models
+            for role in models.keys { change(&models[role]!) }
+            var profile = ToyProfile.profile(model: models["actor"]!)
+            profile.memoryBytes = 1 << 30
+            let cluster = profile.cluster(ranks: 2)
+            return try LocalPlans(Self.graph, models: models, choices: choices).candidates(
+                on: cluster, costs: ProfiledCosts(profile, cluster))
+        }
+        #expect(try odd { $0.vocabularySize = 257 }.count == found.count)
+        let whole = try odd { $0.intermediateSize = 129 }
         #expect(whole.count == 2 * 5 * 3 && whole.allSatisfy { $0.shards == 1 })
+    }
+
+    /// Each way to train with each to sample: 32 to 8 rows of a rank alone, 64 to 8 of both together. In eight bits a
+    /// layer is sampled from whole, and so are all of a model whose key and value heads four ranks cannot share.
+    @Test func ranksSampleTogetherWhereTheyMay() throws {
+        let choices = LocalPlans.Choices(
+            generation: [.fp32Packed, .fp32Master], training: .fp32Master, shards: [1, 2], generationShards: [1, 2, 4])
+        let found = try Self.candidates(ranks: 2, choices: choices)
+        #expect(found.count == 2 * (5 + 6) * (3 + 4) && Set(found.map(\.plan.planHash)).count == found.count)
+        for candidate in found {
+            #expect(candidate.plan.problems().isEmpty && candidate.plan.runProblems.isEmpty)
+            let own = try #require(candidate.plan.assignments["actor_gen"])
+            #expect(own.strategy == Strategy(1, candidate.generationShards, 2 / candidate.generationShards))
+            #expect(candidate.rows == ExecutionPlan.sequences(of: Self.graph.calls[0].work, own))
+        }
+        var eight = choices
+        eight.generation = [.int8, .fp32Master]
+        var profile = ToyProfile.profile()
+        profile.points += [
+            .init(.prefill, .int8, amount: 100, nanoseconds: 500), .init(.decode, .int8, amount: 8, nanoseconds: 100),
+        ]
+        let cluster = profile.cluster(ranks: 2)
+        let packed = try LocalPlans(Self.graph, models: Self.models, choices: eight).candidates(
+            on: cluster, costs: ProfiledCosts(profile, cluster)
+        ).filter { $0.generation == .int8 }
+        #expect(packed.count == (5 + 6) * 3 && packed.allSatisfy { $0.generationShards == 1 })
+        let four = try Self.candidates(ranks: 4, choices: choices)
+        #expect(Set(four.map { [$0.shards, $0.generationShards] }) == [[1, 1], [1, 2], [2, 1], [2, 2]])
+    }
+
+    /// Four ranks whose layers are cut in two to train and in four to sample, or the other way round: parts come over,
+    /// and with packed ones lie beside what is packed of them. Of whole layers, and of equal parts, nothing comes.
+    @Test func otherPartsThanThoseThatAreTrainedTakeTheirMemory() throws {
+        var (shape, graph) = (Toy.shape, Self.short)
+        shape.keyValueHeads = 4
+        // So many rows that their keys and values make sampling the peak, which all ranks hold the same of.
+        for index in graph.calls.indices { graph.calls[index].work.sequences = 256 }
+        func found(_ layout: WeightLayout, _ trained: Int, _ sampled: Int) throws -> LocalPlans.Candidate {
+            let profile = ToyProfile.profile(cores: 4, model: shape)
+            let cluster = profile.cluster(ranks: 4)
+            let choices = LocalPlans.Choices(
+                generation: [layout], training: .fp32Master, sequencesOfPass: 1, rows: 8, shards: [trained],
+                generationShards: [sampled])
+            return try #require(
+                try LocalPlans(graph, models: ["actor": shape], choices: choices).candidates(
+                    on: cluster, costs: ProfiledCosts(profile, cluster)
+                ).first)
+        }
+        // Norms are whole on each; 256 words, four heads and 128 columns are cut in equal parts.
+        let norms = (2 * shape.layers + 1) * shape.hiddenSize
+        func part(_ degree: Int) -> Int { 4 * (norms + (shape.parameterCount - norms) / degree) }
+        for (trained, sampled) in [(4, 2), (2, 4)] {
+            let (master, packed) = (
+                try found(.fp32Master, trained, sampled), try found(.fp32Packed, trained, sampled)
+            )
+            #expect(packed.peakBytes - master.peakBytes == part(sampled))
+            #expect(try found(.fp32Packed, sampled, sampled).plan.runProblems.isEmpty)
+            // Beside what is trained: the same cache and activations without the parts that come.
+            let home = try found(.fp32Master, sampled, sampled)
+            let state = { (degree: Int) in 8 * (norms + (shape.parameterCount - norms) / degree) * degree / 4 }
+            #expect(
+                master.peakBytes - home.peakBytes
+                    == part(sampled) + part(trained) - part(sampled) + state(trained) - state(sampled))
+        }
+        // Of whole weights parts are read where they lie. Of each of a prompt's 16 tokens a block's pass has 4·64 numbers,
+        // and 4·64 + 2·64 + 3·128 that are cut.
+        let (whole, quarter) = (try found(.fp32Master, 1, 1), try found(.fp32Master, 1, 4))
+        #expect(whole.peakBytes - quarter.peakBytes == 16 * 4 * (768 - 768 / 4))
     }
 
     /// Sampling and a step of 64 short completions, where weights and moments are most of what lies there.
@@ -229,6 +301,10 @@ struct LocalPlansTests {
             (
                 "actor_gen", "tp is 2 with int8; expected 1, or fp32Master or fp32Packed",
                 { ($0.strategy, $0.layout) = (Strategy(1, 2, 1), .int8) }
+            ),
+            (
+                "actor_gen", "tp is 4; expected a divisor of the 2 key and value heads",
+                { $0.strategy = Strategy(1, 4, 1) }
             ),
             (
                 "actor_train", "tp is 2 with bf16+fp32Master; expected 1, or fp32Master",

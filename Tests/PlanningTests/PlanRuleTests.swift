@@ -58,6 +58,22 @@ struct PlanRuleTests {
         #expect(RuleSet.plumbline.problems(of: call, assignment, shape, cluster).map(\.rule) == [.stageWidth])
     }
 
+    /// V3: of 33 words two or eight shards have parts that differ by one, which ReaL's rules do not have.
+    @Test func wordsAreCutUnevenly() throws {
+        let cluster = Toy.cluster(nodes: 1, devices: 8)
+        let call = CallSpec(
+            "call", .infer, role: "actor", inputs: [], outputs: [],
+            work: .init(sequences: 64, promptTokens: 16, newTokens: 8))
+        func rules(_ words: Int, _ tp: Int, _ rules: RuleSet = .plumbline) -> [PlanRule] {
+            let shape = ModelShape(
+                layers: 2, hiddenSize: 32, intermediateSize: 64, heads: 8, keyValueHeads: 8, vocabularySize: words)
+            let own = Assignment(mesh: Mesh(all: cluster), strategy: Strategy(1, tp, 8 / tp), layout: .bf16)
+            return rules.problems(of: call, own, shape, cluster).map(\.rule)
+        }
+        #expect(rules(33, 2).isEmpty && rules(33, 8).isEmpty && rules(8, 8).isEmpty)
+        #expect(rules(7, 8) == [.tensorDegree] && rules(33, 2, .published) == [.tensorDegree])
+    }
+
     /// V4 and V5 are ReaL's: ours moves between any two degrees.
     @Test func thePublishedRulesOfAChangeOfDegree() throws {
         var plan = Toy.switching

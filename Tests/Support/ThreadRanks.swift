@@ -18,6 +18,12 @@ package func onRanks<Value: Sendable>(
     return try withExtendedLifetime(groups) { try outcomes.all().map { try $0.get() } }
 }
 
+/// Groups of so many neighbours among so many ranks: for each of these its own, by its number.
+package func neighbours(_ size: Int, among ranks: Int) throws -> [TensorParallelGroup] {
+    precondition(ranks.isMultiple(of: size), "each rank has as many neighbours as every other")
+    return try (0..<ranks / size).flatMap { _ in try TensorParallelGroup.within(size: size) }
+}
+
 /// Unchecked: the condition guards what is there.
 private final class Outcomes<Value: Sendable>: @unchecked Sendable {
     private let condition = NSCondition()

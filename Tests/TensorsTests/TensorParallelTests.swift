@@ -223,7 +223,8 @@ struct TensorParallelTests {
             let parts = try Dictionary(
                 uniqueKeysWithValues: sources.map { ($0, try shards.part(of: $1, named: $0)) })
             let wholes = try sources.mapValues { try Tensor.zeros($0.shape, .float64) }
-            let received = try shards.walk(transfer, from: parts, into: wholes)
+            let received = try ParameterReallocation(from: shards, to: nil, over: group, transfer)
+                .walk(from: parts, into: wholes)
             #expect(received == 8 * (44 - parts.values.reduce(0) { $0 + $1.count }))
             return try ["rows", "columns", "bias"].map { try wholes[$0]!.doubles() }
         }

@@ -43,7 +43,26 @@ package struct MemoryEstimate: Sendable, Equatable {
             if isOnePass { return groups * group }
             return group <= maxTokensPerMicroBatch ? maxTokensPerMicroBatch / group * group : maxTokensPerMicroBatch
         }
+        /// Completion tokens of that pass, each of which is scored. A completion is never cut.
+        var rowsPerPass: Int {
+            let completions = completionsPerPrompt * completionLength
+            guard group > maxTokensPerMicroBatch, !isOnePass else { return tokensPerPass / group * completions }
+            return min(completions, max(completionLength, maxTokensPerMicroBatch - promptLength))
+        }
     }
+
+    /// Logits that a pass has while its tokens are scored: float32, of some rows at a time.
+    ///
+    /// - Parameters:
+    ///   - rows: That are scored.
+    ///   - words: Of the head, or of this process's part of it.
+    private static func logits(rows: Int, words: Int) -> Int {
+        min(rows, Tensor.scoreChunk(vocabulary: words) / max(1, words)) * words * 4
+    }
+
+    /// Logits of all rows of a training pass that are kept for its backward pass beside those: none where they would be
+    /// more than this.
+    private static let keptLogits = 128 << 20
 
     /// Weights, and of those that are trained gradients and what the optimizer keeps; with narrower copies of the
     /// weights where the layout has them.
@@ -62,7 +81,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     package let rewardModels: Int
     /// What a critic of its own weights holds, gradients and moments included; 0 without one.
     package let critic: Int
-    /// What a backward pass keeps, and the head's gradient, which is whole before any of that is freed.
+    /// What a backward pass keeps, with the logits of the tokens that it scores, and the head's gradient, which is whole
+    /// before any of that is freed.
     package let activations: Int
     package let cache: Int
     /// The process without a model (code, libraries, thread stacks) and what its heap holds back.
@@ -90,7 +110,9 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - residency: Whether what sampling needs stays in memory while the weights are trained.
     ///   - tensorParallel: How many processes share what is trained; each reads whole weights to score.
     ///   - generationParallel: How many share what is sampled with, and its cache; of parts that are trained each reads
-    ///     whole ones to sample where it is 1.
+    ///     whole ones to sample where it is 1, and has its part beside them where it is another number.
+    ///   - scoresPolicy: Whether the policy's own log-probs are computed apart from training; the reference's are where
+    ///     there is one.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
@@ -99,7 +121,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
-        takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
+        scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -138,8 +160,11 @@ package struct MemoryEstimate: Sendable, Equatable {
             shape.map { shape in shape.shape.first == model.vocabularySize && shapes.contains(shape) } ?? false
         }
         let head = learnsWords ? model.vocabularySize / tensorParallel * model.hiddenSize * 4 : 0
+        let words = (model.vocabularySize + tensorParallel - 1) / tensorParallel
+        let allLogits = sizes.rowsPerPass * words * 4
         let kept =
             sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
+            + Self.logits(rows: sizes.rowsPerPass, words: words) + (allLogits <= Self.keptLogits ? allLogits : 0)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
         cache =
             sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
@@ -153,12 +178,18 @@ package struct MemoryEstimate: Sendable, Equatable {
         let gathered = tensorParallel > 1 ? whole : 0
         let own = frozen + weights + held(optimizerState) + copies
         let view = packed > 0 ? packed : sums
-        // Parts that are sampled with come together for what scores and saves alone.
+        // Parts that are sampled with come together for what scores and saves alone, and are other ones than those that
+        // are trained where their numbers differ.
         let samplesParts = generationParallel > 1 && residency != .keep
-        let generating = own + view + cache + (samplesParts ? 0 : gathered)
-        let reading = own + view + gathered
+        let movesParts = tensorParallel > 1 && ![1, tensorParallel].contains(generationParallel)
+        let cut = shapes.filter { $0.sharedAxis != nil }.map { $0.largestPart(of: generationParallel).count }
+        let sampledParts = movesParts ? cut.reduce(0, +) * master.byteCount : 0
+        let generating = own + view + cache + sampledParts + (samplesParts ? 0 : gathered)
+        let scored =
+            hasReference || scoresPolicy ? Self.logits(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
+        let reading = own + view + gathered + scored
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
-        let staying = residency == .keep ? gathered + view + cache : 0
+        let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
         let most = max(trainingPeak, generating, reading)
         peak =
@@ -189,6 +220,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
             tensorParallel: job.tensorParallelism.size, generationParallel: job.tensorParallelism.generationSize,
+            scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
             Sizes(

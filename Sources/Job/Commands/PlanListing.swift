@@ -113,14 +113,15 @@ package struct LocalPlanListing {
 
 extension LocalPlans.Candidate {
     static let heading = [
-        "layout to sample", "ranks", "ranks a layer", "moments", "sequences a pass", "rows at once",
+        "layout to sample", "ranks", "a layer to train", "to sample", "moments", "sequences a pass", "rows at once",
     ]
 
     /// What it is of the choices, below ``heading``.
     var words: [String] {
         [
-            generation?.rawValue ?? "", "\(plan.cluster.devices)", "\(shards)", offloads ? "file" : "memory",
-            "\(sequencesOfPass)", rows.map(String.init) ?? "",
+            generation?.rawValue ?? "", "\(plan.cluster.devices)", "\(shards)",
+            generation == nil ? "" : "\(generationShards)", offloads ? "file" : "memory", "\(sequencesOfPass)",
+            rows.map(String.init) ?? "",
         ]
     }
 
@@ -129,6 +130,7 @@ extension LocalPlans.Candidate {
         [
             .init("generation_layout", generation.map { .string($0.rawValue) } ?? .null),
             .init("ranks", .number(plan.cluster.devices)), .init("tensor_parallel", .number(shards)),
+            .init("generation_tensor_parallel", generation == nil ? .null : .number(generationShards)),
             .init("offload_optimizer", .bool(offloads)), .init("sequences_of_pass", .number(sequencesOfPass)),
             .init("rows", rows.map { .number($0) } ?? .null),
             .init("iteration_s", .number(Double(nanoseconds) / 1e9)), .init("peak_bytes", .number(peakBytes)),

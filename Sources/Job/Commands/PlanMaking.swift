@@ -22,8 +22,8 @@ package struct PlanMaking {
     private let graph: DataflowGraph
     private let models: [String: ModelShape]
     private let job: ResolvedJob?
-    /// Ranks that may share a layer of the job where it is trained.
-    private let shards: [Int]
+    /// Ranks that may share a layer of the job where it is trained, and where it is sampled from.
+    private let shards: JobSizes.Shards
 
     /// - Parameters:
     ///   - models: `role=folder`, a name in the Hugging Face cache, or a published shape's name; roles beside actor,
@@ -34,7 +34,7 @@ package struct PlanMaking {
     package init(source: Source, models: [String], overrides: [String], promptTokens: Int?) throws {
         var shapes = try Self.shapes(models)
         if case .graph(let name) = source, name.hasSuffix(".json") {
-            (graph, job, shards) = (try Self.graph(URL(filePath: name)), nil, [1])
+            (graph, job, shards) = (try Self.graph(URL(filePath: name)), nil, .whole)
         } else {
             let (job, folder) = try Self.job(source, overrides)
             let rewards = shapes.keys.filter { !["actor", "critic", "reference"].contains($0) }.sorted()
@@ -45,12 +45,6 @@ package struct PlanMaking {
                         place: "generation_ranks",
                         message: "is \(job.staleness.generationRanks); a plan puts every call on all ranks, expected 0")
                 }
-                guard job.tensorParallelism.generationSize == 1 else {
-                    throw JobError(
-                        place: TensorParallelism.generationKey,
-                        message: "is \(job.tensorParallelism.generationSize); the plans that are tried sample with "
-                            + "whole layers, expected 1")
-                }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
                     rewardModels: rewards.isEmpty ? nil : rewards, promptTokens: own.promptTokens,
@@ -58,7 +52,7 @@ package struct PlanMaking {
                 shapes.merge(own.shapes) { given, _ in given }
                 (self.job, shards) = (job, own.shards)
             } else {
-                (self.job, shards) = (nil, [1])
+                (self.job, shards) = (nil, .whole)
             }
             graph = DataflowGraph(job.recipe, settings)
             if shapes["reference"] == nil { shapes["reference"] = shapes["actor"] }
@@ -138,12 +132,14 @@ package struct PlanMaking {
         for count in asked where count.nonzeroBitCount != 1 {
             throw JobError(place: "-n", message: "\(count) ranks; a plan has 1, 2, 4, … of them on one machine")
         }
-        let counts = asked.filter { count in shards.contains { count.isMultiple(of: $0) } }
-        guard !counts.isEmpty else {
-            throw JobError(
-                place: "tensor_parallel_size",
-                message:
-                    "is \(shards[0]), which divides none of \(asked.map(String.init).joined(separator: ", ")) ranks")
+        var counts = asked
+        for (key, sizes) in [
+            (TensorParallelism.trainingKey, shards.training), (TensorParallelism.generationKey, shards.generation),
+        ] {
+            counts = counts.filter { count in sizes.contains { count.isMultiple(of: $0) } }
+            guard counts.isEmpty else { continue }
+            let ranks = asked.map(String.init).joined(separator: ", ")
+            throw JobError(place: key, message: "is \(sizes[0]), which divides none of \(ranks) ranks")
         }
         var choices = choices(job, work, int8: int8)
         var candidates = try self.candidates(choices, profile, ranks: counts)
@@ -199,7 +195,8 @@ package struct PlanMaking {
             sequencesOfPass: job.isGiven("max_tokens_per_micro_batch")
                 ? Placement.sequences(of: work, maxTokens: job.maxTokensPerMicroBatch) : nil,
             // A pair is never cut.
-            leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions, shards: shards,
+            leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions,
+            shards: shards.training, generationShards: shards.generation,
             offloads: [job.optimizerOffload.folder != nil])
     }
 
@@ -310,8 +307,17 @@ struct JobSizes {
     /// `nil` for the longest that may be sampled.
     let newTokens: Int?
     var optimizers: [String: CallSpec.Work.Optimizer] = [:]
-    /// Ranks that may share a layer where it is trained: as many as the job says, or those that it and its model allow.
-    let shards: [Int]
+    let shards: Shards
+
+    /// Ranks that may share a layer: as many as the job says, or those that it and its model allow.
+    struct Shards {
+        /// Where it is trained.
+        let training: [Int]
+        /// Where it is sampled from.
+        let generation: [Int]
+
+        static let whole = Shards(training: [1], generation: [1])
+    }
 
     /// - Parameter given: Tokens of a prompt; `nil` reads the prompt set.
     init(_ job: ResolvedJob, folder base: URL, promptTokens given: Int?) throws {
@@ -325,14 +331,20 @@ struct JobSizes {
             newTokens = pair.map { max(1, ($0.pair - $0.prompt) / 2) }
         }
         let configuration = model.configuration
-        let keepsLayersWhole = !TensorParallelism.problems(
-            job.method, job.plan, job.model, job.optimizer, job.staleness
-        ).isEmpty
-        shards =
-            job.isGiven("tensor_parallel_size")
-            ? [job.tensorParallelism.size]
-            : [1]
-                + [2, 4, 8].filter { !keepsLayersWhole && configuration.problem(tensorParallel: $0) == nil }
+        func sizes(_ key: String, _ size: Int, _ problems: [(key: String, problem: String)]) -> [Int] {
+            guard !job.isGiven(key) else { return [size] }
+            return [1]
+                + [2, 4, 8].filter { problems.isEmpty && configuration.problem(tensorParallel: $0) == nil }
+        }
+        let own = job.tensorParallelism
+        shards = Shards(
+            training: sizes(
+                TensorParallelism.trainingKey, own.size,
+                TensorParallelism.problems(job.method, job.plan, job.model, job.optimizer, job.staleness)),
+            generation: job.recipe.generates
+                ? sizes(
+                    TensorParallelism.generationKey, own.generationSize,
+                    TensorParallelism.generationProblems(job.plan, job.model, job.staleness)) : [1])
         shapes["actor"] = ModelShape(configuration)
         if let teacher = job.plan.reference?.model { shapes["reference"] = try PlanMaking.shape(of: teacher) }
         for (role, reference) in job.rewards?.modelRoles ?? [] {

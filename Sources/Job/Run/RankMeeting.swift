@@ -1,5 +1,6 @@
 package import Coordinator
 internal import Foundation
+internal import Planning
 package import Records
 internal import Tensors
 
@@ -69,8 +70,7 @@ package struct RankMeeting: Sendable, Equatable {
     ///   - timeout: What this and every later exchange waits for the others.
     ///   - generationRanks: How many of the ranks, the last of them, only sample.
     ///   - tensorParallel: How many of the ranks, one after the other, compute each layer of a training pass together.
-    ///   - decoding: How many of them, one after the other, decode together; as many as `tensorParallel` where both are
-    ///     more than 1.
+    ///   - decoding: How many of them, one after the other, decode together.
     ///   - planHash: Of the plan that this rank carries out; `nil` without one.
     /// - Throws: ``JobError`` where they do not come or none would be left to train, and on every rank where they have
     ///   not all the same plan.
@@ -81,7 +81,6 @@ package struct RankMeeting: Sendable, Equatable {
         precondition(
             size.isMultiple(of: tensorParallel) && size.isMultiple(of: decoding),
             "the job was held to the number of processes")
-        precondition([1, tensorParallel].contains(decoding) || tensorParallel == 1, "the job was held to one number")
         try require(generationRanks: generationRanks)
         let all = try await met(meeting, timeout)
         try await requireOnePlan(planHash, among: all)
@@ -103,8 +102,13 @@ package struct RankMeeting: Sendable, Equatable {
             if decoders == nil {
                 decoders = try await part("decoding/\(rank / decoding)", rank: rank % decoding, of: decoding)
             }
+            // The fewest ranks that both kinds of groups divide.
+            let movers = TransferPlan.ranks(from: tensorParallel, to: decoding)
+            var moving = [layers, decoders].compactMap(\.self).first { $0.size == movers }
+            if moving == nil { moving = try await part("moving/\(rank / movers)", rank: rank % movers, of: movers) }
             return RankTeam(
-                all, tensorPeers: layers, decodingPeers: decoders, replicas: replicas, localSize: localSize,
+                all, tensorPeers: layers, decodingPeers: decoders,
+                reallocatingPeers: decoders == nil ? nil : moving, replicas: replicas, localSize: localSize,
                 asked: asked)
         }
         let samples = rank >= size - generationRanks

@@ -138,22 +138,26 @@ struct TrainingParts: Sendable {
             WeightSharing(over: $0, receives: onlySamples)
         }
         let layers = team?.tensorPeers as? ProcessGroup
-        let shards = layers.map { model.configuration.shards(over: $0.sharingTensors) }
-        let decoders = team?.decodingPeers as? ProcessGroup
-        let generationShards = decoders.map { model.configuration.shards(over: $0.sharingTensors) }
+        let gathering = try layers.map {
+            try ParameterReallocation(of: model.configuration, from: $0, to: nil, over: $0)
+        }
+        let reallocating = team?.reallocatingPeers as? ProcessGroup
+        let reallocation = try reallocating.map {
+            try ParameterReallocation(
+                of: model.configuration, from: layers, to: team?.decodingPeers as? ProcessGroup, over: $0)
+        }
         let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
         let start = try PolicyStart(
             model, weights: weights, heads: plan.heads, criticHeads: criticHeads, type, seed: UInt64(job.model.seed),
-            shards: shards)
+            shards: gathering?.source)
         if let problem = job.optimizer.rule.problem(training: start.parameters.trained.mapValues(\.shape)) {
             throw JobError(place: "low_rank.rank", message: problem)
         }
         let packing = start.configuration.packing(plan.recipe.generates ? job.model.generationLayout : .shared)
         let policy = try ReallocatingActor(
             role: "actor", parameters: start.parameters, layout: type.layout, packing: packing,
-            verification: job.model.verification, residency: job.model.residency, shards: shards,
-            gathering: layers.map { try TensorTransfer(gathering: model.configuration, from: $0.size) },
-            generationShards: generationShards)
+            verification: job.model.verification, residency: job.model.residency, gathering: gathering,
+            sampling: reallocation)
         let teacher = try plan.reference?.model.map { try TeacherSource($0, of: model) }
         func referenceRole(_ weights: FrozenWeights) throws -> ReallocatingActor {
             try ReallocatingActor(
@@ -192,7 +196,7 @@ struct TrainingParts: Sendable {
             startingReference: precomputes ? sharedReference ?? (isReference ? policy : nil) : nil,
             roles: [policy, critic?.owner, reference, sharedReference].compactMap(\.self),
             generator: plan.recipe.generates
-                ? try generator(seed: job.model.seed, together: generationShards != nil) : nil,
+                ? try generator(seed: job.model.seed, together: reallocation != nil) : nil,
             rethinkingGenerator: plan.rethinking == nil ? nil : try generator(seed: job.model.seed),
             heldOutGenerator: plan.weighing?.utility?.utility == .reward
                 ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil,

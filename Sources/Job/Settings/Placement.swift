@@ -51,7 +51,7 @@ package struct Placement: Sendable {
         let place = "placement: \(given)"
         job.fill("dtype", type.rawValue, from: place)
         job.fill("max_tokens_per_micro_batch", "\(trainer.work.tokens(of: sequencesOfPass))", from: place)
-        job.fill("tensor_parallel_size", "\(home.strategy.tensor)", from: place)
+        job.fill(TensorParallelism.trainingKey, "\(home.strategy.tensor)", from: place)
         job.fill("offload_optimizer", "\(offloads)", from: place)
         if let sampler {
             job.fill(TensorParallelism.generationKey, "\(sampler.own.strategy.tensor)", from: place)
@@ -100,8 +100,8 @@ package struct Placement: Sendable {
         }
         if reading.tensorParallelism.size != home.strategy.tensor {
             refuse(
-                "tensor_parallel_size", trainer, "tp \(home.strategy.tensor)",
-                "which is tensor_parallel_size \(home.strategy.tensor)")
+                TensorParallelism.trainingKey, trainer, "tp \(home.strategy.tensor)",
+                "which is \(TensorParallelism.trainingKey) \(home.strategy.tensor)")
         }
         if (reading.optimizerOffload.folder != nil) != offloads {
             refuse(

@@ -14,6 +14,7 @@ package struct TensorParallelism: Sendable, Equatable {
     /// Of sampling.
     package let generationSize: Int
 
+    static let trainingKey = "tensor_parallel_size"
     static let generationKey = "generation_tensor_parallel_size"
 
     /// Reads the keys, and refuses by name what of the job reads whole weights in what is to be shared.
@@ -22,26 +23,20 @@ package struct TensorParallelism: Sendable, Equatable {
         optimizer: OptimizerSettings, staleness: Staleness
     ) {
         size = job.read(
-            "tensor_parallel_size", default: 1, .from(1, to: 64),
+            Self.trainingKey, default: 1, .from(1, to: 64),
             "Processes of plumbline launch or torchrun, one after the other, that compute each layer of a training pass together (Megatron's tensor parallelism, arXiv:1909.08053): each has a part of the heads, of the feed-forward part and of the words, with its gradients and moments; norms are whole on each. It divides the number of processes, the model's heads, key and value heads and intermediate_size; passes are divided among the groups. Scoring, evaluations, checkpoints and sampling without generation_tensor_parallel_size read whole weights, brought together when the first of them comes and gone while the next step is trained. Checkpoints go on under any number."
         )
         generationSize =
             plan.recipe.generates
             ? job.read(
                 Self.generationKey, default: 1, .from(1, to: 64),
-                "Processes, one after the other, that sample together, each with its part of the weights and of the keys and values (TRL's vllm_tensor_parallel_size, verl's rollout.tensor_model_parallel_size): they decode the completions of all of them and then go on with their own. It divides what tensor_parallel_size does. Where both are more than 1 they are equal, and the parts are sampled with as they are trained; from whole weights each process reads its part, and nothing is sent. Completions are those of one process to rounding; evaluations sample in the first process alone."
+                "Processes, one after the other, that sample together, each with its part of the weights and of the keys and values (TRL's vllm_tensor_parallel_size, verl's rollout.tensor_model_parallel_size): they decode the completions of all of them and then go on with their own. It divides what tensor_parallel_size does. Where both are equal the parts are sampled with as they are trained, from whole weights each process reads its part, and nothing is sent; between two other numbers each process is sent what it lacks of its part, once a step. Completions are those of one process to rounding; evaluations sample in the first process alone."
             ) : 1
         if size > 1 {
-            Self.refuse("tensor_parallel_size", size, Self.problems(method, plan, model, optimizer, staleness), &job)
+            Self.refuse(Self.trainingKey, size, Self.problems(method, plan, model, optimizer, staleness), &job)
         }
         if generationSize > 1 {
             Self.refuse(Self.generationKey, generationSize, Self.generationProblems(plan, model, staleness), &job)
-        }
-        if size > 1, generationSize > 1, size != generationSize {
-            job.refuse(
-                Self.generationKey,
-                "generation_tensor_parallel_size is \(generationSize), and tensor_parallel_size is \(size); expected 1 or "
-                    + "\(size): parts are sampled with as they are trained")
         }
     }
 
@@ -56,7 +51,7 @@ package struct TensorParallelism: Sendable, Equatable {
     }
 
     /// What of a job needs whole layers where it samples, each with its key.
-    private static func generationProblems(
+    static func generationProblems(
         _ plan: MethodPlan, _ model: ModelSettings, _ staleness: Staleness
     ) -> [(key: String, problem: String)] {
         var problems: [(String, String)] = []
@@ -108,7 +103,7 @@ package struct TensorParallelism: Sendable, Equatable {
     /// The keys that ask for shared layers, with their numbers.
     private var asked: [(key: String, size: Int)] {
         let all: [(key: String, size: Int)] = [
-            ("tensor_parallel_size", size), (Self.generationKey, generationSize),
+            (Self.trainingKey, size), (Self.generationKey, generationSize),
         ]
         return all.filter { $0.size > 1 }
     }
