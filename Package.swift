@@ -75,7 +75,7 @@ let rooms: [Room] = [
     Room(
         name: "Benchmarks",
         imports: [
-            "Records", "Tensors", "Credit", "Planning", "Algorithms", "Models", "Placement", "RolloutEngine",
+            "JSON", "Records", "Tensors", "Credit", "Planning", "Algorithms", "Models", "Placement", "RolloutEngine",
             "PolicyUpdater", "Evaluation", "Job",
         ], needsTorch: true),
 ]

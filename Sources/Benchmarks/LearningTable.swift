@@ -97,7 +97,8 @@ package struct LearningTable: Sendable {
             folder.appending(path: "metrics.jsonl"),
             completionsPerStep: job.batches.completionsPerRolloutStep + greedy)
         return LearningRow(
-            commit: Self.commit, date: Date().formatted(.iso8601.year().month().day()), setting: setting,
+            commit: SourceCommit.short ?? "unknown", date: Date().formatted(.iso8601.year().month().day()),
+            setting: setting,
             method: method, seed: seed, klCoefficient: job["beta"].flatMap(Double.init),
             reduction: job.plan.parts[0].objective.aggregation.rawValue, trainSeconds: seconds, scores: scores,
             target: curve.reaching(setting.target, window: max(1, setting.steps / 10)),
@@ -147,7 +148,7 @@ package struct LearningTable: Sendable {
     }
 
     private func own(_ arguments: [String]) throws -> String {
-        try ProcessOutput.of(URL(filePath: "/proc/self/exe").resolvingSymlinksInPath(), arguments, quiet: true)
+        try ProcessOutput.of(ChildProcess.own, arguments, quiet: true)
     }
 
     // MARK: The file
@@ -174,11 +175,5 @@ package struct LearningTable: Sendable {
         try handle.seekToEnd()
         try handle.write(contentsOf: try encoder.encode(row) + Data("\n".utf8))
         try handle.synchronize()
-    }
-
-    private static var commit: String {
-        let found = try? ProcessOutput.of(
-            URL(filePath: "/usr/bin/env"), ["git", "rev-parse", "--short", "HEAD"], quiet: true)
-        return found?.trimmingCharacters(in: .whitespacesAndNewlines) ?? "unknown"
     }
 }

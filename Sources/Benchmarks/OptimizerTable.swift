@@ -1,5 +1,5 @@
 internal import Evaluation
-internal import Foundation
+package import JSON
 
 /// What each optimizer, and adapters in place of one, keep and take: steps on one rollout of a model, each in a process
 /// of its own, so that its peak of memory is its own.
@@ -39,9 +39,8 @@ package struct OptimizerTable: Sendable {
     package func run(note: (String) -> Void) throws -> String {
         let rows = try Self.settings.map { setting in
             note(setting.name)
-            let object = try LastObject.of(
-                nil, arguments + setting.flags, folder: URL(filePath: FileManager.default.currentDirectoryPath))
-            return try Self.row(setting.name, object)
+            let printed = try ProcessOutput.of(ChildProcess.own, arguments + setting.flags)
+            return try Self.row(setting.name, LastObject.of(printed, from: "bench update"))
         }
         return Table(Self.heading, rows).text
     }
@@ -53,14 +52,13 @@ package struct OptimizerTable: Sendable {
     ]
 
     /// - Throws: `JobError` for an object without the numbers.
-    package static func row(_ name: String, _ object: [String: Any]) throws -> [String] {
+    package static func row(_ name: String, _ object: JSONValue) throws -> [String] {
         let step = try StepMeasurement(object, of: "bench update")
-        func number(_ key: String, in object: [String: Any]?) -> Double? { (object?[key] as? NSNumber)?.doubleValue }
         func text(_ bytes: Double?, per unit: Double) -> String { bytes.map { NumberText.compact($0 / unit) } ?? "" }
         return [
-            name, text(number("optimizer_state_bytes", in: object), per: 1e6),
-            text(number("optimizer_gb", in: object["memory"] as? [String: Any]), per: 1e-3),
-            text(number("estimated_peak_bytes", in: object), per: 1_073_741_824),
+            name, text(object["optimizer_state_bytes"]?.double, per: 1e6),
+            text(object["memory"]?["optimizer_gb"]?.double, per: 1e-3),
+            text(object["estimated_peak_bytes"]?.double, per: 1_073_741_824),
             text(step.peakBytes, per: 1_073_741_824), NumberText.compact(step.seconds),
         ]
     }

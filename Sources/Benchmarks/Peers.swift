@@ -36,6 +36,8 @@ package struct Peers: Sendable {
     package let installed: Set<Peer>
     /// A line for each that is left out.
     package let leftOut: [String]
+    /// Of the modules that peers import, by their names; empty where one does not say.
+    package let versions: [String: String]
     private let python: String
     private let scripts: URL
 
@@ -48,19 +50,25 @@ package struct Peers: Sendable {
     init(python: String?, scripts: String) throws {
         let modules = Set(Peer.allCases.flatMap(\.modules)).sorted()
         let program = """
-            import importlib.util
+            import importlib.metadata, importlib.util
             for name in "\(modules.joined(separator: " "))".split():
-                if importlib.util.find_spec(name): print(name)
+                if importlib.util.find_spec(name):
+                    try: print(name, importlib.metadata.version(name))
+                    except importlib.metadata.PackageNotFoundError: print(name)
             """
         let found = try python.map { try ProcessOutput.of(URL(filePath: $0), ["-c", program]) }
-        self.init(python: python, modules: found.map { Set($0.split(separator: "\n").map(String.init)) }, scripts)
+        let lines = found?.split(separator: "\n").map { $0.split(separator: " ", maxSplits: 1).map(String.init) }
+        self.init(
+            python: python,
+            modules: lines.map { Dictionary($0.map { ($0[0], $0.count > 1 ? $0[1] : "") }) { $1 } }, scripts)
     }
 
-    /// - Parameter modules: Those that the Python has; `nil` without one.
-    package init(python: String?, modules: Set<String>?, _ scripts: String) {
+    /// - Parameter modules: The versions of those that the Python has; `nil` without one.
+    package init(python: String?, modules: [String: String]?, _ scripts: String) {
         self.python = python ?? ""
         self.scripts = URL(filePath: scripts, directoryHint: .isDirectory)
-        let missing = Peer.allCases.map { peer in (peer, peer.modules.filter { !(modules?.contains($0) ?? false) }) }
+        versions = modules ?? [:]
+        let missing = Peer.allCases.map { peer in (peer, peer.modules.filter { modules?[$0] == nil }) }
         installed = Set(missing.filter { $0.1.isEmpty }.map(\.0))
         leftOut = missing.filter { !$0.1.isEmpty }.map { peer, names in
             "left out: \(peer.rawValue), "
@@ -68,24 +76,9 @@ package struct Peers: Sendable {
         }
     }
 
-    /// Runs a peer's script to its end, and reads the object that it prints last.
-    func measure(_ peer: Peer, _ arguments: [String], in folder: URL) throws -> [String: Any] {
-        let script = scripts.appending(path: peer.script)
-        return try LastObject.of(URL(filePath: python), [script.path] + arguments, folder: folder)
-    }
-}
-
-/// A measuring process, which prints one JSON object last.
-enum LastObject {
-    /// - Parameter program: `nil` for this one.
-    static func of(_ program: URL?, _ arguments: [String], folder: URL) throws -> [String: Any] {
-        // A Python of a virtual environment is a link that must be run as one.
-        let program = program ?? URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-        let text = try ProcessOutput.of(program, arguments, folder: folder)
-        let last = text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
-        guard let object = try? JSONSerialization.jsonObject(with: last) as? [String: Any] else {
-            throw JobError(place: program.path, message: "the last line it printed is no JSON object")
-        }
-        return object
+    /// A peer's script as a process. A Python of a virtual environment is a link that must be run as one.
+    func process(_ peer: Peer, _ arguments: [String]) -> ChildProcess {
+        ChildProcess(
+            program: URL(filePath: python), arguments: [scripts.appending(path: peer.script).path] + arguments)
     }
 }

@@ -96,7 +96,7 @@ package struct PlanTrials {
         defer { try? FileManager.default.removeItem(at: folder) }  // as the workspace
         let ranks = candidate.plan.cluster.devices
         _ = try ProcessOutput.of(
-            URL(filePath: "/proc/self/exe").resolvingSymlinksInPath(),
+            ChildProcess.own,
             (ranks > 1 ? ["launch", "-n", "\(ranks)"] : []) + ["train", job.path] + overrides + [
                 "placement=\(plan.path)", "output_dir=\(folder.path)", "max_steps=\(steps + 1)",
                 "save_steps=\(steps + 1)", "resume_from_checkpoint=false", "warmup_steps=0",

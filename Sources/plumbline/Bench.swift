@@ -200,18 +200,54 @@ struct Bench: AsyncParsableCommand {
             discussion: """
                 Steps of GRPO beside TRL and beside the same written straight in PyTorch, with adapters of rank 16 beside
                 TRL with peft, steps of DPO beside TRL, and sampling 1, 8 and 32 completions of a prompt beside llama.cpp.
-                A peer whose packages --peers-python does not have is left out, and named:
+                Of Plumbline alone: how a step grows with its completions, how fast a prompt is read, and how long generate
+                takes to its first token. A peer whose packages --peers-python does not have is left out, and named:
 
                     python3 -m venv peers && peers/bin/pip install trl datasets torch peft cyllama
-                    plumbline bench suite --peers-python peers/bin/python
+                    plumbline bench suite --peers-python peers/bin/python --json suite.json
+
+                A measurement that fails is a row that says how, and the others go on; after Ctrl-C what there is is printed.
                 """)
         @Option(help: "A Python that has TRL, PyTorch, or llama.cpp as cyllama.") var peersPython: String?
         @Option(help: "The folder of the scripts that time them.") var peersScripts = "Tests/References"
         @Option(help: "Measured steps of each model.") var steps = 2
+        @Option(
+            help: ArgumentHelp(
+                "What is measured, everything by default: of \(names.joined(separator: ", ")), with commas between.",
+                valueName: "parts"),
+            transform: Self.parts)
+        var only: Set<BenchmarkSuite.Part>?
+        @Option(help: ArgumentHelp("A file that is written anew after every measurement.", valueName: "file"))
+        var json: String?
+
+        private static var names: [String] { BenchmarkSuite.Part.allCases.map(\.rawValue) }
+
+        private static func parts(_ text: String) throws -> Set<BenchmarkSuite.Part> {
+            Set(
+                try text.split(separator: ",", omittingEmptySubsequences: false).map { name in
+                    guard let part = BenchmarkSuite.Part(rawValue: String(name)) else {
+                        throw ValidationError(
+                            "'\(name)'; expected some of \(names.joined(separator: ",")), with commas between")
+                    }
+                    return part
+                })
+        }
+
+        func validate() throws {
+            if steps < 1 { throw ValidationError("--steps \(steps): at least 1") }
+        }
 
         func run() async throws {
-            let suite = try BenchmarkSuite(peersPython: peersPython, peersScripts: peersScripts, steps: steps)
-            try Terminal.result(try await suite.run { Terminal.progress($0) })
+            let suite = try BenchmarkSuite(
+                peersPython: peersPython, peersScripts: peersScripts, steps: steps, only: only, json: json,
+                stop: Interruption.shared.stop)
+            Interruption.shared.hold()  // what was measured is printed first
+            let report = await suite.run { Terminal.progress($0) }
+            try Terminal.result(report.text)
+            if case .stopped = report.end {
+                throw StoppedRun(kept: "what was measured is above" + (json.map { ", and in \($0)" } ?? ""))
+            }
+            if let error = report.error { throw error }
         }
     }
 }

@@ -83,6 +83,16 @@ struct BenchStepTests {
         #expect(apart <= 1e-6 && moved > 1e-4, "\(object)")
     }
 
+    /// The script itself requires that each optimizer step had one rollout of its own.
+    @Test(.enabled(if: python != nil, "PEERS_PYTHON names no Python with trl installed"))
+    func passesOfTRLsAreOneStep() throws {
+        let work = ["--prompts", "2", "--completions", "2", "--prompt-tokens", "5", "--completion-tokens", "4"]
+        let object = try peer(["model", "--steps", "1", "--threads", "1", "--passes-of", "2"] + work)
+        #expect(object["passes_of"]?.int == 2)
+        let seconds = try ["p10", "median", "p90"].map { try #require(object["step_s"]?[$0]?.double) }
+        #expect(seconds[0] > 0 && seconds[0] <= seconds[1] && seconds[1] <= seconds[2])
+    }
+
     /// The same pairs, the same first step.
     @Test(.enabled(if: python != nil, "PEERS_PYTHON names no Python with trl installed"))
     func theWeightsAreTRLs() throws {

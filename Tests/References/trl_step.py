@@ -12,9 +12,13 @@ compares the weights after the first step with those that `plumbline bench step 
 with `--learning-rate 0.1 --adam-epsilon 1`: Adam's first step is else the sign of each gradient, and where one is 0
 that of rounding. `--compared-step 3` compares those after the third step with what `--save-last-step` wrote.
 
+`--passes-of 8` has grpo take 8 completions a forward and backward pass in place of all at once: fewer are faster where
+the scores of a whole batch are large, and need less memory. The rest stays: `generation_batch_size`, which follows from
+the passes of an optimizer step, is the whole batch, so all completions are sampled together, once, and learned in one step.
+
 `--lora-rank 16` trains adapters of that rank on every projection, with α twice the rank. MODEL may also be an adapter,
 which is trained on, its reference being what it was; `--make-adapter FOLDER` writes one whose A and B are both random,
-and ends. The last line of output is a JSON object with median seconds.
+and ends. The last line of output is a JSON object with seconds: medians, and for steps p10 and p90.
 """
 import argparse
 import json
@@ -45,7 +49,21 @@ def arguments():
     parser.add_argument("--compared-step", type=int, default=1)
     parser.add_argument("--lora-rank", type=int)
     parser.add_argument("--make-adapter")
-    return parser.parse_args()
+    parser.add_argument("--passes-of", type=int)
+    a = parser.parse_args()
+    if a.passes_of is not None:
+        if a.algorithm != "grpo":
+            parser.error("--passes-of is about grpo")
+        if a.passes_of < 1 or a.prompts * a.completions % a.passes_of:
+            parser.error(f"--passes-of {a.passes_of} does not divide {a.prompts * a.completions} completions")
+    return a
+
+
+def spread(seconds):
+    """As `plumbline bench` says it: linear between the two nearest."""
+    at = torch.tensor([0.5, 0.1, 0.9], dtype=torch.float64)
+    values = torch.tensor(seconds, dtype=torch.float64).quantile(at).tolist()
+    return dict(zip(("median", "p10", "p90"), values))
 
 
 def prompts(tokenizer, count, length):
@@ -197,21 +215,27 @@ def main():
                     precompute_ref_log_probs=not a.reference_in_step, **shared))
         else:
             tokenizer.padding_side = "left"
+            batch = a.prompts * a.completions
+            a_pass = a.passes_of or batch
             trainer = GRPOTrainer(
                 model=model, reward_funcs=spread_of_ids, processing_class=tokenizer, callbacks=callbacks,
                 peft_config=fresh,
                 train_dataset=prompts(tokenizer, a.prompts * (a.steps + 1), a.prompt_tokens),
                 args=GRPOConfig(
-                    per_device_train_batch_size=a.prompts * a.completions, num_generations=a.completions,
+                    per_device_train_batch_size=a_pass, gradient_accumulation_steps=batch // a_pass,
+                    num_generations=a.completions,
                     max_completion_length=a.completion_tokens,
                     generation_kwargs={"min_new_tokens": a.completion_tokens}, beta=0.0, temperature=1.0, **shared))
             trainer._generate = stopwatch.around(trainer._generate)
         trainer.train()
     result = {
-        "trainer": "trl", "step_s": statistics.median(stopwatch.steps[1:]),
+        "trainer": "trl", "step_s": spread(stopwatch.steps[1:]),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     if stopwatch.generations:
+        assert len(stopwatch.generations) == len(stopwatch.steps) == a.steps + 1, "one rollout of all for each step"
         result["generation_s"] = statistics.median(stopwatch.generations[1:])
+    if a.passes_of:
+        result["passes_of"] = a.passes_of
     if a.compare:
         result.update(callbacks[-1].result)
     print(json.dumps(result))
