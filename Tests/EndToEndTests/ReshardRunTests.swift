@@ -1,4 +1,3 @@
-import Foundation
 import Testing
 
 /// Weights that are trained in one number of parts and sampled with in another, both more than one.
@@ -30,30 +29,10 @@ struct ReshardRunTests {
             #expect(shared.status == 0, "\(shared.progress)")
             #expect(shared.progress.contains("each layer of a training pass is shared by \(trained) processes"))
             #expect(shared.progress.contains("\(sampled) processes sample together, each with a part of every layer"))
-            let (own, other) = (try place.metrics("alone"), try place.metrics(name))
-            try #require(own.count == 2 && other.count == 2)
-            for (row, found) in zip(own, other) {
-                #expect(row.keys.sorted() == found.keys.sorted())
-                // What moves between processes does not move within one.
-                for (key, value) in row where key != "realloc/bytes" {
-                    let number = try #require(found[key])
-                    #expect(abs(number - value) <= 1e-5 * max(1, abs(value)), "\(name) \(key): \(number), not \(value)")
-                }
-            }
-            let files = try FileManager.default.contentsOfDirectory(
-                atPath: place.folder.appending(path: "alone/completions").path)
-            #expect(!files.isEmpty)
-            for file in files {
-                let texts = try ["alone", name].map { try self.texts("\($0)/completions/\(file)", place) }
-                #expect(texts[0] == texts[1], "\(name) \(file)")
-            }
-        }
-    }
-
-    private func texts(_ path: String, _ place: Workplace) throws -> [String] {
-        try String(decoding: place.bytes(path), as: UTF8.self).split(separator: "\n").map {
-            let row = try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
-            return "\(row?["prompt"] ?? "") \(row?["completion"] ?? "")"
+            #expect(try place.metrics(name).count == 2)
+            // What moves between processes does not move within one.
+            try place.expectTheSame(name, but: ["realloc/bytes"])
+            try place.expectTheSameTexts(name)
         }
     }
 }

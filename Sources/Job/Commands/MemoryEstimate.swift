@@ -60,9 +60,11 @@ package struct MemoryEstimate: Sendable, Equatable {
         min(rows, Tensor.scoreChunk(vocabulary: words) / max(1, words)) * words * 4
     }
 
-    /// Logits of all rows of a training pass that are kept for its backward pass beside those: none where they would be
-    /// more than this.
-    private static let keptLogits = 128 << 20
+    /// Those of a training pass, and beside them all that are kept for its backward pass where they are few enough.
+    private static func trainedLogits(rows: Int, words: Int) -> Int {
+        logits(rows: rows, words: words)
+            + (rows * words <= Tensor.keptScores(vocabulary: words) ? rows * words * 4 : 0)
+    }
 
     /// Weights, and of those that are trained gradients and what the optimizer keeps; with narrower copies of the
     /// weights where the layout has them.
@@ -161,10 +163,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         }
         let head = learnsWords ? model.vocabularySize / tensorParallel * model.hiddenSize * 4 : 0
         let words = (model.vocabularySize + tensorParallel - 1) / tensorParallel
-        let allLogits = sizes.rowsPerPass * words * 4
         let kept =
             sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
-            + Self.logits(rows: sizes.rowsPerPass, words: words) + (allLogits <= Self.keptLogits ? allLogits : 0)
+            + Self.trainedLogits(rows: sizes.rowsPerPass, words: words)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
         cache =
             sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
