@@ -172,7 +172,7 @@ struct TrainingParts: Sendable {
         let sharedReference =
             try precomputes && model.isAdapted ? referenceRole(start.reference(moves: false)) : nil
         // A policy of a checkpoint is no reference any more; parts of one are brought together by all ranks at a time.
-        let isReference = weights == model.folder && type.layout == .shared && shards == nil
+        let isReference = weights == model.folder && type.layout == .shared && gathering == nil
         let settings = try UpdaterSettings(job, maxSteps: maxSteps)
         let critic = try (onlySamples ? nil : plan.critic).flatMap {
             try Self.critic($0, job, model, base: start.parameters.frozen, settings, maxSteps: maxSteps, ranks)
