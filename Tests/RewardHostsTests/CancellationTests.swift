@@ -75,6 +75,7 @@ struct CancellationTests {
         // No column for verl's ground truth.
         await #expect(throws: RewardError.self) { try await panel.score(group(["hang", "b"])) }
         await panel.close()
-        #expect(ContinuousClock.now - start < .seconds(30))  // of 600
+        // Of 600. Closing takes turns on the pool's two threads that tests of the command hold meanwhile: 35 s were seen.
+        #expect(ContinuousClock.now - start < .seconds(150))
     }
 }
