@@ -3,9 +3,9 @@ import Testing
 /// Weights that are trained in one number of parts and sampled with in another, both more than one.
 @Suite("A run whose layers are cut one way to train and another to sample", .serialized)
 struct ReshardRunTests {
-    /// Two rollouts of two updates each, on four processes: what the second samples with has moved
-    /// since the first, and what scores it in between reads whole weights. Eight heads, of which four have keys and
-    /// values; 257 words, which neither number divides. Every hand-over is verified.
+    /// Two rollouts of two updates each, on four processes: what the second samples with has moved since the first, and
+    /// what scores it in between reads whole weights. Eight heads on four keys and values; 257 words, which neither
+    /// number divides. Every hand-over is verified.
     @Test func fourProcessesLearnWhatOneLearns() throws {
         let place = try Workplace()
         try Command.succeed(
