@@ -69,7 +69,6 @@ ctorch_status ctorch_arange(ptrdiff_t count, ctorch_device where, ctorch_tensor 
 ptrdiff_t ctorch_rank(ctorch_tensor tensor) { return unwrap(tensor).dim(); }
 ptrdiff_t ctorch_size(ctorch_tensor tensor, ptrdiff_t axis) { return unwrap(tensor).sizes()[axis]; }
 ptrdiff_t ctorch_count(ctorch_tensor tensor) { return unwrap(tensor).numel(); }
-bool ctorch_is_contiguous(ctorch_tensor tensor) { return unwrap(tensor).is_contiguous(); }
 
 ctorch_device ctorch_device_of(ctorch_tensor tensor) {
     const at::Device where = unwrap(tensor).device();

@@ -4,7 +4,6 @@
 #include <ATen/ops/gather.h>
 #include <ATen/ops/index_add.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/scatter_add.h>
 
 #include "support.hpp"
 
@@ -35,11 +34,6 @@ ctorch_status ctorch_index_select(ctorch_tensor tensor, ptrdiff_t axis, ctorch_t
 
 ctorch_status ctorch_gather(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor index, ctorch_tensor *out) {
     return guarded([&] { *out = wrap(at::gather(unwrap(tensor), axis, unwrap(index))); });
-}
-
-ctorch_status ctorch_scatter_add(
-    ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor index, ctorch_tensor source, ctorch_tensor *out) {
-    return guarded([&] { *out = wrap(at::scatter_add(unwrap(tensor), axis, unwrap(index), unwrap(source))); });
 }
 
 ctorch_status ctorch_index_add(

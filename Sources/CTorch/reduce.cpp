@@ -4,11 +4,9 @@
 #include <ATen/ops/amax.h>
 #include <ATen/ops/amin.h>
 #include <ATen/ops/argmax.h>
-#include <ATen/ops/cumsum.h>
 #include <ATen/ops/index_add.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mean.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sum.h>
@@ -29,7 +27,6 @@ at::Tensor reduce(ctorch_reduction op, const at::Tensor &x, at::IntArrayRef axes
         case CTORCH_MEAN: return at::mean(x, axes, keeps);
         case CTORCH_MAX: return at::amax(x, axes, keeps);
         case CTORCH_MIN: return at::amin(x, axes, keeps);
-        case CTORCH_LOG_SUM_EXP: return at::logsumexp(x, axes, keeps);
         case CTORCH_ARGMAX:
             return axes.empty() ? at::argmax(x, std::nullopt, keeps) : at::argmax(x, axes[0], keeps);
     }
@@ -41,10 +38,7 @@ at::Tensor reduce(ctorch_reduction op, const at::Tensor &x, at::IntArrayRef axes
 extern "C" {
 
 ctorch_status ctorch_reduce_all(ctorch_reduction op, ctorch_tensor tensor, ctorch_tensor *out) {
-    return guarded([&] {
-        const at::Tensor &x = unwrap(tensor);
-        *out = wrap(op == CTORCH_LOG_SUM_EXP ? at::logsumexp(x.flatten(), 0) : reduce(op, x, {}, false));
-    });
+    return guarded([&] { *out = wrap(reduce(op, unwrap(tensor), {}, false)); });
 }
 
 ctorch_status ctorch_reduce(
@@ -58,10 +52,6 @@ ctorch_status ctorch_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor
 
 ctorch_status ctorch_log_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out) {
     return guarded([&] { *out = wrap(at::log_softmax(unwrap(tensor), axis)); });
-}
-
-ctorch_status ctorch_cumulative_sum(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out) {
-    return guarded([&] { *out = wrap(at::cumsum(unwrap(tensor), axis)); });
 }
 
 ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *values, ctorch_tensor *indices) {

@@ -8,10 +8,7 @@
 #include <ATen/ops/select.h>
 #include <ATen/ops/split_with_sizes.h>
 #include <ATen/ops/squeeze.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/transpose.h>
-#include <ATen/ops/tril.h>
-#include <ATen/ops/triu.h>
 #include <ATen/ops/unsqueeze.h>
 
 #include "support.hpp"
@@ -63,29 +60,13 @@ ctorch_status ctorch_flip(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *o
     return guarded([&] { *out = wrap(at::flip(unwrap(tensor), {static_cast<int64_t>(axis)})); });
 }
 
-ctorch_status ctorch_repeat(ctorch_tensor tensor, const ptrdiff_t *counts, size_t rank, ctorch_tensor *out) {
-    return guarded([&] { *out = wrap(unwrap(tensor).repeat(sizes(counts, rank))); });
-}
-
 ctorch_status ctorch_concatenate(const ctorch_tensor *tensors, size_t count, ptrdiff_t axis, ctorch_tensor *out) {
     return guarded([&] { *out = wrap(at::cat(unwrap_list(tensors, count), axis)); });
-}
-
-ctorch_status ctorch_stack(const ctorch_tensor *tensors, size_t count, ptrdiff_t axis, ctorch_tensor *out) {
-    return guarded([&] { *out = wrap(at::stack(unwrap_list(tensors, count), axis)); });
 }
 
 ctorch_status ctorch_split(
     ctorch_tensor tensor, const ptrdiff_t *lengths, size_t count, ptrdiff_t axis, ctorch_tensor *out) {
     return guarded([&] { wrap_list(at::split_with_sizes(unwrap(tensor), sizes(lengths, count), axis), out); });
-}
-
-ctorch_status ctorch_lower_triangle(ctorch_tensor tensor, ptrdiff_t diagonal, ctorch_tensor *out) {
-    return guarded([&] { *out = wrap(at::tril(unwrap(tensor), diagonal)); });
-}
-
-ctorch_status ctorch_upper_triangle(ctorch_tensor tensor, ptrdiff_t diagonal, ctorch_tensor *out) {
-    return guarded([&] { *out = wrap(at::triu(unwrap(tensor), diagonal)); });
 }
 
 }  // extern "C"

@@ -33,14 +33,6 @@ extension Tensor {
 
     package static prefix func - (a: Tensor) throws(TensorError) -> Tensor { try a.unary("-", CTORCH_NEGATE) }
 
-    package func pow(_ exponent: Double) throws(TensorError) -> Tensor {
-        try Tensor.binary("pow", CTORCH_POWER, self, exponent)
-    }
-
-    package func pow(_ exponent: Tensor) throws(TensorError) -> Tensor {
-        try Tensor.binary("pow", CTORCH_POWER, self, exponent)
-    }
-
     /// Each element moved into the range; outside it, and for NaN, the gradient is 0.
     package func clamped(to range: ClosedRange<Double>) throws(TensorError) -> Tensor {
         try Tensor.make("clamped") { ctorch_clamp(raw, range.lowerBound, range.upperBound, $0) }

@@ -7,13 +7,9 @@ extension Tensor {
     package func expm1() throws(TensorError) -> Tensor { try unary("expm1", CTORCH_EXPM1) }
     /// Natural logarithm.
     package func log() throws(TensorError) -> Tensor { try unary("log", CTORCH_LOG) }
-    /// log(1 + x), exact near 0.
-    package func log1p() throws(TensorError) -> Tensor { try unary("log1p", CTORCH_LOG1P) }
     package func sqrt() throws(TensorError) -> Tensor { try unary("sqrt", CTORCH_SQRT) }
     /// 1/√x
     package func rsqrt() throws(TensorError) -> Tensor { try unary("rsqrt", CTORCH_RSQRT) }
-    /// 1/x
-    package func reciprocal() throws(TensorError) -> Tensor { try unary("reciprocal", CTORCH_RECIPROCAL) }
     package func square() throws(TensorError) -> Tensor { try unary("square", CTORCH_SQUARE) }
     /// |x|, with gradient 0 at 0.
     package func abs() throws(TensorError) -> Tensor { try unary("abs", CTORCH_ABS) }
@@ -24,14 +20,6 @@ extension Tensor {
     /// log(sigmoid(x)), without overflow.
     package func logSigmoid() throws(TensorError) -> Tensor { try unary("logSigmoid", CTORCH_LOG_SIGMOID) }
     package func tanh() throws(TensorError) -> Tensor { try unary("tanh", CTORCH_TANH) }
-    /// max(x, 0)
-    package func relu() throws(TensorError) -> Tensor { try unary("relu", CTORCH_RELU) }
-    /// x·sigmoid(x)
-    package func silu() throws(TensorError) -> Tensor { try unary("silu", CTORCH_SILU) }
-    /// x·Φ(x) with the normal distribution's Φ (the exact form, by the error function).
-    package func gelu() throws(TensorError) -> Tensor { try unary("gelu", CTORCH_GELU) }
-    /// log(1 + exp(x)); x itself above 20, where the difference is below float32.
-    package func softplus() throws(TensorError) -> Tensor { try unary("softplus", CTORCH_SOFTPLUS) }
     package func cos() throws(TensorError) -> Tensor { try unary("cos", CTORCH_COS) }
     package func sin() throws(TensorError) -> Tensor { try unary("sin", CTORCH_SIN) }
     /// log Γ(x), for x above 0.
@@ -52,12 +40,6 @@ extension Tensor {
     package func greater(than value: Double) throws(TensorError) -> Tensor {
         try Tensor.binary("greater", CTORCH_GREATER, self, value)
     }
-    package func greaterOrEqual(to other: Tensor) throws(TensorError) -> Tensor {
-        try Tensor.binary("greaterOrEqual", CTORCH_GREATER_EQUAL, self, other)
-    }
-    package func greaterOrEqual(to value: Double) throws(TensorError) -> Tensor {
-        try Tensor.binary("greaterOrEqual", CTORCH_GREATER_EQUAL, self, value)
-    }
     package func less(than other: Tensor) throws(TensorError) -> Tensor {
         try Tensor.binary("less", CTORCH_LESS, self, other)
     }
@@ -76,17 +58,8 @@ extension Tensor {
     package func equal(to value: Double) throws(TensorError) -> Tensor {
         try Tensor.binary("equal", CTORCH_EQUAL, self, value)
     }
-    package func notEqual(to other: Tensor) throws(TensorError) -> Tensor {
-        try Tensor.binary("notEqual", CTORCH_NOT_EQUAL, self, other)
-    }
-    package func notEqual(to value: Double) throws(TensorError) -> Tensor {
-        try Tensor.binary("notEqual", CTORCH_NOT_EQUAL, self, value)
-    }
     package func logicalAnd(_ other: Tensor) throws(TensorError) -> Tensor {
         try Tensor.binary("logicalAnd", CTORCH_LOGICAL_AND, self, other)
-    }
-    package func logicalOr(_ other: Tensor) throws(TensorError) -> Tensor {
-        try Tensor.binary("logicalOr", CTORCH_LOGICAL_OR, self, other)
     }
     package func logicalNot() throws(TensorError) -> Tensor { try unary("logicalNot", CTORCH_LOGICAL_NOT) }
 

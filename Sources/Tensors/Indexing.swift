@@ -19,12 +19,6 @@ extension Tensor {
         try Tensor.make("gathered") { ctorch_gather(raw, axis, index.raw, $0) }
     }
 
-    /// A copy to which each element of `source` is added at its index: for rank 2 and axis 1,
-    /// out[i, index[i, j]] += source[i, j]. Differentiable in both.
-    package func scatterAdded(axis: Int, index: Tensor, source: Tensor) throws(TensorError) -> Tensor {
-        try Tensor.make("scatterAdded") { ctorch_scatter_add(raw, axis, index.raw, source.raw, $0) }
-    }
-
     /// A copy to which slices of `source` are added: for axis 0, out[index[i], …] += source[i, …]. Differentiable in
     /// both.
     package func indexAdded(axis: Int, index: Tensor, source: Tensor) throws(TensorError) -> Tensor {

@@ -9,8 +9,6 @@ extension Tensor {
     package func max() throws(TensorError) -> Tensor { try reduced("max", CTORCH_MAX) }
     /// Equal smallest elements share the gradient. NaN if one is NaN.
     package func min() throws(TensorError) -> Tensor { try reduced("min", CTORCH_MIN) }
-    /// log Σ exp(x), without overflow.
-    package func logSumExp() throws(TensorError) -> Tensor { try reduced("logSumExp", CTORCH_LOG_SUM_EXP) }
 
     /// Whether no element is infinite or NaN; true for an empty tensor.
     package func allFinite() throws(TensorError) -> Bool {
@@ -38,10 +36,6 @@ extension Tensor {
     package func min(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
         try reduced("min", CTORCH_MIN, axis, keepsAxis)
     }
-    /// log Σ exp(x) along the axis, without overflow; −∞ when every element is −∞.
-    package func logSumExp(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
-        try reduced("logSumExp", CTORCH_LOG_SUM_EXP, axis, keepsAxis)
-    }
     /// Where the largest element is, as int64: the lowest index when several are equal.
     package func argmax(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
         try reduced("argmax", CTORCH_ARGMAX, axis, keepsAxis)
@@ -61,10 +55,6 @@ extension Tensor {
         let values = try Tensor.make("topK") { ctorch_top_k(raw, count, $0, &indices) }
         guard let indices else { throw .engine(operation: "topK", message: "the engine returned no indices") }
         return (values, Tensor(handle: TensorHandle(indices)))
-    }
-    /// out[i] = x[0] + … + x[i] along the axis. Deterministic mode refuses floating types on CUDA.
-    package func cumulativeSum(axis: Int) throws(TensorError) -> Tensor {
-        try Tensor.make("cumulativeSum") { ctorch_cumulative_sum(raw, axis, $0) }
     }
 
     /// Sums of runs or groups of elements:

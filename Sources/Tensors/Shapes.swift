@@ -48,22 +48,10 @@ extension Tensor {
         try Tensor.make("flipped") { ctorch_flip(raw, axis, $0) }
     }
 
-    /// A copy that holds the whole tensor `counts[i]` times along axis `i`.
-    package func repeated(_ counts: [Int]) throws(TensorError) -> Tensor {
-        try Tensor.make("repeated") { ctorch_repeat(raw, counts, counts.count, $0) }
-    }
-
     /// The tensors one after another along an axis they have; their other sizes agree.
     package static func concatenated(_ tensors: [Tensor], axis: Int = 0) throws(TensorError) -> Tensor {
         try make("concatenated") { out in
             withExtendedLifetime(tensors) { ctorch_concatenate(handles(of: tensors), tensors.count, axis, out) }
-        }
-    }
-
-    /// The tensors, all of one shape, side by side along a new axis.
-    package static func stacked(_ tensors: [Tensor], axis: Int = 0) throws(TensorError) -> Tensor {
-        try make("stacked") { out in
-            withExtendedLifetime(tensors) { ctorch_stack(handles(of: tensors), tensors.count, axis, out) }
         }
     }
 
@@ -72,15 +60,5 @@ extension Tensor {
         var out = [OpaquePointer?](repeating: nil, count: sizes.count)
         try Tensor.check("split", ctorch_split(raw, sizes, sizes.count, axis, &out))
         return try Tensor.adopt(out, from: "split")
-    }
-
-    /// Zero (or false) above the diagonal of the last two axes; diagonal 1 keeps one more above the main one.
-    package func lowerTriangle(diagonal: Int = 0) throws(TensorError) -> Tensor {
-        try Tensor.make("lowerTriangle") { ctorch_lower_triangle(raw, diagonal, $0) }
-    }
-
-    /// Zero (or false) below the diagonal of the last two axes; diagonal 1 leaves out the main one.
-    package func upperTriangle(diagonal: Int = 0) throws(TensorError) -> Tensor {
-        try Tensor.make("upperTriangle") { ctorch_upper_triangle(raw, diagonal, $0) }
     }
 }

@@ -74,9 +74,6 @@ extension Tensor {
         precondition(!status.failed, "a tensor of this room has storage")
         return (UInt(bitPattern: identity), bytes)
     }
-
-    /// Whether the elements lie in row-major order without gaps.
-    package var isContiguous: Bool { ctorch_is_contiguous(raw) }
 }
 
 extension Tensor: CustomStringConvertible {

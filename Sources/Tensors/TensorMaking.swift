@@ -78,13 +78,6 @@ extension Tensor {
         try make("arange") { ctorch_arange(count, device.code, $0) }
     }
 
-    /// A lower triangle of true, diagonal included: position `i` may look at `0 ... i`.
-    ///
-    /// - Returns: `[size, size]` bool.
-    package static func causalMask(_ size: Int, device: Device = .cpu) throws(TensorError) -> Tensor {
-        try ones([size, size], .bool, device: device).lowerTriangle()
-    }
-
     private static func copying<Element: BitwiseCopyable>(
         _ values: [Element], _ type: ElementType, _ shape: [Int]?, _ device: Device
     ) throws(TensorError) -> Tensor {

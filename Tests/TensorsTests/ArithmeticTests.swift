@@ -62,15 +62,6 @@ struct ArithmeticTests {
         #expect(error < 1e-7)
     }
 
-    @Test("powers, with whole and broken exponents")
-    func powers() throws {
-        #expect(try Tensor([2.0, 3]).pow(3).doubles() == [8, 27])
-        #expect(
-            relativeError(try Tensor([2.0, 4]).pow(Tensor([0.5, -1])).doubles(), [Double(2).squareRoot(), 0.25]) < 1e-15
-        )
-        #expect(try gradientError(at: [([0.5, 1.5], [2]), ([2.2, -1.1], [2])]) { try $0[0].pow($0[1]) } < 1e-7)
-    }
-
     @Test("an axis of size 1 stands for any size, with the gradient added up over it")
     func broadcast() throws {
         let a = try Tensor([1.0, 2, 3], shape: [3, 1]).requiringGradient()
@@ -132,16 +123,11 @@ struct ArithmeticTests {
         #expect(try a.less(than: b).booleans() == [true, false, false])
         #expect(try a.lessOrEqual(to: b).booleans() == [true, true, false])
         #expect(try a.greater(than: b).booleans() == [false, false, false])
-        #expect(try a.greaterOrEqual(to: b).booleans() == [false, true, false])
         #expect(try a.equal(to: b).booleans() == [false, true, false])
-        #expect(try a.notEqual(to: b).booleans() == [true, false, true])
         #expect(try a.less(than: 2).booleans() == [true, false, false])
         #expect(try a.lessOrEqual(to: 1).booleans() == [true, false, false])
-        #expect(try a.greaterOrEqual(to: 2).booleans() == [false, true, false])
-        #expect(try a.notEqual(to: 1).booleans() == [false, true, true])
         let (yes, no) = (try Tensor([true, true, false]), try Tensor([true, false, false]))
         #expect(try yes.logicalAnd(no).booleans() == [true, false, false])
-        #expect(try yes.logicalOr(no).booleans() == [true, true, false])
         #expect(try yes.logicalNot().booleans() == [false, false, true])
         #expect(try Tensor([1.0, .infinity, -.infinity, .nan]).isFinite().booleans() == [true, false, false, false])
     }

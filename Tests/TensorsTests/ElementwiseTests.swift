@@ -16,22 +16,14 @@ struct ElementwiseTests {
         Case(testDescription: "exp", tensor: { try $0.exp() }, number: { exp($0) }),
         Case(testDescription: "expm1", tensor: { try $0.expm1() }, number: { expm1($0) }),
         Case(testDescription: "log", tensor: { try $0.log() }, number: { log($0) }, range: 0.1...3),
-        Case(testDescription: "log1p", tensor: { try $0.log1p() }, number: { log1p($0) }, range: -0.9...3),
         Case(testDescription: "sqrt", tensor: { try $0.sqrt() }, number: { $0.squareRoot() }, range: 0.1...3),
         Case(testDescription: "rsqrt", tensor: { try $0.rsqrt() }, number: { 1 / $0.squareRoot() }, range: 0.1...3),
-        Case(testDescription: "reciprocal", tensor: { try $0.reciprocal() }, number: { 1 / $0 }, range: 0.1...3),
         Case(testDescription: "square", tensor: { try $0.square() }, number: { $0 * $0 }),
         Case(testDescription: "abs", tensor: { try $0.abs() }, number: { abs($0) }),
         Case(testDescription: "sign", tensor: { try $0.sign() }, number: { $0 > 0 ? 1 : $0 < 0 ? -1 : 0 }),
         Case(testDescription: "sigmoid", tensor: { try $0.sigmoid() }, number: { 1 / (1 + exp(-$0)) }),
         Case(testDescription: "logSigmoid", tensor: { try $0.logSigmoid() }, number: { -log1p(exp(-$0)) }),
         Case(testDescription: "tanh", tensor: { try $0.tanh() }, number: { tanh($0) }),
-        Case(testDescription: "relu", tensor: { try $0.relu() }, number: { max($0, 0) }),
-        Case(testDescription: "silu", tensor: { try $0.silu() }, number: { $0 / (1 + exp(-$0)) }),
-        Case(
-            testDescription: "gelu", tensor: { try $0.gelu() },
-            number: { $0 / 2 * (1 + erf($0 / Double(2).squareRoot())) }),
-        Case(testDescription: "softplus", tensor: { try $0.softplus() }, number: { log1p(exp($0)) }),
         Case(testDescription: "cos", tensor: { try $0.cos() }, number: { cos($0) }),
         Case(testDescription: "sin", tensor: { try $0.sin() }, number: { sin($0) }),
         Case(testDescription: "logGamma", tensor: { try $0.logGamma() }, number: { lgamma($0) }, range: 0.1...5),
@@ -65,10 +57,7 @@ struct ElementwiseTests {
         let far = try Tensor([-1000.0, 1000])
         #expect(try far.sigmoid().doubles() == [0, 1])
         #expect(try far.logSigmoid().doubles() == [-1000, 0])
-        #expect(try far.softplus().doubles() == [0, 1000])
-        #expect(try far.silu().doubles() == [0, 1000])
         #expect(try Tensor([1e-20]).expm1().doubles() == [1e-20])
-        #expect(try Tensor([1e-20]).log1p().doubles() == [1e-20])
     }
 
     @Test("a function without meaning for integers makes float32")

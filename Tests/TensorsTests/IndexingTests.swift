@@ -23,9 +23,6 @@ struct IndexingTests {
         #expect(throws: TensorError.self) {
             try table.indexAdded(axis: 0, index: Tensor([index]), source: Tensor.zeros([1, 2]))
         }
-        #expect(throws: TensorError.self) {
-            try table.scatterAdded(axis: 0, index: Tensor([index], shape: [1, 1]), source: Tensor.zeros([1, 1]))
-        }
     }
 
     @Test("an index that is no whole number is an error")
@@ -34,30 +31,26 @@ struct IndexingTests {
     }
 
     @Test("one element for each index, and added back")
-    func gatherAndScatter() throws {
+    func gatherAndAdd() throws {
         let table = try Tensor([0.0, 1, 2, 10, 11, 12], shape: [2, 3])
         let index = try Tensor([2, 0, 1, 1], shape: [2, 2])
         #expect(try table.gathered(axis: 1, index: index).doubles() == [2, 0, 11, 11])
         let source = try Tensor([1.0, 2, 3, 4], shape: [2, 2])
-        #expect(try table.scatterAdded(axis: 1, index: index, source: source).doubles() == [2, 1, 3, 10, 18, 12])
         let added = try table.indexAdded(axis: 1, index: Tensor([1, 1]), source: source)
         #expect(try added.doubles() == [0, 4, 2, 10, 18, 12])
     }
 
-    @Test("gradients of gathering, scattering and adding at indices")
+    @Test("gradients of gathering and adding at indices")
     func gradients() throws {
         var numbers = SeededNumbers(seed: 21)
         let (table, source) = (numbers.doubles(6), numbers.doubles(4))
         let inputs = [(values: table, shape: [2, 3]), (source, [2, 2])]
         let index = try Tensor([2, 0, 1, 1], shape: [2, 2])
         let gathered = try gradientError(at: [inputs[0]]) { try $0[0].gathered(axis: 1, index: index).square() }
-        let scattered = try gradientError(at: inputs) {
-            try $0[0].scatterAdded(axis: 1, index: index, source: $0[1]).square()
-        }
         let added = try gradientError(at: inputs) {
             try $0[0].indexAdded(axis: 1, index: Tensor([1, 1]), source: $0[1]).square()
         }
-        #expect(max(gathered, scattered, added) < 1e-7)
+        #expect(max(gathered, added) < 1e-7)
     }
 
     @Test("the backward of an embedding with many repeats is the same to the bit every time")

@@ -29,7 +29,6 @@ ptrdiff_t ctorch_rank(ctorch_tensor tensor);
 /// `axis` must be in 0 ..< rank.
 ptrdiff_t ctorch_size(ctorch_tensor tensor, ptrdiff_t axis);
 ptrdiff_t ctorch_count(ctorch_tensor tensor);
-bool ctorch_is_contiguous(ctorch_tensor tensor);
 ctorch_device ctorch_device_of(ctorch_tensor tensor);
 /// The memory that the elements lie in, which tensors may share: an identity of it, and its bytes.
 ctorch_status ctorch_storage(ctorch_tensor tensor, const void **identity, ptrdiff_t *bytes);

@@ -10,8 +10,6 @@ extern "C" {
 
 ctorch_status ctorch_index_select(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor index, ctorch_tensor *out);
 ctorch_status ctorch_gather(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor index, ctorch_tensor *out);
-ctorch_status ctorch_scatter_add(
-    ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor index, ctorch_tensor source, ctorch_tensor *out);
 ctorch_status ctorch_index_add(
     ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor index, ctorch_tensor source, ctorch_tensor *out);
 

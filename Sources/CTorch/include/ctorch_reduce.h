@@ -1,4 +1,4 @@
-// Operations along an axis: sums, extremes, softmax, running sums.
+// Operations along an axis: sums, extremes, softmax.
 #ifndef CTORCH_REDUCE_H
 #define CTORCH_REDUCE_H
 
@@ -13,7 +13,6 @@ typedef enum ctorch_reduction {
     CTORCH_MEAN,
     CTORCH_MAX,
     CTORCH_MIN,
-    CTORCH_LOG_SUM_EXP,
     CTORCH_ARGMAX
 } ctorch_reduction;
 
@@ -23,7 +22,6 @@ ctorch_status ctorch_reduce(
     ctorch_reduction op, ctorch_tensor tensor, ptrdiff_t axis, bool keeps_axis, ctorch_tensor *out);
 ctorch_status ctorch_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
 ctorch_status ctorch_log_softmax(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
-ctorch_status ctorch_cumulative_sum(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
 /// The k largest along the last axis, largest first, and where they stand as int64.
 ctorch_status ctorch_top_k(ctorch_tensor tensor, ptrdiff_t k, ctorch_tensor *values, ctorch_tensor *indices);
 ctorch_status ctorch_all_finite(ctorch_tensor tensor, bool *out);

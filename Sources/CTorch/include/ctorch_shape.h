@@ -19,15 +19,10 @@ ctorch_status ctorch_narrow(
     ctorch_tensor tensor, ptrdiff_t axis, ptrdiff_t start, ptrdiff_t length, ctorch_tensor *out);
 ctorch_status ctorch_select(ctorch_tensor tensor, ptrdiff_t axis, ptrdiff_t index, ctorch_tensor *out);
 ctorch_status ctorch_flip(ctorch_tensor tensor, ptrdiff_t axis, ctorch_tensor *out);
-ctorch_status ctorch_repeat(ctorch_tensor tensor, const ptrdiff_t *counts, size_t rank, ctorch_tensor *out);
 ctorch_status ctorch_concatenate(const ctorch_tensor *tensors, size_t count, ptrdiff_t axis, ctorch_tensor *out);
-ctorch_status ctorch_stack(const ctorch_tensor *tensors, size_t count, ptrdiff_t axis, ctorch_tensor *out);
 /// Writes `count` views, one for each size.
 ctorch_status ctorch_split(
     ctorch_tensor tensor, const ptrdiff_t *sizes, size_t count, ptrdiff_t axis, ctorch_tensor *out);
-/// Zero above (lower) or below (upper) the given diagonal of the last two axes.
-ctorch_status ctorch_lower_triangle(ctorch_tensor tensor, ptrdiff_t diagonal, ctorch_tensor *out);
-ctorch_status ctorch_upper_triangle(ctorch_tensor tensor, ptrdiff_t diagonal, ctorch_tensor *out);
 
 #ifdef __cplusplus
 }
