@@ -82,8 +82,7 @@ package struct PlanSearch {
         return SearchResult(
             plan: plan(best.state, candidates), iterationNanoseconds: best.score.nanoseconds,
             peakBytes: best.score.peakBytes, evaluated: chain.evaluated, space: space, trace: chain.trace,
-            seedNanoseconds: chain.seedNanoseconds,
-            runnersUp: chain.top.dropFirst().map { (plan($0.state, candidates), $0.score.nanoseconds) })
+            seedNanoseconds: chain.seedNanoseconds)
     }
 
     private func plan(_ state: [Int], _ candidates: [[PricedAssignment]]) -> ExecutionPlan {
@@ -283,8 +282,6 @@ package struct SearchResult: Sendable {
     package var trace: [Improvement]
     /// Iterations of the seeds that fit and move little, in their order; empty where the space was enumerated.
     package var seedNanoseconds: [Int]
-    /// The next best, at most nine.
-    package var runnersUp: [(plan: ExecutionPlan, nanoseconds: Int)]
 
     package struct Improvement: Sendable, Hashable {
         package var evaluated: Int

@@ -39,12 +39,10 @@ struct SearchChain {
     private let reallocationShare: Double
     private var builder: AugmentedGraphBuilder
     private var known: [[Int]: Score] = [:]
-    private(set) var top: [Found] = []
+    private(set) var best: Found?
     private(set) var evaluated = 0
     private(set) var trace: [SearchResult.Improvement] = []
     private(set) var seedNanoseconds: [Int] = []
-
-    var best: Found? { top.first }
 
     init(
         _ cluster: Cluster, _ models: [String: ModelShape], _ graph: DataflowGraph,
@@ -76,13 +74,11 @@ struct SearchChain {
         return score
     }
 
-    /// Puts a plan among the ten best.
+    /// Keeps a plan where it is the best so far.
     private mutating func keep(_ found: Found) {
-        if let last = top.last, top.count == 10, !found.isBetter(than: last) { return }
-        let index = top.firstIndex { found.isBetter(than: $0) } ?? top.count
-        top.insert(found, at: index)
-        if top.count > 10 { top.removeLast() }
-        if index == 0, found.score.isFeasible {
+        if let best, !found.isBetter(than: best) { return }
+        best = found
+        if found.score.isFeasible {
             trace.append(.init(evaluated: evaluated, nanoseconds: found.score.nanoseconds))
         }
     }
