@@ -12,9 +12,6 @@ package struct Interval: Sendable, Equatable {
         self.high = high
         self.confidence = confidence
     }
-
-    /// Whether the two have no number in common.
-    package func isApart(from other: Interval) -> Bool { low > other.high || high < other.low }
 }
 
 extension Interval {

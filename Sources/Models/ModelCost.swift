@@ -1,23 +1,9 @@
 package import Tensors
 
-// What a model costs, for plans and benchmarks: numbers of parameters, operations and bytes that follow from its
-// configuration.
+// What a model costs, for plans and benchmarks: numbers of parameters and bytes that follow from its configuration.
 extension ModelConfiguration {
     /// Numbers to learn; a tied head counts once.
     package var parameterCount: Int { parameterShapes.reduce(0) { $0 + $1.count } }
-
-    /// Parameters that each token is multiplied with: all matrices and the head, not the look-up in the embedding.
-    package var matrixParameterCount: Int {
-        let matrices = parameterShapes.filter { $0.role == .weight && $0.name != ParameterName.embedding }
-        return matrices.reduce(0) { $0 + $1.count } + (tiesEmbeddings ? vocabularySize * hiddenSize : 0)
-    }
-
-    /// Floating-point operations of a forward pass, for each token that sees `context` tokens on average: two for each
-    /// matrix parameter and four for each width of the queries and token seen. A backward pass takes twice as many
-    /// again.
-    package func forwardOperationsPerToken(context: Double) -> Double {
-        2 * Double(matrixParameterCount) + 4 * Double(layers * queryWidth) * context
-    }
 
     package func parameterBytes(_ type: ElementType) -> Int { parameterCount * type.byteCount }
 

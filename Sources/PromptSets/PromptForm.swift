@@ -83,9 +83,6 @@ package struct PromptForm: Sendable, Equatable, CustomStringConvertible {
     /// Names under which rewards find a column besides its own, with the path of keys to it.
     package let aliases: [String: [String]]
 
-    /// Whether rows can bring a completion to imitate.
-    package var hasCompletions: Bool { completionColumn != nil || endsInCompletion || convention == .text }
-
     /// Whether the prompt's messages bring the completion as their last one.
     var endsInCompletion: Bool { convention == .conversation || convention == .shareGPT }
 

@@ -85,7 +85,7 @@ struct PromptFormTests {
         #expect(throws: PromptSetError.self) { try set.prompt(at: 4) }
         // Without an output its rows are prompts alone.
         let prompts = try self.set(#"{"instruction": "Add 1 and 2.", "answer": "3"}"#, "prompts.jsonl")
-        #expect(prompts.detectedForm.convention == .alpaca && !prompts.detectedForm.hasCompletions)
+        #expect(prompts.detectedForm.convention == .alpaca && prompts.detectedForm.completionColumn == nil)
         #expect(try prompts.prompt(at: 0).columns == ["answer": .string("3")])
     }
 
@@ -96,7 +96,6 @@ struct PromptFormTests {
                 + #"{"id": "c", "conversations": [{"from": "human", "value": "x"}, {"from": "observation", "value": "y"}]}"#
         )
         #expect(set.detectedForm.description == "ShareGPT form, prompt from `conversations`")
-        #expect(set.detectedForm.hasCompletions)
         let first = try set.demonstration(at: 0)
         let messages = [ChatMessage(role: "system", content: "Be short."), ChatMessage(role: "user", content: "1+1?")]
         #expect(first.prompt.content == .messages(messages) && first.completion == "2")
@@ -113,7 +112,6 @@ struct PromptFormTests {
     func wholeTexts(_ column: String, _ map: ColumnMap) throws {
         let set = try set("{\"\(column)\": \"Once upon a time.\", \"source_url\": \"x\"}", columns: map)
         #expect(set.detectedForm.description == "plain text form, all of it learned, text from `\(column)`")
-        #expect(set.detectedForm.hasCompletions)
         let whole = try set.demonstration(at: 0)
         #expect(whole.prompt.content == .text("") && whole.completion == "Once upon a time.")
         #expect(whole.prompt.columns == ["source_url": .string("x")])
@@ -126,7 +124,6 @@ struct PromptFormTests {
         let set = try set(
             #"{"prompt": "1+1=", "completion": "2", "answer": "2"}"# + "\n"
                 + #"{"prompt": "1+2=", "completion": [{"role": "assistant", "content": "3"}], "answer": "3"}"#)
-        #expect(set.detectedForm.hasCompletions)
         let demonstration = try set.demonstration(at: 1)
         #expect(demonstration.completion == "3" && demonstration.prompt.text == "1+2=")
         #expect(demonstration.prompt.columns == ["answer": .string("3")])
