@@ -63,8 +63,4 @@ ctorch_status ctorch_fill_in_place(ctorch_tensor tensor, double value) {
     return unrecorded([&] { unwrap(tensor).fill_(value); });
 }
 
-ctorch_status ctorch_write_rows(ctorch_tensor tensor, ctorch_tensor index, ctorch_tensor source) {
-    return unrecorded([&] { unwrap(tensor).index_copy_(0, unwrap(index), unwrap(source)); });
-}
-
 }  // extern "C"

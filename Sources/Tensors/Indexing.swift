@@ -45,14 +45,4 @@ extension Tensor {
     package func fillInPlace(_ value: Double) throws(TensorError) {
         try Tensor.check("fillInPlace", ctorch_fill_in_place(raw, value))
     }
-
-    /// Row `index[i]` becomes row `i` of the source `[index count, …]`. Indices that repeat leave one of their rows.
-    package func writeRows(at index: Tensor, from source: Tensor) throws(TensorError) {
-        try Tensor.check("writeRows", ctorch_write_rows(raw, index.raw, source.raw))
-    }
-
-    /// Row `index[i]` becomes row `i` of the source, with the indices given as an array.
-    package func writeRows(at index: [Int], from source: Tensor) throws(TensorError) {
-        try writeRows(at: Tensor(index, device: device), from: source)
-    }
 }

@@ -19,7 +19,6 @@ struct IndexingTests {
         let table = try Tensor.zeros([3, 2])
         #expect(throws: TensorError.self) { try table.rows(at: [index]) }
         #expect(throws: TensorError.self) { try table.gathered(axis: 0, index: Tensor([index], shape: [1, 1])) }
-        #expect(throws: TensorError.self) { try table.writeRows(at: [index], from: Tensor.zeros([1, 2])) }
         #expect(throws: TensorError.self) {
             try table.indexAdded(axis: 0, index: Tensor([index]), source: Tensor.zeros([1, 2]))
         }
@@ -80,8 +79,6 @@ struct IndexingTests {
         #expect(try tensor.doubles() == [1.5, 2.5, 3.5, 4.5])
         try tensor.multiplyInPlace(2)
         #expect(try tensor.doubles() == [3, 5, 7, 9])
-        try tensor.writeRows(at: [1], from: Tensor([8.0, 9], shape: [1, 2]))
-        #expect(try tensor.doubles() == [3, 5, 8, 9])
         try tensor.copy(from: Tensor([Float(1), 0, 0, 1], shape: [2, 2]))
         #expect(try tensor.doubles() == [1, 0, 0, 1])
         try tensor.fillInPlace(-1)
@@ -95,8 +92,6 @@ struct IndexingTests {
         let tensor = try Tensor.zeros([2, 2])
         #expect(throws: TensorError.self) { try tensor.copy(from: Tensor.zeros([1, 2])) }
         #expect(throws: TensorError.self) { try tensor.addInPlace(Tensor.zeros([1, 1])) }
-        #expect(throws: TensorError.self) { try tensor.writeRows(at: [0], from: Tensor.zeros([1, 3])) }
-        #expect(throws: TensorError.self) { try tensor.writeRows(at: [0, 1], from: Tensor.zeros([1, 2])) }
     }
 
     @Test("a value that backward needs and that was changed in between is an error, not a wrong gradient")

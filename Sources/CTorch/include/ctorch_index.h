@@ -18,7 +18,6 @@ ctorch_status ctorch_copy_in_place(ctorch_tensor tensor, ctorch_tensor source);
 ctorch_status ctorch_add_in_place(ctorch_tensor tensor, ctorch_tensor source, double scale);
 ctorch_status ctorch_multiply_in_place(ctorch_tensor tensor, double factor);
 ctorch_status ctorch_fill_in_place(ctorch_tensor tensor, double value);
-ctorch_status ctorch_write_rows(ctorch_tensor tensor, ctorch_tensor index, ctorch_tensor source);
 
 #ifdef __cplusplus
 }
