@@ -133,10 +133,6 @@ package struct Tokenizer: Sendable {
     /// The tokens matched in the text before any splitting, in the order of the file.
     package var addedTokens: [AddedToken] { definition.addedTokens }
 
-    /// Bytes that a byte-level vocabulary has no symbol for. `encode` leaves them out, as the `tokenizers` library
-    /// does; empty for every vocabulary trained with the full byte alphabet.
-    package var missingBytes: [UInt8] { definition.missingBytes }
-
     /// A token as the vocabulary writes it (byte-level ones in the byte alphabet, `Ġthe`); nil for an unused id.
     package func token(of id: Int) -> String? { definition.tokens.indices.contains(id) ? definition.tokens[id] : nil }
 
@@ -145,7 +141,8 @@ package struct Tokenizer: Sendable {
 
     /// The ids of a text.
     ///
-    /// Added tokens inside the text become their ids, special ones too.
+    /// Added tokens inside the text become their ids, special ones too. Bytes that a byte-level vocabulary has no symbol
+    /// for are left out, as by the `tokenizers` library.
     ///
     /// - Parameters:
     ///   - addSpecialTokens: also put the post-processor's special ids around it, such as a beginning of text.

@@ -12,8 +12,6 @@ struct TokenizerDefinition: Sendable {
     /// Id to token text; nil where the ids have a gap.
     let tokens: [String?]
     let ids: [TokenText: Int]
-    /// Bytes that no symbol of a byte-level vocabulary stands for, and that encoding therefore leaves out.
-    let missingBytes: [UInt8]
 
     init(_ root: JSONNode) throws(TokenizerError) {
         // `truncation` and `padding` are the settings of whoever saved the file, not part of the vocabulary.
@@ -39,7 +37,6 @@ struct TokenizerDefinition: Sendable {
         }
         self.tokens = tokens
         self.ids = ids
-        missingBytes = vocabulary.missingBytes(usesBytes: preTokenizer.usesByteAlphabet)
         postProcessor = try PostProcessor(try root.optional("post_processor"), idLimit: max(tokens.count, 1))
     }
 
@@ -101,9 +98,4 @@ struct Vocabulary: Sendable {
     }
 
     func id(_ text: String) -> Int32? { ids[TokenText(text)].map { Int32($0) } }
-
-    func missingBytes(usesBytes: Bool) -> [UInt8] {
-        guard usesBytes else { return [] }
-        return (0...255).filter { id(ByteAlphabet.text(of: [$0])) == nil }
-    }
 }
