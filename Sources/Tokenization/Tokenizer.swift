@@ -23,8 +23,8 @@ package struct Tokenizer: Sendable {
     /// The ids that decoding leaves out when it skips special tokens.
     package let specialTokenIDs: Set<Int>
 
-    /// Reads `tokenizer.json` and, where they exist, `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `chat_template.jinja` and `generation_config.json`; or the metadata of a GGUF file.
+    /// Reads `tokenizer.json` and, where they exist, `tokenizer_config.json`, `special_tokens_map.json` and
+    /// `chat_template.jinja`; or the metadata of a GGUF file.
     ///
     /// - Throws: ``TokenizerError`` naming the file, the key, what was found and what would be right.
     package init(folder: URL) throws(TokenizerError) {
@@ -126,9 +126,6 @@ package struct Tokenizer: Sendable {
 
     /// The texts of the special tokens by role (`bos_token`, `eos_token` …): what ``ChatTemplate`` takes as variables.
     package var specialTokenTexts: [String: String] { files.specialTokenTexts }
-
-    /// The end-of-text ids that `generation_config.json` names; empty without one.
-    package var generationStopIDs: [Int] { files.generationStopIDs }
 
     /// The tokens matched in the text before any splitting, in the order of the file.
     package var addedTokens: [AddedToken] { definition.addedTokens }

@@ -6,12 +6,11 @@ struct TokenizerFiles: Sendable {
     static let tokenizer = "tokenizer.json"
     static let configuration = "tokenizer_config.json"
     static let specialTokens = "special_tokens_map.json"
-    static let generation = "generation_config.json"
     static let template = "chat_template.jinja"
     private static let roles = [
         "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
     ]
-    /// What ``Tokenizer/save(to:)`` writes; generation settings belong to the model's folder.
+    /// What a folder is read for, and what ``Tokenizer/save(to:)`` writes.
     static let saved = [tokenizer, configuration, specialTokens, template]
 
     /// The files as they were read, byte for byte.
@@ -19,7 +18,6 @@ struct TokenizerFiles: Sendable {
     /// Role to text for every special token the configuration names, such as `unk_token`.
     private(set) var specialTokenTexts: [String: String] = [:]
     private(set) var chatTemplate: String?
-    private(set) var generationStopIDs: [Int] = []
 
     /// - Parameter contents: file name to bytes; `tokenizer.json` is among them.
     init(contents: [String: Data]) throws(TokenizerError) {
@@ -33,15 +31,12 @@ struct TokenizerFiles: Sendable {
             if name == Self.configuration { chatTemplate = try Self.template(root) }
         }
         if let data = contents[Self.template] { chatTemplate = try Self.text(data, file: Self.template) }
-        if let data = contents[Self.generation] {
-            generationStopIDs = try Self.stopIDs(try JSONNode(data, file: Self.generation))
-        }
     }
 
     /// Reads the files of a folder; only `tokenizer.json` has to be there, or the file that stands for it.
     static func read(folder: URL, tokenizer given: URL? = nil) throws(TokenizerError) -> TokenizerFiles {
         var contents: [String: Data] = [:]
-        for name in saved + [generation] {
+        for name in saved {
             let own = folder.appendingPathComponent(name)
             let file = name == tokenizer ? given ?? own : own
             if name == tokenizer || FileManager.default.fileExists(atPath: file.path) {
@@ -101,14 +96,5 @@ struct TokenizerFiles: Sendable {
             return try item.required("template").string()
         }
         throw node.error(expected: "a template, or a list of templates with one named \"default\"")
-    }
-
-    private static func stopIDs(_ root: JSONNode) throws(TokenizerError) -> [Int] {
-        guard let node = try root.optional("eos_token_id") else { return [] }
-        let range = 0...TokenizerDefinition.idLimit - 1
-        guard case .array = node.value else { return [try node.integer(in: range)] }
-        var ids: [Int] = []
-        for item in try node.items() { ids.append(try item.integer(in: range)) }
-        return ids
     }
 }

@@ -18,14 +18,12 @@ struct TokenizerTests {
             "tokenizer_config.json":
                 #"{"eos_token":{"content":"<|end|>","special":true},"pad_token":"<pad>","bos_token":null}"#,
             "special_tokens_map.json": #"{"eos_token":"<|im_end|>","bos_token":"<|im_start|>"}"#,
-            "generation_config.json": #"{"eos_token_id":[3,5],"temperature":0.7}"#,
         ]
         try withFolder(files) { folder in
             let tokenizer = try Tokenizer(folder: folder)
             #expect(tokenizer.endOfTextID == tokenizer.id(of: "<|end|>"))
             #expect(tokenizer.beginningOfTextID == tokenizer.id(of: "<|im_start|>"))
             #expect(tokenizer.paddingID == tokenizer.id(of: "<pad>"))
-            #expect(tokenizer.generationStopIDs == [3, 5])
             #expect(tokenizer.chatTemplate == nil)
         }
     }
