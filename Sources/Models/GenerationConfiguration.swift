@@ -1,21 +1,18 @@
 package import JSON
 
-/// What a model folder's `generation_config.json` says; only the token ids have an effect here, the rest is written
-/// back.
+/// What a model folder's `generation_config.json` says; only the ids that end a completion have an effect here, the rest
+/// is written back.
 package struct GenerationConfiguration: Sendable, Equatable {
     package let members: [String: JSONValue]
     /// Ids that end a completion; `nil` when the file does not say.
     package let endTokenIDs: [Int]?
-    package let beginTokenID: Int?
-    package let paddingTokenID: Int?
 
     /// - Throws: ``ModelError/configuration(path:problems:)`` when a token id is none.
     package init(members: [String: JSONValue], path: String = "generation_config.json") throws(ModelError) {
         var reader = ConfigurationReader(members)
         self.members = members
         endTokenIDs = members["eos_token_id"] == nil ? nil : reader.tokenIDs("eos_token_id", absent: [])
-        beginTokenID = reader.tokenIDs("bos_token_id", absent: []).first
-        paddingTokenID = reader.tokenIDs("pad_token_id", absent: []).first
+        for name in ["bos_token_id", "pad_token_id"] { _ = reader.tokenIDs(name, absent: []) }
         try reader.throwIfAny(path: path)
     }
 
@@ -30,8 +27,6 @@ package struct GenerationConfiguration: Sendable, Equatable {
         members = Dictionary(uniqueKeysWithValues: stated.filter { !$0.1.isEmpty }.map { ($0.0, ids($0.1)) })
             .merging(["_from_model_config": .bool(true)]) { $1 }
         endTokenIDs = configuration.endTokenIDs
-        beginTokenID = configuration.beginTokenID
-        paddingTokenID = configuration.paddingTokenID
     }
 
     /// The text of the file, keys sorted.
