@@ -114,13 +114,9 @@ package struct AdapterFolder: Sendable {
 
     /// A relative path that leads nowhere from the working directory, but from the adapter's folder.
     private static func besideIt(_ name: String, _ folder: URL) -> URL? {
-        func isFolder(_ path: String) -> Bool {
-            var isFolder: ObjCBool = false
-            return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
-        }
-        guard !name.hasPrefix("/"), !name.hasPrefix("~"), !isFolder(name) else { return nil }
+        guard !name.hasPrefix("/"), !name.hasPrefix("~"), !HuggingFaceCache.isFolder(name) else { return nil }
         let beside = folder.appending(path: name, directoryHint: .isDirectory).standardizedFileURL
-        return isFolder(beside.path(percentEncoded: false)) ? beside : nil
+        return HuggingFaceCache.isFolder(beside.path(percentEncoded: false)) ? beside : nil
     }
 
     private static func ownName(_ name: String) -> String {
