@@ -10,7 +10,7 @@ package enum ImportanceRatio: String, SettingsChoice {
     case sequence
 
     /// Log-ratios are clamped to ± this many nats before the exponential.
-    package static let largestLogRatio = 20.0
+    static let largestLogRatio = 20.0
 
     /// The ratio at each token; with `sequence` a completion's tokens all have its one ratio.
     ///

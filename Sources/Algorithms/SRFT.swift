@@ -50,7 +50,7 @@ extension SRFTSettings: Objective {
 /// completions; means over tokens keep its terms in one scale whatever the lengths.
 package enum SRFT {
     /// The log-prob below which a wrong completion's token is left alone, in nats.
-    package static let leastLogProbability = -20.0
+    static let leastLogProbability = -20.0
 
     /// This micro-batch's share of the loss.
     ///

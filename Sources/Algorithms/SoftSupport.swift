@@ -15,7 +15,7 @@ package struct SoftSupport: Sendable, Equatable {
     package let keepsAllSlots: Bool
 
     /// Log-probs within the support are clamped to at least this many nats when they are scored.
-    package static let lowestLogProbability = -30.0
+    static let lowestLogProbability = -30.0
 
     package init(topK: Int = 5, topP: Double = 0.95, minP: Double = 0, keepsAllSlots: Bool = false) {
         self.topK = topK

@@ -27,7 +27,7 @@ package enum Hypervolume {
     }
 
     /// Those of the points that no other is at least as good as everywhere; of equal ones the first.
-    package static func nondominated(_ points: [[Double]]) -> [[Double]] {
+    static func nondominated(_ points: [[Double]]) -> [[Double]] {
         points.enumerated().filter { index, point in
             !points.enumerated().contains { other, rival in
                 other != index && zip(rival, point).allSatisfy { $0 >= $1 } && (rival != point || other < index)

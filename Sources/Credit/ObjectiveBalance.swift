@@ -41,7 +41,7 @@ package struct ObjectiveBalance: Sendable, Equatable, Codable {
     }
 
     /// Whether an objective has fewer than 2W losses: all weights are 1.
-    package var isWaiting: Bool { losses.values.contains { $0.count < 2 * window } }
+    var isWaiting: Bool { losses.values.contains { $0.count < 2 * window } }
 
     /// λ by objective.
     package var weights: [String: Double] {

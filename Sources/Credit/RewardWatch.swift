@@ -19,8 +19,8 @@ package struct RewardWatch: RewardController {
     /// Steps that are looked at together.
     package static let window = 32
     package static let following = 0.6
-    package static let trending = 0.5
-    package static let deadSteps = 8
+    static let trending = 0.5
+    static let deadSteps = 8
 
     package let name = "reward_watch"
     package var state = State()

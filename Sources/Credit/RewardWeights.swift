@@ -26,7 +26,7 @@ package struct WeightCurve: Sendable, Equatable {
         left.points.map(\.step) == right.points.map(\.step) && left.points.map(\.weight) == right.points.map(\.weight)
     }
 
-    package var isConstant: Bool { points.allSatisfy { $0.weight == points[0].weight } }
+    var isConstant: Bool { points.allSatisfy { $0.weight == points[0].weight } }
     /// What it ends with.
     package var last: Double { points[points.count - 1].weight }
 

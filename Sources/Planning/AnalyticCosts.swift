@@ -53,7 +53,7 @@ package struct AnalyticCosts: CostModel {
     }
 
     /// F: operations of a forward pass over `sequences` of `length` tokens.
-    package static func forwardOperations(_ sequences: Int, _ length: Int, _ shape: ModelShape) -> Double {
+    static func forwardOperations(_ sequences: Int, _ length: Int, _ shape: ModelShape) -> Double {
         let (n, s) = (Double(sequences), Double(length))
         let (h, i, v) = (Double(shape.hiddenSize), Double(shape.intermediateSize), Double(shape.vocabularySize))
         let block = 4 * n * s * h * h + 2 * n * s * s * h + 3 * n * s * h * i
@@ -61,7 +61,7 @@ package struct AnalyticCosts: CostModel {
     }
 
     /// Operations of decoding `newTokens` behind prompts, one step for each.
-    package static func decodeOperations(_ work: CallSpec.Work, _ shape: ModelShape) -> Double {
+    static func decodeOperations(_ work: CallSpec.Work, _ shape: ModelShape) -> Double {
         let (batch, h) = (Double(work.sequences), Double(shape.hiddenSize))
         let (i, v, layers) = (Double(shape.intermediateSize), Double(shape.vocabularySize), Double(shape.layers))
         return (0..<work.newTokens).reduce(0) { sum, step in

@@ -11,10 +11,10 @@ package enum WeightLayout: String, Sendable, Hashable, CaseIterable {
     case int8
 
     /// Whether an optimizer can train it.
-    package var isTrainable: Bool { self == .fp32Master || self == .bf16WithMaster }
+    var isTrainable: Bool { self == .fp32Master || self == .bf16WithMaster }
 
     /// Bytes of an activation, or of a key or value in the cache, beside such weights.
-    package var activationBytes: Int { self == .fp32Master || self == .fp32Packed ? 4 : 2 }
+    var activationBytes: Int { self == .fp32Master || self == .fp32Packed ? 4 : 2 }
 }
 
 /// What leaves the device when a call ends.
@@ -52,7 +52,7 @@ package struct Assignment: Sendable, Hashable {
     }
 
     /// Whether two calls of one role read the same storage.
-    package func sharesStorage(with other: Assignment) -> Bool {
+    func sharesStorage(with other: Assignment) -> Bool {
         mesh == other.mesh && strategy == other.strategy && layout == other.layout
     }
 }

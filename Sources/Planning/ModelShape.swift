@@ -153,7 +153,7 @@ package struct Block: Sendable, Hashable {
 
     package var count: Int { rows.count * columns.count }
 
-    package func intersection(_ other: Block) -> Block {
+    func intersection(_ other: Block) -> Block {
         Block(rows: rows.clamped(to: other.rows), columns: columns.clamped(to: other.columns))
     }
 }

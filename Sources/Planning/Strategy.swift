@@ -21,7 +21,7 @@ package struct Strategy: Sendable, Hashable, CustomStringConvertible {
     package var description: String { "pp\(pipeline) tp\(tensor) dp\(data)" }
 
     /// A device's index among those of its call: stages outermost, shards innermost.
-    package func localRank(stage: Int, replica: Int, shard: Int) -> Int { (stage * data + replica) * tensor + shard }
+    func localRank(stage: Int, replica: Int, shard: Int) -> Int { (stage * data + replica) * tensor + shard }
 
     /// What an index among the devices of a call stands for.
     package func coordinates(of localRank: Int) -> (stage: Int, replica: Int, shard: Int) {

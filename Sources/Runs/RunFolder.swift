@@ -58,8 +58,8 @@ package final class RunFolder: Sendable {
 
     package var configurationFile: URL { url.appending(path: "config.yaml") }
     package var metricsFile: URL { url.appending(path: "metrics.jsonl") }
-    package var notesFile: URL { url.appending(path: "notes.jsonl") }
-    package var completionsFolder: URL { url.appending(path: "completions") }
+    var notesFile: URL { url.appending(path: "notes.jsonl") }
+    var completionsFolder: URL { url.appending(path: "completions") }
 
     /// Where the completions of `step` are: five digits at least, so that names sort.
     package func completionsFile(step: Int) -> URL {

@@ -84,20 +84,20 @@ extension Tensor: CustomStringConvertible {
 // Checks that operations state in their documentation.
 extension Tensor {
     /// - Throws: ``TensorError/shape(operation:expected:got:)`` when the shape is another.
-    package func requireShape(_ expected: [Int], in operation: String) throws(TensorError) {
+    func requireShape(_ expected: [Int], in operation: String) throws(TensorError) {
         let shape = shape
         guard shape == expected else { throw .shape(operation: operation, expected: "\(expected)", got: shape) }
     }
 
     /// - Throws: ``TensorError/shape(operation:expected:got:)`` when the number of axes is another.
-    package func requireRank(_ expected: Int, in operation: String) throws(TensorError) {
+    func requireRank(_ expected: Int, in operation: String) throws(TensorError) {
         guard rank == expected else {
             throw .shape(operation: operation, expected: "\(expected) axes", got: shape)
         }
     }
 
     /// - Throws: ``TensorError/elementType(operation:expected:got:)`` when the element type is another.
-    package func requireType(_ expected: ElementType, in operation: String) throws(TensorError) {
+    func requireType(_ expected: ElementType, in operation: String) throws(TensorError) {
         let type = elementType
         guard type == expected else {
             throw .elementType(operation: operation, expected: "\(expected)", got: type)

@@ -11,7 +11,7 @@ package struct LengthDistribution: Sendable {
     }
 
     package var least: Int { sorted[0] }
-    package var greatest: Int { sorted[sorted.count - 1] }
+    var greatest: Int { sorted[sorted.count - 1] }
 
     /// The smallest length that `percent` of a hundred do not exceed (nearest rank).
     package func percentile(_ percent: Int) -> Int { sorted[max(0, (sorted.count * percent + 99) / 100 - 1)] }
