@@ -98,8 +98,8 @@ package struct ProfiledCosts: CostModel {
         let stages = Double(strategy.pipeline)
         let pieces = Double(max(1, assignment.microBatches))
         let filling = (stages + pieces - 1) / stages
-        let sequences = call.kind == .train ? work.sequences / work.miniBatches : work.sequences
-        let piece = Double(sequences) / Double(strategy.data) / pieces
+        let sequences = Double(work.sequences) / Double(call.kind == .train ? work.miniBatches : 1)
+        let piece = sequences / Double(strategy.data) / pieces
         func time(_ operation: CostProfile.Operation, _ amount: Double, optimizer: String? = nil) -> Double {
             curve(operation, Self.computed(layout, operation), optimizer: optimizer)?.nanoseconds(of: amount) ?? 0
         }
@@ -126,7 +126,8 @@ package struct ProfiledCosts: CostModel {
             let parameters = work.trainedShare(of: shape) * Double(shape.parameterCount) / (stages * shards)
             let replicas = Double(strategy.data)
             let own = time(.optimizer, parameters / replicas, optimizer: work.optimizer?.name ?? Self.usual)
-            let isInside = strategy.data <= cluster.devicesPerNode
+            // Replicas of a shard are tp ranks apart.
+            let isInside = strategy.tensor * strategy.data <= cluster.devicesPerNode
             let rate = isInside ? cluster.intraGBps : cluster.interGBps
             let exchanged = 3 * (replicas - 1) / replicas * 4 * parameters / rate
             let state = work.stateShare(of: shape) * Double(shape.parameterCount) / Double(strategy.size)

@@ -160,6 +160,20 @@ struct CostProfileTests {
         #expect(try nanoseconds(ToyProfile.assignment(.fp32Master, tp: 4)) == 2 * (945 + 18 * 7500 + 1250))
     }
 
+    /// Two shards and two replicas on nodes of two: replicas of a shard are on both nodes, and exchange 3/2·4 bytes of half
+    /// of the numbers at 1 byte a nanosecond.
+    @Test func replicasOfShardsMayBeOnSeveralNodes() throws {
+        let call = ToyProfile.call(.train, new: 10, miniBatches: 2)
+        func nanoseconds(_ cluster: Cluster) throws -> Int {
+            var own = ToyProfile.assignment(.fp32Master, tp: 2, dp: 2)
+            own.mesh = Mesh(all: cluster)
+            return try ProfiledCosts(ToyProfile.profile(cores: 4), cluster).nanoseconds(call, own, Toy.shape)
+        }
+        let numbers = Double(Toy.shape.parameterCount) / 2
+        let difference = try nanoseconds(Toy.cluster(nodes: 2, devices: 2)) - nanoseconds(Toy.cluster(nodes: 1, devices: 4))
+        #expect(abs(Double(difference) - 2 * 1.5 * 4 * numbers * (1 - 1 / 10.0)) <= 1)
+    }
+
     /// AdamW's 8 bytes a number, half of them on each of two ranks, are read and written by each of two steps; the disk's
     /// half GB/s is that of both ranks. On another cluster the simulated iteration has nodes for it.
     @Test func momentsInAFileAreReadAndWritten() throws {
