@@ -9,7 +9,8 @@ extension ExecutionPlan {
     /// key-value cache before the next step; everything else reads the weights in the type of the passes. No weights
     /// wait on the host; what optimizers keep may lie in a file, of all calls that train or of none. Shards are float32,
     /// those that are sampled from as many as those that are trained or another number; each has heads, key and value
-    /// heads of its own. All passes are cut alike, and all calls that sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
+    /// heads of its own. All passes are cut alike, and all calls that sample read one layout. Pieces have one size, but
+    /// for the last: 16 sequences are cut into 4 or 6 of them, never 5.
     package var runProblems: [PlanProblem] {
         guard let trainer = graph.trainingCall(ofRole: "actor"), let home = assignments[trainer.name] else {
             return [.init(.run, nil, "no call trains the role actor")]

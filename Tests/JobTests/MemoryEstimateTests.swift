@@ -1,5 +1,7 @@
 import Job
 import Models
+import Planning
+import Tensors
 import Testing
 
 /// Peaks that `plumbline bench update` measured (resident bytes, float32, one thread, 8 completions a prompt), in MB.
@@ -217,12 +219,21 @@ struct MemoryEstimateTests {
         }
         let tokens = 8 + rows / completions * completions
         let kept = tokens * shape.activationBytesPerToken(.float32, checkpointsBlocks: false)
+        // Half of a layer's 4·64 + 2·64 + 3·96 numbers inside its two parts, of two layers and once for gradients.
+        let halved = tokens * shape.activationBytesPerToken(.float32, checkpointsBlocks: false, ranks: 2)
+        #expect(kept - halved == tokens * 3 * 336 * 4)
         let head = 4 * 151_936 * 64
         try #require(rows.isMultiple(of: completions))
         #expect(estimate(1).activations - kept - head == held * 151_936 * 4)
         // Half of the words: of twice as many rows all are kept.
         let halves = min(rows, 256) + (rows <= 441 ? rows : 0)
-        #expect(estimate(2).activations - kept - head / 2 == halves * 75_968 * 4)
+        #expect(estimate(2).activations - halved - head / 2 == halves * 75_968 * 4)
+    }
+
+    /// Plans count logits as the engine does, whose numbers their room cannot read.
+    @Test(arguments: [256, 16_384, 16_385, 49_152, 131_072, 151_936]) func plansKnowHowManyLogitsThereAre(_ words: Int) {
+        #expect(ScoredLogits.atOnce(vocabulary: words) == Tensor.scoreChunk(vocabulary: words))
+        #expect(ScoredLogits.kept(vocabulary: words) == Tensor.keptScores(vocabulary: words))
     }
 
     /// Whole weights beside halves of what is trained, and the logits of 256 rows while these are scored: 49,152 of four

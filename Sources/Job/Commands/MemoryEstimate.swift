@@ -1,6 +1,8 @@
 package import Models
 package import Placement
+internal import Planning
 package import PolicyUpdater
+internal import RolloutEngine
 internal import Tensors
 
 /// Bytes a run needs at its peak, from the model's configuration and the sizes of a step.
@@ -49,21 +51,6 @@ package struct MemoryEstimate: Sendable, Equatable {
             guard group > maxTokensPerMicroBatch, !isOnePass else { return tokensPerPass / group * completions }
             return min(completions, max(completionLength, maxTokensPerMicroBatch - promptLength))
         }
-    }
-
-    /// Logits that a pass has while its tokens are scored: float32, of some rows at a time.
-    ///
-    /// - Parameters:
-    ///   - rows: That are scored.
-    ///   - words: Of the head, or of this process's part of it.
-    private static func logits(rows: Int, words: Int) -> Int {
-        min(rows, Tensor.scoreChunk(vocabulary: words) / max(1, words)) * words * 4
-    }
-
-    /// Those of a training pass, and beside them all that are kept for its backward pass where they are few enough.
-    private static func trainedLogits(rows: Int, words: Int) -> Int {
-        logits(rows: rows, words: words)
-            + (rows * words <= Tensor.keptScores(vocabulary: words) ? rows * words * 4 : 0)
     }
 
     /// Weights, and of those that are trained gradients and what the optimizer keeps; with narrower copies of the
@@ -164,8 +151,10 @@ package struct MemoryEstimate: Sendable, Equatable {
         let head = learnsWords ? model.vocabularySize / tensorParallel * model.hiddenSize * 4 : 0
         let words = (model.vocabularySize + tensorParallel - 1) / tensorParallel
         let kept =
-            sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
-            + Self.trainedLogits(rows: sizes.rowsPerPass, words: words)
+            sizes.tokensPerPass
+            * model.activationBytesPerToken(
+                compute, checkpointsBlocks: sizes.checkpointsBlocks, ranks: tensorParallel)
+            + ScoredLogits.trainedBytes(rows: sizes.rowsPerPass, words: words)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
         cache =
             sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
@@ -187,7 +176,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let sampledParts = movesParts ? cut.reduce(0, +) * master.byteCount : 0
         let generating = own + view + cache + sampledParts + (samplesParts ? 0 : gathered)
         let scored =
-            hasReference || scoresPolicy ? Self.logits(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
+            hasReference || scoresPolicy
+            ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
         let reading = own + view + gathered + scored
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
@@ -208,7 +198,13 @@ package struct MemoryEstimate: Sendable, Equatable {
         pairs: PairRows? = nil
     ) {
         let longest = pairs?.longest
-        let rows = job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
+        let prompt = longest?.prompt ?? promptLength
+        let completion = longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength
+        let ranks = job.tensorParallelism.generationSize
+        let rows = BatchLimits(job).rows(
+            wanted: job.batches.completionsPerRolloutStep,
+            bytesPerToken: model.keyValueBytesPerToken(job.model.dtype.elementType) / ranks, promptLength: prompt,
+            completionLength: completion)
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
         // Some losses read the reference while gradients are taken.
@@ -220,16 +216,14 @@ package struct MemoryEstimate: Sendable, Equatable {
             rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
-            tensorParallel: job.tensorParallelism.size, generationParallel: job.tensorParallelism.generationSize,
+            tensorParallel: job.tensorParallelism.size, generationParallel: ranks,
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
             Sizes(
-                promptLength: longest?.prompt ?? promptLength,
-                completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,
-                completionsPerPrompt: job.batches.generations,
+                promptLength: prompt, completionLength: completion, completionsPerPrompt: job.batches.generations,
                 completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
-                rows: job.recipe.generates ? min(rows, job.batches.completionsPerRolloutStep) : 0,
+                rows: job.recipe.generates ? rows : 0,
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 
