@@ -236,7 +236,7 @@ extension UpdaterSettings {
             maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
             checkpointsBlocks: job.checkpointsBlocks, referenceSync: job.plan.reference?.sync,
             partGradientSteps: job.partGradientSteps, dropoutSeed: UInt64(job.model.seed),
-            stateFolder: job.optimizerOffload.folder)
+            stateFolder: job.optimizerOffload.folder, scratchFolder: URL(filePath: job.run.outputDirectory))
     }
 }
 
