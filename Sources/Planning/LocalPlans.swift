@@ -233,7 +233,9 @@ package struct LocalPlans {
                 if refused.isEmpty { refused = error.problems }
                 continue
             }
-            let peak = timeline.peakBytes.max() ?? 0
+            // What saves reads whole weights: of shards they come together beside what lies there all the time.
+            let whole = choice.cut.shards > 1 ? 4 * (models["actor"]?.parameterCount ?? 0) : 0
+            let peak = zip(timeline.peakBytes, timeline.residentBytes).map { max($0, $1 + whole) }.max() ?? 0
             found.append(
                 Candidate(
                     plan: plan, nanoseconds: timeline.iterationNanoseconds, peakBytes: peak, fits: peak <= capacity,

@@ -307,6 +307,18 @@ struct LocalPlansTests {
         #expect(try peak(.fp32Packed, 2) - peak(.fp32Master, 2) == 4 * Toy.shape.parameterCount)
     }
 
+    /// Of shards that are trained and sampled from no call reads wholes; what saves does, beside halves of weights and moments.
+    @Test func savingReadsWholeWeights() throws {
+        let found = try Self.short(
+            .init(
+                generation: [.fp32Master], training: .fp32Master, sequencesOfPass: 1, rows: 8, shards: [2],
+                generationShards: [2])
+        ).found[0]
+        let norms = (2 * Toy.shape.layers + 1) * Toy.shape.hiddenSize
+        let half = norms + (Toy.shape.parameterCount - norms) / 2
+        #expect(found.peakBytes == (4 + 8) * half + 4 * Toy.shape.parameterCount)
+    }
+
     /// Moments of 8 bytes a number, a half on each rank, lie there all the time or never; two steps read and write them, at
     /// half of the 10 bytes a nanosecond that stand for a disk nobody has measured.
     @Test func momentsInAFileAreNotHeldAndTakeTheirTime() throws {
