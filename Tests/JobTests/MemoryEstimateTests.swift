@@ -93,10 +93,12 @@ struct MemoryEstimateTests {
             fresh: FreshModelShape(
                 family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3,
                 intermediateSize: 1536))
-        func estimate(_ offloads: Bool, promptLength: Int, completions: Int, hasCritic: Bool = false) -> MemoryEstimate
-        {
+        func estimate(
+            _ offloads: Bool, promptLength: Int, completions: Int, hasCritic: Bool = false, replicas: Int = 1
+        ) -> MemoryEstimate {
             MemoryEstimate(
                 shape, type: .float32, hasReference: false, hasCritic: hasCritic, offloadsOptimizer: offloads,
+                replicas: replicas,
                 MemoryEstimate.Sizes(
                     promptLength: promptLength, completionLength: 16, completionsPerPrompt: completions,
                     completionsPerOptimizerStep: completions, rows: completions, maxTokensPerMicroBatch: 2048,
@@ -112,6 +114,11 @@ struct MemoryEstimateTests {
         #expect(ofTwo[0] - ofTwo[1] == 2 * moments)
         let small = estimate(true, promptLength: 1, completions: 1)
         #expect(small.peak - small.training == 230_000_000 + 8 * 49152 * 576)
+        // Each of two processes has half of them; of four the first has most when it saves: weights, and the moments of all.
+        let half = estimate(false, promptLength: 1024, completions: 8, replicas: 2)
+        #expect(half.optimizerState == moments / 2 && memory.peak - half.peak == moments / 2)
+        let saving = estimate(false, promptLength: 1, completions: 1, replicas: 4)
+        #expect(saving.peak == 230_000_000 + 12 * shape.parameterCount)
     }
 
     /// 135 M parameters in float32. A reference of its own lies beside everything; one of mapped pages is in memory only

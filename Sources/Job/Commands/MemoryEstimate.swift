@@ -58,7 +58,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     package let training: Int
     /// The weights under adapters, a part of ``training``; 0 without adapters.
     package let frozenBase: Int
-    /// What the optimizer keeps, a part of ``training`` unless it lies in a file: AdamW's two moments, or less.
+    /// What the optimizer keeps in this process, a part of ``training`` unless it lies in a file: AdamW's two moments, or
+    /// less.
     package let optimizerState: Int
     /// Whether it does.
     private let offloadsOptimizer: Bool
@@ -100,6 +101,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - tensorParallel: How many processes share what is trained; each reads whole weights to score.
     ///   - generationParallel: How many share what is sampled with, and its cache; of parts that are trained each reads
     ///     whole ones to sample where it is 1, and has its part beside them where it is another number.
+    ///   - replicas: How many have the same of what is trained, and keep a share of the optimizer's state each; to save it,
+    ///     the first has all.
     ///   - scoresPolicy: Whether the policy's own log-probs are computed apart from training; the reference's are where
     ///     there is one.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
@@ -110,7 +113,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
-        scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
+        replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -123,6 +126,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             optimizer?.stateBytes(of: shape.name, shape: shape.shape, master) ?? 2 * shape.count * master.byteCount
         }
         func held(_ state: Int) -> Int { offloadsOptimizer ? 0 : state }
+        func share(_ state: Int) -> Int { (state + replicas - 1) / replicas }
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
@@ -132,14 +136,15 @@ package struct MemoryEstimate: Sendable, Equatable {
         frozenBase = isAdapted ? frozen : 0
         let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : frozen + narrow
         let criticWeights = hasCritic ? whole : 0
-        let criticState = held(shapes.reduce(0) { $0 + stateBytes(of: $1) })
-        let criticKept = hasCritic ? criticWeights + criticState + criticBeside : 0
+        let criticState = hasCritic ? held(shapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
+        let criticKept = hasCritic ? criticWeights + share(criticState) + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
         critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
-        optimizerState = parts.reduce(0) { $0 + stateBytes(of: $1) }
+        let state = parts.reduce(0) { $0 + stateBytes(of: $1) }
+        optimizerState = share(state)
         training = frozen + 2 * weights + held(optimizerState) + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
@@ -179,10 +184,13 @@ package struct MemoryEstimate: Sendable, Equatable {
             hasReference || scoresPolicy
             ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
         let reading = own + view + gathered + scored
+        // Of parts it comes together in a file.
+        let assembled = tensorParallel > 1 ? 0 : held(state - share(state)) + criticState - share(criticState)
+        let saving = own + view + gathered + assembled
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
-        let most = max(trainingPeak, generating, reading)
+        let most = max(trainingPeak, generating, reading, saving)
         peak =
             Self.process + rewardModels + criticKept
             + (mapsReference ? max(most, reading + reference) : most + reference)
@@ -192,18 +200,24 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - mapsReference: Whether the reference is the pages of its files.
     ///   - criticSharesBase: Whether adapters of a critic are trained on the policy's base.
     ///   - pairs: Of a method that compares them: the longest decides.
+    ///   - ranks: Processes of the run; the estimate is of the first, which saves.
     init(
         _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
         mapsReference: Bool, rewardModels: Int, criticSharesBase: Bool = false, promptLength: Int,
-        pairs: PairRows? = nil
+        pairs: PairRows? = nil, ranks: Int = 1
     ) {
+        func share(_ whole: Int, _ parts: Int) -> Int { (whole + parts - 1) / parts }
         let longest = pairs?.longest
         let prompt = longest?.prompt ?? promptLength
         let completion = longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength
-        let ranks = job.tensorParallelism.generationSize
+        let (tensorParallel, together) = (job.tensorParallelism.size, job.tensorParallelism.generationSize)
+        // Of a run in two sides both count: what a rank of either takes.
+        let samplers = job.staleness.generationRanks > 0 ? job.staleness.generationRanks : ranks
+        let replicas = max(1, (ranks - job.staleness.generationRanks) / tensorParallel)
+        let prompts = share(job.batches.promptsPerStep * together, samplers)
         let rows = BatchLimits(job).rows(
-            wanted: job.batches.completionsPerRolloutStep,
-            bytesPerToken: model.keyValueBytesPerToken(job.model.dtype.elementType) / ranks, promptLength: prompt,
+            wanted: min(prompts, job.batches.promptsPerStep) * job.batches.generations,
+            bytesPerToken: model.keyValueBytesPerToken(job.model.dtype.elementType) / together, promptLength: prompt,
             completionLength: completion)
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
@@ -216,13 +230,13 @@ package struct MemoryEstimate: Sendable, Equatable {
             rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
-            tensorParallel: job.tensorParallelism.size, generationParallel: ranks,
+            tensorParallel: tensorParallel, generationParallel: together, replicas: replicas,
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
             Sizes(
                 promptLength: prompt, completionLength: completion, completionsPerPrompt: job.batches.generations,
-                completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
+                completionsPerOptimizerStep: share(job.batches.completionsPerOptimizerStep, replicas),
                 rows: job.recipe.generates ? rows : 0,
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
