@@ -37,7 +37,7 @@ package struct MemoryDemand: Sendable, Hashable {
     /// The weights as the products read them; of a run's call that trains, masters that are apart from them too.
     package var weights = 0
     package var gradients = 0
-    /// Moments, and masters that are apart from the weights; each replica has its share.
+    /// Moments, and but for a run's masters that are apart from the weights; each replica has its share.
     package var optimizer = 0
     package var cache = 0
     package var activations = 0
@@ -70,8 +70,9 @@ package struct MemoryModel: Sendable {
     /// `nil` for more stages than layers.
     ///
     /// - Parameter isOfThisBuild: See ``CostModel/isOfThisBuild``. A run samples its pieces one after the other, so that
-    ///   keys and values of one are there at a time, and computes in float32 beside int8 weights. Each of its ranks has
-    ///   all masters. Of moments that are offloaded a step has one parameter's.
+    ///   keys and values of one are there at a time. Beside int8 weights it computes in float32, packs the head in float32
+    ///   and reads everything else where it is trained. Each of its ranks has all masters. Of moments that are offloaded a
+    ///   step has one parameter's.
     package mutating func demand(
         _ call: CallSpec, _ assignment: Assignment, isOfThisBuild: Bool = false
     ) -> MemoryDemand? {
@@ -86,6 +87,9 @@ package struct MemoryModel: Sendable {
         let (work, strategy) = (call.work, assignment.strategy)
         var demand = MemoryDemand()
         demand.weights = Self.weightBytes(stage, assignment.layout)
+        if isOfThisBuild, assignment.layout == .int8 {
+            demand.weights = stage.packed + 4 * stage.packedRows + 4 * shape.scoredWords * shape.hiddenSize
+        }
         if call.kind == .train {
             func bytes(_ each: Double) -> Int { Int((Double(stage.elements) * each).rounded(.up)) }
             let trained = bytes(4 * work.trainedShare(of: shape))

@@ -141,7 +141,13 @@ package struct ProfiledCosts: CostModel {
     package func conversionNanoseconds(
         to layout: WeightLayout, weightBytes: Int, _ shape: ModelShape, _ cluster: Cluster
     ) -> Int {
-        let measured = curve(.conversion, layout)?.nanoseconds(of: Double(shape.parameterCount))
+        let numbers: Double =
+            switch layout {
+            case .fp32Master, .fp32Packed: Double(weightBytes) / 4
+            case .bf16, .bf16WithMaster: Double(weightBytes) / 2
+            case .int8: Double(shape.parameterCount)  // no part is packed in eight bits
+            }
+        let measured = curve(.conversion, layout)?.nanoseconds(of: numbers)
         return measured.map { Int(($0 * slowdown).rounded()) } ?? Self.copying(weightBytes, cluster)
     }
 

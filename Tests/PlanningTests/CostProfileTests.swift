@@ -242,7 +242,10 @@ struct CostProfileTests {
     @Test func makingALayoutIsLookedUp() throws {
         let one = Toy.cluster(nodes: 1, devices: 1)
         let costs = ProfiledCosts(ToyProfile.profile(), one)
-        #expect(costs.conversionNanoseconds(to: .fp32Packed, weightBytes: 1 << 20, Toy.shape, one) == 700)
+        let bytes = 4 * Toy.shape.parameterCount
+        #expect(costs.conversionNanoseconds(to: .fp32Packed, weightBytes: bytes, Toy.shape, one) == 700)
+        // A part takes its share.
+        #expect(costs.conversionNanoseconds(to: .fp32Packed, weightBytes: bytes / 4, Toy.shape, one) == 175)
         // 2 · 2²⁰ bytes at 100 GB/s.
         #expect(costs.conversionNanoseconds(to: .int8, weightBytes: 1 << 20, Toy.shape, one) == 20972)
     }

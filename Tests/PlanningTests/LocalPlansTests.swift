@@ -208,6 +208,8 @@ struct LocalPlansTests {
         #expect(whole.activations == 72 * 4 * 5 * 960 + 64 * 2 * 256 * 4)
         #expect(try demand(.train, .fp32Master, tp: 2).activations == 72 * 4 * 5 * 608 + 64 * 2 * 128 * 4)
         #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 960 + 64 * 256 * 4)
+        // Of each of four blocks 2·64·64 + 2·32·64 + 3·128·64 numbers in 2·64 + 2·32 + 2·128 + 64 rows, and the head.
+        #expect(try demand(.generate, .int8).weights == 4 * (36_864 + 4 * 512) + 4 * 256 * 64)
         // One sequence has 9 tokens, which take more than the moments of the embedding's 256·64 numbers, and less than those
         // of 32,768·64.
         let short = try demand(.train, .fp32Master, after: [.offloadOptimizer], sequences: 2)
