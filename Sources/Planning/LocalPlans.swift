@@ -233,9 +233,8 @@ package struct LocalPlans {
                 if refused.isEmpty { refused = error.problems }
                 continue
             }
-            // What saves reads whole weights: of shards they come together beside what lies there all the time.
-            let whole = choice.cut.shards > 1 ? 4 * (models["actor"]?.parameterCount ?? 0) : 0
-            let peak = zip(timeline.peakBytes, timeline.residentBytes).map { max($0, $1 + whole) }.max() ?? 0
+            let saved = saved(choice, cluster)
+            let peak = zip(timeline.peakBytes, timeline.residentBytes).map { max($0, $1 + saved) }.max() ?? 0
             found.append(
                 Candidate(
                     plan: plan, nanoseconds: timeline.iterationNanoseconds, peakBytes: peak, fits: peak <= capacity,
@@ -245,6 +244,16 @@ package struct LocalPlans {
         }
         guard !found.isEmpty else { throw PlanError(refused) }
         return Self.sorted(found)
+    }
+
+    /// What the first rank has when it writes a checkpoint, beside what lies there all the time: of shards whole weights,
+    /// whose moments come together in a file, of replicas the moments that the others keep.
+    private func saved(_ choice: Choice, _ cluster: Cluster) -> Int {
+        guard let call = graph.trainingCall(ofRole: "actor"), let shape = models["actor"] else { return 0 }
+        guard choice.cut.shards == 1 else { return 4 * shape.parameterCount }
+        guard !choice.cut.offloads else { return 0 }
+        let state = Int(call.work.stateShare(of: shape) * Double(shape.parameterCount))
+        return state - state / cluster.devices
     }
 
     /// Those that fit first, then the faster, the smaller, the earlier.

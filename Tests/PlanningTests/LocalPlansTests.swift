@@ -319,6 +319,16 @@ struct LocalPlansTests {
         let norms = (2 * Toy.shape.layers + 1) * Toy.shape.hiddenSize
         let half = norms + (Toy.shape.parameterCount - norms) / 2
         #expect(found.peakBytes == (4 + 8) * half + 4 * Toy.shape.parameterCount)
+        // Eight replicas have an eighth of the moments each, and the first all while it saves.
+        let profile = ToyProfile.profile(cores: 8)
+        let cluster = profile.cluster(ranks: 8)
+        let choices = LocalPlans.Choices(
+            generation: [.fp32Master], training: .fp32Master, sequencesOfPass: 1, rows: 8)
+        var graph: DataflowGraph = Self.short
+        graph.calls[1].work.recomputes = true
+        let replicas = try LocalPlans(graph, models: ["actor": Toy.shape], choices: choices).candidates(
+            on: cluster, costs: ProfiledCosts(profile, cluster))
+        #expect(replicas[0].peakBytes == (4 + 8) * Toy.shape.parameterCount)
     }
 
     /// Moments of 8 bytes a number, a half on each rank, lie there all the time or never; two steps read and write them, at
