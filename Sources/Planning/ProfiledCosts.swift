@@ -115,7 +115,9 @@ package struct ProfiledCosts: CostModel {
                 count
                 * (sum(of: prompts, strategy, shape) * filling + steps * sum(of: piece, strategy, shape) * decoded)
             let words = 4 * piece * Double(shape.vocabularySize) * (shards - 1) / shards / cluster.intraGBps
-            return Int((passes * slowdown + sums + Double(work.newTokens) * decoded * words).rounded())
+            // The ranks of a run that have most prompts are waited for.
+            let load = isOfThisBuild ? work.largestLoad(strategy) : 1
+            return Int(((passes * slowdown + sums + Double(work.newTokens) * decoded * words) * load).rounded())
         case .infer: return Int((time(.forward, work.tokens(of: piece)) * filling * slowdown).rounded())
         case .train:
             let tokens = work.tokens(of: piece)
@@ -166,5 +168,16 @@ package struct ProfiledCosts: CostModel {
     /// How many times as long everything takes beside the other processes of the machine.
     private var slowdown: Double {
         max(1, Double(cluster.devicesPerNode * profile.threads) / Double(profile.cores))
+    }
+}
+
+extension CallSpec.Work {
+    /// What the ranks that sample together sample where they have most, by an even share. Each rank of a run has every
+    /// so-manieth prompt with all of its completions.
+    fileprivate func largestLoad(_ strategy: Strategy) -> Double {
+        let prompts = (sequences + completionsPerPrompt - 1) / completionsPerPrompt
+        let (ranks, together) = (strategy.size, strategy.tensor)
+        let most = prompts / ranks * together + min(prompts % ranks, together)
+        return Double(most * ranks) / Double(prompts * together)
     }
 }

@@ -74,6 +74,18 @@ struct CostProfileTests {
         #expect(try nanoseconds(call, ToyProfile.assignment(.fp32Packed, pieces: 2)) == 2 * (500 + 10 * 400))
     }
 
+    /// Prompts go whole to ranks: of four on eight ranks half have one, and take twice the time of an even share, which is 12.5
+    /// tokens of prompts and ten steps of two rows. On two ranks each has two.
+    @Test func theRankWithMostPromptsIsWaitedFor() throws {
+        let profile = ToyProfile.profile(cores: 8)
+        func nanoseconds(_ ranks: Int) throws -> Int {
+            try ProfiledCosts(profile, profile.cluster(ranks: ranks)).nanoseconds(
+                ToyProfile.call(.generate), ToyProfile.assignment(.fp32Packed, dp: ranks), Toy.shape)
+        }
+        #expect(try nanoseconds(8) == 2 * (125 + 10 * 100))
+        #expect(try nanoseconds(2) == 500 + 10 * 400)
+    }
+
     /// 16·10 + 4·25 = 260 tokens: 1000 + 160/200·1600. Two stages with two pieces of 130 tokens, 1240 ns, are full for
     /// three of their times: 1240·3/2.
     @Test func aPassReadsPromptsOnce() throws {

@@ -153,8 +153,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let learnsWords = [model.parameterShapes.first, model.parameterShapes.last].contains { shape in
             shape.map { shape in shape.shape.first == model.vocabularySize && shapes.contains(shape) } ?? false
         }
-        let head = learnsWords ? model.vocabularySize / tensorParallel * model.hiddenSize * 4 : 0
         let words = (model.vocabularySize + tensorParallel - 1) / tensorParallel
+        let head = learnsWords ? words * model.hiddenSize * 4 : 0
         let kept =
             sizes.tokensPerPass
             * model.activationBytesPerToken(
