@@ -92,7 +92,14 @@ extension Optimizer {
         if let shards, shards.group.rank == 0 { tensors += try wholes.values }
         let bytes = tensors.reduce(0) { $0 + SpillFile.room(for: $1.count * $1.elementType.byteCount) }
         guard bytes > 0 else { return { $0 } }
-        let file = try SpillFile(in: folder, byteCount: bytes)
+        let file: SpillFile
+        do {
+            file = try SpillFile(in: folder, byteCount: bytes)
+        } catch {
+            // The other ranks are about to send: where this one need not have a file it goes on in memory.
+            guard spill == nil else { throw error }
+            return { $0 }
+        }
         assembly = file
         return { tensor in
             let kept = try file.tensor(tensor.shape, tensor.elementType)
