@@ -80,7 +80,7 @@ package actor Coordinator {
                 // A step without an optimizer step has left no trace.
                 if progress.step == before { await abandon(to: start) }
                 // What breaks while a run is being stopped breaks for that reason: a reward that was cut off, for one.
-                if mustStop, progress.step == before { return try await stopped() }
+                if mustStop, !isGone, progress.step == before { return try await stopped() }
                 // What was reached is worth keeping, where all come to keep it.
                 if progress.step > lastSaved ?? firstStep, !isGone { try await save(Metrics()) }
                 throw error
