@@ -133,6 +133,8 @@ extension Coordinator {
             return try await whole { try await updater.train(batch, stop: stop) }
         } catch let found as NotFinite {
             throw NotFinite(found.subject, since: found.step ?? progress.step + 1)
+        } catch {
+            throw leaving(error)
         }
     }
 

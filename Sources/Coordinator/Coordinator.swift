@@ -19,6 +19,9 @@ package actor Coordinator {
     /// The optimizer steps whose checkpoints this run has saved or begun from in its folder, the newest last.
     private var saved: [Int]
     private var lastSaved: Int? { saved.last }
+    /// Whether this rank broke in a pass that others divide with it. They wait for it there and not where all save, and
+    /// learn that it is gone when its process ends.
+    private var isGone = false
 
     /// - Parameters:
     ///   - progress: where the run begins: the start, or what a checkpoint holds.
@@ -77,9 +80,9 @@ package actor Coordinator {
                 // A step without an optimizer step has left no trace.
                 if progress.step == before { await abandon(to: start) }
                 // What breaks while a run is being stopped breaks for that reason: a reward that was cut off, for one.
-                if mustStop, progress.step == before { return try await stopped() }
-                // What was reached is worth keeping.
-                if progress.step > lastSaved ?? firstStep { try await save(Metrics()) }
+                if mustStop, !isGone, progress.step == before { return try await stopped() }
+                // What was reached is worth keeping, where all come to keep it.
+                if progress.step > lastSaved ?? firstStep, !isGone { try await save(Metrics()) }
                 throw error
             }
             if let outcome = try await conclude(from: before, metrics) { return outcome }
@@ -89,6 +92,13 @@ package actor Coordinator {
 
     /// Whether somebody asked the run to stop: by the signal, or by cancelling its task.
     private var mustStop: Bool { stop.isRequested || Task.isCancelled }
+
+    /// Takes note of what broke in passes that the ranks of a team divide. A stop is all ranks', and so is what is not
+    /// finite.
+    func leaving(_ error: any Error) -> any Error {
+        if parts.team?.isSplit == false, !(error is StopRequested), !(error is NotFinite) { isGone = true }
+        return error
+    }
 
     /// Neither the weights behind a divergence nor those that led to it are worth saving.
     func diverged(_ found: NotFinite) -> CoordinatorError {

@@ -26,9 +26,13 @@ extension ModelConfiguration {
     /// With checkpoints a layer keeps its input alone, and one layer at a time is computed anew. With adapters on a
     /// frozen model the inputs of the projections that have none are not kept, and those of the others also in the
     /// adapters' type; where something of them is dropped, each projection keeps its own.
-    package func activationBytesPerToken(_ type: ElementType, checkpointsBlocks: Bool) -> Int {
+    ///
+    /// - Parameter ranks: How many share the layers of a model without adapters: each has its part of the heads and of
+    ///   the feed-forward part.
+    package func activationBytesPerToken(_ type: ElementType, checkpointsBlocks: Bool, ranks: Int = 1) -> Int {
         let heads = (normalizesQueriesAndKeys ? 5 : 4) * queryWidth + (normalizesQueriesAndKeys ? 3 : 2) * keyValueWidth
-        let layer = (4 * hiddenSize + heads + 3 * intermediateSize) * type.byteCount + adapterActivationBytes(type)
+        let shared = (heads + 3 * intermediateSize + ranks - 1) / ranks
+        let layer = (4 * hiddenSize + shared) * type.byteCount + adapterActivationBytes(type)
         let kept =
             checkpointsBlocks ? layers * hiddenSize * type.byteCount + 2 * layer : (layers + 1) * layer
         return kept + 2 * hiddenSize * type.byteCount

@@ -135,7 +135,9 @@ package struct AnalyticCosts: CostModel {
         let bytes = assignment.layout.decodeBytes
         let keyValueBytes = Double(assignment.layout.activationBytes)
         let weights = bytes * Double(shape.parameterCount(ofLayer: 1)) / (tp * memory)
-        let cache = 2 * Double(shape.keyValueWidth) * keyValueBytes * batch * context / (tp * memory)
+        // Heads that the shards do not divide are whole on each.
+        let sharers = shape.keyValueHeads.isMultiple(of: strategy.tensor) ? tp : 1
+        let cache = 2 * Double(shape.keyValueWidth) * keyValueBytes * batch * context / (sharers * memory)
         let operations = 2 * (4 * batch * h * h + 2 * batch * context * h + 3 * batch * h * i)
         let products = operations / (tp * rate(1))
         let step =

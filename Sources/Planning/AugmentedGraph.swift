@@ -253,7 +253,8 @@ struct AugmentedGraphBuilder {
                 transfers.cost($0, from: home.assignment, to: own.assignment, bytes: isSmall ? 2 : 4)
             }
         let devices = Set(home.devices).union(own.devices).sorted()
-        let staging = AugmentedGraph.Bytes(devices: devices, count: isBrought ? 0 : cost?.stagingBytes ?? 0)
+        // A run makes a layout tensor by tensor where the weights lie.
+        let staging = AugmentedGraph.Bytes(devices: devices, count: own.isOfThisBuild ? 0 : cost?.stagingBytes ?? 0)
         result.nodes.append(
             .init(
                 name: "reallocate \(role)", kind: .reallocate, call: nil,

@@ -34,10 +34,10 @@ extension CostModel {
 
 /// Bytes of one call on each of its devices.
 package struct MemoryDemand: Sendable, Hashable {
-    /// The weights as the products read them.
+    /// The weights as the products read them; of a run's call that trains, masters that are apart from them too.
     package var weights = 0
     package var gradients = 0
-    /// Moments, and masters that are apart from the weights; each replica has its share.
+    /// Moments, and but for a run's masters that are apart from the weights; each replica has its share.
     package var optimizer = 0
     package var cache = 0
     package var activations = 0
@@ -45,7 +45,8 @@ package struct MemoryDemand: Sendable, Hashable {
     package var total: Int { weights + gradients + optimizer + cache + activations }
 }
 
-/// Counts the bytes of a call from its layout, to the element; activations from what a block keeps of a token.
+/// Counts the bytes of a call from its layout, to the element; activations from what a block keeps of a token and from
+/// the logits of tokens that are scored.
 package struct MemoryModel: Sendable {
     /// Of a device's memory, what a plan may take.
     package static let share = 0.95
@@ -60,54 +61,84 @@ package struct MemoryModel: Sendable {
         /// Elements of matrices that int8 stores as bytes.
         var packed: Int
         var packedRows: Int
-        /// Blocks.
+        /// Blocks of the stage that has most.
         var layers: Int
     }
 
     package init(_ shape: ModelShape) { self.shape = shape }
 
     /// `nil` for more stages than layers.
-    package mutating func demand(_ call: CallSpec, _ assignment: Assignment) -> MemoryDemand? {
+    ///
+    /// - Parameter isOfThisBuild: See ``CostModel/isOfThisBuild``. A run samples its pieces one after the other, so that
+    ///   keys and values of one are there at a time. Beside int8 weights it computes in float32, packs the head in float32
+    ///   and reads everything else where it is trained. Each of its ranks has all masters. Of moments that are offloaded a
+    ///   step has one parameter's.
+    package mutating func demand(
+        _ call: CallSpec, _ assignment: Assignment, isOfThisBuild: Bool = false
+    ) -> MemoryDemand? {
         let key = Strategy(assignment.strategy.pipeline, assignment.strategy.tensor, 1)
         if sizes[key] == nil { sizes[key] = Self.largestStage(shape, key) }
-        return sizes[key].map { demand(call, assignment, $0) }
+        return sizes[key].map { demand(call, assignment, $0, isOfThisBuild) }
     }
 
-    private func demand(_ call: CallSpec, _ assignment: Assignment, _ stage: StageSize) -> MemoryDemand {
+    private func demand(
+        _ call: CallSpec, _ assignment: Assignment, _ stage: StageSize, _ isOfThisBuild: Bool
+    ) -> MemoryDemand {
         let (work, strategy) = (call.work, assignment.strategy)
         var demand = MemoryDemand()
         demand.weights = Self.weightBytes(stage, assignment.layout)
+        if isOfThisBuild, assignment.layout == .int8 {
+            demand.weights = stage.packed + 4 * stage.packedRows + 4 * shape.scoredWords * shape.hiddenSize
+        }
         if call.kind == .train {
             func bytes(_ each: Double) -> Int { Int((Double(stage.elements) * each).rounded(.up)) }
             let trained = bytes(4 * work.trainedShare(of: shape))
             demand.gradients = trained
             let masters = assignment.layout == .fp32Master ? 0 : trained
-            demand.optimizer = Self.share(masters + bytes(work.stateShare(of: shape)), strategy.data)
+            let state = bytes(work.stateShare(of: shape))
+            if isOfThisBuild { demand.weights += masters }
+            demand.optimizer = Self.share(isOfThisBuild ? state : masters + state, strategy.data)
         }
-        let width = assignment.layout.activationBytes
+        let width = isOfThisBuild && assignment.layout == .int8 ? 4 : assignment.layout.activationBytes
         let sequences = Self.share(work.sequences, strategy.data)
+        let miniBatch = call.kind == .train ? Self.share(sequences, work.miniBatches) : sequences
+        let piece = Self.share(miniBatch, max(1, assignment.microBatches))
         if call.kind == .generate {
             let heads = shape.keyValueHeads
             let kept = heads.isMultiple(of: strategy.tensor) ? heads / strategy.tensor : heads
-            demand.cache = 2 * stage.layers * kept * shape.headSize * width * work.tokens(of: sequences)
+            let held = work.tokens(of: isOfThisBuild ? piece : sequences)
+            demand.cache = 2 * stage.layers * kept * shape.headSize * width * held
         }
-        let miniBatch = call.kind == .train ? Self.share(sequences, work.miniBatches) : sequences
-        let piece = Self.share(miniBatch, max(1, assignment.microBatches))
         let prompts = Self.share(piece, work.completionsPerPrompt) * max(1, work.promptTokens)
         let tokens = call.kind == .generate ? prompts : work.tokens(of: piece)
         // What a block keeps of a token until its backward pass: see ModelConfiguration.activationBytesPerToken.
-        let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + 3 * shape.intermediateSize
+        let normed = shape.normalizesQueriesAndKeys ? shape.queryWidth + shape.keyValueWidth : 0
+        let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + 3 * shape.intermediateSize + normed
         let block = 4 * shape.hiddenSize + Self.share(inside, strategy.tensor)
-        if call.kind == .train {
+        let (scored, words) = (piece * work.newTokens, Self.share(shape.scoredWords, strategy.tensor))
+        switch call.kind {
+        case .train:
             let flying = min(strategy.pipeline, max(1, assignment.microBatches))
             let kept =
                 work.recomputes
                 ? flying * stage.layers * shape.hiddenSize + 2 * block : (flying * stage.layers + 1) * block
-            demand.activations = tokens * width * kept
-        } else {
-            demand.activations = tokens * width * block
+            demand.activations = tokens * width * kept + ScoredLogits.trainedBytes(rows: scored, words: words)
+            if isOfThisBuild, assignment.after.contains(.offloadOptimizer) {
+                demand.activations = max(demand.activations, largestState(work, strategy.tensor))
+            }
+        case .infer: demand.activations = tokens * width * block + ScoredLogits.bytes(rows: scored, words: words)
+        case .generate, .host: demand.activations = tokens * width * block
         }
         return demand
+    }
+
+    /// Bytes that an optimizer keeps of the largest tensor that it may step, on one of so many ranks that share it.
+    private func largestState(_ work: CallSpec.Work, _ degree: Int) -> Int {
+        let trained = work.optimizer?.parameters ?? shape.parameterCount
+        guard trained > 0 else { return 0 }
+        let each = work.stateShare(of: shape) / work.trainedShare(of: shape)
+        let largest = [0, 1].flatMap { shape.tensors(ofLayer: $0) }.map(\.count).max() ?? 0
+        return Int(each * Double(Self.share(min(largest, trained), degree)))
     }
 
     /// The larger of the parts that something is cut into.
@@ -121,7 +152,7 @@ package struct MemoryModel: Sendable {
         }
     }
 
-    /// The stage with most elements.
+    /// The stage with most elements, with as many blocks as any has.
     static func largestStage(_ shape: ModelShape, _ strategy: Strategy) -> StageSize? {
         guard let model = ShardedModel(shape, strategy, ranks: Array(0..<strategy.size)) else { return nil }
         let kinds = [0, 1, shape.layers, shape.layers + 1].map { layer -> StageSize in
@@ -146,6 +177,9 @@ package struct MemoryModel: Sendable {
             }
             return sum
         }
-        return stages.max { $0.elements < $1.elements }
+        // Another one may have more blocks, whose caches and activations count.
+        guard var largest = stages.max(by: { $0.elements < $1.elements }) else { return nil }
+        largest.layers = stages.map(\.layers).max() ?? 0
+        return largest
     }
 }

@@ -9,7 +9,8 @@ extension ExecutionPlan {
     /// key-value cache before the next step; everything else reads the weights in the type of the passes. No weights
     /// wait on the host; what optimizers keep may lie in a file, of all calls that train or of none. Shards are float32,
     /// those that are sampled from as many as those that are trained or another number; each has heads, key and value
-    /// heads of its own. All passes are cut alike, and all calls that sample read one layout. Pieces have one size, but for the last: 16 sequences are cut into 4 or 6 of them, never 5.
+    /// heads of its own. All passes are cut alike, and all calls that sample read one layout. Pieces have one size, but
+    /// for the last: 16 sequences are cut into 4 or 6 of them, never 5.
     package var runProblems: [PlanProblem] {
         guard let trainer = graph.trainingCall(ofRole: "actor"), let home = assignments[trainer.name] else {
             return [.init(.run, nil, "no call trains the role actor")]
@@ -232,7 +233,8 @@ package struct LocalPlans {
                 if refused.isEmpty { refused = error.problems }
                 continue
             }
-            let peak = timeline.peakBytes.max() ?? 0
+            let saved = saved(choice, cluster)
+            let peak = zip(timeline.peakBytes, timeline.residentBytes).map { max($0, $1 + saved) }.max() ?? 0
             found.append(
                 Candidate(
                     plan: plan, nanoseconds: timeline.iterationNanoseconds, peakBytes: peak, fits: peak <= capacity,
@@ -242,6 +244,16 @@ package struct LocalPlans {
         }
         guard !found.isEmpty else { throw PlanError(refused) }
         return Self.sorted(found)
+    }
+
+    /// What the first rank has when it writes a checkpoint, beside what lies there all the time: of shards whole weights,
+    /// whose moments come together in a file, of replicas the moments that the others keep.
+    private func saved(_ choice: Choice, _ cluster: Cluster) -> Int {
+        guard let call = graph.trainingCall(ofRole: "actor"), let shape = models["actor"] else { return 0 }
+        guard choice.cut.shards == 1 else { return 4 * shape.parameterCount }
+        guard !choice.cut.offloads else { return 0 }
+        let state = Int(call.work.stateShare(of: shape) * Double(shape.parameterCount))
+        return state - state / cluster.devices
     }
 
     /// Those that fit first, then the faster, the smaller, the earlier.

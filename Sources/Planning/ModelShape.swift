@@ -69,7 +69,7 @@ package struct ModelShape: Sendable, Hashable {
 
     /// Numbers to learn; a tied head counts once.
     package var parameterCount: Int {
-        parameterCount(ofLayer: 0) + (layers - 1) * parameterCount(ofLayer: 0 + 1)
+        parameterCount(ofLayer: 0) + (layers - 1) * parameterCount(ofLayer: 1)
             + parameterCount(ofLayer: layers) + (output == .tied ? 0 : parameterCount(ofLayer: layers + 1))
     }
 

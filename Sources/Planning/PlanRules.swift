@@ -175,7 +175,10 @@ extension RuleSet {
         }
         let groups = work.sequences / max(1, work.groupSize)
         let parts = strategy.data * work.miniBatches
-        if call.kind == .train, work.groupSize > 1, !groups.isMultiple(of: parts) {
+        if call.kind == .train, work.groupSize > 1, !work.sequences.isMultiple(of: work.groupSize) {
+            problems.append(
+                .init(.batch, call.name, "\(work.sequences) sequences are no whole groups of \(work.groupSize)"))
+        } else if call.kind == .train, work.groupSize > 1, !groups.isMultiple(of: parts) {
             problems.append(
                 .init(
                     .batch, call.name,

@@ -75,7 +75,7 @@ struct Pricing {
         }
         var model = memory[role] ?? MemoryModel(shape)
         defer { memory[role] = model }
-        guard let demand = model.demand(call, assignment) else {
+        guard let demand = model.demand(call, assignment, isOfThisBuild: costs.isOfThisBuild) else {
             throw PlanError([.init(.stageWidth, call.name, "the model has fewer layers than stages")])
         }
         return PricedAssignment(

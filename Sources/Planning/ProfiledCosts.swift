@@ -98,8 +98,8 @@ package struct ProfiledCosts: CostModel {
         let stages = Double(strategy.pipeline)
         let pieces = Double(max(1, assignment.microBatches))
         let filling = (stages + pieces - 1) / stages
-        let sequences = call.kind == .train ? work.sequences / work.miniBatches : work.sequences
-        let piece = Double(sequences) / Double(strategy.data) / pieces
+        let sequences = Double(work.sequences) / Double(call.kind == .train ? work.miniBatches : 1)
+        let piece = sequences / Double(strategy.data) / pieces
         func time(_ operation: CostProfile.Operation, _ amount: Double, optimizer: String? = nil) -> Double {
             curve(operation, Self.computed(layout, operation), optimizer: optimizer)?.nanoseconds(of: amount) ?? 0
         }
@@ -115,7 +115,9 @@ package struct ProfiledCosts: CostModel {
                 count
                 * (sum(of: prompts, strategy, shape) * filling + steps * sum(of: piece, strategy, shape) * decoded)
             let words = 4 * piece * Double(shape.vocabularySize) * (shards - 1) / shards / cluster.intraGBps
-            return Int((passes * slowdown + sums + Double(work.newTokens) * decoded * words).rounded())
+            // The ranks of a run that have most prompts are waited for.
+            let load = isOfThisBuild ? work.largestLoad(strategy) : 1
+            return Int(((passes * slowdown + sums + Double(work.newTokens) * decoded * words) * load).rounded())
         case .infer: return Int((time(.forward, work.tokens(of: piece)) * filling * slowdown).rounded())
         case .train:
             let tokens = work.tokens(of: piece)
@@ -126,7 +128,8 @@ package struct ProfiledCosts: CostModel {
             let parameters = work.trainedShare(of: shape) * Double(shape.parameterCount) / (stages * shards)
             let replicas = Double(strategy.data)
             let own = time(.optimizer, parameters / replicas, optimizer: work.optimizer?.name ?? Self.usual)
-            let isInside = strategy.data <= cluster.devicesPerNode
+            // Replicas of a shard are tp ranks apart.
+            let isInside = strategy.tensor * strategy.data <= cluster.devicesPerNode
             let rate = isInside ? cluster.intraGBps : cluster.interGBps
             let exchanged = 3 * (replicas - 1) / replicas * 4 * parameters / rate
             let state = work.stateShare(of: shape) * Double(shape.parameterCount) / Double(strategy.size)
@@ -140,7 +143,13 @@ package struct ProfiledCosts: CostModel {
     package func conversionNanoseconds(
         to layout: WeightLayout, weightBytes: Int, _ shape: ModelShape, _ cluster: Cluster
     ) -> Int {
-        let measured = curve(.conversion, layout)?.nanoseconds(of: Double(shape.parameterCount))
+        let numbers: Double =
+            switch layout {
+            case .fp32Master, .fp32Packed: Double(weightBytes) / 4
+            case .bf16, .bf16WithMaster: Double(weightBytes) / 2
+            case .int8: Double(shape.parameterCount)  // no part is packed in eight bits
+            }
+        let measured = curve(.conversion, layout)?.nanoseconds(of: numbers)
         return measured.map { Int(($0 * slowdown).rounded()) } ?? Self.copying(weightBytes, cluster)
     }
 
@@ -159,5 +168,16 @@ package struct ProfiledCosts: CostModel {
     /// How many times as long everything takes beside the other processes of the machine.
     private var slowdown: Double {
         max(1, Double(cluster.devicesPerNode * profile.threads) / Double(profile.cores))
+    }
+}
+
+extension CallSpec.Work {
+    /// What the ranks that sample together sample where they have most, by an even share. Each rank of a run has every
+    /// so-manieth prompt with all of its completions.
+    fileprivate func largestLoad(_ strategy: Strategy) -> Double {
+        let prompts = (sequences + completionsPerPrompt - 1) / completionsPerPrompt
+        let (ranks, together) = (strategy.size, strategy.tensor)
+        let most = prompts / ranks * together + min(prompts % ranks, together)
+        return Double(most * ranks) / Double(prompts * together)
     }
 }

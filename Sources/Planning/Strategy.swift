@@ -60,12 +60,6 @@ package struct ShardedModel: Sendable, Hashable {
         return cuts[stage]..<(shape.output == .tied && strategy.pipeline == 1 ? end - 1 : end)
     }
 
-    /// The stage that a layer, or the embedding a tied head stands for, is read from.
-    func stage(ofLayer layer: Int) -> Int {
-        guard !(shape.output == .tied && strategy.pipeline == 1) else { return 0 }
-        return (cuts.firstIndex { $0 > layer } ?? cuts.count - 1) - 1
-    }
-
     /// The devices of a stage with a shard, every replica; those of all shards without one.
     func ranks(stage: Int, shard: Int?) -> [Int] {
         (0..<strategy.data).flatMap { replica in

@@ -26,7 +26,9 @@ package final class Optimizer: MemoryOwner {
     /// How the ranks of a tensor-parallel group share the parameters, and with them the state; `nil` where they are
     /// whole here.
     let shards: ParameterShards?
-    /// All state while a checkpoint is written, and what it lies in where this rank's own lies in a file.
+    /// Where the state of parameters that ranks share comes together to be saved; `nil` for memory.
+    let scratch: URL?
+    /// All state while a checkpoint is written, and what it lies in where that is a file.
     var assembled: [String: Tensor]?
     var assembly: SpillFile?
     private let cosines = CosineTransform()
@@ -49,23 +51,25 @@ package final class Optimizer: MemoryOwner {
     ///     of them.
     ///   - keepsState: `false` for one that takes no step: it has the state's shapes alone.
     ///   - folder: Where the state lies in a file between steps; `nil` keeps it in memory.
+    ///   - scratch: Where the state of parameters that ranks share comes together to be saved; `nil` for memory.
     /// - Throws: the engine's refusal when the state does not fit in memory, `TensorError.file` when it does not fit
     ///   into the folder.
     convenience init(
         of role: ReallocatingActor, settings: OptimizerSettings, ranks: ProcessGroup? = nil, keepsState: Bool = true,
-        spillingTo folder: URL? = nil
+        spillingTo folder: URL? = nil, assemblingIn scratch: URL? = nil
     ) throws {
         try self.init(
             of: role.zeros(of: []), settings: settings,
             sharding: ranks.map { OptimizerSharding(role.trainedCounts, over: $0) }, keepsState: keepsState,
-            shards: role.shards, spillingTo: folder)
+            shards: role.shards, spillingTo: folder, assemblingIn: scratch)
         role.count(self)
     }
 
     /// - Parameter parameters: Their shapes, types and devices alone are read.
     init(
         of parameters: [String: Tensor], settings: OptimizerSettings, sharding: OptimizerSharding?,
-        keepsState: Bool = true, shards: ParameterShards? = nil, spillingTo folder: URL? = nil
+        keepsState: Bool = true, shards: ParameterShards? = nil, spillingTo folder: URL? = nil,
+        assemblingIn scratch: URL? = nil
     ) throws {
         precondition(shards == nil || settings.stepsElementByElement, "\(settings.stepName) reads whole parameters")
         func isOwn(_ name: String) -> Bool { keepsState && sharding?.own.contains(name) ?? true }
@@ -96,6 +100,7 @@ package final class Optimizer: MemoryOwner {
         self.sharding = sharding
         self.keepsState = keepsState
         self.shards = shards
+        self.scratch = scratch
     }
 
     /// By parameter name, in the form they are kept in.
@@ -116,7 +121,8 @@ package final class Optimizer: MemoryOwner {
     package var footprint: Footprint {
         var all = Footprint()
         guard spill == nil else { return all }
-        all.add(state.values.flatMap(\.values) + (assembled ?? [:]).values, as: .optimizer)
+        all.add(state.values.flatMap(\.values), as: .optimizer)
+        if assembly == nil { all.add((assembled ?? [:]).values, as: .optimizer) }
         return all
     }
 

@@ -81,15 +81,25 @@ extension Optimizer {
         assembled = named(all)
     }
 
-    /// Puts what comes to this rank to be saved into another file, where its own state lies in one.
+    /// Puts what comes to this rank to be saved into another file, where its own state lies in one, or where it has parts
+    /// alone: wholes are more than it ever has in memory.
     private func keeper() throws -> (Tensor) throws -> Tensor {
-        guard let spill, sharding?.isFirst ?? true else { return { $0 } }
+        guard let folder = spill?.folder ?? (shards?.group.rank == 0 ? scratch : nil), sharding?.isFirst ?? true else {
+            return { $0 }
+        }
         var tensors =
             sharding.map { owners in state.filter { !owners.own.contains($0.key) }.values.flatMap(\.values) } ?? []
         if let shards, shards.group.rank == 0 { tensors += try wholes.values }
         let bytes = tensors.reduce(0) { $0 + SpillFile.room(for: $1.count * $1.elementType.byteCount) }
         guard bytes > 0 else { return { $0 } }
-        let file = try SpillFile(in: spill.folder, byteCount: bytes)
+        let file: SpillFile
+        do {
+            file = try SpillFile(in: folder, byteCount: bytes)
+        } catch {
+            // The other ranks are about to send: where this one need not have a file it goes on in memory.
+            guard spill == nil else { throw error }
+            return { $0 }
+        }
         assembly = file
         return { tensor in
             let kept = try file.tensor(tensor.shape, tensor.elementType)

@@ -83,7 +83,7 @@ package final class PolicyUpdater {
         self.settings = settings
         optimizer = try Optimizer(
             of: policy, settings: settings.optimizer, ranks: self.replicas, keepsState: sharing?.receives != true,
-            spillingTo: settings.stateFolder)
+            spillingTo: settings.stateFolder, assemblingIn: settings.scratchFolder)
         scorer = parts[0].scorer(settings)
     }
 

@@ -19,12 +19,15 @@ package struct UpdaterSettings: Sendable, Equatable {
     package let dropoutSeed: UInt64
     /// Where what the optimizer keeps lies in a file between steps; `nil` for memory.
     package let stateFolder: URL?
+    /// Where what ranks keep of parameters that they share comes together to be saved, in a file; `nil` for memory.
+    package let scratchFolder: URL?
 
     package init(
         optimizer: OptimizerSettings, maxCompletionLength: Int = 512,
         maxTokensPerMicroBatch: Int? = nil, checkpointsBlocks: Bool = false, referenceSync: ReferenceSync? = nil,
-        partGradientSteps: Int = 0, dropoutSeed: UInt64 = 0, stateFolder: URL? = nil
+        partGradientSteps: Int = 0, dropoutSeed: UInt64 = 0, stateFolder: URL? = nil, scratchFolder: URL? = nil
     ) {
+        self.scratchFolder = scratchFolder
         self.stateFolder = stateFolder
         self.dropoutSeed = dropoutSeed
         self.optimizer = optimizer

@@ -14,7 +14,7 @@ package struct BatchLimits: Sendable, Equatable {
     }
 
     /// Rows that fit when each takes its own completion and, at worst, a prompt of its own.
-    func rows(wanted: Int, bytesPerToken: Int, promptLength: Int, completionLength: Int) -> Int {
+    package func rows(wanted: Int, bytesPerToken: Int, promptLength: Int, completionLength: Int) -> Int {
         let bytesPerRow = max(1, bytesPerToken * (promptLength + completionLength))
         return max(1, min(wanted, rows, cacheBytes / bytesPerRow))
     }

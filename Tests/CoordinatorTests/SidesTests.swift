@@ -183,6 +183,24 @@ struct SidesTests {
         #expect(await ranks[0].world.saves.map(\.step) == [1])
     }
 
+    /// A rank whose update breaks cannot save with others that wait for it in theirs: it ends at once, and they behind it.
+    @Test func aRankThatBreaksAmidAnUpdateEndsAtOnce() async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2)
+        let ranks = await run(1, schedule) { _, _ in
+            World(trainFailsAt: 1)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 1, asked: StopSignal())
+        }
+        #expect(throws: World.UpdaterBroke.self) { _ = try ranks[0].result.get() }
+        #expect(await ranks[0].world.saves.isEmpty)
+        // A process alone keeps what it has reached.
+        let alone = World(trainFailsAt: 1)
+        let coordinator = try Coordinator(
+            recipe: recipe, schedule: schedule, parts: alone.parts(), stop: StopSignal())
+        await #expect(throws: World.UpdaterBroke.self) { _ = try await coordinator.run() }
+        #expect(await alone.saves.map(\.step) == [1])
+    }
+
     @Test func nobodySavesADivergence() async throws {
         let found = NotFinite("the policy's weights")
         let ranks = try await run { _, seat in World(trainFailsAt: 1, trainFailure: found, ranks: seat) }

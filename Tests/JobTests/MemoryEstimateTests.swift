@@ -1,5 +1,7 @@
 import Job
 import Models
+import Planning
+import Tensors
 import Testing
 
 /// Peaks that `plumbline bench update` measured (resident bytes, float32, one thread, 8 completions a prompt), in MB.
@@ -91,10 +93,12 @@ struct MemoryEstimateTests {
             fresh: FreshModelShape(
                 family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3,
                 intermediateSize: 1536))
-        func estimate(_ offloads: Bool, promptLength: Int, completions: Int, hasCritic: Bool = false) -> MemoryEstimate
-        {
+        func estimate(
+            _ offloads: Bool, promptLength: Int, completions: Int, hasCritic: Bool = false, replicas: Int = 1
+        ) -> MemoryEstimate {
             MemoryEstimate(
                 shape, type: .float32, hasReference: false, hasCritic: hasCritic, offloadsOptimizer: offloads,
+                replicas: replicas,
                 MemoryEstimate.Sizes(
                     promptLength: promptLength, completionLength: 16, completionsPerPrompt: completions,
                     completionsPerOptimizerStep: completions, rows: completions, maxTokensPerMicroBatch: 2048,
@@ -110,6 +114,11 @@ struct MemoryEstimateTests {
         #expect(ofTwo[0] - ofTwo[1] == 2 * moments)
         let small = estimate(true, promptLength: 1, completions: 1)
         #expect(small.peak - small.training == 230_000_000 + 8 * 49152 * 576)
+        // Each of two processes has half of them; of four the first has most when it saves: weights, and the moments of all.
+        let half = estimate(false, promptLength: 1024, completions: 8, replicas: 2)
+        #expect(half.optimizerState == moments / 2 && memory.peak - half.peak == moments / 2)
+        let saving = estimate(false, promptLength: 1, completions: 1, replicas: 4)
+        #expect(saving.peak == 230_000_000 + 12 * shape.parameterCount)
     }
 
     /// 135 M parameters in float32. A reference of its own lies beside everything; one of mapped pages is in memory only
@@ -217,12 +226,21 @@ struct MemoryEstimateTests {
         }
         let tokens = 8 + rows / completions * completions
         let kept = tokens * shape.activationBytesPerToken(.float32, checkpointsBlocks: false)
+        // Half of a layer's 4·64 + 2·64 + 3·96 numbers inside its two parts, of two layers and once for gradients.
+        let halved = tokens * shape.activationBytesPerToken(.float32, checkpointsBlocks: false, ranks: 2)
+        #expect(kept - halved == tokens * 3 * 336 * 4)
         let head = 4 * 151_936 * 64
         try #require(rows.isMultiple(of: completions))
         #expect(estimate(1).activations - kept - head == held * 151_936 * 4)
         // Half of the words: of twice as many rows all are kept.
         let halves = min(rows, 256) + (rows <= 441 ? rows : 0)
-        #expect(estimate(2).activations - kept - head / 2 == halves * 75_968 * 4)
+        #expect(estimate(2).activations - halved - head / 2 == halves * 75_968 * 4)
+    }
+
+    /// Plans count logits as the engine does, whose numbers their room cannot read.
+    @Test(arguments: [256, 16_384, 16_385, 49_152, 131_072, 151_936]) func plansKnowHowManyLogitsThereAre(_ words: Int) {
+        #expect(ScoredLogits.atOnce(vocabulary: words) == Tensor.scoreChunk(vocabulary: words))
+        #expect(ScoredLogits.kept(vocabulary: words) == Tensor.keptScores(vocabulary: words))
     }
 
     /// Whole weights beside halves of what is trained, and the logits of 256 rows while these are scored: 49,152 of four

@@ -2,6 +2,7 @@ import Foundation
 import Job
 import Models
 import Planning
+import RolloutEngine
 import TestSupport
 import Testing
 
@@ -63,6 +64,9 @@ struct PlacementTests {
         #expect(job["dtype"] == "float32" && job["generation_layout"] == "int8")
         #expect(job["max_tokens_per_micro_batch"] == "38" && job["max_concurrent_completions"] == "8")
         #expect(job.maxTokensPerMicroBatch == 38 && job.concurrentCompletions == 8)
+        // So many rows whatever they take; of a job that does not say how many, up to the usual bytes.
+        #expect(BatchLimits(job) == BatchLimits(rows: 8, cacheBytes: .max))
+        #expect(try BatchLimits(self.job()) == BatchLimits(rows: 2 * 16))
         #expect(job.model.generationLayout == .int8)
         // As for the key itself: another policy samples.
         #expect(job["importance_sampling_correction"] == "token_truncate")

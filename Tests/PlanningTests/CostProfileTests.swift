@@ -74,6 +74,18 @@ struct CostProfileTests {
         #expect(try nanoseconds(call, ToyProfile.assignment(.fp32Packed, pieces: 2)) == 2 * (500 + 10 * 400))
     }
 
+    /// Prompts go whole to ranks: of four on eight ranks half have one, and take twice the time of an even share, which is 12.5
+    /// tokens of prompts and ten steps of two rows. On two ranks each has two.
+    @Test func theRankWithMostPromptsIsWaitedFor() throws {
+        let profile = ToyProfile.profile(cores: 8)
+        func nanoseconds(_ ranks: Int) throws -> Int {
+            try ProfiledCosts(profile, profile.cluster(ranks: ranks)).nanoseconds(
+                ToyProfile.call(.generate), ToyProfile.assignment(.fp32Packed, dp: ranks), Toy.shape)
+        }
+        #expect(try nanoseconds(8) == 2 * (125 + 10 * 100))
+        #expect(try nanoseconds(2) == 500 + 10 * 400)
+    }
+
     /// 16·10 + 4·25 = 260 tokens: 1000 + 160/200·1600. Two stages with two pieces of 130 tokens, 1240 ns, are full for
     /// three of their times: 1240·3/2.
     @Test func aPassReadsPromptsOnce() throws {
@@ -160,6 +172,20 @@ struct CostProfileTests {
         #expect(try nanoseconds(ToyProfile.assignment(.fp32Master, tp: 4)) == 2 * (945 + 18 * 7500 + 1250))
     }
 
+    /// Two shards and two replicas on nodes of two: replicas of a shard are on both nodes, and exchange 3/2·4 bytes of half
+    /// of the numbers at 1 byte a nanosecond.
+    @Test func replicasOfShardsMayBeOnSeveralNodes() throws {
+        let call = ToyProfile.call(.train, new: 10, miniBatches: 2)
+        func nanoseconds(_ cluster: Cluster) throws -> Int {
+            var own = ToyProfile.assignment(.fp32Master, tp: 2, dp: 2)
+            own.mesh = Mesh(all: cluster)
+            return try ProfiledCosts(ToyProfile.profile(cores: 4), cluster).nanoseconds(call, own, Toy.shape)
+        }
+        let numbers = Double(Toy.shape.parameterCount) / 2
+        let difference = try nanoseconds(Toy.cluster(nodes: 2, devices: 2)) - nanoseconds(Toy.cluster(nodes: 1, devices: 4))
+        #expect(abs(Double(difference) - 2 * 1.5 * 4 * numbers * (1 - 1 / 10.0)) <= 1)
+    }
+
     /// AdamW's 8 bytes a number, half of them on each of two ranks, are read and written by each of two steps; the disk's
     /// half GB/s is that of both ranks. On another cluster the simulated iteration has nodes for it.
     @Test func momentsInAFileAreReadAndWritten() throws {
@@ -228,7 +254,10 @@ struct CostProfileTests {
     @Test func makingALayoutIsLookedUp() throws {
         let one = Toy.cluster(nodes: 1, devices: 1)
         let costs = ProfiledCosts(ToyProfile.profile(), one)
-        #expect(costs.conversionNanoseconds(to: .fp32Packed, weightBytes: 1 << 20, Toy.shape, one) == 700)
+        let bytes = 4 * Toy.shape.parameterCount
+        #expect(costs.conversionNanoseconds(to: .fp32Packed, weightBytes: bytes, Toy.shape, one) == 700)
+        // A part takes its share.
+        #expect(costs.conversionNanoseconds(to: .fp32Packed, weightBytes: bytes / 4, Toy.shape, one) == 175)
         // 2 · 2²⁰ bytes at 100 GB/s.
         #expect(costs.conversionNanoseconds(to: .int8, weightBytes: 1 << 20, Toy.shape, one) == 20972)
     }

@@ -124,13 +124,13 @@ struct LocalPlansTests {
     @Test func otherPartsThanThoseThatAreTrainedTakeTheirMemory() throws {
         var (shape, graph) = (Toy.shape, Self.short)
         shape.keyValueHeads = 4
-        // So many rows that their keys and values make sampling the peak, which all ranks hold the same of.
+        // So many rows at once that their keys and values make sampling the peak, which all ranks hold the same of.
         for index in graph.calls.indices { graph.calls[index].work.sequences = 256 }
         func found(_ layout: WeightLayout, _ trained: Int, _ sampled: Int) throws -> LocalPlans.Candidate {
             let profile = ToyProfile.profile(cores: 4, model: shape)
             let cluster = profile.cluster(ranks: 4)
             let choices = LocalPlans.Choices(
-                generation: [layout], training: .fp32Master, sequencesOfPass: 1, rows: 8, shards: [trained],
+                generation: [layout], training: .fp32Master, sequencesOfPass: 1, rows: 256, shards: [trained],
                 generationShards: [sampled])
             return try #require(
                 try LocalPlans(graph, models: ["actor": shape], choices: choices).candidates(
@@ -154,9 +154,77 @@ struct LocalPlansTests {
                     == part(sampled) + part(trained) - part(sampled) + state(trained) - state(sampled))
         }
         // Of whole weights parts are read where they lie. Of each of a prompt's 16 tokens a block's pass has 4·64 numbers,
-        // and 4·64 + 2·64 + 3·128 that are cut.
+        // and 4·64 + 2·64 + 3·128 that are cut: of 8 prompts on each rank, or of all 32 on the four together.
         let (whole, quarter) = (try found(.fp32Master, 1, 1), try found(.fp32Master, 1, 4))
-        #expect(whole.peakBytes - quarter.peakBytes == 16 * 4 * (768 - 768 / 4))
+        let (ofAll, ofOne) = (32 * 16 * 4 * (256 + 192), 8 * 16 * 4 * (256 + 768))
+        #expect(quarter.peakBytes - whole.peakBytes == ofAll - ofOne)
+    }
+
+    /// 64 rows at once or 8: 64·8 + 8·16 tokens of keys and values or 8·8 + 16, of 2·4·32 numbers each, and prompts of a
+    /// pass whose tokens have 4·64 + 4·64 + 2·32 + 3·128 numbers. Beside these lie the weights, and what is packed of them.
+    @Test func fewerRowsAtOnceTakeLessMemory() throws {
+        func peak(_ layout: WeightLayout, _ rows: Int) throws -> Int {
+            var profile = ToyProfile.profile()
+            profile.points += [
+                .init(.prefill, .int8, amount: 100, nanoseconds: 500), .init(.decode, .int8, amount: 8, nanoseconds: 100),
+            ]
+            let cluster = profile.cluster(ranks: 1)
+            let choices = LocalPlans.Choices(
+                generation: [layout], training: .fp32Master, sequencesOfPass: 1, rows: rows)
+            // No gradients to speak of: sampling is the peak.
+            var graph: DataflowGraph = Self.short
+            graph.calls[1].work.optimizer = .init(name: "adamw_torch", parameters: 1, stateBytes: 8)
+            graph.calls[1].work.recomputes = true
+            return try LocalPlans(graph, models: ["actor": Toy.shape], choices: choices).candidates(
+                on: cluster, costs: ProfiledCosts(profile, cluster))[0].peakBytes
+        }
+        let difference = 4 * (256 * (640 - 80) + 16 * 960 * (8 - 1))
+        #expect(try peak(.fp32Packed, 64) - peak(.fp32Packed, 8) == difference)
+        let least = 2 * 4 * Toy.shape.parameterCount + 4 * (256 * 80 + 16 * 960)
+        #expect(try abs(peak(.fp32Packed, 8) - least) < 32)  // the one number's moments
+        // Passes beside int8 weights compute in float32, too.
+        #expect(try peak(.int8, 64) - peak(.int8, 8) == difference)
+    }
+
+    /// Masters beside bfloat16 weights are whole on each rank, with moments in a file or without; of 64 scored tokens all
+    /// logits of 256 words are there at once, and kept. Of moments in a file a step has those of the largest tensor.
+    @Test func aRanksBytesAreCounted() throws {
+        var memory = MemoryModel(Toy.shape)
+        let numbers = Toy.shape.parameterCount
+        func demand(
+            _ kind: CallSpec.Kind, _ layout: WeightLayout, tp: Int = 1, after: Set<Release> = [], sequences: Int = 16
+        ) throws -> MemoryDemand {
+            let call = CallSpec(
+                "call", kind, role: "actor", inputs: [], outputs: [],
+                work: .init(sequences: sequences, promptTokens: 1, newTokens: 8, recomputes: false))
+            let own = ToyProfile.assignment(layout, tp: tp, dp: 2, after: after)
+            let found = memory.demand(call, own, isOfThisBuild: true)
+            return try #require(found)
+        }
+        let half = try demand(.train, .bf16WithMaster)
+        #expect(half.weights == (2 + 4) * numbers && half.optimizer == 4 * numbers)
+        // 64 + 8 tokens of 4 + 1 times 960 numbers; 64 of 2 · 256 logits.
+        let whole = try demand(.train, .fp32Master)
+        #expect(whole.weights == 4 * numbers && whole.optimizer == 4 * numbers)
+        let logits = 64 * 256 * 4
+        #expect(whole.activations == 72 * 4 * 5 * 960 + 2 * logits)
+        #expect(try demand(.train, .fp32Master, tp: 2).activations == 72 * 4 * 5 * 608 + logits)
+        #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 960 + logits)
+        // Of each of four blocks 2·64·64 + 2·32·64 + 3·128·64 numbers in 2·64 + 2·32 + 2·128 + 64 rows, and the head.
+        let embedding = 256 * 64
+        #expect(try demand(.generate, .int8).weights == 4 * (36_864 + 4 * 512) + 4 * embedding)
+        // One sequence has 9 tokens, which take more than the moments of the embedding's 256·64 numbers, and less than those
+        // of 32,768·64.
+        let short = try demand(.train, .fp32Master, after: [.offloadOptimizer], sequences: 2)
+        #expect(short.activations == 9 * 4 * 5 * 960 + 2 * logits / 8 && short.activations > 8 * embedding)
+        var wide = Toy.shape
+        wide.vocabularySize = 32_768
+        memory = MemoryModel(wide)
+        let most = try demand(.train, .fp32Master, after: [.offloadOptimizer], sequences: 2)
+        #expect(most.activations == 8 * 32_768 * 64)
+        // A model that gives values has no words to score.
+        memory = MemoryModel(Toy.shape.withValues())
+        #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 960)
     }
 
     /// Sampling and a step of 64 short completions, where weights and moments are most of what lies there.
@@ -195,7 +263,8 @@ struct LocalPlansTests {
         var (best, count) = (Int.max, 0)
         for strategy in [Strategy(1, 1, 2), Strategy(1, 2, 1), Strategy(2, 1, 1)] {
             for layout in [WeightLayout.fp32Packed, .fp32Master] {
-                for (passes, rows) in (1...32).flatMap({ passes in (1...32).map { (passes, $0) } }) {
+                // Of 32 sequences 8 at once at least, as the choices have it.
+                for (passes, rows) in (1...32).flatMap({ passes in (1...4).map { (passes, $0) } }) {
                     let plan = ExecutionPlan(
                         cluster: cluster, models: ["actor": Toy.shape], graph: short,
                         assignments: [
@@ -241,6 +310,28 @@ struct LocalPlansTests {
             ).found[0].peakBytes
         }
         #expect(try peak(.fp32Packed, 2) - peak(.fp32Master, 2) == 4 * Toy.shape.parameterCount)
+    }
+
+    /// Of shards that are trained and sampled from no call reads wholes; what saves does, beside halves of weights and moments.
+    @Test func savingReadsWholeWeights() throws {
+        let found = try Self.short(
+            .init(
+                generation: [.fp32Master], training: .fp32Master, sequencesOfPass: 1, rows: 8, shards: [2],
+                generationShards: [2])
+        ).found[0]
+        let norms = (2 * Toy.shape.layers + 1) * Toy.shape.hiddenSize
+        let half = norms + (Toy.shape.parameterCount - norms) / 2
+        #expect(found.peakBytes == (4 + 8) * half + 4 * Toy.shape.parameterCount)
+        // Eight replicas have an eighth of the moments each, and the first all while it saves.
+        let profile = ToyProfile.profile(cores: 8)
+        let cluster = profile.cluster(ranks: 8)
+        let choices = LocalPlans.Choices(
+            generation: [.fp32Master], training: .fp32Master, sequencesOfPass: 1, rows: 8)
+        var graph: DataflowGraph = Self.short
+        graph.calls[1].work.recomputes = true
+        let replicas = try LocalPlans(graph, models: ["actor": Toy.shape], choices: choices).candidates(
+            on: cluster, costs: ProfiledCosts(profile, cluster))
+        #expect(replicas[0].peakBytes == (4 + 8) * Toy.shape.parameterCount)
     }
 
     /// Moments of 8 bytes a number, a half on each rank, lie there all the time or never; two steps read and write them, at

@@ -37,6 +37,8 @@ struct PlanRuleTests {
         #expect(
             try broken(Strategy(1, 4, 2), kind: .train, layout: .fp32Master, sequences: 510, groupSize: 10) == [.batch])
         #expect(
+            try broken(Strategy(1, 8, 1), kind: .train, layout: .fp32Master, sequences: 515, groupSize: 10) == [.batch])
+        #expect(
             try broken(Strategy(1, 2, 1), mesh: Mesh(nodes: 0..<1, slots: 0..<2), rules: .published) == [.pruning])
         #expect(
             try broken(

@@ -143,6 +143,23 @@ struct PlanSimulatorTests {
         #expect(kept.tasks.contains { $0.kind == .reallocate })
     }
 
+    /// One key and value head is whole on each of two shards, of two each has one: the same is read. Products take longer than
+    /// reading weights.
+    @Test func headsThatAreNotCutAreReadWhole() {
+        var cluster = Toy.cluster(nodes: 1, devices: 2)
+        cluster.peakTFLOPs = 0.0001
+        let costs = Toy.costs(cluster)
+        func nanoseconds(_ heads: Int, _ shards: Int) -> Int {
+            var shape = Toy.shape
+            shape.keyValueHeads = heads
+            let own = Assignment(
+                mesh: Mesh(nodes: 0..<1, slots: 0..<shards), strategy: Strategy(1, shards, 1), layout: .bf16)
+            return costs.nanoseconds(Toy.graph.calls[0], own, shape)
+        }
+        #expect(nanoseconds(1, 2) == nanoseconds(2, 2))
+        #expect(nanoseconds(1, 1) < nanoseconds(2, 1))
+    }
+
     @Test func theTraceHasEveryTaskOnEachOfItsDevices() throws {
         let plan = Toy.switching
         let timeline = try PlanSimulator(plan, costs: Toy.costs(plan.cluster)).run(iterations: 3)

@@ -61,7 +61,7 @@ package struct JobPlan {
                 job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
                 mapsReference: mapsReference, rewardModels: rewardModels,
                 criticSharesBase: critic?.sharesBase ?? false,
-                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs)
+                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs, ranks: ranks)
             var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
             lines += prompts.lines
             lines.append(job.batches.line)
@@ -77,7 +77,7 @@ package struct JobPlan {
             if let placement = job.placement { lines.append(placement.line) }
             if ranks > 1 {
                 lines.append(
-                    "\(ranks) processes, each with its share of every step; the memory that follows is that of one"
+                    "\(ranks) processes, each with its share of every step; the memory that follows is that of the first"
                 )
             }
             lines += memory.lines

@@ -1,6 +1,8 @@
 package import Models
 package import Placement
+internal import Planning
 package import PolicyUpdater
+internal import RolloutEngine
 internal import Tensors
 
 /// Bytes a run needs at its peak, from the model's configuration and the sizes of a step.
@@ -51,27 +53,13 @@ package struct MemoryEstimate: Sendable, Equatable {
         }
     }
 
-    /// Logits that a pass has while its tokens are scored: float32, of some rows at a time.
-    ///
-    /// - Parameters:
-    ///   - rows: That are scored.
-    ///   - words: Of the head, or of this process's part of it.
-    private static func logits(rows: Int, words: Int) -> Int {
-        min(rows, Tensor.scoreChunk(vocabulary: words) / max(1, words)) * words * 4
-    }
-
-    /// Those of a training pass, and beside them all that are kept for its backward pass where they are few enough.
-    private static func trainedLogits(rows: Int, words: Int) -> Int {
-        logits(rows: rows, words: words)
-            + (rows * words <= Tensor.keptScores(vocabulary: words) ? rows * words * 4 : 0)
-    }
-
     /// Weights, and of those that are trained gradients and what the optimizer keeps; with narrower copies of the
     /// weights where the layout has them.
     package let training: Int
     /// The weights under adapters, a part of ``training``; 0 without adapters.
     package let frozenBase: Int
-    /// What the optimizer keeps, a part of ``training`` unless it lies in a file: AdamW's two moments, or less.
+    /// What the optimizer keeps in this process, a part of ``training`` unless it lies in a file: AdamW's two moments, or
+    /// less.
     package let optimizerState: Int
     /// Whether it does.
     private let offloadsOptimizer: Bool
@@ -113,6 +101,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - tensorParallel: How many processes share what is trained; each reads whole weights to score.
     ///   - generationParallel: How many share what is sampled with, and its cache; of parts that are trained each reads
     ///     whole ones to sample where it is 1, and has its part beside them where it is another number.
+    ///   - replicas: How many have the same of what is trained, and keep a share of the optimizer's state each; to save it,
+    ///     the first has all.
     ///   - scoresPolicy: Whether the policy's own log-probs are computed apart from training; the reference's are where
     ///     there is one.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
@@ -123,7 +113,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
-        scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
+        replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -136,6 +126,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             optimizer?.stateBytes(of: shape.name, shape: shape.shape, master) ?? 2 * shape.count * master.byteCount
         }
         func held(_ state: Int) -> Int { offloadsOptimizer ? 0 : state }
+        func share(_ state: Int) -> Int { (state + replicas - 1) / replicas }
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
@@ -145,14 +136,15 @@ package struct MemoryEstimate: Sendable, Equatable {
         frozenBase = isAdapted ? frozen : 0
         let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : frozen + narrow
         let criticWeights = hasCritic ? whole : 0
-        let criticState = held(shapes.reduce(0) { $0 + stateBytes(of: $1) })
-        let criticKept = hasCritic ? criticWeights + criticState + criticBeside : 0
+        let criticState = hasCritic ? held(shapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
+        let criticKept = hasCritic ? criticWeights + share(criticState) + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
         critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
-        optimizerState = parts.reduce(0) { $0 + stateBytes(of: $1) }
+        let state = parts.reduce(0) { $0 + stateBytes(of: $1) }
+        optimizerState = share(state)
         training = frozen + 2 * weights + held(optimizerState) + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
@@ -161,11 +153,13 @@ package struct MemoryEstimate: Sendable, Equatable {
         let learnsWords = [model.parameterShapes.first, model.parameterShapes.last].contains { shape in
             shape.map { shape in shape.shape.first == model.vocabularySize && shapes.contains(shape) } ?? false
         }
-        let head = learnsWords ? model.vocabularySize / tensorParallel * model.hiddenSize * 4 : 0
         let words = (model.vocabularySize + tensorParallel - 1) / tensorParallel
+        let head = learnsWords ? words * model.hiddenSize * 4 : 0
         let kept =
-            sizes.tokensPerPass * model.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
-            + Self.trainedLogits(rows: sizes.rowsPerPass, words: words)
+            sizes.tokensPerPass
+            * model.activationBytesPerToken(
+                compute, checkpointsBlocks: sizes.checkpointsBlocks, ranks: tensorParallel)
+            + ScoredLogits.trainedBytes(rows: sizes.rowsPerPass, words: words)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
         cache =
             sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
@@ -187,12 +181,16 @@ package struct MemoryEstimate: Sendable, Equatable {
         let sampledParts = movesParts ? cut.reduce(0, +) * master.byteCount : 0
         let generating = own + view + cache + sampledParts + (samplesParts ? 0 : gathered)
         let scored =
-            hasReference || scoresPolicy ? Self.logits(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
+            hasReference || scoresPolicy
+            ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
         let reading = own + view + gathered + scored
+        // Of parts it comes together in a file.
+        let assembled = tensorParallel > 1 ? 0 : held(state - share(state)) + criticState - share(criticState)
+        let saving = own + view + gathered + assembled
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
-        let most = max(trainingPeak, generating, reading)
+        let most = max(trainingPeak, generating, reading, saving)
         peak =
             Self.process + rewardModels + criticKept
             + (mapsReference ? max(most, reading + reference) : most + reference)
@@ -202,13 +200,25 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - mapsReference: Whether the reference is the pages of its files.
     ///   - criticSharesBase: Whether adapters of a critic are trained on the policy's base.
     ///   - pairs: Of a method that compares them: the longest decides.
+    ///   - ranks: Processes of the run; the estimate is of the first, which saves.
     init(
         _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
         mapsReference: Bool, rewardModels: Int, criticSharesBase: Bool = false, promptLength: Int,
-        pairs: PairRows? = nil
+        pairs: PairRows? = nil, ranks: Int = 1
     ) {
+        func share(_ whole: Int, _ parts: Int) -> Int { (whole + parts - 1) / parts }
         let longest = pairs?.longest
-        let rows = job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256)
+        let prompt = longest?.prompt ?? promptLength
+        let completion = longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength
+        let (tensorParallel, together) = (job.tensorParallelism.size, job.tensorParallelism.generationSize)
+        // Of a run in two sides both count: what a rank of either takes.
+        let samplers = job.staleness.generationRanks > 0 ? job.staleness.generationRanks : ranks
+        let replicas = max(1, (ranks - job.staleness.generationRanks) / tensorParallel)
+        let prompts = share(job.batches.promptsPerStep * together, samplers)
+        let rows = BatchLimits(job).rows(
+            wanted: min(prompts, job.batches.promptsPerStep) * job.batches.generations,
+            bytesPerToken: model.keyValueBytesPerToken(job.model.dtype.elementType) / together, promptLength: prompt,
+            completionLength: completion)
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
         // Some losses read the reference while gradients are taken.
@@ -220,16 +230,14 @@ package struct MemoryEstimate: Sendable, Equatable {
             rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
-            tensorParallel: job.tensorParallelism.size, generationParallel: job.tensorParallelism.generationSize,
+            tensorParallel: tensorParallel, generationParallel: together, replicas: replicas,
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,
             Sizes(
-                promptLength: longest?.prompt ?? promptLength,
-                completionLength: longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength,
-                completionsPerPrompt: job.batches.generations,
-                completionsPerOptimizerStep: job.batches.completionsPerOptimizerStep,
-                rows: job.recipe.generates ? min(rows, job.batches.completionsPerRolloutStep) : 0,
+                promptLength: prompt, completionLength: completion, completionsPerPrompt: job.batches.generations,
+                completionsPerOptimizerStep: share(job.batches.completionsPerOptimizerStep, replicas),
+                rows: job.recipe.generates ? rows : 0,
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 

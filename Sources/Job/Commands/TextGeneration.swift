@@ -48,7 +48,7 @@ package struct TextGeneration: Sendable {
             packing: model.configuration.packing(isPacked ? .packed : .shared, of: storage))
         return try EngineGenerator(
             policy: policy, model: model, sampling: sampling.sampling, softThinking: sampling.softThinking,
-            seed: sampling.seed, rows: 128)
+            seed: sampling.seed)
     }
 
     /// The completions of every prompt, in the order of the prompts.

@@ -3,7 +3,7 @@ internal import Coordinator
 internal import Models
 internal import Placement
 package import Records
-internal import RolloutEngine
+package import RolloutEngine
 package import Tokenization
 
 /// The rollout engine with a job's sampling settings, behind the Coordinator's seam.
@@ -13,12 +13,12 @@ struct EngineGenerator: Generating {
 
     /// - Parameters:
     ///   - softThinking: How completions think first; `nil` where they do not.
-    ///   - rows: Completions decoded at once.
+    ///   - limits: How much is decoded at once.
     ///   - together: Whether the ranks that sample together do so, see ``RolloutEngine``.
     /// - Throws: `SettingsError` for stop strings or a think-end text that the tokenizer cannot have.
     init(
         policy: ReallocatingActor, model: ModelSource, sampling: SamplingSettings, softThinking: SoftThinking?,
-        seed: Int, rows: Int, together: Bool = false
+        seed: Int, limits: BatchLimits = BatchLimits(), together: Bool = false
     ) throws(SettingsError) {
         let stops = try StopTexts(sampling.stopStrings, model.tokenizer)
         var settings = sampling
@@ -30,14 +30,25 @@ struct EngineGenerator: Generating {
         self.settings = settings
         engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer,
-            seed: UInt64(bitPattern: Int64(seed)), limits: BatchLimits(rows: rows),
-            together: together)
+            seed: UInt64(bitPattern: Int64(seed)), limits: limits, together: together)
     }
 
     func generate(
         _ requests: [RolloutRequest], step: Int, stop: StopSignal
     ) -> AsyncThrowingStream<RolloutGroup, any Error> {
         engine.generate(requests, settings: settings, step: step, stop: stop)
+    }
+}
+
+extension BatchLimits {
+    /// As many rows at once as the job or its plan says, whatever they take; where neither does, as many as a step has, up
+    /// to 256, as long as they do not take more than is usual.
+    package init(_ job: ResolvedJob) {
+        if let rows = job.concurrentCompletions {
+            self.init(rows: rows, cacheBytes: .max)
+        } else {
+            self.init(rows: min(job.batches.completionsPerRolloutStep * 2, 256))
+        }
     }
 }
 

@@ -47,7 +47,7 @@ struct MixingCalibrator: Sendable {
             policy: policy, model: model,
             sampling: SamplingSettings(
                 maxCompletionLength: calibration.traceLength, stopStrings: [thinking.end]), softThinking: nil,
-            seed: ~seed, rows: 128)
+            seed: ~seed)
         let whole = pairs.rows.slots.indices.filter { !pairs.rows.slots[$0].contains(nil) }
         guard whole.count >= 2 else {
             throw JobError(

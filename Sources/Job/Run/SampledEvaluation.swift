@@ -60,7 +60,7 @@ struct SampledEvaluation: Measuring {
     private static func generator(_ parts: TrainingParts, _ job: ResolvedJob, seed: Int) throws -> EngineGenerator {
         try EngineGenerator(
             policy: parts.policy, model: parts.model, sampling: job.sampling, softThinking: job.plan.softThinking,
-            seed: seed, rows: 128)
+            seed: seed)
     }
 
     func measured(step: Int, stop: StopSignal) async throws -> Measured {

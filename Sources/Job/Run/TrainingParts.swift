@@ -9,6 +9,7 @@ internal import PolicyUpdater
 internal import PromptSets
 internal import Records
 internal import RewardInterface
+internal import RolloutEngine
 internal import Runs
 internal import Tensors
 
@@ -187,9 +188,7 @@ struct TrainingParts: Sendable {
         ) throws -> EngineGenerator {
             try EngineGenerator(
                 policy: role ?? policy, model: source ?? model, sampling: job.sampling, softThinking: plan.softThinking,
-                seed: seed,
-                rows: job.concurrentCompletions ?? min(job.batches.completionsPerRolloutStep * 2, 256),
-                together: together)
+                seed: seed, limits: BatchLimits(job), together: together)
         }
         return TensorParts(
             policy: policy, updater: updater, critic: critic,
@@ -237,7 +236,7 @@ extension UpdaterSettings {
             maxCompletionLength: job.sampling.maxCompletionLength, maxTokensPerMicroBatch: job.maxTokensPerMicroBatch,
             checkpointsBlocks: job.checkpointsBlocks, referenceSync: job.plan.reference?.sync,
             partGradientSteps: job.partGradientSteps, dropoutSeed: UInt64(job.model.seed),
-            stateFolder: job.optimizerOffload.folder)
+            stateFolder: job.optimizerOffload.folder, scratchFolder: URL(filePath: job.run.outputDirectory))
     }
 }
 
