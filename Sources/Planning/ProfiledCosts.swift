@@ -172,8 +172,8 @@ package struct ProfiledCosts: CostModel {
 }
 
 extension CallSpec.Work {
-    /// What the ranks that sample together sample where they have most, by an even share. Each rank of a run has every
-    /// so-manieth prompt with all of its completions.
+    /// What the ranks that sample together sample where they have most, by an even share. Of n ranks of a run each has every
+    /// n-th prompt with all of its completions.
     fileprivate func largestLoad(_ strategy: Strategy) -> Double {
         let prompts = (sequences + completionsPerPrompt - 1) / completionsPerPrompt
         let (ranks, together) = (strategy.size, strategy.tensor)
