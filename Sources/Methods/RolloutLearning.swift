@@ -51,15 +51,7 @@ struct RolloutLearning {
         self.kl = kl
         self.hasRatio = hasRatio
         rewards = shared.rewards ?? RewardCombination(names: ["reward"])
-        if rewards.form == .apart, streams == .none {
-            let (key, who) =
-                shared.control?.constraints.isEmpty == false
-                ? ("constraints", "constraints need")
-                : shared.control?.dynamic.balances == true
-                    ? ("dynamic_weights.method", "dynamic_weights.method recap needs")
-                    : ("dynamic_weights.method", "dynamic_weights.method gradient needs")
-            job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
-        }
+        if streams == .none { shared.refuseRewardsApart(of: method, &job) }
         job.ignore("stream_normalization", when: streams != .mixed)
         overlong = OverlongHandling(reading: &job)
         sync = ReferenceSync(
@@ -166,5 +158,19 @@ struct RolloutLearning {
         var uses: OldPolicyUses = hasRatio && needsOld ? .ratio : []
         if comparesReference || kl?.penalty(.completion) != nil { uses.insert(.rewardPenalty) }
         return uses
+    }
+}
+
+extension SharedSettings {
+    /// Refuses what keeps rewards apart, for a method that has no advantages of each.
+    func refuseRewardsApart(of method: String, _ job: inout SettingsReader) {
+        guard rewards?.form == .apart else { return }
+        let (key, who) =
+            control?.constraints.isEmpty == false
+            ? ("constraints", "constraints need")
+            : control?.dynamic.balances == true
+                ? ("dynamic_weights.method", "dynamic_weights.method recap needs")
+                : ("dynamic_weights.method", "dynamic_weights.method gradient needs")
+        job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
     }
 }

@@ -17,7 +17,7 @@ package struct SRFTMethod: Method {
         let loss = SRFTSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: false)
         let learning = RolloutLearning(
-            reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, demonstrates: true)
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, streams: .none, demonstrates: true)
         let baseline = GroupBaseline(
             rewards: learning.rewards, settings: GroupBaselineSettings(), overlong: learning.overlong)
         plan = learning.plan(loss, credit: DemonstratedGroups(baseline, own: .sign), demonstrations: demonstrations)

@@ -392,6 +392,15 @@ struct JobFileTests {
             "replay_max_age is 2; expected at least the 4 optimizer steps of a rollout"
         ),
         ("algorithm: rloo\nratio_clip: false\nnum_iterations: 2", "rloo takes one optimizer step per rollout"),
+        // The signs of srft and the one number that distill has of a completion know no multipliers.
+        (
+            "algorithm: srft\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_most}]",
+            "constraints need a method with advantages of each reward; srft has none"
+        ),
+        (
+            "algorithm: distill\nteacher_model_name_or_path: t\ndynamic_weights: {method: gradient}",
+            "dynamic_weights.method gradient needs a method with advantages of each reward; distill has none"
+        ),
     ]
 
     /// Moments, and what owns a weight beside them.
