@@ -13,7 +13,7 @@ struct RolloutLearning {
     enum Streams {
         /// It has none.
         case none
-        /// Its rule brings each to one scale.
+        /// Its rule decides their scale.
         case scaled
         /// They are brought to one scale where they are mixed.
         case mixed

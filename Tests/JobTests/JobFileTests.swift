@@ -478,6 +478,10 @@ struct JobFileTests {
         ),
         ("multi_objective_aggregation: normalize_then_sum\nscale_rewards: none", "grpo: scale_rewards"),
         ("gradient_part_steps: 5", "grpo: gradient_part_steps"),
+        (
+            "algorithm: luffy\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]\nstream_normalization: none",
+            "luffy: stream_normalization"
+        ),
     ])
     func whatHasNoEffectIsSaid(_ example: (lines: String, notice: String)) throws {
         let notices = try job(complete + "\n" + example.lines).notices
