@@ -401,7 +401,24 @@ struct JobFileTests {
             "algorithm: distill\nteacher_model_name_or_path: t\ndynamic_weights: {method: gradient}",
             "dynamic_weights.method gradient needs a method with advantages of each reward; distill has none"
         ),
+        (
+            "algorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_most}]",
+            "constraints need a method with advantages of each reward; bvpo has none"
+        ),
+        (
+            "algorithm: bvpo\nbvpo: {online: true}\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
+            "dynamic_weights.method hypervolume multiplies advantages; bvpo has none"
+        ),
     ]
+
+    /// Pairs that are made on the way are chosen by the weights of their step.
+    @Test func pairsAreMadeByWeightsOfTheStep() throws {
+        let resolved = try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}\nreward_weights: [{0: 1, 5: 2}]")
+        let schedules = resolved.plan.controllers.compactMap { $0 as? WeightSchedule }
+        #expect(schedules.map { $0.weights(at: 0)["accuracy_reward"] } == [1])
+        #expect(schedules.map { $0.weights(at: 5)["accuracy_reward"] } == [2])
+        #expect(try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}").plan.controllers.isEmpty)
+    }
 
     /// Moments, and what owns a weight beside them.
     @Test(arguments: [
