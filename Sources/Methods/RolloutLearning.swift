@@ -62,6 +62,7 @@ struct RolloutLearning {
                 "dynamic_weights.replay",
                 "dynamic_weights.replay is set, and \(method) imitates demonstrations of its own already")
         }
+        shared.checkRowsBeside(general?.rows, "dynamic_weights.replay_rows", &job)
         bypasses =
             hasRatio
             ? job.read(
@@ -172,5 +173,14 @@ extension SharedSettings {
                 ? ("dynamic_weights.method", "dynamic_weights.method recap needs")
                 : ("dynamic_weights.method", "dynamic_weights.method gradient needs")
         job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
+    }
+
+    /// Refuses more rows beside a step's completions than their optimizer steps take: the part with the most decides how
+    /// many steps there are, and a loss that was made for one would see the policy move.
+    func checkRowsBeside(_ rows: Int?, _ key: String, _ job: inout SettingsReader) {
+        let most = batches.optimizerStepsPerRollout / batches.iterations * batches.completionsPerOptimizerStep
+        job.check(
+            rows.map { $0 <= most } ?? true, key,
+            "at most \(most), the rows that the optimizer steps of a rollout take; more would make more steps of it")
     }
 }

@@ -409,6 +409,15 @@ struct JobFileTests {
             "algorithm: bvpo\nbvpo: {online: true}\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
             "dynamic_weights.method hypervolume multiplies advantages; bvpo has none"
         ),
+        // 8 completions are one optimizer step: 9 rows beside them would make it two.
+        (
+            "algorithm: amft\ndemonstrations: {order: own, per_step: 9}",
+            "demonstrations.per_step is 9; expected at most 8"
+        ),
+        (
+            "dynamic_weights: {method: recap, replay: general.jsonl, replay_rows: 9}",
+            "dynamic_weights.replay_rows is 9; expected at most 8"
+        ),
     ]
 
     /// Pairs that are made on the way are chosen by the weights of their step.
