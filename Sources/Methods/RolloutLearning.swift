@@ -52,6 +52,13 @@ struct RolloutLearning {
         self.hasRatio = hasRatio
         rewards = shared.rewards ?? RewardCombination(names: ["reward"])
         if streams == .none { shared.refuseRewardsApart(of: method, &job) }
+        let penalty = AdvantageStream.penaltyName
+        if kl?.controller != nil, rewards.names.contains(penalty) {
+            job.refuse(
+                "kl_target",
+                "kl_target moves the weight of the KL, whose name is \(penalty), and so is a reward's; give the reward another"
+            )
+        }
         job.ignore("stream_normalization", when: streams != .mixed)
         overlong = OverlongHandling(reading: &job)
         sync = ReferenceSync(

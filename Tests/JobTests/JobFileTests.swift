@@ -420,6 +420,14 @@ struct JobFileTests {
         ),
     ]
 
+    /// β would stand in for the weight of a reward of the KL's name.
+    @Test func aRewardThatIsNamedAsTheKLIsNotMovedWithIt() throws {
+        let resolved = try job(complete + "\nalgorithm: rloo\nkl_target: 0.1")
+        let error = try #require(throws: JobError.self) { try resolved.naming(rewards: ["kl"]) }
+        #expect(error.description.contains("whose name is kl, and so is a reward's"), "\(error)")
+        #expect(try resolved.naming(rewards: ["style"]).method == "rloo")
+    }
+
     /// Pairs that are made on the way are chosen by the weights of their step.
     @Test func pairsAreMadeByWeightsOfTheStep() throws {
         let resolved = try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}\nreward_weights: [{0: 1, 5: 2}]")
