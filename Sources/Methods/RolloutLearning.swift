@@ -31,6 +31,8 @@ struct RolloutLearning {
     /// Whether credit compares the policy with the reference without a KL term.
     private let comparesReference: Bool
     private let general: GeneralReplay?
+    /// Whether advantages say what each reward adds to the gradient.
+    private let comparesRewards: Bool
 
     /// - Parameters:
     ///   - kl: The method's KL term; `nil` for a method that has none.
@@ -40,10 +42,11 @@ struct RolloutLearning {
     ///   - streams: What the method makes of rewards that are kept apart.
     ///   - comparesReference: Whether credit needs the reference's log-probs without a KL term.
     ///   - demonstrates: Whether the method imitates demonstrations of its own.
+    ///   - takesSumApart: Whether advantages of the rewards' sum can be taken apart into each reward's.
     init(
         reading job: inout SettingsReader, _ shared: SharedSettings, of method: String, kl: KLTerm?,
         hasRatio: Bool, takesSeveralSteps: Bool = false, takesReplay: Bool = false, streams: Streams = .mixed,
-        comparesReference: Bool = false, demonstrates: Bool = false
+        comparesReference: Bool = false, demonstrates: Bool = false, takesSumApart: Bool = true
     ) {
         self.comparesReference = comparesReference
         self.method = method
@@ -60,6 +63,8 @@ struct RolloutLearning {
             )
         }
         job.ignore("stream_normalization", when: streams != .mixed)
+        comparesRewards = takesSumApart || rewards.form == .apart
+        job.ignore("gradient_share_steps", when: !comparesRewards && rewards.names.count > 1)
         overlong = OverlongHandling(reading: &job)
         sync = ReferenceSync(
             reading: &job, hasReference: comparesReference || kl.map { $0.coefficient > 0 } ?? false)
@@ -131,12 +136,13 @@ struct RolloutLearning {
         if usesReference, kl?.isExact != true { calls.append(.infer(.reference)) }
         if critic != nil { calls.append(.infer(.critic)) }
         let temperature = shared.sampling.distribution.temperature
+        let moving =
+            shared.control?.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout) ?? []
         var plan = MethodPlan(
             recipe: StepRecipe(method: method, calls: calls + [.credit, .train]),
             parts: [PartPlan(objective, temperature: temperature)], credit: credit,
             controllers: (kl?.controller.map { [$0] } ?? [])
-                + (shared.control?.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout)
-                    ?? []),
+                + moving.filter { comparesRewards || !$0.readsGradients },
             reference: usesReference ? .init(sync: sync) : nil,
             critic: critic,
             replay: replay, softThinking: softThinking, demonstrations: demonstrations)

@@ -428,6 +428,18 @@ struct JobFileTests {
         #expect(try resolved.naming(rewards: ["style"]).method == "rloo")
     }
 
+    /// Of a sum beside a demonstration, and of completions that are imitated, nobody knows a reward's part.
+    @Test(arguments: ["luffy", "srft", "best_of_k"])
+    func sharesOfTheGradientThatAreNotKnownAreNotMeasured(_ method: String) throws {
+        let text = complete.replacing(
+            "accuracy_reward", with: "[accuracy_reward, {name: length_reward, target_length: 9}]")
+        let resolved = try job("\(text)\nalgorithm: \(method)\ngradient_share_steps: 5")
+        #expect(resolved.notices == ["without effect for \(method): gradient_share_steps"])
+        #expect(!resolved.plan.controllers.contains { $0.readsGradients })
+        let known = try job("\(text)\nalgorithm: rloo\ngradient_share_steps: 5")
+        #expect(known.notices.isEmpty && known.plan.controllers.contains { $0.readsGradients })
+    }
+
     /// Pairs that are made on the way are chosen by the weights of their step.
     @Test func pairsAreMadeByWeightsOfTheStep() throws {
         let resolved = try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}\nreward_weights: [{0: 1, 5: 2}]")
