@@ -188,8 +188,8 @@ extension SharedSettings {
         job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
     }
 
-    /// Refuses more rows beside a step's completions than their optimizer steps take: the part with the most decides how
-    /// many steps there are, and a loss that was made for one would see the policy move.
+    /// Refuses more rows beside a step's completions than their optimizer steps take: the part with the most decides
+    /// how many steps there are, and a loss that was made for one would see the policy move.
     func checkRowsBeside(_ rows: Int?, _ key: String, _ job: inout SettingsReader) {
         let most = batches.optimizerStepsPerRollout / batches.iterations * batches.completionsPerOptimizerStep
         job.check(

@@ -85,8 +85,8 @@ struct PartTests {
         #expect(await weigher.observed == [["weight"], ["weight"]])
     }
 
-    /// Rows 0 and 1 are the warm-up's; of 2 and 3 no group differs, so that none is left to be imitated, and no other row
-    /// is taken for that.
+    /// Rows 0 and 1 are the warm-up's; of 2 and 3 no group differs, so that none is left to be imitated, and no other
+    /// row is taken for that.
     @Test func aStepThatDynamicSamplingLeavesEmptyTakesNoOtherPrompts() async throws {
         let (world, weigher) = (World(liveRows: 50), Weigher())
         let schedule = StepSchedule(
