@@ -524,6 +524,7 @@ struct JobFileTests {
         ),
         ("multi_objective_aggregation: normalize_then_sum\nscale_rewards: none", "grpo: scale_rewards"),
         ("gradient_part_steps: 5", "grpo: gradient_part_steps"),
+        ("stream_normalization: none", "grpo: stream_normalization"),  // named by two who read it, and said once
         (
             "algorithm: luffy\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]\nstream_normalization: none",
             "luffy: stream_normalization"
