@@ -46,8 +46,8 @@ extension LUFFYSettings: Objective {
 package enum LUFFY {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: `policy_loss`, `entropy`, `approx_kl` of the policy's own tokens, `demonstrations/probability` and
-    /// `demonstrations/weight` (f averaged over their tokens).
+    /// Metrics: `policy_loss`, `entropy`, `demonstrations/probability` and `demonstrations/weight` (f averaged over
+    /// their tokens).
     ///
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for entropies that are
     ///   needed and absent.

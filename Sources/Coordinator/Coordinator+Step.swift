@@ -60,7 +60,7 @@ extension Coordinator {
             work.parts = [UpdatePart(.demonstrations, groups)]
             return
         }
-        guard work.groups.isEmpty else {
+        guard work.waves == 0 else {  // where it has sampled, though nothing of it may be left
             work.demonstrations = try await source.demonstrations(of: work.groups.map(\.group.prompt))
             return
         }

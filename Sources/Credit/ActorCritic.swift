@@ -68,7 +68,8 @@ package struct ActorCritic: CreditRule {
         let objectives = try objectives(of: batch, combined)
         let isLearned = learned(batch, objectives)
         let rewarded = tokenRewards(batch, objectives, values, penalties, isLearned)
-        let heads = values.tokens.first?.first?.count ?? 1
+        // Where dynamic sampling has left nothing, nobody says how many there are.
+        let heads = values.tokens.first?.first?.count ?? rewarded.count
         // One head values the sum, of which the reward then is the first term with the weight 1.
         guard heads == rewarded.count || heads == 1 && objectives.count == 1 && rewarded[0].weight == 1 else {
             throw .valueStreams(expected: rewarded.count, found: heads)

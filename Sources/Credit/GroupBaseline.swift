@@ -122,12 +122,16 @@ package struct GroupBaseline: CreditRule {
             let scores = batch.groups.map {
                 $0.scores.map { row in row.indices.map { rewards.value(row[$0], at: $0) } }
             }
-            streams = [
-                objectives[0].stream(advantages(ofEachReward: scores, weighed).repeated(over: batch), batch, overlong)
-            ]
+            // A shadow tells no completions apart.
+            let counted = rewards.names.indices.filter { weighed.weights[$0] != 0 }
             isDead = scores.map { group in
-                rewards.names.indices.allSatisfy { reward in Moments(group.compactMap { $0[reward] }).isConstant }
+                counted.allSatisfy { reward in Moments(group.compactMap { $0[reward] }).isConstant }
             }
+            // The sums' mean is 0, and rounding of it is no advantage of a group without any.
+            let own = zip(advantages(ofEachReward: scores, weighed), isDead).map {
+                $1 ? [Double](repeating: 0, count: $0.count) : $0
+            }
+            streams = [objectives[0].stream(own.repeated(over: batch), batch, overlong)]
         }
         return assemble(
             batch, combined, Advantages(streams, isDead: isDead), overlong, penalties: penalties,

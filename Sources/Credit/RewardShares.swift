@@ -67,20 +67,22 @@ struct RewardShares {
         }
     }
 
-    /// w·(r − b), `[group][completion][reward]`; 0 where a reward gave no score.
+    /// w·(r − b), `[group][completion][reward]`, r as it counts in the sum; 0 where a reward gave no score.
     private static func centred(_ batch: CreditBatch, _ rewards: RewardCombination) -> [[[Double]]] {
+        func values(_ scores: [[RewardScore]], of reward: Int) -> [Double] {
+            scores.compactMap { rewards.value($0[reward], at: reward) }
+        }
         let all = rewards.names.indices.map { reward in
-            Moments(batch.groups.flatMap { $0.scores.compactMap { $0[reward].score } }).mean ?? 0
+            Moments(batch.groups.flatMap { values($0.scores, of: reward) }).mean ?? 0
         }
         return batch.groups.map { group in
             let baselines = rewards.names.indices.map { reward -> Double in
-                if let greedy = group.greedyScores?[reward].score { return greedy }
-                let scores = group.scores.compactMap { $0[reward].score }
-                return group.scores.count > 1 ? Moments(scores).mean ?? 0 : all[reward]
+                if let greedy = group.greedyScores.flatMap({ rewards.value($0[reward], at: reward) }) { return greedy }
+                return group.scores.count > 1 ? Moments(values(group.scores, of: reward)).mean ?? 0 : all[reward]
             }
             return group.scores.map { scores in
                 scores.enumerated().map { reward, score in
-                    score.score.map { rewards.weights[reward] * ($0 - baselines[reward]) } ?? 0
+                    rewards.value(score, at: reward).map { rewards.weights[reward] * ($0 - baselines[reward]) } ?? 0
                 }
             }
         }

@@ -45,6 +45,9 @@ package struct ThresholdSearch: Sendable {
             }
     }
 
+    /// What is held, at the limits in force.
+    package var constraints: [Constraint] { held.constraints }
+
     /// Whether limits are still moved.
     private var isSearching: Bool { search.point != nil && rollouts < settings.maxRollouts }
 

@@ -47,6 +47,9 @@ package struct AMFT: Method {
             "Optimizer steps at the start that only imitate, W. The entropy target is measured behind them.")
         let mixture = MixtureSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
+        if demonstrations.order == .own {
+            shared.checkRowsBeside(demonstrations.perStep, "demonstrations.per_step", &job)
+        }
         let utility = UtilitySettings(reading: &job, shared, isWanted: mixture.controller == .adaptive)
         if plan.softThinking != nil, utility?.utility == .reward {
             job.refuse(

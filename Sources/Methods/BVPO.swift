@@ -53,6 +53,7 @@ package struct BVPO: Method {
         var source = pairs.calls(needsReference: loss.needsReference)
         source.removeLast()
         var credit: PairsOfGroups?
+        var controllers: [any RewardController] = []
         if isOnline {
             source =
                 [.generate(samplesPerPrompt: shared.batches.generations, greedy: false, variants: thinking.variants)]
@@ -63,6 +64,7 @@ package struct BVPO: Method {
                     (ThinkingSettings.thinkingName, PreferencePairing(thinkEnd: thinking.end)),
                     (ThinkingSettings.emptyName, PreferencePairing(markers: thinking.markers)),
                 ])
+            controllers = Self.controllers(shared, &job)
         }
         if mode == .estimated, isOnline || loss.lossType != .sigmoid || loss.labelSmoothing > 0 || loss.isReferenceFree
         {
@@ -78,11 +80,28 @@ package struct BVPO: Method {
             parts: [
                 PartPlan(loss, on: .pairs, name: ThinkingSettings.thinkingName),
                 PartPlan(loss, on: .pairs, name: ThinkingSettings.emptyName),
-            ], credit: credit, reference: needsHeld ? .init(sync: sync) : nil, pairs: pairs,
+            ], credit: credit, controllers: controllers, reference: needsHeld ? .init(sync: sync) : nil, pairs: pairs,
             weighing: .mixing(
                 MixingPlan(
                     weight: MixingWeight(alpha: alpha), calibration: mode == .estimated ? calibration : nil,
                     beta: loss.beta)))
+    }
+
+    /// What moves the weights by which completions are paired. There are no advantages that could be weighed, and no
+    /// gradients of rewards to be compared.
+    private static func controllers(
+        _ shared: SharedSettings, _ job: inout SettingsReader
+    ) -> [any RewardController] {
+        shared.refuseRewardsApart(of: name, &job)
+        guard let control = shared.control else { return [] }
+        if control.dynamic.isGuided {
+            job.refuse(
+                "dynamic_weights.method",
+                "dynamic_weights.method hypervolume multiplies advantages; \(name) has none")
+        }
+        job.ignore("gradient_share_steps", when: control.rewards.names.count > 1)
+        return control.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout)
+            .filter { !$0.readsGradients }
     }
 }
 

@@ -14,7 +14,8 @@ package struct BestOfK: Method {
 
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         let learning = RolloutLearning(
-            reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, takesSeveralSteps: true, streams: .none)
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, takesSeveralSteps: true, streams: .none,
+            takesSumApart: false)
         plan = learning.plan(
             SupervisedFineTuning(),
             credit: BestOfGroup(reading: &job, rewards: learning.rewards, overlong: learning.overlong))

@@ -38,7 +38,8 @@ package struct Distill: Method {
             "Whether the steps that are not on the policy's own completions take completions that the teacher samples, instead of demonstrations."
         )
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
-        let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: nil, hasRatio: loss.usesAdvantages)
+        let learning = RolloutLearning(
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: loss.usesAdvantages, streams: .none)
         let baseline = GroupBaselineSettings(reading: &job, penalty: nil)
         if hasRewards, shared.batches.generations < 2 {
             job.refuse(

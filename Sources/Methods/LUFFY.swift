@@ -25,7 +25,8 @@ package struct LUFFYMethod: Method {
         let loss = LUFFYSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: false)
         let learning = RolloutLearning(
-            reading: &job, shared, of: Self.name, kl: nil, hasRatio: true, demonstrates: true)
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: true, streams: .scaled, demonstrates: true,
+            takesSumApart: false)
         let baseline = GroupBaseline(
             rewards: learning.rewards, settings: GroupBaselineSettings(scaling: .none), overlong: learning.overlong)
         plan = learning.plan(loss, credit: DemonstratedGroups(baseline), demonstrations: demonstrations)

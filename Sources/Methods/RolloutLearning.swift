@@ -13,7 +13,7 @@ struct RolloutLearning {
     enum Streams {
         /// It has none.
         case none
-        /// Its rule brings each to one scale.
+        /// Its rule decides their scale.
         case scaled
         /// They are brought to one scale where they are mixed.
         case mixed
@@ -31,6 +31,8 @@ struct RolloutLearning {
     /// Whether credit compares the policy with the reference without a KL term.
     private let comparesReference: Bool
     private let general: GeneralReplay?
+    /// Whether advantages say what each reward adds to the gradient.
+    private let comparesRewards: Bool
 
     /// - Parameters:
     ///   - kl: The method's KL term; `nil` for a method that has none.
@@ -40,10 +42,11 @@ struct RolloutLearning {
     ///   - streams: What the method makes of rewards that are kept apart.
     ///   - comparesReference: Whether credit needs the reference's log-probs without a KL term.
     ///   - demonstrates: Whether the method imitates demonstrations of its own.
+    ///   - takesSumApart: Whether advantages of the rewards' sum can be taken apart into each reward's.
     init(
         reading job: inout SettingsReader, _ shared: SharedSettings, of method: String, kl: KLTerm?,
         hasRatio: Bool, takesSeveralSteps: Bool = false, takesReplay: Bool = false, streams: Streams = .mixed,
-        comparesReference: Bool = false, demonstrates: Bool = false
+        comparesReference: Bool = false, demonstrates: Bool = false, takesSumApart: Bool = true
     ) {
         self.comparesReference = comparesReference
         self.method = method
@@ -51,16 +54,17 @@ struct RolloutLearning {
         self.kl = kl
         self.hasRatio = hasRatio
         rewards = shared.rewards ?? RewardCombination(names: ["reward"])
-        if rewards.form == .apart, streams == .none {
-            let (key, who) =
-                shared.control?.constraints.isEmpty == false
-                ? ("constraints", "constraints need")
-                : shared.control?.dynamic.balances == true
-                    ? ("dynamic_weights.method", "dynamic_weights.method recap needs")
-                    : ("dynamic_weights.method", "dynamic_weights.method gradient needs")
-            job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
+        if streams == .none { shared.refuseRewardsApart(of: method, &job) }
+        let penalty = AdvantageStream.penaltyName
+        if kl?.controller != nil, rewards.names.contains(penalty) {
+            job.refuse(
+                "kl_target",
+                "kl_target moves the weight of the KL, whose name is \(penalty), and so is a reward's; give the reward another"
+            )
         }
         job.ignore("stream_normalization", when: streams != .mixed)
+        comparesRewards = takesSumApart || rewards.form == .apart
+        job.ignore("gradient_share_steps", when: !comparesRewards && rewards.names.count > 1)
         overlong = OverlongHandling(reading: &job)
         sync = ReferenceSync(
             reading: &job, hasReference: comparesReference || kl.map { $0.coefficient > 0 } ?? false)
@@ -70,6 +74,7 @@ struct RolloutLearning {
                 "dynamic_weights.replay",
                 "dynamic_weights.replay is set, and \(method) imitates demonstrations of its own already")
         }
+        shared.checkRowsBeside(general?.rows, "dynamic_weights.replay_rows", &job)
         bypasses =
             hasRatio
             ? job.read(
@@ -131,12 +136,13 @@ struct RolloutLearning {
         if usesReference, kl?.isExact != true { calls.append(.infer(.reference)) }
         if critic != nil { calls.append(.infer(.critic)) }
         let temperature = shared.sampling.distribution.temperature
+        let moving =
+            shared.control?.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout) ?? []
         var plan = MethodPlan(
             recipe: StepRecipe(method: method, calls: calls + [.credit, .train]),
             parts: [PartPlan(objective, temperature: temperature)], credit: credit,
             controllers: (kl?.controller.map { [$0] } ?? [])
-                + (shared.control?.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout)
-                    ?? []),
+                + moving.filter { comparesRewards || !$0.readsGradients },
             reference: usesReference ? .init(sync: sync) : nil,
             critic: critic,
             replay: replay, softThinking: softThinking, demonstrations: demonstrations)
@@ -166,5 +172,28 @@ struct RolloutLearning {
         var uses: OldPolicyUses = hasRatio && needsOld ? .ratio : []
         if comparesReference || kl?.penalty(.completion) != nil { uses.insert(.rewardPenalty) }
         return uses
+    }
+}
+
+extension SharedSettings {
+    /// Refuses what keeps rewards apart, for a method that has no advantages of each.
+    func refuseRewardsApart(of method: String, _ job: inout SettingsReader) {
+        guard rewards?.form == .apart else { return }
+        let (key, who) =
+            control?.constraints.isEmpty == false
+            ? ("constraints", "constraints need")
+            : control?.dynamic.balances == true
+                ? ("dynamic_weights.method", "dynamic_weights.method recap needs")
+                : ("dynamic_weights.method", "dynamic_weights.method gradient needs")
+        job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
+    }
+
+    /// Refuses more rows beside a step's completions than their optimizer steps take: the part with the most decides
+    /// how many steps there are, and a loss that was made for one would see the policy move.
+    func checkRowsBeside(_ rows: Int?, _ key: String, _ job: inout SettingsReader) {
+        let most = batches.optimizerStepsPerRollout / batches.iterations * batches.completionsPerOptimizerStep
+        job.check(
+            rows.map { $0 <= most } ?? true, key,
+            "at most \(most), the rows that the optimizer steps of a rollout take; more would make more steps of it")
     }
 }

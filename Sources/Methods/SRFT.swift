@@ -17,7 +17,8 @@ package struct SRFTMethod: Method {
         let loss = SRFTSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: false)
         let learning = RolloutLearning(
-            reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, demonstrates: true)
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, streams: .none, demonstrates: true,
+            takesSumApart: false)
         let baseline = GroupBaseline(
             rewards: learning.rewards, settings: GroupBaselineSettings(), overlong: learning.overlong)
         plan = learning.plan(loss, credit: DemonstratedGroups(baseline, own: .sign), demonstrations: demonstrations)

@@ -7,14 +7,12 @@ extension PolicyUpdater {
     ///
     /// Costs a forward and a backward pass a stream, and a set of gradients each.
     ///
-    /// - Parameter batch: With rollouts; the first such part is read.
+    /// - Parameter batch: With rollouts, the only part that is read: what is imitated beside them may be absent.
     /// - Throws: ``UpdateError`` for a batch that does not fit, `StopRequested`, or what the engine refuses.
     package func streamProducts(_ batch: UpdateBatch, stop: StopSignal?) async throws -> StreamProducts {
-        guard batch.parts.count == parts.count else {
-            throw UpdateError.parts(found: batch.parts.count, expected: parts.count)
-        }
-        let index = batch.parts.firstIndex { $0.kind == .rollouts } ?? 0
-        let (part, plan) = (batch.parts[index], parts[index])
+        guard let part = batch.parts.first(where: { $0.kind == .rollouts }),
+            let plan = parts.first(where: { $0.kind == .rollouts })
+        else { throw UpdateError.parts(found: batch.parts.count, expected: parts.count) }
         return try await lend { point in
             let alone = try part.streamWeights.indices.map { stream in
                 var single = part

@@ -26,7 +26,7 @@ package struct UpdatePoint {
     }
 
     /// The same for a pass that is to say what the weights are worth.
-    var undropped: UpdatePoint {
+    package var undropped: UpdatePoint {
         var undropped = self
         undropped.dropout = nil
         return undropped

@@ -169,7 +169,9 @@ public struct SettingsReader: Sendable {
     /// anyway.
     public mutating func ignore(_ keys: String..., when isWithoutEffect: Bool = true) {
         guard isWithoutEffect else { return }
-        ignored += keys.filter { key in entry(key).map { $0.isGiven && $0.value != $0.fallback } ?? false }
+        for key in keys where !ignored.contains(key) {
+            if let entry = entry(key), entry.isGiven, entry.value != entry.fallback { ignored.append(key) }
+        }
     }
 
     /// Notes a setting that another reader knows, and this one has no use for.

@@ -85,6 +85,19 @@ struct PartTests {
         #expect(await weigher.observed == [["weight"], ["weight"]])
     }
 
+    /// Rows 0 and 1 are the warm-up's; of 2 and 3 no group differs, so that none is left to be imitated, and no other
+    /// row is taken for that.
+    @Test func aStepThatDynamicSamplingLeavesEmptyTakesNoOtherPrompts() async throws {
+        let (world, weigher) = (World(liveRows: 50), Weigher())
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2,
+            dynamicSampling: DynamicSampling(reward: 0, maxWaves: 1, exhausted: .partial))
+        _ = try await run(imitation, world, weigher, schedule: schedule)
+        #expect(await world.nextRow == 4)
+        #expect(await weigher.asked == [0, 1])
+        #expect(await world.batches.map(\.completionCount) == [2, 0])
+    }
+
     @Test func whatIsWeighedIsTheNextOptimizerStepsBatchAsItIs() async throws {
         let (world, weigher) = (World(), Weigher())
         _ = try await run(

@@ -97,6 +97,20 @@ struct GroupBaselineTests {
         #expect(relativeDistance(found, [-expected, expected, expected, -expected]) < 1e-12)
     }
 
+    /// The normalized rewards 1, 0, 0 add up to 2e-16 in doubles. What a shadow says makes no difference.
+    @Test func aGroupWithoutADifferenceHasNoAdvantageAfterTheSumEither() throws {
+        let rewards = RewardCombination(names: ["a", "shadow"], weights: [1, 0])
+        let rule = GroupBaseline(rewards: rewards, settings: .init(aggregation: .normalizeThenSum))
+        let groups = [[1.0, 0, 0], [0.5, 0.5, 0.5]].enumerated().map { row, scores in
+            ScoredGroups.group(
+                scores: scores.enumerated().map { [.value($1), .value(Double($0))] }, row: row)
+        }
+        let credited = try rule.credit(CreditBatch(groups: groups))
+        #expect(credited.credits[1].map(\.advantage) == [0, 0, 0])
+        #expect(credited.credits[0].allSatisfy { abs($0.advantage ?? 0) > 0.5 })
+        #expect(credited.metrics["frac_reward_zero_std"] == 0.5)
+    }
+
     @Test func everyTokenGetsItsCompletionsAdvantage() throws {
         let rule = try GroupBaseline(
             rewards: .single, settings: .init(scaling: .none), overlong: .mask)

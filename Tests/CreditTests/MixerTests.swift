@@ -209,4 +209,15 @@ struct ActorCriticStreamTests {
         weighted.weights = ["accuracy": 2]  // then V would count twice
         #expect(throws: CreditError.valueStreams(expected: 2, found: 1)) { try rule(rewards).credit(weighted) }
     }
+
+    @Test func aStepWithoutGroupsHasNothingToValue() throws {
+        var rewards = RewardCombination(names: ["a", "b"], weights: [2, 1])
+        rewards.form = .apart
+        let empty = CreditBatch(
+            groups: [], oldLogProbabilities: [], referenceLogProbabilities: [], values: CriticValues([]))
+        for own in try [rule(rewards), rule()] {
+            let credited = try own.credit(empty)
+            #expect(credited.update.groups.isEmpty && credited.credits.isEmpty)
+        }
+    }
 }

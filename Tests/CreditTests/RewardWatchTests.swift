@@ -50,6 +50,13 @@ struct RewardSharesTests {
         #expect(metrics["rewards/a/advantage_share"] == 1 && metrics["rewards/b/advantage_share"] == 0)
     }
 
+    /// A reward that is best at ½ counts as −(r − ½)²: 0 and −1, c = ±½ as the other's, and A = (1, −1).
+    @Test func aRewardCountsAsItDoesInTheSum() throws {
+        let rewards = RewardCombination(names: ["a", "held"], shapes: [.asScored, .near(0.5, scale: 1)])
+        let found = try shares(rewards, [group([[1, 0.5], [0, 1.5]])], scaling: .none)
+        #expect(relativeDistance(found, [0.5, 0.5]) < 1e-12)
+    }
+
     @Test func withoutAnAdvantageThereIsNone() throws {
         let rewards = RewardCombination(names: ["a", "b"], weights: [1, 1])
         #expect(try shares(rewards, [group([[1, 2], [1, 2]])], scaling: .group).allSatisfy(\.isNaN))

@@ -51,8 +51,12 @@ struct ConstraintTests {
         }
     }
 
-    /// In a sum of rewards and where they are kept apart; every second step. The table of the end has them.
-    @Test(arguments: ["reward_weights: [1, -0.1]", "dynamic_weights: {method: gradient}"])
+    /// In a sum of rewards and where they are kept apart, also with rows that are imitated beside them; every second
+    /// step. The table of the end has them.
+    @Test(arguments: [
+        "reward_weights: [1, -0.1]", "dynamic_weights: {method: gradient}",
+        "dynamic_weights: {method: recap, ceilings: [2, 5], window: 1, replay: held.jsonl, replay_rows: 3}",
+    ])
     func theSharesOfTheGradientAddUpToOne(_ line: String) throws {
         let place = try Workplace()
         let job = try place.job(

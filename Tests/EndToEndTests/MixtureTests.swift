@@ -91,7 +91,7 @@ struct MixtureRunTests {
         ("amft: {utility_reward: style, validation: held.jsonl}", ["amft.utility_reward is style; expected one of"]),
         ("max_completion_length: 1", ["its demonstration has 2 tokens", "max_completion_length is 1"]),
         (
-            "demonstrations: {order: own, per_step: 41}",
+            "per_device_train_batch_size: 64\ndemonstrations: {order: own, per_step: 41}",
             ["a step asks for 41 of them, and prompts has 40; set demonstrations.per_step"]
         ),
         ("amft: {entropy_sign: 2}", ["amft.entropy_sign is '2'; expected a whole number 1 or -1"]),

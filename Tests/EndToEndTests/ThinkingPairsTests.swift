@@ -138,6 +138,15 @@ struct ThinkingPairsTests {
         #expect(resumed.status == 0, "\(resumed.progress)")
         #expect(try place.bytes("whole/model.safetensors") == place.bytes("resumed/model.safetensors"))
         #expect(try place.metrics("resumed") == place.metrics("whole").filter { $0["step"] ?? 0 > 2 })
+
+        // What is trained is what is compared: adapters, or some of the weights.
+        for (name, trained) in [("adapted", "use_peft=true"), ("partly", "trainable=layers.1.mlp")] {
+            let own = try place.train(estimated, "output_dir=\(name)", trained)
+            #expect(own.status == 0, "\(own.progress)")
+            #expect(try #require(try place.metrics(name).first)["bvpo/var_thinking"] ?? 0 > 0)
+        }
+        let elsewhere = try place.train(estimated, "output_dir=elsewhere", "trainable=layers.0")
+        #expect(elsewhere.status == 65 && elsewhere.progress.contains("nothing of the last block is trained"))
     }
 
     @Test func pairsAreMadeAnewInEveryStep() throws {

@@ -392,7 +392,62 @@ struct JobFileTests {
             "replay_max_age is 2; expected at least the 4 optimizer steps of a rollout"
         ),
         ("algorithm: rloo\nratio_clip: false\nnum_iterations: 2", "rloo takes one optimizer step per rollout"),
+        // The signs of srft and the one number that distill has of a completion know no multipliers.
+        (
+            "algorithm: srft\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_most}]",
+            "constraints need a method with advantages of each reward; srft has none"
+        ),
+        (
+            "algorithm: distill\nteacher_model_name_or_path: t\ndynamic_weights: {method: gradient}",
+            "dynamic_weights.method gradient needs a method with advantages of each reward; distill has none"
+        ),
+        (
+            "algorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_most}]",
+            "constraints need a method with advantages of each reward; bvpo has none"
+        ),
+        (
+            "algorithm: bvpo\nbvpo: {online: true}\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
+            "dynamic_weights.method hypervolume multiplies advantages; bvpo has none"
+        ),
+        // 8 completions are one optimizer step: 9 rows beside them would make it two.
+        (
+            "algorithm: amft\ndemonstrations: {order: own, per_step: 9}",
+            "demonstrations.per_step is 9; expected at most 8"
+        ),
+        (
+            "dynamic_weights: {method: recap, replay: general.jsonl, replay_rows: 9}",
+            "dynamic_weights.replay_rows is 9; expected at most 8"
+        ),
     ]
+
+    /// β would stand in for the weight of a reward of the KL's name.
+    @Test func aRewardThatIsNamedAsTheKLIsNotMovedWithIt() throws {
+        let resolved = try job(complete + "\nalgorithm: rloo\nkl_target: 0.1")
+        let error = try #require(throws: JobError.self) { try resolved.naming(rewards: ["kl"]) }
+        #expect(error.description.contains("whose name is kl, and so is a reward's"), "\(error)")
+        #expect(try resolved.naming(rewards: ["style"]).method == "rloo")
+    }
+
+    /// Of a sum beside a demonstration, and of completions that are imitated, nobody knows a reward's part.
+    @Test(arguments: ["luffy", "srft", "best_of_k"])
+    func sharesOfTheGradientThatAreNotKnownAreNotMeasured(_ method: String) throws {
+        let text = complete.replacing(
+            "accuracy_reward", with: "[accuracy_reward, {name: length_reward, target_length: 9}]")
+        let resolved = try job("\(text)\nalgorithm: \(method)\ngradient_share_steps: 5")
+        #expect(resolved.notices == ["without effect for \(method): gradient_share_steps"])
+        #expect(!resolved.plan.controllers.contains { $0.readsGradients })
+        let known = try job("\(text)\nalgorithm: rloo\ngradient_share_steps: 5")
+        #expect(known.notices.isEmpty && known.plan.controllers.contains { $0.readsGradients })
+    }
+
+    /// Pairs that are made on the way are chosen by the weights of their step.
+    @Test func pairsAreMadeByWeightsOfTheStep() throws {
+        let resolved = try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}\nreward_weights: [{0: 1, 5: 2}]")
+        let schedules = resolved.plan.controllers.compactMap { $0 as? WeightSchedule }
+        #expect(schedules.map { $0.weights(at: 0)["accuracy_reward"] } == [1])
+        #expect(schedules.map { $0.weights(at: 5)["accuracy_reward"] } == [2])
+        #expect(try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}").plan.controllers.isEmpty)
+    }
 
     /// Moments, and what owns a weight beside them.
     @Test(arguments: [
@@ -469,6 +524,11 @@ struct JobFileTests {
         ),
         ("multi_objective_aggregation: normalize_then_sum\nscale_rewards: none", "grpo: scale_rewards"),
         ("gradient_part_steps: 5", "grpo: gradient_part_steps"),
+        ("stream_normalization: none", "grpo: stream_normalization"),  // named by two who read it, and said once
+        (
+            "algorithm: luffy\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]\nstream_normalization: none",
+            "luffy: stream_normalization"
+        ),
     ])
     func whatHasNoEffectIsSaid(_ example: (lines: String, notice: String)) throws {
         let notices = try job(complete + "\n" + example.lines).notices

@@ -86,6 +86,16 @@ struct SoftThinkingTests {
         #expect(scored.scores.map { $0[0].score } == [-1, -1])
     }
 
+    /// Of a length, 0 would be the best there is.
+    @Test func aCostOfWhatHasNoAnswerIsWhatItIs() async throws {
+        let scorer = PanelScorer(try RewardPanel([FunctionSource(Always())]))
+        let draft = group([rollout([2, 2], reason: .length)])
+        let earned = try await scorer.score(draft).scores[0][0]
+        scorer.keepScores(of: Set(scorer.rewardNames))
+        let cost = try await scorer.score(draft).scores[0][0]
+        #expect(earned.score == 0 && cost == .value(1))
+    }
+
     @Test func theNumbersOfAStepAreWorkedByHand() {
         let metrics = [rollout([2], .soft, words: 2), rollout([4, 1, 1], sample: 1)].payloadMetrics
         #expect(metrics["soft/multi_ratio"] == 2.0 / 5)  // five thinking steps, two with several words

@@ -61,6 +61,22 @@ struct StreamProductsTests {
         #expect(try policy.parameters.bits() == before && policy.actor.version == PolicyVersion(0))
     }
 
+    /// Streams are compared before a method has what it imitates beside its rollouts.
+    @Test func whatIsImitatedBesideThemIsNotRead() async throws {
+        let batch = try await batch()
+        let both = try TinyPolicy(
+            parts: [
+                PartPlan(GRPOSettings(lossType: .grpo)),
+                PartPlan(SupervisedFineTuning(), on: .demonstrations, name: "sft"),
+            ], .plain(learningRate: 0.25, beta1: 0))
+        let found = try await both.updater.streamProducts(batch, stop: nil)
+        let alone = try await policy().updater.streamProducts(batch, stop: nil)
+        var mixed = batch
+        mixed.parts.append(UpdatePart(.demonstrations, batch.groups))
+        let whole = try await both.updater.streamProducts(mixed, stop: nil)
+        #expect(found == alone && whole == alone)
+    }
+
     /// ‖Σ w_k g_k‖² is the norm of the step on the mixed advantages: at the ratio 1, which no clip touches, the loss is
     /// linear in them.
     @Test func theMixHasTheNormOfTheStep() async throws {

@@ -56,12 +56,13 @@ struct MixingCalibrator: Sendable {
         let count = min(calibration.prompts, whole.count)
         slots = (0..<count).map { whole[$0 * whole.count / count] }
         let last = "model.layers.\(model.configuration.layers - 1)."
-        let shapes = model.configuration.parameterShapes.filter {
-            calibration.weights == .all || $0.name.hasPrefix(last)
+        let counts = policy.trainedCounts.filter { calibration.weights == .all || $0.key.hasPrefix(last) }
+        guard !counts.isEmpty else {
+            throw JobError(
+                place: "bvpo.calibration_weights",
+                message: "nothing of the last block is trained, whose gradients are compared; expected all")
         }
-        sketch = try GradientSketch(
-            of: Dictionary(uniqueKeysWithValues: shapes.map { ($0.name, $0.count) }), size: calibration.sketchSize,
-            seed: UInt64(seed))
+        sketch = try GradientSketch(of: counts, size: calibration.sketchSize, seed: UInt64(seed))
     }
 
     /// `bvpo/calibration_prompts`, those that could be used, `bvpo/calibration_unclosed`, the share of traces without
@@ -204,7 +205,7 @@ struct MixingCalibrator: Sendable {
                     let part = UpdatePart(
                         .demonstrations,
                         [UpdateGroup(promptTokenIDs: group.promptTokenIDs, completions: [completion])])
-                    let found = try updater.gradients(of: part, by: likelihood, at: point)
+                    let found = try updater.gradients(of: part, by: likelihood, at: point.undropped)
                     return try sketch(found.gradients.gradients).map { -Double(completion.tokenIDs.count) * $0 }
                 })
         }.value

@@ -15,6 +15,8 @@ package final class PanelScorer: Scoring {
     private struct State {
         var progress = TrainingProgress()
         var phases: PhaseLog?
+        /// Names of rewards of which less may be wanted.
+        var costs: Set<String> = []
         var metrics: [String: [Double]] = [:]
         var columns: [GroupAddress: [String: [JSONValue]]] = [:]
     }
@@ -22,7 +24,7 @@ package final class PanelScorer: Scoring {
     package init(_ panel: RewardPanel) { self.panel = panel }
 
     /// Scores a group. Soft thinking without an answer behind it earns nothing: at most 0 from every reward that scored
-    /// its draft.
+    /// its draft, but for those that ``keepScores(of:)`` names.
     package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
         let (scored, remarks) = try await judged(group)
         state.withLock { state in
@@ -36,13 +38,14 @@ package final class PanelScorer: Scoring {
     package func scoreUnremarked(_ group: RolloutGroup) async throws -> ScoredGroup { try await judged(group).scored }
 
     private func judged(_ group: RolloutGroup) async throws -> (scored: ScoredGroup, remarks: RewardPanel.Remarks) {
-        let (progress, phases) = state.withLock { ($0.progress, $0.phases) }
+        let (progress, phases, costs) = state.withLock { ($0.progress, $0.phases, $0.costs) }
         let start = phases?.now ?? 0
         var (scored, remarks) = try await panel.score(group, at: progress)
         if let phases { phases.note(PhaseSpan(lane: .rewards, name: "rewards", start: start, end: phases.now)) }
         for (index, rollout) in group.rollouts.enumerated() where rollout.lacksAnswer {
-            scored.scores[index] = scored.scores[index].map { score in
-                score.score.map { .value(min($0, 0), note: "no answer behind the thinking") } ?? score
+            for (slot, name) in rewardNames.enumerated() where !costs.contains(name) {
+                guard let score = scored.scores[index][slot].score else { continue }
+                scored.scores[index][slot] = .value(min(score, 0), note: "no answer behind the thinking")
             }
         }
         return (scored, remarks)
@@ -58,6 +61,12 @@ package final class PanelScorer: Scoring {
 
     /// Tells the rewards how far the run is; they may ask for it.
     package func advance(to progress: TrainingProgress) { state.withLock { $0.progress = progress } }
+
+    /// Leaves the scores of some rewards as they are where an answer is missing: those of which less may be wanted. A
+    /// length of 0 would be the best of all.
+    ///
+    /// - Parameter costs: Their names.
+    package func keepScores(of costs: Set<String>) { state.withLock { $0.costs = costs } }
 
     /// Notes what scoring takes from now on.
     func follow(in phases: PhaseLog) { state.withLock { $0.phases = phases } }

@@ -78,7 +78,15 @@ struct TrainingParts: Sendable {
                 tokenizer: model.tokenizer, rewardNames: scorer.rewardNames,
                 maxCompletionLength: job.sampling.maxCompletionLength, seed: seed)
         }
-        let constrained = plan.controllers.compactMap { $0 as? LagrangianConstraints }.flatMap(\.constraints)
+        let constrained = plan.controllers.flatMap { controller -> [Constraint] in
+            if let search = controller as? ThresholdSearch { return search.constraints }
+            return (controller as? LagrangianConstraints)?.constraints ?? []
+        }
+        var costs = Set(constrained.filter { $0.kind != .atLeast }.map(\.reward))
+        if let rewards = plan.credit?.rewards {
+            for (name, weight) in zip(rewards.names, rewards.weights) where weight < 0 { costs.insert(name) }
+        }
+        scorer?.keepScores(of: costs)
         let fitted = plan.controllers.compactMap { $0 as? MomentConstraints }.flatMap(\.moments)
         let held = constrained.map(\.reward) + fitted.map(\.reward)
         let watch = plan.credit.map { [RewardWatch($0.rewards, constrained: held)] } ?? []
