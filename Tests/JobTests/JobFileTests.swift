@@ -274,6 +274,8 @@ struct JobFileTests {
     static let wrongLines: [(line: String, message: String)] = [
         ("learning_rat: 1", "unknown key 'learning_rat'; did you mean learning_rate?"),
         ("zzzzzz: 1", "unknown key 'zzzzzz'"),
+        ("learning\u{200B}_rate: 1", "_rate', which has the invisible character U+200B; did you mean learning_rate?"),
+        ("seed\u{A0}x: 1", "x', which has the invisible character U+00A0"),
         ("learning_rate: fast", "learning_rate is 'fast'; expected a finite number"),
         ("learning_rate: .nan", "learning_rate is '.nan'"),
         ("num_generations: 2.5", "num_generations is '2.5'; expected a whole number"),

@@ -158,6 +158,22 @@ package struct JobKeys: Sendable {
     /// That nobody knows a key, with the nearest that somebody does.
     static func unknown(_ key: String) -> String {
         let near = nearestNames(to: key, among: JobKeys().supported.map(\.entry.key))
-        return "unknown key '\(key)'" + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+        return "unknown key '\(key)'" + invisible(in: key)
+            + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+    }
+
+    /// What nobody sees in a key that was copied from a page.
+    private static func invisible(in key: String) -> String {
+        let found = key.unicodeScalars.first { scalar in
+            switch scalar.properties.generalCategory {
+            case .format, .control: true
+            case .spaceSeparator: scalar != " "
+            default: false
+            }
+        }
+        guard let found else { return "" }
+        let digits = String(found.value, radix: 16, uppercase: true)
+        let zeros = String(repeating: "0", count: max(0, 4 - digits.count))
+        return ", which has the invisible character U+\(zeros)\(digits)"
     }
 }
