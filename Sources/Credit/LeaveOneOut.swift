@@ -22,7 +22,7 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader, penalty: KLToGo?, keepsApart: Bool = false) {
         let clip: [Double] = job.read(
             "reward_clip_range", default: [],
-            SettingsBound("that rise, or an empty list") { $0.isEmpty || ($0.count == 2 && $0[0] < $0[1]) },
+            SettingsBound("in rising order, two of them or none") { $0.isEmpty || ($0.count == 2 && $0[0] < $0[1]) },
             "Two numbers that a completion's weighted reward is clipped to before the KL penalty is taken off; off unless set."
         )
         rewardClip = clip.count == 2 && clip[0] < clip[1] ? clip[0]...clip[1] : nil

@@ -12,6 +12,8 @@ public func nearestNames(to name: String, among known: [String], limit: Int = 3)
     let written = Array(name.lowercased())
     let farthest = max(2, written.count / 3)
     return known.enumerated()
+        // A distance is no less than what the lengths differ by, and takes long to find for a name without end.
+        .filter { abs($0.element.count - written.count) <= farthest }
         .map { (index: $0.offset, name: $0.element, distance: editDistance(written, Array($0.element.lowercased()))) }
         .filter { $0.distance <= farthest }
         .sorted { ($0.distance, $0.index) < ($1.distance, $1.index) }

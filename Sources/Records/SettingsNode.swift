@@ -51,10 +51,15 @@ public struct SettingsNode: Sendable, Equatable {
     public var found: String {
         switch content {
         case .null: "nothing"
-        case .scalar(let text, _): "'\(text)'"
+        case .scalar(let text, _): "'\(Self.shortened(text))'"
         case .list(let items): "a list of \(items.count)"
-        case .map(let members): "a section with \(members.map(\.key).joined(separator: ", "))"
+        case .map(let members): "a section with \(Self.shortened(members.map(\.key).joined(separator: ", ")))"
         }
+    }
+
+    /// What fits a message: a file may hold a line of megabytes.
+    private static func shortened(_ text: String) -> String {
+        text.count <= 400 ? text : "\(text.prefix(100))… (\(text.count) characters)"
     }
 
     /// Whether it is a whole number that no `Int` holds.

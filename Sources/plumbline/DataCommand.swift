@@ -15,7 +15,7 @@ struct DataCommand: AsyncParsableCommand {
 
         @Argument(
             help:
-                "A prompt file (JSON Lines, JSONValue, CSV, TSV, also .gz; Parquet) or folder; or a job file, whose sets are checked with its model, rewards and columns."
+                "A prompt file (JSON Lines, a JSON array, CSV, TSV, also .gz; Parquet) or folder; or a job file, whose sets are checked with its model, rewards and columns."
         ) var prompts: String
         @Option(help: "Which file of a folder.") var split = "train"
         @Option(help: "A model or tokenizer folder: shows prompts through its chat template and counts tokens.")

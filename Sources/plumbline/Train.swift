@@ -8,7 +8,8 @@ struct Train: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run an alignment job.",
         discussion: """
-            The job is a YAML file with TRL's names. key=value after the file overrides it, last one wins:
+            The job is a YAML file with TRL's names. key=value after the file overrides it, last one wins; what TRL
+            calls --config job.yaml --learning_rate 2e-6 is
 
                 plumbline train job.yaml learning_rate=2e-6 max_steps=100
             """)

@@ -274,6 +274,8 @@ struct JobFileTests {
     static let wrongLines: [(line: String, message: String)] = [
         ("learning_rat: 1", "unknown key 'learning_rat'; did you mean learning_rate?"),
         ("zzzzzz: 1", "unknown key 'zzzzzz'"),
+        ("learning\u{200B}_rate: 1", "_rate', which has the invisible character U+200B; did you mean learning_rate?"),
+        ("seed\u{A0}x: 1", "x', which has the invisible character U+00A0"),
         ("learning_rate: fast", "learning_rate is 'fast'; expected a finite number"),
         ("learning_rate: .nan", "learning_rate is '.nan'"),
         ("num_generations: 2.5", "num_generations is '2.5'; expected a whole number"),
@@ -645,6 +647,39 @@ struct JobFileTests {
             let objective = try job(complete + "\nalgorithm: \(method)").plan.parts[0].objective
             #expect((objective as? ReMaxSettings)?.reduction == reduction)
         }
+    }
+
+    /// A section begins a line below its key, an alias's value stands at its anchor: both are found at the key.
+    @Test(arguments: [
+        ("\nbeta:\n  value: 0.1", "job.yaml line 5: beta is a section with value; expected a finite number"),
+        ("\nlearning_rate:\n  fast", "job.yaml line 5: learning_rate is 'fast'; expected a finite number"),
+        ("\nrun_name: &a x\nseed: *a", "job.yaml line 6: seed is 'x'; expected a whole number"),
+        ("\nsoft_thinking:\n  top_k:\n    - 1", "job.yaml line 6: soft_thinking.top_k is a list of 1; expected"),
+        ("\n<<: {seed: 3}", "job.yaml line 5: << is not supported: merge keys are not read"),
+    ])
+    func aValueIsFoundWhereItsKeyStands(_ lines: String, _ message: String) throws {
+        let error = try #require(throws: JobError.self) { try job(complete + lines) }
+        #expect(error.problems.count == 1 && error.description.hasPrefix(message), "\(error)")
+    }
+
+    /// What is missing or wrong beside it is judged once it is known.
+    @Test func anUnknownMethodIsToldAlone() throws {
+        let error = try #require(throws: JobError.self) { try job("algorithm: kto\ndesirable_weight: 1.5") }
+        #expect(error.problems.count == 1, "\(error)")
+        #expect(error.description.hasPrefix("job.yaml line 1: algorithm is 'kto'; expected"), "\(error)")
+    }
+
+    @Test func aWrongValueOfAnotherMethodsKeySaysWhoDoesNotReadIt() throws {
+        let error = try #require(throws: JobError.self) { try job(complete + "\nalgorithm: sft\nloss_type: dft") }
+        #expect(error.description.hasSuffix("; sft does not read it"), "\(error)")
+    }
+
+    @Test func aLineOfMegabytesIsShortenedInItsMessage() throws {
+        let error = try #require(throws: JobError.self) {
+            try job(complete + "\nseed: x" + String(repeating: "1", count: 1_000_000))
+        }
+        #expect(error.description.hasPrefix("job.yaml line 5: seed is 'x11") && error.description.utf8.count < 400)
+        #expect(error.description.contains("1… (1000001 characters)'; expected a whole number"), "\(error)")
     }
 
     @Test func whatIsMissingIsNamed() throws {

@@ -51,6 +51,54 @@ struct TRLKeysTests {
         #expect(kinds.contains { $0.1 == .notSupported } || name == "GRPOScriptArguments" || name == "SFTConfig")
     }
 
+    /// Fields that KTOConfig, RewardConfig, DistillationConfig and GKDConfig add to those above.
+    @Test(arguments: [
+        ("desirable_weight", false), ("undesirable_weight", false), ("teacher_model_init_kwargs", false),
+        ("teacher_model_revision", false), ("max_new_tokens", false), ("teacher_model_name_or_path", true),
+        ("center_rewards_coefficient", true), ("lmbda", true), ("seq_kd", true),
+    ])
+    func fieldsOfOtherTrainersAreKnown(_ key: String, _ isSupported: Bool) throws {
+        #expect(try kind(of: key) == (isSupported ? .supported : .notSupported))
+    }
+
+    /// Names of earlier releases of TRL and of other trainers, each with what to write.
+    @Test(arguments: [
+        ("max_new_tokens: 64", "it is called max_completion_length"), ("lr: 1e-5", "it is called learning_rate"),
+        ("max_seq_length: 64", "it is called max_length"), ("epsilon_low: 0.2", "it is called epsilon"),
+        ("kl_coeff: 0.1", "it is called beta"), ("batch_size: 8", "per_device_train_batch_size"),
+        ("total_episodes: 9", "set max_steps"), ("reward_model_path: rm", "{model: FOLDER}"),
+        ("ref_model_name_or_path: r\nmodel_name_or_path: m", "as it starts"), ("rpo_alpha: 1.0", "is not built"),
+        ("peft_config: {r: 8}", "set use_peft: true"), ("num_labels: 3", "reward_heads"),
+        ("whiten_rewards: true", "advantages are"), ("teacher_model_revision: v2", "teacher_model_name_or_path"),
+        ("loss_weights: [1, 0.5]", "one loss_type"), ("ld_alpha: 0.5", "not built"),
+    ])
+    func aNameOfAnotherTrainerIsToldWhatItIsHere(_ line: String, _ instead: String) throws {
+        let error = try #require(throws: JobError.self) { try read(line) }
+        #expect(error.problems.count == 1 && error.problems[0].place == "job.yaml line 1", "\(error)")
+        #expect("\(error)".contains("is not supported") && "\(error)".contains(instead), "\(error)")
+        #expect(!"\(error)".contains("did you mean"))
+    }
+
+    @Test(arguments: [
+        "num_labels: 1", "whiten_rewards: false", "generate_during_eval: false", "group_by_length: false",
+        "is_encoder_decoder: false", "teacher_model_revision: main", "rpo_alpha:",
+    ])
+    func aNameOfAnotherTrainerThatAsksForNothingNeedsNoWord(_ line: String) throws {
+        #expect(try read(line).notices == [])
+    }
+
+    /// A file that files a trainer's settings under its class.
+    @Test func aSectionOfKeysOfAJobIsToldWhereTheyStand() throws {
+        let error = try #require(throws: JobError.self) {
+            try read("seed: 1\nGRPOConfig:\n  learning_rate: 1e-6\n  other: 2\nextras:\n  other: 3")
+        }
+        #expect(
+            error.problems.map(\.description) == [
+                "job.yaml line 2: unknown key 'GRPOConfig'; keys such as learning_rate stand at the top of a job file",
+                "job.yaml line 5: unknown key 'extras'",
+            ])
+    }
+
     /// A file that writes out every default of TRL's is a job, and is told of what is done otherwise only.
     @Test(arguments: [("grpo", "GRPOConfig"), ("rloo", "RLOOConfig"), ("sft", "SFTConfig")])
     func everyDefaultOfTRLIsAccepted(_ method: String, _ name: String) throws {

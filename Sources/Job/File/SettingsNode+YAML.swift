@@ -54,8 +54,12 @@ extension SettingsNode {
     /// Values of a text, those that aliases repeat counted each time: nine lines of nine aliases stand for 400 million.
     private static let mostValues = 50_000
 
-    private static func read(_ node: Node, name: String?, depth: Int, _ budget: inout Int) throws -> SettingsNode {
-        let place = [name, node.mark.map { "line \($0.line)" }].compactMap(\.self).joined(separator: " ")
+    /// - Parameter key: Where the value's key stands, which is where a person finds it: a section begins a line below,
+    ///   and an alias's value stands at its anchor.
+    private static func read(
+        _ node: Node, at key: Mark? = nil, name: String?, depth: Int, _ budget: inout Int
+    ) throws -> SettingsNode {
+        let place = [name, (key ?? node.mark).map { "line \($0.line)" }].compactMap(\.self).joined(separator: " ")
         guard depth < 32 else { throw SettingsProblem(place: place, message: "sections are nested more than 32 deep") }
         budget -= 1
         guard budget >= 0 else {
@@ -78,7 +82,8 @@ extension SettingsNode {
                     throw SettingsProblem(
                         place: place, message: "a key must be a plain name, found a list or a section")
                 }
-                return Member(scalar.string, try read(value, name: name, depth: depth + 1, &budget))
+                return Member(
+                    scalar.string, try read(value, at: key.mark, name: name, depth: depth + 1, &budget))
             }
             return SettingsNode(.map(entries), place: place)
         case .alias:

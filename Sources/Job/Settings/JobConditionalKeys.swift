@@ -44,6 +44,9 @@ extension JobKnownKeys {
         "model_init_kwargs": JobConditionalKey([], .refuse("a model is loaded as its folder says; set dtype")),
         "model_revision": JobConditionalKey(
             ["main"], .refuse("a revision is not looked up; name the snapshot's folder in model_name_or_path")),
+        "teacher_model_init_kwargs": JobConditionalKey([], .refuse("a model is loaded as its folder says")),
+        "teacher_model_revision": JobConditionalKey(
+            ["main"], .refuse("a revision is not looked up; name the snapshot's folder in teacher_model_name_or_path")),
     ]
 
     private static let training: [String: JobConditionalKey] = [
@@ -69,6 +72,15 @@ extension JobKnownKeys {
         "use_weighting": JobConditionalKey(off, .refuse("weights by probability (WPO) are not built")),
         "loss_weights": JobConditionalKey(["1"], .refuse("one loss_type is minimized, with the weight 1")),
         "label_smoothing_factor": JobConditionalKey(["0"], .refuse("label smoothing is not built")),
+        "force_use_ref_model": JobConditionalKey(
+            off, .refuse("the reference is the policy as it starts, model_name_or_path")),
+        "generate_during_eval": JobConditionalKey(off, .notice("pairs are compared, none sampled; run plumbline eval")),
+        "is_encoder_decoder": JobConditionalKey(off, .refuse("encoder-decoder models are not built")),
+        "num_labels": JobConditionalKey(["1"], .refuse("set reward_heads, a name for each")),
+        "token_level_kl": JobConditionalKey(off, .refuse("rloo takes the KL of whole completions off their reward")),
+        "whiten_rewards": JobConditionalKey(off, .refuse("rewards are not whitened; advantages are")),
+        "group_by_length": JobConditionalKey(
+            off, .notice("rows are packed without padding, in the order that shuffle_dataset says")),
         "top_entropy_quantile": JobConditionalKey(["1"], .refuse("token selection by entropy is not built")),
         "eval_delay": JobConditionalKey(["0"], .refuse("set eval_steps")),
         "vllm_structured_outputs_regex": JobConditionalKey([], .refuse("guided decoding is not built")),

@@ -70,7 +70,7 @@ package struct JobKeys: Sendable {
         for member in unread.flatMap({ Self.members($0, others) }) {
             let readers = others.filter { $0.entry(member.key) != nil }
             if JobKnownKeys.notBuilt[member.key] == nil, !readers.isEmpty {
-                judge(member, readBy: readers, &job)
+                judge(member, readBy: readers, method.name, &job)
             } else if ([job] + others).contains(where: { $0.isSection(member.key) }) {
                 if member.node.content != .null {
                     job.refuse(
@@ -97,12 +97,13 @@ package struct JobKeys: Sendable {
     ///
     /// What another method makes of the key beside others is no matter: that it is missing there, or fits no other.
     private func judge(
-        _ member: SettingsNode.Member, readBy others: [SettingsReader], _ job: inout SettingsReader
+        _ member: SettingsNode.Member, readBy others: [SettingsReader], _ method: String, _ job: inout SettingsReader
     ) {
         guard member.node.content != .null, !JobKnownKeys.happensAnyway(member.key, member.node) else { return }
         if let other = others.first(where: { $0.wrongValue(of: member.key) == nil }) {
             if let entry = other.entry(member.key), entry.value != entry.fallback { job.disregard(member.key) }
-        } else if let wrong = others[0].wrongValue(of: member.key) {
+        } else if var wrong = others[0].wrongValue(of: member.key) {
+            wrong.message += "; \(method) does not read it"
             job.note(wrong, of: member.key)
         }
     }
@@ -132,9 +133,17 @@ package struct JobKeys: Sendable {
             // Switched off: nothing is missing.
             let isOff = node.content == .null || Bool.read(node) == false || JobKnownKeys.isSwitchedOff(key, job)
             guard !isOff else { return nil }
-            return "\(key) is not supported: \(instead)"
+            return "\(key) is not supported: \(instead)" + Self.misplaced(node)
         }
-        return unknown(key)
+        return unknown(key) + Self.misplaced(node)
+    }
+
+    /// That a section nobody knows has keys of a job, as in files that nest a trainer's settings.
+    private static func misplaced(_ node: SettingsNode) -> String {
+        guard case .map(let members) = node.content else { return "" }
+        let keys = Set(JobKeys().supported.map(\.entry.key))
+        guard let first = members.first(where: { keys.contains($0.key) })?.key else { return "" }
+        return "; keys such as \(first) stand at the top of a job file"
     }
 
     /// Whether other keys make true what a key asks for.
@@ -149,6 +158,22 @@ package struct JobKeys: Sendable {
     /// That nobody knows a key, with the nearest that somebody does.
     static func unknown(_ key: String) -> String {
         let near = nearestNames(to: key, among: JobKeys().supported.map(\.entry.key))
-        return "unknown key '\(key)'" + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+        return "unknown key '\(key)'" + invisible(in: key)
+            + (near.isEmpty ? "" : "; did you mean \(near.joined(separator: ", "))?")
+    }
+
+    /// What nobody sees in a key that was copied from a page.
+    private static func invisible(in key: String) -> String {
+        let found = key.unicodeScalars.first { scalar in
+            switch scalar.properties.generalCategory {
+            case .format, .control: true
+            case .spaceSeparator: scalar != " "
+            default: false
+            }
+        }
+        guard let found else { return "" }
+        let digits = String(found.value, radix: 16, uppercase: true)
+        let zeros = String(repeating: "0", count: max(0, 4 - digits.count))
+        return ", which has the invisible character U+\(zeros)\(digits)"
     }
 }

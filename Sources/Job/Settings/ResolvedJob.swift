@@ -61,6 +61,8 @@ package struct ResolvedJob: Sendable {
     ) throws(JobError) {
         var job = file.reader
         let method = catalogue.choose(&job)
+        // What else is wrong, and what is missing, depends on the method that was meant.
+        if let unknown = job.wrongValue(of: "algorithm") { throw JobError([unknown]) }
         let read = Reading(&job, method, rewardNames, folder: file.folder)
         JobKeys(catalogue).judgeUnread(of: &job, method)
         do throws(SettingsError) { try job.finish() } catch { throw JobError(error) }

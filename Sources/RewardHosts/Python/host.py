@@ -39,6 +39,10 @@ FILLED = {
     "verl": {"data_source", "extra_info", *SOLUTIONS, *REFERENCES},
     "openrlhf": {"queries", "prompts", "labels"},
 }
+# Where a row's reference and its other columns are.
+OF_A_ROW = {
+    "verl_batch": "ground_truths and extra_infos", "verl": "ground_truth and extra_info", "openrlhf": "labels",
+}
 # What TRL's own command line gives to its functions that make a reward.
 USUAL_SETTINGS = {"max_completion_len": 1280, "soft_punish_cache": 256}
 
@@ -189,7 +193,9 @@ def prepare(config):
     missing = unfilled(function, style, settings) if style != "trl" else []
     if missing:
         line = ", ".join(f"{name}: …" for name in missing)
-        raise Unusable(f"nothing fills its parameters {', '.join(missing)}; 'settings: {{{line}}}' does")
+        raise Unusable(
+            f"nothing fills its parameters {', '.join(missing)}; 'settings: {{{line}}}' gives every row the same, and "
+            f"what a row has comes as {OF_A_ROW[style]}")
     return function, style, settings
 
 
