@@ -238,7 +238,8 @@ struct MemoryEstimateTests {
     }
 
     /// Plans count logits as the engine does, whose numbers their room cannot read.
-    @Test(arguments: [256, 16_384, 16_385, 49_152, 131_072, 151_936]) func plansKnowHowManyLogitsThereAre(_ words: Int) {
+    @Test(arguments: [256, 16_384, 16_385, 49_152, 131_072, 151_936]) func plansKnowHowManyLogitsThereAre(_ words: Int)
+    {
         #expect(ScoredLogits.atOnce(vocabulary: words) == Tensor.scoreChunk(vocabulary: words))
         #expect(ScoredLogits.kept(vocabulary: words) == Tensor.keptScores(vocabulary: words))
     }

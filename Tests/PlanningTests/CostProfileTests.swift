@@ -182,7 +182,8 @@ struct CostProfileTests {
             return try ProfiledCosts(ToyProfile.profile(cores: 4), cluster).nanoseconds(call, own, Toy.shape)
         }
         let numbers = Double(Toy.shape.parameterCount) / 2
-        let difference = try nanoseconds(Toy.cluster(nodes: 2, devices: 2)) - nanoseconds(Toy.cluster(nodes: 1, devices: 4))
+        let difference =
+            try nanoseconds(Toy.cluster(nodes: 2, devices: 2)) - nanoseconds(Toy.cluster(nodes: 1, devices: 4))
         #expect(abs(Double(difference) - 2 * 1.5 * 4 * numbers * (1 - 1 / 10.0)) <= 1)
     }
 

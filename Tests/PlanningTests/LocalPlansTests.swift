@@ -166,7 +166,8 @@ struct LocalPlansTests {
         func peak(_ layout: WeightLayout, _ rows: Int) throws -> Int {
             var profile = ToyProfile.profile()
             profile.points += [
-                .init(.prefill, .int8, amount: 100, nanoseconds: 500), .init(.decode, .int8, amount: 8, nanoseconds: 100),
+                .init(.prefill, .int8, amount: 100, nanoseconds: 500),
+                .init(.decode, .int8, amount: 8, nanoseconds: 100),
             ]
             let cluster = profile.cluster(ranks: 1)
             let choices = LocalPlans.Choices(

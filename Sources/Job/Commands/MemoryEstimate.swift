@@ -113,7 +113,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
-        replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release, _ sizes: Sizes
+        replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release,
+        _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
