@@ -20,7 +20,7 @@ package struct AdvantageStream: Sendable, Equatable {
 
     /// The name of the KL penalty's stream, and of its weight. Its advantages are those of the reward −k per token,
     /// in nats: like every stream it is to grow, and its weight is β.
-    static let penaltyName = "kl"
+    package static let penaltyName = "kl"
 }
 
 /// Adds the streams of advantages that a credit rule gives, and says what is normalized on the way.
