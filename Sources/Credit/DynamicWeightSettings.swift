@@ -22,7 +22,7 @@ package struct DynamicWeightSettings: Sendable, Equatable {
     package let replay: GeneralReplay?
 
     package var isGuided: Bool { methods.contains(.hypervolume) }
-    var comparesGradients: Bool { methods.contains(.gradient) }
+    package var comparesGradients: Bool { methods.contains(.gradient) }
     package var balances: Bool { methods.contains(.recap) }
 
     package init(reading job: inout SettingsReader) {

@@ -71,7 +71,7 @@ package struct RewardControl: Sendable {
         )
         let constraints: [Constraint] = job.read(
             "constraints", default: [],
-            "Limits on the mean score of rewards, each {reward, limit, kind: at_least|at_most|equal, scale, name}. Their weights are multipliers (arXiv:2310.04373); scale, which the distance to the limit is divided by, is 1, or |limit| where that is larger. Every method with advantages takes them; the other rewards keep their reward_weights."
+            "Limits on the mean score of rewards, each {reward, limit, kind: at_least|at_most|equal, scale, name}. Their weights are multipliers (arXiv:2310.04373); scale, which the distance to the limit is divided by, is 1, or |limit| where that is larger. Every method with advantages takes them; the other rewards keep their reward_weights. With bvpo.online they are limits on each completion: one that does not keep them is never chosen."
         )
         multipliers = MultiplierSettings(reading: &job, isUsed: !constraints.isEmpty)
         normalization = job.read(

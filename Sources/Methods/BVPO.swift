@@ -58,8 +58,10 @@ package struct BVPO: Method {
             source =
                 [.generate(samplesPerPrompt: shared.batches.generations, greedy: false, variants: thinking.variants)]
                 + [.credit] + (loss.needsReference ? [.infer(.reference)] : [])
+            var rewards = shared.rewards ?? RewardCombination(names: ["reward"])
+            rewards.form = .summed
             credit = PairsOfGroups(
-                rewards: shared.rewards ?? RewardCombination(names: ["reward"]),
+                rewards: rewards, limits: Self.limits(shared, &job),
                 forms: [
                     (ThinkingSettings.thinkingName, PreferencePairing(thinkEnd: thinking.end)),
                     (ThinkingSettings.emptyName, PreferencePairing(markers: thinking.markers)),
@@ -87,21 +89,48 @@ package struct BVPO: Method {
                     beta: loss.beta)))
     }
 
+    /// What a completion must keep to be chosen: `constraints` are limits on each completion here, as pairs have no mean
+    /// that a multiplier could hold.
+    private static func limits(_ shared: SharedSettings, _ job: inout SettingsReader) -> [Constraint] {
+        guard let control = shared.control, !control.constraints.isEmpty else { return [] }
+        if let equal = control.constraints.first(where: { $0.kind == .equal }) {
+            job.refuse(
+                "constraints",
+                "constraints: \(equal.name) is \(equal.kind.rawValue), and \(name) keeps limits completion by completion; expected at_least or at_most"
+            )
+        }
+        if control.multipliers.variant != .textbook {
+            job.refuse(
+                "multipliers.variant",
+                "multipliers.variant is \(control.multipliers.variant.rawValue), and \(name) has no multipliers: what does not keep a limit is never chosen"
+            )
+        }
+        if control.search != nil {
+            job.refuse("threshold_search", "threshold_search moves the limits of multipliers; \(name) has none")
+        }
+        job.ignore(
+            "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm", "multipliers.initial",
+            "multipliers.max", "multipliers.normalize", "multipliers.per_minibatch")
+        return control.constraints
+    }
+
     /// What moves the weights by which completions are paired. There are no advantages that could be weighed, and no
     /// gradients of rewards to be compared.
     private static func controllers(
         _ shared: SharedSettings, _ job: inout SettingsReader
     ) -> [any RewardController] {
-        shared.refuseRewardsApart(of: name, &job)
         guard let control = shared.control else { return [] }
-        if control.dynamic.isGuided {
+        for (isAsked, method) in [
+            (control.dynamic.comparesGradients, "gradient"), (control.dynamic.balances, "recap"),
+            (control.dynamic.isGuided, "hypervolume"),
+        ] where isAsked {
             job.refuse(
                 "dynamic_weights.method",
-                "dynamic_weights.method hypervolume multiplies advantages; \(name) has none")
+                "dynamic_weights.method is \(method), which weighs advantages; \(name) has none")
         }
         job.ignore("gradient_share_steps", when: control.rewards.names.count > 1)
         return control.controllers(optimizerStepsPerRollout: shared.batches.optimizerStepsPerRollout)
-            .filter { !$0.readsGradients }
+            .filter { !$0.readsGradients && !($0 is LagrangianConstraints) }
     }
 }
 

@@ -33,6 +33,49 @@ struct PreferencePairingTests {
         #expect(pairing.choice(of: same, rewards: [1, 0]) == .none(.sameText))
     }
 
+    /// The best, 2, may not be chosen: 0.5 is the best of the others. A completion that may not be chosen is rejected
+    /// where it is the worst.
+    @Test func whatIsBarredIsNeverChosen() {
+        let rollouts = ["a", "b", "c", "d"].map { rollout($0) }
+        let pairing = PreferencePairing()
+        #expect(
+            pairing.choice(of: rollouts, rewards: [0, 2, 0.5, 1], barred: [1, 3]) == .pair(chosen: 2, rejected: 0))
+        #expect(pairing.choice(of: rollouts, rewards: [0, 2, 0.5, 1], barred: [0]) == .pair(chosen: 1, rejected: 0))
+        #expect(pairing.choice(of: rollouts, rewards: [0, 2, 0.5, 1], barred: [1, 2, 3]) == .none(.tie))
+        #expect(pairing.choice(of: rollouts, rewards: [0, 2, 0.5, 1], barred: [0, 1, 2, 3]) == .none(.beyondLimits))
+    }
+
+    /// Limits are judged by each completion's own score, and one that the reward gave none keeps them: of the scores of
+    /// r that are paired the lengths 3, none, 9 and 2 stand under "at most 4".
+    @Test func limitsAreKeptCompletionByCompletion() throws {
+        let rule = PairsOfGroups(
+            rewards: RewardCombination(names: ["r", "length"], weights: [1, 0]),
+            limits: [Constraint("length", limit: 4, kind: .atMost)], forms: [("plain", PreferencePairing())])
+        func group(_ row: Int, _ scores: [[RewardScore]]) -> ScoredGroup {
+            ScoredGroup(
+                group: RolloutGroup(
+                    prompt: TokenizedPrompt(
+                        prompt: Prompt(row: row, source: "s", content: .text("p")), tokenIDs: [row + 1]),
+                    rollouts: scores.indices.map { rollout("t\($0)") }, policyVersion: PolicyVersion(0), variant: 0),
+                scores: scores)
+        }
+        let credited = try rule.credit(
+            CreditBatch(groups: [
+                group(
+                    0,
+                    [
+                        [.value(1), .value(3)], [.value(2), .abstained(reason: "no words")], [.value(5), .value(9)],
+                        [.value(0), .value(2)],
+                    ]),
+                group(1, [[.value(1), .value(5)], [.value(0), .value(6)]]),
+            ]))
+        let sides = credited.update.parts[0].groups.map { $0.completions.map(\.tokenIDs) }
+        #expect(sides[0] == ["t1", "t3"].map { $0.utf8.map(Int.init) })
+        #expect(credited.update.parts[0].groups[1].completions.map(\.isMasked) == [true, true])
+        #expect(credited.metrics["pairs/plain/kept"] == 0.5 && credited.metrics["pairs/plain/beyond_limits"] == 0.5)
+        #expect(credited.metrics["constraints/length/violations"] == 0.5)  // 3 of 6
+    }
+
     /// Two prompts in two forms: the first has both pairs, the second one only.
     @Test func aStepHasAPartForEachForm() throws {
         let rule = PairsOfGroups(

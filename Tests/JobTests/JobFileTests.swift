@@ -404,12 +404,16 @@ struct JobFileTests {
             "dynamic_weights.method gradient needs a method with advantages of each reward; distill has none"
         ),
         (
-            "algorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_most}]",
-            "constraints need a method with advantages of each reward; bvpo has none"
+            "algorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: equal}]",
+            "constraints: accuracy_reward is equal, and bvpo keeps limits completion by completion; expected at_least or at_most"
+        ),
+        (
+            "algorithm: bvpo\nbvpo: {online: true}\nmultipliers: {variant: mu_ppo}\nconstraints: [{reward: accuracy_reward, limit: 0.5}]",
+            "multipliers.variant is mu_ppo, and bvpo has no multipliers: what does not keep a limit is never chosen"
         ),
         (
             "algorithm: bvpo\nbvpo: {online: true}\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
-            "dynamic_weights.method hypervolume multiplies advantages; bvpo has none"
+            "dynamic_weights.method is hypervolume, which weighs advantages; bvpo has none"
         ),
         // 8 completions are one optimizer step: 9 rows beside them would make it two.
         (
@@ -449,6 +453,15 @@ struct JobFileTests {
         #expect(schedules.map { $0.weights(at: 0)["accuracy_reward"] } == [1])
         #expect(schedules.map { $0.weights(at: 5)["accuracy_reward"] } == [2])
         #expect(try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}").plan.controllers.isEmpty)
+    }
+
+    /// Constraints of a method that makes pairs are limits on what it chooses; nothing moves a multiplier.
+    @Test func pairsAreChosenWithinLimits() throws {
+        let resolved = try job(
+            complete + "\nalgorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5}]")
+        let credit = try #require(resolved.plan.credit as? PairsOfGroups)
+        #expect(credit.limits == [Constraint("accuracy_reward", limit: 0.5)] && credit.rewards.form == .summed)
+        #expect(resolved.plan.controllers.isEmpty)
     }
 
     /// Moments, and what owns a weight beside them.
