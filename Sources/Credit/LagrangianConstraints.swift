@@ -22,6 +22,8 @@ package struct LagrangianConstraints: Sendable, Equatable {
         /// λ, or ℓ of a bounded form.
         package internal(set) var parameters: [String: Double]
         var velocities: [String: Double] = [:]
+        /// σ(θ − J)/s, a mean that forgets a fifth with each rollout; `nil` in states of before there was one.
+        var pulls: [String: Double]?
         /// λ and J of the last fifth of the rollouts so far.
         var recent: [String: [Sample]] = [:]
         /// Rollouts since |λ| was last below 0.98.
@@ -71,8 +73,17 @@ package struct LagrangianConstraints: Sendable, Equatable {
 
     private func multiplier(of constraint: Constraint) -> Double {
         let parameter = state.parameters[constraint.name] ?? settings.initial
-        guard isBounded else { return parameter }
+        guard isBounded else {
+            return bounded(parameter + settings.proportional * (state.pulls?[constraint.name] ?? 0), constraint)
+        }
         return constraint.kind == .equal ? tanh(parameter) : Self.logistic(parameter)
+    }
+
+    /// Within what the textbook's form allows a multiplier.
+    private func bounded(_ value: Double, _ constraint: Constraint) -> Double {
+        let least = constraint.kind == .equal ? -Double.infinity : 0
+        let limit = settings.limit ?? .infinity
+        return min(max(value, least, -limit), limit)
     }
 
     private static func logistic(_ parameter: Double) -> Double {
@@ -139,6 +150,11 @@ extension LagrangianConstraints: RewardController {
             return update
         }
         for _ in 0..<stepsPerRollout { moved.takeDualStep(means) }
+        for constraint in constraints {
+            guard let pull = means[constraint.name].map(constraint.pull) else { continue }
+            let before = moved.state.pulls?[constraint.name] ?? pull
+            moved.state.pulls = (moved.state.pulls ?? [:]).merging([constraint.name: 0.8 * before + 0.2 * pull]) { $1 }
+        }
         guard moved.state.parameters.values.allSatisfy(\.isFinite) else { return nil }
         let notes = [moved.saturation(means), moved.announcement(means)].compactMap(\.self)
         update.note = notes.isEmpty ? nil : notes.joined(separator: "; ")
@@ -178,12 +194,8 @@ extension LagrangianConstraints: RewardController {
         for (constraint, gradient) in zip(measured, gradients) {
             let velocity = settings.momentum * (state.velocities[constraint.name] ?? 0) + gradient
             state.velocities[constraint.name] = velocity
-            var parameter = (state.parameters[constraint.name] ?? 0) - settings.learningRate * velocity
-            if !isBounded {
-                if constraint.kind != .equal { parameter = max(0, parameter) }
-                if let limit = settings.limit { parameter = min(max(parameter, -limit), limit) }
-            }
-            state.parameters[constraint.name] = parameter
+            let parameter = (state.parameters[constraint.name] ?? 0) - settings.learningRate * velocity
+            state.parameters[constraint.name] = isBounded ? parameter : bounded(parameter, constraint)
         }
     }
 

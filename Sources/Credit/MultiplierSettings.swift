@@ -12,6 +12,10 @@ package import Records
 ///     all_ppo     logistic(ℓ)                   as mu_ppo, own weights of all rewards 1       as mu_ppo
 ///     ppo_sat     –                             reward −Σ((J_i − θ_i)/s_i)² of completions    –
 ///
+/// With K the `proportional` setting the textbook's λ is ℓ + K·e, at least 0 but for equal, where e is what a mean of
+/// the last rollouts finds of σ(θ − J)/s: the first two terms of a PID controller (Stooke, Achiam and Abbeel 2020,
+/// arXiv:2007.03964). ℓ alone only turns when the limit is crossed, and circles around it; K·e brakes before.
+///
 /// All but the textbook's form are those of Moskovitz et al. 2023 (arXiv:2310.04373). There the KL to the reference is
 /// one of the own streams; so it is here.
 package struct MultiplierSettings: Sendable, Equatable {
@@ -48,6 +52,8 @@ package struct MultiplierSettings: Sendable, Equatable {
     package var initial: Double
     /// The largest |λ| of the textbook form; `nil` for none.
     package var limit: Double?
+    /// K of the textbook form; 0 for none.
+    package var proportional: Double
     /// Whether the textbook form divides all weights by 1 + Σ|λ|.
     package var isNormalized: Bool
     /// Whether a rollout has as many dual steps as optimizer steps, else one.
@@ -56,8 +62,8 @@ package struct MultiplierSettings: Sendable, Equatable {
 
     package init(
         _ variant: Variant = .textbook, learningRate: Double? = nil, momentum: Double? = nil,
-        maxGradientNorm: Double?? = nil, initial: Double = 0, limit: Double? = nil, isNormalized: Bool = true,
-        isPerMinibatch: Bool = false, onSaturation: Saturation = .warn
+        maxGradientNorm: Double?? = nil, initial: Double = 0, limit: Double? = nil, proportional: Double = 0,
+        isNormalized: Bool = true, isPerMinibatch: Bool = false, onSaturation: Saturation = .warn
     ) {
         self.variant = variant
         self.learningRate = learningRate ?? Self.learningRate(variant)
@@ -65,6 +71,7 @@ package struct MultiplierSettings: Sendable, Equatable {
         self.maxGradientNorm = maxGradientNorm ?? (variant.isBounded ? 0.5 : nil)
         self.initial = initial
         self.limit = limit
+        self.proportional = proportional
         self.isNormalized = isNormalized
         self.isPerMinibatch = isPerMinibatch
         self.onSaturation = onSaturation
@@ -93,6 +100,10 @@ package struct MultiplierSettings: Sendable, Equatable {
             "The first λ of textbook; of the bounded forms the parameter ℓ, of which λ is the logistic function or tanh."
         )
         limit = job.read("multipliers.max", optional: nil, .above(0), "The largest |λ| of textbook; none unless set.")
+        proportional = job.read(
+            "multipliers.proportional", default: 0.0, .from(0, to: 1e6),
+            "K of textbook: λ is also K times how far the mean of the last rollouts, some five, is from the limit, in shares of scale (arXiv:2007.03964). It brakes before the limit is crossed; with 0 a mean circles around it."
+        )
         isNormalized = job.read(
             "multipliers.normalize", default: true,
             "Divides the weights of textbook by 1 + Σ|λ|, so that a large λ turns the update and does not lengthen it."
@@ -105,7 +116,9 @@ package struct MultiplierSettings: Sendable, Equatable {
             "multipliers.on_saturation", default: .warn,
             "When a bounded |λ| has been above 0.98 for 20 rollouts: warn, or go on with textbook from the multiplier reached, λ/(N − Σλ)."
         )
-        job.ignore("multipliers.max", "multipliers.normalize", when: variant != .textbook && onSaturation == .warn)
+        job.ignore(
+            "multipliers.max", "multipliers.normalize", "multipliers.proportional",
+            when: variant != .textbook && onSaturation == .warn)
         job.ignore("multipliers.on_saturation", when: !variant.isBounded)
         job.ignore(
             "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm",
@@ -115,7 +128,7 @@ package struct MultiplierSettings: Sendable, Equatable {
         }
         job.ignore(
             "multipliers.variant", "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm",
-            "multipliers.initial", "multipliers.max", "multipliers.normalize", "multipliers.per_minibatch",
-            "multipliers.on_saturation", when: !isUsed)
+            "multipliers.initial", "multipliers.max", "multipliers.proportional", "multipliers.normalize",
+            "multipliers.per_minibatch", "multipliers.on_saturation", when: !isUsed)
     }
 }

@@ -284,4 +284,43 @@ struct MultiplierStepTests {
         let metrics = controller.update(step([[1e308, 1e308]]))?.metrics
         #expect(metrics?["constraints/held/value"] == nil && metrics?["constraints/held/lambda"] == 0)
     }
+
+    /// λ = [ℓ + K·e]₊ with η = 0.1 and K = 2, the limit 0.5 of scale 1. Means 0.3, 0.4, 0.9, 0.9: pulls 0.2, 0.1, −0.4,
+    /// −0.4; ℓ 0.02, 0.03, 0, 0; e 0.2, 0.8·0.2 + 0.2·0.1 = 0.18, 0.8·0.18 − 0.08 = 0.064, 0.8·0.064 − 0.08 = −0.0288.
+    @Test func aProportionalTermBrakes() throws {
+        var controller = LagrangianConstraints(
+            [Constraint("first", limit: 0.5)], MultiplierSettings(learningRate: 0.1, proportional: 2))
+        for (mean, expected) in [(0.3, 0.42), (0.4, 0.39), (0.9, 0.128), (0.9, 0)] {
+            let step = ObservedStep(
+                rewardNames: ["first"], groups: [ScoredGroups.group(scores: [[.value(mean)]])])
+            _ = controller.update(step)
+            #expect(abs(try #require(controller.multipliers["first"]) - expected) < 1e-12)
+        }
+        // A state of before there was one goes on as if the pull had been none.
+        let old = try JSONDecoder().decode(
+            LagrangianConstraints.State.self,
+            from: Data(
+                #"{"parameters": {"first": 0.25}, "velocities": {}, "recent": {}, "saturated": {}, "announced": {}, "rollouts": 3, "isTextbook": false}"#
+                    .utf8))
+        controller.state = old
+        #expect(controller.multipliers["first"] == 0.25)
+    }
+
+    /// A policy that follows the multiplier late: its mean moves each rollout by a tenth of what the multiplier is above
+    /// 0.5. Without a proportional term the mean circles around the limit, further out each time; with one it comes to
+    /// rest there.
+    @Test(arguments: [(0.0, false), (2, true)])
+    func whatFollowsLateComesToRest(_ proportional: Double, _ rests: Bool) {
+        var controller = LagrangianConstraints(
+            [Constraint("first", limit: 0.5)], MultiplierSettings(learningRate: 0.1, proportional: proportional))
+        var mean = 0.3
+        var late: [Double] = []
+        for rollout in 0..<400 {
+            _ = controller.update(
+                ObservedStep(rewardNames: ["first"], groups: [ScoredGroups.group(scores: [[.value(mean)]])]))
+            mean += 0.1 * ((controller.multipliers["first"] ?? 0) - 0.5)
+            if rollout >= 300 { late.append(abs(mean - 0.5)) }
+        }
+        #expect(((late.max() ?? 1) < 0.01) == rests)
+    }
 }
