@@ -78,10 +78,11 @@ struct TrainingParts: Sendable {
                 tokenizer: model.tokenizer, rewardNames: scorer.rewardNames,
                 maxCompletionLength: job.sampling.maxCompletionLength, seed: seed)
         }
-        let constrained = plan.controllers.flatMap { controller -> [Constraint] in
-            if let search = controller as? ThresholdSearch { return search.constraints }
-            return (controller as? LagrangianConstraints)?.constraints ?? []
-        } + ((plan.credit as? PairsOfGroups)?.limits ?? [])
+        let constrained =
+            plan.controllers.flatMap { controller -> [Constraint] in
+                if let search = controller as? ThresholdSearch { return search.constraints }
+                return (controller as? LagrangianConstraints)?.constraints ?? []
+            } + ((plan.credit as? PairsOfGroups)?.limits ?? [])
         var costs = Set(constrained.filter { $0.kind != .atLeast }.map(\.reward))
         if let rewards = plan.credit?.rewards {
             for (name, weight) in zip(rewards.names, rewards.weights) where weight < 0 { costs.insert(name) }
