@@ -408,7 +408,7 @@ struct JobFileTests {
             "constraints: accuracy_reward is equal, and bvpo keeps limits completion by completion; expected at_least or at_most"
         ),
         (
-            "algorithm: bvpo\nbvpo: {online: true}\nmultipliers: {variant: mu_ppo}\nconstraints: [{reward: accuracy_reward, limit: 0.5}]",
+            "algorithm: bvpo\nbvpo: {online: true}\nmultipliers: {variant: mu_ppo}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]",
             "multipliers.variant is mu_ppo, and bvpo has no multipliers: what does not keep a limit is never chosen"
         ),
         (
@@ -458,7 +458,9 @@ struct JobFileTests {
     /// Constraints of a method that makes pairs are limits on what it chooses; nothing moves a multiplier.
     @Test func pairsAreChosenWithinLimits() throws {
         let resolved = try job(
-            complete + "\nalgorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5}]")
+            complete
+                + "\nalgorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]"
+        )
         let credit = try #require(resolved.plan.credit as? PairsOfGroups)
         #expect(credit.limits == [Constraint("accuracy_reward", limit: 0.5)] && credit.rewards.form == .summed)
         #expect(resolved.plan.controllers.isEmpty)
