@@ -110,7 +110,7 @@ package struct BVPO: Method {
         }
         job.ignore(
             "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm", "multipliers.initial",
-            "multipliers.max", "multipliers.normalize", "multipliers.per_minibatch")
+            "multipliers.max", "multipliers.proportional", "multipliers.normalize", "multipliers.per_minibatch")
         return control.constraints
     }
 

@@ -64,7 +64,7 @@ package struct JobFile: Sendable {
             return
         }
         var key = String(override[..<sign])
-        while key.hasPrefix("-") { key.removeFirst() }  // -- --learning_rate=1e-5 is understood too
+        while key.hasPrefix("-") { key.removeFirst() }  // behind --, --learning_rate=1e-5 is understood too
         do throws(JobError) {
             let value = String(override[override.index(after: sign)...])
             let node = try SettingsNode.value(value, place: "the override '\(override)'")
