@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <memory>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "parallel.hpp"
@@ -21,12 +23,13 @@ namespace ctorch {
 namespace {
 
 constexpr int64_t panel_width = CTORCH_PANEL_WIDTH;
-/// Inputs that are multiplied before the next rows take their turn: a piece of a panel stays in the second cache.
-constexpr int64_t depth = 1024;
+/// Inputs that are multiplied before the next rows take their turn: such a piece of a panel, 16 KiB of float32, stays in
+/// the first cache while every block of rows is multiplied with it.
+constexpr int64_t depth = 128;
 /// Rows whose sums are held in registers at a time.
 constexpr int most_rows = 12;
-/// Blocks of rows that are multiplied with one panel: their inputs stay in the second cache, too.
-constexpr int64_t blocks_together = 8;
+/// Numbers of the rows that are multiplied with one panel: they stay in the second cache from panel to panel.
+constexpr int64_t inputs_together = 192 << 10;
 
 /// Sixteen stored weights.
 template <class Weight>
@@ -40,23 +43,36 @@ struct Stored<int8_t> {
     typedef int8_t Type __attribute__((vector_size(16), aligned(1)));
 };
 
+/// Sixteen stored weights as numbers.
+template <class Weight>
+CTORCH_INLINE void widen(const Weight *from, Lanes<float> &to) {
+    typedef float Vector __attribute__((vector_size(64)));
+    to = __builtin_convertvector(*reinterpret_cast<const typename Stored<Weight>::Type *>(from), Vector);
+}
+
+/// Weights that are fetched into the second cache while others are multiplied: `step` bytes with every input. Without it
+/// the processor reads memory or multiplies, in turns.
+struct Ahead {
+    const char *at;
+    int64_t step;
+};
+
 /// Adds the products of `count` inputs to the sums of `rows` rows and `16 · lanes` outputs of a panel.
 ///
 /// `x` is `[count, rows]`, `sums` is `[rows, 32]`.
 template <class Weight, int rows, int lanes>
-CTORCH_INLINE void accumulate(const Weight *panel, const float *x, int64_t count, float *sums) {
+CTORCH_INLINE void accumulate(const Weight *panel, const float *x, int64_t count, float *sums, Ahead ahead) {
 #pragma clang fp contract(fast)
-    typedef float Vector __attribute__((vector_size(64)));
-    Vector sum[rows][lanes];
+    Lanes<float> sum[rows][lanes];
     for (int row = 0; row < rows; ++row)
         for (int lane = 0; lane < lanes; ++lane)
             sum[row][lane] = *reinterpret_cast<Lanes<float> *>(sums + row * panel_width + lane * lane_count);
     for (int64_t i = 0; i < count; ++i) {
-        Vector weight[lanes];
-        for (int lane = 0; lane < lanes; ++lane)
-            weight[lane] = __builtin_convertvector(
-                *reinterpret_cast<const typename Stored<Weight>::Type *>(panel + i * panel_width + lane * lane_count),
-                Vector);
+        // A panel's inputs are two lines of 64 bytes at most.
+        __builtin_prefetch(ahead.at + i * ahead.step, 0, 2);
+        __builtin_prefetch(ahead.at + i * ahead.step + ahead.step / 2, 0, 2);
+        Lanes<float> weight[lanes];
+        for (int lane = 0; lane < lanes; ++lane) widen(panel + i * panel_width + lane * lane_count, weight[lane]);
         for (int row = 0; row < rows; ++row)
             for (int lane = 0; lane < lanes; ++lane) sum[row][lane] += weight[lane] * x[i * rows + row];
     }
@@ -68,36 +84,43 @@ CTORCH_INLINE void accumulate(const Weight *panel, const float *x, int64_t count
 /// With 32 registers of 16 numbers.
 template <class Weight, int rows>
 struct WholePanel {
-    static CTORCH_INLINE void run(const Weight *panel, const float *x, int64_t count, float *sums) {
-        accumulate<Weight, rows, 2>(panel, x, count, sums);
+    static CTORCH_INLINE void run(const Weight *panel, const float *x, int64_t count, float *sums, Ahead ahead) {
+        accumulate<Weight, rows, 2>(panel, x, count, sums, ahead);
     }
 };
 
 /// With 16 registers of 8 numbers or fewer.
 template <class Weight, int rows>
 struct HalfPanels {
-    static CTORCH_INLINE void run(const Weight *panel, const float *x, int64_t count, float *sums) {
-        accumulate<Weight, rows, 1>(panel, x, count, sums);
-        accumulate<Weight, rows, 1>(panel + lane_count, x, count, sums + lane_count);
+    static CTORCH_INLINE void run(const Weight *panel, const float *x, int64_t count, float *sums, Ahead ahead) {
+        const Ahead first{ahead.at, ahead.step / 2}, second{ahead.at + count * first.step, first.step};
+        accumulate<Weight, rows, 1>(panel, x, count, sums, first);
+        accumulate<Weight, rows, 1>(panel + lane_count, x, count, sums + lane_count, second);
     }
 };
 
 template <class Weight>
-using Kernel = void (*)(const Weight *, const float *, int64_t, float *);
+using Kernel = void (*)(const Weight *, const float *, int64_t, float *, Ahead);
 
 template <class Weight, int... rows>
 Kernel<Weight> kernel(int64_t wanted, std::integer_sequence<int, rows...>) {
     // `kernels[n]` takes n + 1 rows.
 #if defined(__x86_64__) && !defined(CTORCH_PORTABLE)
     static constexpr Kernel<Weight> wide[] = {
-        run_avx512<WholePanel<Weight, rows + 1>, const Weight *, const float *, int64_t, float *>...};
+        run_avx512<WholePanel<Weight, rows + 1>, const Weight *, const float *, int64_t, float *, Ahead>...};
     static constexpr Kernel<Weight> narrow[] = {
-        run_avx2<HalfPanels<Weight, rows + 1>, const Weight *, const float *, int64_t, float *>...};
+        run_avx2<HalfPanels<Weight, rows + 1>, const Weight *, const float *, int64_t, float *, Ahead>...};
     if (instruction_set() == InstructionSet::avx512) return wide[wanted - 1];
     if (instruction_set() == InstructionSet::avx2) return narrow[wanted - 1];
 #endif
     static constexpr Kernel<Weight> plain[] = {HalfPanels<Weight, rows + 1>::run...};
     return plain[wanted - 1];
+}
+
+/// The kernel for a number of rows, 1 to `most_rows`.
+template <class Weight>
+Kernel<Weight> kernel(int64_t rows) {
+    return kernel<Weight>(rows, std::make_integer_sequence<int, most_rows>());
 }
 
 /// How many rows a kernel of this processor takes at most: its sums and two more numbers fill the registers.
@@ -108,14 +131,39 @@ int64_t rows_at_a_time() {
     return most_rows / 2;
 }
 
+/// Weights in eight bits become numbers once for all blocks of rows.
+struct WidenedPiece {
+    static CTORCH_INLINE void run(const int8_t *from, int64_t count, float *to) {
+        for (int64_t i = 0; i < count; i += lane_count) widen(from + i, *reinterpret_cast<Lanes<float> *>(to + i));
+    }
+};
+
+/// The sums `[rows, 32]` of a whole panel, scaled and moved, become outputs.
+struct PanelOutputs {
+    static CTORCH_INLINE void run(
+        const float *sums, int64_t rows, const float *scales, const float *bias, float *out, int64_t outputs) {
+        const auto lanes = [](const float *at) -> const Lanes<float> & {
+            return *reinterpret_cast<const Lanes<float> *>(at);
+        };
+        for (int64_t row = 0; row < rows; ++row)
+            for (int64_t i = 0; i < panel_width; i += lane_count) {
+                Lanes<float> y = lanes(sums + row * panel_width + i);
+                if (scales) y *= lanes(scales + i);
+                if (bias) y += lanes(bias + i);
+                *reinterpret_cast<Lanes<float> *>(out + row * outputs + i) = y;
+            }
+    }
+};
+
 /// Rows cut into blocks of about one size, each with its inputs turned: `[inputs, rows of the block]`.
 class Blocks {
   public:
     Blocks(const float *x, int64_t rows, int64_t inputs)
-        : rows_(rows), inputs_(inputs), count_((rows + rows_at_a_time() - 1) / rows_at_a_time()), turned_(rows * inputs) {
+        : rows_(rows), inputs_(inputs), count_((rows + rows_at_a_time() - 1) / rows_at_a_time()),
+          turned_(std::make_unique_for_overwrite<float[]>(rows * inputs)) {
         parallel_tasks(count_, most_rows * inputs, [&](int64_t block, int) {
             const int64_t first = start(block), height = this->height(block);
-            float *to = turned_.data() + first * inputs_;
+            float *to = turned_.get() + first * inputs_;
             for (int64_t row = 0; row < height; ++row)
                 for (int64_t i = 0; i < inputs_; ++i) to[i * height + row] = x[(first + row) * inputs_ + i];
         });
@@ -125,39 +173,63 @@ class Blocks {
     int64_t start(int64_t block) const { return rows_ * block / count_; }
     int64_t height(int64_t block) const { return start(block + 1) - start(block); }
     const float *inputs(int64_t block, int64_t from) const {
-        return turned_.data() + start(block) * inputs_ + from * height(block);
+        return turned_.get() + start(block) * inputs_ + from * height(block);
     }
 
   private:
     int64_t rows_, inputs_, count_;
-    std::vector<float> turned_;
+    std::unique_ptr<float[]> turned_;
 };
 
 template <class Weight>
 void multiply(
     const Blocks &blocks, const Weight *packed, const float *scales, const float *bias, float *out, int64_t inputs,
     int64_t outputs) {
-    const int64_t panels = (outputs + panel_width - 1) / panel_width, height = most_rows * blocks_together;
-    const int64_t groups = (blocks.count() + blocks_together - 1) / blocks_together;
-    std::vector<float> all_sums(static_cast<size_t>(thread_count() * height * panel_width));
+    const int64_t panels = (outputs + panel_width - 1) / panel_width, threads = thread_count();
+    const int64_t together = std::clamp<int64_t>(inputs_together / (most_rows * inputs), 4, 32);
+    const int64_t height = most_rows * std::min(together, blocks.count());
+    const int64_t groups = (blocks.count() + together - 1) / together, own = (height + depth) * panel_width;
+    const auto all = std::make_unique_for_overwrite<float[]>(threads * own);
     parallel_tasks(groups * panels, height * inputs * panel_width, [&](int64_t task, int thread) {
-        const int64_t panel = task % panels, first_block = task / panels * blocks_together;
-        const int64_t last_block = std::min(first_block + blocks_together, blocks.count());
+        const int64_t panel = task % panels, first_block = task / panels * together;
+        const int64_t last_block = std::min(first_block + together, blocks.count());
         const int64_t top = blocks.start(first_block), rows = blocks.start(last_block) - top;
-        float *sums = all_sums.data() + thread * height * panel_width;
+        float *sums = all.get() + thread * own, *widened = sums + height * panel_width;
         std::fill_n(sums, rows * panel_width, 0.0f);
+        const Weight *whole = packed + panel * inputs * panel_width;
+        // What this thread multiplies next, as long as the threads take turns.
+        const Weight *next_panel = packed + std::min(panel + threads, panels - 1) * inputs * panel_width;
+        const int64_t step = panel_width * sizeof(Weight) / (last_block - first_block);
         for (int64_t from = 0; from < inputs; from += depth) {
             const int64_t count = std::min(depth, inputs - from);
-            const Weight *piece = packed + (panel * inputs + from) * panel_width;
-            for (int64_t block = first_block; block < last_block; ++block)
-                kernel<Weight>(blocks.height(block), std::make_integer_sequence<int, most_rows>())(
-                    piece, blocks.inputs(block, from), count, sums + (blocks.start(block) - top) * panel_width);
+            const Weight *piece = whole + from * panel_width;
+            Ahead ahead{reinterpret_cast<const char *>(from + count < inputs ? piece + count * panel_width : next_panel), step};
+            const auto multiplied = [&](const auto *weights) {
+                for (int64_t block = first_block; block < last_block; ++block, ahead.at += count * step)
+                    kernel<std::remove_cvref_t<decltype(*weights)>>(blocks.height(block))(
+                        weights, blocks.inputs(block, from), count, sums + (blocks.start(block) - top) * panel_width, ahead);
+            };
+            if constexpr (std::is_same_v<Weight, int8_t>) {
+                if (last_block - first_block > 1) {
+                    dispatch<WidenedPiece>(piece, count * panel_width, widened);
+                    multiplied(static_cast<const float *>(widened));
+                    continue;
+                }
+            }
+            multiplied(piece);
         }
         const int64_t column = panel * panel_width, width = std::min(panel_width, outputs - column);
+        float *to = out + top * outputs + column;
+        if (width == panel_width) {
+            dispatch<PanelOutputs>(
+                static_cast<const float *>(sums), rows, scales ? scales + column : nullptr, bias ? bias + column : nullptr,
+                to, outputs);
+            return;
+        }
         for (int64_t row = 0; row < rows; ++row)
             for (int64_t i = 0; i < width; ++i)
-                out[(top + row) * outputs + column + i] = sums[row * panel_width + i] * (scales ? scales[column + i] : 1) +
-                                                          (bias ? bias[column + i] : 0);
+                to[row * outputs + i] =
+                    sums[row * panel_width + i] * (scales ? scales[column + i] : 1) + (bias ? bias[column + i] : 0);
     });
 }
 

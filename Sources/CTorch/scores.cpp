@@ -163,8 +163,9 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         const at::Tensor states = hidden.to(type), words = head.to(type);
         const int64_t count = states.size(0), chunk = std::max<int64_t>(1, chunk_elements / words.size(0));
         // Logits that are kept for the backward pass save it a product: of four there, where the head is frozen of three.
-        const bool kept = count * words.size(0) <= kept_elements;
-        at::Tensor buffer = at::empty({kept ? count : std::min(chunk, count), words.size(0)}, states.options());
+        const int64_t kept_rows = rows_kept(count, chunk, kept_elements / words.size(0));
+        at::Tensor kept = at::empty({kept_rows, words.size(0)}, states.options()),
+                   buffer = at::empty({std::min(chunk, count - kept_rows), words.size(0)}, states.options());
         at::Tensor scores = at::empty({count}, states.options()), log_sums = at::empty_like(scores),
                    entropies = at::empty_like(scores);
         at::Tensor targets = all_targets, owned /* 1 where it is here */, products;
@@ -176,7 +177,7 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         }
         for (int64_t start = 0; start < count; start += chunk) {
             const int64_t length = std::min(chunk, count - start);
-            at::Tensor logits = buffer.narrow(0, kept ? start : 0, length);
+            at::Tensor logits = start < kept_rows ? kept.narrow(0, start, length) : buffer.narrow(0, 0, length);
             at::mm_out(logits, states.narrow(0, start, length), words.t());
             if (temperature != 1) logits.div_(temperature);
             const at::Tensor picked = logits.gather(1, targets.narrow(0, start, length).unsqueeze(1)).squeeze(1);
@@ -197,8 +198,13 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         context->saved_data["temperature"] = temperature;
         context->saved_data["chunk"] = chunk;
         if (part.group) context->saved_data["group"] = c10::IValue::make_capsule(part.group);
-        context->save_for_backward({hidden, head, targets, log_sums, entropies, kept ? buffer : at::Tensor(), owned});
+        context->save_for_backward({hidden, head, targets, log_sums, entropies, kept, owned});
         return {scores, entropies.clone()};
+    }
+
+    /// How many rows keep their logits where `most` may: all, or whole chunks.
+    static int64_t rows_kept(int64_t count, int64_t chunk, int64_t most) {
+        return count <= most ? count : most / chunk * chunk;
     }
 
     /// What every rank found of its own words becomes what they are together. With m the highest of all, a rank's sum
@@ -236,7 +242,7 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
             const int64_t length = std::min(chunk, count - start);
             const auto part = [&](const at::Tensor &whole) { return whole.narrow(0, start, length); };
             at::Tensor logits = buffer.narrow(0, 0, length);
-            if (kept.defined()) {
+            if (start < kept.size(0)) {
                 logits.copy_(part(kept));  // Who retains the graph reads them again.
             } else {
                 at::mm_out(logits, part(states), words.t());

@@ -4,7 +4,7 @@ package enum ScoredLogits {
     package static func atOnce(vocabulary: Int) -> Int { max(4 << 20, 256 * vocabulary) }
 
     /// Logits of one pass that may be kept for its way back: `Tensor.keptScores(vocabulary:)`.
-    package static func kept(vocabulary: Int) -> Int { max(32 << 20, atOnce(vocabulary: vocabulary)) }
+    package static func kept(vocabulary: Int) -> Int { max(64 << 20, atOnce(vocabulary: vocabulary)) }
 
     /// Bytes of those that a pass without gradients has at a time.
     ///
@@ -15,9 +15,10 @@ package enum ScoredLogits {
         min(rows, atOnce(vocabulary: words) / max(1, words)) * words * 4
     }
 
-    /// Bytes of those of a training pass, and beside them all that are kept where they are few enough.
+    /// Bytes of those of a training pass, and beside them all that are kept: of every row, or of whole chunks of them.
     package static func trainedBytes(rows: Int, words: Int) -> Int {
-        bytes(rows: rows, words: words) + (rows * words <= kept(vocabulary: words) ? rows * words * 4 : 0)
+        let (most, chunk) = (kept(vocabulary: words) / max(1, words), atOnce(vocabulary: words) / max(1, words))
+        return bytes(rows: rows, words: words) + (rows <= most ? rows : most / chunk * chunk) * words * 4
     }
 }
 

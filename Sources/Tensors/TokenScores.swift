@@ -15,9 +15,9 @@ extension Tensor {
     /// 1,024 take 2.19.
     package static func scoreChunk(vocabulary: Int) -> Int { Swift.max(4 << 20, 256 * vocabulary) }
 
-    /// Logits of one call that may be kept for its backward pass, which then needs one product less: 128 MiB of float32,
-    /// or what is computed at one time.
-    package static func keptScores(vocabulary: Int) -> Int { Swift.max(32 << 20, scoreChunk(vocabulary: vocabulary)) }
+    /// Logits of one call that may be kept for its backward pass, which then needs one product less: 256 MiB of float32,
+    /// or what is computed at one time. Of more, whole chunks are kept.
+    package static func keptScores(vocabulary: Int) -> Int { Swift.max(64 << 20, scoreChunk(vocabulary: vocabulary)) }
 
     /// The log-prob that each hidden state gives to one token, and the entropy of its distribution.
     ///
@@ -25,7 +25,7 @@ extension Tensor {
     ///     logp[n]    = z[n, target[n]] − logsumexp_v z[n, v]
     ///     entropy[n] = logsumexp_v z[n, v] − Σ_v softmax(z[n])[v]·z[n, v]
     ///
-    /// Computed a few rows at a time, and again in the backward pass unless they are few enough to be kept. Sums in float32, or in float64 when `hidden` is. Both results are differentiable in `hidden` and `head`; detach
+    /// Computed a few rows at a time, and again in the backward pass where they are more than may be kept. Sums in float32, or in float64 when `hidden` is. Both results are differentiable in `hidden` and `head`; detach
     /// the one that must not be.
     ///
     /// - Parameters:

@@ -7,7 +7,7 @@ struct PackedMatrixTests {
     /// Rows below, at and above what is multiplied together; outputs that do not fill a panel; inputs beyond one piece.
     @Test(arguments: [
         (1, 1, 1), (1, 576, 33), (2, 7, 32), (3, 64, 31), (6, 100, 64), (7, 1025, 5), (12, 40, 96), (13, 300, 70),
-        (97, 20, 40), (200, 1500, 33),
+        (26, 128, 64), (30, 129, 65), (97, 20, 40), (200, 1500, 33),
     ])
     func products(_ rows: Int, _ inputs: Int, _ outputs: Int) throws {
         var numbers = SeededNumbers(seed: UInt64(rows * inputs))
