@@ -121,8 +121,9 @@ package struct RankTeam: Sendable {
     /// - Parameters:
     ///   - stop: Set on every rank when one of them was asked to stop.
     ///   - work: This rank's part.
-    /// - Throws: On every rank when the work failed on one: this rank's own error, `StopRequested`, or
-    ///   ``CoordinatorError/rank(_:message:)``.
+    /// - Throws: On every rank when the work failed on one: this rank's own error as ``RankFailure/told(_:)``,
+    ///   `StopRequested`, or ``CoordinatorError/rank(_:message:)``. At once, and on this rank alone, what broke in it as
+    ///   ``RankFailure/untold(_:)``.
     func together<Value: Codable & Sendable>(
         _ stop: StopSignal, isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
     ) async throws -> [Value] {
@@ -171,12 +172,14 @@ package struct RankTeam: Sendable {
             outcome = .done(try await work())
         } catch is StopRequested {
             outcome = .stopped
+        } catch RankFailure.untold(let error) {  // whoever waits there does not come here
+            throw RankFailure.untold(error)
         } catch {
             (outcome, failure) = (.failed("\(error)"), error)
         }
         if let stop, asked.isRequested || stop.isRequested, failure == nil { outcome = .stopped }
         let all = try await ranks.exchange(outcome)
-        if let failure { throw failure }
+        if let failure { throw RankFailure.isEverybodys(failure) ? failure : RankFailure.told(failure) }
         var values: [Value] = []
         for (rank, outcome) in all.enumerated() {
             switch outcome {
