@@ -163,8 +163,10 @@ package actor Coordinator {
         return try await unlessCancelled {
             guard let team else { return try await evaluator.evaluate(since: before, step: step, stop: stop) }
             return try await team.together(stop) {
-                team.ranks.isFirst
-                    ? try await evaluator.evaluate(since: before, step: step, stop: team.asked) : Metrics()
+                try await team.patiently {
+                    team.ranks.isFirst
+                        ? try await evaluator.evaluate(since: before, step: step, stop: team.asked) : Metrics()
+                }
             }[0]
         }
     }

@@ -9,6 +9,8 @@ package import Records
 package protocol Ranks: Sendable {
     var rank: Int { get }
     var size: Int { get }
+    /// What a call waits for the others.
+    var timeout: Duration { get }
     /// Every rank's value, in the order of ranks: returns when each has made the same call.
     func exchange<Value: Codable & Sendable>(_ value: Value) async throws -> [Value]
 }
@@ -149,6 +151,23 @@ package struct RankTeam: Sendable {
         isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
     ) async throws -> [Value] {
         try await outcomes(nil, over: ranks, of: work)
+    }
+
+    /// Does what this rank does by itself, while the others do the same or wait: as long as it takes, for at every turn
+    /// all tell each other that they are still there. No other call of all is made meanwhile.
+    ///
+    /// - Throws: What the work throws, once it has ended on all; at once where another rank is gone.
+    package func patiently<Value: Sendable>(
+        _ work: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        let task = Task { try await work() }
+        defer { task.cancel() }  // of a rank that others have left
+        var isOver = false
+        while !isOver {
+            let hasOwnEnded = await hasEnded(task, within: ranks.timeout / 8)
+            isOver = try await !ranks.exchange(hasOwnEnded).contains(false)
+        }
+        return try await task.value
     }
 
     /// - Throws: ``CoordinatorError/rank(_:message:)`` where another rank would learn from something else, as rewards

@@ -8,6 +8,8 @@ import Testing
 private actor Table {
     /// Another rank is gone.
     struct Left: Error {}
+    /// Another rank was waited for too long.
+    struct Late: Error {}
 
     private let size: Int
     private var given: [Int: Data] = [:]
@@ -39,13 +41,15 @@ private struct Seat: Ranks {
     let rank: Int
     let size: Int
     let table: Table
+    var timeout = Duration.seconds(60)
 
     func exchange<Value: Codable & Sendable>(_ value: Value) async throws -> [Value] {
         let encoder = PropertyListEncoder()
         encoder.outputFormat = .binary
-        return try await table.exchange(encoder.encode([value]), of: rank).flatMap {
-            try PropertyListDecoder().decode([Value].self, from: $0)
-        }
+        let start = ContinuousClock.now
+        let all = try await table.exchange(encoder.encode([value]), of: rank)
+        guard ContinuousClock.now - start < timeout else { throw Table.Late() }
+        return try all.flatMap { try PropertyListDecoder().decode([Value].self, from: $0) }
     }
 }
 
@@ -59,6 +63,16 @@ private struct Comparing: RewardController {
 
     func weights(at step: Int) -> StreamWeights { StreamWeights() }
     mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+}
+
+/// Finds nothing, after a while.
+private struct LongEvaluation: Evaluating {
+    let duration: Duration
+
+    func evaluate(since before: Int?, step: Int, stop: StopSignal) async throws -> Metrics {
+        try await Task.sleep(for: duration)
+        return Metrics()
+    }
 }
 
 @Suite("Ranks that train while others sample", .timeLimit(.minutes(1)))
@@ -100,15 +114,17 @@ struct SidesTests {
     }
 
     /// Runs so many ranks, each with its seat among all, to their end.
+    ///
+    /// - Parameter timeout: What a call of all waits.
     private func run(
-        _ size: Int, _ schedule: StepSchedule, _ recipe: StepRecipe? = nil,
-        controllers: [any RewardController] = [],
+        _ size: Int, _ schedule: StepSchedule, _ recipe: StepRecipe? = nil, timeout: Duration = .seconds(60),
+        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil,
         world: (_ rank: Int, _ seat: any Ranks) -> World, team: (_ rank: Int, _ seat: any Ranks) -> RankTeam
     ) async -> [Rank] {
         let all = Table(size: size)
         return await withTaskGroup(of: (Int, Rank).self) { tasks in
             for rank in 0..<size {
-                let seat = Seat(rank: rank, size: size, table: all)
+                let seat = Seat(rank: rank, size: size, table: all, timeout: timeout)
                 let (ours, own) = (team(rank, seat), world(rank, seat))
                 tasks.addTask { [recipe = recipe ?? self.recipe] in
                     let result: Result<RunOutcome, any Error>
@@ -116,6 +132,7 @@ struct SidesTests {
                         var parts = try own.parts()
                         parts.team = ours
                         parts.controllers = RewardControllers(controllers)
+                        parts.evaluator = evaluator
                         let coordinator = try Coordinator(
                             recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())
                         result = .success(try await coordinator.run())
@@ -286,6 +303,29 @@ struct SidesTests {
             #expect(rank == broken.rank ? error is World.UpdaterBroke : error is Table.Left)
         }
         #expect(await ranks[0].world.saves.isEmpty)
+    }
+
+    /// Twice as long as a call waits.
+    @Test func anEvaluationIsWaitedForAsLongAsItTakes() async throws {
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2, evaluationSteps: [2])
+        let evaluation = LongEvaluation(duration: .seconds(6))
+        let ranks = await run(2, schedule, timeout: .seconds(3), evaluator: evaluation) { _, _ in
+            World()
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        for rank in ranks { #expect(try rank.result.get().isFinished) }
+    }
+
+    @Test func aRankThatEndsMeanwhileIsMissed() async throws {
+        let table = Table(size: 2)
+        let seats = (0..<2).map { Seat(rank: $0, size: 2, table: table, timeout: .seconds(3)) }
+        let team = RankTeam(seats[0], localSize: 2, asked: StopSignal())
+        let work = Task { try await team.patiently { try await Task.sleep(for: .seconds(3600)) } }
+        #expect(try await seats[1].exchange(true) == [false, true])
+        await table.leave()
+        await #expect(throws: Table.Left.self) { try await work.value }
     }
 
     @Test func nobodySavesADivergence() async throws {

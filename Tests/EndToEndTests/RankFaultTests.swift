@@ -144,6 +144,58 @@ struct RankFaultTests {
         try #require(try CheckpointFolder.latest(in: folder).newest).verify()
     }
 
+    /// A reward that takes longer for the evaluation's row than a rank is waited for, and says when it begins.
+    private func slowEvaluation(seconds: Int, timeout: Int, in place: Workplace) throws -> String {
+        try place.write("set/train.jsonl", try place.bytes("prompts.jsonl"))
+        try place.write("set/eval.jsonl", try place.bytes("held.jsonl"))
+        try place.write(
+            "r.py",
+            """
+            import time
+
+            def score(prompts, completions, **kwargs):
+                if any(p.endswith("+7=") for p in prompts):
+                    open("\(place.folder.path)/begun", "w").close()
+                    time.sleep(\(seconds))
+                return [float(len(c) % 3) for c in completions]
+            """)
+        return try place.job(
+            "grpo",
+            """
+            num_generations: 4
+            dataset_name: set
+            reward_funcs: r.py:score
+            reward_timeout: 900
+            max_steps: 1
+            save_steps: 1
+            eval_steps: 1
+            eval_limit: 1
+            ddp_timeout: \(timeout)
+            """)
+    }
+
+    @Test func anEvaluationTakesAsLongAsItTakes() throws {
+        let place = try Workplace()
+        let job = try slowEvaluation(seconds: 15, timeout: 10, in: place)
+        let outcomes = try start(2, job, "output_dir=run", in: place).map { try $0.wait() }
+        #expect(outcomes.map(\.status) == [0, 0], "\(outcomes.map(\.progress))")
+        #expect(try place.metrics("run").contains { $0["eval_reward"] != nil })
+    }
+
+    @Test func aRankThatIsGoneEndsTheEvaluation() throws {
+        let place = try Workplace()
+        let job = try slowEvaluation(seconds: 600, timeout: 40, in: place)
+        let ranks = try start(2, job, "output_dir=run", in: place)
+        while !place.exists("begun"), ranks[0].process.isRunning { usleep(20_000) }
+        let killedAt = ContinuousClock.now
+        #expect(try ranks[1].killed().status == SIGKILL)
+        let first = try ranks[0].wait()
+        #expect(ContinuousClock.now - killedAt < .seconds(30))
+        #expect(first.status == 65, "\(first.progress)")
+        #expect(
+            first.progress.contains("rank 0 of 2: another process of the run has ended"), "\(first.progress)")
+    }
+
     @Test(arguments: duties) func aStopOfOneRankIsEverybodys(_ lines: String) throws {
         let place = try Workplace()
         let job = try place.job(
