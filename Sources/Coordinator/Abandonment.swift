@@ -35,6 +35,24 @@ package func briefly(_ limit: Duration, _ work: @escaping @Sendable () async -> 
     }
 }
 
+/// Whether a task has ended, or ends within `limit`; it goes on beyond it.
+func hasEnded<Value: Sendable>(_ task: Task<Value, any Error>, within limit: Duration) async -> Bool {
+    let wait = FirstResult<Bool>()
+    let timer = Task {
+        try? await Task.sleep(for: limit)  // cut short when the task has ended
+        wait.give(.success(false))
+    }
+    defer { timer.cancel() }
+    // `value` throws only a failure that was given, and both give a success.
+    let hasEnded = try? await wait.value {
+        Task {
+            _ = await task.result
+            wait.give(.success(true))
+        }
+    }
+    return hasEnded ?? false
+}
+
 /// Hands the first of several results to the one who waits; the others are dropped.
 private final class FirstResult<Value: Sendable>: Sendable {
     private enum State {

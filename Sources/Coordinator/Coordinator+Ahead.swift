@@ -25,8 +25,12 @@ extension Coordinator {
         let sides = try await team.together(stop) {
             var side = StepSide()
             guard team.side == .sampling else { return side }
-            let batch = try await sampled(sampling, from: progress.rolloutStep, stop: stop)
-            (side.batch, side.decoding, side.scoring) = (try sealed(batch), batch.decoding, batch.scoring)
+            do {
+                let batch = try await sampled(sampling, from: progress.rolloutStep, stop: stop)
+                (side.batch, side.decoding, side.scoring) = (try sealed(batch), batch.decoding, batch.scoring)
+            } catch {
+                throw RankFailure.ending(error, with: team.peers)
+            }
             await parts.prompts.rewind()  // opening the batch draws them
             return side
         }
@@ -55,7 +59,8 @@ extension Coordinator {
     /// the next one; then both have it, and the new weights.
     ///
     /// A stop waits for the end of both sides: a step that was learned from cannot be given up, and the batch is what
-    /// the run goes on with. When a side breaks, all ranks are where the trainers are, and end.
+    /// the run goes on with. When a side breaks, all ranks are where the trainers are, and end; one that breaks where
+    /// others of its side wait for it ends at once, and they behind it.
     func takeSides(_ calls: [StepCall], of team: RankTeam, into work: inout StepWork) async throws {
         guard case .generate(let samples, let greedy, let variants) = calls[0] else { return }  // checked in init
         let sampling = Sampling(samples: samples, greedy: greedy, variants: variants)
@@ -74,8 +79,10 @@ extension Coordinator {
                     (side.batch, side.decoding, side.scoring) = next
                 }
             } catch {
-                failure = error
-                side.fail(error)
+                let end = RankFailure.ending(error, with: team.peers)
+                if case RankFailure.untold(_) = end { throw end }
+                failure = end
+                side.fail(end)
             }
             side.seconds = seconds(clock.now - start)
             if team.side == .training { (side.progress, side.metrics) = (progress, work.metrics) }
@@ -83,7 +90,7 @@ extension Coordinator {
             return side
         }
         if let trained = sides[0].progress { progress = trained }
-        if let failure { throw failure }
+        if let failure { throw RankFailure.isEverybodys(failure) ? failure : RankFailure.told(failure) }
         for (rank, side) in sides.enumerated() {
             if let found = side.notFinite { throw found }
             if let message = side.failure { throw CoordinatorError.rank(rank, message: message) }

@@ -13,17 +13,13 @@ extension Coordinator {
         await parts.observer.began(.inferring, step: progress.step)
         let clock = ContinuousClock()
         let start = clock.now
-        do {
-            if role == .oldPolicy { try await parts.updater.gatherWeights() }
-            if !work.parts.isEmpty {
-                try await inferOfParts(role, into: &work)
-            } else if role == .critic {
-                work.values = try await parts.updater.values(work.batchToRead)
-            } else {
-                work.keep(try await parts.updater.logProbabilities(work.batchToRead, under: role), of: role)
-            }
-        } catch {
-            throw leaving(error)
+        if role == .oldPolicy { try await parts.updater.gatherWeights() }
+        if !work.parts.isEmpty {
+            try await inferOfParts(role, into: &work)
+        } else if role == .critic {
+            work.values = try await parts.updater.values(work.batchToRead)
+        } else {
+            work.keep(try await parts.updater.logProbabilities(work.batchToRead, under: role), of: role)
         }
         let names: [InferenceRole: String] = [.reference: "timing_s/ref", .critic: "timing_s/values"]
         work.metrics[names[role] ?? "timing_s/old_log_prob"] = seconds(clock.now - start)

@@ -133,13 +133,17 @@ extension Coordinator {
         _ scorer: any Scoring, stop: StopSignal
     ) async throws -> (groups: [ScoredGroup], generated: ContinuousClock.Instant) {
         let stream = generator.generate(requests, step: step, stop: stop)
-        let (observer, taken) = (parts.observer, progress.step)
+        let (observer, taken, decodingPeers) = (parts.observer, progress.step, parts.team?.decodingPeers)
         return try await unlessCancelled {
             try await withThrowingTaskGroup(
                 of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
             ) { tasks in
-                for try await group in stream where own.contains(group.address) {
-                    tasks.addTask { try await scorer.score(group) }
+                do {
+                    for try await group in stream where own.contains(group.address) {
+                        tasks.addTask { try await scorer.score(group) }
+                    }
+                } catch {
+                    throw RankFailure.ending(error, with: decodingPeers)
                 }
                 let generated = ContinuousClock.now
                 await observer.began(.scoring, step: taken)

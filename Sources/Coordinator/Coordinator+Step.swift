@@ -22,8 +22,16 @@ extension Coordinator {
         work.metrics["perf/throughput"] = Double(progress.tokens - tokensBefore) / stepTime
         work.metrics["epoch"] = await parts.prompts.epoch
         work.metrics["num_tokens"] = Double(progress.tokens)
+        let report = work.report(step: progress.step)
         do {
-            try await parts.observer.completed(work.report(step: progress.step))
+            if let team = parts.team {
+                _ = try await team.untilDone {
+                    try await parts.observer.completed(report)
+                    return true
+                }
+            } else {
+                try await parts.observer.completed(report)
+            }
         } catch let error as NotFinite {
             throw diverged(error)
         }
@@ -133,8 +141,6 @@ extension Coordinator {
             return try await whole { try await updater.train(batch, stop: stop) }
         } catch let found as NotFinite {
             throw NotFinite(found.subject, since: found.step ?? progress.step + 1)
-        } catch {
-            throw leaving(error)
         }
     }
 

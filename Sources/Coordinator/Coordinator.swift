@@ -19,9 +19,6 @@ package actor Coordinator {
     /// The optimizer steps whose checkpoints this run has saved or begun from in its folder, the newest last.
     private var saved: [Int]
     private var lastSaved: Int? { saved.last }
-    /// Whether this rank broke in a pass that others divide with it. They wait for it there and not where all save, and
-    /// learn that it is gone when its process ends.
-    private var isGone = false
 
     /// - Parameters:
     ///   - progress: where the run begins: the start, or what a checkpoint holds.
@@ -48,6 +45,10 @@ package actor Coordinator {
     /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped, or ended by
     /// a controller.
     package func run() async throws -> RunOutcome {
+        do { return try await takeSteps() } catch let failure as RankFailure { throw failure.error }
+    }
+
+    private func takeSteps() async throws -> RunOutcome {
         if let before = progress.unconcludedSince,
             let outcome = try await conclude(from: before, Metrics())
         {
@@ -77,12 +78,13 @@ package actor Coordinator {
             } catch let error as CoordinatorError where error.isDivergence {
                 throw error
             } catch {
+                guard isEverybodys(error) else { throw error }
                 // A step without an optimizer step has left no trace.
                 if progress.step == before { await abandon(to: start) }
                 // What breaks while a run is being stopped breaks for that reason: a reward that was cut off, for one.
-                if mustStop, !isGone, progress.step == before { return try await stopped() }
-                // What was reached is worth keeping, where all come to keep it.
-                if progress.step > lastSaved ?? firstStep, !isGone { try await save(Metrics()) }
+                if mustStop, progress.step == before { return try await stopped() }
+                // What was reached is worth keeping.
+                if progress.step > lastSaved ?? firstStep { try await save(Metrics()) }
                 throw error
             }
             if let outcome = try await conclude(from: before, metrics) { return outcome }
@@ -93,12 +95,10 @@ package actor Coordinator {
     /// Whether somebody asked the run to stop: by the signal, or by cancelling its task.
     private var mustStop: Bool { stop.isRequested || Task.isCancelled }
 
-    /// Takes note of what broke in passes that the ranks of a team divide. A stop is all ranks', and so is what is not
-    /// finite.
-    func leaving(_ error: any Error) -> any Error {
-        if parts.team?.isSplit == false, !(error is StopRequested), !(error is NotFinite) { isGone = true }
-        return error
-    }
+    /// Whether all ranks end where this one does, so that they come to save what was reached. Else this one goes at once
+    /// and the last checkpoint stays as it was: the others wait for it where it broke, and the end of its process ends
+    /// them.
+    private func isEverybodys(_ error: any Error) -> Bool { parts.team == nil || RankFailure.isEverybodys(error) }
 
     /// Neither the weights behind a divergence nor those that led to it are worth saving.
     func diverged(_ found: NotFinite) -> CoordinatorError {
@@ -128,6 +128,7 @@ package actor Coordinator {
                 metrics.merge(evaluated)
                 try await observe(evaluated)
             } catch {
+                guard isEverybodys(error) else { throw error }
                 try await save(schedule.saves(from: before, to: progress.step) ? metrics : Metrics())
                 guard mustStop else { throw error }
                 return .stopped(progress)
@@ -162,8 +163,10 @@ package actor Coordinator {
         return try await unlessCancelled {
             guard let team else { return try await evaluator.evaluate(since: before, step: step, stop: stop) }
             return try await team.together(stop) {
-                team.ranks.isFirst
-                    ? try await evaluator.evaluate(since: before, step: step, stop: team.asked) : Metrics()
+                try await team.patiently {
+                    team.ranks.isFirst
+                        ? try await evaluator.evaluate(since: before, step: step, stop: team.asked) : Metrics()
+                }
             }[0]
         }
     }
@@ -187,8 +190,8 @@ package actor Coordinator {
         let (saver, updater, progress, team) = (parts.saver, parts.updater, progress, parts.team)
         try await whole {
             guard let team else { return try await saver.save(progress, metrics: metrics) }
+            try await updater.assembleState()
             _ = try await team.untilDone {
-                try await updater.assembleState()
                 if team.ranks.isFirst { try await saver.save(progress, metrics: metrics) }
                 return true
             }

@@ -9,6 +9,8 @@ package import Records
 package protocol Ranks: Sendable {
     var rank: Int { get }
     var size: Int { get }
+    /// What a call waits for the others.
+    var timeout: Duration { get }
     /// Every rank's value, in the order of ranks: returns when each has made the same call.
     func exchange<Value: Codable & Sendable>(_ value: Value) async throws -> [Value]
 }
@@ -121,8 +123,9 @@ package struct RankTeam: Sendable {
     /// - Parameters:
     ///   - stop: Set on every rank when one of them was asked to stop.
     ///   - work: This rank's part.
-    /// - Throws: On every rank when the work failed on one: this rank's own error, `StopRequested`, or
-    ///   ``CoordinatorError/rank(_:message:)``.
+    /// - Throws: On every rank when the work failed on one: this rank's own error as ``RankFailure/told(_:)``,
+    ///   `StopRequested`, or ``CoordinatorError/rank(_:message:)``. At once, and on this rank alone, what broke in it as
+    ///   ``RankFailure/untold(_:)``.
     func together<Value: Codable & Sendable>(
         _ stop: StopSignal, isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
     ) async throws -> [Value] {
@@ -150,6 +153,23 @@ package struct RankTeam: Sendable {
         try await outcomes(nil, over: ranks, of: work)
     }
 
+    /// Does what this rank does by itself, while the others do the same or wait: as long as it takes, for at every turn
+    /// all tell each other that they are still there. No other call of all is made meanwhile.
+    ///
+    /// - Throws: What the work throws, once it has ended on all; at once where another rank is gone.
+    package func patiently<Value: Sendable>(
+        _ work: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        let task = Task { try await work() }
+        defer { task.cancel() }  // of a rank that others have left
+        var isOver = false
+        while !isOver {
+            let hasOwnEnded = await hasEnded(task, within: ranks.timeout / 8)
+            isOver = try await !ranks.exchange(hasOwnEnded).contains(false)
+        }
+        return try await task.value
+    }
+
     /// - Throws: ``CoordinatorError/rank(_:message:)`` where another rank would learn from something else, as rewards
     ///   that answer differently when they are asked twice would make it.
     func requireSame(_ batch: UpdateBatch) async throws {
@@ -171,12 +191,14 @@ package struct RankTeam: Sendable {
             outcome = .done(try await work())
         } catch is StopRequested {
             outcome = .stopped
+        } catch RankFailure.untold(let error) {  // whoever waits there does not come here
+            throw RankFailure.untold(error)
         } catch {
             (outcome, failure) = (.failed("\(error)"), error)
         }
         if let stop, asked.isRequested || stop.isRequested, failure == nil { outcome = .stopped }
         let all = try await ranks.exchange(outcome)
-        if let failure { throw failure }
+        if let failure { throw RankFailure.isEverybodys(failure) ? failure : RankFailure.told(failure) }
         var values: [Value] = []
         for (rank, outcome) in all.enumerated() {
             switch outcome {

@@ -31,6 +31,8 @@ package final class ProcessGroup {
 
     package nonisolated let rank: Int
     package nonisolated let size: Int
+    /// What a call waits for the others.
+    package nonisolated let timeout: Duration
     fileprivate nonisolated let handle: GroupHandle
 
     /// Waits for the other ranks.
@@ -40,6 +42,7 @@ package final class ProcessGroup {
     package init(_ meeting: Meeting, timeout: Duration) throws {
         rank = meeting.rank
         size = meeting.size
+        self.timeout = timeout
         var group: OpaquePointer?
         try Tensor.check(
             "rank \(meeting.rank) of \(meeting.size) at \(meeting.host):\(meeting.port)",

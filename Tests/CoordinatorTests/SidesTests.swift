@@ -4,22 +4,36 @@ import Foundation
 import Records
 import Testing
 
-/// Where the ranks of one test meet: a call returns when all have made it.
+/// Where the ranks of one test meet: a call returns when all have made it, and fails when one has left.
 private actor Table {
+    /// Another rank is gone.
+    struct Left: Error {}
+    /// Another rank was waited for too long.
+    struct Late: Error {}
+
     private let size: Int
     private var given: [Int: Data] = [:]
-    private var waiting: [CheckedContinuation<[Data], Never>] = []
+    private var waiting: [CheckedContinuation<[Data], any Error>] = []
+    private var isLeft = false
 
     init(size: Int) { self.size = size }
 
-    func exchange(_ value: Data, of rank: Int) async -> [Data] {
+    func exchange(_ value: Data, of rank: Int) async throws -> [Data] {
+        if isLeft { throw Left() }
         given[rank] = value
-        guard given.count == size else { return await withCheckedContinuation { waiting.append($0) } }
+        guard given.count == size else { return try await withCheckedThrowingContinuation { waiting.append($0) } }
         let all = (0..<size).compactMap { given[$0] }
         let others = waiting
         (given, waiting) = ([:], [])
         for other in others { other.resume(returning: all) }
         return all
+    }
+
+    /// What the end of a rank's process is to the others.
+    func leave() {
+        isLeft = true
+        for other in waiting { other.resume(throwing: Left()) }
+        waiting = []
     }
 }
 
@@ -27,13 +41,37 @@ private struct Seat: Ranks {
     let rank: Int
     let size: Int
     let table: Table
+    var timeout = Duration.seconds(60)
 
     func exchange<Value: Codable & Sendable>(_ value: Value) async throws -> [Value] {
         let encoder = PropertyListEncoder()
         encoder.outputFormat = .binary
-        return try await table.exchange(encoder.encode([value]), of: rank).flatMap {
-            try PropertyListDecoder().decode([Value].self, from: $0)
-        }
+        let start = ContinuousClock.now
+        let all = try await table.exchange(encoder.encode([value]), of: rank)
+        guard ContinuousClock.now - start < timeout else { throw Table.Late() }
+        return try all.flatMap { try PropertyListDecoder().decode([Value].self, from: $0) }
+    }
+}
+
+/// Compares the gradients of every step, and moves nothing.
+private struct Comparing: RewardController {
+    struct State: Codable, Sendable, Equatable {}
+
+    let name = "comparing"
+    var state = State()
+    var readsGradients: Bool { true }
+
+    func weights(at step: Int) -> StreamWeights { StreamWeights() }
+    mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+}
+
+/// Finds nothing, after a while.
+private struct LongEvaluation: Evaluating {
+    let duration: Duration
+
+    func evaluate(since before: Int?, step: Int, stop: StopSignal) async throws -> Metrics {
+        try await Task.sleep(for: duration)
+        return Metrics()
     }
 }
 
@@ -55,13 +93,15 @@ struct SidesTests {
 
     /// Runs every rank of a team to its end.
     ///
-    /// - Parameter world: Of a rank, with its seat.
+    /// - Parameters:
+    ///   - trainers: Where those that train meet.
+    ///   - world: Of a rank, with its seat.
     private func run(
         training: Int = 1, sampling: Int = 1, _ schedule: StepSchedule? = nil, asked: StopSignal = StopSignal(),
-        world: (_ rank: Int, _ seat: any Ranks) -> World
+        trainers: Table? = nil, world: (_ rank: Int, _ seat: any Ranks) -> World
     ) async throws -> [Rank] {
         let size = training + sampling
-        let (trainers, samplers) = (Table(size: training), Table(size: sampling))
+        let (trainers, samplers) = (trainers ?? Table(size: training), Table(size: sampling))
         return await run(size, schedule ?? self.schedule(), world: world) { rank, seat in
             let trains = rank < training
             let side = Seat(
@@ -74,25 +114,34 @@ struct SidesTests {
     }
 
     /// Runs so many ranks, each with its seat among all, to their end.
+    ///
+    /// - Parameter timeout: What a call of all waits.
     private func run(
-        _ size: Int, _ schedule: StepSchedule, world: (_ rank: Int, _ seat: any Ranks) -> World,
-        team: (_ rank: Int, _ seat: any Ranks) -> RankTeam
+        _ size: Int, _ schedule: StepSchedule, _ recipe: StepRecipe? = nil, timeout: Duration = .seconds(60),
+        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil,
+        world: (_ rank: Int, _ seat: any Ranks) -> World, team: (_ rank: Int, _ seat: any Ranks) -> RankTeam
     ) async -> [Rank] {
         let all = Table(size: size)
         return await withTaskGroup(of: (Int, Rank).self) { tasks in
             for rank in 0..<size {
-                let seat = Seat(rank: rank, size: size, table: all)
+                let seat = Seat(rank: rank, size: size, table: all, timeout: timeout)
                 let (ours, own) = (team(rank, seat), world(rank, seat))
-                tasks.addTask { [recipe] in
+                tasks.addTask { [recipe = recipe ?? self.recipe] in
+                    let result: Result<RunOutcome, any Error>
                     do {
                         var parts = try own.parts()
                         parts.team = ours
+                        parts.controllers = RewardControllers(controllers)
+                        parts.evaluator = evaluator
                         let coordinator = try Coordinator(
                             recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())
-                        return (rank, Rank(world: own, result: .success(try await coordinator.run())))
+                        result = .success(try await coordinator.run())
                     } catch {
-                        return (rank, Rank(world: own, result: .failure(error)))
+                        result = .failure(error)
                     }
+                    let groups: [(any Ranks)?] = [ours.ranks, ours.peers, ours.decodingPeers]
+                    for seat in groups.compactMap({ $0 as? Seat }) { await seat.table.leave() }
+                    return (rank, Rank(world: own, result: result))
                 }
             }
             var found: [Int: Rank] = [:]
@@ -199,6 +248,84 @@ struct SidesTests {
             recipe: recipe, schedule: schedule, parts: alone.parts(), stop: StopSignal())
         await #expect(throws: World.UpdaterBroke.self) { _ = try await coordinator.run() }
         #expect(await alone.saves.map(\.step) == [1])
+    }
+
+    /// In the fourth step, of which the third has left something to save: the others wait in the same call, or in the next
+    /// one, and not where all save.
+    @Test(arguments: World.Call.allCases.filter { $0 != .completed })
+    func aRankThatBreaksWhereOthersWaitEndsAtOnce(_ call: World.Call) async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2)
+        let recipe = StepRecipe(
+            method: "grpo",
+            calls: [.generate(samplesPerPrompt: 2, greedy: false), .infer(.oldPolicy), .credit, .train])
+        let hands = Table(size: 2)
+        let time = call == .assembleState ? 2 : 4  // the second checkpoint is the fourth step's
+        let ranks = await run(2, schedule, recipe, controllers: [Comparing()]) { rank, _ in
+            World(
+                liveRows: 1, handInHand: Seat(rank: rank, size: 2, table: hands),
+                breaksIn: rank == 1 ? (call: call, time: time) : nil)
+        } team: { rank, seat in
+            RankTeam(
+                seat, decodingPeers: Seat(rank: rank, size: 2, table: hands), localSize: 2, asked: StopSignal())
+        }
+        #expect(throws: World.UpdaterBroke.self) { _ = try ranks[1].result.get() }
+        #expect(throws: Table.Left.self) { _ = try ranks[0].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
+    }
+
+    /// The first writes what all have come to: why that cannot be is told, and what was reached is saved.
+    @Test func aStepThatCannotBeRecordedEndsAll() async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2)
+        let ranks = await run(2, schedule) { rank, _ in
+            World(breaksIn: rank == 0 ? (call: .completed, time: 3) : nil)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        #expect(throws: World.UpdaterBroke.self) { _ = try ranks[0].result.get() }
+        #expect(throws: CoordinatorError.rank(0, message: "UpdaterBroke()")) { _ = try ranks[1].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2, 3])
+    }
+
+    /// A trainer in its second update, and a rank that samples as it draws the prompts of the second batch: it has drawn
+    /// those of the first one twice, to sample it and to learn from it.
+    @Test(arguments: [(1, .train, 2), (3, .prompts, 3)] as [(rank: Int, call: World.Call, time: Int)])
+    func aRankThatBreaksAmongThoseOfItsSideEndsAll(
+        _ broken: (rank: Int, call: World.Call, time: Int)
+    ) async throws {
+        let trainers = Table(size: 2)
+        let ranks = try await run(training: 2, sampling: 2, trainers: trainers) { rank, seat in
+            World(
+                ranks: seat, handInHand: rank < 2 ? Seat(rank: rank, size: 2, table: trainers) : nil,
+                breaksIn: rank == broken.rank ? (call: broken.call, time: broken.time) : nil)
+        }
+        for (rank, one) in ranks.enumerated() {
+            let error = #expect(throws: (any Error).self) { _ = try one.result.get() }
+            #expect(rank == broken.rank ? error is World.UpdaterBroke : error is Table.Left)
+        }
+        #expect(await ranks[0].world.saves.isEmpty)
+    }
+
+    /// Twice as long as a call waits.
+    @Test func anEvaluationIsWaitedForAsLongAsItTakes() async throws {
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2, evaluationSteps: [2])
+        let evaluation = LongEvaluation(duration: .seconds(6))
+        let ranks = await run(2, schedule, timeout: .seconds(3), evaluator: evaluation) { _, _ in
+            World()
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        for rank in ranks { #expect(try rank.result.get().isFinished) }
+    }
+
+    @Test func aRankThatEndsMeanwhileIsMissed() async throws {
+        let table = Table(size: 2)
+        let seats = (0..<2).map { Seat(rank: $0, size: 2, table: table, timeout: .seconds(3)) }
+        let team = RankTeam(seats[0], localSize: 2, asked: StopSignal())
+        let work = Task { try await team.patiently { try await Task.sleep(for: .seconds(3600)) } }
+        #expect(try await seats[1].exchange(true) == [false, true])
+        await table.leave()
+        await #expect(throws: Table.Left.self) { try await work.value }
     }
 
     @Test func nobodySavesADivergence() async throws {

@@ -7,6 +7,14 @@ actor World {
     enum Moment { case generate, train, secondTrain }
     struct RewardBroke: Error {}
     struct UpdaterBroke: Error {}
+    /// What may break on one rank alone. But for the first two, which each rank does by itself, ranks do it hand in hand:
+    /// a call returns when each has made it.
+    enum Call: String, CaseIterable {
+        case prompts, completed, decode, gatherWeights, gatherSamplingWeights, logProbabilities, streamProducts, train
+        case assembleState
+    }
+    /// Ranks were in different calls.
+    struct OutOfStep: Error {}
 
     private(set) var nextRow: Int
     private(set) var log: [String] = []
@@ -48,14 +56,22 @@ actor World {
     private let ranks: (any Ranks)?
     /// What it says when it trains, or samples for another than the first step, and what it waits for then.
     private let meets: (says: StopSignal, awaits: StopSignal)?
+    /// Who make ``Call``s with this one.
+    private let handInHand: (any Ranks)?
+    /// The call, counted from 1, that breaks.
+    private let breaksIn: (call: Call, time: Int)?
+    private var made: [Call: Int] = [:]
 
     init(
         reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
         stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil,
         liveRows: Int? = nil, trainFailsAt: Int? = nil, trainFailure: any Error = UpdaterBroke(), slowRow: Int? = nil,
         firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, ranks: (any Ranks)? = nil,
-        meets: (says: StopSignal, awaits: StopSignal)? = nil
+        meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
+        breaksIn: (call: Call, time: Int)? = nil
     ) {
+        self.handInHand = handInHand
+        self.breaksIn = breaksIn
         self.meets = meets
         nextRow = firstRow
         self.version = version
@@ -79,11 +95,25 @@ actor World {
         return Coordinator.Parts(
             prompts: self, generator: self, scorer: self, creditRule: rule, updater: self, observer: self, saver: self)
     }
+
+    /// - Throws: An `UpdaterBroke` in the call that breaks.
+    private func begin(_ call: Call) throws {
+        made[call, default: 0] += 1
+        if let breaksIn, breaksIn.call == call, breaksIn.time == made[call] { throw UpdaterBroke() }
+    }
+
+    private func join(_ call: Call) async throws {
+        try begin(call)
+        guard let handInHand else { return }
+        let all = try await handInHand.exchange(call.rawValue)
+        guard all.allSatisfy({ $0 == call.rawValue }) else { throw OutOfStep() }
+    }
 }
 
 extension World: PromptSource {
     /// A variant beyond the first ends with its number.
-    func next(_ count: Int, in variants: [PromptVariant]) -> [[TokenizedPrompt]] {
+    func next(_ count: Int, in variants: [PromptVariant]) throws -> [[TokenizedPrompt]] {
+        try begin(.prompts)
         defer { nextRow += count }
         return (nextRow..<nextRow + count).map { row in
             variants.indices.map { variant in
@@ -122,6 +152,7 @@ extension World: Generating {
         AsyncThrowingStream { stream in
             Task {
                 let version = await begin(step, requests)
+                do { try await join(.decode) } catch { return stream.finish(throwing: error) }
                 if step > 0 { await meet() }
                 if stopAt?.moment == .generate, stopAt?.step == step { signal.request() }
                 for (index, request) in (reversesGroups ? requests.reversed() : requests).enumerated() {
@@ -185,13 +216,15 @@ extension World: Scoring {
 }
 
 extension World: Updating {
-    func logProbabilities(_ batch: UpdateBatch, under role: InferenceRole) -> CompletionLogProbabilities {
-        CompletionLogProbabilities(batch.groups.map { $0.completions.map { $0.tokenIDs.map { _ in -1 } } })
+    func logProbabilities(_ batch: UpdateBatch, under role: InferenceRole) async throws -> CompletionLogProbabilities {
+        try await join(.logProbabilities)
+        return CompletionLogProbabilities(batch.groups.map { $0.completions.map { $0.tokenIDs.map { _ in -1 } } })
     }
     func values(_ batch: UpdateBatch) -> CriticValues { CriticValues([]) }
 
     /// Orthogonal gradients of norm 1.
-    func streamProducts(_ batch: UpdateBatch, stop: StopSignal?) -> StreamProducts {
+    func streamProducts(_ batch: UpdateBatch, stop: StopSignal?) async throws -> StreamProducts {
+        try await join(.streamProducts)
         log.append("compare \(batch.parts[0].streamWeights.count)")
         let streams = batch.parts[0].streamWeights.indices
         return StreamProducts(
@@ -200,8 +233,15 @@ extension World: Updating {
 
     var policyVersion: PolicyVersion { PolicyVersion(version) }
 
-    func gatherWeights() { gatherings += 1 }
-    func gatherSamplingWeights() { samplingGatherings += 1 }
+    func gatherWeights() async throws {
+        try await join(.gatherWeights)
+        gatherings += 1
+    }
+    func gatherSamplingWeights() async throws {
+        try await join(.gatherSamplingWeights)
+        samplingGatherings += 1
+    }
+    func assembleState() async throws { try await join(.assembleState) }
 
     func shareWeights() async throws {
         if let ranks { version = try await ranks.exchange(version)[0] }
@@ -209,6 +249,7 @@ extension World: Updating {
 
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics {
         await delay()
+        try await join(.train)
         await meet()
         if stopAt?.moment == .train, stopAt?.step == trained { signal.request() }
         if stopAt?.moment == .secondTrain, trained == 1 { signal.request() }
@@ -227,7 +268,10 @@ extension World: Updating {
 
 extension World: StepObserver, Saving {
     func began(_ phase: StepPhase, step: Int) { log.append(phase.rawValue) }
-    func completed(_ report: StepReport) { reports.append(report) }
+    func completed(_ report: StepReport) throws {
+        try begin(.completed)
+        reports.append(report)
+    }
     /// A save that the task's cancellation reaches fails.
     func save(_ progress: RunProgress, metrics: Metrics) throws {
         try Task.checkCancellation()

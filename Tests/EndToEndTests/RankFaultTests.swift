@@ -25,11 +25,7 @@ struct RankFaultTests {
         let job = try place.job(
             "grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 2\nlog_completions: false" + lines)
         let ranks = try start(2, job, "output_dir=run", in: place)
-        let folder = place.folder.appending(path: "run")
-        let isSaved = { () throws -> Bool in
-            try place.exists("run") && (CheckpointFolder.latest(in: folder).newest) != nil
-        }
-        while try !isSaved(), ranks[0].process.isRunning { usleep(20_000) }
+        let folder = try waitForACheckpoint(of: ranks, in: place)
         let killedAt = ContinuousClock.now
         #expect(try ranks[killed].killed().status == SIGKILL)
         let other = try ranks[1 - killed].wait()
@@ -88,6 +84,118 @@ struct RankFaultTests {
         for outcome in outcomes { #expect(outcome.progress.contains("cannot score 7+1"), "\(outcome.progress)") }
     }
 
+    /// Each rank scores completions of held-out rows for itself, amid a step: what breaks there on one is told to nobody,
+    /// and the other waits for it in the gradients that both add up.
+    @Test func aRankThatBreaksAmidAStepEndsTheOther() throws {
+        let place = try Workplace()
+        try place.write(
+            "r.py",
+            """
+            import os
+
+            def score(prompts, completions, **kwargs):
+                held = any(p.endswith("+7=") for p in prompts)
+                if held and os.environ["RANK"] == "1" and os.path.exists("\(place.folder.path)/broken"):
+                    raise ValueError("cannot score held-out rows")
+                return [float(len(c) % 3) for c in completions]
+            """)
+        let job = try place.job(
+            "amft",
+            """
+            num_generations: 4
+            reward_funcs: [{path: 'r.py:score', pass_environment: [RANK]}]
+            reward_error_budget: 0
+            max_steps: 100000
+            save_steps: 2
+            ddp_timeout: 60
+            amft: {warmup_steps: 0, meta_every: 1, validation: held.jsonl, validation_prompts: 3, validation_generations: 2, look_ahead: first_order, step_model: plain}
+            """)
+        let ranks = try start(2, job, "output_dir=run", in: place)
+        let folder = try waitForACheckpoint(of: ranks, in: place)
+        let brokenAt = ContinuousClock.now
+        try place.write("broken", "")
+        let outcomes = try ranks.map { try $0.wait() }
+        #expect(ContinuousClock.now - brokenAt < .seconds(30))
+        #expect(outcomes.map(\.status) == [65, 65], "\(outcomes.map(\.progress))")
+        #expect(outcomes[1].progress.contains("cannot score held-out rows"), "\(outcomes[1].progress)")
+        #expect(
+            outcomes[0].progress.contains("rank 0 of 2: another process of the run has ended"),
+            "\(outcomes[0].progress)")
+        try #require(try CheckpointFolder.latest(in: folder).newest).verify()
+    }
+
+    /// The first alone writes what the steps came to; both end with the reason, and with what was reached.
+    @Test func aRecordThatCannotBeWrittenEndsBoth() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 2\nddp_timeout: 60")
+        let ranks = try start(2, job, "output_dir=run", in: place)
+        let folder = try waitForACheckpoint(of: ranks, in: place)
+        let brokenAt = ContinuousClock.now
+        let completions = folder.appending(path: "completions")
+        var isInTheWay = false
+        while !isInTheWay, ranks[0].process.isRunning {
+            try? FileManager.default.removeItem(at: completions)  // a step may write into it meanwhile
+            isInTheWay = FileManager.default.createFile(atPath: completions.path, contents: nil)
+        }
+        let outcomes = try ranks.map { try $0.wait() }
+        #expect(ContinuousClock.now - brokenAt < .seconds(30))
+        #expect(outcomes.map(\.status) == [65, 65], "\(outcomes.map(\.progress))")
+        for outcome in outcomes { #expect(outcome.progress.contains("run/completions"), "\(outcome.progress)") }
+        try #require(try CheckpointFolder.latest(in: folder).newest).verify()
+    }
+
+    /// A reward that takes longer for the evaluation's row than a rank is waited for, and says when it begins.
+    private func slowEvaluation(seconds: Int, timeout: Int, in place: Workplace) throws -> String {
+        try place.write("set/train.jsonl", try place.bytes("prompts.jsonl"))
+        try place.write("set/eval.jsonl", try place.bytes("held.jsonl"))
+        try place.write(
+            "r.py",
+            """
+            import time
+
+            def score(prompts, completions, **kwargs):
+                if any(p.endswith("+7=") for p in prompts):
+                    open("\(place.folder.path)/begun", "w").close()
+                    time.sleep(\(seconds))
+                return [float(len(c) % 3) for c in completions]
+            """)
+        return try place.job(
+            "grpo",
+            """
+            num_generations: 4
+            dataset_name: set
+            reward_funcs: r.py:score
+            reward_timeout: 900
+            max_steps: 1
+            save_steps: 1
+            eval_steps: 1
+            eval_limit: 1
+            ddp_timeout: \(timeout)
+            """)
+    }
+
+    @Test func anEvaluationTakesAsLongAsItTakes() throws {
+        let place = try Workplace()
+        let job = try slowEvaluation(seconds: 15, timeout: 10, in: place)
+        let outcomes = try start(2, job, "output_dir=run", in: place).map { try $0.wait() }
+        #expect(outcomes.map(\.status) == [0, 0], "\(outcomes.map(\.progress))")
+        #expect(try place.metrics("run").contains { $0["eval_reward"] != nil })
+    }
+
+    @Test func aRankThatIsGoneEndsTheEvaluation() throws {
+        let place = try Workplace()
+        let job = try slowEvaluation(seconds: 600, timeout: 40, in: place)
+        let ranks = try start(2, job, "output_dir=run", in: place)
+        while !place.exists("begun"), ranks[0].process.isRunning { usleep(20_000) }
+        let killedAt = ContinuousClock.now
+        #expect(try ranks[1].killed().status == SIGKILL)
+        let first = try ranks[0].wait()
+        #expect(ContinuousClock.now - killedAt < .seconds(30))
+        #expect(first.status == 65, "\(first.progress)")
+        #expect(
+            first.progress.contains("rank 0 of 2: another process of the run has ended"), "\(first.progress)")
+    }
+
     @Test(arguments: duties) func aStopOfOneRankIsEverybodys(_ lines: String) throws {
         let place = try Workplace()
         let job = try place.job(
@@ -121,6 +229,18 @@ struct RankFaultTests {
             outcome.progress.contains(
                 "stopped on request; the processes had not all begun, and nothing is saved"), "\(outcome.progress)")
         #expect(!place.exists("run"))
+    }
+
+    /// Waits for the first checkpoint.
+    ///
+    /// - Returns: The run's folder.
+    private func waitForACheckpoint(of ranks: [Command.Running], in place: Workplace) throws -> URL {
+        let folder = place.folder.appending(path: "run")
+        while ranks[0].process.isRunning {
+            if place.exists("run"), try CheckpointFolder.latest(in: folder).newest != nil { break }
+            usleep(20_000)
+        }
+        return folder
     }
 
     /// Started as torchrun starts them, so that each has streams of its own.

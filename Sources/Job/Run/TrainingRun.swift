@@ -210,7 +210,12 @@ package final class TrainingRun: Sendable {
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
             settings: job.run, maxSteps: maxSteps, heads: parts.plan.heads, planHash: job.placement?.planHash,
             phases: parts.phases)
-        try await prepareReference(display)
+        if let team {
+            // Those without the first one's folder work out what it may only read.
+            try await team.patiently { try await self.prepareReference(display) }
+        } else {
+            try await prepareReference(display)
+        }
         let sets = StepEvaluation.Sets(
             prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)
         let evaluator = try await StepEvaluation(sets, job, parts, recorder: recorder, display: display)
