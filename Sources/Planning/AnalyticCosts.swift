@@ -49,7 +49,7 @@ package struct AnalyticCosts: CostModel {
             case .train: training(call.work, assignment, shape)
             case .host: Double(call.work.hostMilliseconds) / 1000
             }
-        return Int((seconds * 1e9).rounded())
+        return Nanoseconds.rounded(seconds * 1e9)
     }
 
     /// F: operations of a forward pass over `sequences` of `length` tokens.

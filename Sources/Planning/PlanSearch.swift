@@ -111,6 +111,7 @@ package struct PlanSearch {
             guard let shape = call.role.flatMap({ models[$0] }) else {
                 throw PlanError([.init(.complete, call.name, "there is no model of the role \(call.role ?? "")")])
             }
+            if let problem = MemoryModel.problem(of: call, shape) { throw PlanError([problem]) }
             let placements = rules.placements(of: call, shape, cluster)
             var own: [PricedAssignment] = []
             var least = Int.max
