@@ -215,6 +215,14 @@ struct HostileFileTests {
         #expect(error?.description.contains("calls.actor_gen: 16777216 sequences of") == true)
     }
 
+    @Test func aSearchRefusesMoreDevicesThanItLooksAt() {
+        let cluster = Toy.cluster(nodes: 1024, devices: 64)
+        let error = #expect(throws: PlanError.self) {
+            _ = try PlanSearch(cluster, models: Toy.models, graph: Toy.graph, costs: AnalyticCosts(cluster)).run()
+        }
+        #expect(error?.description == "V1 plan: the cluster has 65536 devices; a search looks at up to 1024")
+    }
+
     @Test(arguments: [
         ("\"cores\":2", "\"cores\":1000000", "cores is '1000000'; expected a whole number from 1 to 4096"),
         ("\"threads\":1", "\"threads\":-1", "threads is '-1'; expected a whole number from 1 to 4096"),
