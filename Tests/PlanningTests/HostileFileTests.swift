@@ -137,8 +137,7 @@ struct HostileFileTests {
         Hostile("degrees", ["V2 calls.actor_gen: pp 65536 × tp 65536 × dp 65536 is 281474976710656; the mesh has 4"]) {
             $0.assignments["actor_gen"]?.strategy = Strategy(1 << 16, 1 << 16, 1 << 16)
         },
-        Hostile("a mesh larger than the cluster", ["V1 calls.ref_inf: the mesh lies outside the 2 nodes of 2 devices"])
-        {
+        Hostile("a mesh beyond the cluster", ["V1 calls.ref_inf: the mesh lies outside the 2 nodes of 2 devices"]) {
             $0.assignments["ref_inf"]?.mesh = Mesh(nodes: 0..<1024, slots: 0..<64)
         },
         Hostile("no assignments", ["V0 calls.actor_gen: the call has no assignment", "calls.actor_train"]) {
