@@ -49,38 +49,15 @@ package struct AnalyticCosts: CostModel {
             case .train: training(call.work, assignment, shape)
             case .host: Double(call.work.hostMilliseconds) / 1000
             }
-        return Int((seconds * 1e9).rounded())
+        return Nanoseconds.rounded(seconds * 1e9)
     }
 
     /// F: operations of a forward pass over `sequences` of `length` tokens.
-    static func forwardOperations(_ sequences: Int, _ length: Int, _ shape: ModelShape) -> Double {
+    package static func forwardOperations(_ sequences: Int, _ length: Int, _ shape: ModelShape) -> Double {
         let (n, s) = (Double(sequences), Double(length))
         let (h, i, v) = (Double(shape.hiddenSize), Double(shape.intermediateSize), Double(shape.vocabularySize))
         let block = 4 * n * s * h * h + 2 * n * s * s * h + 3 * n * s * h * i
         return 2 * Double(shape.layers) * block + 4 * n * s * v * h
-    }
-
-    /// Operations of decoding `newTokens` behind prompts, one step for each.
-    static func decodeOperations(_ work: CallSpec.Work, _ shape: ModelShape) -> Double {
-        let (batch, h) = (Double(work.sequences), Double(shape.hiddenSize))
-        let (i, v, layers) = (Double(shape.intermediateSize), Double(shape.vocabularySize), Double(shape.layers))
-        return (0..<work.newTokens).reduce(0) { sum, step in
-            let context = Double(work.promptTokens + step + 1)
-            let block = 4 * batch * h * h + 2 * batch * context * h + 3 * batch * h * i
-            return sum + 2 * layers * block + 4 * batch * v * h
-        }
-    }
-
-    /// Operations of one call.
-    package static func operations(_ call: CallSpec, _ shape: ModelShape) -> Double {
-        let work = call.work
-        return switch call.kind {
-        case .generate:
-            forwardOperations(work.sequences, work.promptTokens, shape) + decodeOperations(work, shape)
-        case .infer: forwardOperations(work.sequences, work.length, shape)
-        case .train: 4 * forwardOperations(work.sequences, work.length, shape)
-        case .host: 0
-        }
     }
 
     // MARK: Parts

@@ -182,7 +182,7 @@ struct AugmentedGraphBuilder {
             result.nodes.append(
                 .init(
                     name: "\(graph.calls[producer].name) → \(graph.calls[index].name)", kind: .transfer, call: nil,
-                    nanoseconds: Int((bytes / rate * 1e9).rounded()) + 100_000,
+                    nanoseconds: Nanoseconds.rounded(bytes / rate * 1e9) + 100_000,
                     resources: devices.map { $0 + cluster.devices }, after: [slot]))
             return result.nodes.count - 1
         }
@@ -309,7 +309,7 @@ struct AugmentedGraphBuilder {
     ) -> AugmentedGraph.Node {
         .init(
             name: name, kind: kind, call: nil,
-            nanoseconds: Int((Double(bytes) / (cluster.hostGBps * 1e9) * 1e9).rounded()),
+            nanoseconds: Nanoseconds.rounded(Double(bytes) / (cluster.hostGBps * 1e9) * 1e9),
             resources: own.devices.map { $0 + cluster.devices })
     }
 

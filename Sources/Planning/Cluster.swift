@@ -31,13 +31,6 @@ package struct Cluster: Sendable, Hashable {
     }
 
     package var devices: Int { nodes * devicesPerNode }
-
-    /// Nodes of eight A100 with 80 GiB, with the constants of ReaL's planner.
-    package static func a100(nodes: Int) -> Cluster {
-        Cluster(
-            nodes: nodes, devicesPerNode: 8, memoryBytes: 80 << 30, intraGBps: 170, interGBps: 20, hbmGBps: 1500,
-            peakTFLOPs: 312)
-    }
 }
 
 /// The devices of one call: some slots of one node, or whole nodes.

@@ -28,7 +28,7 @@ extension CostModel {
 
     /// Reading one layout and writing the other at the rate of the device's memory.
     static func copying(_ weightBytes: Int, _ cluster: Cluster) -> Int {
-        Int((Double(2 * weightBytes) / (cluster.hbmGBps * 1e9) * 1e9).rounded())
+        Nanoseconds.rounded(Double(2 * weightBytes) / (cluster.hbmGBps * 1e9) * 1e9)
     }
 }
 
@@ -66,6 +66,20 @@ package struct MemoryModel: Sendable {
     }
 
     package init(_ shape: ModelShape) { self.shape = shape }
+
+    /// Why the bytes of a call may be more than a whole number counts; `nil` where they are not.
+    ///
+    /// At most it keeps what a block makes of a token, with its keys and values, for every token in every block.
+    static func problem(of call: CallSpec, _ shape: ModelShape) -> PlanProblem? {
+        let tokens = Double(call.work.sequences + shape.layerCount) * Double(call.work.length)
+        let (queries, keys) = (Double(shape.queryWidth), Double(shape.keyValueWidth))
+        let block = 4 * Double(shape.hiddenSize) + 5 * queries + 5 * keys + 3 * Double(shape.intermediateSize)
+        guard 4 * tokens * Double(shape.layerCount) * block > 0x1p60 else { return nil }
+        return PlanProblem(
+            .memory, call.name,
+            "\(call.work.sequences) sequences of \(call.work.length) tokens are more than can be counted of a model with "
+                + "\(shape.layers) layers of \(shape.hiddenSize); expected fewer sequences, promptTokens or newTokens")
+    }
 
     /// `nil` for more stages than layers.
     ///

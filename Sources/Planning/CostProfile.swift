@@ -161,26 +161,29 @@ extension CostProfile {
         _ = profile.value("format", SettingsBound<String>("that is \(known)") { $0 == known }, standIn: known)
         _ = profile.value("version", SettingsBound<Int>("that is \(own)") { $0 == own }, standIn: own)
         try profile.requireRight()
-        let count = SettingsBound<Int>.from(1, to: 1 << 16)
-        let rate = SettingsBound<Double>.above(0)
+        let count = SettingsBound<Int>.from(1, to: 1 << 12)
+        let rate = SettingsBound<Double>.above(0, atMost: 1e9)
         machine = profile.value("machine", standIn: "")
         cores = profile.value("cores", count, standIn: 1)
         threads = profile.value("threads", count, standIn: 1)
-        memoryBytes = profile.value("memoryBytes", .from(1, to: 1 << 50), standIn: 1)
+        memoryBytes = profile.value("memoryBytes", .from(1 << 20, to: 1 << 50), standIn: 1 << 30)
         gigaflops = profile.value("gigaflops", rate, standIn: 1)
         memoryGBps = profile.value("memoryGBps", rate, standIn: 1)
         processGBps = profile.value("processGBps", rate, standIn: 1)
         diskGBps = profile.value(
-            "diskGBps", default: Double?.none, SettingsBound<Double?>("above 0") { $0.map { $0 > 0 } ?? true })
+            "diskGBps", default: Double?.none,
+            SettingsBound<Double?>("above 0 and at most 1000000000") { $0.map { $0 > 0 && $0 <= 1e9 } ?? true })
         model = try profile.section("model") { section throws(SettingsError) in try ModelShape(reading: &section) }
-        contextTokens = profile.value("contextTokens", .from(0, to: 1 << 30), standIn: 0)
+        contextTokens = profile.value("contextTokens", .from(0, to: 1 << 24), standIn: 0)
         points = try profile.elements("points") { section throws(SettingsError) in try Point(reading: &section) }
+        var measured: Set<Point> = []
         for (index, point) in points.enumerated() {
-            let isTwice = points.prefix(index).contains {
-                $0.operation == point.operation && $0.layout == point.layout && $0.optimizer == point.optimizer
-                    && $0.amount == point.amount
+            var what = point
+            what.nanoseconds = 0
+            guard measured.insert(what).inserted else {
+                profile.refuse("points", "points.\(index) measures what an earlier one does")
+                break
             }
-            if isTwice { profile.refuse("points", "points.\(index) measures what an earlier one does") }
         }
         try profile.finish()
     }
@@ -196,7 +199,7 @@ extension CostProfile.Point {
     }
 
     init(reading section: inout PlanSection) throws(SettingsError) {
-        let whole = SettingsBound<Int>.from(1, to: 1 << 60)
+        let whole = SettingsBound<Int>.from(1, to: 1 << 48)
         self.init(
             section.value("operation", standIn: .prefill), section.value("layout", standIn: .bf16),
             optimizer: section.value("optimizer", default: String?.none),

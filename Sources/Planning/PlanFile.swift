@@ -209,16 +209,19 @@ extension ModelShape {
         ("feedForwardBias", .feedForward),
     ]
 
+    /// The most that a file's model may have: what a plan keeps of each is counted in whole bytes.
+    private static let mostParameters = 1 << 42
+
     package init(reading section: inout PlanSection) throws(SettingsError) {
-        let size = SettingsBound<Int>.from(1, to: 1 << 30)
+        let number = SettingsBound<Int>.from(1, to: 1 << 12)
         self.init(
-            layers: section.value("layers", .from(1, to: 1 << 14), standIn: 1),
-            hiddenSize: section.value("hiddenSize", size, standIn: 1),
-            intermediateSize: section.value("intermediateSize", size, standIn: 1),
-            heads: section.value("heads", size, standIn: 1),
-            keyValueHeads: section.value("keyValueHeads", size, standIn: 1),
-            headSize: section.value("headSize", size, standIn: 1),
-            vocabularySize: section.value("vocabularySize", size, standIn: 1))
+            layers: section.value("layers", .from(1, to: 1 << 10), standIn: 1),
+            hiddenSize: section.value("hiddenSize", .from(1, to: 1 << 17), standIn: 1),
+            intermediateSize: section.value("intermediateSize", .from(1, to: 1 << 19), standIn: 1),
+            heads: section.value("heads", number, standIn: 1),
+            keyValueHeads: section.value("keyValueHeads", number, standIn: 1),
+            headSize: section.value("headSize", number, standIn: 1),
+            vocabularySize: section.value("vocabularySize", .from(1, to: 1 << 22), standIn: 1))
         let isTied = section.value("tied", default: false)
         let values: Int? = section.value(
             "values", default: nil, SettingsBound("from 1 to 1024") { $0.map { (1...1024).contains($0) } ?? true })
@@ -230,6 +233,12 @@ extension ModelShape {
         if !heads.isMultiple(of: keyValueHeads) {
             section.refuse(
                 "keyValueHeads", "keyValueHeads is \(keyValueHeads); expected a divisor of the \(heads) heads")
+        }
+        if parameterCount > Self.mostParameters {
+            section.refuse(
+                "layers",
+                "layers is \(layers), which makes \(parameterCount) parameters with the other sizes; expected at most "
+                    + "\(Self.mostParameters)")
         }
         try section.finish()
     }
@@ -248,6 +257,9 @@ extension DataflowGraph {
         calls = try section.sections("calls") { call, name throws(SettingsError) in
             try CallSpec(name, reading: &call)
         }.map(\.value)
+        if !(1...64).contains(calls.count) {
+            section.refuse("calls", "calls has \(calls.count) entries; expected 1 to 64")
+        }
         try section.finish()
     }
 }
@@ -286,8 +298,8 @@ extension CallSpec {
     }
 
     package init(_ name: String, reading section: inout PlanSection) throws(SettingsError) {
-        let count = SettingsBound<Int>.from(0, to: 1 << 30)
-        let positive = SettingsBound<Int>.from(1, to: 1 << 30)
+        let count = SettingsBound<Int>.from(0, to: 1 << 24)
+        let positive = SettingsBound<Int>.from(1, to: 1 << 24)
         let kind = section.value("kind", standIn: Kind.host)
         let role: String? = section.value("role", default: nil)
         let inputs: [String] = section.value("inputs", default: [])
@@ -296,6 +308,13 @@ extension CallSpec {
             sequences: section.value("sequences", positive, standIn: 1),
             promptTokens: section.value("promptTokens", count, standIn: 0),
             newTokens: section.value("newTokens", count, standIn: 0))
+        let most = 1 << 40
+        if work.tokens > most {
+            section.refuse(
+                "sequences",
+                "sequences is \(work.sequences), of promptTokens and newTokens together \(work.length); expected at most "
+                    + "\(most) tokens of all of them")
+        }
         work.completionsPerPrompt = section.value("completionsPerPrompt", default: 1, positive)
         if kind == .train {
             work.miniBatches = section.value("miniBatches", default: 1, positive)
@@ -303,13 +322,14 @@ extension CallSpec {
             work.recomputes = section.value("recomputes", default: true)
             let optimizer: String? = section.value("optimizer", default: nil)
             if let optimizer {
-                let whole = SettingsBound<Int>.from(0, to: 1 << 50)
                 work.optimizer = Work.Optimizer(
-                    name: optimizer, parameters: section.value("trainedParameters", whole, standIn: 0),
-                    stateBytes: section.value("optimizerBytes", whole, standIn: 0))
+                    name: optimizer, parameters: section.value("trainedParameters", .from(0, to: 1 << 42), standIn: 0),
+                    stateBytes: section.value("optimizerBytes", .from(0, to: 1 << 46), standIn: 0))
             }
         }
-        if kind == .host { work.hostMilliseconds = section.value("hostMilliseconds", default: 0, count) }
+        if kind == .host {
+            work.hostMilliseconds = section.value("hostMilliseconds", default: 0, .from(0, to: 100_000_000))
+        }
         self.init(name, kind, role: role, inputs: inputs, outputs: outputs, work: work)
         try section.finish()
     }

@@ -1,6 +1,6 @@
 /// What a plan must keep, by the numbers of its description in the documentation.
 package enum PlanRule: String, Sendable, Hashable, CaseIterable {
-    /// Each call of the graph has an assignment and a model, and the graph is one.
+    /// Each call of the graph has an assignment and a model, the graph is one, and what it takes can be counted.
     case complete = "V0"
     case mesh = "V1"
     case size = "V2"
@@ -109,6 +109,7 @@ extension RuleSet {
                     "pp \(pp) × tp \(tp) × dp \(dp) is \(pp * tp * dp); the mesh has \(assignment.mesh.size) devices")
             ]
         }
+        if let problem = MemoryModel.problem(of: call, shape) { return [problem] }
         return tensorProblems(call, tp, assignment.mesh, shape) + stageProblems(call, assignment, shape, cluster)
             + batchProblems(call, assignment) + pruningProblems(call, assignment, cluster)
             + layoutProblems(call, assignment)

@@ -95,9 +95,16 @@ package struct PlanSearch {
 
     // MARK: Candidates
 
+    /// Of these a call has 10⁵ places; their number grows with the square of the nodes'.
+    private static let mostDevices = 1024
+
     /// Every assignment of every call that fits the devices alone, the fastest first; none for calls of the host.
     private func candidates(offloads: Bool) throws(PlanError) -> [[PricedAssignment]] {
-        let problems = graph.problems.map { PlanProblem(.complete, nil, $0) }
+        var problems = graph.problems.map { PlanProblem(.complete, nil, $0) }
+        if cluster.devices > Self.mostDevices {
+            let found = "the cluster has \(cluster.devices) devices"
+            problems.append(.init(.mesh, nil, "\(found); a search looks at up to \(Self.mostDevices)"))
+        }
         guard problems.isEmpty else { throw PlanError(problems) }
         let rules = options.rules ?? .search(cluster)
         let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
@@ -111,6 +118,7 @@ package struct PlanSearch {
             guard let shape = call.role.flatMap({ models[$0] }) else {
                 throw PlanError([.init(.complete, call.name, "there is no model of the role \(call.role ?? "")")])
             }
+            if let problem = MemoryModel.problem(of: call, shape) { throw PlanError([problem]) }
             let placements = rules.placements(of: call, shape, cluster)
             var own: [PricedAssignment] = []
             var least = Int.max

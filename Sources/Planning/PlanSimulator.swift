@@ -31,13 +31,38 @@ package struct PlanSimulator {
                 priced.append(nil)
                 continue
             }
-            priced.append(try pricing.price(call, assignment))
+            let own = try pricing.price(call, assignment)
+            // No device has as much, and sums of it are taken.
+            guard own.memory.total <= 1 << 50 else {
+                throw PlanError([
+                    .init(.memory, call.name, "the call alone needs \(own.memory.total) bytes of each of its devices")
+                ])
+            }
+            priced.append(own)
         }
         var graph = builder.build(priced)
+        try requireCountable(graph, iterations)
         for index in graph.nodes.indices { graph.nodes[index].nanoseconds *= factor }
         var schedule = Schedule(graph, devices: plan.cluster.devices, iterations: iterations)
         schedule.run()
         return schedule.timeline()
+    }
+
+    /// - Throws: ``PlanError`` where times are longer than sums of them are counted.
+    private func requireCountable(_ graph: AugmentedGraph, _ iterations: Int) throws(PlanError) {
+        let seconds = Nanoseconds.most / 1_000_000_000
+        var problems = graph.nodes.filter { $0.nanoseconds >= Nanoseconds.most }.map { node in
+            PlanProblem(
+                .complete, node.call == nil ? nil : node.name,
+                "\(node.name) takes \(seconds) s or more by the estimator; expected less to do or faster devices")
+        }
+        let all = graph.nodes.reduce(0.0) { $0 + Double($1.nanoseconds) } * Double(iterations * factor)
+        if problems.isEmpty, all >= 0x1p62 {
+            problems = [
+                .init(.complete, nil, "\(iterations) iterations take longer than can be counted; expected fewer")
+            ]
+        }
+        guard problems.isEmpty else { throw PlanError(problems) }
     }
 
     /// The plan's rules with memory among them (V9).

@@ -117,8 +117,8 @@ package struct ProfiledCosts: CostModel {
             let words = 4 * piece * Double(shape.vocabularySize) * (shards - 1) / shards / cluster.intraGBps
             // The ranks of a run that have most prompts are waited for.
             let load = isOfThisBuild ? work.largestLoad(strategy) : 1
-            return Int(((passes * slowdown + sums + Double(work.newTokens) * decoded * words) * load).rounded())
-        case .infer: return Int((time(.forward, work.tokens(of: piece)) * filling * slowdown).rounded())
+            return Nanoseconds.rounded((passes * slowdown + sums + Double(work.newTokens) * decoded * words) * load)
+        case .infer: return Nanoseconds.rounded(time(.forward, work.tokens(of: piece)) * filling * slowdown)
         case .train:
             let tokens = work.tokens(of: piece)
             let forward = time(.forward, tokens)
@@ -135,7 +135,8 @@ package struct ProfiledCosts: CostModel {
             let state = work.stateShare(of: shape) * Double(shape.parameterCount) / Double(strategy.size)
             let moved = isOfThisBuild && assignment.after.contains(.offloadOptimizer) ? 2 * state / cluster.hostGBps : 0
             // What is exchanged is no work of the processors that the ranks share.
-            return Int((Double(work.miniBatches) * ((passes + own) * slowdown + sums + exchanged + moved)).rounded())
+            let miniBatch = (passes + own) * slowdown + sums + exchanged + moved
+            return Nanoseconds.rounded(Double(work.miniBatches) * miniBatch)
         case .host: return 0
         }
     }
@@ -150,7 +151,7 @@ package struct ProfiledCosts: CostModel {
             case .int8: Double(shape.parameterCount)  // no part is packed in eight bits
             }
         let measured = curve(.conversion, layout)?.nanoseconds(of: numbers)
-        return measured.map { Int(($0 * slowdown).rounded()) } ?? Self.copying(weightBytes, cluster)
+        return measured.map { Nanoseconds.rounded($0 * slowdown) } ?? Self.copying(weightBytes, cluster)
     }
 
     /// Nanoseconds in which the shards of a layer add up the hidden states of so many tokens.

@@ -21,6 +21,12 @@ package struct Strategy: Sendable, Hashable, CustomStringConvertible {
     package var description: String { "pp\(pipeline) tp\(tensor) dp\(data)" }
 
     /// A device's index among those of its call: stages outermost, shards innermost.
+    ///
+    /// This order is the plan file's, that of ReaL's table of costs, and that of a run's groups, whose ranks stand one after
+    /// the other. It has a price where the degree changes. Of tp 4 → tp 2 on four ranks each holds a quarter: 0 and 3
+    /// lack one more of their halves, 1 and 2 hold the wrong one and lack two, six in all. With the replicas inside the shards
+    /// (HybridFlow's strides, arXiv:2409.19256) 0 and 1 would share the first half, and four would move; but ranks
+    /// that compute a layer together would be dp ranks apart, on several nodes where replicas are.
     func localRank(stage: Int, replica: Int, shard: Int) -> Int { (stage * data + replica) * tensor + shard }
 
     /// What an index among the devices of a call stands for.

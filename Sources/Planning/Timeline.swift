@@ -41,9 +41,6 @@ package struct Timeline: Sendable {
     package var residentBytes: [Int]
     package var iterations: Int
 
-    /// The end of the last task.
-    package var makespan: Int { tasks.map(\.end).max() ?? 0 }
-
     /// Nanoseconds of an iteration: the mean of those behind the second.
     package var iterationNanoseconds: Int {
         let steady = iterations > 2 ? 2 : 0

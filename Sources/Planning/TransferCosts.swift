@@ -60,7 +60,7 @@ struct TransferCosts {
         return known[key].map { known in
             let steps = Self.stepSeconds
             return Cost(
-                nanoseconds: Int(((known.seconds * Double(bytes) + steps) * 1e9).rounded()),
+                nanoseconds: Nanoseconds.rounded((known.seconds * Double(bytes) + steps) * 1e9),
                 stagingBytes: 2 * known.largestPiece * bytes)
         }
     }
@@ -106,6 +106,6 @@ extension TransferPlan {
 
     /// Nanoseconds on a cluster, for elements of so many bytes.
     package func nanoseconds(on cluster: Cluster, elementSize: Int) -> Int {
-        Int((secondsPerByte(cluster) * Double(elementSize) * 1e9).rounded())
+        Nanoseconds.rounded(secondsPerByte(cluster) * Double(elementSize) * 1e9)
     }
 }

@@ -51,6 +51,37 @@ struct PackedLayoutTests {
         #expect(second.reallocation.bytes == 2 * 32 * 4)
     }
 
+    /// Twenty steps of w ← w − 0.01·2w, with a view in eight bits made and gone before each or without: the same bits, and
+    /// what scores reads the same before a switch and behind it.
+    @Test func switchesLeaveNoTrace() async throws {
+        func score(_ policy: ReallocatingActor) async throws -> [UInt32] {
+            try await policy.infer { lease in try lease.parameters["weight"]!.floats().map(\.bitPattern) }.value
+        }
+        func trained(switching: Bool) async throws -> [UInt32] {
+            let weight = try Tensor([0.1, -0.7, 3, 1e-3] as [Float], shape: [2, 2])
+            let policy = try ReallocatingActor(
+                role: "policy", parameters: ParameterSet(trainable: ["weight": weight]), packing: ["weight": .int8],
+                verification: .everyHandOver)
+            for _ in 0..<20 {
+                if switching {
+                    let before = try await score(policy)
+                    for _ in 0..<3 { _ = try await policy.generate { lease in #expect(lease.packed.count == 1) } }
+                    #expect(try await score(policy) == before)
+                }
+                _ = try await policy.train { lease in
+                    let leaf = lease.parameters["weight"]!
+                    try leaf.square().sum().backward()
+                    return .step((), apply: { try leaf.addInPlace(leaf.gradient!, scaledBy: -0.01) })
+                }
+            }
+            return try await score(policy)
+        }
+        let plain = try await trained(switching: false)
+        #expect(try await trained(switching: true) == plain)
+        let expected = (0..<20).reduce(3.0) { weight, _ in 0.98 * weight }
+        #expect(abs(Double(Float(bitPattern: plain[2])) - expected) < 1e-5)
+    }
+
     /// [[1, 2], [3, 4]] + ½·[10, 20]ᵀ·[1, 1] = [[6, 7], [13, 14]].
     @Test func whatAdaptersAddIsInIt() async throws {
         let policy = try policy(adapters: true)

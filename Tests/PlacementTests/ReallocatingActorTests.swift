@@ -192,6 +192,18 @@ struct WeightFingerprintTests {
         #expect(try fingerprint([1, 2, 3]).firstDifference(from: fingerprint(other)) == "a")
     }
 
+    @Test func seesEveryBit() throws {
+        let values: [Float] = [1, -2.5, 0]
+        let whole = try fingerprint(values)
+        for index in values.indices {
+            for bit in 0..<32 {
+                var other = values
+                other[index] = Float(bitPattern: values[index].bitPattern ^ (1 << UInt32(bit)))
+                #expect(try fingerprint(other) != whole, "bit \(bit) of \(values[index])")
+            }
+        }
+    }
+
     @Test func seesTheSignOfZeroAndASwapBetweenTensors() throws {
         #expect(try fingerprint([0]) != fingerprint([-0.0]))
         #expect(try fingerprint([1], [2]) != fingerprint([2], [1]))

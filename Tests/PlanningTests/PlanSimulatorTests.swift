@@ -2,6 +2,11 @@ import Planning
 import TestSupport
 import Testing
 
+extension Timeline {
+    /// The end of the last task.
+    fileprivate var makespan: Int { tasks.map(\.end).max() ?? 0 }
+}
+
 @Suite("The simulator keeps the order of things")
 struct PlanSimulatorTests {
     /// Plans of the toy on one to four devices, drawn at random.

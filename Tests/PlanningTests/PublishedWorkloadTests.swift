@@ -3,6 +3,31 @@ import Planning
 import TestSupport
 import Testing
 
+extension AnalyticCosts {
+    /// Operations of decoding `newTokens` behind prompts, one step for each.
+    fileprivate static func decodeOperations(_ work: CallSpec.Work, _ shape: ModelShape) -> Double {
+        let (batch, h) = (Double(work.sequences), Double(shape.hiddenSize))
+        let (i, v, layers) = (Double(shape.intermediateSize), Double(shape.vocabularySize), Double(shape.layers))
+        return (0..<work.newTokens).reduce(0) { sum, step in
+            let context = Double(work.promptTokens + step + 1)
+            let block = 4 * batch * h * h + 2 * batch * context * h + 3 * batch * h * i
+            return sum + 2 * layers * block + 4 * batch * v * h
+        }
+    }
+
+    /// Operations of one call.
+    fileprivate static func operations(_ call: CallSpec, _ shape: ModelShape) -> Double {
+        let work = call.work
+        return switch call.kind {
+        case .generate:
+            forwardOperations(work.sequences, work.promptTokens, shape) + decodeOperations(work, shape)
+        case .infer: forwardOperations(work.sequences, work.length, shape)
+        case .train: 4 * forwardOperations(work.sequences, work.length, shape)
+        case .host: 0
+        }
+    }
+}
+
 @Suite("The published workloads through the simulator")
 struct PublishedWorkloadTests {
     /// 70B and 70B, 128 new tokens: 247.56 PFLOP an iteration, by an independent count with the same accounting.

@@ -62,3 +62,12 @@ struct PublishedWorkload: Sendable, CustomStringConvertible {
             assignments: Dictionary(uniqueKeysWithValues: assignments))
     }
 }
+
+extension Cluster {
+    /// Nodes of eight A100 with 80 GiB, with the constants of ReaL's planner.
+    static func a100(nodes: Int) -> Cluster {
+        Cluster(
+            nodes: nodes, devicesPerNode: 8, memoryBytes: 80 << 30, intraGBps: 170, interGBps: 20, hbmGBps: 1500,
+            peakTFLOPs: 312)
+    }
+}

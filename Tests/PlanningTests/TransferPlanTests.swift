@@ -57,7 +57,8 @@ struct TransferPlanTests {
 
     private static func placed(_ shape: ModelShape, _ random: inout TestRandom) -> ShardedModel? {
         func degree() -> Int { Int.random(in: 1...4, using: &random) }
-        let strategy = Strategy(min(degree(), shape.layerCount), degree(), min(2, degree()))
+        let (stages, shards) = (min(degree(), shape.layerCount), degree())
+        let strategy = Strategy(stages, shards, stages * shards > 4 ? min(2, degree()) : degree())
         let first = Int.random(in: 0...8, using: &random)
         return ShardedModel(shape, strategy, ranks: Array(first..<first + strategy.size))
     }
@@ -69,15 +70,46 @@ struct TransferPlanTests {
             let source = try #require(Self.placed(shape, &random))
             let target = try #require(Self.placed(shape, &random))
             let node = [2, 4, 8].randomElement(using: &random)!
-            let plan = TransferPlan(from: source, to: target, devicesPerNode: node)
-            let numbers = NumberedModel(shape)
-            let moved = plan.perform(on: numbers.buffers(source), elementSize: 4)
-            let expected = numbers.buffers(target)
-            #expect(moved == expected, "\(shape): \(source.strategy) → \(target.strategy)")
-            // And back: the source again.
-            let back = TransferPlan(from: target, to: source, devicesPerNode: node)
-            #expect(back.perform(on: moved, elementSize: 4) == numbers.buffers(source))
-            Self.checkSteps(plan)
+            let moved = Self.move(source, target, node)
+            // By way of the target a third layout is what it is from the source.
+            let third = try #require(Self.placed(shape, &random))
+            let on = TransferPlan(from: target, to: third, devicesPerNode: node)
+            #expect(on.perform(on: moved, elementSize: 4) == NumberedModel(shape).buffers(third))
+        }
+    }
+
+    /// There, where every buffer must be what a loop makes of the model, and back, where it is the source again.
+    ///
+    /// - Returns: The target's buffers.
+    @discardableResult
+    private static func move(_ source: ShardedModel, _ target: ShardedModel, _ node: Int) -> [Int: [UInt8]] {
+        let plan = TransferPlan(from: source, to: target, devicesPerNode: node)
+        let numbers = NumberedModel(source.shape)
+        let moved = plan.perform(on: numbers.buffers(source), elementSize: 4)
+        #expect(moved == numbers.buffers(target), "\(source.shape): \(source.strategy) → \(target.strategy)")
+        let back = TransferPlan(from: target, to: source, devicesPerNode: node)
+        #expect(back.perform(on: moved, elementSize: 4) == numbers.buffers(source))
+        checkSteps(plan)
+        return moved
+    }
+
+    /// Heads of keys and values that become whole on each shard, and cut again; a head that is the embedding, stored once
+    /// or twice; a critic's; degrees of which none divides the other; other numbers of replicas. On the same devices, on
+    /// some of them, on others.
+    @Test(
+        arguments: [
+            (Strategy(1, 1, 1), Strategy(1, 4, 1), 2, .head), (Strategy(1, 4, 1), Strategy(1, 2, 2), 2, .head),
+            (Strategy(1, 3, 1), Strategy(1, 2, 1), 6, .head), (Strategy(1, 3, 1), Strategy(1, 4, 1), 3, .tied),
+            (Strategy(1, 2, 1), Strategy(3, 1, 1), 2, .tied), (Strategy(3, 1, 1), Strategy(1, 1, 2), 4, .tied),
+            (Strategy(2, 2, 1), Strategy(1, 4, 1), 12, .values(1)), (Strategy(1, 2, 3), Strategy(2, 1, 2), 4, .head),
+        ] as [(Strategy, Strategy, Int, ModelShape.Output)])
+    func namedChanges(_ from: Strategy, _ to: Strategy, _ keyValueHeads: Int, _ output: ModelShape.Output) throws {
+        let shape = ModelShape(
+            layers: 2, hiddenSize: 24, intermediateSize: 24, heads: 12, keyValueHeads: keyValueHeads, headSize: 2,
+            vocabularySize: 13, output: output)
+        let source = try #require(ShardedModel(shape, from, ranks: Array(0..<from.size)))
+        for first in [0, 1, 8] {
+            Self.move(source, try #require(ShardedModel(shape, to, ranks: Array(first..<first + to.size))), 4)
         }
     }
 
@@ -127,6 +159,9 @@ struct TransferPlanTests {
         #expect(try bytes(pp, dp) == 2 * shape.parameterCount)  // each stage once
         // Half of the other stage's S each way.
         #expect(try bytes(tp, pp) == sharded)
+        // Half of the other stage's S, and its R, each way; whole replicas have everything.
+        #expect(try bytes(pp, tp) == sharded + 2 * 12)
+        #expect(try bytes(dp, pp) == 0)
         for same in [pp, tp, dp] { #expect(try bytes(same, same) == 0) }
     }
 

@@ -73,6 +73,23 @@ struct MakingAndReadingTests {
         #expect(try Tensor(values).to(.bfloat16).floats() == [1, 1 + 4 * 0x1p-8, 1])
     }
 
+    /// The bits of a number stand above 16 zeros in float32.
+    @Test("every bfloat16 comes back from float32, infinities too; what is no number stays none")
+    func everyBfloat16() throws {
+        let patterns = Array(0...UInt16.max)
+        let (wide, back) = try patterns.withUnsafeBytes { bytes -> ([Float], [UInt16]) in
+            let wide = try Tensor(bytes: bytes, shape: [patterns.count], elementType: .bfloat16).to(.float32)
+            let narrow = try wide.to(.bfloat16)
+            return (try wide.floats(), try narrow.withBytes { Array($0.assumingMemoryBound(to: UInt16.self)) })
+        }
+        let wrong = patterns.filter { pattern in
+            let (number, again) = (wide[Int(pattern)], back[Int(pattern)])
+            guard pattern & 0x7FFF <= 0x7F80 else { return !number.isNaN || again & 0x7FFF <= 0x7F80 }
+            return number.bitPattern != UInt32(pattern) << 16 || again != pattern
+        }
+        #expect(wrong.isEmpty, "\(wrong.prefix(8))")
+    }
+
     @Test("a shape that the values do not fill is an error, also when its product overflows")
     func wrongShapes() throws {
         for shape in [[2], [2, 2], [-1, -3], [Int.max, 3], [1 << 32, 1 << 32], []] {

@@ -59,6 +59,23 @@ struct PackedMatrixTests {
         #expect(matrix.byteCount == 5 * 32 + 4 * 32)
     }
 
+    /// Of more rows than one task takes; bfloat16 beside it.
+    @Test func anyNumberOfThreadsMakesTheSame() throws {
+        var numbers = SeededNumbers(seed: 8)
+        let weights = try Tensor(numbers.doubles(704 * 300), shape: [704, 300]).to(.float32)
+        let count = TensorEngine.threadCount
+        defer { #expect(throws: Never.self) { try TensorEngine.setThreadCount(count) } }
+        func made(by threads: Int) throws -> [[UInt8]] {
+            try TensorEngine.setThreadCount(threads)
+            let matrix = try PackedMatrix(weights, as: .int8)
+            let scales = try #require(matrix.scales)
+            let wide = try PackedMatrix(weights, as: .float32)
+            let all = try [matrix.elements, scales, wide.elements, weights.to(.bfloat16)]
+            return try all.map { tensor in try tensor.withBytes { Array($0) } }
+        }
+        #expect(try made(by: 1) == made(by: 8))
+    }
+
     /// ∂/∂x of Σ g·(x·Ŵᵀ + b) is g·Ŵ, by plain loops over what was packed; more outputs than are unpacked together.
     @Test(arguments: [(1, 1, 1), (3, 40, 33), (2, 70, 300)])
     func theGradientOfTheInput(_ rows: Int, _ inputs: Int, _ outputs: Int) throws {

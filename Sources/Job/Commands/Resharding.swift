@@ -59,8 +59,10 @@ package struct Resharding {
     ///
     /// The shards of all ranks are in memory at once.
     ///
-    /// - Throws: ``JobError`` for a folder of another model, and where a shard differs, naming tensor and rank.
-    @TensorActor package func verify(_ model: String) throws -> String {
+    /// - Parameter memoryBytes: What they may take; `nil` for what the machine has.
+    /// - Throws: ``JobError`` for a folder of another model, for more shards than fit, and where a shard differs, naming
+    ///   tensor and rank.
+    @TensorActor package func verify(_ model: String, memoryBytes: Int? = nil) throws -> String {
         let folder = try HuggingFaceCache.folder(of: model)
         let shape = ModelShape(try ModelFolder.readConfiguration(folder))
         guard shape == transfer.source.shape else {
@@ -76,6 +78,16 @@ package struct Resharding {
         let sizes = Set(tensors.values.map(\.elementType.byteCount))
         guard sizes.count == 1, let size = sizes.first else {
             throw JobError(place: folder.path, message: "its tensors have elements of several sizes; expected one")
+        }
+        let held = [transfer.source, transfer.target].reduce(0) { sum, placed in
+            placed.ranks.reduce(sum) { $0 + (placed.layout(ofRank: $1)?.count ?? 0) * size }
+        }
+        let most = memoryBytes ?? Int(ProcessInfo.processInfo.physicalMemory)
+        guard held <= most else {
+            throw JobError(
+                place: "--verify",
+                message: "the shards of all ranks, before and behind the move, take \(held) bytes of this process; "
+                    + "expected at most \(most): verify a plan of fewer ranks, or leave --verify out")
         }
         var buffers: [Int: [UInt8]] = [:]
         for rank in transfer.source.ranks {
