@@ -5,7 +5,8 @@ package import Tensors
 extension TensorTransfer {
     /// How ranks that have every layer of a model in so many parts come to have it in another number of parts: the steps
     /// of the transfer plan from the one layout to the other, as a plan's file and `plumbline reshard` have it, layer
-    /// after layer. What every rank has and needs whole is not moved.
+    /// after layer. What every rank has and needs whole is not moved: of a model with adapters its own parameters, while
+    /// what is cut of an adapter goes with the rows or columns of its matrix.
     ///
     /// - Parameters:
     ///   - source: Ranks that share each layer, as it lies there; 1 for whole ones.
@@ -13,6 +14,17 @@ extension TensorTransfer {
     /// - Throws: ``JobError`` where the plan's shape of the model and the model's parameters are cut otherwise.
     package init(of model: ModelConfiguration, from source: Int, to target: Int) throws {
         let plan = TransferPlan(ModelShape(model), from: source, to: target)
+        let shapes = model.adapters == nil ? model.parameterShapes : model.adapterShapes
+        let cut = Set(shapes.filter { $0.sharedAxis != nil }.map(\.name))
+        let updates = Dictionary(uniqueKeysWithValues: model.lowRankUpdates.map { ($0.weight, $0) })
+        /// What moves where the model itself would move a rectangle.
+        func moving(_ region: Region) -> Region? {
+            guard let adapters = model.adapters else { return region }
+            guard let update = updates[region.name] else { return nil }
+            return cut.contains(update.up)
+                ? Region(name: update.up, rows: region.rows, columns: 0..<adapters.rank)
+                : Region(name: update.down, rows: 0..<adapters.rank, columns: region.columns)
+        }
         var moved: Set<String> = []
         var rounds: [[Step]] = []
         for layer in 0..<plan.source.shape.layerCount {
@@ -22,9 +34,10 @@ extension TensorTransfer {
                 guard piece.sourceShard != nil || piece.targetShard != nil, piece.layers.contains(layer) else {
                     return nil
                 }
-                let regions = plan.regions(of: piece, inLayer: layer).map { region in
-                    Region(
-                        name: tensors[region.tensor].name, rows: region.block.rows, columns: region.block.columns)
+                let regions = plan.regions(of: piece, inLayer: layer).compactMap { region in
+                    moving(
+                        Region(
+                            name: tensors[region.tensor].name, rows: region.block.rows, columns: region.block.columns))
                 }
                 moved.formUnion(regions.map(\.name))
                 return regions.isEmpty
@@ -33,7 +46,6 @@ extension TensorTransfer {
             if !steps.isEmpty { rounds.append(steps) }
         }
         self.init(rounds: rounds)
-        let cut = Set(model.parameterShapes.filter { $0.sharedAxis != nil }.map(\.name))
         guard moved == cut else {
             let name = moved.symmetricDifference(cut).sorted()[0]
             throw JobError(
