@@ -28,6 +28,8 @@ struct SharedLayerRunTests {
             "\(adapters)\nnum_generations: 4\nmax_tokens_per_micro_batch: 40\ngradient_checkpointing: true\nlora_dropout: 0.1"
         ),
         (2, "sft", "use_peft: true\nlora_r: 4\nmax_grad_norm: 0.01"),
+        (2, "ppo", "num_iterations: 2\nmax_tokens_per_micro_batch: 40"),
+        (4, "ppo", "\(adapters)\nverify_weights: true"), (2, "ppo", "critic_shares_trunk: true\nnum_iterations: 2"),
     ])
     func layersThatProcessesShareChangeNothing(_ size: Int, _ algorithm: String, _ lines: String) throws {
         let place = try Workplace()

@@ -232,6 +232,21 @@ struct MemoryEstimateTests {
         #expect(estimate(2, 2, samplesAlone: true).peak - estimate(2, 2).peak == sums / 2)
     }
 
+    /// A critic of its own weights is whole with its gradients where the policy is halved, and each of four processes has a
+    /// quarter of its two moments.
+    @Test func aCriticIsWholeBesideSharedLayers() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 64, hiddenSize: 576, layers: 3, heads: 8, keyValueHeads: 2,
+                headSize: 96, intermediateSize: 1536))
+        let estimate = MemoryEstimate(
+            shape, type: .float32, hasReference: false, hasCritic: true, tensorParallel: 2, replicas: 2,
+            MemoryEstimate.Sizes(
+                promptLength: 16, completionLength: 16, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                rows: 8, maxTokensPerMicroBatch: 2048, checkpointsBlocks: false))
+        #expect(estimate.critic == (4 + 4 + 8 / 4) * shape.parameterCount)
+    }
+
     /// Of a layer of 4·768 + 2·192 + 3·1536 numbers inside its two parts half is kept, of three layers and once for
     /// gradients; with adapters on queries alone the input of the down projection, 1536 wide, is among what is not.
     @Test func activationsUnderAdaptersAreDividedToo() throws {

@@ -22,6 +22,7 @@ struct TensorParallelTests {
         "algorithm: sft", "optim: lion", "max_staleness: 1",
         "generation_layout: int8", "gradient_checkpointing: true",
         "use_peft: true\nlora_target_modules: all-linear\nlora_dropout: 0.05",
+        "algorithm: ppo", "algorithm: ppo\ncritic_shares_trunk: true",
     ])
     func whatGoesWithSharedLayersIsTaken(_ lines: String) throws {
         #expect(try plainJob("tensor_parallel_size: 2\n" + lines).tensorParallelism.size == 2)
@@ -37,8 +38,6 @@ struct TensorParallelTests {
         ("trainable: layers.1", "trainable leaves some of the weights as they are"),
         ("optim: adamw_8bit", "the step of adamw_8bit reads whole matrices or blocks of them"),
         ("optim: low_rank", "the step of low_rank reads whole matrices"),
-        ("algorithm: ppo", "line 6: tensor_parallel_size is 2, and ppo has a critic"),
-        ("algorithm: ppo\ncritic_shares_trunk: true", "ppo has a critic"),
         ("algorithm: reward_model", "reward_model trains the heads of a reward model"),
         ("algorithm: soft_grpo", "soft_grpo learns from mixtures of words"),
         ("beta: 0.1\nkl_estimator: full", "the loss reads a divergence over the whole vocabulary"),

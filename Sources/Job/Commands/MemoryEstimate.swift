@@ -130,7 +130,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             optimizer?.stateBytes(of: shape.name, shape: shape.shape, master) ?? 2 * shape.count * master.byteCount
         }
         func held(_ state: Int) -> Int { offloadsOptimizer ? 0 : state }
-        func share(_ state: Int) -> Int { (state + replicas - 1) / replicas }
+        func share(_ state: Int, _ ranks: Int) -> Int { (state + ranks - 1) / ranks }
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
@@ -141,14 +141,16 @@ package struct MemoryEstimate: Sendable, Equatable {
         let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : frozen + narrow
         let criticWeights = hasCritic ? whole : 0
         let criticState = hasCritic ? held(shapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
-        let criticKept = hasCritic ? criticWeights + share(criticState) + criticBeside : 0
+        // Whole on each of all ranks, whoever shares the policy's layers.
+        let criticShare = share(criticState, replicas * tensorParallel)
+        let criticKept = hasCritic ? criticWeights + criticShare + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
         critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
         let state = parts.reduce(0) { $0 + stateBytes(of: $1) }
-        optimizerState = share(state)
+        optimizerState = share(state, replicas)
         training = frozen + 2 * weights + held(optimizerState) + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
@@ -191,7 +193,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
         let reading = own + view + gathered + scored
         // Of parts it comes together in a file.
-        let assembled = tensorParallel > 1 ? 0 : held(state - share(state)) + criticState - share(criticState)
+        let assembled = (tensorParallel > 1 ? 0 : held(state - optimizerState)) + criticState - criticShare
         let saving = own + view + gathered + assembled
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         let staying = residency == .keep ? gathered + sampledParts + view + cache : 0

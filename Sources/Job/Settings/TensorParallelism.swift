@@ -25,7 +25,7 @@ package struct TensorParallelism: Sendable, Equatable {
     ) {
         size = job.read(
             Self.trainingKey, default: 1, .from(1, to: 64),
-            "Processes of plumbline launch or torchrun, one after the other, that compute each layer of a training pass together (Megatron's tensor parallelism, arXiv:1909.08053): each has a part of the heads, of the feed-forward part and of the words, with its gradients and moments; norms are whole on each. It divides the number of processes, the model's heads, key and value heads and intermediate_size; passes are divided among the groups. Scoring, evaluations, checkpoints and sampling without generation_tensor_parallel_size read whole weights, brought together when the first of them comes and gone while the next step is trained. With use_peft adapters are what is divided and brought together; the model under them is whole on each, which computes with its part of it. Checkpoints go on under any number."
+            "Processes of plumbline launch or torchrun, one after the other, that compute each layer of a training pass together (Megatron's tensor parallelism, arXiv:1909.08053): each has a part of the heads, of the feed-forward part and of the words, with its gradients and moments; norms are whole on each. It divides the number of processes, the model's heads, key and value heads and intermediate_size; passes are divided among the groups. Scoring, evaluations, checkpoints and sampling without generation_tensor_parallel_size read whole weights, brought together when the first of them comes and gone while the next step is trained. With use_peft adapters are what is divided and brought together; the model under them is whole on each, which computes with its part of it. A critic of its own weights is whole on each, and its passes and moments are divided among all; one on the policy's trunk is cut with that. Checkpoints go on under any number."
         )
         generationSize =
             plan.recipe.generates
@@ -86,7 +86,6 @@ package struct TensorParallelism: Sendable, Equatable {
         if !optimizer.stepsElementByElement {
             problems.append(("optim", "the step of \(optimizer.stepName) reads whole matrices or blocks of them"))
         }
-        if plan.critic != nil { problems.append(("algorithm", "\(method) has a critic")) }
         if plan.heads != nil { problems.append(("algorithm", "\(method) trains the heads of a reward model")) }
         if plan.softThinking != nil { problems.append(("algorithm", "\(method) learns from mixtures of words")) }
         if plan.parts.contains(where: \.objective.needsExactDivergence) {
