@@ -28,6 +28,8 @@ struct SharedLayerRunTests {
             "\(adapters)\nnum_generations: 4\nmax_tokens_per_micro_batch: 40\ngradient_checkpointing: true\nlora_dropout: 0.1"
         ),
         (2, "sft", "use_peft: true\nlora_r: 4\nmax_grad_norm: 0.01"),
+        (2, "grpo", "num_generations: 4\ntrainable: 'layers.1|embed'\nbeta: 0.1\nverify_weights: true"),
+        (2, "sft", "trainable: half"),
         (2, "ppo", "num_iterations: 2\nmax_tokens_per_micro_batch: 40"),
         (4, "ppo", "\(adapters)\nverify_weights: true"), (2, "ppo", "critic_shares_trunk: true\nnum_iterations: 2"),
     ])
@@ -70,6 +72,7 @@ struct SharedLayerRunTests {
         (2, 2, "grpo", "\(adapters)\nbeta: 0.1\neval_steps: 2\neval_limit: 4"),
         (2, 1, "grpo", "\(adapters)\ngeneration_layout: shared\neval_steps: 2\neval_limit: 4\nverify_weights: true"),
         (4, 2, "grpo", "\(adapters)\ngeneration_layout: shared\nresidency: keep\nverify_weights: true"),
+        (2, 2, "grpo", "trainable: layers.1.mlp\nnum_iterations: 2"),
     ])
     func processesThatSampleTogetherChangeNothing(
         _ size: Int, _ trainedTogether: Int, _ algorithm: String, _ lines: String

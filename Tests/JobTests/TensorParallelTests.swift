@@ -22,7 +22,7 @@ struct TensorParallelTests {
         "algorithm: sft", "optim: lion", "max_staleness: 1",
         "generation_layout: int8", "gradient_checkpointing: true",
         "use_peft: true\nlora_target_modules: all-linear\nlora_dropout: 0.05",
-        "algorithm: ppo", "algorithm: ppo\ncritic_shares_trunk: true",
+        "algorithm: ppo", "algorithm: ppo\ncritic_shares_trunk: true", "trainable: layers.1", "trainable: half",
     ])
     func whatGoesWithSharedLayersIsTaken(_ lines: String) throws {
         #expect(try plainJob("tensor_parallel_size: 2\n" + lines).tensorParallelism.size == 2)
@@ -35,7 +35,6 @@ struct TensorParallelTests {
             "use_peft: true\nload_in_8bit: true",
             "line 7: tensor_parallel_size is 2, and load_in_8bit keeps the model under adapters in eight bits"
         ),
-        ("trainable: layers.1", "trainable leaves some of the weights as they are"),
         ("optim: adamw_8bit", "the step of adamw_8bit reads whole matrices or blocks of them"),
         ("optim: low_rank", "the step of low_rank reads whole matrices"),
         ("algorithm: reward_model", "reward_model trains the heads of a reward model"),

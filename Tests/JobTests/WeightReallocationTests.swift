@@ -53,7 +53,8 @@ struct WeightReallocationTests {
     ) throws {
         let keyValueHeads = degrees.target == 3 || degrees.source == 3 ? 12 : 4
         let model = try Self.model(example.family, isTied: example.isTied, keyValueHeads: keyValueHeads)
-        try expectMoved(model, model.parameterShapes, degrees, isTied: example.isTied)
+        let transfer = try TensorTransfer(of: model, from: degrees.source, to: degrees.target)
+        try expectMoved(model, model.parameterShapes, degrees, isTied: example.isTied, by: transfer)
     }
 
     /// The model under them is whole on every rank.
@@ -67,15 +68,26 @@ struct WeightReallocationTests {
             "self_attn.q_proj.lora_B", "self_attn.v_proj.lora_B", "self_attn.o_proj.lora_A", "mlp.down_proj.lora_A",
         ]
         #expect(names == Set((0...1).flatMap { layer in tensors.map { "model.layers.\(layer).\($0).weight" } }))
-        try expectMoved(model, model.adapterShapes, degrees, isTied: false)
+        try expectMoved(model, model.adapterShapes, degrees, isTied: false, by: transfer)
+    }
+
+    /// Of some matrices that are cut and a norm, which every rank has.
+    @Test(arguments: degrees) func whatIsNotTrainedStays(_ degrees: (source: Int, target: Int)) throws {
+        let model = try Self.model(.llama, isTied: false)
+        let tensors = ["self_attn.o_proj", "mlp.up_proj", "input_layernorm"].map { "model.layers.1.\($0).weight" }
+        let transfer = try TensorTransfer(
+            of: model, training: Set(tensors), from: degrees.source, to: degrees.target)
+        #expect(Set(transfer.rounds.joined().flatMap(\.regions).map(\.name)) == Set(tensors.prefix(2)))
+        let shapes = model.parameterShapes.filter { tensors.contains($0.name) }
+        try expectMoved(model, shapes, degrees, isTied: false, by: transfer)
     }
 
     /// What a rank has of what it needs is read there, what it lacks comes over the wire once, and nothing else does.
     private func expectMoved(
-        _ model: ModelConfiguration, _ shapes: [ParameterShape], _ degrees: (source: Int, target: Int), isTied: Bool
+        _ model: ModelConfiguration, _ shapes: [ParameterShape], _ degrees: (source: Int, target: Int), isTied: Bool,
+        by transfer: TensorTransfer
     ) throws {
         let ranks = (1...6).map { $0 * degrees.source }.first { $0.isMultiple(of: degrees.target) }!
-        let transfer = try TensorTransfer(of: model, from: degrees.source, to: degrees.target)
         let (having, needing) = (
             try neighbours(degrees.source, among: ranks), try neighbours(degrees.target, among: ranks)
         )

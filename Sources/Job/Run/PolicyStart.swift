@@ -19,14 +19,13 @@ struct PolicyStart {
     ///   - heads: The names of a reward model's heads; `nil` for a language model.
     ///   - criticHeads: How many value heads share the trunk.
     ///   - seed: Addresses the draws of fresh adapters.
-    ///   - shards: How several ranks share what is trained, the model as a whole or adapters: these are then this rank's
-    ///     parts. What is not trained is whole on each.
+    ///   - shards: How several ranks share what is trained: of that these are then this rank's parts. What is not trained
+    ///     is whole on each.
     /// - Throws: ``JobError`` for a checkpoint of another kind, `ModelError` for weights that do not fit.
     init(
         _ model: ModelSource, weights: URL, heads labels: [String]?, criticHeads: Int?, _ type: JobElementType,
         seed: UInt64, shards: ParameterShards? = nil
     ) throws {
-        precondition(shards == nil || model.trained == .all || model.isAdapted, "the job was refused for it")
         (self.model, self.type) = (model, type)
         let saved = try AdapterFolder(weights)
         var heads: [String: Tensor] = [:]
@@ -57,7 +56,7 @@ struct PolicyStart {
         case .matching, .half:
             let trained = Set(model.trainedNames)
             parameters = ParameterSet(
-                trainable: loaded.parametersByName.filter { trained.contains($0.key) },
+                trainable: try Self.parts(of: loaded.parametersByName.filter { trained.contains($0.key) }, shards),
                 frozen: loaded.parametersByName.filter { !trained.contains($0.key) }, heads: heads)
         case .adapters:
             if saved == nil, weights != model.folder {
