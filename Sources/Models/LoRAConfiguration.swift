@@ -69,8 +69,9 @@ package struct AdapterDropout {
         addresses = try DropoutAddresses(tokens)
     }
 
-    func callAsFunction(_ x: Tensor, of projection: Int) throws(TensorError) -> Tensor {
-        try x.dropout(p, at: addresses, seed: seed, module: projection)
+    /// - Parameter first: Which column of the whole input the first one of `x` is.
+    func callAsFunction(_ x: Tensor, of projection: Int, from first: Int) throws(TensorError) -> Tensor {
+        try x.dropout(p, at: addresses, seed: seed, module: projection, from: first)
     }
 }
 
@@ -138,15 +139,20 @@ extension ModelConfiguration {
         parameterShapes.filter { $0.isProjection }.map { String($0.name.dropLast(".weight".count)) }
     }
 
-    /// The tensors of the adapters: A, then B, of each adapted projection in order. Empty without adapters.
+    /// The tensors of the adapters: A, then B, of each adapted projection in order. Empty without adapters. Ranks that
+    /// share the rows of a matrix share those of B, ranks that share its columns share those of A.
     package var adapterShapes: [ParameterShape] {
         guard let adapters else { return [] }
-        let shapes = Dictionary(uniqueKeysWithValues: parameterShapes.map { ($0.name, $0.shape) })
-        return adaptedProjections.flatMap { name in
-            let shape = shapes[name + ".weight"] ?? []
+        let matrices = Dictionary(uniqueKeysWithValues: parameterShapes.map { ($0.name, $0) })
+        return adaptedProjections.flatMap { name -> [ParameterShape] in
+            guard let matrix = matrices[name + ".weight"] else { preconditionFailure("\(name) was found in the model") }
             return [
-                ParameterShape(name: ParameterName.down(name), shape: [adapters.rank, shape[1]], role: .weight),
-                ParameterShape(name: ParameterName.up(name), shape: [shape[0], adapters.rank], role: .weight),
+                ParameterShape(
+                    name: ParameterName.down(name), shape: [adapters.rank, matrix.shape[1]], role: .weight,
+                    sharedAxis: matrix.sharedAxis == 1 ? 1 : nil),
+                ParameterShape(
+                    name: ParameterName.up(name), shape: [matrix.shape[0], adapters.rank], role: .weight,
+                    sharedAxis: matrix.sharedAxis == 0 ? 0 : nil),
             ]
         }
     }

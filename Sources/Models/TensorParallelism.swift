@@ -3,9 +3,9 @@ package import Tensors
 // A model whose layers several ranks compute together (Megatron's tensor parallelism, arXiv:1909.08053): heads and the
 // inner width of the feed-forward part are divided, so are the words; norms and what is added after a sum are whole.
 extension ModelConfiguration {
-    /// Which parameters the ranks of a group have in parts.
+    /// Which parameters the ranks of a group have in parts, those of adapters among them.
     package func shards(over group: TensorParallelGroup) -> ParameterShards {
-        let cuts = parameterShapes.compactMap { parameter in
+        let cuts = (parameterShapes + adapterShapes).compactMap { parameter in
             parameter.sharedAxis.map {
                 (parameter.name, ParameterShards.Cut(axis: $0, count: parameter.shape[$0]))
             }

@@ -35,8 +35,8 @@ package final class Transformer {
     ///   eight bits beside their scales, or in float32.
     /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
     ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
-    /// - Parameter shards: How several ranks share the layers, of which `parameters` and `packed` are this one's parts: a
-    ///   model without adapters. Every rank makes the same passes in the same order, and has the same results.
+    /// - Parameter shards: How several ranks share the layers, of which `parameters` and `packed` are this one's parts.
+    ///   Every rank makes the same passes in the same order, and has the same results.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another
     ///   shape.
     package init(
@@ -45,6 +45,8 @@ package final class Transformer {
     ) throws {
         let kept = configuration.packedMatrices(in: parameters)
         var shapes = configuration.shapes(packed: kept)
+        let adapters = configuration.adapterShapes
+        if adapters.contains(where: { parameters[$0.name] != nil }) { shapes += adapters }
         if let shards {
             shapes = shapes.map {
                 ParameterShape(
@@ -52,8 +54,6 @@ package final class Transformer {
                     sharedAxis: $0.sharedAxis)
             }
         }
-        let adapters = configuration.adapterShapes
-        if adapters.contains(where: { parameters[$0.name] != nil }) { shapes += adapters }
         let problems = ModelConfiguration.problems(in: parameters.mapValues(\.shape), expecting: shapes)
         guard problems.isEmpty else { throw ModelError.weights(path: "parameters", problems: problems) }
         self.configuration = configuration

@@ -3,24 +3,28 @@ internal import Tensors
 /// x · weightᵀ + bias, and s·(x · Aᵀ)·Bᵀ where the parameters have an adapter. A packed weight is read in the weight's
 /// place.
 ///
-/// Of a weight whose columns several ranks share, as x's are, the products are added up before the bias.
+/// Several ranks may share the rows of the weight, and with them those of B; or its columns, as x's are, and with them
+/// those of A: then their sums are added up before the bias.
 struct Projection {
     let weight: Tensor
     let bias: Tensor?
     private let packed: PackedMatrix?
     private let adapter: (down: Tensor, up: Tensor, scale: Double)?
-    private let group: TensorParallelGroup?
+    private let rowGroup, columnGroup: TensorParallelGroup?
     /// Its number among the projections of all blocks, adapted or not.
     private let number: Int
     static let countInBlock = 7
 
-    /// - Parameter group: The ranks that share the columns of the weight; `nil` where none do.
+    /// - Parameters:
+    ///   - rowGroup: The ranks that share the rows of the weight; `nil` where none do.
+    ///   - columnGroup: The ranks that share its columns; `nil` where none do.
     init(
         _ name: String, number: Int, _ parameters: [String: Tensor], _ packed: [String: PackedMatrix],
-        _ adapters: LoRAConfiguration?, columnsOf group: TensorParallelGroup? = nil
+        _ adapters: LoRAConfiguration?, rowsOf rowGroup: TensorParallelGroup? = nil,
+        columnsOf columnGroup: TensorParallelGroup? = nil
     ) {
         self.number = number
-        self.group = group
+        (self.rowGroup, self.columnGroup) = (rowGroup, columnGroup)
         weight = parameters.required(name + ".weight")
         self.packed = packed[name + ".weight"]
         bias = parameters[name + ".bias"]
@@ -32,29 +36,35 @@ struct Projection {
     }
 
     func callAsFunction(_ x: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
-        if let group {
-            let own = if let packed { try x.linear(weight: packed) } else { try x.linear(weight: weight) }
-            let sum = try group.summed(own)
-            return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
+        guard let columnGroup else { return try product(x, bias, dropout) }
+        let sum = try columnGroup.summed(product(x, nil, dropout))
+        return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
+    }
+
+    /// What this rank finds with its part of the weight.
+    private func product(
+        _ x: Tensor, _ bias: Tensor?, _ dropout: AdapterDropout?
+    ) throws(TensorError) -> Tensor {
+        guard let adapter else { return try weighted(x, bias) }
+        // What every rank has whole, A beside rows and B beside columns, each reads with another part: its gradient is
+        // the sum of theirs.
+        let down = try rowGroup?.copied(adapter.down) ?? adapter.down
+        let up = try columnGroup?.copied(adapter.up) ?? adapter.up
+        if dropout == nil, packed == nil, weight.elementType == down.elementType, x.elementType == weight.elementType {
+            return try x.linear(weight: weight, bias: bias, down: down, up: up, scale: adapter.scale)
         }
-        if let adapter, dropout == nil, packed == nil, weight.elementType == adapter.down.elementType,
-            x.elementType == weight.elementType
-        {
-            return try x.linear(
-                weight: weight, bias: bias, down: adapter.down, up: adapter.up, scale: adapter.scale)
-        }
-        let own: Tensor
-        if let packed {
-            own = try x.linear(weight: packed, bias: bias)
-        } else {
-            own = try x.linear(weight: weight, bias: bias)
-        }
-        guard let adapter else { return own }
+        let own = try weighted(x, bias)
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
-        let input = try x.to(adapter.down.elementType)
-        let read = try dropout?.callAsFunction(input, of: number) ?? input
-        let narrowed = try read.linear(weight: adapter.down) * adapter.scale
-        return try own + narrowed.linear(weight: adapter.up).to(own.elementType)
+        let input = try x.to(down.elementType)
+        let first = try (columnGroup?.rank ?? 0) * x.size(1)  // heads and inner columns are divided evenly
+        let read = try dropout?.callAsFunction(input, of: number, from: first) ?? input
+        let narrowed = try read.linear(weight: down) * adapter.scale
+        return try own + narrowed.linear(weight: up).to(own.elementType)
+    }
+
+    private func weighted(_ x: Tensor, _ bias: Tensor?) throws(TensorError) -> Tensor {
+        guard let packed else { return try x.linear(weight: weight, bias: bias) }
+        return try x.linear(weight: packed, bias: bias)
     }
 }
 
@@ -89,8 +99,8 @@ struct TransformerBlock {
         attention = Attention(configuration, layer: layer, parameters, packed, group)
         feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
         let (adapters, first) = (configuration.adapters, layer * Projection.countInBlock)
-        gate = Projection(name("mlp.gate_proj"), number: first + 4, parameters, packed, adapters)
-        up = Projection(name("mlp.up_proj"), number: first + 5, parameters, packed, adapters)
+        gate = Projection(name("mlp.gate_proj"), number: first + 4, parameters, packed, adapters, rowsOf: group)
+        up = Projection(name("mlp.up_proj"), number: first + 5, parameters, packed, adapters, rowsOf: group)
         down = Projection(name("mlp.down_proj"), number: first + 6, parameters, packed, adapters, columnsOf: group)
         epsilon = configuration.rmsNormEpsilon
     }
@@ -136,9 +146,9 @@ struct Attention {
         self.group = group
         let ranks = group?.size ?? 1
         let (adapters, first) = (configuration.adapters, layer * Projection.countInBlock)
-        query = Projection(name("q_proj"), number: first + 0, parameters, packed, adapters)
-        key = Projection(name("k_proj"), number: first + 1, parameters, packed, adapters)
-        value = Projection(name("v_proj"), number: first + 2, parameters, packed, adapters)
+        query = Projection(name("q_proj"), number: first + 0, parameters, packed, adapters, rowsOf: group)
+        key = Projection(name("k_proj"), number: first + 1, parameters, packed, adapters, rowsOf: group)
+        value = Projection(name("v_proj"), number: first + 2, parameters, packed, adapters, rowsOf: group)
         output = Projection(name("o_proj"), number: first + 3, parameters, packed, adapters, columnsOf: group)
         queryNorm = parameters[name("q_norm.weight")]
         keyNorm = parameters[name("k_norm.weight")]

@@ -69,7 +69,7 @@ package struct TrainableParameters {
     /// Every trained tensor by name, heads included, as a leaf that collects a gradient.
     package private(set) var leaves: [String: Tensor]
     /// To be read; written only in the `apply` of a step that moves them on purpose, as one that lets a reference
-    /// follow.
+    /// follow. Of a model that ranks share this one's parts, where they lie.
     package let frozen: [String: Tensor]
     private let layout: ParameterLayout
     private let headNames: Set<String>
@@ -77,9 +77,13 @@ package struct TrainableParameters {
     private let adapters: [LowRankUpdate]
 
     /// New leaves over the elements of the set.
-    init(_ set: ParameterSet, _ layout: ParameterLayout) throws {
+    ///
+    /// - Parameter shards: Whose ranks share what is trained, of which the set has this one's parts; `nil` for wholes.
+    init(_ set: ParameterSet, _ layout: ParameterLayout, _ shards: ParameterShards?) throws {
         leaves = try set.trained.mapValues { try $0.detached().requiringGradient() }
-        frozen = set.frozen
+        var frozen = set.frozen
+        if let shards { for (name, whole) in set.frozen { frozen[name] = try shards.view(of: whole, named: name) } }
+        self.frozen = frozen
         headNames = Set(set.heads.keys)
         adapterNames = set.adapterNames
         adapters = set.adapters

@@ -20,20 +20,25 @@ extension ReallocatingActor {
         return (parameters.model.merging(made) { $1 }, cost)
     }
 
-    /// What this rank needs in a layout of several ranks: what it has of that is read where it lies, everything else comes
-    /// from the others, once for every version of the masters. Where hand-overs are verified the digests of what is sent
-    /// add up to those of what arrives.
+    /// What this rank needs in a layout of several ranks: what it has of that, of frozen parameters everything, is read
+    /// where it lies, everything else comes from the others, once for every version of the masters. Where hand-overs are
+    /// verified the digests of what is sent add up to those of what arrives.
     private func brought(
         by way: ParameterReallocation, _ stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>
     ) throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        let held = parameters.model
+        let held = parameters.trainable
         var lying: [String: Tensor] = [:]
+        for (name, tensor) in parameters.frozen {
+            lying[name] = try way.target?.view(of: tensor, named: name) ?? tensor
+        }
         for (name, tensor) in held { lying[name] = try way.view(of: tensor, named: name) }
         let (made, cost) = try kept(stored) {
             let arrived = try eachMade(of: held.filter { lying[$0.key] == nil }) { try way.room(for: $1, named: $0) }
             try way.walk(from: held, into: arrived)
             guard verification == .everyHandOver, way.moves else { return arrived }
-            func cut(_ tensors: [String: Tensor]) -> [String: Tensor] { tensors.filter { way.isCut($0.key) } }
+            func cut(_ tensors: [String: Tensor]) -> [String: Tensor] {
+                tensors.filter { held[$0.key] != nil && way.isCut($0.key) }
+            }
             let sent = try WeightFingerprint(adding: cut(held), of: way.source)
             let read = try WeightFingerprint(adding: cut(lying.merging(arrived) { $1 }), of: way.target)
             if let changed = read.firstDifference(from: sent) {
@@ -61,6 +66,9 @@ extension ReallocatingActor {
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
     ) {
         makeRoom(for: together ? \.sampledParts : \.copies)
+        if residency != .keep {
+            if together { sums = nil } else { sampledSums = nil }
+        }
         return try undoing { try makeGenerated(together ? sampling : nil) }
     }
 
@@ -69,11 +77,14 @@ extension ReallocatingActor {
     ) {
         let (read, cost) = try together.map { try brought(by: $0, \.sampledParts) } ?? readable()
         let adapters = Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, $0) })
-        let (sums, sumsCost) = try kept(\.sums) {
-            try eachMade(of: isQuantized ? [:] : adapters.filter { packing[$0.key] == nil }) { try $1.merged(in: read) }
+        let packs = sampling == nil || together != nil  // where several sample together, theirs are the packed ones
+        let stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?> = together == nil ? \.sums : \.sampledSums
+        let (sums, sumsCost) = try kept(stored) {
+            let apart = adapters.filter { !packs || packing[$0.key] == nil }
+            return try eachMade(of: isQuantized ? [:] : apart) { try $1.merged(in: read) }
         }
         var (made, packingCost): ([String: Tensor], ReallocationReport) = ([:], .nothing)
-        if sampling == nil || together != nil {  // where several sample together, theirs are the packed ones
+        if packs {
             (made, packingCost) = try kept(\.packed) { try packedMatrices(of: read, adapters) }
         }
         let unread = isQuantized ? [] : parameters.adapterNames
@@ -125,9 +136,11 @@ extension ReallocatingActor {
     /// A hand-over that fails leaves what could be read before it, and no more.
     func undoing<R>(_ handOver: () throws -> R) throws -> R {
         // Without what is outdated: it is let go of before the new is made.
-        let before = (copies?.ifCurrent, sampledParts?.ifCurrent, sums?.ifCurrent, packed?.ifCurrent, costSinceStep)
+        let before = (copies?.ifCurrent, sampledParts?.ifCurrent, packed?.ifCurrent, costSinceStep)
+        let sumsBefore = (sums?.ifCurrent, sampledSums?.ifCurrent)
         do { return try handOver() } catch {
-            (copies, sampledParts, sums, packed, costSinceStep) = before
+            (copies, sampledParts, packed, costSinceStep) = before
+            (sums, sampledSums) = sumsBefore
             throw error
         }
     }
@@ -165,13 +178,17 @@ extension ReallocatingActor {
         return (made, cost)
     }
 
-    func forgetMade() { (copies, sampledParts, sums, packed) = (nil, nil, nil, nil) }
+    func forgetMade() {
+        (copies, sampledParts, packed) = (nil, nil, nil)
+        (sums, sampledSums) = (nil, nil)
+    }
 
     /// What was made stays in memory, and is not read again.
     func outdateMade() {
         copies?.isOutdated = true
         sampledParts?.isOutdated = true
         sums?.isOutdated = true
+        sampledSums?.isOutdated = true
         packed?.isOutdated = true
     }
 }

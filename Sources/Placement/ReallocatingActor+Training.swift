@@ -77,7 +77,7 @@ extension ReallocatingActor {
     private func leaves() throws -> TrainableParameters {
         lent = nil
         if residency == .keep { outdateMade() } else { forgetMade() }  // its memory is the trainer's now
-        let leaves = try TrainableParameters(parameters, layout)
+        let leaves = try TrainableParameters(parameters, layout, shards)
         lent = leaves
         log?.sample()  // the views are gone
         return leaves

@@ -39,6 +39,8 @@ package final class ReallocatingActor {
     var sampledParts: MadeTensors?
     /// The matrices that adapters add to, with what they add; nil when the masters have been trained since.
     var sums: MadeTensors?
+    /// The same of this rank's part of what several sample with.
+    var sampledSums: MadeTensors?
     /// What a generator reads packed; nil when the masters have been trained since.
     var packed: MadeTensors?
     /// The matrices that a generator reads packed, by name, and how.
@@ -69,11 +71,10 @@ package final class ReallocatingActor {
     ///   - packing: Matrices that sampling reads packed, by name: float32 on the CPU as they are read.
     ///   - verification: Whether each hand-over compares the weights with what the last one saw.
     ///   - residency: What becomes of memory that a phase has no more use for.
-    ///   - gathering: How several ranks that share the model's parameters, of which `parameters` are this one's, bring
+    ///   - gathering: How several ranks that share what is trained, of which `parameters` have this one's parts, bring
     ///     them together: parts are trained, scoring and who samples alone read wholes, see ``gather()``. In the layout
-    ///     ``ParameterLayout/shared``.
-    ///   - sampling: How they come to the parts that several ranks sample with, see ``generate(together:_:)``: of a model
-    ///     without adapters.
+    ///     ``ParameterLayout/shared``. Frozen parameters are whole on each rank, which reads its part where they lie.
+    ///   - sampling: How they come to the parts that several ranks sample with, see ``generate(together:_:)``.
     ///   - files: Whose pages the parameters are, where these have no memory of their own: they go at the ends of phases,
     ///     and are read from the files again. Frozen parameters alone.
     /// - Throws: ``PlacementError/parameters(role:message:)`` for element types that do not fit.
@@ -88,7 +89,6 @@ package final class ReallocatingActor {
         precondition(
             sampling.map { ($0.source == nil) == (gathering == nil) && $0.target != nil } ?? true,
             "what is trained becomes parts")
-        precondition(sampling == nil || parameters.adapters.isEmpty, "parts have no adapters")
         precondition(files == nil || parameters.trained.isEmpty, "pages of a file are never written")
         (self.gathering, self.sampling) = (gathering, sampling)
         if let problem = parameters.problem { throw PlacementError.parameters(role: role, message: problem) }
@@ -136,7 +136,7 @@ package final class ReallocatingActor {
         all.add(parameters.model.values, as: parameters.trained.isEmpty ? .reference : .weights)
         all.add((copies?.tensors ?? [:]).values, as: .copies)
         all.add((sampledParts?.tensors ?? [:]).values, as: .copies)
-        all.add((sums?.tensors ?? [:]).values, as: .adapterSums)
+        for made in [sums, sampledSums] { all.add((made?.tensors ?? [:]).values, as: .adapterSums) }
         for (name, tensor) in packed?.tensors ?? [:] { all.add([tensor], as: tag(ofPacked: name)) }
         all.add((lent?.leaves ?? [:]).values.compactMap(\.gradient), as: .gradients)
         for guest in guests { if let owner = guest.owner { all.add(owner.footprint) } }
@@ -187,8 +187,9 @@ package final class ReallocatingActor {
     ///
     /// - Parameter together: Whether the ranks that sample together do so now, each with its part of the weights; all of
     ///   them make this call, and the same passes in it. Parts are read where they are trained, or cut from what is
-    ///   trained without a copy; what other ranks train of them has come before, see ``gatherToSample()``. Whoever
-    ///   samples alone reads whole weights, which are not packed where others sample together.
+    ///   whole without a copy; what other ranks train of them has come before, see ``gatherToSample()``. Whoever samples
+    ///   alone reads whole weights, which are not packed where others sample together. Sums of one kind go before those
+    ///   of the other are made.
     /// - Returns: the body's result with the version that produced it.
     /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
     package func generate<R: Sendable>(

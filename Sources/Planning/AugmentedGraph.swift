@@ -38,21 +38,33 @@ struct PricedAssignment {
     var conversion: Int
     /// See ``CostModel/isOfThisBuild``.
     var isOfThisBuild: Bool
+    /// Whether it trains less than the model, as adapters, in a run: what it does not train is then whole on each rank.
+    var holdsWhole: Bool
 }
 
 extension PricedAssignment {
+    /// The assignment with the strategy in which its weights lie.
+    var stored: Assignment {
+        var stored = assignment
+        if holdsWhole {
+            stored.strategy = Strategy(
+                assignment.strategy.pipeline, 1, assignment.strategy.tensor * assignment.strategy.data)
+        }
+        return stored
+    }
+
     /// Whether its weights are read where they are trained: a run cuts its parts from whole layers without a copy.
     func readsInPlace(of home: PricedAssignment) -> Bool {
         let (own, trained) = (assignment, home.assignment)
         if own.sharesStorage(with: trained) { return true }
-        let isWhole = trained.strategy.tensor == 1 && trained.strategy.pipeline == 1
+        let isWhole = home.stored.strategy.tensor == 1 && trained.strategy.pipeline == 1
         return isOfThisBuild && isWhole && own.mesh == trained.mesh && own.layout == trained.layout
     }
 
     /// Whether its weights, or what they are made of, are float32 parts of other ranks, which a run brings to where they
     /// stay.
     func isBrought(from home: PricedAssignment) -> Bool {
-        let (own, trained) = (assignment.strategy.tensor, home.assignment.strategy.tensor)
+        let (own, trained) = (assignment.strategy.tensor, home.stored.strategy.tensor)
         return isOfThisBuild && trained > 1 && own != trained
     }
 
@@ -250,7 +262,7 @@ struct AugmentedGraphBuilder {
             isGathered
             ? nil
             : models[role].flatMap {
-                transfers.cost($0, from: home.assignment, to: own.assignment, bytes: isSmall ? 2 : 4)
+                transfers.cost($0, from: home.stored, to: own.assignment, bytes: isSmall ? 2 : 4)
             }
         let devices = Set(home.devices).union(own.devices).sorted()
         // A run makes a layout tensor by tensor where the weights lie.

@@ -85,14 +85,25 @@ package struct MemoryModel: Sendable {
     ///
     /// - Parameter isOfThisBuild: See ``CostModel/isOfThisBuild``. A run samples its pieces one after the other, so that
     ///   keys and values of one are there at a time. Beside int8 weights it computes in float32, packs the head in float32
-    ///   and reads everything else where it is trained. Each of its ranks has all masters. Of moments that are offloaded a
-    ///   step has one parameter's.
+    ///   and reads everything else where it is trained. Each of its ranks has all masters, and all of a model of which it
+    ///   trains less, as adapters. Of moments that are offloaded a step has one parameter's.
     package mutating func demand(
         _ call: CallSpec, _ assignment: Assignment, isOfThisBuild: Bool = false
     ) -> MemoryDemand? {
-        let key = Strategy(assignment.strategy.pipeline, assignment.strategy.tensor, 1)
-        if sizes[key] == nil { sizes[key] = Self.largestStage(shape, key) }
-        return sizes[key].map { demand(call, assignment, $0, isOfThisBuild) }
+        let (stages, shards) = (assignment.strategy.pipeline, assignment.strategy.tensor)
+        guard let part = size(Strategy(stages, shards, 1)), let whole = size(Strategy(stages, 1, 1)) else { return nil }
+        var needed = demand(call, assignment, part, isOfThisBuild)
+        if isOfThisBuild, call.leavesSomeUntrained(of: shape) {
+            needed.weights +=
+                Self.weightBytes(whole, assignment.layout) - Self.weightBytes(part, assignment.layout)
+        }
+        return needed
+    }
+
+    /// The largest stage; `nil` for more stages than layers.
+    private mutating func size(_ strategy: Strategy) -> StageSize? {
+        if sizes[strategy] == nil { sizes[strategy] = Self.largestStage(shape, strategy) }
+        return sizes[strategy]
     }
 
     private func demand(

@@ -161,6 +161,9 @@ package struct CallSpec: Sendable, Hashable {
         }
     }
 
+    /// Whether it trains less than its model, as adapters.
+    func leavesSomeUntrained(of shape: ModelShape) -> Bool { kind == .train && work.trainedShare(of: shape) < 1 }
+
     package init(
         _ name: String, _ kind: Kind, role: String?, inputs: [String], outputs: [String], work: Work
     ) {

@@ -246,11 +246,13 @@ package struct LocalPlans {
         return Self.sorted(found)
     }
 
-    /// What the first rank has when it writes a checkpoint, beside what lies there all the time: of shards whole weights,
-    /// whose moments come together in a file, of replicas the moments that the others keep.
+    /// What the first rank has when it writes a checkpoint, beside what lies there all the time: of shards whole weights of
+    /// what is trained, whose moments come together in a file, of replicas the moments that the others keep.
     private func saved(_ choice: Choice, _ cluster: Cluster) -> Int {
         guard let call = graph.trainingCall(ofRole: "actor"), let shape = models["actor"] else { return 0 }
-        guard choice.cut.shards == 1 else { return 4 * shape.parameterCount }
+        guard choice.cut.shards == 1 else {
+            return Int(4 * call.work.trainedShare(of: shape) * Double(shape.parameterCount))
+        }
         guard !choice.cut.offloads else { return 0 }
         let state = Int(call.work.stateShare(of: shape) * Double(shape.parameterCount))
         return state - state / cluster.devices

@@ -108,7 +108,8 @@ struct Pricing {
             nanoseconds: try costs.nanoseconds(call, assignment, shape), memory: demand,
             conversion: costs.conversionNanoseconds(
                 to: assignment.layout, weightBytes: demand.weights, shape, cluster),
-            isOfThisBuild: costs.isOfThisBuild)
+            isOfThisBuild: costs.isOfThisBuild,
+            holdsWhole: costs.isOfThisBuild && call.leavesSomeUntrained(of: shape))
     }
 }
 

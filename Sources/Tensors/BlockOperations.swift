@@ -34,24 +34,27 @@ extension Tensor {
     /// Dropout (Srivastava et al. 2014, JMLR 15) whose mask is a function of addresses: the same in a second pass, in a
     /// run that was resumed, and whatever stands beside a row.
     ///
-    ///     out[r, i] = self[r, i]·keep[r, i] / (1 − p)
+    ///     out[r, i] = self[r, i]·keep[r, first + i] / (1 − p)
     ///
-    /// keep is 0 where word i mod 4 of Philox is below p·2³², with the row's address, slot i div 4 and the key of the
-    /// dropout stream spread once more by `module`. Differentiable in `self`, and keeps no mask for it.
+    /// keep[r, c] is 0 where word c mod 4 of Philox is below p·2³², with the row's address, slot c div 4 and the key of
+    /// the dropout stream spread once more by `module`. Differentiable in `self`, and keeps no mask for it.
     ///
     /// - Parameters:
     ///   - p: In 0 ..< 1.
     ///   - addresses: Of each row of `self` `[rows, width]`, which is float32 or float64.
     ///   - module: Which of the places that drop something; each has a mask of its own.
+    ///   - first: Which column of the whole rows the first one here is, where several ranks have parts of the rows.
     package func dropout(
-        _ p: Double, at addresses: DropoutAddresses, seed: UInt64, module: Int
+        _ p: Double, at addresses: DropoutAddresses, seed: UInt64, module: Int, from first: Int = 0
     ) throws(TensorError) -> Tensor {
         let key = mix64(mix64(seed, RandomStream.dropout.rawValue), UInt64(module))
-        return try Tensor.make("dropout(_:at:seed:module:)") { ctorch_dropout(raw, addresses.halves.raw, p, key, $0) }
+        return try Tensor.make("dropout(_:at:seed:module:from:)") {
+            ctorch_dropout(raw, addresses.halves.raw, first, p, key, $0)
+        }
     }
 }
 
-/// Where the rows of a packed pass stand, as ``Tensor/dropout(_:at:seed:module:)`` reads it.
+/// Where the rows of a packed pass stand, as ``Tensor/dropout(_:at:seed:module:from:)`` reads it.
 package struct DropoutAddresses {
     /// `[rows, 2]` int64: the lower and the upper half of each counter.
     fileprivate let halves: Tensor

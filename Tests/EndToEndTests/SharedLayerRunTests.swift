@@ -3,8 +3,11 @@ import Testing
 
 @Suite("Processes that share layers learn what one learns", .serialized)
 struct SharedLayerRunTests {
+    /// On every projection, of those that are cut by rows and of those that are cut by columns.
+    private static let adapters = "use_peft: true\nlora_r: 4\nlora_target_modules: all-linear"
+
     /// Layers divided among two processes, or among two of four, the others with the next passes: with several passes,
-    /// updates and objectives, other optimizers and methods, and blocks that are computed twice.
+    /// updates and objectives, other optimizers and methods, adapters, and blocks that are computed twice.
     @Test(arguments: [
         (2, "grpo", "num_generations: 4\nbeta: 0.1\nsteps_per_generation: 2\nper_device_train_batch_size: 8"),
         (2, "grpo", "num_generations: 4\nmax_tokens_per_micro_batch: 40\ngradient_checkpointing: true\neval_steps: 2"),
@@ -16,6 +19,19 @@ struct SharedLayerRunTests {
         (2, "grpo", "num_generations: 4\nmax_staleness: 1"),
         (2, "remax", "beta: 0.05"), (4, "sft", "optim: lion\nlearning_rate: 1e-5"), (2, "sft", "residency: keep"),
         (2, "dpo", "beta: 0.3\nprecompute_ref_log_probs: false\neval_steps: 2"),
+        (
+            2, "grpo",
+            "\(adapters)\nnum_generations: 4\nbeta: 0.1\nnum_iterations: 2\nlora_dropout: 0.1\nverify_weights: true"
+        ),
+        (
+            4, "grpo",
+            "\(adapters)\nnum_generations: 4\nmax_tokens_per_micro_batch: 40\ngradient_checkpointing: true\nlora_dropout: 0.1"
+        ),
+        (2, "sft", "use_peft: true\nlora_r: 4\nmax_grad_norm: 0.01"),
+        (2, "grpo", "num_generations: 4\ntrainable: 'layers.1|embed'\nbeta: 0.1\nverify_weights: true"),
+        (2, "sft", "trainable: half"),
+        (2, "ppo", "num_iterations: 2\nmax_tokens_per_micro_batch: 40"),
+        (4, "ppo", "\(adapters)\nverify_weights: true"), (2, "ppo", "critic_shares_trunk: true\nnum_iterations: 2"),
     ])
     func layersThatProcessesShareChangeNothing(_ size: Int, _ algorithm: String, _ lines: String) throws {
         let place = try Workplace()
@@ -53,6 +69,10 @@ struct SharedLayerRunTests {
             "dynamic_sampling: true\ndynamic_sampling_exhausted: partial\ndynamic_sampling_max_waves: 3"
         ),
         (2, 2, "remax", "beta: 0.05"), (2, 1, "ppo", "num_iterations: 2"),
+        (2, 2, "grpo", "\(adapters)\nbeta: 0.1\neval_steps: 2\neval_limit: 4"),
+        (2, 1, "grpo", "\(adapters)\ngeneration_layout: shared\neval_steps: 2\neval_limit: 4\nverify_weights: true"),
+        (4, 2, "grpo", "\(adapters)\ngeneration_layout: shared\nresidency: keep\nverify_weights: true"),
+        (2, 2, "grpo", "trainable: layers.1.mlp\nnum_iterations: 2"),
     ])
     func processesThatSampleTogetherChangeNothing(
         _ size: Int, _ trainedTogether: Int, _ algorithm: String, _ lines: String
@@ -107,10 +127,11 @@ struct SharedLayerRunTests {
         try place.expectTheSameTexts()
     }
 
-    /// Weights and moments are written whole, whatever parts they were trained in.
-    @Test func aCheckpointOfSharedLayersGoesOnUnderAnyNumber() throws {
+    /// Weights and moments are written whole, whatever parts they were trained in, those of adapters too.
+    @Test(arguments: [("save_steps: 2", "model.safetensors"), (adapters, "adapter_model.safetensors")])
+    func aCheckpointOfSharedLayersGoesOnUnderAnyNumber(_ lines: String, _ weights: String) throws {
         let place = try Workplace()
-        let job = try place.job("grpo", "num_generations: 4\nbeta: 0.1")
+        let job = try place.job("grpo", lines + "\nnum_generations: 4\nbeta: 0.1")
         func launched(_ size: Int, _ degree: Int, _ overrides: String...) throws {
             let outcome = try Command.run(
                 ["launch", "-n", "\(size)", "train", job, "tensor_parallel_size=\(degree)"] + overrides,
@@ -120,7 +141,7 @@ struct SharedLayerRunTests {
         try launched(2, 2, "output_dir=whole")
         // The same processes: to the bit.
         try launched(2, 2, "output_dir=again", "resume_from_checkpoint=whole/checkpoint-2")
-        #expect(try place.bytes("again/model.safetensors") == place.bytes("whole/model.safetensors"))
+        #expect(try place.bytes("again/\(weights)") == place.bytes("whole/\(weights)"))
         // One process, two with whole layers, four with halves: to rounding.
         for (name, size, degree) in [("alone", 1, 1), ("data", 2, 1), ("grid", 4, 2)] {
             try launched(size, degree, "output_dir=\(name)", "resume_from_checkpoint=whole/checkpoint-2")

@@ -208,6 +208,60 @@ struct MemoryEstimateTests {
         #expect(estimate(2, 2).peak - estimate(4, 2).peak == cut)
     }
 
+    /// Adapters of rank 16 on every projection. In each of 30 blocks B has 768 + 2·192 + 2·1536 rows that are cut and A
+    /// 768 + 1536 columns, each number with its gradient and two moments; the model itself is whole, and so are the sums
+    /// that a process alone samples with: 2·768·576 + 2·192·576 + 3·1536·576 numbers in a block.
+    @Test func adaptersAreDividedAndTheirModelIsNot() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 8, keyValueHeads: 2,
+                headSize: 96, intermediateSize: 1536))
+        let adapted = try shape.adapted(by: LoRAConfiguration(rank: 16, targets: .allLinear))
+        func estimate(_ train: Int, _ generate: Int = 1, samplesAlone: Bool = false) -> MemoryEstimate {
+            MemoryEstimate(
+                adapted, type: .float32, hasReference: false, tensorParallel: train, generationParallel: generate,
+                samplesAlone: samplesAlone,
+                MemoryEstimate.Sizes(
+                    promptLength: 16, completionLength: 16, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                    rows: 1, maxTokensPerMicroBatch: 1, checkpointsBlocks: true))
+        }
+        let cut = 30 * 16 * (768 + 2 * 192 + 2 * 1536 + 768 + 1536)
+        #expect(estimate(1).training - estimate(2).training == 16 * cut / 2)
+        #expect(estimate(2).frozenBase == 4 * shape.parameterCount)
+        let sums = 4 * 30 * (2 * 768 * 576 + 2 * 192 * 576 + 3 * 1536 * 576)
+        #expect(estimate(2, 2, samplesAlone: true).peak - estimate(2, 2).peak == sums / 2)
+    }
+
+    /// A critic of its own weights is whole with its gradients where the policy is halved, and each of four processes has a
+    /// quarter of its two moments.
+    @Test func aCriticIsWholeBesideSharedLayers() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 64, hiddenSize: 576, layers: 3, heads: 8, keyValueHeads: 2,
+                headSize: 96, intermediateSize: 1536))
+        let estimate = MemoryEstimate(
+            shape, type: .float32, hasReference: false, hasCritic: true, tensorParallel: 2, replicas: 2,
+            MemoryEstimate.Sizes(
+                promptLength: 16, completionLength: 16, completionsPerPrompt: 8, completionsPerOptimizerStep: 8,
+                rows: 8, maxTokensPerMicroBatch: 2048, checkpointsBlocks: false))
+        #expect(estimate.critic == (4 + 4 + 8 / 4) * shape.parameterCount)
+    }
+
+    /// Of a layer of 4·768 + 2·192 + 3·1536 numbers inside its two parts half is kept, of three layers and once for
+    /// gradients; with adapters on queries alone the input of the down projection, 1536 wide, is among what is not.
+    @Test func activationsUnderAdaptersAreDividedToo() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 64, hiddenSize: 576, layers: 3, heads: 8, keyValueHeads: 2,
+                headSize: 96, intermediateSize: 1536)
+        ).adapted(by: LoRAConfiguration(rank: 16, targets: .names(["q_proj"])))
+        func bytes(_ ranks: Int) -> Int {
+            shape.activationBytesPerToken(.float32, checkpointsBlocks: false, ranks: ranks)
+        }
+        let inside = 4 * 768 + 2 * 192 + 2 * 1536
+        #expect(bytes(1) - bytes(2) == 4 * 4 * inside / 2)
+    }
+
     /// 151,936 words of four bytes each: of 256 rows at a time 155.6 MB, and beside them all rows of a pass where these are
     /// at most 256 MiB, 441 rows; else those of the first 256.
     @Test(arguments: [

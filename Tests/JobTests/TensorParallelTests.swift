@@ -21,6 +21,8 @@ struct TensorParallelTests {
         "algorithm: grpo\nbeta: 0.1", "algorithm: rloo", "algorithm: remax", "algorithm: reinforce_pp",
         "algorithm: sft", "optim: lion", "max_staleness: 1",
         "generation_layout: int8", "gradient_checkpointing: true",
+        "use_peft: true\nlora_target_modules: all-linear\nlora_dropout: 0.05",
+        "algorithm: ppo", "algorithm: ppo\ncritic_shares_trunk: true", "trainable: layers.1", "trainable: half",
     ])
     func whatGoesWithSharedLayersIsTaken(_ lines: String) throws {
         #expect(try plainJob("tensor_parallel_size: 2\n" + lines).tensorParallelism.size == 2)
@@ -29,12 +31,12 @@ struct TensorParallelTests {
     /// Each by the key that asks for it, else by this one.
     @Test(arguments: [
         ("dtype: bfloat16", "line 6: tensor_parallel_size is 2, and dtype is bfloat16"),
-        ("use_peft: true", "line 6: tensor_parallel_size is 2, and use_peft trains adapters"),
-        ("trainable: layers.1", "trainable leaves some of the weights as they are"),
+        (
+            "use_peft: true\nload_in_8bit: true",
+            "line 7: tensor_parallel_size is 2, and load_in_8bit keeps the model under adapters in eight bits"
+        ),
         ("optim: adamw_8bit", "the step of adamw_8bit reads whole matrices or blocks of them"),
         ("optim: low_rank", "the step of low_rank reads whole matrices"),
-        ("algorithm: ppo", "line 6: tensor_parallel_size is 2, and ppo has a critic"),
-        ("algorithm: ppo\ncritic_shares_trunk: true", "ppo has a critic"),
         ("algorithm: reward_model", "reward_model trains the heads of a reward model"),
         ("algorithm: soft_grpo", "soft_grpo learns from mixtures of words"),
         ("beta: 0.1\nkl_estimator: full", "the loss reads a divergence over the whole vocabulary"),
@@ -81,7 +83,7 @@ struct TensorParallelTests {
     /// Where each process trains whole layers, nothing of training stands against it.
     @Test(arguments: [
         "tensor_parallel_size: 2", "algorithm: ppo", "optim: low_rank", "trainable: layers.1", "beta: 0.1",
-        "max_staleness: 1", "generation_layout: shared", "beta: 0.1\nkl_estimator: full",
+        "max_staleness: 1", "generation_layout: shared", "beta: 0.1\nkl_estimator: full", "use_peft: true",
     ])
     func whatGoesWithSharedSamplingIsTaken(_ lines: String) throws {
         #expect(try plainJob("generation_tensor_parallel_size: 2\n" + lines).tensorParallelism.generationSize == 2)
@@ -90,7 +92,7 @@ struct TensorParallelTests {
     @Test(arguments: [
         ("dtype: bfloat16", "generation_tensor_parallel_size is 2, and dtype is bfloat16"),
         ("generation_layout: int8", "and generation_layout is int8"),
-        ("use_peft: true", "and use_peft trains adapters"),
+        ("use_peft: true\nload_in_8bit: true", "and load_in_8bit keeps the model under adapters in eight bits"),
         ("algorithm: soft_grpo", "and completions think in mixtures of words"),
         ("max_staleness: 1\ngeneration_ranks: 1", "and generation_ranks is 1"),
     ])

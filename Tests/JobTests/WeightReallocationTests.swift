@@ -16,14 +16,17 @@ struct WeightReallocationTests {
     /// Together, to half as many and to twice as many ranks a layer, and to a number that divides neither.
     nonisolated static let degrees: [(source: Int, target: Int)] = [(2, 1), (3, 1), (4, 2), (2, 4), (2, 3)]
 
-    /// Twelve heads of two numbers, of which twelve or four have keys and values.
+    /// Twelve heads of two numbers, of which twelve or four have keys and values. Where it is adapted, by adapters of
+    /// rank 5 on some projections of both kinds.
     private nonisolated static func model(
-        _ family: ModelFamily, isTied: Bool, keyValueHeads: Int = 12
+        _ family: ModelFamily, isTied: Bool, keyValueHeads: Int = 12, isAdapted: Bool = false
     ) throws -> ModelConfiguration {
-        try ModelConfiguration(
+        let model = try ModelConfiguration(
             fresh: FreshModelShape(
                 family: family, vocabularySize: 37, hiddenSize: 12, layers: 2, heads: 12, keyValueHeads: keyValueHeads,
                 headSize: 2, intermediateSize: 24, tiesEmbeddings: isTied))
+        let adapters = LoRAConfiguration(rank: 5, targets: .names(["q_proj", "v_proj", "o_proj", "down_proj"]))
+        return isAdapted ? try model.adapted(by: adapters) : model
     }
 
     /// What a rank has of an axis that so many share, the neighbours in order.
@@ -45,14 +48,46 @@ struct WeightReallocationTests {
         return found
     }
 
-    /// What a rank has of what it needs is read there, what it lacks comes over the wire once, and nothing else does.
     @Test(arguments: models, degrees) func everyElementIsWhereItIsNeeded(
         _ example: (family: ModelFamily, isTied: Bool), _ degrees: (source: Int, target: Int)
     ) throws {
         let keyValueHeads = degrees.target == 3 || degrees.source == 3 ? 12 : 4
         let model = try Self.model(example.family, isTied: example.isTied, keyValueHeads: keyValueHeads)
-        let ranks = (1...6).map { $0 * degrees.source }.first { $0.isMultiple(of: degrees.target) }!
         let transfer = try TensorTransfer(of: model, from: degrees.source, to: degrees.target)
+        try expectMoved(model, model.parameterShapes, degrees, isTied: example.isTied, by: transfer)
+    }
+
+    /// The model under them is whole on every rank.
+    @Test(arguments: degrees) func adaptersMoveAndTheirModelStays(_ degrees: (source: Int, target: Int)) throws {
+        let keyValueHeads = degrees.target == 3 || degrees.source == 3 ? 12 : 4
+        let model = try Self.model(.llama, isTied: false, keyValueHeads: keyValueHeads, isAdapted: true)
+        let transfer = try TensorTransfer(of: model, from: degrees.source, to: degrees.target)
+        let names = Set(transfer.rounds.joined().flatMap(\.regions).map(\.name))
+        // In each of two blocks B of the queries and of the values, and A of what reads heads and inner columns.
+        let tensors = [
+            "self_attn.q_proj.lora_B", "self_attn.v_proj.lora_B", "self_attn.o_proj.lora_A", "mlp.down_proj.lora_A",
+        ]
+        #expect(names == Set((0...1).flatMap { layer in tensors.map { "model.layers.\(layer).\($0).weight" } }))
+        try expectMoved(model, model.adapterShapes, degrees, isTied: false, by: transfer)
+    }
+
+    /// Of some matrices that are cut and a norm, which every rank has.
+    @Test(arguments: degrees) func whatIsNotTrainedStays(_ degrees: (source: Int, target: Int)) throws {
+        let model = try Self.model(.llama, isTied: false)
+        let tensors = ["self_attn.o_proj", "mlp.up_proj", "input_layernorm"].map { "model.layers.1.\($0).weight" }
+        let transfer = try TensorTransfer(
+            of: model, training: Set(tensors), from: degrees.source, to: degrees.target)
+        #expect(Set(transfer.rounds.joined().flatMap(\.regions).map(\.name)) == Set(tensors.prefix(2)))
+        let shapes = model.parameterShapes.filter { tensors.contains($0.name) }
+        try expectMoved(model, shapes, degrees, isTied: false, by: transfer)
+    }
+
+    /// What a rank has of what it needs is read there, what it lacks comes over the wire once, and nothing else does.
+    private func expectMoved(
+        _ model: ModelConfiguration, _ shapes: [ParameterShape], _ degrees: (source: Int, target: Int), isTied: Bool,
+        by transfer: TensorTransfer
+    ) throws {
+        let ranks = (1...6).map { $0 * degrees.source }.first { $0.isMultiple(of: degrees.target) }!
         let (having, needing) = (
             try neighbours(degrees.source, among: ranks), try neighbours(degrees.target, among: ranks)
         )
@@ -64,7 +99,7 @@ struct WeightReallocationTests {
             #expect(way.moves)
             var (held, arriving, expected): ([String: Tensor], [String: Tensor], [String: [Float]]) = ([:], [:], [:])
             var (first, lacking) = (0, 0)
-            for parameter in model.parameterShapes {
+            for parameter in shapes {
                 guard let axis = parameter.sharedAxis else {
                     #expect(!way.isCut(parameter.name))
                     continue
@@ -94,8 +129,8 @@ struct WeightReallocationTests {
             return bytes
         }
         // Of S bytes that are cut, so many rank by rank; a word more or less of twelve numbers is in embedding and head.
-        let cut = 4 * model.parameterShapes.filter { $0.sharedAxis != nil }.reduce(0) { $0 + $1.count }
-        let word = 4 * 12 * (example.isTied ? 1 : 2)
+        let cut = 4 * shapes.filter { $0.sharedAxis != nil }.reduce(0) { $0 + $1.count }
+        let word = 4 * 12 * (isTied ? 1 : 2)
         let shares: [Double] =
             switch degrees {
             case (2, 1): [1 / 2, 1 / 2]

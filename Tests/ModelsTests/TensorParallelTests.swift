@@ -14,13 +14,15 @@ struct TensorParallelTests {
     }
 
     /// A weighted sum of the log-probs of all completion tokens and of entropies.
-    private nonisolated static func pass(_ model: Transformer, checkpointsBlocks: Bool) throws -> (
-        loss: Tensor, states: Tensor
-    ) {
+    private nonisolated static func pass(
+        _ model: Transformer, checkpointsBlocks: Bool, dropping share: Double = 0
+    ) throws -> (loss: Tensor, states: Tensor) {
         let layout = try SequenceLayout(groups: PackedTransformerTests.groups)
+        let rows = (0..<layout.tokenCount).map { RandomAddress(token: $0) }
         let states = try model.hiddenStates(
             tokens: Tensor((0..<layout.tokenCount).map(PackedTransformerTests.token)), layout: layout,
-            checkpointsBlocks: checkpointsBlocks)
+            checkpointsBlocks: checkpointsBlocks,
+            dropout: share > 0 ? AdapterDropout(share, seed: 6, of: rows) : nil)
         let targets = layout.completionTokenIndices
         let scores = try model.tokenScores(
             hidden: states.rows(at: layout.predictionIndices),
@@ -62,6 +64,92 @@ struct TensorParallelTests {
             let expected = try #require(leaf.gradient).doubles()
             // Those that every rank has whole are the same on each, without a sum over the ranks.
             for one in found { #expect(relativeError(one.gradients[name] ?? [], expected) < 1e-10, "\(name)") }
+        }
+    }
+
+    /// Adapters of rank 3 on every projection. B is no longer 0, where A would have no gradient.
+    private func adapted(_ model: Transformer) throws -> (
+        configuration: ModelConfiguration, values: [String: [Double]]
+    ) {
+        let configuration = try model.configuration.adapted(
+            by: LoRAConfiguration(rank: 3, alpha: 6, targets: .allLinear))
+        var values: [String: [Double]] = [:]
+        for (index, shape) in configuration.adapterShapes.enumerated() {
+            values[shape.name] = (0..<shape.count).map { sin(Double($0) * 0.7 + Double(index)) / 8 }
+        }
+        return (configuration, values)
+    }
+
+    /// What share of the adapters' inputs is dropped, and whether blocks are computed twice.
+    nonisolated static let forms: [(share: Double, checkpointsBlocks: Bool)] = [
+        (0, false), (0.4, false), (0.4, true),
+    ]
+
+    /// Over a frozen model of which each rank reads a part of what it has whole.
+    @Test(arguments: ["llama_biases", "llama_tied", "qwen3"], forms)
+    func adaptersHaveTheGradientsOfOneRank(_ name: String, _ form: (share: Double, checkpointsBlocks: Bool)) throws {
+        let model = try ModelFolder.load(PublishedModel(name).folder, elementType: .float64)
+        let (configuration, values) = try adapted(model)
+        let (share, checkpointsBlocks) = form
+        var leaves: [String: Tensor] = [:]
+        for shape in configuration.adapterShapes {
+            leaves[shape.name] = try Tensor(values[shape.name] ?? [], shape: shape.shape).requiringGradient()
+        }
+        let whole = try Transformer(
+            configuration: configuration, parameters: model.parametersByName.merging(leaves) { $1 })
+        let (loss, states) = try Self.pass(whole, checkpointsBlocks: checkpointsBlocks, dropping: share)
+        try loss.backward()
+        let frozen = try model.parametersByName.mapValues { try $0.doubles() }
+        let found = try onRanks(2) { group in
+            let shards = configuration.shards(over: group)
+            var parameters: [String: Tensor] = [:]
+            for shape in configuration.parameterShapes {
+                parameters[shape.name] = try shards.view(
+                    of: Tensor(frozen[shape.name] ?? [], shape: shape.shape), named: shape.name)
+            }
+            for shape in configuration.adapterShapes {
+                let tensor = try Tensor(values[shape.name] ?? [], shape: shape.shape)
+                parameters[shape.name] = try shards.part(of: tensor, named: shape.name).requiringGradient()
+            }
+            let part = try Transformer(configuration: configuration, parameters: parameters, shards: shards)
+            let (loss, states) = try Self.pass(part, checkpointsBlocks: checkpointsBlocks, dropping: share)
+            try loss.backward()
+            var gradients: [String: [Double]] = [:]
+            for shape in configuration.adapterShapes {
+                let own = try #require(parameters[shape.name]?.gradient)
+                gradients[shape.name] = try shards.whole(of: own, named: shape.name).doubles()
+            }
+            return Found(loss: try loss.item(), states: try states.doubles(), gradients: gradients)
+        }
+        #expect(found[0].states == found[1].states && found[0].loss == found[1].loss)
+        #expect(relativeError(found[0].loss, try loss.item()) < 1e-12)
+        #expect(relativeError(found[0].states, try states.doubles()) < 1e-12)
+        for (name, leaf) in leaves {
+            let expected = try #require(leaf.gradient).doubles()
+            #expect(expected.contains { $0 != 0 })
+            for one in found { #expect(relativeError(one.gradients[name] ?? [], expected) < 1e-10, "\(name)") }
+        }
+    }
+
+    /// What adapters add to a rank's part of a matrix is that part of what they add to the whole.
+    @Test func partsOfAdaptersMergeIntoPartsOfMatrices() throws {
+        let model = try ModelFolder.load(PublishedModel("llama_biases").folder, elementType: .float64)
+        let (configuration, values) = try adapted(model)
+        var whole = model.parametersByName
+        for shape in configuration.adapterShapes {
+            whole[shape.name] = try Tensor(values[shape.name] ?? [], shape: shape.shape)
+        }
+        for group in try TensorParallelGroup.within(size: 2) {
+            let shards = configuration.shards(over: group)
+            var parts: [String: Tensor] = [:]
+            for (name, tensor) in whole { parts[name] = try shards.part(of: tensor, named: name) }
+            for update in configuration.lowRankUpdates {
+                let expected = try shards.part(of: update.merged(in: whole), named: update.weight)
+                let found = try update.merged(in: parts)
+                #expect(found.shape == expected.shape, "\(update.weight)")
+                let error = largestDifference(try found.doubles(), try expected.doubles())
+                #expect(error < 1e-15, "\(update.weight)")
+            }
         }
     }
 
@@ -148,6 +236,18 @@ struct TensorParallelTests {
             let rows = ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"].map { $0 + ".bias" }
             let isCut = shape.role == .weight || rows.contains { shape.name.hasSuffix($0) }
             #expect(part.count == (isCut ? shape.count / 2 : shape.count), "\(shape.name)")
+        }
+    }
+
+    /// Of an adapter the tensor beside the axis that is cut: B where a projection makes heads or inner columns, A where it
+    /// reads them.
+    @Test func anAdapterIsCutAsItsMatrixIs() throws {
+        let model = try ModelFolder.readConfiguration(PublishedModel("llama_biases").folder)
+            .adapted(by: LoRAConfiguration(rank: 2, targets: .allLinear))
+        for shape in model.adapterShapes {
+            let reads = ["o_proj", "down_proj"].contains { shape.name.contains($0) }
+            let axis: Int? = shape.name.contains("lora_A") == reads ? (reads ? 1 : 0) : nil
+            #expect(shape.sharedAxis == axis, "\(shape.name)")
         }
     }
 }

@@ -8,6 +8,8 @@ import Testing
 private struct SharedVector: Sendable {
     let count: Int
     let rank: Int
+    /// What the ranks have in parts, or read so: the vector, and others of its length.
+    let names: [String]
     /// Of those that train parts together, each rank's own; `nil` where each trains the whole.
     let training: [TensorParallelGroup]?
     /// Of those that sample together.
@@ -21,12 +23,13 @@ private struct SharedVector: Sendable {
     ///   - degrees: How many train parts together, and how many sample together.
     init(
         count: Int, rank: Int, of ranks: Int, degrees: (training: Int, sampling: Int),
-        gathering: [TensorTransfer.Step] = [], sampling steps: [TensorTransfer.Step] = []
+        gathering: [TensorTransfer.Step] = [], sampling steps: [TensorTransfer.Step] = [],
+        cutting names: [String] = ["weight"]
     ) throws {
         func groups(_ size: Int) throws -> [TensorParallelGroup] {
             try (0..<ranks / size).flatMap { _ in try TensorParallelGroup.within(size: size) }
         }
-        (self.count, self.rank) = (count, rank)
+        (self.count, self.rank, self.names) = (count, rank, names)
         training = degrees.training == 1 ? nil : try groups(degrees.training)
         sampling = try groups(degrees.sampling)
         all = try groups(ranks)
@@ -39,7 +42,8 @@ private struct SharedVector: Sendable {
     }
 
     func shards(_ groups: [TensorParallelGroup], _ rank: Int) -> ParameterShards {
-        ParameterShards(over: groups[rank], cuts: ["weight": .init(axis: 0, count: count)])
+        let cuts = names.map { ($0, ParameterShards.Cut(axis: 0, count: count)) }
+        return ParameterShards(over: groups[rank], cuts: Dictionary(uniqueKeysWithValues: cuts))
     }
 
     func gathering(_ rank: Int) -> ParameterReallocation? {
@@ -173,6 +177,31 @@ struct SharedLayersTests {
         #expect(whole.0 == nil && whole.1 == [2, 3, 4, 5])
     }
 
+    /// What nobody trains is whole on each rank. It is read where it lies: by halves where the ranks share the layers.
+    @Test func frozenParametersDoNotMove() async throws {
+        let step = SharedVector.step
+        let vector = try SharedVector(
+            count: 4, rank: 0, of: 2, degrees: (2, 2),
+            gathering: [step(0, [0], 0..<2), step(0, [1], 0..<2), step(1, [0], 2..<4), step(1, [1], 2..<4)],
+            cutting: ["weight", "frozen"])
+        let frozen = try Tensor([10, 20, 30, 40] as [Float])
+        let policy = try ReallocatingActor(
+            role: "policy", parameters: ParameterSet(trainable: ["weight": weight], frozen: ["frozen": frozen]),
+            verification: .everyHandOver, gathering: vector.gathering(0), sampling: vector.reallocation(0))
+        /// Its numbers, where they are the frozen ones themselves.
+        func read(_ tensor: Tensor?) throws -> [Float]? {
+            try tensor.flatMap { $0.storage.identity == frozen.storage.identity ? try $0.floats() : nil }
+        }
+        try await vector.others([1, 2, 3, 4], [0, 1], by: { vector.gathering($0)! }) { try await policy.gather() }
+        #expect(policy.footprint().bytes(.copies) == 16)  // the four numbers that are trained
+        let whole = try await policy.infer { try read($0.parameters["frozen"]) }
+        #expect(whole.value == [10, 20, 30, 40])
+        let trained = try await policy.train { lease in .skipped(try read(lease.parameters.frozen["frozen"])) }
+        #expect(trained.value == [10, 20])
+        let sampled = try await policy.generate(together: true) { try read($0.parameters["frozen"]) }
+        #expect(sampled.value == [10, 20])
+    }
+
     /// Steps that leave a number of the other rank's out, or all of them.
     @Test(arguments: [[SharedVector.step(0, [0], 0..<2), SharedVector.step(1, [0], 2..<3)], []])
     func whatArrivesOtherwiseIsFound(_ steps: [TensorTransfer.Step]) async throws {
@@ -282,5 +311,38 @@ struct SampledPartsTests {
             #expect(alone.0 == nil && alone.1 == 0)
         }
         #expect(policy.footprint().bytes(.copies) == 0 && policy.footprint().bytes(.packed) > 0)
+    }
+
+    /// W + s·B·A = [[1, 2], [3, 4]] + 2·[1, −1]ᵀ·[1, ½] = [[3, 3], [1, 3]], four numbers of four bytes: of parts for who
+    /// samples together, unless they are packed, and of wholes for who samples alone.
+    @Test(arguments: [false, true]) func whatAdaptersAddIsMadeForEither(_ packs: Bool) async throws {
+        let group = try #require(try TensorParallelGroup.within(size: 1).first)
+        let cuts: [String: ParameterShards.Cut] = [
+            "weight": .init(axis: 0, count: 2), "b": .init(axis: 0, count: 2),
+        ]
+        let policy = try ReallocatingActor(
+            role: "policy",
+            parameters: ParameterSet(
+                trainable: [
+                    "a": Tensor([1, 0.5] as [Float], shape: [1, 2]), "b": Tensor([1, -1] as [Float], shape: [2, 1]),
+                ],
+                frozen: ["weight": Tensor([1, 2, 3, 4] as [Float], shape: [2, 2])],
+                adapters: [LowRankUpdate(weight: "weight", down: "a", up: "b", scale: 2)]),
+            packing: packs ? ["weight": .float32] : [:],
+            sampling: ParameterReallocation(
+                from: nil, to: ParameterShards(over: group, cuts: cuts), over: group, TensorTransfer(rounds: [])))
+        for _ in 0..<2 {
+            let alone = try await policy.generate { lease in
+                (lease.packed.count, try lease.parameters.mapValues { try $0.floats() })
+            }.value
+            #expect(alone.0 == 0 && alone.1 == ["weight": [3, 3, 1, 3]])
+            #expect(policy.footprint().bytes(.adapterSums) == 16)
+            let together = try await policy.generate(together: true) { lease in
+                (lease.packed.count, try lease.parameters.mapValues { try $0.floats() })
+            }.value
+            #expect(together.0 == (packs ? 1 : 0))
+            #expect(together.1 == ["weight": packs ? [1, 2, 3, 4] : [3, 3, 1, 3]])
+            #expect(policy.footprint().bytes(.adapterSums) == (packs ? 0 : 16))
+        }
     }
 }

@@ -193,11 +193,13 @@ struct LocalPlansTests {
         var memory = MemoryModel(Toy.shape)
         let numbers = Toy.shape.parameterCount
         func demand(
-            _ kind: CallSpec.Kind, _ layout: WeightLayout, tp: Int = 1, after: Set<Release> = [], sequences: Int = 16
+            _ kind: CallSpec.Kind, _ layout: WeightLayout, tp: Int = 1, after: Set<Release> = [], sequences: Int = 16,
+            optimizer: CallSpec.Work.Optimizer? = nil
         ) throws -> MemoryDemand {
             let call = CallSpec(
                 "call", kind, role: "actor", inputs: [], outputs: [],
-                work: .init(sequences: sequences, promptTokens: 1, newTokens: 8, recomputes: false))
+                work: .init(
+                    sequences: sequences, promptTokens: 1, newTokens: 8, recomputes: false, optimizer: optimizer))
             let own = ToyProfile.assignment(layout, tp: tp, dp: 2, after: after)
             let found = memory.demand(call, own, isOfThisBuild: true)
             return try #require(found)
@@ -211,6 +213,10 @@ struct LocalPlansTests {
         #expect(whole.activations == 72 * 4 * 5 * 960 + 2 * logits)
         #expect(try demand(.train, .fp32Master, tp: 2).activations == 72 * 4 * 5 * 608 + logits)
         #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 960 + logits)
+        // Of a model that is trained two ranks have parts, of one under adapters each has everything.
+        let adapters = CallSpec.Work.Optimizer(name: "adamw_torch", parameters: numbers / 4, stateBytes: 2 * numbers)
+        #expect(try demand(.train, .fp32Master, tp: 2).weights < 3 * numbers)
+        #expect(try demand(.train, .fp32Master, tp: 2, optimizer: adapters).weights == 4 * numbers)
         // Of each of four blocks 2·64·64 + 2·32·64 + 3·128·64 numbers in 2·64 + 2·32 + 2·128 + 64 rows, and the head.
         let embedding = 256 * 64
         #expect(try demand(.generate, .int8).weights == 4 * (36_864 + 4 * 512) + 4 * embedding)
@@ -226,6 +232,26 @@ struct LocalPlansTests {
         // A model that gives values has no words to score.
         memory = MemoryModel(Toy.shape.withValues())
         #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 960)
+    }
+
+    /// Of a model of which next to nothing is trained, as of one under adapters, two ranks that share its layers have what
+    /// two have that do not: the model beside its packed matrices, which are the peak.
+    @Test func whatIsNotTrainedIsNotBroughtTogether() throws {
+        var graph: DataflowGraph = Self.short
+        graph.calls[1].work.optimizer = .init(name: "adamw_torch", parameters: 1, stateBytes: 8)
+        graph.calls[1].work.recomputes = true
+        var profile = ToyProfile.profile()
+        profile.memoryBytes = 1 << 30
+        let cluster = profile.cluster(ranks: 2)
+        let peaks = try [1, 2].map { shards in
+            let choices = LocalPlans.Choices(
+                generation: [.fp32Packed], training: .fp32Master, sequencesOfPass: 1, rows: 8, shards: [shards])
+            let plans = LocalPlans(graph, models: ["actor": Toy.shape], choices: choices)
+            let found = try plans.candidates(on: cluster, costs: ProfiledCosts(profile, cluster))
+            #expect(found.map(\.shards) == [shards])
+            return found.first?.peakBytes ?? 0
+        }
+        #expect(abs(peaks[0] - peaks[1]) < 64 && peaks[0] > 8 * Toy.shape.parameterCount)
     }
 
     /// Sampling and a step of 64 short completions, where weights and moments are most of what lies there.

@@ -65,10 +65,29 @@ struct DropoutTests {
         #expect(try x.dropout(0, at: DropoutAddresses(rows), seed: 1, module: 1).floats() == [1, -2, 3, 4])
     }
 
-    @Test func itsGradientIsThatOfCentralDifferences() throws {
+    /// Columns of a whole row, wherever they begin within what is drawn together.
+    @Test(arguments: [0..<65, 64..<130, 3..<70, 61..<62]) func aPartOfARowDropsWhatTheRowDoes(
+        _ columns: Range<Int>
+    ) throws {
+        let width = 130
+        let values = (0..<Self.rows.count * width).map { Float($0 % 11) - 5.5 }
+        let keeps = Self.keeps(Self.rows, width: width, 0.3, seed: 11, module: 9)
+        let part = try Tensor(values, shape: [Self.rows.count, width])
+            .narrow(axis: 1, start: columns.lowerBound, count: columns.count)
+        let found = try part.dropout(
+            0.3, at: DropoutAddresses(Self.rows), seed: 11, module: 9, from: columns.lowerBound
+        ).floats()
+        let scale = Float(1 / 0.7)
+        let expected: [Float] = Self.rows.indices.flatMap { row in
+            columns.map { keeps[row * width + $0] ? values[row * width + $0] * scale : 0 }
+        }
+        #expect(found == expected)
+    }
+
+    @Test(arguments: [0, 5]) func itsGradientIsThatOfCentralDifferences(_ first: Int) throws {
         let addresses = try DropoutAddresses(Array(Self.rows.prefix(3)))
         let error = try gradientError(at: [((0..<30).map { Double($0) / 7 - 2 }, [3, 10])]) { leaves in
-            try leaves[0].square().dropout(0.4, at: addresses, seed: 2, module: 4)
+            try leaves[0].square().dropout(0.4, at: addresses, seed: 2, module: 4, from: first)
         }
         #expect(error < 1e-7)
     }

@@ -19,10 +19,11 @@ ctorch_status ctorch_rotary(ctorch_tensor x, ctorch_tensor cosines, ctorch_tenso
 ctorch_status ctorch_swiglu(ctorch_tensor gate, ctorch_tensor up, ctorch_tensor *out);
 
 /// input [rows, width], of float32 or float64, with a share p of its elements at 0 and the others times 1 / (1 - p).
-/// Element i of a row is kept where word i % 4 of Philox4x32-10 is at least p · 2³². `addresses` [rows, 2] int64 on the
-/// CPU are the halves of each row's counter, the lower first, whose lowest 24 bits are 0 and take i / 4. With a gradient
-/// to the input, whose mask is made again.
-ctorch_status ctorch_dropout(ctorch_tensor input, ctorch_tensor addresses, double p, uint64_t key, ctorch_tensor *out);
+/// Column c of a row is kept where word c % 4 of Philox4x32-10 is at least p · 2³²; the first one here is `first`, of
+/// rows that are parts of wider ones. `addresses` [rows, 2] int64 on the CPU are the halves of each row's counter, the
+/// lower first, whose lowest 24 bits are 0 and take c / 4. With a gradient to the input, whose mask is made again.
+ctorch_status ctorch_dropout(
+    ctorch_tensor input, ctorch_tensor addresses, ptrdiff_t first, double p, uint64_t key, ctorch_tensor *out);
 
 /// Philox4x32-10 of one counter, four words with the lowest first, which its draw takes the place of.
 void ctorch_philox(uint32_t words[4], uint32_t key0, uint32_t key1);

@@ -98,9 +98,12 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
     ///   - offloadsOptimizer: Whether that lies in a file, of which a step has one parameter's in memory.
     ///   - residency: Whether what sampling needs stays in memory while the weights are trained.
-    ///   - tensorParallel: How many processes share what is trained; each reads whole weights to score.
+    ///   - tensorParallel: How many processes share what is trained; each reads whole weights to score, and has what is
+    ///     not trained whole.
     ///   - generationParallel: How many share what is sampled with, and its cache; of parts that are trained each reads
     ///     whole ones to sample where it is 1, and has its part beside them where it is another number.
+    ///   - samplesAlone: Whether some completions, as those of evaluations, are sampled by a process alone where several
+    ///     sample together.
     ///   - replicas: How many have the same of what is trained, and keep a share of the optimizer's state each; to save it,
     ///     the first has all.
     ///   - scoresPolicy: Whether the policy's own log-probs are computed apart from training; the reference's are where
@@ -113,8 +116,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
-        replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false, residency: Residency = .release,
-        _ sizes: Sizes
+        samplesAlone: Bool = false, replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false,
+        residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -127,7 +130,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             optimizer?.stateBytes(of: shape.name, shape: shape.shape, master) ?? 2 * shape.count * master.byteCount
         }
         func held(_ state: Int) -> Int { offloadsOptimizer ? 0 : state }
-        func share(_ state: Int) -> Int { (state + replicas - 1) / replicas }
+        func share(_ state: Int, _ ranks: Int) -> Int { (state + ranks - 1) / ranks }
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
@@ -138,14 +141,16 @@ package struct MemoryEstimate: Sendable, Equatable {
         let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : frozen + narrow
         let criticWeights = hasCritic ? whole : 0
         let criticState = hasCritic ? held(shapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
-        let criticKept = hasCritic ? criticWeights + share(criticState) + criticBeside : 0
+        // Whole on each of all ranks, whoever shares the policy's layers.
+        let criticShare = share(criticState, replicas * tensorParallel)
+        let criticKept = hasCritic ? criticWeights + criticShare + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
         critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
         let state = parts.reduce(0) { $0 + stateBytes(of: $1) }
-        optimizerState = share(state)
+        optimizerState = share(state, replicas)
         training = frozen + 2 * weights + held(optimizerState) + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
@@ -173,7 +178,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         let packed = model.packedBytes(layout, ranks: generationParallel)
         let gathered = tensorParallel > 1 ? whole : 0
         let own = frozen + weights + held(optimizerState) + copies
-        let view = packed > 0 ? packed : sums
+        // Who samples alone beside others reads sums of whole matrices, and nothing packed.
+        let wholeSums = generationParallel > 1 && samplesAlone ? sums : 0
+        let view = packed + (wholeSums > 0 ? wholeSums : packed > 0 ? 0 : sums / generationParallel)
         // Parts that are sampled with come together for what scores and saves alone, and are other ones than those that
         // are trained where their numbers differ.
         let samplesParts = generationParallel > 1 && residency != .keep
@@ -186,7 +193,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
         let reading = own + view + gathered + scored
         // Of parts it comes together in a file.
-        let assembled = tensorParallel > 1 ? 0 : held(state - share(state)) + criticState - share(criticState)
+        let assembled = (tensorParallel > 1 ? 0 : held(state - optimizerState)) + criticState - criticShare
         let saving = own + view + gathered + assembled
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
         let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
@@ -231,7 +238,10 @@ package struct MemoryEstimate: Sendable, Equatable {
             rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
-            tensorParallel: tensorParallel, generationParallel: together, replicas: replicas,
+            tensorParallel: tensorParallel, generationParallel: together,
+            samplesAlone: job.run.evaluation != nil || !job.run.guards.isEmpty || job.plan.rethinking != nil
+                || job.plan.weighing?.utility?.utility == .reward,
+            replicas: replicas,
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
             takesMetaGradient: job.plan.weighing?.utility != nil,
             residency: job.model.residency,

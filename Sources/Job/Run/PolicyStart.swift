@@ -19,14 +19,13 @@ struct PolicyStart {
     ///   - heads: The names of a reward model's heads; `nil` for a language model.
     ///   - criticHeads: How many value heads share the trunk.
     ///   - seed: Addresses the draws of fresh adapters.
-    ///   - shards: How several ranks share the parameters of a model that is trained as a whole: these are then this
-    ///     rank's parts.
+    ///   - shards: How several ranks share what is trained: of that these are then this rank's parts. What is not trained
+    ///     is whole on each.
     /// - Throws: ``JobError`` for a checkpoint of another kind, `ModelError` for weights that do not fit.
     init(
         _ model: ModelSource, weights: URL, heads labels: [String]?, criticHeads: Int?, _ type: JobElementType,
         seed: UInt64, shards: ParameterShards? = nil
     ) throws {
-        precondition(shards == nil || model.trained == .all, "the job was refused for it")
         (self.model, self.type) = (model, type)
         let saved = try AdapterFolder(weights)
         var heads: [String: Tensor] = [:]
@@ -53,13 +52,11 @@ struct PolicyStart {
         self.configuration = configuration
         switch model.trained {
         case .all:
-            var trainable = loaded.parametersByName
-            for (name, whole) in trainable { trainable[name] = try shards?.part(of: whole, named: name) ?? whole }
-            parameters = ParameterSet(trainable: trainable, heads: heads)
+            parameters = ParameterSet(trainable: try Self.parts(of: loaded.parametersByName, shards), heads: heads)
         case .matching, .half:
             let trained = Set(model.trainedNames)
             parameters = ParameterSet(
-                trainable: loaded.parametersByName.filter { trained.contains($0.key) },
+                trainable: try Self.parts(of: loaded.parametersByName.filter { trained.contains($0.key) }, shards),
                 frozen: loaded.parametersByName.filter { !trained.contains($0.key) }, heads: heads)
         case .adapters:
             if saved == nil, weights != model.folder {
@@ -71,7 +68,7 @@ struct PolicyStart {
                 try saved.map { saved in try Self.adapters(of: saved, configuration, type.masterType, model.device) }
                 ?? configuration.freshAdapters(seed: seed, elementType: type.masterType, device: model.device)
             parameters = ParameterSet(
-                trainable: adapters, frozen: loaded.parametersByName, heads: heads,
+                trainable: try Self.parts(of: adapters, shards), frozen: loaded.parametersByName, heads: heads,
                 adapters: configuration.lowRankUpdates)
         }
         if saved != nil, !model.isAdapted, weights != model.folder {
@@ -79,6 +76,14 @@ struct PolicyStart {
                 place: weights.path,
                 message: "the checkpoint holds adapters, and the job trains the model itself: set use_peft")
         }
+    }
+
+    private static func parts(
+        of wholes: [String: Tensor], _ shards: ParameterShards?
+    ) throws -> [String: Tensor] {
+        var parts = wholes
+        if let shards { for (name, whole) in wholes { parts[name] = try shards.part(of: whole, named: name) } }
+        return parts
     }
 
     private static func adapters(

@@ -148,13 +148,15 @@ struct TrainingParts: Sendable {
             WeightSharing(over: $0, receives: onlySamples)
         }
         let layers = team?.tensorPeers as? ProcessGroup
+        let trained = Set(model.trainedNames)
         let gathering = try layers.map {
-            try ParameterReallocation(of: model.configuration, from: $0, to: nil, over: $0)
+            try ParameterReallocation(of: model.configuration, training: trained, from: $0, to: nil, over: $0)
         }
         let reallocating = team?.reallocatingPeers as? ProcessGroup
         let reallocation = try reallocating.map {
             try ParameterReallocation(
-                of: model.configuration, from: layers, to: team?.decodingPeers as? ProcessGroup, over: $0)
+                of: model.configuration, training: trained, from: layers, to: team?.decodingPeers as? ProcessGroup,
+                over: $0)
         }
         let criticHeads = plan.critic?.form == .sharedTrunk ? plan.critic?.heads : nil
         let start = try PolicyStart(

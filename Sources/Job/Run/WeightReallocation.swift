@@ -5,14 +5,31 @@ package import Tensors
 extension TensorTransfer {
     /// How ranks that have every layer of a model in so many parts come to have it in another number of parts: the steps
     /// of the transfer plan from the one layout to the other, as a plan's file and `plumbline reshard` have it, layer
-    /// after layer. What every rank has and needs whole is not moved.
+    /// after layer. What every rank has and needs whole is not moved, nor what is not trained: of a model with adapters its
+    /// own parameters, while what is cut of an adapter goes with the rows or columns of its matrix.
     ///
     /// - Parameters:
+    ///   - trained: The names of the parameters that are trained, of a model without adapters; all for `nil`.
     ///   - source: Ranks that share each layer, as it lies there; 1 for whole ones.
     ///   - target: The same, as it is needed.
     /// - Throws: ``JobError`` where the plan's shape of the model and the model's parameters are cut otherwise.
-    package init(of model: ModelConfiguration, from source: Int, to target: Int) throws {
+    package init(
+        of model: ModelConfiguration, training trained: Set<String>? = nil, from source: Int, to target: Int
+    ) throws {
         let plan = TransferPlan(ModelShape(model), from: source, to: target)
+        let shapes =
+            model.adapters == nil
+            ? model.parameterShapes.filter { trained?.contains($0.name) ?? true } : model.adapterShapes
+        let cut = Set(shapes.filter { $0.sharedAxis != nil }.map(\.name))
+        let updates = Dictionary(uniqueKeysWithValues: model.lowRankUpdates.map { ($0.weight, $0) })
+        /// What moves where the model itself would move a rectangle.
+        func moving(_ region: Region) -> Region? {
+            guard let adapters = model.adapters else { return (trained?.contains(region.name) ?? true) ? region : nil }
+            guard let update = updates[region.name] else { return nil }
+            return cut.contains(update.up)
+                ? Region(name: update.up, rows: region.rows, columns: 0..<adapters.rank)
+                : Region(name: update.down, rows: 0..<adapters.rank, columns: region.columns)
+        }
         var moved: Set<String> = []
         var rounds: [[Step]] = []
         for layer in 0..<plan.source.shape.layerCount {
@@ -22,9 +39,10 @@ extension TensorTransfer {
                 guard piece.sourceShard != nil || piece.targetShard != nil, piece.layers.contains(layer) else {
                     return nil
                 }
-                let regions = plan.regions(of: piece, inLayer: layer).map { region in
-                    Region(
-                        name: tensors[region.tensor].name, rows: region.block.rows, columns: region.block.columns)
+                let regions = plan.regions(of: piece, inLayer: layer).compactMap { region in
+                    moving(
+                        Region(
+                            name: tensors[region.tensor].name, rows: region.block.rows, columns: region.block.columns))
                 }
                 moved.formUnion(regions.map(\.name))
                 return regions.isEmpty
@@ -33,7 +51,6 @@ extension TensorTransfer {
             if !steps.isEmpty { rounds.append(steps) }
         }
         self.init(rounds: rounds)
-        let cut = Set(model.parameterShapes.filter { $0.sharedAxis != nil }.map(\.name))
         guard moved == cut else {
             let name = moved.symmetricDifference(cut).sorted()[0]
             throw JobError(
@@ -46,17 +63,19 @@ extension ParameterReallocation {
     /// Between two layouts of a run's ranks.
     ///
     /// - Parameters:
+    ///   - trained: The names of the parameters that are trained, of a model without adapters.
     ///   - source: The ranks that share each layer with this one as it lies there; `nil` for whole ones.
     ///   - target: The same, as it is needed.
     ///   - all: Those between which parts move: the fewest that both divide.
     /// - Throws: ``JobError`` where the plan's shape of the model and the model's parameters are cut otherwise.
-    init(of model: ModelConfiguration, from source: ProcessGroup?, to target: ProcessGroup?, over all: ProcessGroup)
-        throws
-    {
+    init(
+        of model: ModelConfiguration, training trained: Set<String>, from source: ProcessGroup?,
+        to target: ProcessGroup?, over all: ProcessGroup
+    ) throws {
         func shards(_ group: ProcessGroup?) -> ParameterShards? { group.map { model.shards(over: $0.sharingTensors) } }
         self.init(
             from: shards(source), to: shards(target), over: all.sharingTensors,
-            try TensorTransfer(of: model, from: source?.size ?? 1, to: target?.size ?? 1))
+            try TensorTransfer(of: model, training: trained, from: source?.size ?? 1, to: target?.size ?? 1))
     }
 }
 

@@ -7,7 +7,8 @@ internal import Records
 
 /// `tensor_parallel_size:` and `generation_tensor_parallel_size:`, how many processes of a run compute each layer
 /// together, each with a part of its weights: of a training pass, with their gradients and what the optimizer keeps of
-/// them, and of sampling, with their keys and values. Scoring reads whole weights.
+/// them, and of sampling, with their keys and values. Scoring reads whole weights. What is not trained,
+/// as a model under adapters, is whole in each, which reads its part of it.
 package struct TensorParallelism: Sendable, Equatable {
     /// Of training passes.
     package let size: Int
@@ -24,7 +25,7 @@ package struct TensorParallelism: Sendable, Equatable {
     ) {
         size = job.read(
             Self.trainingKey, default: 1, .from(1, to: 64),
-            "Processes of plumbline launch or torchrun, one after the other, that compute each layer of a training pass together (Megatron's tensor parallelism, arXiv:1909.08053): each has a part of the heads, of the feed-forward part and of the words, with its gradients and moments; norms are whole on each. It divides the number of processes, the model's heads, key and value heads and intermediate_size; passes are divided among the groups. Scoring, evaluations, checkpoints and sampling without generation_tensor_parallel_size read whole weights, brought together when the first of them comes and gone while the next step is trained. Checkpoints go on under any number."
+            "Processes of plumbline launch or torchrun, one after the other, that compute each layer of a training pass together (Megatron's tensor parallelism, arXiv:1909.08053): each has a part of the heads, of the feed-forward part and of the words, with its gradients and moments; norms are whole on each. It divides the number of processes, the model's heads, key and value heads and intermediate_size; passes are divided among the groups. Scoring, evaluations, checkpoints and sampling without generation_tensor_parallel_size read whole weights, brought together when the first of them comes and gone while the next step is trained. What use_peft or trainable leaves as it is is whole on each, which computes with its part of it: adapters, or the weights that are trained, are what is divided and brought together. A critic of its own weights is whole on each, and its passes and moments are divided among all; one on the policy's trunk is cut with that. Checkpoints go on under any number."
         )
         generationSize =
             plan.recipe.generates
@@ -50,6 +51,9 @@ package struct TensorParallelism: Sendable, Equatable {
         }
     }
 
+    /// A matrix in eight bits is kept in an order of its own, of which a part is no narrower matrix.
+    private static let inEightBits = ("load_in_8bit", "load_in_8bit keeps the model under adapters in eight bits")
+
     /// What of a job needs whole layers where it samples, each with its key.
     static func generationProblems(
         _ plan: MethodPlan, _ model: ModelSettings, _ staleness: Staleness
@@ -59,7 +63,7 @@ package struct TensorParallelism: Sendable, Equatable {
         if model.generationLayout == .int8 {
             problems.append(("generation_layout", "generation_layout is int8"))
         }
-        if case .adapters = model.trained { problems.append(("use_peft", "use_peft trains adapters")) }
+        if model.base != .whole { problems.append(Self.inEightBits) }
         if plan.softThinking != nil { problems.append(("algorithm", "completions think in mixtures of words")) }
         if staleness.generationRanks > 0 {
             problems.append(("generation_ranks", "generation_ranks is \(staleness.generationRanks)"))
@@ -74,15 +78,10 @@ package struct TensorParallelism: Sendable, Equatable {
     ) -> [(key: String, problem: String)] {
         var problems: [(String, String)] = []
         if model.dtype == .bfloat16 { problems.append(("dtype", "dtype is bfloat16")) }
-        switch model.trained {
-        case .all: break
-        case .adapters: problems.append(("use_peft", "use_peft trains adapters"))
-        case .matching, .half: problems.append(("trainable", "trainable leaves some of the weights as they are"))
-        }
+        if model.base != .whole { problems.append(Self.inEightBits) }
         if !optimizer.stepsElementByElement {
             problems.append(("optim", "the step of \(optimizer.stepName) reads whole matrices or blocks of them"))
         }
-        if plan.critic != nil { problems.append(("algorithm", "\(method) has a critic")) }
         if plan.heads != nil { problems.append(("algorithm", "\(method) trains the heads of a reward model")) }
         if plan.softThinking != nil { problems.append(("algorithm", "\(method) learns from mixtures of words")) }
         if plan.parts.contains(where: \.objective.needsExactDivergence) {
