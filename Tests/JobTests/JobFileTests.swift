@@ -157,7 +157,7 @@ struct JobFileTests {
 
     @Test func overridesComeLastAndReadAsYAML() throws {
         let job = try job(
-            complete, ["learning_rate=2e-6", "--seed=7", "column_map.prompt=question", "stop_strings=['\\n', END]"])
+            complete, ["learning_rate=2e-6", "seed=7", "column_map.prompt=question", "stop_strings=['\\n', END]"])
         #expect(job.optimizer.learningRate == 2e-6)
         #expect(job.model.seed == 7)
         #expect(job.data.columnMap == [NamedValue(name: "prompt", value: .string("question"))])
