@@ -49,7 +49,6 @@ package struct PPOSettings: Sendable, Equatable {
 
 extension PPOSettings: Objective {
     package var aggregation: LossAggregation { .tokenMean }
-    package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
     /// PPO's policy part; the value loss belongs to the critic.
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try PPO.policyLoss(inputs, self) }
 }
