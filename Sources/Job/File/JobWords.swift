@@ -18,16 +18,16 @@ package struct JobWords: Sendable, Equatable {
                 take(word, isJob: takesJob)
                 continue
             }
-            var override = String(word.dropFirst(2))
-            guard !override.isEmpty else { continue }  // the `--` that ends a command's options
-            if !override.contains("=") {
+            var pair = String(word.dropFirst(2))
+            guard !pair.isEmpty else { continue }  // the `--` that ends a command's options
+            if !pair.contains("=") {
                 let isFollowed = rest.first.map { !$0.hasPrefix("--") } ?? false
-                override += "=" + (isFollowed ? rest.removeFirst() : "true")
+                pair += "=" + (isFollowed ? rest.removeFirst() : "true")
             }
-            if takesJob, override.hasPrefix("config=") {
-                take(String(override.dropFirst("config=".count)), isJob: true)
+            if takesJob, pair.hasPrefix("config=") {
+                take(String(pair.dropFirst("config=".count)), isJob: true)
             } else {
-                overrides.append(override)
+                overrides.append(pair)
             }
         }
     }
