@@ -63,8 +63,8 @@ extension DistillationSettings: Objective {
 /// Distillation of a teacher into the policy (GKD, Agarwal et al. 2024, arXiv:2306.13649; Gu et al. 2024,
 /// arXiv:2306.08543).
 ///
-///     L = (1/N_tok) Σ_t [ D_t − min(ρ_t·A_t, clip(ρ_t)·A_t) ]
-///     D_t   divergence of π and the teacher π_T at token t
+///     L = (1/N_tok) Σ_t [ k·D_t − min(ρ_t·A_t, clip(ρ_t)·A_t) ]
+///     D_t   divergence of π and the teacher π_T at token t;  k   1, or what multipliers of the rewards leave it
 ///
 /// On completions that the policy samples itself no gradient flows through the sampling, as in GKD. The second term is
 /// there where rewards are, and in the form `sampled`, where A_t has log π_T(y_t) − log π(y_t) in it and there is no D.
@@ -92,11 +92,12 @@ package enum Distillation {
                 throw LossError.missing("the divergences from the teacher", method: "distill")
             }
             try report.note("distill/divergence", divergences, .mean)
+            let weighted = try inputs.klWeights.map { try divergences * $0 } ?? divergences
             if settings.usesAdvantages {
                 let rewarded = perToken
-                terms = [{ try total(rewarded) }, { try total(divergences) }]
+                terms = [{ try total(rewarded) }, { try total(weighted) }]
             }
-            perToken = try perToken + divergences
+            perToken = try perToken + weighted
         }
         try inputs.noteEntropy(in: &report)
         return LossResult(loss: try total(perToken), report: report, terms: terms)

@@ -139,6 +139,5 @@ extension GRPOSettings: Objective {
     package var needsExactDivergence: Bool { klCoefficient > 0 && usesExactKL }
     package var needsRolloutLogProbabilities: Bool { mismatchCorrection != nil || offPolicyThreshold != nil }
     package var weighsSampler: Bool { mismatchCorrection != nil }
-    package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try GRPO.loss(inputs, self) }
 }

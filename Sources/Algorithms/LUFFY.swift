@@ -26,7 +26,6 @@ package struct LUFFYSettings: Sendable, Equatable {
 }
 
 extension LUFFYSettings: Objective {
-    package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
     package var terms: [String] { ["rollouts", "demonstrations"] + (entropyCoefficient != 0 ? ["entropy"] : []) }
     package var aggregation: LossAggregation { .sequenceMeanTokenSumOverLimit }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try LUFFY.loss(inputs, self) }

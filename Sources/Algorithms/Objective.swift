@@ -11,8 +11,6 @@ package protocol Objective: Sendable {
     var needsRolloutLogProbabilities: Bool { get }
     /// Whether the loss weighs tokens by the old policy over the one that sampled them, π_old/π_sampler.
     var weighsSampler: Bool { get }
-    /// Whether the entropies must carry a gradient.
-    var needsEntropyGradient: Bool { get }
     /// Whether the loss reads advantages.
     var needsAdvantages: Bool { get }
     /// Whether the loss reads the mean entropy of the whole step. A step of several micro-batches then costs a forward
@@ -36,7 +34,6 @@ extension Objective {
     package var divergenceBeta: Double { 1 }
     package var needsRolloutLogProbabilities: Bool { false }
     package var weighsSampler: Bool { false }
-    package var needsEntropyGradient: Bool { false }
     package var needsAdvantages: Bool { true }
     package var needsMeanEntropy: Bool { false }
     package var terms: [String] { [] }

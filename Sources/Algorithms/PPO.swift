@@ -10,11 +10,14 @@ package struct PPOSettings: Sendable, Equatable {
     package let valueCoefficient: Double
     /// c_H, the weight of the entropy bonus; 0 for none.
     package let entropyCoefficient: Double
+    /// Whether the last of a critic's several heads values a KL in the reward.
+    package var hasKLHead: Bool
 
     package init(
         clip: ClippedSurrogate = ClippedSurrogate(), valueEpsilon: Double? = 0.2, valueCoefficient: Double = 0.1,
-        entropyCoefficient: Double = 0
+        entropyCoefficient: Double = 0, hasKLHead: Bool = false
     ) {
+        self.hasKLHead = hasKLHead
         self.clip = clip
         self.valueEpsilon = valueEpsilon
         self.valueCoefficient = valueCoefficient
@@ -22,21 +25,30 @@ package struct PPOSettings: Sendable, Equatable {
     }
 
     package init(reading job: inout SettingsReader) {
+        hasKLHead = false
         clip = ClippedSurrogate(reading: &job)
         valueEpsilon = job.read(
             "cliprange_value", optional: 0.2, .above(0),
             "How far a value may move from the old one before its loss goes flat; null for no clip (arXiv:1707.06347).")
         valueCoefficient = job.read(
-            "vf_coef", default: 0.1, .atLeast(0), "Weight of the value loss ½·mean (V − R)² (arXiv:1707.06347).")
+            "vf_coef", default: 0.1, .atLeast(0),
+            "Weight of the value loss ½·mean (V − R)² (arXiv:1707.06347). With a head for each stream the mean runs over the rewards' heads, too, and the KL's head adds 0.2·mean (V − R)² (arXiv:2310.04373)."
+        )
         entropyCoefficient = job.read(
             "entropy_coef", default: 0.0, .atLeast(0),
             "Weight of the policy's entropy, subtracted from the loss (arXiv:1602.01783).")
+    }
+
+    /// What the loss L_V of each of a critic's heads counts: the rewards' are averaged, and 0.4 of the KL's is
+    /// 0.2·mean (V − R)², as in the code of Moskovitz et al. 2023 (arXiv:2310.04373). 1 of a single head.
+    package func headWeights(_ count: Int) -> [Double] {
+        let rewards = hasKLHead ? count - 1 : count
+        return Array(repeating: 1 / Double(rewards), count: rewards) + (hasKLHead ? [0.4] : [])
     }
 }
 
 extension PPOSettings: Objective {
     package var aggregation: LossAggregation { .tokenMean }
-    package var needsEntropyGradient: Bool { entropyCoefficient != 0 }
     /// PPO's policy part; the value loss belongs to the critic.
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try PPO.policyLoss(inputs, self) }
 }
@@ -95,11 +107,13 @@ package enum PPO {
         return LossResult(loss: loss, report: report)
     }
 
-    /// c_V·L_V: what a critic of its own parameters minimizes. The metric `value_loss` is L_V.
+    /// c_V·w·L_V: what a critic of its own parameters minimizes. The metric `value_loss` is w·L_V.
     ///
+    /// - Parameter weight: w, what the loss of one of several heads counts.
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`.
     package static func valueLoss(
-        _ values: ValueInputs, _ spans: CompletionSpans, _ denominators: Denominators, _ settings: PPOSettings
+        _ values: ValueInputs, _ spans: CompletionSpans, _ denominators: Denominators, _ settings: PPOSettings,
+        weight: Double = 1
     ) throws -> LossResult {
         for tensor in [values.values, values.oldValues, values.returns] { try spans.requireTokens(tensor, in: "ppo") }
         var report = LossReport()
@@ -112,7 +126,7 @@ package enum PPO {
             try report.note("value_clip_ratio", clipped.greater(than: squares), .mean)
             squares = try maximum(squares, clipped)
         }
-        let loss = try LossAggregation.tokenMean.total(squares, spans, denominators) * 0.5
+        let loss = try LossAggregation.tokenMean.total(squares, spans, denominators) * (0.5 * weight)
         try report.note("value_loss", loss, .total)
         return LossResult(loss: try loss * settings.valueCoefficient, report: report)
     }

@@ -99,8 +99,12 @@ extension Coordinator {
         let bypasses = recipe.calls.contains(.infer(.sampler))
         for pass in 0..<schedule.iterations {
             let batches = schedule.optimizerBatches(work.parts, rolloutStep: rolloutStep, pass: pass)
-            for batch in batches where progress.step < schedule.maxSteps {
+            for mini in batches where progress.step < schedule.maxSteps {
                 try checkCancellation(since: before)
+                // Kept completions stand in it as far as there were any.
+                let isEmpty = parts.replay != nil && mini.teachesNothing
+                let batch = isEmpty ? UpdateBatch(groups: []) : mini
+                if isEmpty { work.metrics["empty_steps", default: 0] += 1 }
                 var metrics = try await takeOptimizerStep(on: batch, stop: progress.step == before ? stop : nil)
                 if bypasses, progress.step > before || parts.replay != nil {
                     metrics.removeAll(in: "sampling/sampling_logp_difference")

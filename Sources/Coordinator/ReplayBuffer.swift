@@ -10,7 +10,8 @@ internal import Runs
 /// A completion teaches nothing when its advantage is 0 at every token. As many kept ones as there are stand in for
 /// such completions, so that every mini-batch has its share and the step keeps its size. They keep the log-probs
 /// and the advantages of the step that wrote them: the ratio of the loss accounts for their age. The oldest leave first
-/// when the buffer is full, and those older than `maxAge` optimizer steps leave at once.
+/// when the buffer is full, and those older than `maxAge` optimizer steps leave at once. A mini-batch in which nothing
+/// teaches all the same takes no optimizer step: momentum and decay alone would move the weights.
 ///
 /// Departs from the paper: completions are drawn without replacement, since one that stands twice in a batch has only
 /// its weight doubled; and what the step itself has taught stays, all of it, instead of being drawn by the same law.
@@ -134,6 +135,19 @@ package actor ReplayBuffer: Checkpointable {
 
     package func restore(from folder: URL) throws {
         kept = try JSONDecoder().decode([Kept].self, from: Data(contentsOf: folder.appending(path: Self.fileName)))
+    }
+}
+
+extension UpdateBatch {
+    /// Whether no rollout in it has an advantage, and nothing in it is imitated.
+    var teachesNothing: Bool {
+        parts.allSatisfy { part in
+            guard part.kind == .rollouts else { return part.weight == 0 || part.actionTokenCount == 0 }
+            return part.weight == 0
+                || part.groups.allSatisfy { group in
+                    group.completions.allSatisfy { $0.meanAbsoluteAdvantage(part.streamWeights) == 0 }
+                }
+        }
     }
 }
 

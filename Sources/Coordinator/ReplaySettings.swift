@@ -10,7 +10,7 @@ package struct ReplaySettings: Sendable, Equatable {
     package init?(reading job: inout SettingsReader) {
         capacity = job.read(
             "replay_buffer_size", default: 0, .from(0, to: 1_000_000),
-            "Completions kept to stand in for completions without an advantage (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them."
+            "Completions kept to stand in for completions without an advantage (Selective Sample Replay, arXiv:2504.08837); 0 is off. Their ratio uses the log-probs of the policy that wrote them. A batch in which no completion has one all the same takes no optimizer step, whatever a KL term would say."
         )
         maxAge = job.read(
             "replay_max_age", default: 2, .atLeast(1), "Optimizer steps after which a kept completion leaves.")

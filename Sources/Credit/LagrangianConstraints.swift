@@ -150,11 +150,12 @@ extension LagrangianConstraints: RewardController {
             return update
         }
         for _ in 0..<stepsPerRollout { moved.takeDualStep(means) }
+        var pulls = moved.state.pulls ?? [:]
         for constraint in constraints {
             guard let pull = means[constraint.name].map(constraint.pull) else { continue }
-            let before = moved.state.pulls?[constraint.name] ?? pull
-            moved.state.pulls = (moved.state.pulls ?? [:]).merging([constraint.name: 0.8 * before + 0.2 * pull]) { $1 }
+            pulls[constraint.name] = 0.8 * (pulls[constraint.name] ?? pull) + 0.2 * pull
         }
+        moved.state.pulls = pulls
         guard moved.state.parameters.values.allSatisfy(\.isFinite) else { return nil }
         let notes = [moved.saturation(means), moved.announcement(means)].compactMap(\.self)
         update.note = notes.isEmpty ? nil : notes.joined(separator: "; ")

@@ -3,10 +3,11 @@ internal import Records
 /// The advantages of a distillation: those of the rewards where there are any, and the teacher's word on each token
 /// where it is asked.
 ///
-///     A_t = w·A_rewards − (log π(y_t) − log π_T(y_t))
+///     A_t = w·Σ_k w_k·A_k − (log π(y_t) − log π_T(y_t))
 ///
-/// two streams, the second without a baseline: its expectation is the gradient of the reverse KL of the next token at
-/// each visited state.
+/// A_k are the advantages of the rewards' sum, or of each reward apart. The teacher's stream has no baseline: its
+/// expectation is the gradient of the reverse KL of the next token at each visited state. Where multipliers scale what
+/// they stand beside, the teacher is that as well, as a KL to the reference is.
 package struct TeacherCredit: CreditRule {
     package let rewards: RewardCombination
     /// What compares completions by their rewards; `nil` without rewards.
@@ -36,12 +37,14 @@ package struct TeacherCredit: CreditRule {
         var streams: [AdvantageStream] = []
         var isDead: [Bool] = []
         if let baseline {
-            streams.append(
-                AdvantageStream(
-                    name: "reward", weight: rewardWeight,
-                    values: baseline.advantages(of: combined).repeated(over: batch),
-                    isValid: batch.isLearned(combined, overlong)))
-            isDead = combined.map { Moments($0.compactMap(\.self)).isConstant }
+            let objectives = try objectives(of: batch, combined)
+            for objective in objectives {
+                var stream = objective.stream(
+                    baseline.advantages(of: objective.rewards).repeated(over: batch), batch, overlong)
+                stream.weight *= rewardWeight
+                streams.append(stream)
+            }
+            isDead = deadGroups(objectives)
         }
         let penalties = try teacher?.penalties(of: batch, rule: "distillation by sampled tokens")
         if let penalties {

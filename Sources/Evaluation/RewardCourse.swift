@@ -7,12 +7,15 @@ package struct RewardCourse: Sendable {
     private let name: String
     /// By metric, in the order of steps.
     private let series: [String: Points]
+    private let notes: [(step: Double, text: String)]
 
     /// - Parameters:
     ///   - name: The run's.
     ///   - series: Its numbers by their names in metrics.jsonl.
-    package init(_ name: String, series: [String: Points]) {
+    ///   - notes: What it said of itself, in notes.jsonl.
+    package init(_ name: String, series: [String: Points], notes: [(step: Double, text: String)] = []) {
         self.name = name
+        self.notes = notes
         self.series = series.filter { !$0.value.isEmpty }
     }
 
@@ -124,6 +127,11 @@ package struct RewardCourse: Sendable {
         ([rewardTable, constraintTable] + [front].compactMap(\.self) + [guardTable]).filter { !$0.rows.isEmpty }
     }
 
+    /// What looked wrong, moved and why.
+    private var noteTable: Table {
+        Table(["step", "note"], notes.map { [NumberText.tick($0.step), $0.text] }, textColumns: 2)
+    }
+
     /// What binds, what each reward weighs, the evaluations that none beats, and what is guarded.
     package var text: String { tables.map { "\(name)\n\($0.text)" }.joined(separator: "\n\n") }
 
@@ -161,13 +169,14 @@ package struct RewardCourse: Sendable {
         return all.compactMap(\.self)
     }
 
-    /// One page for several runs, which needs nothing but itself.
+    /// One page for several runs with their notes, which needs nothing but itself.
     ///
     /// - Parameter before: What stands above the runs, as SVG.
     package static func page(of runs: [RewardCourse], before: [String] = []) -> String {
-        let parts = runs.map { run in
-            "<h2>\(HTMLText.escaped(run.name))</h2>\n"
-                + (run.tables.map(\.html) + run.pictures.map { "<figure>\($0)</figure>" }).joined(separator: "\n")
+        let parts = runs.map { run -> String in
+            var blocks = run.tables.map(\.html) + run.pictures.map { "<figure>\($0)</figure>" }
+            if !run.notes.isEmpty { blocks.append(run.noteTable.html) }
+            return "<h2>\(HTMLText.escaped(run.name))</h2>\n" + blocks.joined(separator: "\n")
         }
         return """
             <!DOCTYPE html>

@@ -27,7 +27,8 @@ package struct Distill: Method {
         let loss = DistillationSettings(reading: &job, hasRewards: hasRewards)
         let weight = job.read(
             "distill.reward_weight", default: 1.0, .atLeast(0),
-            "What the rewards' advantages count beside the teacher. Without reward_funcs the teacher is all there is.")
+            "What the rewards' advantages, by all their weights and multipliers, count beside the teacher. Without reward_funcs the teacher is all there is."
+        )
         job.ignore("distill.reward_weight", when: !hasRewards)
         let lambda = job.read(
             "lmbda", default: 1.0, .from(0, to: 1),
@@ -39,7 +40,8 @@ package struct Distill: Method {
         )
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
         let learning = RolloutLearning(
-            reading: &job, shared, of: Self.name, kl: nil, hasRatio: loss.usesAdvantages, streams: .none)
+            reading: &job, shared, of: Self.name, kl: nil, hasRatio: loss.usesAdvantages, streams: .scaled,
+            demonstrates: lambda < 1)
         let baseline = GroupBaselineSettings(reading: &job, penalty: nil)
         if hasRewards, shared.batches.generations < 2 {
             job.refuse(
@@ -89,7 +91,7 @@ package struct Distill: Method {
         }
         job.ignore(
             "demonstrations.path", "demonstrations.split", "demonstrations.order", "demonstrations.per_step",
-            "demonstrations.missing", when: plan.demonstrations == nil)
+            "demonstrations.missing", when: lambda == 1 || takesTeachers)
         self.plan = plan
     }
 }

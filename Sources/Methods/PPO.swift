@@ -14,11 +14,13 @@ package struct PPOMethod: Method {
 
     package init(reading job: inout SettingsReader, _ shared: SharedSettings) {
         let kl = KLTerm(reading: &job, .init(method: Self.name, placement: .reward, beta: 0.05))
-        let loss = PPOSettings(reading: &job)
+        var loss = PPOSettings(reading: &job)
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: true)
         var credit = ActorCritic(
             reading: &job, rewards: learning.rewards, penalty: kl.penalty(.oneStep), overlong: learning.overlong)
         credit.mixer = learning.mixer(credit.mixer)
+        let keepsApart = learning.rewards.form == .apart
+        loss.hasKLHead = keepsApart && kl.penalty(.oneStep) != nil
         let sharesTrunk = job.read(
             "critic_shares_trunk", default: false,
             "The critic is a linear head on the policy's own trunk instead of a model of its own. One optimizer, one loss: policy + vf_coef × value; the memory of a second model and its passes are saved. The head starts at 0 (arXiv:1707.06347)."
@@ -42,6 +44,6 @@ package struct PPOMethod: Method {
             loss, credit: credit,
             critic: CriticPlan(
                 sharesTrunk ? .sharedTrunk : .separate(model: model, learningRate: rate),
-                heads: learning.rewards.form == .apart ? learning.streamCount : 1, loss))
+                heads: keepsApart ? learning.streamCount : 1, loss))
     }
 }

@@ -56,6 +56,24 @@ extension ModelFolder {
         }
     }
 
+    /// The same for a classifier, of which `head` is in memory.
+    static func save(
+        _ weights: any ModelWeights, _ trunk: ModelConfiguration, head: Tensor, _ classifier: ClassifierConfiguration,
+        from source: URL, to folder: URL, elementType: ElementType
+    ) throws {
+        var shapes = Dictionary(uniqueKeysWithValues: trunk.parameterShapes.map { ($0.name, $0.shape) })
+        shapes[SequenceClassifier.headName] = head.shape
+        try save(
+            trunk, shapes, to: folder, elementType, generation: nil,
+            labels: classifier.labels ?? (0..<head.shape[0]).map { "LABEL_\($0)" },
+            expectsEndToken: classifier.expectsEndToken
+        ) { name in
+            let tensor = try name == SequenceClassifier.headName ? head : weights.tensor(named: name)
+            try requireFinite(tensor, name, source)
+            return tensor
+        }
+    }
+
     /// - Parameters:
     ///   - found: The shapes of all tensors there are, by name.
     ///   - tensor: Gives each of them once, when it is written.

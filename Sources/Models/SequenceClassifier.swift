@@ -84,6 +84,36 @@ package final class SequenceClassifier {
                 with: adapter.tensors(for: adapted, elementType: type, device: device), adapted), head: head)
     }
 
+    /// Writes an adapter and its base, a language model or a classifier, as one whole classifier. No more than one tensor
+    /// of the base is in memory.
+    ///
+    /// - Parameter elementType: What the weights are stored in.
+    /// - Throws: As ``load(_:elementType:device:)`` and
+    ///   ``ModelFolder/save(_:of:from:to:elementType:generation:)``.
+    package static func merge(_ adapter: AdapterFolder, to folder: URL, elementType: ElementType) throws {
+        let configuration = try ClassifierConfiguration(folder: adapter.folder)
+        let (base, trunk) = try weights(ofBase: adapter.base)
+        let merged = try MergedWeights(base, adapter, trunk, in: .float32)
+        guard let head = try adapter.head(of: configuration.labels?.count) else {
+            throw ModelError.file(
+                path: adapter.folder.path(percentEncoded: false), message: "it adapts no sequence classifier")
+        }
+        try ModelFolder.save(
+            merged, trunk, head: head, configuration, from: adapter.folder, to: folder, elementType: elementType)
+    }
+
+    /// The checked weights of a base with the configuration of its trunk, which they may hold more than.
+    private static func weights(ofBase folder: URL) throws -> (any ModelWeights, ModelConfiguration) {
+        guard try isIn(folder) else {
+            let configuration = try ModelFolder.readConfiguration(folder)
+            return (try ModelFolder.checkedWeights(folder, configuration), try configuration.withoutHead)
+        }
+        let configuration = try ClassifierConfiguration(folder: folder)
+        let weights = try ModelFolder.weights(folder)
+        try check(weights, configuration, path: folder.path(percentEncoded: false))
+        return (weights, configuration.trunk)
+    }
+
     private static func check(
         _ weights: any ModelWeights, _ configuration: ClassifierConfiguration, path: String
     ) throws(ModelError) {

@@ -166,12 +166,13 @@ struct Schedule {
     }
 
     /// The end of an iteration, counted from 1; 0 for none.
-    func end(ofIteration iteration: Int) -> Int {
+    private func end(ofIteration iteration: Int) -> Int {
         guard iteration > 0 else { return 0 }
         let count = graph.nodes.count
         return ends[(iteration - 1) * count..<iteration * count].max() ?? 0
     }
 
+    /// The mean of the iterations behind the second.
     var iterationNanoseconds: Int {
         let steady = iterations > 2 ? 2 : 0
         return (end(ofIteration: iterations) - end(ofIteration: steady)) / max(1, iterations - steady)
@@ -221,7 +222,7 @@ struct Schedule {
         }
         return Timeline(
             devices: devices, tasks: tasks, peakBytes: peakBytes(), residentBytes: graph.resident,
-            iterations: iterations)
+            iterations: iterations, iterationNanoseconds: iterationNanoseconds)
     }
 }
 

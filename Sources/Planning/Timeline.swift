@@ -40,16 +40,8 @@ package struct Timeline: Sendable {
     /// What lies on each device all the time.
     package var residentBytes: [Int]
     package var iterations: Int
-
     /// Nanoseconds of an iteration: the mean of those behind the second.
-    package var iterationNanoseconds: Int {
-        let steady = iterations > 2 ? 2 : 0
-        return (end(ofIteration: iterations) - end(ofIteration: steady)) / max(1, iterations - steady)
-    }
-
-    private func end(ofIteration iteration: Int) -> Int {
-        tasks.filter { $0.iteration == iteration }.map(\.end).max() ?? 0
-    }
+    package let iterationNanoseconds: Int
 
     /// Nanoseconds in which a device computes or reallocates; copy engines are apart.
     package func busyNanoseconds(ofDevice device: Int) -> Int {

@@ -69,8 +69,8 @@ extension Tensor {
 }
 
 extension PackedMicroBatch {
-    /// The value loss of this micro-batch, c_V·Σ_k L_V(V_k, R_k), towards the batch's returns: the heads share a trunk,
-    /// each is fitted to its own stream.
+    /// The value loss of this micro-batch, c_V·Σ_k w_k·L_V(V_k, R_k), towards the batch's returns: the heads share a
+    /// trunk, each is fitted to its own stream. w is ``Algorithms/PPOSettings/headWeights(_:)``.
     ///
     /// - Parameter values: `[actions, streams]`, differentiable; as many streams as the batch's returns have.
     func valueLoss(_ values: Tensor, _ denominators: Denominators, _ settings: PPOSettings) throws -> LossResult {
@@ -87,12 +87,13 @@ extension PackedMicroBatch {
                     + "for a value head of \(count)")
         }
         let spans = try CompletionSpans(lengths: completionCounts, device: values.device)
-        let losses = try (0..<count).map { stream in
+        let losses = try settings.headWeights(count).enumerated().map { stream, weight in
             try PPO.valueLoss(
                 PPO.ValueInputs(
                     values: values.stream(stream),
                     oldValues: tensor(completions.flatMap { $0.oldValues[stream].map(Double.init) }),
-                    returns: tensor(completions.flatMap { $0.returns[stream] })), spans, denominators, settings)
+                    returns: tensor(completions.flatMap { $0.returns[stream] })), spans, denominators, settings,
+                weight: weight)
         }
         return try losses.dropFirst().reduce(losses[0]) { try $0.combined(with: $1) }
     }

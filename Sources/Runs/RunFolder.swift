@@ -6,7 +6,7 @@ import Synchronization
 ///
 ///     config.yaml                          the resolved job
 ///     metrics.jsonl                        one row a logged step
-///     notes.jsonl                          what moved and why, where there is something to say
+///     notes.jsonl                          what moved and why, what looks wrong, where there is something to say
 ///     completions/completions_00010.jsonl  what was sampled in step 10, with scores
 ///     checkpoint-10/                       see ``CheckpointFolder``
 ///     config.json, model.safetensors ...   the final model, with its manifest
@@ -99,12 +99,28 @@ package final class RunFolder: Sendable {
         }
     }
 
-    /// Adds a row to `notes.jsonl`: `step` and `note`, a line for a person on what moved and why.
-    package func appendNote(step: Int, _ text: String) throws(RunError) {
+    /// Adds a row to `notes.jsonl`: `step` and `note`, a line for a person on what moved and why, or what looks wrong.
+    ///
+    /// - Parameter warning: The name of what looks wrong, which the row then has as `warning`; `nil` for another note.
+    package func appendNote(step: Int, _ text: String, warning: String? = nil) throws(RunError) {
+        var members = [JSONValue.Member("step", .number(step)), JSONValue.Member("note", .string(text))]
+        if let warning { members.append(JSONValue.Member("warning", .string(warning))) }
         try notes.withLock { writer throws(RunError) in
             if writer == nil { writer = try JSONLinesWriter(appendingTo: notesFile) }
-            try writer?.append(.object(["step": .number(step), "note": .string(text)]))
+            try writer?.append(.object(members))
         }
+    }
+
+    /// The names of the warnings that `notes.jsonl` has.
+    package func notedWarnings() throws(RunError) -> Set<String> {
+        guard try FolderEntry(notesFile) != nil else { return [] }
+        let lines = try LineReader(notesFile)
+        var names: Set<String> = []
+        while let line = try lines.next() {
+            guard let row = try? JSONValue(parsing: line.bytes), let name = row["warning"]?.string else { continue }
+            names.insert(name)
+        }
+        return names
     }
 
     /// Writes the completions of a step, one row each, whole or not at all; rows of an earlier try are replaced.

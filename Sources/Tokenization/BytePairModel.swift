@@ -29,7 +29,7 @@ struct BytePairModel: Sendable {
             return
         }
         scratch.symbols.removeAll(keepingCapacity: true)
-        appendSymbols(bytes, piece, to: &scratch.symbols)
+        appendSymbols(bytes, piece, to: &scratch)
         if scratch.symbols.count <= Self.longestScanned {
             mergeByScanning(&scratch)
             for symbol in scratch.symbols { ids.append(Int(symbol)) }
@@ -38,14 +38,26 @@ struct BytePairModel: Sendable {
         }
     }
 
-    private func appendSymbols(_ bytes: [UInt8], _ piece: Range<Int>, to symbols: inout [Int32]) {
+    /// Whether there are texts of which something is left out.
+    var leavesOut: Bool {
+        guard unknownID == nil else { return false }
+        return switch alphabet {
+        case .bytes(let table): table.contains { $0 < 0 }
+        case .scalars: fallbackIDs.isEmpty || fallbackIDs.contains { $0 < 0 }
+        }
+    }
+
+    private func appendSymbols(_ bytes: [UInt8], _ piece: Range<Int>, to scratch: inout MergeScratch) {
         var pending: Int32?
         func flush() {
-            if let unknown = pending { symbols.append(unknown) }
+            if let unknown = pending { scratch.symbols.append(unknown) }
             pending = nil
         }
         func addUnknown() {
-            guard let unknownID else { return }
+            guard let unknownID else {
+                scratch.hasLeftOut = true
+                return
+            }
             if !fusesUnknown { flush() }
             pending = unknownID
         }
@@ -57,7 +69,7 @@ struct BytePairModel: Sendable {
                     addUnknown()
                 } else {
                     flush()
-                    symbols.append(id)
+                    scratch.symbols.append(id)
                 }
             }
         case .scalars(let table):
@@ -66,8 +78,8 @@ struct BytePairModel: Sendable {
                 let (point, width) = scalar(in: bytes, at: index)
                 if let id = table[point] {
                     flush()
-                    symbols.append(id)
-                } else if !appendFallback(bytes[index..<index + width], to: &symbols) {
+                    scratch.symbols.append(id)
+                } else if !appendFallback(bytes[index..<index + width], to: &scratch.symbols) {
                     // An unknown still pending stays behind the bytes that follow it: the order the library gives.
                     addUnknown()
                 }
@@ -150,6 +162,8 @@ struct BytePairModel: Sendable {
 struct MergeScratch {
     var symbols: [Int32] = []
     var ranks: [UInt32] = []
+    /// Whether a symbol of any piece was left out.
+    var hasLeftOut = false
 }
 
 /// A binary heap of rank and position, the lowest rank first, of equal ranks the leftmost.

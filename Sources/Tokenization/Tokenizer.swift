@@ -139,13 +139,26 @@ package struct Tokenizer: Sendable {
     /// The ids of a text.
     ///
     /// Added tokens inside the text become their ids, special ones too. Bytes that a byte-level vocabulary has no symbol
-    /// for are left out, as by the `tokenizers` library.
+    /// for are left out, as by the `tokenizers` library; ``firstLeftOut(of:)`` says so of a text.
     ///
     /// - Parameters:
     ///   - addSpecialTokens: also put the post-processor's special ids around it, such as a beginning of text.
     ///   - mark: what ``marked(_:with:)`` put into parts of the text; it is taken out behind the search for added
     ///     tokens.
     package func encode(_ text: String, addSpecialTokens: Bool = false, mark: SpellingMark? = nil) -> [Int] {
+        let ids = encoded(text, mark: mark).ids
+        return addSpecialTokens ? definition.postProcessor.wrap(ids) : ids
+    }
+
+    /// The first character of a text that ``encode(_:addSpecialTokens:mark:)`` leaves out, as no symbol of the vocabulary
+    /// stands for it; `nil` where all of the text is read.
+    package func firstLeftOut(of text: String) -> String? {
+        func leavesOut(_ text: String) -> Bool { encoded(text, mark: nil).scratch.hasLeftOut }
+        guard definition.model.leavesOut, leavesOut(text) else { return nil }
+        return text.first { leavesOut(String($0)) }.map { String($0) } ?? text
+    }
+
+    private func encoded(_ text: String, mark: SpellingMark?) -> EncodeCall {
         var call = EncodeCall(definition: definition, matcher: normalizedMatcher, mark: mark)
         let bytes = Array(text.utf8)
         for part in rawMatcher.parts(of: bytes) {
@@ -155,7 +168,7 @@ package struct Tokenizer: Sendable {
                 call.encode(range.count == bytes.count ? bytes : Array(bytes[range]), startsText: range.lowerBound == 0)
             }
         }
-        return addSpecialTokens ? definition.postProcessor.wrap(call.ids) : call.ids
+        return call
     }
 
     /// A text in which special tokens are only spelled: with the mark in them they are not found, and read as what they
@@ -255,7 +268,7 @@ private struct EncodeCall {
     let matcher: AddedTokenMatcher
     let mark: SpellingMark?
     var ids: [Int] = []
-    private var scratch = MergeScratch()
+    private(set) var scratch = MergeScratch()
     private var cache: PieceCache?
 
     init(definition: TokenizerDefinition, matcher: AddedTokenMatcher, mark: SpellingMark?) {

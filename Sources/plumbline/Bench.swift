@@ -181,12 +181,15 @@ struct Bench: AsyncParsableCommand {
         @Option(help: "The accuracy whose price is noted.") var target = 0.6
         @Option(help: "JSON lines that rows are appended to; runs that are there are not made again.")
         var output = "learning.jsonl"
-        @Argument(help: "Overrides of the job, key=value.") var overrides: [String] = []
+        @Argument(
+            parsing: .allUnrecognized,
+            help: ArgumentHelp("Overrides of the job: key=value, --key value or --key=value.", valueName: "overrides"))
+        var words: [String] = []
 
         func run() throws {
             let setting = LearningTable.Setting(
                 model: model, job: job, prompts: prompts, reward: reward, steps: steps, samples: samples,
-                target: target, overrides: overrides)
+                target: target, overrides: JobWords(words, takesJob: false).overrides)
             let rows = try LearningTable(setting, output: output).run(methods: methods, seeds: seeds) {
                 Terminal.progress($0)
             }

@@ -49,11 +49,17 @@ struct PlanCommand: AsyncParsableCommand {
     @Option(help: "With --measure: what running them may take.") var minutes = 10.0
     @Option(name: [.short, .long], help: "Where the plan goes.") var output: String?
     @Flag(help: "Print one JSON object.") var json = false
-    @Argument(help: "Overrides of the job, key=value.") var overrides: [String] = []
+    @Argument(
+        parsing: .allUnrecognized,
+        help: ArgumentHelp("Overrides of the job: key=value, --key value or --key=value.", valueName: "overrides"))
+    var words: [String] = []
 
     func validate() throws {
         guard (job == nil) != (graph == nil) else { throw ValidationError("expected either --job or --graph") }
         guard cluster != nil || graph == nil else { throw ValidationError("--graph needs --cluster") }
+        if let first = words.first, graph?.hasSuffix(".json") == true {
+            throw ValidationError("'\(first)' is no option, and a graph.json has no keys that it could override")
+        }
         guard cluster == nil || ranks == nil else {
             throw ValidationError("--ranks is of this machine; --cluster has its own devices")
         }
@@ -71,6 +77,8 @@ struct PlanCommand: AsyncParsableCommand {
             throw ValidationError("--prompt-tokens \(promptTokens): between 1 and 10000000")
         }
     }
+
+    private var overrides: [String] { JobWords(words, takesJob: false).overrides }
 
     func run() async throws {
         let source: PlanMaking.Source = job.map { .job(URL(filePath: $0)) } ?? .graph(graph ?? "")

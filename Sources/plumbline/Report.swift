@@ -10,7 +10,7 @@ struct Report: ParsableCommand {
     @Option(help: "Write the curves as SVG to this file.") var svg: String?
     @Option(
         help:
-            "Write one page to this file: the curves, the timelines of runs that have one, and how each run weighed its rewards."
+            "Write one page to this file: the curves, the timelines of runs that have one, how each run weighed its rewards, and its notes."
     ) var html: String?
     @Option(
         help:

@@ -7,18 +7,31 @@ import Records
 struct Train: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run an alignment job.",
+        usage: "plumbline train <job> [<key>=<value> ...] [--dry-run]",
         discussion: """
-            The job is a YAML file with TRL's names. key=value after the file overrides it, last one wins; what TRL
-            calls --config job.yaml --learning_rate 2e-6 is
+            The job is a YAML file with TRL's names. key=value after the file overrides it, last one wins:
 
                 plumbline train job.yaml learning_rate=2e-6 max_steps=100
+
+            TRL's --config job.yaml --learning_rate 2e-6 --max_steps 100 is the same.
             """)
 
-    @Argument(help: "The job file.") var job: String
-    @Argument(help: "Overrides, key=value.") var overrides: [String] = []
+    @Argument(
+        parsing: .allUnrecognized,
+        help: ArgumentHelp("The job file, and overrides: key=value, --key value or --key=value.", valueName: "job"))
+    var words: [String]
     @Flag(help: "Print the resolved job, its batch arithmetic and its memory estimate; run nothing.") var dryRun = false
 
+    func validate() throws {
+        guard JobWords(words, takesJob: true).job != nil else {
+            throw ValidationError("Missing expected argument '<job>'")
+        }
+    }
+
     func run() async throws {
+        let given = JobWords(words, takesJob: true)
+        guard let job = given.job else { return }  // checked in validate
+        let overrides = given.overrides
         let file = try JobFile(url: URL(filePath: job), overrides: overrides)
         let resolved = try ResolvedJob(file)
         let meeting = try RankMeeting(ProcessInfo.processInfo.environment)

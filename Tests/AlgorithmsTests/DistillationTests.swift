@@ -57,6 +57,20 @@ struct DistillationTests {
         }
     }
 
+    /// ¼·(½·0.1 + 0·0.2 + ½·0.3 + 1·0.4) = 0.15; the number that is shown is the plain mean, 0.25.
+    @Test func whatMultipliersLeaveTheTeacherIsItsWeight() throws {
+        let divergences = try Tensor([0.1, 0.2, 0.3, 0.4]).to(.float64).requiringGradient()
+        var weighted = try inputs(
+            divergences: divergences, logProbabilities: Tensor.zeros([4], .float64), advantages: [0, 0, 0, 0])
+        weighted.klWeights = try Tensor([0.5, 0, 0.5, 1]).to(.float64)
+        let result = try DistillationSettings().loss(weighted)
+        try result.loss.backward()
+        #expect(try divergences.gradient?.doubles() == [0.125, 0, 0.125, 0.25])
+        let found = try result.read()
+        #expect(abs(found.loss - 0.15) < 1e-13)
+        #expect(abs(try #require(found.metrics.metrics["distill/divergence"]) - 0.25) < 1e-13)
+    }
+
     /// By loops: −(1/4) Σ min(ρA, clip(ρ)A), and the divergences on top where the loss has them.
     @Test func advantagesStandBesideIt() throws {
         let (own, old) = ([-1.0, -0.5, -2, -0.25], [-1.1, -0.1, -2.5, -0.25])

@@ -58,9 +58,10 @@ struct PartTests {
 
     private func run(
         _ recipe: StepRecipe, _ world: World, _ weigher: Weigher, schedule: StepSchedule? = nil,
-        stop: StopSignal = StopSignal()
+        replay: ReplayBuffer? = nil, stop: StopSignal = StopSignal()
     ) async throws -> RunOutcome {
         var parts = try world.parts()
+        parts.replay = replay
         (parts.demonstrations, parts.weighing) = (weigher, weigher)
         return try await Coordinator(recipe: recipe, schedule: schedule ?? self.schedule, parts: parts, stop: stop)
             .run()
@@ -83,6 +84,14 @@ struct PartTests {
         #expect(await world.reports.map { $0.metrics["weight"] } == [nil, 0.25, 0.125])
         #expect(await world.reports.map(\.notes) == [[], ["observed 1"], ["observed 2"]])
         #expect(await weigher.observed == [["weight"], ["weight"]])
+    }
+
+    /// No rollout has an advantage: with replay alone that is no step, and what is imitated is one.
+    @Test func whatIsImitatedIsLearnedFromWhereNoRolloutTeaches() async throws {
+        let (world, weigher) = (World(), Weigher())
+        _ = try await run(imitation, world, weigher, replay: ReplayBuffer(capacity: 4, seed: 1))
+        #expect(await world.batches.map { $0.parts.map(\.completionCount) } == [[0, 2], [4, 2], [4, 2]])
+        #expect(await world.reports.map { $0.metrics["empty_steps"] } == [nil, nil, nil])
     }
 
     /// Rows 0 and 1 are the warm-up's; of 2 and 3 no group differs, so that none is left to be imitated, and no other

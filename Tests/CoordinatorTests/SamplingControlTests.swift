@@ -109,6 +109,26 @@ struct SamplingControlTests {
         #expect(watcher.state.rows == [[0, 1], [2, 3]])  // a controller never sees what is replayed
     }
 
+    /// Of rows 0 1 | 2 3 only row 0 teaches; a prompt of one token and its two completions of two are a mini-batch. Row
+    /// 0's come again in place of row 2's, and nothing stands in for rows 1 and 3: the second mini-batch of each step
+    /// is no step of the optimizer, and one of the schedule. Tokens read: 5 + 5.
+    @Test func aMiniBatchInWhichNothingTeachesTakesNoOptimizerStep() async throws {
+        for replay in [ReplayBuffer(capacity: 4, seed: 1), nil] {
+            let world = World(liveRows: 50)
+            var parts = try world.parts()
+            parts.replay = replay
+            let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 2, maxSteps: 4)
+            let coordinator = try Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())
+            let outcome = try await coordinator.run()
+            let tokens = replay == nil ? 4 * 5 : 2 * 5
+            #expect(outcome == .finished(RunProgress(step: 4, rolloutStep: 2, tokens: tokens)))
+            let sizes = replay == nil ? [2, 2, 2, 2] : [2, 0, 2, 0]
+            #expect(await world.batches.map(\.completionCount) == sizes)
+            let empty: [Double?] = replay == nil ? [nil, nil] : [1, 1]
+            #expect(await world.reports.map { $0.metrics["empty_steps"] } == empty)
+        }
+    }
+
     /// A prompt's completions with an advantage each, and their number behind the prompt's as tokens.
     private func group(_ prompt: Int, _ advantages: [Double]) -> UpdateGroup {
         UpdateGroup(

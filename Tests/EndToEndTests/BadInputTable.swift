@@ -331,6 +331,15 @@ extension BadInput {
 
     static let commands = [
         BadInput(
+            what: "an option that neither the command nor the job has", overrides: ["--learning_rat", "1e-5"],
+            says: ["unknown key 'learning_rat'; did you mean learning_rate?"]),
+        BadInput(
+            what: "an option without the value it needs", overrides: ["--learning_rate", "--dry-run"],
+            says: ["learning_rate is ", "true", "expected a number"]),
+        BadInput(
+            what: "overrides of no job", command: ["train", "--seed=3"], says: ["Missing expected argument '<job>"],
+            status: 64),
+        BadInput(
             what: "a dry run names a reward nobody has", command: ["train", "job.yaml", "--dry-run"],
             overrides: ["reward_funcs=acuracy_reward"], says: ["did you mean 'accuracy_reward'?"]),
         BadInput(

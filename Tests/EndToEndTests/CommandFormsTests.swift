@@ -51,6 +51,19 @@ struct CommandFormsTests {
         #expect(try named == lines(encode + ["model"]))
     }
 
+    /// The command's own option stands among the job's keys, and before the job.
+    @Test func overridesAreReadAsTRLsUsersWriteThem() throws {
+        let job = try place.job("grpo", "num_generations: 4")
+        func resolved(_ arguments: [String]) throws -> String {
+            try Command.succeed(["train"] + arguments, in: place.folder).output
+        }
+        let flag = "mask_truncated_completions"
+        let plain = try resolved([job, "beta=0.04", "seed=7", "\(flag)=true", "--dry-run"])
+        #expect(plain.contains("\nbeta: 0.04\n") && plain.contains("\n\(flag): true\n"))
+        #expect(try resolved(["--dry-run", "--config", job, "--beta", "0.04", "--seed=7", "--\(flag)"]) == plain)
+        #expect(try resolved(["--beta=0.04", job, "--\(flag)", "--dry-run", "--seed", "7"]) == plain)
+    }
+
     /// A model is the work of hours: making a fresh one does not replace it unasked.
     @Test func aModelIsNotReplacedUnasked() throws {
         let before = try place.bytes("model/model.safetensors")

@@ -21,6 +21,8 @@ struct ConstraintTests {
         ("reinforce", ""), ("reinforce_pp", "num_generations: 4\nbeta: 0.05"),
         ("ppo", "num_iterations: 2"), ("ppo", "critic_shares_trunk: true\nbeta: 0\nstream_normalization: none"),
         ("soft_grpo", "num_generations: 4\nsoft_thinking: {think_end: e}\nmax_completion_length: 6"),
+        ("distill", "num_generations: 4\nteacher_model_name_or_path: teacher"),
+        ("distill", "num_generations: 4\nteacher_model_name_or_path: teacher\ndistill: {form: sampled}"),
     ]
 
     @Test(arguments: methods)

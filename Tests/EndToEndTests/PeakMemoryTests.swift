@@ -39,37 +39,44 @@ struct PeakMemoryTests {
         return 1024 * kilobytes
     }
 
-    /// An adapter of rank 1 on the largest projections of the big model; its numbers are 0.
-    private func writeAdapter() throws {
+    /// An adapter of rank 1 on the largest projections of the big model, or one that makes a classifier of it; its numbers
+    /// are 0.
+    private func writeAdapter(_ name: String, task: String) throws {
         try place.write(
-            "adapter/adapter_config.json",
-            #"{"peft_type": "LORA", "base_model_name_or_path": "big", "r": 1, "lora_alpha": 1, "target_modules": ["up_proj"]}"#
-        )
+            "\(name)/adapter_config.json",
+            #"{"peft_type": "LORA", "task_type": "\#(task)", "base_model_name_or_path": "big", "r": 1, "lora_alpha": 1, "#
+                + #""target_modules": ["up_proj"]}"#)
         var (members, end) = ([String](), 0)
+        func announce(_ name: String, _ shape: [Int]) {
+            let begin = end
+            end += 4 * shape[0] * shape[1]
+            members.append(
+                #""base_model.model.\#(name).weight": "#
+                    + #"{"dtype": "F32", "shape": \#(shape), "data_offsets": [\#(begin), \#(end)]}"#)
+        }
         for layer in 0..<4 {
             for (matrix, shape) in [("A", [1, 512]), ("B", [1376, 1])] {
-                let begin = end
-                end += 4 * shape[0] * shape[1]
-                members.append(
-                    #""base_model.model.model.layers.\#(layer).mlp.up_proj.lora_\#(matrix).weight": "#
-                        + #"{"dtype": "F32", "shape": \#(shape), "data_offsets": [\#(begin), \#(end)]}"#)
+                announce("model.layers.\(layer).mlp.up_proj.lora_\(matrix)", shape)
             }
         }
+        if task == "SEQ_CLS" { announce("score", [1, 512]) }
         let header = Data("{\(members.joined(separator: ", "))}".utf8)
         let length = withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) }
-        try place.write("adapter/adapter_model.safetensors", length + header + Data(count: end))
+        try place.write("\(name)/adapter_model.safetensors", length + header + Data(count: end))
     }
 
     /// One tensor after the other: far below the weights, which were in memory two to four times. A GGUF file of 8 bits a
     /// weight stays mapped, a quarter of them.
     @Test func conversionsReadOneTensorAfterTheOther() throws {
         try makeModel()
-        try writeAdapter()
+        try writeAdapter("adapter", task: "CAUSAL_LM")
+        try writeAdapter("judge", task: "SEQ_CLS")
         let least = try peak(["convert", "--model", "model", "--output", "small.gguf"])
         for (arguments, most) in [
             (["--model", "big", "--output", "big.gguf", "--type", "q8_0"], 0.5),
             (["--model", "big.gguf", "--output", "again"], 0.75),
             (["--merge", "--model", "adapter", "--output", "merged"], 0.5),
+            (["--merge", "--model", "judge", "--output", "judged"], 0.5),
         ] {
             let share = try (peak(["convert"] + arguments) - least) / Self.weightBytes
             print("convert \(arguments.joined(separator: " ")): \(share) of the weights in memory")

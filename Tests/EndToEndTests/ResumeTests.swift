@@ -101,6 +101,7 @@ struct ResumeTests {
             "distill",
             "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\nlmbda: 0.5\nseq_kd: true"
         ),
+        ("distill", "num_generations: 4\nteacher_model_name_or_path: teacher\n\(ConstraintTests.held)"),
         // A checkpoint holds the batch that was sampled ahead, scores and all.
         ("grpo", "num_generations: 4\nbeta: 0.1\nmax_staleness: 1\neval_steps: 1\neval_limit: 2"),
         (

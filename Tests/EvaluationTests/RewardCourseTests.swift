@@ -44,6 +44,14 @@ struct RewardCourseTests {
         #expect(page.components(separatedBy: "<svg").count == 6)
     }
 
+    @Test func thePageHasTheNotesOfARun() {
+        let noted = RewardCourse(
+            "run", series: ["reward": [(x: 1, y: 0.5)]], notes: [(step: 3, text: "ends <b> are cut off")])
+        let page = RewardCourse.page(of: [noted])
+        #expect(page.contains("<tr><td>3</td><td>ends &lt;b&gt; are cut off</td></tr>"))
+        #expect(!RewardCourse.page(of: [example]).contains("<th>note</th>"))
+    }
+
     @Test func whatIsGuardedHasALineOfItsOwn() {
         let guarded = course([
             "eval_guard/texts/log_likelihood": [-1.5, -2, -1.75], "eval_guard/texts/first": [-1.5, -1.5, -1.5],

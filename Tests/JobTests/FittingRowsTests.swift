@@ -1,3 +1,4 @@
+import Foundation
 import Job
 import PromptSets
 import Records
@@ -56,6 +57,21 @@ struct FittingRowsTests {
         #expect(checked == Array(0..<30))
         #expect(fitting.count == 30 && fitting.droppedCount == 10 && fitting.first.row == 0)
         #expect(rows.readCounts.allSatisfy { $0 == 1 })  // nothing above reads a row again
+    }
+
+    /// Of rows of 0, 11, 222 … the vocabulary has 0 to 7.
+    @Test func whatTheTokenizerLeavesOutIsSaid() throws {
+        let digits = (0..<8).map { "\"\($0)\":\($0)" }.joined(separator: ",")
+        let tokenizer = try Tokenizer(json: Data("{\"model\":{\"vocab\":{\(digits)},\"merges\":[]}}".utf8))
+        let encoder = PromptEncoder(
+            tokenizer: tokenizer, template: try ChatTemplateRenderer(tokenizer: tokenizer, variables: []),
+            maxPromptLength: 100)
+        let lacking = try FittingRows(CountingRows(20), encoder: encoder, drops: false)
+        #expect(
+            lacking.leftOutNotice
+                == "4 of 20 rows of counted have characters that the tokenizer has no symbol for and leaves out, such as \"8\""
+        )
+        #expect(try FittingRows(CountingRows(20), encoder: self.encoder(limit: 100), drops: false).leftOutNotice == nil)
     }
 
     private struct Refusal: Error, Equatable { let row: Int }

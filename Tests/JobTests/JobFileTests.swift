@@ -157,7 +157,7 @@ struct JobFileTests {
 
     @Test func overridesComeLastAndReadAsYAML() throws {
         let job = try job(
-            complete, ["learning_rate=2e-6", "--seed=7", "column_map.prompt=question", "stop_strings=['\\n', END]"])
+            complete, ["learning_rate=2e-6", "seed=7", "column_map.prompt=question", "stop_strings=['\\n', END]"])
         #expect(job.optimizer.learningRate == 2e-6)
         #expect(job.model.seed == 7)
         #expect(job.data.columnMap == [NamedValue(name: "prompt", value: .string("question"))])
@@ -394,14 +394,18 @@ struct JobFileTests {
             "replay_max_age is 2; expected at least the 4 optimizer steps of a rollout"
         ),
         ("algorithm: rloo\nratio_clip: false\nnum_iterations: 2", "rloo takes one optimizer step per rollout"),
-        // The signs of srft and the one number that distill has of a completion know no multipliers.
+        // The signs of srft and the best completion of a group know no multipliers.
         (
             "algorithm: srft\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_most}]",
             "constraints need a method with advantages of each reward; srft has none"
         ),
         (
-            "algorithm: distill\nteacher_model_name_or_path: t\ndynamic_weights: {method: gradient}",
-            "dynamic_weights.method gradient needs a method with advantages of each reward; distill has none"
+            "algorithm: best_of_k\ndynamic_weights: {method: gradient}",
+            "dynamic_weights.method gradient needs a method with advantages of each reward; best_of_k has none"
+        ),
+        (
+            "algorithm: distill\nteacher_model_name_or_path: t\nlmbda: 0.5\ndynamic_weights: {method: recap, replay: g.jsonl}",
+            "dynamic_weights.replay is set, and distill imitates demonstrations of its own already"
         ),
         (
             "algorithm: bvpo\nbvpo: {online: true}\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: equal}]",

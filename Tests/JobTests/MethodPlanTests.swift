@@ -287,6 +287,17 @@ struct MethodPlanTests {
         #expect(abs(found.loss - PlanLoops().of(example.name).loss) > 1e-6)
     }
 
+    /// With a limit a critic has a head for each reward, and one more for a KL in the reward, which ppo has unless β is 0.
+    @Test(
+        arguments: [
+            ("", [1]), ("constraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]", [1, 0.4]),
+            ("constraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]\nbeta: 0", [1]),
+        ] as [(String, [Double])])
+    func whatEachHeadOfACriticCounts(_ lines: String, _ weights: [Double]) throws {
+        let critic = try #require(job("algorithm: ppo\n" + lines).plan.critic)
+        #expect(critic.settings.headWeights(critic.heads) == weights)
+    }
+
     @Test func everyMethodOfTheCatalogueIsHere() {
         let names = Set(Self.cases.map { $0.name.prefix { $0 != " " } }.map(String.init))
         // Those that compare pairs have no rollouts: their numbers are DPOTests' and TRLPreferenceStepTests'.

@@ -13,8 +13,8 @@ struct CriticTests {
 
     private func critic(
         _ weights: [String: [Double]]? = nil, training names: Set<String>? = nil, head: [Double]? = Self.head,
-        learningRate: Double = 0,
-        beta1: Double = 0, maxTokens: Int? = nil, type: ElementType = .float64
+        learningRate: Double = 0, beta1: Double = 0, maxTokens: Int? = nil, type: ElementType = .float64,
+        hasKLHead: Bool = false
     ) throws -> Critic {
         try TensorEngine.setThreadCount(1)
         let trunk = try Transformer(
@@ -22,7 +22,7 @@ struct CriticTests {
             parameters: TinyPolicy.tensors(weights ?? TinyPolicy.weights(), type))
         return try Critic(
             trunk: trunk, training: names, head: head.map { try Tensor($0, shape: [$0.count / 8, 8]).to(type) },
-            objective: PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5),
+            objective: PPOSettings(valueEpsilon: 0.2, valueCoefficient: 0.5, hasKLHead: hasKLHead),
             settings: .plain(learningRate: learningRate, beta1: beta1, maxTokensPerMicroBatch: maxTokens),
             verification: .everyHandOver)
     }
@@ -89,11 +89,13 @@ struct CriticTests {
         }
     }
 
-    /// Two heads on one trunk are two critics whose losses are added: each head's gradient is its own, the trunk's is
-    /// the sum.
-    @Test func aHeadForEachStreamIsFittedToItsOwnReturns() async throws {
+    /// Two heads on one trunk are two critics whose losses are added with weights: each head's gradient is its own, the
+    /// trunk's is the sum. ½ mean over tokens and two rewards of (V − R)² counts each by ½; ½ mean over tokens and one
+    /// reward + 0.2 mean over tokens of the KL's counts them by 1 and by 0.4.
+    @Test(arguments: [(false, [0.5, 0.5]), (true, [1, 0.4])])
+    func aHeadForEachStreamIsFittedToItsOwnReturns(_ hasKLHead: Bool, _ weights: [Double]) async throws {
         let other = Self.head.map { 0.3 - 0.5 * $0 }
-        let both = try critic(head: Self.head + other)
+        let both = try critic(head: Self.head + other, hasKLHead: hasKLHead)
         let single = [try critic(), try critic(head: other)]
         let batch = try await ExampleBatch.mixed()
         let values = try await both.values(batch)
@@ -120,12 +122,14 @@ struct CriticTests {
         for (stream, critic) in single.enumerated() {
             losses.append(try #require(try await critic.train(taught([stream]))["value_loss"]))
         }
-        #expect(abs(loss - losses[0] - losses[1]) < 1e-12 && losses[0] != losses[1])
+        #expect(abs(loss - weights[0] * losses[0] - weights[1] * losses[1]) < 1e-12 && losses[0] != losses[1])
         func gradient(_ critic: Critic, _ name: String) throws -> [Double] {
             try #require(critic.optimizer.firstMoments[name]).doubles()
         }
         for name in both.optimizer.firstMoments.keys {
-            let parts = try single.map { try gradient($0, name) }
+            let parts = try zip(single, weights).map { critic, weight in
+                try gradient(critic, name).map { weight * $0 }
+            }
             let expected = name == Critic.headName ? parts[0] + parts[1] : zip(parts[0], parts[1]).map { $0 + $1 }
             #expect(relativeDistance(try gradient(both, name), expected) < 1e-10, "\(name)")
         }

@@ -53,6 +53,25 @@ struct RunFolderTests {
         #expect(run.completionsFile(step: 123_456).lastPathComponent == "completions_123456.jsonl")
     }
 
+    /// The third row is beyond the step that the folder goes back to.
+    @Test func aWarningIsNotedByItsNameAndGoesWithItsStep() throws {
+        let run = try RunFolder(url)
+        #expect(try run.notedWarnings().isEmpty)
+        try run.appendNote(step: 1, "ends are cut off", warning: "clipped")
+        try run.appendNote(step: 2, "a weight moved")
+        try run.appendNote(step: 3, "nothing is taught", warning: "dead")
+        let file = url.appending(path: "notes.jsonl")
+        #expect(
+            try text(of: file).hasPrefix(
+                "{\"step\": 1, \"note\": \"ends are cut off\", \"warning\": \"clipped\"}\n"
+                    + "{\"step\": 2, \"note\": \"a weight moved\"}\n"))
+        #expect(try run.notedWarnings() == ["clipped", "dead"])
+        try run.rewind(to: 2)
+        #expect(try run.notedWarnings() == ["clipped"])
+        try run.rewind(to: -1)
+        #expect(try run.notedWarnings().isEmpty)
+    }
+
     @Test func aSecondRunInTheSameFolderIsRefused() throws {
         var first: RunFolder? = try RunFolder(url)
         let error = #expect(throws: RunError.self) { try RunFolder(url) }

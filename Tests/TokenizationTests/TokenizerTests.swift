@@ -57,6 +57,29 @@ struct TokenizerTests {
         }
     }
 
+    /// Vocabularies of a and b, over bytes and over characters: alone, with an unknown token, with a token for each byte.
+    @Test func aCharacterThatIsLeftOutIsNamed() throws {
+        let bytes = #""pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true}"#
+        let characters = #""pre_tokenizer":null"#
+        let unknown = #","unk_token":"b""#
+        let fallback = (0..<256).map { #","<0x\#(String(format: "%02X", $0))>":\#($0 + 2)"# }.joined()
+        func check(
+            _ part: String, _ settings: String = "", vocabulary more: String = "", leavesOut: String?, _ ids: [Int]
+        ) throws {
+            let json = #"{\#(part),"model":{"type":"BPE","vocab":{"a":0,"b":1\#(more)},"merges":[]\#(settings)}}"#
+            let tokenizer = try Tokenizer(json: Data(json.utf8))
+            #expect(tokenizer.encode("aéb") == ids)
+            #expect(tokenizer.firstLeftOut(of: "aéb") == leavesOut)
+            #expect(tokenizer.firstLeftOut(of: "ab") == nil)
+        }
+        try check(bytes, leavesOut: "é", [0, 1])
+        try check(bytes, unknown, leavesOut: nil, [0, 1, 1, 1])
+        try check(characters, leavesOut: "é", [0, 1])
+        try check(characters, unknown, leavesOut: nil, [0, 1, 1])
+        try check(
+            characters, #","byte_fallback":true"#, vocabulary: fallback, leavesOut: nil, [0, 0xC3 + 2, 0xA9 + 2, 1])
+    }
+
     @Test func aMissingFolderIsNamed() throws {
         let error = #expect(throws: TokenizerError.self) {
             try Tokenizer(folder: URL(fileURLWithPath: "/nowhere/at/all"))

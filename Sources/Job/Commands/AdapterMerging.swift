@@ -50,14 +50,8 @@ package struct AdapterMerging: Sendable {
     @TensorActor
     package func run() throws -> String {
         let folder = adapter.folder
-        if try SequenceClassifier.isIn(folder) {
-            let classifier = try SequenceClassifier.load(folder, elementType: type)
-            let labels = classifier.configuration.labels ?? (0..<classifier.labelCount).map { "LABEL_\($0)" }
-            try ModelFolder.save(
-                configuration: classifier.trunk.configuration,
-                parameters: classifier.trunk.parametersByName.merging(["score.weight": classifier.head]) { $1 },
-                to: output, elementType: type, labels: labels,
-                expectsEndToken: classifier.configuration.expectsEndToken)
+        if adapter.isClassifier {
+            try SequenceClassifier.merge(adapter, to: output, elementType: type)
         } else {
             let configuration = try ModelFolder.readConfiguration(folder)
             try ModelFolder.save(

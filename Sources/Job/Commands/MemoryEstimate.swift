@@ -130,7 +130,6 @@ package struct MemoryEstimate: Sendable, Equatable {
             optimizer?.stateBytes(of: shape.name, shape: shape.shape, master) ?? 2 * shape.count * master.byteCount
         }
         func held(_ state: Int) -> Int { offloadsOptimizer ? 0 : state }
-        func share(_ state: Int, _ ranks: Int) -> Int { (state + ranks - 1) / ranks }
         let shapes =
             isAdapted ? model.adapterShapes : model.parameterShapes.filter { trained?.contains($0.name) ?? true }
         let parts = shapes.map { $0.largestPart(of: tensorParallel) }
@@ -142,7 +141,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         let criticWeights = hasCritic ? whole : 0
         let criticState = hasCritic ? held(shapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
         // Whole on each of all ranks, whoever shares the policy's layers.
-        let criticShare = share(criticState, replicas * tensorParallel)
+        let criticShare = Self.share(criticState, replicas * tensorParallel)
         let criticKept = hasCritic ? criticWeights + criticShare + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
         let criticGradients = criticWeights
@@ -150,7 +149,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
         let state = parts.reduce(0) { $0 + stateBytes(of: $1) }
-        optimizerState = share(state, replicas)
+        optimizerState = Self.share(state, replicas)
         training = frozen + 2 * weights + held(optimizerState) + copies
         let ownReference = isAdapted ? (referenceMoves ? sums : 0) : whole / master.byteCount * compute.byteCount
         reference = hasReference ? teacher?.parameterBytes(compute) ?? ownReference : 0
@@ -159,7 +158,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         let learnsWords = [model.parameterShapes.first, model.parameterShapes.last].contains { shape in
             shape.map { shape in shape.shape.first == model.vocabularySize && shapes.contains(shape) } ?? false
         }
-        let words = (model.vocabularySize + tensorParallel - 1) / tensorParallel
+        let words = Self.share(model.vocabularySize, tensorParallel)
         let head = learnsWords ? words * model.hiddenSize * 4 : 0
         let kept =
             sizes.tokensPerPass
@@ -214,7 +213,6 @@ package struct MemoryEstimate: Sendable, Equatable {
         mapsReference: Bool, rewardModels: Int, criticSharesBase: Bool = false, promptLength: Int,
         pairs: PairRows? = nil, ranks: Int = 1
     ) {
-        func share(_ whole: Int, _ parts: Int) -> Int { (whole + parts - 1) / parts }
         let longest = pairs?.longest
         let prompt = longest?.prompt ?? promptLength
         let completion = longest.map { max(1, ($0.pair - $0.prompt) / 2) } ?? job.sampling.maxCompletionLength
@@ -222,7 +220,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         // Of a run in two sides both count: what a rank of either takes.
         let samplers = job.staleness.generationRanks > 0 ? job.staleness.generationRanks : ranks
         let replicas = max(1, (ranks - job.staleness.generationRanks) / tensorParallel)
-        let prompts = share(job.batches.promptsPerStep * together, samplers)
+        let prompts = Self.share(job.batches.promptsPerStep * together, samplers)
         let rows = BatchLimits(job).rows(
             wanted: min(prompts, job.batches.promptsPerStep) * job.batches.generations,
             bytesPerToken: model.keyValueBytesPerToken(job.model.dtype.elementType) / together, promptLength: prompt,
@@ -247,7 +245,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             residency: job.model.residency,
             Sizes(
                 promptLength: prompt, completionLength: completion, completionsPerPrompt: job.batches.generations,
-                completionsPerOptimizerStep: share(job.batches.completionsPerOptimizerStep, replicas),
+                completionsPerOptimizerStep: Self.share(job.batches.completionsPerOptimizerStep, replicas),
                 rows: job.recipe.generates ? rows : 0,
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
@@ -280,6 +278,9 @@ package struct MemoryEstimate: Sendable, Equatable {
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")
         ]
     }
+
+    /// The largest of so many parts.
+    private static func share(_ whole: Int, _ parts: Int) -> Int { (whole + parts - 1) / parts }
 
     private static func text(_ bytes: Int) -> String {
         bytes < 1_000_000_000 ? "\((bytes + 999_999) / 1_000_000) MB" : String(format: "%.1f GB", Double(bytes) / 1e9)

@@ -81,6 +81,7 @@ package struct PromptSetCheck: Sendable {
             report.notes = try encoder.templateNotices(for: try set.prompt(at: first))
         }
         if let note = survey.spellings?.note(of: set, splits: reading.splitsSpecialTokens) { report.notes.append(note) }
+        if let note = survey.leftOut?.leftOutNote(of: set) { report.notes.append(note) }
         report.rewards = try await rewardChecks(set, survey.usable, progress)
         report.rows = try survey.usable.prefix(shownRows).map { row in
             var shown = try shown(row, of: set, encoder)
@@ -115,24 +116,42 @@ package struct PromptSetCheck: Sendable {
         static let mostKinds = 20
         private static let mostKindsCounted = 1_000
 
-        /// Rows whose texts spell out a special token.
-        struct Spellings {
-            var first: [Int] = []
-            var count = 0
-            var token: String
+        /// Rows whose texts hold something.
+        struct Holding {
+            private var first: [Int] = []
+            private var count = 0
+            private let example: String
 
-            static let mostNamed = 5
+            private static let mostNamed = 5
 
+            init(_ example: String) { self.example = example }
+
+            mutating func add(_ row: Int) {
+                count += 1
+                if first.count < Self.mostNamed { first.append(row) }
+            }
+
+            private func places(of set: PromptSet) -> String {
+                first.map { set.place(of: $0) }.joined(separator: ", ") + (count > first.count ? " …" : "")
+            }
+
+            /// What they hold is a special token, spelled out.
             func note(of set: PromptSet, splits: Bool) -> String {
-                let places = first.map { set.place(of: $0) }.joined(separator: ", ")
-                return "\(count) \(count == 1 ? "row spells" : "rows spell") out a special token, such as \(token): "
-                    + places + (count > first.count ? " …" : "")
+                "\(count) \(count == 1 ? "row spells" : "rows spell") out a special token, such as \(example): "
+                    + places(of: set)
                     + (splits
                         ? "; it is read as the text it is (split_special_tokens)"
                         : "; the model reads the token. split_special_tokens: true makes it read the text")
             }
+
+            /// What they hold is a character that is not read.
+            func leftOutNote(of set: PromptSet) -> String {
+                "\(count) \(count == 1 ? "row has" : "rows have") characters that the tokenizer has no symbol for and leaves "
+                    + "out, such as \(JSONText.string(example)): \(places(of: set))"
+            }
         }
-        var spellings: Spellings?
+        var spellings: Holding?
+        var leftOut: Holding?
 
         init(unit: String) { self.unit = unit }
 
@@ -150,7 +169,9 @@ package struct PromptSetCheck: Sendable {
                 }
                 lengths.append(try encoder?.tokens(of: prompt).count ?? prompt.text.count)
                 hashes.insert(prompt.content.hashValue)
-                note(encoder?.specialTokens(spelledIn: prompt, completion: demonstration?.completion).first, in: row)
+                let completion = demonstration?.completion
+                Self.note(encoder?.specialTokens(spelledIn: prompt, completion: completion).first, row, &spellings)
+                Self.note(encoder?.firstLeftOut(of: prompt, completion: completion), row, &leftOut)
                 usable.append(row)
             } catch {
                 let kind = kinds.count < Self.mostKindsCounted ? Self.kind(of: error) : kinds[0].kind
@@ -162,12 +183,11 @@ package struct PromptSetCheck: Sendable {
             }
         }
 
-        private mutating func note(_ token: String?, in row: Int) {
-            guard let token else { return }
-            var found = spellings ?? Spellings(token: token)
-            found.count += 1
-            if found.first.count < Spellings.mostNamed { found.first.append(row) }
-            spellings = found
+        private static func note(_ example: String?, _ row: Int, _ rows: inout Holding?) {
+            guard let example else { return }
+            var found = rows ?? Holding(example)
+            found.add(row)
+            rows = found
         }
 
         /// The error without the row it is of.

@@ -10,6 +10,8 @@ package struct RunReport {
         var name: String
         /// `(step, metrics)`, in order.
         var rows: [(step: Double, values: JSONValue)]
+        /// Of notes.jsonl.
+        let notes: [(step: Double, text: String)]
         let folder: URL
 
         func series(_ metric: String) -> [(x: Double, y: Double)] {
@@ -56,7 +58,18 @@ package struct RunReport {
             guard let step = value["step"]?.double else { throw JobError(place: line.place, message: "no 'step'") }
             rows.append((step, value))
         }
-        return Run(name: folder.lastPathComponent, rows: rows, folder: folder)
+        return Run(name: folder.lastPathComponent, rows: rows, notes: try notes(of: folder), folder: folder)
+    }
+
+    private static func notes(of folder: URL) throws -> [(step: Double, text: String)] {
+        let file = folder.appending(path: "notes.jsonl")
+        guard FileManager.default.fileExists(atPath: file.path) else { return [] }
+        var notes: [(step: Double, text: String)] = []
+        try InputLine.each(of: file.path) { line, row in
+            guard let step = row["step"]?.double else { throw JobError(place: line.place, message: "no 'step'") }
+            notes.append((step, try line.text("note", of: row)))
+        }
+        return notes
     }
 
     private static func evaluation(_ text: String) throws -> (String, JSONValue) {
@@ -130,7 +143,8 @@ package struct RunReport {
         runs.map { run in
             let names = Set(run.rows.flatMap { ($0.values.members ?? []).map(\.key) })
             return RewardCourse(
-                run.name, series: Dictionary(uniqueKeysWithValues: names.map { ($0, run.series($0)) }))
+                run.name, series: Dictionary(uniqueKeysWithValues: names.map { ($0, run.series($0)) }),
+                notes: run.notes)
         }
     }
 
@@ -216,7 +230,8 @@ package struct RunReport {
             + "to show the turn (a lower learning_rate or eval_steps shows more of the way).\n"
     }
 
-    /// Writes one page: the curves, what the runs that have a timeline were at, and how each run weighed its rewards.
+    /// Writes one page: the curves, what the runs that have a timeline were at, how each run weighed its rewards, and
+    /// what it noted.
     package func writePage(to path: String) throws {
         let page = RewardCourse.page(of: courses, before: [picture] + (try runs.compactMap(Self.timeline)))
         try FileOperations.system.writeOutput(Array(page.utf8), to: URL(filePath: path))

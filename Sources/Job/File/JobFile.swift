@@ -63,8 +63,7 @@ package struct JobFile: Sendable {
             reader.note(SettingsProblem(place: "the override '\(override)'", message: "expected key=value"))
             return
         }
-        var key = String(override[..<sign])
-        while key.hasPrefix("-") { key.removeFirst() }  // behind --, --learning_rate=1e-5 is understood too
+        let key = String(override[..<sign])
         do throws(JobError) {
             let value = String(override[override.index(after: sign)...])
             let node = try SettingsNode.value(value, place: "the override '\(override)'")

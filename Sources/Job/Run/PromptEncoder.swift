@@ -59,12 +59,21 @@ package struct PromptEncoder: Sendable {
 
     /// The special tokens that a row's texts spell out, in order.
     func specialTokens(spelledIn prompt: Prompt, completion: String?) -> [String] {
+        texts(of: prompt, completion).flatMap { tokenizer.specialTokens(spelledIn: $0) }
+    }
+
+    /// The first character of a row's texts that the tokenizer leaves out.
+    func firstLeftOut(of prompt: Prompt, completion: String?) -> String? {
+        texts(of: prompt, completion).lazy.compactMap { tokenizer.firstLeftOut(of: $0) }.first
+    }
+
+    private func texts(of prompt: Prompt, _ completion: String?) -> [String] {
         let texts: [String] =
             switch prompt.content {
             case .text(let text): [text]
             case .messages(let messages): messages.map(\.content)
             }
-        return (texts + [completion].compactMap(\.self)).flatMap { tokenizer.specialTokens(spelledIn: $0) }
+        return texts + [completion].compactMap(\.self)
     }
 
     /// Token ids of a prompt in one of its forms.

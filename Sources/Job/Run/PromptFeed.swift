@@ -45,6 +45,8 @@ package struct FittingRows: PromptRows {
     package let first: Prompt
     /// Rows that were left out because they are too long.
     package var droppedCount: Int { all.count - indices.count }
+    /// What the start of a run should say of rows that the tokenizer does not read all of; `nil` where there are none.
+    package let leftOutNotice: String?
 
     package var name: String { all.name }
     package var count: Int { indices.count }
@@ -66,6 +68,7 @@ package struct FittingRows: PromptRows {
     ) throws {
         var indices: [Int] = []
         var first: Prompt?
+        var leftOut: (rows: Int, first: String)?
         var refusal: (any Error)?
         for row in 0..<rows.count {
             if row % 64 == 0 {
@@ -83,6 +86,9 @@ package struct FittingRows: PromptRows {
             }
             indices.append(row)
             first = first ?? prompt
+            if let found = encoder.firstLeftOut(of: prompt, completion: demonstration?.completion) {
+                leftOut = ((leftOut?.rows ?? 0) + 1, leftOut?.first ?? found)
+            }
         }
         guard drops || indices.count == rows.count else { throw try Self.tooLong(rows, encoder) }
         guard let first else {
@@ -95,6 +101,10 @@ package struct FittingRows: PromptRows {
         all = rows
         self.indices = indices
         self.first = first
+        leftOutNotice = leftOut.map {
+            "\($0.rows) of \(indices.count) rows of \(rows.name) have characters that the tokenizer has no symbol for and "
+                + "leaves out, such as \(JSONText.string($0.first))"
+        }
     }
 
     /// Encodes only what might be too long: a token covers at least one byte.

@@ -24,8 +24,10 @@ package actor RunRecorder: StepObserver {
     private let display: any RunDisplay
     private let logsCompletions: Bool
     private let maxSteps: Int
-    /// Alarms seen so far, so that each comes once.
-    private var raised: Set<String> = []
+    /// Warnings of this start, so that each is shown once.
+    private var shown: Set<String> = []
+    /// Those in the record, where each stands once a run.
+    private var recorded: Set<String>
     private let watch: RunWatch
     private var skips: SkippedSteps
     private let phases: PhaseLog
@@ -38,7 +40,8 @@ package actor RunRecorder: StepObserver {
         folder: RunFolder, record: MetricsRecord, scorer: PanelScorer?, display: any RunDisplay, logsCompletions: Bool,
         firstStep: Int,
         maxSteps: Int, watch: RunWatch, phases: PhaseLog, timeline: TimelineFile?
-    ) {
+    ) throws(RunError) {
+        recorded = try folder.notedWarnings()
         (self.phases, self.timeline) = (phases, timeline)
         self.folder = folder
         self.record = record
@@ -69,7 +72,8 @@ package actor RunRecorder: StepObserver {
             to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
         await display.completed(report)
         let warnings = watch.warnings(report.metrics) + RunWatch.failures(of: scorer?.rewardNames ?? [], in: report)
-        for (name, text) in warnings where raised.insert(name).inserted {
+        for (name, text) in warnings where shown.insert(name).inserted {
+            if recorded.insert(name).inserted { try folder.appendNote(step: report.step, text, warning: name) }
             await display.notice(text)
         }
         try await noted(Metrics(), report.notes, step: report.step)

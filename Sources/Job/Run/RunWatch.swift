@@ -28,7 +28,11 @@ package struct RunWatch: Sendable {
                 ("skipped", "an optimizer step was skipped: its loss or gradient was not finite"))
         }
         if metrics["empty_steps"] != nil {
-            found.append(("empty", "a step had no completion to learn from: none was scored, or none was good enough"))
+            found.append(
+                (
+                    "empty",
+                    "a step had no completion to learn from: none was scored, was good enough or had an advantage"
+                ))
         }
         return found + Self.softWarnings(metrics) + Self.thinkingWarnings(metrics)
     }

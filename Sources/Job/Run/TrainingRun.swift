@@ -201,7 +201,7 @@ package final class TrainingRun: Sendable {
 
     /// Trains to the end, or until a stop is asked for.
     package func run(display: any RunDisplay) async throws -> RunOutcome {
-        let recorder = RunRecorder(
+        let recorder = try RunRecorder(
             folder: folder, record: record, scorer: parts.scorer, display: display,
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
             watch: RunWatch(gapLimit: job.run.gapLimit), phases: parts.phases,
