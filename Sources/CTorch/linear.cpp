@@ -5,6 +5,9 @@
 // weight's gradient added in place (beta 1) takes as long as one written.
 #include "include/ctorch_linear.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/linear.h>
@@ -20,40 +23,77 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// y = x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ, the adapter's part added to the weight's where it lies, as are both parts of x's gradient:
+/// yᵢ = x·Wᵢᵀ + bᵢ + s·(x·Aᵢᵀ)·Bᵢᵀ for the matrices that read one input. The adapters' parts are added where the weights'
+/// lie, as are all parts of x's gradient, and the products with the narrow A are one product for all of them:
 ///
-///     dx = dy·W + t·A    dA = tᵀ·x    dB = s·dyᵀ·(x·Aᵀ)    t = s·dy·B
+///     tᵢ = s·dyᵢ·Bᵢ    dx = t·A + Σᵢ dyᵢ·Wᵢ    dA = tᵀ·x    dBᵢ = s·dyᵢᵀ·(x·Aᵢᵀ)
 ///
 /// As single operations the adapter of a wide matrix costs as much in passes over y, x and their gradients as in products.
-struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
-    static at::Tensor forward(
-        AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const at::Tensor &down,
-        const at::Tensor &up, const std::optional<at::Tensor> &bias, double scale) {
-        const at::Tensor narrow = at::mm(x, down.t());
-        at::Tensor y = at::linear(x, weight, bias);
-        y.addmm_(narrow, up.t(), 1, scale);
+struct AdaptedLinears : torch::autograd::Function<AdaptedLinears> {
+    /// - Parameter biases: One a matrix, or none.
+    static variable_list forward(
+        AutogradContext *context, const at::Tensor &x, at::TensorList weights, at::TensorList downs, at::TensorList ups,
+        at::TensorList biases, double scale) {
+        const at::Tensor down = downs.size() == 1 ? downs[0] : at::cat(downs), narrow = at::mm(x, down.t());
+        variable_list outs;
+        int64_t start = 0;
+        for (size_t i = 0; i < weights.size(); ++i) {
+            const int64_t rank = downs[i].size(0);
+            at::Tensor y = at::linear(x, weights[i], biases.empty() ? std::nullopt : std::optional(biases[i]));
+            y.addmm_(narrow.narrow(1, start, rank), ups[i].t(), 1, scale);
+            outs.push_back(y);
+            start += rank;
+        }
         context->saved_data["scale"] = scale;
-        context->saved_data["biased"] = bias.has_value();
-        context->save_for_backward({x, weight, down, up, narrow});
-        return y;
+        context->saved_data["biased"] = !biases.empty();
+        variable_list saved = {x, down, narrow};
+        saved.insert(saved.end(), weights.begin(), weights.end());
+        saved.insert(saved.end(), ups.begin(), ups.end());
+        context->save_for_backward(saved);
+        return outs;
     }
 
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
-        const at::Tensor &x = saved[0], &weight = saved[1], &down = saved[2], &up = saved[3], &narrow = saved[4];
+        const size_t count = gradients.size();
+        const at::Tensor &x = saved[0], &down = saved[1], &narrow = saved[2];
+        const at::Tensor *weights = &saved[3], *ups = &saved[3 + count];
         const double scale = context->saved_data["scale"].toDouble();
-        const at::Tensor by_y = gradients[0].contiguous();
-        at::Tensor by_x, by_weight, by_bias, by_down, by_up;
-        if (context->needs_input_grad(0) || context->needs_input_grad(2)) {
-            const at::Tensor by_narrow = at::mm(by_y, up).mul_(scale);
-            if (context->needs_input_grad(2)) by_down = at::mm(by_narrow.t(), x);
-            if (context->needs_input_grad(0)) by_x = at::mm(by_y, weight).addmm_(by_narrow, down);
+        const bool is_biased = context->saved_data["biased"].toBool();
+        // In the order of forward's arguments: x, all W, all A, all B, all b, the scale.
+        const auto at_argument = [&](size_t kind, size_t i) { return 1 + kind * count + i; };
+        const auto needs = [&](size_t kind, size_t i) { return context->needs_input_grad(at_argument(kind, i)); };
+        variable_list found(1 + (is_biased ? 4 : 3) * count + 1);
+        bool needs_down = false;
+        for (size_t i = 0; i < count; ++i) needs_down = needs_down || needs(1, i);
+        const bool needs_x = context->needs_input_grad(0);
+        at::Tensor by_narrow = at::empty_like(narrow);
+        int64_t start = 0;
+        for (size_t i = 0; i < count; ++i) {
+            gradients[i] = gradients[i].contiguous();
+            const at::Tensor &by_y = gradients[i];
+            const int64_t rank = ups[i].size(1);
+            if (needs_x || needs_down) {
+                at::Tensor part = by_narrow.narrow(1, start, rank);
+                at::mm_out(part, by_y, ups[i] * scale);
+            }
+            if (needs(0, i)) found[at_argument(0, i)] = at::mm(by_y.t(), x);
+            if (needs(2, i)) found[at_argument(2, i)] = at::mm(by_y.t(), narrow.narrow(1, start, rank)).mul_(scale);
+            if (is_biased && needs(3, i)) found[at_argument(3, i)] = by_y.sum(0);
+            start += rank;
         }
-        if (context->needs_input_grad(1)) by_weight = at::mm(by_y.t(), x);
-        if (context->needs_input_grad(3)) by_up = at::mm(by_y.t(), narrow).mul_(scale);
-        // An input that is not there has no number: the bias is the last.
-        if (context->saved_data["biased"].toBool() && context->needs_input_grad(4)) by_bias = by_y.sum(0);
-        return {by_x, by_weight, by_down, by_up, by_bias, at::Tensor()};
+        if (needs_down) {
+            const at::Tensor by_down = at::mm(by_narrow.t(), x);
+            start = 0;
+            for (size_t i = 0; i < count; ++i, start += ups[i - 1].size(1))
+                if (needs(1, i)) found[at_argument(1, i)] = by_down.narrow(0, start, ups[i].size(1));
+        }
+        if (needs_x) {
+            at::Tensor by_x = at::mm(by_narrow, down);
+            for (size_t i = 0; i < count; ++i) by_x.addmm_(gradients[i], weights[i]);
+            found[0] = by_x;
+        }
+        return found;
     }
 };
 
@@ -75,13 +115,23 @@ ctorch_status ctorch_linear(ctorch_tensor input, ctorch_tensor weight, ctorch_te
     });
 }
 
-ctorch_status ctorch_adapted_linear(
-    ctorch_tensor input, ctorch_tensor weight, ctorch_tensor bias, ctorch_tensor down, ctorch_tensor up, double scale,
-    ctorch_tensor *out) {
+ctorch_status ctorch_adapted_linears(
+    ctorch_tensor input, const ctorch_adapted_matrix *matrices, ptrdiff_t count, double scale, ctorch_tensor *outs) {
     return guarded([&] {
-        *out = wrap(AdaptedLinear::apply(
-            unwrap(input), unwrap(weight), unwrap(down), unwrap(up),
-            bias ? std::optional(unwrap(bias)) : std::nullopt, scale));
+        std::vector<at::Tensor> weights, downs, ups, biases;
+        for (const ctorch_adapted_matrix *one = matrices; one < matrices + count; ++one) {
+            weights.push_back(unwrap(one->weight));
+            downs.push_back(unwrap(one->down));
+            ups.push_back(unwrap(one->up));
+            if (one->bias) biases.push_back(unwrap(one->bias));
+        }
+        TORCH_CHECK(
+            count > 0 && (biases.empty() || biases.size() == weights.size()), biases.size(), " biases of ", count,
+            " matrices: expected one of each, or none");
+        const auto made = AdaptedLinears::apply(
+            unwrap(input), at::TensorList(weights), at::TensorList(downs), at::TensorList(ups), at::TensorList(biases),
+            scale);
+        for (ptrdiff_t i = 0; i < count; ++i) outs[i] = wrap(made[i]);
     });
 }
 

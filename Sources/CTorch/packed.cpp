@@ -181,33 +181,53 @@ class Blocks {
     std::unique_ptr<float[]> turned_;
 };
 
+/// A packed matrix as its elements lie, and where its outputs go.
 template <class Weight>
-void multiply(
-    const Blocks &blocks, const Weight *packed, const float *scales, const float *bias, float *out, int64_t inputs,
-    int64_t outputs) {
-    const int64_t panels = (outputs + panel_width - 1) / panel_width, threads = thread_count();
+struct Part {
+    const Weight *packed;
+    const float *scales, *bias;
+    float *out;
+    int64_t outputs;
+
+    int64_t panels() const { return (outputs + panel_width - 1) / panel_width; }
+};
+
+/// Multiplies blocks of rows with every part; the panels of all parts are cut among the threads as if they were one matrix.
+template <class Weight>
+void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int64_t inputs) {
+    int64_t panels = 0;
+    for (const auto &part : parts) panels += part.panels();
+    const auto elements_of = [&](const Part<Weight> &part, int64_t panel) { return part.packed + panel * inputs * panel_width; };
+    const auto found = [&](int64_t panel) {
+        auto part = parts.begin();
+        for (; panel >= part->panels(); ++part) panel -= part->panels();
+        return std::pair(part, panel);
+    };
+    const int64_t threads = thread_count();
     const int64_t together = std::clamp<int64_t>(inputs_together / (most_rows * inputs), 4, 32);
     const int64_t height = most_rows * std::min(together, blocks.count());
     const int64_t groups = (blocks.count() + together - 1) / together, own = (height + depth) * panel_width;
     const auto all = std::make_unique_for_overwrite<float[]>(threads * own);
     parallel_tasks(groups * panels, height * inputs * panel_width, [&](int64_t task, int thread) {
-        const int64_t panel = task % panels, first_block = task / panels * together;
+        const auto [part, panel] = found(task % panels);
+        const int64_t first_block = task / panels * together;
         const int64_t last_block = std::min(first_block + together, blocks.count());
         const int64_t top = blocks.start(first_block), rows = blocks.start(last_block) - top;
         float *sums = all.get() + thread * own, *widened = sums + height * panel_width;
         std::fill_n(sums, rows * panel_width, 0.0f);
-        const Weight *whole = packed + panel * inputs * panel_width;
         // What this thread multiplies next, as long as the threads take turns.
-        const Weight *next_panel = packed + std::min(panel + threads, panels - 1) * inputs * panel_width;
+        const auto [next_part, next_panel] = found(std::min(task % panels + threads, panels - 1));
         const int64_t step = panel_width * sizeof(Weight) / (last_block - first_block);
         for (int64_t from = 0; from < inputs; from += depth) {
             const int64_t count = std::min(depth, inputs - from);
-            const Weight *piece = whole + from * panel_width;
-            Ahead ahead{reinterpret_cast<const char *>(from + count < inputs ? piece + count * panel_width : next_panel), step};
+            const Weight *piece = elements_of(*part, panel) + from * panel_width;
+            const Weight *next = from + count < inputs ? piece + count * panel_width : elements_of(*next_part, next_panel);
+            Ahead ahead{reinterpret_cast<const char *>(next), step};
             const auto multiplied = [&](const auto *weights) {
                 for (int64_t block = first_block; block < last_block; ++block, ahead.at += count * step)
                     kernel<std::remove_cvref_t<decltype(*weights)>>(blocks.height(block))(
-                        weights, blocks.inputs(block, from), count, sums + (blocks.start(block) - top) * panel_width, ahead);
+                        weights, blocks.inputs(block, from), count, sums + (blocks.start(block) - top) * panel_width,
+                        ahead);
             };
             if constexpr (std::is_same_v<Weight, int8_t>) {
                 if (last_block - first_block > 1) {
@@ -218,18 +238,16 @@ void multiply(
             }
             multiplied(piece);
         }
-        const int64_t column = panel * panel_width, width = std::min(panel_width, outputs - column);
-        float *to = out + top * outputs + column;
+        const int64_t column = panel * panel_width, width = std::min(panel_width, part->outputs - column);
+        const float *scales = part->scales ? part->scales + column : nullptr, *bias = part->bias ? part->bias + column : nullptr;
+        float *to = part->out + top * part->outputs + column;
         if (width == panel_width) {
-            dispatch<PanelOutputs>(
-                static_cast<const float *>(sums), rows, scales ? scales + column : nullptr, bias ? bias + column : nullptr,
-                to, outputs);
+            dispatch<PanelOutputs>(static_cast<const float *>(sums), rows, scales, bias, to, part->outputs);
             return;
         }
         for (int64_t row = 0; row < rows; ++row)
             for (int64_t i = 0; i < width; ++i)
-                to[row * outputs + i] =
-                    sums[row * panel_width + i] * (scales ? scales[column + i] : 1) + (bias ? bias[column + i] : 0);
+                to[row * part->outputs + i] = sums[row * panel_width + i] * (scales ? scales[i] : 1) + (bias ? bias[i] : 0);
     });
 }
 
@@ -276,23 +294,38 @@ void unpack(
         unpack<float>(weights.const_data_ptr<float>(), nullptr, inputs, column, width, to);
 }
 
-at::Tensor product(
-    const at::Tensor &input, const at::Tensor &weights, const std::optional<at::Tensor> &scales,
-    const std::optional<at::Tensor> &bias, int64_t outputs) {
+/// A packed matrix.
+struct Packed {
+    at::Tensor weights;
+    std::optional<at::Tensor> scales, bias;
+    int64_t outputs;
+
+    template <class Weight>
+    Part<Weight> part(at::Tensor &out) const {
+        const void *elements = scales ? static_cast<const void *>(weights.const_data_ptr<uint8_t>())
+                                      : weights.const_data_ptr<float>();
+        return {
+            static_cast<const Weight *>(elements), scales ? scales->const_data_ptr<float>() : nullptr,
+            bias ? bias->const_data_ptr<float>() : nullptr, out.mutable_data_ptr<float>(), outputs};
+    }
+};
+
+template <class Weight>
+void multiply(const Blocks &blocks, const std::vector<Packed> &matrices, std::vector<at::Tensor> &outs, int64_t inputs) {
+    std::vector<Part<Weight>> parts;
+    for (size_t i = 0; i < matrices.size(); ++i) parts.push_back(matrices[i].part<Weight>(outs[i]));
+    multiply(blocks, parts, inputs);
+}
+
+std::vector<at::Tensor> products(const at::Tensor &input, const std::vector<Packed> &matrices) {
     const at::Tensor x = input.contiguous();
     const int64_t rows = x.size(0), inputs = x.size(1);
-    at::Tensor y = at::empty({rows, outputs}, x.options());
-    if (rows == 0) return y;
+    std::vector<at::Tensor> outs;
+    for (const Packed &matrix : matrices) outs.push_back(at::empty({rows, matrix.outputs}, x.options()));
+    if (rows == 0) return outs;
     const Blocks blocks(x.const_data_ptr<float>(), rows, inputs);
-    const float *by = bias ? bias->const_data_ptr<float>() : nullptr;
-    float *to = y.mutable_data_ptr<float>();
-    if (scales)
-        multiply(
-            blocks, reinterpret_cast<const int8_t *>(weights.const_data_ptr<uint8_t>()), scales->const_data_ptr<float>(),
-            by, to, inputs, outputs);
-    else
-        multiply(blocks, weights.const_data_ptr<float>(), nullptr, by, to, inputs, outputs);
-    return y;
+    matrices[0].scales ? multiply<int8_t>(blocks, matrices, outs, inputs) : multiply<float>(blocks, matrices, outs, inputs);
+    return outs;
 }
 
 /// Outputs whose weights are unpacked together for a gradient: all that is ever held of the matrix in float32.
@@ -301,12 +334,11 @@ constexpr int64_t unpacked_together = 8 * panel_width;
 /// The gradient goes to the input alone, and reads the packed matrix.
 struct PackedProduct : torch::autograd::Function<PackedProduct> {
     static at::Tensor forward(
-        torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &weights,
-        const std::optional<at::Tensor> &scales, const std::optional<at::Tensor> &bias, int64_t outputs) {
-        context->saved_data["weights"] = weights;
-        context->saved_data["scales"] = scales;
-        context->saved_data["outputs"] = outputs;
-        return product(x, weights, scales, bias, outputs);
+        torch::autograd::AutogradContext *context, const at::Tensor &x, const Packed &matrix) {
+        context->saved_data["weights"] = matrix.weights;
+        context->saved_data["scales"] = matrix.scales;
+        context->saved_data["outputs"] = matrix.outputs;
+        return products(x, {matrix})[0];
     }
 
     static torch::autograd::variable_list backward(
@@ -324,7 +356,7 @@ struct PackedProduct : torch::autograd::Function<PackedProduct> {
             unpack(weights, scales, column, width, rows);
             at::addmm_out(out, out, gradient.narrow(1, column, width), rows);
         }
-        return {out, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+        return {out, at::Tensor()};
     }
 };
 
@@ -379,27 +411,35 @@ extern "C" ctorch_status ctorch_pack_int8(ctorch_tensor matrix, ctorch_tensor *o
     });
 }
 
-extern "C" ctorch_status ctorch_packed_linear(
-    ctorch_tensor input, ctorch_tensor packed, ctorch_tensor scales, ctorch_tensor bias, int64_t outputs,
-    ctorch_tensor *out) {
+extern "C" ctorch_status ctorch_packed_linears(
+    ctorch_tensor input, const ctorch_packed_matrix *matrices, ptrdiff_t count, ctorch_tensor *outs) {
     return guarded([&] {
-        const at::Tensor &weights = unwrap(packed);
-        TORCH_CHECK(
-            unwrap(input).dim() == 2 && unwrap(input).is_cpu() && unwrap(input).scalar_type() == at::kFloat &&
-                unwrap(input).size(1) == weights.size(1),
-            "input ", unwrap(input).toString(), " ", unwrap(input).sizes(), " must be [rows, ", weights.size(1),
-            "] float32 on the CPU");
-        TORCH_CHECK(
-            weights.size(0) == (outputs + panel_width - 1) / panel_width, "a packed matrix of ", weights.size(0),
-            " panels has not ", outputs, " outputs");
-        TORCH_CHECK(
-            !bias || (unwrap(bias).scalar_type() == at::kFloat && unwrap(bias).numel() == outputs), "bias ",
-            bias ? unwrap(bias).toString() : "", " must be ", outputs, " numbers in float32");
-        const auto factors = scales ? std::optional(unwrap(scales)) : std::nullopt;
-        const auto offset = bias ? std::optional(unwrap(bias).detach().contiguous()) : std::nullopt;
-        *out = wrap(
-            at::GradMode::is_enabled() && unwrap(input).requires_grad()
-                ? PackedProduct::apply(unwrap(input), weights, factors, offset, outputs)
-                : product(unwrap(input).detach(), weights, factors, offset, outputs));
+        const at::Tensor &x = unwrap(input);
+        TORCH_CHECK(count > 0, "no packed matrix");
+        std::vector<Packed> read;
+        for (const ctorch_packed_matrix *one = matrices; one < matrices + count; ++one) {
+            const at::Tensor &weights = unwrap(one->packed);
+            const int64_t outputs = one->outputs;
+            TORCH_CHECK(
+                x.dim() == 2 && x.is_cpu() && x.scalar_type() == at::kFloat && x.size(1) == weights.size(1), "input ",
+                x.toString(), " ", x.sizes(), " must be [rows, ", weights.size(1), "] float32 on the CPU");
+            TORCH_CHECK(
+                weights.size(0) == (outputs + panel_width - 1) / panel_width, "a packed matrix of ", weights.size(0),
+                " panels has not ", outputs, " outputs");
+            TORCH_CHECK(
+                !one->bias || (unwrap(one->bias).scalar_type() == at::kFloat && unwrap(one->bias).numel() == outputs),
+                "bias ", one->bias ? unwrap(one->bias).toString() : "", " must be ", outputs, " numbers in float32");
+            TORCH_CHECK(!one->scales == !matrices->scales, "matrices that are packed in two ways are not read together");
+            read.push_back(
+                {weights, one->scales ? std::optional(unwrap(one->scales)) : std::nullopt,
+                 one->bias ? std::optional(unwrap(one->bias).detach().contiguous()) : std::nullopt, outputs});
+        }
+        const bool is_learned = at::GradMode::is_enabled() && x.requires_grad();
+        std::vector<at::Tensor> found;
+        if (is_learned)
+            for (const Packed &matrix : read) found.push_back(PackedProduct::apply(x, matrix));
+        else
+            found = products(x.detach(), read);
+        for (ptrdiff_t i = 0; i < count; ++i) outs[i] = wrap(found[i]);
     });
 }

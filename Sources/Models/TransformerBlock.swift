@@ -41,18 +41,36 @@ struct Projection {
         return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
     }
 
+    /// What several projections make of the same input, none of them with columns that ranks share.
+    static func outputs(
+        of x: Tensor, by projections: [Projection], _ dropout: AdapterDropout? = nil
+    ) throws(TensorError) -> [Tensor] {
+        let packed = projections.compactMap { $0.adapter == nil ? $0.packed : nil }
+        if packed.count == projections.count {
+            return try x.linear(weights: packed, biases: projections.map(\.bias))
+        }
+        var adapted: [AdaptedMatrix] = []
+        for one in projections {
+            if let matrix = try one.adapted(x, one.bias, dropout) { adapted.append(matrix) }
+        }
+        let biased = adapted.count { $0.bias != nil }
+        if let scale = projections[0].adapter?.scale, adapted.count == projections.count,
+            biased == 0 || biased == adapted.count
+        {
+            return try x.linear(adapted, scale: scale)
+        }
+        var apart: [Tensor] = []
+        for one in projections { apart.append(try one(x, dropout)) }
+        return apart
+    }
+
     /// What this rank finds with its part of the weight.
     private func product(
         _ x: Tensor, _ bias: Tensor?, _ dropout: AdapterDropout?
     ) throws(TensorError) -> Tensor {
         guard let adapter else { return try weighted(x, bias) }
-        // What every rank has whole, A beside rows and B beside columns, each reads with another part: its gradient is
-        // the sum of theirs.
-        let down = try rowGroup?.copied(adapter.down) ?? adapter.down
-        let up = try columnGroup?.copied(adapter.up) ?? adapter.up
-        if dropout == nil, packed == nil, weight.elementType == down.elementType, x.elementType == weight.elementType {
-            return try x.linear(weight: weight, bias: bias, down: down, up: up, scale: adapter.scale)
-        }
+        if let matrix = try adapted(x, bias, dropout) { return try x.linear([matrix], scale: adapter.scale)[0] }
+        let (down, up) = try halves(adapter)
         let own = try weighted(x, bias)
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
         let input = try x.to(down.elementType)
@@ -60,6 +78,24 @@ struct Projection {
         let read = try dropout?.callAsFunction(input, of: number, from: first) ?? input
         let narrowed = try read.linear(weight: down) * adapter.scale
         return try own + narrowed.linear(weight: up).to(own.elementType)
+    }
+
+    /// The weight with its adapter where one operation has both: nothing is dropped of the input, and all are of its type.
+    private func adapted(_ x: Tensor, _ bias: Tensor?, _ dropout: AdapterDropout?) throws(TensorError) -> AdaptedMatrix?
+    {
+        guard let adapter, dropout == nil, packed == nil, weight.elementType == adapter.down.elementType,
+            x.elementType == weight.elementType
+        else { return nil }
+        let (down, up) = try halves(adapter)
+        return AdaptedMatrix(weight: weight, bias: bias, down: down, up: up)
+    }
+
+    /// A and B as they are read. What every rank has whole, A beside rows and B beside columns, each reads with another
+    /// part: its gradient is the sum of theirs.
+    private func halves(
+        _ adapter: (down: Tensor, up: Tensor, scale: Double)
+    ) throws(TensorError) -> (down: Tensor, up: Tensor) {
+        (try rowGroup?.copied(adapter.down) ?? adapter.down, try columnGroup?.copied(adapter.up) ?? adapter.up)
     }
 
     private func weighted(_ x: Tensor, _ bias: Tensor?) throws(TensorError) -> Tensor {
@@ -118,7 +154,8 @@ struct TransformerBlock {
 
     private func feedForward(_ hidden: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
         let x = try normalized(hidden, feedForwardNorm)
-        return try hidden + down(gate(x, dropout).swiGLU(up(x, dropout)), dropout)
+        let inner = try Projection.outputs(of: x, by: [gate, up], dropout)
+        return try hidden + down(inner[0].swiGLU(inner[1]), dropout)
     }
 
     /// The input of a part: every rank reads it whole, and finds its own share of the gradient.
@@ -183,9 +220,10 @@ struct Attention {
         _ x: Tensor, _ angles: RotaryAngles, _ dropout: AdapterDropout? = nil
     ) throws(TensorError) -> (query: Tensor, key: Tensor, value: Tensor) {
         let tokens = try x.size(0)
-        var q = try query(x, dropout).reshaped([tokens, heads, headSize])
-        var k = try key(x, dropout).reshaped([tokens, keyValueHeads, headSize])
-        let v = try value(x, dropout).reshaped([tokens, keyValueHeads, headSize])
+        let made = try Projection.outputs(of: x, by: [query, key, value], dropout)
+        var q = try made[0].reshaped([tokens, heads, headSize])
+        var k = try made[1].reshaped([tokens, keyValueHeads, headSize])
+        let v = try made[2].reshaped([tokens, keyValueHeads, headSize])
         if let queryNorm { q = try normalized(q, queryNorm) }
         if let keyNorm { k = try normalized(k, keyNorm) }
         return (

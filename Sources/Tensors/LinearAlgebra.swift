@@ -17,19 +17,18 @@ extension Tensor {
         try Tensor.make("linear") { ctorch_linear(raw, weight.raw, bias?.raw, $0) }
     }
 
-    /// The same with a low-rank update of the weight (LoRA, see ``LowRankUpdate``), which is never added to it:
+    /// The same with a low-rank update of each weight (LoRA, see ``LowRankUpdate``), which is never added to it, for all
+    /// matrices that read one input:
     ///
-    ///     out[n, :] = self[n, :]·weightᵀ + bias + scale·(self[n, :]·downᵀ)·upᵀ
+    ///     outᵢ[n, :] = self[n, :]·weightᵢᵀ + biasᵢ + scale·(self[n, :]·downᵢᵀ)·upᵢᵀ
     ///
-    /// - Parameters:
-    ///   - weight: `[outputs, inputs]`, of the type of `self`, as are the others.
-    ///   - down: `[rank, inputs]`.
-    ///   - up: `[outputs, rank]`.
-    package func linear(
-        weight: Tensor, bias: Tensor?, down: Tensor, up: Tensor, scale: Double
-    ) throws(TensorError) -> Tensor {
-        try Tensor.make("linear") {
-            ctorch_adapted_linear(raw, weight.raw, bias?.raw, down.raw, up.raw, scale, $0)
+    /// - Parameter matrices: All with a bias, or none; of the type of `self`.
+    package func linear(_ matrices: [AdaptedMatrix], scale: Double) throws(TensorError) -> [Tensor] {
+        let raw = matrices.map {
+            ctorch_adapted_matrix(weight: $0.weight.raw, bias: $0.bias?.raw, down: $0.down.raw, up: $0.up.raw)
+        }
+        return try Tensor.make("linear", count: raw.count) {
+            ctorch_adapted_linears(self.raw, raw, raw.count, scale, $0)
         }
     }
 
@@ -39,5 +38,21 @@ extension Tensor {
     /// - Parameter count: At most the shorter side.
     package func principalDirections(_ count: Int) throws(TensorError) -> Tensor {
         try Tensor.make("principalDirections") { ctorch_principal_directions(raw, count, $0) }
+    }
+}
+
+/// A matrix and its low-rank update.
+package struct AdaptedMatrix {
+    /// `[outputs, inputs]`
+    package let weight: Tensor
+    /// `[outputs]`
+    package let bias: Tensor?
+    /// `[rank, inputs]`
+    package let down: Tensor
+    /// `[outputs, rank]`
+    package let up: Tensor
+
+    package init(weight: Tensor, bias: Tensor?, down: Tensor, up: Tensor) {
+        (self.weight, self.bias, self.down, self.up) = (weight, bias, down, up)
     }
 }

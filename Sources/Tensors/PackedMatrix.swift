@@ -65,8 +65,19 @@ extension Tensor {
     ///
     /// - Parameter bias: `[outputs]` float32.
     package func linear(weight: PackedMatrix, bias: Tensor? = nil) throws(TensorError) -> Tensor {
-        try Tensor.make("linear") {
-            ctorch_packed_linear(raw, weight.elements.raw, weight.scales?.raw, bias?.raw, Int64(weight.outputs), $0)
+        try linear(weights: [weight], biases: [bias])[0]
+    }
+
+    /// The products with several matrices, all float32 or all of eight bits, in the time of one that has all their rows.
+    ///
+    /// - Parameter biases: One a matrix, `nil` for none.
+    package func linear(weights: [PackedMatrix], biases: [Tensor?]) throws(TensorError) -> [Tensor] {
+        let matrices = zip(weights, biases).map {
+            ctorch_packed_matrix(
+                packed: $0.elements.raw, scales: $0.scales?.raw, bias: $1?.raw, outputs: Int64($0.outputs))
+        }
+        return try Tensor.make("linear", count: matrices.count) {
+            ctorch_packed_linears(raw, matrices, matrices.count, $0)
         }
     }
 }

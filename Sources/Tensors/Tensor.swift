@@ -27,6 +27,17 @@ package struct Tensor {
         return Tensor(handle: TensorHandle(out))
     }
 
+    /// The same of an operation that makes several tensors.
+    static func make(
+        _ operation: String, count: Int, _ call: (UnsafeMutablePointer<OpaquePointer?>) -> ctorch_status
+    ) throws(TensorError) -> [Tensor] {
+        var outs = [OpaquePointer?](repeating: nil, count: count)
+        try check(operation, call(&outs))
+        let made = outs.compactMap { $0.map { Tensor(handle: TensorHandle($0)) } }
+        guard made.count == count else { throw .engine(operation: operation, message: "the engine returned no tensor") }
+        return made
+    }
+
     /// Turns a failed status into an error and frees its message.
     static func check(_ operation: String, _ status: ctorch_status) throws(TensorError) {
         guard status.failed else { return }

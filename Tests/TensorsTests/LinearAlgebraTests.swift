@@ -49,11 +49,28 @@ struct LinearAlgebraTests {
         let (down, up) = (try Tensor([1.0, 1], shape: [1, 2]), try Tensor([1.0, 0, -2], shape: [3, 1]))
         let input = try Tensor([1.0, 2], shape: [1, 2])
         func found(_ bias: Tensor?) throws -> [Double] {
-            try input.linear(weight: weight, bias: bias, down: down, up: up, scale: 10).doubles()
+            try input.linear([AdaptedMatrix(weight: weight, bias: bias, down: down, up: up)], scale: 10)[0].doubles()
         }
         #expect(try found(Tensor([100.0, 200, 300])) == [141, 217, 263])
         #expect(try found(nil) == [41, 17, -37])
-        #expect(throws: TensorError.self) { try input.linear(weight: weight, bias: nil, down: up, up: down, scale: 1) }
+        // Beside it W = [[1, -1]], A = [[0, 1], [2, 0]] and B = [[1, 1]]: -1 + 10·(2 + 2) = 39.
+        let both = try input.linear(
+            [
+                AdaptedMatrix(weight: weight, bias: nil, down: down, up: up),
+                AdaptedMatrix(
+                    weight: Tensor([1.0, -1], shape: [1, 2]), bias: nil, down: Tensor([0.0, 1, 2, 0], shape: [2, 2]),
+                    up: Tensor([1.0, 1], shape: [1, 2])),
+            ], scale: 10)
+        #expect(try both.map { try $0.doubles() } == [[41, 17, -37], [39]])
+        #expect(throws: TensorError.self) {
+            try input.linear([AdaptedMatrix(weight: weight, bias: nil, down: up, up: down)], scale: 1)
+        }
+        #expect(throws: TensorError.self) {  // one has a bias
+            try input.linear(
+                [Tensor([100.0, 200, 300]), nil].map {
+                    AdaptedMatrix(weight: weight, bias: $0, down: down, up: up)
+                }, scale: 1)
+        }
     }
 
     /// Rows of a Hadamard matrix over 2 are orthonormal: a matrix of nothing but multiples of them has them as its
@@ -86,10 +103,17 @@ struct LinearAlgebraTests {
             try gradientError(at: [(x, [2, 3]), (weight, [4, 3]), (bias, [4])]) {
                 try $0[0].linear(weight: $0[1], bias: $0[2]).tanh()
             } < 1e-7)
-        let (down, up) = (numbers.doubles(6), numbers.doubles(8))
+        // Two matrices on one input, with adapters of rank 2 and 1.
+        var points: [(values: [Double], shape: [Int])] = [(x, [2, 3])]
+        for shape in [[4, 3], [4], [2, 3], [4, 2], [5, 3], [5], [1, 3], [5, 1]] {
+            points.append((numbers.doubles(shape.reduce(1, *)), shape))
+        }
         #expect(
-            try gradientError(at: [(x, [2, 3]), (weight, [4, 3]), (bias, [4]), (down, [2, 3]), (up, [4, 2])]) {
-                try $0[0].linear(weight: $0[1], bias: $0[2], down: $0[3], up: $0[4], scale: 1.5).tanh()
+            try gradientError(at: points) { at in
+                let made = try at[0].linear(
+                    [1, 5].map { AdaptedMatrix(weight: at[$0], bias: at[$0 + 1], down: at[$0 + 2], up: at[$0 + 3]) },
+                    scale: 1.5)
+                return try made[0].tanh().sum() + made[1].square().sum()
             } < 1e-7)
         #expect(try gradientError(at: [(x, [2, 3]), (weight, [3, 4])]) { try $0[0].matmul($0[1]).square() } < 1e-7)
     }

@@ -43,6 +43,23 @@ struct PackedMatrixTests {
         }
     }
 
+    /// Several matrices together make what each makes alone, to the bit; panels that are not full stand between them.
+    @Test(arguments: [PackedMatrix.Form.float32, .int8])
+    func togetherOrApart(_ form: PackedMatrix.Form) throws {
+        var numbers = SeededNumbers(seed: 11)
+        let matrices = try [70, 5, 64].map { outputs in
+            try PackedMatrix(Tensor(numbers.doubles(outputs * 130), shape: [outputs, 130]).to(.float32), as: form)
+        }
+        let biases = [nil, try Tensor(numbers.doubles(5)).to(.float32), nil]
+        for rows in [1, 40] {
+            let x = try Tensor(numbers.doubles(rows * 130), shape: [rows, 130]).to(.float32)
+            let together = try x.linear(weights: matrices, biases: biases)
+            for (found, (matrix, bias)) in zip(together, zip(matrices, biases)) {
+                #expect(try found.floats() == x.linear(weight: matrix, bias: bias).floats())
+            }
+        }
+    }
+
     /// Scales, ties to even, the largest, a row of zeros and a negative zero, by hand. The scale of the first row is
     /// 127 / 127 = 1: 0.5 → 0, 1.5 → 2, 2.5 → 2, −0.5 → 0, −127 → −127. Of the second 254 / 127 = 2: 3 / 2 → 2,
     /// 254 → 127, −1 / 2 → 0.

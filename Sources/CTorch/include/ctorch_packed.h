@@ -23,15 +23,19 @@ ctorch_status ctorch_pack(ctorch_tensor matrix, ctorch_tensor *out);
 /// `scales` is `[panels * 32]` float32, 1 behind the last output.
 ctorch_status ctorch_pack_int8(ctorch_tensor matrix, ctorch_tensor *out, ctorch_tensor *scales);
 
-/// input · matrixᵀ + bias for the matrix that was packed: `[rows, inputs]` float32 to `[rows, outputs]`.
+/// A matrix that was packed. `scales` is NULL for float32, `bias` may be NULL.
+typedef struct ctorch_packed_matrix {
+    ctorch_tensor packed, scales, bias;
+    int64_t outputs;
+} ctorch_packed_matrix;
+
+/// outs[i] = input · matrixᵀ + bias of `count` matrices that were packed in one way: `[rows, inputs]` float32 to
+/// `[rows, outputs]`. Together they are multiplied as one, without a wait between them.
 ///
 /// An element is summed over the inputs in order, whatever rows stand beside it: rows do not depend on each other, nor
 /// on the number of threads. With a gradient to the input, which unpacks the matrix a few outputs at a time.
-///
-/// `scales` is NULL for float32, `bias` may be NULL.
-ctorch_status ctorch_packed_linear(
-    ctorch_tensor input, ctorch_tensor packed, ctorch_tensor scales, ctorch_tensor bias, int64_t outputs,
-    ctorch_tensor *out);
+ctorch_status ctorch_packed_linears(
+    ctorch_tensor input, const ctorch_packed_matrix *matrices, ptrdiff_t count, ctorch_tensor *outs);
 
 #ifdef __cplusplus
 }
