@@ -335,7 +335,7 @@ extension BadInput {
             says: ["unknown key 'learning_rat'; did you mean learning_rate?"]),
         BadInput(
             what: "an option without the value it needs", overrides: ["--learning_rate", "--dry-run"],
-            says: ["learning_rate is ", "true", "expected a number"]),
+            says: ["learning_rate is ", "true", "expected a finite number"]),
         BadInput(
             what: "overrides of no job", command: ["train", "--seed=3"], says: ["Missing expected argument '<job>"],
             status: 64),
