@@ -25,6 +25,8 @@ struct PackedMicroBatch {
     let streamWeights: [Double]
     /// What the loss's KL term is multiplied by.
     let klWeight: Double
+    /// Whether the whole batch has the sampler's log-probs for those of the old policy.
+    let oldAreSamplers: Bool
     /// What the pass drops of the adapters' inputs; `nil` for one that trains nothing.
     private(set) var dropout: AdapterDropout?
 
@@ -33,6 +35,9 @@ struct PackedMicroBatch {
         pairs = pieces.map { (batch.groups[$0.group].margin, batch.groups[$0.group].head) }
         streamWeights = batch.parts.first?.streamWeights ?? [1]
         klWeight = batch.parts.first?.klWeight ?? 1
+        oldAreSamplers = batch.groups.allSatisfy { group in
+            group.completions.allSatisfy { $0.oldLogProbabilities == $0.rolloutLogProbabilities }
+        }
         let packed = pieces.map { piece in
             let group = batch.groups[piece.group]
             return (prompt: group.promptTokenIDs, completions: piece.completions.map { group.completions[$0].tokenIDs })

@@ -15,8 +15,8 @@ enum SamplingGap {
         func own(_ values: [Double]) -> [Double] {
             isForeign.map { zip(values, $0).filter { !$1 }.map(\.0) } ?? values
         }
-        // Old log-probs that are the sampler's own, to the bit, would say nothing of the trainer.
-        let old = packed.values(\.oldLogProbabilities).flatMap { $0 == sampler ? nil : $0.map(Double.init) }
+        // Old log-probs that are the sampler's own would say nothing of the trainer.
+        let old = packed.oldAreSamplers ? nil : packed.values(\.oldLogProbabilities)?.map(Double.init)
         guard old != nil || packed.dropout == nil else { return }
         let positions = scores.payload?.positions ?? []
         try report.note(old == nil ? scores.columns : []) { columns, metrics in

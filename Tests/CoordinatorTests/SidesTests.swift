@@ -305,12 +305,12 @@ struct SidesTests {
         #expect(await ranks[0].world.saves.isEmpty)
     }
 
-    /// Twice as long as a call waits.
+    /// Longer than a call waits, which is long enough for a busy machine.
     @Test func anEvaluationIsWaitedForAsLongAsItTakes() async throws {
         let schedule = StepSchedule(
             promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2, evaluationSteps: [2])
-        let evaluation = LongEvaluation(duration: .seconds(6))
-        let ranks = await run(2, schedule, timeout: .seconds(3), evaluator: evaluation) { _, _ in
+        let evaluation = LongEvaluation(duration: .seconds(16))
+        let ranks = await run(2, schedule, timeout: .seconds(12), evaluator: evaluation) { _, _ in
             World()
         } team: { _, seat in
             RankTeam(seat, localSize: 2, asked: StopSignal())
@@ -320,7 +320,7 @@ struct SidesTests {
 
     @Test func aRankThatEndsMeanwhileIsMissed() async throws {
         let table = Table(size: 2)
-        let seats = (0..<2).map { Seat(rank: $0, size: 2, table: table, timeout: .seconds(3)) }
+        let seats = (0..<2).map { Seat(rank: $0, size: 2, table: table, timeout: .seconds(12)) }
         let team = RankTeam(seats[0], localSize: 2, asked: StopSignal())
         let work = Task { try await team.patiently { try await Task.sleep(for: .seconds(3600)) } }
         #expect(try await seats[1].exchange(true) == [false, true])
