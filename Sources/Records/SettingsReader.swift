@@ -123,7 +123,7 @@ public struct SettingsReader: Sendable {
                             "\(key) is \(node.found); expected \(expectation), of a size from 1e-15 to 1e15")
                     }
                     value = read
-                } else if node.isBeyondInt {
+                } else if node.isBeyondInt, Value.self != Double.self, Value.self != Double?.self {
                     throw node.problem("\(key) is \(node.found); expected \(expectation), and at most \(Int.max)")
                 } else if node.content != .null || fallback == nil {  // a key without a value leaves the default
                     throw node.problem("\(key) is \(node.found); expected \(expectation)")

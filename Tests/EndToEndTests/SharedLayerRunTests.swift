@@ -31,7 +31,8 @@ struct SharedLayerRunTests {
         (2, "grpo", "num_generations: 4\ntrainable: 'layers.1|embed'\nbeta: 0.1\nverify_weights: true"),
         (2, "sft", "trainable: half"),
         (2, "ppo", "num_iterations: 2\nmax_tokens_per_micro_batch: 40"),
-        (4, "ppo", "\(adapters)\nnum_iterations: 2\nverify_weights: true"), (2, "ppo", "critic_shares_trunk: true\nnum_iterations: 2"),
+        (4, "ppo", "\(adapters)\nnum_iterations: 2\nverify_weights: true"),
+        (2, "ppo", "critic_shares_trunk: true\nnum_iterations: 2"),
     ])
     func layersThatProcessesShareChangeNothing(_ size: Int, _ algorithm: String, _ lines: String) throws {
         let place = try Workplace()
