@@ -12,8 +12,8 @@ internal import Tensors
 /// Measures what the parts of calls take on this machine with one model: `plumbline profile`.
 ///
 /// Each number is of the engine, the updater and the optimizer that a job uses, on random tokens: one round warms up,
-/// the median of three counts (of one where it must be quick). A curve begins with its smallest amount and goes on as
-/// long as its share of the time lasts.
+/// the median of three counts (of one where it must be quick, or a round takes long). A curve begins with its smallest
+/// amount, has as many as say how its time grows, and goes on as long as its share of the time lasts.
 package struct CostProfiling: Sendable {
     private let model: ModelSource
     private let threads: Int
@@ -25,7 +25,7 @@ package struct CostProfiling: Sendable {
     /// - Parameters:
     ///   - threads: `nil` uses every core.
     ///   - isQuick: One round of the smallest amounts.
-    ///   - seconds: What all of it may take, about; the smallest amounts are measured whatever they take.
+    ///   - seconds: What all of it may take, about; the first amounts are measured whatever they take.
     ///   - promptTokens: Of a prompt; less where the model's context is short, as of completions.
     ///   - completionTokens: What rows are decoded in the middle of.
     /// - Throws: What is wrong with the folder, a number below its least.
@@ -115,9 +115,12 @@ package struct CostProfiling: Sendable {
 
     /// The medians of what `measure` samples at each size, the same things in each round.
     ///
-    /// - Parameter sizes: Ascending, each with the amount that its time grows with.
+    /// - Parameters:
+    ///   - sizes: Ascending, each with the amount that its time grows with.
+    ///   - least: How many of them are measured whatever they take, unless it must be quick: from one amount alone nobody
+    ///     knows what others take.
     @TensorActor private func curve<Size>(
-        _ sizes: [(size: Size, amount: Int)], _ measure: @TensorActor (Size) async throws -> [Sample]
+        _ sizes: [(size: Size, amount: Int)], least: Int = 1, _ measure: @TensorActor (Size) async throws -> [Sample]
     ) async throws -> [CostProfile.Point] {
         let clock = ContinuousClock()
         let start = clock.now
@@ -125,8 +128,9 @@ package struct CostProfiling: Sendable {
         for (index, (size, amount)) in sizes.enumerated() {
             let began = clock.now
             _ = try await measure(size)
+            let isLong = (clock.now - began) / .seconds(1) > secondsPerCurve / 4
             var samples: [[Sample]] = []
-            for _ in 0..<rounds { samples.append(try await measure(size)) }
+            for _ in 0..<(isLong ? 1 : rounds) { samples.append(try await measure(size)) }
             for (which, sample) in samples[0].enumerated() {
                 let median = Spread(samples.map { $0[which].seconds }).median
                 points.append(
@@ -135,6 +139,7 @@ package struct CostProfiling: Sendable {
                         nanoseconds: max(1, Int((median * 1e9).rounded()))))
             }
             guard index + 1 < sizes.count else { break }
+            guard rounds == 1 || index + 1 >= least else { continue }
             let next = (clock.now - began) / .seconds(1) * Double(sizes[index + 1].amount) / Double(amount)
             if (clock.now - start) / .seconds(1) + next > secondsPerCurve { break }
         }
@@ -179,7 +184,7 @@ package struct CostProfiling: Sendable {
                 for try await _ in engine.generate(requests, settings: settings, step: 0) {}
             }
         }
-        let prefill = try await curve([1, 4, 16].map { ($0, $0) }) { prompts in
+        let prefill = try await curve([1, 4, 16].map { ($0, $0) }, least: 2) { prompts in
             let time = try await sampling(prompts, promptTokens: promptTokens, prompts: prompts, new: 1)
             return [
                 Sample(
@@ -187,7 +192,8 @@ package struct CostProfiling: Sendable {
             ]
         }
         let context = promptTokens + completionTokens / 2
-        let decode = try await curve([1, 8, 32, 128].map { ($0, $0) }) { rows in
+        // The weights are read once for all rows: 32 of a large model take little longer than one.
+        let decode = try await curve([1, 8, 32, 128].map { ($0, $0) }, least: 3) { rows in
             let prompts = (rows + 7) / 8
             let first = try await sampling(rows, promptTokens: context, prompts: prompts, new: 1)
             let all = try await sampling(rows, promptTokens: context, prompts: prompts, new: 1 + Self.decodeSteps)
@@ -260,7 +266,7 @@ package struct CostProfiling: Sendable {
         let isHalf = layout == .bf16WithMaster
         let updater = try updater(.adamW, isHalf ? .copies(.bfloat16) : .shared)
         let sizes = [(1, 1), (1, 8), (4, 8), (8, 8)].map { (prompts: $0.0, completions: $0.1) }
-        return try await curve(sizes.map { ($0, tokens($0)) }) { size in
+        return try await curve(sizes.map { ($0, tokens($0)) }, least: 2) { size in
             let part = part(prompts: size.prompts, completions: size.completions)
             let forward = try await seconds {
                 _ = try await updater.logProbabilities(UpdateBatch(parts: [part]), under: .oldPolicy)
