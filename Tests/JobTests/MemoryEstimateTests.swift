@@ -265,7 +265,8 @@ struct MemoryEstimateTests {
     /// 151,936 words of four bytes each: of 256 rows at a time 155.6 MB, and beside them all rows of a pass where these are
     /// at most 256 MiB, 441 rows; else those of the first 256.
     @Test(arguments: [
-        (8, 64, 2 * 64), (4, 220, 2 * 220), (1, 256, 2 * 256), (1, 257, 256 + 257), (1, 441, 256 + 441), (2, 442, 2 * 256),
+        (8, 64, 2 * 64), (4, 220, 2 * 220), (1, 256, 2 * 256), (1, 257, 256 + 257), (1, 441, 256 + 441),
+        (2, 442, 2 * 256),
     ])
     func aPassHasTheLogitsOfSomeOfItsRows(_ completions: Int, _ rows: Int, _ held: Int) throws {
         let shape = try ModelConfiguration(
