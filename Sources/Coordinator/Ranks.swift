@@ -198,12 +198,13 @@ package struct RankTeam: Sendable {
         }
         if let stop, asked.isRequested || stop.isRequested, failure == nil { outcome = .stopped }
         let all = try await ranks.exchange(outcome)
+        for case .stopped in all { stop?.request() }  // also where one broke meanwhile: all of them stop, or none
         if let failure { throw RankFailure.isEverybodys(failure) ? failure : RankFailure.told(failure) }
         var values: [Value] = []
         for (rank, outcome) in all.enumerated() {
             switch outcome {
             case .done(let value): values.append(value)
-            case .stopped: stop?.request()
+            case .stopped: break
             case .failed(let message): throw CoordinatorError.rank(first + rank, message: message)
             }
         }

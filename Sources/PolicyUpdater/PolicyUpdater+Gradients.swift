@@ -40,12 +40,19 @@ extension PolicyUpdater {
             let networks = Networks(
                 model: try Transformer(configuration: configuration, parameters: lease.parameters),
                 valueHead: lease.heads[ValueHead.name], reference: nil, dropout: nil)
-            let pass = try Tensor.withoutGradients {
-                try over(part, stop, nil) { packed, denominators in
-                    try forward(packed, plan, networks, denominators).read()
+            let batch = UpdateBatch(parts: [part])
+            let denominators = part.denominators(settings)
+            var (loss, metrics) = (0.0, LossMetrics())
+            for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
+                try stop?.check()
+                let found = try Tensor.withoutGradients {
+                    try forward(PackedMicroBatch(pieces, of: batch), plan, networks, denominators).read()
                 }
+                loss += found.loss
+                metrics.combine(found.metrics)
+                await Task.yield()  // ranks that wait hear that this one is still there
             }
-            return (pass.loss, pass.metrics)
+            return (loss, metrics.metrics)
         }.value
     }
 

@@ -15,16 +15,18 @@ extension PolicyUpdater {
         let batch = UpdateBatch(parts: [part])
         return try await policy.infer { lease in
             let model = try Transformer(configuration: configuration, parameters: lease.parameters)
+            let head = lease.heads[ValueHead.name]!
             var found = part.groups.map { _ in [Double]() }
             for pieces in MicroBatchPlan(batch, maxTokens: settings.maxTokensPerMicroBatch).microBatches {
                 try stop?.check()
                 let packed = try PackedMicroBatch(pieces, of: batch)
                 let flat = try Tensor.withoutGradients {
-                    try scores(packed, plan, model, lease.heads[ValueHead.name]!).doubles()
+                    try scores(packed, plan, model, head).doubles()
                 }
                 for (index, piece) in pieces.enumerated() {
                     found[piece.group] = Array(flat[2 * index..<2 * index + 2])
                 }
+                await Task.yield()  // ranks that wait hear that this one is still there
             }
             return found
         }.value

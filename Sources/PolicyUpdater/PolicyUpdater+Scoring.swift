@@ -29,17 +29,17 @@ extension PolicyUpdater {
     ) async throws -> CompletionLogProbabilities {
         let configuration = role == .reference ? referenceConfiguration : configuration
         let batch = try batch.toRead(by: scorer, configuration)
-        func read(_ lease: borrowing InferenceLease) throws -> CompletionLogProbabilities {
-            try Self.logProbabilities(
-                batch, of: Transformer(configuration: configuration, parameters: lease.parameters), for: role,
-                by: scorer, settings, ranks)
+        func read(_ parameters: [String: Tensor]) async throws -> CompletionLogProbabilities {
+            try await Self.logProbabilities(
+                batch, of: Transformer(configuration: configuration, parameters: parameters), for: role, by: scorer,
+                settings, ranks)
         }
         switch role {
-        case .oldPolicy, .sampler: return try await policy.infer { try read($0) }.value
+        case .oldPolicy, .sampler: return try await policy.infer { try await read($0.parameters) }.value
         case .critic: preconditionFailure("a critic has values, see values(_:)")
         case .reference:
             guard let reference else { throw UpdateError.missingReference }
-            return try await reference.infer { try read($0) }.value
+            return try await reference.infer { try await read($0.parameters) }.value
         }
     }
 
@@ -66,16 +66,16 @@ extension PolicyUpdater {
     /// - Parameter plan: Whose actions these are.
     package static func logProbabilities(
         _ batch: UpdateBatch, of model: Transformer, by plan: PartPlan, _ settings: UpdaterSettings
-    ) throws -> CompletionLogProbabilities {
+    ) async throws -> CompletionLogProbabilities {
         let scorer = plan.scorer(settings)
-        return try logProbabilities(
+        return try await logProbabilities(
             batch.toRead(by: scorer, model.configuration), of: model, for: .reference, by: scorer, settings)
     }
 
     private static func logProbabilities(
         _ batch: UpdateBatch, of model: Transformer, for role: InferenceRole, by scorer: any TokenScoring,
         _ settings: UpdaterSettings, _ ranks: ProcessGroup? = nil
-    ) throws -> CompletionLogProbabilities {
+    ) async throws -> CompletionLogProbabilities {
         /// Of one completion.
         struct Found: Codable, Sendable {
             let group: Int
@@ -97,6 +97,8 @@ extension PolicyUpdater {
                 found.append(
                     Found(group: owner.group, completion: owner.completion, tokens: values, payload: payload))
             }
+            // Where this rank reads alone, the others hear between passes that it is still there.
+            if ranks == nil { await Task.yield() }
         }
         if let ranks { found = try ranks.exchange(found).flatMap(\.self) }
         var all = CompletionLogProbabilities(batch.groups.map { $0.completions.map { _ in [] } })

@@ -318,6 +318,23 @@ struct SidesTests {
         for rank in ranks { #expect(try rank.result.get().isFinished) }
     }
 
+    /// Whichever of both stands first: the one that broke, too, leaves the step where the others do.
+    @Test(arguments: [0, 1]) func aStopThatMeetsAFailureStopsAll(_ broken: Int) async throws {
+        let table = Table(size: 2)
+        let stops = [StopSignal(), StopSignal()]
+        let tasks = (0..<2).map { rank in
+            let team = RankTeam(Seat(rank: rank, size: 2, table: table), localSize: 2, asked: StopSignal())
+            return Task { [stop = stops[rank]] in
+                _ = try await team.together(stop) { () async throws -> Bool in
+                    if rank == broken { throw World.UpdaterBroke() }
+                    throw StopRequested()
+                }
+            }
+        }
+        for task in tasks { await #expect(throws: (any Error).self) { try await task.value } }
+        #expect(stops.allSatisfy(\.isRequested))
+    }
+
     @Test func aRankThatEndsMeanwhileIsMissed() async throws {
         let table = Table(size: 2)
         let seats = (0..<2).map { Seat(rank: $0, size: 2, table: table, timeout: .seconds(12)) }

@@ -247,7 +247,7 @@ struct LoRAStepTests {
             policy, PartPlan(DPOSettings(beta: 0.1), on: .pairs), reference: policy.reference(isAdapted: false))
         let batch = UpdateBatch(parts: [UpdatePart(.pairs, pairs)])
         let plain = try Transformer(configuration: policy.configuration.withoutAdapters, parameters: policy.base)
-        let expected = try PolicyUpdater.logProbabilities(
+        let expected = try await PolicyUpdater.logProbabilities(
             batch, of: plain, by: PartPlan(DPOSettings(beta: 0.1), on: .pairs),
             UpdaterSettings(optimizer: OptimizerSettings(schedule: LearningRateSchedule(.constant, totalSteps: 1))))
         #expect(try await updater.logProbabilities(batch, under: .reference).tokens == expected.tokens)

@@ -70,7 +70,7 @@ final class ReferenceLogProbabilities: Sendable {
         for chunk in chunks {
             try stop.check()
             let groups = try chunk.map { try pairs.group(ofPair: $0) }
-            let found = try PolicyUpdater.logProbabilities(
+            let found = try await PolicyUpdater.logProbabilities(
                 UpdateBatch(.pairs, groups: groups), of: reference, by: plan, settings)
             for (pair, own) in zip(chunk, found.tokens) {
                 let all = own.flatMap(\.self)
