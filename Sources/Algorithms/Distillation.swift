@@ -56,6 +56,7 @@ extension DistillationSettings: Objective {
     package var divergenceBeta: Double { beta }
     package var needsAdvantages: Bool { usesAdvantages }
     package var terms: [String] { usesAdvantages && form == .full ? ["rewards", "teacher"] : [] }
+    package var advantageTerm: Int? { terms.isEmpty ? nil : 0 }
     package var aggregation: LossAggregation { .tokenMean }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try Distillation.loss(inputs, self) }
 }

@@ -18,6 +18,8 @@ package protocol Objective: Sendable {
     var needsMeanEntropy: Bool { get }
     /// What the loss is a sum of, by name, where it mixes several ends; empty where it is one.
     var terms: [String] { get }
+    /// Which of ``terms`` is all that advantages drive, where another would drown it; `nil` for the whole loss.
+    var advantageTerm: Int? { get }
     /// How the losses of single tokens become one number.
     var aggregation: LossAggregation { get }
 
@@ -37,4 +39,5 @@ extension Objective {
     package var needsAdvantages: Bool { true }
     package var needsMeanEntropy: Bool { false }
     package var terms: [String] { [] }
+    package var advantageTerm: Int? { nil }
 }

@@ -90,7 +90,8 @@ extension GradientWeighting: RewardController {
     package mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 
     /// Metrics: `dynamic_weights/alignment/NAME`, I of each reward; `dynamic_weights/mixed_norm`, ‖Σ w_k g_k‖ with the
-    /// new weights, which is the norm of the first optimizer step's gradient where nothing clips a ratio;
+    /// new weights, which is the norm of the first optimizer step's gradient where nothing clips a ratio and no teacher
+    /// stands beside the rewards;
     /// `dynamic_weights/backward_passes`.
     package mutating func weigh(_ products: StreamProducts, of streams: [String]) -> ControllerUpdate? {
         let indices = rewards.compactMap { streams.firstIndex(of: $0) }

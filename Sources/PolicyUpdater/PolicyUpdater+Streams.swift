@@ -3,7 +3,7 @@ internal import Tensors
 
 extension PolicyUpdater {
     /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone, a KL term of
-    /// the loss in each of them; nothing is written.
+    /// the loss in each of them but no teacher's divergence; nothing is written.
     ///
     /// Costs a forward and a backward pass a stream, and a set of gradients each.
     ///
@@ -17,7 +17,8 @@ extension PolicyUpdater {
             let alone = try part.streamWeights.indices.map { stream in
                 var single = part
                 single.streamWeights = part.streamWeights.indices.map { $0 == stream ? 1 : 0 }
-                return try gradients(of: single, by: plan, at: point, stop: stop).gradients
+                return try gradients(of: single, by: plan, at: point, term: plan.objective.advantageTerm, stop: stop)
+                    .gradients
             }
             var gram = alone.map { _ in alone.map { _ in 0.0 } }
             for (row, one) in alone.enumerated() {

@@ -23,6 +23,8 @@ struct RunNotesTests {
             #expect((rows.first?["note"] as? String)?.contains(text) == true)
         }
         #expect(try place.metrics("run").last?["step"] == 4)
+        // As a full disk leaves it.
+        try place.write("run/notes.jsonl", try place.bytes("run/notes.jsonl") + Data(#"{"step": 4, "no"#.utf8))
         try Command.succeed(["report", "run", "--html", "page.html"], in: place.folder)
         #expect(String(decoding: try place.bytes("page.html"), as: UTF8.self).contains(text))
     }

@@ -9,6 +9,7 @@ struct JobWordsTests {
             (["job.yaml", "--beta", "0.1", "--max_steps=3"], ["beta=0.1", "max_steps=3"]),
             (["--beta", "-1e-5", "job.yaml", "seed=7"], ["beta=-1e-5", "seed=7"]),
             (["--config", "job.yaml", "--beta", "0.1"], ["beta=0.1"]),
+            (["beta=0.1", "--config", "job.yaml"], ["beta=0.1"]),
             (["--config=job.yaml", "--use_peft", "--beta=0.1", "--bf16"], ["use_peft=true", "beta=0.1", "bf16=true"]),
             (["job.yaml", "--", "--seed=7", "column_map.prompt=a=b"], ["seed=7", "column_map.prompt=a=b"]),
             // What is no override is for the job to refuse.

@@ -77,6 +77,19 @@ struct StreamProductsTests {
         #expect(found == alone && whole == alone)
     }
 
+    /// A teacher's divergence over the whole vocabulary is no reward's: the products are those without it.
+    @Test func aTeachersDivergenceIsInNone() async throws {
+        let batch = try await batch()
+        func products(_ form: DistillationSettings.Form) async throws -> [Double] {
+            let policy = try TinyPolicy(
+                DistillationSettings(form: form, usesAdvantages: true), .plain(learningRate: 0.25, beta1: 0),
+                reference: TinyPolicy.reference())
+            return try await policy.updater.streamProducts(batch, stop: nil).gram.flatMap(\.self)
+        }
+        let (beside, without) = (try await products(.full), try await products(.sampled))
+        #expect(zip(beside, without).allSatisfy { abs($0 - $1) < 1e-12 * (1 + abs($1)) } && without[0] > 1e-6)
+    }
+
     /// ‖Σ w_k g_k‖² is the norm of the step on the mixed advantages: at the ratio 1, which no clip touches, the loss is
     /// linear in them.
     @Test func theMixHasTheNormOfTheStep() async throws {

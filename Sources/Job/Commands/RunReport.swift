@@ -65,9 +65,13 @@ package struct RunReport {
         let file = folder.appending(path: "notes.jsonl")
         guard FileManager.default.fileExists(atPath: file.path) else { return [] }
         var notes: [(step: Double, text: String)] = []
-        try InputLine.each(of: file.path) { line, row in
-            guard let step = row["step"]?.double else { throw JobError(place: line.place, message: "no 'step'") }
-            notes.append((step, try line.text("note", of: row)))
+        let lines = try LineReader(file)
+        while let line = try lines.next() {
+            // The torn last line of a killed process is no note.
+            guard let row = try? JSONValue(parsing: line.bytes), let step = row["step"]?.double,
+                let note = row["note"]?.string
+            else { continue }
+            notes.append((step, note))
         }
         return notes
     }

@@ -5,17 +5,18 @@
 /// `--key value` and `--key=value` are `key=value`, as TRL's users write it. A key with another behind it, or with
 /// nothing, is switched on. Which keys there are is the job's own affair.
 package struct JobWords: Sendable, Equatable {
-    /// The first word that stands by itself, or behind TRL's `--config`; `nil` where there is none.
+    /// The word behind TRL's `--config`, or the first that stands by itself; `nil` where there is none.
     package private(set) var job: String?
     /// `key=value` each, in their order. Of a command whose job is an option of its own, all words.
     package private(set) var overrides: [String] = []
 
     /// - Parameter takesJob: whether a job is among the words.
     package init(_ words: [String], takesJob: Bool) {
+        let isNamed = words.contains { $0 == "--config" || $0.hasPrefix("--config=") }
         var rest = words[...]
         while let word = rest.popFirst() {
             guard word.hasPrefix("--") else {
-                take(word, isJob: takesJob)
+                take(word, isJob: takesJob && !isNamed)
                 continue
             }
             var pair = String(word.dropFirst(2))
