@@ -126,7 +126,7 @@ package struct RankTeam: Sendable {
     /// - Throws: On every rank when the work failed on one: this rank's own error as ``RankFailure/told(_:)``,
     ///   `StopRequested`, or ``CoordinatorError/rank(_:message:)``. At once, and on this rank alone, what broke in it as
     ///   ``RankFailure/untold(_:)``.
-    func together<Value: Codable & Sendable>(
+    package func together<Value: Codable & Sendable>(
         _ stop: StopSignal, isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
     ) async throws -> [Value] {
         let values = try await outcomes(stop, over: ranks, of: work)
