@@ -197,7 +197,9 @@ template <class Weight>
 void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int64_t inputs) {
     int64_t panels = 0;
     for (const auto &part : parts) panels += part.panels();
-    const auto elements_of = [&](const Part<Weight> &part, int64_t panel) { return part.packed + panel * inputs * panel_width; };
+    const auto elements_of = [&](const Part<Weight> &part, int64_t panel) {
+        return part.packed + panel * inputs * panel_width;
+    };
     const auto found = [&](int64_t panel) {
         auto part = parts.begin();
         for (; panel >= part->panels(); ++part) panel -= part->panels();
@@ -221,7 +223,8 @@ void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int6
         for (int64_t from = 0; from < inputs; from += depth) {
             const int64_t count = std::min(depth, inputs - from);
             const Weight *piece = elements_of(*part, panel) + from * panel_width;
-            const Weight *next = from + count < inputs ? piece + count * panel_width : elements_of(*next_part, next_panel);
+            const Weight *next =
+                from + count < inputs ? piece + count * panel_width : elements_of(*next_part, next_panel);
             Ahead ahead{reinterpret_cast<const char *>(next), step};
             const auto multiplied = [&](const auto *weights) {
                 for (int64_t block = first_block; block < last_block; ++block, ahead.at += count * step)
@@ -239,7 +242,8 @@ void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int6
             multiplied(piece);
         }
         const int64_t column = panel * panel_width, width = std::min(panel_width, part->outputs - column);
-        const float *scales = part->scales ? part->scales + column : nullptr, *bias = part->bias ? part->bias + column : nullptr;
+        const float *scales = part->scales ? part->scales + column : nullptr,
+                    *bias = part->bias ? part->bias + column : nullptr;
         float *to = part->out + top * part->outputs + column;
         if (width == panel_width) {
             dispatch<PanelOutputs>(static_cast<const float *>(sums), rows, scales, bias, to, part->outputs);
@@ -247,7 +251,8 @@ void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int6
         }
         for (int64_t row = 0; row < rows; ++row)
             for (int64_t i = 0; i < width; ++i)
-                to[row * part->outputs + i] = sums[row * panel_width + i] * (scales ? scales[i] : 1) + (bias ? bias[i] : 0);
+                to[row * part->outputs + i] =
+                    sums[row * panel_width + i] * (scales ? scales[i] : 1) + (bias ? bias[i] : 0);
     });
 }
 
@@ -311,7 +316,8 @@ struct Packed {
 };
 
 template <class Weight>
-void multiply(const Blocks &blocks, const std::vector<Packed> &matrices, std::vector<at::Tensor> &outs, int64_t inputs) {
+void multiply(
+    const Blocks &blocks, const std::vector<Packed> &matrices, std::vector<at::Tensor> &outs, int64_t inputs) {
     std::vector<Part<Weight>> parts;
     for (size_t i = 0; i < matrices.size(); ++i) parts.push_back(matrices[i].part<Weight>(outs[i]));
     multiply(blocks, parts, inputs);
@@ -324,7 +330,8 @@ std::vector<at::Tensor> products(const at::Tensor &input, const std::vector<Pack
     for (const Packed &matrix : matrices) outs.push_back(at::empty({rows, matrix.outputs}, x.options()));
     if (rows == 0) return outs;
     const Blocks blocks(x.const_data_ptr<float>(), rows, inputs);
-    matrices[0].scales ? multiply<int8_t>(blocks, matrices, outs, inputs) : multiply<float>(blocks, matrices, outs, inputs);
+    matrices[0].scales ? multiply<int8_t>(blocks, matrices, outs, inputs)
+                       : multiply<float>(blocks, matrices, outs, inputs);
     return outs;
 }
 
