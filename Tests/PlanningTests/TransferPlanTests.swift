@@ -29,7 +29,7 @@ private struct NumberedModel {
                 }
             }
         }
-        return values.flatMap { value in (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        return values.withUnsafeBytes { Array($0) }
     }
 
     func buffers(_ model: ShardedModel) -> [Int: [UInt8]] {
@@ -40,42 +40,72 @@ private struct NumberedModel {
 
 @Suite("Transfer plans move every element to where it is needed, once")
 struct TransferPlanTests {
-    /// Shapes whose heads every degree up to 4 divides: tied and untied heads, critics, biases, fused tensors, few key
-    /// and value heads, words in parts that differ by one.
+    /// Up to 6 blocks of width 8 to 64: tied and untied heads, critics, biases, fused tensors, few key and value heads,
+    /// heads that a degree divides and heads that each shard then has whole, words in parts that differ by one.
     private static func shape(_ random: inout TestRandom) -> ModelShape {
-        let heads = 12
-        let keyValueHeads = [1, 2, 3, 4, 6, 12].randomElement(using: &random)!
+        let heads = [1, 2, 3, 4, 5, 6, 8, 12, 12, 12].randomElement(using: &random)!
+        let keyValueHeads = (1...heads).filter { heads.isMultiple(of: $0) }.randomElement(using: &random)!
         let outputs: [ModelShape.Output] = [.head, .tied, .values(1), .values(3)]
         return ModelShape(
-            layers: Int.random(in: 1...6, using: &random), hiddenSize: Int.random(in: 5...9, using: &random),
-            intermediateSize: 12 * Int.random(in: 1...2, using: &random), heads: heads, keyValueHeads: keyValueHeads,
-            headSize: 2, vocabularySize: Int.random(in: 7...36, using: &random),
+            layers: Int.random(in: 1...6, using: &random), hiddenSize: Int.random(in: 8...64, using: &random),
+            intermediateSize: Int.random(in: 8...48, using: &random), heads: heads, keyValueHeads: keyValueHeads,
+            headSize: Int.random(in: 2...4, using: &random), vocabularySize: Int.random(in: 7...64, using: &random),
             output: outputs.randomElement(using: &random)!,
             biases: ModelShape.Biases(rawValue: Int.random(in: 0...7, using: &random)),
             normalizesQueriesAndKeys: Bool.random(using: &random), fusesProjections: Bool.random(using: &random))
     }
 
-    private static func placed(_ shape: ModelShape, _ random: inout TestRandom) -> ShardedModel? {
+    /// How the devices of two placements lie to each other.
+    private enum Meshes: CaseIterable {
+        case disjoint, overlapping, nested
+
+        init(_ one: ShardedModel, _ other: ShardedModel) {
+            let (first, second) = (Set(one.ranks), Set(other.ranks))
+            self =
+                first.isDisjoint(with: second)
+                ? .disjoint : first.isSubset(of: second) || second.isSubset(of: first) ? .nested : .overlapping
+        }
+    }
+
+    /// Up to four stages, shards and replicas on devices that follow each other: from one of another placement on, from
+    /// its first, or behind its last.
+    private static func placed(
+        _ shape: ModelShape, beside other: ShardedModel? = nil, _ random: inout TestRandom
+    ) -> ShardedModel? {
         func degree() -> Int { Int.random(in: 1...4, using: &random) }
-        let (stages, shards) = (min(degree(), shape.layerCount), degree())
-        let strategy = Strategy(stages, shards, stages * shards > 4 ? min(2, degree()) : degree())
-        let first = Int.random(in: 0...8, using: &random)
+        let strategy = Strategy(min(degree(), shape.layerCount), degree(), degree())
+        var first = Int.random(in: 0...8, using: &random)
+        if let other {
+            let start = other.ranks[0]
+            switch Int.random(in: 0..<3, using: &random) {
+            case 0: first = start
+            case 1: first = start + Int.random(in: 0..<other.ranks.count, using: &random)
+            default: first = start + other.ranks.count
+            }
+        }
         return ShardedModel(shape, strategy, ranks: Array(first..<first + strategy.size))
     }
 
     @Test func everyElementArrivesOnce() throws {
         var random = TestRandom(seed: 14)
-        for _ in 0..<40 {
+        var seen: Set<Meshes> = []
+        for _ in 0..<32 {
             let shape = Self.shape(&random)
             let source = try #require(Self.placed(shape, &random))
-            let target = try #require(Self.placed(shape, &random))
+            let target = try #require(Self.placed(shape, beside: source, &random))
+            seen.insert(Meshes(source, target))
             let node = [2, 4, 8].randomElement(using: &random)!
             let moved = Self.move(source, target, node)
             // By way of the target a third layout is what it is from the source.
-            let third = try #require(Self.placed(shape, &random))
+            let third = try #require(Self.placed(shape, beside: target, &random))
             let on = TransferPlan(from: target, to: third, devicesPerNode: node)
-            #expect(on.perform(on: moved, elementSize: 4) == NumberedModel(shape).buffers(third))
+            let direct = TransferPlan(from: source, to: third, devicesPerNode: node)
+            let arrived = on.perform(on: moved, elementSize: 4)
+            let numbers = NumberedModel(shape)
+            #expect(arrived == direct.perform(on: numbers.buffers(source), elementSize: 4))
+            #expect(arrived == numbers.buffers(third))
         }
+        #expect(seen == Set(Meshes.allCases))
     }
 
     /// There, where every buffer must be what a loop makes of the model, and back, where it is the source again.
@@ -132,7 +162,7 @@ struct TransferPlanTests {
                 let runs = plan.runs(of: piece, from: held, to: needed)
                 #expect(runs.source.reduce(0) { $0 + $1.count } == piece.elements)
                 #expect(runs.target.reduce(0) { $0 + $1.count } == piece.elements)
-                var count = written[receiver] ?? [Int](repeating: 0, count: needed.count)
+                var count = written.removeValue(forKey: receiver) ?? [Int](repeating: 0, count: needed.count)
                 for run in runs.target { for element in run { count[element] += 1 } }
                 written[receiver] = count
             }
