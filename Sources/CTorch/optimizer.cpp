@@ -4,6 +4,7 @@
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/bucketize.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/tensor.h>
@@ -323,7 +324,12 @@ ctorch_status ctorch_adamw_step(
             check_moments(values[i], first[i], "first moment", i);
             check_moments(values[i], second[i], "second moment", i);
         }
-        const at::Tensor step = at::full({}, static_cast<double>(settings.step), values[0].options().dtype(at::kFloat));
+        // On the CPU without memory: of several parameters none may fail when others are written.
+        float number = static_cast<float>(settings.step);
+        const at::Tensor step =
+            values[0].is_cpu()
+                ? at::from_blob(&number, at::IntArrayRef(), at::TensorOptions().dtype(at::kFloat))
+                : at::full({}, static_cast<double>(settings.step), values[0].options().dtype(at::kFloat));
         const std::vector<at::Tensor> steps(count, step);
         at::_fused_adamw_(
             values, slopes, first, second, {}, steps, settings.learning_rate, settings.beta1, settings.beta2,

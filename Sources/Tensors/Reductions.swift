@@ -10,7 +10,8 @@ extension Tensor {
     /// Equal smallest elements share the gradient. NaN if one is NaN.
     package func min() throws(TensorError) -> Tensor { try reduced("min", CTORCH_MIN) }
 
-    /// Whether no element is infinite or NaN; true for an empty tensor.
+    /// Whether no element is infinite or NaN; true for an empty tensor. On the CPU it takes no memory of a tensor in
+    /// row-major order.
     package func allFinite() throws(TensorError) -> Bool {
         var finite = false
         try Tensor.check("allFinite", ctorch_all_finite(raw, &finite))
