@@ -13,6 +13,7 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
+#include <c10/util/Exception.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -20,11 +21,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <iterator>
 #include <map>
 #include <mutex>
 #include <set>
+#include <unordered_map>
 #include <utility>
 
 namespace ctorch {
@@ -140,15 +143,67 @@ Pool &pool() {
     return shared;
 }
 
+/// What a thread allocates while a test watches it.
+class Watch {
+  public:
+    explicit Watch(ptrdiff_t failing) : failing_(failing) {}
+
+    /// Throws what libtorch does where there is no memory, when it is this one's turn.
+    void before(size_t bytes) {
+        found_.count += 1;
+        TORCH_CHECK(
+            found_.count != failing_, "DefaultCPUAllocator: can't allocate memory: you tried to allocate ", bytes,
+            " bytes, and a test has it fail");
+    }
+
+    void after(const void *start, size_t bytes) {
+        sizes_[start] = bytes;
+        found_.held_bytes += static_cast<ptrdiff_t>(bytes);
+        found_.most_bytes = std::max(found_.most_bytes, found_.held_bytes);
+    }
+
+    void freed(const void *start) {
+        const auto size = sizes_.find(start);
+        if (size == sizes_.end()) return;  // made before
+        found_.held_bytes -= static_cast<ptrdiff_t>(size->second);
+        sizes_.erase(size);
+    }
+
+    const ctorch_allocations &found() const { return found_; }
+
+  private:
+    const ptrdiff_t failing_;
+    ctorch_allocations found_{0, 0, 0};
+    std::unordered_map<const void *, size_t> sizes_;
+};
+
+/// Of the calling thread; null where nobody watches it.
+thread_local Watch *own_watch = nullptr;
+/// Threads that are watched: what everyone reads while there is none.
+std::atomic<int> watched_threads{0};
+
+/// The calling thread's watch; null almost always.
+inline Watch *watching() { return watched_threads.load(std::memory_order_relaxed) > 0 ? own_watch : nullptr; }
+
 struct PoolAllocator final : c10::Allocator {
     c10::DataPtr allocate(size_t bytes) override {
+        Watch *const watch = bytes > 0 ? watching() : nullptr;
+        if (watch != nullptr) watch->before(bytes);
+        void *const start = taken(bytes);
+        c10::DataPtr data{start, start, &release, c10::Device(c10::DeviceType::CPU)};
+        if (watch != nullptr) watch->after(start, bytes);
+        return data;
+    }
+
+    static void *taken(size_t bytes) {
         void *start = bytes >= smallest_block ? pool().take(bytes) : nullptr;
         // Which also says what is wrong where the system has no such memory.
         if (start == nullptr) start = c10::alloc_cpu(bytes);
-        return {start, start, &release, c10::Device(c10::DeviceType::CPU)};
+        return start;
     }
 
     static void release(void *start) {
+        if (Watch *const watch = watching()) watch->freed(start);
         if (start != nullptr && !pool().give(static_cast<char *>(start))) c10::free_cpu(start);
     }
 
@@ -176,3 +231,20 @@ extern "C" void ctorch_return_memory(void) {
 }
 
 extern "C" ptrdiff_t ctorch_kept_bytes(void) { return static_cast<ptrdiff_t>(ctorch::pool().kept_bytes()); }
+
+extern "C" void ctorch_watch_allocations(ptrdiff_t failing) {
+    using namespace ctorch;
+    ctorch_watched_allocations();
+    own_watch = new Watch(failing);
+    watched_threads.fetch_add(1, std::memory_order_relaxed);
+}
+
+extern "C" ctorch_allocations ctorch_watched_allocations(void) {
+    using namespace ctorch;
+    if (own_watch == nullptr) return {0, 0, 0};
+    const ctorch_allocations found = own_watch->found();
+    watched_threads.fetch_sub(1, std::memory_order_relaxed);
+    delete own_watch;
+    own_watch = nullptr;
+    return found;
+}

@@ -80,6 +80,20 @@ struct OptimizersTests {
         #expect(try errors(settings(.adamW, stabilization: other), reference.steps, hasSpike: true)[1] > 1e-3)
     }
 
+    /// Of several parameters none may fail when others are written: a step in memory of its own asks for none. Nor does
+    /// looking whether what was written is finite.
+    @Test(arguments: [.adamW, .adamW8bit, .lion] as [OptimizerRule])
+    func aStepAsksForNoMemory(_ rule: OptimizerRule) async throws {
+        let (parameters, gradients) = (try parameters(), try gradients(0))
+        let (optimizer, weights) = (try Optimizer(of: parameters, settings: settings(rule)), try parameters.bits())
+        let call = await watchingAllocations {
+            try optimizer.step(parameters: parameters, gradients: gradients, learningRate: 0.01)
+            for parameter in parameters.values { #expect(try parameter.allFinite()) }
+        }
+        #expect(call.error == nil && call.allocations.count == 0)
+        #expect(try parameters.bits().allSatisfy { $1 != weights[$0] })
+    }
+
     // MARK: Bytes
 
     private let wide = "model.layers.0.mlp.up_proj.weight"

@@ -5,6 +5,7 @@ import Placement
 import PolicyUpdater
 import Records
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("What an update does to weights and version", .timeLimit(.minutes(10)))
@@ -58,6 +59,30 @@ struct UpdateStepTests {
         #expect(try policy.state() == state)
         #expect(policy.actor.footprint() == held)
         for updater in [policy.updater, twin.updater] { _ = try await updater.train(batch()) }
+        #expect(try policy.state() == twin.state())
+    }
+
+    /// Once for every tensor that a step makes memory for it is refused, from the first to the last: none is made once
+    /// weights are written.
+    @Test func aStepWithoutMemoryLeavesNoTrace() async throws {
+        let policy = try TinyPolicy(grpo(), .plain(learningRate: 0.01, maxGradientNorm: 1e-3), type: .float32)
+        let twin = try TinyPolicy(grpo(), .plain(learningRate: 0.01, maxGradientNorm: 1e-3), type: .float32)
+        let batch = UpdateBatch(groups: [ExampleBatch.group([1, 2], [[3, 4], [6]])])
+        _ = try await twin.updater.train(batch)
+        let (state, held) = (try policy.state(), policy.actor.footprint())
+        var failures = 0
+        while true {
+            let call = await watchingAllocations(failingAt: failures + 1) {
+                _ = try await policy.updater.train(batch)
+            }
+            try #require(call.isAlone)
+            guard call.error != nil else { break }
+            try #require(call.lacksMemory, "\(call.error as Any)")
+            failures += 1
+            try #require(try policy.state() == state, "behind failure \(failures)")
+            #expect(policy.actor.footprint() == held)
+        }
+        #expect(failures > 50)
         #expect(try policy.state() == twin.state())
     }
 

@@ -25,6 +25,17 @@ bool ctorch_has_cuda(void);
 void ctorch_return_memory(void);
 /// Bytes of freed tensors that the pool keeps for the next ones.
 ptrdiff_t ctorch_kept_bytes(void);
+/// What a thread has allocated for tensors on the CPU since it is watched. Memory that another thread frees counts as held.
+typedef struct ctorch_allocations {
+    ptrdiff_t count;
+    /// Of these, the bytes that are held, and the most that were at a time.
+    ptrdiff_t held_bytes, most_bytes;
+} ctorch_allocations;
+/// For tests: watches the calling thread's allocations from here on. The one with the number `failing`, 1 being the next,
+/// fails as one does for which there is no memory; none does where it is 0.
+void ctorch_watch_allocations(ptrdiff_t failing);
+/// Ends that, and says what there was; nothing where there was no watch.
+ctorch_allocations ctorch_watched_allocations(void);
 /// For tests: fails as a call does whose message finds no memory.
 ctorch_status ctorch_fail_without_memory(void);
 /// Handles given out and not yet released, over all threads.
