@@ -186,7 +186,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         let movesParts = tensorParallel > 1 && ![1, tensorParallel].contains(generationParallel)
         let cut = shapes.filter { $0.sharedAxis != nil }.map { $0.largestPart(of: generationParallel).count }
         let sampledParts = movesParts ? cut.reduce(0, +) * master.byteCount : 0
-        let generating = own + view + cache + sampledParts + (samplesParts ? 0 : gathered)
+        // The cache comes when the view is whole.
+        let summing = model.summingBytes(layout, compute: compute, of: base, ranks: generationParallel)
+        let generating = own + view + max(cache, summing) + sampledParts + (samplesParts ? 0 : gathered)
         let scored =
             hasReference || scoresPolicy
             ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
