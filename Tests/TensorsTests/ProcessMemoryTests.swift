@@ -1,5 +1,6 @@
 import Glibc
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("Memory of the process", .serialized)
@@ -67,6 +68,28 @@ struct ProcessMemoryTests {
         #expect("\(error as Any)".contains("can't allocate memory: you tried to allocate \(1 << 52) bytes"))
         #expect(ProcessMemory.keptBytes == 0)  // given back before it was refused
         #expect(try Tensor.ones([1 << 18]).sum().item() == Double(1 << 18))
+    }
+
+    @Test("a watch counts allocations and their bytes, small and large, and has one of them fail")
+    func watchedAllocations() async throws {
+        let small = [Float](repeating: 1, count: 4)
+        let earlier = try Tensor(small)
+        var kept: [Tensor] = []
+        let call = await watchingAllocations(failingAt: 3) {
+            do { _ = try Tensor([Float](repeating: 1, count: 1 << 19)) }
+            kept.append(try Tensor(small))
+            let error = #expect(throws: TensorError.self) { try Tensor(small) }
+            #expect("\(error as Any)".contains("can't allocate memory: you tried to allocate 16 bytes"))
+            kept.append(try earlier.clone())
+            _ = try earlier.reshaped([2, 2])  // the same memory
+        }
+        #expect(call.error == nil && call.isAlone && !call.lacksMemory)
+        #expect(call.allocations.count == 4)
+        #expect(call.allocations.mostBytes == 2 << 20 && call.allocations.heldBytes == 32)
+        kept.append(try Tensor(small))  // watched no more
+        #expect(AllocationWatch.end().count == 0)
+        let refused = await watchingAllocations(failingAt: 1) { kept.append(try Tensor(small)) }
+        #expect(refused.lacksMemory && refused.allocations.mostBytes == 0 && kept.count == 3)
     }
 
     @Test("threads that make and free tensors at once do not write into one another's")
