@@ -77,6 +77,11 @@ extension Coordinator {
         work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
     }
 
+    /// Does what every rank does by itself, and all alike: what breaks on one is told to the others.
+    func told(_ work: () async throws -> Bool) async throws {
+        if let team = parts.team { _ = try await team.amongPeers(nil, work) } else { _ = try await work() }
+    }
+
     private func weigh(_ work: inout StepWork) async throws {
         guard let weighing = parts.weighing else { return }  // checked in init
         try await parts.updater.gatherWeights()
