@@ -118,7 +118,7 @@ struct SidesTests {
     /// - Parameter timeout: What a call of all waits.
     private func run(
         _ size: Int, _ schedule: StepSchedule, _ recipe: StepRecipe? = nil, timeout: Duration = .seconds(60),
-        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil,
+        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil, imitates: Bool = false,
         world: (_ rank: Int, _ seat: any Ranks) -> World, team: (_ rank: Int, _ seat: any Ranks) -> RankTeam
     ) async -> [Rank] {
         let all = Table(size: size)
@@ -129,7 +129,7 @@ struct SidesTests {
                 tasks.addTask { [recipe = recipe ?? self.recipe] in
                     let result: Result<RunOutcome, any Error>
                     do {
-                        var parts = try own.parts()
+                        var parts = try own.parts(imitating: imitates)
                         parts.team = ours
                         parts.controllers = RewardControllers(controllers)
                         parts.evaluator = evaluator
@@ -252,7 +252,7 @@ struct SidesTests {
 
     /// In the fourth step, of which the third has left something to save: the others wait in the same call, or in the next
     /// one, and not where all save.
-    @Test(arguments: World.Call.allCases.filter { $0 != .completed })
+    @Test(arguments: World.Call.allCases.filter { ![.completed, .demonstration, .rethink].contains($0) })
     func aRankThatBreaksWhereOthersWaitEndsAtOnce(_ call: World.Call) async throws {
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2)
         let recipe = StepRecipe(
@@ -271,6 +271,27 @@ struct SidesTests {
         #expect(throws: World.UpdaterBroke.self) { _ = try ranks[1].result.get() }
         #expect(throws: Table.Left.self) { _ = try ranks[0].result.get() }
         #expect(await ranks[0].world.saves.map(\.step) == [2])
+    }
+
+    /// Demonstrations are scored, two a step, and completions made to go on by each rank, and by all alike: what breaks on
+    /// one in the fourth step is told, and what the third has left is saved.
+    @Test(arguments: [(.demonstration, 7), (.rethink, 4)] as [(call: World.Call, time: Int)])
+    func whatEachRankDoesByItselfBreaksForAll(_ broken: (call: World.Call, time: Int)) async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 6, maxSteps: 4, saveSteps: 2)
+        let recipe = StepRecipe(
+            method: "luffy",
+            calls: [
+                .generate(samplesPerPrompt: 2, greedy: false), .demonstrate, .rethink, .infer(.sampler), .credit,
+                .train,
+            ])
+        let ranks = await run(2, schedule, recipe, imitates: true) { rank, _ in
+            World(breaksIn: rank == 1 ? broken : nil)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        #expect(throws: World.UpdaterBroke.self) { _ = try ranks[1].result.get() }
+        #expect(throws: CoordinatorError.rank(1, message: "UpdaterBroke()")) { _ = try ranks[0].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2, 3])
     }
 
     /// The first writes what all have come to: why that cannot be is told, and what was reached is saved.
