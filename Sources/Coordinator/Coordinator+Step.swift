@@ -23,17 +23,13 @@ extension Coordinator {
         work.metrics["epoch"] = await parts.prompts.epoch
         work.metrics["num_tokens"] = Double(progress.tokens)
         let report = work.report(step: progress.step)
-        do {
-            if let team = parts.team {
-                _ = try await team.untilDone {
-                    try await parts.observer.completed(report)
-                    return true
-                }
-            } else {
+        if let team = parts.team {
+            _ = try await team.untilDone {
                 try await parts.observer.completed(report)
+                return true
             }
-        } catch let error as NotFinite {
-            throw diverged(error)
+        } else {
+            try await parts.observer.completed(report)
         }
         return work.metrics
     }

@@ -75,6 +75,13 @@ private struct LongEvaluation: Evaluating {
     }
 }
 
+/// Finds that the policy has diverged.
+private struct DivergedEvaluation: Evaluating {
+    func evaluate(since before: Int?, step: Int, stop: StopSignal) throws -> Metrics {
+        throw NotFinite("the policy's logits")
+    }
+}
+
 @Suite("Ranks that train while others sample", .timeLimit(.minutes(1)))
 struct SidesTests {
     private let recipe = StepRecipe(
@@ -356,6 +363,43 @@ struct SidesTests {
             if case .success = await task.result { Issue.record("nothing was thrown") }
         }
         #expect(stops[0].isRequested && stops[1].isRequested)
+    }
+
+    /// Whichever of both stands first, and whatever breaks on the other meanwhile.
+    @Test(arguments: [0, 1]) func whatOneRankFindsNotFiniteIsSoForAll(_ finder: Int) async throws {
+        let table = Table(size: 2)
+        let found = NotFinite("the policy's logits")
+        let tasks = (0..<2).map { rank in
+            let team = RankTeam(Seat(rank: rank, size: 2, table: table), localSize: 2, asked: StopSignal())
+            return Task {
+                _ = try await team.together(StopSignal()) { () async throws -> Bool in
+                    if rank == finder { throw found }
+                    throw World.UpdaterBroke()
+                }
+            }
+        }
+        for task in tasks {
+            if case .failure(let error) = await task.result {
+                #expect(error as? NotFinite == found)
+            } else {
+                Issue.record("nothing was thrown")
+            }
+        }
+    }
+
+    /// In the third step: an evaluation is the first rank's, and its end all ranks'.
+    @Test(arguments: [1, 2]) func nobodySavesWhatAnEvaluationFindsDiverged(_ size: Int) async throws {
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2, evaluationSteps: [3])
+        let ranks = await run(size, schedule, evaluator: DivergedEvaluation()) { _, _ in
+            World()
+        } team: { _, seat in
+            RankTeam(seat, localSize: size, asked: StopSignal())
+        }
+        let diverged = CoordinatorError.diverged(
+            step: 3, NotFinite("the policy's logits"), lastGoodCheckpoint: 2)
+        for rank in ranks { #expect(throws: diverged) { _ = try rank.result.get() } }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
     }
 
     @Test func aRankThatEndsMeanwhileIsMissed() async throws {
