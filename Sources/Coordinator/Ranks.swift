@@ -195,7 +195,8 @@ package struct RankTeam: Sendable {
         } catch RankFailure.untold(let error) {  // whoever waits there does not come here
             throw RankFailure.untold(error)
         } catch let found as NotFinite {
-            (outcome, failure) = (.notFinite(found), found)
+            outcome = .notFinite(found)
+            failure = found
         } catch {
             (outcome, failure) = (.failed("\(error)"), error)
         }
@@ -239,7 +240,8 @@ struct StepSide: Codable, Sendable {
     var notFinite: NotFinite?
 
     mutating func fail(_ error: any Error) {
-        (failure, notFinite) = ("\(error)", error as? NotFinite)
+        failure = "\(error)"
+        notFinite = error as? NotFinite
     }
 }
 
