@@ -68,9 +68,12 @@ extension Coordinator {
             work.demonstrations = try await source.demonstrations(of: work.groups.map(\.group.prompt))
             return
         }
-        let own = try await source.next(
-            schedule.promptsPerStep, from: parts.prompts, step: progress.rolloutStep, stop: stop)
-        work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
+        try await told {
+            let own = try await source.next(
+                schedule.promptsPerStep, from: parts.prompts, step: progress.rolloutStep, stop: stop)
+            work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
+            return true
+        }
     }
 
     /// Does what every rank does by itself, and all alike: what breaks on one is told to the others.

@@ -259,7 +259,7 @@ struct SidesTests {
 
     /// In the fourth step, of which the third has left something to save: the others wait in the same call, or in the next
     /// one, and not where all save.
-    @Test(arguments: World.Call.allCases.filter { ![.completed, .demonstration, .rethink].contains($0) })
+    @Test(arguments: World.Call.allCases.filter { ![.completed, .teach, .demonstration, .rethink].contains($0) })
     func aRankThatBreaksWhereOthersWaitEndsAtOnce(_ call: World.Call) async throws {
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2)
         let recipe = StepRecipe(
@@ -280,17 +280,15 @@ struct SidesTests {
         #expect(await ranks[0].world.saves.map(\.step) == [2])
     }
 
-    /// Demonstrations are scored, two a step, and completions made to go on by each rank, and by all alike: what breaks on
-    /// one in the fourth step is told, and what the third has left is saved.
-    @Test(arguments: [(.demonstration, 7), (.rethink, 4)] as [(call: World.Call, time: Int)])
+    /// Demonstrations are scored, two a step, or written, and completions made to go on by each rank, and by all alike: what
+    /// breaks on one in the fourth step is told, and what the third has left is saved.
+    @Test(arguments: [(.demonstration, 7), (.rethink, 4), (.teach, 4)] as [(call: World.Call, time: Int)])
     func whatEachRankDoesByItselfBreaksForAll(_ broken: (call: World.Call, time: Int)) async throws {
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 6, maxSteps: 4, saveSteps: 2)
-        let recipe = StepRecipe(
-            method: "luffy",
-            calls: [
-                .generate(samplesPerPrompt: 2, greedy: false), .demonstrate, .rethink, .infer(.sampler), .credit,
-                .train,
-            ])
+        let sampling: [StepCall] = [
+            .generate(samplesPerPrompt: 2, greedy: false), .demonstrate, .rethink, .infer(.sampler), .credit, .train,
+        ]
+        let recipe = StepRecipe(method: "any", calls: broken.call == .teach ? [.demonstrate, .train] : sampling)
         let ranks = await run(2, schedule, recipe, imitates: true) { rank, _ in
             World(breaksIn: rank == 1 ? broken : nil)
         } team: { _, seat in

@@ -7,10 +7,10 @@ actor World {
     enum Moment { case generate, train, secondTrain }
     struct RewardBroke: Error {}
     struct UpdaterBroke: Error {}
-    /// What may break on one rank alone. But for the first four, which each rank does by itself, ranks do it hand in hand:
+    /// What may break on one rank alone. But for the first five, which each rank does by itself, ranks do it hand in hand:
     /// a call returns when each has made it.
     enum Call: String, CaseIterable {
-        case prompts, completed, demonstration, rethink
+        case prompts, completed, teach, demonstration, rethink
         case decode, gatherWeights, gatherSamplingWeights, logProbabilities, streamProducts, train, assembleState
     }
     /// Ranks were in different calls.
@@ -153,7 +153,12 @@ extension World: DemonstrationSource, Rethinking {
         prompts.map { DemonstratedPrompt(prompt: $0, completion: Completion(text: "y", tokenIDs: [3])) }
     }
 
-    func next(_ count: Int, from source: any PromptSource, step: Int, stop: StopSignal) -> [DemonstratedPrompt] { [] }
+    func next(
+        _ count: Int, from source: any PromptSource, step: Int, stop: StopSignal
+    ) throws -> [DemonstratedPrompt] {
+        try begin(.teach)
+        return []
+    }
 
     /// Leaves all as they are.
     func rethink(_ groups: [ScoredGroup], step: Int, stop: StopSignal) throws -> RethoughtGroups {
