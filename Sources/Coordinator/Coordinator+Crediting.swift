@@ -39,7 +39,12 @@ extension Coordinator {
     func credit(_ work: inout StepWork) async throws {
         guard let rule = parts.creditRule else { return }  // checked in init
         var batch = work.creditBatch
-        if rule.takesDemonstrations { batch.demonstrations = try await toldDemonstrations(of: work) }
+        if rule.takesDemonstrations {
+            try await told {
+                batch.demonstrations = try await scoredDemonstrations(of: work)
+                return true
+            }
+        }
         batch.weights = weights(&work)
         control(&work) { [batch] in $0.prepare(for: batch, rule.rewards) }
         batch.weights = weights(&work)
@@ -104,17 +109,6 @@ extension Coordinator {
         let start = clock.now
         defer { work.metrics["timing_s/controllers", default: 0] += seconds(clock.now - start) }
         return body(&controllers)
-    }
-
-    /// ``scoredDemonstrations(of:)`` of every rank, each of which asks the rewards itself: what breaks on one is told.
-    private func toldDemonstrations(of work: StepWork) async throws -> [ScoredDemonstration?] {
-        guard let team = parts.team else { return try await scoredDemonstrations(of: work) }
-        var found: [ScoredDemonstration?] = []
-        _ = try await team.amongPeers(nil) {
-            found = try await scoredDemonstrations(of: work)
-            return true
-        }
-        return found
     }
 
     /// The step's demonstrations with their scores, beside the groups of their prompts.

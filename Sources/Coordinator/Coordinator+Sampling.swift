@@ -172,10 +172,13 @@ extension Coordinator {
         try await parts.updater.gatherWeights()
         let clock = ContinuousClock()
         let start = clock.now
-        let rethought = try await rethinking.rethink(work.groups, step: progress.rolloutStep, stop: stop)
-        work.groups = rethought.groups
-        work.rethought = rethought.kept
-        work.metrics.merge(rethought.metrics)
+        try await told {
+            let rethought = try await rethinking.rethink(work.groups, step: progress.rolloutStep, stop: stop)
+            work.groups = rethought.groups
+            work.rethought = rethought.kept
+            work.metrics.merge(rethought.metrics)
+            return true
+        }
         work.metrics["timing_s/rethink"] = seconds(clock.now - start)
     }
 }

@@ -23,17 +23,13 @@ extension Coordinator {
         work.metrics["epoch"] = await parts.prompts.epoch
         work.metrics["num_tokens"] = Double(progress.tokens)
         let report = work.report(step: progress.step)
-        do {
-            if let team = parts.team {
-                _ = try await team.untilDone {
-                    try await parts.observer.completed(report)
-                    return true
-                }
-            } else {
+        if let team = parts.team {
+            _ = try await team.untilDone {
                 try await parts.observer.completed(report)
+                return true
             }
-        } catch let error as NotFinite {
-            throw diverged(error)
+        } else {
+            try await parts.observer.completed(report)
         }
         return work.metrics
     }
@@ -72,9 +68,17 @@ extension Coordinator {
             work.demonstrations = try await source.demonstrations(of: work.groups.map(\.group.prompt))
             return
         }
-        let own = try await source.next(
-            schedule.promptsPerStep, from: parts.prompts, step: progress.rolloutStep, stop: stop)
-        work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
+        try await told {
+            let own = try await source.next(
+                schedule.promptsPerStep, from: parts.prompts, step: progress.rolloutStep, stop: stop)
+            work.parts = [UpdatePart(.rollouts, []), UpdatePart(.demonstrations, own.map(\.updateGroup))]
+            return true
+        }
+    }
+
+    /// Does what every rank does by itself, and all alike: what breaks on one is told to the others.
+    func told(_ work: () async throws -> Bool) async throws {
+        if let team = parts.team { _ = try await team.amongPeers(nil, work) } else { _ = try await work() }
     }
 
     private func weigh(_ work: inout StepWork) async throws {

@@ -45,7 +45,13 @@ package actor Coordinator {
     /// Takes the steps that are left, evaluating and saving on the way; saves at the end and when stopped, or ended by
     /// a controller.
     package func run() async throws -> RunOutcome {
-        do { return try await takeSteps() } catch let failure as RankFailure { throw failure.error }
+        do {
+            return try await takeSteps()
+        } catch let failure as RankFailure {
+            throw failure.error
+        } catch let found as NotFinite {
+            throw diverged(found)
+        }
     }
 
     private func takeSteps() async throws -> RunOutcome {
@@ -73,12 +79,8 @@ package actor Coordinator {
             let metrics: Metrics
             do {
                 metrics = try await takeStep()
-            } catch let error as NotFinite {
-                throw diverged(error)
-            } catch let error as CoordinatorError where error.isDivergence {
-                throw error
             } catch {
-                guard isEverybodys(error) else { throw error }
+                guard canSave(before: error) else { throw error }
                 // A step without an optimizer step has left no trace.
                 if progress.step == before { await abandon(to: start) }
                 // What breaks while a run is being stopped breaks for that reason: a reward that was cut off, for one.
@@ -95,13 +97,15 @@ package actor Coordinator {
     /// Whether somebody asked the run to stop: by the signal, or by cancelling its task.
     private var mustStop: Bool { stop.isRequested || Task.isCancelled }
 
-    /// Whether all ranks end where this one does, so that they come to save what was reached. Else this one goes at once
-    /// and the last checkpoint stays as it was: the others wait for it where it broke, and the end of its process ends
-    /// them.
-    private func isEverybodys(_ error: any Error) -> Bool { parts.team == nil || RankFailure.isEverybodys(error) }
+    /// Whether what was reached can be saved before the run ends with an error. Neither the weights behind a divergence nor
+    /// those that led to it are worth saving. And all ranks must end where this one does, so that they come to save, too;
+    /// else this one goes at once and the last checkpoint stays as it was: the others wait for it where it broke, and the
+    /// end of its process ends them.
+    private func canSave(before error: any Error) -> Bool {
+        !(error is NotFinite) && (parts.team == nil || RankFailure.isEverybodys(error))
+    }
 
-    /// Neither the weights behind a divergence nor those that led to it are worth saving.
-    func diverged(_ found: NotFinite) -> CoordinatorError {
+    private func diverged(_ found: NotFinite) -> CoordinatorError {
         let first = found.step ?? progress.step
         return .diverged(step: first, found, lastGoodCheckpoint: saved.last { $0 < first })
     }
@@ -128,7 +132,7 @@ package actor Coordinator {
                 metrics.merge(evaluated)
                 try await observe(evaluated)
             } catch {
-                guard isEverybodys(error) else { throw error }
+                guard canSave(before: error) else { throw error }
                 try await save(schedule.saves(from: before, to: progress.step) ? metrics : Metrics())
                 guard mustStop else { throw error }
                 return .stopped(progress)

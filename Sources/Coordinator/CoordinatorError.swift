@@ -21,8 +21,6 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
     /// starts from. The last good checkpoint is from before; `nil` for none.
     case diverged(step: Int, NotFinite, lastGoodCheckpoint: Int?)
 
-    var isDivergence: Bool { if case .diverged = self { true } else { false } }
-
     package var description: String {
         switch self {
         case .missingPart(let part, let call): "the recipe's call '\(call)' needs a \(part), and the run has none"

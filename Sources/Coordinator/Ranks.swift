@@ -29,6 +29,7 @@ extension Ranks {
 private enum RankOutcome<Value: Codable & Sendable>: Codable, Sendable {
     case done(Value)
     case stopped
+    case notFinite(NotFinite)
     case failed(String)
 }
 
@@ -123,9 +124,9 @@ package struct RankTeam: Sendable {
     /// - Parameters:
     ///   - stop: Set on every rank when one of them was asked to stop.
     ///   - work: This rank's part.
-    /// - Throws: On every rank when the work failed on one: this rank's own error as ``RankFailure/told(_:)``,
-    ///   `StopRequested`, or ``CoordinatorError/rank(_:message:)``. At once, and on this rank alone, what broke in it as
-    ///   ``RankFailure/untold(_:)``.
+    /// - Throws: On every rank when the work failed on one: `NotFinite` where one found that, else this rank's own error as
+    ///   ``RankFailure/told(_:)``, `StopRequested`, or ``CoordinatorError/rank(_:message:)``. At once, and on this rank
+    ///   alone, what broke in it as ``RankFailure/untold(_:)``.
     package func together<Value: Codable & Sendable>(
         _ stop: StopSignal, isolation: isolated (any Actor)? = #isolation, _ work: () async throws -> Value
     ) async throws -> [Value] {
@@ -193,18 +194,22 @@ package struct RankTeam: Sendable {
             outcome = .stopped
         } catch RankFailure.untold(let error) {  // whoever waits there does not come here
             throw RankFailure.untold(error)
+        } catch let found as NotFinite {
+            outcome = .notFinite(found)
+            failure = found
         } catch {
             (outcome, failure) = (.failed("\(error)"), error)
         }
         if let stop, asked.isRequested || stop.isRequested, failure == nil { outcome = .stopped }
         let all = try await ranks.exchange(outcome)
         for case .stopped in all { stop?.request() }  // also where one broke meanwhile: all of them stop, or none
+        for case .notFinite(let found) in all { throw found }  // on all of them: none comes to save
         if let failure { throw RankFailure.isEverybodys(failure) ? failure : RankFailure.told(failure) }
         var values: [Value] = []
         for (rank, outcome) in all.enumerated() {
             switch outcome {
             case .done(let value): values.append(value)
-            case .stopped: break
+            case .stopped, .notFinite: break
             case .failed(let message): throw CoordinatorError.rank(first + rank, message: message)
             }
         }
@@ -236,11 +241,7 @@ struct StepSide: Codable, Sendable {
 
     mutating func fail(_ error: any Error) {
         failure = "\(error)"
-        switch error {
-        case let error as NotFinite: notFinite = error
-        case CoordinatorError.diverged(let step, let found, _): notFinite = NotFinite(found.subject, since: step)
-        default: break
-        }
+        notFinite = error as? NotFinite
     }
 }
 

@@ -123,8 +123,9 @@ public struct SettingsReader: Sendable {
                             "\(key) is \(node.found); expected \(expectation), of a size from 1e-15 to 1e15")
                     }
                     value = read
-                } else if node.isBeyondInt, Value.self != Double.self, Value.self != Double?.self {
-                    throw node.problem("\(key) is \(node.found); expected \(expectation), and at most \(Int.max)")
+                } else if node.isBeyondInt, let largest = Int.max as? Value, holds(largest) {
+                    // The bound leaves it to the type how large a number may be.
+                    throw node.problem("\(key) is \(node.found); expected \(expectation), and below 2^63")
                 } else if node.content != .null || fallback == nil {  // a key without a value leaves the default
                     throw node.problem("\(key) is \(node.found); expected \(expectation)")
                 }

@@ -75,6 +75,13 @@ private struct LongEvaluation: Evaluating {
     }
 }
 
+/// Finds that the policy has diverged.
+private struct DivergedEvaluation: Evaluating {
+    func evaluate(since before: Int?, step: Int, stop: StopSignal) throws -> Metrics {
+        throw NotFinite("the policy's logits")
+    }
+}
+
 @Suite("Ranks that train while others sample", .timeLimit(.minutes(1)))
 struct SidesTests {
     private let recipe = StepRecipe(
@@ -118,7 +125,7 @@ struct SidesTests {
     /// - Parameter timeout: What a call of all waits.
     private func run(
         _ size: Int, _ schedule: StepSchedule, _ recipe: StepRecipe? = nil, timeout: Duration = .seconds(60),
-        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil,
+        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil, imitates: Bool = false,
         world: (_ rank: Int, _ seat: any Ranks) -> World, team: (_ rank: Int, _ seat: any Ranks) -> RankTeam
     ) async -> [Rank] {
         let all = Table(size: size)
@@ -129,7 +136,7 @@ struct SidesTests {
                 tasks.addTask { [recipe = recipe ?? self.recipe] in
                     let result: Result<RunOutcome, any Error>
                     do {
-                        var parts = try own.parts()
+                        var parts = try own.parts(imitating: imitates)
                         parts.team = ours
                         parts.controllers = RewardControllers(controllers)
                         parts.evaluator = evaluator
@@ -252,7 +259,7 @@ struct SidesTests {
 
     /// In the fourth step, of which the third has left something to save: the others wait in the same call, or in the next
     /// one, and not where all save.
-    @Test(arguments: World.Call.allCases.filter { $0 != .completed })
+    @Test(arguments: World.Call.allCases.filter { ![.completed, .teach, .demonstration, .rethink].contains($0) })
     func aRankThatBreaksWhereOthersWaitEndsAtOnce(_ call: World.Call) async throws {
         let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2)
         let recipe = StepRecipe(
@@ -271,6 +278,25 @@ struct SidesTests {
         #expect(throws: World.UpdaterBroke.self) { _ = try ranks[1].result.get() }
         #expect(throws: Table.Left.self) { _ = try ranks[0].result.get() }
         #expect(await ranks[0].world.saves.map(\.step) == [2])
+    }
+
+    /// Demonstrations are scored, two a step, or written, and completions made to go on by each rank, and by all alike: what
+    /// breaks on one in the fourth step is told, and what the third has left is saved.
+    @Test(arguments: [(.demonstration, 7), (.rethink, 4), (.teach, 4)] as [(call: World.Call, time: Int)])
+    func whatEachRankDoesByItselfBreaksForAll(_ broken: (call: World.Call, time: Int)) async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 6, maxSteps: 4, saveSteps: 2)
+        let sampling: [StepCall] = [
+            .generate(samplesPerPrompt: 2, greedy: false), .demonstrate, .rethink, .infer(.sampler), .credit, .train,
+        ]
+        let recipe = StepRecipe(method: "any", calls: broken.call == .teach ? [.demonstrate, .train] : sampling)
+        let ranks = await run(2, schedule, recipe, imitates: true) { rank, _ in
+            World(breaksIn: rank == 1 ? broken : nil)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        #expect(throws: World.UpdaterBroke.self) { _ = try ranks[1].result.get() }
+        #expect(throws: CoordinatorError.rank(1, message: "UpdaterBroke()")) { _ = try ranks[0].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2, 3])
     }
 
     /// The first writes what all have come to: why that cannot be is told, and what was reached is saved.
@@ -335,6 +361,43 @@ struct SidesTests {
             if case .success = await task.result { Issue.record("nothing was thrown") }
         }
         #expect(stops[0].isRequested && stops[1].isRequested)
+    }
+
+    /// Whichever of both stands first, and whatever breaks on the other meanwhile.
+    @Test(arguments: [0, 1]) func whatOneRankFindsNotFiniteIsSoForAll(_ finder: Int) async throws {
+        let table = Table(size: 2)
+        let found = NotFinite("the policy's logits")
+        let tasks = (0..<2).map { rank in
+            let team = RankTeam(Seat(rank: rank, size: 2, table: table), localSize: 2, asked: StopSignal())
+            return Task {
+                _ = try await team.together(StopSignal()) { () async throws -> Bool in
+                    if rank == finder { throw found }
+                    throw World.UpdaterBroke()
+                }
+            }
+        }
+        for task in tasks {
+            if case .failure(let error) = await task.result {
+                #expect(error as? NotFinite == found)
+            } else {
+                Issue.record("nothing was thrown")
+            }
+        }
+    }
+
+    /// In the third step: an evaluation is the first rank's, and its end all ranks'.
+    @Test(arguments: [1, 2]) func nobodySavesWhatAnEvaluationFindsDiverged(_ size: Int) async throws {
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 2, evaluationSteps: [3])
+        let ranks = await run(size, schedule, evaluator: DivergedEvaluation()) { _, _ in
+            World()
+        } team: { _, seat in
+            RankTeam(seat, localSize: size, asked: StopSignal())
+        }
+        let diverged = CoordinatorError.diverged(
+            step: 3, NotFinite("the policy's logits"), lastGoodCheckpoint: 2)
+        for rank in ranks { #expect(throws: diverged) { _ = try rank.result.get() } }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
     }
 
     @Test func aRankThatEndsMeanwhileIsMissed() async throws {

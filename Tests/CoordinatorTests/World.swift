@@ -7,11 +7,11 @@ actor World {
     enum Moment { case generate, train, secondTrain }
     struct RewardBroke: Error {}
     struct UpdaterBroke: Error {}
-    /// What may break on one rank alone. But for the first two, which each rank does by itself, ranks do it hand in hand:
+    /// What may break on one rank alone. But for the first five, which each rank does by itself, ranks do it hand in hand:
     /// a call returns when each has made it.
     enum Call: String, CaseIterable {
-        case prompts, completed, decode, gatherWeights, gatherSamplingWeights, logProbabilities, streamProducts, train
-        case assembleState
+        case prompts, completed, teach, demonstration, rethink
+        case decode, gatherWeights, gatherSamplingWeights, logProbabilities, streamProducts, train, assembleState
     }
     /// Ranks were in different calls.
     struct OutOfStep: Error {}
@@ -89,11 +89,14 @@ actor World {
         self.rewardFailsAtRow = rewardFailsAtRow
     }
 
-    nonisolated func parts() throws -> Coordinator.Parts {
+    /// - Parameter imitating: Whether every prompt has a demonstration, and completions may go on.
+    nonisolated func parts(imitating: Bool = false) throws -> Coordinator.Parts {
         let rule = GroupBaseline(
             rewards: RewardCombination(names: rewardNames), settings: GroupBaselineSettings())
         return Coordinator.Parts(
-            prompts: self, generator: self, scorer: self, creditRule: rule, updater: self, observer: self, saver: self)
+            prompts: self, demonstrations: imitating ? self : nil, rethinking: imitating ? self : nil, generator: self,
+            scorer: self, creditRule: imitating ? DemonstratedGroups(rule) : rule, updater: self, observer: self,
+            saver: self)
     }
 
     /// - Throws: An `UpdaterBroke` in the call that breaks.
@@ -143,6 +146,25 @@ extension World: PromptSource {
     func mark() { marked = nextRow }
     func rewind() { nextRow = marked }
     var epoch: Double { 0 }
+}
+
+extension World: DemonstrationSource, Rethinking {
+    func demonstrations(of prompts: [TokenizedPrompt]) -> [DemonstratedPrompt] {
+        prompts.map { DemonstratedPrompt(prompt: $0, completion: Completion(text: "y", tokenIDs: [3])) }
+    }
+
+    func next(
+        _ count: Int, from source: any PromptSource, step: Int, stop: StopSignal
+    ) throws -> [DemonstratedPrompt] {
+        try begin(.teach)
+        return []
+    }
+
+    /// Leaves all as they are.
+    func rethink(_ groups: [ScoredGroup], step: Int, stop: StopSignal) throws -> RethoughtGroups {
+        try begin(.rethink)
+        return RethoughtGroups(groups: groups)
+    }
 }
 
 extension World: Generating {
@@ -208,6 +230,7 @@ extension World: Scoring {
         }
         await delay()
         if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
+        if group.variant < 0 { try begin(.demonstration) }
         scored += 1
         let isLive = liveRows.map { group.prompt.prompt.row % $0 == 0 } ?? false
         return ScoredGroup(

@@ -96,6 +96,25 @@ struct RewardModelTests {
         #expect(abs(measured.loss - (try lossByLoops(TinyPolicy.weights(), Self.head))) < 1e-9)
     }
 
+    /// Ranks that wait hear that this one is still there, because others get the tensors' thread between passes; each of
+    /// these pairs is one. Whoever asked for the thread before the first pass is heard before the last.
+    @Test func anEvaluationLetsOthersInBetweenItsPasses() async throws {
+        let policy = try policy(maxTokens: 1)
+        let many = UpdatePart(.pairs, (0..<20).flatMap { _ in part.groups })
+        let plan = policy.updater.parts[0]
+        func asked() -> StopSignal {
+            let stop = StopSignal()
+            Task { @TensorActor in stop.request() }
+            return stop
+        }
+        await #expect(throws: StopRequested.self) {
+            _ = try await policy.updater.scores(of: many, by: plan, stop: asked())
+        }
+        await #expect(throws: StopRequested.self) {
+            _ = try await policy.updater.measure(many, by: plan, stop: asked())
+        }
+    }
+
     @Test func aPairOfAHeadThatIsNotThereIsRefused() async throws {
         var part = part
         part.groups[2].head = 2

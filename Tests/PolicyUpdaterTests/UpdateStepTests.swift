@@ -212,6 +212,16 @@ struct UpdateStepTests {
         for (found, expected) in zip(single, whole[2][1]) { #expect(abs(found - expected) < 1e-6) }
     }
 
+    /// Each completion is a pass: ranks that wait for this one get the tensors' thread between two of them.
+    @Test func readingLogProbsLetsOthersInBetweenItsPasses() async throws {
+        let policy = try TinyPolicy(SupervisedFineTuning(), .plain(learningRate: 0, maxTokensPerMicroBatch: 1))
+        let many = UpdateBatch(groups: (0..<10).flatMap { _ in batch().groups })
+        let heard = StopSignal()
+        Task { @TensorActor in heard.request() }
+        _ = try await policy.updater.ownLogProbabilities(many, under: .oldPolicy)
+        #expect(heard.isRequested)
+    }
+
     private func refusal(_ policy: TinyPolicy, _ change: (inout UpdateBatch) -> Void) async -> String {
         var batch = batch()
         change(&batch)

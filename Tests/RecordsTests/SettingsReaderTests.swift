@@ -57,13 +57,22 @@ struct SettingsReaderTests {
         try job.finish()
     }
 
-    /// A whole number that no `Int` holds is too large, not too small.
+    /// A whole number that no `Int` holds is too large, not too small; a bound that says so itself is said alone, and what
+    /// is no number has none.
     @Test(arguments: ["9223372036854775808", "1e30"]) func aNumberAboveTheRangeIsSaidToBeAbove(_ text: String) {
-        var job = reader(("seed", text))
+        var job = reader(("seed", text), ("limit", text), ("count", text), ("share", text), ("color", text))
         _ = job.read("seed", default: 42, .atLeast(0))
+        _ = job.read("limit", optional: 7)
+        _ = job.read("count", default: 1, .above(0, atMost: 20))
+        _ = job.read("share", optional: nil, SettingsBound<Int>.atMost(9))
+        _ = job.read("color", default: Color.red)
         #expect(
             job.problems.map(\.message) == [
-                "seed is '\(text)'; expected a whole number of at least 0, and at most 9223372036854775807"
+                "seed is '\(text)'; expected a whole number of at least 0, and below 2^63",
+                "limit is '\(text)'; expected a whole number, or nothing, and below 2^63",
+                "count is '\(text)'; expected a whole number above 0 and at most 20",
+                "share is '\(text)'; expected a whole number of at most 9, or nothing",
+                "color is '\(text)'; expected one of red, green",
             ])
     }
 

@@ -65,7 +65,8 @@ struct DemonstrationFeed: DemonstrationSource {
                         + "demonstrations.per_step")
             }
             cursor = PromptCursor(
-                ChosenRows(all: self.rows, indices: own), seed: mix64(seed ^ 0xDE30), stateName: "demonstration_cursor")
+                FittingRows(self.rows, at: own, kind: "demonstrations"), seed: mix64(seed ^ 0xDE30),
+                stateName: "demonstration_cursor")
             line = "demonstrations: \(own.count) of \(self.rows.identity), in an order of their own"
         case .prompts:
             cursor = nil
@@ -136,19 +137,6 @@ struct DemonstrationFeed: DemonstrationSource {
                 text: demonstration.completion, textWithSpecials: try encoder.tokenizer.decode(tokens),
                 tokenIDs: tokens))
     }
-}
-
-/// Some rows of others.
-private struct ChosenRows: PromptRows {
-    let all: any PromptRows
-    let indices: [Int]
-
-    var name: String { all.name }
-    var count: Int { indices.count }
-    var identity: String { "\(all.identity), \(indices.count) of them demonstrations" }
-    func prompt(at row: Int) throws -> Prompt { try all.prompt(at: indices[row]) }
-    func demonstration(at row: Int) throws -> Demonstration { try all.demonstration(at: indices[row]) }
-    func preference(at row: Int) throws -> Preference { try all.preference(at: indices[row]) }
 }
 
 extension PromptEncoder {

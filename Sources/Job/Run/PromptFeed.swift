@@ -37,22 +37,30 @@ package struct PromptFeed: PromptSource {
     package var epoch: Double { get async { await cursor.epoch } }
 }
 
-/// The rows of a prompt set whose prompts fit the length limit, by their indices in it.
+/// The rows of a prompt set that fit: the length limit, or what else they were chosen for; by their indices in it.
 package struct FittingRows: PromptRows {
     package let all: any PromptRows
     private let indices: [Int]
-    /// The first of them.
-    package let first: Prompt
-    /// Rows that were left out because they are too long.
+    /// What they are, and the others are not.
+    private let kind: String
+    /// Rows that were left out.
     package var droppedCount: Int { all.count - indices.count }
     /// What the start of a run should say of rows that the tokenizer does not read all of; `nil` where there are none.
     package let leftOutNotice: String?
 
     package var name: String { all.name }
     package var count: Int { indices.count }
-    package var identity: String { "\(all.identity), \(indices.count) of them short enough" }
+    package var identity: String { "\(all.identity), \(indices.count) of them \(kind)" }
 
-    /// Reads every row once, keeping none but the first that fits.
+    /// Rows that somebody else has chosen.
+    init(_ all: any PromptRows, at indices: [Int], kind: String) {
+        self.all = all
+        self.indices = indices
+        self.kind = kind
+        leftOutNotice = nil
+    }
+
+    /// Reads every row once, for those that fit the length limit.
     ///
     /// - Parameters:
     ///   - asDemonstrations: Whether every row needs a completion.
@@ -67,7 +75,6 @@ package struct FittingRows: PromptRows {
         check: (Prompt) throws -> Void = { _ in }, progress: ProgressNote? = nil
     ) throws {
         var indices: [Int] = []
-        var first: Prompt?
         var leftOut: (rows: Int, first: String)?
         var refusal: (any Error)?
         for row in 0..<rows.count {
@@ -85,13 +92,12 @@ package struct FittingRows: PromptRows {
                 refusal = error
             }
             indices.append(row)
-            first = first ?? prompt
             if let found = encoder.firstLeftOut(of: prompt, completion: demonstration?.completion) {
                 leftOut = ((leftOut?.rows ?? 0) + 1, leftOut?.first ?? found)
             }
         }
         guard drops || indices.count == rows.count else { throw try Self.tooLong(rows, encoder) }
-        guard let first else {
+        guard !indices.isEmpty else {
             throw JobError(
                 place: "prompt set \(rows.name)",
                 message: "every row is too long: prompts have at most \(encoder.maxPromptLength) tokens "
@@ -100,7 +106,7 @@ package struct FittingRows: PromptRows {
         if let refusal { throw refusal }
         all = rows
         self.indices = indices
-        self.first = first
+        kind = "short enough"
         leftOutNotice = leftOut.map {
             "\($0.rows) of \(indices.count) rows of \(rows.name) have characters that the tokenizer has no symbol for and "
                 + "leaves out, such as \(JSONText.string($0.first))"

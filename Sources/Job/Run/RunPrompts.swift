@@ -71,7 +71,8 @@ struct RunPrompts {
             try HeldOutRows(utility, job, sets, encoder: encoder, trained: trained, check: check)
         }
         if let heldOut { lines.append("held out for the meta-gradient: \(heldOut.rows.identity)") }
-        let notices = try encoder.templateNotices(for: fitting.first) + [fitting.leftOutNotice].compactMap(\.self)
+        let notices =
+            try encoder.templateNotices(for: fitting.prompt(at: 0)) + [fitting.leftOutNotice].compactMap(\.self)
         lines += notices.map { "note: \($0)" }
         self.lines = lines
     }
