@@ -14,9 +14,11 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <limits>
 #include <tuple>
 
+#include "packed_attention.hpp"
 #include "support.hpp"
 
 namespace ctorch {
@@ -218,6 +220,34 @@ void merge(
     queries.put(log_sums, sums, false);
 }
 
+/// Whether our own kernels read it.
+bool is_plain(const at::Tensor &query) { return query.is_cpu() && query.scalar_type() == at::kFloat; }
+
+/// The runs in the order of their tokens, each with its prompt's.
+std::vector<AttendingRun> runs_of(const std::vector<Call> &calls) {
+    std::vector<AttendingRun> runs;
+    for (const Call &call : calls)
+        for (const Span &span : call.queries)
+            if (call.is_causal) runs.push_back({span.start, span.length, -1});
+    std::sort(runs.begin(), runs.end(), [](const auto &a, const auto &b) { return a.start < b.start; });
+    const auto from = [&](int64_t start) {
+        return std::lower_bound(
+            runs.begin(), runs.end(), start, [](const AttendingRun &run, int64_t at) { return run.start < at; });
+    };
+    for (const Call &call : calls) {
+        for (size_t i = 0; i < call.queries.size() && !call.is_causal; ++i) {
+            const Span &prompt = call.keys[i], &queries = call.queries[i];
+            const auto read = from(prompt.start);
+            TORCH_CHECK(
+                read != runs.end() && read->start == prompt.start && read->length == prompt.length,
+                "the prompt at packed token ", prompt.start, " is no run of the plan");
+            for (auto run = from(queries.start); run != runs.end() && run->start < queries.start + queries.length; ++run)
+                run->prompt = read - runs.begin();
+        }
+    }
+    return runs;
+}
+
 struct SharedPromptAttention : torch::autograd::Function<SharedPromptAttention> {
     static at::Tensor forward(
         AutogradContext *context, const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
@@ -227,7 +257,9 @@ struct SharedPromptAttention : torch::autograd::Function<SharedPromptAttention> 
         const Engine engine{composed, scale};
         const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
         at::Tensor out = at::empty_like(q), log_sums = at::empty({q.size(0), q.size(1)}, q.options().dtype(wide));
-        for (const Call &call : calls) {
+        const bool has_kernel = !composed && is_plain(q);
+        if (has_kernel) attend(q, k, v, runs_of(calls), scale, out, log_sums);
+        for (const Call &call : has_kernel ? std::vector<Call>() : calls) {
             const Gathering queries(call.queries, q.device()), keys(call.keys, q.device());
             const auto [part, sums] = engine.forward(
                 fold_queries(queries.take(q), heads), fold_keys(keys.take(k), heads), fold_keys(keys.take(v), heads),
@@ -255,8 +287,14 @@ struct SharedPromptAttention : torch::autograd::Function<SharedPromptAttention> 
         const Heads heads{k.size(1), q.size(1) / k.size(1), q.size(2)};
         const Engine engine{context->saved_data["composed"].toBool(), context->saved_data["scale"].toDouble()};
         at::Tensor by_q = at::empty_like(q), by_k = at::empty_like(k), by_v = at::empty_like(v);
+        const auto calls = saved_calls(context);
+        if (!engine.composed && is_plain(q)) {
+            attend_backward(
+                gradient, q, k, v, out, log_sums, runs_of(calls), engine.scale, by_q, by_k, by_v);
+            return {by_q, by_k, by_v, at::Tensor(), at::Tensor(), at::Tensor()};
+        }
         constexpr double infinity = std::numeric_limits<double>::infinity();
-        for (const Call &call : saved_calls(context)) {
+        for (const Call &call : calls) {
             const Gathering queries(call.queries, q.device()), keys(call.keys, q.device());
             // A padded query gets probabilities of 0 from an infinite log-sum-exp, so it gives no key a gradient.
             const auto [part_q, part_k, part_v] = engine.backward(

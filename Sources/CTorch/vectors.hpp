@@ -60,11 +60,27 @@ CTORCH_INLINE void exponentials(Lanes<double> &x) {
     for (int64_t i = 0; i < lane_count; ++i) x[i] = std::exp(x[i]);
 }
 
+/// Half plus half, until one number is left: in the same order with any instructions.
 template <class T>
 CTORCH_INLINE T total(const Lanes<T> &x) {
-    T sum = 0;
-    for (int64_t i = 0; i < lane_count; ++i) sum += x[i];
-    return sum;
+    const auto eight = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+                       __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+    const auto four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    const auto two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+    return two[0] + two[1];
+}
+
+template <class T>
+CTORCH_INLINE T largest(const Lanes<T> &x) {
+    const auto first = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
+               second = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+    const auto eight = second > first ? second : first;
+    const auto third = __builtin_shufflevector(eight, eight, 0, 1, 2, 3),
+               fourth = __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+    const auto four = fourth > third ? fourth : third;
+    T found = four[0];
+    for (int i = 1; i < 4; ++i) found = four[i] > found ? four[i] : found;
+    return found;
 }
 
 // Without the copies for x86-64 a kernel is plain C++ for any processor: on others, and with CTORCH_PORTABLE
