@@ -5,6 +5,7 @@
 
 #include "cache.hpp"
 #include "include/ctorch_attention.h"
+#include "parallel.hpp"
 #include "support.hpp"
 
 namespace ctorch {
@@ -17,14 +18,16 @@ void write_rows(
     const T *k = keys.const_data_ptr<T>(), *v = values.const_data_ptr<T>();
     T *to_keys = unwrap(cache.keys).template mutable_data_ptr<T>();
     T *to_values = unwrap(cache.values).template mutable_data_ptr<T>();
-    for (int64_t i = 0; i < count; ++i) {
+    // Each number of a key goes to a line of its own.
+    constexpr int64_t operations_of_line = 16;
+    parallel_tasks(count, shape.heads * shape.size * operations_of_line, [&](int64_t i, int) {
         for (int64_t head = 0; head < shape.heads; ++head) {
             const int64_t index = slots[i] * shape.heads + head, from = (i * shape.heads + head) * shape.size;
             T *tile = to_keys + (index * shape.tiles + positions[i] / lane_count) * shape.size * lane_count;
             for (int64_t d = 0; d < shape.size; ++d) tile[d * lane_count + positions[i] % lane_count] = k[from + d];
             std::copy_n(v + from, shape.size, to_values + (index * shape.capacity + positions[i]) * shape.size);
         }
-    }
+    });
 }
 
 }  // namespace

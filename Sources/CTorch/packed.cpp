@@ -155,6 +155,34 @@ struct PanelOutputs {
     }
 };
 
+/// `[rows, inputs]` becomes `[inputs, rows]`, four by four; the last four may be some of those before.
+void turn(const float *x, int64_t rows, int64_t inputs, float *to) {
+    typedef float Four __attribute__((vector_size(16), aligned(4)));
+    if (rows < 4 || inputs < 4) {
+        for (int64_t row = 0; row < rows; ++row)
+            for (int64_t i = 0; i < inputs; ++i) to[i * rows + row] = x[row * inputs + i];
+        return;
+    }
+    for (int64_t next_row = 0; next_row < rows; next_row += 4) {
+        const int64_t row = std::min(next_row, rows - 4);
+        for (int64_t next = 0; next < inputs; next += 4) {
+            const int64_t i = std::min(next, inputs - 4);
+            const auto read = [&](int64_t one) -> const Four & {
+                return *reinterpret_cast<const Four *>(x + (row + one) * inputs + i);
+            };
+            const Four first = __builtin_shufflevector(read(0), read(1), 0, 4, 1, 5),
+                       second = __builtin_shufflevector(read(2), read(3), 0, 4, 1, 5),
+                       third = __builtin_shufflevector(read(0), read(1), 2, 6, 3, 7),
+                       fourth = __builtin_shufflevector(read(2), read(3), 2, 6, 3, 7);
+            const auto write = [&](int64_t one) -> Four & { return *reinterpret_cast<Four *>(to + (i + one) * rows + row); };
+            write(0) = __builtin_shufflevector(first, second, 0, 1, 4, 5);
+            write(1) = __builtin_shufflevector(first, second, 2, 3, 6, 7);
+            write(2) = __builtin_shufflevector(third, fourth, 0, 1, 4, 5);
+            write(3) = __builtin_shufflevector(third, fourth, 2, 3, 6, 7);
+        }
+    }
+}
+
 /// Rows cut into blocks of about one size, each with its inputs turned: `[inputs, rows of the block]`.
 class Blocks {
   public:
@@ -162,10 +190,7 @@ class Blocks {
         : rows_(rows), inputs_(inputs), count_((rows + rows_at_a_time() - 1) / rows_at_a_time()),
           turned_(std::make_unique_for_overwrite<float[]>(rows * inputs)) {
         parallel_tasks(count_, most_rows * inputs, [&](int64_t block, int) {
-            const int64_t first = start(block), height = this->height(block);
-            float *to = turned_.get() + first * inputs_;
-            for (int64_t row = 0; row < height; ++row)
-                for (int64_t i = 0; i < inputs_; ++i) to[i * height + row] = x[(first + row) * inputs_ + i];
+            turn(x + start(block) * inputs_, height(block), inputs_, turned_.get() + start(block) * inputs_);
         });
     }
 
