@@ -4,12 +4,12 @@ extension Tensor {
     /// Attention over packed groups in which every completion shares its prompt's keys and values.
     ///
     /// A prompt attends causally to itself. A completion attends to all of its prompt and causally to itself, never to
-    /// another completion or group. The two parts are computed apart and put together by their log-sum-exps, which is
-    /// exact:
+    /// another completion or group. Float32 on the CPU has a kernel that reads a row's keys of both in one pass, blockwise.
+    /// Elsewhere the two parts are computed apart and put together by their log-sum-exps, which is exact:
     ///
     ///     out = Σ_part exp(L_part − L)·out_part,   L = log Σ_part exp L_part
     ///
-    /// The backward pass runs each part again from L, so no matrix of scores is kept. Grouped key heads: query head h
+    /// The backward pass finds the scores again from L, so no matrix of them is kept. Grouped key heads: query head h
     /// reads key head h / (H / Hkv). Same result as plain attention over each prompt and completion alone, to rounding;
     /// the same to the bit from run to run.
     ///
@@ -26,7 +26,7 @@ extension Tensor {
         try sharedPromptAttention(query: query, key: key, value: value, plan: plan, scale: scale, composed: false)
     }
 
-    /// The same; `composed` takes matrix products and softmax, the way of devices without the flash kernel.
+    /// The same; `composed` takes matrix products and softmax, the way of devices without a kernel for it.
     package static func sharedPromptAttention(
         query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scale: Double, composed: Bool
     ) throws(TensorError) -> Tensor {

@@ -55,6 +55,10 @@ struct SharedPromptAttentionTests {
             Example(groups: [(1, []), (5, []), (2, [0]), (3, [0, 4, 0])], heads: 2, keyHeads: 2, size: 6),
             Example(groups: [(70, [40, 65, 130]), (70, [33, 2]), (3, [200])], heads: 6, keyHeads: 2, size: 16),
             Example(groups: [(7, [5, 9, 1]), (9, [12, 3]), (7, [1, 2, 3, 4])], heads: 3, keyHeads: 1, size: 10),
+            // More than the 96 keys, 48 rows and 32 numbers of a head that meet at a time, and more than 256 tokens.
+            Example(groups: [(200, [130, 97, 64, 90, 96]), (97, [300, 1])], heads: 6, keyHeads: 2, size: 40),
+            Example(groups: [(33, [100, 31])], heads: 50, keyHeads: 1, size: 4),
+            Example(groups: [(20, [30, 40])], heads: 4, keyHeads: 2, size: 100),
         ]
         for _ in 0..<8 {
             let groups = (0..<random.integer(1..<7)).map { _ in

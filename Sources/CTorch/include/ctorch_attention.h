@@ -23,8 +23,8 @@ typedef struct ctorch_attention_plan {
 } ctorch_attention_plan;
 
 /// query [tokens, H, d], key and value [tokens, Hkv, d] -> [tokens, H, d], with gradients. H is a multiple of Hkv;
-/// query head h reads key head h / (H / Hkv). `composed` forces matrix products and softmax in place of libtorch's
-/// flash kernel.
+/// query head h reads key head h / (H / Hkv). `composed` forces matrix products and softmax in place of our kernel, which
+/// reads float32 on the CPU, or of libtorch's flash kernel.
 ctorch_status ctorch_shared_prompt_attention(
     ctorch_tensor query, ctorch_tensor key, ctorch_tensor value, ctorch_attention_plan plan, double scale,
     bool composed,
