@@ -41,13 +41,7 @@ CTORCH_INLINE void score_tiles(
 /// scores become exp(scores − their maximum); returns the sum. Lanes past `length` of each part were set to −infinity.
 template <class T>
 CTORCH_INLINE T exponentials_of_row(T *scores, int64_t count) {
-    Lanes<T> best = *reinterpret_cast<const Lanes<T> *>(scores);
-    for (int64_t i = lane_count; i < count; i += lane_count) {
-        const Lanes<T> next = *reinterpret_cast<const Lanes<T> *>(scores + i);
-        best = next > best ? next : best;
-    }
-    T highest = best[0];
-    for (int64_t i = 1; i < lane_count; ++i) highest = best[i] > highest ? best[i] : highest;
+    const T highest = largest(static_cast<const T *>(scores), count);
     Lanes<T> sums = {};
     for (int64_t i = 0; i < count; i += lane_count) {
         auto &lanes = *reinterpret_cast<Lanes<T> *>(scores + i);

@@ -17,8 +17,7 @@ namespace {
 
 /// Numbers of a panel that are multiplied together.
 constexpr int64_t width = 32;
-/// Rows of a tile, and keys of a block: multiples of the rows that a kernel holds in registers,
-/// 12 or 6.
+/// Rows that a kernel holds in registers, or half as many; rows of a tile and keys of a block, multiples of it.
 constexpr int64_t most_rows = 12, tile_rows = 48, block_keys = 96;
 /// Rows that one task of the forward pass takes.
 constexpr int64_t rows_of_task = 4 * tile_rows;
@@ -86,12 +85,8 @@ struct SoftmaxRow {
     static CTORCH_INLINE void run(
         float *scores, int64_t visible, int64_t count, float *state, float *sums, int64_t panels) {
         for (int64_t i = visible; i < count; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-        Lanes<float> best = *reinterpret_cast<const Lanes<float> *>(scores);
-        for (int64_t i = lane_count; i < count; i += lane_count) {
-            const Lanes<float> next = *reinterpret_cast<const Lanes<float> *>(scores + i);
-            best = next > best ? next : best;
-        }
-        const float found = largest<float>(best), before = state[0], highest = found > before ? found : before;
+        const float found = largest(static_cast<const float *>(scores), count), before = state[0];
+        const float highest = found > before ? found : before;
         const bool is_first = before == -std::numeric_limits<float>::infinity();
         const float factor = is_first || highest == before ? 1 : std::exp(before - highest);
         Lanes<float> total_lanes = {};

@@ -19,18 +19,7 @@ int64_t blocks_of(int64_t count) { return (count + block_size - 1) / block_size;
 
 struct RowMaximum {
     static CTORCH_INLINE void run(const float *z, int64_t count, float *out) {
-        const int64_t whole = count / lane_count * lane_count;
-        float highest = z[0];
-        if (whole > 0) {
-            Lanes<float> best = *reinterpret_cast<const Lanes<float> *>(z);
-            for (int64_t i = lane_count; i < whole; i += lane_count) {
-                const Lanes<float> next = *reinterpret_cast<const Lanes<float> *>(z + i);
-                best = next > best ? next : best;
-            }
-            for (int64_t i = 0; i < lane_count; ++i) highest = best[i] > highest ? best[i] : highest;
-        }
-        for (int64_t i = whole; i < count; ++i) highest = z[i] > highest ? z[i] : highest;
-        *out = highest;
+        *out = largest(z, count);
     }
 };
 

@@ -27,16 +27,7 @@ template <class T>
 struct RowStatistics {
     static CTORCH_INLINE void run(const T *z, int64_t count, T *out) {
         const int64_t whole = count / lane_count * lane_count;
-        T highest = z[0];
-        if (whole > 0) {
-            Lanes<T> best = *reinterpret_cast<const Lanes<T> *>(z);
-            for (int64_t i = lane_count; i < whole; i += lane_count) {
-                const Lanes<T> next = *reinterpret_cast<const Lanes<T> *>(z + i);
-                best = next > best ? next : best;
-            }
-            for (int64_t i = 0; i < lane_count; ++i) highest = best[i] > highest ? best[i] : highest;
-        }
-        for (int64_t i = whole; i < count; ++i) highest = z[i] > highest ? z[i] : highest;
+        const T highest = largest(z, count);
         Lanes<T> sums = {}, products = {};
         for (int64_t i = 0; i < whole; i += lane_count) {
             const Lanes<T> shifted = *reinterpret_cast<const Lanes<T> *>(z + i) - highest;

@@ -70,16 +70,23 @@ CTORCH_INLINE T total(const Lanes<T> &x) {
     return two[0] + two[1];
 }
 
+/// The largest of some numbers, at least one.
 template <class T>
-CTORCH_INLINE T largest(const Lanes<T> &x) {
-    const auto first = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
-               second = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
-    const auto eight = second > first ? second : first;
-    const auto third = __builtin_shufflevector(eight, eight, 0, 1, 2, 3),
-               fourth = __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
-    const auto four = fourth > third ? fourth : third;
-    T found = four[0];
-    for (int i = 1; i < 4; ++i) found = four[i] > found ? four[i] : found;
+CTORCH_INLINE T largest(const T *numbers, int64_t count) {
+    const int64_t whole = count / lane_count * lane_count;
+    T found = numbers[0];
+    if (whole > 0) {
+        Lanes<T> best = *reinterpret_cast<const Lanes<T> *>(numbers);
+        for (int64_t i = lane_count; i < whole; i += lane_count) {
+            const Lanes<T> next = *reinterpret_cast<const Lanes<T> *>(numbers + i);
+            best = next > best ? next : best;
+        }
+        const auto first = __builtin_shufflevector(best, best, 0, 1, 2, 3, 4, 5, 6, 7),
+                   second = __builtin_shufflevector(best, best, 8, 9, 10, 11, 12, 13, 14, 15);
+        const auto eight = second > first ? second : first;
+        for (int i = 0; i < 8; ++i) found = eight[i] > found ? eight[i] : found;
+    }
+    for (int64_t i = whole; i < count; ++i) found = numbers[i] > found ? numbers[i] : found;
     return found;
 }
 
