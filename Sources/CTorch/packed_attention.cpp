@@ -397,9 +397,9 @@ struct Sums {
         }
     }
 
-    /// Of a head's keys, or values: as they are when straight, with room for the last block's rows.
+    /// Of a head's keys, or values: as they are when straight, with room for the rows of the last product.
     static int64_t numbers_of(const Packing &packing, int64_t run) {
-        return packing.panels * rounded(packing.runs[run].length, block_keys) * width;
+        return packing.panels * rounded(packing.runs[run].length, most_rows) * width;
     }
 };
 
@@ -432,7 +432,7 @@ void attend_backward(
     }
     // The gradients of one head's keys and values, from where they are added up to where they belong.
     const auto put = [&](const float *from, int64_t run, int64_t head, float *to) {
-        const int64_t step = rounded(runs[run].length, block_keys);
+        const int64_t step = rounded(runs[run].length, most_rows);
         for (int64_t token = 0; token < runs[run].length; ++token)
             for (int64_t i = 0; i < size; ++i)
                 to[((runs[run].start + token) * key_heads + head) * size + i] =
@@ -491,7 +491,7 @@ void attend_backward(
                                 tile.visible(row, first_key, keys, is_own), padded, log_sum[tile.places[row]],
                                 means[row]);
                         }
-                        const int64_t step = rounded(runs[seen].length, block_keys);
+                        const int64_t step = rounded(runs[seen].length, most_rows);
                         float *const by_keys = is_own ? by_run : by_prompt,
                                     *const by_values = by_keys + Sums::numbers_of(packing, seen);
                         for (int64_t panel = 0; panel < panels; ++panel) {
