@@ -15,10 +15,15 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <c10/util/Logging.h>
+#include <netdb.h>
+#include <sys/socket.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -41,8 +46,43 @@ class QuietLog {
 
 c10d::ProcessGroupGloo &unwrap_group(ctorch_group group) { return **reinterpret_cast<Group *>(group); }
 
-Group made(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, std::chrono::milliseconds timeout) {
-    auto settings = c10d::ProcessGroupGloo::Options::create_default(timeout);
+/// This machine's address on the way to a host, where processes there reach it in turn; empty where there is no way. The
+/// machine's own name, which libtorch would look up, often stands for the loopback address alone.
+std::string address_towards(const char *host, uint16_t port) {
+    addrinfo wanted{}, *found = nullptr;
+    wanted.ai_socktype = SOCK_DGRAM;  // connected without a word to anybody
+    if (getaddrinfo(host, std::to_string(port).c_str(), &wanted, &found) != 0) return "";
+    std::string address;
+    for (const addrinfo *one = found; one && address.empty(); one = one->ai_next) {
+        const int way = socket(one->ai_family, one->ai_socktype, one->ai_protocol);
+        if (way < 0) continue;
+        sockaddr_storage own{};
+        socklen_t length = sizeof own;
+        auto *const place = reinterpret_cast<sockaddr *>(&own);
+        char text[NI_MAXHOST];
+        if (connect(way, one->ai_addr, one->ai_addrlen) == 0 && getsockname(way, place, &length) == 0 &&
+            getnameinfo(place, length, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0)
+            address = text;
+        close(way);
+    }
+    freeaddrinfo(found);
+    return address;
+}
+
+/// - Parameter address: Where the other ranks connect to this one; empty for that of the machine's name.
+/// `GLOO_SOCKET_IFNAME` names network interfaces in its place, as for every program with Gloo.
+Group made(
+    const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, std::chrono::milliseconds timeout,
+    const std::string &address = "") {
+    auto settings = c10d::ProcessGroupGloo::Options::create(timeout);
+    const char *asked = std::getenv("GLOO_SOCKET_IFNAME");
+    std::istringstream interfaces(asked ? asked : "");
+    for (std::string one; std::getline(interfaces, one, ',');)
+        settings->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(one));
+    if (settings->devices.empty())
+        settings->devices.push_back(
+            address.empty() ? c10d::ProcessGroupGloo::createDefaultDevice()
+                            : c10d::ProcessGroupGloo::createDeviceForHostname(address));
     return c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, settings);
 }
 
@@ -78,7 +118,7 @@ ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank,
         auto store = c10::make_intrusive<c10d::TCPStore>(std::string(host), options);
         auto own = c10::make_intrusive<c10d::PrefixStore>(std::string(name), store);
         *out = reinterpret_cast<ctorch_group>(
-            new Group(made(own, static_cast<int>(rank), static_cast<int>(size), timeout)));
+            new Group(made(own, static_cast<int>(rank), static_cast<int>(size), timeout, address_towards(host, port))));
     });
 }
 

@@ -1,0 +1,97 @@
+import Foundation
+import Runs
+import Testing
+
+/// Two hosts on a network of their own, each a network namespace of this machine, while the value lives.
+private final class Network {
+    static let hosts = ["a", "b"]
+    private let name = "pl\(getpid())"
+
+    init() throws {
+        for host in Self.hosts { try Self.ip("netns", "add", name + host) }
+        try Self.ip(
+            "link", "add", "a", "netns", name + "a", "type", "veth", "peer", "name", "b", "netns", name + "b")
+        for (index, host) in Self.hosts.enumerated() {
+            try Self.ip("-n", name + host, "address", "add", "10.9.0.\(index + 1)/24", "dev", host)
+            for link in ["lo", host] { try Self.ip("-n", name + host, "link", "set", link, "up") }
+        }
+    }
+
+    deinit {
+        // What is left goes with the machine.
+        for host in Self.hosts { try? Self.ip("netns", "delete", name + host) }
+    }
+
+    func disconnect() throws { try Self.ip("-n", name + "a", "link", "set", "a", "down") }
+
+    /// One process a host, each knowing where the first is.
+    func start(_ arguments: [String], in place: Workplace) throws -> [Command.Running] {
+        try Self.hosts.enumerated().map { rank, host in
+            try Command.Running(
+                URL(filePath: "/usr/bin/env"),
+                ["ip", "netns", "exec", name + host, Command.executable.path, "train"] + arguments, in: place.folder,
+                environment: [
+                    "RANK": "\(rank)", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "10.9.0.1",
+                    "MASTER_PORT": "29500",
+                ])
+        }
+    }
+
+    /// Whether this process may make one: root outside of most containers, with iproute2.
+    static let isPossible: Bool = (try? Network()) != nil  // a refusal is the answer
+
+    private struct Refused: Error { var message: String }
+
+    private static func ip(_ arguments: String...) throws {
+        let outcome = try Command.Running(
+            URL(filePath: "/usr/bin/env"), ["ip"] + arguments, in: URL(filePath: "/")
+        ).wait()
+        guard outcome.status == 0 else { throw Refused(message: outcome.progress) }
+    }
+}
+
+/// A host's own name stands for its loopback address, as Debian has it, where no other host is met.
+@Suite(
+    "Two hosts", .serialized, .enabled(if: Network.isPossible, "needs the right to make network namespaces, and ip"))
+struct TwoHostsTests {
+    @Test(arguments: ["", "tensor_parallel_size: 2", "max_staleness: 1\ngeneration_ranks: 1"])
+    func theyLearnWhatOneLearns(_ lines: String) throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\n\(lines)")
+        let alone = try place.train(job, "output_dir=alone", "tensor_parallel_size=1", "generation_ranks=0")
+        #expect(alone.status == 0, "\(alone.progress)")
+        let network = try Network()
+        for host in try network.start([job, "output_dir=two"], in: place) {
+            let outcome = try host.wait()
+            #expect(outcome.status == 0, "\(outcome.progress)")
+        }
+        try place.expectTheSame(but: ["realloc/bytes"])
+        try place.expectTheSameTexts()
+    }
+
+    @Test func aLinkThatIsDownEndsBoth() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo", "num_generations: 4\nmax_steps: 100000\nsave_steps: 2\nlog_completions: false\nddp_timeout: 10")
+        let network = try Network()
+        let hosts = try network.start([job, "output_dir=run"], in: place)
+        let folder = place.folder.appending(path: "run")
+        while hosts[0].process.isRunning {
+            if place.exists("run"), try CheckpointFolder.latest(in: folder).newest != nil { break }
+            usleep(20_000)
+        }
+        try network.disconnect()
+        let disconnected = ContinuousClock.now
+        for (rank, host) in hosts.enumerated() {
+            let outcome = try host.wait()
+            #expect(outcome.status == 65, "\(outcome.progress)")
+            #expect(outcome.progress.contains("rank \(rank) of 2: "), "\(outcome.progress)")
+        }
+        #expect(ContinuousClock.now - disconnected < .seconds(60))
+        let newest = try #require(try CheckpointFolder.latest(in: folder).newest)
+        try newest.verify()
+        let resumed = try place.train(
+            job, "output_dir=run", "resume_from_checkpoint=true", "max_steps=\(newest.step + 1)")
+        #expect(resumed.status == 0, "\(resumed.progress)")
+    }
+}
