@@ -21,7 +21,7 @@ struct KillTests {
         var whileSaving = 0
         for _ in 0..<Self.kills {
             let running = try Command.start(["train", job, "resume_from_checkpoint=true"], in: place.folder)
-            for _ in 0..<120_000 where try newest(folder) <= saved && running.process.isRunning { usleep(1_000) }
+            while try newest(folder) <= saved && running.process.isRunning { usleep(1_000) }
             usleep(UInt32.random(in: 0..<40_000, using: &random))
             let seen = try newest(folder)
             let outcome = try running.killed()
