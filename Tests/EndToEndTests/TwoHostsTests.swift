@@ -10,10 +10,10 @@ private final class Network {
     init() throws {
         for host in Self.hosts { try Self.ip("netns", "add", name + host) }
         try Self.ip(
-            "link", "add", "a", "netns", name + "a", "type", "veth", "peer", "name", "b", "netns", name + "b")
+            "link", "add", "name", "a", "netns", name + "a", "type", "veth", "peer", "name", "b", "netns", name + "b")
         for (index, host) in Self.hosts.enumerated() {
             try Self.ip("-n", name + host, "address", "add", "10.9.0.\(index + 1)/24", "dev", host)
-            for link in ["lo", host] { try Self.ip("-n", name + host, "link", "set", link, "up") }
+            for link in ["lo", host] { try Self.ip("-n", name + host, "link", "set", "dev", link, "up") }
         }
     }
 
@@ -22,7 +22,7 @@ private final class Network {
         for host in Self.hosts { try? Self.ip("netns", "delete", name + host) }
     }
 
-    func disconnect() throws { try Self.ip("-n", name + "a", "link", "set", "a", "down") }
+    func disconnect() throws { try Self.ip("-n", name + "a", "link", "set", "dev", "a", "down") }
 
     /// One process a host, each knowing where the first is.
     func start(_ arguments: [String], in place: Workplace) throws -> [Command.Running] {
