@@ -234,13 +234,14 @@ struct SuiteRun {
         }
     }
 
-    /// A rollout of a single token: the prompt is read, and nothing decoded.
+    /// A rollout of a single token: the prompt is read, and nothing decoded. Memory stays between them, as it does between
+    /// the prompts of one phase.
     private mutating func prefill(_ shape: BenchmarkSuite.Shape, _ model: String) throws {
         for tokens in [64, 256, 1024] {
             let outcome = try measure(
                 SuiteReport.Subject(.prefill, shape.name, "a prompt of \(tokens) tokens", SuiteReport.plumbline),
                 plumbline(
-                    ["bench", "rollout", "--json", "--model", model]
+                    ["bench", "rollout", "--json", "--residency", "keep", "--model", model]
                         + BenchmarkSuite.Shape.size(prompts: 1, completions: 1)
                         + BenchmarkSuite.Shape.lengths(promptTokens: tokens, completionTokens: 1, steps: quickSteps)))
             report.prefills.append(
