@@ -241,10 +241,19 @@ std::vector<AttendingRun> runs_of(const std::vector<Call> &calls) {
             TORCH_CHECK(
                 read != runs.end() && read->start == prompt.start && read->length == prompt.length,
                 "the prompt at packed token ", prompt.start, " is no run of the plan");
-            for (auto run = from(queries.start); run != runs.end() && run->start < queries.start + queries.length; ++run)
+            const int64_t end = queries.start + queries.length;
+            for (auto run = from(queries.start); run != runs.end() && run->start < end; ++run) {
+                TORCH_CHECK(
+                    run->prompt < 0 && run->start + run->length <= end, "the run at packed token ", run->start,
+                    " sees two prompts of the plan, or ends behind those that see one");
                 run->prompt = read - runs.begin();
+            }
         }
     }
+    for (const AttendingRun &run : runs)
+        TORCH_CHECK(
+            run.prompt < 0 || runs[run.prompt].prompt < 0, "the prompt of the run at packed token ", run.start,
+            " sees a prompt itself");
     return runs;
 }
 
@@ -377,9 +386,11 @@ extern "C" ctorch_status ctorch_shared_prompt_attention(
         TORCH_CHECK(
             q.dim() == 3 && k.dim() == 3 && k.sizes() == v.sizes() && k.size(0) == q.size(0) &&
             k.size(2) == q.size(2) &&
-                k.size(1) > 0 && q.size(1) % k.size(1) == 0,
-            "query ", q.sizes(), ", key ", k.sizes(), ", value ", v.sizes(),
-            " must be [tokens, H, d] and twice [tokens, Hkv, d] with H a multiple of Hkv");
+                k.size(1) > 0 && q.size(1) % k.size(1) == 0 && k.scalar_type() == q.scalar_type() &&
+                v.scalar_type() == q.scalar_type() && k.device() == q.device() && v.device() == q.device(),
+            "query ", q.toString(), " ", q.sizes(), ", key ", k.toString(), " ", k.sizes(), ", value ", v.toString(),
+            " ", v.sizes(),
+            " must be of one type and device, [tokens, H, d] and twice [tokens, Hkv, d] with H a multiple of Hkv");
         auto calls = calls_of(plan);
         check_plan(calls, q.size(0));
         *out = wrap(SharedPromptAttention::apply(q, k, v, std::move(calls), scale, composed || !q.is_cpu()));

@@ -18,14 +18,19 @@ void write_rows(
     const T *k = keys.const_data_ptr<T>(), *v = values.const_data_ptr<T>();
     T *to_keys = unwrap(cache.keys).template mutable_data_ptr<T>();
     T *to_values = unwrap(cache.values).template mutable_data_ptr<T>();
-    // Each number of a key goes to a line of its own.
+    // Each number of a key goes to a line of its own, which it shares with those of 15 tokens beside it: one thread has all
+    // of these, unless there are fewer tokens than that.
     constexpr int64_t operations_of_line = 16;
-    parallel_tasks(count, shape.heads * shape.size * operations_of_line, [&](int64_t i, int) {
-        for (int64_t head = 0; head < shape.heads; ++head) {
-            const int64_t index = slots[i] * shape.heads + head, from = (i * shape.heads + head) * shape.size;
-            T *tile = to_keys + (index * shape.tiles + positions[i] / lane_count) * shape.size * lane_count;
-            for (int64_t d = 0; d < shape.size; ++d) tile[d * lane_count + positions[i] % lane_count] = k[from + d];
-            std::copy_n(v + from, shape.size, to_values + (index * shape.capacity + positions[i]) * shape.size);
+    const int64_t together = count >= lane_count * thread_count() ? lane_count : 1;
+    const int64_t tasks = (count + together - 1) / together;
+    parallel_tasks(tasks, together * shape.heads * shape.size * operations_of_line, [&](int64_t task, int) {
+        for (int64_t i = task * together; i < std::min(count, (task + 1) * together); ++i) {
+            for (int64_t head = 0; head < shape.heads; ++head) {
+                const int64_t index = slots[i] * shape.heads + head, from = (i * shape.heads + head) * shape.size;
+                T *tile = to_keys + (index * shape.tiles + positions[i] / lane_count) * shape.size * lane_count;
+                for (int64_t d = 0; d < shape.size; ++d) tile[d * lane_count + positions[i] % lane_count] = k[from + d];
+                std::copy_n(v + from, shape.size, to_values + (index * shape.capacity + positions[i]) * shape.size);
+            }
         }
     });
 }
@@ -47,7 +52,7 @@ extern "C" ctorch_status ctorch_cache_write(
         TORCH_CHECK(
             k.sizes() == at::IntArrayRef(expected) && v.sizes() == k.sizes() &&
             k.scalar_type() == to_keys.scalar_type() &&
-                v.scalar_type() == k.scalar_type() && k.device() == to_keys.device(),
+                v.scalar_type() == k.scalar_type() && k.device() == to_keys.device() && v.device() == k.device(),
             "keys ", k.sizes(), " ", k.scalar_type(), " and values ", v.sizes(), " ", v.scalar_type(), " must be ",
             at::IntArrayRef(expected), " ", to_keys.scalar_type());
         for (int64_t i = 0; i < count; ++i)

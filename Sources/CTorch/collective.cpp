@@ -48,24 +48,44 @@ c10d::ProcessGroupGloo &unwrap_group(ctorch_group group) { return **reinterpret_
 
 /// This machine's address on the way to a host, where processes there reach it in turn; empty where there is no way. The
 /// machine's own name, which libtorch would look up, often stands for the loopback address alone.
-std::string address_towards(const char *host, uint16_t port) {
-    addrinfo wanted{}, *found = nullptr;
-    wanted.ai_socktype = SOCK_DGRAM;  // connected without a word to anybody
-    if (getaddrinfo(host, std::to_string(port).c_str(), &wanted, &found) != 0) return "";
-    std::string address;
-    for (const addrinfo *one = found; one && address.empty(); one = one->ai_next) {
-        const int way = socket(one->ai_family, one->ai_socktype, one->ai_protocol);
-        if (way < 0) continue;
-        sockaddr_storage own{};
-        socklen_t length = sizeof own;
-        auto *const place = reinterpret_cast<sockaddr *>(&own);
-        char text[NI_MAXHOST];
-        if (connect(way, one->ai_addr, one->ai_addrlen) == 0 && getsockname(way, place, &length) == 0 &&
-            getnameinfo(place, length, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0)
-            address = text;
-        close(way);
+std::string address_towards(const std::string &host, uint16_t port) {
+    for (const int family : {AF_INET, AF_INET6}) {
+        addrinfo wanted{}, *found = nullptr;
+        wanted.ai_family = family;
+        wanted.ai_socktype = SOCK_DGRAM;  // connected without a word to anybody
+        if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &wanted, &found) != 0) continue;
+        std::string address;
+        for (const addrinfo *one = found; one && address.empty(); one = one->ai_next) {
+            const int way = socket(one->ai_family, one->ai_socktype, one->ai_protocol);
+            if (way < 0) continue;
+            sockaddr_storage own{};
+            socklen_t length = sizeof own;
+            auto *const place = reinterpret_cast<sockaddr *>(&own);
+            char text[NI_MAXHOST];
+            if (connect(way, one->ai_addr, one->ai_addrlen) == 0 && getsockname(way, place, &length) == 0 &&
+                getnameinfo(place, length, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0)
+                address = text;
+            close(way);
+        }
+        freeaddrinfo(found);
+        if (!address.empty()) return address;
     }
-    freeaddrinfo(found);
+    return "";
+}
+
+bool is_loopback(const std::string &address) { return address.rfind("127.", 0) == 0 || address == "::1"; }
+
+/// Where the other ranks connect to this one. On the first one's host its name may stand for the loopback address, too:
+/// then the way to a rank on another host tells.
+std::string own_address(c10d::Store &store, const char *host, uint16_t port, ptrdiff_t rank, ptrdiff_t size) {
+    const std::string address = address_towards(host, port), key = "address/";
+    store.set(key + std::to_string(rank), std::vector<uint8_t>(address.begin(), address.end()));
+    for (ptrdiff_t other = 0; other < size && is_loopback(address); ++other) {
+        if (other == rank) continue;
+        const auto bytes = store.get(key + std::to_string(other));
+        const std::string theirs(bytes.begin(), bytes.end());
+        if (!theirs.empty() && !is_loopback(theirs)) return address_towards(theirs, port);
+    }
     return address;
 }
 
@@ -117,8 +137,9 @@ ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank,
         options.timeout = timeout;
         auto store = c10::make_intrusive<c10d::TCPStore>(std::string(host), options);
         auto own = c10::make_intrusive<c10d::PrefixStore>(std::string(name), store);
+        const std::string address = own_address(*own, host, port, rank, size);
         *out = reinterpret_cast<ctorch_group>(
-            new Group(made(own, static_cast<int>(rank), static_cast<int>(size), timeout, address_towards(host, port))));
+            new Group(made(own, static_cast<int>(rank), static_cast<int>(size), timeout, address)));
     });
 }
 

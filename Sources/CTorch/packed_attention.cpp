@@ -1,6 +1,12 @@
-// Attention of packed texts, blockwise (FlashAttention 2, Dao 2023): 48 rows, each a token's query of one head, meet 96 keys
-// at a time, and no matrix of scores is ever whole. The heads that share a key head are rows of one product. Nothing is
-// padded, gathered or merged: a completion's rows meet its prompt's keys, then its own.
+// Attention of packed texts, blockwise (FlashAttention 2, Dao 2023): 48 rows, each a token's query of one head, meet 96
+// keys at a time, and no matrix of scores is ever whole. The heads that share a key head are rows of one product. Nothing
+// is padded, gathered or merged: a completion's rows meet its prompt's keys, then its own.
+//
+// How numbers lie, d of a head:
+//
+//     turned      panel after panel of 32 keys, [d, 32] each: what rows are multiplied with for scores
+//     straight    panel after panel of 32 of d, [keys, 32] each: what scores are multiplied with
+//     laid        piece after piece of 96 of d, [48 rows, 96] each: the rows of a tile, as scores [48 rows, 96 keys] lie
 #include "packed_attention.hpp"
 
 #include <ATen/ops/empty.h>
@@ -19,6 +25,7 @@ namespace {
 constexpr int64_t width = 32;
 /// Rows that a kernel holds in registers, or half as many; rows of a tile and keys of a block, multiples of it.
 constexpr int64_t most_rows = 12, tile_rows = 48, block_keys = 96;
+static_assert(tile_rows % most_rows == 0 && block_keys % most_rows == 0 && block_keys % width == 0);
 /// Rows that one task of the forward pass takes.
 constexpr int64_t rows_of_task = 4 * tile_rows;
 /// Tokens of completions, at least, that add up their share of the prompt's gradient together.
@@ -26,8 +33,8 @@ constexpr int64_t tokens_of_chunk = 256;
 
 int64_t rounded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
-/// sums[row][0 ..< 32] (+)= Σᵢ x(row, i) · panel[i][0 ..< 32], where x(row, i) is `x[row · block_keys + i]`, as scores lie,
-/// or `x[i · step + row]`.
+/// sums[row][0 ..< 32] (+)= Σᵢ x(row, i) · panel[i][0 ..< 32], where x(row, i) is `x[row · block_keys + i]`, as scores
+/// lie, or `x[i · step + row]`.
 template <int rows, int lanes, bool are_scores>
 CTORCH_INLINE void accumulate(
     const float *x, int64_t step, const float *panel, int64_t count, float *sums, int64_t sums_step, bool adds) {
@@ -78,6 +85,17 @@ void multiply(
         return run_avx2<Narrow>(x, step, panel, count, sums, sums_step, rows, adds);
 #endif
     Narrow::run(x, step, panel, count, sums, sums_step, rows, adds);
+}
+
+/// sums (+)= x · panel, where x lies as scores do.
+void multiply_rows(
+    const float *x, const float *panel, int64_t count, float *sums, int64_t sums_step, int64_t rows, bool adds) {
+    multiply<true>(x, 0, panel, count, sums, sums_step, rows, adds);
+}
+
+/// sums += xᵀ · panel, where x lies as scores do: the sums are of keys.
+void add_columns(const float *x, const float *panel, int64_t count, float *sums, int64_t keys) {
+    multiply<false>(x, block_keys, panel, count, sums, width, keys, true);
 }
 
 /// Scores of one row become powers, the running maximum and sum go on, and so does what was summed up before.
@@ -141,6 +159,12 @@ struct Packing {
         }
     }
 
+    /// About how many pairs of a run's queries, of one head, and keys that they see.
+    int64_t pairs(int64_t run) const {
+        const int64_t prompt = runs[run].prompt < 0 ? 0 : runs[runs[run].prompt].length;
+        return runs[run].length * (prompt + runs[run].length / 2 + 1);
+    }
+
     int64_t padded(int64_t run) const { return rounded(runs[run].length, width); }
     int64_t turned_count() const { return key_heads * keys * size; }
     int64_t straight_count() const { return key_heads * keys * panels * width; }
@@ -171,7 +195,7 @@ struct Packing {
                 for (int64_t panel = 0; panel < panels; ++panel) {
                     float *at = made + (panel * padded(run) + key) * width;
                     const int64_t full = row ? std::min(width, size - panel * width) : 0;
-                    std::copy_n(row + panel * width, full, at);
+                    if (row) std::copy_n(row + panel * width, full, at);
                     std::fill_n(at + full, width - full, 0.0f);
                 }
             }
@@ -179,8 +203,8 @@ struct Packing {
     }
 };
 
-/// 48 rows of a run from its `first` on: row r is the query of token r / shared, of the r % shared-th head that reads one
-/// key head.
+/// 48 rows of a run from its `first` on: row r is the query of token r / shared, of the r % shared-th head that reads
+/// one key head.
 struct Tile {
     const Packing &packing;
     int64_t run, head, rows;
@@ -217,8 +241,8 @@ struct Tile {
     /// scores = rows · keys for 32 of the keys, turned.
     void score(const float *laid, const float *keys, float *scores) const {
         for (int64_t first = 0; first < packing.size; first += block_keys)
-            multiply<true>(
-                laid + first * tile_rows, 0, keys + first * width, std::min(block_keys, packing.size - first), scores,
+            multiply_rows(
+                laid + first * tile_rows, keys + first * width, std::min(block_keys, packing.size - first), scores,
                 block_keys, rows, first > 0);
     }
 
@@ -267,13 +291,14 @@ struct Tile {
     }
 };
 
-/// Some threads' own numbers.
+/// As many numbers for each thread that takes a task.
 struct Workspace {
     at::Tensor numbers;
     int64_t each;
 
-    Workspace(int64_t count, const at::Tensor &like)
-        : numbers(at::empty({thread_count() * rounded(count, 16)}, like.options())), each(rounded(count, 16)) {}
+    Workspace(int64_t count, int64_t tasks, const at::Tensor &like)
+        : numbers(at::empty({std::min<int64_t>(thread_count(), tasks) * rounded(count, 16)}, like.options())),
+          each(rounded(count, 16)) {}
     float *of(int thread) { return numbers.mutable_data_ptr<float>() + thread * each; }
 };
 
@@ -298,15 +323,14 @@ void attend(
     std::vector<Task> tasks;
     int64_t pairs = 0;
     for (int64_t run = 0; run < static_cast<int64_t>(runs.size()); ++run) {
-        const int64_t prompt = runs[run].prompt < 0 ? 0 : runs[runs[run].prompt].length;
-        pairs += runs[run].length * (prompt + runs[run].length / 2 + 1) * packing.heads;
+        pairs += packing.pairs(run) * packing.heads;
         for (int64_t head = 0; head < packing.key_heads; ++head)
             for (int64_t first = 0; first < runs[run].length * packing.shared; first += rows_of_task)
                 tasks.push_back({run, head, first});
     }
     const auto count = static_cast<int64_t>(tasks.size());
     const int64_t laid = rounded(size, block_keys);  // numbers of a row
-    Workspace workspace(tile_rows * (laid + block_keys + panels * width + 2), query);
+    Workspace workspace(tile_rows * (laid + block_keys + panels * width + 2), count, query);
     parallel_tasks(count, 2 * size * pairs / std::max<int64_t>(1, count), [&](int64_t task, int thread) {
         float *const queries = workspace.of(thread), *const scores = queries + tile_rows * laid,
                     *const sums = scores + tile_rows * block_keys, *const state = sums + tile_rows * panels * width;
@@ -333,8 +357,8 @@ void attend(
                         std::fill_n(scores + row * block_keys, padded, 0.0f);
                 }
                 for (int64_t panel = 0; panel < panels; ++panel)
-                    multiply<true>(
-                        scores, 0, v + packing.straight(seen, head) + (panel * packing.padded(seen) + first_key) * width,
+                    multiply_rows(
+                        scores, v + packing.straight(seen, head) + (panel * packing.padded(seen) + first_key) * width,
                         keys, sums + panel * tile_rows * width, width, tile.rows, true);
             });
             tile.put(sums, state + 1, 1, to);
@@ -346,20 +370,29 @@ void attend(
 
 namespace {
 
-/// Runs of a backward pass that one thread takes for a key head.
+/// Runs of a backward pass that one thread takes for a key head: one, or completions of one prompt.
 struct Chunk {
-    int64_t first, last;  // the runs `first ..< last`: one, or completions of one prompt
+    int64_t first, last;  // the runs `first ..< last`
     int64_t prompt;       // of the completions, or −1
-    /// Where the gradient by the prompt's keys and values is added up, −1 for nowhere: what several chunks find is put
-    /// together in their order.
+    /// Where the gradient by the prompt's keys and values is added up, and that by the run's own where it is a prompt.
     int64_t prompt_sums = -1, own_sums = -1;
+    /// About how many pairs of query and key there are.
+    int64_t pairs = 0;
 };
 
-/// What a backward pass adds up apart before it is put together.
+/// What a backward pass adds up apart before it is put together: the gradient by a prompt's keys and values, of which
+/// its own run and every chunk of its completions finds a part. The completions of a prompt follow each other, and a
+/// prompt has no prompt.
 struct Sums {
+    struct Prompt {
+        int64_t run;
+        /// Where the parts lie, its own first.
+        std::vector<int64_t> parts;
+    };
+
+    /// Those with the most pairs first.
     std::vector<Chunk> chunks;
-    /// Of each prompt's run, where its sums lie, its own first.
-    std::vector<std::pair<int64_t, std::vector<int64_t>>> prompts;
+    std::vector<Prompt> prompts;
     int64_t count = 0;
 
     explicit Sums(const Packing &packing) {
@@ -377,24 +410,26 @@ struct Sums {
         }
         int64_t tokens = 0;
         for (int64_t run = 0; run < static_cast<int64_t>(runs.size()); ++run) {
-            const int64_t prompt = runs[run].prompt;
+            const int64_t prompt = runs[run].prompt, length = runs[run].length;
             const bool joins =
                 !chunks.empty() && prompt >= 0 && chunks.back().prompt == prompt &&
                 tokens < std::max(tokens_of_chunk, runs[prompt].length / 2);
-            if (joins) {
-                chunks.back().last = run + 1;
-                tokens += runs[run].length;
-                continue;
+            if (!joins) {
+                Chunk chunk{run, run, prompt};
+                if (of_run[run] >= 0) chunk.own_sums = prompts[of_run[run]].parts[0];
+                if (prompt >= 0) {
+                    chunk.prompt_sums = take(prompt);
+                    prompts[of_run[prompt]].parts.push_back(chunk.prompt_sums);
+                }
+                chunks.push_back(chunk);
+                tokens = 0;
             }
-            Chunk chunk{run, run + 1, prompt};
-            if (of_run[run] >= 0) chunk.own_sums = prompts[of_run[run]].second[0];
-            if (prompt >= 0) {
-                chunk.prompt_sums = take(prompt);
-                prompts[of_run[prompt]].second.push_back(chunk.prompt_sums);
-            }
-            chunks.push_back(chunk);
-            tokens = runs[run].length;
+            chunks.back().last = run + 1;
+            chunks.back().pairs += packing.pairs(run);
+            tokens += length;
         }
+        std::stable_sort(
+            chunks.begin(), chunks.end(), [](const Chunk &a, const Chunk &b) { return a.pairs > b.pairs; });
     }
 
     /// Of a head's keys, or values: as they are when straight, with room for the rows of the last product.
@@ -411,7 +446,8 @@ void attend_backward(
     at::Tensor &by_query, at::Tensor &by_key, at::Tensor &by_value) {
     const Packing packing(runs, query, key);
     const int64_t size = packing.size, panels = packing.panels, key_heads = packing.key_heads;
-    at::Tensor turned_keys = numbers(packing.turned_count(), query), turned_values = numbers(packing.turned_count(), query),
+    at::Tensor turned_keys = numbers(packing.turned_count(), query),
+               turned_values = numbers(packing.turned_count(), query),
                straight_keys = numbers(packing.straight_count(), query);
     packing.turn(key.const_data_ptr<float>(), turned_keys.mutable_data_ptr<float>());
     packing.turn(value.const_data_ptr<float>(), turned_values.mutable_data_ptr<float>());
@@ -426,9 +462,10 @@ void attend_backward(
     at::Tensor added = numbers(sums.count, query);
     float *const shared_sums = added.mutable_data_ptr<float>();
     int64_t most = 0, pairs = 0;
-    for (int64_t run = 0; run < static_cast<int64_t>(runs.size()); ++run) {
-        most = std::max(most, Sums::numbers_of(packing, run));
-        pairs += runs[run].length * ((runs[run].prompt < 0 ? 0 : runs[runs[run].prompt].length) + runs[run].length / 2 + 1);
+    for (const Chunk &chunk : sums.chunks) {
+        pairs += chunk.pairs;
+        for (int64_t run = chunk.first; run < chunk.last && chunk.own_sums < 0; ++run)
+            most = std::max(most, Sums::numbers_of(packing, run));
     }
     // The gradients of one head's keys and values, from where they are added up to where they belong.
     const auto put = [&](const float *from, int64_t run, int64_t head, float *to) {
@@ -441,7 +478,7 @@ void attend_backward(
     const auto count = static_cast<int64_t>(sums.chunks.size()) * key_heads;
     const int64_t laid = rounded(size, block_keys);
     const int64_t tile_numbers = tile_rows * (2 * laid + 3 * panels * width + 2 * block_keys);
-    Workspace workspace(tile_numbers + 2 * most, query);
+    Workspace workspace(tile_numbers + 2 * most, count, query);
     parallel_tasks(
         count, 8 * size * pairs * packing.shared / std::max<int64_t>(1, static_cast<int64_t>(sums.chunks.size())),
         [&](int64_t task, int thread) {
@@ -496,12 +533,10 @@ void attend_backward(
                                     *const by_values = by_keys + Sums::numbers_of(packing, seen);
                         for (int64_t panel = 0; panel < panels; ++panel) {
                             const int64_t rows = panel * tile_rows * width, to = (panel * step + first_key) * width;
-                            multiply<false>(
-                                by_scores, block_keys, rows_of_queries + rows, tile.rows, by_keys + to, width, keys, true);
-                            multiply<false>(
-                                scores, block_keys, rows_of_gradients + rows, tile.rows, by_values + to, width, keys, true);
-                            multiply<true>(
-                                by_scores, 0,
+                            add_columns(by_scores, rows_of_queries + rows, tile.rows, by_keys + to, keys);
+                            add_columns(scores, rows_of_gradients + rows, tile.rows, by_values + to, keys);
+                            multiply_rows(
+                                by_scores,
                                 k + packing.straight(seen, head) + (panel * packing.padded(seen) + first_key) * width,
                                 keys, by_rows + rows, width, tile.rows, true);
                         }
@@ -515,11 +550,11 @@ void attend_backward(
         });
     parallel_tasks(
         static_cast<int64_t>(sums.prompts.size()) * key_heads, sums.count / key_heads, [&](int64_t task, int) {
-            const auto &[run, places] = sums.prompts[task / key_heads];
+            const auto &[run, parts] = sums.prompts[task / key_heads];
             const int64_t head = task % key_heads, half = Sums::numbers_of(packing, run);
-            float *const whole = shared_sums + places[0] + 2 * head * half;
-            for (size_t i = 1; i < places.size(); ++i) {
-                const float *part = shared_sums + places[i] + 2 * head * half;
+            float *const whole = shared_sums + parts[0] + 2 * head * half;
+            for (size_t i = 1; i < parts.size(); ++i) {
+                const float *part = shared_sums + parts[i] + 2 * head * half;
                 for (int64_t j = 0; j < 2 * half; ++j) whole[j] += part[j];
             }
             put(whole, run, head, by_k);

@@ -70,7 +70,7 @@ CTORCH_INLINE T total(const Lanes<T> &x) {
     return two[0] + two[1];
 }
 
-/// The largest of some numbers, at least one.
+/// The largest of some numbers, at least one; any of them where one is NaN.
 template <class T>
 CTORCH_INLINE T largest(const T *numbers, int64_t count) {
     const int64_t whole = count / lane_count * lane_count;

@@ -2,25 +2,37 @@ import Foundation
 import Runs
 import Testing
 
-/// Two hosts on a network of their own, each a network namespace of this machine, while the value lives.
+/// Two hosts on a network of their own, each a network namespace of this machine, while the value lives. The first one's
+/// name stands for the loopback address on itself, as on Debian.
 private final class Network {
     static let hosts = ["a", "b"]
     private let name = "pl\(getpid())"
 
     init() throws {
-        for host in Self.hosts { try Self.ip("netns", "add", name + host) }
+        for (host, address) in zip(Self.hosts, ["127.0.1.1", "192.168.219.1"]) {
+            try Self.ip("netns", "add", name + host)
+            try FileManager.default.createDirectory(at: settings(host), withIntermediateDirectories: true)
+            try "127.0.0.1 localhost\n\(address) first\n".write(
+                to: settings(host).appending(path: "hosts"), atomically: true, encoding: .utf8)
+        }
         try Self.ip(
             "link", "add", "name", "a", "netns", name + "a", "type", "veth", "peer", "name", "b", "netns", name + "b")
         for (index, host) in Self.hosts.enumerated() {
-            try Self.ip("-n", name + host, "address", "add", "10.9.0.\(index + 1)/24", "dev", host)
+            try Self.ip("-n", name + host, "address", "add", "192.168.219.\(index + 1)/24", "dev", host)
             for link in ["lo", host] { try Self.ip("-n", name + host, "link", "set", "dev", link, "up") }
         }
     }
 
     deinit {
         // What is left goes with the machine.
-        for host in Self.hosts { try? Self.ip("netns", "delete", name + host) }
+        for host in Self.hosts {
+            try? Self.ip("netns", "delete", name + host)
+            try? FileManager.default.removeItem(at: settings(host))
+        }
     }
+
+    /// What stands there `ip netns exec` puts in the place of the files of /etc.
+    private func settings(_ host: String) -> URL { URL(filePath: "/etc/netns/\(name)\(host)") }
 
     func disconnect() throws { try Self.ip("-n", name + "a", "link", "set", "dev", "a", "down") }
 
@@ -31,7 +43,7 @@ private final class Network {
                 URL(filePath: "/usr/bin/env"),
                 ["ip", "netns", "exec", name + host, Command.executable.path, "train"] + arguments, in: place.folder,
                 environment: [
-                    "RANK": "\(rank)", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "10.9.0.1",
+                    "RANK": "\(rank)", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "first",
                     "MASTER_PORT": "29500",
                 ])
         }
@@ -50,7 +62,6 @@ private final class Network {
     }
 }
 
-/// A host's own name stands for its loopback address, as Debian has it, where no other host is met.
 @Suite(
     "Two hosts", .serialized, .enabled(if: Network.isPossible, "needs the right to make network namespaces, and ip"))
 struct TwoHostsTests {

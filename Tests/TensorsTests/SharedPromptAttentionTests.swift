@@ -58,7 +58,8 @@ struct SharedPromptAttentionTests {
             // More than the 96 keys, 48 rows and 32 numbers of a head that meet at a time, and more than 256 tokens.
             Example(groups: [(200, [130, 97, 64, 90, 96]), (97, [300, 1])], heads: 6, keyHeads: 2, size: 40),
             Example(groups: [(33, [100, 31])], heads: 50, keyHeads: 1, size: 4),
-            Example(groups: [(20, [30, 40])], heads: 4, keyHeads: 2, size: 100),
+            Example(groups: [(20, [30, 40])], heads: 4, keyHeads: 2, size: 130),
+            Example(groups: [(1, Array(repeating: 1, count: 300)), (5, [])], heads: 2, keyHeads: 1, size: 4),
         ]
         for _ in 0..<8 {
             let groups = (0..<random.integer(1..<7)).map { _ in
@@ -127,7 +128,8 @@ struct SharedPromptAttentionTests {
 
     @Test func repeatsToTheBit() throws {
         var random = RandomValues(seed: 5)
-        let layout = try SequenceLayout(groups: [(30, [20, 11, 7]), (12, [4, 44]), (30, [9, 9])])
+        let layout = try SequenceLayout(
+            groups: [(30, [20, 11, 7]), (12, [4, 44]), (30, [9, 9]), (40, [200, 90, 70])])
         let inputs = try [4, 2, 2].map { try random.tensor([layout.tokenCount, $0, 16], .float32) }
         let weight = try random.tensor([layout.tokenCount, 4, 16], .float32)
         func once() throws -> [[Float]] {
@@ -137,7 +139,12 @@ struct SharedPromptAttentionTests {
             }.map { try $0.floats() }
         }
         let first = try once()
-        for _ in 0..<5 { #expect(try once() == first) }
+        let count = TensorEngine.threadCount
+        defer { #expect(throws: Never.self) { try TensorEngine.setThreadCount(count) } }
+        for threads in [1, 1, 2, 3, 16] {
+            try TensorEngine.setThreadCount(threads)
+            #expect(try once() == first)
+        }
     }
 
     @Test func aPlanOfOtherTokensIsRefused() throws {

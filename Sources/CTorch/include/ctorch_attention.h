@@ -37,7 +37,7 @@ typedef struct ctorch_decode_cache {
     ctorch_tensor values;
 } ctorch_decode_cache;
 
-/// keys and values [count, Hkv, d] into the cache: token i at positions[i] of slots[i]. No gradient.
+/// keys and values [count, Hkv, d] into the cache: token i at positions[i] of slots[i], no two at one place. No gradient.
 ctorch_status ctorch_cache_write(
     ctorch_decode_cache cache, ctorch_tensor keys, ctorch_tensor values, const ptrdiff_t *slots,
     const ptrdiff_t *positions,

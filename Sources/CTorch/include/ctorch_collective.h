@@ -12,7 +12,7 @@ extern "C" {
 typedef struct ctorch_group_ *ctorch_group;
 
 /// Meets the other ranks at `host`:`port`, where rank 0 serves the store unless `store_is_served` says that another
-/// does, and is met at the address that it reaches the host from, or at the interface that GLOO_SOCKET_IFNAME names.
+/// does, and is met at the address that it reaches another host from, or at the interface that GLOO_SOCKET_IFNAME names.
 /// `name` keeps the keys of one run apart from those of another at the same store. Every later call fails after
 /// `timeout_ms` without the others, or at once when one of their connections is closed.
 ctorch_status ctorch_group_open(const char *host, uint16_t port, ptrdiff_t rank, ptrdiff_t size, bool store_is_served,
