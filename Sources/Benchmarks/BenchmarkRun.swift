@@ -17,6 +17,7 @@ package struct BenchmarkRun: Sendable {
     private let layout: GenerationLayout
     private let optimizer: OptimizerSettings
     private let residency: Residency
+    private let forwardCacheBytes: Int
     private let adapterRank: Int?
     private let base: WeightStorage
     /// Where the model is written as a step leaves it, by the step's number from 0.
@@ -33,6 +34,7 @@ package struct BenchmarkRun: Sendable {
     ///     model.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - residency: What becomes of memory that a phase has no more use for.
+    ///   - forwardCacheBytes: Most bytes of what sampling keeps for the update of a step.
     ///   - base: What the matrices under adapters are kept as.
     ///   - firstStepFolder: Where the model is written as the first step leaves it, to be compared with another
     ///     trainer's.
@@ -42,8 +44,8 @@ package struct BenchmarkRun: Sendable {
         model name: String, workload: Workload, threads: Int?, maxTokensPerMicroBatch: Int,
         optim: String = "adamw_torch", lowRank: [String: String] = [:], learningRate: Double = 1e-6,
         adamEpsilon: Double = 1e-8, adapterRank: Int? = nil, base: WeightStorage = .whole,
-        layout: GenerationLayout = .packed, residency: Residency = .release, firstStepFolder: String? = nil,
-        lastStepFolder: String? = nil
+        layout: GenerationLayout = .packed, residency: Residency = .release, forwardCacheBytes: Int = 0,
+        firstStepFolder: String? = nil, lastStepFolder: String? = nil
     ) throws {
         func scalar(_ text: String, of flag: String) -> SettingsNode {
             SettingsNode(.scalar(text, isQuoted: false), place: flag)
@@ -73,6 +75,8 @@ package struct BenchmarkRun: Sendable {
         }
         folders = Dictionary(uniqueKeysWithValues: saved)
         self.residency = residency
+        let isKept = workload.part == .step && workload.samples && base == .whole && layout != .int8
+        self.forwardCacheBytes = isKept ? forwardCacheBytes : 0
         self.threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     }
 
@@ -132,7 +136,7 @@ package struct BenchmarkRun: Sendable {
     private var estimate: MemoryEstimate {
         MemoryEstimate(
             model.configuration, type: .float32, base: base, hasReference: false, layout: layout, optimizer: optimizer,
-            residency: residency,
+            forwardCacheLimit: forwardCacheBytes, residency: residency,
             MemoryEstimate.Sizes(
                 promptLength: workload.promptTokens, completionLength: workload.completionTokens,
                 completionsPerPrompt: workload.completions,
@@ -172,6 +176,10 @@ package struct BenchmarkRun: Sendable {
         let engine = RolloutEngine(
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer, seed: 0,
             limits: BatchLimits(rows: min(workload.prompts * workload.completions, 256)))
+        if forwardCacheBytes > 0 {
+            let cache = ForwardCache(model.configuration, limit: forwardCacheBytes)
+            (engine.forwardCache, updater.forwardCache) = (cache, cache)
+        }
         return Parts(
             policy: policy, engine: engine, sampling: SamplingSettings(maxCompletionLength: workload.completionTokens),
             updater: updater, phases: phases)

@@ -23,6 +23,41 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+/// Numbers that an operation takes for its result. No input of it: nothing has a gradient in them.
+struct Given {
+    std::vector<at::Tensor> outs;
+
+    /// - Returns: The numbers of `out`, as a tensor of its own, when they can stand for x·Wᵀ.
+    static at::Tensor checked(const at::Tensor &out, const at::Tensor &x, const at::Tensor &weight) {
+        TORCH_CHECK(
+            x.dim() == 2 && out.dim() == 2 && out.size(0) == x.size(0) && out.size(1) == weight.size(0) &&
+                out.scalar_type() == x.scalar_type() && out.device() == x.device() && !out.requires_grad(),
+            "given ", out.toString(), " ", out.sizes(), " for the product of ", x.sizes(), " with ", weight.sizes());
+        return out.variable_data();
+    }
+};
+
+/// y = x·Wᵀ + b, of which the numbers are given.
+struct GivenLinear : torch::autograd::Function<GivenLinear> {
+    static at::Tensor forward(
+        AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias,
+        const Given &given) {
+        context->save_for_backward({x, weight});
+        context->saved_data["biased"] = bias.has_value();
+        return Given::checked(given.outs[0], x, weight);
+    }
+
+    static variable_list backward(AutogradContext *context, variable_list gradients) {
+        const auto saved = context->get_saved_variables();
+        const at::Tensor by_y = gradients[0].contiguous(), &x = saved[0], &weight = saved[1];
+        const bool is_biased = context->saved_data["biased"].toBool();
+        const auto needs = [&](size_t i) { return context->needs_input_grad(i); };
+        return {
+            needs(0) ? at::mm(by_y, weight) : at::Tensor(), needs(1) ? at::mm(by_y.t(), x) : at::Tensor(),
+            is_biased && needs(2) ? by_y.sum(0) : at::Tensor(), at::Tensor()};
+    }
+};
+
 /// yᵢ = x·Wᵢᵀ + bᵢ + s·(x·Aᵢᵀ)·Bᵢᵀ for the matrices that read one input. The adapters' parts are added where the weights'
 /// lie, as are all parts of x's gradient, and the products with the narrow A are one product for all of them:
 ///
@@ -30,15 +65,21 @@ using torch::autograd::variable_list;
 ///
 /// As single operations the adapter of a wide matrix costs as much in passes over y, x and their gradients as in products.
 struct AdaptedLinears : torch::autograd::Function<AdaptedLinears> {
-    /// - Parameter biases: One a matrix, or none.
+    /// - Parameters:
+    ///   - biases: One a matrix, or none.
+    ///   - given: yᵢ, or none.
     static variable_list forward(
         AutogradContext *context, const at::Tensor &x, at::TensorList weights, at::TensorList downs, at::TensorList ups,
-        at::TensorList biases, double scale) {
+        at::TensorList biases, double scale, const Given &given) {
         const at::Tensor down = downs.size() == 1 ? downs[0] : at::cat(downs), narrow = at::mm(x, down.t());
         variable_list outs;
         int64_t start = 0;
         for (size_t i = 0; i < weights.size(); ++i) {
             const int64_t rank = downs[i].size(0);
+            if (!given.outs.empty()) {
+                outs.push_back(Given::checked(given.outs[i], x, weights[i]));
+                continue;
+            }
             at::Tensor y = at::linear(x, weights[i], biases.empty() ? std::nullopt : std::optional(biases[i]));
             y.addmm_(narrow.narrow(1, start, rank), ups[i].t(), 1, scale);
             outs.push_back(y);
@@ -60,10 +101,10 @@ struct AdaptedLinears : torch::autograd::Function<AdaptedLinears> {
         const at::Tensor *weights = &saved[3], *ups = &saved[3 + count];
         const double scale = context->saved_data["scale"].toDouble();
         const bool is_biased = context->saved_data["biased"].toBool();
-        // In the order of forward's arguments: x, all W, all A, all B, all b, the scale.
+        // In the order of forward's arguments: x, all W, all A, all B, all b, the scale, what is given.
         const auto at_argument = [&](size_t kind, size_t i) { return 1 + kind * count + i; };
         const auto needs = [&](size_t kind, size_t i) { return context->needs_input_grad(at_argument(kind, i)); };
-        variable_list found(1 + (is_biased ? 4 : 3) * count + 1);
+        variable_list found(1 + (is_biased ? 4 : 3) * count + 2);
         bool needs_down = false;
         for (size_t i = 0; i < count; ++i) needs_down = needs_down || needs(1, i);
         const bool needs_x = context->needs_input_grad(0);
@@ -108,15 +149,22 @@ ctorch_status ctorch_matmul(ctorch_tensor a, ctorch_tensor b, ctorch_tensor *out
     return guarded([&] { *out = wrap(at::matmul(unwrap(a), unwrap(b))); });
 }
 
-ctorch_status ctorch_linear(ctorch_tensor input, ctorch_tensor weight, ctorch_tensor bias, ctorch_tensor *out) {
+ctorch_status ctorch_linear(
+    ctorch_tensor input, ctorch_tensor weight, ctorch_tensor bias, ctorch_tensor given, ctorch_tensor *out) {
     return guarded([&] {
+        if (given) {
+            *out = wrap(GivenLinear::apply(
+                unwrap(input), unwrap(weight), bias ? std::optional(unwrap(bias)) : std::nullopt, Given{{unwrap(given)}}));
+            return;
+        }
         *out = wrap(
             bias ? at::linear(unwrap(input), unwrap(weight), unwrap(bias)) : at::linear(unwrap(input), unwrap(weight)));
     });
 }
 
 ctorch_status ctorch_adapted_linears(
-    ctorch_tensor input, const ctorch_adapted_matrix *matrices, ptrdiff_t count, double scale, ctorch_tensor *outs) {
+    ctorch_tensor input, const ctorch_adapted_matrix *matrices, ptrdiff_t count, double scale,
+    const ctorch_tensor *given, ctorch_tensor *outs) {
     return guarded([&] {
         std::vector<at::Tensor> weights, downs, ups, biases;
         for (const ctorch_adapted_matrix *one = matrices; one < matrices + count; ++one) {
@@ -130,7 +178,7 @@ ctorch_status ctorch_adapted_linears(
             " matrices: expected one of each, or none");
         const auto made = AdaptedLinears::apply(
             unwrap(input), at::TensorList(weights), at::TensorList(downs), at::TensorList(ups), at::TensorList(biases),
-            scale);
+            scale, Given{given ? unwrap_list(given, count) : std::vector<at::Tensor>()});
         for (ptrdiff_t i = 0; i < count; ++i) outs[i] = wrap(made[i]);
     });
 }

@@ -22,7 +22,8 @@ package struct TimelinePicture {
         ("weights", ["weights"], "#0072B2"), ("value head", ["value_head"], "#F0E442"),
         ("optimizer", ["optimizer"], "#56B4E9"), ("reference", ["reference"], "#009E73"),
         ("view", ["copies", "adapter_sums", "packed", "int8"], "#E69F00"),
-        ("keys and values", ["kv_cache"], "#CC79A7"), ("gradients", ["gradients"], "#D55E00"),
+        ("keys and values", ["kv_cache"], "#CC79A7"), ("kept products", ["forward_cache"], "#882255"),
+        ("gradients", ["gradients"], "#D55E00"),
     ]
     private static let restColour = "#C8C8C8"
     /// Unlike every colour of the stack below.

@@ -96,13 +96,17 @@ package final class Transformer {
     ///   - checkpointsBlocks: Keeps one tensor a layer for backward and computes the rest again: less memory, a third
     ///     more time.
     ///   - dropout: Of a training pass, what it drops of the adapters' inputs.
+    ///   - kept: What the projections make of the tokens, where sampling has computed it with these weights; it is taken
+    ///     for what they would make. Of a model that is whole here, without dropout and checkpoints.
     /// - Returns: `[N, hidden]`, differentiable in every parameter that requires a gradient.
     /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling.
     package func hiddenStates(
-        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil
+        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil,
+        kept: KeptRows? = nil
     ) throws -> Tensor {
         try hiddenStates(
-            embeddings: embeddings(of: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks, dropout: dropout)
+            embeddings: embeddings(of: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks, dropout: dropout,
+            kept: kept)
     }
 
     /// `[N, hidden]`, wherever the words' rows lie.
@@ -114,7 +118,7 @@ package final class Transformer {
     /// ``Tensor/tokenScores(hidden:head:targets:temperature:)`` with this model's head.
     ///
     /// - Parameters:
-    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:)``.
+    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:kept:)``.
     ///   - targets: `[N]` int64.
     package func tokenScores(hidden: Tensor, targets: Tensor, temperature: Double) throws(TensorError) -> TokenScores {
         guard let group else {
@@ -125,12 +129,15 @@ package final class Transformer {
             temperature: temperature)
     }
 
-    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:)`` from `[N, hidden]` inputs that need not be rows of
+    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:kept:)`` from `[N, hidden]` inputs that need not be rows of
     /// the embedding.
     package func hiddenStates(
-        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil
+        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil,
+        kept: KeptRows? = nil
     ) throws -> Tensor {
-        let context = try context(for: embeddings, layout, dropout)
+        precondition(kept == nil || !checkpointsBlocks && dropout == nil && group == nil, "kept of plain passes")
+        var context = try context(for: embeddings, layout)
+        (context.dropout, context.kept) = (dropout, kept)
         var hidden = embeddings
         for block in blocks {
             hidden =
@@ -174,15 +181,13 @@ package final class Transformer {
         return try Tensor.concatenated([rows, inputs]).rows(at: order)
     }
 
-    private func context(
-        for embeddings: Tensor, _ layout: SequenceLayout, _ dropout: AdapterDropout? = nil
-    ) throws -> PackedContext {
+    private func context(for embeddings: Tensor, _ layout: SequenceLayout) throws -> PackedContext {
         let expected = [layout.tokenCount, configuration.hiddenSize]
         guard embeddings.shape == expected else {
             throw ModelError.call("inputs of shape \(embeddings.shape) for a layout of \(expected)")
         }
         return PackedContext(
-            layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText, dropout: dropout)
+            layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText)
     }
 
     private func normalized(_ hidden: Tensor) throws(TensorError) -> Tensor {
@@ -197,22 +202,27 @@ package final class Transformer {
     ///   - tokens: The prompts end to end, in the order of the layout.
     ///   - layout: One group a prompt, without completions.
     ///   - promptSlots: Where each prompt goes, one slot a group.
+    ///   - kept: Where the products are kept, see ``ForwardCache``.
     /// - Returns: `[prompts, hidden]`: the last token's hidden state of each prompt, which predicts the first sampled
     ///   token.
     /// - Throws: ``ModelError/call(_:)`` when the counts disagree or a prompt is longer than the cache's slots.
     package func prefill(
-        tokens: [Int], layout: SequenceLayout, cache: KeyValueCache, promptSlots: [Int]
+        tokens: [Int], layout: SequenceLayout, cache: KeyValueCache, promptSlots: [Int], kept: KeptRows? = nil
     ) throws -> Tensor {
         try cache.check(layout, promptSlots)
         return try Tensor.withoutGradients {
             let embeddings = try embeddings(of: Tensor(tokens, device: device))
-            let context = try context(for: embeddings, layout)
+            var context = try context(for: embeddings, layout)
+            context.kept = kept
             var hidden = embeddings
-            for (block, layer) in zip(blocks, cache.layers) {
+            let last = layout.groups.map { $0.prompt.upperBound - 1 }
+            for (number, (block, layer)) in zip(blocks, cache.layers).enumerated() {
                 let writer = PromptWriter(cache: layer, layout: layout, slots: promptSlots)
-                hidden = try block.forward(hidden, context, into: writer)
+                // Of the last layer nobody reads more than the last tokens' states, unless products are kept: of all.
+                let isLast = number + 1 == blocks.count && kept == nil
+                hidden = try block.forward(hidden, context, into: writer, only: isLast ? last : nil)
             }
-            return try normalized(hidden.rows(at: layout.groups.map { $0.prompt.upperBound - 1 }))
+            return try normalized(kept == nil ? hidden : hidden.rows(at: last))
         }
     }
 
@@ -221,23 +231,24 @@ package final class Transformer {
     /// - Parameters:
     ///   - tokens: One a row: the token drawn last.
     ///   - rows: Slots and lengths; `ownLengths` count this token already, so a row's first one has 1.
+    ///   - kept: Where the products are kept, see ``ForwardCache``.
     /// - Returns: `[rows, hidden]` after the final norm: what predicts each row's next token.
     /// - Throws: ``ModelError/call(_:)`` when a text gets too long for the rotary scaling.
-    package func decode(tokens: [Int], cache: KeyValueCache, rows: DecodeRows) throws -> Tensor {
+    package func decode(tokens: [Int], cache: KeyValueCache, rows: DecodeRows, kept: KeptRows? = nil) throws -> Tensor {
         try Tensor.withoutGradients {
-            try decode(embeddings: embeddings(of: Tensor(tokens, device: device)), cache: cache, rows: rows)
+            try decode(embeddings: embeddings(of: Tensor(tokens, device: device)), cache: cache, rows: rows, kept: kept)
         }
     }
 
-    /// As ``decode(tokens:cache:rows:)`` from `[rows, hidden]` inputs that need not be rows of the embedding.
-    package func decode(embeddings: Tensor, cache: KeyValueCache, rows: DecodeRows) throws -> Tensor {
+    /// As ``decode(tokens:cache:rows:kept:)`` from `[rows, hidden]` inputs that need not be rows of the embedding.
+    package func decode(
+        embeddings: Tensor, cache: KeyValueCache, rows: DecodeRows, kept: KeptRows? = nil
+    ) throws -> Tensor {
         try Tensor.withoutGradients {
             let positions = zip(rows.promptLengths, rows.ownLengths).map { $0 + $1 - 1 }
-            let angles = try rotary.angles(at: positions)
+            let context = DecodeContext(rows: rows, angles: try rotary.angles(at: positions), kept: kept)
             var hidden = embeddings
-            for (block, layer) in zip(blocks, cache.layers) {
-                hidden = try block.decode(hidden, angles, layer, rows)
-            }
+            for (block, layer) in zip(blocks, cache.layers) { hidden = try block.decode(hidden, context, layer) }
             return try normalized(hidden)
         }
     }

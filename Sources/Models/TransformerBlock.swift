@@ -14,6 +14,7 @@ struct Projection {
     /// Its number among the projections of all blocks, adapted or not.
     private let number: Int
     static let countInBlock = 7
+    var numberInBlock: Int { number % Self.countInBlock }
 
     /// - Parameters:
     ///   - rowGroup: The ranks that share the rows of the weight; `nil` where none do.
@@ -35,15 +36,31 @@ struct Projection {
         }
     }
 
-    func callAsFunction(_ x: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
-        guard let columnGroup else { return try product(x, bias, dropout) }
-        let sum = try columnGroup.summed(product(x, nil, dropout))
+    func callAsFunction(_ x: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
+        let output = try summed(x, extras)
+        extras.products?.note(output, ofProjection: numberInBlock)
+        return output
+    }
+
+    private func summed(_ x: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
+        guard let columnGroup else { return try product(x, bias, extras) }
+        let sum = try columnGroup.summed(product(x, nil, extras))
         return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
     }
 
     /// What several projections make of the same input, none of them with columns that ranks share.
     static func outputs(
-        of x: Tensor, by projections: [Projection], _ dropout: AdapterDropout? = nil
+        of x: Tensor, by projections: [Projection], _ extras: PassExtras
+    ) throws(TensorError) -> [Tensor] {
+        let outputs = try made(of: x, by: projections, extras)
+        for (one, output) in zip(projections, outputs) {
+            extras.products?.note(output, ofProjection: one.numberInBlock)
+        }
+        return outputs
+    }
+
+    private static func made(
+        of x: Tensor, by projections: [Projection], _ extras: PassExtras
     ) throws(TensorError) -> [Tensor] {
         let packed = projections.compactMap { $0.adapter == nil ? $0.packed : nil }
         if packed.count == projections.count {
@@ -51,31 +68,34 @@ struct Projection {
         }
         var adapted: [AdaptedMatrix] = []
         for one in projections {
-            if let matrix = try one.adapted(x, one.bias, dropout) { adapted.append(matrix) }
+            if let matrix = try one.adapted(x, one.bias, extras.dropout) { adapted.append(matrix) }
         }
         let biased = adapted.count { $0.bias != nil }
         if let scale = projections[0].adapter?.scale, adapted.count == projections.count,
             biased == 0 || biased == adapted.count
         {
-            return try x.linear(adapted, scale: scale)
+            return try x.linear(adapted, scale: scale, given: extras.given(projections))
         }
         var apart: [Tensor] = []
-        for one in projections { apart.append(try one(x, dropout)) }
+        for one in projections { apart.append(try one.summed(x, extras)) }
         return apart
     }
 
     /// What this rank finds with its part of the weight.
-    private func product(
-        _ x: Tensor, _ bias: Tensor?, _ dropout: AdapterDropout?
-    ) throws(TensorError) -> Tensor {
-        guard let adapter else { return try weighted(x, bias) }
-        if let matrix = try adapted(x, bias, dropout) { return try x.linear([matrix], scale: adapter.scale)[0] }
+    private func product(_ x: Tensor, _ bias: Tensor?, _ extras: PassExtras) throws(TensorError) -> Tensor {
+        guard let adapter else {
+            guard packed == nil else { return try weighted(x, bias) }
+            return try x.linear(weight: weight, bias: bias, given: extras.given([self])?[0])
+        }
+        if let matrix = try adapted(x, bias, extras.dropout) {
+            return try x.linear([matrix], scale: adapter.scale, given: extras.given([self]))[0]
+        }
         let (down, up) = try halves(adapter)
         let own = try weighted(x, bias)
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
         let input = try x.to(down.elementType)
         let first = try (columnGroup?.rank ?? 0) * x.size(1)  // heads and inner columns are divided evenly
-        let read = try dropout?.callAsFunction(input, of: number, from: first) ?? input
+        let read = try extras.dropout?.callAsFunction(input, of: number, from: first) ?? input
         let narrowed = try read.linear(weight: down) * adapter.scale
         return try own + narrowed.linear(weight: up).to(own.elementType)
     }
@@ -104,6 +124,19 @@ struct Projection {
     }
 }
 
+/// What a layer's projections do in a pass beside multiplying.
+struct PassExtras {
+    /// What is dropped of the adapters' inputs; `nil` for nothing.
+    var dropout: AdapterDropout?
+    /// What is kept of the products, or was; `nil` for nothing.
+    var products: LayerProducts?
+
+    /// What projections make, where it is not to be worked out.
+    func given(_ projections: [Projection]) -> [Tensor]? {
+        products?.given.map { given in projections.map { given[$0.numberInBlock] } }
+    }
+}
+
 /// What the blocks of one packed forward pass share.
 struct PackedContext {
     let layout: SequenceLayout
@@ -111,11 +144,22 @@ struct PackedContext {
     /// Tokens of the longest text: a window at least that long hides nothing.
     let longestText: Int
     /// What is dropped of the adapters' inputs; `nil` for nothing.
-    let dropout: AdapterDropout?
+    var dropout: AdapterDropout?
+    /// What is kept of the products, or was; `nil` for nothing.
+    var kept: KeptRows?
+}
+
+/// One token of each row of a decoding step.
+struct DecodeContext {
+    let rows: DecodeRows
+    let angles: RotaryAngles
+    /// Where the products are kept; `nil` for nowhere.
+    let kept: KeptRows?
 }
 
 /// One layer: attention and a gated feed-forward part, each behind an RMS norm and added to its input.
 struct TransformerBlock {
+    private let layer: Int
     private let inputNorm: Tensor
     private let attention: Attention
     private let feedForwardNorm: Tensor
@@ -131,6 +175,7 @@ struct TransformerBlock {
     ) {
         func name(_ part: String) -> String { ParameterName.layer(layer, part) }
         self.group = group
+        self.layer = layer
         inputNorm = parameters.required(name("input_layernorm.weight"))
         attention = Attention(configuration, layer: layer, parameters, packed, group)
         feedForwardNorm = parameters.required(name("post_attention_layernorm.weight"))
@@ -142,20 +187,42 @@ struct TransformerBlock {
     }
 
     /// `[tokens, hidden]` to `[tokens, hidden]`; keys and values also go to `cache` where there is one.
-    func forward(_ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil) throws -> Tensor {
-        try feedForward(
-            hidden + attention.forward(normalized(hidden, inputNorm), context, into: cache), context.dropout)
+    ///
+    /// - Parameter wanted: The tokens whose states are asked for, in that order; `nil` for all. The others give keys and
+    ///   values alone.
+    func forward(
+        _ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil, only wanted: [Int]? = nil
+    ) throws -> Tensor {
+        try keeping(context.kept, PassExtras(dropout: context.dropout), like: hidden) { extras in
+            let attended = try attention.forward(
+                normalized(hidden, inputNorm), context, extras, into: cache, only: wanted)
+            let residual = if let wanted { try hidden.rows(at: wanted) } else { hidden }
+            return try feedForward(residual + attended, extras)
+        }
     }
 
     /// One token of each row, `[rows, hidden]` to `[rows, hidden]`; its key and value join the cache.
-    func decode(_ hidden: Tensor, _ angles: RotaryAngles, _ cache: LayerCache, _ rows: DecodeRows) throws -> Tensor {
-        try feedForward(hidden + attention.decode(normalized(hidden, inputNorm), angles, cache, rows))
+    func decode(_ hidden: Tensor, _ context: DecodeContext, _ cache: LayerCache) throws -> Tensor {
+        try keeping(context.kept, PassExtras(), like: hidden) { extras in
+            try feedForward(hidden + attention.decode(normalized(hidden, inputNorm), context, extras, cache), extras)
+        }
     }
 
-    private func feedForward(_ hidden: Tensor, _ dropout: AdapterDropout? = nil) throws(TensorError) -> Tensor {
+    /// Passes the layer with products that are kept, or were.
+    private func keeping(
+        _ kept: KeptRows?, _ extras: PassExtras, like hidden: Tensor, _ pass: (PassExtras) throws -> Tensor
+    ) throws -> Tensor {
+        guard let kept else { return try pass(extras) }
+        let products = try kept.products(ofLayer: layer, like: hidden)
+        let output = try pass(PassExtras(dropout: extras.dropout, products: products))
+        try kept.keep(products, ofLayer: layer)
+        return output
+    }
+
+    private func feedForward(_ hidden: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
         let x = try normalized(hidden, feedForwardNorm)
-        let inner = try Projection.outputs(of: x, by: [gate, up], dropout)
-        return try hidden + down(inner[0].swiGLU(inner[1]), dropout)
+        let inner = try Projection.outputs(of: x, by: [gate, up], extras)
+        return try hidden + down(inner[0].swiGLU(inner[1]), extras)
     }
 
     /// The input of a part: every rank reads it whole, and finds its own share of the gradient.
@@ -195,8 +262,10 @@ struct Attention {
         epsilon = configuration.rmsNormEpsilon
     }
 
-    func forward(_ x: Tensor, _ context: PackedContext, into cache: PromptWriter?) throws -> Tensor {
-        let (q, k, v) = try projected(x, context.angles, context.dropout)
+    func forward(
+        _ x: Tensor, _ context: PackedContext, _ extras: PassExtras, into cache: PromptWriter?, only wanted: [Int]?
+    ) throws -> Tensor {
+        let (q, k, v) = try projected(x, context.angles, extras)
         try cache?.write(keys: k, values: v)
         let attended =
             if let window, window < context.longestText {
@@ -205,22 +274,23 @@ struct Attention {
                 try Tensor.sharedPromptAttention(
                     query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale)
             }
-        return try output(attended.reshaped([attended.size(0), heads * headSize]), context.dropout)
+        let read = if let wanted { try attended.rows(at: wanted) } else { attended }
+        return try output(read.reshaped([read.size(0), heads * headSize]), extras)
     }
 
-    func decode(_ x: Tensor, _ angles: RotaryAngles, _ cache: LayerCache, _ rows: DecodeRows) throws -> Tensor {
-        let (q, k, v) = try projected(x, angles)
-        try cache.append(keys: k, values: v, rows)
-        let attended = try cache.attended(query: q, rows, scale: scale)
-        return try output(attended.reshaped([attended.size(0), heads * headSize]))
+    func decode(_ x: Tensor, _ context: DecodeContext, _ extras: PassExtras, _ cache: LayerCache) throws -> Tensor {
+        let (q, k, v) = try projected(x, context.angles, extras)
+        try cache.append(keys: k, values: v, context.rows)
+        let attended = try cache.attended(query: q, context.rows, scale: scale)
+        return try output(attended.reshaped([attended.size(0), heads * headSize]), extras)
     }
 
     /// Queries, keys and values `[tokens, heads, headSize]`, the first two turned by their positions.
     private func projected(
-        _ x: Tensor, _ angles: RotaryAngles, _ dropout: AdapterDropout? = nil
+        _ x: Tensor, _ angles: RotaryAngles, _ extras: PassExtras
     ) throws(TensorError) -> (query: Tensor, key: Tensor, value: Tensor) {
         let tokens = try x.size(0)
-        let made = try Projection.outputs(of: x, by: [query, key, value], dropout)
+        let made = try Projection.outputs(of: x, by: [query, key, value], extras)
         var q = try made[0].reshaped([tokens, heads, headSize])
         var k = try made[1].reshaped([tokens, keyValueHeads, headSize])
         let v = try made[2].reshaped([tokens, keyValueHeads, headSize])

@@ -17,6 +17,8 @@ package enum MemoryTag: String, Sendable, CaseIterable {
     case int8
     /// Keys and values of completions that are being sampled.
     case keyValueCache = "kv_cache"
+    /// Products of sampled completions, for the update that learns from them.
+    case forwardCache = "forward_cache"
     /// The weights of a role that nobody trains.
     case reference
     case valueHead = "value_head"

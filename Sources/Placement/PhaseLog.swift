@@ -136,7 +136,7 @@ package final class PhaseLog: Sendable {
     /// Numbers since the last call, in GB of 10⁹ bytes: `memory/generating_peak_gb`, `memory/scoring_peak_gb` and
     /// `memory/training_peak_gb`, the most that the process held in phases of the kind, and the most that was held at
     /// once for each purpose: `memory/weights_gb`, `memory/gradients_gb`, `memory/optimizer_gb`, `memory/view_gb`,
-    /// `memory/kv_cache_gb`, `memory/reference_gb`, `memory/value_head_gb`. What there is nothing of is absent.
+    /// `memory/kv_cache_gb`, `memory/forward_cache_gb`, `memory/reference_gb`, `memory/value_head_gb`. What there is nothing of is absent.
     package func takeMetrics() -> Metrics {
         let (peaks, held, views) = state.withLock { state in
             defer { (state.peaks, state.held, state.views) = ([:], [:], 0) }

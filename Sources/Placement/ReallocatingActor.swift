@@ -145,7 +145,7 @@ package final class ReallocatingActor {
 
     /// Counts what another one holds for this role into the footprint, as long as it lives.
     package func count(_ owner: any MemoryOwner) {
-        guests.removeAll { $0.owner == nil }
+        guests.removeAll { $0.owner == nil || $0.owner === owner }
         guests.append(Guest(owner: owner))
         log?.sample()
     }

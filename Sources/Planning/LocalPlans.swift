@@ -153,11 +153,15 @@ package struct LocalPlans {
         package var generationShards: [Int]
         /// Whether what optimizers keep may lie in a file.
         package var offloads: [Bool]
+        /// Most bytes of products that wait from sampling for the update, of one process that samples in float32.
+        package var forwardCacheBytes: Int
 
         package init(
             generation: [WeightLayout], training: WeightLayout, sequencesOfPass: Int? = nil, leastSequences: Int = 1,
-            rows: Int? = nil, shards: [Int] = [1], generationShards: [Int] = [1], offloads: [Bool] = [false]
+            rows: Int? = nil, shards: [Int] = [1], generationShards: [Int] = [1], offloads: [Bool] = [false],
+            forwardCacheBytes: Int = 0
         ) {
+            self.forwardCacheBytes = forwardCacheBytes
             self.generation = generation
             self.training = training
             self.shards = shards
@@ -234,7 +238,8 @@ package struct LocalPlans {
                 continue
             }
             let saved = saved(choice, cluster)
-            let peak = zip(timeline.peakBytes, timeline.residentBytes).map { max($0, $1 + saved) }.max() ?? 0
+            let waiting = waiting(choice, cluster)
+            let peak = zip(timeline.peakBytes, timeline.residentBytes).map { max($0 + waiting, $1 + saved) }.max() ?? 0
             found.append(
                 Candidate(
                     plan: plan, nanoseconds: timeline.iterationNanoseconds, peakBytes: peak, fits: peak <= capacity,
@@ -256,6 +261,19 @@ package struct LocalPlans {
         guard !choice.cut.offloads else { return 0 }
         let state = Int(call.work.stateShare(of: shape) * Double(shape.parameterCount))
         return state - state / cluster.devices
+    }
+
+    /// What sampling keeps for the update: 4 bytes of each output of each projection, for every token.
+    private func waiting(_ choice: Choice, _ cluster: Cluster) -> Int {
+        guard cluster.devices == 1, let layout = choice.sampling?.layout, [.fp32Packed, .fp32Master].contains(layout),
+            let work = graph.trainingCall(ofRole: "actor")?.work, let shape = models["actor"]
+        else { return 0 }
+        let prompts = work.sequences / max(1, work.completionsPerPrompt)
+        let tokens = prompts * work.promptTokens + work.sequences * work.newTokens
+        let outputs =
+            shape.heads * shape.headSize + 2 * (shape.keyValueHeads * shape.headSize + shape.hiddenSize)
+            + 2 * shape.intermediateSize
+        return min(choices.forwardCacheBytes, 4 * tokens * shape.layers * outputs)
     }
 
     /// Those that fit first, then the faster, the smaller, the earlier.

@@ -29,6 +29,8 @@ struct PackedMicroBatch {
     let oldAreSamplers: Bool
     /// What the pass drops of the adapters' inputs; `nil` for one that trains nothing.
     private(set) var dropout: AdapterDropout?
+    /// What sampling has computed of the states that predict the actions; `nil` for nothing.
+    private(set) var kept: KeptRows?
 
     init(_ pieces: [MicroBatchPlan.Piece], of batch: UpdateBatch) throws {
         self.pieces = pieces
@@ -124,7 +126,17 @@ extension PackedMicroBatch {
     /// The same pass for a model that is not trained.
     var undropped: PackedMicroBatch {
         var undropped = self
-        undropped.dropout = nil
+        (undropped.dropout, undropped.kept) = (nil, nil)
         return undropped
+    }
+
+    /// The same pass with what sampling has computed of it with these weights, where that is all of it.
+    func taking(from cache: ForwardCache?, at version: PolicyVersion) -> PackedMicroBatch {
+        guard let cache, dropout == nil else { return self }
+        var taking = self
+        taking.kept = cache.taken(
+            layout.groups.map { group in (Array(tokens[group.prompt]), group.completions.map { Array(tokens[$0]) }) },
+            at: version.number)
+        return taking
     }
 }

@@ -69,7 +69,8 @@ extension PolicyUpdater {
     func proposed(
         _ batch: UpdateBatch, at point: UpdatePoint, _ stop: StopSignal?
     ) throws -> (ProposedStep, Metrics) {
-        let networks = try networks(at: point, parts)
+        var networks = try networks(at: point, parts)
+        networks.forwardCache = settings.checkpointsBlocks ? nil : forwardCache
         var loss = 0.0
         var metrics = Metrics()
         var isEmpty = true
@@ -97,6 +98,8 @@ extension PolicyUpdater {
         let reference: Transformer?
         /// `nil` for passes that train nothing.
         let dropout: StepDropout?
+        /// What sampling has computed at the policy's weights; `nil` for passes that do not use it up.
+        var forwardCache: ForwardCache?
     }
 
     /// What the passes over a part came to, without its weight.
@@ -135,8 +138,9 @@ extension PolicyUpdater {
         let meanEntropy = try meanEntropy(of: part, plan, networks, stop)
         return try over(part, stop, replicas) { packed, denominators in
             try reachingRanks {
-                let result = try forward(
-                    packed.dropping(networks.dropout), plan, networks, denominators, meanEntropy: meanEntropy)
+                let packed = try packed.dropping(networks.dropout).taking(
+                    from: networks.forwardCache, at: policy.version)
+                let result = try forward(packed, plan, networks, denominators, meanEntropy: meanEntropy)
                 let loss = try term.map { try result.terms[$0]() } ?? result.loss
                 try (weight == 1 ? loss : loss * weight).backward()
                 return try result.read()

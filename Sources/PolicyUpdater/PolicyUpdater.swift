@@ -32,6 +32,9 @@ package final class PolicyUpdater {
     let referenceConfiguration: ModelConfiguration
     /// Scores are asked for of what the first part is made of.
     let scorer: any TokenScoring
+    /// What sampling has computed of the completions of the next step, which uses it up; `nil` for nothing. With it a
+    /// step at the weights that were sampled from makes no products a second time.
+    package var forwardCache: ForwardCache?
 
     /// - Parameters:
     ///   - policy: the parameters to train, under their published names. A head named ``Critic/headName`` is PPO's
@@ -101,6 +104,7 @@ package final class PolicyUpdater {
     ///   weights which must not be saved, or what the engine refuses.
     package func train(_ batch: UpdateBatch, stop: StopSignal? = nil) async throws -> Metrics {
         try check(batch)
+        defer { forwardCache?.removeAll() }
         var isFinite = true
         let trained = try await lend { point in
             let measured = try measuresParts ? partGradients(batch, at: point, stop) : Metrics()

@@ -46,7 +46,7 @@ struct TokenScorer: TokenScoring {
     func states(_ packed: PackedMicroBatch, _ model: Transformer, at indices: [Int]?) throws -> Tensor {
         try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
-            checkpointsBlocks: checkpointsBlocks, dropout: packed.dropout
+            checkpointsBlocks: checkpointsBlocks, dropout: packed.dropout, kept: indices == nil ? packed.kept : nil
         ).rows(at: indices ?? packed.predictionIndices)
     }
 

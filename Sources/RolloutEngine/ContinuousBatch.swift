@@ -14,6 +14,8 @@ struct ContinuousBatch {
         let promptSlot: Int
         /// `[1, hidden]`: what predicts the first token of every completion.
         let firstHidden: Tensor
+        /// What is kept of its products; `nil` for nothing.
+        let kept: KeptGroup?
         var unfinished: Int
         var rollouts: [Rollout?]
     }
@@ -27,6 +29,8 @@ struct ContinuousBatch {
     private let requests: [RolloutRequest]
     private let limits: BatchLimits
     let cache: KeyValueCache
+    /// Where the products of sampled completions are kept; `nil` for nowhere.
+    private let forwardCache: ForwardCache?
     private let head: OutputHead
     /// How rows think; `nil` where they do not.
     private let softStep: SoftStep?
@@ -37,11 +41,14 @@ struct ContinuousBatch {
     /// The next completion that waits: its request and its number there.
     private var waiting: (group: Int, sample: Int) = (0, 0)
 
-    /// - Parameter cache: One of an earlier batch of the same model, which is used again where it is large enough and
-    ///   let go of where it is not; then this batch's own.
+    /// - Parameters:
+    ///   - forwardCache: Where the products of sampled completions are kept. Thinking in more than words keeps nothing.
+    ///   - cache: One of an earlier batch of the same model, which is used again where it is large enough and let go of
+    ///     where it is not; then this batch's own.
     init(
         model: Transformer, tokenizer: Tokenizer, requests: [RolloutRequest], settings: SamplingSettings,
-        limits: BatchLimits, seed: UInt64, step: Int, version: PolicyVersion, cache kept: inout KeyValueCache?
+        limits: BatchLimits, seed: UInt64, step: Int, version: PolicyVersion, forwardCache: ForwardCache? = nil,
+        cache kept: inout KeyValueCache?
     ) throws {
         let configuration = model.configuration
         for request in requests { try Self.check(request, configuration) }
@@ -49,6 +56,7 @@ struct ContinuousBatch {
         self.tokenizer = tokenizer
         self.requests = requests
         self.settings = settings
+        self.forwardCache = settings.softThinking == nil ? forwardCache : nil
         let head = try OutputHead(model)
         self.head = head
         softStep = settings.softThinking.map {
@@ -115,7 +123,9 @@ struct ContinuousBatch {
                 }
                 hidden.append(try model.decode(embeddings: inputs, cache: cache, rows: indices))
             } else {
-                hidden.append(try model.decode(tokens: lastTokens, cache: cache, rows: indices))
+                let kept = try forwardCache?.tokens(
+                    rows[..<going].map { (group(of: $0).kept, $0.sample, $0.tokens.count - 1) })
+                hidden.append(try model.decode(tokens: lastTokens, cache: cache, rows: indices, kept: kept))
             }
         }
         for row in rows[going...] { hidden.append(group(of: row).firstHidden) }
@@ -189,8 +199,13 @@ struct ContinuousBatch {
 
     private func closed(_ group: OpenGroup, _ request: RolloutRequest) -> RolloutGroup {
         let rollouts = group.rollouts.compactMap { $0 }
+        let sampled = Array(rollouts.prefix(request.samples))
+        if let kept = group.kept {
+            forwardCache?.close(
+                kept, prompt: request.prompt.tokenIDs, completions: sampled.map(\.completion.tokenIDs))
+        }
         return RolloutGroup(
-            prompt: request.prompt, rollouts: Array(rollouts.prefix(request.samples)),
+            prompt: request.prompt, rollouts: sampled,
             greedy: request.includesGreedy ? rollouts.last : nil, policyVersion: version,
             variant: request.variant)
     }
@@ -225,14 +240,16 @@ struct ContinuousBatch {
         guard !groups.isEmpty else { return }
         let prompts = groups.map { requests[$0].prompt.tokenIDs }
         let placed = groups.compactMap { slots[$0] }
+        let kept = try groups.map {
+            try forwardCache?.open(promptLength: requests[$0].prompt.tokenIDs.count, completions: requests[$0].samples)
+        }
         let hidden = try model.prefill(
             tokens: Array(prompts.joined()), layout: SequenceLayout(sequenceLengths: prompts.map(\.count)),
-            cache: cache,
-            promptSlots: placed)
+            cache: cache, promptSlots: placed, kept: forwardCache?.prompts(Array(zip(kept, prompts.map(\.count)))))
         for (index, group) in groups.enumerated() {
             open[group] = OpenGroup(
                 promptSlot: placed[index], firstHidden: try hidden.narrow(axis: 0, start: index, count: 1),
-                unfinished: requests[group].rowCount,
+                kept: kept[index], unfinished: requests[group].rowCount,
                 rollouts: Array(repeating: nil, count: requests[group].rowCount))
         }
     }

@@ -19,6 +19,8 @@ package final class RolloutEngine {
     private let together: Bool
     /// The cache of the last call, where everything stays in memory.
     private var cache: KeyValueCache?
+    /// Where the products of what is sampled are kept for an update; `nil` for nowhere.
+    package var forwardCache: ForwardCache?
 
     /// - Parameters:
     ///   - policy: Owner of the policy's parameters, by Hugging Face names.
@@ -79,10 +81,12 @@ package final class RolloutEngine {
         _ = try await policy.generate(together: together) { lease in
             let model = try Transformer(
                 configuration: configuration, parameters: lease.parameters, packed: lease.packed, shards: lease.shards)
+            forwardCache?.begin(lease.version.number)
             var batch = try ContinuousBatch(
                 model: model, tokenizer: tokenizer, requests: requests, settings: settings, limits: limits, seed: seed,
-                step: step, version: lease.version, cache: &cache)
+                step: step, version: lease.version, forwardCache: forwardCache, cache: &cache)
             policy.count(batch.cache)
+            if let forwardCache { policy.count(forwardCache) }
             if policy.residency != .keep { cache = nil }
             while !batch.isDone {
                 try checkStop(stop, model.group)
@@ -101,6 +105,14 @@ package final class RolloutEngine {
         try stop.check()
         try Task.checkCancellation()
         throw StopRequested()
+    }
+}
+
+extension ForwardCache: MemoryOwner {
+    @TensorActor package var footprint: Footprint {
+        var all = Footprint()
+        all.add(tensors, as: .forwardCache)
+        return all
     }
 }
 

@@ -46,3 +46,38 @@ extension Tensor {
         try Tensor.check("fillInPlace", ctorch_fill_in_place(raw, value))
     }
 }
+
+/// Rows of a matrix, one behind another, that stand for as many rows of a pass.
+package struct RowRun {
+    /// `[rows, columns]`; `nil` for rows that are kept nowhere.
+    package let matrix: Tensor?
+    package let first: Int
+    package let count: Int
+
+    package init(_ matrix: Tensor?, first: Int, count: Int) {
+        (self.matrix, self.first, self.count) = (matrix, first, count)
+    }
+
+    fileprivate var raw: ctorch_row_run { ctorch_row_run(matrix: matrix?.raw, first: first, count: count) }
+}
+
+// Copies of rows to where they are kept, and back. No gradient is recorded.
+extension Tensor {
+    /// Copies what tensors `[rows, widths]` have of each row, side by side, into the rows of the runs, whose matrices are as
+    /// wide as all of them. Those that are kept nowhere are left out.
+    package static func store(_ tensors: [Tensor], in runs: [RowRun]) throws(TensorError) {
+        let sources = tensors.map { Optional($0.raw) }
+        let all = runs.map(\.raw)
+        try Tensor.check("store", ctorch_store_rows(sources, sources.count, all, all.count))
+    }
+
+    /// The way back: `[rows, widths]` of the type of `like`, zeros in rows that are kept nowhere.
+    package static func collected(
+        from runs: [RowRun], widths: [Int], like: Tensor
+    ) throws(TensorError) -> [Tensor] {
+        let all = runs.map(\.raw)
+        return try Tensor.make("collected", count: widths.count) {
+            ctorch_collect_rows(all, all.count, widths, widths.count, like.raw, $0)
+        }
+    }
+}

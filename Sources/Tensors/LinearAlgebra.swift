@@ -13,8 +13,9 @@ extension Tensor {
     /// - Parameters:
     ///   - weight: `[outputs, inputs]`, as Hugging Face stores it.
     ///   - bias: `[outputs]`.
-    package func linear(weight: Tensor, bias: Tensor? = nil) throws(TensorError) -> Tensor {
-        try Tensor.make("linear") { ctorch_linear(raw, weight.raw, bias?.raw, $0) }
+    ///   - given: What it comes to, where that is known: taken for the result, which has the product's gradients.
+    package func linear(weight: Tensor, bias: Tensor? = nil, given: Tensor? = nil) throws(TensorError) -> Tensor {
+        try Tensor.make("linear") { ctorch_linear(raw, weight.raw, bias?.raw, given?.raw, $0) }
     }
 
     /// The same with a low-rank update of each weight (LoRA, see ``LowRankUpdate``), which is never added to it, for all
@@ -22,13 +23,22 @@ extension Tensor {
     ///
     ///     outᵢ[n, :] = self[n, :]·weightᵢᵀ + biasᵢ + scale·(self[n, :]·downᵢᵀ)·upᵢᵀ
     ///
-    /// - Parameter matrices: All with a bias, or none; of the type of `self`.
-    package func linear(_ matrices: [AdaptedMatrix], scale: Double) throws(TensorError) -> [Tensor] {
+    /// - Parameters:
+    ///   - matrices: All with a bias, or none; of the type of `self`.
+    ///   - given: outᵢ, where they are known; they are taken for the result, which has the products' gradients.
+    package func linear(
+        _ matrices: [AdaptedMatrix], scale: Double, given: [Tensor]? = nil
+    ) throws(TensorError) -> [Tensor] {
+        precondition(given.map { $0.count == matrices.count } ?? true, "one result a matrix")
         let raw = matrices.map {
             ctorch_adapted_matrix(weight: $0.weight.raw, bias: $0.bias?.raw, down: $0.down.raw, up: $0.up.raw)
         }
-        return try Tensor.make("linear", count: raw.count) {
-            ctorch_adapted_linears(self.raw, raw, raw.count, scale, $0)
+        let known = given?.map { Optional($0.raw) }
+        return try Tensor.make("linear", count: raw.count) { outs in
+            guard let known else { return ctorch_adapted_linears(self.raw, raw, raw.count, scale, nil, outs) }
+            return known.withUnsafeBufferPointer {
+                ctorch_adapted_linears(self.raw, raw, raw.count, scale, $0.baseAddress, outs)
+            }
         }
     }
 

@@ -54,7 +54,7 @@ extension Tensor {
 
     /// Elements that nobody has written yet, for who reads none before it has written it: on the CPU memory is taken page
     /// by page as it is written.
-    static func unwritten(
+    package static func unwritten(
         _ shape: [Int], _ type: ElementType = .float32, device: Device = .cpu
     ) throws(TensorError) -> Tensor {
         try make("unwritten") { ctorch_empty(shape, shape.count, type.code, device.code, $0) }

@@ -38,6 +38,8 @@ struct Bench: AsyncParsableCommand {
                 return residency
             })
         var residency = Residency.release
+        @Option(help: "GB of products that wait from sampling for the update of a step, as a job's forward_cache_gb.")
+        var forwardCacheGb = 2.0
         @Option(help: "What makes a step of a gradient, as a job's optim.") var optim = "adamw_torch"
         @Option(parsing: .upToNextOption, help: "A job's keys below low_rank, such as rank=32 remainder=fira.")
         var lowRank: [String] = []
@@ -79,7 +81,8 @@ struct Bench: AsyncParsableCommand {
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
                 optim: optim, lowRank: lowRankKeys, learningRate: learningRate, adamEpsilon: adamEpsilon,
                 adapterRank: loraRank, base: loadIn8bit ? .int8 : .whole, layout: generationLayout,
-                residency: residency, firstStepFolder: firstStepFolder, lastStepFolder: lastStepFolder)
+                residency: residency, forwardCacheBytes: Int(max(0, forwardCacheGb) * 1e9),
+                firstStepFolder: firstStepFolder, lastStepFolder: lastStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }
             try Terminal.exact(report.json)

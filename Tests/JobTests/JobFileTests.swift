@@ -545,6 +545,10 @@ struct JobFileTests {
         ),
         ("multi_objective_aggregation: normalize_then_sum\nscale_rewards: none", "grpo: scale_rewards"),
         ("gradient_part_steps: 5", "grpo: gradient_part_steps"),
+        ("gradient_checkpointing: true\nforward_cache_gb: 1", "grpo: forward_cache_gb"),
+        ("steps_per_generation: 2\nforward_cache_gb: 1", "grpo: forward_cache_gb"),
+        ("dtype: bfloat16\nforward_cache_gb: 1", "grpo: forward_cache_gb"),
+        ("algorithm: dpo\nforward_cache_gb: 1", "dpo: reward_funcs, forward_cache_gb"),
         ("stream_normalization: none", "grpo: stream_normalization"),  // named by two who read it, and said once
         (
             "algorithm: luffy\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]\nstream_normalization: none",
@@ -627,6 +631,20 @@ struct JobFileTests {
             try job(complete + "\ndtype: bfloat16\ngeneration_layout: packed")
         }
         #expect("\(error!)".contains("generation_layout is packed; expected shared with dtype bfloat16"))
+    }
+
+    @Test func productsWaitForTheUpdateUpToSoManyBytes() throws {
+        #expect(try job(complete).forwardCacheBytes == 2_000_000_000)
+        #expect(try job(complete + "\nforward_cache_gb: 0.25").forwardCacheBytes == 250_000_000)
+        #expect(try job(complete + "\nforward_cache_gb: 0").forwardCacheBytes == 0)
+        for line in [
+            "generation_layout: int8", "gradient_checkpointing: true", "use_peft: true\nlora_dropout: 0.1\nbeta: 0.1",
+            "algorithm: soft_grpo", "max_staleness: 1\nimportance_sampling_correction: token_truncate",
+        ] {
+            #expect(try job(complete + "\n" + line).forwardCacheBytes == 0, "\(line)")
+        }
+        let error = #expect(throws: JobError.self) { try job(complete + "\nforward_cache_gb: -1") }
+        #expect("\(error!)".contains("forward_cache_gb is '-1'"))
     }
 
     @Test func bnpoIsTakenAsDAPOWithANotice() throws {

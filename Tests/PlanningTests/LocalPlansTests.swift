@@ -55,6 +55,20 @@ struct LocalPlansTests {
         #expect(found[0].generation == .fp32Packed)
     }
 
+    /// 64 + 2·32 + 64 + 2·128 + 64 outputs in each of 4 layers, of 8·16 + 64·48 tokens: 26,214,400 bytes, of one process.
+    @Test func productsThatWaitTakeTheirMemory() throws {
+        func peaks(_ bytes: Int, ranks: Int = 1) throws -> [String: Int] {
+            let choices = LocalPlans.Choices(
+                generation: [.fp32Packed, .fp32Master], training: .fp32Master, forwardCacheBytes: bytes)
+            let found = try Self.candidates(ranks: ranks, choices: choices)
+            return Dictionary(uniqueKeysWithValues: found.map { ($0.plan.planHash, $0.peakBytes) })
+        }
+        let (without, all, some) = (try peaks(0), try peaks(.max), try peaks(1000))
+        #expect(without.count == all.count && !without.isEmpty)
+        for (plan, peak) in without { #expect(all[plan] == peak + 26_214_400 && some[plan] == peak + 1000) }
+        #expect(try peaks(.max, ranks: 2) == peaks(0, ranks: 2))
+    }
+
     @Test func ranksTakeShares() throws {
         let found = try Self.candidates(ranks: 2)
         // Half of the sequences: passes of 16 to 1, 32 to 8 rows.

@@ -103,4 +103,41 @@ struct IndexingTests {
         let error = try #require(throws: TensorError.self) { try z.backward() }
         #expect(error.description.contains("modified by an inplace operation"))
     }
+
+    @Test("rows are kept side by side and found again; those that are kept nowhere are zeros")
+    func keptRows() throws {
+        let (short, long) = (try Tensor.zeros([2, 3]), try Tensor.zeros([4, 3]))
+        let runs = [
+            RowRun(long, first: 1, count: 2), RowRun(nil, first: 0, count: 1), RowRun(short, first: 1, count: 1),
+        ]
+        let (left, right) = (
+            try Tensor([1.0, 2, 3, 4, 5, 6, 7, 8], shape: [4, 2]).to(.float32),
+            try Tensor([10.0, 20, 30, 40], shape: [4, 1]).to(.float32)
+        )
+        try Tensor.store([left, right], in: runs)
+        #expect(try long.doubles() == [0, 0, 0, 1, 2, 10, 3, 4, 20, 0, 0, 0])
+        #expect(try short.doubles() == [0, 0, 0, 7, 8, 40])
+        let found = try Tensor.collected(from: runs, widths: [2, 1], like: left)
+        #expect(try found.map { try $0.doubles() } == [[1, 2, 3, 4, 0, 0, 7, 8], [10, 20, 0, 40]])
+        // Of every second row of a wider tensor, whose rows do not lie one behind another.
+        let wide = try Tensor((0..<24).map(Double.init), shape: [4, 6]).to(.float32)
+        try Tensor.store([wide.narrow(axis: 1, start: 2, count: 2), right], in: runs)
+        let chosen = try Tensor.collected(from: runs, widths: [2, 1], like: left)[0]
+        #expect(try chosen.doubles() == [2, 3, 8, 9, 0, 0, 20, 21])
+        let many = [RowRun(try Tensor.zeros([1000, 7]), first: 3, count: 900)]
+        let numbers = try Tensor((0..<6300).map(Double.init), shape: [900, 7])
+        try Tensor.store([numbers.to(.float32)], in: many)
+        let end = try Tensor.collected(from: many, widths: [3, 4], like: left)[1].narrow(axis: 0, start: 899, count: 1)
+        #expect(try end.doubles() == [6296, 6297, 6298, 6299])
+    }
+
+    @Test(
+        "rows that a matrix does not have are an error",
+        arguments: [(3, 2, 3, 4), (-1, 2, 3, 4), (0, 2, 2, 4), (0, 3, 3, 4), (0, 2, 3, 8)])
+    func wrongRuns(_ first: Int, _ count: Int, _ width: Int, _ bytes: Int) throws {
+        let matrix = try Tensor.zeros([4, 3], bytes == 8 ? .float64 : .float32)
+        #expect(throws: TensorError.self) {
+            try Tensor.store([Tensor.zeros([2, width])], in: [RowRun(matrix, first: first, count: count)])
+        }
+    }
 }

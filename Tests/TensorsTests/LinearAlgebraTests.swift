@@ -42,6 +42,52 @@ struct LinearAlgebraTests {
         #expect(try input.linear(weight: weight, bias: Tensor([100.0, 200, 300])).doubles() == [111, 217, 323])
     }
 
+    /// Of L = Σ c·y with y given: dW = cᵀ·x, dx = c·W and db = Σ c, whatever y is.
+    @Test("linear whose result is given has it, and the product's gradients")
+    func givenLinear() throws {
+        let weight = try Tensor([3.0, 4, 5, 6, 7, 8], shape: [3, 2]).requiringGradient()
+        let bias = try Tensor([100.0, 200, 300]).requiringGradient()
+        let input = try Tensor([1.0, 2, -1, 0.5], shape: [2, 2]).requiringGradient()
+        let given = try Tensor([9.0, 8, 7, 6, 5, 4], shape: [2, 3])
+        let factors = try Tensor([1.0, 0, 2, -1, 3, 0], shape: [2, 3])
+        let found = try input.linear(weight: weight, bias: bias, given: given)
+        #expect(try found.doubles() == [9, 8, 7, 6, 5, 4])
+        try (found * factors).sum().backward()
+        #expect(try weight.gradient?.doubles() == [2, 1.5, -3, 1.5, 2, 4])
+        #expect(try input.gradient?.doubles() == [17, 20, 12, 14])
+        #expect(try bias.gradient?.doubles() == [0, 3, 2])
+        let unbiased = try input.linear(weight: weight, given: given)
+        try (unbiased * factors).sum().backward()
+        #expect(try input.gradient?.doubles() == [34, 40, 24, 28] && bias.gradient?.doubles() == [0, 3, 2])
+        let frozen = try weight.detached()
+        #expect(try Tensor.withoutGradients { try input.linear(weight: frozen, given: given).doubles() }[0] == 9)
+        #expect(throws: TensorError.self) { try input.linear(weight: weight, given: given.transposed(0, 1)) }
+        #expect(throws: TensorError.self) { try input.linear(weight: weight, given: given.to(.float32)) }
+    }
+
+    /// What is given in place of the sum with a low-rank update: all gradients are those of the operation that works it out.
+    @Test("linear with a low-rank update whose result is given")
+    func givenAdaptedLinear() throws {
+        var numbers = SeededNumbers(seed: 12)
+        func leaf(_ shape: [Int]) throws -> Tensor {
+            try Tensor(numbers.doubles(shape.reduce(1, *)), shape: shape).requiringGradient()
+        }
+        let (input, factors) = (try leaf([3, 4]), try leaf([3, 5]).detached())
+        let leaves = [input, try leaf([5, 4]), try leaf([5]), try leaf([2, 4]), try leaf([5, 2])]
+        func gradients(_ given: [Tensor]?) throws -> [[Double]] {
+            let matrix = AdaptedMatrix(weight: leaves[1], bias: leaves[2], down: leaves[3], up: leaves[4])
+            let found = try input.linear([matrix], scale: 0.7, given: given)[0]
+            if let given { #expect(try found.doubles() == given[0].doubles()) }
+            try (found * factors).sum().backward()
+            return try leaves.map { leaf in
+                defer { try? leaf.zeroGradient() }
+                return try #require(leaf.gradient).doubles()
+            }
+        }
+        let worked = try gradients(nil)
+        #expect(try gradients([Tensor(numbers.doubles(15), shape: [3, 5])]) == worked)
+    }
+
     @Test("linear with a low-rank update of the weight")
     func adaptedLinear() throws {
         // x = [1, 2], A = [[1, 1]]: x·Aᵀ = 3; scale 10 and B = [[1], [0], [-2]] add [30, 0, -60] to [111, 217, 323].

@@ -38,11 +38,13 @@ package struct MemoryEstimate: Sendable, Equatable {
             (completionsPerOptimizerStep + completionsPerPrompt - 1) / max(completionsPerPrompt, 1)
         }
 
+        /// Packed tokens of an optimizer step: each prompt once.
+        var tokensPerStep: Int { groups * group }
         /// Whether one backward pass takes the whole optimizer step.
-        var isOnePass: Bool { groups * group <= maxTokensPerMicroBatch }
+        var isOnePass: Bool { tokensPerStep <= maxTokensPerMicroBatch }
         /// Packed tokens of the longest backward pass: whole groups where they fit.
         var tokensPerPass: Int {
-            if isOnePass { return groups * group }
+            if isOnePass { return tokensPerStep }
             return group <= maxTokensPerMicroBatch ? maxTokensPerMicroBatch / group * group : maxTokensPerMicroBatch
         }
         /// Completion tokens of that pass, each of which is scored. A completion is never cut.
@@ -75,6 +77,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// before any of that is freed.
     package let activations: Int
     package let cache: Int
+    /// Products of sampled completions that wait for the update.
+    package let forwardCache: Int
     /// The process without a model (code, libraries, thread stacks) and what its heap holds back.
     static let process = 230_000_000
 
@@ -108,6 +112,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///     the first has all.
     ///   - scoresPolicy: Whether the policy's own log-probs are computed apart from training; the reference's are where
     ///     there is one.
+    ///   - forwardCacheLimit: Most bytes of the products that sampling keeps for the update.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
     package init(
@@ -117,7 +122,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
         samplesAlone: Bool = false, replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false,
-        residency: Residency = .release, _ sizes: Sizes
+        forwardCacheLimit: Int = 0, residency: Residency = .release, _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -169,11 +174,18 @@ package struct MemoryEstimate: Sendable, Equatable {
         cache =
             sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
             * model.keyValueBytesPerToken(compute) / generationParallel
+        let productBytes = ForwardCache.bytesPerToken(model, compute)
+        forwardCache = min(forwardCacheLimit, sizes.tokensPerStep * productBytes)
+        // A pass takes its own layer by layer, as what it keeps for its way back comes; what waits then is for the others.
+        let products = forwardCache
+        func waiting(behind passes: Int) -> Int { max(0, products - passes * sizes.tokensPerPass * productBytes) }
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let passing = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         // A step has one parameter's state in memory, and no activations any more.
         let stepping = training + (offloadsOptimizer ? parts.map { stateBytes(of: $0) }.max() ?? 0 : 0)
-        let updating = max(passing, stepping)
+        // The first pass meets no gradients yet, the second those of the first.
+        let meeting = max(training - weights + waiting(behind: 1), training + waiting(behind: 2)) + activations
+        let updating = max(passing, stepping, products > 0 && !sizes.isOnePass ? meeting : 0)
         let packed = model.packedBytes(layout, ranks: generationParallel)
         let gathered = tensorParallel > 1 ? whole : 0
         let own = frozen + weights + held(optimizerState) + copies
@@ -188,11 +200,11 @@ package struct MemoryEstimate: Sendable, Equatable {
         let sampledParts = movesParts ? cut.reduce(0, +) * master.byteCount : 0
         // The cache comes when the view is whole.
         let summing = model.summingBytes(layout, compute: compute, of: base, ranks: generationParallel)
-        let generating = own + view + max(cache, summing) + sampledParts + (samplesParts ? 0 : gathered)
+        let generating = own + view + max(cache + forwardCache, summing) + sampledParts + (samplesParts ? 0 : gathered)
         let scored =
             hasReference || scoresPolicy
             ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
-        let reading = own + view + gathered + scored
+        let reading = own + view + gathered + scored + forwardCache
         // Of parts it comes together in a file.
         let assembled = (tensorParallel > 1 ? 0 : held(state - optimizerState)) + criticState - criticShare
         let saving = own + view + gathered + assembled
@@ -244,7 +256,7 @@ package struct MemoryEstimate: Sendable, Equatable {
             replicas: replicas,
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
             takesMetaGradient: job.plan.weighing?.utility != nil,
-            residency: job.model.residency,
+            forwardCacheLimit: ranks == 1 ? job.forwardCacheBytes : 0, residency: job.model.residency,
             Sizes(
                 promptLength: prompt, completionLength: completion, completionsPerPrompt: job.batches.generations,
                 completionsPerOptimizerStep: Self.share(job.batches.completionsPerOptimizerStep, replicas),
@@ -278,6 +290,7 @@ package struct MemoryEstimate: Sendable, Equatable {
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")
+                + (forwardCache > 0 ? ", products that wait for the update \(Self.text(forwardCache))" : "")
         ]
     }
 

@@ -197,7 +197,7 @@ package struct PlanMaking {
             // A pair is never cut.
             leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions,
             shards: shards.training, generationShards: shards.generation,
-            offloads: [job.optimizerOffload.folder != nil])
+            offloads: [job.optimizerOffload.folder != nil], forwardCacheBytes: job.forwardCacheBytes)
     }
 
     // MARK: Reading

@@ -4,6 +4,7 @@ internal import Models
 internal import Placement
 package import Records
 package import RolloutEngine
+internal import Tensors
 package import Tokenization
 
 /// The rollout engine with a job's sampling settings, behind the Coordinator's seam.
@@ -32,6 +33,10 @@ struct EngineGenerator: Generating {
             policy: policy, configuration: model.configuration, tokenizer: model.tokenizer,
             seed: UInt64(bitPattern: Int64(seed)), limits: limits, together: together)
     }
+
+    /// Keeps the products of what is sampled for an update.
+    @TensorActor
+    func keepProducts(in cache: ForwardCache) { engine.forwardCache = cache }
 
     func generate(
         _ requests: [RolloutRequest], step: Int, stop: StopSignal

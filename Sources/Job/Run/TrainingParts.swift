@@ -201,12 +201,19 @@ struct TrainingParts: Sendable {
                 policy: role ?? policy, model: source ?? model, sampling: job.sampling, softThinking: plan.softThinking,
                 seed: seed, limits: BatchLimits(job), together: together)
         }
+        let ownGenerator =
+            plan.recipe.generates ? try generator(seed: job.model.seed, together: reallocation != nil) : nil
+        if job.forwardCacheBytes > 0, team == nil {
+            let cache = ForwardCache(
+                start.configuration, limit: job.forwardCacheBytes, type: type.elementType, device: job.model.device)
+            ownGenerator?.keepProducts(in: cache)
+            updater.forwardCache = cache
+        }
         return TensorParts(
             policy: policy, updater: updater, critic: critic,
             startingReference: precomputes ? sharedReference ?? (isReference ? policy : nil) : nil,
             roles: [policy, critic?.owner, reference, sharedReference].compactMap(\.self),
-            generator: plan.recipe.generates
-                ? try generator(seed: job.model.seed, together: reallocation != nil) : nil,
+            generator: ownGenerator,
             rethinkingGenerator: plan.rethinking == nil ? nil : try generator(seed: job.model.seed),
             heldOutGenerator: plan.weighing?.utility?.utility == .reward
                 ? try generator(seed: Int(truncatingIfNeeded: mix64(UInt64(job.model.seed) ^ 0x4E1D))) : nil,

@@ -31,6 +31,8 @@ package struct ResolvedJob: Sendable {
     package let optimizer: OptimizerSettings
     package let maxTokensPerMicroBatch: Int
     package let checkpointsBlocks: Bool
+    /// Most bytes of what sampling keeps for the update; 0 where it keeps nothing.
+    package let forwardCacheBytes: Int
     package let partGradientSteps: Int
     package let run: RunSettings
     /// Whether the limits of constraints are chosen by the run's evaluations.
@@ -71,6 +73,7 @@ package struct ResolvedJob: Sendable {
         (plan, optimizer, run, staleness) = (read.plan, read.optimizer, read.run, read.staleness)
         (maxTokensPerMicroBatch, checkpointsBlocks) = (read.maxTokensPerMicroBatch, read.checkpointsBlocks)
         (searchesLimits, partGradientSteps) = (read.searchesLimits, read.partGradientSteps)
+        forwardCacheBytes = read.forwardCacheBytes
         (placement, tensorParallelism) = (read.placement, read.tensorParallelism)
         optimizerOffload = read.optimizerOffload
         self.method = method.name
@@ -120,6 +123,7 @@ struct Reading {
     let optimizer: OptimizerSettings
     let maxTokensPerMicroBatch: Int
     let checkpointsBlocks: Bool
+    let forwardCacheBytes: Int
     let partGradientSteps: Int
     let run: RunSettings
     let searchesLimits: Bool
@@ -178,6 +182,10 @@ struct Reading {
             "gradient_checkpointing", default: false,
             "Recomputes each block in the backward pass: less memory, a third more work. Off unless set (TRL: on) (arXiv:1604.06174)."
         )
+        forwardCacheBytes =
+            generates
+            ? Self.forwardCache(
+                &job, isUsed: Self.repeatsProducts(plan, model, batches, staleness) && !checkpointsBlocks) : 0
         partGradientSteps = job.read(
             "gradient_part_steps", default: 0, .from(0, to: 1_000_000),
             "Optimizer steps from one measurement of what a mixed loss's gradient is made of to the next: imitation and reward of amft, teacher and rewards of distill, the terms of luffy and srft, both kinds of bvpo's pairs, replay, rethinking. gradient_parts/NAME/norm is the norm of each with its weight, gradient_parts/NAME/share its part of the step's gradient, at a forward and a backward pass and the memory of a gradient each; 0 measures none."
@@ -230,6 +238,26 @@ struct Reading {
         optimizerOffload = OptimizerOffload(
             reading: &job, outputDirectory: run.outputDirectory, device: model.device)
         placement?.check(self, &job)
+    }
+
+    /// Bytes of what sampling keeps for the update.
+    private static func forwardCache(_ job: inout SettingsReader, isUsed: Bool) -> Int {
+        let gigabytes = job.read(
+            "forward_cache_gb", default: 2.0, .from(0, to: 1_000_000),
+            "GB of matrix products that wait from sampling for the update, which then does not make them again: a third of its operations, with adapters half. Of completions that do not fit everything is worked out again, as all is with 0; results differ by rounding. Only a single process keeps them, for the optimizer step that follows a rollout and takes all of it, at the weights that were sampled from as they are: not with bfloat16, int8 layouts, load_in_8bit, lora_dropout, soft thinking, forced_rethinking, gradient_checkpointing, max_staleness or several optimizer steps of a rollout."
+        )
+        job.ignore("forward_cache_gb", when: !isUsed)
+        return isUsed ? Int(gigabytes * 1e9) : 0
+    }
+
+    /// Whether an update multiplies the same tokens with the same weights that sampling has multiplied.
+    private static func repeatsProducts(
+        _ plan: MethodPlan, _ model: ModelSettings, _ batches: BatchArithmetic, _ staleness: Staleness
+    ) -> Bool {
+        model.dtype != .bfloat16 && model.generationLayout != .int8 && model.base == .whole && !model.trained.drops
+            && plan.softThinking == nil && plan.rethinking == nil && staleness.maxSteps == 0
+            && staleness.generationRanks == 0
+            && batches.completionsPerOptimizerStep >= batches.completionsPerRolloutStep
     }
 
     /// Refuses to sample ahead where a step cannot take a batch that is there already, or would learn from it as if its

@@ -1,0 +1,283 @@
+package import Tensors
+
+/// What sampling has computed of completions and their prompts, kept for the update that learns from them.
+///
+/// An update at the weights that were sampled from would multiply the same tokens with the same weights once more: a third
+/// of its operations, with adapters half. It takes the products from here instead, and works out the rest (norms,
+/// rotations, attention, activations, logits) as ever. The products of both are float32 sums, in another order.
+///
+/// Completions are found by their tokens and their prompt's; what a pass has taken is gone.
+package final class ForwardCache {
+    private let widths: ProjectionWidths
+    private let layers: Int
+    private let limit: Int
+    private let type: ElementType
+    private let device: Device
+    /// Of the weights that what is held was computed with.
+    private var version: Int?
+    /// Everything that is held, of groups that are still being written, too.
+    private var kept: [KeptGroup] = []
+    /// Those that are whole, by their prompt's tokens.
+    private var closed: [[Int]: [KeptGroup]] = [:]
+    private var heldBytes = 0
+    /// Tokens of a completion that get room at a time.
+    private static let pieceLength = 32
+
+    /// - Parameter limit: Most bytes that are held. A group that would need more is let go of as a whole.
+    package init(_ configuration: ModelConfiguration, limit: Int, type: ElementType = .float32, device: Device = .cpu) {
+        widths = ProjectionWidths(configuration)
+        layers = configuration.layers
+        (self.limit, self.type, self.device) = (limit, type, device)
+    }
+
+    /// Bytes that one token takes.
+    package static func bytesPerToken(_ configuration: ModelConfiguration, _ type: ElementType = .float32) -> Int {
+        configuration.layers * ProjectionWidths(configuration).total * type.byteCount
+    }
+
+    package var tensors: [Tensor] { kept.flatMap(\.tensors) }
+
+    package func removeAll() {
+        kept.forEach { $0.release() }
+        (kept, closed, heldBytes) = ([], [:], 0)
+    }
+
+    // MARK: Writing
+
+    /// What comes next is computed with the weights of this version: what is held of others goes.
+    package func begin(_ version: Int) {
+        if version != self.version { removeAll() }
+        self.version = version
+    }
+
+    /// Room for a prompt and its completions; `nil` where there is none.
+    package func open(promptLength: Int, completions: Int) throws(TensorError) -> KeptGroup? {
+        guard completions > 0 else { return nil }
+        let group = KeptGroup(
+            prompt: KeptText(layers: layers, pieceLength: promptLength),
+            completions: (0..<completions).map { _ in KeptText(layers: layers, pieceLength: Self.pieceLength) })
+        kept.append(group)
+        try grow([group.prompt], of: group)
+        return group.isWhole ? group : nil
+    }
+
+    /// Where a pass over whole prompts keeps its products, of those groups that are kept.
+    package func prompts(_ groups: [(group: KeptGroup?, length: Int)]) -> KeptRows {
+        KeptRows(
+            groups.map { KeptRows.Run(text: $0.group?.whole?.prompt, tokens: 0..<$0.length) }, widths, isRead: false)
+    }
+
+    /// Where a pass over one token of each completion keeps them; `token` counts from 0.
+    package func tokens(
+        _ rows: [(group: KeptGroup?, completion: Int, token: Int)]
+    ) throws(TensorError) -> KeptRows {
+        var full: [ObjectIdentifier: [KeptText]] = [:]
+        for row in rows {
+            guard let group = row.group, let text = group.text(ofCompletion: row.completion) else { continue }
+            if text.capacity <= row.token { full[ObjectIdentifier(group), default: []].append(text) }
+        }
+        for group in kept { if let texts = full[ObjectIdentifier(group)] { try grow(texts, of: group) } }
+        return KeptRows(
+            rows.map { row in
+                KeptRows.Run(
+                    text: row.group?.text(ofCompletion: row.completion), tokens: row.token..<row.token + 1)
+            }, widths, isRead: false)
+    }
+
+    /// Takes a group whose completions have ended.
+    ///
+    /// - Parameter completions: The tokens of each, of which the last was never read.
+    package func close(_ group: KeptGroup, prompt: [Int], completions: [[Int]]) {
+        guard group.isWhole else { return }
+        for (tokens, text) in zip(completions, group.completions) { group.byTokens[tokens, default: []].append(text) }
+        closed[prompt, default: []].append(group)
+    }
+
+    /// Makes room for one more piece of some texts, or lets go of their group. What is written and read together lies in
+    /// one tensor a layer.
+    private func grow(_ texts: [KeptText], of group: KeptGroup) throws(TensorError) {
+        let rows = texts.reduce(0) { $0 + $1.pieceLength }
+        let bytes = layers * rows * widths.total * type.byteCount
+        guard heldBytes + bytes <= limit else {
+            heldBytes -= group.bytes
+            group.release()
+            return
+        }
+        for layer in 0..<layers {
+            let pieces = try Tensor.unwritten([rows, widths.total], type, device: device)
+            var start = 0
+            for text in texts {
+                text.append(try pieces.narrow(axis: 0, start: start, count: text.pieceLength), toLayer: layer)
+                start += text.pieceLength
+            }
+        }
+        heldBytes += bytes
+        group.bytes += bytes
+    }
+
+    // MARK: Reading
+
+    /// The products of the tokens of a pass: every prompt and its completions behind it. `nil` unless all of them are here
+    /// and were computed with these weights.
+    package func taken(_ groups: [(prompt: [Int], completions: [[Int]])], at version: Int) -> KeptRows? {
+        guard version == self.version else { return nil }
+        var runs: [KeptRows.Run] = []
+        for (prompt, completions) in groups {
+            guard let group = closed[prompt]?.first(where: { $0.has(completions) }) else { return nil }
+            let texts = completions.compactMap { group.byTokens[$0]?.popLast() }
+            // Another pass may read the prompt of those that are left.
+            let isLast = group.byTokens.values.allSatisfy(\.isEmpty)
+            runs.append(KeptRows.Run(text: group.prompt, tokens: prompt.indices, isLast: isLast))
+            for (tokens, text) in zip(completions, texts) {
+                // Nothing reads the last token's state, and no other token sees it.
+                let read = max(tokens.count - 1, 0)
+                runs.append(KeptRows.Run(text: text, tokens: 0..<read, isLast: true))
+                runs.append(KeptRows.Run(text: nil, tokens: read..<tokens.count))
+            }
+        }
+        return KeptRows(runs, widths, isRead: true)
+    }
+}
+
+/// A prompt and its completions in a ``ForwardCache``.
+package final class KeptGroup {
+    fileprivate let prompt: KeptText
+    fileprivate let completions: [KeptText]
+    /// Those that no pass has taken.
+    fileprivate var byTokens: [[Int]: [KeptText]] = [:]
+    fileprivate var bytes = 0
+    /// Whether everything that was computed is here.
+    fileprivate private(set) var isWhole = true
+
+    fileprivate init(prompt: KeptText, completions: [KeptText]) {
+        (self.prompt, self.completions) = (prompt, completions)
+    }
+
+    /// `nil` for one that is not kept: a greedy row beside the sampled ones, or any where the group is gone.
+    fileprivate func text(ofCompletion index: Int) -> KeptText? {
+        isWhole && index < completions.count ? completions[index] : nil
+    }
+
+    fileprivate var whole: KeptGroup? { isWhole ? self : nil }
+    fileprivate var tensors: [Tensor] { ([prompt] + completions).flatMap(\.tensors) }
+
+    /// Whether it has each of these.
+    fileprivate func has(_ wanted: [[Int]]) -> Bool {
+        guard isWhole else { return false }
+        let counts = Dictionary(wanted.map { ($0, 1) }, uniquingKeysWith: +)
+        return counts.allSatisfy { byTokens[$0.key, default: []].count >= $0.value }
+    }
+
+    fileprivate func release() {
+        ([prompt] + completions).forEach { $0.release() }
+        (isWhole, bytes, byTokens) = (false, 0, [:])
+    }
+}
+
+/// What a model's projections made of the tokens of one text, layer by layer.
+final class KeptText {
+    /// Tokens of a piece.
+    let pieceLength: Int
+    /// By layer, then in the order of the tokens: `[pieceLength, outputs of all projections]` each.
+    private var layers: [[Tensor]]
+
+    init(layers: Int, pieceLength: Int) {
+        self.pieceLength = pieceLength
+        self.layers = Array(repeating: [], count: layers)
+    }
+
+    /// Tokens that there is room for.
+    var capacity: Int { layers[0].count * pieceLength }
+
+    func append(_ piece: Tensor, toLayer layer: Int) { layers[layer].append(piece) }
+
+    /// Where some of its tokens lie in a layer.
+    func runs(_ tokens: Range<Int>, inLayer layer: Int) -> [RowRun] {
+        var runs: [RowRun] = []
+        var next = tokens.lowerBound
+        while next < tokens.upperBound {
+            let (piece, first) = next.quotientAndRemainder(dividingBy: pieceLength)
+            let count = min(pieceLength - first, tokens.upperBound - next)
+            runs.append(RowRun(layers[layer][piece], first: first, count: count))
+            next += count
+        }
+        return runs
+    }
+
+    func release(layer: Int) { layers[layer] = [] }
+    func release() { layers.indices.forEach(release(layer:)) }
+
+    var tensors: [Tensor] { layers.flatMap(\.self) }
+}
+
+/// The products of the tokens of one pass in a ``ForwardCache``.
+package struct KeptRows {
+    /// Tokens of a text, in the order of the pass.
+    struct Run {
+        /// `nil` for tokens of which nothing is kept.
+        let text: KeptText?
+        let tokens: Range<Int>
+        /// Whether nobody reads the text after this pass.
+        var isLast = false
+    }
+
+    private let runs: [Run]
+    private let widths: ProjectionWidths
+    /// Whether the pass takes what is there for what its projections make; else it keeps what they have made.
+    private let isRead: Bool
+
+    init(_ runs: [Run], _ widths: ProjectionWidths, isRead: Bool) {
+        (self.runs, self.widths, self.isRead) = (runs, widths, isRead)
+    }
+
+    /// What the projections of a layer make of the pass's tokens, where that is taken from here: then the layer is gone.
+    func products(ofLayer layer: Int, like x: Tensor) throws(TensorError) -> LayerProducts {
+        guard isRead else { return LayerProducts() }
+        let products = LayerProducts(
+            given: try Tensor.collected(from: rows(inLayer: layer), widths: widths.ofProjections, like: x))
+        for run in runs where run.isLast { run.text?.release(layer: layer) }
+        return products
+    }
+
+    /// Keeps what the projections of a layer have made, where it does not come from here.
+    func keep(_ products: LayerProducts, ofLayer layer: Int) throws(TensorError) {
+        guard !isRead else { return }
+        try Tensor.store(products.made, in: rows(inLayer: layer))
+    }
+
+    private func rows(inLayer layer: Int) -> [RowRun] {
+        runs.flatMap { run in
+            run.text?.runs(run.tokens, inLayer: layer) ?? [RowRun(nil, first: 0, count: run.tokens.count)]
+        }
+    }
+}
+
+/// What the projections of one layer make in a pass, `[tokens, outputs]` each, in the order of their numbers.
+final class LayerProducts {
+    /// Taken for what they make; `nil` where they multiply.
+    let given: [Tensor]?
+    private var noted: [Tensor?]
+
+    init(given: [Tensor]? = nil) {
+        self.given = given
+        noted = Array(repeating: nil, count: Projection.countInBlock)
+    }
+
+    func note(_ output: Tensor, ofProjection number: Int) { noted[number] = output }
+
+    /// Of a layer that has been passed.
+    var made: [Tensor] { noted.compactMap(\.self) }
+}
+
+/// How many numbers each projection of a layer makes of a token.
+struct ProjectionWidths {
+    /// By the projection's number in its layer.
+    let ofProjections: [Int]
+    var total: Int { ofProjections.reduce(0, +) }
+
+    init(_ configuration: ModelConfiguration) {
+        let (queries, keys) = (configuration.queryWidth, configuration.keyValueWidth)
+        let (hidden, inner) = (configuration.hiddenSize, configuration.intermediateSize)
+        ofProjections = [queries, keys, keys, hidden, inner, inner, hidden]
+    }
+}
