@@ -42,7 +42,9 @@ struct GivenLinear : torch::autograd::Function<GivenLinear> {
     static at::Tensor forward(
         AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias,
         const Given &given) {
-        context->save_for_backward({x, weight});
+        // Each for the other's gradient alone: under frozen weights the inputs go, as with a plain product.
+        context->save_for_backward(
+            {weight.requires_grad() ? x : at::Tensor(), x.requires_grad() ? weight : at::Tensor()});
         context->saved_data["biased"] = bias.has_value();
         return Given::checked(given.outs[0], x, weight);
     }

@@ -117,17 +117,34 @@ package final class ForwardCache {
 
     // MARK: Reading
 
+    /// Lets go of what the passes of a step do not read, such as completions that are masked.
+    ///
+    /// - Parameter groups: What they read between them.
+    package func keep(only groups: [(prompt: [Int], completions: [[Int]])]) {
+        var wanted: [[Int]: [[Int]: Int]] = [:]
+        for (prompt, completions) in groups {
+            for tokens in completions { wanted[prompt, default: [:]][tokens, default: 0] += 1 }
+        }
+        for (prompt, groups) in closed {
+            for group in groups { group.keep(only: &wanted[prompt, default: [:]]) }
+        }
+        for group in kept where group.byTokens.isEmpty { group.release() }  // those that were never whole
+    }
+
     /// The products of the tokens of a pass: every prompt and its completions behind it. `nil` unless all of them are here
-    /// and were computed with these weights.
+    /// and were computed with these weights; then what is here of them goes, as no other pass reads it.
     package func taken(_ groups: [(prompt: [Int], completions: [[Int]])], at version: Int) -> KeptRows? {
         guard version == self.version else { return nil }
         var runs: [KeptRows.Run] = []
         for (prompt, completions) in groups {
-            guard let group = closed[prompt]?.first(where: { $0.has(completions) }) else { return nil }
+            guard let group = closed[prompt]?.first(where: { $0.has(completions) }) else {
+                for run in runs where run.isLast { run.text?.release() }
+                for (prompt, completions) in groups { closed[prompt]?.forEach { $0.drop(completions) } }
+                return nil
+            }
             let texts = completions.compactMap { group.byTokens[$0]?.popLast() }
             // Another pass may read the prompt of those that are left.
-            let isLast = group.byTokens.values.allSatisfy(\.isEmpty)
-            runs.append(KeptRows.Run(text: group.prompt, tokens: prompt.indices, isLast: isLast))
+            runs.append(KeptRows.Run(text: group.prompt, tokens: prompt.indices, isLast: group.isRead))
             for (tokens, text) in zip(completions, texts) {
                 // Nothing reads the last token's state, and no other token sees it.
                 let read = max(tokens.count - 1, 0)
@@ -166,6 +183,25 @@ package final class KeptGroup {
         guard isWhole else { return false }
         let counts = Dictionary(wanted.map { ($0, 1) }, uniquingKeysWith: +)
         return counts.allSatisfy { byTokens[$0.key, default: []].count >= $0.value }
+    }
+
+    /// Whether no completion is left that a pass may read.
+    fileprivate var isRead: Bool { byTokens.values.allSatisfy(\.isEmpty) }
+
+    /// Lets go of completions that are not wanted, or not so often; `wanted` counts those that then are.
+    fileprivate func keep(only wanted: inout [[Int]: Int]) {
+        for (tokens, texts) in byTokens {
+            let count = min(texts.count, wanted[tokens, default: 0])
+            wanted[tokens, default: 0] -= count
+            texts.dropFirst(count).forEach { $0.release() }
+            byTokens[tokens] = Array(texts.prefix(count))
+        }
+        if isRead { prompt.release() }
+    }
+
+    fileprivate func drop(_ completions: [[Int]]) {
+        for tokens in completions { byTokens[tokens]?.popLast()?.release() }
+        if isRead { prompt.release() }
     }
 
     fileprivate func release() {

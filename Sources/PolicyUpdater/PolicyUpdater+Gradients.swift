@@ -71,6 +71,8 @@ extension PolicyUpdater {
     ) throws -> (ProposedStep, Metrics) {
         var networks = try networks(at: point, parts)
         networks.forwardCache = settings.checkpointsBlocks ? nil : forwardCache
+        forwardCache?.keep(
+            only: batch.groups.map { ($0.promptTokenIDs, $0.completions.filter(\.isTrained).map(\.tokenIDs)) })
         var loss = 0.0
         var metrics = Metrics()
         var isEmpty = true

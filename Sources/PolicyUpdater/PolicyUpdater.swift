@@ -107,6 +107,7 @@ package final class PolicyUpdater {
         defer { forwardCache?.removeAll() }
         var isFinite = true
         let trained = try await lend { point in
+            if measuresParts { forwardCache?.removeAll() }  // whose passes have activations of their own
             let measured = try measuresParts ? partGradients(batch, at: point, stop) : Metrics()
             var (policy, metrics) = try proposed(batch, at: point, stop)
             metrics.merge(measured)

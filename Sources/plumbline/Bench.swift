@@ -81,7 +81,7 @@ struct Bench: AsyncParsableCommand {
                 model: model, workload: workload, threads: threads, maxTokensPerMicroBatch: maxTokensPerMicroBatch,
                 optim: optim, lowRank: lowRankKeys, learningRate: learningRate, adamEpsilon: adamEpsilon,
                 adapterRank: loraRank, base: loadIn8bit ? .int8 : .whole, layout: generationLayout,
-                residency: residency, forwardCacheBytes: Int(max(0, forwardCacheGb) * 1e9),
+                residency: residency, forwardCacheBytes: Int(min(max(0, forwardCacheGb), 1e6) * 1e9),
                 firstStepFolder: firstStepFolder, lastStepFolder: lastStepFolder)
             let report = try await run.run()
             if !json { try Terminal.result(report.text) }

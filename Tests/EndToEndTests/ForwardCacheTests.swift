@@ -208,15 +208,27 @@ struct ForwardCacheTests {
         let batch = try await rollouts(bench, greedy: true)
         let withGreedy = bench.policy.footprint().bytes(.forwardCache)
         let cache = try #require(bench.cache)
-        let group = batch.groups[2]
+        let (lost, group) = (batch.groups[1], batch.groups[2])
         let tokens = group.completions.map(\.tokenIDs)
-        #expect(cache.taken([(group.promptTokenIDs, [tokens[0], [1, 2, 3]])], at: 0) == nil)
-        #expect(cache.taken([(group.promptTokenIDs + [1], [tokens[0]])], at: 0) == nil)
+        func bytes() -> Int { bench.policy.footprint().bytes(.forwardCache) }
+        #expect(cache.taken([(group.promptTokenIDs + [1], [tokens[0]])], at: 0) == nil && bytes() == withGreedy)
+        // A pass that is not all there takes nothing, and what is there of it goes.
+        let others = lost.completions.map(\.tokenIDs)
+        #expect(cache.taken([(group.promptTokenIDs, []), (lost.promptTokenIDs, others + [[1, 2, 3]])], at: 0) == nil)
+        let without = bytes()
+        #expect(without < withGreedy && cache.taken([(lost.promptTokenIDs, [others[0]])], at: 0) == nil)
         #expect(cache.taken([(group.promptTokenIDs, [tokens[0]])], at: 0) != nil)
         #expect(cache.taken([(group.promptTokenIDs, [tokens[0]])], at: 0) == nil)  // it has been taken
         #expect(cache.taken([(group.promptTokenIDs, [tokens[1], tokens[2]])], at: 0) != nil)
-        let without = try self.bench(limit: .max, type: .float64)
-        _ = try await rollouts(without)
-        #expect(without.policy.footprint().bytes(.forwardCache) == withGreedy)
+        #expect(bytes() == without)  // what is taken goes as it is read
+        // Of three groups one is left, without one of its completions.
+        let last = batch.groups[3]
+        cache.keep(only: [(last.promptTokenIDs, last.completions.dropLast().map(\.tokenIDs))])
+        #expect(bytes() < without)
+        #expect(cache.taken([(last.promptTokenIDs, [last.completions[3].tokenIDs])], at: 0) == nil)
+        #expect(cache.taken([(last.promptTokenIDs, last.completions.dropLast().map(\.tokenIDs))], at: 0) != nil)
+        let plain = try self.bench(limit: .max, type: .float64)
+        _ = try await rollouts(plain)
+        #expect(plain.policy.footprint().bytes(.forwardCache) == withGreedy)
     }
 }

@@ -639,7 +639,8 @@ struct JobFileTests {
         #expect(try job(complete + "\nforward_cache_gb: 0").forwardCacheBytes == 0)
         for line in [
             "generation_layout: int8", "gradient_checkpointing: true", "use_peft: true\nlora_dropout: 0.1\nbeta: 0.1",
-            "algorithm: soft_grpo", "max_staleness: 1\nimportance_sampling_correction: token_truncate",
+            "algorithm: soft_grpo", "algorithm: luffy", "algorithm: srft",
+            "max_staleness: 1\nimportance_sampling_correction: token_truncate",
         ] {
             #expect(try job(complete + "\n" + line).forwardCacheBytes == 0, "\(line)")
         }

@@ -176,9 +176,12 @@ package struct MemoryEstimate: Sendable, Equatable {
             * model.keyValueBytesPerToken(compute) / generationParallel
         let productBytes = ForwardCache.bytesPerToken(model, compute)
         forwardCache = min(forwardCacheLimit, sizes.tokensPerStep * productBytes)
-        // A pass takes its own layer by layer, as what it keeps for its way back comes; what waits then is for the others.
+        // A pass takes its own layer by layer, as what it keeps for its way back comes; what waits then is for the others,
+        // which may be all that was kept.
         let products = forwardCache
-        func waiting(behind passes: Int) -> Int { max(0, products - passes * sizes.tokensPerPass * productBytes) }
+        func waiting(behind passes: Int) -> Int {
+            min(products, max(0, sizes.tokensPerStep - passes * sizes.tokensPerPass) * productBytes)
+        }
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let passing = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         // A step has one parameter's state in memory, and no activations any more.
@@ -208,7 +211,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         // Of parts it comes together in a file.
         let assembled = (tensorParallel > 1 ? 0 : held(state - optimizerState)) + criticState - criticShare
         let saving = own + view + gathered + assembled
-        let foreseeing = takesMetaGradient ? training + activations + 5 * weights : 0
+        let foreseeing = takesMetaGradient ? training + activations + 5 * weights + products : 0
         let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
         let most = max(trainingPeak, generating, reading, saving)

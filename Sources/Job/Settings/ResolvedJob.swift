@@ -244,7 +244,7 @@ struct Reading {
     private static func forwardCache(_ job: inout SettingsReader, isUsed: Bool) -> Int {
         let gigabytes = job.read(
             "forward_cache_gb", default: 2.0, .from(0, to: 1_000_000),
-            "GB of matrix products that wait from sampling for the update, which then does not make them again: a third of its operations, with adapters half. Of completions that do not fit everything is worked out again, as all is with 0; results differ by rounding. Only a single process keeps them, for the optimizer step that follows a rollout and takes all of it, at the weights that were sampled from as they are: not with bfloat16, int8 layouts, load_in_8bit, lora_dropout, soft thinking, forced_rethinking, gradient_checkpointing, max_staleness or several optimizer steps of a rollout."
+            "GB of matrix products that wait from sampling for the update, which then does not make them again: a third of its operations, with adapters half. Of completions that do not fit everything is worked out again, as all is with 0; results differ by rounding. Only a single process keeps them, for the optimizer step that follows a rollout and takes all of it, at the weights that were sampled from as they are: not with bfloat16, int8 layouts, load_in_8bit, lora_dropout, soft thinking, forced_rethinking, luffy and srft (another's completion in every group), gradient_checkpointing, max_staleness or several optimizer steps of a rollout."
         )
         job.ignore("forward_cache_gb", when: !isUsed)
         return isUsed ? Int(gigabytes * 1e9) : 0
@@ -255,7 +255,8 @@ struct Reading {
         _ plan: MethodPlan, _ model: ModelSettings, _ batches: BatchArithmetic, _ staleness: Staleness
     ) -> Bool {
         model.dtype != .bfloat16 && model.generationLayout != .int8 && model.base == .whole && !model.trained.drops
-            && plan.softThinking == nil && plan.rethinking == nil && staleness.maxSteps == 0
+            && plan.softThinking == nil && plan.rethinking == nil && !(plan.credit is DemonstratedGroups)
+            && staleness.maxSteps == 0
             && staleness.generationRanks == 0
             && batches.completionsPerOptimizerStep >= batches.completionsPerRolloutStep
     }
