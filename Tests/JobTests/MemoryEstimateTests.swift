@@ -78,8 +78,9 @@ struct MemoryEstimateTests {
         let peak = estimate(2_000_000_000).peak
         #expect(abs(Double(peak) / 1e6 / megabytes - 1) < 0.15, "estimated \(peak / 1_000_000) MB")
         #expect(estimate(.max).forwardCache == bytes && estimate(0).forwardCache == 0)
-        #expect(estimate(bytes / 2).forwardCache == bytes / 2 && estimate(bytes / 2).peak < peak)
-        #expect(estimate(0).peak <= estimate(bytes / 2).peak)
+        // Half of them may all wait for the second pass.
+        #expect(estimate(bytes / 2).forwardCache == bytes / 2 && estimate(bytes / 2).peak <= peak)
+        #expect(estimate(bytes / 4).peak < peak && estimate(0).peak <= estimate(bytes / 4).peak)
     }
 
     /// `plumbline bench step --lora-rank 16` on the shape of 135 M parameters: 8 completions of 256 + 16 tokens; the
