@@ -152,7 +152,6 @@ struct ForwardCacheTests {
         let apart = difference(found[0].after, found[1].after)
         print("\(form.testDescription): steps of \(moved) are \(apart) apart")
         #expect(moved > 1e-3 && apart < (form.type == .float64 ? 1e-12 : 1e-4) * moved, "\(apart) of \(moved)")
-        #expect(apart > 0)  // something else was computed
         #expect(abs(found[0].loss - found[1].loss) < 1e-5)
     }
 
