@@ -6,10 +6,17 @@ import RewardInterface
 import TestSupport
 import Testing
 
-/// Runs alone: it looks at every process that is left.
+/// One test after the other: each looks at every process of this suite that is left.
 @Suite("Rewards that hang, crash and lie", .serialized)
 struct HostileRewardTests {
-    private func reward(timeoutSeconds: Double = 1, memoryBytes: Int = 512 << 20) async throws -> PythonReward {
+    /// Limits that no other suite's rewards have: their zombies are known by them.
+    private static let (memory, littleMemory) = (513 << 20, 257 << 20)
+
+    private func leftOver() async throws -> [String] {
+        try await leftOverProcesses("PLUMBLINE_TEST_RUN", memoryBytes: [Self.memory, Self.littleMemory])
+    }
+
+    private func reward(timeoutSeconds: Double = 1, memoryBytes: Int = memory) async throws -> PythonReward {
         setenv("PLUMBLINE_TEST_RUN", "\(getpid())", 1)
         return try await zoo("misbehaves", timeoutSeconds: timeoutSeconds, memoryBytes: memoryBytes) {
             $0.process.passedVariables = ["PLUMBLINE_TEST_RUN"]
@@ -18,7 +25,7 @@ struct HostileRewardTests {
 
     /// Scores a group of three whose first completion is `kind`; then one that is well, which must be scored.
     private func outcome(
-        _ kind: String, timeoutSeconds: Double = 60, memoryBytes: Int = 512 << 20
+        _ kind: String, timeoutSeconds: Double = 60, memoryBytes: Int = memory
     ) async throws -> (first: GroupScores, seconds: Double) {
         let reward = try await reward(timeoutSeconds: timeoutSeconds, memoryBytes: memoryBytes)
         let start = ContinuousClock.now
@@ -26,7 +33,7 @@ struct HostileRewardTests {
         #expect(first.scores.count == 3)
         #expect(try await reward.scores(["well", "b"]).values == [1, 1], "after \(kind)")
         await reward.close()
-        let left = try await leftOverProcesses()
+        let left = try await leftOver()
         #expect(left.isEmpty, "left after \(kind): \(left)")
         let time = (ContinuousClock.now - start).components
         return (first, Double(time.seconds) + Double(time.attoseconds) / 1e18)
@@ -68,7 +75,7 @@ struct HostileRewardTests {
     }
 
     @Test func memoryIsBounded() async throws {
-        let (scores, seconds) = try await outcome("allocate", memoryBytes: 256 << 20)
+        let (scores, seconds) = try await outcome("allocate", memoryBytes: Self.littleMemory)
         #expect(scores.states == ["failed", "failed", "failed"])
         #expect(scores.notes[0].contains("MemoryError"))
         #expect(seconds < 300)  // as above
@@ -91,13 +98,13 @@ struct HostileRewardTests {
         }
         await reward.close()
         #expect(try await reward.scores(["well"]).states == ["failed"], "closed")
-        #expect(try await leftOverProcesses().isEmpty)
+        #expect(try await leftOver().isEmpty)
     }
 
     @Test(.enabled(if: Sandbox.problem == nil, "\(Sandbox.problem ?? "")"))
     func theSandboxHoldsAndCanBeKilled() async throws {
         setenv("PLUMBLINE_TEST_RUN", "\(getpid())", 1)
-        let reward = try await zoo("confined", timeoutSeconds: 1) {
+        let reward = try await zoo("confined", timeoutSeconds: 1, memoryBytes: Self.memory) {
             $0.process.sandbox = .required
             $0.process.passedVariables = ["PLUMBLINE_TEST_RUN"]
         }
@@ -105,7 +112,7 @@ struct HostileRewardTests {
         #expect(try await reward.scores(["hang"]).states == ["timedOut"])
         #expect(try await reward.scores(["well"]).values == [1])
         await reward.close()
-        #expect(try await leftOverProcesses().isEmpty)
+        #expect(try await leftOver().isEmpty)
         // A script under /tmp is seen, with what lies beside it.
         let folder = try TemporaryFolder()
         _ = try folder.file("beside.py", "number = 3.0\n")

@@ -52,31 +52,34 @@ func zoo(
     return try await PythonReward.start(settings)
 }
 
-/// Processes with this variable in their environment that are still there after a second; by default of the hostile
-/// rewards, and then zombies of this test process too.
+/// Processes with this variable in their environment that are still there after ten seconds, and zombies of this test
+/// process whose limit of memory is one of `memoryBytes`.
 ///
-/// Suites that run beside this one have zombies too, each for the moment until it is collected.
-func leftOverProcesses(_ variable: String = "PLUMBLINE_TEST_RUN") async throws -> [String] {
+/// A zombie has no environment left, but its limits. Rewards of suites that run beside this one are zombies too, from
+/// their end until they are asked again.
+func leftOverProcesses(_ variable: String, memoryBytes: [Int] = []) async throws -> [String] {
     for _ in 0..<200 {
-        if processesNow(variable).isEmpty { return [] }
+        if processesNow(variable, memoryBytes).isEmpty { return [] }
         try await Task.sleep(for: .milliseconds(50))
     }
-    return processesNow(variable)
+    return processesNow(variable, memoryBytes)
 }
 
-private func processesNow(_ variable: String) -> [String] {
+private func processesNow(_ variable: String, _ memoryBytes: [Int]) -> [String] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
     return names.compactMap { pid_t($0) }.compactMap { identifier in
         guard let status = try? String(contentsOfFile: "/proc/\(identifier)/stat", encoding: .utf8) else { return nil }
         let fields = status[(status.lastIndex(of: ")") ?? status.startIndex)...].split(separator: " ")
-        // A reward's program leads a session of its own; the servers of other suites do not.
-        let isZombieOfOurs = fields[1] == "Z" && pid_t(fields[2]) == getpid() && pid_t(fields[4]) == identifier
+        let limits = (try? String(contentsOfFile: "/proc/\(identifier)/limits", encoding: .utf8)) ?? ""
+        let data = limits.split(separator: "\n").first { $0.hasPrefix("Max data size") }?.split(separator: " ")
+        let isLimited = data.flatMap { Int($0[3]) }.map(memoryBytes.contains) ?? false
+        let isZombieOfOurs = fields[1] == "Z" && pid_t(fields[2]) == getpid() && isLimited
         let environment = FileManager.default.contents(atPath: "/proc/\(identifier)/environ") ?? Data()
         let variables = "\0" + String(decoding: environment, as: UTF8.self)
         // What other suites start has every variable of this process, a reward's program those it is passed.
         let isReward = !variables.contains("\0PLUMBLINE_TEST_NOT_PASSED=")
         let isMarked = isReward && variables.contains("\0\(variable)=\(getpid())\0")
         let isOurs = isMarked && identifier != getpid()
-        return isOurs || (isZombieOfOurs && variable == "PLUMBLINE_TEST_RUN") ? "\(identifier) \(status)" : nil
+        return isOurs || isZombieOfOurs ? "\(identifier) \(status)" : nil
     }
 }
