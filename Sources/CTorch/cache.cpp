@@ -20,7 +20,7 @@ void write_rows(
     T *to_values = unwrap(cache.values).template mutable_data_ptr<T>();
     // Each number of a key goes to a line of its own, which it shares with those of 15 tokens beside it: one thread has all
     // of these, unless there are fewer tokens than that.
-    constexpr int64_t operations_of_line = 16;
+    constexpr int64_t operations_of_line = 32;
     const int64_t together = count >= lane_count * thread_count() ? lane_count : 1;
     const int64_t tasks = (count + together - 1) / together;
     parallel_tasks(tasks, together * shape.heads * shape.size * operations_of_line, [&](int64_t task, int) {

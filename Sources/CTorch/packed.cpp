@@ -155,12 +155,13 @@ struct PanelOutputs {
     }
 };
 
-/// `[rows, inputs]` becomes `[inputs, rows]`, four by four; the last four may be some of those before.
-void turn(const float *x, int64_t rows, int64_t inputs, float *to) {
+/// `[rows, inputs]`, of which a row begins `stride` numbers behind the one before, becomes `[inputs, rows]`, four by four;
+/// the last four may be some of those before.
+void turn(const float *x, int64_t rows, int64_t inputs, int64_t stride, float *to) {
     typedef float Four __attribute__((vector_size(16), aligned(4)));
     if (rows < 4 || inputs < 4) {
         for (int64_t row = 0; row < rows; ++row)
-            for (int64_t i = 0; i < inputs; ++i) to[i * rows + row] = x[row * inputs + i];
+            for (int64_t i = 0; i < inputs; ++i) to[i * rows + row] = x[row * stride + i];
         return;
     }
     for (int64_t next_row = 0; next_row < rows; next_row += 4) {
@@ -168,7 +169,7 @@ void turn(const float *x, int64_t rows, int64_t inputs, float *to) {
         for (int64_t next = 0; next < inputs; next += 4) {
             const int64_t i = std::min(next, inputs - 4);
             const auto read = [&](int64_t one) -> const Four & {
-                return *reinterpret_cast<const Four *>(x + (row + one) * inputs + i);
+                return *reinterpret_cast<const Four *>(x + (row + one) * stride + i);
             };
             const Four first = __builtin_shufflevector(read(0), read(1), 0, 4, 1, 5),
                        second = __builtin_shufflevector(read(2), read(3), 0, 4, 1, 5),
@@ -189,8 +190,14 @@ class Blocks {
     Blocks(const float *x, int64_t rows, int64_t inputs)
         : rows_(rows), inputs_(inputs), count_((rows + rows_at_a_time() - 1) / rows_at_a_time()),
           turned_(std::make_unique_for_overwrite<float[]>(rows * inputs)) {
-        parallel_tasks(count_, most_rows * inputs, [&](int64_t block, int) {
-            turn(x + start(block) * inputs_, height(block), inputs_, turned_.get() + start(block) * inputs_);
+        // Some inputs of one block; each number goes to a line that it shares with few others.
+        constexpr int64_t inputs_of_task = 256, operations_of_number = 4;
+        const int64_t pieces = (inputs + inputs_of_task - 1) / inputs_of_task;
+        parallel_tasks(count_ * pieces, operations_of_number * most_rows * inputs / pieces, [&](int64_t task, int) {
+            const int64_t block = task / pieces, from = task % pieces * inputs_of_task;
+            turn(
+                x + start(block) * inputs_ + from, height(block), std::min(inputs_of_task, inputs_ - from), inputs_,
+                turned_.get() + start(block) * inputs_ + from * height(block));
         });
     }
 
@@ -235,21 +242,35 @@ void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int6
     const int64_t height = most_rows * std::min(together, blocks.count());
     const int64_t groups = (blocks.count() + together - 1) / together, own = (height + depth) * panel_width;
     const auto all = std::make_unique_for_overwrite<float[]>(threads * own);
+    // As long as the threads take turns, each of them has panels that lie one behind the other.
+    const auto panel_of = [&](int64_t task) {
+        const int64_t turn = task % threads;
+        return turn * (panels / threads) + std::min(turn, panels % threads) + task / threads;
+    };
     parallel_tasks(groups * panels, height * inputs * panel_width, [&](int64_t task, int thread) {
-        const auto [part, panel] = found(task % panels);
+        const auto [part, panel] = found(panel_of(task % panels));
         const int64_t first_block = task / panels * together;
         const int64_t last_block = std::min(first_block + together, blocks.count());
         const int64_t top = blocks.start(first_block), rows = blocks.start(last_block) - top;
         float *sums = all.get() + thread * own, *widened = sums + height * panel_width;
         std::fill_n(sums, rows * panel_width, 0.0f);
-        // What this thread multiplies next, as long as the threads take turns.
-        const auto [next_part, next_panel] = found(std::min(task % panels + threads, panels - 1));
+        // What this thread multiplies next.
+        const int64_t next_task = task % panels + threads;
+        const auto [next_part, next_panel] = next_task < panels ? found(panel_of(next_task)) : std::pair(part, panel);
+        const int64_t column = panel * panel_width, width = std::min(panel_width, part->outputs - column);
+        float *to = part->out + top * part->outputs + column;
         const int64_t step = panel_width * sizeof(Weight) / (last_block - first_block);
         for (int64_t from = 0; from < inputs; from += depth) {
             const int64_t count = std::min(depth, inputs - from);
             const Weight *piece = elements_of(*part, panel) + from * panel_width;
             const Weight *next =
                 from + count < inputs ? piece + count * panel_width : elements_of(*next_part, next_panel);
+            // Outputs that are not in a cache when they are written would be waited for at the end.
+            if (from + count == inputs)
+                for (int64_t row = 0; row < rows; ++row) {
+                    __builtin_prefetch(to + row * part->outputs, 1);
+                    __builtin_prefetch(to + row * part->outputs + width - 1, 1);
+                }
             Ahead ahead{reinterpret_cast<const char *>(next), step};
             const auto multiplied = [&](const auto *weights) {
                 for (int64_t block = first_block; block < last_block; ++block, ahead.at += count * step)
@@ -266,10 +287,8 @@ void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int6
             }
             multiplied(piece);
         }
-        const int64_t column = panel * panel_width, width = std::min(panel_width, part->outputs - column);
         const float *scales = part->scales ? part->scales + column : nullptr,
                     *bias = part->bias ? part->bias + column : nullptr;
-        float *to = part->out + top * part->outputs + column;
         if (width == panel_width) {
             dispatch<PanelOutputs>(static_cast<const float *>(sums), rows, scales, bias, to, part->outputs);
             return;
