@@ -227,7 +227,7 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
         const bool wants_states = context->needs_input_grad(0), wants_words = context->needs_input_grad(1);
         const int64_t count = states.size(0);
         at::Tensor by_states = wants_states ? at::empty_like(states) : at::Tensor(),
-                   by_words = wants_words ? at::zeros_like(words) : at::Tensor();
+                   by_words = !wants_words ? at::Tensor() : count > 0 ? at::empty_like(words) : at::zeros_like(words);
         at::Tensor buffer = at::empty({std::min(chunk, count), words.size(0)}, states.options());
         for (int64_t start = 0; start < count; start += chunk) {
             const int64_t length = std::min(chunk, count - start);
@@ -247,7 +247,8 @@ struct TokenScores : torch::autograd::Function<TokenScores> {
                 at::Tensor target = part(by_states);
                 at::mm_out(target, logits, words);
             }
-            if (wants_words) by_words.addmm_(logits.t(), part(states));
+            if (wants_words && start == 0) at::mm_out(by_words, logits.t(), part(states));
+            if (wants_words && start > 0) by_words.addmm_(logits.t(), part(states));
         }
         if (wants_states && owned.defined()) {
             by_states = sum_over(context->saved_data["group"].toCapsule(), by_states);
