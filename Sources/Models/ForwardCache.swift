@@ -266,6 +266,19 @@ package struct KeptRows {
         (self.runs, self.widths, self.isRead) = (runs, widths, isRead)
     }
 
+    /// Those of a pass over some of the tokens, ascending: of each text the first ones.
+    func rows(at indices: [Int]) -> KeptRows {
+        var rest = indices[...]
+        var end = 0
+        let some = runs.map { run in
+            end += run.tokens.count
+            let count = rest.prefix { $0 < end }.count
+            rest = rest.dropFirst(count)
+            return Run(text: run.text, tokens: run.tokens.prefix(count), isLast: run.isLast)
+        }
+        return KeptRows(some, widths, isRead: isRead)
+    }
+
     /// What the projections of a layer make of the pass's tokens, where that is taken from here: then the layer is gone.
     func products(ofLayer layer: Int, like x: Tensor) throws(TensorError) -> LayerProducts {
         guard isRead else { return LayerProducts() }
@@ -297,6 +310,14 @@ final class LayerProducts {
     init(given: [Tensor]? = nil) {
         self.given = given
         noted = Array(repeating: nil, count: Projection.countInBlock)
+    }
+
+    /// Those of some of the pass's tokens, for the projections behind attention; nothing is noted of them.
+    func rows(at indices: [Int]) throws(TensorError) -> LayerProducts {
+        LayerProducts(
+            given: try given?.enumerated().map { number, products throws(TensorError) in
+                number < Projection.countBeforeAttention ? products : try products.rows(at: indices)
+            })
     }
 
     func note(_ output: Tensor, ofProjection number: Int) { noted[number] = output }

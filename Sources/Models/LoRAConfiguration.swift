@@ -58,7 +58,7 @@ package struct LoRAConfiguration: Sendable, Equatable {
 package struct AdapterDropout {
     private let p: Double
     private let seed: UInt64
-    private let addresses: DropoutAddresses
+    private var addresses: DropoutAddresses
 
     /// - Parameters:
     ///   - p: What share is dropped, in 0 ..< 1.
@@ -67,6 +67,13 @@ package struct AdapterDropout {
         self.p = p
         self.seed = seed
         addresses = try DropoutAddresses(tokens)
+    }
+
+    /// What is dropped of some of the tokens, by their packed indices.
+    func rows(at indices: [Int]) throws(TensorError) -> AdapterDropout {
+        var some = self
+        some.addresses = try addresses.rows(at: indices)
+        return some
     }
 
     /// - Parameter first: Which column of the whole input the first one of `x` is.

@@ -143,8 +143,9 @@ package final class SequenceClassifier {
     /// - Throws: ``ModelError/call(_:)`` or ``TensorError`` when tokens, layout and indices disagree.
     package func scores(tokens: [Int], layout: SequenceLayout, at indices: [Int]) throws -> [[Double]] {
         let flat = try Tensor.withoutGradients {
-            let hidden = try trunk.hiddenStates(tokens: Tensor(tokens, device: head.device), layout: layout)
-            return try hidden.rows(at: indices).linear(weight: head).doubles()
+            let hidden = try trunk.hiddenStates(
+                tokens: Tensor(tokens, device: head.device), layout: layout, at: indices)
+            return try hidden.linear(weight: head).doubles()
         }
         return indices.indices.map { Array(flat[$0 * labelCount..<($0 + 1) * labelCount]) }
     }

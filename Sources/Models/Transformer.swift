@@ -93,20 +93,28 @@ package final class Transformer {
     /// - Parameters:
     ///   - tokens: `[N]` int64 in the order of the layout, each in `0 ..< vocabularySize`.
     ///   - layout: Which token belongs to which prompt and completion; prompts are shared by their completions.
+    ///   - indices: The packed tokens whose states are asked for, in that order, some perhaps more than once; `nil` for all
+    ///     of them. Tokens that these do not depend on are left out of the pass, and the last layer works out no more than
+    ///     these behind its keys and values.
     ///   - checkpointsBlocks: Keeps one tensor a layer for backward and computes the rest again: less memory, a third
     ///     more time.
     ///   - dropout: Of a training pass, what it drops of the adapters' inputs.
     ///   - kept: What the projections make of the tokens, where sampling has computed it with these weights; it is taken
     ///     for what they would make. Of a model that is whole here, without dropout and checkpoints.
-    /// - Returns: `[N, hidden]`, differentiable in every parameter that requires a gradient.
+    /// - Returns: `[indices, hidden]`, differentiable in every parameter that requires a gradient.
     /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling.
     package func hiddenStates(
-        tokens: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil,
-        kept: KeptRows? = nil
+        tokens: Tensor, layout: SequenceLayout, at indices: [Int]? = nil, checkpointsBlocks: Bool = false,
+        dropout: AdapterDropout? = nil, kept: KeptRows? = nil
     ) throws -> Tensor {
-        try hiddenStates(
-            embeddings: embeddings(of: tokens), layout: layout, checkpointsBlocks: checkpointsBlocks, dropout: dropout,
-            kept: kept)
+        try check(tokens, layout)
+        guard let part = try indices.flatMap(layout.part) else {
+            return try states(
+                embeddings(of: tokens), layout, at: indices, checkpointsBlocks: checkpointsBlocks, dropout, kept)
+        }
+        return try states(
+            embeddings(of: tokens.rows(at: part.tokens)), part.layout, at: part.indices,
+            checkpointsBlocks: checkpointsBlocks, dropout?.rows(at: part.tokens), kept?.rows(at: part.tokens))
     }
 
     /// `[N, hidden]`, wherever the words' rows lie.
@@ -118,7 +126,7 @@ package final class Transformer {
     /// ``Tensor/tokenScores(hidden:head:targets:temperature:)`` with this model's head.
     ///
     /// - Parameters:
-    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:kept:)``.
+    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:at:checkpointsBlocks:dropout:kept:)``.
     ///   - targets: `[N]` int64.
     package func tokenScores(hidden: Tensor, targets: Tensor, temperature: Double) throws(TensorError) -> TokenScores {
         guard let group else {
@@ -129,21 +137,41 @@ package final class Transformer {
             temperature: temperature)
     }
 
-    /// As ``hiddenStates(tokens:layout:checkpointsBlocks:dropout:kept:)`` from `[N, hidden]` inputs that need not be rows of
+    /// As ``hiddenStates(tokens:layout:at:checkpointsBlocks:dropout:kept:)`` from `[N, hidden]` inputs that need not be rows of
     /// the embedding.
     package func hiddenStates(
-        embeddings: Tensor, layout: SequenceLayout, checkpointsBlocks: Bool = false, dropout: AdapterDropout? = nil,
-        kept: KeptRows? = nil
+        embeddings: Tensor, layout: SequenceLayout, at indices: [Int]? = nil, checkpointsBlocks: Bool = false,
+        dropout: AdapterDropout? = nil
+    ) throws -> Tensor {
+        try check(embeddings, layout)
+        guard let part = try indices.flatMap(layout.part) else {
+            return try states(embeddings, layout, at: indices, checkpointsBlocks: checkpointsBlocks, dropout)
+        }
+        return try states(
+            embeddings.rows(at: part.tokens), part.layout, at: part.indices, checkpointsBlocks: checkpointsBlocks,
+            dropout?.rows(at: part.tokens))
+    }
+
+    private func check(_ inputs: Tensor, _ layout: SequenceLayout) throws {
+        guard try inputs.size(0) == layout.tokenCount else {
+            throw ModelError.call("inputs of shape \(inputs.shape) for a layout of \(layout.tokenCount) tokens")
+        }
+    }
+
+    private func states(
+        _ embeddings: Tensor, _ layout: SequenceLayout, at indices: [Int]?, checkpointsBlocks: Bool,
+        _ dropout: AdapterDropout?, _ kept: KeptRows? = nil
     ) throws -> Tensor {
         precondition(kept == nil || !checkpointsBlocks && dropout == nil && group == nil, "kept of plain passes")
         var context = try context(for: embeddings, layout)
         (context.dropout, context.kept) = (dropout, kept)
         var hidden = embeddings
-        for block in blocks {
+        for (number, block) in blocks.enumerated() {
+            let wanted = number + 1 == blocks.count ? indices : nil
             hidden =
                 checkpointsBlocks
-                ? try Tensor.checkpoint(inputs: [hidden]) { try block.forward($0[0], context) }
-                : try block.forward(hidden, context)
+                ? try Tensor.checkpoint(inputs: [hidden]) { try block.forward($0[0], context, only: wanted) }
+                : try block.forward(hidden, context, only: wanted)
         }
         return try normalized(hidden)
     }

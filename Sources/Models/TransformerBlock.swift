@@ -14,6 +14,8 @@ struct Projection {
     /// Its number among the projections of all blocks, adapted or not.
     private let number: Int
     static let countInBlock = 7
+    /// Those of queries, keys and values come first.
+    static let countBeforeAttention = 3
     var numberInBlock: Int { number % Self.countInBlock }
 
     /// - Parameters:
@@ -131,6 +133,11 @@ struct PassExtras {
     /// What is kept of the products, or was; `nil` for nothing.
     var products: LayerProducts?
 
+    /// Those of some of the pass's tokens, for the projections behind attention.
+    func rows(at indices: [Int]) throws(TensorError) -> PassExtras {
+        PassExtras(dropout: try dropout?.rows(at: indices), products: try products?.rows(at: indices))
+    }
+
     /// What projections make, where it is not to be worked out.
     func given(_ projections: [Projection]) -> [Tensor]? {
         products?.given.map { given in projections.map { given[$0.numberInBlock] } }
@@ -194,17 +201,19 @@ struct TransformerBlock {
         _ hidden: Tensor, _ context: PackedContext, into cache: PromptWriter? = nil, only wanted: [Int]? = nil
     ) throws -> Tensor {
         try keeping(context.kept, PassExtras(dropout: context.dropout), like: hidden) { extras in
-            let attended = try attention.forward(
-                normalized(hidden, inputNorm), context, extras, into: cache, only: wanted)
-            let residual = if let wanted { try hidden.rows(at: wanted) } else { hidden }
-            return try feedForward(residual + attended, extras)
+            let heads = try attention.heads(normalized(hidden, inputNorm), context, extras, into: cache)
+            guard let wanted else { return try feedForward(hidden + attention.joined(heads, extras), extras) }
+            let (read, residual) = (try heads.rows(at: wanted), try hidden.rows(at: wanted))
+            let behind = try extras.rows(at: wanted)
+            return try feedForward(residual + attention.joined(read, behind), behind)
         }
     }
 
     /// One token of each row, `[rows, hidden]` to `[rows, hidden]`; its key and value join the cache.
     func decode(_ hidden: Tensor, _ context: DecodeContext, _ cache: LayerCache) throws -> Tensor {
         try keeping(context.kept, PassExtras(), like: hidden) { extras in
-            try feedForward(hidden + attention.decode(normalized(hidden, inputNorm), context, extras, cache), extras)
+            let heads = try attention.decode(normalized(hidden, inputNorm), context, extras, cache)
+            return try feedForward(hidden + attention.joined(heads, extras), extras)
         }
     }
 
@@ -262,27 +271,30 @@ struct Attention {
         epsilon = configuration.rmsNormEpsilon
     }
 
-    func forward(
-        _ x: Tensor, _ context: PackedContext, _ extras: PassExtras, into cache: PromptWriter?, only wanted: [Int]?
+    /// What each head finds for each token, `[tokens, heads, headSize]`; keys and values also go to `cache` where there is
+    /// one.
+    func heads(
+        _ x: Tensor, _ context: PackedContext, _ extras: PassExtras, into cache: PromptWriter?
     ) throws -> Tensor {
         let (q, k, v) = try projected(x, context.angles, extras)
         try cache?.write(keys: k, values: v)
-        let attended =
-            if let window, window < context.longestText {
-                try WindowedAttention(window: window, scale: scale).attended(q, k, v, context.layout)
-            } else {
-                try Tensor.sharedPromptAttention(
-                    query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale)
-            }
-        let read = if let wanted { try attended.rows(at: wanted) } else { attended }
-        return try output(read.reshaped([read.size(0), heads * headSize]), extras)
+        if let window, window < context.longestText {
+            return try WindowedAttention(window: window, scale: scale).attended(q, k, v, context.layout)
+        }
+        return try Tensor.sharedPromptAttention(
+            query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale)
     }
 
+    /// As ``heads(_:_:_:into:)`` for one token of each row, whose key and value join the cache.
     func decode(_ x: Tensor, _ context: DecodeContext, _ extras: PassExtras, _ cache: LayerCache) throws -> Tensor {
         let (q, k, v) = try projected(x, context.angles, extras)
         try cache.append(keys: k, values: v, context.rows)
-        let attended = try cache.attended(query: q, context.rows, scale: scale)
-        return try output(attended.reshaped([attended.size(0), heads * headSize]), extras)
+        return try cache.attended(query: q, context.rows, scale: scale)
+    }
+
+    /// What the heads found, as what is added to the tokens' states.
+    func joined(_ found: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
+        try output(found.reshaped([found.size(0), heads * headSize]), extras)
     }
 
     /// Queries, keys and values `[tokens, heads, headSize]`, the first two turned by their positions.

@@ -126,8 +126,8 @@ package final class Critic {
     ) throws -> Tensor {
         let hidden = try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
-            checkpointsBlocks: settings.checkpointsBlocks, dropout: packed.dropout)
-        return try ValueHead.values(hidden.rows(at: indices), head)
+            at: indices, checkpointsBlocks: settings.checkpointsBlocks, dropout: packed.dropout)
+        return try ValueHead.values(hidden, head)
     }
 
     private func backward(

@@ -52,8 +52,7 @@ struct SoftTokenScorer: TokenScoring {
             with: softTokens.inputs(of: model, settings.noise))
         return try model.hiddenStates(
             embeddings: settings.detachesInputs ? embeddings.detached() : embeddings, layout: packed.layout,
-            checkpointsBlocks: words.checkpointsBlocks, dropout: packed.dropout
-        ).rows(at: indices)
+            at: indices, checkpointsBlocks: words.checkpointsBlocks, dropout: packed.dropout)
     }
 
     /// What each soft token's density is made of, under the model. Only the supports' words are scored, not the

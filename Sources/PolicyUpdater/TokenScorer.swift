@@ -46,8 +46,8 @@ struct TokenScorer: TokenScoring {
     func states(_ packed: PackedMicroBatch, _ model: Transformer, at indices: [Int]?) throws -> Tensor {
         try model.hiddenStates(
             tokens: Tensor(packed.tokens, device: model.device), layout: packed.layout,
-            checkpointsBlocks: checkpointsBlocks, dropout: packed.dropout, kept: indices == nil ? packed.kept : nil
-        ).rows(at: indices ?? packed.predictionIndices)
+            at: indices ?? packed.predictionIndices, checkpointsBlocks: checkpointsBlocks, dropout: packed.dropout,
+            kept: indices == nil ? packed.kept : nil)
     }
 
     func problem(of payload: any RolloutPayload, requiring required: BatchFields, hasOld: Bool, vocabulary: Range<Int>)

@@ -70,4 +70,11 @@ package struct DropoutAddresses {
         }
         halves = try Tensor(words, shape: [rows.count, 2])
     }
+
+    private init(halves: Tensor) { self.halves = halves }
+
+    /// Those of some rows, in this order.
+    package func rows(at indices: [Int]) throws(TensorError) -> DropoutAddresses {
+        DropoutAddresses(halves: try halves.rows(at: indices))
+    }
 }

@@ -68,3 +68,41 @@ package struct SequenceLayout: Sendable, Equatable {
         try self.init(groups: sequenceLengths.map { ($0, []) })
     }
 }
+
+extension SequenceLayout {
+    /// The part of a packed run that some tokens' states depend on.
+    package struct Part {
+        package let layout: SequenceLayout
+        /// The packed indices, in the whole run, of the part's tokens.
+        package let tokens: [Int]
+        /// The tokens asked for, as they are numbered in the part.
+        package let indices: [Int]
+    }
+
+    /// What the states of the tokens at `indices` depend on: of each text no token behind the last one that is asked for,
+    /// and of a prompt all of it where a completion needs it. `nil` where that is everything, and for no indices.
+    ///
+    /// - Throws: ``TensorError/layout(_:)`` for an index that is no token's.
+    package func part(for indices: [Int]) throws(TensorError) -> Part? {
+        if let index = indices.first(where: { !(0..<tokenCount).contains($0) }) {
+            throw .layout("token \(index) of a layout of \(tokenCount)")
+        }
+        var isWanted = [Bool](repeating: false, count: tokenCount)
+        for index in indices { isWanted[index] = true }
+        func needed(_ text: Range<Int>) -> Range<Int> {
+            text.lowerBound..<(text.last { isWanted[$0] }.map { $0 + 1 } ?? text.lowerBound)
+        }
+        let texts = groups.map { group in
+            let completions = group.completions.map(needed)
+            let isRead = completions.contains { !$0.isEmpty }
+            return (prompt: isRead ? group.prompt : needed(group.prompt), completions: completions)
+        }.filter { !$0.prompt.isEmpty }
+        let tokens = texts.flatMap { $0.prompt + $0.completions.flatMap(\.self) }
+        guard !tokens.isEmpty, tokens.count < tokenCount else { return nil }
+        var numbers = [Int](repeating: 0, count: tokenCount)
+        for (number, token) in tokens.enumerated() { numbers[token] = number }
+        return Part(
+            layout: try SequenceLayout(groups: texts.map { ($0.prompt.count, $0.completions.map(\.count)) }),
+            tokens: tokens, indices: indices.map { numbers[$0] })
+    }
+}

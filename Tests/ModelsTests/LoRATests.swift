@@ -217,6 +217,21 @@ struct LoRATests {
         #expect(try gradients(false, step: 1) != once)
     }
 
+    /// A token drops the same whichever states of its pass are asked for.
+    @Test func statesThatAreAskedForDropTheSame() throws {
+        let model = try adapted(PublishedAdapters.folder("stabilized"), .float64)
+        let tokens = published.texts[0]
+        let layout = try SequenceLayout(groups: [(tokens.count - 5, [3, 2])])
+        let indices = [tokens.count - 4, tokens.count - 6, 2, tokens.count - 6, tokens.count - 2]
+        let dropout = try dropout(0.4, of: tokens)
+        func states(_ indices: [Int]?, _ dropout: AdapterDropout?) throws -> Tensor {
+            try model.hiddenStates(tokens: Tensor(tokens), layout: layout, at: indices, dropout: dropout)
+        }
+        let expected = try states(nil, dropout).rows(at: indices).doubles()
+        #expect(relativeDistance(try states(indices, dropout).doubles(), expected) < 1e-13)
+        #expect(relativeDistance(try states(indices, nil).doubles(), expected) > 1e-3)
+    }
+
     /// An adapter is linear in what it reads: averaged over masks it adds what it adds without dropout.
     @Test func theMeanOverMasksIsTheProjectionWithoutDropout() throws {
         let adapter = try PublishedAdapters.folder("stabilized")

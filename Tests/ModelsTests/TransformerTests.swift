@@ -112,6 +112,38 @@ struct PackedTransformerTests {
         }
     }
 
+    @Test(
+        "states that are asked for are those of the whole pass, and so are their gradients", arguments: families,
+        [false, true])
+    func askedFor(_ name: String, _ checkpointsBlocks: Bool) throws {
+        let model = try ModelFolder.load(PublishedModel(name).folder)
+        // Behind the two groups one of which only the prompt's beginning is asked for, and one that nobody asks for.
+        let layout = try SequenceLayout(groups: Self.groups + [(6, [2]), (4, [3])])
+        let (first, second, third) = (layout.groups[0], layout.groups[1], layout.groups[2])
+        let end = first.prompt.upperBound - 1
+        let indices = [
+            second.completions[2].upperBound - 2, end, first.completions[2].lowerBound + 4, end,
+            third.prompt.lowerBound,
+            first.completions[0].lowerBound, second.completions[0].upperBound - 1,
+        ]
+        let tokens = try Tensor((0..<layout.tokenCount).map(Self.token))
+        let weights = try Tensor(
+            (0..<indices.count * model.configuration.hiddenSize).map { sin(Double($0) * 1.7) + 0.3 },
+            shape: [indices.count, model.configuration.hiddenSize])
+        let (whole, part) = (try model.leaves(.float64), try model.leaves(.float64))
+        let expected = try whole.hiddenStates(tokens: tokens, layout: layout).rows(at: indices)
+        let found = try part.hiddenStates(
+            tokens: tokens, layout: layout, at: indices, checkpointsBlocks: checkpointsBlocks)
+        #expect(relativeDistance(try found.doubles(), try expected.doubles()) <= 1e-13)
+        try (expected * weights).sum().backward()
+        try (found * weights).sum().backward()
+        for (one, other) in zip(whole.parameters, part.parameters) where one.name != "lm_head.weight" {
+            let gradient = try #require(one.tensor.gradient).doubles()
+            #expect(
+                relativeDistance(try #require(other.tensor.gradient).doubles(), gradient) <= 1e-12, "\(one.name)")
+        }
+    }
+
     private func compareSharing(_ name: String, _ type: ElementType, tolerance: Double) throws {
         let model = try ModelFolder.load(PublishedModel(name).folder)
         let (shared, alone) = (try model.leaves(type), try model.leaves(type))
@@ -182,6 +214,9 @@ struct TransformerCallTests {
         let model = try ModelFolder.load(PublishedModel("llama2").folder)
         #expect(throws: ModelError.self) {
             try model.hiddenStates(tokens: Tensor([3, 4, 5]), layout: SequenceLayout(sequenceLengths: [4]))
+        }
+        #expect(throws: ModelError.self) {
+            try model.hiddenStates(tokens: Tensor([3, 4, 5]), layout: SequenceLayout(sequenceLengths: [4]), at: [1])
         }
     }
 
