@@ -28,6 +28,8 @@ constexpr int64_t panel_width = CTORCH_PANEL_WIDTH;
 constexpr int64_t depth = 128;
 /// Rows whose sums are held in registers at a time.
 constexpr int most_rows = 12;
+/// Rows whose outputs of a panel are fetched before they are written: 8 KiB beside what the first cache holds already.
+constexpr int64_t rows_fetched = 64;
 /// Numbers of the rows that are multiplied with one panel: they stay in the second cache from panel to panel.
 constexpr int64_t inputs_together = 192 << 10;
 
@@ -193,7 +195,8 @@ class Blocks {
         // Some inputs of one block; each number goes to a line that it shares with few others.
         constexpr int64_t inputs_of_task = 256, operations_of_number = 4;
         const int64_t pieces = (inputs + inputs_of_task - 1) / inputs_of_task;
-        parallel_tasks(count_ * pieces, operations_of_number * most_rows * inputs / pieces, [&](int64_t task, int) {
+        const int64_t operations = operations_of_number * rows * inputs / std::max<int64_t>(1, count_ * pieces);
+        parallel_tasks(count_ * pieces, operations, [&](int64_t task, int) {
             const int64_t block = task / pieces, from = task % pieces * inputs_of_task;
             turn(
                 x + start(block) * inputs_ + from, height(block), std::min(inputs_of_task, inputs_ - from), inputs_,
@@ -255,8 +258,8 @@ void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int6
         float *sums = all.get() + thread * own, *widened = sums + height * panel_width;
         std::fill_n(sums, rows * panel_width, 0.0f);
         // What this thread multiplies next.
-        const int64_t next_task = task % panels + threads;
-        const auto [next_part, next_panel] = next_task < panels ? found(panel_of(next_task)) : std::pair(part, panel);
+        const int64_t next_task = std::min(task + threads, groups * panels - 1);
+        const auto [next_part, next_panel] = found(panel_of(next_task % panels));
         const int64_t column = panel * panel_width, width = std::min(panel_width, part->outputs - column);
         float *to = part->out + top * part->outputs + column;
         const int64_t step = panel_width * sizeof(Weight) / (last_block - first_block);
@@ -266,7 +269,7 @@ void multiply(const Blocks &blocks, const std::vector<Part<Weight>> &parts, int6
             const Weight *next =
                 from + count < inputs ? piece + count * panel_width : elements_of(*next_part, next_panel);
             // Outputs that are not in a cache when they are written would be waited for at the end.
-            if (from + count == inputs)
+            if (from + count == inputs && rows <= rows_fetched)
                 for (int64_t row = 0; row < rows; ++row) {
                     __builtin_prefetch(to + row * part->outputs, 1);
                     __builtin_prefetch(to + row * part->outputs + width - 1, 1);

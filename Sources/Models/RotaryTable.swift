@@ -5,6 +5,11 @@ internal import Tensors
 struct RotaryAngles {
     let cosines: Tensor
     let sines: Tensor
+
+    /// Those of some tokens.
+    func rows(at indices: [Int]) throws(TensorError) -> RotaryAngles {
+        RotaryAngles(cosines: try cosines.rows(at: indices), sines: try sines.rows(at: indices))
+    }
 }
 
 /// Rotary angles of one model, kept by position so that they are computed once.
@@ -42,7 +47,7 @@ final class RotaryTable {
                 throw ModelError.call(tooLong("score \(lengths.count) completions of one prompt together"))
             }
             frequencies = RotaryFrequencies(configuration, length: longest).inverse
-            Self.append(positions: 0..<longest, frequencies, scale: 1, to: &cosines, &sines)
+            Self.append(positions: layout.positions[group.tokens], frequencies, scale: 1, to: &cosines, &sines)
         }
         return try angles(cosines, sines)
     }
@@ -93,7 +98,8 @@ final class RotaryTable {
 
     /// The angle itself is a float32 product, as published models were trained with.
     private static func append(
-        positions: Range<Int>, _ frequencies: [Float], scale: Float, to cosines: inout [Float], _ sines: inout [Float]
+        positions: some Collection<Int>, _ frequencies: [Float], scale: Float, to cosines: inout [Float],
+        _ sines: inout [Float]
     ) {
         cosines.reserveCapacity(cosines.count + positions.count * frequencies.count)
         sines.reserveCapacity(sines.count + positions.count * frequencies.count)

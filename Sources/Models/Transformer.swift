@@ -88,7 +88,7 @@ package final class Transformer {
 
     // MARK: Packed texts
 
-    /// The hidden states of packed groups after the final norm: row `i` predicts the token behind packed token `i`.
+    /// The hidden states of packed groups after the final norm; that of a token predicts the one behind it.
     ///
     /// - Parameters:
     ///   - tokens: `[N]` int64 in the order of the layout, each in `0 ..< vocabularySize`.
@@ -101,20 +101,18 @@ package final class Transformer {
     ///   - dropout: Of a training pass, what it drops of the adapters' inputs.
     ///   - kept: What the projections make of the tokens, where sampling has computed it with these weights; it is taken
     ///     for what they would make. Of a model that is whole here, without dropout and checkpoints.
-    /// - Returns: `[indices, hidden]`, differentiable in every parameter that requires a gradient.
-    /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling.
+    /// - Returns: `[indices, hidden]`, or `[N, hidden]` for all, differentiable in every parameter that requires a gradient.
+    /// - Throws: ``ModelError/call(_:)`` when tokens and layout disagree, or a text is too long for the rotary scaling;
+    ///   ``TensorError/layout(_:)`` for an index that is no token's.
     package func hiddenStates(
         tokens: Tensor, layout: SequenceLayout, at indices: [Int]? = nil, checkpointsBlocks: Bool = false,
         dropout: AdapterDropout? = nil, kept: KeptRows? = nil
     ) throws -> Tensor {
-        try check(tokens, layout)
-        guard let part = try indices.flatMap(layout.part) else {
-            return try states(
-                embeddings(of: tokens), layout, at: indices, checkpointsBlocks: checkpointsBlocks, dropout, kept)
+        var context = try context(for: tokens, layout)
+        (context.dropout, context.kept) = (dropout, kept)
+        return try states(context, at: indices, checkpointsBlocks: checkpointsBlocks) { some in
+            try embeddings(of: some.map { try tokens.rows(at: $0) } ?? tokens)
         }
-        return try states(
-            embeddings(of: tokens.rows(at: part.tokens)), part.layout, at: part.indices,
-            checkpointsBlocks: checkpointsBlocks, dropout?.rows(at: part.tokens), kept?.rows(at: part.tokens))
     }
 
     /// `[N, hidden]`, wherever the words' rows lie.
@@ -126,7 +124,7 @@ package final class Transformer {
     /// ``Tensor/tokenScores(hidden:head:targets:temperature:)`` with this model's head.
     ///
     /// - Parameters:
-    ///   - hidden: `[N, hidden]`, of ``hiddenStates(tokens:layout:at:checkpointsBlocks:dropout:kept:)``.
+    ///   - hidden: `[N, hidden]`, those of ``hiddenStates(tokens:layout:at:checkpointsBlocks:dropout:kept:)`` that predict.
     ///   - targets: `[N]` int64.
     package func tokenScores(hidden: Tensor, targets: Tensor, temperature: Double) throws(TensorError) -> TokenScores {
         guard let group else {
@@ -143,31 +141,24 @@ package final class Transformer {
         embeddings: Tensor, layout: SequenceLayout, at indices: [Int]? = nil, checkpointsBlocks: Bool = false,
         dropout: AdapterDropout? = nil
     ) throws -> Tensor {
-        try check(embeddings, layout)
-        guard let part = try indices.flatMap(layout.part) else {
-            return try states(embeddings, layout, at: indices, checkpointsBlocks: checkpointsBlocks, dropout)
-        }
-        return try states(
-            embeddings.rows(at: part.tokens), part.layout, at: part.indices, checkpointsBlocks: checkpointsBlocks,
-            dropout?.rows(at: part.tokens))
-    }
-
-    private func check(_ inputs: Tensor, _ layout: SequenceLayout) throws {
-        guard try inputs.size(0) == layout.tokenCount else {
-            throw ModelError.call("inputs of shape \(inputs.shape) for a layout of \(layout.tokenCount) tokens")
-        }
-    }
-
-    private func states(
-        _ embeddings: Tensor, _ layout: SequenceLayout, at indices: [Int]?, checkpointsBlocks: Bool,
-        _ dropout: AdapterDropout?, _ kept: KeptRows? = nil
-    ) throws -> Tensor {
-        precondition(kept == nil || !checkpointsBlocks && dropout == nil && group == nil, "kept of plain passes")
         var context = try context(for: embeddings, layout)
-        (context.dropout, context.kept) = (dropout, kept)
-        var hidden = embeddings
+        context.dropout = dropout
+        return try states(context, at: indices, checkpointsBlocks: checkpointsBlocks) { some in
+            try some.map { try embeddings.rows(at: $0) } ?? embeddings
+        }
+    }
+
+    /// - Parameter embeddings: The inputs at some of the packed tokens, or at all of them for `nil`.
+    private func states(
+        _ whole: PackedContext, at indices: [Int]?, checkpointsBlocks: Bool, embeddings: ([Int]?) throws -> Tensor
+    ) throws -> Tensor {
+        precondition(
+            whole.kept == nil || !checkpointsBlocks && whole.dropout == nil && group == nil, "kept of plain passes")
+        let part = try indices.flatMap(whole.layout.part)
+        let context = try part.map(whole.of) ?? whole
+        var hidden = try embeddings(part?.tokens)
         for (number, block) in blocks.enumerated() {
-            let wanted = number + 1 == blocks.count ? indices : nil
+            let wanted = number + 1 == blocks.count ? part?.indices ?? indices : nil
             hidden =
                 checkpointsBlocks
                 ? try Tensor.checkpoint(inputs: [hidden]) { try block.forward($0[0], context, only: wanted) }
@@ -209,10 +200,10 @@ package final class Transformer {
         return try Tensor.concatenated([rows, inputs]).rows(at: order)
     }
 
-    private func context(for embeddings: Tensor, _ layout: SequenceLayout) throws -> PackedContext {
-        let expected = [layout.tokenCount, configuration.hiddenSize]
-        guard embeddings.shape == expected else {
-            throw ModelError.call("inputs of shape \(embeddings.shape) for a layout of \(expected)")
+    /// - Parameter inputs: One a packed token.
+    private func context(for inputs: Tensor, _ layout: SequenceLayout) throws -> PackedContext {
+        guard try inputs.size(0) == layout.tokenCount else {
+            throw ModelError.call("inputs of shape \(inputs.shape) for a layout of \(layout.tokenCount) tokens")
         }
         return PackedContext(
             layout: layout, angles: try rotary.angles(for: layout), longestText: layout.longestText)

@@ -154,6 +154,13 @@ struct PackedContext {
     var dropout: AdapterDropout?
     /// What is kept of the products, or was; `nil` for nothing.
     var kept: KeptRows?
+
+    /// That of a pass over a part of the tokens, which stand where they stand in the whole.
+    func of(_ part: SequenceLayout.Part) throws(TensorError) -> PackedContext {
+        PackedContext(
+            layout: part.layout, angles: try angles.rows(at: part.tokens), longestText: part.layout.longestText,
+            dropout: try dropout?.rows(at: part.tokens), kept: kept?.rows(at: part.tokens))
+    }
 }
 
 /// One token of each row of a decoding step.

@@ -11,7 +11,7 @@ package struct MicroBatchPlan: Sendable, Equatable {
         package let group: Int
         /// Indices of completions in the group, ascending.
         package let completions: [Int]
-        /// Tokens read: the prompt once and the completions.
+        /// Tokens of the prompt, once, and of the completions.
         package let tokenCount: Int
     }
 
@@ -21,7 +21,7 @@ package struct MicroBatchPlan: Sendable, Equatable {
 
     /// - Parameters:
     ///   - batch: completions that train nothing (masked, or without actions) are left out; of the others every token
-    ///     is read.
+    ///     counts.
     ///   - maxTokens: tokens per pass; `nil` takes everything in one. A prompt with one completion that is longer
     ///     stands alone, and so does a pair, which is never cut.
     ///   - ranks: Among how many the passes are divided: there are as many, where the batch can be cut so.

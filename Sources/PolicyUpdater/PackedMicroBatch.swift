@@ -5,11 +5,11 @@ internal import Tensors
 /// The plain numbers of one forward pass: each prompt once, its completions behind it.
 struct PackedMicroBatch {
     private let pieces: [MicroBatchPlan.Piece]
-    /// Every token read, in packed order.
+    /// Every token, in packed order.
     let tokens: [Int]
     let layout: SequenceLayout
-    /// The actions, completion by completion: the completions' tokens that the policy chose. The others are read and
-    /// nothing more.
+    /// The actions, completion by completion: the completions' tokens that the policy chose. The others are
+    /// read where an action behind them depends on them.
     let targets: [Int]
     /// The packed index of every action.
     let actionIndices: [Int]

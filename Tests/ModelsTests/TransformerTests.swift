@@ -233,6 +233,17 @@ struct TransformerCallTests {
         #expect(try score([(20, [9]), (30, [])]) == [59, 32])
         let error = try #require(throws: ModelError.self) { try score([(20, [5, 3])]) }
         #expect(error.description.contains("beyond 24 tokens (max_position_embeddings) with dynamic rope scaling"))
+        // Two short texts of one prompt beside a long one are turned as they are alone.
+        let layout = try SequenceLayout(groups: [(20, [2, 1]), (20, [10]), (30, [])])
+        let tokens = (0..<layout.tokenCount).map(PackedTransformerTests.token)
+        let all = try model.hiddenStates(tokens: Tensor(tokens), layout: layout)
+        let alone = try model.hiddenStates(
+            tokens: Tensor(Array(tokens[..<22])), layout: SequenceLayout(groups: [(20, [2])]))
+        #expect(relativeDistance(try all.rows(at: Array(0..<22)).doubles(), try alone.doubles()) <= 1e-5)
+        // A text's length counts whichever of its states are asked for.
+        let indices = [51, 19, 40, 21, 60]
+        let asked = try model.hiddenStates(tokens: Tensor(tokens), layout: layout, at: indices)
+        #expect(relativeDistance(try asked.doubles(), try all.rows(at: indices).doubles()) <= 1e-5)
 
         let cache = try KeyValueCache(
             configuration: model.configuration, promptSlots: 1, promptCapacity: 23, rowSlots: 1, rowCapacity: 4)
