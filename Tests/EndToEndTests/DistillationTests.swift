@@ -6,8 +6,8 @@ import Testing
 struct DistillationRunTests {
     private let lines = "num_generations: 4\nreward_funcs: []\nteacher_model_name_or_path: teacher\n"
 
-    /// Both directions and what lies between draw nearer to a larger model; the sampled form lowers the same reverse
-    /// KL.
+    /// Both directions and what lies between draw nearer to a larger model. The sampled form lowers the same reverse KL,
+    /// more noisily: over twice the steps it falls to between 0.20 and 0.37 of what it was with six seeds.
     @Test(arguments: [
         "beta: 1", "beta: 0", "beta: 0.5", "distill: {form: sampled}", "lmbda: 0.5", "lmbda: 0.5\nseq_kd: true",
     ])
@@ -17,17 +17,18 @@ struct DistillationRunTests {
             place.job("sft", "model_name_or_path: teacher\nmax_steps: 60\nsave_steps: 60\nlearning_rate: 1e-2"),
             "output_dir=skilled")
         #expect(taught.status == 0, "\(taught.progress)")
+        let (steps, share) = form.contains("sampled") ? (60, 0.5) : (30, 0.7)
         let outcome = try place.train(
-            place.job("distill", lines + form + "\nmax_steps: 30\nsave_steps: 30\nlearning_rate: 1e-2"),
+            place.job("distill", lines + form + "\nmax_steps: \(steps)\nsave_steps: \(steps)\nlearning_rate: 1e-2"),
             "teacher_model_name_or_path=skilled")
         #expect(outcome.status == 0, "\(outcome.progress)")
         let metrics = try place.metrics("run")
-        #expect(metrics.count == 30 && metrics.allSatisfy { $0["reward"] == nil })
+        #expect(metrics.count == steps && metrics.allSatisfy { $0["reward"] == nil })
         let name = form.contains("sampled") ? "kl" : "distill/divergence"
         let distances = metrics.compactMap { $0[name] }
-        #expect(distances.count == (form.contains("lmbda") ? 15 : 30))
+        #expect(distances.count == (form.contains("lmbda") ? 15 : steps))
         let (first, last) = (distances.prefix(3).reduce(0, +), distances.suffix(3).reduce(0, +))
-        #expect(last < 0.7 * first, "\(form): \(distances)")
+        #expect(last < share * first, "\(form): \(distances)")
         if form.contains("lmbda") { #expect(metrics.filter { ($0["off_policy/loss"] ?? 0) != 0 }.count == 15) }
     }
 
