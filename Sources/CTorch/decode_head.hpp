@@ -11,31 +11,48 @@ namespace ctorch {
 /// Queries that read one tile of keys at the same time.
 constexpr int64_t queries_at_once = 8;
 
-/// Scores of `count` queries against one tile of 16 keys.
-template <class T, int count>
-CTORCH_INLINE void score_tile(
-    const T *const *queries, const T *tile, int64_t size, T scale, T *const *scores, int64_t first) {
-    Lanes<T> sums[count] = {};
-    for (int64_t i = 0; i < size; ++i) {
-        const Lanes<T> keys = *reinterpret_cast<const Lanes<T> *>(tile + i * lane_count);
-        for (int q = 0; q < count; ++q) sums[q] += keys * queries[q][i];
-    }
-    for (int q = 0; q < count; ++q) *reinterpret_cast<Lanes<T> *>(scores[q] + first) = sums[q] * scale;
+/// Scores of `count` queries against `tiles` tiles of 16 keys: as many sums at a time as keep the processor busy, each in
+/// the order of the head's elements.
+template <class T, int count, int tiles>
+CTORCH_INLINE void score_tiles_at_once(
+    const T *const *queries, const T *keys, int64_t size, T scale, T *const *scores, int64_t first) {
+    Lanes<T> sums[count][tiles] = {};
+    for (int64_t i = 0; i < size; ++i)
+        for (int t = 0; t < tiles; ++t) {
+            const Lanes<T> key = *reinterpret_cast<const Lanes<T> *>(keys + (t * size + i) * lane_count);
+            for (int q = 0; q < count; ++q) sums[q][t] += key * queries[q][i];
+        }
+    for (int q = 0; q < count; ++q)
+        for (int t = 0; t < tiles; ++t)
+            *reinterpret_cast<Lanes<T> *>(scores[q] + first + t * lane_count) = sums[q][t] * scale;
+}
+
+/// Scores of any number of queries against `tiles` tiles.
+template <class T, int tiles>
+CTORCH_INLINE void score_some(
+    const T *const *queries, int64_t count, const T *keys, int64_t size, T scale, T *const *scores, int64_t first) {
+    int64_t q = 0;
+    for (; q + queries_at_once <= count; q += queries_at_once)
+        for (int t = 0; t < tiles; ++t)
+            score_tiles_at_once<T, queries_at_once, 1>(
+                queries + q, keys + t * size * lane_count, size, scale, scores + q, first + t * lane_count);
+    for (; q + 2 <= count; q += 2)
+        score_tiles_at_once<T, 2, tiles>(queries + q, keys, size, scale, scores + q, first);
+    for (; q < count; ++q) score_tiles_at_once<T, 1, tiles>(queries + q, keys, size, scale, scores + q, first);
 }
 
 template <class T>
 CTORCH_INLINE void score_tiles(
     const T *const *queries, int64_t count, const T *keys, int64_t length, int64_t size, T scale, T *const *scores,
     int64_t first) {
-    for (int64_t tile = 0; tile * lane_count < length; ++tile) {
-        const T *from = keys + tile * size * lane_count;
-        const int64_t at = first + tile * lane_count;
-        int64_t q = 0;
-        for (; q + queries_at_once <= count; q += queries_at_once)
-            score_tile<T, queries_at_once>(queries + q, from, size, scale, scores + q, at);
-        for (; q + 2 <= count; q += 2) score_tile<T, 2>(queries + q, from, size, scale, scores + q, at);
-        for (; q < count; ++q) score_tile<T, 1>(queries + q, from, size, scale, scores + q, at);
-    }
+    const int64_t end = (length + lane_count - 1) / lane_count;
+    int64_t tile = 0;
+    for (; tile + 4 <= end; tile += 4)
+        score_some<T, 4>(
+            queries, count, keys + tile * size * lane_count, size, scale, scores, first + tile * lane_count);
+    for (; tile < end; ++tile)
+        score_some<T, 1>(
+            queries, count, keys + tile * size * lane_count, size, scale, scores, first + tile * lane_count);
 }
 
 /// scores become exp(scores − their maximum); returns the sum. Lanes past `length` of each part were set to −infinity.
@@ -79,6 +96,8 @@ CTORCH_INLINE void add_all_values(
     int64_t offset = 0;
     for (; offset + 4 * lane_count <= size; offset += 4 * lane_count)
         add_values<T, queries, 4>(weights, first, values, length, size, out, offset);
+    for (; offset + 2 * lane_count <= size; offset += 2 * lane_count)
+        add_values<T, queries, 2>(weights, first, values, length, size, out, offset);
     for (; offset + lane_count <= size; offset += lane_count)
         add_values<T, queries, 1>(weights, first, values, length, size, out, offset);
     for (; offset < size; ++offset)
@@ -97,8 +116,9 @@ CTORCH_INLINE void add_values_of_queries(
         int64_t q = 0;
         for (; q + 4 <= count; q += 4)
             add_all_values<T, 4>(weights + q, first + start, values + start * size, keys, size, out + q);
-        for (; q < count; ++q)
-            add_all_values<T, 1>(weights + q, first + start, values + start * size, keys, size, out + q);
+        for (; q + 2 <= count; q += 2)
+            add_all_values<T, 2>(weights + q, first + start, values + start * size, keys, size, out + q);
+        if (q < count) add_all_values<T, 1>(weights + q, first + start, values + start * size, keys, size, out + q);
     }
 }
 

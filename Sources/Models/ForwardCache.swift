@@ -227,17 +227,20 @@ final class KeptText {
 
     func append(_ piece: Tensor, toLayer layer: Int) { layers[layer].append(piece) }
 
-    /// Where some of its tokens lie in a layer.
-    func runs(_ tokens: Range<Int>, inLayer layer: Int) -> [RowRun] {
-        var runs: [RowRun] = []
+    /// A piece of a layer.
+    func piece(_ index: Int, ofLayer layer: Int) -> Tensor { layers[layer][index] }
+
+    /// Where some of its tokens lie, in every layer.
+    func places(of tokens: Range<Int>) -> [(piece: Int, first: Int, count: Int)] {
+        var places: [(piece: Int, first: Int, count: Int)] = []
         var next = tokens.lowerBound
         while next < tokens.upperBound {
             let (piece, first) = next.quotientAndRemainder(dividingBy: pieceLength)
             let count = min(pieceLength - first, tokens.upperBound - next)
-            runs.append(RowRun(layers[layer][piece], first: first, count: count))
+            places.append((piece, first, count))
             next += count
         }
-        return runs
+        return places
     }
 
     func release(layer: Int) { layers[layer] = [] }
@@ -258,12 +261,18 @@ package struct KeptRows {
     }
 
     private let runs: [Run]
+    /// Where the runs' tokens lie in every layer.
+    private let places: [(text: KeptText?, piece: Int, first: Int, count: Int)]
     private let widths: ProjectionWidths
     /// Whether the pass takes what is there for what its projections make; else it keeps what they have made.
     private let isRead: Bool
 
     init(_ runs: [Run], _ widths: ProjectionWidths, isRead: Bool) {
         (self.runs, self.widths, self.isRead) = (runs, widths, isRead)
+        places = runs.flatMap { run in
+            run.text.map { text in text.places(of: run.tokens).map { (text, $0.piece, $0.first, $0.count) } }
+                ?? [(nil, 0, 0, run.tokens.count)]
+        }
     }
 
     /// Those of a pass over some of the tokens, ascending: of each text the first ones.
@@ -295,9 +304,7 @@ package struct KeptRows {
     }
 
     private func rows(inLayer layer: Int) -> [RowRun] {
-        runs.flatMap { run in
-            run.text?.runs(run.tokens, inLayer: layer) ?? [RowRun(nil, first: 0, count: run.tokens.count)]
-        }
+        places.map { RowRun($0.text?.piece($0.piece, ofLayer: layer), first: $0.first, count: $0.count) }
     }
 }
 

@@ -10,7 +10,7 @@ internal import Tokenization
 /// Rows depend on each other in nothing but the rounding of matrix products of another size.
 struct ContinuousBatch {
     /// A request some of whose completions are being written or still wait.
-    private struct OpenGroup {
+    private final class OpenGroup {
         let promptSlot: Int
         /// `[1, hidden]`: what predicts the first token of every completion.
         let firstHidden: Tensor
@@ -18,6 +18,12 @@ struct ContinuousBatch {
         let kept: KeptGroup?
         var unfinished: Int
         var rollouts: [Rollout?]
+
+        init(promptSlot: Int, firstHidden: Tensor, kept: KeptGroup?, rows: Int) {
+            (self.promptSlot, self.firstHidden, self.kept) = (promptSlot, firstHidden, kept)
+            unfinished = rows
+            rollouts = Array(repeating: nil, count: rows)
+        }
     }
 
     private let model: Transformer
@@ -133,7 +139,7 @@ struct ContinuousBatch {
     }
 
     /// Gives every row its next token; returns why rows end with it, those that do.
-    private mutating func reasons(_ hidden: Tensor) throws -> [FinishReason?] {
+    private func reasons(_ hidden: Tensor) throws -> [FinishReason?] {
         var reasons = [FinishReason?](repeating: nil, count: rows.count)
         let thinking = rows.indices.filter { rows[$0].isThinking }
         let answering = rows.indices.filter { !rows[$0].isThinking }
@@ -177,6 +183,7 @@ struct ContinuousBatch {
 
     /// Lets ended rows go and closes groups.
     private mutating func take(_ reasons: [FinishReason?]) throws -> [RolloutGroup] {
+        guard reasons.contains(where: { $0 != nil }) else { return [] }
         var staying: [DecodeRow] = []
         var finished: [RolloutGroup] = []
         for (row, reason) in zip(rows, reasons) {
@@ -185,9 +192,10 @@ struct ContinuousBatch {
                 continue
             }
             freeRowSlots.append(row.ownSlot)
-            open[row.group]?.rollouts[row.sample] = try row.rollout(reason)
-            open[row.group]?.unfinished -= 1
-            if let group = open[row.group], group.unfinished == 0 {
+            let group = group(of: row)
+            group.rollouts[row.sample] = try row.rollout(reason)
+            group.unfinished -= 1
+            if group.unfinished == 0 {
                 open[row.group] = nil
                 freePromptSlots.append(group.promptSlot)
                 finished.append(closed(group, requests[row.group]))
@@ -249,8 +257,7 @@ struct ContinuousBatch {
         for (index, group) in groups.enumerated() {
             open[group] = OpenGroup(
                 promptSlot: placed[index], firstHidden: try hidden.narrow(axis: 0, start: index, count: 1),
-                kept: kept[index], unfinished: requests[group].rowCount,
-                rollouts: Array(repeating: nil, count: requests[group].rowCount))
+                kept: kept[index], rows: requests[group].rowCount)
         }
     }
 

@@ -4,7 +4,7 @@ internal import Tensors
 internal import Tokenization
 
 /// One completion while it is being written.
-struct DecodeRow {
+final class DecodeRow {
     /// Which request it belongs to.
     let group: Int
     /// Which of the request's completions; the greedy one comes behind the sampled ones.
@@ -52,7 +52,7 @@ struct DecodeRow {
         if notesSeen { prompt.tokenIDs.forEach { note($0) } }
     }
 
-    private mutating func note(_ token: Int) {
+    private func note(_ token: Int) {
         if seenSet.insert(token).inserted { seen.append(token) }
     }
 
@@ -67,7 +67,7 @@ struct DecodeRow {
     }
 
     /// Takes the chosen token; returns why the completion ends with it, if it does.
-    mutating func append(
+    func append(
         _ token: Int, sampling: Float, policy: Float, _ settings: SamplingSettings
     ) throws(TokenizerError) -> FinishReason? {
         lastSoftToken = nil
@@ -83,7 +83,7 @@ struct DecodeRow {
     }
 
     /// Takes the outcome of a thinking step; returns why the completion ends with it, if it does.
-    mutating func append(
+    func append(
         _ outcome: SoftOutcome, sureSteps: Int, _ settings: SamplingSettings
     ) throws(TokenizerError) -> FinishReason? {
         self.sureSteps = sureSteps
@@ -108,7 +108,7 @@ struct DecodeRow {
         }
     }
 
-    private mutating func append(
+    private func append(
         _ token: SoftToken, _ settings: SamplingSettings
     ) throws(TokenizerError) -> FinishReason? {
         softTokens?.append(
@@ -118,14 +118,14 @@ struct DecodeRow {
     }
 
     /// A stop token ends the completion while it is still thinking.
-    private mutating func endThinking(_ reason: FinishReason?, entersAsWord: Bool) {
+    private func endThinking(_ reason: FinishReason?, entersAsWord: Bool) {
         isThinking = false
         if reason != .stopToken { softTokens?.endThinking(entersAsWord: entersAsWord) }
     }
 
     /// - Parameter logProbabilities: Of the distribution that was sampled from, and the policy's; `nil` for a token
     ///   that nobody chose.
-    private mutating func note(
+    private func note(
         _ token: Int, _ logProbabilities: (sampling: Float, policy: Float)?, _ settings: SamplingSettings
     ) throws(TokenizerError) -> FinishReason? {
         tokens.append(token)
