@@ -15,6 +15,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "support.hpp"
 
 namespace ctorch {
@@ -23,7 +25,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Numbers that an operation takes for its result. No input of it: nothing has a gradient in them.
+/// Numbers that an operation takes for its results. No input of it: nothing has a gradient in them.
 struct Given {
     std::vector<at::Tensor> outs;
 
@@ -37,60 +39,53 @@ struct Given {
     }
 };
 
-/// y = x·Wᵀ + b, of which the numbers are given.
-struct GivenLinear : torch::autograd::Function<GivenLinear> {
-    static at::Tensor forward(
-        AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, const std::optional<at::Tensor> &bias,
-        const Given &given) {
-        // Each for the other's gradient alone: under frozen weights the inputs go, as with a plain product.
-        context->save_for_backward(
-            {weight.requires_grad() ? x : at::Tensor(), x.requires_grad() ? weight : at::Tensor()});
-        context->saved_data["biased"] = bias.has_value();
-        return Given::checked(given.outs[0], x, weight);
-    }
-
-    static variable_list backward(AutogradContext *context, variable_list gradients) {
-        const auto saved = context->get_saved_variables();
-        const at::Tensor by_y = gradients[0].contiguous(), &x = saved[0], &weight = saved[1];
-        const bool is_biased = context->saved_data["biased"].toBool();
-        const auto needs = [&](size_t i) { return context->needs_input_grad(i); };
-        return {
-            needs(0) ? at::mm(by_y, weight) : at::Tensor(), needs(1) ? at::mm(by_y.t(), x) : at::Tensor(),
-            is_biased && needs(2) ? by_y.sum(0) : at::Tensor(), at::Tensor()};
-    }
-};
-
-/// yᵢ = x·Wᵢᵀ + bᵢ + s·(x·Aᵢᵀ)·Bᵢᵀ for the matrices that read one input. The adapters' parts are added where the weights'
-/// lie, as are all parts of x's gradient, and the products with the narrow A are one product for all of them:
+/// yᵢ = x·Wᵢᵀ + bᵢ for the matrices that read one input, or with adapters + s·(x·Aᵢᵀ)·Bᵢᵀ. All parts of x's gradient are
+/// added where the first one lies:
+///
+///     dx = Σᵢ dyᵢ·Wᵢ    dWᵢ = dyᵢᵀ·x    dbᵢ = Σ dyᵢ
+///
+/// As single operations they would be added up by passes over them, one a matrix. With adapters their parts join, and the
+/// products with the narrow A are one for all of them:
 ///
 ///     tᵢ = s·dyᵢ·Bᵢ    dx = t·A + Σᵢ dyᵢ·Wᵢ    dA = tᵀ·x    dBᵢ = s·dyᵢᵀ·(x·Aᵢᵀ)
 ///
 /// As single operations the adapter of a wide matrix costs as much in passes over y, x and their gradients as in products.
-struct AdaptedLinears : torch::autograd::Function<AdaptedLinears> {
+struct Linears : torch::autograd::Function<Linears> {
     /// - Parameters:
     ///   - biases: One a matrix, or none.
+    ///   - downs, ups: A and B, one of each a matrix, or none.
     ///   - given: yᵢ, or none.
     static variable_list forward(
-        AutogradContext *context, const at::Tensor &x, at::TensorList weights, at::TensorList downs, at::TensorList ups,
-        at::TensorList biases, double scale, const Given &given) {
-        const at::Tensor down = downs.size() == 1 ? downs[0] : at::cat(downs), narrow = at::mm(x, down.t());
+        AutogradContext *context, const at::Tensor &x, at::TensorList weights, at::TensorList biases, at::TensorList downs,
+        at::TensorList ups, double scale, const Given &given) {
+        at::Tensor down, narrow;
+        if (!downs.empty()) {
+            down = downs.size() == 1 ? downs[0] : at::cat(downs);
+            narrow = at::mm(x, down.t());
+        }
         variable_list outs;
         int64_t start = 0;
         for (size_t i = 0; i < weights.size(); ++i) {
-            const int64_t rank = downs[i].size(0);
             if (!given.outs.empty()) {
                 outs.push_back(Given::checked(given.outs[i], x, weights[i]));
                 continue;
             }
             at::Tensor y = at::linear(x, weights[i], biases.empty() ? std::nullopt : std::optional(biases[i]));
-            y.addmm_(narrow.narrow(1, start, rank), ups[i].t(), 1, scale);
+            if (!downs.empty()) {
+                const int64_t rank = downs[i].size(0);
+                y.addmm_(narrow.narrow(1, start, rank), ups[i].t(), 1, scale);
+                start += rank;
+            }
             outs.push_back(y);
-            start += rank;
         }
         context->saved_data["scale"] = scale;
         context->saved_data["biased"] = !biases.empty();
-        variable_list saved = {x, down, narrow};
-        saved.insert(saved.end(), weights.begin(), weights.end());
+        // Each for the other's gradient alone: under frozen weights the inputs go, as with a plain product.
+        const auto is_learned = [](at::TensorList list) {
+            return std::any_of(list.begin(), list.end(), [](const at::Tensor &one) { return one.requires_grad(); });
+        };
+        variable_list saved = {is_learned(weights) || is_learned(downs) ? x : at::Tensor(), down, narrow};
+        for (const at::Tensor &weight : weights) saved.push_back(x.requires_grad() ? weight : at::Tensor());
         saved.insert(saved.end(), ups.begin(), ups.end());
         context->save_for_backward(saved);
         return outs;
@@ -100,40 +95,46 @@ struct AdaptedLinears : torch::autograd::Function<AdaptedLinears> {
         const auto saved = context->get_saved_variables();
         const size_t count = gradients.size();
         const at::Tensor &x = saved[0], &down = saved[1], &narrow = saved[2];
-        const at::Tensor *weights = &saved[3], *ups = &saved[3 + count];
+        const at::Tensor *weights = &saved[3], *ups = weights + count;
         const double scale = context->saved_data["scale"].toDouble();
-        const bool is_biased = context->saved_data["biased"].toBool();
-        // In the order of forward's arguments: x, all W, all A, all B, all b, the scale, what is given.
-        const auto at_argument = [&](size_t kind, size_t i) { return 1 + kind * count + i; };
-        const auto needs = [&](size_t kind, size_t i) { return context->needs_input_grad(at_argument(kind, i)); };
-        variable_list found(1 + (is_biased ? 4 : 3) * count + 2);
-        bool needs_down = false;
-        for (size_t i = 0; i < count; ++i) needs_down = needs_down || needs(1, i);
-        const bool needs_x = context->needs_input_grad(0);
-        at::Tensor by_narrow = at::empty_like(narrow);
-        int64_t start = 0;
+        const bool is_biased = context->saved_data["biased"].toBool(), is_adapted = down.defined();
+        // In the order of forward's arguments: x, all W, all b, all A, all B, the scale, what is given.
+        const size_t first_bias = 1 + count, first_down = first_bias + (is_biased ? count : 0),
+                     first_up = first_down + (is_adapted ? count : 0), end = first_up + (is_adapted ? count : 0);
+        const auto needs = [&](size_t argument) { return context->needs_input_grad(argument); };
+        variable_list found(end + 2);
         for (size_t i = 0; i < count; ++i) {
             gradients[i] = gradients[i].contiguous();
-            const at::Tensor &by_y = gradients[i];
-            const int64_t rank = ups[i].size(1);
-            if (needs_x || needs_down) {
-                at::Tensor part = by_narrow.narrow(1, start, rank);
-                at::mm_out(part, by_y, ups[i] * scale);
+            if (needs(1 + i)) found[1 + i] = at::mm(gradients[i].t(), x);
+            if (is_biased && needs(first_bias + i)) found[first_bias + i] = gradients[i].sum(0);
+        }
+        at::Tensor by_x;
+        if (is_adapted) {
+            bool needs_down = false;
+            for (size_t i = 0; i < count; ++i) needs_down = needs_down || needs(first_down + i);
+            at::Tensor by_narrow = at::empty_like(narrow);
+            int64_t start = 0;
+            for (size_t i = 0; i < count; ++i) {
+                const int64_t rank = ups[i].size(1);
+                if (needs(0) || needs_down) {
+                    at::Tensor part = by_narrow.narrow(1, start, rank);
+                    at::mm_out(part, gradients[i], ups[i] * scale);
+                }
+                if (needs(first_up + i))
+                    found[first_up + i] = at::mm(gradients[i].t(), narrow.narrow(1, start, rank)).mul_(scale);
+                start += rank;
             }
-            if (needs(0, i)) found[at_argument(0, i)] = at::mm(by_y.t(), x);
-            if (needs(2, i)) found[at_argument(2, i)] = at::mm(by_y.t(), narrow.narrow(1, start, rank)).mul_(scale);
-            if (is_biased && needs(3, i)) found[at_argument(3, i)] = by_y.sum(0);
-            start += rank;
+            if (needs_down) {
+                const at::Tensor by_down = at::mm(by_narrow.t(), x);
+                start = 0;
+                for (size_t i = 0; i < count; ++i, start += ups[i - 1].size(1))
+                    if (needs(first_down + i)) found[first_down + i] = by_down.narrow(0, start, ups[i].size(1));
+            }
+            if (needs(0)) by_x = at::mm(by_narrow, down);
         }
-        if (needs_down) {
-            const at::Tensor by_down = at::mm(by_narrow.t(), x);
-            start = 0;
-            for (size_t i = 0; i < count; ++i, start += ups[i - 1].size(1))
-                if (needs(1, i)) found[at_argument(1, i)] = by_down.narrow(0, start, ups[i].size(1));
-        }
-        if (needs_x) {
-            at::Tensor by_x = at::mm(by_narrow, down);
-            for (size_t i = 0; i < count; ++i) by_x.addmm_(gradients[i], weights[i]);
+        if (needs(0)) {
+            for (size_t i = 0; i < count; ++i)
+                by_x = by_x.defined() ? by_x.addmm_(gradients[i], weights[i]) : at::mm(gradients[i], weights[i]);
             found[0] = by_x;
         }
         return found;
@@ -151,36 +152,34 @@ ctorch_status ctorch_matmul(ctorch_tensor a, ctorch_tensor b, ctorch_tensor *out
     return guarded([&] { *out = wrap(at::matmul(unwrap(a), unwrap(b))); });
 }
 
-ctorch_status ctorch_linear(
-    ctorch_tensor input, ctorch_tensor weight, ctorch_tensor bias, ctorch_tensor given, ctorch_tensor *out) {
+ctorch_status ctorch_linears(
+    ctorch_tensor input, const ctorch_linear_map *maps, ptrdiff_t count, double scale, const ctorch_tensor *given,
+    ctorch_tensor *outs) {
     return guarded([&] {
-        if (given) {
-            *out = wrap(GivenLinear::apply(
-                unwrap(input), unwrap(weight), bias ? std::optional(unwrap(bias)) : std::nullopt, Given{{unwrap(given)}}));
+        const at::Tensor &x = unwrap(input);
+        if (count == 1 && !maps->down && !given) {
+            *outs = wrap(at::linear(
+                x, unwrap(maps->weight), maps->bias ? std::optional(unwrap(maps->bias)) : std::nullopt));
             return;
         }
-        *out = wrap(
-            bias ? at::linear(unwrap(input), unwrap(weight), unwrap(bias)) : at::linear(unwrap(input), unwrap(weight)));
-    });
-}
-
-ctorch_status ctorch_adapted_linears(
-    ctorch_tensor input, const ctorch_adapted_matrix *matrices, ptrdiff_t count, double scale,
-    const ctorch_tensor *given, ctorch_tensor *outs) {
-    return guarded([&] {
-        std::vector<at::Tensor> weights, downs, ups, biases;
-        for (const ctorch_adapted_matrix *one = matrices; one < matrices + count; ++one) {
+        std::vector<at::Tensor> weights, biases, downs, ups;
+        for (const ctorch_linear_map *one = maps; one < maps + count; ++one) {
             weights.push_back(unwrap(one->weight));
+            if (one->bias) biases.push_back(unwrap(one->bias));
+            if (!one->down) continue;
             downs.push_back(unwrap(one->down));
             ups.push_back(unwrap(one->up));
-            if (one->bias) biases.push_back(unwrap(one->bias));
         }
+        const auto all_or_none = [&](const std::vector<at::Tensor> &list) {
+            return list.empty() || list.size() == weights.size();
+        };
         TORCH_CHECK(
-            count > 0 && (biases.empty() || biases.size() == weights.size()), biases.size(), " biases of ", count,
-            " matrices: expected one of each, or none");
-        const auto made = AdaptedLinears::apply(
-            unwrap(input), at::TensorList(weights), at::TensorList(downs), at::TensorList(ups), at::TensorList(biases),
-            scale, Given{given ? unwrap_list(given, count) : std::vector<at::Tensor>()});
+            x.dim() == 2 && count > 0 && all_or_none(biases) && all_or_none(downs), biases.size(), " biases and ",
+            downs.size(), " adapters of ", count, " matrices that read ", x.sizes(),
+            ": expected one of each, or none, and an input of two axes");
+        const auto made = Linears::apply(
+            x, at::TensorList(weights), at::TensorList(biases), at::TensorList(downs), at::TensorList(ups), scale,
+            Given{given ? unwrap_list(given, count) : std::vector<at::Tensor>()});
         for (ptrdiff_t i = 0; i < count; ++i) outs[i] = wrap(made[i]);
     });
 }

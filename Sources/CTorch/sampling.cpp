@@ -52,8 +52,11 @@ struct Scratch {
     std::vector<double> sums;
     std::vector<std::pair<float, int64_t>> edge;
 
-    explicit Scratch(int64_t words)
-        : logits(words), weights(words), ordered(words), sums(blocks_of(words)) {
+    void reserve(int64_t words) {
+        logits.resize(words);
+        weights.resize(words);
+        ordered.resize(words);
+        sums.resize(blocks_of(words));
         edge.reserve(words);
     }
 };
@@ -221,7 +224,9 @@ extern "C" ctorch_status ctorch_sample_tokens(
         const int64_t words = z.size(1);
         for (int64_t i = 0; rows.seen != nullptr && i < rows.seen_offsets[rows.count]; ++i)
             TORCH_CHECK(rows.seen[i] >= 0 && rows.seen[i] < words, "token id ", rows.seen[i], " is outside ", words);
-        std::vector<Scratch> scratch(std::min<int64_t>(thread_count(), rows.count), Scratch(words));
+        // Each made where it stays: a copy would not have the room that is reserved.
+        std::vector<Scratch> scratch(std::min<int64_t>(thread_count(), rows.count));
+        for (Scratch &one : scratch) one.reserve(words);
         const RowSampler sampler{distribution, rows, words};
         const float *from = z.const_data_ptr<float>();
         parallel_tasks(rows.count, 8 * words, [&](int64_t row, int thread) {

@@ -68,15 +68,14 @@ struct Projection {
         if packed.count == projections.count {
             return try x.linear(weights: packed, biases: projections.map(\.bias))
         }
-        var adapted: [AdaptedMatrix] = []
+        var maps: [LinearMap] = []
         for one in projections {
-            if let matrix = try one.adapted(x, one.bias, extras.dropout) { adapted.append(matrix) }
+            if let map = try one.map(x, one.bias, extras.dropout) { maps.append(map) }
         }
-        let biased = adapted.count { $0.bias != nil }
-        if let scale = projections[0].adapter?.scale, adapted.count == projections.count,
-            biased == 0 || biased == adapted.count
-        {
-            return try x.linear(adapted, scale: scale, given: extras.given(projections))
+        let (biased, adapted) = (maps.count { $0.bias != nil }, maps.count { $0.adapter != nil })
+        let isUniform = [biased, adapted].allSatisfy { $0 == 0 || $0 == maps.count }
+        if maps.count == projections.count, isUniform {
+            return try x.linear(maps, scale: projections[0].scale, given: extras.given(projections))
         }
         var apart: [Tensor] = []
         for one in projections { apart.append(try one.summed(x, extras)) }
@@ -85,15 +84,17 @@ struct Projection {
 
     /// What this rank finds with its part of the weight.
     private func product(_ x: Tensor, _ bias: Tensor?, _ extras: PassExtras) throws(TensorError) -> Tensor {
-        guard let adapter else {
-            guard packed == nil else { return try weighted(x, bias) }
-            return try x.linear(weight: weight, bias: bias, given: extras.given([self])?[0])
+        if let map = try map(x, bias, extras.dropout) {
+            return try x.linear([map], scale: scale, given: extras.given([self]))[0]
         }
-        if let matrix = try adapted(x, bias, extras.dropout) {
-            return try x.linear([matrix], scale: adapter.scale, given: extras.given([self]))[0]
+        let own: Tensor
+        if let packed {
+            own = try x.linear(weight: packed, bias: bias)
+        } else {
+            own = try x.linear(weight: weight, bias: bias)
         }
+        guard let adapter else { return own }
         let (down, up) = try halves(adapter)
-        let own = try weighted(x, bias)
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
         let input = try x.to(down.elementType)
         let first = try (columnGroup?.rank ?? 0) * x.size(1)  // heads and inner columns are divided evenly
@@ -102,14 +103,17 @@ struct Projection {
         return try own + narrowed.linear(weight: up).to(own.elementType)
     }
 
-    /// The weight with its adapter where one operation has both: nothing is dropped of the input, and all are of its type.
-    private func adapted(_ x: Tensor, _ bias: Tensor?, _ dropout: AdapterDropout?) throws(TensorError) -> AdaptedMatrix?
-    {
-        guard let adapter, dropout == nil, packed == nil, weight.elementType == adapter.down.elementType,
-            x.elementType == weight.elementType
+    /// s of the adapter; without one it scales nothing.
+    private var scale: Double { adapter?.scale ?? 1 }
+
+    /// The weight with its adapter where one operation has both: the weight is not packed, nothing is dropped of the input,
+    /// and all are of its type.
+    private func map(_ x: Tensor, _ bias: Tensor?, _ dropout: AdapterDropout?) throws(TensorError) -> LinearMap? {
+        guard packed == nil else { return nil }
+        guard let adapter else { return LinearMap(weight: weight, bias: bias) }
+        guard dropout == nil, weight.elementType == adapter.down.elementType, x.elementType == weight.elementType
         else { return nil }
-        let (down, up) = try halves(adapter)
-        return AdaptedMatrix(weight: weight, bias: bias, down: down, up: up)
+        return LinearMap(weight: weight, bias: bias, adapter: try halves(adapter))
     }
 
     /// A and B as they are read. What every rank has whole, A beside rows and B beside columns, each reads with another
@@ -118,11 +122,6 @@ struct Projection {
         _ adapter: (down: Tensor, up: Tensor, scale: Double)
     ) throws(TensorError) -> (down: Tensor, up: Tensor) {
         (try rowGroup?.copied(adapter.down) ?? adapter.down, try columnGroup?.copied(adapter.up) ?? adapter.up)
-    }
-
-    private func weighted(_ x: Tensor, _ bias: Tensor?) throws(TensorError) -> Tensor {
-        guard let packed else { return try x.linear(weight: weight, bias: bias) }
-        return try x.linear(weight: packed, bias: bias)
     }
 }
 

@@ -4,8 +4,8 @@ internal import Tensors
 /// Turns hidden states into logits.
 struct OutputHead {
     /// `[vocabulary, hidden]`, in the type that logits are summed in, as the updater scores them: float32 for 16-bit
-    /// weights. Of a model that several ranks share, this one's words.
-    let matrix: Tensor
+    /// weights. Of a model that several ranks share, this one's words. Read where the head is not packed.
+    private let matrix: Tensor
     private let packed: PackedMatrix?
     private let group: TensorParallelGroup?
     private let vocabulary: Int

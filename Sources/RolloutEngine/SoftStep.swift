@@ -166,10 +166,10 @@ struct SoftStep {
     private func logProbabilities(of words: [Int?], _ hidden: Tensor) throws -> [Int: Float] {
         let slots = words.indices.filter { words[$0] != nil }
         guard !slots.isEmpty else { return [:] }
-        let scores = try Tensor.tokenScores(
-            hidden: hidden.rows(at: slots).to(head.matrix.elementType), head: head.matrix,
-            targets: Tensor(slots.compactMap { words[$0] }, device: model.device), temperature: answerTemperature)
-        return Dictionary(uniqueKeysWithValues: zip(slots, try scores.logProbabilities.floats()))
+        let logits = try head.logits(hidden.rows(at: slots)) / answerTemperature
+        let targets = try Tensor(slots.compactMap { words[$0] }, shape: [slots.count, 1], device: model.device)
+        let found = try logits.to(.float32).logSoftmax(axis: 1).gathered(axis: 1, index: targets)
+        return Dictionary(uniqueKeysWithValues: zip(slots, try found.floats()))
     }
 
     // MARK: The next inputs

@@ -15,29 +15,30 @@ extension Tensor {
     ///   - bias: `[outputs]`.
     ///   - given: What it comes to, where that is known: taken for the result, which has the product's gradients.
     package func linear(weight: Tensor, bias: Tensor? = nil, given: Tensor? = nil) throws(TensorError) -> Tensor {
-        try Tensor.make("linear") { ctorch_linear(raw, weight.raw, bias?.raw, given?.raw, $0) }
+        try linear([LinearMap(weight: weight, bias: bias)], given: given.map { [$0] })[0]
     }
 
-    /// The same with a low-rank update of each weight (LoRA, see ``LowRankUpdate``), which is never added to it, for all
-    /// matrices that read one input:
+    /// The same for all matrices that read one input `[n, inputs]`, whose gradient is then one sum; with a low-rank update of
+    /// each weight (LoRA, see ``LowRankUpdate``) where they have one, which is never added to it:
     ///
     ///     outᵢ[n, :] = self[n, :]·weightᵢᵀ + biasᵢ + scale·(self[n, :]·downᵢᵀ)·upᵢᵀ
     ///
     /// - Parameters:
-    ///   - matrices: All with a bias, or none; of the type of `self`.
+    ///   - maps: All with a bias, or none; all with an update, or none; of the type of `self`.
     ///   - given: outᵢ, where they are known; they are taken for the result, which has the products' gradients.
     package func linear(
-        _ matrices: [AdaptedMatrix], scale: Double, given: [Tensor]? = nil
+        _ maps: [LinearMap], scale: Double = 1, given: [Tensor]? = nil
     ) throws(TensorError) -> [Tensor] {
-        precondition(given.map { $0.count == matrices.count } ?? true, "one result a matrix")
-        let raw = matrices.map {
-            ctorch_adapted_matrix(weight: $0.weight.raw, bias: $0.bias?.raw, down: $0.down.raw, up: $0.up.raw)
+        precondition(given.map { $0.count == maps.count } ?? true, "one result a matrix")
+        let raw = maps.map {
+            ctorch_linear_map(
+                weight: $0.weight.raw, bias: $0.bias?.raw, down: $0.adapter?.down.raw, up: $0.adapter?.up.raw)
         }
         let known = given?.map { Optional($0.raw) }
         return try Tensor.make("linear", count: raw.count) { outs in
-            guard let known else { return ctorch_adapted_linears(self.raw, raw, raw.count, scale, nil, outs) }
+            guard let known else { return ctorch_linears(self.raw, raw, raw.count, scale, nil, outs) }
             return known.withUnsafeBufferPointer {
-                ctorch_adapted_linears(self.raw, raw, raw.count, scale, $0.baseAddress, outs)
+                ctorch_linears(self.raw, raw, raw.count, scale, $0.baseAddress, outs)
             }
         }
     }
@@ -51,18 +52,16 @@ extension Tensor {
     }
 }
 
-/// A matrix and its low-rank update.
-package struct AdaptedMatrix {
+/// A matrix with its bias and its low-rank update, where it has them.
+package struct LinearMap {
     /// `[outputs, inputs]`
     package let weight: Tensor
     /// `[outputs]`
     package let bias: Tensor?
-    /// `[rank, inputs]`
-    package let down: Tensor
-    /// `[outputs, rank]`
-    package let up: Tensor
+    /// `[rank, inputs]` and `[outputs, rank]`
+    package let adapter: (down: Tensor, up: Tensor)?
 
-    package init(weight: Tensor, bias: Tensor?, down: Tensor, up: Tensor) {
-        (self.weight, self.bias, self.down, self.up) = (weight, bias, down, up)
+    package init(weight: Tensor, bias: Tensor? = nil, adapter: (down: Tensor, up: Tensor)? = nil) {
+        (self.weight, self.bias, self.adapter) = (weight, bias, adapter)
     }
 }

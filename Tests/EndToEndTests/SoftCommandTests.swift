@@ -26,6 +26,20 @@ struct SoftCommandTests {
             in: place.folder
         ).output
         #expect(report.contains(#/"pass@k": \{"1": [0-9.e-]+, "4": /#), "\(report)")
+        // The word that ends thinking is scored with a head of its own, too, which is kept packed.
+        try Command.succeed(
+            [
+                "init-model", "--output", "untied", "--tokenizer", "model", "--no-tied", "--hidden-size", "32",
+                "--layers", "2", "--heads", "2", "--context-length", "64",
+            ], in: place.folder)
+        let ended = try Command.succeed(
+            [
+                "generate", "--json", "--model", "untied", "--prompts", "prompts.jsonl", "--limit", "1",
+                "--max-completion-length", "5", "--soft-thinking", "none", "--think-end", "e",
+                "--cold-stop-entropy", "50", "--cold-stop-steps", "1",
+            ], in: place.folder
+        ).output
+        #expect(ended.contains(#/"soft_tokens":/#), "\(ended)")
         let refused = try Command.run(
             ["generate"] + common + ["--soft-thinking", "gumbel", "--think-end", ""], in: place.folder)
         #expect(refused.status == 65 && refused.progress.contains("think_end"), "\(refused.status) \(refused.progress)")

@@ -75,8 +75,8 @@ struct LinearAlgebraTests {
         let (input, factors) = (try leaf([3, 4]), try leaf([3, 5]).detached())
         let leaves = [input, try leaf([5, 4]), try leaf([5]), try leaf([2, 4]), try leaf([5, 2])]
         func gradients(_ given: [Tensor]?) throws -> [[Double]] {
-            let matrix = AdaptedMatrix(weight: leaves[1], bias: leaves[2], down: leaves[3], up: leaves[4])
-            let found = try input.linear([matrix], scale: 0.7, given: given)[0]
+            let map = LinearMap(weight: leaves[1], bias: leaves[2], adapter: (leaves[3], leaves[4]))
+            let found = try input.linear([map], scale: 0.7, given: given)[0]
             if let given { #expect(try found.doubles() == given[0].doubles()) }
             try (found * factors).sum().backward()
             return try leaves.map { leaf in
@@ -95,26 +95,26 @@ struct LinearAlgebraTests {
         let (down, up) = (try Tensor([1.0, 1], shape: [1, 2]), try Tensor([1.0, 0, -2], shape: [3, 1]))
         let input = try Tensor([1.0, 2], shape: [1, 2])
         func found(_ bias: Tensor?) throws -> [Double] {
-            try input.linear([AdaptedMatrix(weight: weight, bias: bias, down: down, up: up)], scale: 10)[0].doubles()
+            try input.linear([LinearMap(weight: weight, bias: bias, adapter: (down, up))], scale: 10)[0].doubles()
         }
         #expect(try found(Tensor([100.0, 200, 300])) == [141, 217, 263])
         #expect(try found(nil) == [41, 17, -37])
         // Beside it W = [[1, -1]], A = [[0, 1], [2, 0]] and B = [[1, 1]]: -1 + 10·(2 + 2) = 39.
         let both = try input.linear(
             [
-                AdaptedMatrix(weight: weight, bias: nil, down: down, up: up),
-                AdaptedMatrix(
-                    weight: Tensor([1.0, -1], shape: [1, 2]), bias: nil, down: Tensor([0.0, 1, 2, 0], shape: [2, 2]),
-                    up: Tensor([1.0, 1], shape: [1, 2])),
+                LinearMap(weight: weight, adapter: (down, up)),
+                LinearMap(
+                    weight: Tensor([1.0, -1], shape: [1, 2]),
+                    adapter: (Tensor([0.0, 1, 2, 0], shape: [2, 2]), Tensor([1.0, 1], shape: [1, 2]))),
             ], scale: 10)
         #expect(try both.map { try $0.doubles() } == [[41, 17, -37], [39]])
         #expect(throws: TensorError.self) {
-            try input.linear([AdaptedMatrix(weight: weight, bias: nil, down: up, up: down)], scale: 1)
+            try input.linear([LinearMap(weight: weight, adapter: (up, down))], scale: 1)
         }
         #expect(throws: TensorError.self) {  // one has a bias
             try input.linear(
                 [Tensor([100.0, 200, 300]), nil].map {
-                    AdaptedMatrix(weight: weight, bias: $0, down: down, up: up)
+                    LinearMap(weight: weight, bias: $0, adapter: (down, up))
                 }, scale: 1)
         }
     }
@@ -157,10 +157,23 @@ struct LinearAlgebraTests {
         #expect(
             try gradientError(at: points) { at in
                 let made = try at[0].linear(
-                    [1, 5].map { AdaptedMatrix(weight: at[$0], bias: at[$0 + 1], down: at[$0 + 2], up: at[$0 + 3]) },
+                    [1, 5].map { LinearMap(weight: at[$0], bias: at[$0 + 1], adapter: (at[$0 + 2], at[$0 + 3])) },
                     scale: 1.5)
                 return try made[0].tanh().sum() + made[1].square().sum()
             } < 1e-7)
+        // Three without adapters, without biases and with them.
+        for isBiased in [false, true] {
+            let shapes = [4, 5, 1].flatMap { isBiased ? [[$0, 3], [$0]] : [[$0, 3]] }
+            let points = [(x, [2, 3])] + shapes.map { (numbers.doubles($0.reduce(1, *)), $0) }
+            #expect(
+                try gradientError(at: points) { at in
+                    let maps = stride(from: 1, to: at.count, by: isBiased ? 2 : 1).map {
+                        LinearMap(weight: at[$0], bias: isBiased ? at[$0 + 1] : nil)
+                    }
+                    let made = try at[0].linear(maps)
+                    return try made[0].tanh().sum() + made[1].square().sum() + made[2].tanh().sum()
+                } < 1e-7)
+        }
         #expect(try gradientError(at: [(x, [2, 3]), (weight, [3, 4])]) { try $0[0].matmul($0[1]).square() } < 1e-7)
     }
 
