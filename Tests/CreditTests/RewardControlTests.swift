@@ -171,6 +171,16 @@ struct RewardControlTests {
             ),
             .init(
                 members: [
+                    .init(
+                        "dynamic_weights",
+                        map([("method", "recap")]).with("ceilings", list([number("1"), number("9"), number("2")]))),
+                    .init("reward_weights", list([number("1"), number("-0.1"), number("2")])),
+                ],
+                message:
+                    "reward_weights has -0.1 for completion_length, and dynamic_weights.method recap measures how far a reward is from its largest score, which a cost moves away from as it gets better; expected a number of at least 0, or constraints on completion_length"
+            ),
+            .init(
+                members: [
                     .init("dynamic_weights", map([("method", "recap")]).with("ceilings", list([number("1")])))
                 ],
                 message: "dynamic_weights.ceilings has 1 numbers for 3 rewards; expected one each"),
