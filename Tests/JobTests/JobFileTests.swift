@@ -419,6 +419,10 @@ struct JobFileTests {
             "algorithm: bvpo\nbvpo: {online: true}\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
             "dynamic_weights.method is hypervolume, which weighs advantages; bvpo has none"
         ),
+        (
+            "algorithm: bvpo\nbvpo: {online: true}\ndynamic_sampling: true",
+            "and bvpo.online divides both kinds of pairs by the same prompts; expected false"
+        ),
         // 8 completions are one optimizer step: 9 rows beside them would make it two.
         (
             "algorithm: amft\ndemonstrations: {order: own, per_step: 9}",
