@@ -404,6 +404,14 @@ struct JobFileTests {
             "dynamic_weights.method gradient needs a method with advantages of each reward; best_of_k has none"
         ),
         (
+            "algorithm: best_of_k\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
+            "dynamic_weights.method hypervolume needs a method that learns by the size of its advantages; best_of_k does not"
+        ),
+        (
+            "algorithm: srft\neval_steps: 5\ndynamic_weights: {method: hypervolume, target: reward}",
+            "dynamic_weights.method hypervolume needs a method that learns by the size of its advantages; srft does not"
+        ),
+        (
             "algorithm: distill\nteacher_model_name_or_path: t\nlmbda: 0.5\ndynamic_weights: {method: recap, replay: g.jsonl}",
             "dynamic_weights.replay is set, and distill imitates demonstrations of its own already"
         ),
