@@ -462,6 +462,22 @@ struct JobFileTests {
         #expect(known.notices.isEmpty && known.plan.controllers.contains { $0.readsGradients })
     }
 
+    /// An accuracy of 1 and a length of 300 at the limit 200: with ppo_sat 1 − ((300 − 200)/200)² = 0.75, with all_ppo
+    /// 1 + 300/200 = 2.5. A reward that is named alone is the utility as it is scored.
+    @Test(arguments: [("equal", "ppo_sat", 0.75), ("at_most", "all_ppo", 2.5)])
+    func theUtilityOfAMFTCountsRewardsAsTrainingDoes(_ kind: String, _ variant: String, _ expected: Double) throws {
+        let text =
+            complete.replacing("accuracy_reward", with: "[accuracy_reward, completion_length]")
+            + "\nalgorithm: amft\nmultipliers: {variant: \(variant)}"
+            + "\nconstraints: [{reward: completion_length, limit: 200, kind: \(kind)}]\n"
+        let scores = [RewardScore.value(1), .value(300)]
+        let whole = try #require(job(text + "amft: {validation: held.jsonl}").plan.weighing?.utility)
+        #expect(whole.rewards.form == .summed && whole.rewards.combined(scores) == expected)
+        let one = try #require(
+            job(text + "amft: {validation: held.jsonl, utility_reward: completion_length}").plan.weighing?.utility)
+        #expect(one.rewards.combined(scores) == 300)
+    }
+
     /// Pairs that are made on the way are chosen by the weights of their step.
     @Test func pairsAreMadeByWeightsOfTheStep() throws {
         let resolved = try job(complete + "\nalgorithm: bvpo\nbvpo: {online: true}\nreward_weights: [{0: 1, 5: 2}]")
