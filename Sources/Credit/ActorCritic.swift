@@ -8,8 +8,9 @@ package import Records
 /// A is linear in r and V, so each objective is a stream: its own rewards and, where the critic has a head for each,
 /// its own V and R. A critic of one head values the sum: V belongs to the reward's stream, the penalty's has none, and
 /// R is that of the sum. A completion without a reward is masked: its tokens leave both losses and their denominators.
-/// (R = V would pull V back to what it was as soon as another optimizer step has moved it.) Whitening comes after R, as
-/// the specification and TRL have it.
+/// (R = V would pull V back to what it was as soon as another optimizer step has moved it.) A shadow, a reward of weight
+/// 0, masks nothing: where it gave no score its own stream alone has no advantage, and R = V. Whitening comes after R,
+/// as the specification and TRL have it.
 package struct ActorCritic: CreditRule {
     package let rewards: RewardCombination
     package let estimator: GeneralizedAdvantage
@@ -78,7 +79,8 @@ package struct ActorCritic: CreditRule {
             advantages(of: stream, head: index < heads ? index : nil, values, batch)
         }
         var credited = assemble(batch, combined, Advantages(streams), overlong, penalties: penalties)
-        var learned: [(returns: [[Double]], values: [[Double]])] = []
+        // Of each head, over the completions that its stream has a score of.
+        var learned = [(returns: [Double], values: [Double])](repeating: ([], []), count: heads)
         for group in values.tokens.indices {
             for completion in values.tokens[group].indices {
                 let own = values.tokens[group][completion]
@@ -89,53 +91,58 @@ package struct ActorCritic: CreditRule {
                 let returns = zip(sums, own).map { zip($0, $1).map { $0 + Double($1) } }
                 credited.update.parts[0].groups[group].completions[completion].returns = returns
                 credited.update.parts[0].groups[group].completions[completion].oldValues = own
-                if isLearned[group][completion] {
-                    learned.append((returns, own.map { $0.map(Double.init) }))
-                } else {
+                if !isLearned[group][completion] {
                     credited.update.parts[0].groups[group].completions[completion].isMasked = true
+                }
+                for head in 0..<heads where streams[head].isValid[group][completion] {
+                    learned[head].returns += returns[head]
+                    learned[head].values += own[head].map { Double($0) }
                 }
             }
         }
-        for head in 0..<heads {
+        for (head, own) in learned.enumerated() {
             credited.metrics.merge(
                 Self.describe(
-                    heads == 1 ? "" : "/\(streams[head].name)", returns: learned.flatMap { $0.returns[head] },
-                    values: learned.flatMap { $0.values[head] }))
+                    heads == 1 ? "" : "/\(streams[head].name)", returns: own.returns, values: own.values))
         }
         return credited
     }
 
-    /// Which completions every objective scored and nothing masks, `[group][completion]`.
+    /// Which completions every objective but the shadows scored and nothing masks, `[group][completion]`.
     private func learned(_ batch: CreditBatch, _ objectives: [RewardObjective]) -> [[Bool]] {
-        objectives.map { batch.isLearned($0.rewards, overlong) }.reduce(nil) { all, own -> [[Bool]]? in
-            all.map { zip($0, own).map { zip($0, $1).map { $0 && $1 } } } ?? own
-        } ?? []
+        let counted = objectives.filter { $0.weight != 0 || batch.weights.moves($0.name) }
+        return batch.groups.enumerated().map { group, scored in
+            scored.group.rollouts.enumerated().map { completion, rollout in
+                !overlong.masks(rollout.completion) && counted.allSatisfy { $0.rewards[group][completion] != nil }
+            }
+        }
     }
 
     /// r of each objective at each token, as streams: scores on the last token, the penalty on each; 0 where nothing is
-    /// learned.
+    /// learned or a shadow gave no score.
     private func tokenRewards(
         _ batch: CreditBatch, _ objectives: [RewardObjective], _ critic: CriticValues, _ penalties: KLPenalties?,
         _ isLearned: [[Bool]]
     ) -> [AdvantageStream] {
         var streams = objectives.map { objective in
+            let isValid = zip(isLearned, objective.rewards).map { zip($0, $1).map { $0 && $1 != nil } }
             let values = batch.groups.enumerated().map { group, scored in
                 scored.group.rollouts.enumerated().map { completion, rollout in
-                    let reward = isLearned[group][completion] ? objective.rewards[group][completion] : nil
+                    let reward = isValid[group][completion] ? objective.rewards[group][completion] : nil
                     let score = reward.map { $0 - (rollout.completion.isTruncated ? missingEndPenalty : 0) }
                     return GeneralizedAdvantage.tokenRewards(
                         score: score ?? 0, penalties: critic.tokens[group][completion][0].map { _ in 0 })
                 }
             }
             return AdvantageStream(
-                name: objective.name, weight: objective.weight, values: values, isValid: isLearned)
+                name: objective.name, weight: objective.weight, values: values, isValid: isValid)
         }
         if let penalties { streams.append(penalties.stream(isCredited: isLearned, isValid: isLearned)) }
         return streams
     }
 
-    /// The advantages of a stream of rewards; without a head of its own its values are 0, and no advantage where
-    /// nothing is learned.
+    /// The advantages of a stream of rewards; without a head of its own its values are 0, and no advantage where it is
+    /// not valid.
     private func advantages(
         of rewards: AdvantageStream, head: Int?, _ values: CriticValues, _ batch: CreditBatch
     ) -> AdvantageStream {

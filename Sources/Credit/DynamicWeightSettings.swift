@@ -28,7 +28,7 @@ package struct DynamicWeightSettings: Sendable, Equatable {
     package init(reading job: inout SettingsReader) {
         methods = job.read(
             "dynamic_weights.method", default: [],
-            "hypervolume: advantages are multiplied by 0.5 + 1.5·tanh(gain of the evaluations' Pareto front); needs eval_steps. gradient: w ← w·exp(s·⟨g_k, Σ g⟩), normalized, on the gradients of the rewards' own advantages, a backward pass more for each reward (both arXiv:2509.11452). recap: λ_k = K·softmax((m/m̃ + s/(m + m̃))/T) on each objective's losses, ceiling − mean score of a reward, so that weight goes to what still moves (arXiv:2510.21978). hypervolume may be listed beside either of the others."
+            "hypervolume: advantages are multiplied by 0.5 + 1.5·tanh(gain of the evaluations' Pareto front); needs eval_steps, and a method that learns by their size, not best_of_k or srft. gradient: w ← w·exp(s·⟨g_k, Σ g⟩), normalized, on the gradients of the rewards' own advantages, a backward pass more for each reward (both arXiv:2509.11452). recap: λ_k = K·softmax((m/m̃ + s/(m + m̃))/T) on each objective's losses, ceiling − mean score of a reward, so that weight goes to what still moves (arXiv:2510.21978); for rewards of which more is better, so no weight may be below 0. hypervolume may be listed beside either of the others."
         )
         target = job.read(
             "dynamic_weights.target", default: .advantage,

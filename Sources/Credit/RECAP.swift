@@ -8,7 +8,8 @@ package import Records
 ///     weight of objective k    its own · λ_k,  Σ λ = number of objectives
 ///
 /// The paper divides by that number, too; here a job's weights mean what they mean without RECAP, to which λ = 1 is
-/// equal. What the paper feeds it, the surrogate losses, will not do for rewards: their mean is near 0.
+/// equal. What the paper feeds it, the surrogate losses, will not do for rewards: their mean is near 0. Nor has a reward
+/// of negative weight a loss here: its distance from the ceiling grows as the policy gets better.
 package struct RECAP: RewardController {
     /// The part that imitates general rows, in metrics and among the objectives.
     package static let replayName = "replay"

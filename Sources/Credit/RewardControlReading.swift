@@ -156,7 +156,15 @@ struct RewardControlReading {
         }
         var found: [String: Double] = [:]
         for (index, reward) in rewards.enumerated() {
-            guard curves[index].last != 0, !constraints.contains(where: { $0.reward == reward.name }) else { continue }
+            let weight = curves[index].last
+            guard weight != 0, !constraints.contains(where: { $0.reward == reward.name }) else { continue }
+            guard weight > 0 else {
+                job.refuse(
+                    "reward_weights",
+                    "reward_weights has \(weight.shown) for \(reward.name), and dynamic_weights.method recap measures how far a reward is from its largest score, which a cost moves away from as it gets better; expected a number of at least 0, or constraints on \(reward.name)"
+                )
+                continue
+            }
             if dynamic.ceilings.isEmpty {
                 guard let top = reward.range?.upperBound, top < Self.open else {
                     job.refuse(

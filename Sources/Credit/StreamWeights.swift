@@ -38,6 +38,9 @@ package struct StreamWeights: Sendable, Equatable, ExpressibleByDictionaryLitera
         (values[name] ?? own) * (factors[name] ?? 1) * factor + (addends[name] ?? 0)
     }
 
+    /// Whether a controller says what a name weighs, be it 0 in this step.
+    func moves(_ name: String) -> Bool { values[name] != nil || addends[name] != nil }
+
     /// What each reward weighs in the step after all controllers, `reward_weights/NAME`; nothing where no controller
     /// moves one.
     package func metrics(of rewards: RewardCombination) -> Metrics {

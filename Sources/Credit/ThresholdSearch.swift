@@ -90,12 +90,12 @@ package struct ThresholdSearchSettings: Sendable, Equatable {
     /// `nil` where nothing is searched.
     ///
     /// - Parameters:
-    ///   - constraints: The job's; each needs `low` and `high`.
+    ///   - constraints: The job's; each needs `low` and `high`, and its limit room up to `high`.
     ///   - rewards: The names of the job's rewards; `nil` while they are not all known.
     package init?(reading job: inout SettingsReader, constraints: [Constraint], rewards: [String]?) {
         let gold: String? = job.read(
             "threshold_search.gold", optional: nil,
-            "Looks for the limits of all constraints within the run (Nelder-Mead, arXiv:2310.04373): the reward whose evaluated mean is to be as large as possible. Each constraint needs low and high; evaluations (eval_steps) must be on rows that no result is reported on."
+            "Looks for the limits of all constraints within the run (Nelder-Mead, arXiv:2310.04373): the reward whose evaluated mean is to be as large as possible. Each constraint needs low and high, the limit below high; evaluations (eval_steps) must be on rows that no result is reported on."
         )
         let maxRollouts = job.read(
             "threshold_search.max_rollouts", default: 100, .atLeast(1),
@@ -128,7 +128,15 @@ package struct ThresholdSearchSettings: Sendable, Equatable {
                 continue
             }
             bounds[constraint.name] = range
+            // The first points lie from the limit to high; where all are equal no move ever leads away.
+            if constraint.limit == range.upperBound {
+                job.refuse(
+                    "constraints",
+                    "constraints: \(constraint.name) has the limit \(constraint.limit.shown) and the same high, and threshold_search begins between them; expected a high above the limit"
+                )
+            }
         }
+        Self.refuseOnePoint(constraints, cacheDistance: cache, &job)
         if constraints.isEmpty {
             job.refuse(
                 "threshold_search.gold", "threshold_search looks for the limits of constraints; the job has none")
@@ -144,6 +152,24 @@ package struct ThresholdSearchSettings: Sendable, Equatable {
         self.init(
             gold: gold, bounds: bounds, maxRollouts: maxRollouts, rolloutsPerPoint: perPoint, reach: reach,
             tolerance: tolerance, cacheDistance: cache)
+    }
+
+    /// Refuses limits whose first points all take the value of one. A limit with little room may stand beside one with
+    /// more.
+    private static func refuseOnePoint(
+        _ constraints: [Constraint], cacheDistance: Double, _ job: inout SettingsReader
+    ) {
+        let rooms = constraints.compactMap { constraint in
+            constraint.range.map { (constraint: constraint, high: $0.upperBound) }
+        }
+        guard !rooms.isEmpty, rooms.count == constraints.count, rooms.allSatisfy({ $0.high > $0.constraint.limit }),
+            rooms.allSatisfy({ $0.high - $0.constraint.limit <= cacheDistance })
+        else { return }
+        let words = rooms.map { "\($0.constraint.name) from \($0.constraint.limit.shown) to \($0.high.shown)" }
+        job.refuse(
+            "threshold_search.cache_distance",
+            "threshold_search.cache_distance is \(cacheDistance.shown), and no limit has more room than that up to its high (\(words.joined(separator: ", "))): every point would take the value of the first; expected less, or a larger high"
+        )
     }
 }
 

@@ -121,7 +121,8 @@ package struct UtilitySettings: Sendable {
         )
         let reward: String? = job.read(
             "amft.utility_reward", optional: nil,
-            "The reward that the utility is, such as the task's own; by default the job's rewards with their weights.")
+            "The reward that the utility is, such as the task's own; by default the job's rewards with their weights, each counted as in training."
+        )
         prompts = job.read(
             "amft.validation_prompts", default: 16, .from(1, to: 1_000_000), "Held-out rows of a meta-gradient.")
         generations = job.read(
@@ -131,7 +132,7 @@ package struct UtilitySettings: Sendable {
         rewards =
             reward.map { name in
                 RewardCombination(names: own.names, weights: own.names.map { $0 == name ? 1 : 0 })
-            } ?? RewardCombination(names: own.names, weights: own.weights)
+            } ?? RewardCombination(names: own.names, weights: own.weights, shapes: own.shapes)
         let temperature = utility == .reward ? shared.sampling.distribution.temperature : 1
         lookAhead = LookAhead(
             reading: &job,

@@ -67,6 +67,12 @@ package struct BVPO: Method {
                     (ThinkingSettings.emptyName, PreferencePairing(markers: thinking.markers)),
                 ])
             controllers = Self.controllers(shared, &job)
+            if job.entry("dynamic_sampling")?.value == true.yaml {
+                job.refuse(
+                    "dynamic_sampling",
+                    "dynamic_sampling is true, which would keep a prompt with thinking and leave it out without, and bvpo.online divides both kinds of pairs by the same prompts; expected false"
+                )
+            }
         }
         if mode == .estimated, isOnline || loss.lossType != .sigmoid || loss.labelSmoothing > 0 || loss.isReferenceFree
         {

@@ -16,6 +16,8 @@ package struct BestOfK: Method {
         let learning = RolloutLearning(
             reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, takesSeveralSteps: true, streams: .none,
             takesSumApart: false)
+        // Its loss reads no advantages.
+        shared.refuseGuidance(of: Self.name, &job)
         plan = learning.plan(
             SupervisedFineTuning(),
             credit: BestOfGroup(reading: &job, rewards: learning.rewards, overlong: learning.overlong))

@@ -188,6 +188,15 @@ extension SharedSettings {
         job.refuse(key, "\(who) a method with advantages of each reward; \(method) has none")
     }
 
+    /// Refuses the factor on all advantages, for a method that does not learn by their size.
+    func refuseGuidance(of method: String, _ job: inout SettingsReader) {
+        guard control?.dynamic.isGuided == true else { return }
+        job.refuse(
+            "dynamic_weights.method",
+            "dynamic_weights.method hypervolume needs a method that learns by the size of its advantages; \(method) does not"
+        )
+    }
+
     /// Refuses more rows beside a step's completions than their optimizer steps take: the part with the most decides
     /// how many steps there are, and a loss that was made for one would see the policy move.
     func checkRowsBeside(_ rows: Int?, _ key: String, _ job: inout SettingsReader) {

@@ -19,6 +19,8 @@ package struct SRFTMethod: Method {
         let learning = RolloutLearning(
             reading: &job, shared, of: Self.name, kl: nil, hasRatio: false, streams: .none, demonstrates: true,
             takesSumApart: false)
+        // Of its own completions' advantages its loss reads the sign alone.
+        shared.refuseGuidance(of: Self.name, &job)
         let baseline = GroupBaseline(
             rewards: learning.rewards, settings: GroupBaselineSettings(), overlong: learning.overlong)
         plan = learning.plan(loss, credit: DemonstratedGroups(baseline, own: .sign), demonstrations: demonstrations)

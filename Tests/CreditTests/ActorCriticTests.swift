@@ -72,6 +72,33 @@ struct ActorCriticTests {
         #expect(update.advantages[0][0] == [0, 0])
     }
 
+    /// γ = λ = 1: A = r − V. The task weighs 1, the length −λ = −1, both halved by 1 + λ, the shadow nothing: the first
+    /// completion, which it gave no score, has ½·(1 − 0.25) − ½·(20 − 5) = −7.125, the second ½·0 − ½·10 = −5. In the
+    /// shadow's stream the first has no advantage, R = V = 2, and no word in the metrics: V = 1 and R = 3 are the
+    /// second's.
+    @Test func aShadowWithoutAScoreMasksNothing() throws {
+        let rewards = RewardCombination(names: ["task", "length", "shadow"], weights: [1, 0, 0], form: .apart)
+        var rule = ActorCritic(rewards: rewards, estimator: GeneralizedAdvantage(discount: 1, lambda: 1))
+        rule.mixer = Mixer()
+        func batch(_ first: [Double?], multiplier: Double) -> CreditBatch {
+            let held = LagrangianConstraints(
+                [Constraint("length", limit: 10, kind: .atMost)], MultiplierSettings(initial: multiplier))
+            let scores: [[Double?]] = [first, [0, 10, 3]]
+            return CreditBatch(
+                groups: [ScoredGroups.group(scores: scores.map { $0.map(ScoredGroups.score) }, lengths: [1, 1])],
+                values: CriticValues([[[[0.25], [5], [2]], [[0], [0], [1]]]]), weights: held.weights(at: 0))
+        }
+        let credited = try rule.credit(batch([1, 20, nil], multiplier: 1))
+        let completions = credited.update.groups[0].completions
+        #expect(completions.map(\.isMasked) == [false, false])
+        #expect(credited.update.advantages[0] == [[-7.125], [-5]])
+        #expect(completions.map(\.returns) == [[[1], [20], [2]], [[0], [10], [3]]])
+        #expect(credited.metrics["values/shadow/mean"] == 1 && credited.metrics["returns/shadow/mean"] == 3)
+        // A multiplier that happens to be 0 makes no shadow.
+        let unheld = try rule.credit(batch([1, nil, 4], multiplier: 0)).update
+        #expect(unheld.groups[0].completions.map(\.isMasked) == [true, false])
+    }
+
     @Test func aCutCompletionPaysForItsMissingEnd() throws {
         let batch = CreditBatch(
             groups: [ScoredGroups.group([1, 1], lengths: [1, 1], truncated: [1])],

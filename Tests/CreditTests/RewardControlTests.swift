@@ -171,9 +171,35 @@ struct RewardControlTests {
             ),
             .init(
                 members: [
+                    .init(
+                        "dynamic_weights",
+                        map([("method", "recap")]).with("ceilings", list([number("1"), number("9"), number("2")]))),
+                    .init("reward_weights", list([number("1"), number("-0.1"), number("2")])),
+                ],
+                message:
+                    "reward_weights has -0.1 for completion_length, and dynamic_weights.method recap measures how far a reward is from its largest score, which a cost moves away from as it gets better; expected a number of at least 0, or constraints on completion_length"
+            ),
+            .init(
+                members: [
                     .init("dynamic_weights", map([("method", "recap")]).with("ceilings", list([number("1")])))
                 ],
                 message: "dynamic_weights.ceilings has 1 numbers for 3 rewards; expected one each"),
+            .init(
+                members: [
+                    constraints([held("style", "0.5", "equal", [("low", "0.2"), ("high", "0.5")])]),
+                    .init("threshold_search", map([("gold", "accuracy")])),
+                ],
+                message:
+                    "constraints: style has the limit 0.5 and the same high, and threshold_search begins between them; expected a high above the limit"
+            ),
+            .init(
+                members: [
+                    constraints([held("style", "0.5", "equal", [("low", "0.2"), ("high", "0.504")])]),
+                    .init("threshold_search", map([("gold", "accuracy")])),
+                ],
+                message:
+                    "threshold_search.cache_distance is 0.005, and no limit has more room than that up to its high (style from 0.5 to 0.504): every point would take the value of the first; expected less, or a larger high"
+            ),
             .init(
                 members: [.init("reward_weights", list([number("1")]))],
                 message: "reward_weights has 1 numbers for 3 rewards; expected one each"),
@@ -197,6 +223,20 @@ struct RewardControlTests {
             let problems = job.problems.map(\.message)
             #expect(problems.contains(refusal.message), "\(problems)")
         }
+    }
+
+    /// As in the paper's own search: from 0.0029 to 0.005, beside limits with more room than the cache tells apart.
+    @Test func oneOfSeveralSearchedLimitsMayHaveLittleRoom() {
+        let (control, job) = read([
+            .init(
+                "constraints",
+                list([
+                    held("accuracy", "0.43", "equal", [("low", "0.4"), ("high", "0.528")]),
+                    held("style", "0.0029", "equal", [("low", "0.002"), ("high", "0.005")]),
+                ])),
+            .init("threshold_search", map([("gold", "completion_length")])),
+        ])
+        #expect(job.problems.isEmpty && control.search?.bounds["style"] == 0.002...0.005, "\(job.problems)")
     }
 
     /// What a reward calls itself may be known only when it is open: `scores.py:style` goes by its last part.

@@ -115,6 +115,18 @@ struct ThinkingPairsTests {
         }
         #expect(metrics["bvpo/alpha"] == 0.5)
         #expect(try place.bytes("half/model.safetensors") != place.bytes("one/model.safetensors"))
+        // What names the best checkpoint is the loss that is trained: ¼·L_t + ¾·L_e at α = ¼.
+        for split in ["train", "eval"] { try place.write("split/\(split).jsonl", place.bytes("made.jsonl")) }
+        let measured = try place.train(
+            work.job("bvpo", "dataset_name: split\noutput_dir: measured\nmax_steps: 2\neval_steps: 2"),
+            "bvpo.alpha=0.25")
+        #expect(measured.status == 0, "\(measured.progress)")
+        let evaluations = try place.metrics("measured").filter { $0["eval_loss"] != nil }
+        let evaluated = try #require(evaluations.last)
+        let ownLoss = try #require(evaluated["eval_thinking/loss"])
+        let emptyLoss = try #require(evaluated["eval_empty/loss"])
+        let mixed = 0.25 * ownLoss + 0.75 * emptyLoss
+        #expect(abs((evaluated["eval_loss"] ?? 0) - mixed) < 1e-6 * mixed, "\(evaluated)")
         // The union is DPO on the whole file.
         let union = try place.train(work.job("dpo", "dataset_name: made.jsonl\noutput_dir: union"))
         #expect(union.status == 0, "\(union.progress)")

@@ -404,6 +404,14 @@ struct JobFileTests {
             "dynamic_weights.method gradient needs a method with advantages of each reward; best_of_k has none"
         ),
         (
+            "algorithm: best_of_k\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
+            "dynamic_weights.method hypervolume needs a method that learns by the size of its advantages; best_of_k does not"
+        ),
+        (
+            "algorithm: srft\neval_steps: 5\ndynamic_weights: {method: hypervolume, target: reward}",
+            "dynamic_weights.method hypervolume needs a method that learns by the size of its advantages; srft does not"
+        ),
+        (
             "algorithm: distill\nteacher_model_name_or_path: t\nlmbda: 0.5\ndynamic_weights: {method: recap, replay: g.jsonl}",
             "dynamic_weights.replay is set, and distill imitates demonstrations of its own already"
         ),
@@ -418,6 +426,10 @@ struct JobFileTests {
         (
             "algorithm: bvpo\nbvpo: {online: true}\neval_steps: 5\ndynamic_weights: {method: hypervolume}",
             "dynamic_weights.method is hypervolume, which weighs advantages; bvpo has none"
+        ),
+        (
+            "algorithm: bvpo\nbvpo: {online: true}\ndynamic_sampling: true",
+            "and bvpo.online divides both kinds of pairs by the same prompts; expected false"
         ),
         // 8 completions are one optimizer step: 9 rows beside them would make it two.
         (
@@ -448,6 +460,22 @@ struct JobFileTests {
         #expect(!resolved.plan.controllers.contains { $0.readsGradients })
         let known = try job("\(text)\nalgorithm: rloo\ngradient_share_steps: 5")
         #expect(known.notices.isEmpty && known.plan.controllers.contains { $0.readsGradients })
+    }
+
+    /// An accuracy of 1 and a length of 300 at the limit 200: with ppo_sat 1 − ((300 − 200)/200)² = 0.75, with all_ppo
+    /// 1 + 300/200 = 2.5. A reward that is named alone is the utility as it is scored.
+    @Test(arguments: [("equal", "ppo_sat", 0.75), ("at_most", "all_ppo", 2.5)])
+    func theUtilityOfAMFTCountsRewardsAsTrainingDoes(_ kind: String, _ variant: String, _ expected: Double) throws {
+        let text =
+            complete.replacing("accuracy_reward", with: "[accuracy_reward, completion_length]")
+            + "\nalgorithm: amft\nmultipliers: {variant: \(variant)}"
+            + "\nconstraints: [{reward: completion_length, limit: 200, kind: \(kind)}]\n"
+        let scores = [RewardScore.value(1), .value(300)]
+        let whole = try #require(job(text + "amft: {validation: held.jsonl}").plan.weighing?.utility)
+        #expect(whole.rewards.form == .summed && whole.rewards.combined(scores) == expected)
+        let one = try #require(
+            job(text + "amft: {validation: held.jsonl, utility_reward: completion_length}").plan.weighing?.utility)
+        #expect(one.rewards.combined(scores) == 300)
     }
 
     /// Pairs that are made on the way are chosen by the weights of their step.

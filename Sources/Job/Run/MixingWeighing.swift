@@ -21,6 +21,9 @@ actor MixingWeighing: PartWeighing, Checkpointable {
         marked = plan.weight
     }
 
+    /// Of thinking and of empty pairs, as they are now.
+    var weights: [Double] { [weight.alpha, 1 - weight.alpha] }
+
     /// `bvpo/alpha`, and in a step with a calibration its terms.
     func weigh(
         _ batch: UpdateBatch, at progress: RunProgress, stop: StopSignal
@@ -34,7 +37,7 @@ actor MixingWeighing: PartWeighing, Checkpointable {
             metrics["timing_s/calibration"] = (ContinuousClock.now - start) / .seconds(1)
         }
         metrics["bvpo/alpha", .last] = weight.alpha
-        return ([weight.alpha, 1 - weight.alpha], metrics)
+        return (weights, metrics)
     }
 
     /// The gradients that move α are the calibration's own.

@@ -33,10 +33,13 @@ struct EvaluationPairs: Sendable {
     }
 }
 
-/// Measures loss and accuracy on held-out pairs between two steps.
+/// Measures loss and accuracy on held-out pairs between two steps. The loss is the one that is trained, each part with
+/// the weight that it has in the step.
 struct PairEvaluation: Measuring {
     let pairs: EvaluationPairs
     let updater: PolicyUpdater
+    /// Of thinking and empty pairs, whose weights move; `nil` where the plan's stay.
+    let mixing: MixingWeighing?
     let recorder: RunRecorder
     /// Of a reward model, whose calibration is measured too.
     let heads: [String]?
@@ -50,11 +53,12 @@ struct PairEvaluation: Measuring {
                 parts[slot].takeReference(found.tokens)
             }
         }
+        let weights = await mixing?.weights ?? parts.map { _ in 1.0 }
         var measured = Measured()
         var loss = 0.0
-        for (part, plan) in zip(parts, updater.parts) {
+        for ((part, plan), weight) in zip(zip(parts, updater.parts), weights) {
             let found = try await updater.measure(part, by: plan, stop: stop)
-            loss += plan.weight * found.loss
+            loss += plan.weight * weight * found.loss
             let family = plan.name.map { "\($0)/" } ?? ""
             for (name, value) in found.metrics.entries { measured.metrics["eval_\(family)\(name)"] = value }
             if plan.name != nil { measured.metrics["eval_\(family)loss"] = found.loss }

@@ -60,7 +60,9 @@ struct StepEvaluation: Evaluating {
                 prefix: "eval_", seed: ~job.model.seed)
         }
         return sets.pairs.map { pairs in
-            PairEvaluation(pairs: pairs, updater: parts.updater, recorder: recorder, heads: parts.plan.heads)
+            PairEvaluation(
+                pairs: pairs, updater: parts.updater, mixing: parts.weighing as? MixingWeighing, recorder: recorder,
+                heads: parts.plan.heads)
         }
     }
 
