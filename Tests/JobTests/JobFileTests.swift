@@ -352,6 +352,15 @@ struct JobFileTests {
         ("algorithm: reinforce_pp\nkl_estimator: k3", "reinforce_pp with groups has k2 in its loss"),
         ("algorithm: best_of_k\nbeta: 0.1\nsync_ref_model: true", "sync_ref_model needs a reference policy"),
         ("algorithm: remax\nbeta: 0.1\nremax_kl: none\nkl_target: 0.1", "expected beta above 0"),
+        // 1 − 0.2 · 8 / 1.6 = 0: from there down a step of 8 completions could take all of β.
+        (
+            "algorithm: rloo\nkl_target: 0.1\nkl_horizon: 1.6",
+            "kl_horizon is 1.6; expected above 1.6, 0.2 × the 8 completions of a rollout step"
+        ),
+        (
+            "algorithm: rloo\nkl_target: 0.1\nkl_horizon: 2\nsteps_per_generation: 2",
+            "kl_horizon is 2.0; expected above 3.2, 0.2 × the 16 completions of a rollout step"
+        ),
         (
             "eval_steps: 200\nmetric_for_best_model: eval_reward",
             "save_steps is 500; expected a multiple of eval_steps, 200"
