@@ -397,6 +397,14 @@ struct JobFileTests {
             "use_bias_correction_kl is true; expected false with importance_sampling_level sequence"
         ),
         ("reward_clip_range: [5, -5]\nalgorithm: rloo", "reward_clip_range is a list of 2; expected a list"),
+        (
+            "algorithm: rloo\nreward_clip_range: [-1, 1]\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]",
+            "reward_clip_range is [-1.0, 1.0]; expected [] with constraints or gradient weights"
+        ),
+        (
+            "algorithm: rloo\nreward_clip_range: [-1, 1]\ndynamic_weights: {method: gradient}",
+            "reward_clip_range is [-1.0, 1.0]; expected [] with constraints or gradient weights"
+        ),
         ("algorithm: reinforce_pp\nnum_generations: 1\nreinforce_pp_baseline: group", "one completion has no mean"),
         (
             "replay_buffer_size: 16\nsteps_per_generation: 4",
