@@ -42,6 +42,7 @@ package struct SofTGRPOSettings: Sendable, Equatable {
         self.init(
             surrogate: surrogate, noise: thinking.noise, temperature: thinking.temperature ?? temperature,
             divergence: thinking.divergence, detachesInputs: thinking.followsRelease)
+        job.ignore("soft_thinking.kl", when: surrogate.klCoefficient == 0)
         if noise.density == nil {
             job.refuse(
                 "soft_thinking.noise",
