@@ -47,6 +47,19 @@ struct GRPOTests {
         #expect(abs(-found - expected) > 1e-3)
     }
 
+    /// What advantages drive is told apart from the KL term and the entropy bonus.
+    @Test(arguments: GRPOSettings.LossType.allCases)
+    func thePolicyLossIsWithoutTheKLTerm(_ type: GRPOSettings.LossType) throws {
+        let example = LossExample(seed: 2)
+        let settings = GRPOSettings(
+            lossType: type, clip: .init(epsilon: 0.2, epsilonHigh: 0.28), klCoefficient: 0.2, correctsKLBias: false,
+            entropyCoefficient: 0.01)
+        let metrics = try example.evaluate(settings).metrics.metrics
+        let expected = Self.lossByLoops(example, type, beta: 0)
+        #expect(abs(try #require(metrics["policy_loss"]) - expected) < 1e-13)
+        #expect(abs(Self.lossByLoops(example, type, beta: 0.2) - expected) > 1e-3)
+    }
+
     /// The weights min(ρ, bound) are constants: the slope of token t is −weight·A / N.
     @Test func cispoKeepsAGradientWhereItClips() throws {
         let example = LossExample(seed: 2)
@@ -206,6 +219,17 @@ struct OtherMethodTests {
         }
         let found = try example.evaluate(REINFORCEPlusPlusSettings(klCoefficient: 0.3)).loss
         #expect(abs(found - expected) < 1e-14)
+    }
+
+    /// One token: ρ = 1 and A = 2 make −2. d = −1 + 1.5 adds 0.4·0.5²/2 = 0.05 to the loss alone.
+    @Test func theKLTermOfREINFORCEPlusPlusIsNoPolicyLoss() throws {
+        var example = LossExample(seed: 2)
+        example.lengths = [1]
+        (example.policy, example.old, example.reference, example.advantages) = ([-1], [-1], [-1.5], [2])
+        let found = try example.evaluate(REINFORCEPlusPlusSettings(klCoefficient: 0.4))
+        #expect(abs(found.loss + 1.95) < 1e-14)
+        #expect(found.metrics.metrics["policy_loss"] == -2)
+        #expect(found.metrics.metrics["kl"] == 0.125)
     }
 
     @Test func supervisedFineTuningIsTheMeanNegativeLogLikelihood() throws {
