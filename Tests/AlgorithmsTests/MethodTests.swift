@@ -160,9 +160,10 @@ struct GRPOTests {
     }
 
     /// On samples of π_old, ρ − 1 − log ρ estimates KL(π_old‖π); the other direction would be another number.
-    @Test func driftAndRatiosByLoops() throws {
+    @Test(arguments: [GRPOSettings.LossType.dapo, .cispo])
+    func driftAndRatiosByLoops(_ type: GRPOSettings.LossType) throws {
         let example = LossExample(seed: 2)
-        let metrics = try example.evaluate(GRPOSettings()).metrics.metrics
+        let metrics = try example.evaluate(GRPOSettings(lossType: type)).metrics.metrics
         let ratios = zip(example.policy, example.old).map { exp($0 - $1) }
         let drift = ratios.map { $0 - 1 - log($0) }.reduce(0, +) / Double(ratios.count)
         #expect(abs(try #require(metrics["approx_kl"]) - drift) < 1e-12)
@@ -202,6 +203,16 @@ struct OtherMethodTests {
         #expect(abs(found.loss - expected) < 1e-14)
         #expect(found.metrics["clip_ratio/low_mean"] == nil)
         #expect(abs(try #require(found.metrics.metrics["entropy"]) - example.entropies.reduce(0, +) / 18) < 1e-14)
+    }
+
+    /// The ratio is a completion's, the drift a token's, as in the other methods.
+    @Test func driftOfRLOOByLoops() throws {
+        let example = LossExample(seed: 2)
+        let ratios = zip(example.policy, example.old).map { exp($0 - $1) }
+        let drift = ratios.map { $0 - 1 - log($0) }.reduce(0, +) / 18
+        let metrics = try example.evaluate(RLOOSettings()).metrics.metrics
+        #expect(abs(try #require(metrics["approx_kl"]) - drift) < 1e-12)
+        #expect(try example.evaluate(RLOOSettings(ratioClip: nil)).metrics["approx_kl"] == nil)
     }
 
     @Test func reinforcePlusPlusByLoops() throws {
