@@ -22,7 +22,9 @@ enum ClipMetrics {
             metrics.set("clip_ratio/high_mean", unit(high), .mean)
             metrics.set("clip_ratio/high_max", spans.means(of: high), .maximum)
             metrics.set("clip_ratio/region_mean", unit(region), .mean)
-            if case .dual(let bound) = clip.upperBound {
+            switch clip.upperBound {
+            case .none: break
+            case .delta(let bound), .dual(let bound):
                 metrics.set("clip_ratio/dual_mean", unit(tokens.map { $0 > bound && $1 < 0 ? 1 : 0 }), .mean)
             }
             metrics.set("ratio/mean", unit(ratios), .mean)

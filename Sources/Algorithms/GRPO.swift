@@ -27,8 +27,9 @@ internal import Tensors
 package enum GRPO {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: `policy_loss` (the loss without the entropy bonus), `kl`, `entropy`, `clip_ratio/*`,
-    /// `cispo_clip_ratio`, `sampling/importance_sampling_ratio/*`, `approx_kl` between π_old and π.
+    /// Metrics: `policy_loss` (the loss without the KL term and the entropy bonus), `kl`, `entropy`, `clip_ratio/*`
+    /// or with `cispo` `cispo_clip_ratio`, `ratio/*`, `sampling/importance_sampling_ratio/*`, `approx_kl` between π_old
+    /// and π.
     ///
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` for an input that the
     ///   settings need and that is absent.
@@ -40,14 +41,15 @@ package enum GRPO {
         var report = LossReport()
         var perToken = try policyTerm(inputs, ratios, settings)
         perToken = try corrected(perToken, inputs, old, settings, &report)
+        var loss = try settings.lossType.aggregation.total(perToken, inputs.spans, inputs.denominators)
+        try report.note("policy_loss", loss, .total)
         if settings.klCoefficient > 0 {
             let divergence = try divergence(inputs, ratios, settings)
             try report.note("kl", divergence, .mean)
             let weighted = try inputs.klWeights.map { try divergence * $0 } ?? divergence
-            perToken = try perToken + weighted * settings.klCoefficient
+            let total = try settings.lossType.aggregation.total(weighted, inputs.spans, inputs.denominators)
+            loss = try loss + total * settings.klCoefficient
         }
-        var loss = try settings.lossType.aggregation.total(perToken, inputs.spans, inputs.denominators)
-        try report.note("policy_loss", loss, .total)
         if settings.entropyCoefficient != 0 {
             loss = try loss - EntropyBonus.meanEntropy(inputs, "grpo") * settings.entropyCoefficient
         }
@@ -116,7 +118,9 @@ package enum GRPO {
         // Compared in double, as the bound is given.
         let isClipped = try ratios.detached().to(.float64).greater(than: settings.clip.epsilonHigh)
             .logicalAnd(inputs.advantages.greater(than: 0))
-        try report.note(
-            "cispo_clip_ratio", isClipped, .mean, over: settings.importanceLevel == .token ? nil : inputs.spans)
+        let unit = settings.importanceLevel == .token ? nil : inputs.spans
+        try report.note("cispo_clip_ratio", isClipped, .mean, over: unit)
+        try report.note("ratio/mean", ratios, .mean, over: unit)
+        try report.note("ratio/max", ratios, .maximum)
     }
 }

@@ -125,6 +125,9 @@ package struct GRPOSettings: Sendable, Equatable {
         job.check(
             klCoefficient == 0 || klEstimator != .k1 || correctsKLBias || usesExactKL, "kl_estimator",
             "k2 or k3, or use_bias_correction_kl: k1 alone in a loss has no gradient on average")
+        job.ignore("use_bias_correction_kl", when: klCoefficient == 0 || usesExactKL)
+        // cispo clips above alone, at epsilon where epsilon_high is not given.
+        job.ignore("epsilon", when: lossType == .cispo && clip.epsilonHigh != clip.epsilon)
         if lossType == .cispo, clip.epsilonHigh < 1 {
             job.notice(
                 "epsilon_high is \(clip.epsilonHigh): with loss_type cispo it is the largest weight of a token, and caps all of them; the paper's runs have 5"

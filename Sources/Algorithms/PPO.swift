@@ -121,8 +121,12 @@ package enum PPO {
         var squares = try (values.values - returns).square()
         if let epsilon = settings.valueEpsilon {
             let old = try values.oldValues.detached()
-            let moved = try (values.values - old).clamped(to: -epsilon...epsilon)
-            let clipped = try (old + moved - returns).square()
+            let moved = try values.values - old
+            // Within the bounds V itself: old + (V − old) may be a rounding away from it, and count as clipped.
+            let bounded = try Tensor.where(
+                moved.detached().abs().greater(than: epsilon), old + moved.clamped(to: -epsilon...epsilon),
+                values.values)
+            let clipped = try (bounded - returns).square()
             try report.note("value_clip_ratio", clipped.greater(than: squares), .mean)
             squares = try maximum(squares, clipped)
         }

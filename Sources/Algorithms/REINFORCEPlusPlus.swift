@@ -29,7 +29,7 @@ extension REINFORCEPlusPlusSettings: Objective {
 package enum REINFORCEPlusPlus {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: `policy_loss`, `kl`, `entropy`, `clip_ratio/*`, `approx_kl`.
+    /// Metrics: `policy_loss` (the loss without the KL term), `kl`, `entropy`, `clip_ratio/*`, `approx_kl`.
     ///
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`, ``LossError`` without a reference that
     ///   λ needs.
@@ -38,16 +38,17 @@ package enum REINFORCEPlusPlus {
     ) throws -> LossResult {
         try inputs.requireShapes("reinforce++")
         var report = LossReport()
-        var perToken = try settings.clip.tokenLoss(inputs, &report)
+        let perToken = try settings.clip.tokenLoss(inputs, &report)
+        var loss = try settings.aggregation.total(perToken, inputs.spans, inputs.denominators)
+        try report.note("policy_loss", loss, .total)
         if settings.klCoefficient > 0 {
             let divergence = try KLEstimator.k2.estimate(
                 policy: inputs.logProbabilities, reference: inputs.requireReference("reinforce++"))
             try report.note("kl", divergence, .mean)
             let weighted = try inputs.klWeights.map { try divergence * $0 } ?? divergence
-            perToken = try perToken + weighted * settings.klCoefficient
+            let total = try settings.aggregation.total(weighted, inputs.spans, inputs.denominators)
+            loss = try loss + total * settings.klCoefficient
         }
-        let loss = try LossAggregation.sequenceMeanTokenMean.total(perToken, inputs.spans, inputs.denominators)
-        try report.note("policy_loss", loss, .total)
         try inputs.noteEntropy(in: &report)
         return LossResult(loss: loss, report: report)
     }

@@ -24,7 +24,7 @@ extension RLOOSettings: Objective {
 package enum RLOO {
     /// This micro-batch's share of the loss.
     ///
-    /// Metrics: `policy_loss`, `entropy`; with a clip `clip_ratio/*` over completions.
+    /// Metrics: `policy_loss`, `entropy`; with a clip `clip_ratio/*` over completions, `approx_kl` over tokens.
     ///
     /// - Throws: `TensorError.shape` for a tensor that is not `[actionTokens]`.
     package static func loss(_ inputs: PolicyLossInputs, _ settings: RLOOSettings) throws -> LossResult {
@@ -47,13 +47,15 @@ package enum RLOO {
     ) throws -> Tensor {
         let spans = inputs.spans
         let limit = ImportanceRatio.largestLogRatio
-        let logRatios = try spans.segmentSum(inputs.logProbabilities - inputs.oldOrCurrent)
+        let old = try inputs.oldOrCurrent
+        let logRatios = try spans.segmentSum(inputs.logProbabilities - old)
         let ratios = try logRatios.clamped(to: -limit...limit).exp()
         // An empty completion has no token to carry an advantage: its mean is 0 and so is its loss.
         let advantages = try spans.segmentMean(inputs.advantages)
         try ClipMetrics.note(
             ratios: spans.spread(ratios), advantages: inputs.advantages, clip: clip, level: .sequence, spans,
             in: &report)
+        try inputs.noteDrift(from: old, in: &report)
         let perCompletion = try clip.loss(ratios: ratios, advantages: advantages)
         return try perCompletion.sum() * (1 / Double(max(inputs.denominators.sequences, 1)))
     }

@@ -42,6 +42,7 @@ package struct SofTGRPOSettings: Sendable, Equatable {
         self.init(
             surrogate: surrogate, noise: thinking.noise, temperature: thinking.temperature ?? temperature,
             divergence: thinking.divergence, detachesInputs: thinking.followsRelease)
+        job.ignore("soft_thinking.kl", when: surrogate.klCoefficient == 0)
         if noise.density == nil {
             job.refuse(
                 "soft_thinking.noise",
@@ -176,13 +177,10 @@ package enum SofTGRPO {
             try settings.surrogate.lossType.aggregation
             .total(perToken, inputs.spans, inputs.denominators) * settings.surrogate.klCoefficient
         var report = result.report
-        try report.note([divergence, share]) { columns, metrics in
+        try report.note([divergence]) { columns, metrics in
             metrics.set("soft/kl", columns[0], .mean)
             if case .mean(let sum, let count) = metrics["kl"] {
                 metrics["kl"] = .mean(sum: sum + columns[0].reduce(0, +), count: count)
-            }
-            if case .total(let loss) = metrics["policy_loss"] {
-                metrics["policy_loss"] = .total(loss + columns[1][0])
             }
         }
         return LossResult(loss: try result.loss + share, report: report)

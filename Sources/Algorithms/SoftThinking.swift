@@ -86,6 +86,10 @@ package struct SoftThinking: Sendable, Equatable {
             case .gaussian: .gaussian(GaussianNoise(deviation: sigma, followsRelease: followsRelease))
             case .embeddingGaussian: .embedding(EmbeddingNoise(deviation: sigma))
             }
+        job.ignore("soft_thinking.gumbel_temperature", "soft_thinking.noise_factor", when: kind != .gumbel)
+        job.ignore("soft_thinking.dirichlet_alpha", when: kind != .dirichlet)
+        job.ignore("soft_thinking.gaussian_sigma", when: kind != .gaussian && kind != .embeddingGaussian)
+        job.ignore("soft_thinking.cold_stop_steps", when: coldStop == nil)
         job.check(kind != .gaussian || sigma <= 1, "soft_thinking.gaussian_sigma", "at most 1, as probabilities are")
         if followsRelease, kind == .embeddingGaussian {
             job.refuse(

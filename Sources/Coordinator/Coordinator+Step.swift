@@ -99,8 +99,10 @@ extension Coordinator {
         var taken: [Metrics] = []
         let before = progress.step
         let rolloutStep = progress.rolloutStep
-        // Without scores of its own the trainer compares the sampler with its present policy, which has then moved.
+        // Without scores of its own the trainer compares the sampler with its present policy, which has then moved. The
+        // weights of a loss that corrects for the sampler are the old policy's all the same.
         let bypasses = recipe.calls.contains(.infer(.sampler))
+        let weighsSampler = await parts.updater.weighsSampler
         for pass in 0..<schedule.iterations {
             let batches = schedule.optimizerBatches(work.parts, rolloutStep: rolloutStep, pass: pass)
             for mini in batches where progress.step < schedule.maxSteps {
@@ -112,6 +114,7 @@ extension Coordinator {
                 var metrics = try await takeOptimizerStep(on: batch, stop: progress.step == before ? stop : nil)
                 if bypasses, progress.step > before || parts.replay != nil {
                     metrics.removeAll(in: "sampling/sampling_logp_difference")
+                    if !weighsSampler { metrics.removeAll(in: "sampling/importance_sampling_ratio") }
                 }
                 taken.append(metrics)
                 progress.tokens += batch.tokenCount

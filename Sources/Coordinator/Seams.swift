@@ -131,6 +131,9 @@ package protocol Updating: Sendable {
     /// Takes one optimizer step. With a stop signal, throws ``StopRequested`` between micro-batches and leaves the
     /// weights untouched; without one it always finishes.
     func train(_ batch: UpdateBatch, stop: StopSignal?) async throws -> Metrics
+    /// Whether the loss weighs tokens by the old policy over the one that sampled them: the ratios among the metrics of
+    /// a step are then these weights.
+    var weighsSampler: Bool { get async }
     /// The version of the policy's weights, as rollouts are stamped with it.
     var policyVersion: PolicyVersion { get async throws }
     /// Where several ranks share the policy's layers, brings them together for what reads whole weights until the next

@@ -10,7 +10,7 @@ package struct AdaptiveKL: Sendable, Equatable {
     package let initial: Double
     /// In nats per token, as the metric `kl`.
     package let target: Double
-    /// Completions over which a full deviation is made up for.
+    /// Completions over which a full deviation is made up for. Above 0.2·n, else β could leave a step at 0 or below.
     package let horizon: Double
     package var state = State()
 
@@ -38,7 +38,8 @@ package struct AdaptiveKL: Sendable, Equatable {
         )
         let horizon = job.read(
             "kl_horizon", default: 10_000.0, .above(0),
-            "Completions over which kl_target's correction acts in full (arXiv:1909.08593).")
+            "Completions over which kl_target's correction acts in full; above 0.2 × the completions of a rollout step (arXiv:1909.08593)."
+        )
         guard let target else {
             job.ignore("kl_horizon")
             return nil

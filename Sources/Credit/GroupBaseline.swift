@@ -41,8 +41,12 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         self.deadGroupsTakeKL = deadGroupsTakeKL
     }
 
-    /// - Parameter keepsApart: Whether each reward has its own advantages.
-    package init(reading job: inout SettingsReader, penalty: KLToGo?, keepsApart: Bool = false) {
+    /// - Parameters:
+    ///   - keepsApart: Whether each reward has its own advantages.
+    ///   - hasKLInLoss: Whether the loss has a KL term for groups to take.
+    package init(
+        reading job: inout SettingsReader, penalty: KLToGo?, keepsApart: Bool = false, hasKLInLoss: Bool = true
+    ) {
         scaling = job.read(
             "scale_rewards", default: .group,
             "What r − mean(group) is divided by: the group's standard deviation + 1e-4, the batch's, or nothing (Dr. GRPO, arXiv:2503.20783)."
@@ -58,6 +62,7 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         epsilon = 1e-4
         self.penalty = penalty
         job.ignore("scale_rewards", when: aggregation == .normalizeThenSum)
+        job.ignore("kl_on_zero_std_groups", when: !hasKLInLoss)
         if keepsApart, aggregation == .normalizeThenSum {
             job.refuse(
                 "multi_objective_aggregation",

@@ -2,7 +2,8 @@ package import Records
 
 /// Settings of ``LeaveOneOut``.
 package struct LeaveOneOutSettings: Sendable, Equatable {
-    /// Bounds that a reward is clipped to before the KL penalty is taken off; `nil` for none.
+    /// Bounds that a reward is clipped to before the KL penalty is taken off; `nil` for none. None where rewards are
+    /// kept apart: those of a violated constraint would all be the bound, without a difference to learn from.
     package let rewardClip: ClosedRange<Double>?
     /// The KL penalty of a whole completion; `nil` for none.
     package let penalty: KLToGo?
@@ -29,6 +30,10 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         normalizesAdvantages = job.read(
             "normalize_advantages", default: false, "Whitens advantages over the batch, (A − mean) / (std + 1e-4).")
         self.penalty = penalty
+        job.check(
+            !keepsApart || rewardClip == nil, "reward_clip_range",
+            "[] with constraints or gradient weights, where each reward would be clipped by itself: one far beyond its limit would be the bound for every completion, and teach nothing"
+        )
         if keepsApart, normalizesAdvantages {
             job.refuse(
                 "normalize_advantages",

@@ -60,7 +60,8 @@ package struct GRPOMethod: Method {
         let learning = RolloutLearning(
             reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, takesReplay: true, streams: .scaled)
         let baseline = GroupBaselineSettings(
-            reading: &job, penalty: kl.penalty(.completion), keepsApart: learning.rewards.form == .apart)
+            reading: &job, penalty: kl.penalty(.completion), keepsApart: learning.rewards.form == .apart,
+            hasKLInLoss: kl.inLoss > 0)
         plan = learning.plan(
             loss,
             credit: GroupBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong))

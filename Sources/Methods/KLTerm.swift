@@ -60,6 +60,7 @@ struct KLTerm {
         coefficient = form.leftOutBy == nil ? beta : 0
         controller = AdaptiveKL(reading: &job, initial: placement == .reward ? coefficient : 0)
         if form.leftOutBy != nil { job.ignore("beta") }
+        job.ignore("kl_estimator", "kl_placement", when: coefficient == 0)
         check(&job, form, fallback)
     }
 

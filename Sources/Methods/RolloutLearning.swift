@@ -62,6 +62,14 @@ struct RolloutLearning {
                 "kl_target moves the weight of the KL, whose name is \(penalty), and so is a reward's; give the reward another"
             )
         }
+        if let horizon = kl?.controller?.horizon {
+            let completions = shared.batches.completionsPerRolloutStep
+            let least = Double(completions) / 5
+            job.check(
+                horizon > least, "kl_horizon",
+                "above \(least), 0.2 × the \(completions) completions of a rollout step: one step far below kl_target would bring beta to 0 or below"
+            )
+        }
         job.ignore("stream_normalization", when: streams != .mixed)
         comparesRewards = takesSumApart || rewards.form == .apart
         job.ignore("gradient_share_steps", when: !comparesRewards && rewards.names.count > 1)

@@ -34,7 +34,7 @@ package struct SofTGRPOMethod: Method {
             temperature: shared.sampling.distribution.temperature)
         let learning = RolloutLearning(reading: &job, shared, of: Self.name, kl: kl, hasRatio: true, streams: .scaled)
         let baseline = GroupBaselineSettings(
-            reading: &job, penalty: nil, keepsApart: learning.rewards.form == .apart)
+            reading: &job, penalty: nil, keepsApart: learning.rewards.form == .apart, hasKLInLoss: kl.inLoss > 0)
         plan = learning.plan(
             loss,
             credit: GroupBaseline(rewards: learning.rewards, settings: baseline, overlong: learning.overlong),

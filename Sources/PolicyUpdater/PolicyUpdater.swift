@@ -13,6 +13,8 @@ package import Tensors
 package final class PolicyUpdater {
     /// What is minimized on the parts of a batch, in their order.
     package nonisolated let parts: [PartPlan]
+    /// Whether a loss weighs tokens by the old policy over the one that sampled them, and notes the weights itself.
+    package nonisolated var weighsSampler: Bool { parts.contains(where: \.objective.weighsSampler) }
     package let settings: UpdaterSettings
 
     let policy: ReallocatingActor

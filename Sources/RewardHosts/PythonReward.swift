@@ -160,21 +160,23 @@ package final class PythonReward: RewardSource {
 
     package func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
         let completions = group.rollouts.map(\.completion)
-        let greedy = group.greedy.map { [$0.completion] } ?? []
         let prompt = group.prompt.prompt
-        let parts = try parts(of: completions, for: prompt, progress) + parts(of: greedy, for: prompt, progress)
+        let sampled = try parts(of: completions, for: prompt, progress)
+        let greedy = try parts(of: group.greedy.map { [$0.completion] } ?? [], for: prompt, progress)
         let answers = try await withThrowingTaskGroup(of: (Int, HostAnswer).self) { tasks in
-            for (index, part) in parts.enumerated() { tasks.addTask { (index, try await self.workers.run(part)) } }
+            for (index, part) in (sampled + greedy).enumerated() {
+                tasks.addTask { (index, try await self.workers.run(part)) }
+            }
             return try await tasks.reduce(into: [Int: HostAnswer]()) { $0[$1.0] = $1.1 }
         }
+        // What the function logs of the greedy completion would stand in for what it logs of the sampled ones.
         var whole = HostAnswer([])
-        for index in parts.indices {
+        for index in sampled.indices {
             guard let answer = answers[index] else { continue }
             whole.append(answer, at: whole.scores.count, of: completions.count)
         }
-        let scores = whole.scores.map { [$0] }
         return GroupScores(
-            scores: Array(scores.prefix(completions.count)), greedyScores: group.greedy == nil ? nil : scores.last,
+            scores: whole.scores.map { [$0] }, greedyScores: answers[sampled.count]?.scores,
             extraColumns: whole.extraColumns, metrics: whole.metrics)
     }
 

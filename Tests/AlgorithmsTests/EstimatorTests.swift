@@ -32,6 +32,24 @@ struct ClippedSurrogateTests {
         #expect(try ratios.gradient?.doubles() == [0, -2, -2, 0, 2, 0, 2])
     }
 
+    /// Ratios 5, 5, 2 and 0.5, of which the second alone has a positive advantage: one token has no gradient for the
+    /// bound of 3, one for the upper clip, one for the lower, and each share is a quarter.
+    @Test(arguments: [ClippedSurrogate.UpperBound.delta(3), .dual(3)])
+    func everyTokenWithoutAGradientIsInAMetric(_ bound: ClippedSurrogate.UpperBound) throws {
+        var example = LossExample(seed: 2)
+        example.lengths = [4]
+        example.policy = [-1, -1, -1, -1]
+        example.old = [5, 5, 2, 0.5].map { -1 - log($0) }
+        example.advantages = [-1, 1, -1, -1]
+        let found = try example.evaluate(PPOSettings(clip: ClippedSurrogate(upperBound: bound)))
+        #expect(found.gradient.map { $0 == 0 } == [true, true, false, true])
+        for name in ["dual_mean", "high_mean", "low_mean"] {
+            #expect(found.metrics.metrics["clip_ratio/\(name)"] == 0.25, "\(name)")
+        }
+        let unbounded = try example.evaluate(PPOSettings())
+        #expect(unbounded.gradient[0] != 0 && unbounded.metrics["clip_ratio/dual_mean"] == nil)
+    }
+
     @Test func clipHigherMovesOnlyTheUpperBound() throws {
         let clip = ClippedSurrogate(epsilon: 0.2, epsilonHigh: 0.28)
         let loss = try clip.loss(ratios: Tensor([1.5, 0.5]), advantages: Tensor([1.0, -1]))

@@ -47,6 +47,19 @@ struct GRPOTests {
         #expect(abs(-found - expected) > 1e-3)
     }
 
+    /// What advantages drive is told apart from the KL term and the entropy bonus.
+    @Test(arguments: GRPOSettings.LossType.allCases)
+    func thePolicyLossIsWithoutTheKLTerm(_ type: GRPOSettings.LossType) throws {
+        let example = LossExample(seed: 2)
+        let settings = GRPOSettings(
+            lossType: type, clip: .init(epsilon: 0.2, epsilonHigh: 0.28), klCoefficient: 0.2, correctsKLBias: false,
+            entropyCoefficient: 0.01)
+        let metrics = try example.evaluate(settings).metrics.metrics
+        let expected = Self.lossByLoops(example, type, beta: 0)
+        #expect(abs(try #require(metrics["policy_loss"]) - expected) < 1e-13)
+        #expect(abs(Self.lossByLoops(example, type, beta: 0.2) - expected) > 1e-3)
+    }
+
     /// The weights min(ρ, bound) are constants: the slope of token t is −weight·A / N.
     @Test func cispoKeepsAGradientWhereItClips() throws {
         let example = LossExample(seed: 2)
@@ -147,9 +160,10 @@ struct GRPOTests {
     }
 
     /// On samples of π_old, ρ − 1 − log ρ estimates KL(π_old‖π); the other direction would be another number.
-    @Test func driftAndRatiosByLoops() throws {
+    @Test(arguments: [GRPOSettings.LossType.dapo, .cispo])
+    func driftAndRatiosByLoops(_ type: GRPOSettings.LossType) throws {
         let example = LossExample(seed: 2)
-        let metrics = try example.evaluate(GRPOSettings()).metrics.metrics
+        let metrics = try example.evaluate(GRPOSettings(lossType: type)).metrics.metrics
         let ratios = zip(example.policy, example.old).map { exp($0 - $1) }
         let drift = ratios.map { $0 - 1 - log($0) }.reduce(0, +) / Double(ratios.count)
         #expect(abs(try #require(metrics["approx_kl"]) - drift) < 1e-12)
@@ -191,6 +205,16 @@ struct OtherMethodTests {
         #expect(abs(try #require(found.metrics.metrics["entropy"]) - example.entropies.reduce(0, +) / 18) < 1e-14)
     }
 
+    /// The ratio is a completion's, the drift a token's, as in the other methods.
+    @Test func driftOfRLOOByLoops() throws {
+        let example = LossExample(seed: 2)
+        let ratios = zip(example.policy, example.old).map { exp($0 - $1) }
+        let drift = ratios.map { $0 - 1 - log($0) }.reduce(0, +) / 18
+        let metrics = try example.evaluate(RLOOSettings()).metrics.metrics
+        #expect(abs(try #require(metrics["approx_kl"]) - drift) < 1e-12)
+        #expect(try example.evaluate(RLOOSettings(ratioClip: nil)).metrics["approx_kl"] == nil)
+    }
+
     @Test func reinforcePlusPlusByLoops() throws {
         let example = LossExample(seed: 2)
         var expected = 0.0
@@ -206,6 +230,17 @@ struct OtherMethodTests {
         }
         let found = try example.evaluate(REINFORCEPlusPlusSettings(klCoefficient: 0.3)).loss
         #expect(abs(found - expected) < 1e-14)
+    }
+
+    /// One token: ρ = 1 and A = 2 make −2. d = −1 + 1.5 adds 0.4·0.5²/2 = 0.05 to the loss alone.
+    @Test func theKLTermOfREINFORCEPlusPlusIsNoPolicyLoss() throws {
+        var example = LossExample(seed: 2)
+        example.lengths = [1]
+        (example.policy, example.old, example.reference, example.advantages) = ([-1], [-1], [-1.5], [2])
+        let found = try example.evaluate(REINFORCEPlusPlusSettings(klCoefficient: 0.4))
+        #expect(abs(found.loss + 1.95) < 1e-14)
+        #expect(found.metrics.metrics["policy_loss"] == -2)
+        #expect(found.metrics.metrics["kl"] == 0.125)
     }
 
     @Test func supervisedFineTuningIsTheMeanNegativeLogLikelihood() throws {

@@ -123,6 +123,21 @@ struct PPOTests {
         #expect(gradient == [1])
     }
 
+    /// ε_V 0.2. V 0.1 is within it of V_old −0.05, and −0.05 + (0.1 + 0.05) is 0.1 and a rounding more, farther from
+    /// the return 0. Of the two tokens the other alone is clipped: V 1, V_old 0.5, R 2.
+    @Test func aValueWithinTheClipIsNotCountedForItsRounding() throws {
+        let (value, old) = (0.1, -0.05)
+        #expect(old + (value - old) > value)
+        var example = LossExample(seed: 2)
+        example.lengths = [2]
+        example.advantages = [0, 0]
+        let (result, gradient, _) = try loss(
+            example, values: [value, 1], oldValues: [old, 0.5], returns: [0, 2], PPOSettings(valueCoefficient: 1))
+        #expect(try result.read().metrics.metrics["value_clip_ratio"] == 0.5)
+        #expect(abs(try result.loss.item() - 0.5 * (0.01 + 1.69) / 2) < 1e-15)
+        #expect(relativeDistance(gradient, [0.05, 0]) < 1e-14)
+    }
+
     @Test func withoutAValueClipTheLossIsTheSquare() throws {
         var example = LossExample(seed: 2)
         example.lengths = [2]

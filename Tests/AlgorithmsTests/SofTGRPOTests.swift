@@ -99,6 +99,10 @@ struct SofTGRPOTests {
             let found = try SofTGRPO.loss(example.leaves().inputs, settings(divergence: divergence))
             let expected = example.lossByLoops(epsilon: 0.2, beta: 0.3, isAnalytic: divergence == .analytic)
             #expect(abs(try found.loss.item() - expected) < 1e-13, "\(divergence)")
+            // without the KL term, of soft and of discrete steps
+            let policyLoss = try #require(found.read().metrics.metrics["policy_loss"])
+            let withoutKL = example.lossByLoops(epsilon: 0.2, beta: 0, isAnalytic: true)
+            #expect(abs(policyLoss - withoutKL) < 1e-13, "\(divergence)")
             #expect(abs(expected - example.lossByLoops(epsilon: 0.2, beta: 0.2, isAnalytic: true)) > 1e-3)
         }
         let metrics = try SofTGRPO.loss(example.leaves().inputs, settings()).read().metrics.metrics

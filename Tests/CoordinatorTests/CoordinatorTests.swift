@@ -291,6 +291,26 @@ struct CoordinatorTests {
         #expect(progress.step == 5 && progress.rolloutStep == 2)
     }
 
+    /// Three optimizer steps on the same rollouts, with the numbers 1, 2 and 3. Where the sampler's log-probs stand in
+    /// for the old policy's, the trainer's side is the present policy, which the first step has moved: 1 is all that
+    /// speaks of the sampler. The weights of a loss are the old policy's in every step, and where the trainer has
+    /// scored that policy so is the distance: (1 + 2 + 3) / 3.
+    @Test(
+        arguments: [(InferenceRole.sampler, false, 1, 1), (.sampler, true, 1, 2), (.oldPolicy, false, 2, 2)]
+            as [(InferenceRole, Bool, Double, Double)])
+    func theSamplerIsNotComparedWithAPolicyThatHasMoved(
+        _ role: InferenceRole, _ weighsSampler: Bool, _ difference: Double, _ ratio: Double
+    ) async throws {
+        let world = World(comparesSampler: true, weighsSampler: weighsSampler)
+        let recipe = StepRecipe(
+            method: "grpo", calls: [.generate(samplesPerPrompt: 2, greedy: false), .infer(role), .credit, .train])
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, iterations: 3, maxSteps: 3)
+        _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: world.parts(), stop: StopSignal()).run()
+        let metrics = await world.reports[0].metrics
+        #expect(metrics["sampling/sampling_logp_difference/mean"] == difference)
+        #expect(metrics["sampling/importance_sampling_ratio/mean"] == ratio)
+    }
+
     @Test func aRecipeWithoutItsPartIsRefused() throws {
         var parts = try World().parts()
         parts.scorer = nil

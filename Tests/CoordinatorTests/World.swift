@@ -52,6 +52,10 @@ actor World {
     private let stampLag: Int
     /// Most milliseconds that sampling, scoring and training each wait, at random.
     private let maxDelay: Int
+    /// Whether its optimizer steps say how far the sampler is from the trainer: by the step's own number, from 1.
+    private let comparesSampler: Bool
+    /// Whether the ratios among them are the weights of a loss.
+    let weighsSampler: Bool
     /// Who share the weights of the first of them.
     private let ranks: (any Ranks)?
     /// What it says when it trains, or samples for another than the first step, and what it waits for then.
@@ -66,10 +70,13 @@ actor World {
         reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
         stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil,
         liveRows: Int? = nil, trainFailsAt: Int? = nil, trainFailure: any Error = UpdaterBroke(), slowRow: Int? = nil,
-        firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, ranks: (any Ranks)? = nil,
+        firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
+        weighsSampler: Bool = false, ranks: (any Ranks)? = nil,
         meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
         breaksIn: (call: Call, time: Int)? = nil
     ) {
+        self.comparesSampler = comparesSampler
+        self.weighsSampler = weighsSampler
         self.handInHand = handInHand
         self.breaksIn = breaksIn
         self.meets = meets
@@ -285,7 +292,12 @@ extension World: Updating {
         version += 1
         batches.append(batch)
         log.append("train \(batch.completionCount)")
-        return Metrics()
+        var metrics = Metrics()
+        guard comparesSampler else { return metrics }
+        for family in ["sampling_logp_difference", "importance_sampling_ratio"] {
+            metrics["sampling/\(family)/mean"] = Double(trained)
+        }
+        return metrics
     }
 }
 

@@ -352,6 +352,15 @@ struct JobFileTests {
         ("algorithm: reinforce_pp\nkl_estimator: k3", "reinforce_pp with groups has k2 in its loss"),
         ("algorithm: best_of_k\nbeta: 0.1\nsync_ref_model: true", "sync_ref_model needs a reference policy"),
         ("algorithm: remax\nbeta: 0.1\nremax_kl: none\nkl_target: 0.1", "expected beta above 0"),
+        // 1 − 0.2 · 8 / 1.6 = 0: from there down a step of 8 completions could take all of β.
+        (
+            "algorithm: rloo\nkl_target: 0.1\nkl_horizon: 1.6",
+            "kl_horizon is 1.6; expected above 1.6, 0.2 × the 8 completions of a rollout step"
+        ),
+        (
+            "algorithm: rloo\nkl_target: 0.1\nkl_horizon: 2\nsteps_per_generation: 2",
+            "kl_horizon is 2.0; expected above 3.2, 0.2 × the 16 completions of a rollout step"
+        ),
         (
             "eval_steps: 200\nmetric_for_best_model: eval_reward",
             "save_steps is 500; expected a multiple of eval_steps, 200"
@@ -388,6 +397,14 @@ struct JobFileTests {
             "use_bias_correction_kl is true; expected false with importance_sampling_level sequence"
         ),
         ("reward_clip_range: [5, -5]\nalgorithm: rloo", "reward_clip_range is a list of 2; expected a list"),
+        (
+            "algorithm: rloo\nreward_clip_range: [-1, 1]\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]",
+            "reward_clip_range is [-1.0, 1.0]; expected [] with constraints or gradient weights"
+        ),
+        (
+            "algorithm: rloo\nreward_clip_range: [-1, 1]\ndynamic_weights: {method: gradient}",
+            "reward_clip_range is [-1.0, 1.0]; expected [] with constraints or gradient weights"
+        ),
         ("algorithm: reinforce_pp\nnum_generations: 1\nreinforce_pp_baseline: group", "one completion has no mean"),
         (
             "replay_buffer_size: 16\nsteps_per_generation: 4",
@@ -582,6 +599,27 @@ struct JobFileTests {
             "algorithm: luffy\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]\nstream_normalization: none",
             "luffy: stream_normalization"
         ),
+        // Without a weight there is no KL term; in the reward there is no ratio and no group that takes it, and the
+        // exact one has nothing to correct.
+        (
+            "kl_estimator: k2\nkl_placement: reward\nuse_bias_correction_kl: false\nkl_on_zero_std_groups: false",
+            "grpo: kl_estimator, kl_placement, use_bias_correction_kl, kl_on_zero_std_groups"
+        ),
+        (
+            "beta: 0.1\nkl_placement: reward\nuse_bias_correction_kl: false\nkl_on_zero_std_groups: false",
+            "grpo: use_bias_correction_kl, kl_on_zero_std_groups"
+        ),
+        ("beta: 0.1\nkl_estimator: full\nuse_bias_correction_kl: false", "grpo: use_bias_correction_kl"),
+        ("algorithm: rloo\nbeta: 0\nkl_estimator: k2", "rloo: kl_estimator"),
+        ("loss_type: cispo\nepsilon: 0.1\nepsilon_high: 5", "grpo: epsilon"),
+        (
+            "algorithm: soft_grpo\nbeta: 0\nsoft_thinking: {noise: dirichlet, noise_factor: 0.5, gumbel_temperature: 0.2, cold_stop_steps: 8, kl: sampled}\nkl_on_zero_std_groups: false",
+            "soft_grpo: soft_thinking.gumbel_temperature, soft_thinking.noise_factor, soft_thinking.cold_stop_steps, soft_thinking.kl, kl_on_zero_std_groups"
+        ),
+        (
+            "algorithm: soft_grpo\nsoft_thinking: {dirichlet_alpha: 4, gaussian_sigma: 0.1}",
+            "soft_grpo: soft_thinking.dirichlet_alpha, soft_thinking.gaussian_sigma"
+        ),
     ])
     func whatHasNoEffectIsSaid(_ example: (lines: String, notice: String)) throws {
         let notices = try job(complete + "\n" + example.lines).notices
@@ -637,6 +675,11 @@ struct JobFileTests {
         "bypass_old_log_probs: true\nimportance_sampling_correction: token_mask\ntop_p: 0.9",
         "algorithm: ppo\nbootstrap_truncated: true",
         "algorithm: cispo", "algorithm: srft\ngradient_part_steps: 5",
+        "loss_type: cispo\nepsilon: 5",
+        "beta: 0.1\nkl_estimator: k2\nuse_bias_correction_kl: false\nkl_on_zero_std_groups: false",
+        "algorithm: soft_grpo\nsoft_thinking: {noise: embedding_gaussian, gaussian_sigma: 0.1}",
+        "algorithm: soft_grpo\nsoft_thinking: {noise_factor: 0.5, gumbel_temperature: 0.2, kl: sampled}",
+        "algorithm: soft_grpo\nsoft_thinking: {cold_stop_entropy: 0.1, cold_stop_steps: 8}",
         "algorithm: luffy\nluffy: {entropy_coef: 0}\ngradient_part_steps: 5",
         "algorithm: amft\ngradient_part_steps: 5\namft: {controller: fixed}",
         "algorithm: distill\nteacher_model_name_or_path: t\ngradient_part_steps: 5",

@@ -177,6 +177,10 @@ struct UpdateStepTests {
         }
         let bypassed = try await policy.updater.train(batch)
         #expect(abs(try #require(bypassed["sampling/sampling_logp_difference/mean"]) - 0.05) < 1e-6)
+        // Whoever asks whether the ratios are a loss's own is told.
+        let corrected = GRPOSettings(mismatchCorrection: MismatchCorrection())
+        #expect(!policy.updater.weighsSampler)
+        #expect(try TinyPolicy(corrected, .plain(learningRate: 0)).updater.weighsSampler)
     }
 
     @Test func theLogProbsOfAllNextTokensAddUpToOneAndTemperatureFlattensThem() async throws {

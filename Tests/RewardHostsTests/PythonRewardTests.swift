@@ -30,6 +30,23 @@ struct PythonRewardTests {
         await reward.close()
     }
 
+    /// Four sampled completions in one call, the greedy one in another. With the label 'a' two of the four are right
+    /// and the greedy one is not.
+    @Test func whatIsLoggedOfTheGreedyCompletionStaysOut() async throws {
+        let counts = try await zoo("counts")
+        let counted = try await counts.scores(["a", "b", "c", "d"], greedy: "e")
+        #expect(counted.metrics == ["seen_completions": 4])
+        #expect(counted.extraColumns == ["seen": [.string("4"), .string("4"), .string("4"), .string("4")]])
+        #expect(counted.greedyScores?.map(\.score) == [1])
+        await counts.close()
+        let means = try await zoo("reward_func")
+        let scores = try await means.scores(
+            ["a", "b", "a", "b"], greedy: "b", columns: ["label": .string("a<eos>")])
+        #expect(scores.metrics == ["mean": 0.5])
+        #expect(scores.greedyScores?.map(\.score) == [0])
+        await means.close()
+    }
+
     @Test(arguments: [9_007_199_254_740_993, 18_446_744_073_709_551_615] as [Int128])
     func wholeNumbersArriveAndComeBackToTheDigit(_ number: Int128) async throws {
         let reward = try await zoo("digits")

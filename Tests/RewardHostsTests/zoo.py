@@ -27,6 +27,12 @@ def everything(prompts, completions, completion_ids, trainer_state, log_extra, l
     return [scale * len(ids) if ids else None for ids in completion_ids]
 
 
+def counts(completions, log_extra, log_metric, **kwargs):
+    log_extra("seen", [str(len(completions))] * len(completions))
+    log_metric("seen_completions", len(completions))
+    return [1.0] * len(completions)
+
+
 def digits(completions, log_extra, number, **kwargs):
     log_extra("written", [f"{type(n).__name__} {n}" for n in number])
     log_extra("back", [n - 1 for n in number])
