@@ -169,6 +169,21 @@ struct RunFolderTests {
         #expect(FileManager.default.fileExists(atPath: other.path))
     }
 
+    /// What a run that began elsewhere has at step 2 is not what this folder's earlier run had there.
+    @Test func aCheckpointOfAnotherFolderSetsAsideTheOneOfItsStep() async throws {
+        let run = try RunFolder(url)
+        for step in [1, 2, 4] { _ = try await run.saveCheckpoint(step: step, states: [Counter("a", step)]) }
+        let other = try await RunFolder(folder.url.appending(path: "other"))
+            .saveCheckpoint(step: 2, states: [Counter("a", 7)])
+        let link = folder.url.appending(path: "link")
+        try FileManager.default.createSymbolicLink(at: link, withDestinationURL: url)
+        let linked = try #require(CheckpointFolder(link.appending(path: "checkpoint-2")))
+        #expect(run.holds(linked) && !run.holds(other))
+        #expect(try run.rewind(to: 2, from: linked).supersededCheckpoints == ["checkpoint-4.superseded"])
+        #expect(try run.rewind(to: 2, from: other).supersededCheckpoints == ["checkpoint-2.superseded"])
+        #expect(try CheckpointFolder.all(in: url).map(\.step) == [1])
+    }
+
     @Test func theFinalModelReplacesAnEarlierOneWhole() async throws {
         let run = try RunFolder(url)
         try run.writeConfiguration("algorithm: sft\n")
