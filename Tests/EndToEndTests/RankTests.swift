@@ -112,6 +112,18 @@ struct RankTests {
         }
     }
 
+    /// The first rank tells the others where its checkpoint is, and each finds its optimizer's file beside it. In YAML ' #'
+    /// begins a comment.
+    @Test func aRunFolderMayHaveAnyName() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\noutput_dir: 'run #2'\noffload_optimizer: true")
+        for override in ["max_steps=2", "resume_from_checkpoint=true"] {
+            let outcome = try Command.run(["launch", "-n", "2", "train", job, override], in: place.folder)
+            #expect(outcome.status == 0, "\(outcome.progress)")
+        }
+        #expect(try place.metrics("run #2").map { $0["step"] } == [1, 2, 3, 4])
+    }
+
     /// Each rank keeps the optimizer's state of its own parameters; a checkpoint holds that of all.
     @Test(arguments: [
         "", "optim: adamw_8bit\nmodel_name_or_path: teacher",
