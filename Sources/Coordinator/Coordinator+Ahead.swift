@@ -34,7 +34,7 @@ extension Coordinator {
             await parts.prompts.rewind()  // opening the batch draws them
             return side
         }
-        guard let batch = AheadBatch.joined(sides.compactMap(\.batch)) else { return }  // a split team has samplers
+        guard let batch = sides.compactMap(\.batch).first else { return }  // a split team has samplers
         var opened = try await opened(batch, sampling)
         opened.decoding = sides.map(\.decoding).max() ?? 0
         opened.scoring = sides.map(\.scoring).max() ?? 0
@@ -95,7 +95,7 @@ extension Coordinator {
             if let found = side.notFinite { throw found }
             if let message = side.failure { throw CoordinatorError.rank(rank, message: message) }
         }
-        ahead = AheadBatch.joined(sides.compactMap(\.batch))
+        ahead = sides.compactMap(\.batch).first
         work.metrics = sides[0].metrics
         note(sides, in: &work.metrics)
         let sharing = clock.now

@@ -102,11 +102,16 @@ extension Coordinator {
         if let team = parts.team {
             try await parts.updater.gatherSamplingWeights()
             let shares = try await team.amongPeers(stop) {
+                let earlier = try scorer.sealRemarks()  // of waves before this one, which all have
                 let own = try await sampled(
                     team.decodedShare(of: requests), keeping: Set(team.share(of: requests).map(\.address)),
                     step: step, by: generator, scorer, stop: stop == nil ? StopSignal() : team.asked)
-                return SampledShare(groups: own.groups.map(SharedGroup.init), seconds: seconds(own.generated - start))
+                let remarks = try scorer.sealRemarks()
+                try scorer.unseal(earlier)
+                return SampledShare(
+                    groups: own.groups.map(SharedGroup.init), remarks: remarks, seconds: seconds(own.generated - start))
             }
+            for share in shares { try scorer.unseal(share.remarks) }
             let prompts = Dictionary(uniqueKeysWithValues: requests.map { ($0.address, $0.prompt) })
             scored = shares.flatMap(\.groups).compactMap { share in
                 prompts[share.address].map { share.group(of: $0) }

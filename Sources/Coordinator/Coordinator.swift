@@ -85,8 +85,11 @@ package actor Coordinator {
                 if progress.step == before { await abandon(to: start) }
                 // What breaks while a run is being stopped breaks for that reason: a reward that was cut off, for one.
                 if mustStop, progress.step == before { return try await stopped() }
-                // What was reached is worth keeping.
-                if progress.step > lastSaved ?? firstStep { try await save(Metrics()) }
+                // What was reached is worth keeping, with a note of the evaluation that was due behind it.
+                if progress.step > lastSaved ?? firstStep {
+                    if schedule.evaluates(from: before, to: progress.step) { progress.unconcludedSince = before }
+                    try await save(Metrics())
+                }
                 throw error
             }
             if let outcome = try await conclude(from: before, metrics) { return outcome }

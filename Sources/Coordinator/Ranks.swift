@@ -1,3 +1,4 @@
+internal import Foundation
 package import Records
 
 /// Several processes that take the same steps, and this one's rank among them.
@@ -217,9 +218,10 @@ package struct RankTeam: Sendable {
     }
 }
 
-/// What a rank brings of a step's groups, and how long it decoded.
+/// What a rank brings of a step's groups, what rewards remarked on them, and how long it decoded.
 struct SampledShare: Codable, Sendable {
     let groups: [SharedGroup]
+    let remarks: Data
     let seconds: Double
 }
 
@@ -230,7 +232,8 @@ struct StepSide: Codable, Sendable {
     /// Of a rank that trains: where the run is now, also after a failure, and what it measured.
     var progress: RunProgress?
     var metrics = Metrics()
-    /// Of a rank that samples: the next batch, and how long it decoded and then waited for scores.
+    /// Of a rank that samples: the next batch, of which each of them has the whole, and how long it decoded and then
+    /// waited for scores.
     var batch: AheadBatch?
     var decoding = 0.0
     var scoring = 0.0

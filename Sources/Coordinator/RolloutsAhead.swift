@@ -13,15 +13,8 @@ struct AheadBatch: Codable, Sendable {
     var groups: [SharedGroup]
     /// Times the step's number of prompts was drawn for it.
     var waves: Int
-    /// What rewards remarked on it, of each rank that sampled.
+    /// What rewards remarked on it, of all ranks that sampled.
     var remarks: [Data]
-
-    /// The batch that the ranks which sampled it have in common, with the remarks of each.
-    static func joined(_ shares: [AheadBatch]) -> AheadBatch? {
-        guard var batch = shares.first else { return nil }
-        batch.remarks = shares.flatMap(\.remarks)
-        return batch
-    }
 }
 
 /// The batch sampled ahead between steps: what a checkpoint holds. The Coordinator works on a value of its own and

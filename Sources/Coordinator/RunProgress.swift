@@ -7,7 +7,7 @@ package struct RunProgress: Sendable, Equatable, Codable {
     /// Tokens read in training so far (`num_tokens`).
     package var tokens: Int
     /// The optimizer step at which the newest recipe step began, while its evaluation and its checkpoint are still
-    /// owed: a run that was stopped in between makes up for them first.
+    /// owed: a run that was stopped or broke in between makes up for them first.
     package var unconcludedSince: Int?
     /// The optimizer step at which the newest recipe step began, in a run that samples ahead: the batch that waits was
     /// sampled with the weights of that time or newer ones.

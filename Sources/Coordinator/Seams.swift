@@ -108,15 +108,10 @@ package protocol Scoring: Sendable {
     /// throws (a bad prompt row, an exhausted error budget).
     func score(_ group: RolloutGroup) async throws -> ScoredGroup
     /// Takes what the rewards remarked beside their scores since the last call, sealed: it goes with the groups to the
-    /// step that learns from them.
+    /// other ranks, and to the step that learns from them.
     func sealRemarks() throws -> Data
     /// Puts such remarks among those of the running step.
     func unseal(_ remarks: Data) throws
-}
-
-extension Scoring {
-    package func sealRemarks() -> Data { Data() }
-    package func unseal(_ remarks: Data) {}
 }
 
 /// Computes log-probs and values, and takes optimizer steps.

@@ -84,9 +84,9 @@ extension RunFolder {
 
     /// Puts the final model's files at the top of the folder.
     ///
-    /// They are written beside first. Then the manifest of an earlier final model goes, each file takes its place by a
-    /// rename, files of the earlier model that the new one lacks go, and the new manifest comes last: a folder with a
-    /// manifest is complete.
+    /// They are written beside first. Then files of an earlier final model that the new one lacks go, and its manifest,
+    /// each file takes its place by a rename, and the new manifest comes last: a folder with a manifest and all the files
+    /// that it names is complete.
     package func placeFinalModel(
         step: Int, planHash: String? = nil, contents: (URL) async throws -> Void
     ) async throws {
@@ -112,14 +112,15 @@ extension RunFolder {
         } catch {
             if case .system = error { throw error }  // a manifest that is none names no files of ours
         }
+        let paths = Set(manifest.files.map(\.path))
+        // Before the manifest, which alone names them: a process that is killed here leaves the rest to the next one.
+        for path in earlier where !paths.contains(path) { try operations.remove(url.appending(path: path)) }
         try operations.remove(manifestFile)
         for file in manifest.files {
             let destination = url.appending(path: file.path)
             try operations.createFolder(destination.deletingLastPathComponent())
             try operations.rename(partial.appending(path: file.path), destination)
         }
-        let paths = Set(manifest.files.map(\.path))
-        for path in earlier where !paths.contains(path) { try operations.remove(url.appending(path: path)) }
         try operations.synchronize(url)
         try operations.replaceFile(manifestFile, with: Array(manifest.json.indented.utf8))
     }

@@ -73,6 +73,13 @@ package final class RunFolder: Sendable {
         FileManager.default.fileExists(atPath: url.appending(path: CheckpointFolder.name(step: step)).path)
     }
 
+    /// Whether a checkpoint is one of this folder's, whatever links lead to either.
+    package func holds(_ checkpoint: CheckpointFolder) -> Bool {
+        let own = url.standardizedFileURL.resolvingSymlinksInPath()
+        return checkpoint.url.standardizedFileURL.resolvingSymlinksInPath().path
+            == own.appending(path: checkpoint.url.lastPathComponent).path
+    }
+
     /// Whether a run has written here before: it has rows of metrics or checkpoints.
     package func holdsEarlierRun() throws(RunError) -> Bool {
         if let metrics = try FolderEntry(metricsFile), metrics.byteCount > 0 { return true }
@@ -139,7 +146,7 @@ package final class RunFolder: Sendable {
         package var metricsRows = 0
         /// Files of completions removed, by step.
         package var completionSteps: [Int] = []
-        /// New names of the checkpoints beyond the step.
+        /// New names of the checkpoints that were set aside.
         package var supersededCheckpoints: [String] = []
     }
 
@@ -151,8 +158,11 @@ package final class RunFolder: Sendable {
     /// did not happen; they are renamed `checkpoint-<step>.superseded`, where ``CheckpointFolder/latest(in:check:)``
     /// does not look, and stay until the run that takes their place has saved a checkpoint of its own
     /// (``removeSuperseded()``).
+    /// - Parameter origin: The checkpoint that the run goes on from. Where that is in another folder, this one's
+    ///   checkpoint of the same step is another run's, and set aside as well.
     @discardableResult
-    package func rewind(to step: Int) throws(RunError) -> Rewound {
+    package func rewind(to step: Int, from origin: CheckpointFolder? = nil) throws(RunError) -> Rewound {
+        let lastOwn = origin.map(holds) == false ? step - 1 : step
         var rewound = Rewound()
         rewound.metricsRows = try metrics.withLock { writer throws(RunError) in
             writer = nil  // the file it holds is about to be replaced
@@ -169,7 +179,7 @@ package final class RunFolder: Sendable {
                 rewound.completionSteps.append(itsStep)
             }
         }
-        for checkpoint in try CheckpointFolder.all(in: url).reversed() where checkpoint.step > step {
+        for checkpoint in try CheckpointFolder.all(in: url).reversed() where checkpoint.step > lastOwn {
             let aside = url.appending(path: checkpoint.url.lastPathComponent + Self.supersededEnding)
             try operations.remove(aside)
             try operations.rename(checkpoint.url, aside)

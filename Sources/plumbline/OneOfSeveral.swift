@@ -53,7 +53,7 @@ struct OneOfSeveral {
             let own = try JobFile(
                 url: URL(filePath: job),
                 overrides: overrides + RankMeeting.overrides(scratch: scratch.path)
-                    + ["resume_from_checkpoint=\(checkpoint ?? "false")"] + moments)
+                    + ["resume_from_checkpoint=\(checkpoint?.yaml ?? "false")"] + moments)
             return try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
         }
         Interruption.shared.hold()
@@ -68,7 +68,7 @@ struct OneOfSeveral {
         guard let folder = resolved.optimizerOffload.folder, FileManager.default.fileExists(atPath: folder.path) else {
             return []
         }
-        return ["offload_optimizer_path=\(folder.path)"]
+        return ["offload_optimizer_path=\(folder.path.yaml)"]
     }
 
     private static let stoppedEarly = StoppedRun(kept: "the processes had not all begun, and nothing is saved")

@@ -240,6 +240,42 @@ struct CoordinatorTests {
         #expect(try await kept(parts.replay) == [0, 0, 1, 1])
     }
 
+    /// Remembers the steps at which it was asked.
+    private actor Asked: Evaluating {
+        private(set) var steps: [Int] = []
+
+        func evaluate(since before: Int?, step: Int, stop: StopSignal) -> Metrics {
+            steps.append(step)
+            return Metrics()
+        }
+    }
+
+    private func evaluated(_ world: World, by evaluator: any Evaluating) throws -> Coordinator.Parts {
+        var parts = try world.parts()
+        parts.evaluator = evaluator
+        return parts
+    }
+
+    /// The second step cannot be recorded, so that the evaluation behind it never comes: the run that goes on has it first.
+    @Test func anEvaluationThatAFailureLeavesOwedIsMadeUpFor() async throws {
+        let (world, asked) = (World(breaksIn: (call: .completed, time: 2)), Asked())
+        let parts = try evaluated(world, by: asked)
+        let schedule = StepSchedule(
+            promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, evaluationSteps: [2])
+        await #expect(throws: World.UpdaterBroke.self) {
+            _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        }
+        let saved = RunProgress(step: 2, rolloutStep: 2, tokens: 20, unconcludedSince: 1)
+        #expect(await world.saves == [saved])
+        #expect(await asked.steps == [])
+
+        let outcome = try await Coordinator(
+            recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal(), progress: saved, isSaved: true
+        ).run()
+        #expect(outcome == .finished(RunProgress(step: 4, rolloutStep: 4, tokens: 40)))
+        #expect(await asked.steps == [2, 4])
+    }
+
     // MARK: Variants
 
     @Test func aPromptMayBeAskedInVariants() async throws {

@@ -182,6 +182,28 @@ struct SidesTests {
         }
     }
 
+    /// Each rank's rewards see two of four prompts, and remark on them. Of four prompts two differ, so that dynamic sampling
+    /// takes two waves a step.
+    @Test(arguments: [0, 1], [nil, DynamicSampling(reward: 0)] as [DynamicSampling?])
+    func everyRankHasWhatRewardsRemarkedOnAll(_ staleness: Int, _ dynamic: DynamicSampling?) async throws {
+        let schedule = StepSchedule(
+            promptsPerStep: 4, completionsPerOptimizerStep: 8, maxSteps: 3, dynamicSampling: dynamic,
+            maxStaleness: staleness)
+        let ranks = await run(2, schedule) { _, _ in
+            World(liveRows: 2)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        let expected =
+            dynamic == nil
+            ? [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]] : [Array(0..<8), Array(8..<16), Array(16..<24)]
+        for rank in ranks {
+            #expect(try rank.result.get().isFinished)
+            #expect(await rank.world.scored == expected.joined().count / 2)
+            #expect(await rank.world.remarkedRows == expected)
+        }
+    }
+
     private func alone(_ schedule: StepSchedule) async throws -> (world: World, outcome: RunOutcome) {
         let world = World(liveRows: 3)
         let coordinator = try Coordinator(recipe: recipe, schedule: schedule, parts: world.parts(), stop: StopSignal())
@@ -197,6 +219,7 @@ struct SidesTests {
         let single = try await alone(schedule(dynamic))
         let batches = await single.world.batches
         let (groups, addresses) = (await single.world.reports.map(\.groups), await single.world.generateSteps)
+        let remarkedRows = await single.world.remarkedRows
         let ranks = try await run(training: sizes.training, sampling: sizes.sampling, schedule(dynamic)) { _, seat in
             World(liveRows: 3, maxDelay: 3, ranks: seat)
         }
@@ -206,6 +229,7 @@ struct SidesTests {
             #expect(await one.world.batches == (trains ? batches : []))
             #expect(await one.world.generateSteps == (trains ? [] : addresses))
             #expect(await one.world.reports.map(\.groups) == groups)
+            #expect(await one.world.remarkedRows == remarkedRows)
             #expect(await one.world.reports.map { $0.metrics["staleness/steps"] } == [0, 1, 1, 1])
             #expect(await one.world.saves.map(\.step) == (rank == 0 ? [2, 4] : []))
             #expect(await one.world.version == 4)

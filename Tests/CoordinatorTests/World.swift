@@ -1,6 +1,8 @@
 import Coordinator
 import Credit
+import Foundation
 import Records
+import Synchronization
 
 /// Stand-ins for every part of a run: prompts are numbered, completions are two tokens, and what happened is kept.
 actor World {
@@ -32,6 +34,10 @@ actor World {
     private(set) var samplingGatherings = 0
     private var marked = 0
     private(set) var scored = 0
+    /// Rows that rewards have remarked on, since the last report.
+    private let remarks = Mutex<[Int]>([])
+    /// Those of each report, in order.
+    private(set) var remarkedRows: [[Int]] = []
     private var trained = 0
     /// Of the weights: the steps taken here and before, or what the first rank has.
     private(set) var version: Int
@@ -239,9 +245,24 @@ extension World: Scoring {
         if group.prompt.prompt.row == rewardFailsAtRow { throw RewardBroke() }
         if group.variant < 0 { try begin(.demonstration) }
         scored += 1
+        remarks.withLock { $0.append(group.prompt.prompt.row) }
         let isLive = liveRows.map { group.prompt.prompt.row % $0 == 0 } ?? false
         return ScoredGroup(
             group: group, scores: group.rollouts.map { [RewardScore.value(isLive && $0.sample == 0 ? 0 : 1)] })
+    }
+
+    private nonisolated func takeRemarks() -> [Int] {
+        remarks.withLock { rows in
+            defer { rows = [] }
+            return rows
+        }
+    }
+
+    nonisolated func sealRemarks() throws -> Data { try JSONEncoder().encode(takeRemarks()) }
+
+    nonisolated func unseal(_ remarks: Data) throws {
+        let rows = try JSONDecoder().decode([Int].self, from: remarks)
+        self.remarks.withLock { $0 += rows }
     }
 }
 
@@ -306,6 +327,7 @@ extension World: StepObserver, Saving {
     func completed(_ report: StepReport) throws {
         try begin(.completed)
         reports.append(report)
+        remarkedRows.append(takeRemarks().sorted())
     }
     /// A save that the task's cancellation reaches fails.
     func save(_ progress: RunProgress, metrics: Metrics) throws {

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Testing
 
 @Suite("Two processes learn what one learns", .serialized)
@@ -72,6 +73,55 @@ struct RankTests {
             let (loss, found) = (try #require(row["loss"]), try #require(other["loss"]))
             #expect(abs(loss - found) <= 1e-5)
         }
+    }
+
+    /// Two prompts a step, rows 0 and 1 in the first: the number that a reward logs is the answer, which is the row, and a
+    /// step has the mean of both. A rank's reward sees one of them. A checkpoint has what was logged of a batch that waits.
+    @Test(arguments: [(2, "", 0), (2, "max_staleness: 1", 0), (3, "max_staleness: 1", 2)])
+    func whatARewardLogsIsThatOfAllRanks(_ size: Int, _ line: String, _ sampling: Int) throws {
+        let place = try Workplace()
+        try place.write(
+            "r.py",
+            """
+            def f(completions, answer, log_metric, log_extra, **kwargs):
+                log_metric("mine", float(answer[0]))
+                log_extra("echo", completions)
+                return [float(len(c) % 2) for c in completions]
+            """)
+        let job = try place.job(
+            "grpo",
+            "num_generations: 4\nper_device_train_batch_size: 8\nshuffle_dataset: false\nreward_funcs: r.py:f\n\(line)")
+        let together = try Command.run(
+            ["launch", "-n", "\(size)", "train", job, "output_dir=together", "generation_ranks=\(sampling)"],
+            in: place.folder)
+        #expect(together.status == 0, "\(together.progress)")
+        let resumed = try place.train(job, "output_dir=resumed", "resume_from_checkpoint=together/checkpoint-2")
+        #expect(resumed.status == 0, "\(resumed.progress)")
+        #expect(try place.metrics("together").map { $0["mine"] } == [0.5, 2.5, 4.5, 6.5])
+        #expect(try place.metrics("resumed").map { $0["mine"] } == [4.5, 6.5])
+        for (run, steps) in [("together", 1...4), ("resumed", 3...4)] {
+            for step in steps {
+                let file = "\(run)/completions/completions_0000\(step).jsonl"
+                let lines = String(decoding: try place.bytes(file), as: UTF8.self).split(separator: "\n")
+                #expect(lines.count == 8)
+                for line in lines {
+                    let row = try JSONValue(parsing: String(line))
+                    #expect(row["echo"]?.string != nil && row["echo"]?.string == row["completion"]?.string, "\(line)")
+                }
+            }
+        }
+    }
+
+    /// The first rank tells the others where its checkpoint is, and each finds its optimizer's file beside it. In YAML ' #'
+    /// begins a comment.
+    @Test func aRunFolderMayHaveAnyName() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\noutput_dir: 'run #2'\noffload_optimizer: true")
+        for override in ["max_steps=2", "resume_from_checkpoint=true"] {
+            let outcome = try Command.run(["launch", "-n", "2", "train", job, override], in: place.folder)
+            #expect(outcome.status == 0, "\(outcome.progress)")
+        }
+        #expect(try place.metrics("run #2").map { $0["step"] } == [1, 2, 3, 4])
     }
 
     /// Each rank keeps the optimizer's state of its own parameters; a checkpoint holds that of all.

@@ -68,6 +68,30 @@ struct SignalTests {
         }
     }
 
+    /// The run's folder has another run's checkpoint of the step that it goes on from; the first step is stopped.
+    @Test func aStopBehindACheckpointOfAnotherFolderSavesThatOne() throws {
+        let place = try workplace()
+        let lines = Self.lines.replacing("max_completion_length: 200", with: "max_completion_length: 16")
+        let job = try place.job("grpo", lines)
+        for (run, seed) in [("first", 1), ("second", 2)] {
+            let outcome = try place.train(job, "output_dir=\(run)", "seed=\(seed)", "max_steps=1")
+            try #require(outcome.status == 0, "\(outcome.progress)")
+        }
+        let weights = "checkpoint-1/model.safetensors"
+        let second = try place.bytes("second/\(weights)")
+        try #require(try place.bytes("first/\(weights)") != second)
+        try place.write("slow", "")
+        try place.remove("called")
+        let running = try PipedRun(
+            ["train", job, "output_dir=first", "seed=2", "resume_from_checkpoint=second/checkpoint-1"],
+            in: place.folder)
+        try #require(running.waits { place.exists("called") }, "\(running.text)")
+        end(running, .terminate)
+        #expect(running.wait() == 75, "\(running.text)")
+        #expect(running.text.contains("checkpoint-1 is saved"), "\(running.text)")
+        #expect(try place.bytes("first/\(weights)") == second)
+    }
+
     private func end(_ running: PipedRun, _ way: Way) {
         switch way {
         case .interrupt: kill(running.process.processIdentifier, SIGINT)

@@ -1,3 +1,4 @@
+import Foundation
 import Job
 import Records
 import Testing
@@ -27,6 +28,15 @@ struct RankMeetingTests {
         #expect(try RankMeeting([:]) == nil)
         #expect(try RankMeeting(["RANK": "0", "WORLD_SIZE": "1"]) == nil)
         #expect(try RankMeeting(["SLURM_PROCID": "0", "SLURM_NTASKS": "1"]) == nil)
+    }
+
+    /// In YAML ' #' begins a comment and ': ' a map.
+    @Test func theScratchFolderMayHaveAnyName() throws {
+        let scratch = "/tmp/rank #1: 'a'"
+        let file = try JobFile(
+            text: "model_name_or_path: m\ndataset_name: d\noutput_dir: o\nreward_funcs: accuracy_reward",
+            name: "job.yaml", folder: URL(filePath: "/jobs"), overrides: RankMeeting.overrides(scratch: scratch))
+        #expect(try ResolvedJob(file).run.outputDirectory == scratch)
     }
 
     @Test(arguments: [

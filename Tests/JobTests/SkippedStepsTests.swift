@@ -2,6 +2,7 @@ import Coordinator
 import Foundation
 import Job
 import Records
+import TestSupport
 import Testing
 
 @Suite("A policy that gives no finite loss any more is told from a bad batch")
@@ -54,5 +55,26 @@ struct ForgedProgressTests {
         let error = await #expect(throws: JobError.self) { try await state.restore(from: folder) }
         #expect(error?.description.contains("\(name) is \(value)") == true, "\(error?.description ?? "")")
         #expect(state.progress.step == 0 && state.threads == 2)  // unchanged
+    }
+}
+
+@Suite("The progress in a checkpoint")
+struct SavedProgressTests {
+    /// Read with its keys in another order.
+    @Test func equalStatesAreEqualFiles() async throws {
+        let folder = try TemporaryFolder()
+        _ = try folder.file(
+            "progress.json",
+            """
+            {"threads": 3, "progress": {"unconcludedSince": 2, "tokens": 10, "step": 4, "rolloutStep": 4, "newestSince": 3},
+            "bestValue": 0.5, "bestStep": 2}
+            """)
+        let state = ProgressState(threads: 1)
+        try await state.restore(from: folder.url)
+        try await state.save(to: folder.url)
+        let sorted =
+            #"{"bestStep":2,"bestValue":0.5,"progress":{"newestSince":3,"rolloutStep":4,"step":4,"tokens":10,"#
+            + #""unconcludedSince":2},"threads":3}"#
+        #expect(try text(of: folder.url.appending(path: "progress.json")) == sorted)
     }
 }

@@ -169,6 +169,21 @@ struct RunFolderTests {
         #expect(FileManager.default.fileExists(atPath: other.path))
     }
 
+    /// What a run that began elsewhere has at step 2 is not what this folder's earlier run had there.
+    @Test func aCheckpointOfAnotherFolderSetsAsideTheOneOfItsStep() async throws {
+        let run = try RunFolder(url)
+        for step in [1, 2, 4] { _ = try await run.saveCheckpoint(step: step, states: [Counter("a", step)]) }
+        let other = try await RunFolder(folder.url.appending(path: "other"))
+            .saveCheckpoint(step: 2, states: [Counter("a", 7)])
+        let link = folder.url.appending(path: "link")
+        try FileManager.default.createSymbolicLink(at: link, withDestinationURL: url)
+        let linked = try #require(CheckpointFolder(link.appending(path: "checkpoint-2")))
+        #expect(run.holds(linked) && !run.holds(other))
+        #expect(try run.rewind(to: 2, from: linked).supersededCheckpoints == ["checkpoint-4.superseded"])
+        #expect(try run.rewind(to: 2, from: other).supersededCheckpoints == ["checkpoint-2.superseded"])
+        #expect(try CheckpointFolder.all(in: url).map(\.step) == [1])
+    }
+
     @Test func theFinalModelReplacesAnEarlierOneWhole() async throws {
         let run = try RunFolder(url)
         try run.writeConfiguration("algorithm: sft\n")
@@ -181,6 +196,42 @@ struct RunFolderTests {
         try await place(["config.json", "model.safetensors"])
         let names = try FileManager.default.contentsOfDirectory(atPath: url.path).sorted()
         #expect(names == [".lock", "config.json", "config.yaml", "manifest.json", "model.safetensors"])
+    }
+
+    /// The process is gone before one of the operations, each in turn, and the next one places the model: of the adapter
+    /// that was there nothing is left, which would be read in the whole model's place.
+    @Test func aFinalModelPlacedAgainAfterACrashLeavesNothingOfAnEarlierOne() async throws {
+        let left = Mutex(Int.max)  // operations before the process is gone
+        let run = try RunFolder(
+            url,
+            operations: .counting { _ throws(RunError) in
+                let isGone = left.withLock { count in
+                    count -= 1
+                    return count < 0
+                }
+                if isGone { throw .system(action: "write", path: "disk", code: EIO) }
+            })
+        func place(_ names: [String], before crash: Int = .max) async throws {
+            left.withLock { $0 = crash }
+            try await run.placeFinalModel(step: 8) { partial in
+                for name in names { try Data(name.utf8).write(to: partial.appending(path: name)) }
+            }
+        }
+        let whole = ["config.json", "model.safetensors"]
+        var (crash, isPlaced) = (0, false)
+        while !isPlaced {
+            try await place(["adapter_config.json", "adapter_model.safetensors"])
+            do {
+                try await place(whole, before: crash)
+                isPlaced = true
+            } catch is RunError {
+                try await place(whole)
+            }
+            let names = try FileManager.default.contentsOfDirectory(atPath: url.path).sorted()
+            #expect(names == [".lock", "config.json", "manifest.json", "model.safetensors"], "operation \(crash)")
+            crash += 1
+        }
+        #expect(crash > 10)
     }
 
     @Test func aFullDiskLeavesTheLastCheckpointAndAPlainError() async throws {

@@ -29,6 +29,9 @@ struct AnswerScorer: Scoring {
         return scored
     }
 
+    func sealRemarks() throws -> Data { try scorer.sealRemarks() }
+    func unseal(_ remarks: Data) throws { try scorer.unseal(remarks) }
+
     private func answer(in completion: Completion) -> String {
         if let end = completion.text.range(of: thinkEnd) { return Self.trimmed(completion.text[end.upperBound...]) }
         // A closing that is a special token stands in no plain text.

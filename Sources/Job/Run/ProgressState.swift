@@ -58,7 +58,9 @@ package final class ProgressState: Checkpointable {
     func use(threads: Int) { content.withLock { $0.threads = threads } }
 
     package func save(to folder: URL) async throws {
-        let data = try JSONEncoder().encode(content.withLock { $0 })
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys  // equal states are equal files
+        let data = try encoder.encode(content.withLock { $0 })
         try FileOperations.system.writeFile(Array(data), folder.appending(path: "progress.json"))
     }
 

@@ -60,7 +60,7 @@ package struct RankMeeting: Sendable, Equatable {
     ///
     /// - Parameter scratch: A folder for what is written all the same; it is to be removed with the process.
     package static func overrides(scratch: String) -> [String] {
-        ["output_dir=\(scratch)", "overwrite_output_dir=true", "report_to=none", "log_completions=false"]
+        ["output_dir=\(scratch.yaml)", "overwrite_output_dir=true", "report_to=none", "log_completions=false"]
     }
 
     /// Waits for the other ranks.

@@ -18,7 +18,7 @@ package final class TrainingRun: Sendable {
     /// Where this start begins: 0, or the step of the checkpoint it resumes.
     package let firstStep: Int
     /// The checkpoint this start resumes; `nil` for none.
-    package let checkpoint: String?
+    package var checkpoint: String? { resumed?.url.path }
     /// What a person should read before the first step.
     package let opening: [String]
     /// The run folder.
@@ -37,6 +37,7 @@ package final class TrainingRun: Sendable {
 
     private let job: ResolvedJob
     private let folder: RunFolder
+    private let resumed: CheckpointFolder?
     private let record: MetricsRecord
     private let parts: TrainingParts
     private let evaluation: EvaluationPrompts?
@@ -110,7 +111,7 @@ package final class TrainingRun: Sendable {
                 progress("loading the model", 0, 0)
                 let begun = try await Self.begin(
                     job, model, prompts, scorer, folder, base: base, threads: threads, maxSteps: maxSteps, team)
-                checkpoint = begun.checkpoint?.url.path
+                resumed = begun.checkpoint
                 try Task.checkCancellation()
                 (parts, self.progress, record) = (begun.parts, begun.progress, begun.record)
                 opening =
@@ -187,7 +188,7 @@ package final class TrainingRun: Sendable {
         }
         let step = progress.progress.step
         scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
-        try folder.rewind(to: resumed.checkpoint == nil ? -1 : step)
+        try folder.rewind(to: resumed.checkpoint == nil ? -1 : step, from: resumed.checkpoint)
         if step == 0 { try TimelineFile.removeEarlier(in: folder.url) }
         let record = try await MetricsRecord(
             job.run.reports, folder: folder, config: job.values, resumes: step > 0)
@@ -232,7 +233,7 @@ package final class TrainingRun: Sendable {
                 controllers: parts.controllers, ahead: parts.ahead, replay: parts.replay, weighing: parts.weighing,
                 updater: parts.updater, observer: recorder, evaluator: evaluator, saver: saver, team: team),
             stop: stop, progress: progress.progress,
-            isSaved: team == nil && folder.holdsCheckpoint(of: progress.progress.step))
+            isSaved: team == nil && resumed.map(folder.holds) == true)
         let outcome: RunOutcome
         do {
             outcome = try await coordinator.run()
