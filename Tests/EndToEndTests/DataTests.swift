@@ -143,6 +143,19 @@ struct DataTests {
             wrong.status == 65 && wrong.progress.contains("fraction is the share of a mixture"), "\(wrong.progress)")
     }
 
+    @Test func generateMapsColumnsAndMarksWhereTheCompletionBegins() throws {
+        let place = try Workplace()
+        try place.write("a.jsonl", #"{"frage": "1+1=", "answer": "2"}"# + "\n")
+        let generate = [
+            "generate", "--model", "model", "--prompts", "a.jsonl", "--samples", "2", "--max-completion-length", "2",
+        ]
+        let unnamed = try Command.run(generate, in: place.folder)
+        #expect(
+            unnamed.status == 65 && unnamed.progress.contains("column_map: {prompt: NAME}"), "\(unnamed.progress)")
+        let named = try Command.succeed(generate + ["--column-map", "prompt=frage"], in: place.folder)
+        #expect(named.output.components(separatedBy: "1+1= → ").count == 3, "\(named.output)")
+    }
+
     @Test func theSetsOfAJobAreCheckedWithItsRewardsAndColumns() throws {
         let place = try Workplace()
         try place.write("other.csv", "question,answer\n1+1=,2\n")

@@ -52,10 +52,13 @@ package struct TextGeneration: Sendable {
     }
 
     /// The completions of every prompt, in the order of the prompts.
+    ///
+    /// - Parameter columnMap: `name=column` each, for the columns of a file.
     package func groups(
-        _ source: Source, samples: Int, stop: StopSignal
+        _ source: Source, columnMap: [String], samples: Int, stop: StopSignal
     ) async throws -> AsyncThrowingStream<RolloutGroup, any Error> {
-        try await groups(prompts(source, split: "train"), samples: samples, stop: stop)
+        let columns = try ColumnMap(arguments: columnMap)
+        return try await groups(prompts(source, split: "train", columns: columns), samples: samples, stop: stop)
     }
 
     func groups(
