@@ -143,6 +143,23 @@ struct DataTests {
             wrong.status == 65 && wrong.progress.contains("fraction is the share of a mixture"), "\(wrong.progress)")
     }
 
+    @Test func aSystemColumnIsNotedWherePromptsAreRead() throws {
+        let place = try Workplace()
+        let row = #"{"prompt": "1+1=", "answer": "2", "system": "Be short."}"# + "\n"
+        try place.write("s.jsonl", String(repeating: row, count: 4))
+        let note = "note: s.jsonl: the model does not read the column `system`"
+        let check = try Command.succeed(["data", "check", "s.jsonl", "--rows", "1"], in: place.folder)
+        #expect(check.output.contains(note), "\(check.output)")
+        let generated = try Command.succeed(
+            [
+                "generate", "--model", "model", "--prompts", "s.jsonl", "--limit", "1", "--max-completion-length", "2",
+            ], in: place.folder)
+        #expect(generated.progress.contains(note), "\(generated.progress)")
+        let trained = try place.train(
+            try place.job("grpo", "num_generations: 4\ndataset_name: s.jsonl\nmax_steps: 1"))
+        #expect(trained.status == 0 && trained.progress.contains(note), "\(trained.progress)")
+    }
+
     @Test func generateMapsColumnsAndMarksWhereTheCompletionBegins() throws {
         let place = try Workplace()
         try place.write("a.jsonl", #"{"frage": "1+1=", "answer": "2"}"# + "\n")
