@@ -351,6 +351,11 @@ extension BadInput {
             command: ["tokenizer", "encode", "--tokenizer", "model", "--input", "t.jsonl"],
             says: ["t.jsonl line 1: no 'text'; it has txt"], prepare: { try $0.write("t.jsonl", #"{"txt": "a"}"#) }),
         BadInput(
+            what: "bytes that are no text for a tokenizer",
+            command: ["tokenizer", "train", "--input", "t.txt", "--output", "trained"],
+            says: ["t.txt line 2: is not UTF-8; expected text, or rows in a file whose name ends in .jsonl"],
+            prepare: { try $0.write("t.txt", Data([0x61, 0x0a, 0x1f, 0x8b, 0x0a])) }),
+        BadInput(
             what: "a missing column in an evaluation",
             command: [
                 "eval", "--model", "model", "--prompts", "e.jsonl", "--rewards", "exact_number",

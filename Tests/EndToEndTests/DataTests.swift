@@ -173,6 +173,28 @@ struct DataTests {
         #expect(named.output.components(separatedBy: "1+1= → ").count == 3, "\(named.output)")
     }
 
+    /// What counts is the texts of the rows, however a file holds them.
+    @Test func aTokenizerIsTrainedOnTheRowsOfAnyPromptFile() throws {
+        let place = try Workplace()
+        let rows = [#"{"prompt": "one, two", "answer": "two two"}"#, #"{"prompt": "two ones", "answer": "12"}"#]
+        try place.write("a.jsonl", rows.joined(separator: "\n"))
+        try place.write("a.json", "[\(rows.joined(separator: ",\n"))]")
+        try place.write("a.csv", "prompt,answer\n\"one, two\",two two\ntwo ones,12\n")
+        func trained(on input: String, as name: String) throws -> Data {
+            try Command.succeed(
+                ["tokenizer", "train", "--input", input, "--output", name, "--vocabulary-size", "270"],
+                in: place.folder)
+            return try place.bytes("\(name)/tokenizer.json")
+        }
+        let lines = try trained(on: "a.jsonl", as: "lines")
+        #expect(try trained(on: "a.json", as: "array") == lines)
+        #expect(try trained(on: "a.csv", as: "table") == lines)
+        // Two files of the same rows.
+        let folder = Command.root.appending(path: "Tests/PromptSetsTests/parquet")
+        let (packed, parquet) = (folder.appending(path: "verl.jsonl.gz"), folder.appending(path: "verl-none.parquet"))
+        #expect(try trained(on: packed.path, as: "packed") == trained(on: parquet.path, as: "parquet"))
+    }
+
     @Test func theSetsOfAJobAreCheckedWithItsRewardsAndColumns() throws {
         let place = try Workplace()
         try place.write("other.csv", "question,answer\n1+1=,2\n")
