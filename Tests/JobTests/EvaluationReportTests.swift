@@ -51,6 +51,27 @@ struct EvaluationReportTests {
         #expect(sources.map { $0["rewards"]?.elements?.first?["mean"]?.double } == [0.5, 1])
     }
 
+    /// Of one set the report has no column for it.
+    @Test func theReportTellsSeveralPromptSetsApart() throws {
+        let folder = try TemporaryFolder()
+        _ = try folder.file("metrics.jsonl", #"{"step": 1, "reward": 0.5}"# + "\n")
+        let evaluations = try ["first", "second"].map { set in
+            let path = folder.url.appending(path: "\(set).json").path
+            try report([1, 0, 1, 1], set: "\(set).jsonl").write(to: path)
+            return "base=\(path)"
+        }
+        func lines(_ evaluations: [String]) throws -> [String] {
+            try RunReport(runs: [folder.url.path], metric: "reward", evaluations: evaluations).table
+                .split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        }
+        let several = try lines(evaluations)
+        #expect(several[0].hasPrefix("policy prompt set prompts samples reward mean"))
+        #expect(several[1].hasPrefix("base first.jsonl 4 1 exact 0.750"), "\(several)")
+        #expect(several[2].hasPrefix("base second.jsonl 4 1 exact 0.750"), "\(several)")
+        let one = try lines([evaluations[0]])
+        #expect(one[0].hasPrefix("policy prompts samples reward mean") && one[1].hasPrefix("base 4 1 exact 0.750"))
+    }
+
     @Test func aStoredResultIsComparedWithPromptByPrompt() throws {
         let folder = try TemporaryFolder()
         let path = folder.url.appending(path: "base.json").path
