@@ -340,6 +340,10 @@ extension BadInput {
             what: "overrides of no job", command: ["train", "--seed=3"], says: ["Missing expected argument '<job>"],
             status: 64),
         BadInput(
+            what: "a method for a subcommand, as TRL has it", command: ["grpo", "--config", "job.yaml"],
+            says: ["'grpo' is a method, not a subcommand", "plumbline train --algorithm=grpo --config job.yaml"],
+            status: 64),
+        BadInput(
             what: "a dry run names a reward nobody has", command: ["train", "job.yaml", "--dry-run"],
             overrides: ["reward_funcs=acuracy_reward"], says: ["did you mean 'accuracy_reward'?"]),
         BadInput(
