@@ -22,6 +22,7 @@ package struct Findings: Sendable, Equatable {
     package struct Sample: Sendable, Equatable {
         package var promptSet: String
         package var source: String
+        /// From 0; people are shown it from 1.
         package var row: Int
         package var prompt: String
         package var completion: String

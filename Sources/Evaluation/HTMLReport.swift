@@ -91,7 +91,7 @@ package struct HTMLReport: Sendable {
             ])
         }
         return .object([
-            "set": .string(sample.promptSet), "source": .string(sample.source), "row": .number(sample.row),
+            "set": .string(sample.promptSet), "source": .string(sample.source), "row": .number(sample.row + 1),
             "prompt": .string(sample.prompt), "completion": .string(sample.completion),
             "length": .number(sample.length), "truncated": .bool(sample.isTruncated),
             "unanswered": .bool(sample.lacksAnswer), "scores": .array(scores),

@@ -8,14 +8,21 @@ package struct RewardCourse: Sendable {
     /// By metric, in the order of steps.
     private let series: [String: Points]
     private let notes: [(step: Double, text: String)]
+    /// By reward.
+    private let fixedWeights: [String: Double]
 
     /// - Parameters:
     ///   - name: The run's.
     ///   - series: Its numbers by their names in metrics.jsonl.
     ///   - notes: What it said of itself, in notes.jsonl.
-    package init(_ name: String, series: [String: Points], notes: [(step: Double, text: String)] = []) {
+    ///   - fixedWeights: What its job says each reward weighs: a weight that nothing moves is no metric.
+    package init(
+        _ name: String, series: [String: Points], notes: [(step: Double, text: String)] = [],
+        fixedWeights: [String: Double] = [:]
+    ) {
         self.name = name
         self.notes = notes
+        self.fixedWeights = fixedWeights
         self.series = series.filter { !$0.value.isEmpty }
     }
 
@@ -44,6 +51,11 @@ package struct RewardCourse: Sendable {
         return last.reduce(0) { $0 + $1.y } / Double(last.count)
     }
 
+    /// What a reward weighed, from first to last; empty where nothing says it.
+    private func weights(of reward: String) -> [Double] {
+        series["reward_weights/\(reward)"]?.map(\.y) ?? [fixedWeights[reward]].compactMap(\.self)
+    }
+
     private func shown(_ value: Double?) -> String { value.map(NumberText.compact) ?? "" }
 
     // MARK: Tables
@@ -57,8 +69,7 @@ package struct RewardCourse: Sendable {
             rewards.map { name in
                 [
                     name, shown(series["rewards/\(name)/mean"]?.first?.y), shown(late("rewards/\(name)/mean")),
-                    shown(series["reward_weights/\(name)"]?.first?.y),
-                    shown(series["reward_weights/\(name)"]?.last?.y),
+                    shown(weights(of: name).first), shown(weights(of: name).last),
                     shown(late("rewards/\(name)/advantage_share")),
                     shown(late("rewards/\(name)/gradient_share")),
                 ]
@@ -93,7 +104,7 @@ package struct RewardCourse: Sendable {
 
     /// Whether less of a reward is better: all its weights of the run are at most 0, and some below.
     private func isMinimized(_ reward: String) -> Bool {
-        let weights = (series["reward_weights/\(reward)"] ?? []).map(\.y)
+        let weights = weights(of: reward)
         return weights.allSatisfy { $0 <= 0 } && weights.contains { $0 < 0 }
     }
 

@@ -39,7 +39,7 @@ package struct GRPOMethod: Method {
     private static let dapo = Preset(
         "dapo",
         [("loss_type", "dapo"), ("epsilon", "0.2"), ("epsilon_high", "0.28"), ("dynamic_sampling", "true")],
-        source: "arXiv:2503.14476; its overlong punishment is a reward, soft_overlong_punishment")
+        source: "arXiv:2503.14476; its overlong punishment is a reward, get_soft_overlong_punishment")
     private static let gspo = Preset(
         "gspo",
         [

@@ -29,6 +29,11 @@ package struct PromptFile: Sendable {
         try FolderEntry(folder)?.kind == .folder && file(of: split, in: folder) != nil
     }
 
+    /// Whether a file's name says that it holds rows.
+    package static func isPromptFile(_ url: URL) -> Bool {
+        endings.contains { url.lastPathComponent.hasSuffix(".\($0)") }
+    }
+
     /// Endings of prompt files; each but the last also with `.gz`.
     private static let extensions = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet"]
     private static let endings = extensions + extensions.dropLast().map { "\($0).gz" }

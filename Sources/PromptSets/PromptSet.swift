@@ -91,6 +91,23 @@ package struct PromptSet: PromptRows {
     /// Where a row stands in the file, for messages: `line 17`, or `row 17` where there are no lines.
     package func place(of row: Int) -> String { "\(file.format == .parquet ? "row" : "line") \(line(of: row))" }
 
+    /// What a user should know of a column that may be meant as the system message; `nil` when there is none, or the
+    /// first prompt has such a message of its own.
+    ///
+    /// - Throws: As ``prompt(at:)``.
+    package func systemNotice() throws -> String? {
+        let first = try prompt(at: 0)
+        guard let column = ["system", "system_prompt"].first(where: { first.columns[$0] != nil }) else { return nil }
+        if case .messages(let messages) = first.content, messages.contains(where: { $0.role == "system" }) {
+            return nil
+        }
+        return """
+            \(url.lastPathComponent): the model does not read the column `\(column)`, only rewards do. Where it is a \
+            system message, give the prompt as messages: [{"role": "system", "content": "..."}, \
+            {"role": "user", "content": "..."}]
+            """
+    }
+
     /// Reads every row and tells what is wrong with those that cannot be used.
     ///
     /// - Parameters:

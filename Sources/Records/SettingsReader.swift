@@ -127,7 +127,7 @@ public struct SettingsReader: Sendable {
                     // The bound leaves it to the type how large a number may be.
                     throw node.problem("\(key) is \(node.found); expected \(expectation), and below 2^63")
                 } else if node.content != .null || fallback == nil {  // a key without a value leaves the default
-                    throw node.problem("\(key) is \(node.found); expected \(expectation)")
+                    throw node.problem("\(key) is \(Value.found(in: node)); expected \(expectation)")
                 }
             } catch {
                 note(error, of: key)

@@ -10,6 +10,8 @@ public protocol SettingsValue: Sendable, Equatable {
     ///
     /// - Throws: ``SettingsProblem`` where a part of a larger value is wrong and can be named.
     static func read(_ node: SettingsNode) throws(SettingsProblem) -> Self?
+    /// What stands in place of a right value, in words: `'gpro'`.
+    static func found(in node: SettingsNode) -> String
     /// Whether its numbers are of a size that arithmetic goes on with: see ``Swift/Double``'s.
     var isInReach: Bool { get }
     /// The value as YAML on one line.
@@ -17,6 +19,8 @@ public protocol SettingsValue: Sendable, Equatable {
 }
 
 extension SettingsValue {
+    public static func found(in node: SettingsNode) -> String { node.found }
+
     public var isInReach: Bool { true }
 
     public static func expectation(that requirement: String) -> String { "\(expectation) \(requirement)" }
@@ -94,6 +98,8 @@ extension Optional: SettingsValue where Wrapped: SettingsValue {
         return try Wrapped.read(node).map(Optional.some)
     }
 
+    public static func found(in node: SettingsNode) -> String { Wrapped.found(in: node) }
+
     public var isInReach: Bool { self?.isInReach ?? true }
 
     public var yaml: String { self?.yaml ?? "null" }
@@ -112,6 +118,14 @@ extension Array: SettingsValue where Element: SettingsValue {
             values.append(value)
         }
         return values
+    }
+
+    /// Of a list also the first element that is wrong.
+    public static func found(in node: SettingsNode) -> String {
+        guard case .list(let items) = node.content,
+            let wrong = items.first(where: { (try? Element.read($0)) == nil })
+        else { return node.found }
+        return "\(node.found) with \(Element.found(in: wrong))"
     }
 
     public var isInReach: Bool { allSatisfy(\.isInReach) }

@@ -79,6 +79,8 @@ struct Generate: AsyncParsableCommand {
     @Option(help: ModelArgument.help) var model: String
     @Option(help: "A prompt file or folder.") var prompts: String?
     @Option(help: "One prompt, given here.") var prompt: String?
+    @Option(parsing: .upToNextOption, help: "Names of columns, as in column_map: prompt=question.")
+    var columnMap: [String] = []
     @Option(help: "Completions per prompt.") var samples = 1
     @Option(help: "Use only the first rows.") var limit: Int?
     @OptionGroup var sampling: SamplingOptions
@@ -94,13 +96,15 @@ struct Generate: AsyncParsableCommand {
             Terminal.progress("note: \($0)")
         }
         let source: TextGeneration.Source = prompt.map { .text($0) } ?? .file(prompts ?? "", limit: limit)
-        for try await group in try await generation.groups(source, samples: samples, stop: Interruption.shared.stop) {
+        let groups = try await generation.groups(
+            source, columnMap: columnMap, samples: samples, stop: Interruption.shared.stop)
+        for try await group in groups {
             try json ? Terminal.exact(TextGeneration.json(group)) : Terminal.text(plain(group))
         }
         try Task.checkCancellation()  // a cancelled stream ends without an error
     }
 
     private func plain(_ group: RolloutGroup) -> String {
-        group.rollouts.map { "\(group.prompt.prompt.text)\($0.completion.text)" }.joined(separator: "\n")
+        group.rollouts.map { "\(group.prompt.prompt.text) → \($0.completion.text)" }.joined(separator: "\n")
     }
 }

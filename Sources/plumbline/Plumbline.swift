@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Job
+import Methods
 import Records
 
 /// The command. Parsing is separate from running: each subcommand turns its options into settings and calls `Job`.
@@ -21,6 +22,7 @@ struct Plumbline: AsyncParsableCommand {
         do {
             Interruption.shared.listen()
             let work = Task {
+                try refuseMethods(CommandLine.arguments.dropFirst())
                 let command = try parseAsRoot()
                 // A run goes on without anybody reading its standard output: it prints nothing there.
                 if !(command is Train) { Interruption.shared.watchOutput() }
@@ -31,6 +33,14 @@ struct Plumbline: AsyncParsableCommand {
         } catch {
             finish(with: error)
         }
+    }
+
+    /// TRL's command has a subcommand for each method; here that is a key of the job.
+    private static func refuseMethods(_ words: ArraySlice<String>) throws {
+        guard let name = words.first, MethodCatalogue().method(named: name) != nil else { return }
+        let rest = words.count > 1 ? words.dropFirst().joined(separator: " ") : "job.yaml"
+        throw ValidationError(
+            "'\(name)' is a method, not a subcommand; expected: plumbline train --algorithm=\(name) \(rest)")
     }
 
     private static func run(_ command: any ParsableCommand) async throws {

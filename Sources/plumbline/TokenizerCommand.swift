@@ -11,7 +11,10 @@ struct TokenizerCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "train", abstract: "Train a byte-level BPE tokenizer on texts or prompt files.")
 
-        @Option(help: "Text files, or .jsonl files whose text columns are read.") var input: [String]
+        @Option(
+            help:
+                "Text files, or prompt files (JSON Lines, a JSON array, CSV, TSV, also .gz; Parquet) whose texts are read."
+        ) var input: [String]
         @Option(help: "The folder that gets tokenizer.json and its settings.") var output: String
         @Option(help: "Ids wanted, the 256 bytes and the special tokens included.") var vocabularySize = 512
         @Option(help: "Special tokens, comma-separated; the first closes a completion.") var specialTokens =

@@ -340,6 +340,10 @@ extension BadInput {
             what: "overrides of no job", command: ["train", "--seed=3"], says: ["Missing expected argument '<job>"],
             status: 64),
         BadInput(
+            what: "a method for a subcommand, as TRL has it", command: ["grpo", "--config", "job.yaml"],
+            says: ["'grpo' is a method, not a subcommand", "plumbline train --algorithm=grpo --config job.yaml"],
+            status: 64),
+        BadInput(
             what: "a dry run names a reward nobody has", command: ["train", "job.yaml", "--dry-run"],
             overrides: ["reward_funcs=acuracy_reward"], says: ["did you mean 'accuracy_reward'?"]),
         BadInput(
@@ -350,6 +354,11 @@ extension BadInput {
             what: "a line without text",
             command: ["tokenizer", "encode", "--tokenizer", "model", "--input", "t.jsonl"],
             says: ["t.jsonl line 1: no 'text'; it has txt"], prepare: { try $0.write("t.jsonl", #"{"txt": "a"}"#) }),
+        BadInput(
+            what: "bytes that are no text for a tokenizer",
+            command: ["tokenizer", "train", "--input", "t.txt", "--output", "trained"],
+            says: ["t.txt line 2: is not UTF-8; expected text, or rows in a file whose name ends in .jsonl"],
+            prepare: { try $0.write("t.txt", Data([0x61, 0x0a, 0x1f, 0x8b, 0x0a])) }),
         BadInput(
             what: "a missing column in an evaluation",
             command: [

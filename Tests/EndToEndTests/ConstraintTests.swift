@@ -77,6 +77,20 @@ struct ConstraintTests {
         #expect(outcome.progress.contains("gradient share, late"), "\(outcome.progress)")
     }
 
+    /// A step does not say what a weight is that nothing moves; the table does, at the end and in the report.
+    @Test func fixedWeightsStandInTheTable() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo", "\(Self.weighed)\nreward_weights: [1, -0.5]\nnum_generations: 4\nmax_steps: 1")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let report = try Command.succeed(["report", "run"], in: place.folder).output
+        for text in [outcome.progress, report] {
+            let lines = text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+            #expect(lines.contains { $0.contains(#/^completion_length \S+ \S+ -0\.5 -0\.5/#) }, "\(text)")
+        }
+    }
+
     /// The table, the page and the proxy points of runs that weigh their rewards differently.
     @Test func theReportShowsWhatBindsAndWhereTheProxyPointLies() throws {
         let place = try Workplace()

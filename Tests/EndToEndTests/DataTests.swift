@@ -143,6 +143,58 @@ struct DataTests {
             wrong.status == 65 && wrong.progress.contains("fraction is the share of a mixture"), "\(wrong.progress)")
     }
 
+    @Test func aSystemColumnIsNotedWherePromptsAreRead() throws {
+        let place = try Workplace()
+        let row = #"{"prompt": "1+1=", "answer": "2", "system": "Be short."}"# + "\n"
+        try place.write("s.jsonl", String(repeating: row, count: 4))
+        let note = "note: s.jsonl: the model does not read the column `system`"
+        let check = try Command.succeed(["data", "check", "s.jsonl", "--rows", "1"], in: place.folder)
+        #expect(check.output.contains(note), "\(check.output)")
+        let generated = try Command.succeed(
+            [
+                "generate", "--model", "model", "--prompts", "s.jsonl", "--limit", "1", "--max-completion-length", "2",
+            ], in: place.folder)
+        #expect(generated.progress.contains(note), "\(generated.progress)")
+        let trained = try place.train(
+            try place.job("grpo", "num_generations: 4\ndataset_name: s.jsonl\nmax_steps: 1"))
+        #expect(trained.status == 0 && trained.progress.contains(note), "\(trained.progress)")
+    }
+
+    @Test func generateMapsColumnsAndMarksWhereTheCompletionBegins() throws {
+        let place = try Workplace()
+        try place.write("a.jsonl", #"{"frage": "1+1=", "answer": "2"}"# + "\n")
+        let generate = [
+            "generate", "--model", "model", "--prompts", "a.jsonl", "--samples", "2", "--max-completion-length", "2",
+        ]
+        let unnamed = try Command.run(generate, in: place.folder)
+        #expect(
+            unnamed.status == 65 && unnamed.progress.contains("column_map: {prompt: NAME}"), "\(unnamed.progress)")
+        let named = try Command.succeed(generate + ["--column-map", "prompt=frage"], in: place.folder)
+        #expect(named.output.components(separatedBy: "1+1= → ").count == 3, "\(named.output)")
+    }
+
+    /// What counts is the texts of the rows, however a file holds them.
+    @Test func aTokenizerIsTrainedOnTheRowsOfAnyPromptFile() throws {
+        let place = try Workplace()
+        let rows = [#"{"prompt": "one, two", "answer": "two two"}"#, #"{"prompt": "two ones", "answer": "12"}"#]
+        try place.write("a.jsonl", rows.joined(separator: "\n"))
+        try place.write("a.json", "[\(rows.joined(separator: ",\n"))]")
+        try place.write("a.csv", "prompt,answer\n\"one, two\",two two\ntwo ones,12\n")
+        func trained(on input: String, as name: String) throws -> Data {
+            try Command.succeed(
+                ["tokenizer", "train", "--input", input, "--output", name, "--vocabulary-size", "270"],
+                in: place.folder)
+            return try place.bytes("\(name)/tokenizer.json")
+        }
+        let lines = try trained(on: "a.jsonl", as: "lines")
+        #expect(try trained(on: "a.json", as: "array") == lines)
+        #expect(try trained(on: "a.csv", as: "table") == lines)
+        // Two files of the same rows.
+        let folder = Command.root.appending(path: "Tests/PromptSetsTests/parquet")
+        let (packed, parquet) = (folder.appending(path: "verl.jsonl.gz"), folder.appending(path: "verl-none.parquet"))
+        #expect(try trained(on: packed.path, as: "packed") == trained(on: parquet.path, as: "parquet"))
+    }
+
     @Test func theSetsOfAJobAreCheckedWithItsRewardsAndColumns() throws {
         let place = try Workplace()
         try place.write("other.csv", "question,answer\n1+1=,2\n")

@@ -123,6 +123,7 @@ struct ReportToTests {
 
     @Test(arguments: [
         ("report_to=mlflow", "expected a list, each one of none, all, tensorboard, trackio, wandb"),
+        ("report_to=[wandb, mlflow]", "report_to is a list of 2 with 'mlflow'; expected a list, each one of none"),
         ("report_to=[none, wandb]", "expected none or all alone"),
     ])
     func anotherWordIsRefused(_ override: String, _ message: String) throws {

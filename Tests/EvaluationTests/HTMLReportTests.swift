@@ -35,6 +35,7 @@ struct HTMLReportTests {
         #expect(rows[7]["scores"]?.elements?.first?["note"]?.string == "broke")
         #expect(rows[8]["truncated"] == .bool(true) && rows[8]["unanswered"] == .bool(true))
         #expect(rows[0]["completion"]?.string == "2" && rows[0]["source"]?.string == "a")
+        #expect(rows[0]["row"] == 1)  // from 1, as messages count rows
     }
 
     /// Every form says in its beginning that the evaluation was stopped, and a whole one says nothing of it.

@@ -79,6 +79,19 @@ struct RewardCourseTests {
         #expect(lines.contains("1 0.5 4") && !lines.contains("0 0.25 3"))
     }
 
+    @Test func aWeightThatNothingMovesIsTheJobs() {
+        let metrics: [String: Double] = [
+            "rewards/a/mean": 0.5, "rewards/a/std": 1, "rewards/b/mean": 3, "rewards/b/std": 1, "reward_weights/a": 2,
+            "eval_rewards/a/mean": 0.25, "eval_rewards/b/mean": 4,
+        ]
+        let text = RewardCourse(
+            "run", series: metrics.mapValues { [(x: 1, y: $0)] }, fixedWeights: ["a": 1, "b": -0.5]
+        ).text
+        let lines = text.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        #expect(lines.contains("a 0.5 0.5 2 2") && lines.contains("b 3 3 -0.5 -0.5"), "\(text)")
+        #expect(lines.contains { $0.hasSuffix("b, less is better") })
+    }
+
     @Test func equalPointsAreBothUndominated() {
         #expect(RewardCourse.undominated([[1, 1], [1, 1], [0, 2], [0, 1]]) == [0, 1, 2])
         #expect(RewardCourse.undominated([]).isEmpty)

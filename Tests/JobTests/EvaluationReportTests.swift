@@ -9,7 +9,7 @@ import Testing
 
 @Suite("An evaluation's report is written, read back and compared")
 struct EvaluationReportTests {
-    /// One right-or-wrong score on each of four prompts of two sources.
+    /// One right-or-wrong score on each of four prompts of two sources; one that is no number failed.
     private func report(
         _ scores: [Double], set: String = "set.jsonl", prompts: [String] = ["p", "q", "r", "p"]
     ) -> EvaluationReport {
@@ -21,8 +21,9 @@ struct EvaluationReportTests {
             let group = RolloutGroup(
                 prompt: TokenizedPrompt(prompt: prompt, tokenIDs: [0]), rollouts: [rollout],
                 policyVersion: PolicyVersion(0))
+            let scored: RewardScore = score.isNaN ? .failed(message: "out of paper") : .value(score)
             return EvaluatedGroup(
-                ScoredGroup(group: group, scores: [[.value(score)]]), answers: [[score == 0 ? nil : "1"]])
+                ScoredGroup(group: group, scores: [[scored]]), answers: [[score == 0 ? nil : "1"]])
         }
         let result = EvaluationResult(promptSet: set, groups: groups, rewardNames: ["exact"], ks: [1])
         return EvaluationReport(
@@ -49,6 +50,33 @@ struct EvaluationReportTests {
         let sources = try #require(result["sources"]?.elements)
         #expect(sources.map { $0["source"]?.string } == ["a", "b"])
         #expect(sources.map { $0["rewards"]?.elements?.first?["mean"]?.double } == [0.5, 1])
+    }
+
+    @Test func theRowOfAFailureIsCountedFromOne() {
+        let text = report([1, .nan, 1, .nan]).text
+        #expect(text.contains("2 of 4 scores failed or timed out"), "\(text)")
+        #expect(text.contains("the first, on row 2 of set.jsonl:\nout of paper"), "\(text)")
+    }
+
+    /// Of one set the report has no column for it.
+    @Test func theReportTellsSeveralPromptSetsApart() throws {
+        let folder = try TemporaryFolder()
+        _ = try folder.file("metrics.jsonl", #"{"step": 1, "reward": 0.5}"# + "\n")
+        let evaluations = try ["first", "second"].map { set in
+            let path = folder.url.appending(path: "\(set).json").path
+            try report([1, 0, 1, 1], set: "\(set).jsonl").write(to: path)
+            return "base=\(path)"
+        }
+        func lines(_ evaluations: [String]) throws -> [String] {
+            try RunReport(runs: [folder.url.path], metric: "reward", evaluations: evaluations).table
+                .split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+        }
+        let several = try lines(evaluations)
+        #expect(several[0].hasPrefix("policy prompt set prompts samples reward mean"))
+        #expect(several[1].hasPrefix("base first.jsonl 4 1 exact 0.750"), "\(several)")
+        #expect(several[2].hasPrefix("base second.jsonl 4 1 exact 0.750"), "\(several)")
+        let one = try lines([evaluations[0]])
+        #expect(one[0].hasPrefix("policy prompts samples reward mean") && one[1].hasPrefix("base 4 1 exact 0.750"))
     }
 
     @Test func aStoredResultIsComparedWithPromptByPrompt() throws {

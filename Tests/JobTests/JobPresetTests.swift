@@ -21,6 +21,7 @@ struct JobPresetTests {
         let dapo = try job("algorithm: dapo")
         #expect(dapo["epsilon_high"] == "0.28")
         #expect(dapo.dynamicSampling?.reward == 0 && dapo["dynamic_sampling_metric"] == "accuracy_reward")
+        #expect(dapo.notices.contains { $0.contains("is a reward, get_soft_overlong_punishment)") })
         let gspo = try job("algorithm: gspo")
         #expect(gspo["importance_sampling_level"] == "sequence" && gspo["epsilon"] == "0.0003")
         #expect(gspo["use_bias_correction_kl"] == "false")  // one ratio for a completion corrects no token's estimate

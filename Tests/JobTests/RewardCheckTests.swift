@@ -112,6 +112,17 @@ struct RewardCheckTests {
         #expect(report.verdict == "exact_number: 2 of 4 scores failed or timed out")
     }
 
+    /// Rows differ in their place, not in what is wrong with them.
+    @Test func theSameFaultInEveryRowIsOneKind() async throws {
+        let unscored = (1...7).map { "{\"prompt\": \"\($0)\", \"completion\": \"7\"}\n" }.joined()
+        let report = try await report("exact_number", unscored + "{\"prompt\": \"8\"}\n{\"prompt\": \"9\"}\n")
+        let lines = report.summary.split(separator: "\n").map(String.init)
+        #expect(lines.contains { $0.hasPrefix("  7 × no column 'answer'") }, "\(report.summary)")
+        #expect(lines.contains { $0.hasPrefix("    lines 1, 2, 3, 4, 5 …; first completion: ") }, "\(report.summary)")
+        #expect(lines.contains("  2 × no 'completion'; it has prompt"), "\(report.summary)")
+        #expect(report.lines[6].contains("c.jsonl line 7: no column"), "\(report.lines[6])")
+    }
+
     @Test func settingsComeDottedOrInBraces() async throws {
         let script = try script("def f(completions, factor, **kwargs): return [factor * len(c) for c in completions]\n")
         let rows = "{\"completion\": \"abc\"}\n"

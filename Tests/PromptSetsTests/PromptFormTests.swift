@@ -38,6 +38,24 @@ struct PromptFormTests {
         #expect(try set.prompt(at: 0).columns == ["solution": .string("2")])
     }
 
+    /// The prompt stays as it is: only its writer knows whether the column is meant for the model.
+    @Test(arguments: ["system", "system_prompt"])
+    func aSystemColumnIsNotedUnlessThePromptHasTheMessage(_ column: String) throws {
+        let text = #"{"prompt": "1+1?", "answer": "2", "\#(column)": "Be short."}"#
+        let beside = try set(text)
+        let notice = try #require(try beside.systemNotice())
+        #expect(notice.hasPrefix("rows.jsonl: the model does not read the column `\(column)`"), "\(notice)")
+        #expect(try beside.prompt(at: 0).content == .text("1+1?"))
+        var map = ColumnMap()
+        map.kept = ["prompt", "answer"]
+        #expect(try set(text, "kept.jsonl", columns: map).systemNotice() == nil)
+        let user = #"{"role": "user", "content": "1+1?"}"#
+        let alone = #"{"prompt": [\#(user)], "\#(column)": "Be short."}"#
+        #expect(try set(alone, "alone.jsonl").systemNotice() != nil)
+        let whole = #"{"prompt": [{"role": "system", "content": "Be brief."}, \#(user)], "\#(column)": "Be short."}"#
+        #expect(try set(whole, "whole.jsonl").systemNotice() == nil)
+    }
+
     @Test func verl() throws {
         let set = try set(
             #"{"data_source": "openai/gsm8k", "prompt": [{"role": "user", "content": "1+1?"}], "ability": "math", "reward_model": {"style": "rule", "ground_truth": "2"}, "extra_info": {"split": "train", "index": 0}}"#

@@ -30,7 +30,7 @@ package struct EvaluationReport: Sendable {
             guard let first = failed.first else { return nil }
             return """
                 \(name): \(failed.count) of \(findings.samples.count) scores failed or timed out and are in no mean; \
-                the first, on row \(first.row) of \(first.promptSet):
+                the first, on row \(first.row + 1) of \(first.promptSet):
                 \(first.scores[index].note ?? first.scores[index].state)
                 """
         }

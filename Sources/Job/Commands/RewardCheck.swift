@@ -95,7 +95,7 @@ package struct RewardCheck {
         }
         let columns = source.names.enumerated().map { index, name in
             RewardDistribution(
-                name: name,
+                name: name, file: file,
                 samples: zip(rows, scores).map { row, scores in
                     RewardDistribution.Sample(
                         line: row.line, completion: row.completion?.text ?? "", score: scores[index],

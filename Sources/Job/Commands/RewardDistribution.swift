@@ -18,6 +18,8 @@ struct RewardDistribution {
     }
 
     var name: String
+    /// As the places of its rows name it.
+    var file: String
     var samples: [Sample]
     /// Of each call.
     var milliseconds: [Double]
@@ -114,7 +116,7 @@ struct RewardDistribution {
     private var failures: [String] {
         var kinds: [(kind: String, samples: [Sample])] = []
         for sample in samples where sample.score.isFailure {
-            let kind = Self.kind(of: sample.score)
+            let kind = kind(of: sample.score)
             if let slot = kinds.firstIndex(where: { $0.kind == kind }) {
                 kinds[slot].samples.append(sample)
             } else {
@@ -133,11 +135,15 @@ struct RewardDistribution {
         } + (kinds.count > shown.count ? ["… and \(kinds.count - shown.count) other kinds of failure"] : [])
     }
 
-    /// The line that says what happened: a traceback's last, else the first.
-    private static func kind(of score: RewardScore) -> String {
+    /// The line that says what happened: a traceback's last, else the first, without the place of the row, in which
+    /// failures of one kind differ.
+    private func kind(of score: RewardScore) -> String {
         let lines = (score.note ?? score.state).split(separator: "\n")
         let isTraceback = lines.first?.hasPrefix("Traceback") ?? false
-        return String((isTraceback ? lines.last : lines.first) ?? "").replacing("; it wrote to stderr:", with: "")
+        let text = String((isTraceback ? lines.last : lines.first) ?? "").replacing("; it wrote to stderr:", with: "")
+        let place = "\(file) line "
+        guard text.hasPrefix(place) else { return text }
+        return String(text.dropFirst(place.count).drop(while: \.isNumber).dropFirst(": ".count))
     }
 
     private static func shortened(_ text: String) -> String { JSONText.string(text.shortened(to: 120)) }

@@ -1,3 +1,4 @@
+internal import Credit
 internal import Evaluation
 package import Foundation
 import JSON
@@ -96,21 +97,26 @@ package struct RunReport {
     }
 
     private var evaluationTable: Table {
+        let results = evaluations.flatMap { name, result in (result["results"]?.elements ?? []).map { (name, $0) } }
+        let hasSets = Set(results.compactMap { $1["prompt_set"]?.string }).count > 1
         var rows: [[String]] = []
-        for (name, result) in evaluations {
-            for set in result["results"]?.elements ?? [] {
-                for reward in set["rewards"]?.elements ?? [] {
-                    let interval = reward["interval"]?.elements?.compactMap(\.double) ?? []
-                    rows.append([
-                        name, Self.number(set["n"]?.double, 0), Self.number(set["samples"]?.double, 0),
+        for (name, set) in results {
+            let place = hasSets ? [name, set["prompt_set"]?.string ?? ""] : [name]
+            for reward in set["rewards"]?.elements ?? [] {
+                let interval = reward["interval"]?.elements?.compactMap(\.double) ?? []
+                rows.append(
+                    place + [
+                        Self.number(set["n"]?.double, 0), Self.number(set["samples"]?.double, 0),
                         reward["reward"]?.text ?? "", Self.number(reward["mean"]?.double, 3),
                         interval.count == 2 ? NumberText.bracketed(Interval(low: interval[0], high: interval[1])) : "",
                         Self.number(set["truncated"]?.double, 3),
                     ])
-                }
             }
         }
-        return Table(["policy", "prompts", "samples", "reward", "mean", "95 % interval", "truncated"], rows)
+        let heading = hasSets ? ["policy", "prompt set"] : ["policy"]
+        return Table(
+            heading + ["prompts", "samples", "reward", "mean", "95 % interval", "truncated"], rows,
+            textColumns: heading.count)
     }
 
     private var runTable: Table {
@@ -148,8 +154,17 @@ package struct RunReport {
             let names = Set(run.rows.flatMap { ($0.values.members ?? []).map(\.key) })
             return RewardCourse(
                 run.name, series: Dictionary(uniqueKeysWithValues: names.map { ($0, run.series($0)) }),
-                notes: run.notes)
+                notes: run.notes, fixedWeights: Self.fixedWeights(of: run))
         }
+    }
+
+    /// What the run's job says each reward weighs.
+    private static func fixedWeights(of run: Run) -> [String: Double] {
+        // A report needs the metrics alone: of a job that is not there, or that another release wrote, nothing is told.
+        guard let job = try? ResolvedJob(JobFile(url: run.folder.appending(path: "config.yaml"))),
+            let rewards = job.plan.credit?.rewards
+        else { return [:] }
+        return Dictionary(zip(rewards.names, rewards.weights)) { first, _ in first }
     }
 
     /// Up to where more of each trained reward is more of a gold one, by the evaluations of all runs: each reward's own

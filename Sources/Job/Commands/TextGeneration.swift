@@ -52,10 +52,13 @@ package struct TextGeneration: Sendable {
     }
 
     /// The completions of every prompt, in the order of the prompts.
+    ///
+    /// - Parameter columnMap: `name=column` each, for the columns of a file.
     package func groups(
-        _ source: Source, samples: Int, stop: StopSignal
+        _ source: Source, columnMap: [String], samples: Int, stop: StopSignal
     ) async throws -> AsyncThrowingStream<RolloutGroup, any Error> {
-        try await groups(prompts(source, split: "train"), samples: samples, stop: stop)
+        let columns = try ColumnMap(arguments: columnMap)
+        return try await groups(prompts(source, split: "train", columns: columns), samples: samples, stop: stop)
     }
 
     func groups(
@@ -106,6 +109,7 @@ package struct TextGeneration: Sendable {
         case .file(let path, let limit):
             let url = try DatasetFolder.url(path)
             let set = try PromptSet(url, split: Self.split(of: url.path, wanted: split), columns: columns)
+            if let notice = try set.systemNotice() { note(notice) }
             prompts = try (0..<min(limit ?? .max, set.count)).map { try set.prompt(at: $0) }
         }
         if let first = prompts.first { try encoder.templateNotices(for: first).forEach(note) }

@@ -1,5 +1,6 @@
 internal import Foundation
 import JSON
+internal import PromptSets
 internal import Runs
 package import Tokenization
 
@@ -11,7 +12,7 @@ package struct TokenizerTraining {
     private let chatTemplate: String?
 
     /// - Parameters:
-    ///   - inputs: Text files, and .jsonl files whose texts (nested ones too) are read.
+    ///   - inputs: Text files, and prompt files of whose rows the texts (nested ones too) are read.
     ///   - specialTokens: The first closes a completion, the second (or the only one) pads.
     ///   - chatTemplate: A file with the Jinja template that comes to stand in the tokenizer's folder.
     /// - Throws: ``JobError``, `TokenizerError` or `ChatTemplateError` for settings that make no tokenizer.
@@ -56,12 +57,28 @@ package struct TokenizerTraining {
     }
 
     private func texts(of path: String) throws -> [String] {
-        guard path.hasSuffix(".jsonl") else {
-            return [String(decoding: try PosixFile.contents(of: URL(filePath: path), atMost: 1 << 34), as: UTF8.self)]
-        }
+        let url = URL(filePath: path)
         var texts: [String] = []
-        try InputLine.each(of: path) { _, row in Self.collect(row, into: &texts) }
+        if path.hasSuffix(".jsonl") {  // a line of it may be any value, not a row alone
+            try InputLine.each(of: path) { _, row in Self.collect(row, into: &texts) }
+        } else if PromptFile.isPromptFile(url) {
+            let rows = try RowFile(url)
+            for row in 0..<rows.count { Self.collect(.object(try rows.columns(of: row)), into: &texts) }
+        } else {
+            texts.append(try Self.text(of: path))
+        }
         return texts
+    }
+
+    private static func text(of path: String) throws -> String {
+        let contents = try PosixFile.contents(of: URL(filePath: path), atMost: 1 << 34)
+        if let text = String(validating: contents, as: UTF8.self) { return text }
+        let lines = contents.split(separator: 0x0a, omittingEmptySubsequences: false)
+        let wrong = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
+        throw JobError(
+            place: InputLine(path: path, number: wrong + 1).place,
+            message: "is not UTF-8; expected text, or rows in a file whose name ends in .jsonl, .json, .csv, .tsv or "
+                + ".parquet")
     }
 
     private static func collect(_ value: JSONValue, into texts: inout [String]) {

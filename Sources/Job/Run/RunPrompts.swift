@@ -52,7 +52,7 @@ struct RunPrompts {
             check: check, progress: progress)
         try sets.checkRest(training, asDemonstrations: asDemonstrations)
         rows = fitting
-        var lines = sets.lines(training)
+        var lines = try sets.lines(training)
         if fitting.droppedCount > 0 {
             lines.append(
                 "dropped \(fitting.droppedCount) rows that are too long: prompts over \(limit) tokens"
@@ -148,15 +148,16 @@ struct RunPromptSets {
     }
 
     /// What the start of a run says of its sets.
-    func lines(_ training: any PromptRows) -> [String] {
+    func lines(_ training: any PromptRows) throws -> [String] {
+        let notes = try sets.compactMap { try $0.systemNotice() }.map { "note: \($0)" }
         guard let mixture = training as? PromptMixture else {
-            return sets.map { "prompts: \($0.identity), \($0.detectedForm)" }
+            return sets.map { "prompts: \($0.identity), \($0.detectedForm)" } + notes
         }
         return ["prompts: \(mixture.count) rows of \(sets.count) sets"]
             + zip(sets, mixture.counts).enumerated().map { index, part in
                 let share = NumberText.percent(Double(part.1) / Double(mixture.count))
                 return "  datasets[\(index)]: \(part.1) rows (\(share)) of \(part.0.identity), \(part.0.detectedForm)"
-            }
+            } + notes
     }
 
     /// The rows evaluation reads: the test split of every set.
