@@ -93,10 +93,9 @@ package struct PromptSet: PromptRows {
 
     /// What a user should know of a column that may be meant as the system message; `nil` when there is none, or the
     /// first prompt has such a message of its own.
-    ///
-    /// - Throws: As ``prompt(at:)``.
-    package func systemNotice() throws -> String? {
-        let first = try prompt(at: 0)
+    package func systemNotice() -> String? {
+        // A row that is no prompt is told of where rows are checked.
+        guard count > 0, let first = try? prompt(at: 0) else { return nil }
         guard let column = ["system", "system_prompt"].first(where: { first.columns[$0] != nil }) else { return nil }
         if case .messages(let messages) = first.content, messages.contains(where: { $0.role == "system" }) {
             return nil

@@ -43,7 +43,7 @@ struct PromptFormTests {
     func aSystemColumnIsNotedUnlessThePromptHasTheMessage(_ column: String) throws {
         let text = #"{"prompt": "1+1?", "answer": "2", "\#(column)": "Be short."}"#
         let beside = try set(text)
-        let notice = try #require(try beside.systemNotice())
+        let notice = try #require(beside.systemNotice())
         #expect(notice.hasPrefix("rows.jsonl: the model does not read the column `\(column)`"), "\(notice)")
         #expect(try beside.prompt(at: 0).content == .text("1+1?"))
         var map = ColumnMap()

@@ -114,7 +114,7 @@ package struct PairMaking: Sendable {
         }
         let generation = try await TextGeneration(model: name, sampling: sampling)
         let set = try promptSet()
-        if let note = try set.systemNotice() { notice("note: \(note)") }
+        if let note = set.systemNotice() { notice("note: \(note)") }
         let count = min(limit ?? .max, set.count)
         let encoder = generation.model.encoder(maxPromptLength: try generation.promptLimit)
         let panel = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)

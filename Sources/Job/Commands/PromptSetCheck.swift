@@ -80,7 +80,7 @@ package struct PromptSetCheck: Sendable {
         if let encoder, let first = survey.usable.first {
             report.notes = try encoder.templateNotices(for: try set.prompt(at: first))
         }
-        if let note = try set.systemNotice() { report.notes.append(note) }
+        if let note = set.systemNotice() { report.notes.append(note) }
         if let note = survey.spellings?.note(of: set, splits: reading.splitsSpecialTokens) { report.notes.append(note) }
         if let note = survey.leftOut?.leftOutNote(of: set) { report.notes.append(note) }
         report.rewards = try await rewardChecks(set, survey.usable, progress)

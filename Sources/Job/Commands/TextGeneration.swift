@@ -109,7 +109,7 @@ package struct TextGeneration: Sendable {
         case .file(let path, let limit):
             let url = try DatasetFolder.url(path)
             let set = try PromptSet(url, split: Self.split(of: url.path, wanted: split), columns: columns)
-            if let notice = try set.systemNotice() { note(notice) }
+            if let notice = set.systemNotice() { note(notice) }
             prompts = try (0..<min(limit ?? .max, set.count)).map { try set.prompt(at: $0) }
         }
         if let first = prompts.first { try encoder.templateNotices(for: first).forEach(note) }

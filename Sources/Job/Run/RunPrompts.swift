@@ -52,7 +52,7 @@ struct RunPrompts {
             check: check, progress: progress)
         try sets.checkRest(training, asDemonstrations: asDemonstrations)
         rows = fitting
-        var lines = try sets.lines(training)
+        var lines = sets.lines(training)
         if fitting.droppedCount > 0 {
             lines.append(
                 "dropped \(fitting.droppedCount) rows that are too long: prompts over \(limit) tokens"
@@ -148,8 +148,8 @@ struct RunPromptSets {
     }
 
     /// What the start of a run says of its sets.
-    func lines(_ training: any PromptRows) throws -> [String] {
-        let notes = try sets.compactMap { try $0.systemNotice() }.map { "note: \($0)" }
+    func lines(_ training: any PromptRows) -> [String] {
+        let notes = sets.compactMap { $0.systemNotice() }.map { "note: \($0)" }
         guard let mixture = training as? PromptMixture else {
             return sets.map { "prompts: \($0.identity), \($0.detectedForm)" } + notes
         }
