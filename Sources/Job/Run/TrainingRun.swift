@@ -93,6 +93,9 @@ package final class TrainingRun: Sendable {
         var guardScorers: [String: PanelScorer] = [:]
         do {
             guardScorers = try await guarded.scorers(job, base: base, run: scorer)
+            let measured = StepEvaluation.Sets(
+                prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)
+            try measured.requireBest(job.run.bestMetric, scorer)
             for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
             let prompts = try RunPrompts(job, model, sets, check: { try scorer?.check($0) }, progress: progress)
             if job.searchesLimits, evaluation?.identity == prompts.identity {
