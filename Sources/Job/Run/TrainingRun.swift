@@ -207,7 +207,9 @@ package final class TrainingRun: Sendable {
         let recorder = try RunRecorder(
             folder: folder, record: record, scorer: parts.scorer, display: display,
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
-            watch: RunWatch(gapLimit: job.run.gapLimit), phases: parts.phases,
+            watch: RunWatch(
+                gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true"),
+            phases: parts.phases,
             timeline: TimelineFile(folder.url, steps: job.run.timelineSteps, ranks: team?.ranks.size ?? 1))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
