@@ -159,7 +159,10 @@ package final class TrainingRun: Sendable {
         let resumed = try ResumePoint(job.run, folder)
         lines += resumed.notices + prompts.lines
         if let placement = job.placement { lines.append(placement.line) }
-        if let checkpoint = resumed.checkpoint { lines += try Placement.notices(resuming: checkpoint, job.placement) }
+        if let checkpoint = resumed.checkpoint {
+            lines += try Placement.notices(resuming: checkpoint, job.placement)
+            lines += ResumePoint.notices(resuming: checkpoint, job)
+        }
         let progress = ProgressState(threads: threads)
         let parts = try await TrainingParts(
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
@@ -197,7 +200,14 @@ package final class TrainingRun: Sendable {
         lines += record.lines
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines += model.trainedLines
-        lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
+        let left = step > 0 ? ", \(max(0, maxSteps - step)) of them left" : ""
+        lines.append(job.batches.line + "; \(maxSteps) optimizer steps\(left)")
+        if step >= maxSteps, progress.progress.unconcludedSince == nil {
+            let key = job.data.maxSteps == nil ? "num_train_epochs" : "max_steps"
+            lines.append(
+                "note: checkpoint-\(step) is already at or past the last step, \(maxSteps): nothing to do; "
+                    + "raise \(key)")
+        }
         lines += [job.staleness.line].compactMap(\.self) + job.tensorParallelism.lines
         return (parts, progress, record, lines, resumed.checkpoint)
     }
@@ -332,5 +342,20 @@ struct ResumePoint {
             checkpoint = named
             notices = []
         }
+    }
+
+    /// What a start under another method than the last one of the checkpoint's run says of it.
+    static func notices(resuming checkpoint: CheckpointFolder, _ job: ResolvedJob) -> [String] {
+        let (run, key) = (checkpoint.url.deletingLastPathComponent(), "algorithm: ")
+        // A checkpoint that lies alone says nothing of its job.
+        guard let resolved = try? String(contentsOf: run.appending(path: "config.yaml"), encoding: .utf8),
+            let line = resolved.split(separator: "\n").first(where: { $0.hasPrefix(key) }),
+            let algorithm = job["algorithm"], line.dropFirst(key.count) != algorithm
+        else { return [] }
+        return [
+            "note: the checkpoint's run has \(line), this start \(key)\(algorithm); its steps, its optimizer's state and "
+                + "its place in the prompts go on (model_name_or_path: \(checkpoint.url.relativePath) starts anew from "
+                + "its weights)"
+        ]
     }
 }
