@@ -160,6 +160,9 @@ struct PythonRewardTests {
         #expect(await problem("f").contains("neither path/file.py:function nor"))
         #expect(await problem("\(testFolder)/zoo.py:unknown").contains("its parameters (text)"))
         #expect(await problem("\(testFolder)/zoo.py:os").contains("is a module, not a function"))
+        #expect(
+            await problem("\(testFolder)/zoo.py:singular").contains(
+                "its parameter 'prompt' is neither an argument of TRL's form (did you mean prompts?) nor a column"))
         var missing = PythonRewardSettings(target: "math.sqrt")
         missing.python = "/no/such/python"
         await #expect(throws: RewardError.self) { try await PythonReward.start(missing) }

@@ -37,6 +37,10 @@ def only_completions(completions):
     return [0.5] * len(completions)
 
 
+def singular(prompt, completions, **kwargs):
+    return [0.5] * len(completions)
+
+
 def get_scaled(factor):
     def scaled(completions, **kwargs):
         return [factor * len(completion) for completion in completions]

@@ -178,6 +178,25 @@ struct RewardPanelTests {
         #expect(error.description == #"reward r: a\x1b[31m"# + "\tb\n" + #"\x9bc\x0dü"#)
     }
 
+    @Test func aMissingColumnIsThatOfTheRewardWhichReadsIt() throws {
+        struct Reading: RewardSource {
+            let names: [String]
+            let column: String
+            func check(_ prompt: Prompt) throws(RewardError) {
+                guard prompt.columns[column] != nil else { throw .missingColumn(column, in: prompt) }
+            }
+            func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+                GroupScores(scores: group.rollouts.map { _ in [.value(1)] })
+            }
+        }
+        let panel = try RewardPanel([
+            Reading(names: ["a"], column: "answer"), Reading(names: ["b"], column: "solutions"),
+        ])
+        let prompt = Prompt(row: 0, source: "s", content: .text(""), columns: ["answer": .null])
+        let error = #expect(throws: RewardError.self) { try panel.check(prompt) }
+        #expect(error?.description.contains("reward b: s row 0: no column 'solutions'; it has 'answer'") == true)
+    }
+
     @Test func twoRewardsOfOneNameAreAnError() {
         let one = Fixed(names: ["a"], result: .value(1))
         #expect(throws: RewardError.self) { try RewardPanel([one, one]) }
