@@ -136,6 +136,15 @@ async def compute_score_async(data_source, solution_str, ground_truth, extra_inf
     return float(solution_str == ground_truth) + bonus
 
 
+def compute_turns(data_source, solution_str, ground_truth, extra_info):
+    assert extra_info["rollout_reward_scores"] == {}
+    return float(extra_info["num_turns"])
+
+
+def compute_turns_batched(data_sources, solution_strs, ground_truths, extra_infos):
+    return [compute_turns(*row) for row in zip(data_sources, solution_strs, ground_truths, extra_infos)]
+
+
 # OpenRLHF's signature
 def reward_func(queries, prompts, labels):
     rewards = [float(label in query[len(prompt):]) for query, prompt, label in zip(queries, prompts, labels)]
