@@ -83,6 +83,9 @@ package final class RewardPanel: Sendable {
         return answers
     }
 
+    /// The error of the first reward whose scores failed more often than its budget allows, now that no more come.
+    package var overspent: RewardError? { budgets.withLock { $0.compactMap(\.overspent).first } }
+
     /// Ends what the sources keep running.
     package func close() async {
         for source in sources { await source.close() }

@@ -270,6 +270,15 @@ package final class TrainingRun: Sendable {
         return outcome
     }
 
+    /// Looks at the scores of a run that has ended and is saved.
+    ///
+    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were.
+    package func checkScores() throws {
+        for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values {
+            if let overspent = scorer.overspent { throw overspent }
+        }
+    }
+
     private func close(_ display: any RunDisplay) async {
         for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values { await scorer.close() }
         for remark in await record.close() { await display.notice(remark) }
