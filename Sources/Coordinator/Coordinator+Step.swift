@@ -108,9 +108,9 @@ extension Coordinator {
             for mini in batches where progress.step < schedule.maxSteps {
                 try checkCancellation(since: before)
                 // Kept completions stand in it as far as there were any.
-                let isEmpty = parts.replay != nil && mini.teachesNothing
-                let batch = isEmpty ? UpdateBatch(groups: []) : mini
-                if isEmpty { work.metrics["empty_steps", default: 0] += 1 }
+                let batch = parts.replay != nil && mini.teachesNothing ? UpdateBatch(groups: []) : mini
+                // Masked completions are no more to learn from than none: the updater takes no step then.
+                if batch.actionTokenCount == 0 { work.metrics["empty_steps", default: 0] += 1 }
                 var metrics = try await takeOptimizerStep(on: batch, stop: progress.step == before ? stop : nil)
                 if bypasses, progress.step > before || parts.replay != nil {
                     metrics.removeAll(in: "sampling/sampling_logp_difference")

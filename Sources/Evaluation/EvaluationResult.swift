@@ -76,4 +76,9 @@ package struct EvaluationResult: Sendable, Equatable {
         metrics["completions/clipped_ratio"] = truncated
         return metrics
     }
+
+    /// The names of ``metrics`` where every reward scores something.
+    package static func metricNames(rewards: [String]) -> [String] {
+        rewards.map { "rewards/\($0)/mean" } + ["completions/mean_length", "completions/clipped_ratio"]
+    }
 }

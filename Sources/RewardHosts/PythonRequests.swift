@@ -121,8 +121,18 @@ struct PythonRequests: Sendable {
         func given(_ name: String) -> JSONValue? { prompt.columns[name].flatMap { $0 == .null ? nil : $0 } }
         return [
             ("data_source", given("data_source") ?? .string(prompt.source)), ("ground_truth", reference),
-            ("extra_info", given("extra_info") ?? .object([:])),
+            ("extra_info", completed(given("extra_info") ?? .object([:]))),
         ]
+    }
+
+    /// A row's `extra_info` with what verl adds to it unless the row says otherwise: of one turn, `num_turns` is 2, the
+    /// user's and the policy's, and nothing was rewarded within the rollout.
+    private static func completed(_ extraInfo: JSONValue) -> JSONValue {
+        guard case .object(let members) = extraInfo else { return extraInfo }
+        let added: [JSONValue.Member] = [
+            JSONValue.Member("num_turns", .number(2)), JSONValue.Member("rollout_reward_scores", .object([:])),
+        ]
+        return .object(members + added.filter { extraInfo[$0.key] == nil })
     }
 
     /// What a function or server in OpenRLHF's form is handed of a row, once a completion.

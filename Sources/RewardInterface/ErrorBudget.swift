@@ -4,6 +4,8 @@ package import Records
 ///
 ///     failures in the last `window` scores  >  rate · max(scores in the window, minimum)
 ///
+/// When no more come, ``overspent`` takes the share of the scores there were, however few.
+///
 /// A value: whoever scores keeps one per reward and feeds it every score.
 package struct ErrorBudget: Sendable, Equatable {
     /// The share that may fail.
@@ -42,9 +44,19 @@ package struct ErrorBudget: Sendable, Equatable {
             first ?? (score.note ?? score.state, "\(prompt.id), completion: \(completion.text.shortened(to: 400))")
         first = sample
         guard Double(failures) > rate * Double(max(recent.count, minimum)) else { return }
-        throw .budgetExceeded(
-            reward: reward, failures: failures, of: recent.count, allowed: rate, first: sample.message,
-            sample: sample.sample)
+        throw exceeded(sample)
+    }
+
+    /// What the scores amount to when no more come: the error of a budget that does not allow their failures.
+    package var overspent: RewardError? {
+        guard let first, Double(failures) > rate * Double(recent.count) else { return nil }
+        return exceeded(first)
+    }
+
+    private func exceeded(_ first: (message: String, sample: String)) -> RewardError {
+        .budgetExceeded(
+            reward: reward, failures: failures, of: recent.count, allowed: rate, first: first.message,
+            sample: first.sample)
     }
 
     /// Keeps the last `window` outcomes in a ring.

@@ -3,8 +3,8 @@ public import Records
 
 /// Why a reward cannot work with what it was given. The description says what, where, what was found and what would do.
 public enum RewardError: Error, Sendable, Equatable {
-    /// The prompt's row has none of the columns the reward can read.
-    case missingColumn(wanted: [String], found: [String], prompt: String)
+    /// The prompt's row has none of the columns the reward can read; of several rewards, which one.
+    case missingColumn(wanted: [String], found: [String], prompt: String, reward: String? = nil)
     /// A column holds another kind of value than the reward reads.
     case wrongColumn(name: String, found: String, expected: String, prompt: String)
     /// A setting is missing, of another type or out of its bounds.
@@ -25,6 +25,12 @@ public enum RewardError: Error, Sendable, Equatable {
         .missingColumn(wanted: [name], found: prompt.columns.keys.sorted(), prompt: prompt.id)
     }
 
+    /// The same with the reward that reads the column, where it is about one and names none.
+    package func naming(_ reward: String) -> RewardError {
+        guard case .missingColumn(let wanted, let found, let prompt, nil) = self else { return self }
+        return .missingColumn(wanted: wanted, found: found, prompt: prompt, reward: reward)
+    }
+
     /// Column `name` of the row holds something else than `expected`.
     public static func wrongColumn(_ name: String, expected: String, in prompt: Prompt) -> RewardError {
         let found = prompt.columns[name].map(\.shortDescription) ?? "nothing"
@@ -38,11 +44,12 @@ extension RewardError: CustomStringConvertible {
 
     private var text: String {
         switch self {
-        case .missingColumn(let wanted, let found, let prompt):
+        case .missingColumn(let wanted, let found, let prompt, let reward):
             let near = wanted.flatMap { nearestNames(to: $0, among: found) }
                 .reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
             let columns = found.isEmpty ? "it has no columns besides the prompt" : "it has \(found.quotedList)"
-            return "\(prompt): no column \(wanted.quotedList(joining: "or")); \(columns)" + hint(near)
+            let owner = reward.map { "reward \($0): " } ?? ""
+            return "\(owner)\(prompt): no column \(wanted.quotedList(joining: "or")); \(columns)" + hint(near)
         case .wrongColumn(let name, let found, let expected, let prompt):
             return "\(prompt): column '\(name)' is \(found), expected \(expected)"
         case .wrongSetting(let reward, let name, let found, let expected):

@@ -38,9 +38,15 @@ package final class RewardPanel: Sendable {
 
     /// Whether every reward can score the prompt's row.
     ///
-    /// - Throws: ``RewardError`` naming the row and the column that is missing or unfit.
+    /// - Throws: ``RewardError`` naming the reward, the row and the column that is missing or unfit.
     package func check(_ prompt: Prompt) throws(RewardError) {
-        for source in sources { try source.check(prompt) }
+        for source in sources {
+            do throws(RewardError) {
+                try source.check(prompt)
+            } catch {
+                throw error.naming(source.names.joined(separator: ", "))
+            }
+        }
     }
 
     /// Asks every source for the group, all at once.
@@ -76,6 +82,9 @@ package final class RewardPanel: Sendable {
         for source in sources { answers += try source.answers(in: group) }
         return answers
     }
+
+    /// The error of the first reward whose scores failed more often than its budget allows, now that no more come.
+    package var overspent: RewardError? { budgets.withLock { $0.compactMap(\.overspent).first } }
 
     /// Ends what the sources keep running.
     package func close() async {

@@ -19,7 +19,10 @@ struct Eval: AsyncParsableCommand {
         parsing: .upToNextOption,
         help: "Rewards, as in reward_funcs; '{name: length_reward, target_length: 50}' gives one its settings.")
     var rewards: [String]
-    @Option(help: "Share of a reward's scores that may fail or time out before the evaluation stops.")
+    @Option(
+        help:
+            "Share of a reward's scores that may fail or time out before the evaluation stops: of the last 1000, of 200 while there are fewer, and at its end of those there are."
+    )
     var rewardErrorBudget = 0.05
     @Option(help: "Completions behind each prompt's mean; the largest k unless given.") var samples: Int?
     @Option(name: .short, help: "The k of pass@k and maj@k, comma-separated; at most --samples.") var k = "1"
@@ -64,5 +67,6 @@ struct Eval: AsyncParsableCommand {
         if let html { try report.writeHTML(to: html) }
         try json ? Terminal.exact(report.json) : Terminal.result(report.text)
         if report.isPartial { throw StoppedRun(kept: "the results are those of the prompts that were done") }
+        try report.checkScores()
     }
 }

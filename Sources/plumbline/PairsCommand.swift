@@ -26,7 +26,10 @@ struct PairsCommand: AsyncParsableCommand {
         @Option(help: "Which file of a folder is read.") var split = "train"
         @Option(parsing: .upToNextOption, help: "Names of your columns for the ones expected: prompt=question.")
         var columnMap: [String] = []
-        @Option(help: "Share of a reward's scores that may fail.") var rewardErrorBudget = 0.05
+        @Option(
+            help:
+                "Share of a reward's scores that may fail: of the last 1000, of 200 while there are fewer, and at the end of those there are."
+        ) var rewardErrorBudget = 0.05
         @Option(help: "Use only the first rows.") var limit: Int?
         @Flag(help: "Ask every prompt twice, with thinking and behind an empty block of it, as bvpo needs it.")
         var thinking = false

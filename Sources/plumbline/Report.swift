@@ -6,7 +6,8 @@ struct Report: ParsableCommand {
         abstract: "Put runs and evaluations side by side: a table, and their learning curves as a picture.")
 
     @Argument(help: "Run folders.") var runs: [String]
-    @Option(help: "The metric of the curves.") var metric = "reward"
+    @Option(help: "The metric of the curves; reward unless given, or loss where no run has rewards.")
+    var metric: String?
     @Option(help: "Write the curves as SVG to this file.") var svg: String?
     @Option(
         help:
@@ -21,6 +22,7 @@ struct Report: ParsableCommand {
 
     func run() throws {
         let report = try RunReport(runs: runs, metric: metric, evaluations: evaluations)
+        for path in report.leftOut { Terminal.progress("note: \(path) has no metrics.jsonl and is left out") }
         if let svg { try report.writeCurves(to: svg) }
         if let html { try report.writePage(to: html) }
         try Terminal.result(report.table)

@@ -83,7 +83,10 @@ struct Train: AsyncParsableCommand {
             Terminal.progress("final model: \(run.outputFolder.relativePath)")
             if let best = run.bestCheckpoint {
                 Terminal.progress("best: \(best.path), \(best.metric) \(String(format: "%.4g", best.value))")
+            } else if let metric = resolved.run.bestMetric {
+                Terminal.progress("best: none, no checkpoint has a value of \(metric); the final model is the newest")
             }
+            try run.checkScores()
         case .stopped(let progress):
             throw StoppedRun(kept: "checkpoint-\(progress.step) is saved, resume with resume_from_checkpoint=true")
         }

@@ -78,6 +78,18 @@ struct CoordinatorTests {
         #expect(await world.reports.map { $0.metrics["empty_steps"] } == [1, 1])
     }
 
+    /// The updater takes no step on masked completions, whose batch it is given all the same for its denominators.
+    @Test func aStepWhoseCompletionsAreAllMaskedIsCountedAsEmpty() async throws {
+        let world = World(truncates: true)
+        var parts = try world.parts()
+        parts.creditRule = GroupBaseline(
+            rewards: RewardCombination(names: ["one"]), settings: GroupBaselineSettings(), overlong: .mask)
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
+        _ = try await Coordinator(recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal()).run()
+        #expect(await world.log.filter { $0.hasPrefix("train") } == ["train 4", "train 4"])
+        #expect(await world.reports.map { $0.metrics["empty_steps"] } == [1, 1])
+    }
+
     private let penalized = StepRecipe(
         method: "reinforce",
         calls: [.generate(samplesPerPrompt: 2, greedy: false), .infer(.reference), .credit, .train])

@@ -54,6 +54,8 @@ actor World {
     private let trainFailure: any Error
     /// The row whose completions are scored for an hour, also when the task is cancelled.
     private let slowRow: Int?
+    /// Whether the length limit cuts every completion off.
+    private let truncates: Bool
     /// How many versions too old groups are stamped.
     private let stampLag: Int
     /// Most milliseconds that sampling, scoring and training each wait, at random.
@@ -79,10 +81,11 @@ actor World {
         firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
         weighsSampler: Bool = false, ranks: (any Ranks)? = nil,
         meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
-        breaksIn: (call: Call, time: Int)? = nil
+        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false
     ) {
         self.comparesSampler = comparesSampler
         self.weighsSampler = weighsSampler
+        self.truncates = truncates
         self.handInHand = handInHand
         self.breaksIn = breaksIn
         self.meets = meets
@@ -218,7 +221,9 @@ extension World: Generating {
         let logProbability = -Float(request.prompt.prompt.row + 1) / 8
         let rollouts = (0..<request.samples).map { sample in
             Rollout(
-                completion: Completion(text: "x", tokenIDs: [1, 2]), samplingLogProbabilities: [0, 0],
+                completion: Completion(
+                    text: "x", tokenIDs: [1, 2], finishReason: truncates ? .length : .stopToken),
+                samplingLogProbabilities: [0, 0],
                 policyLogProbabilities: [logProbability, logProbability], sample: sample)
         }
         return RolloutGroup(

@@ -77,6 +77,12 @@ extension BadInput {
             what: "a best metric without evaluation", lines: "metric_for_best_model: eval_reward",
             says: ["job.yaml line 11: metric_for_best_model is eval_reward", "set eval_steps"]),
         BadInput(
+            what: "a best metric that no evaluation has", lines: "eval_steps: 1\nmetric_for_best_model: eval_loss",
+            says: [
+                "metric_for_best_model: no metric 'eval_loss' in the evaluations; there are eval_reward, "
+                    + "eval_rewards/exact_number/mean"
+            ]),
+        BadInput(
             what: "an evaluation without reward", lines: "eval_steps: 2",
             overrides: ["algorithm=sft", "num_generations="],
             says: ["job.yaml line 11: eval_steps is set; sft has no reward"]),

@@ -138,6 +138,27 @@ struct ConstraintTests {
         #expect(outcome.output.contains("lies at the edge of what was seen of x") == isEdge, "\(outcome.output)")
     }
 
+    /// As DPO and SFT leave them; `runs/*` also names what is no run.
+    @Test func runsWithoutRewardsAreReportedByTheirLoss() throws {
+        let place = try Workplace()
+        try place.write("runs/pairs/metrics.jsonl", #"{"step": 1, "loss": 0.625, "rewards/margins": 0.1}"# + "\n")
+        try place.write("runs/pairs.jsonl", "{}\n")
+        let paths = ["runs/pairs", "runs/pairs.jsonl"]
+        let losses = try Command.succeed(["report"] + paths + ["--svg", "curves.svg"], in: place.folder)
+        #expect(losses.output.contains("loss, last") && losses.output.contains("0.625"), "\(losses.output)")
+        #expect(losses.progress.contains("note: runs/pairs.jsonl has no metrics.jsonl and is left out"))
+        // Beside a run with rewards it has an empty cell, and no curve.
+        try place.write("runs/rewarded/metrics.jsonl", #"{"step": 1, "loss": 0.125, "reward": 0.75}"# + "\n")
+        let both = try Command.succeed(
+            ["report", "runs/pairs", "runs/rewarded", "--svg", "curves.svg"], in: place.folder)
+        #expect(both.output.contains("reward, last") && both.output.contains("0.750"), "\(both.output)")
+        #expect(both.output.contains("pairs") && !both.output.contains("0.625"), "\(both.output)")
+        let unknown = try Command.run(["report"] + paths + ["--metric", "reward"], in: place.folder)
+        #expect(unknown.status == 65 && unknown.progress.contains("pairs: no metric 'reward' in metrics.jsonl; it has"))
+        let none = try Command.run(["report", "runs/pairs.jsonl"], in: place.folder)
+        #expect(none.status == 65 && none.progress.contains("this is no run folder"), "\(none.progress)")
+    }
+
     /// Eleven evaluations are enough for a parabola; of a reward that never moved there is none.
     @Test func equalMeansAreNotTooFew() throws {
         let place = try Workplace()

@@ -120,7 +120,21 @@ struct KillTests {
         let weights = "model.safetensors"
         #expect(try place.bytes("run/\(weights)") == place.bytes("run/checkpoint-\(Int(first))/\(weights)"))
         let misspelt = try place.train(job, "metric_for_best_model=eval_rewrd", "output_dir=other")
-        #expect(misspelt.status == 65)
-        #expect(misspelt.progress.contains("no metric 'eval_rewrd'; did you mean eval_reward?"))
+        #expect(misspelt.status == 65 && !place.exists("other"))  // before anything is trained
+        #expect(misspelt.progress.contains("no metric 'eval_rewrd' in the evaluations; did you mean eval_reward?"))
+    }
+
+    @Test func aBestMetricThatNoStepHasIsNamed() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\neval_steps: 2\nsave_steps: 2\nmax_steps: 4")
+        let unknown = try place.train(job, "metric_for_best_model=nonsense")
+        #expect(unknown.status == 65, "\(unknown.progress)")
+        #expect(unknown.progress.contains("metric_for_best_model: no metric 'nonsense' in step 2; there are "))
+        #expect(unknown.progress.contains("eval_reward, eval_rewards/regular_expression/mean"))
+        #expect(try CheckpointFolder.all(in: place.folder.appending(path: "run")).map(\.step) == [2])
+        // It may be measured later, so that the run goes on, and says at its end that nothing came.
+        let never = try place.train(job, "metric_for_best_model=gradient_parts/nonsense/norm", "output_dir=other")
+        #expect(never.status == 0, "\(never.progress)")
+        #expect(never.progress.contains("best: none, no checkpoint has a value of gradient_parts/nonsense/norm"))
     }
 }

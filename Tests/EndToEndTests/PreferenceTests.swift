@@ -71,6 +71,16 @@ struct PreferenceTests {
         }
     }
 
+    @Test func aBestMetricThatPairsLackIsNamedAtTheFirstEvaluation() throws {
+        let place = try Workplace()
+        let job = try place.job("dpo", "eval_steps: 1\nmax_steps: 4\nmetric_for_best_model: eval_reward\nsave_steps: 2")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 65, "\(outcome.progress)")
+        #expect(outcome.progress.contains("metric_for_best_model: no metric 'eval_reward' in the evaluations"))
+        #expect(outcome.progress.contains("eval_rewards/margins") && outcome.progress.contains("eval_loss"))
+        #expect(try place.metrics("run").map { $0["step"] } == [1])
+    }
+
     @Test func whatIsLeftOutIsCounted() throws {
         let place = try Workplace()
         let rows = [

@@ -233,6 +233,28 @@ struct ResumeTests {
         #expect(cramped.progress.contains("expected max_steps of at least 22"), "\(cramped.progress)")
     }
 
+    @Test func aResumedRunSaysWhatIsLeftOfIt() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4")
+        let whole = try place.train(job)
+        #expect(whole.status == 0 && !whole.progress.contains("of them left"), "\(whole.progress)")
+        let resumed = try place.train(job, "output_dir=resumed", "resume_from_checkpoint=run/checkpoint-2")
+        #expect(resumed.progress.contains("4 optimizer steps, 2 of them left"), "\(resumed.progress)")
+        #expect(!resumed.progress.contains("nothing to do"))
+        #expect(!resumed.progress.contains("the checkpoint's run has"))
+        let done = try place.train(job, "resume_from_checkpoint=true", "max_steps=2")
+        #expect(done.status == 0, "\(done.progress)")
+        #expect(
+            done.progress.contains("checkpoint-4 is already at or past the last step, 2: nothing to do; raise max_s"),
+            "\(done.progress)")
+        let other = try place.train(
+            job, "algorithm=rloo", "output_dir=other", "resume_from_checkpoint=run/checkpoint-2")
+        #expect(other.status == 0, "\(other.progress)")
+        #expect(
+            other.progress.contains("the checkpoint's run has algorithm: grpo, this start algorithm: rloo"),
+            "\(other.progress)")
+    }
+
     @Test func aRunGoesOnWithItsOwnOptimizer() throws {
         let place = try Workplace()
         let job = try place.job("sft", "optim: lion\nlearning_rate: 1e-4")

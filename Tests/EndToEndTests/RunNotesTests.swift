@@ -28,4 +28,28 @@ struct RunNotesTests {
         try Command.succeed(["report", "run", "--html", "page.html"], in: place.folder)
         #expect(String(decoding: try place.bytes("page.html"), as: UTF8.self).contains(text))
     }
+
+    @Test func aStepWithoutAScoreIsNotOneOfEqualRewards() throws {
+        let place = try Workplace()
+        try place.write("r.py", "def score(completions, **kwargs):\n    return [None for c in completions]\n")
+        for algorithm in ["grpo", "reinforce"] {
+            let job = try place.job(algorithm, "reward_funcs: r.py:score\nmax_steps: 1\noutput_dir: \(algorithm)")
+            let outcome = try place.train(job)
+            #expect(outcome.status == 0, "\(outcome.progress)")
+            #expect(outcome.progress.contains("no completion was scored: this step has no reward to learn from"))
+            #expect(!outcome.progress.contains("equal rewards"), "\(outcome.progress)")
+        }
+    }
+
+    /// Of completions of one token next to none ends: with all of a step masked no optimizer step is taken.
+    @Test func aStepWhoseCompletionsAreAllMaskedIsEmpty() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo", "num_generations: 4\nmax_completion_length: 1\nmask_truncated_completions: true")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(outcome.progress.contains("all were cut off, and mask_truncated_completions leaves such ones out"))
+        let masked = try place.metrics("run").filter { $0["completions/clipped_ratio"] == 1 }
+        #expect(!masked.isEmpty && masked.allSatisfy { $0["empty_steps"] == 1 && $0["grad_norm"] ?? 0 == 0 })
+    }
 }

@@ -119,7 +119,8 @@ struct PromptSetCheckTests {
         }
         let wanted = [
             "  as compute_score is called:", "    data_source  = \"v\"", "    ground_truth = \"2\"",
-            "    extra_info   = {\"index\": 4}", "  as reward_func is called:", "    prompts = \"1+1?\"",
+            "    extra_info   = {\"index\": 4, \"num_turns\": 2, \"rollout_reward_scores\": {}}",
+            "  as reward_func is called:", "    prompts = \"1+1?\"",
             "    labels  = \"2\"",
         ]
         #expect(report.text.contains(wanted.joined(separator: "\n")), "\(report.text)")

@@ -102,11 +102,22 @@ struct PythonRewardTests {
         #expect(scores.extraColumns["source"]?[0] == .string("set"))
         let arguments = try verl.arguments(for: group(["7"], columns: mixed).prompt.prompt)
         #expect(arguments?.map(\.name) == ["data_source", "ground_truth", "extra_info"])
-        #expect(arguments?.map(\.value) == [.string("set"), .string("7"), .object([:])])
+        let added: JSONValue = .object(["num_turns": .number(2), "rollout_reward_scores": .object([:])])
+        #expect(arguments?.map(\.value) == [.string("set"), .string("7"), added])
         await verl.close()
         let openRLHF = try await zoo("reward_func")
         #expect(try await openRLHF.scores(["a"], columns: ["label": .null, "answer": .string("a<eos>")]).values == [1])
         await openRLHF.close()
+    }
+
+    /// As verl's own managers do before they call: of one turn, two messages, and no rewards of the rollout's.
+    @Test(arguments: ["compute_turns", "compute_turns_batched"])
+    func whatVerlAddsToExtraInfoIsThere(_ function: String) async throws {
+        let reward = try await zoo(function)
+        #expect(try await reward.scores(["a", "b"], columns: ["answer": .string("7")]).values == [2, 2])
+        let given: [String: JSONValue] = ["answer": .string("7"), "extra_info": .object(["num_turns": .number(5)])]
+        #expect(try await reward.scores(["a", "b"], columns: given).values == [5, 5])
+        await reward.close()
     }
 
     @Test func whatIsPrintedIsInTheLogAtOnce() async throws {
@@ -177,6 +188,9 @@ struct PythonRewardTests {
         #expect(await problem("f").contains("neither path/file.py:function nor"))
         #expect(await problem("\(testFolder)/zoo.py:unknown").contains("its parameters (text)"))
         #expect(await problem("\(testFolder)/zoo.py:os").contains("is a module, not a function"))
+        #expect(
+            await problem("\(testFolder)/zoo.py:singular").contains(
+                "its parameter 'prompt' is neither an argument of TRL's form (did you mean prompts?) nor a column"))
         var missing = PythonRewardSettings(target: "math.sqrt")
         missing.python = "/no/such/python"
         await #expect(throws: RewardError.self) { try await PythonReward.start(missing) }

@@ -43,6 +43,10 @@ def only_completions(completions):
     return [0.5] * len(completions)
 
 
+def singular(prompt, completions, **kwargs):
+    return [0.5] * len(completions)
+
+
 def get_scaled(factor):
     def scaled(completions, **kwargs):
         return [factor * len(completion) for completion in completions]
@@ -136,6 +140,15 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
 async def compute_score_async(data_source, solution_str, ground_truth, extra_info=None, bonus=0):
     await asyncio.sleep(0)
     return float(solution_str == ground_truth) + bonus
+
+
+def compute_turns(data_source, solution_str, ground_truth, extra_info):
+    assert extra_info["rollout_reward_scores"] == {}
+    return float(extra_info["num_turns"])
+
+
+def compute_turns_batched(data_sources, solution_strs, ground_truths, extra_infos):
+    return [compute_turns(*row) for row in zip(data_sources, solution_strs, ground_truths, extra_infos)]
 
 
 # OpenRLHF's signature

@@ -178,6 +178,25 @@ struct RewardPanelTests {
         #expect(error.description == #"reward r: a\x1b[31m"# + "\tb\n" + #"\x9bc\x0dü"#)
     }
 
+    @Test func aMissingColumnIsThatOfTheRewardWhichReadsIt() throws {
+        struct Reading: RewardSource {
+            let names: [String]
+            let column: String
+            func check(_ prompt: Prompt) throws(RewardError) {
+                guard prompt.columns[column] != nil else { throw .missingColumn(column, in: prompt) }
+            }
+            func score(_ group: RolloutGroup, at progress: TrainingProgress) async throws -> GroupScores {
+                GroupScores(scores: group.rollouts.map { _ in [.value(1)] })
+            }
+        }
+        let panel = try RewardPanel([
+            Reading(names: ["a"], column: "answer"), Reading(names: ["b"], column: "solutions"),
+        ])
+        let prompt = Prompt(row: 0, source: "s", content: .text(""), columns: ["answer": .null])
+        let error = #expect(throws: RewardError.self) { try panel.check(prompt) }
+        #expect(error?.description.contains("reward b: s row 0: no column 'solutions'; it has 'answer'") == true)
+    }
+
     @Test func twoRewardsOfOneNameAreAnError() {
         let one = Fixed(names: ["a"], result: .value(1))
         #expect(throws: RewardError.self) { try RewardPanel([one, one]) }
@@ -190,6 +209,19 @@ struct RewardPanelTests {
         let error = await #expect(throws: RewardError.self) { try await panel.score(group(["x"])) }
         #expect(error?.description.contains("Traceback: line 7") == true)
         #expect(error?.description.contains("set row 3, completion: x") == true)
+    }
+
+    /// Of fewer than 200 scores one failure stops nothing, and in the end one of twenty is 5 %, two are more.
+    @Test func whenNoMoreComeTheScoresThereWereAreCounted() throws {
+        var budget = ErrorBudget(reward: "a")
+        let prompt = Prompt(row: 0, source: "s", content: .text(""))
+        #expect(budget.overspent == nil)
+        try budget.record(.failed(message: "boom"), of: Completion(text: ""), for: prompt)
+        #expect(budget.overspent?.description.contains("reward a: 1 of the last 1 scores failed") == true)
+        for _ in 0..<19 { try budget.record(.value(1), of: Completion(text: ""), for: prompt) }
+        #expect(budget.overspent == nil)
+        try budget.record(.timedOut(seconds: 1), of: Completion(text: ""), for: prompt)
+        #expect(budget.overspent?.description.contains("boom") == true)
     }
 
     @Test func fewFailuresAmongManyScoresStopNothing() throws {

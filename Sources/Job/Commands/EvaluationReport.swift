@@ -7,8 +7,20 @@ internal import Runs
 /// What an evaluation found, for people and for files.
 package struct EvaluationReport: Sendable {
     package let findings: Findings
+    private let overspent: (any Error)?
 
-    package init(findings: Findings) { self.findings = findings }
+    /// - Parameter overspent: The error of a reward whose scores failed more often than its budget allows.
+    package init(findings: Findings, overspent: (any Error)? = nil) {
+        self.findings = findings
+        self.overspent = overspent
+    }
+
+    /// Looks at the scores once the report is shown.
+    ///
+    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were.
+    package func checkScores() throws {
+        if let overspent { throw overspent }
+    }
 
     /// Whether the evaluation was stopped before its end.
     package var isPartial: Bool { findings.unfinished != nil }

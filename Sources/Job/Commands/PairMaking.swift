@@ -137,6 +137,7 @@ package struct PairMaking: Sendable {
             let report = PairsReport(
                 output: output, forms: forms.map { ($0.variant.name, counts[$0.variant.name] ?? Counts()) })
             try log.finish()
+            if let overspent = panel.overspent { throw overspent }  // only now: the pairs are saved
             await panel.close()
             return report
         } catch {

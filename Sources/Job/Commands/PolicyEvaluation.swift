@@ -62,13 +62,14 @@ package struct PolicyEvaluation: Sendable {
     ) async throws -> EvaluationReport {
         // A file that is none must not cost the sampling.
         let stored = try other.flatMap { $0.hasSuffix(".json") ? try EvaluationReport.read($0) : nil }
-        var findings = try await evaluate(model, writing: completionsFile, stop, progress)
+        var (findings, overspent) = try await evaluate(model, writing: completionsFile, stop, progress)
         if let other, findings.unfinished == nil {
             var otherResults = stored ?? []
             if stored == nil {
                 let others = try await evaluate(other, writing: nil, stop, progress)
-                otherResults = others.results
-                findings.unfinished = others.unfinished.map { "the comparison with \(other): \($0)" }
+                otherResults = others.findings.results
+                findings.unfinished = others.findings.unfinished.map { "the comparison with \(other): \($0)" }
+                overspent = overspent ?? others.overspent
             }
             do {
                 findings.comparisons = try EvaluationReport.comparisons(findings.results, otherResults, other)
@@ -76,12 +77,12 @@ package struct PolicyEvaluation: Sendable {
                 guard findings.unfinished != nil else { throw error }  // there may be nothing to pair yet
             }
         }
-        return EvaluationReport(findings: findings)
+        return EvaluationReport(findings: findings, overspent: overspent)
     }
 
     private func evaluate(
         _ model: String, writing file: String?, _ stop: StopSignal, _ progress: @escaping ProgressNote
-    ) async throws -> Findings {
+    ) async throws -> (findings: Findings, overspent: RewardError?) {
         progress("loading \(model)", 0, 0)
         let generation = try await TextGeneration(model: model, sampling: sampling, note: note)
         let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
@@ -90,7 +91,7 @@ package struct PolicyEvaluation: Sendable {
             var findings = Findings(model: model, rewardNames: scorer.rewardNames, results: [])
             try await evaluate(generation, scorer, into: &findings, writing: file, stop, progress)
             await scorer.close()
-            return findings
+            return (findings, scorer.overspent)
         } catch {
             await scorer.close()
             throw error

@@ -64,7 +64,7 @@ struct RewardRowCheck: Sendable {
         var kind: String {
             switch self {
             case .score(let score): "\(score)"
-            case .refusal(.missingColumn(let wanted, _, _)): "no \(wanted)"
+            case .refusal(.missingColumn(let wanted, _, _, _)): "no \(wanted)"
             case .refusal(.wrongColumn(let name, _, let expected, _)): "\(name) is not \(expected)"
             case .refusal(let error): "\(error)"
             }

@@ -20,19 +20,29 @@ package struct RunReport {
         }
     }
 
+    /// Of what was named, that which holds no metrics and is in no table.
+    package let leftOut: [String]
     private let runs: [Run]
     private let metric: String
     private let evaluations: [(name: String, result: JSONValue)]
 
     /// - Parameters:
-    ///   - runs: Run folders.
+    ///   - runs: Run folders. Beside one, files and folders without metrics are left out, as `runs/*` names them too.
+    ///   - metric: Of the curves; `nil` for the reward, or the loss where no run has rewards. A run without it has no
+    ///     curve where others have one.
     ///   - evaluations: `name=file` each, files of `plumbline eval --output`.
     /// - Throws: ``JobError`` naming the folder or file that cannot be used.
-    package init(runs: [String], metric: String, evaluations: [String]) throws {
-        self.metric = metric
-        self.runs = try runs.map(Self.run)
+    package init(runs named: [String], metric: String?, evaluations: [String]) throws {
+        let others = named.filter { FileManager.default.fileExists(atPath: $0) && !Self.hasMetrics($0) }
+        let leftOut = named.contains(where: Self.hasMetrics) ? others : []
+        self.leftOut = leftOut
+        let paths = named.filter { !leftOut.contains($0) }
+        let runs = try paths.map(Self.run)
+        self.runs = runs
+        func isKnown(_ name: String) -> Bool { runs.contains { !$0.series(name).isEmpty } }
+        self.metric = metric ?? (!isKnown("reward") && isKnown("loss") ? "loss" : "reward")
         var folders: [String: String] = [:]
-        for (name, run) in zip(runs, self.runs) {
+        for (name, run) in zip(paths, runs) {
             let folder = run.folder.standardizedFileURL.resolvingSymlinksInPath().path
             if let first = folders.updateValue(name, forKey: folder) {
                 throw JobError(
@@ -40,18 +50,24 @@ package struct RunReport {
             }
         }
         self.evaluations = try evaluations.map(Self.evaluation)
-        for run in self.runs where run.series(metric).isEmpty {
-            let known = run.rows.first?.values.members?.map(\.key) ?? []
+        if let first = runs.first, !isKnown(self.metric) {
+            let known = first.rows.first?.values.members?.map(\.key) ?? []
             throw JobError(
-                place: run.name,
-                message: "no metric '\(metric)' in metrics.jsonl; it has \(known.joined(separator: ", "))")
+                place: first.name,
+                message: "no metric '\(self.metric)' in metrics.jsonl; it has \(known.joined(separator: ", "))")
         }
+    }
+
+    private static func metricsFile(of path: String) -> URL { URL(filePath: path).appending(path: "metrics.jsonl") }
+
+    private static func hasMetrics(_ path: String) -> Bool {
+        FileManager.default.fileExists(atPath: metricsFile(of: path).path)
     }
 
     private static func run(_ path: String) throws -> Run {
         let folder = URL(filePath: path)
-        let file = folder.appending(path: "metrics.jsonl")
-        guard FileManager.default.fileExists(atPath: file.path) else {
+        let file = metricsFile(of: path)
+        guard hasMetrics(path) else {
             throw JobError(place: path, message: "no metrics.jsonl; this is no run folder")
         }
         var rows: [(Double, JSONValue)] = []
@@ -285,6 +301,7 @@ package struct RunReport {
 
     private var picture: String {
         let curves = runs.map { LearningCurves.Curve(name: $0.name, points: $0.series(metric)) }
+            .filter { !$0.points.isEmpty }
         return LearningCurves(title: metric, curves: curves).svg
     }
 }

@@ -122,21 +122,36 @@ package actor CheckpointSaver: Saving {
         }
     }
 
-    /// Takes the step for the best one if it is; returns an error when the metric seems to be misspelt.
+    /// Takes the step for the best one if it is; returns an error when the step's metrics have none of this name and
+    /// should. Of an evaluation's the names are checked where it is made.
     private func rank(_ metrics: Metrics, step: Int) -> JobError? {
         guard let name = settings.bestMetric else { return nil }
         guard let value = metrics[name] else {
-            // A step need not be evaluated, and a reward may have scored nothing: only a name never seen is doubtful.
-            let isEvaluated = name.hasPrefix("eval_")
-            let names = metrics.entries.map(\.name).filter { $0.hasPrefix("eval_") == isEvaluated }
-            let near = nearestNames(to: name, among: names)
-            guard best == nil, !near.isEmpty else { return nil }
-            return JobError(
-                place: "metric_for_best_model",
-                message: "step \(step) has no metric '\(name)'; did you mean \(near.joined(separator: ", "))?")
+            let names = metrics.names.filter { !$0.hasPrefix("eval_") }
+            guard best == nil, !names.isEmpty, !name.hasPrefix("eval_") else { return nil }
+            // A reward may have scored nothing, a step may have had nothing to learn from, and what is a family's
+            // member (a/b) may be measured every so many steps: of those only a misspelling is sure.
+            let isMissing = !name.contains("/") && !name.hasPrefix("reward") && metrics["empty_steps"] == nil
+            guard isMissing || !nearestNames(to: name, among: names).isEmpty else { return nil }
+            return .noMetric(name, of: "step \(step)", among: metrics.names)
         }
         let isBetter = best.map { settings.bestIsGreater ? value > $0.value : value < $0.value } ?? true
         if isBetter { best = (step, value) }
         return nil
+    }
+}
+
+extension JobError {
+    /// Checkpoints cannot be ranked by a metric that is not there.
+    ///
+    /// - Parameters:
+    ///   - owner: What should have it: `step 4`.
+    ///   - names: Those it has; evaluations' and members of no family (`a/b`) are listed.
+    static func noMetric(_ metric: String, of owner: String, among names: [String]) -> JobError {
+        let near = nearestNames(to: metric, among: names)
+        let hint = near.isEmpty ? "; there are" : "; did you mean \(near.joined(separator: ", "))? There are"
+        let listed = names.filter { $0.hasPrefix("eval_") || !$0.contains("/") }.joined(separator: ", ")
+        return JobError(
+            place: "metric_for_best_model", message: "no metric '\(metric)' in \(owner)\(hint) \(listed)")
     }
 }

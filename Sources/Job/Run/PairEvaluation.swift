@@ -43,6 +43,8 @@ struct PairEvaluation: Measuring {
     let recorder: RunRecorder
     /// Of a reward model, whose calibration is measured too.
     let heads: [String]?
+    /// The metric that ranks checkpoints; `nil` for none.
+    let bestMetric: String?
 
     func measured(step: Int, stop: StopSignal) async throws -> Measured {
         var parts = try pairs.parts()
@@ -65,6 +67,7 @@ struct PairEvaluation: Measuring {
         }
         measured.metrics["eval_loss"] = loss
         if let heads { try await calibrate(parts[0], heads, step: step, stop, &measured) }
+        try requireBest(among: measured.metrics.names)
         let count = parts.map(\.groups.count).max() ?? 0
         let accuracy =
             (measured.metrics["eval_rewards/accuracies"] ?? measured.metrics["eval_accuracy"]).map {
@@ -72,6 +75,25 @@ struct PairEvaluation: Measuring {
             } ?? ""
         measured.lines.append("eval_loss \(String(format: "%.4f", loss))\(accuracy) on \(count) pairs")
         return measured
+    }
+
+    /// - Throws: ``JobError`` when checkpoints are to be ranked by a metric that no evaluation of these pairs has.
+    private func requireBest(among names: [String]) throws(JobError) {
+        guard let bestMetric, bestMetric.hasPrefix("eval_"), !bestMetric.hasPrefix(GuardSettings.prefix) else { return }
+        let heads = heads ?? []
+        // Pairs that are all right or all wrong have no temperature, and a head without pairs nothing.
+        let calibrated = heads.map { Self.family($0, of: heads) }.flatMap { family in
+            ["accuracy", "calibration_error", "temperature", "calibrated_loss"].map { family + $0 }
+        }
+        let known = names + calibrated.filter { !names.contains($0) }
+        guard known.contains(bestMetric) else {
+            throw .noMetric(bestMetric, of: "the evaluations", among: known)
+        }
+    }
+
+    /// Before the names of a head's numbers.
+    private static func family(_ name: String, of heads: [String]) -> String {
+        heads.count == 1 ? "eval_" : "eval_\(name)/"
     }
 
     /// Adds how well calibrated each head is, and leaves it in `calibration.json`.
@@ -83,7 +105,7 @@ struct PairEvaluation: Measuring {
         for (head, name) in heads.enumerated() {
             let own = zip(part.groups, scores).filter { $0.0.head == head }.map { $1[0] - $1[1] }
             guard let calibration = Calibration(differences: own) else { continue }
-            let family = heads.count == 1 ? "eval_" : "eval_\(name)/"
+            let family = Self.family(name, of: heads)
             if heads.count > 1 { measured.metrics["\(family)accuracy"] = calibration.accuracy }
             measured.metrics["\(family)calibration_error"] = calibration.error
             measured.metrics["\(family)temperature"] = calibration.temperature

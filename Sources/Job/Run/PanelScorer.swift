@@ -59,6 +59,9 @@ package final class PanelScorer: Scoring {
     /// The answers that the scores judge: `[reward][completion]`; see `RewardSource.answers(in:)`.
     package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { try panel.answers(in: group) }
 
+    /// What is wrong with the scores of the whole run; see `ErrorBudget`.
+    package var overspent: RewardError? { panel.overspent }
+
     /// Tells the rewards how far the run is; they may ask for it.
     package func advance(to progress: TrainingProgress) { state.withLock { $0.progress = progress } }
 

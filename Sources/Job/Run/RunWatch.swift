@@ -6,9 +6,15 @@ internal import RewardInterface
 package struct RunWatch: Sendable {
     /// Largest mean difference between sampled and re-scored log-probs, in nats.
     private let gapLimit: Double?
+    private let masksTruncated: Bool
 
-    /// - Parameter gapLimit: `nil` for none.
-    package init(gapLimit: Double?) { self.gapLimit = gapLimit }
+    /// - Parameters:
+    ///   - gapLimit: `nil` for none.
+    ///   - masksTruncated: Whether completions that were cut off are left out of the loss.
+    package init(gapLimit: Double?, masksTruncated: Bool = false) {
+        self.gapLimit = gapLimit
+        self.masksTruncated = masksTruncated
+    }
 
     /// Signs that a run may be learning nothing, by name; worth a line each, once.
     package func warnings(_ metrics: Metrics) -> [(name: String, text: String)] {
@@ -20,14 +26,24 @@ package struct RunWatch: Sendable {
                     "\(Int(clipped * 100)) % of the completions hit max_completion_length; their ends are cut off"
                 ))
         }
-        if let dead = metrics["frac_reward_zero_std"], dead >= 1, metrics["empty_steps"] == nil {
+        let isRewarded = metrics.names.contains { $0.hasPrefix("rewards/") && $0.hasSuffix("/coverage") }
+        if isRewarded, metrics["reward"] == nil, metrics["empty_steps"] == nil {
+            found.append(("unscored", "no completion was scored: this step has no reward to learn from"))
+        } else if let dead = metrics["frac_reward_zero_std"], dead >= 1, metrics["empty_steps"] == nil {
             found.append(("dead", "every group's completions have equal rewards: this step teaches nothing"))
         }
         if let skipped = metrics["skipped_steps"], skipped > 0 {
             found.append(
                 ("skipped", "an optimizer step was skipped: its loss or gradient was not finite"))
         }
-        if metrics["empty_steps"] != nil {
+        if metrics["empty_steps"] != nil, masksTruncated, metrics["completions/clipped_ratio"] == 1 {
+            found.append(
+                (
+                    "masked",
+                    "a step had no completion to learn from: all were cut off, and mask_truncated_completions leaves "
+                        + "such ones out; raise max_completion_length"
+                ))
+        } else if metrics["empty_steps"] != nil {
             found.append(
                 (
                     "empty",

@@ -56,6 +56,11 @@ struct SampledEvaluation: Measuring {
         self.rewards = rewards ?? RewardCombination(names: scorer.rewardNames)
     }
 
+    /// The names of what is measured where every reward scores something.
+    static func metricNames(rewards: [String], prefix: String) -> [String] {
+        (["reward"] + EvaluationResult.metricNames(rewards: rewards)).map { prefix + $0 }
+    }
+
     @TensorActor
     private static func generator(_ parts: TrainingParts, _ job: ResolvedJob, seed: Int) throws -> EngineGenerator {
         try EngineGenerator(

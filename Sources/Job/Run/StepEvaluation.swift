@@ -24,6 +24,30 @@ struct StepEvaluation: Evaluating {
         let guarded: GuardedSets
         /// Guarded sets' own rewards, by the set's name.
         let guardScorers: [String: PanelScorer]
+
+        /// Whether checkpoints can be ranked by a metric, as far as the names of what is measured are known before it
+        /// is: those of pairs are not, and ``PairEvaluation`` looks at them.
+        ///
+        /// - Parameter scorer: The run's rewards.
+        /// - Throws: ``JobError`` with the names there are.
+        func requireBest(_ metric: String?, _ scorer: PanelScorer?) throws(JobError) {
+            guard let metric, metric.hasPrefix("eval_"), pairs == nil || metric.hasPrefix(GuardSettings.prefix) else {
+                return
+            }
+            var names: [String] = []
+            if prompts != nil, let scorer {
+                names += SampledEvaluation.metricNames(rewards: scorer.rewardNames, prefix: "eval_")
+            }
+            for settings in guarded.all.map(\.settings) {
+                switch settings.kind {
+                case .texts: names.append(settings.metric)
+                case .prompts:
+                    let rewards = (guardScorers[settings.name] ?? scorer)?.rewardNames ?? []
+                    names += SampledEvaluation.metricNames(rewards: rewards, prefix: "\(settings.family)/")
+                }
+            }
+            guard names.contains(metric) else { throw .noMetric(metric, of: "the evaluations", among: names) }
+        }
     }
 
     /// Each with the optimizer steps between two of it.
@@ -62,7 +86,7 @@ struct StepEvaluation: Evaluating {
         return sets.pairs.map { pairs in
             PairEvaluation(
                 pairs: pairs, updater: parts.updater, mixing: parts.weighing as? MixingWeighing, recorder: recorder,
-                heads: parts.plan.heads)
+                heads: parts.plan.heads, bestMetric: job.run.bestMetric)
         }
     }
 

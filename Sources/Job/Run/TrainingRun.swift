@@ -94,6 +94,9 @@ package final class TrainingRun: Sendable {
         var guardScorers: [String: PanelScorer] = [:]
         do {
             guardScorers = try await guarded.scorers(job, base: base, run: scorer)
+            let measured = StepEvaluation.Sets(
+                prompts: evaluation, pairs: evaluationPairs, guarded: guarded, guardScorers: guardScorers)
+            try measured.requireBest(job.run.bestMetric, scorer)
             for prompt in evaluation?.prompts ?? [] { try scorer?.check(prompt.prompt) }
             let prompts = try RunPrompts(job, model, sets, check: { try scorer?.check($0) }, progress: progress)
             if job.searchesLimits, evaluation?.identity == prompts.identity {
@@ -157,7 +160,10 @@ package final class TrainingRun: Sendable {
         let resumed = try ResumePoint(job.run, folder)
         lines += resumed.notices + prompts.lines
         if let placement = job.placement { lines.append(placement.line) }
-        if let checkpoint = resumed.checkpoint { lines += try Placement.notices(resuming: checkpoint, job.placement) }
+        if let checkpoint = resumed.checkpoint {
+            lines += try Placement.notices(resuming: checkpoint, job.placement)
+            lines += ResumePoint.notices(resuming: checkpoint, job)
+        }
         let progress = ProgressState(threads: threads)
         let parts = try await TrainingParts(
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
@@ -195,7 +201,14 @@ package final class TrainingRun: Sendable {
         lines += record.lines
         try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
         lines += model.trainedLines
-        lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
+        let left = step > 0 ? ", \(max(0, maxSteps - step)) of them left" : ""
+        lines.append(job.batches.line + "; \(maxSteps) optimizer steps\(left)")
+        if step >= maxSteps, progress.progress.unconcludedSince == nil {
+            let key = job.data.maxSteps == nil ? "num_train_epochs" : "max_steps"
+            lines.append(
+                "note: checkpoint-\(step) is already at or past the last step, \(maxSteps): nothing to do; "
+                    + "raise \(key)")
+        }
         lines += [job.staleness.line].compactMap(\.self) + job.tensorParallelism.lines
         return (parts, progress, record, lines, resumed.checkpoint)
     }
@@ -205,7 +218,9 @@ package final class TrainingRun: Sendable {
         let recorder = try RunRecorder(
             folder: folder, record: record, scorer: parts.scorer, display: display,
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
-            watch: RunWatch(gapLimit: job.run.gapLimit), phases: parts.phases,
+            watch: RunWatch(
+                gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true"),
+            phases: parts.phases,
             timeline: TimelineFile(folder.url, steps: job.run.timelineSteps, ranks: team?.ranks.size ?? 1))
         let saver = CheckpointSaver(
             folder: folder, model: parts.model, policy: parts.policy, states: parts.states, progress: progress,
@@ -254,6 +269,15 @@ package final class TrainingRun: Sendable {
         try await recorder.endTimeline()
         await close(display)
         return outcome
+    }
+
+    /// Looks at the scores of a run that has ended and is saved.
+    ///
+    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were.
+    package func checkScores() throws {
+        for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values {
+            if let overspent = scorer.overspent { throw overspent }
+        }
     }
 
     private func close(_ display: any RunDisplay) async {
@@ -328,5 +352,20 @@ struct ResumePoint {
             checkpoint = named
             notices = []
         }
+    }
+
+    /// What a start under another method than the last one of the checkpoint's run says of it.
+    static func notices(resuming checkpoint: CheckpointFolder, _ job: ResolvedJob) -> [String] {
+        let (run, key) = (checkpoint.url.deletingLastPathComponent(), "algorithm: ")
+        // A checkpoint that lies alone says nothing of its job.
+        guard let resolved = try? String(contentsOf: run.appending(path: "config.yaml"), encoding: .utf8),
+            let line = resolved.split(separator: "\n").first(where: { $0.hasPrefix(key) }),
+            let algorithm = job["algorithm"], line.dropFirst(key.count) != algorithm
+        else { return [] }
+        return [
+            "note: the checkpoint's run has \(line), this start \(key)\(algorithm); its steps, its optimizer's state and "
+                + "its place in the prompts go on (model_name_or_path: \(checkpoint.url.relativePath) starts anew from "
+                + "its weights)"
+        ]
     }
 }

@@ -29,7 +29,9 @@ package struct GuardSettings: Sendable, Equatable {
     /// The number that is watched.
     var metric: String { "\(family)/\(kind == .texts ? "log_likelihood" : "reward")" }
     /// Of all its numbers.
-    var family: String { "eval_guard/\(name)" }
+    var family: String { Self.prefix + name }
+    /// Of the numbers of all guards.
+    static let prefix = "eval_guard/"
 
     /// Reads `eval_guard:`.
     ///

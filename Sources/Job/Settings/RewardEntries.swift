@@ -20,7 +20,7 @@ package struct RewardEntries: Sendable {
         let isRefused = job.problems.count > problemsBefore
         errorBudget = job.read(
             "reward_error_budget", default: 0.05, .from(0, to: 1),
-            "Largest share of scores that may fail or time out before the run stops with the first failure and its sample."
+            "Largest share of a reward's scores that may fail or time out before the run stops with the first failure and its sample: of the last 1000, of 200 while there are fewer. A run that comes to its end with a larger share of those there were ends with the same error, its model saved."
         )
         timeoutSeconds = job.read(
             "reward_timeout", default: 60.0, .above(0),

@@ -39,6 +39,8 @@ FILLED = {
     "verl": {"data_source", "extra_info", *SOLUTIONS, *REFERENCES},
     "openrlhf": {"queries", "prompts", "labels"},
 }
+# What the row's prompt and completion are called where they are columns: in TRL's form they come in the plural alone.
+PLURALS = {"prompt": "prompts", "completion": "completions"}
 # Where a row's reference and its other columns are.
 OF_A_ROW = {
     "verl_batch": "ground_truths and extra_infos", "verl": "ground_truth and extra_info", "openrlhf": "labels",
@@ -190,8 +192,14 @@ def prepare(config):
         raise Unusable(
             f"its parameters ({names}) are neither TRL's (completions), verl's (solution_str, solution_strs) nor "
             "OpenRLHF's (queries); name the style with style:")
-    missing = unfilled(function, style, settings) if style != "trl" else []
-    if missing:
+    missing = unfilled(function, style, settings)
+    if style == "trl":
+        for name in missing:
+            if name in PLURALS:
+                raise Unusable(
+                    f"its parameter '{name}' is neither an argument of TRL's form (did you mean {PLURALS[name]}?) "
+                    "nor a column that it is given")
+    elif missing:
         line = ", ".join(f"{name}: …" for name in missing)
         raise Unusable(
             f"nothing fills its parameters {', '.join(missing)}; 'settings: {{{line}}}' gives every row the same, and "
