@@ -34,8 +34,7 @@ package struct AMFT: Method {
 
     private static func rlMethod(_ job: inout SettingsReader) -> (method: any Method.Type, variant: Preset?) {
         let name = job.read(
-            "amft.rl", default: GRPOMethod.name,
-            SettingsBound("out of " + rlMethods.names.joined(separator: ", ")) { rlMethods.method(named: $0) != nil },
+            "amft.rl", default: GRPOMethod.name, .oneOf(rlMethods.names),
             "The method that learns from rewards; the job has its keys too.")
         return rlMethods.method(named: name) ?? (GRPOMethod.self, nil)
     }
