@@ -37,7 +37,7 @@ package struct RewardControl: Sendable {
         case none
     }
 
-    /// Controllers that may stand side by side (specification §7.3).
+    /// Controllers that may stand side by side.
     package static let stacks =
         "one of constraints, dynamic_weights gradient or recap and weights by step for a reward, recap beside constraints on other rewards, and beside them dynamic_weights hypervolume, which multiplies all of them, and kl_target"
 

@@ -87,8 +87,8 @@ struct GreedyBaselineTests {
         }
     }
 
-    /// The specification's traces for rewards 1 and 0.2. The greedy arm is the first; below p = 1/2 + 0.2/(2·0.8) =
-    /// 0.625 its baseline has the lower variance.
+    /// The covariance over the two logits has the trace 2·p·(1 − p)·((r₁ − b)·(1 − p) + (r₂ − b)·p)²; rewards 1 and 0.2.
+    /// The greedy arm is the first; below p = 1/2 + 0.2/(2·0.8) = 0.625 its baseline has the lower variance.
     @Test(arguments: [(0.55, 0.0958, 0.1552), (0.63, 0.1184, 0.1147)])
     func varianceOfTwoArms(_ p: Double, _ withGreedy: Double, _ without: Double) throws {
         let rewards = [1.0, 0.2]

@@ -44,7 +44,8 @@ private struct Bandit {
     }
 }
 
-/// Against the closed form of specification §3.6, whose numbers are worked out from the same bandit without this code.
+/// Against the closed form: the multipliers with which the best response meets the limits, worked out from the same
+/// bandit without this code.
 @Suite("Multipliers reach the saddle point of an enumerable problem")
 struct SaddlePointTests {
     private let both = [
