@@ -254,10 +254,7 @@ package struct BenchmarkRun: Sendable {
 enum RandomTokens {
     /// - Returns: An id in `0 ..< limit`, from the finaliser of splitmix64 over row and position.
     static func id(row: Int, position: Int, below limit: Int) -> Int {
-        var bits = UInt64(truncatingIfNeeded: row) << 32 ^ UInt64(truncatingIfNeeded: position)
-        bits = bits &+ 0x9E37_79B9_7F4A_7C15
-        bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
-        return Int((bits ^ (bits >> 31)) % UInt64(limit))
+        let bits = UInt64(truncatingIfNeeded: row) << 32 ^ UInt64(truncatingIfNeeded: position)
+        return Int(mix64(bits) % UInt64(limit))
     }
 }

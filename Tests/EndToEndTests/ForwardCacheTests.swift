@@ -47,7 +47,7 @@ struct ForwardCacheTests {
             configuration = try configuration.adapted(by: LoRAConfiguration(rank: adapterRank, targets: .allLinear))
             var adapters: [String: Tensor] = [:]
             for (number, shape) in configuration.adapterShapes.enumerated() {
-                var numbers = SeededNumbers(seed: UInt64(number))
+                var numbers = TestRandom(seed: UInt64(number))
                 adapters[shape.name] = try Tensor(numbers.doubles(shape.count).map { 0.05 * $0 }, shape: shape.shape)
                     .to(type)
             }

@@ -39,30 +39,3 @@ package func centralDifferences(
         return (above - below) / (2 * step)
     }
 }
-
-/// Numbers that are the same on every run, for test inputs only (splitmix64).
-package struct SeededNumbers {
-    private var state: UInt64
-
-    package init(seed: UInt64) { state = seed }
-
-    package mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
-    }
-
-    /// Uniform in the range.
-    package mutating func double(in range: ClosedRange<Double> = -1...1) -> Double {
-        range.lowerBound + (range.upperBound - range.lowerBound) * Double(next() >> 11) * 0x1p-53
-    }
-
-    package mutating func doubles(_ count: Int, in range: ClosedRange<Double> = -1...1) -> [Double] {
-        (0..<count).map { _ in double(in: range) }
-    }
-
-    /// Uniform in `0 ..< bound`, but for a bias far below what a test can see.
-    package mutating func integer(below bound: Int) -> Int { Int(next() % UInt64(bound)) }
-}

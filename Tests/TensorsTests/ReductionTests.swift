@@ -29,7 +29,7 @@ struct ReductionTests {
 
     @Test("over rows, columns and everything, with gradients", arguments: cases)
     func reduction(_ example: Case) throws {
-        var numbers = SeededNumbers(seed: 8)
+        var numbers = TestRandom(seed: 8)
         let values = numbers.doubles(12)
         let tensor = try Tensor(values, shape: [3, 4])
         let rows = (0..<3).map { row in example.list((0..<4).map { values[4 * row + $0] }) }
@@ -70,7 +70,7 @@ struct ReductionTests {
 
     @Test("softmax and log-softmax, also far from 0 and with impossible entries")
     func softmax() throws {
-        var numbers = SeededNumbers(seed: 9)
+        var numbers = TestRandom(seed: 9)
         let values = numbers.doubles(10, in: -3...3)
         let total = values.map { exp($0) }.reduce(0, +)
         let tensor = try Tensor(values)
@@ -123,7 +123,7 @@ struct ReductionTests {
 
     @Test("the largest elements of each row, largest first")
     func topK() throws {
-        var numbers = SeededNumbers(seed: 4)
+        var numbers = TestRandom(seed: 4)
         let values = numbers.doubles(21)
         let (largest, indices) = try Tensor(values, shape: [3, 7]).topK(3)
         let found = try indices.integers()
