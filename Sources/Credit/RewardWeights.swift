@@ -7,7 +7,7 @@ package struct WeightCurve: Sendable, Equatable {
     package enum Interpolation: String, SettingsChoice {
         /// On the line from one to the next.
         case linear
-        /// That of the earlier one.
+        /// The weight of the earlier point.
         case steps
     }
 

@@ -31,8 +31,8 @@ package struct WeightFingerprint: Sendable, Equatable {
             uniqueKeysWithValues: parameters.map { name, tensor in (name, try tensor.digest(seed: seed(name))) })
     }
 
-    /// Of whole parameters, from this rank's parts and the digests of those of the others: they add up, and what every
-    /// rank has whole counts once. A collective of the group, where there are parts.
+    /// The fingerprint of whole parameters, from this rank's parts and the digests of those of the others: they add up,
+    /// and what every rank has whole counts once. A collective of the group, where there are parts.
     ///
     /// - Parameter shards: `nil` for parameters that are whole here.
     /// - Throws: `RanksLost`, ``TensorError`` when a tensor cannot be read.

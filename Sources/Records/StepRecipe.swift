@@ -18,7 +18,7 @@ package struct StepRecipe: Sendable, Equatable {
 
     /// Other calls for some of the steps, as evenly among the others as can be.
     package struct Interlude: Sendable, Equatable {
-        /// Of all steps, above 0 and at most 1.
+        /// Share of all steps, above 0 and at most 1.
         package var share: Double
         package var calls: [StepCall]
 

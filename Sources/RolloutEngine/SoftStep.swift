@@ -48,7 +48,7 @@ struct SoftStep {
     let head: OutputHead
     let settings: SoftThinkingSettings
     let stopTokenIDs: Set<Int>
-    /// At which words are scored.
+    /// Temperature at which the answer's tokens are scored.
     let answerTemperature: Double
 
     /// Whether a leading think-end or stop token, and one that the cold stop sets, is a word that is scored among all

@@ -74,7 +74,7 @@ package struct DropoutAddresses {
 
     private init(halves: Tensor) { self.halves = halves }
 
-    /// Those of some rows, in this order.
+    /// The addresses of some rows, in this order.
     package func rows(at indices: [Int]) throws(TensorError) -> DropoutAddresses {
         DropoutAddresses(halves: try halves.rows(at: indices))
     }
