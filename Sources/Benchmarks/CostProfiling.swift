@@ -327,7 +327,7 @@ package struct CostProfiling: Sendable {
 
 /// What one process of this machine can send another.
 enum ProcessLink {
-    /// Sums over two ranks, each on a thread of its own, the medians of some rounds behind one that warms up.
+    /// Sums over two ranks, each on a thread of its own, the medians of some rounds after one that warms up.
     static func sums(rounds: Int) throws -> [CostProfile.Point] {
         let groups = try TensorParallelGroup.within(size: 2)
         return try [1 << 16, 1 << 20, 1 << 24].map { bytes in

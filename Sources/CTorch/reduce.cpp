@@ -96,7 +96,7 @@ ctorch_status ctorch_all_finite(ctorch_tensor tensor, bool *out) {
             *out = true;
             return;
         }
-        // Without memory: behind a step that has been written nothing may fail.
+        // Without memory: after a step that has been written nothing may fail.
         if (x.is_cpu() && x.is_contiguous()) {
             switch (x.scalar_type()) {
                 case at::kFloat: *out = all_finite<uint32_t, 0x7F800000>(x); return;

@@ -67,7 +67,7 @@ package struct RewardControl: Sendable {
         )
         let interpolation = job.read(
             "reward_weight_interpolation", default: WeightCurve.Interpolation.linear,
-            "Between two steps of a weight: linear, on the line between them, or steps, the earlier one's. Before the first and behind the last the weight stays."
+            "Between two steps of a weight: linear, on the line between them, or steps, the earlier one's. Before the first and after the last the weight stays."
         )
         let constraints: [Constraint] = job.read(
             "constraints", default: [],

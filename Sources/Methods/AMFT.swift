@@ -43,7 +43,7 @@ package struct AMFT: Method {
         var plan = Self.rlMethod(&job).method.init(reading: &job, shared).plan
         let warmup = job.read(
             "amft.warmup_steps", default: 50, .atLeast(0),
-            "Optimizer steps at the start that only imitate, W. The entropy target is measured behind them.")
+            "Optimizer steps at the start that only imitate, W. The entropy target is measured after them.")
         let mixture = MixtureSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
         if demonstrations.order == .own {

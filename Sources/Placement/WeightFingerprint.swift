@@ -6,7 +6,7 @@ package import Tensors
 /// Each comparison reads every weight once, at about 3.4 GB/s a core (measured on a Xeon with AVX-512). A step of GRPO
 /// has five of them: 1 to 3 % of its time.
 package enum WeightVerification: Sendable, Equatable, CaseIterable {
-    /// When a lease begins, before a step is applied, and once more behind it.
+    /// When a lease begins, before a step is applied, and once more after it.
     case everyHandOver
     /// A step that fails while it is applied poisons the role all the same.
     case never

@@ -95,7 +95,7 @@ struct ForwardCacheTests {
         return UpdateBatch(groups: groups.sorted { $0.row < $1.row }.map(\.group))
     }
 
-    /// Every trained weight behind a step, by name.
+    /// Every trained weight after a step, by name.
     private func weights(_ bench: Bench) async throws -> [String: [Double]] {
         try await bench.policy.masters { set in try set.trained.mapValues { try $0.doubles() } }
     }
@@ -185,7 +185,7 @@ struct ForwardCacheTests {
             _ = try await bench.updater.train(batch)
             #expect(try await difference(weights(bench), expected) < 1e-5)
         }
-        // A second step on the same rollouts finds nothing, nor does a step behind another one's rollouts.
+        // A second step on the same rollouts finds nothing, nor does a step after another one's rollouts.
         let bench = try bench(limit: .max)
         let batch = try await rollouts(bench)
         let cache = try #require(bench.cache)

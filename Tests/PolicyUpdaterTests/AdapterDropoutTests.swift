@@ -42,7 +42,7 @@ struct AdapterDropoutTests {
                     maxTokensPerMicroBatch: maxTokens, checkpointsBlocks: checkpointsBlocks, dropoutSeed: seed))
         }
 
-        /// What the adapters are behind some steps on a batch.
+        /// What the adapters are after some steps on a batch.
         func behind(_ steps: Int, _ batch: UpdateBatch) async throws -> [String: [Double]] {
             for _ in 0..<steps { _ = try await updater.train(batch) }
             return try adapters.mapValues { try $0.doubles() }
