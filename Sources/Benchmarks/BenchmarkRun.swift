@@ -82,7 +82,7 @@ package struct BenchmarkRun: Sendable {
 
     /// Measures. The first repetition warms up and is left out.
     package func run() async throws -> BenchmarkReport {
-        let ceilings = try await ceilings()
+        let ceilings = try await MachineCeilings.measured(threads: threads)
         let parts = try await parts()
         let pairs = workload.algorithm == .dpo ? try await pairs(parts.updater) : []
         let clock = ContinuousClock()
@@ -143,11 +143,6 @@ package struct BenchmarkRun: Sendable {
                 completionsPerOptimizerStep: workload.part == .rollout ? 0 : workload.prompts * workload.completions,
                 rows: min(workload.prompts * workload.completions, 256),
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch, checkpointsBlocks: false))
-    }
-
-    @TensorActor private func ceilings() throws -> MachineCeilings {
-        try TensorEngine.setThreadCount(threads)
-        return try MachineCeilings.measured()
     }
 
     private struct Parts: Sendable {

@@ -55,7 +55,7 @@ package struct CostProfiling: Sendable {
 
     /// - Parameter note: Hears what is measured next.
     package func run(note: @escaping @Sendable (String) -> Void = { _ in }) async throws -> CostProfile {
-        let ceilings = try await ceilings()
+        let ceilings = try await MachineCeilings.measured(threads: threads)
         var points: [CostProfile.Point] = []
         for layout in GenerationReading.all {
             note("sampling with the layout \(layout.layout.rawValue)")
@@ -80,11 +80,6 @@ package struct CostProfiling: Sendable {
             memoryGBps: ceilings.gigabytesPerSecond, processGBps: try ProcessLink.gigabytesPerSecond(),
             diskGBps: try? await diskRate(),  // a folder that cannot be written has none
             model: ModelShape(model.configuration), contextTokens: promptTokens + completionTokens / 2, points: points)
-    }
-
-    @TensorActor private func ceilings() throws -> MachineCeilings {
-        try TensorEngine.setThreadCount(threads)
-        return try MachineCeilings.measured()
     }
 
     /// Through a file of the working folder, as a step reads and writes moments that lie in one: 10⁹ bytes a second, each.
