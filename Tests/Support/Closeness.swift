@@ -23,6 +23,20 @@ package func relativeError(_ found: [Float], _ expected: [Double], floor: Double
     relativeError(found.map(Double.init), expected, floor: floor)
 }
 
+/// ‖found − expected‖ / max(‖expected‖, tiny). Infinite when the lengths differ or a number found is not finite.
+package func relativeDistance(_ found: [Double], _ expected: [Double]) -> Double {
+    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .infinity }
+    let distance = zip(found, expected).map { ($0 - $1) * ($0 - $1) }.reduce(0, +).squareRoot()
+    return distance / max(expected.map { $0 * $0 }.reduce(0, +).squareRoot(), 1e-300)
+}
+
+/// The largest |found − expected|; 0 for two empty lists. Infinite when the lengths differ or a number found is not
+/// finite.
+package func largestDifference(_ found: [Double], _ expected: [Double]) -> Double {
+    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .infinity }
+    return zip(found, expected).map { abs($0 - $1) }.max() ?? 0
+}
+
 /// The gradient of a function of many numbers, by differences to both sides.
 ///
 /// With float64 and a step of 1e-6 the error is about 1e-9 of the function's size.
