@@ -13,7 +13,7 @@ package struct Denominators: Sendable, Equatable {
     package let sequences: Int
     /// The job's limit on a completion's tokens.
     package let maxCompletionLength: Int
-    /// Those of `tokens` that demonstrations have.
+    /// How many of `tokens` are demonstrations'.
     package let demonstrationTokens: Int
 
     package init(tokens: Int, sequences: Int, maxCompletionLength: Int, demonstrationTokens: Int = 0) {

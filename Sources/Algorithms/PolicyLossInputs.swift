@@ -8,12 +8,12 @@ package import Tensors
 package struct PolicyLossInputs {
     /// The current policy's, in nats.
     package var logProbabilities: Tensor
-    /// Those of the policy that produced the data, scored by the trainer. `nil` when this is the first optimizer step
-    /// on the data: they are then the current ones without their gradient.
+    /// Log-probs of the policy that produced the data, scored by the trainer. `nil` when this is the first optimizer
+    /// step on the data: they are then the current ones without their gradient.
     package var oldLogProbabilities: Tensor?
     /// The sampler's own of the policy, before filters.
     package var rolloutLogProbabilities: Tensor?
-    /// Those of the distribution that was sampled from, for the mismatch correction; `nil` where they are
+    /// Log-probs under the distribution that was sampled from, for the mismatch correction; `nil` where they are
     /// ``rolloutLogProbabilities``.
     package var samplingLogProbabilities: Tensor?
     /// The reference policy's; needed where KL is part of the loss.

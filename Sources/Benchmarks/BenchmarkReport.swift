@@ -22,9 +22,9 @@ package struct BenchmarkReport: Sendable {
     package let peakResidentBytes: Int
     /// What ``Job/MemoryEstimate`` says of this model and step.
     package let estimatedPeakBytes: Int
-    /// The same of what the optimizer keeps.
+    /// What ``Job/MemoryEstimate`` says of the optimizer's state.
     package let optimizerStateBytes: Int
-    /// Of the adapters that are trained; `nil` where the model itself is.
+    /// The rank of the adapters that are trained; `nil` where the model itself is.
     package let adapterRank: Int?
     /// What becomes of memory that a phase has no more use for.
     package let residency: Residency

@@ -82,7 +82,7 @@ package struct BenchmarkRun: Sendable {
 
     /// Measures. The first repetition warms up and is left out.
     package func run() async throws -> BenchmarkReport {
-        let ceilings = try await ceilings()
+        let ceilings = try await MachineCeilings.measured(threads: threads)
         let parts = try await parts()
         let pairs = workload.algorithm == .dpo ? try await pairs(parts.updater) : []
         let clock = ContinuousClock()
@@ -143,11 +143,6 @@ package struct BenchmarkRun: Sendable {
                 completionsPerOptimizerStep: workload.part == .rollout ? 0 : workload.prompts * workload.completions,
                 rows: min(workload.prompts * workload.completions, 256),
                 maxTokensPerMicroBatch: maxTokensPerMicroBatch, checkpointsBlocks: false))
-    }
-
-    @TensorActor private func ceilings() throws -> MachineCeilings {
-        try TensorEngine.setThreadCount(threads)
-        return try MachineCeilings.measured()
     }
 
     private struct Parts: Sendable {
@@ -254,10 +249,7 @@ package struct BenchmarkRun: Sendable {
 enum RandomTokens {
     /// - Returns: An id in `0 ..< limit`, from the finaliser of splitmix64 over row and position.
     static func id(row: Int, position: Int, below limit: Int) -> Int {
-        var bits = UInt64(truncatingIfNeeded: row) << 32 ^ UInt64(truncatingIfNeeded: position)
-        bits = bits &+ 0x9E37_79B9_7F4A_7C15
-        bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        bits = (bits ^ (bits >> 27)) &* 0x94D0_49BB_1331_11EB
-        return Int((bits ^ (bits >> 31)) % UInt64(limit))
+        let bits = UInt64(truncatingIfNeeded: row) << 32 ^ UInt64(truncatingIfNeeded: position)
+        return Int(mix64(bits) % UInt64(limit))
     }
 }

@@ -55,7 +55,7 @@ package struct CostProfiling: Sendable {
 
     /// - Parameter note: Hears what is measured next.
     package func run(note: @escaping @Sendable (String) -> Void = { _ in }) async throws -> CostProfile {
-        let ceilings = try await ceilings()
+        let ceilings = try await MachineCeilings.measured(threads: threads)
         var points: [CostProfile.Point] = []
         for layout in GenerationReading.all {
             note("sampling with the layout \(layout.layout.rawValue)")
@@ -80,11 +80,6 @@ package struct CostProfiling: Sendable {
             memoryGBps: ceilings.gigabytesPerSecond, processGBps: try ProcessLink.gigabytesPerSecond(),
             diskGBps: try? await diskRate(),  // a folder that cannot be written has none
             model: ModelShape(model.configuration), contextTokens: promptTokens + completionTokens / 2, points: points)
-    }
-
-    @TensorActor private func ceilings() throws -> MachineCeilings {
-        try TensorEngine.setThreadCount(threads)
-        return try MachineCeilings.measured()
     }
 
     /// Through a file of the working folder, as a step reads and writes moments that lie in one: 10⁹ bytes a second, each.
@@ -327,7 +322,7 @@ package struct CostProfiling: Sendable {
 
 /// What one process of this machine can send another.
 enum ProcessLink {
-    /// Sums over two ranks, each on a thread of its own, the medians of some rounds behind one that warms up.
+    /// Sums over two ranks, each on a thread of its own, the medians of some rounds after one that warms up.
     static func sums(rounds: Int) throws -> [CostProfile.Point] {
         let groups = try TensorParallelGroup.within(size: 2)
         return try [1 << 16, 1 << 20, 1 << 24].map { bytes in

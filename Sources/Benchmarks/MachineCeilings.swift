@@ -13,7 +13,10 @@ package struct MachineCeilings: Sendable, Equatable {
     }
 
     /// Multiplies two 2048 × 2048 matrices and sums 256 MB, five times each; the best time counts.
-    @TensorActor static func measured() throws -> MachineCeilings {
+    ///
+    /// - Parameter threads: Those of the tensor engine from here on.
+    @TensorActor static func measured(threads: Int) throws -> MachineCeilings {
+        try TensorEngine.setThreadCount(threads)
         let size = 2048
         let left = try Tensor.full([size, size], 0.5)
         let right = try Tensor.full([size, size], 0.25)

@@ -36,7 +36,7 @@ package struct Peers: Sendable {
     package let installed: Set<Peer>
     /// A line for each that is left out.
     package let leftOut: [String]
-    /// Of the modules that peers import, by their names; empty where one does not say.
+    /// Versions of the modules that peers import, by the modules' names; empty where one does not say.
     package let versions: [String: String]
     private let python: String
     private let scripts: URL

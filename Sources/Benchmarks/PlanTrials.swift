@@ -110,7 +110,7 @@ package struct PlanTrials {
     /// What the rows of `metrics.jsonl` say, without the first step, which warms up.
     ///
     /// - Parameter limit: Tokens that a completion may have.
-    /// - Throws: `JobError` where there is no step behind the first.
+    /// - Throws: `JobError` where there is no step after the first.
     package static func measured(_ metrics: String, _ limit: Int) throws -> PlanMeasurement.Measured {
         let rows = try metrics.split(separator: "\n").compactMap {
             try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]

@@ -109,7 +109,7 @@ struct SuiteRun {
         return first
     }
 
-    /// How far the adapters of both trainers are apart behind three steps on the same two pairs each.
+    /// How far the adapters of both trainers are apart after three steps on the same two pairs each.
     private mutating func compareAdapters(_ shape: BenchmarkSuite.Shape, _ model: String) throws {
         let name = "three steps of dpo, adapters by both"
         let ours = SuiteReport.Subject(.adapters, shape.name, name, SuiteReport.plumbline)

@@ -4,7 +4,7 @@ internal import Job
 
 /// How a step of one prompt grows with its completions.
 package struct StepGrowth: Sendable {
-    /// Of the prompt.
+    /// How many completions the prompt has in each measurement.
     package static let completions = [4, 16, 64]
 
     package let model: String
@@ -27,7 +27,7 @@ package struct StepGrowth: Sendable {
         }
     }
 
-    /// Of the step and of its parts.
+    /// The slopes of the whole step and of its parts.
     package var slopes: [Slopes] {
         Self.parts.map { name, seconds in
             let measured = Self.completions.indices.map { index in
@@ -111,7 +111,7 @@ package struct PromptGrowth: Sendable {
 package struct Prefill: Sendable {
     package let model: String
     package let promptTokens: Int
-    /// Of the matrix that the hidden states are turned into scores with, which the last token alone meets.
+    /// Parameters of the output head, which the last token alone meets.
     package let headParameters: Int
     package let outcome: Result<StepMeasurement, SuiteFailure>
 

@@ -23,7 +23,7 @@ package struct SuiteFailure: Error, Sendable, Equatable {
 package struct StepMeasurement: Sendable {
     /// The median.
     package let seconds: Double
-    /// Between which four of five steps lie; `nil` where the process does not say.
+    /// The 10th to 90th percentile of the steps; `nil` where the process does not say.
     package let range: (p10: Double, p90: Double)?
     /// `nil` where nothing is sampled.
     package let generationSeconds: Double?

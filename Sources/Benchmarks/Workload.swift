@@ -33,7 +33,7 @@ package struct Workload: Sendable, Equatable {
     package let part: Part
     package let algorithm: Algorithm
     package let prompts: Int
-    /// Of each prompt. A rollout may have one, and an update learns from one by its reward alone.
+    /// Completions of each prompt. A rollout may have one, and an update learns from one by its reward alone.
     package let completions: Int
     package let promptTokens: Int
     package let completionTokens: Int

@@ -10,7 +10,6 @@
 #include <ATen/ops/exp.h>
 #include <ATen/ops/expm1.h>
 #include <ATen/ops/gt.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/le.h>
 #include <ATen/ops/lgamma.h>
 #include <ATen/ops/log.h>
@@ -103,7 +102,6 @@ at::Tensor unary(ctorch_unary_op op, const at::Tensor &x) {
         case CTORCH_SIN: return at::sin(x);
         case CTORCH_LOG_GAMMA: return at::lgamma(x);
         case CTORCH_DIGAMMA: return at::digamma(x);
-        case CTORCH_IS_FINITE: return at::isfinite(x);
         case CTORCH_LOGICAL_NOT: return at::logical_not(x);
     }
     TORCH_CHECK(false, "no operation on one tensor has the code ", static_cast<int>(op));

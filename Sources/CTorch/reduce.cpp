@@ -2,7 +2,6 @@
 
 #include <ATen/ops/all.h>
 #include <ATen/ops/amax.h>
-#include <ATen/ops/amin.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/index_add.h>
 #include <ATen/ops/isfinite.h>
@@ -31,7 +30,6 @@ at::Tensor reduce(ctorch_reduction op, const at::Tensor &x, at::IntArrayRef axes
         case CTORCH_SUM: return at::sum(x, axes, keeps);
         case CTORCH_MEAN: return at::mean(x, axes, keeps);
         case CTORCH_MAX: return at::amax(x, axes, keeps);
-        case CTORCH_MIN: return at::amin(x, axes, keeps);
         case CTORCH_ARGMAX:
             return axes.empty() ? at::argmax(x, std::nullopt, keeps) : at::argmax(x, axes[0], keeps);
     }
@@ -98,7 +96,7 @@ ctorch_status ctorch_all_finite(ctorch_tensor tensor, bool *out) {
             *out = true;
             return;
         }
-        // Without memory: behind a step that has been written nothing may fail.
+        // Without memory: after a step that has been written nothing may fail.
         if (x.is_cpu() && x.is_contiguous()) {
             switch (x.scalar_type()) {
                 case at::kFloat: *out = all_finite<uint32_t, 0x7F800000>(x); return;

@@ -6,7 +6,7 @@ internal import Records
 // the weights as they are. See ``Staleness``.
 
 extension Coordinator {
-    /// Whether the batch of the step behind this one is to be sampled now: that step comes, if this one takes all its
+    /// Whether the batch of the step after this one is to be sampled now: that step comes, if this one takes all its
     /// optimizer steps. Where it takes fewer, the next samples its own.
     var samplesAhead: Bool {
         schedule.maxStaleness > 0 && progress.step + schedule.optimizerStepsPerRollout < schedule.maxSteps

@@ -100,7 +100,7 @@ package actor Coordinator {
     /// Whether somebody asked the run to stop: by the signal, or by cancelling its task.
     private var mustStop: Bool { stop.isRequested || Task.isCancelled }
 
-    /// Whether what was reached can be saved before the run ends with an error. Neither the weights behind a divergence nor
+    /// Whether what was reached can be saved before the run ends with an error. Neither the weights after a divergence nor
     /// those that led to it are worth saving. And all ranks must end where this one does, so that they come to save, too;
     /// else this one goes at once and the last checkpoint stays as it was: the others wait for it where it broke, and the
     /// end of its process ends them.

@@ -17,7 +17,7 @@ package enum CoordinatorError: Error, Sendable, Equatable, CustomStringConvertib
     /// Dynamic sampling ended with too few groups that differ.
     case tooFewLiveGroups(kept: Int, wanted: Int, waves: Int, reward: String)
 
-    /// Weights, logits or losses are no longer finite: those of the weights behind a step, 0 for the model that the run
+    /// Weights, logits or losses are no longer finite: those of the weights after a step, 0 for the model that the run
     /// starts from. The last good checkpoint is from before; `nil` for none.
     case diverged(step: Int, NotFinite, lastGoodCheckpoint: Int?)
 

@@ -50,21 +50,21 @@ package struct RankTeam: Sendable {
     }
 
     package let ranks: any Ranks
-    /// Those that divide this rank's side of a step, itself among them; `nil` where it does it alone.
+    /// Ranks that divide this rank's side of a step, itself among them; `nil` where it does it alone.
     package let peers: (any Ranks)?
     package let side: Side
-    /// Those that compute each layer of a training pass together with this rank, each with a part of it; `nil` where it
+    /// Ranks that compute each layer of a training pass together with this rank, each with a part of it; `nil` where it
     /// has whole layers.
     package let tensorPeers: (any Ranks)?
-    /// Those that decode together with this rank, each with a part of the layers; `nil` where it decodes alone.
+    /// Ranks that decode together with this rank, each with a part of the layers; `nil` where it decodes alone.
     package let decodingPeers: (any Ranks)?
-    /// Those between which weights move from the parts that are trained to those that ``decodingPeers`` sample with, this
+    /// Ranks between which weights move from the parts that are trained to those that ``decodingPeers`` sample with, this
     /// one's groups of both among them; `nil` where it decodes alone.
     package let reallocatingPeers: (any Ranks)?
-    /// Those that train the same parts of the layers as this rank, and divide the passes; `nil` where it does so alone,
+    /// Ranks that train the same parts of the layers as this rank, and divide the passes; `nil` where it does so alone,
     /// or has whole layers and ``peers`` are they.
     package let replicas: (any Ranks)?
-    /// How many of them are on this machine and share its processors.
+    /// Ranks of the run on this machine, which share its processors.
     package let localSize: Int
     /// Whether somebody asked this process to stop.
     package let asked: StopSignal
@@ -277,7 +277,7 @@ struct SharedGroup: Codable, Sendable {
 }
 
 extension UpdateBatch {
-    /// Of what is learned: equal batches have equal digests, on every machine.
+    /// A digest of everything that is learned from; equal batches have equal digests on every machine.
     fileprivate var digest: [UInt64] {
         parts.map { part in
             var digest = mix64(part.weight.bitPattern)

@@ -30,7 +30,7 @@ package actor ReplayBuffer: Checkpointable {
     private struct Kept: Codable, Equatable {
         var promptTokenIDs: [Int]
         var completion: UpdateCompletion
-        /// The optimizer steps behind the policy that wrote it.
+        /// Optimizer steps that the policy which wrote it had taken.
         var step: Int
         /// |A|^α.
         var weight: Double

@@ -10,7 +10,7 @@ package import Records
 /// R is that of the sum. A completion without a reward is masked: its tokens leave both losses and their denominators.
 /// (R = V would pull V back to what it was as soon as another optimizer step has moved it.) A shadow, a reward of weight
 /// 0, masks nothing: where it gave no score its own stream alone has no advantage, and R = V. Whitening comes after R,
-/// as the specification and TRL have it.
+/// as in TRL.
 package struct ActorCritic: CreditRule {
     package let rewards: RewardCombination
     package let estimator: GeneralizedAdvantage

@@ -25,15 +25,6 @@ package struct KLToGo: Sendable, Equatable {
         self.reach = reach
     }
 
-    /// One penalty per token, in units of reward.
-    ///
-    /// - Parameters:
-    ///   - old: Log-probs of the policy that wrote the completion, one per token.
-    ///   - reference: The reference policy's, as many; a rule checks that when a batch comes in.
-    package func penalties(old: [Float], reference: [Float]) -> [Double] {
-        reached(estimates(old: old, reference: reference).map { coefficient * $0 })
-    }
-
     /// What each token answers for, of one share per token.
     func reached(_ shares: [Double]) -> [Double] {
         switch reach {

@@ -37,7 +37,7 @@ package struct RewardControl: Sendable {
         case none
     }
 
-    /// Controllers that may stand side by side (specification §7.3).
+    /// Controllers that may stand side by side.
     package static let stacks =
         "one of constraints, dynamic_weights gradient or recap and weights by step for a reward, recap beside constraints on other rewards, and beside them dynamic_weights hypervolume, which multiplies all of them, and kl_target"
 
@@ -67,7 +67,7 @@ package struct RewardControl: Sendable {
         )
         let interpolation = job.read(
             "reward_weight_interpolation", default: WeightCurve.Interpolation.linear,
-            "Between two steps of a weight: linear, on the line between them, or steps, the earlier one's. Before the first and behind the last the weight stays."
+            "Between two steps of a weight: linear, on the line between them, or steps, the earlier one's. Before the first and after the last the weight stays."
         )
         let constraints: [Constraint] = job.read(
             "constraints", default: [],

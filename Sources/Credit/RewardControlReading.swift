@@ -135,11 +135,14 @@ struct RewardControlReading {
             )
         }
         if namesAreFinal, !dynamic.spans.isEmpty, dynamic.spans.count != names.count {
-            job.refuse(
-                "dynamic_weights.spans",
-                "dynamic_weights.spans has \(dynamic.spans.count) numbers for \(names.count) rewards; expected one each"
-            )
+            refuseCount("dynamic_weights.spans", dynamic.spans.count, &job)
         }
+    }
+
+    /// Refuses a list that has not one number for each reward.
+    private func refuseCount(_ key: String, _ found: Int, _ job: inout SettingsReader) {
+        let count = rewards.count
+        job.refuse(key, "\(key) gives \(found) for \(count) reward\(count == 1 ? "" : "s"); expected \(count)")
     }
 
     /// The largest scores of the rewards that RECAP weighs: those of a weight of their own, which no multiplier owns.
@@ -148,10 +151,7 @@ struct RewardControlReading {
     ) -> [String: Double] {
         guard namesAreFinal, curves.count == rewards.count else { return [:] }
         guard dynamic.ceilings.isEmpty || dynamic.ceilings.count == rewards.count else {
-            job.refuse(
-                "dynamic_weights.ceilings",
-                "dynamic_weights.ceilings has \(dynamic.ceilings.count) numbers for \(rewards.count) rewards; expected one each"
-            )
+            refuseCount("dynamic_weights.ceilings", dynamic.ceilings.count, &job)
             return [:]
         }
         var found: [String: Double] = [:]
@@ -202,9 +202,7 @@ struct RewardControlReading {
         guard let given else { return curves }
         guard let named = given.names else {
             guard given.curves.count == names.count else {
-                job.refuse(
-                    "reward_weights",
-                    "reward_weights has \(given.curves.count) numbers for \(names.count) rewards; expected one each")
+                refuseCount("reward_weights", given.curves.count, &job)
                 return curves
             }
             return given.curves

@@ -37,7 +37,7 @@ package protocol RewardController: Sendable {
     /// - Returns: As ``update(_:)``.
     mutating func prepare(for batch: CreditBatch, _ rewards: RewardCombination) -> ControllerUpdate?
 
-    /// Learns from what the training of a step measured, behind ``update(_:)``.
+    /// Learns from what the training of a step measured, after ``update(_:)``.
     ///
     /// - Parameter trained: All numbers of the step.
     /// - Returns: As ``update(_:)``.

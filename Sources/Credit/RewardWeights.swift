@@ -7,11 +7,11 @@ package struct WeightCurve: Sendable, Equatable {
     package enum Interpolation: String, SettingsChoice {
         /// On the line from one to the next.
         case linear
-        /// That of the earlier one.
+        /// The weight of the earlier point.
         case steps
     }
 
-    /// In the order of the steps, at least one. Before the first and behind the last the weight stays.
+    /// In the order of the steps, at least one. Before the first and after the last the weight stays.
     package let points: [(step: Int, weight: Double)]
 
     package init(_ weight: Double) { points = [(0, weight)] }
@@ -30,7 +30,7 @@ package struct WeightCurve: Sendable, Equatable {
     /// What it ends with.
     package var last: Double { points[points.count - 1].weight }
 
-    /// The weight of the optimizer step behind `step` others.
+    /// The weight of the optimizer step after `step` others.
     package func weight(at step: Int, _ interpolation: Interpolation) -> Double {
         guard let next = points.firstIndex(where: { $0.step > step }) else { return last }
         guard next > 0 else { return points[0].weight }

@@ -46,10 +46,8 @@ package struct TargetDistribution: Sendable, Equatable {
     package var effectiveCount: Double { exp(2 * Self.logSum(logWeights) - Self.logSum(logWeights.map { 2 * $0 })) }
 
     /// w/Z of each completion, at most `cap`, and how many were above it.
-    ///
-    /// - Parameter logPartition: log Z; the samples' own unless given.
-    package func shares(logPartition: Double? = nil, cap: Double) -> (values: [Double], truncated: Int) {
-        let normal = logPartition ?? self.logPartition
+    package func shares(cap: Double) -> (values: [Double], truncated: Int) {
+        let normal = logPartition
         let shares = logWeights.map { exp($0 - normal) }
         return (shares.map { min($0, cap) }, shares.count { $0 > cap })
     }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Records
 
 /// A two-sided interval that holds the true value with the stated confidence.
 package struct Interval: Sendable, Equatable {
@@ -69,11 +70,8 @@ struct SplitMix64: RandomNumberGenerator {
     init(seed: UInt64) { state = seed }
 
     mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
+        defer { state &+= 0x9E37_79B9_7F4A_7C15 }
+        return mix64(state)
     }
 
     /// Uniform in `0 ..< bound`, by the high half of a product (bias below 2⁻⁴⁰ for any set that fits in memory).

@@ -16,8 +16,8 @@ package struct RewardSummary: Sendable, Equatable {
     package var parseFailures: Double?
     /// Mean over prompts of the mean over each prompt's scores; `nil` without a score.
     package var mean: Double?
-    /// Of the mean: Wilson's over prompts for one right-or-wrong score per prompt, and where all are right or all
-    /// wrong; else the bootstrap over prompts.
+    /// The confidence interval of `mean`: Wilson's over prompts for one right-or-wrong score per prompt, and where all
+    /// are right or all wrong; else the bootstrap over prompts.
     package var interval: Interval?
     /// pass@k for every k asked for, when every score is 0 or 1; a prompt with fewer than k scores leaves a gap.
     package var passAtK: [Int: Double]

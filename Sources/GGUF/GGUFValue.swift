@@ -1,6 +1,6 @@
 /// A value of a GGUF file's metadata.
 package enum GGUFValue: Sendable, Equatable {
-    /// Of any of the file's eight widths.
+    /// An integer of any of the file's eight widths.
     case integer(Int)
     case float(Float)
     case double(Double)

@@ -34,8 +34,7 @@ package struct AMFT: Method {
 
     private static func rlMethod(_ job: inout SettingsReader) -> (method: any Method.Type, variant: Preset?) {
         let name = job.read(
-            "amft.rl", default: GRPOMethod.name,
-            SettingsBound("out of " + rlMethods.names.joined(separator: ", ")) { rlMethods.method(named: $0) != nil },
+            "amft.rl", default: GRPOMethod.name, .oneOf(rlMethods.names),
             "The method that learns from rewards; the job has its keys too.")
         return rlMethods.method(named: name) ?? (GRPOMethod.self, nil)
     }
@@ -44,7 +43,7 @@ package struct AMFT: Method {
         var plan = Self.rlMethod(&job).method.init(reading: &job, shared).plan
         let warmup = job.read(
             "amft.warmup_steps", default: 50, .atLeast(0),
-            "Optimizer steps at the start that only imitate, W. The entropy target is measured behind them.")
+            "Optimizer steps at the start that only imitate, W. The entropy target is measured after them.")
         let mixture = MixtureSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
         if demonstrations.order == .own {

@@ -4,7 +4,7 @@ package import Records
 package struct DemonstrationSettings: Sendable, Equatable {
     /// `demonstrations.order:`.
     package enum Order: String, SettingsChoice {
-        /// Those of the step's own prompts.
+        /// Demonstrations of the step's own prompts.
         case prompts
         /// In an order of their own, which depends on the seed.
         case own

@@ -7,7 +7,7 @@ package import Records
 /// like any completion, and the kept ones are imitated, too. Departs from the paper's code in that the doubt is not
 /// trained, and in going on at the temperature of the job, since log-probs are taken at one.
 package struct ForcedRethinking: Sendable, Equatable {
-    /// Of an eligible completion.
+    /// How probable it is that an eligible completion goes on with a doubt.
     package let probability: Double
     /// The reward that says what is right, and from which score on; `nil` is the only reward.
     package let reward: String?

@@ -56,13 +56,11 @@ package struct MethodCatalogue: Sendable {
     /// - Returns: GRPO where neither names a method.
     package func choose(_ job: inout SettingsReader) -> any Method.Type {
         let name = job.read(
-            "algorithm", default: GRPOMethod.name,
-            SettingsBound("out of " + names.joined(separator: ", ")) { self.method(named: $0) != nil },
+            "algorithm", default: GRPOMethod.name, .oneOf(names),
             "The method: its loss, credit rule and step recipe, with TRL's defaults. dr_grpo, dapo, gspo and cispo are grpo with the values of their papers. plumbline explain NAME says what a method reads."
         )
         let presetName: String? = job.read(
-            "preset", optional: nil,
-            SettingsBound("out of " + presetNames.joined(separator: ", ")) { self.preset(named: $0) != nil },
+            "preset", optional: nil, .oneOf(presetNames),
             "A paper's settings with its sizes; a key of the job wins over them. --dry-run shows every value.")
         let named = method(named: name)
         guard let presetName, let (method, preset) = preset(named: presetName) else {

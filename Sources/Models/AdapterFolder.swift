@@ -99,14 +99,11 @@ package struct AdapterFolder: Sendable {
     }
 
     private func open() throws -> TensorFile {
-        func exists(_ name: String) -> Bool {
-            FileManager.default.fileExists(atPath: folder.appending(path: name).path(percentEncoded: false))
-        }
-        guard exists(Self.weightsFile) else {
+        guard ModelFolder.has(Self.weightsFile, in: folder) else {
             throw ModelError.file(
                 path: folder.path(percentEncoded: false),
                 message: "no \(Self.weightsFile)"
-                    + (exists("adapter_model.bin")
+                    + (ModelFolder.has("adapter_model.bin", in: folder)
                         ? "; adapter_model.bin is a pickle, which is never read: save the adapter as safetensors" : ""))
         }
         return try TensorFile(url: weightsURL)

@@ -96,7 +96,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// The text of `config.json`: what was read, written back with its keys sorted.
     package var json: String { ConfigurationText.text(members) }
 
-    /// That of the transformer below the language model's head, which is taken to be tied: there is none.
+    /// The configuration of the transformer below the language model's head, which is taken to be tied: there is none.
     package var withoutHead: ModelConfiguration {
         get throws(ModelError) { try with(["tie_word_embeddings": .bool(true)]) }
     }

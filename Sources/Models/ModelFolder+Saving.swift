@@ -124,7 +124,7 @@ extension ModelFolder {
             than: Set(shards.map(\.file) + (shards.count > 1 ? [TensorFolder.indexFile] : [])), in: folder)
     }
 
-    /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:)`` for a model.
+    /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:labels:expectsEndToken:)`` for a model.
     package static func save(
         _ model: Transformer, to folder: URL, elementType: ElementType = .float32,
         generation: GenerationConfiguration? = nil, shardBytes: Int = usualShardBytes

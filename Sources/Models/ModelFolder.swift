@@ -109,13 +109,15 @@ package enum ModelFolder {
         return try Transformer(configuration: configuration, parameters: parameters)
     }
 
+    /// Whether a folder has a file of this name.
+    static func has(_ name: String, in folder: URL) -> Bool {
+        FileManager.default.fileExists(atPath: folder.appending(path: name).path(percentEncoded: false))
+    }
+
     /// Opens the weights of a folder; their absence is said with what would be right.
     static func openWeights(_ folder: URL) throws -> TensorFolder {
-        func exists(_ name: String) -> Bool {
-            FileManager.default.fileExists(atPath: folder.appending(path: name).path(percentEncoded: false))
-        }
-        if !exists(TensorFolder.singleFile), !exists(TensorFolder.indexFile) {
-            let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first(where: exists)
+        if !has(TensorFolder.singleFile, in: folder), !has(TensorFolder.indexFile, in: folder) {
+            let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"].first { has($0, in: folder) }
             throw ModelError.file(
                 path: folder.path(percentEncoded: false),
                 message: "no weights: neither \(TensorFolder.singleFile) nor \(TensorFolder.indexFile); "

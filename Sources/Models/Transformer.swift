@@ -34,7 +34,7 @@ package final class Transformer {
     ///   model without them. Matrices may be the elements of a ``PackedMatrix``, as ``WeightStorage`` keeps them: in
     ///   eight bits beside their scales, or in float32.
     /// - Parameter packed: Of a model that is only sampled from: matrices by the names of
-    ///   ``ModelConfiguration/packing(_:)`` that are read in place of the parameters, with what adapters add.
+    ///   ``ModelConfiguration/packing(_:of:)`` that are read in place of the parameters, with what adapters add.
     /// - Parameter shards: How several ranks share the layers, of which `parameters` and `packed` are this one's parts.
     ///   Every rank makes the same passes in the same order, and has the same results.
     /// - Throws: ``ModelError/weights(path:problems:)`` listing every tensor that is missing, unknown or of another

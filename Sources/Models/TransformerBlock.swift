@@ -154,7 +154,7 @@ struct PackedContext {
     /// What is kept of the products, or was; `nil` for nothing.
     var kept: KeptRows?
 
-    /// That of a pass over a part of the tokens, which stand where they stand in the whole.
+    /// The context of a pass over some of the tokens, at their positions in the whole.
     func of(_ part: SequenceLayout.Part) throws(TensorError) -> PackedContext {
         PackedContext(
             layout: part.layout, angles: try angles.rows(at: part.tokens), longestText: part.layout.longestText,

@@ -4,11 +4,11 @@ package import Tensors
 package enum WeightStorage: String, Sendable {
     /// In the type of the passes.
     case whole
-    /// Those of the blocks in eight bits with a scale an output, as ``PackedMatrix/Form/int8``; products read them as they
-    /// are.
+    /// Matrices of the blocks in eight bits with a scale an output, as ``PackedMatrix/Form/int8``; products read them as
+    /// they are.
     case int8
-    /// Those of the blocks, and a head that is not the embedding, in float32 as ``PackedMatrix/Form/float32``: of a model
-    /// that is sampled from and read by nobody else, which then needs no second copy of them.
+    /// Matrices of the blocks, and a head that is not the embedding, in float32 as ``PackedMatrix/Form/float32``: of a
+    /// model that is sampled from and read by nobody else, which then needs no second copy of them.
     case packed
 
     /// How a parameter is kept; `nil` for one that stays as it is.

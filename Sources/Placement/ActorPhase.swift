@@ -2,8 +2,8 @@ package import Records
 
 /// What is true of a role's parameters right now.
 ///
-/// The names are those of the runtime table every room shares: idle, generating, scoring, training. A layout that
-/// copies weights would add a staging phase between idle and generating; the shared layout has nothing to stage.
+/// A layout that copies weights would add a staging phase between idle and generating; the shared layout has nothing to
+/// stage.
 package enum ActorPhase: Sendable, Equatable {
     /// Nobody holds a lease: the weights are whole and are those of the version.
     case idle(PolicyVersion)

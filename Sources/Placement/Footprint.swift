@@ -46,7 +46,7 @@ package struct Footprint: Sendable, Equatable {
 
     package func bytes(_ tag: MemoryTag) -> Int { held.values.reduce(0) { $0 + ($1.tag == tag ? $1.bytes : 0) } }
 
-    /// Of every tag that holds something.
+    /// Bytes of every tag that holds something.
     package var byTag: [MemoryTag: Int] {
         held.values.reduce(into: [:]) { $0[$1.tag, default: 0] += $1.bytes }.filter { $0.value > 0 }
     }

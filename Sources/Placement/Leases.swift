@@ -7,7 +7,7 @@ package struct GenerationLease: ~Copyable {
     /// The model's published parameters by name, to be read only: with what adapters add, and without adapters; with
     /// adapters beside what they add to where that is kept in eight bits.
     package let parameters: [String: Tensor]
-    /// Those that are read packed, with what adapters add; among `parameters` they stand without it.
+    /// Parameters that are read packed, with what adapters add; among `parameters` they stand without it.
     package let packed: [String: PackedMatrix]
     /// How several ranks share them, of which these are this one's parts; `nil` for whole ones.
     package let shards: ParameterShards?
@@ -19,7 +19,7 @@ package struct InferenceLease: ~Copyable {
     package let version: PolicyVersion
     /// The model's own parameters by name, adapters apart from what they add to, to be read only.
     package let parameters: [String: Tensor]
-    /// The same as they are trained: what a model's folder holds. To be read only.
+    /// The parameters as they are trained: what a model's folder holds. To be read only.
     package let masters: [String: Tensor]
     /// What is trained on top of the model, by name, to be read only.
     package let heads: [String: Tensor]

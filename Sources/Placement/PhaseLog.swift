@@ -18,7 +18,7 @@ package struct PhaseSpan: Sendable, Equatable {
     package var lane: Lane
     /// The role, or what else tells it from others of its lane.
     package var name: String
-    /// Of the weights.
+    /// The version of the weights.
     package var version: Int?
     /// Nanoseconds since the log began.
     package var start: Int
@@ -42,7 +42,7 @@ package struct MemorySample: Sendable, Equatable {
     /// Nanoseconds since the log began.
     package var time: Int
     package var bytes: [MemoryTag: Int]
-    /// Of the process.
+    /// Resident bytes of the process.
     package var residentBytes: Int?
 
     package init(time: Int, bytes: [MemoryTag: Int], residentBytes: Int?) {

@@ -6,7 +6,7 @@ package import Tensors
 /// Each comparison reads every weight once, at about 3.4 GB/s a core (measured on a Xeon with AVX-512). A step of GRPO
 /// has five of them: 1 to 3 % of its time.
 package enum WeightVerification: Sendable, Equatable, CaseIterable {
-    /// When a lease begins, before a step is applied, and once more behind it.
+    /// When a lease begins, before a step is applied, and once more after it.
     case everyHandOver
     /// A step that fails while it is applied poisons the role all the same.
     case never
@@ -31,8 +31,8 @@ package struct WeightFingerprint: Sendable, Equatable {
             uniqueKeysWithValues: parameters.map { name, tensor in (name, try tensor.digest(seed: seed(name))) })
     }
 
-    /// Of whole parameters, from this rank's parts and the digests of those of the others: they add up, and what every
-    /// rank has whole counts once. A collective of the group, where there are parts.
+    /// The fingerprint of whole parameters, from this rank's parts and the digests of those of the others: they add up,
+    /// and what every rank has whole counts once. A collective of the group, where there are parts.
     ///
     /// - Parameter shards: `nil` for parameters that are whole here.
     /// - Throws: `RanksLost`, ``TensorError`` when a tensor cannot be read.

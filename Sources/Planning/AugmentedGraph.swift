@@ -287,7 +287,7 @@ struct AugmentedGraphBuilder {
         return reload(weights, own, before: &node, &result)
     }
 
-    /// Moments go to the host behind their step; the next step brings them back. The host has a copy of frozen weights.
+    /// Moments go to the host after their step; the next step brings them back. The host has a copy of frozen weights.
     private func addOffloads(
         _ reloads: [Int: Int], _ priced: [PricedAssignment?], _ nodes: [Int?], _ result: inout AugmentedGraph
     ) {
@@ -297,7 +297,7 @@ struct AugmentedGraphBuilder {
                 result.nodes[reload].afterPrevious = [slot]
                 continue
             }
-            var offload = hostNode("offload behind \(graph.calls[index].name)", .offload, own, own.memory.optimizer)
+            var offload = hostNode("offload after \(graph.calls[index].name)", .offload, own, own.memory.optimizer)
             offload.after = [slot]
             offload.gives = [.init(devices: own.devices, count: own.memory.optimizer)]
             result.nodes.append(offload)

@@ -3,15 +3,15 @@ package struct Cluster: Sendable, Hashable {
     package var nodes: Int
     /// A power of two.
     package var devicesPerNode: Int
-    /// Of one device.
+    /// Memory of one device.
     package var memoryBytes: Int
-    /// Between two devices of a node, 10⁹ bytes a second.
+    /// Bandwidth between two devices of a node, 10⁹ bytes a second.
     package var intraGBps: Double
-    /// Between two nodes.
+    /// Bandwidth between two nodes.
     package var interGBps: Double
-    /// Between a device and its memory.
+    /// Bandwidth between a device and its memory.
     package var hbmGBps: Double
-    /// Between a device and its host's memory, for what is offloaded.
+    /// Bandwidth between a device and its host's memory, for what is offloaded.
     package var hostGBps: Double
     /// Matrix products of one device, 10¹² operations a second.
     package var peakTFLOPs: Double

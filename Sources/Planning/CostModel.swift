@@ -48,7 +48,7 @@ package struct MemoryDemand: Sendable, Hashable {
 /// Counts the bytes of a call from its layout, to the element; activations from what a block keeps of a token and from
 /// the logits of tokens that are scored.
 package struct MemoryModel: Sendable {
-    /// Of a device's memory, what a plan may take.
+    /// Share of a device's memory that a plan may take.
     package static let share = 0.95
 
     private let shape: ModelShape

@@ -50,7 +50,7 @@ package struct CostProfile: Sendable, Hashable {
     /// One measurement: the median of its rounds.
     package struct Point: Sendable, Hashable {
         package var operation: Operation
-        /// Of the weights that are read; of ``Operation/optimizer`` those that are trained.
+        /// Layout of the weights that are read; of ``Operation/optimizer`` that of those that are trained.
         package var layout: WeightLayout
         /// What made the step, as a job's `optim`; `nil` of anything else.
         package var optimizer: String?

@@ -90,7 +90,7 @@ package struct CallSpec: Sendable, Hashable {
     package struct Work: Sendable, Hashable {
         package var sequences: Int
         package var promptTokens: Int
-        /// Of each completion.
+        /// Tokens of each completion.
         package var newTokens: Int
         /// Sequences that follow one prompt, which is read once for all of them.
         package var completionsPerPrompt: Int
@@ -102,16 +102,16 @@ package struct CallSpec: Sendable, Hashable {
         package var recomputes: Bool
         /// What a training call steps with; `nil` for AdamW's two moments in float32.
         package var optimizer: Optimizer?
-        /// Of a call of the host.
+        /// Milliseconds that a call of the host takes.
         package var hostMilliseconds: Int
 
         /// What makes a step of a gradient.
         package struct Optimizer: Sendable, Hashable {
-            /// As a job's `optim`.
+            /// The optimizer's name, as a job's `optim`.
             package var name: String
             /// Numbers that are trained: all of a model's, or those of its adapters.
             package var parameters: Int
-            /// That it keeps of all of them together, wherever they lie.
+            /// Bytes that it keeps of all of them together, wherever they lie.
             package var stateBytes: Int
 
             package init(name: String, parameters: Int, stateBytes: Int) {

@@ -12,7 +12,7 @@ package struct GraphSettings: Sendable {
     /// Prompts of an iteration.
     package var prompts: Int
     package var promptTokens: Int
-    /// Of each completion.
+    /// Tokens of each completion.
     package var newTokens: Int
     /// Optimizer steps of a pass over the sequences.
     package var miniBatches: Int

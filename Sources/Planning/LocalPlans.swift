@@ -149,7 +149,7 @@ package struct LocalPlans {
         package var rows: Int?
         /// Ranks that may share a layer where it is trained; those that no plan of so many ranks can have are left out.
         package var shards: [Int]
-        /// The same where it is sampled from, of float32 layouts.
+        /// Ranks that may share a layer where it is sampled from, of float32 layouts.
         package var generationShards: [Int]
         /// Whether what optimizers keep may lie in a file.
         package var offloads: [Bool]
@@ -177,7 +177,7 @@ package struct LocalPlans {
     package struct Candidate: Sendable {
         package var plan: ExecutionPlan
         package var nanoseconds: Int
-        /// Of the fullest rank.
+        /// Peak bytes of the fullest rank.
         package var peakBytes: Int
         package var fits: Bool
         /// What it is of the choices.
@@ -276,7 +276,7 @@ package struct LocalPlans {
         return min(choices.forwardCacheBytes, 4 * tokens * shape.layers * outputs)
     }
 
-    /// Those that fit first, then the faster, the smaller, the earlier.
+    /// Candidates that fit first, then the faster, the smaller, the earlier.
     package static func sorted(_ candidates: [Candidate]) -> [Candidate] {
         candidates.enumerated().sorted { left, right in
             let (one, two) = (left.element, right.element)

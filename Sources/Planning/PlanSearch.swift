@@ -280,7 +280,7 @@ package struct PlanSearch {
 package struct SearchResult: Sendable {
     package var plan: ExecutionPlan
     package var iterationNanoseconds: Int
-    /// Of the fullest device.
+    /// Peak bytes of the fullest device.
     package var peakBytes: Int
     /// Plans that were simulated.
     package var evaluated: Int

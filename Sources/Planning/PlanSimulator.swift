@@ -172,7 +172,7 @@ struct Schedule {
         return ends[(iteration - 1) * count..<iteration * count].max() ?? 0
     }
 
-    /// The mean of the iterations behind the second.
+    /// The mean of the iterations after the second.
     var iterationNanoseconds: Int {
         let steady = iterations > 2 ? 2 : 0
         return (end(ofIteration: iterations) - end(ofIteration: steady)) / max(1, iterations - steady)

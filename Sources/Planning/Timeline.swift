@@ -40,7 +40,7 @@ package struct Timeline: Sendable {
     /// What lies on each device all the time.
     package var residentBytes: [Int]
     package var iterations: Int
-    /// Nanoseconds of an iteration: the mean of those behind the second.
+    /// Nanoseconds of an iteration: the mean of those after the second.
     package let iterationNanoseconds: Int
 
     /// Nanoseconds in which a device computes or reallocates; copy engines are apart.

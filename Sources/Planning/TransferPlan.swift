@@ -20,7 +20,7 @@ package struct TransferPlan: Sendable {
         package var sourceShard: Int?
         /// `nil` for what every shard of the target needs.
         package var targetShard: Int?
-        /// Of the target.
+        /// Layers of the target.
         package var layers: Range<Int>
         package var elements: Int
     }

@@ -18,7 +18,7 @@ package final class Optimizer: MemoryOwner {
     /// By parameter name.
     let state: [String: ParameterState]
     /// What the state kept here lies in; `nil` for memory. Each parameter's is touched by its own step alone and let go
-    /// of behind it, so that no more than one is in memory.
+    /// of after it, so that no more than one is in memory.
     let spill: SpillFile?
     /// Which rank keeps the state of a parameter and writes it; `nil` for one process.
     let sharding: OptimizerSharding?

@@ -130,7 +130,7 @@ package final class PolicyUpdater {
                 isFinite = try self.areFinite(point)
             }
         }
-        guard isFinite else { throw NotFinite("the weights behind an optimizer step") }
+        guard isFinite else { throw NotFinite("the weights after an optimizer step") }
         var metrics = trained.value.policy
         metrics.merge(trained.reallocation.metrics)
         metrics.merge(trained.value.critic)

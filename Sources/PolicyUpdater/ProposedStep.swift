@@ -123,7 +123,7 @@ package struct ProposedStep {
         optimizer.counters.skippedSteps += isCounted ? 1 : 0
     }
 
-    /// `grad_norm`, `learning_rate` and `skipped_steps`, as they are behind the step.
+    /// `grad_norm`, `learning_rate` and `skipped_steps`, as they are after the step.
     ///
     /// - Parameter family: What their names begin with, `critic/`.
     @TensorActor

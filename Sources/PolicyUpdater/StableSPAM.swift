@@ -10,7 +10,7 @@ internal import Tensors
 ///
 /// Every few steps the moments begin anew. Their bias correction then counts from there, while t goes on: the means of
 /// the gradient are those of the whole run. With one counter for both, as in the released code, T̂ and the norm would
-/// jump behind each reset.
+/// jump after each reset.
 package struct StableSPAM: Sendable, Equatable {
     /// γ₃
     package let clipDecay: Double

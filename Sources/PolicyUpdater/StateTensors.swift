@@ -7,7 +7,7 @@ internal import Tensors
 enum StateTensors {
     /// Writes the tensors by name.
     ///
-    /// - Parameter written: Runs behind each of them.
+    /// - Parameter written: Runs after each of them.
     static func write(_ tensors: [String: Tensor], to url: URL, written: () -> Void = {}) throws {
         let named = tensors.sorted { $0.key < $1.key }
         try RunError.fromWritingTensors {

@@ -22,7 +22,7 @@ package enum UpdateError: Error, Sendable, Equatable, CustomStringConvertible {
         case .missingReference:
             "log-probs of the reference policy were asked for, but none is loaded; a reference is loaded when beta "
                 + "is above 0"
-        case .missingCritic: "values were asked for, but the method has no critic"
+        case .missingCritic: "values were asked for, but the method has no critic; only ppo has one"
         case .state(let message): "saved optimizer state: \(message)"
         }
     }

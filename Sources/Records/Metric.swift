@@ -4,7 +4,7 @@ package struct Metrics: Sendable, Equatable, Codable {
     /// measured.
     package enum Reduction: String, Sendable, Equatable, Codable {
         case mean, sum, min, max
-        /// Of the last step that has it: for what is a state and no measurement.
+        /// Keeps the value of the last step that has one; for states, not measurements.
         case last
     }
 

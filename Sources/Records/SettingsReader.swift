@@ -84,7 +84,7 @@ public struct SettingsReader: Sendable {
     public mutating func read<Value: SettingsValue>(
         _ key: String, optional fallback: Value?, _ bound: SettingsBound<Value>, _ meaning: String = ""
     ) -> Value? {
-        let whole = SettingsBound<Value?>(bound.text) { $0.map(bound.holds) ?? true }
+        let whole = bound.orNothing
         return ask(key, Optional(fallback), whole.expectation, meaning, whole.holds) ?? fallback
     }
 

@@ -164,22 +164,36 @@ extension JSONValue {
 
 /// What a value must be beyond its type.
 public struct SettingsBound<Value: SettingsValue>: Sendable {
-    /// In words that follow the type's: `above 0`; empty where every value will do.
-    let text: String
+    /// What a right value is, in words: `a whole number above 0`.
+    let expectation: String
     let holds: @Sendable (Value) -> Bool
 
     /// - Parameters:
     ///   - text: In words that follow the type's: `above 0`.
     public init(_ text: String, holds: @escaping @Sendable (Value) -> Bool) {
-        self.text = text
+        self.init(expectation: Value.expectation(that: text), holds: holds)
+    }
+
+    fileprivate init(expectation: String, holds: @escaping @Sendable (Value) -> Bool) {
+        self.expectation = expectation
         self.holds = holds
     }
 
     /// Every value of the type.
-    public static var any: Self { Self("") { _ in true } }
+    public static var any: Self { Self(expectation: Value.expectation) { _ in true } }
 
-    /// What a right value is.
-    var expectation: String { text.isEmpty ? Value.expectation : Value.expectation(that: text) }
+    /// The bound of a value that may be absent.
+    var orNothing: SettingsBound<Value?> {
+        let holds = holds
+        return SettingsBound<Value?>(expectation: "\(expectation), or nothing") { $0.map(holds) ?? true }
+    }
+}
+
+extension SettingsBound where Value == String {
+    /// A choice between words that are known only when the program runs; ``SettingsChoice`` is for the others.
+    public static func oneOf(_ names: [String]) -> Self {
+        Self(expectation: "one of " + names.joined(separator: ", ")) { names.contains($0) }
+    }
 }
 
 extension SettingsBound where Value: Comparable {

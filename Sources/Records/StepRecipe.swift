@@ -18,7 +18,7 @@ package struct StepRecipe: Sendable, Equatable {
 
     /// Other calls for some of the steps, as evenly among the others as can be.
     package struct Interlude: Sendable, Equatable {
-        /// Of all steps, above 0 and at most 1.
+        /// Share of all steps, above 0 and at most 1.
         package var share: Double
         package var calls: [StepCall]
 
@@ -69,10 +69,10 @@ package struct StepRecipe: Sendable, Equatable {
         }
     }
 
-    /// Whether a step behind so many optimizer steps is one of the warm-up.
+    /// Whether a step after so many optimizer steps is one of the warm-up.
     package func isWarmingUp(at step: Int) -> Bool { warmup.map { step < $0.steps } ?? false }
 
-    /// The calls of a step behind so many optimizer steps.
+    /// The calls of a step after so many optimizer steps.
     ///
     /// - Parameter number: Which step of the recipe it is, from 0.
     package func calls(at step: Int, number: Int) -> [StepCall] {

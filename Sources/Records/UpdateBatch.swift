@@ -87,9 +87,9 @@ extension UpdatePart {
 package struct UpdateGroup: Sendable, Equatable, Codable {
     package var promptTokenIDs: [Int]
     package var completions: [UpdateCompletion]
-    /// Of a pair that a reward model learns from: by how much the chosen side is to be better, and which of its heads
-    /// says so.
+    /// By how much the chosen side of a pair is to be better, where a reward model learns from it.
     package var margin: Double
+    /// Which of the reward model's heads is to say so.
     package var head: Int
 
     package init(promptTokenIDs: [Int], completions: [UpdateCompletion], margin: Double = 0, head: Int = 0) {

@@ -185,7 +185,7 @@ package enum RewardOpening {
         python.name = name(&values)
         let styles = ["auto"] + PythonRewardStyle.allCases.map(\.rawValue)
         let style = values.read(
-            "style", default: "auto", SettingsBound("out of " + styles.joined(separator: ", ")) { styles.contains($0) },
+            "style", default: "auto", .oneOf(styles),
             "How the function is called: as TRL, verl or OpenRLHF do; auto finds out.")
         python.style = PythonRewardStyle(rawValue: style)
         python.settings = values.read("settings", default: Section(), "Keyword arguments for the function.").members

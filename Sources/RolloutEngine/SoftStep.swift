@@ -48,12 +48,12 @@ struct SoftStep {
     let head: OutputHead
     let settings: SoftThinkingSettings
     let stopTokenIDs: Set<Int>
-    /// At which words are scored.
+    /// Temperature at which the answer's tokens are scored.
     let answerTemperature: Double
 
     /// Whether a leading think-end or stop token, and one that the cold stop sets, is a word that is scored among all
     /// words: the published code's way, and where nothing is drawn. The log-prob is then another event's than the one
-    /// that happened (spec §8.2).
+    /// that happened.
     private var endsAreWords: Bool { settings.noise.density.map { $0.release != nil } ?? true }
 
     /// - Parameter hidden: `[rows, hidden]`: what predicts each row's next token.

@@ -18,7 +18,7 @@ package struct CheckpointManifest: Sendable, Equatable {
     package let step: Int
     /// By path.
     package let files: [File]
-    /// Of the plan that the run carries out; `nil` without one.
+    /// SHA-256 of the plan that the run carries out; `nil` without one.
     package let planHash: String?
 
     /// Hashes every file under `folder`, flushing each (and the folders that hold them) to the disk.

@@ -8,9 +8,9 @@ internal import CTorch
 /// number that is in the cache.
 package struct AllocationWatch: Sendable, Equatable {
     package let count: Int
-    /// Of what was allocated meanwhile, the bytes that are still held.
+    /// Bytes of what was allocated meanwhile that are still held.
     package let heldBytes: Int
-    /// The same when they were most.
+    /// The most of those bytes that were held at one time.
     package let mostBytes: Int
 
     /// Watches from here on; a watch that has begun is forgotten.

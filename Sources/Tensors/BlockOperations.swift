@@ -47,7 +47,8 @@ extension Tensor {
     package func dropout(
         _ p: Double, at addresses: DropoutAddresses, seed: UInt64, module: Int, from first: Int = 0
     ) throws(TensorError) -> Tensor {
-        let key = mix64(mix64(seed, RandomStream.dropout.rawValue), UInt64(module))
+        let own = streamKey(seed: seed, stream: RandomStream.dropout.rawValue)
+        let key = streamKey(seed: own, stream: UInt64(module))
         return try Tensor.make("dropout(_:at:seed:module:from:)") {
             ctorch_dropout(raw, addresses.halves.raw, first, p, key, $0)
         }
@@ -73,7 +74,7 @@ package struct DropoutAddresses {
 
     private init(halves: Tensor) { self.halves = halves }
 
-    /// Those of some rows, in this order.
+    /// The addresses of some rows, in this order.
     package func rows(at indices: [Int]) throws(TensorError) -> DropoutAddresses {
         DropoutAddresses(halves: try halves.rows(at: indices))
     }

@@ -63,9 +63,6 @@ extension Tensor {
     }
     package func logicalNot() throws(TensorError) -> Tensor { try unary("logicalNot", CTORCH_LOGICAL_NOT) }
 
-    /// True where the element is neither infinite nor NaN.
-    package func isFinite() throws(TensorError) -> Tensor { try unary("isFinite", CTORCH_IS_FINITE) }
-
     /// `a` where the condition is true, `b` elsewhere. Differentiable in `a` and `b`: each gets its own elements'
     /// gradient.
     package static func `where`(

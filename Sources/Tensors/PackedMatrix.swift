@@ -17,7 +17,7 @@ package struct PackedMatrix {
     /// `[panels, inputs, 32]`: the elements of 32 outputs for one input stand side by side. float32, or the eight bits
     /// of a signed number as uint8.
     package let elements: Tensor
-    /// Of int8: `[panels · 32]` float32.
+    /// `[panels · 32]` float32, the scales of int8; `nil` for other forms.
     package let scales: Tensor?
     package let outputs: Int
 

@@ -3,7 +3,7 @@ package struct ParameterShards: Sendable {
     /// What is cut of one parameter.
     package struct Cut: Sendable, Equatable {
         package let axis: Int
-        /// Of the whole axis.
+        /// Size of the whole axis.
         package let count: Int
 
         package init(axis: Int, count: Int) {

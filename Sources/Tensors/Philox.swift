@@ -17,7 +17,7 @@ package enum Philox {
 }
 
 /// Spreads a seed and the number of a stream over 64 bits: two rounds of the finalizer of SplitMix64.
-package func mix64(_ seed: UInt64, _ stream: UInt64) -> UInt64 {
+package func streamKey(seed: UInt64, stream: UInt64) -> UInt64 {
     func finalized(_ value: UInt64) -> UInt64 {
         var bits = value &+ 0x9E37_79B9_7F4A_7C15
         bits = (bits ^ (bits >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -70,7 +70,7 @@ package struct RandomAddress: Sendable, Equatable {
 
     /// Four words of 32 random bits.
     package func words(seed: UInt64, stream: RandomStream) -> SIMD4<UInt32> {
-        let key = mix64(seed, stream.rawValue)
+        let key = streamKey(seed: seed, stream: stream.rawValue)
         return Philox.words(
             counter: counter,
             key: SIMD2(UInt32(truncatingIfNeeded: key), UInt32(truncatingIfNeeded: key >> 32)))

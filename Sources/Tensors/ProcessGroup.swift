@@ -12,7 +12,7 @@ package final class ProcessGroup {
     package struct Meeting: Sendable, Equatable {
         package var rank: Int
         package var size: Int
-        /// Of the store, which rank 0 serves unless the launcher does.
+        /// Host of the store, which rank 0 serves unless the launcher does.
         package var host: String
         package var port: UInt16
         package var isStoreServed: Bool

@@ -55,7 +55,7 @@ package final class PeakMemory: Sendable {
     package static let shared = PeakMemory()
 
     private struct State {
-        /// Of the whole life.
+        /// Over the life of the process.
         var highest = 0
         var open: [Int: Int] = [:]
         var next = 0

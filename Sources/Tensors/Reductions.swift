@@ -7,8 +7,6 @@ extension Tensor {
     package func mean() throws(TensorError) -> Tensor { try reduced("mean", CTORCH_MEAN) }
     /// Equal largest elements share the gradient. NaN if one is NaN.
     package func max() throws(TensorError) -> Tensor { try reduced("max", CTORCH_MAX) }
-    /// Equal smallest elements share the gradient. NaN if one is NaN.
-    package func min() throws(TensorError) -> Tensor { try reduced("min", CTORCH_MIN) }
 
     /// Whether no element is infinite or NaN; true for an empty tensor. On the CPU it takes no memory of a tensor in
     /// row-major order.
@@ -30,12 +28,6 @@ extension Tensor {
     }
     package func mean(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
         try reduced("mean", CTORCH_MEAN, axis, keepsAxis)
-    }
-    package func max(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
-        try reduced("max", CTORCH_MAX, axis, keepsAxis)
-    }
-    package func min(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {
-        try reduced("min", CTORCH_MIN, axis, keepsAxis)
     }
     /// Where the largest element is, as int64: the lowest index when several are equal.
     package func argmax(axis: Int, keepsAxis: Bool = false) throws(TensorError) -> Tensor {

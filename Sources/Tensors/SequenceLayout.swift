@@ -85,7 +85,7 @@ extension SequenceLayout {
     /// - Throws: ``TensorError/layout(_:)`` for an index that is no token's.
     package func part(for indices: [Int]) throws(TensorError) -> Part? {
         if let index = indices.first(where: { !(0..<tokenCount).contains($0) }) {
-            throw .layout("token \(index) of a layout of \(tokenCount)")
+            throw .layout("token \(index) is outside the layout; expected 0 to \(tokenCount - 1)")
         }
         var isWanted = [Bool](repeating: false, count: tokenCount)
         for index in indices { isWanted[index] = true }

@@ -9,7 +9,7 @@ package import Foundation
 package final class SpillFile {
     private let descriptor: Int32
     private let bytes: UnsafeMutableRawBufferPointer
-    /// That has the file.
+    /// The folder that has the file.
     package let folder: URL
     /// Bytes that tensors lie over.
     private var used = 0

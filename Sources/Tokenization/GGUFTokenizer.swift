@@ -82,7 +82,7 @@ struct GGUFTokenizer {
         let model = try metadata.string(Key.model) ?? ""
         let parts: Parts
         switch model {
-        case "gpt2": parts = try byteLevel(vocabulary)
+        case "gpt2": parts = try byteLevel()
         case "llama": parts = try sentencePiece(vocabulary, unknownID: ids["unk_token"])
         default:
             throw TokenizerError(
@@ -115,7 +115,7 @@ struct GGUFTokenizer {
         var addsBeginning: Bool
     }
 
-    private func byteLevel(_ vocabulary: GGUFTokens) throws -> Parts {
+    private func byteLevel() throws -> Parts {
         let name = try metadata.string(Key.pre)
         guard let pre = name.flatMap(GGUFPreTokenizer.init(name:)) else {
             throw TokenizerError(

@@ -41,10 +41,10 @@ struct PlanCommand: AsyncParsableCommand {
     var models: [String] = []
     @Option(help: "Tokens of a prompt; by default the longest of the job's prompt set.") var promptTokens: Int?
     @Option(help: "Addresses the search's draws: same seed, same plan.") var seed: UInt64 = 0
-    @Option(help: "Moves of the search behind its seeds and their descent.") var proposals = 1500
+    @Option(help: "Moves of the search after its seeds and their descent.") var proposals = 1500
     @Flag(help: "Let generation read int8 weights, whose rollouts then need an importance correction.") var int8 = false
     @Flag(help: "Run plans of this machine, and compare them with what was predicted.") var measure = false
-    @Option(help: "With --measure: steps of each plan that count, behind one that warms up.") var steps = 3
+    @Option(help: "With --measure: steps of each plan that count, after one that warms up.") var steps = 3
     @Option(help: "With --measure: how many of the best plans are run, beside the corners.") var best = 8
     @Option(help: "With --measure: what running them may take.") var minutes = 10.0
     @Option(name: [.short, .long], help: "Where the plan goes.") var output: String?
@@ -155,7 +155,7 @@ struct Simulate: AsyncParsableCommand {
     @Argument(help: "A plan.json.") var plan: String
     @Option(help: "What calls take, as plumbline profile wrote it; else the cluster's rates decide.")
     var profile: String?
-    @Option(help: "Iterations; the mean is over those behind the second.") var iterations = 5
+    @Option(help: "Iterations; the mean is over those after the second.") var iterations = 5
     @Option(help: "Write a timeline for chrome://tracing or Perfetto.") var timeline: String?
     @Flag(help: "Print one JSON object.") var json = false
 

@@ -119,8 +119,9 @@ struct GRPOTests {
         #expect(relativeDistance(sequence, token) < 1e-14)
     }
 
-    /// One ratio per completion times k3 is the gradient of neither KL (spec §1.2 (ii)): with sequence ratios the
-    /// setting does nothing. With token ratios it does.
+    /// ρ·k3 has the gradient of KL(π‖π_ref) as ρ = π/π_old of a token turns the mean over π_old's next tokens into one
+    /// over π's. A ratio of the whole completion does not, and its product is the gradient of neither KL: with sequence
+    /// ratios the setting does nothing. With token ratios it does.
     @Test func theKLTermIsNotMultipliedByASequenceRatio() throws {
         let example = LossExample(seed: 2)
         func evaluate(_ level: ImportanceRatio, corrects: Bool) throws -> (loss: Double, gradient: [Double]) {

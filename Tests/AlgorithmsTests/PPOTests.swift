@@ -13,7 +13,7 @@ private struct ValueExample {
 
     /// Values up to 0.6 from the old ones, on both sides of a clip of 0.2 and at least 1e-3 from it.
     init(count: Int, seed: UInt64) {
-        var numbers = SeededNumbers(seed: seed)
+        var numbers = TestRandom(seed: seed)
         values = numbers.doubles(count)
         oldValues = values.map { value in
             let shift = numbers.double(in: -0.6...0.6)

@@ -2,6 +2,7 @@ import Algorithms
 import Foundation
 import Records
 import Tensors
+import TestSupport
 import Testing
 
 /// What `Tests/References/verl_core.py` wrote: verl's own losses, gradients and KL penalties.
@@ -101,10 +102,6 @@ struct VerlLossTests {
 
     init() throws { reference = try .read() }
 
-    private static func distance(_ found: [Double], _ expected: [Double]) -> Double {
-        found.count == expected.count ? zip(found, expected).map { abs($0 - $1) }.max() ?? 0 : .infinity
-    }
-
     /// In bypass mode the sampler's log-probs are the old ones: the ratio corrects for it, and every weight is 1.
     @Test(arguments: [ElementType.float64, .float32])
     func policyLosses(_ type: ElementType) throws {
@@ -119,7 +116,7 @@ struct VerlLossTests {
             let tolerance = type == .float64 ? 1e-8 : 1e-6
             #expect(abs(found.loss * scale - expected.loss) < tolerance, "\(expected.name), \(expected.mode)")
             let gradient = found.gradient.map { $0 * scale }
-            #expect(Self.distance(gradient, expected.gradient) < tolerance, "\(expected.name), \(expected.mode)")
+            #expect(largestDifference(gradient, expected.gradient) < tolerance, "\(expected.name), \(expected.mode)")
         }
     }
 
@@ -152,7 +149,7 @@ struct VerlLossTests {
                 PPOSettings(valueEpsilon: expected.clip, valueCoefficient: 1))
             try found.loss.backward()
             #expect(abs(try found.loss.item() - expected.loss) < 1e-6)
-            #expect(Self.distance(try #require(values.gradient).doubles(), expected.gradient) < 1e-6)
+            #expect(largestDifference(try #require(values.gradient).doubles(), expected.gradient) < 1e-6)
             let share = try #require(found.read().metrics.metrics["value_clip_ratio"])
             #expect(abs(share - expected.clipFraction) < 1e-8)
         }

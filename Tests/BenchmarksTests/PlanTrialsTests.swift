@@ -49,7 +49,7 @@ struct PlanTrialsTests {
         #expect(first == [[1, 8], [1, 16], [1, 32], [4, 8], [4, 32]])
         #expect(chosen.filter { $0.generation == .int8 }.map { [$0.sequencesOfPass, $0.rows!] } == corners)
         #expect(PlanTrials.chosen(among: all, best: 100).count == 18)
-        // Three steps behind one that warms up, and five seconds of each process: 4·(1 + 2) + 2·5.
+        // Three steps after one that warms up, and five seconds of each process: 4·(1 + 2) + 2·5.
         let trials = PlanTrials(job: URL(filePath: "job.yaml"), overrides: [], steps: 3)
         #expect(trials.seconds(of: Array(all.prefix(2))) == 22)
     }

@@ -84,7 +84,7 @@ struct AheadTests {
         }
     }
 
-    /// Keeps what a checkpoint behind one step would.
+    /// Keeps what a checkpoint after one step would.
     private actor Keeper: Saving {
         private let step: Int
         private let world: World

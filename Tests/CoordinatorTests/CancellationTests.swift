@@ -40,18 +40,18 @@ struct CancellationTests {
 
     /// Steps from 0: the third optimizer step leaves weights that are not finite.
     @Test func aDivergedRunSavesNothingMoreAndNamesTheLastGoodCheckpoint() async throws {
-        let world = World(trainFailsAt: 3, trainFailure: NotFinite("the weights behind an optimizer step"))
+        let world = World(trainFailsAt: 3, trainFailure: NotFinite("the weights after an optimizer step"))
         let error = await #expect(throws: CoordinatorError.self) { _ = try await coordinator(world).run() }
         #expect(
             error
                 == .diverged(
-                    step: 4, NotFinite("the weights behind an optimizer step", since: 4), lastGoodCheckpoint: 2))
+                    step: 4, NotFinite("the weights after an optimizer step", since: 4), lastGoodCheckpoint: 2))
         #expect(error?.description.contains("diverged at step 4") == true)
         #expect(error?.description.contains("the last good checkpoint is checkpoint-2") == true)
         #expect(await world.saves.map(\.step) == [2])
     }
 
-    /// What is found late has a step of its own: a checkpoint from behind it is not good.
+    /// What is found late has a step of its own: a checkpoint from after it is not good.
     @Test func aDivergenceThatIsFoundLateNamesAnEarlierCheckpoint() async throws {
         let world = World(trainFailsAt: 3, trainFailure: NotFinite("the losses", since: 2))
         let error = await #expect(throws: CoordinatorError.self) { _ = try await coordinator(world).run() }

@@ -14,7 +14,8 @@ struct ActorCriticTests {
             missingEndPenalty: missingEndPenalty, bootstrapsTruncated: bootstrapsTruncated)
     }
 
-    /// The specification's fixture: r = 0, 0, 1 and V = .5, .4, .3 give A = .43675, .565, .7 and R = .93675, .965, 1.
+    /// r = 0, 0, 1 and V = .5, .4, .3 with λ = .95: δ = −.1, −.1, .7, A = −.1 + .95·.565 = .43675, −.1 + .95·.7 = .565,
+    /// .7, and R = A + V = .93675, .965, 1.
     /// The second completion has r = 0, 0 and V = .1, .2: δ = .1, −.2, A = .1 − .95·.2 = −.09, −.2, R = .01, 0.
     @Test func theFixtureAndItsWhitening() throws {
         let batch = CreditBatch(

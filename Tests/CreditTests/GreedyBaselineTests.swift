@@ -87,8 +87,8 @@ struct GreedyBaselineTests {
         }
     }
 
-    /// The specification's traces for rewards 1 and 0.2. The greedy arm is the first; below p = 1/2 + 0.2/(2·0.8) =
-    /// 0.625 its baseline has the lower variance.
+    /// The covariance over the two logits has the trace 2·p·(1 − p)·((r₁ − b)·(1 − p) + (r₂ − b)·p)²; rewards 1 and 0.2.
+    /// The greedy arm is the first; below p = 1/2 + 0.2/(2·0.8) = 0.625 its baseline has the lower variance.
     @Test(arguments: [(0.55, 0.0958, 0.1552), (0.63, 0.1184, 0.1147)])
     func varianceOfTwoArms(_ p: Double, _ withGreedy: Double, _ without: Double) throws {
         let rewards = [1.0, 0.2]
@@ -155,11 +155,20 @@ struct GreedyBaselineTests {
         #expect(try advantages(release) == [0.5 - 1, 1 + 0.5, 2 - 2])  // c = 4; β·k1 is 1, −0.5, 2
     }
 
-    /// d = 0.5, −0.25, 1 with β = 2: to go 2.5, 1.5, 2; one step 1, −0.5, 2; whole 2.5.
+    /// d = 0.5, −0.25, 1 with β = 2: to go 2.5, 1.5, 2; one step 1, −0.5, 2; whole 2.5. The reward is the greedy
+    /// completion's, so that nothing else is left.
     @Test func penaltiesByReach() throws {
-        let (old, reference): ([Float], [Float]) = ([-1, -1, -1], [-1.5, -0.75, -2])
         func penalties(_ reach: KLToGo.Reach) throws -> [Double] {
-            KLToGo(coefficient: 2, reach: reach).penalties(old: old, reference: reference)
+            let group = ScoredGroup(
+                group: RolloutGroup(
+                    prompt: ScoredGroups.prompt(0),
+                    rollouts: [ScoredGroups.rollout(tokens: [1, 2, 0], logProbabilities: [-1, -1, -1])],
+                    policyVersion: PolicyVersion(0)),
+                scores: [[.value(1)]], greedyScores: [.value(1)])
+            let batch = CreditBatch(groups: [group], referenceLogProbabilities: [[[-1.5, -0.75, -2]]])
+            let penalty = KLToGo(coefficient: 2, reach: reach)
+            return try GreedyBaseline(rewards: .single, settings: .init(penalty: penalty)).credit(batch)
+                .update.advantages[0][0].map { -$0 }
         }
         #expect(try penalties(.toGo) == [2.5, 1.5, 2])
         #expect(try penalties(.oneStep) == [1, -0.5, 2])

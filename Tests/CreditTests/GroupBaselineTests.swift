@@ -158,7 +158,7 @@ struct GroupBaselineTests {
         #expect(ratios.max()! - ratios.min()! > 0.1)
     }
 
-    /// The specification's .91, 1.29 and .54, for two samples. Two different rewards have advantages of ± 1/√2 however
+    /// The factors .91, 1.29 and .54 of two samples. Two different rewards have advantages of ± 1/√2 however
     /// little they differ, so coordinate j of the mean gradient is Σ_b p_b·sign(r_j − r_b) / (√2·(r_j − r̄)) of the
     /// policy gradient's. Rewards 1, 0, 0.3 and logits −0.6, −1.1, 0: p = .2917, .1769, .5314, r̄ = .4511; .7083/.7763,
     /// −.8231/−.6379 and −.1148/−.2137.

@@ -15,7 +15,8 @@ private func unionVolume(_ points: [[Double]]) -> Double {
 
 @Suite("The hypervolume is exact")
 struct HypervolumeTests {
-    /// Numbers of specification §4.3, the first by hand: slices of height 1 with the widths 3, 2, 1.
+    /// By hand: slices of height 1 with the widths 3, 2, 1, then 3 + 2.5 + 0.5·2.5 + 0.5·1. In space 3·6 − 3·2 + 1 by
+    /// inclusion and exclusion, and 8 − (3·4 − 3·2 + 1) more.
     @Test func workedExamples() {
         let plane: [[Double]] = [[3, 1], [2, 2], [1, 3]]
         #expect(Hypervolume.volume(plane) == 6)
@@ -177,7 +178,8 @@ struct GradientWeightingTests {
         gradients.map { one in gradients.map { zip(one, $0).map(*).reduce(0, +) } }
     }
 
-    /// Specification §4.3, unclipped: I = (1.75, 1.70, 1.24), s = 0.1.
+    /// Unclipped: I = (1.75, 1.70, 1.24), the row sums of the products (1.25, 0.5, 0), (0.5, 1.25, −0.05) and
+    /// (0, −0.05, 1.29); the weights move to w·exp(0.1·I) over its sum.
     @Test func theWorkedExample() {
         let alignments = gram(gradients).map { $0.reduce(0, +) }
         #expect(zip(alignments, [1.75, 1.70, 1.24]).allSatisfy { abs($0 - $1) < 1e-12 })

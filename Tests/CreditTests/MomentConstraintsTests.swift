@@ -4,8 +4,8 @@ import Records
 import TestSupport
 import Testing
 
-/// Four arms with two rewards, numbers of specification §3.6: the nearest policy to the prior with means 0.5 and 0.45
-/// has the multipliers λ* where λ counts in units of β = 0.5.
+/// Four arms with two rewards: the nearest policy to the prior with means 0.5 and 0.45 is p·exp(Σ λ*_i r_i/β)/Z with
+/// β = 0.5 (arXiv:2012.11635, where β is 1), and λ* solves the two equations for the means, worked out without this code.
 @Suite("Moments of distributional control: λ by self-normalized importance sampling")
 struct MomentConstraintsTests {
     private let prior = [0.5, 0.25, 0.15, 0.10]

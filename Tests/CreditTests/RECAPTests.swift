@@ -5,7 +5,9 @@ import Testing
 
 @Suite("RECAP's weights")
 struct ObjectiveBalanceTests {
-    /// Specification §6.1, W = 3: c + i = 0.7919224351 and 0.25.
+    /// W = 3: the last three losses have the means 0.65 and 0.1 and the deviations 0.0408248 and 0, the three before them
+    /// the means 0.85 and 0.4. c + i = 0.65/0.85 + 0.0408248/(0.65 + 0.85) = 0.7919224 and 0.1/0.4 + 0 = 0.25; the weights
+    /// are 2·exp((c + i)/5) over the sum of both exponentials.
     @Test func theWorkedExample() throws {
         var balance = ObjectiveBalance(["accuracy", "format"], window: 3)
         let losses = zip([0.9, 0.8, 0.85, 0.6, 0.7, 0.65], [0.5, 0.4, 0.3, 0.1, 0.1, 0.1])

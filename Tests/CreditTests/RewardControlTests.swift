@@ -183,7 +183,7 @@ struct RewardControlTests {
                 members: [
                     .init("dynamic_weights", map([("method", "recap")]).with("ceilings", list([number("1")])))
                 ],
-                message: "dynamic_weights.ceilings has 1 numbers for 3 rewards; expected one each"),
+                message: "dynamic_weights.ceilings gives 1 for 3 rewards; expected 3"),
             .init(
                 members: [
                     constraints([held("style", "0.5", "equal", [("low", "0.2"), ("high", "0.5")])]),
@@ -202,7 +202,7 @@ struct RewardControlTests {
             ),
             .init(
                 members: [.init("reward_weights", list([number("1")]))],
-                message: "reward_weights has 1 numbers for 3 rewards; expected one each"),
+                message: "reward_weights gives 1 for 3 rewards; expected 3"),
             .init(
                 members: [.init("reward_weights", map([("stile", "1")]))],
                 message: "reward_weights: no reward is named 'stile'; did you mean style?"),

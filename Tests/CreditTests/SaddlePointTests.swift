@@ -1,6 +1,7 @@
 import Credit
 import Foundation
 import Records
+import TestSupport
 import Testing
 
 /// A bandit whose best response to any multipliers is known: the policy that maximizes Σ a_i J_i − b·β·KL(π‖p) is
@@ -44,16 +45,13 @@ private struct Bandit {
     }
 }
 
-/// Against the closed form of specification §3.6, whose numbers are worked out from the same bandit without this code.
+/// Against the closed form: the multipliers with which the best response meets the limits, worked out from the same
+/// bandit without this code.
 @Suite("Multipliers reach the saddle point of an enumerable problem")
 struct SaddlePointTests {
     private let both = [
         Constraint("first", limit: 0.5, kind: .equal), Constraint("second", limit: 0.45, kind: .equal),
     ]
-
-    private func distance(_ found: [Double], _ expected: [Double]) -> Double {
-        zip(found, expected).map { abs($0 - $1) }.max() ?? 0
-    }
 
     @Test(arguments: [true, false])
     func equalitiesOfTheTextbook(_ normalizes: Bool) throws {
@@ -61,7 +59,7 @@ struct SaddlePointTests {
         let (controller, policy) = Bandit.ascended(LagrangianConstraints(both, settings), steps: 3000)
         #expect(abs(try #require(controller.multipliers["first"]) - 0.3099608907) < 1e-6)
         #expect(abs(try #require(controller.multipliers["second"]) + 0.0058968801) < 1e-6)
-        #expect(distance(policy, [0.3834963528, 0.3534878376, 0.1288600946, 0.1341557150]) < 1e-6)
+        #expect(largestDifference(policy, [0.3834963528, 0.3534878376, 0.1288600946, 0.1341557150]) < 1e-6)
         #expect(abs(Bandit.divergence(policy) - 0.0405550866) < 1e-6)
         #expect(abs(Bandit.mean(Bandit.first, policy) - 0.5) < 1e-6)
     }
@@ -75,7 +73,7 @@ struct SaddlePointTests {
         #expect(abs(try #require(controller.multipliers["first"]) - 0.4753768039) < 1e-6)
         #expect(abs(try #require(controller.multipliers["second"]) + 0.0090438507) < 1e-6)
         #expect(abs(weights.weight(of: "first", own: 0) / weights.factor - 0.3099608907) < 1e-6)
-        #expect(distance(policy, [0.3834963528, 0.3534878376, 0.1288600946, 0.1341557150]) < 1e-6)
+        #expect(largestDifference(policy, [0.3834963528, 0.3534878376, 0.1288600946, 0.1341557150]) < 1e-6)
     }
 
     @Test func anInequalityThatBinds() throws {
@@ -84,7 +82,7 @@ struct SaddlePointTests {
             LagrangianConstraints([Constraint("first", limit: 0.5)], settings), steps: 3000)
         let multiplier = try #require(controller.multipliers["first"])
         #expect(abs(multiplier - 0.3076930255) < 1e-6)
-        #expect(distance(policy, [0.3827804216, 0.3541428573, 0.1298741519, 0.1332025694]) < 1e-6)
+        #expect(largestDifference(policy, [0.3827804216, 0.3541428573, 0.1298741519, 0.1332025694]) < 1e-6)
         #expect(abs(multiplier * (Bandit.mean(Bandit.first, policy) - 0.5)) < 1e-6)  // complementary slackness
     }
 
@@ -95,7 +93,7 @@ struct SaddlePointTests {
             LagrangianConstraints([Constraint("first", limit: 0.30)], settings), steps: 300)
         let multiplier = try #require(controller.multipliers["first"])
         #expect(multiplier == 0)
-        #expect(distance(policy, Bandit.prior) < 1e-12)
+        #expect(largestDifference(policy, Bandit.prior) < 1e-12)
         #expect(abs(multiplier * (Bandit.mean(Bandit.first, policy) - 0.30)) < 1e-3)
     }
 

@@ -3,7 +3,8 @@ import Foundation
 import Records
 import Testing
 
-/// Four arms with numbers of specification §6.3, worked out from the closed form without this code.
+/// Four arms with numbers from the closed form, without this code: p·exp(r/β) is 0.5, 0.25·e², 0.15·e⁴ and 0.1·e⁻², or
+/// 0.5, 1.8472640247, 8.1897225050 and 0.0135335283; Z is their sum, 10.5505200580, and the target each over Z.
 @Suite("KL control as inference on an enumerable space")
 struct TargetDistributionTests {
     private let prior = [0.5, 0.25, 0.15, 0.10]
@@ -92,11 +93,12 @@ struct TargetDistributionTests {
         #expect(plain[2] > 0.99 && distance(plain, target) > 0.2)
     }
 
+    /// Over Z itself: the arms, each once, are no sample that its estimate could come from.
     @Test func distributionalControlReachesTheTarget() {
         let reached = ascend(20_000, 1) { policy in
             TargetDistribution(
                 rewards: rewards, policy: policy.map { log($0) }, reference: prior.map { log($0) }, coefficient: beta
-            ).shares(logPartition: log(10.5505200580), cap: 100).values
+            ).logWeights.map { exp($0) / 10.5505200580 }
         }
         #expect(distance(reached, target) < 1e-4)
     }
@@ -104,8 +106,9 @@ struct TargetDistributionTests {
     @Test func weightsAreCappedAndCounted() {
         let estimate = TargetDistribution(
             rewards: [0, 0, 0, 50], policy: [-1, -1, -1, -1], reference: [-1, -1, -1, -1], coefficient: 0.1)
-        let found = estimate.shares(logPartition: 0, cap: 4)
-        #expect(found.values == [1, 1, 1, 4] && found.truncated == 1)
+        let found = estimate.shares(cap: 3)  // uncapped 4·e⁻⁵⁰⁰ thrice, and 4
+        #expect(found.values[..<3].allSatisfy { $0 > 0 && $0 < 1e-200 })
+        #expect(found.values[3] == 3 && found.truncated == 1)
         #expect(estimate.logPartition.isFinite && abs(estimate.effectiveCount - 1) < 1e-12)  // no overflow at e^500
     }
 

@@ -100,7 +100,7 @@ struct BenchStepTests {
         expectEqual(try peer(["model"] + Self.workload + ["--adam-epsilon", "1", "--compare", "after"]))
     }
 
-    /// The same pairs from the same adapter, whose A and B are random: the same adapter behind three steps.
+    /// The same pairs from the same adapter, whose A and B are random: the same adapter after three steps.
     @Test(.enabled(if: python != nil, "PEERS_PYTHON names no Python with trl and peft installed"))
     func theAdaptersAreTRLs() throws {
         let model = place.folder.appending(path: "model").path

@@ -47,7 +47,7 @@ struct ForwardCacheTests {
             configuration = try configuration.adapted(by: LoRAConfiguration(rank: adapterRank, targets: .allLinear))
             var adapters: [String: Tensor] = [:]
             for (number, shape) in configuration.adapterShapes.enumerated() {
-                var numbers = SeededNumbers(seed: UInt64(number))
+                var numbers = TestRandom(seed: UInt64(number))
                 adapters[shape.name] = try Tensor(numbers.doubles(shape.count).map { 0.05 * $0 }, shape: shape.shape)
                     .to(type)
             }
@@ -95,7 +95,7 @@ struct ForwardCacheTests {
         return UpdateBatch(groups: groups.sorted { $0.row < $1.row }.map(\.group))
     }
 
-    /// Every trained weight behind a step, by name.
+    /// Every trained weight after a step, by name.
     private func weights(_ bench: Bench) async throws -> [String: [Double]] {
         try await bench.policy.masters { set in try set.trained.mapValues { try $0.doubles() } }
     }
@@ -185,7 +185,7 @@ struct ForwardCacheTests {
             _ = try await bench.updater.train(batch)
             #expect(try await difference(weights(bench), expected) < 1e-5)
         }
-        // A second step on the same rollouts finds nothing, nor does a step behind another one's rollouts.
+        // A second step on the same rollouts finds nothing, nor does a step after another one's rollouts.
         let bench = try bench(limit: .max)
         let batch = try await rollouts(bench)
         let cache = try #require(bench.cache)

@@ -78,7 +78,7 @@ struct KillTests {
         #expect(state["best_metric"]?.double == (isGreaterBetter ? rates.max() : rates.min()))
     }
 
-    /// Steps so long that the weights behind the first of them give no finite loss: what is kept is from before,
+    /// Steps so long that the weights after the first of them give no finite loss: what is kept is from before,
     /// whatever the limit.
     @Test func aDivergedRunKeepsItsLastGoodCheckpoint() throws {
         let place = try Workplace()

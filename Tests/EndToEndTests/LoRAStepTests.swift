@@ -25,7 +25,7 @@ private struct PeftSteps {
             [String: Case].self, from: Data(contentsOf: Self.folder.appending(path: "steps.json")))
     }
 
-    /// A and B behind a step, counted from 1.
+    /// A and B after a step, counted from 1.
     @TensorActor func adapters(_ name: String, after step: Int) throws -> [String: [Float]] {
         let file = try TensorFile(url: Self.folder.appending(path: "\(name).safetensors"))
         let names = file.names.filter { $0.hasPrefix("\(step)/") }

@@ -87,7 +87,7 @@ struct MixtureRunTests {
         ),
         ("amft: {validation: nothing.jsonl}", ["nothing.jsonl"]),
         ("amft: {mu: 0.99}", ["amft.mu is 0.99; expected from amft.mu_min 0.05 to amft.mu_max 0.95"]),
-        ("amft: {rl: sft}", ["amft.rl is 'sft'; expected a text out of grpo"]),
+        ("amft: {rl: sft}", ["amft.rl is 'sft'; expected one of grpo"]),
         ("amft: {utility_reward: style, validation: held.jsonl}", ["amft.utility_reward is style; expected one of"]),
         ("max_completion_length: 1", ["its demonstration has 2 tokens", "max_completion_length is 1"]),
         (

@@ -42,7 +42,7 @@ struct ReportToTests {
         let job = try place.job("grpo", "num_generations: 4\nreport_to: \(tracker)\nrun_name: mine")
         let first = try place.train(job)
         #expect(first.status == 0, "\(first.progress)")
-        // What a run leaves that was killed behind its second step's checkpoint, with four rows sent.
+        // What a run leaves that was killed after its second step's checkpoint, with four rows sent.
         try place.remove("run/checkpoint-4")
         let second = try place.train(job, "resume_from_checkpoint=true")
         #expect(second.status == 0, "\(second.progress)")

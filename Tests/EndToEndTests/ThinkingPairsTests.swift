@@ -232,7 +232,7 @@ struct ThinkingPairsTests {
             let other = try make("late.jsonl", "--seed", "5")
             #expect(other.status == 65 && other.progress.contains("was begun with another model"))
             let rest = try make("late.jsonl")
-            #expect(rest.status == 0 && rest.progress.contains("going on behind"), "\(rest.progress)")
+            #expect(rest.status == 0 && rest.progress.contains("going on after"), "\(rest.progress)")
         }
         #expect(try make("whole.jsonl").status == 0)
         #expect(try place.bytes("late.jsonl") == place.bytes("whole.jsonl"))

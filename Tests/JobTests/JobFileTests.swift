@@ -338,7 +338,7 @@ struct JobFileTests {
     static let contradictions: [(lines: String, message: String)] = [
         ("num_generations: 6", "8 completions cannot be shared out in groups of num_generations = 6; 6 or 12 would do"),
         ("num_generations: 1", "one completion has no baseline"),
-        ("reward_weights: [1, 2]", "reward_weights has 2 numbers for 1 rewards"),
+        ("reward_weights: [1, 2]", "reward_weights gives 2 for 1 reward; expected 1"),
         ("importance_sampling_level: sequence", "expected loss_type grpo (GSPO)"),
         (
             "gradient_accumulation_steps: 2\nsteps_per_generation: 3",

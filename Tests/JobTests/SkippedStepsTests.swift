@@ -13,7 +13,7 @@ struct SkippedStepsTests {
         return StepReport(step: step, metrics: metrics, groups: [], credits: [])
     }
 
-    /// Steps 4 to 13 are skipped: at the tenth in a row the run ends, and the weights behind step 3 are named.
+    /// Steps 4 to 13 are skipped: at the tenth in a row the run ends, and the weights after step 3 are named.
     @Test func tenInARowEndTheRun() throws {
         var skips = SkippedSteps(firstStep: 0)
         for step in 1...12 { try skips.note(report(step, skipped: max(0, step - 3))) }
@@ -22,7 +22,7 @@ struct SkippedStepsTests {
         }
     }
 
-    /// A checkpoint was made behind 50 skipped steps: they are not this start's.
+    /// A checkpoint was made after 50 skipped steps: they are not this start's.
     @Test func thoseBeforeACheckpointDoNotCount() throws {
         var skips = SkippedSteps(firstStep: 100)
         for step in 101...150 { try skips.note(report(step, skipped: 50)) }

@@ -1,5 +1,6 @@
 import Models
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("Prefill and decode against the packed forward")

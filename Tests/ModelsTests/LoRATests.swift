@@ -44,7 +44,7 @@ struct LoRATests {
     private func largestDifference(_ model: Transformer, from name: String) throws -> Double {
         let expected = try #require(published.cases[name])
         return try zip(published.texts, expected).map { text, values in
-            try ModelsTests.largestDifference(model.logProbabilities(text), values)
+            try TestSupport.largestDifference(model.logProbabilities(text), values)
         }.max() ?? .infinity
     }
 

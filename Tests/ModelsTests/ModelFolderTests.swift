@@ -2,6 +2,7 @@ import Foundation
 import Models
 import Records
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("Model folders")

@@ -64,18 +64,6 @@ extension Transformer {
     }
 }
 
-func largestDifference(_ left: [Double], _ right: [Double]) -> Double {
-    guard left.count == right.count, left.allSatisfy(\.isFinite) else { return .infinity }
-    return zip(left, right).map { abs($0 - $1) }.max() ?? 0
-}
-
-/// ‖left − right‖ / ‖right‖.
-func relativeDistance(_ left: [Double], _ right: [Double]) -> Double {
-    guard left.count == right.count, left.allSatisfy(\.isFinite) else { return .infinity }
-    func norm(_ values: [Double]) -> Double { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
-    return norm(zip(left, right).map { $0 - $1 }) / norm(right)
-}
-
 /// A folder that goes when the test ends.
 final class TemporaryFolder {
     let url: URL

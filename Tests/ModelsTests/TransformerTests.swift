@@ -3,6 +3,7 @@ import JSON
 import Models
 import Records
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("Transformer against transformers 5.23.0")

@@ -11,7 +11,7 @@ struct ActorPhaseTests {
             return [.idle(version), .generating(version), .scoring(version), .training(version)] as [ActorPhase]
         } + [.poisoned(reason: "test")]
 
-    /// The permitted pairs over versions 0, 1 and 2, written out by hand from the runtime table.
+    /// The permitted pairs over versions 0, 1 and 2, written out by hand from the table at `permits(_:)`.
     static let permitted: Set<String> = [
         "idle 0 > generating 0", "idle 0 > scoring 0", "idle 0 > training 0",
         "idle 1 > generating 1", "idle 1 > scoring 1", "idle 1 > training 1",

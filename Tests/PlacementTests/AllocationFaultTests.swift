@@ -172,7 +172,7 @@ struct AllocationFaultTests {
         }
     }
 
-    /// The view goes before a step and is made again with the same numbers behind one that failed. Once the step is
+    /// The view goes before a step and is made again with the same numbers after one that failed. Once the step is
     /// written nothing is asked for: a failure there would leave weights of no version.
     @Test(arguments: Layout.allCases)
     func everyAllocationOfAStep(_ layout: Layout) async throws {

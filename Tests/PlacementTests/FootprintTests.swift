@@ -186,7 +186,7 @@ struct ReturnedMemoryTests {
             packing: weights.mapValues { _ in .float32 }, residency: residency)
     }
 
-    /// How far the resident size is, behind a call that held so many bytes, below what it was within.
+    /// How far the resident size is, after a call that held so many bytes, below what it was within.
     private func fall(
         _ residency: Residency, of call: @TensorActor (ReallocatingActor, KeptPieces) async throws -> Void
     ) async throws -> Double {

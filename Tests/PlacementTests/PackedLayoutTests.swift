@@ -52,7 +52,7 @@ struct PackedLayoutTests {
     }
 
     /// Twenty steps of w ← w − 0.01·2w, with a view in eight bits made and gone before each or without: the same bits, and
-    /// what scores reads the same before a switch and behind it.
+    /// what scores reads the same before a switch and after it.
     @Test func switchesLeaveNoTrace() async throws {
         func score(_ policy: ReallocatingActor) async throws -> [UInt32] {
             try await policy.infer { lease in try lease.parameters["weight"]!.floats().map(\.bitPattern) }.value

@@ -200,7 +200,7 @@ struct HandOverFaultTests {
             let before = policy.footprint()
             _ = try await points(policy, failingAt: number) { _ = try await sampled(policy) }
             #expect(policy.phase == .idle(PolicyVersion(0)))
-            // Behind the hand-over the view is whole, and stays for the next.
+            // After the hand-over the view is whole, and stays for the next.
             if all[number] != .lent { #expect(policy.footprint() == before) }
             #expect(try await masters(policy) == unchanged)  // digests too: every hand-over compares them
             #expect(try await sampled(policy) == expected)

@@ -5,6 +5,7 @@ import Placement
 import PolicyUpdater
 import Records
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("Dropout of adapters in an update")
@@ -42,7 +43,7 @@ struct AdapterDropoutTests {
                     maxTokensPerMicroBatch: maxTokens, checkpointsBlocks: checkpointsBlocks, dropoutSeed: seed))
         }
 
-        /// What the adapters are behind some steps on a batch.
+        /// What the adapters are after some steps on a batch.
         func behind(_ steps: Int, _ batch: UpdateBatch) async throws -> [String: [Double]] {
             for _ in 0..<steps { _ = try await updater.train(batch) }
             return try adapters.mapValues { try $0.doubles() }
@@ -55,7 +56,7 @@ struct AdapterDropoutTests {
     ])
 
     private func distance(_ a: [String: [Double]], _ b: [String: [Double]]) -> Double {
-        a.map { name, values in zip(values, b[name] ?? []).map { abs($0 - $1) }.max() ?? .infinity }.max() ?? .infinity
+        a.map { name, values in largestDifference(values, b[name] ?? []) }.max() ?? .infinity
     }
 
     /// Every token's mask is its own: a batch cut into passes of a few tokens, with prompts read again, is the same.

@@ -4,6 +4,7 @@ import Models
 import PolicyUpdater
 import Records
 import Tensors
+import TestSupport
 import Testing
 
 @TensorActor @Suite("A bandit with one best token", .timeLimit(.minutes(10)))
@@ -17,7 +18,7 @@ struct BanditTests {
         return try await policy.updater.logProbabilities(arms, under: .oldPolicy).tokens[0].map { exp(Double($0[0])) }
     }
 
-    private func pull(_ count: Int, _ probabilities: [Double], _ random: inout SplitMix) -> [Int] {
+    private func pull(_ count: Int, _ probabilities: [Double], _ random: inout TestRandom) -> [Int] {
         (0..<count).map { _ in
             var left = Double.random(in: 0..<probabilities.reduce(0, +), using: &random)
             return probabilities.firstIndex {
@@ -34,7 +35,7 @@ struct BanditTests {
         _ objective: Objective, pulls: Int, steps: Int, advantages: ([Double], Double) -> [Double]
     ) async throws -> (before: Double, after: Double) {
         let policy = try TinyPolicy(objective, .plain(learningRate: 0.03, maxGradientNorm: 1), type: .float32)
-        var random = SplitMix(state: 17)
+        var random = TestRandom(seed: 17)
         let before = try await probabilities(policy)[3]
         for _ in 0..<steps {
             let now = try await probabilities(policy)
@@ -101,7 +102,7 @@ struct BanditTests {
             objective: settings, settings: .plain(learningRate: 0.02, maxGradientNorm: 1))
         let policy = try TinyPolicy(
             settings, .plain(learningRate: 0.01, maxGradientNorm: 1), type: .float32, critic: critic)
-        var random = SplitMix(state: 18)
+        var random = TestRandom(seed: 18)
         let before = try await probabilities(policy)[3]
         var batch = UpdateBatch(groups: [])
         for _ in 0..<60 {
@@ -124,18 +125,5 @@ struct BanditTests {
         #expect(after[3] > 0.9)
         let worth = zip(after, Self.rewards).map { $0 * $1 }.reduce(0, +)
         #expect(abs(Double(try await critic.values(batch).tokens[0][0][0][0]) - worth) < 0.1)
-    }
-}
-
-/// A seeded generator, so that the test is the same every time.
-private struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
     }
 }

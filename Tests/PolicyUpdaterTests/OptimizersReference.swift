@@ -36,7 +36,7 @@ enum OptimizersReference {
         let shape: [Int]
         /// What is kept of all numbers: each of so many.
         let every: Int
-        /// Behind the fourth and the eighth step.
+        /// After the fourth and the eighth step.
         let steps: [[Double]]
         let first_bytes: [Int]
         let second_bytes: [Int]

@@ -30,7 +30,7 @@ struct OptimizersTests {
         return tensors
     }
 
-    /// The largest difference to the reference's steps, behind each of them.
+    /// The largest difference to the reference's steps, after each of them.
     private func errors(
         _ settings: OptimizerSettings, _ expected: [OptimizersReference.Step], hasSpike: Bool = false
     ) throws -> [Double] {
@@ -57,8 +57,8 @@ struct OptimizersTests {
         #expect(try errors(settings(.adamW), OptimizersReference.lion).allSatisfy { $0 > 1e-3 })
     }
 
-    /// GaLore, FRUGAL and Fira, each with singular vectors and with cosines; behind the second choice of a subspace and
-    /// behind the third.
+    /// GaLore, FRUGAL and Fira, each with singular vectors and with cosines; after the second choice of a subspace and
+    /// after the third.
     @Test(arguments: OptimizersReference.lowRank)
     func lowRankIsThePapers(_ reference: OptimizersReference.LowRank) throws {
         let found = try errors(settings(.lowRank(reference.settings)), reference.steps)
@@ -68,7 +68,7 @@ struct OptimizersTests {
         }
     }
 
-    /// Behind the first reset the published code divides the means of all steps by what two steps would have left.
+    /// After the first reset the published code divides the means of all steps by what two steps would have left.
     @Test(arguments: OptimizersReference.stableSPAM.map(\.resets))
     func stableSPAMCountsStepsAndMomentsApart(_ resets: Int) throws {
         let reference = try #require(OptimizersReference.stableSPAM.first { $0.resets == resets })
@@ -98,7 +98,7 @@ struct OptimizersTests {
 
     private let wide = "model.layers.0.mlp.up_proj.weight"
 
-    /// The weights behind eight steps on the reference's matrix, those that it kept.
+    /// The weights after eight steps on the reference's matrix, those that it kept.
     private func steppedBytes(_ rule: OptimizerRule, _ type: ElementType) throws -> (
         kept: [[Double]], optimizer: Optimizer
     ) {

@@ -21,10 +21,10 @@ struct UpdateStepTests {
         ])
     }
 
-    /// A step of 1e39 is none that float32 holds: gradient and loss are finite, the weights behind the step are not.
+    /// A step of 1e39 is none that float32 holds: gradient and loss are finite, the weights after the step are not.
     @Test func aStepThatLeavesWeightsNotFiniteIsAnError() async throws {
         let policy = try TinyPolicy(grpo(), .plain(learningRate: 1e39), type: .float32)
-        await #expect(throws: NotFinite("the weights behind an optimizer step")) {
+        await #expect(throws: NotFinite("the weights after an optimizer step")) {
             _ = try await policy.updater.train(batch())
         }
     }
@@ -79,7 +79,7 @@ struct UpdateStepTests {
             guard call.error != nil else { break }
             try #require(call.lacksMemory, "\(call.error as Any)")
             failures += 1
-            try #require(try policy.state() == state, "behind failure \(failures)")
+            try #require(try policy.state() == state, "after failure \(failures)")
             #expect(policy.actor.footprint() == held)
         }
         #expect(failures > 50)

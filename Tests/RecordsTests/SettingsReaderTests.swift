@@ -76,6 +76,18 @@ struct SettingsReaderTests {
             ])
     }
 
+    @Test func aNameOfAListIsRefusedAsAChoiceIs() {
+        var job = reader(("method", "sft"), ("preset", "paper"), ("style", "trl"))
+        #expect(job.read("method", default: "grpo", .oneOf(["grpo", "remax"])) == "grpo")
+        #expect(job.read("preset", optional: nil, SettingsBound<String>.oneOf(["thesis"])) == nil)
+        #expect(job.read("style", default: "auto", .oneOf(["auto", "trl"])) == "trl")
+        #expect(
+            job.problems.map(\.message) == [
+                "method is 'sft'; expected one of grpo, remax",
+                "preset is 'paper'; expected one of thesis, or nothing",
+            ])
+    }
+
     /// A key without a value leaves the default; where a setting may be absent it means absent.
     @Test func nothingIsTheDefault() {
         let nothing = ["rate", "limit", "name", "list"].map {

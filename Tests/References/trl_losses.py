@@ -143,7 +143,7 @@ def grpo_cases():
     sequence = {"loss_type": "grpo", "importance_sampling_level": "sequence"}
     yield {**sequence, "epsilon": 0.05}
     # Not with use_bias_correction_kl: TRL multiplies k3 by the sequence ratio there, which is the gradient of neither
-    # KL (spec/policy-gradient.md, 1.2 (ii); TRL's issue 6586 is open). Plumbline leaves the KL term as it is.
+    # KL (TRL's issue 6586 is open). Plumbline leaves the KL term as it is.
     yield {**sequence, "beta": 0.3}
     yield {"loss_type": "dapo", "entropy_coef": 0.01}
     yield {"loss_type": "grpo", "off_policy_mask_threshold": 0.02}

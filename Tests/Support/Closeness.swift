@@ -23,6 +23,20 @@ package func relativeError(_ found: [Float], _ expected: [Double], floor: Double
     relativeError(found.map(Double.init), expected, floor: floor)
 }
 
+/// ‖found − expected‖ / max(‖expected‖, tiny). Infinite when the lengths differ or a number found is not finite.
+package func relativeDistance(_ found: [Double], _ expected: [Double]) -> Double {
+    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .infinity }
+    let distance = zip(found, expected).map { ($0 - $1) * ($0 - $1) }.reduce(0, +).squareRoot()
+    return distance / max(expected.map { $0 * $0 }.reduce(0, +).squareRoot(), 1e-300)
+}
+
+/// The largest |found − expected|; 0 for two empty lists. Infinite when the lengths differ or a number found is not
+/// finite.
+package func largestDifference(_ found: [Double], _ expected: [Double]) -> Double {
+    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .infinity }
+    return zip(found, expected).map { abs($0 - $1) }.max() ?? 0
+}
+
 /// The gradient of a function of many numbers, by differences to both sides.
 ///
 /// With float64 and a step of 1e-6 the error is about 1e-9 of the function's size.
@@ -38,31 +52,4 @@ package func centralDifferences(
         let below = try function(moved)
         return (above - below) / (2 * step)
     }
-}
-
-/// Numbers that are the same on every run, for test inputs only (splitmix64).
-package struct SeededNumbers {
-    private var state: UInt64
-
-    package init(seed: UInt64) { state = seed }
-
-    package mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
-    }
-
-    /// Uniform in the range.
-    package mutating func double(in range: ClosedRange<Double> = -1...1) -> Double {
-        range.lowerBound + (range.upperBound - range.lowerBound) * Double(next() >> 11) * 0x1p-53
-    }
-
-    package mutating func doubles(_ count: Int, in range: ClosedRange<Double> = -1...1) -> [Double] {
-        (0..<count).map { _ in double(in: range) }
-    }
-
-    /// Uniform in `0 ..< bound`, but for a bias far below what a test can see.
-    package mutating func integer(below bound: Int) -> Int { Int(next() % UInt64(bound)) }
 }

@@ -109,10 +109,3 @@ extension [[Double]] {
         dropFirst().reduce(first ?? []) { zip($0, $1).map(+) }
     }
 }
-
-/// ‖a − b‖ / max(‖b‖, tiny)
-package func relativeDistance(_ found: [Double], _ expected: [Double]) -> Double {
-    precondition(found.count == expected.count, "vectors of one length")
-    let distance = zip(found, expected).map { ($0 - $1) * ($0 - $1) }.reduce(0, +).squareRoot()
-    return distance / max(expected.map { $0 * $0 }.reduce(0, +).squareRoot(), 1e-300)
-}

@@ -6,7 +6,8 @@ package let mutationCount = runsLongTests ? 100_000 : 5_000
 /// Whether `make test-long` asks for what takes minutes or needs a quiet machine.
 package let runsLongTests = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1"
 
-/// A seeded generator (SplitMix64), so that a failing mutation can be found again.
+/// A seeded generator (SplitMix64, Steele et al. 2014): the same inputs on every run, and a failing mutation can be found
+/// again.
 package struct TestRandom: RandomNumberGenerator {
     private var state: UInt64
 
@@ -19,6 +20,18 @@ package struct TestRandom: RandomNumberGenerator {
         z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
         return z ^ (z >> 31)
     }
+
+    /// Uniform in the range.
+    package mutating func double(in range: ClosedRange<Double> = -1...1) -> Double {
+        range.lowerBound + (range.upperBound - range.lowerBound) * Double(next() >> 11) * 0x1p-53
+    }
+
+    package mutating func doubles(_ count: Int, in range: ClosedRange<Double> = -1...1) -> [Double] {
+        (0..<count).map { _ in double(in: range) }
+    }
+
+    /// Uniform in `0 ..< bound`, but for a bias far below what a test can see.
+    package mutating func integer(below bound: Int) -> Int { Int(next() % UInt64(bound)) }
 
     /// `bytes` with one to four changes: a byte replaced, removed, doubled or flipped, a piece cut out or repeated, the
     /// end cut off.

@@ -45,7 +45,7 @@ struct ArithmeticTests {
 
     @Test("values in float64 and float32, and gradients", arguments: cases)
     func operation(_ example: Case) throws {
-        var numbers = SeededNumbers(seed: 11)
+        var numbers = TestRandom(seed: 11)
         let (a, b) = (numbers.doubles(12), numbers.doubles(12))
         let expected = zip(a, b).map(example.numbers)
         let found = try example.tensors(Tensor(a, shape: [3, 4]), Tensor(b, shape: [3, 4]))
@@ -129,6 +129,5 @@ struct ArithmeticTests {
         let (yes, no) = (try Tensor([true, true, false]), try Tensor([true, false, false]))
         #expect(try yes.logicalAnd(no).booleans() == [true, false, false])
         #expect(try yes.logicalNot().booleans() == [false, false, true])
-        #expect(try Tensor([1.0, .infinity, -.infinity, .nan]).isFinite().booleans() == [true, false, false, false])
     }
 }

@@ -6,7 +6,7 @@ import Testing
 struct CheckpointTests {
     /// Two blocks of tanh(x·W + b), with leaves captured; the gradients of x, W and b and the value.
     private func gradients(checkpointed: Bool, backwards: Int = 1) throws -> [[Double]] {
-        var numbers = SeededNumbers(seed: 3)
+        var numbers = TestRandom(seed: 3)
         let x = try Tensor(numbers.doubles(6), shape: [2, 3]).requiringGradient()
         let weight = try Tensor(numbers.doubles(9), shape: [3, 3]).requiringGradient()
         let bias = try Tensor(numbers.doubles(3)).requiringGradient()

@@ -12,7 +12,8 @@ struct DropoutTests {
     private static func keeps(
         _ rows: [RandomAddress], width: Int, _ p: Double, seed: UInt64, module: Int
     ) -> [Bool] {
-        let key = mix64(mix64(seed, RandomStream.dropout.rawValue), UInt64(module))
+        let own = streamKey(seed: seed, stream: RandomStream.dropout.rawValue)
+        let key = streamKey(seed: own, stream: UInt64(module))
         return rows.flatMap { row in
             (0..<width).map { element in
                 let low = UInt64(element / 4) | UInt64(row.token) << 24 | UInt64(row.sample) << 48

@@ -41,7 +41,7 @@ struct ElementwiseTests {
 
     @Test("values and gradients", arguments: cases)
     func function(_ example: Case) throws {
-        var numbers = SeededNumbers(seed: 5)
+        var numbers = TestRandom(seed: 5)
         let x = numbers.doubles(20, in: example.range)
         let expected = x.map(example.number)
         let found = try example.tensor(Tensor(x, shape: [4, 5]))

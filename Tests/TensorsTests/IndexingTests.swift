@@ -41,7 +41,7 @@ struct IndexingTests {
 
     @Test("gradients of gathering and adding at indices")
     func gradients() throws {
-        var numbers = SeededNumbers(seed: 21)
+        var numbers = TestRandom(seed: 21)
         let (table, source) = (numbers.doubles(6), numbers.doubles(4))
         let inputs = [(values: table, shape: [2, 3]), (source, [2, 2])]
         let index = try Tensor([2, 0, 1, 1], shape: [2, 2])
@@ -54,7 +54,7 @@ struct IndexingTests {
 
     @Test("the backward of an embedding with many repeats is the same to the bit every time")
     func deterministicBackward() throws {
-        var numbers = SeededNumbers(seed: 4)
+        var numbers = TestRandom(seed: 4)
         let (rows, width, tokens) = (7, 64, 4096)
         let table = try Tensor(numbers.doubles(rows * width), shape: [rows, width]).to(.float32).requiringGradient()
         let index = try Tensor((0..<tokens).map { _ in numbers.integer(below: rows) })

@@ -13,7 +13,7 @@ struct LinearAlgebraTests {
 
     @Test("two matrices", arguments: [(3, 4, 5), (1, 7, 1), (33, 65, 17), (2, 0, 3), (0, 2, 3)])
     func matmul(_ n: Int, _ k: Int, _ m: Int) throws {
-        var numbers = SeededNumbers(seed: 2)
+        var numbers = TestRandom(seed: 2)
         let (a, b) = (numbers.doubles(n * k), numbers.doubles(k * m))
         let expected = product(a, b, n: n, k: k, m: m)
         let (left, right) = (try Tensor(a, shape: [n, k]), try Tensor(b, shape: [k, m]))
@@ -25,7 +25,7 @@ struct LinearAlgebraTests {
 
     @Test("batches of matrices, one shared by all")
     func batches() throws {
-        var numbers = SeededNumbers(seed: 6)
+        var numbers = TestRandom(seed: 6)
         let (a, b) = (numbers.doubles(2 * 3 * 4), numbers.doubles(4 * 5))
         let expected = product(a, b, n: 6, k: 4, m: 5)
         let found = try Tensor(a, shape: [2, 3, 4]).matmul(Tensor(b, shape: [1, 4, 5]))
@@ -68,7 +68,7 @@ struct LinearAlgebraTests {
     /// What is given in place of the sum with a low-rank update: all gradients are those of the operation that works it out.
     @Test("linear with a low-rank update whose result is given")
     func givenAdaptedLinear() throws {
-        var numbers = SeededNumbers(seed: 12)
+        var numbers = TestRandom(seed: 12)
         func leaf(_ shape: [Int]) throws -> Tensor {
             try Tensor(numbers.doubles(shape.reduce(1, *)), shape: shape).requiringGradient()
         }
@@ -143,7 +143,7 @@ struct LinearAlgebraTests {
 
     @Test("gradients")
     func gradients() throws {
-        var numbers = SeededNumbers(seed: 7)
+        var numbers = TestRandom(seed: 7)
         let (x, weight, bias) = (numbers.doubles(6), numbers.doubles(12), numbers.doubles(4))
         #expect(
             try gradientError(at: [(x, [2, 3]), (weight, [4, 3]), (bias, [4])]) {

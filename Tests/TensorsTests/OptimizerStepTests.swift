@@ -24,7 +24,7 @@ struct OptimizerStepTests {
 
     @Test("twenty steps equal the plain algorithm", arguments: [ElementType.float64, .float32], [0, 0.1])
     func adamW(_ type: ElementType, _ decay: Double) throws {
-        var numbers = SeededNumbers(seed: 31)
+        var numbers = TestRandom(seed: 31)
         let sizes = [37, 1, 0, 260]  // whole vectors of the kernel, rests of them, and nothing
         var plain = sizes.map { size in
             PlainAdamW(
@@ -55,7 +55,7 @@ struct OptimizerStepTests {
     /// Chen et al. 2023, algorithm 2, in plain loops, over lengths of whole tasks of the kernel and a rest.
     @Test("Lion's six steps equal the plain algorithm", arguments: [ElementType.float64, .float32])
     func lion(_ type: ElementType) throws {
-        var numbers = SeededNumbers(seed: 37)
+        var numbers = TestRandom(seed: 37)
         for size in [0, 5, 16384 + 77] {
             var (values, momentum) = (numbers.doubles(size), [Double](repeating: 0, count: size))
             let parameter = try Tensor(values).to(type).requiringGradient()
@@ -105,7 +105,7 @@ struct OptimizerStepTests {
     /// Dettmers et al. 2021 in plain loops: two blocks and a part of one, sizes of a gradient from 1 to 10⁻⁸.
     @Test("AdamW with byte moments equals the plain algorithm to the byte")
     func adamW8bit() throws {
-        var numbers = SeededNumbers(seed: 43)
+        var numbers = TestRandom(seed: 43)
         let (size, blocks) = (600, 3)
         #expect(CodedTensor.blockCount(size) == blocks)
         let maps = [dynamicMap(isSigned: true), dynamicMap(isSigned: false)]
@@ -151,7 +151,7 @@ struct OptimizerStepTests {
     /// In float32 it is the same step to rounding, whose bytes differ where a number lies between two.
     @Test("byte moments of a float32 parameter are those of a float64 one but for rounding")
     func adamW8bitInBothTypes() throws {
-        var numbers = SeededNumbers(seed: 47)
+        var numbers = TestRandom(seed: 47)
         let size = 32 * 256 * 3 + 19  // three whole tasks of the kernel and a rest
         let (start, gradient) = (numbers.doubles(size), numbers.doubles(size))
         let found = try [ElementType.float32, .float64].map { type in
@@ -241,7 +241,7 @@ struct OptimizerStepTests {
         ]
         #expect(relativeError(try Tensor.norm(of: list), 13) < 1e-12)
         #expect(try Tensor.norm(of: []) == 0)
-        var numbers = SeededNumbers(seed: 41)
+        var numbers = TestRandom(seed: 41)
         let values = numbers.doubles(1003)
         let expected = values.map { $0 * $0 }.reduce(0, +).squareRoot()
         #expect(relativeError(try Tensor.norm(of: [Tensor(values)]), expected) < 1e-13)

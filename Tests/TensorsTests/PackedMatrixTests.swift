@@ -10,7 +10,7 @@ struct PackedMatrixTests {
         (26, 128, 64), (30, 129, 65), (97, 20, 40), (200, 1500, 33),
     ])
     func products(_ rows: Int, _ inputs: Int, _ outputs: Int) throws {
-        var numbers = SeededNumbers(seed: UInt64(rows * inputs))
+        var numbers = TestRandom(seed: UInt64(rows * inputs))
         let (x, w, b) = (numbers.doubles(rows * inputs), numbers.doubles(outputs * inputs), numbers.doubles(outputs))
         let narrowed = [x, w, b].map { $0.map { Double(Float($0)) } }
         let expected = (0..<rows).flatMap { row in
@@ -33,7 +33,7 @@ struct PackedMatrixTests {
     /// What stands beside a row changes none of its bits.
     @Test(arguments: [PackedMatrix.Form.float32, .int8])
     func aRowIsTheSameWhateverStandsBesideIt(_ form: PackedMatrix.Form) throws {
-        var numbers = SeededNumbers(seed: 5)
+        var numbers = TestRandom(seed: 5)
         let matrix = try PackedMatrix(Tensor(numbers.doubles(50 * 1100), shape: [50, 1100]).to(.float32), as: form)
         let all = try Tensor(numbers.doubles(40 * 1100), shape: [40, 1100]).to(.float32)
         let together = try all.linear(weight: matrix)
@@ -46,7 +46,7 @@ struct PackedMatrixTests {
     /// Several matrices together make what each makes alone, to the bit; panels that are not full stand between them.
     @Test(arguments: [PackedMatrix.Form.float32, .int8])
     func togetherOrApart(_ form: PackedMatrix.Form) throws {
-        var numbers = SeededNumbers(seed: 11)
+        var numbers = TestRandom(seed: 11)
         let matrices = try [70, 5, 64].map { outputs in
             try PackedMatrix(Tensor(numbers.doubles(outputs * 130), shape: [outputs, 130]).to(.float32), as: form)
         }
@@ -78,7 +78,7 @@ struct PackedMatrixTests {
 
     /// Of more rows than one task takes; bfloat16 beside it.
     @Test func anyNumberOfThreadsMakesTheSame() throws {
-        var numbers = SeededNumbers(seed: 8)
+        var numbers = TestRandom(seed: 8)
         let weights = try Tensor(numbers.doubles(704 * 300), shape: [704, 300]).to(.float32)
         let count = TensorEngine.threadCount
         defer { #expect(throws: Never.self) { try TensorEngine.setThreadCount(count) } }
@@ -96,7 +96,7 @@ struct PackedMatrixTests {
     /// ∂/∂x of Σ g·(x·Ŵᵀ + b) is g·Ŵ, by plain loops over what was packed; more outputs than are unpacked together.
     @Test(arguments: [(1, 1, 1), (3, 40, 33), (2, 70, 300)])
     func theGradientOfTheInput(_ rows: Int, _ inputs: Int, _ outputs: Int) throws {
-        var numbers = SeededNumbers(seed: UInt64(rows + inputs))
+        var numbers = TestRandom(seed: UInt64(rows + inputs))
         let (x, w) = (numbers.doubles(rows * inputs), numbers.doubles(outputs * inputs))
         let g = numbers.doubles(rows * outputs)
         for form in [PackedMatrix.Form.float32, .int8] {

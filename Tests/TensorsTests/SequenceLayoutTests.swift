@@ -29,7 +29,7 @@ struct SequenceLayoutTests {
         // All of it, and nothing.
         #expect(try layout.part(for: [4, 5, 8, 9]) == nil && layout.part(for: []) == nil)
         for index in [-1, 10] {
-            #expect(throws: TensorError.layout("token \(index) of a layout of 10")) {
+            #expect(throws: TensorError.layout("token \(index) is outside the layout; expected 0 to 9")) {
                 try layout.part(for: [0, index])
             }
         }

@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import TestSupport
 import Testing
 import Tokenization
 
@@ -167,7 +168,7 @@ struct ChatTemplateTests {
         for name in ["chatml", "llama2", "llama3", "mistral"] {
             seeds.append(try TemplateCases.source("\(name).jinja"))
         }
-        var source = SeededGenerator(state: 23)
+        var source = TestRandom(seed: 23)
         let parts = [
             "{%", "%}", "{{", "}}", "-", "(", ")", "[", "::-1]", "|", " is ", " not ", "'", "loop", "99999", "\n", "~",
             "x",

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 import Tokenization
 
@@ -136,7 +137,7 @@ struct HostileFileTests {
     @Test func mutationsNeverCrash() throws {
         let isLong = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1"
         let seeds = try ["gpt2", "llama3", "metaspace"].map { try Self.small(try Reference.tokenizerJSON($0)) }
-        var source = SeededGenerator(state: 17)
+        var source = TestRandom(seed: 17)
         var accepted = 0
         let count = isLong ? 100_000 : 5_000
         for _ in 0..<count {
@@ -171,7 +172,7 @@ struct HostileFileTests {
         return try JSONSerialization.data(withJSONObject: root, options: [.sortedKeys])
     }
 
-    private static func mutate(_ bytes: inout [UInt8], _ source: inout SeededGenerator) {
+    private static func mutate(_ bytes: inout [UInt8], _ source: inout TestRandom) {
         guard !bytes.isEmpty else { return }
         let position = Int.random(in: 0..<bytes.count, using: &source)
         let end = min(bytes.count, position + Int.random(in: 1...12, using: &source))

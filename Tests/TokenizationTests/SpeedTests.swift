@@ -1,5 +1,6 @@
 import Foundation
 import JSON
+import TestSupport
 import Testing
 import Tokenization
 
@@ -7,7 +8,7 @@ import Tokenization
 struct SpeedTests {
     /// About 1.1 MB of English words, numbers and line ends with repeats, by a fixed seed.
     private static let prose: String = {
-        var source = SeededGenerator(state: 5)
+        var source = TestRandom(seed: 5)
         let letters = Array("etaoinshrdlucmfwypvbgk")
         let words = (0..<8_000).map { _ in
             String(

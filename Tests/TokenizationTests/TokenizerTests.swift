@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 import Tokenization
 
@@ -177,7 +178,7 @@ struct StopStringMatcherTests {
 
     /// The expected cut is found by looking at every prefix of the whole text.
     @Test func theCutDoesNotDependOnThePieces() {
-        var source = SeededGenerator(state: 8)
+        var source = TestRandom(seed: 8)
         for _ in 0..<3_000 {
             let stops = (0..<Int.random(in: 1...3, using: &source)).map { _ in Self.text(1...4, &source) }
             let text = Self.text(0...30, &source)
@@ -198,7 +199,7 @@ struct StopStringMatcherTests {
         }
     }
 
-    private static func text(_ counts: ClosedRange<Int>, _ source: inout SeededGenerator) -> String {
+    private static func text(_ counts: ClosedRange<Int>, _ source: inout TestRandom) -> String {
         String((0..<Int.random(in: counts, using: &source)).map { _ in "aabé日".randomElement(using: &source) ?? "a" })
     }
 

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 import Tokenization
 
@@ -6,7 +7,7 @@ import Tokenization
 struct TrainerTests {
     /// 1,200 lines drawn from a few words with a fixed seed.
     private static let texts: [String] = {
-        var source = SeededGenerator(state: 3)
+        var source = TestRandom(seed: 3)
         let words = ["low", "lower", "newest", "widest", "12", "345", "don't", "été", "日本", "\n", "=", "<|eot|>"]
         return (0..<1_200).map { _ in
             (0..<8).map { _ in words.randomElement(using: &source) ?? "" }.joined(separator: " ")

@@ -25,7 +25,6 @@ typedef enum ctorch_unary_op {
     CTORCH_SIN,
     CTORCH_LOG_GAMMA,
     CTORCH_DIGAMMA,
-    CTORCH_IS_FINITE,
     CTORCH_LOGICAL_NOT
 } ctorch_unary_op;
 

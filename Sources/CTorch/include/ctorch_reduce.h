@@ -12,7 +12,6 @@ typedef enum ctorch_reduction {
     CTORCH_SUM = 0,
     CTORCH_MEAN,
     CTORCH_MAX,
-    CTORCH_MIN,
     CTORCH_ARGMAX
 } ctorch_reduction;
 

@@ -122,7 +122,7 @@ package struct PairMaking: Sendable {
         do {
             let scorer = PanelScorer(panel)
             let log = try PairMakingLog(output: outputURL, settings: digest(set, name))
-            if log.prompts > 0 { notice("going on behind \(log.prompts) of \(count) prompts") }
+            if log.prompts > 0 { notice("going on after \(log.prompts) of \(count) prompts") }
             var counts = log.counts
             for start in stride(from: log.prompts, to: count, by: chunk) {
                 let rows = start..<min(start + chunk, count)

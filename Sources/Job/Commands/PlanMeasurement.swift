@@ -29,7 +29,7 @@ package struct PlanMeasurement {
         package let seconds: Double
         /// The most that the first rank held; `nil` where the system does not say.
         package let peakBytes: Int?
-        /// Of the tokens that completions may have, those that they had; `nil` where none are sampled.
+        /// Share of the tokens that completions may have that they had; `nil` where none are sampled.
         package let fullness: Double?
 
         package init(seconds: Double, peakBytes: Int?, fullness: Double?) {

@@ -86,7 +86,7 @@ package struct Resharding {
         guard held <= most else {
             throw JobError(
                 place: "--verify",
-                message: "the shards of all ranks, before and behind the move, take \(held) bytes of this process; "
+                message: "the shards of all ranks, before and after the move, take \(held) bytes of this process; "
                     + "expected at most \(most): verify a plan of fewer ranks, or leave --verify out")
         }
         var buffers: [Int: [UInt8]] = [:]

@@ -11,7 +11,7 @@ package enum RewardListing {
         package var name: String
         package var range: String
         package var settings: [String]
-        /// Those of the settings without which the reward does not start.
+        /// Settings without which the reward does not start.
         package var required: [String]
     }
 

@@ -12,7 +12,7 @@ actor MetricsRecord {
 
     /// - Parameters:
     ///   - folder: Rewound to where the run begins.
-    ///   - resumes: Whether that is behind an earlier start's steps.
+    ///   - resumes: Whether that is after an earlier start's steps.
     /// - Throws: ``JobError`` when a tracker's client is missing or cannot start.
     init(_ settings: ReportSettings, folder: RunFolder, config: [String: String], resumes: Bool) async throws {
         self.folder = folder

@@ -138,9 +138,6 @@ package final class PairRows: PromptRows {
 
     private func first(at slot: Int) -> Kept { kept[slots[slot].lazy.compactMap(\.self).first!] }
 
-    /// A kept pair as it stands in the set.
-    func preference(ofPair pair: Int) throws -> Preference { try set.preference(at: kept[pair].row) }
-
     /// Completion tokens of all pairs.
     var completionTokenCount: Int { kept.last.map { $0.offset + $0.completionCount } ?? 0 }
     /// The longest prompt and the longest pair, in tokens.

@@ -48,7 +48,7 @@ final class TimelineFile: Sendable {
         }
     }
 
-    /// Adds what was noted behind the last step.
+    /// Adds what was noted after the last step.
     func end(_ noted: (spans: [PhaseSpan], samples: [MemorySample])) throws(RunError) {
         try state.withLock { state throws(RunError) in
             guard state.steps < steps else { return }

@@ -346,7 +346,9 @@ struct ResumePoint {
                     message: "'\(asked)' is no checkpoint folder; expected …/checkpoint-<step> or true")
             }
             guard FileManager.default.fileExists(atPath: named.url.path) else {
-                throw JobError(place: "resume_from_checkpoint", message: "there is no folder '\(asked)'")
+                throw JobError(
+                    place: "resume_from_checkpoint",
+                    message: "there is no folder '\(asked)'; true goes on from output_dir's newest checkpoint")
             }
             try named.verify()
             checkpoint = named

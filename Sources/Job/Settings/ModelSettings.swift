@@ -66,7 +66,7 @@ package struct ModelSettings: Sendable {
         generationLayout = Self.layout(reading: &job, dtype, device, base, generates)
         residency = job.read(
             "residency", default: .release,
-            "What becomes of memory that a phase has no more use for: copies of the weights while they are trained, gradients behind a step, keys and values behind sampling. release drops it, and gives it back to the system at the ends of phases as long as that takes about 1 % of the time; release_always does at the end of every phase, whatever it takes; keep leaves all of it in memory until it is made anew, to be compared with. A frozen reference in its safetensors' own type is the file's pages, which release and release_always drop behind each phase. The numbers of a run do not depend on it."
+            "What becomes of memory that a phase has no more use for: copies of the weights while they are trained, gradients after a step, keys and values after sampling. release drops it, and gives it back to the system at the ends of phases as long as that takes about 1 % of the time; release_always does at the end of every phase, whatever it takes; keep leaves all of it in memory until it is made anew, to be compared with. A frozen reference in its safetensors' own type is the file's pages, which release and release_always drop after each phase. The numbers of a run do not depend on it."
         )
         let verifies = job.read(
             "verify_weights", default: false,

@@ -10,9 +10,9 @@ internal import Records
 /// them, and of sampling, with their keys and values. Scoring reads whole weights. What is not trained,
 /// as a model under adapters, is whole in each, which reads its part of it.
 package struct TensorParallelism: Sendable, Equatable {
-    /// Of training passes.
+    /// Processes that share a layer in training passes.
     package let size: Int
-    /// Of sampling.
+    /// Processes that share a layer while sampling.
     package let generationSize: Int
 
     static let trainingKey = "tensor_parallel_size"

@@ -133,7 +133,7 @@ private struct RowAssembly {
             guard try definition(leaf) == columns[leaf].leaf.maximumDefinition else {
                 throw FormatFault("no value where one should be")
             }
-            try count(leaf)
+            try countValue()
             return try columns[leaf].take()
         case .structure(let members):
             return .object(try members.map { JSONValue.Member($0.name, try value(of: $0.node)) })
@@ -175,7 +175,7 @@ private struct RowAssembly {
     private mutating func passOver(_ node: ParquetNode, below level: Int) throws {
         for leaf in node.firstLeaf...node.lastLeaf {
             guard try definition(leaf) < level else { throw FormatFault("a value in a structure that is not there") }
-            try count(leaf)
+            try countValue()
             try columns[leaf].advance()
         }
     }
@@ -186,7 +186,7 @@ private struct RowAssembly {
         return levels.definition
     }
 
-    private mutating func count(_ leaf: Int) throws {
+    private mutating func countValue() throws {
         valuesLeft -= 1
         guard valuesLeft >= 0 else { throw FormatFault("a row of more values than a row can have") }
     }

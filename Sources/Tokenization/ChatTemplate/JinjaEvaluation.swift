@@ -36,7 +36,7 @@ extension JinjaRenderer {
         case .call(let callee, let arguments):
             let function = try evaluate(callee, scope)
             let (positional, named) = try values(of: arguments, scope)
-            return try call(function, callee, positional, named, line)
+            return try call(function, positional, named, line)
         case .filter(let value, let name, let arguments):
             let input = try value.map { try evaluate($0, scope, blockText: blockText) } ?? blockText ?? .undefined(name)
             let (positional, named) = try values(of: arguments, scope)

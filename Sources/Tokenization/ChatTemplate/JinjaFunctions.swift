@@ -6,8 +6,7 @@ extension JinjaRenderer {
     private static let longestRange = 100_000
 
     func call(
-        _ function: JinjaValue, _ callee: JinjaExpression, _ positional: [JinjaValue],
-        _ named: [(name: String, value: JinjaValue)], _ line: Int
+        _ function: JinjaValue, _ positional: [JinjaValue], _ named: [(name: String, value: JinjaValue)], _ line: Int
     ) throws -> JinjaValue {
         guard case .function(let kind) = function else {
             if case .undefined(let name) = function {
