@@ -120,7 +120,7 @@ package struct PairMaking: Sendable {
             .panel(rewards, errorRate: rewardErrorBudget)
         do {
             let scorer = PanelScorer(panel)
-            let log = try PairMakingLog(output: outputURL, settings: digest(set, name))
+            let log = try PairMakingLog(output: outputURL, settings: digest(set, name), total: count)
             if log.prompts > 0 { notice("going on behind \(log.prompts) of \(count) prompts") }
             var counts = log.counts
             for start in stride(from: log.prompts, to: count, by: chunk) {

@@ -11,6 +11,11 @@ final class PairMakingLog {
         var prompts: Int
         var bytes: Int
         var counts: [String: PairMaking.Counts]
+
+        /// What no start can have written: going on from there would leave prompts out.
+        func problem(of total: Int) -> String? {
+            prompts > total ? "prompts is \(prompts), of \(total) in all; this is no saved progress" : nil
+        }
     }
 
     private let output: URL
@@ -21,7 +26,8 @@ final class PairMakingLog {
     let prompts: Int
     let counts: [String: PairMaking.Counts]
 
-    init(output: URL, settings: String) throws {
+    /// - Parameter total: The prompts there are.
+    init(output: URL, settings: String, total: Int) throws {
         self.output = output
         self.settings = settings
         let name = output.lastPathComponent
@@ -36,6 +42,7 @@ final class PairMakingLog {
                     + "\(progress.lastPathComponent) to start anew"
             )
         }
+        if let last { try Self.check(last, of: total, noted: progress, rows: partial) }
         (prompts, bytes, counts) = (last?.prompts ?? 0, last?.bytes ?? 0, last?.counts ?? [:])
         guard last != nil else {
             try Data().write(to: partial)
@@ -45,6 +52,29 @@ final class PairMakingLog {
         let file = try FileHandle(forUpdating: partial)
         try file.truncate(atOffset: UInt64(bytes))
         try file.close()
+    }
+
+    /// - Throws: ``JobError`` for a note that no start can have written, or that is about rows which are not there.
+    private static func check(_ last: Progress, of total: Int, noted progress: URL, rows partial: URL) throws {
+        if let problem = last.problem(of: total) {
+            throw JobError(
+                place: progress.relativePath,
+                message: "\(problem); remove the file and \(partial.lastPathComponent) to start anew")
+        }
+        guard let rows = try FolderEntry(partial) else {
+            throw JobError(
+                place: partial.relativePath,
+                message:
+                    "is missing, and \(progress.lastPathComponent) notes \(last.bytes) bytes of it; remove that file to "
+                    + "start anew")
+        }
+        guard rows.byteCount >= last.bytes else {
+            throw JobError(
+                place: partial.relativePath,
+                message:
+                    "has \(rows.byteCount) bytes, and \(progress.lastPathComponent) notes \(last.bytes): rows are lost; "
+                    + "remove both files to start anew")
+        }
     }
 
     private static func last(of url: URL) throws -> Progress? {

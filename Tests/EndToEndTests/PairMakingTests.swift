@@ -1,0 +1,64 @@
+import Foundation
+import Testing
+
+@Suite("Pairs: going on with a file that was begun", .serialized)
+struct PairMakingTests {
+    private let place: Workplace
+    private static let partial = "pairs.jsonl.partial"
+    private static let progress = "pairs.jsonl.progress.jsonl"
+
+    /// The 36th row is no prompt: 32 prompts are asked, their pairs kept and noted, then the command fails.
+    init() throws {
+        place = try Workplace()
+        var rows = String(decoding: try place.bytes("prompts.jsonl"), as: UTF8.self).split(separator: "\n")
+        rows[35] = #"{"prompt": 7}"#
+        try place.write("prompts.jsonl", rows.joined(separator: "\n"))
+        let begun = try make("pairs.jsonl")
+        try #require(begun.status == 65 && begun.progress.contains("line 36"), "\(begun.progress)")
+        let pairs = try place.bytes(Self.partial)
+        try #require(pairs.count > 100 && place.exists(Self.progress))
+    }
+
+    private func arguments(_ output: String) -> [String] {
+        [
+            "pairs", "make", "--model", "model", "--prompts", "prompts.jsonl", "--rewards",
+            "{name: regular_expression, pattern: '[0-9a-zA-Z]'}", "--samples", "3", "--max-completion-length", "4",
+            "--threads", "1", "--output", output,
+        ]
+    }
+
+    private func make(_ output: String, _ more: String...) throws -> Command.Outcome {
+        try Command.run(arguments(output) + more, in: place.folder)
+    }
+
+    /// What is said of a start that is refused and makes nothing.
+    private func refusal() throws -> String {
+        let outcome = try make("pairs.jsonl")
+        #expect(outcome.status == 65 && !place.exists("pairs.jsonl"), "\(outcome.progress)")
+        return outcome.progress
+    }
+
+    @Test func rowsThatAreLostAreNamed() throws {
+        let rows = try place.bytes(Self.partial)
+        try place.write(Self.partial, rows.prefix(100))
+        let short = try refusal()
+        #expect(short.contains("\(Self.partial): has 100 bytes, and \(Self.progress) notes \(rows.count)"), "\(short)")
+        #expect(try place.bytes(Self.partial).count == 100)
+        try place.remove(Self.partial)
+        let missing = try refusal()
+        #expect(missing.contains("\(Self.partial): is missing, and \(Self.progress) notes \(rows.count)"), "\(missing)")
+    }
+
+    @Test func aNoteThatNoStartCanHaveWrittenIsRefused() throws {
+        let noted = String(decoding: try place.bytes(Self.progress), as: UTF8.self)
+        let cases = [
+            (#""prompts":32,"settings""#, #""prompts":5000,"settings""#, "prompts is 5000, of 40 in all")
+        ]
+        for (written, edited, says) in cases {
+            try #require(noted.contains(written), "\(noted)")
+            try place.write(Self.progress, noted.replacing(written, with: edited))
+            let said = try refusal()
+            #expect(said.contains("\(Self.progress): \(says); this is no saved progress"), "\(said)")
+        }
+    }
+}
