@@ -51,8 +51,12 @@ struct PairMakingTests {
 
     @Test func aNoteThatNoStartCanHaveWrittenIsRefused() throws {
         let noted = String(decoding: try place.bytes(Self.progress), as: UTF8.self)
+        let bytes = try place.bytes(Self.partial).count
         let cases = [
-            (#""prompts":32,"settings""#, #""prompts":5000,"settings""#, "prompts is 5000, of 40 in all")
+            (#""prompts":32,"settings""#, #""prompts":5000,"settings""#, "prompts is 5000, of 40 in all"),
+            (#""prompts":32,"settings""#, #""prompts":-32,"settings""#, "prompts is -32"),
+            (#""bytes":\#(bytes),"#, #""bytes":-1,"#, "bytes is -1"),
+            (#""completions":96"#, #""completions":9223372036854775807"#, "a count of plain is 9223372036854775807"),
         ]
         for (written, edited, says) in cases {
             try #require(noted.contains(written), "\(noted)")

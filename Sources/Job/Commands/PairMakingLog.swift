@@ -1,5 +1,6 @@
 internal import Foundation
 internal import JSON
+internal import PolicyUpdater
 internal import Runs
 
 /// The rows that are written and how far they go.
@@ -12,9 +13,15 @@ final class PairMakingLog {
         var bytes: Int
         var counts: [String: PairMaking.Counts]
 
-        /// What no start can have written: going on from there would leave prompts out.
+        /// What no start can have written: going on from there would leave prompts out, begin before the first one, or
+        /// overflow.
         func problem(of total: Int) -> String? {
-            prompts > total ? "prompts is \(prompts), of \(total) in all; this is no saved progress" : nil
+            var numbers = [("prompts", prompts), ("bytes", bytes)]
+            for (form, own) in counts { numbers += own.all.map { ("a count of \(form)", $0) } }
+            if let (name, number) = numbers.first(where: { !OptimizerCounters.plausible.contains($0.1) }) {
+                return "\(name) is \(number); this is no saved progress"
+            }
+            return prompts > total ? "prompts is \(prompts), of \(total) in all; this is no saved progress" : nil
         }
     }
 
@@ -101,4 +108,8 @@ final class PairMakingLog {
         try FileOperations.system.rename(partial, output)
         try FileOperations.system.remove(progress)
     }
+}
+
+extension PairMaking.Counts {
+    fileprivate var all: [Int] { [prompts, pairs, completions, truncated, unclosed, marked] + without.values }
 }
