@@ -65,4 +65,15 @@ struct PairMakingTests {
             #expect(said.contains("\(Self.progress): \(says); this is no saved progress"), "\(said)")
         }
     }
+
+    /// Half a line is what a start that was killed leaves; it is passed over behind a note, and there alone.
+    @Test func aProgressFileThatIsNoneIsNamed() throws {
+        let noted = try place.bytes(Self.progress)
+        try place.write(Self.progress, Data([0x80, 0x81, 0x0a]))
+        let said = try refusal()
+        #expect(said.contains("\(Self.progress), line 1: this is no saved progress"), "\(said)")
+        try place.write(Self.progress, noted + noted.dropLast(9))
+        let resumed = try refusal()
+        #expect(resumed.contains("going on behind 32 of 40 prompts") && resumed.contains("line 36"), "\(resumed)")
+    }
 }

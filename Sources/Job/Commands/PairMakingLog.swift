@@ -37,10 +37,11 @@ final class PairMakingLog {
     init(output: URL, settings: String, total: Int) throws {
         self.output = output
         self.settings = settings
-        let name = output.lastPathComponent
-        partial = output.deletingLastPathComponent().appending(path: "\(name).partial")
-        progress = output.deletingLastPathComponent().appending(path: "\(name).progress.jsonl")
-        let last = try Self.last(of: progress)
+        let (folder, name) = (output.deletingLastPathComponent(), output.lastPathComponent)
+        partial = folder.appending(path: "\(name).partial")
+        progress = folder.appending(path: "\(name).progress.jsonl")
+        try FileOperations.system.createFolder(folder)
+        let last = try Self.last(in: progress, rows: partial)
         if let last, last.settings != settings {
             throw JobError(
                 place: partial.relativePath,
@@ -51,14 +52,8 @@ final class PairMakingLog {
         }
         if let last { try Self.check(last, of: total, noted: progress, rows: partial) }
         (prompts, bytes, counts) = (last?.prompts ?? 0, last?.bytes ?? 0, last?.counts ?? [:])
-        guard last != nil else {
-            try Data().write(to: partial)
-            return
-        }
         // Rows behind the last note belong to prompts that come again.
-        let file = try FileHandle(forUpdating: partial)
-        try file.truncate(atOffset: UInt64(bytes))
-        try file.close()
+        try PosixFile.appending(partial).truncate(to: bytes)
     }
 
     /// - Throws: ``JobError`` for a note that no start can have written, or that is about rows which are not there.
@@ -84,21 +79,33 @@ final class PairMakingLog {
         }
     }
 
-    private static func last(of url: URL) throws -> Progress? {
-        guard FileManager.default.fileExists(atPath: url.path) else { return nil }
-        let lines = try String(contentsOf: url, encoding: .utf8).split(separator: "\n")
-        return lines.reversed().lazy.compactMap { line in
-            try? JSONDecoder().decode(Progress.self, from: Data(line.utf8))  // a torn last line counts as none
-        }.first
+    /// The last note; a last line that was torn counts as none.
+    private static func last(in progress: URL, rows partial: URL) throws -> Progress? {
+        guard let size = try FolderEntry(progress)?.byteCount else { return nil }
+        let lines = try LineReader(progress)
+        var last: Progress?
+        while let line = try lines.next() {
+            do {
+                last = try JSONDecoder().decode(Progress.self, from: Data(line.bytes))
+            } catch {
+                let isTorn = line.byteOffset + line.bytes.count == size
+                // Without a note before it, it may be any file.
+                guard isTorn, last != nil else {
+                    throw RunError.line(
+                        path: progress.path, line: line.number,
+                        message: "this is no saved progress; remove the file and \(partial.lastPathComponent) to start "
+                            + "anew")
+                }
+            }
+        }
+        return last
     }
 
     func append(_ rows: [JSONValue], prompts: Int, _ counts: [String: PairMaking.Counts]) throws {
         let lines = rows.flatMap { $0.serializedBytes + [UInt8(ascii: "\n")] }
-        let file = try FileHandle(forWritingTo: partial)
-        try file.seekToEnd()
-        try file.write(contentsOf: Data(lines))
+        let file = try PosixFile.appending(partial)
+        try file.write(lines)
         try file.synchronize()
-        try file.close()
         bytes += lines.count
         try JSONLinesWriter(appendingTo: progress).append(
             encoding: Progress(settings: settings, prompts: prompts, bytes: bytes, counts: counts))
