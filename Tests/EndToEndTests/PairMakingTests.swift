@@ -76,4 +76,23 @@ struct PairMakingTests {
         let resumed = try refusal()
         #expect(resumed.contains("going on behind 32 of 40 prompts") && resumed.contains("line 36"), "\(resumed)")
     }
+
+    @Test func aSecondStartIsRefusedAndTheFirstOneIsUnharmed() throws {
+        let first = try Command.start(arguments("held.jsonl") + ["--limit", "32"], in: place.folder)
+        let process = first.process.processIdentifier
+        for _ in 0..<24_000 where first.process.isRunning {
+            if let holder = try? place.bytes(".held.jsonl.lock"), !holder.isEmpty { break }  // not there at first
+            usleep(1_000)
+        }
+        kill(process, SIGSTOP)
+        let second = try make("held.jsonl", "--limit", "32")
+        #expect(second.status == 65)
+        #expect(second.progress.contains("held.jsonl is in use by another run (process \(process))"))
+        kill(process, SIGCONT)
+        let outcome = try first.wait()
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(try make("alone.jsonl", "--limit", "32").status == 0)
+        #expect(try place.bytes("held.jsonl") == place.bytes("alone.jsonl"))
+        #expect(!place.exists(".held.jsonl.lock"))
+    }
 }

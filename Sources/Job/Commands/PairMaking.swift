@@ -20,7 +20,8 @@ internal import Tokenization
 /// here.
 ///
 /// Draws are addressed by the prompt's row, so that a run that was stopped goes on to the same file. Until the last
-/// prompt the rows stand in `OUTPUT.partial`, and how far they go in `OUTPUT.progress.jsonl`.
+/// prompt the rows stand in `OUTPUT.partial`, and how far they go in `OUTPUT.progress.jsonl`; `.OUTPUT.lock` keeps a
+/// second start out meanwhile.
 package struct PairMaking: Sendable {
     package var prompts: String
     package var split = "train"
@@ -108,19 +109,16 @@ package struct PairMaking: Sendable {
     package func run(
         model name: String, stop: StopSignal, notice: @Sendable (String) -> Void
     ) async throws -> PairsReport {
-        let outputURL = URL(filePath: output)
-        guard !FileManager.default.fileExists(atPath: outputURL.path) else {
-            throw JobError(place: output, message: "the file exists; name another one, or remove it")
-        }
-        let generation = try await TextGeneration(model: name, sampling: sampling)
         let set = try promptSet()
         let count = min(limit ?? .max, set.count)
+        // What cannot be written is refused before the weights are read.
+        let log = try PairMakingLog(output: URL(filePath: output), settings: digest(set, name), total: count)
+        let generation = try await TextGeneration(model: name, sampling: sampling)
         let encoder = generation.model.encoder(maxPromptLength: try generation.promptLimit)
         let panel = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
             .panel(rewards, errorRate: rewardErrorBudget)
         do {
             let scorer = PanelScorer(panel)
-            let log = try PairMakingLog(output: outputURL, settings: digest(set, name), total: count)
             if log.prompts > 0 { notice("going on behind \(log.prompts) of \(count) prompts") }
             var counts = log.counts
             for start in stride(from: log.prompts, to: count, by: chunk) {

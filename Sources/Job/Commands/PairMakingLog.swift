@@ -3,7 +3,7 @@ internal import JSON
 internal import PolicyUpdater
 internal import Runs
 
-/// The rows that are written and how far they go.
+/// The rows that are written and how far they go; held exclusively while the value lives.
 final class PairMakingLog {
     /// One line of the progress file.
     private struct Progress: Codable {
@@ -28,19 +28,28 @@ final class PairMakingLog {
     private let output: URL
     private let partial: URL
     private let progress: URL
+    private let lockFile: URL
+    private let lock: RunLock
     private let settings: String
-    private var bytes: Int
-    let prompts: Int
-    let counts: [String: PairMaking.Counts]
+    private var bytes = 0
+    private(set) var prompts = 0
+    private(set) var counts: [String: PairMaking.Counts] = [:]
 
     /// - Parameter total: The prompts there are.
+    /// - Throws: ``JobError`` or `RunError` for an output that is there already, that another start is writing, or that
+    ///   was begun and cannot be gone on with.
     init(output: URL, settings: String, total: Int) throws {
         self.output = output
         self.settings = settings
         let (folder, name) = (output.deletingLastPathComponent(), output.lastPathComponent)
         partial = folder.appending(path: "\(name).partial")
         progress = folder.appending(path: "\(name).progress.jsonl")
+        lockFile = folder.appending(path: ".\(name).lock")
         try FileOperations.system.createFolder(folder)
+        lock = try RunLock(lockFile, of: output)
+        guard try FolderEntry(output) == nil else {
+            throw JobError(place: output.relativePath, message: "the file exists; name another one, or remove it")
+        }
         let last = try Self.last(in: progress, rows: partial)
         if let last, last.settings != settings {
             throw JobError(
@@ -50,10 +59,17 @@ final class PairMakingLog {
                     + "\(progress.lastPathComponent) to start anew"
             )
         }
-        if let last { try Self.check(last, of: total, noted: progress, rows: partial) }
-        (prompts, bytes, counts) = (last?.prompts ?? 0, last?.bytes ?? 0, last?.counts ?? [:])
+        if let last {
+            try Self.check(last, of: total, noted: progress, rows: partial)
+            (prompts, bytes, counts) = (last.prompts, last.bytes, last.counts)
+        }
         // Rows behind the last note belong to prompts that come again.
         try PosixFile.appending(partial).truncate(to: bytes)
+    }
+
+    deinit {
+        // While it is locked, so that the file is not another start's.
+        do { try FileOperations.system.remove(lockFile) } catch { /* the next start takes a lock that nobody holds */  }
     }
 
     /// - Throws: ``JobError`` for a note that no start can have written, or that is about rows which are not there.
