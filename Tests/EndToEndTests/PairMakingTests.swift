@@ -66,6 +66,14 @@ struct PairMakingTests {
         }
     }
 
+    /// A row that was asked has another sign.
+    @Test func otherPromptsOfTheSameSizeAreRefused() throws {
+        let text = String(decoding: try place.bytes("prompts.jsonl"), as: UTF8.self)
+        try place.write("prompts.jsonl", text.replacing(#""1+0=""#, with: #""1-0=""#))
+        let said = try refusal()
+        #expect(said.contains("the file was begun with another model, other prompts or other settings"), "\(said)")
+    }
+
     /// Half a line is what a start that was killed leaves; it is passed over behind a note, and there alone.
     @Test func aProgressFileThatIsNoneIsNamed() throws {
         let noted = try place.bytes(Self.progress)

@@ -250,10 +250,11 @@ package struct PairMaking: Sendable {
     }
 
     /// Says whether a file that was begun is the one that this start would write.
-    private func digest(_ set: PromptSet, _ model: String) -> String {
+    private func digest(_ set: PromptSet, _ model: String) throws(RunError) -> String {
         var hash = SHA256()
         let parts = [
-            set.identity, model, "\(samples) \(limit ?? -1) \(sampling.seed)", "\(sampling.sampling)",
+            set.identity, try SHA256.file(set.url).hex, columns.joined(separator: " "), model,
+            "\(samples) \(limit ?? -1) \(sampling.seed)", "\(sampling.sampling)",
             thinking.map { thinking in
                 // A dictionary's own order differs from process to process.
                 let variables = thinking.emptyVariables.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.yaml)" }
