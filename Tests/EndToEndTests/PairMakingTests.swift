@@ -103,4 +103,16 @@ struct PairMakingTests {
         #expect(try place.bytes("held.jsonl") == place.bytes("alone.jsonl"))
         #expect(!place.exists(".held.jsonl.lock"))
     }
+
+    @Test func aFileOfTheUsersOwnIsLeftAlone() throws {
+        try place.write("own.jsonl.partial", "mine")
+        let refused = try make("own.jsonl")
+        #expect(refused.status == 65)
+        #expect(refused.progress.contains("own.jsonl.partial: the file exists"), "\(refused.progress)")
+        #expect(try place.bytes("own.jsonl.partial") == Data("mine".utf8))
+        #expect(!place.exists("own.jsonl.progress.jsonl") && !place.exists(".own.jsonl.lock"))
+        let other = try make("other.jsonl", "--limit", "0")  // no prompt, no row
+        #expect(other.status == 0, "\(other.progress)")
+        #expect(try place.bytes("other.jsonl").isEmpty)
+    }
 }

@@ -50,16 +50,25 @@ final class PairMakingLog {
         guard try FolderEntry(output) == nil else {
             throw JobError(place: output.relativePath, message: "the file exists; name another one, or remove it")
         }
-        let last = try Self.last(in: progress, rows: partial)
-        if let last, last.settings != settings {
-            throw JobError(
-                place: partial.relativePath,
-                message:
-                    "the file was begun with another model, other prompts or other settings; remove it and "
-                    + "\(progress.lastPathComponent) to start anew"
-            )
+        guard let noted = try FolderEntry(progress) else {
+            guard try FolderEntry(partial) == nil else {
+                throw JobError(
+                    place: partial.relativePath,
+                    message:
+                        "the file exists, and no \(progress.lastPathComponent) says that it was begun here; remove it, "
+                        + "or name another output")
+            }
+            return
         }
-        if let last {
+        if let last = try Self.last(in: noted, rows: partial) {
+            guard last.settings == settings else {
+                throw JobError(
+                    place: partial.relativePath,
+                    message:
+                        "the file was begun with another model, other prompts or other settings; remove it and "
+                        + "\(progress.lastPathComponent) to start anew"
+                )
+            }
             try Self.check(last, of: total, noted: progress, rows: partial)
             (prompts, bytes, counts) = (last.prompts, last.bytes, last.counts)
         }
@@ -96,19 +105,18 @@ final class PairMakingLog {
     }
 
     /// The last note; a last line that was torn counts as none.
-    private static func last(in progress: URL, rows partial: URL) throws -> Progress? {
-        guard let size = try FolderEntry(progress)?.byteCount else { return nil }
-        let lines = try LineReader(progress)
+    private static func last(in progress: FolderEntry, rows partial: URL) throws -> Progress? {
+        let lines = try LineReader(progress.url)
         var last: Progress?
         while let line = try lines.next() {
             do {
                 last = try JSONDecoder().decode(Progress.self, from: Data(line.bytes))
             } catch {
-                let isTorn = line.byteOffset + line.bytes.count == size
+                let isTorn = line.byteOffset + line.bytes.count == progress.byteCount
                 // Without a note before it, it may be any file.
                 guard isTorn, last != nil else {
                     throw RunError.line(
-                        path: progress.path, line: line.number,
+                        path: progress.url.path, line: line.number,
                         message: "this is no saved progress; remove the file and \(partial.lastPathComponent) to start "
                             + "anew")
                 }
@@ -119,15 +127,17 @@ final class PairMakingLog {
 
     func append(_ rows: [JSONValue], prompts: Int, _ counts: [String: PairMaking.Counts]) throws {
         let lines = rows.flatMap { $0.serializedBytes + [UInt8(ascii: "\n")] }
+        // Made before the rows: only beside a progress file are they ours.
+        let notes = try JSONLinesWriter(appendingTo: progress)
         let file = try PosixFile.appending(partial)
         try file.write(lines)
         try file.synchronize()
         bytes += lines.count
-        try JSONLinesWriter(appendingTo: progress).append(
-            encoding: Progress(settings: settings, prompts: prompts, bytes: bytes, counts: counts))
+        try notes.append(encoding: Progress(settings: settings, prompts: prompts, bytes: bytes, counts: counts))
     }
 
     func finish() throws {
+        _ = try PosixFile.appending(partial)  // without prompts nothing has made it
         try FileOperations.system.rename(partial, output)
         try FileOperations.system.remove(progress)
     }
