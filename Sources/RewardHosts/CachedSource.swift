@@ -2,6 +2,7 @@ import Foundation
 package import JSON
 package import Records
 package import RewardInterface
+import Runs
 
 /// Asks a source only for completions it has not scored before.
 ///
@@ -124,10 +125,7 @@ package struct ScoreCaching: Sendable, Equatable {
     private func url(in folder: String?) throws -> URL? {
         let base = URL(filePath: folder ?? FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
         let url = file.map { URL(filePath: $0, relativeTo: base).absoluteURL }
-        if let url {
-            try FileManager.default.createDirectory(
-                at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
-        }
+        if let url { try FileOperations.system.createFolder(url.deletingLastPathComponent()) }
         return url
     }
 }

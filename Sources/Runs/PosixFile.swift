@@ -71,7 +71,8 @@ package final class PosixFile: Sendable {
         return try file.bytes(at: 0, count: count)
     }
 
-    static func appending(_ url: URL) throws(RunError) -> PosixFile {
+    /// Opens for writing behind the end, making the file when it is missing.
+    package static func appending(_ url: URL) throws(RunError) -> PosixFile {
         try PosixFile(path: url.path, flags: O_RDWR | O_CREAT | O_APPEND, action: "write")
     }
 
@@ -159,7 +160,7 @@ package final class PosixFile: Sendable {
     }
 
     /// Cuts the file to `count` bytes.
-    func truncate(to count: Int) throws(RunError) {
+    package func truncate(to count: Int) throws(RunError) {
         guard ftruncate(descriptor, off_t(count)) == 0 else {
             throw .system(action: "shorten", path: path, code: errno)
         }

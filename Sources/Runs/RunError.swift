@@ -10,7 +10,7 @@ import Darwin
 package enum RunError: Error, Equatable, CustomStringConvertible {
     /// The operating system refused. `code` is its `errno`.
     case system(action: String, path: String, code: Int32)
-    /// Another process holds the run folder.
+    /// Another process holds the run folder, or the file to write.
     case locked(path: String, process: Int?)
     /// A file holds text that is no JSON, or JSON of another shape.
     case json(path: String, JSONError)
@@ -25,7 +25,7 @@ package enum RunError: Error, Equatable, CustomStringConvertible {
             "cannot \(action) \(path): \(String(cString: strerror(code)))\(RunError.remedy(action, code))"
         case .locked(let path, let process):
             "\(path) is in use by another run\(process.map { " (process \($0))" } ?? ""); "
-                + "wait for it, stop it, or choose another output_dir"
+                + "wait for it, stop it, or write to another place"
         case .json(let path, let error):
             "\(path): \(error)"
         case .line(let path, let line, let message):

@@ -33,7 +33,7 @@ package final class RunFolder: Sendable {
         madeFolders = try Self.missingFolders(to: url)
         madeLock = try FolderEntry(url.appending(path: RunLock.fileName)) == nil
         try operations.createFolder(url)
-        lock = try RunLock(url)
+        lock = try RunLock(url.appending(path: RunLock.fileName), of: url)
         tidiedLeftovers = try AtomicFolder.removeLeftovers(in: url, operations)
     }
 

@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 
 #if canImport(Glibc)
 import Glibc
@@ -6,26 +6,31 @@ import Glibc
 import Darwin
 #endif
 
-/// The exclusive right to write in a run folder, held while the value lives.
+/// The exclusive right to write in a run folder, or to a file, held while the value lives.
 ///
-/// An advisory lock (`flock`) on `.lock`: the system drops it when the process ends in whatever way, so a killed run
-/// never locks its folder for good. The file holds the process id for the other run's error message.
-final class RunLock: Sendable {
+/// An advisory lock (`flock`) on a file of its own: the system drops it when the process ends in whatever way, so a
+/// killed run never locks anything for good. The file holds the process id for the other run's error message.
+package final class RunLock: Sendable {
+    /// The lock file of a run folder.
     static let fileName = ".lock"
     private let file: PosixFile
 
-    init(_ folder: URL) throws(RunError) {
-        let url = folder.appending(path: Self.fileName)
-        var file = try Self.locked(url, of: folder)
+    /// Takes the lock, making its file when it is missing.
+    ///
+    /// The file may be removed while the lock is held.
+    /// - Parameter output: What is locked.
+    /// - Throws: ``RunError/locked(path:process:)`` when another process holds it.
+    package init(_ url: URL, of output: URL) throws(RunError) {
+        var file = try Self.locked(url, of: output)
         // Another start may have withdrawn the file between our opening and our locking it: such a lock keeps nobody
         // out.
-        while !file.isStill(at: url) { file = try Self.locked(url, of: folder) }
+        while !file.isStill(at: url) { file = try Self.locked(url, of: output) }
         self.file = file
         try file.truncate(to: 0)
         try file.write(Array("\(getpid())\n".utf8))
     }
 
-    private static func locked(_ url: URL, of folder: URL) throws(RunError) -> PosixFile {
+    private static func locked(_ url: URL, of output: URL) throws(RunError) -> PosixFile {
         let file = try PosixFile.keeping(url)
         // A lock that was given up outlives it by the moment in which a program that is being started still has all
         // descriptors of the process that starts it.
@@ -40,7 +45,7 @@ final class RunLock: Sendable {
                 continue
             }
             let holder = try String(decoding: file.bytes(at: 0, count: 32), as: UTF8.self)
-            throw .locked(path: folder.path, process: Int(holder.trimmingCharacters(in: .whitespacesAndNewlines)))
+            throw .locked(path: output.path, process: Int(holder.trimmingCharacters(in: .whitespacesAndNewlines)))
         }
         return file
     }

@@ -373,6 +373,28 @@ extension BadInput {
             ],
             says: ["e.jsonl, line 1: no column 'answer'"], prepare: { try $0.write("e.jsonl", #"{"prompt": "a"}"#) }),
         BadInput(
+            what: "a file for the folder of pairs",
+            command: [
+                "pairs", "make", "--model", "model", "--prompts", "prompts.jsonl", "--rewards", "exact_number",
+                "--output", "prompts.jsonl/pairs.jsonl",
+            ],
+            says: ["cannot make the folder", "prompts.jsonl: Not a directory"]),
+        BadInput(
+            what: "a file for the folder of a model",
+            command: ["init-model", "--tokenizer", "model", "--output", "prompts.jsonl/model"],
+            says: ["cannot make the folder", "prompts.jsonl/model: Not a directory"]),
+        BadInput(
+            what: "a file for the folder of a tokenizer",
+            command: ["tokenizer", "train", "--input", "held.jsonl", "--output", "prompts.jsonl"],
+            says: ["cannot make the folder", "prompts.jsonl: Not a directory"]),
+        BadInput(
+            what: "a file for the folder of a cache",
+            command: [
+                "eval", "--model", "model", "--prompts", "prompts.jsonl", "--rewards",
+                "{name: exact_number, cache_file: prompts.jsonl/kept/scores.jsonl}", "--max-completion-length", "4",
+            ],
+            says: ["cannot make the folder", "prompts.jsonl/kept: Not a directory"]),
+        BadInput(
             what: "too many completions", command: ["generate", "--model", "model", "--prompt", "a", "--samples", "0"],
             says: ["--samples 0: between 1 and 4096"], status: 64),
     ]

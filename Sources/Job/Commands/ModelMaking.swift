@@ -1,6 +1,7 @@
 internal import Foundation
 internal import Models
 internal import Records
+internal import Runs
 internal import Tensors
 internal import Tokenization
 
@@ -66,8 +67,8 @@ package struct ModelMaking: Sendable {
             endTokenID: reader?.endOfTextID, paddingTokenID: reader?.paddingID)
         let configuration = try ModelConfiguration(fresh: shape)
         let folder = URL(filePath: output)
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let held = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+        try FileOperations.system.createFolder(folder)
+        let held = try FolderEntry.list(folder).map(\.url.lastPathComponent)
         if let model = held.first(where: { $0 == "config.json" || $0.hasSuffix(".safetensors") }), !overwrites {
             throw JobError(
                 place: output, message: "there is a model already (\(model)); name another folder, or give --overwrite")

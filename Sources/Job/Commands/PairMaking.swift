@@ -20,7 +20,8 @@ internal import Tokenization
 /// here.
 ///
 /// Draws are addressed by the prompt's row, so that a run that was stopped goes on to the same file. Until the last
-/// prompt the rows stand in `OUTPUT.partial`, and how far they go in `OUTPUT.progress.jsonl`.
+/// prompt the rows stand in `OUTPUT.partial`, and how far they go in `OUTPUT.progress.jsonl`; `.OUTPUT.lock` keeps a
+/// second start out meanwhile.
 package struct PairMaking: Sendable {
     package var prompts: String
     package var split = "train"
@@ -108,20 +109,17 @@ package struct PairMaking: Sendable {
     package func run(
         model name: String, stop: StopSignal, notice: @Sendable (String) -> Void
     ) async throws -> PairsReport {
-        let outputURL = URL(filePath: output)
-        guard !FileManager.default.fileExists(atPath: outputURL.path) else {
-            throw JobError(place: output, message: "the file exists; name another one, or remove it")
-        }
-        let generation = try await TextGeneration(model: name, sampling: sampling)
         let set = try promptSet()
         if let note = set.systemNotice() { notice("note: \(note)") }
         let count = min(limit ?? .max, set.count)
+        // What cannot be written is refused before the weights are read.
+        let log = try PairMakingLog(output: URL(filePath: output), settings: digest(set, name), total: count)
+        let generation = try await TextGeneration(model: name, sampling: sampling)
         let encoder = generation.model.encoder(maxPromptLength: try generation.promptLimit)
         let panel = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
             .panel(rewards, errorRate: rewardErrorBudget)
         do {
             let scorer = PanelScorer(panel)
-            let log = try PairMakingLog(output: outputURL, settings: digest(set, name))
             if log.prompts > 0 { notice("going on after \(log.prompts) of \(count) prompts") }
             var counts = log.counts
             for start in stride(from: log.prompts, to: count, by: chunk) {
@@ -254,10 +252,11 @@ package struct PairMaking: Sendable {
     }
 
     /// Says whether a file that was begun is the one that this start would write.
-    private func digest(_ set: PromptSet, _ model: String) -> String {
+    private func digest(_ set: PromptSet, _ model: String) throws(RunError) -> String {
         var hash = SHA256()
         let parts = [
-            set.identity, model, "\(samples) \(limit ?? -1) \(sampling.seed)", "\(sampling.sampling)",
+            set.identity, try SHA256.file(set.url).hex, columns.joined(separator: " "), model,
+            "\(samples) \(limit ?? -1) \(sampling.seed)", "\(sampling.sampling)",
             thinking.map { thinking in
                 // A dictionary's own order differs from process to process.
                 let variables = thinking.emptyVariables.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.yaml)" }

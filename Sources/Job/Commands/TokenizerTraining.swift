@@ -38,11 +38,11 @@ package struct TokenizerTraining {
     package func run(output: String) throws -> Tokenizer {
         let texts = try inputs.flatMap(texts)
         let padding = specialTokens.count > 1 ? specialTokens[1] : specialTokens.first
+        let folder = URL(filePath: output)
+        try FileOperations.system.createFolder(folder)  // where it cannot be, training would be for nothing
         let tokenizer = try trainer.train(
             texts, roles: BPETrainer.Roles(endOfText: specialTokens.first, padding: padding, chatTemplate: chatTemplate)
         )
-        let folder = URL(filePath: output)
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         try tokenizer.save(to: folder)
         return tokenizer
     }
