@@ -82,7 +82,7 @@ struct PairMakingTests {
         #expect(said.contains("\(Self.progress), line 1: this is no saved progress"), "\(said)")
         try place.write(Self.progress, noted + noted.dropLast(9))
         let resumed = try refusal()
-        #expect(resumed.contains("going on behind 32 of 40 prompts") && resumed.contains("line 36"), "\(resumed)")
+        #expect(resumed.contains("going on after 32 of 40 prompts") && resumed.contains("line 36"), "\(resumed)")
     }
 
     @Test func aSecondStartIsRefusedAndTheFirstOneIsUnharmed() throws {
