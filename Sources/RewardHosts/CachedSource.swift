@@ -23,7 +23,7 @@ package final class CachedSource: RewardSource {
         let keys = group.rollouts.map { cache.key(of: $0.completion, for: prompt) }
         let greedyKey = group.greedy.map { cache.key(of: $0.completion, for: prompt) }
         var known: [String: ScoreCache.Entry] = [:]
-        for key in keys + [greedyKey].compactMap(\.self) { known[key] = cache.entry(for: key) }
+        for key in keys + [greedyKey].compactMap(\.self) { known[key] = try cache.entry(for: key, scores: names.count) }
 
         // Each text once.
         var asked: [String: Int] = [:]

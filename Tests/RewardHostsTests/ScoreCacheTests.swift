@@ -3,6 +3,7 @@ import JSON
 import Records
 import RewardHosts
 import RewardInterface
+import Runs
 import Synchronization
 import TestSupport
 import Testing
@@ -78,6 +79,23 @@ struct ScoreCacheTests {
         try Data("{\"key\": 1}\n".utf8).write(to: file)
         let error = #expect(throws: (any Error).self) { try ScoreCache(source: "a", file: file) }
         #expect(error.map { "\($0)" }?.contains("line 1: this is no line of a score cache") == true)
+    }
+
+    @Test(arguments: [
+        ("[null,null]", "has 2 scores and 1 notes; the reward gives 1 of each"),
+        ("[]", "has 0 scores and 1 notes; the reward gives 1 of each"),
+        ("[1e308]", "the reward returned 1e+308; a score is at most"),
+    ])
+    func aLineOfScoresThatTheRewardCannotGiveIsNamed(scores: String, message: String) async throws {
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: "scores.jsonl")
+        _ = try await CachedSource(Counting(), cache: try ScoreCache(source: "a", file: file)).scores(["x"])
+        let changed = try text(of: file).replacing(/"scores":\[[^\]]*\]/, with: "\"scores\":\(scores)")
+        try Data(changed.utf8).write(to: file)
+        let error = await #expect(throws: RunError.self) {
+            _ = try await CachedSource(Counting(), cache: try ScoreCache(source: "a", file: file)).scores(["x"])
+        }
+        #expect(error.map { "\($0)" }?.contains("scores.jsonl, line 1: \(message)") == true)
     }
 
     @Test func theOldestAreForgottenFirst() async throws {
