@@ -111,6 +111,18 @@ extension BadInput {
         BadInput(
             what: "a file for an output folder", overrides: ["output_dir=prompts.jsonl"],
             says: ["cannot make the folder", "prompts.jsonl: Not a directory"]),
+        BadInput(
+            what: "a run folder that is the model", overrides: ["output_dir=model/"],
+            says: ["output_dir: model/ is the model that model_name_or_path reads; name another folder"]),
+        BadInput(
+            what: "a run folder that leads to a reward model",
+            overrides: ["output_dir=link", "reward_funcs=[{model: judge}]", "--dry-run"],
+            says: ["output_dir: link is the model that reward_funcs reads; name another folder"],
+            prepare: {
+                try $0.copy("model", to: "judge")
+                try FileManager.default.createSymbolicLink(
+                    at: $0.folder.appending(path: "link"), withDestinationURL: $0.folder.appending(path: "judge"))
+            }),
         BadInput(what: "a subcommand nobody knows", command: ["trian", "job.yaml"], says: ["'trian'"], status: 64),
     ]
 
