@@ -2,6 +2,7 @@ import Foundation
 package import JSON
 package import Records
 package import RewardInterface
+import Runs
 
 /// Asks a source only for completions it has not scored before.
 ///
@@ -122,12 +123,14 @@ package struct ScoreCaching: Sendable, Equatable {
 
     /// Where the file is to be, its folder made.
     private func url(in folder: String?) throws -> URL? {
+        guard let file else { return nil }
         let base = URL(filePath: folder ?? FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
-        let url = file.map { URL(filePath: $0, relativeTo: base).absoluteURL }
-        if let url {
-            try FileManager.default.createDirectory(
-                at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        let url = URL(filePath: file, relativeTo: base).absoluteURL
+        guard !RunFolder.ownFiles.contains(where: { base.appending(path: $0).resolvedPath == url.resolvedPath }) else {
+            throw RunError.folder(
+                path: url.path, message: "is a file that the run writes itself; name another as cache_file")
         }
+        try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
         return url
     }
 }

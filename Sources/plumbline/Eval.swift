@@ -54,6 +54,10 @@ struct Eval: AsyncParsableCommand {
             prompts: prompts, rewards: rewards, rewardErrorBudget: rewardErrorBudget, columnMap: columnMap,
             samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: try sampling.request,
             completionsFile: completions, note: { Terminal.progress("note: \($0)") })
+        try evaluation.check(
+            outputs: [
+                ("--output", output), ("--completions", completions), ("--markdown", markdown), ("--html", html),
+            ], model: model, compareWith: compare)
         let report = try await evaluation.run(model: model, compareWith: compare, stop: Interruption.shared.stop) {
             if $1 > 0 { Interruption.shared.hold() }  // there is something to lose
             progress.note($0, $1, $2)

@@ -30,6 +30,7 @@ struct Profile: AsyncParsableCommand {
     }
 
     func run() async throws {
+        try CommandOutputs.check([("--output", output)], reading: [model])
         let profile = try await CostProfiling(
             model: model, threads: threads, isQuick: quick, seconds: seconds, promptTokens: promptTokens,
             completionTokens: completionTokens

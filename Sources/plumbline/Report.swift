@@ -20,6 +20,8 @@ struct Report: ParsableCommand {
         [String] = []
 
     func run() throws {
+        try CommandOutputs.check(
+            [("--svg", svg), ("--html", html)], reading: RunReport.files(of: runs, evaluations: evaluations))
         let report = try RunReport(runs: runs, metric: metric, evaluations: evaluations)
         if let svg { try report.writeCurves(to: svg) }
         if let html { try report.writePage(to: html) }

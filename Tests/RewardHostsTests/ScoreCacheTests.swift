@@ -109,6 +109,17 @@ struct ScoreCacheTests {
         #expect(source.asked.count == 6)
     }
 
+    @Test func aFileOfTheRunsIsNone() async throws {
+        let folder = try TemporaryFolder()
+        var values = SettingsReader("reward length", values: ["cache_file": .string("./metrics.jsonl")])
+        let caching = ScoreCaching(reading: &values)
+        let error = await #expect(throws: RunError.self) {
+            _ = try await caching.applied(to: Counting(), identity: "a", folder: folder.url.path)
+        }
+        #expect(error.map { "\($0)" }?.contains("metrics.jsonl: is a file that the run writes itself") == true)
+        #expect(try folder.names().isEmpty)
+    }
+
     @Test func anEntryOfAJobAsksForIt() async throws {
         let folder = try TemporaryFolder()
         let settings: [String: JSONValue] = ["cache_file": .string("kept/scores.jsonl"), "timeout": .number(9)]

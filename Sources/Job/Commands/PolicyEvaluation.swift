@@ -49,6 +49,17 @@ package struct PolicyEvaluation: Sendable {
         self.completionsFile = completionsFile
     }
 
+    /// Refuses files to write that the evaluation reads: see ``CommandOutputs``.
+    package func check(outputs: [(option: String, path: String?)], model: String, compareWith other: String?) throws {
+        var inputs = [model, other]
+        for set in prompts {
+            let url = try DatasetFolder.url(set.path)
+            let split = try TextGeneration.split(of: url.path, wanted: set.split ?? "eval")
+            inputs.append(try PromptFile(url, split: split).url.path)
+        }
+        try CommandOutputs.check(outputs, reading: inputs)
+    }
+
     /// Evaluates a model, and compares it with another model or a stored result.
     ///
     /// An evaluation that is stopped, by the signal or by cancelling its task, keeps the prompts before the first that

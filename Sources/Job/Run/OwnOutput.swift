@@ -1,4 +1,4 @@
-internal import Foundation
+package import Foundation
 internal import Models
 internal import RewardModels
 internal import Runs
@@ -15,6 +15,21 @@ extension ResolvedJob {
                 place: "output_dir",
                 message: "\(run.outputDirectory) is the model that \(key) reads; name another folder")
         }
+    }
+
+    /// What the resolved job in a run folder begins with.
+    static let resolvedHeading = "# Relative paths count from "
+
+    /// Refuses a job file that stands where the run puts its resolved job, unless it is one that a run has put there.
+    package func requireKept(_ jobFile: URL) throws(JobError) {
+        let configuration = URL(filePath: run.outputDirectory).appending(path: RunFolder.configurationName)
+        guard jobFile.resolvedPath == configuration.resolvedPath else { return }
+        let text = (try? PosixFile.contents(of: jobFile, atMost: 1 << 22)) ?? []  // it was read before
+        guard !text.starts(with: Self.resolvedHeading.utf8) else { return }
+        throw JobError(
+            place: "output_dir",
+            message: "its \(RunFolder.configurationName) is this job file, which the run would replace; name another "
+                + "folder, or give the file another name")
     }
 
     /// The folders of the models that the run reads, of adapters with that of their base, and the key that names them.

@@ -194,7 +194,7 @@ package final class TrainingRun: Sendable {
         let record = try await MetricsRecord(
             job.run.reports, folder: folder, config: job.values, resumes: step > 0)
         lines += record.lines
-        try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
+        try folder.writeConfiguration("\(ResolvedJob.resolvedHeading)\(base.path).\n" + job.yaml)
         lines += model.trainedLines
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps")
         lines += [job.staleness.line].compactMap(\.self) + job.tensorParallelism.lines
