@@ -36,6 +36,11 @@ struct Profile: AsyncParsableCommand {
             completionTokens: completionTokens
         ).run { Terminal.progress($0) }
         guard let output else { return try Terminal.exact(profile.json.indented) }
-        try FileOperations.system.writeOutput(Array(profile.json.indented.utf8), to: URL(filePath: output))
+        do {
+            try FileOperations.system.writeOutput(Array(profile.json.indented.utf8), to: URL(filePath: output))
+        } catch {
+            try Terminal.exact(profile.json.indented)  // what was measured is not lost
+            throw error
+        }
     }
 }

@@ -370,6 +370,13 @@ extension BadInput {
         evaluation(
             "two results in one file", ["--output", "e.json", "--html", "e.json"],
             says: ["--html: e.json is the file of --output, too; name another"]),
+        evaluation(
+            "a result in a folder that is not there", ["--markdown", "nothing/e.md"],
+            says: ["cannot write into", "nothing: No such file or directory"]),
+        BadInput(
+            what: "a profile in a folder that is not there",
+            command: ["profile", "--model", "model", "-o", "nothing/p.json"],
+            says: ["cannot write into", "nothing: No such file or directory"]),
         BadInput(
             what: "a plan over its job", command: ["plan", "--job", "job.yaml", "-o", "job.yaml"],
             says: ["--output: job.yaml is the file that is read; name another"]),
