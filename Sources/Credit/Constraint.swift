@@ -78,6 +78,9 @@ extension Constraint: SettingsValue {
                 throw member.node.problem(
                     "a constraint's \(key) is \(member.node.found); expected \(Value.expectation)")
             }
+            guard value.isInReach else {
+                throw member.node.beyondReach("a constraint's \(key)", Value.expectation)
+            }
             return value
         }
         guard let reward = try value("reward", String.self), let limit = try value("limit", Double.self) else {

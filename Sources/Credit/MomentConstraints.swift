@@ -25,7 +25,7 @@ extension MomentTarget: SettingsValue {
             throw unknown.node.problem("a moment has no '\(unknown.key)'; it has reward and target")
         }
         guard let reward = members.first(where: { $0.key == "reward" }).flatMap({ String.read($0.node) }),
-            let target = members.first(where: { $0.key == "target" }).flatMap({ Double.read($0.node) })
+            let target = try members.first(where: { $0.key == "target" })?.node.number(of: "a moment's target")
         else { throw node.problem("a moment is \(node.found); expected \(expectation)") }
         return MomentTarget(reward, target: target)
     }

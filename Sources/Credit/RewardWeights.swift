@@ -47,7 +47,7 @@ extension WeightCurve: SettingsValue {
     /// A number, a section of `step: weight`, or a list of such sections.
     package static func read(_ node: SettingsNode) throws(SettingsProblem) -> WeightCurve? {
         switch node.content {
-        case .scalar: return Double.read(node).map(WeightCurve.init)
+        case .scalar: return try node.number(of: "a weight").map(WeightCurve.init)
         case .map(let members): return try curve(members, at: node)
         case .list(let items):
             let members = items.flatMap { item -> [SettingsNode.Member] in
@@ -64,7 +64,7 @@ extension WeightCurve: SettingsValue {
         var points: [(step: Int, weight: Double)] = []
         for member in members {
             guard let step = Int(member.key), step >= 0 else { return nil }
-            guard let weight = Double.read(member.node) else {
+            guard let weight = try member.node.number(of: "the weight at step \(step)") else {
                 throw member.node.problem(
                     "the weight at step \(step) is \(member.node.found); expected a finite number")
             }

@@ -24,7 +24,7 @@ struct AdapterConfigurationFile {
         }
         let rank = reader.size("r", absent: 8, limit: 1 << 16)
         let alpha = reader.number("lora_alpha", absent: 8, above: 0)
-        let dropout = members["lora_dropout"]?.double ?? 0
+        let dropout = reader.dropout()
         let isStabilized = reader.flag("use_rslora")
         let targets = reader.targets()
         reader.refuseForeignAdapters(members, isClassifier: isClassifier)
@@ -78,6 +78,15 @@ extension ConfigurationReader {
             }
             return .names(names)
         }
+    }
+
+    fileprivate mutating func dropout() -> Double {
+        guard let value = value("lora_dropout") else { return 0 }
+        guard let share = value.double, (0..<1).contains(share) else {
+            note("lora_dropout", value, "a number from 0 to below 1")
+            return 0
+        }
+        return share
     }
 
     /// Refuses whatever would make the adapted model another one than is computed here: DoRA, biases, whole modules

@@ -31,9 +31,23 @@ package enum ModelFolder {
 
     /// The ids that end a completion: those of `generation_config.json`, else those of `config.json`. Empty when
     /// neither says.
+    ///
+    /// - Throws: ``ModelError/configuration(path:problems:)`` for an id that the model cannot sample, as reading either
+    ///   file does.
     package static func endTokenIDs(_ folder: URL) throws(ModelError) -> Set<Int> {
-        if let ids = try readGenerationConfiguration(folder)?.endTokenIDs { return Set(ids) }
-        return Set(try readConfiguration(folder).endTokenIDs)
+        let configuration = try readConfiguration(folder)
+        let stated = try readGenerationConfiguration(folder)?.endTokenIDs
+        let ids = stated ?? configuration.endTokenIDs
+        guard let strange = ids.first(where: { $0 >= configuration.vocabularySize }) else { return Set(ids) }
+        let base = try baseFolder(of: folder)
+        let file = try isGGUF(base) ? base : base.appending(path: stated == nil ? configurationFile : generationFile)
+        throw .configuration(
+            path: file.path(percentEncoded: false),
+            problems: [
+                .init(
+                    setting: "eos_token_id", found: "\(strange)",
+                    expected: "ids below \(configuration.vocabularySize), the vocabulary's size")
+            ])
     }
 
     /// Reads a model: `config.json` and `model.safetensors` or its shards; of an adapter its base, with what the

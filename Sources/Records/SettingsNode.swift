@@ -47,6 +47,20 @@ public struct SettingsNode: Sendable, Equatable {
     /// A problem at this place.
     public func problem(_ message: String) -> SettingsProblem { SettingsProblem(place: place, message: message) }
 
+    /// A number that is part of a larger value; `nil` for what is none.
+    ///
+    /// - Throws: ``SettingsProblem`` where it is not ``SettingsValue/isInReach``.
+    package func number(of what: String) throws(SettingsProblem) -> Double? {
+        guard let number = Double.read(self) else { return nil }
+        guard number.isInReach else { throw beyondReach(what, Double.expectation) }
+        return number
+    }
+
+    /// The problem of a value that is not ``SettingsValue/isInReach``.
+    package func beyondReach(_ what: String, _ expectation: String) -> SettingsProblem {
+        problem("\(what) is \(found); expected \(expectation), of a size from 1e-15 to 1e15")
+    }
+
     /// The value in words, for messages.
     public var found: String {
         switch content {

@@ -118,10 +118,7 @@ public struct SettingsReader: Sendable {
         if let node = own ?? preset.member(key) {
             do throws(SettingsProblem) {
                 if let read = try Value.read(node), holds(read) {
-                    guard read.isInReach else {
-                        throw node.problem(
-                            "\(key) is \(node.found); expected \(expectation), of a size from 1e-15 to 1e15")
-                    }
+                    guard read.isInReach else { throw node.beyondReach(key, expectation) }
                     value = read
                 } else if node.isBeyondInt, let largest = Int.max as? Value, holds(largest) {
                     // The bound leaves it to the type how large a number may be.

@@ -24,7 +24,7 @@ package final class CachedSource: RewardSource {
         let keys = group.rollouts.map { cache.key(of: $0.completion, for: prompt) }
         let greedyKey = group.greedy.map { cache.key(of: $0.completion, for: prompt) }
         var known: [String: ScoreCache.Entry] = [:]
-        for key in keys + [greedyKey].compactMap(\.self) { known[key] = cache.entry(for: key) }
+        for key in keys + [greedyKey].compactMap(\.self) { known[key] = try cache.entry(for: key, scores: names.count) }
 
         // Each text once.
         var asked: [String: Int] = [:]
@@ -123,9 +123,14 @@ package struct ScoreCaching: Sendable, Equatable {
 
     /// Where the file is to be, its folder made.
     private func url(in folder: String?) throws -> URL? {
+        guard let file else { return nil }
         let base = URL(filePath: folder ?? FileManager.default.currentDirectoryPath, directoryHint: .isDirectory)
-        let url = file.map { URL(filePath: $0, relativeTo: base).absoluteURL }
-        if let url { try FileOperations.system.createFolder(url.deletingLastPathComponent()) }
+        let url = URL(filePath: file, relativeTo: base).absoluteURL
+        guard !RunFolder.ownFiles.contains(where: { base.appending(path: $0).resolvedPath == url.resolvedPath }) else {
+            throw RunError.folder(
+                path: url.path, message: "is a file that the run writes itself; name another as cache_file")
+        }
+        try FileOperations.system.createFolder(url.deletingLastPathComponent())
         return url
     }
 }

@@ -24,9 +24,15 @@ package final class ScoreCache: Sendable {
         let entry: Entry
     }
 
+    private struct Kept {
+        let entry: Entry
+        /// Of the file, for one that was read there.
+        let line: Int?
+    }
+
     private struct Halves {
-        var young: [String: Entry] = [:]
-        var old: [String: Entry] = [:]
+        var young: [String: Kept] = [:]
+        var old: [String: Kept] = [:]
     }
 
     private let halves = Mutex(Halves())
@@ -46,15 +52,21 @@ package final class ScoreCache: Sendable {
         guard let file else { return }
         let reader = try LineReader(file)
         while let line = try reader.next() {
+            let read: Line
             do {
-                let read = try JSONDecoder().decode(Line.self, from: Data(line.bytes))
-                remember(read.entry, for: read.key)
+                read = try JSONDecoder().decode(Line.self, from: Data(line.bytes))
             } catch {
-                throw RunError.line(
-                    path: file.path, line: line.number,
-                    message: "this is no line of a score cache; remove the file to begin anew")
+                throw Self.refusal("this is no line of a score cache", of: file, line: line.number)
             }
+            if let wrong = read.entry.row.first(where: \.isFailure) {
+                throw Self.refusal(wrong.note ?? "", of: file, line: line.number)
+            }
+            remember(Kept(entry: read.entry, line: line.number), for: read.key)
         }
+    }
+
+    private static func refusal(_ message: String, of file: URL, line: Int) -> RunError {
+        .line(path: file.path, line: line, message: "\(message); remove the file to begin anew")
     }
 
     /// The key of a completion.
@@ -71,21 +83,32 @@ package final class ScoreCache: Sendable {
         return hash.hexDigest()
     }
 
-    func entry(for key: String) -> Entry? { halves.withLock { $0.young[key] ?? $0.old[key] } }
+    /// - Parameter count: How many scores the source gives a completion. The file may be other sources' as well, so
+    ///   that this shows only here.
+    /// - Throws: ``RunError`` naming the line of the file that has another number of them.
+    func entry(for key: String, scores count: Int) throws(RunError) -> Entry? {
+        guard let kept = halves.withLock({ $0.young[key] ?? $0.old[key] }) else { return nil }
+        let (scores, notes) = (kept.entry.scores.count, kept.entry.notes.count)
+        if let file, let line = kept.line, scores != count || notes != count {
+            throw Self.refusal(
+                "has \(scores) scores and \(notes) notes; the reward gives \(count) of each", of: file.url, line: line)
+        }
+        return kept.entry
+    }
 
     /// - Throws: ``RunError`` when the file cannot be written.
     func keep(_ entry: Entry, for key: String) throws {
-        guard remember(entry, for: key) else { return }
+        guard remember(Kept(entry: entry, line: nil), for: key) else { return }
         try file?.append(encoding: Line(key: key, entry: entry))
     }
 
     /// Whether the entry is new.
     @discardableResult
-    private func remember(_ entry: Entry, for key: String) -> Bool {
+    private func remember(_ kept: Kept, for key: String) -> Bool {
         halves.withLock { halves in
             guard halves.young[key] == nil, halves.old[key] == nil else { return false }
             if halves.young.count >= entryLimit / 2 { (halves.old, halves.young) = (halves.young, [:]) }
-            halves.young[key] = entry
+            halves.young[key] = kept
             return true
         }
     }
@@ -100,10 +123,10 @@ extension ScoreCache.Entry {
         self.columns = columns.isEmpty ? nil : columns
     }
 
-    /// The scores as they were.
+    /// The scores as they were; a number that none can be counts as a failure.
     var row: [RewardScore] {
         zip(scores, notes).map { score, note in
-            score.map { .scored($0, note: note) } ?? .abstained(reason: note ?? "")
+            score.map { .value($0, note: note) } ?? .abstained(reason: note ?? "")
         }
     }
 }

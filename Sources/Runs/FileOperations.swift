@@ -70,6 +70,15 @@ package struct FileOperations: Sendable {
     /// keeps its permissions; a device or a pipe is written through, and so is the file that standard output or
     /// standard error goes to.
     package func writeOutput(_ bytes: [UInt8], to url: URL) throws(RunError) {
+        do throws(RunError) {
+            try write(bytes, throughLinksTo: url)
+        } catch {
+            guard case .system(_, let path, let code) = error, error.isDiskFull else { throw error }
+            throw .system(action: RunError.writingResult, path: path, code: code)
+        }
+    }
+
+    private func write(_ bytes: [UInt8], throughLinksTo url: URL) throws(RunError) {
         var status = stat()
         guard stat(url.path, &status) == 0 else {
             return try replaceFile(try Self.target(ofLink: url), with: bytes)
@@ -80,6 +89,23 @@ package struct FileOperations: Sendable {
         }
         let target = url.resolvingSymlinksInPath()
         try replaceFile(target, with: bytes, mode: status.st_mode & 0o7777)
+    }
+
+    /// Refuses a place where ``writeOutput(_:to:)`` could not write, before the work whose result is to go there.
+    package func requireWritable(_ url: URL) throws(RunError) {
+        var status = stat()
+        if stat(url.path, &status) == 0 {
+            switch status.st_mode & S_IFMT {
+            case S_IFDIR: throw .system(action: "write", path: url.path, code: EISDIR)
+            case S_IFREG where !Self.isStream(status): break
+            default: return  // opened when it is written, for a pipe may be waited for
+            }
+        }
+        // A file is replaced by a new one beside it.
+        let folder = try Self.target(ofLink: url).absoluteURL.deletingLastPathComponent()
+        guard access(folder.path, W_OK | X_OK) == 0 else {
+            throw .system(action: "write into", path: folder.path, code: errno)
+        }
     }
 
     /// Where a link without a file behind it leads; the path itself when it is none.

@@ -40,9 +40,15 @@ package enum RunError: Error, Equatable, CustomStringConvertible {
         if case .system(_, _, let code) = self { code == ENOSPC || code == EDQUOT } else { false }
     }
 
+    /// What ``FileOperations/writeOutput(_:to:)`` does: there is no checkpoint to keep or to leave out.
+    static let writingResult = "write the result to"
+
     private static func remedy(_ action: String, _ code: Int32) -> String {
         switch code {
-        case ENOSPC, EDQUOT: "; make room or lower save_total_limit, the last complete checkpoint is untouched"
+        case ENOSPC, EDQUOT:
+            action == writingResult
+                ? "; make room, or name a file on another disk"
+                : "; make room or lower save_total_limit, the last complete checkpoint is untouched"
         case EACCES where ["read", "list"].contains(action): "; this user may not read it, see its permissions (ls -l)"
         case EROFS, EACCES, EPERM: "; choose a folder this user may write to"
         case EMFILE, ENFILE: "; too many files are open, raise `ulimit -n`"

@@ -56,9 +56,15 @@ package final class RunFolder: Sendable {
         return missing
     }
 
-    package var configurationFile: URL { url.appending(path: "config.yaml") }
-    package var metricsFile: URL { url.appending(path: "metrics.jsonl") }
-    var notesFile: URL { url.appending(path: "notes.jsonl") }
+    package static let configurationName = "config.yaml"
+    private static let metricsName = "metrics.jsonl"
+    private static let notesName = "notes.jsonl"
+    /// What a run writes at the top of its folder while it goes on.
+    package static let ownFiles = [configurationName, metricsName, notesName]
+
+    package var configurationFile: URL { url.appending(path: Self.configurationName) }
+    package var metricsFile: URL { url.appending(path: Self.metricsName) }
+    var notesFile: URL { url.appending(path: Self.notesName) }
     var completionsFolder: URL { url.appending(path: "completions") }
 
     /// Where the completions of `step` are: five digits at least, so that names sort.

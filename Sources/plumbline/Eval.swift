@@ -56,17 +56,29 @@ struct Eval: AsyncParsableCommand {
         let evaluation = try PolicyEvaluation(
             prompts: prompts, rewards: rewards, rewardErrorBudget: rewardErrorBudget, columnMap: columnMap,
             samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: try sampling.request,
-            completionsFile: completions, note: { Terminal.progress("note: \($0)") })
+            keepsCompletions: completions != nil, note: { Terminal.progress("note: \($0)") })
+        try evaluation.check(
+            outputs: [
+                ("--output", output), ("--completions", completions), ("--markdown", markdown), ("--html", html),
+            ], model: model, compareWith: compare)
         let report = try await evaluation.run(model: model, compareWith: compare, stop: Interruption.shared.stop) {
             if $1 > 0 { Interruption.shared.hold() }  // there is something to lose
             progress.note($0, $1, $2)
         }
         progress.end()
+        // A file that cannot be written does not take the table with it.
+        var failure: (any Error)?
+        do { try write(report) } catch { failure = error }
+        try json ? Terminal.exact(report.json) : Terminal.result(report.text)
+        if let failure { throw failure }
+        if report.isPartial { throw StoppedRun(kept: "the results are those of the prompts that were done") }
+        try report.checkScores()
+    }
+
+    private func write(_ report: EvaluationReport) throws {
+        if let completions { try report.writeCompletions(to: completions) }
         if let output { try report.write(to: output) }
         if let markdown { try report.writeMarkdown(to: markdown) }
         if let html { try report.writeHTML(to: html) }
-        try json ? Terminal.exact(report.json) : Terminal.result(report.text)
-        if report.isPartial { throw StoppedRun(kept: "the results are those of the prompts that were done") }
-        try report.checkScores()
     }
 }

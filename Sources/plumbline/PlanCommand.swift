@@ -81,6 +81,7 @@ struct PlanCommand: AsyncParsableCommand {
     private var overrides: [String] { JobWords(words, takesJob: false).overrides }
 
     func run() async throws {
+        try CommandOutputs.check([("--output", output)], reading: [job, graph, cluster, profile])
         let source: PlanMaking.Source = job.map { .job(URL(filePath: $0)) } ?? .graph(graph ?? "")
         let making = try PlanMaking(
             source: source, models: models, overrides: overrides, promptTokens: promptTokens)
@@ -166,6 +167,7 @@ struct Simulate: AsyncParsableCommand {
     }
 
     func run() throws {
+        try CommandOutputs.check([("--timeline", timeline)], reading: [plan, profile])
         let read = try profile.map { try PlanMaking.profile(URL(filePath: $0)) }
         let listing = try PlanListing(
             PlanMaking.plan(URL(filePath: plan)), iterations: iterations, profile: read)

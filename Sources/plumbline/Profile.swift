@@ -30,11 +30,17 @@ struct Profile: AsyncParsableCommand {
     }
 
     func run() async throws {
+        try CommandOutputs.check([("--output", output)], reading: [model])
         let profile = try await CostProfiling(
             model: model, threads: threads, isQuick: quick, seconds: seconds, promptTokens: promptTokens,
             completionTokens: completionTokens
         ).run { Terminal.progress($0) }
         guard let output else { return try Terminal.exact(profile.json.indented) }
-        try FileOperations.system.writeOutput(Array(profile.json.indented.utf8), to: URL(filePath: output))
+        do {
+            try FileOperations.system.writeOutput(Array(profile.json.indented.utf8), to: URL(filePath: output))
+        } catch {
+            try Terminal.exact(profile.json.indented)  // what was measured is not lost
+            throw error
+        }
     }
 }

@@ -21,6 +21,8 @@ struct Report: ParsableCommand {
         [String] = []
 
     func run() throws {
+        try CommandOutputs.check(
+            [("--svg", svg), ("--html", html)], reading: RunReport.files(of: runs, evaluations: evaluations))
         let report = try RunReport(runs: runs, metric: metric, evaluations: evaluations)
         for path in report.leftOut { Terminal.progress("note: \(path) has no metrics.jsonl and is left out") }
         if let svg { try report.writeCurves(to: svg) }

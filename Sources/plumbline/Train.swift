@@ -39,6 +39,7 @@ struct Train: AsyncParsableCommand {
         if rank == 0 { for notice in resolved.notices { Terminal.progress("note: \(notice)") } }
         let progress = ProgressLine()
         try resolved.require(ranks: ranks)
+        try resolved.requireKept(URL(filePath: job))
         guard !dryRun else {
             guard rank == 0 else { return }
             try meeting?.require(generationRanks: resolved.staleness.generationRanks)

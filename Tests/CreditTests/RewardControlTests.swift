@@ -207,6 +207,18 @@ struct RewardControlTests {
                 members: [.init("reward_weights", map([("stile", "1")]))],
                 message: "reward_weights: no reward is named 'stile'; did you mean style?"),
             .init(
+                members: [.init("reward_weights", list([number("1"), number("1e160"), number("1")]))],
+                message: "a weight is '1e160'; expected a finite number, of a size from 1e-15 to 1e15"),
+            .init(
+                members: [.init("reward_weights", map([]).with("style", map([("0", "1"), ("5", "1e308")])))],
+                message: "the weight at step 5 is '1e308'; expected a finite number, of a size from 1e-15 to 1e15"),
+            .init(
+                members: [constraints([held("style", "1e308", "equal")])],
+                message: "a constraint's limit is '1e308'; expected a finite number, of a size from 1e-15 to 1e15"),
+            .init(
+                members: [constraints([held("style", "1", "equal", [("scale", "5e-324")])])],
+                message: "a constraint's scale is '5e-324'; expected a finite number, of a size from 1e-15 to 1e15"),
+            .init(
                 members: [constraints([map([("reward", "style"), ("limit", "1")])])],
                 message:
                     "a constraint needs kind: at_least, at_most or equal; found a section with reward, limit"),

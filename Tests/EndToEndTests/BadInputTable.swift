@@ -117,6 +117,18 @@ extension BadInput {
         BadInput(
             what: "a file for an output folder", overrides: ["output_dir=prompts.jsonl"],
             says: ["cannot make the folder", "prompts.jsonl: Not a directory"]),
+        BadInput(
+            what: "a run folder that is the model", overrides: ["output_dir=model/"],
+            says: ["output_dir: model/ is the model that model_name_or_path reads; name another folder"]),
+        BadInput(
+            what: "a run folder that leads to a reward model",
+            overrides: ["output_dir=link", "reward_funcs=[{model: judge}]", "--dry-run"],
+            says: ["output_dir: link is the model that reward_funcs reads; name another folder"],
+            prepare: {
+                try $0.copy("model", to: "judge")
+                try FileManager.default.createSymbolicLink(
+                    at: $0.folder.appending(path: "link"), withDestinationURL: $0.folder.appending(path: "judge"))
+            }),
         BadInput(what: "a subcommand nobody knows", command: ["trian", "job.yaml"], says: ["'trian'"], status: 64),
     ]
 
@@ -333,6 +345,60 @@ extension BadInput {
         reward(
             "a program that is not there", "[{command: ./nothing}]", says: ["reward nothing: ", "not found"],
             begins: true),
+    ]
+
+    /// An evaluation that never begins.
+    private static func evaluation(
+        _ what: String, _ options: [String], says: [String],
+        prepare: @escaping @Sendable (Workplace) throws -> Void = { _ in }
+    ) -> BadInput {
+        BadInput(
+            what: what,
+            command: ["eval", "--model", "model", "--prompts", "held.jsonl", "--rewards", "exact_number"] + options,
+            says: says, prepare: prepare)
+    }
+
+    static let outputs = [
+        evaluation(
+            "a result in the place of the prompts", ["--output", "./held.jsonl"],
+            says: ["--output: ./held.jsonl is the file that is read; name another"]),
+        evaluation(
+            "completions behind a link to the prompts", ["--completions", "link"],
+            says: ["--completions: link is the file that is read; name another"],
+            prepare: {
+                try FileManager.default.createSymbolicLink(
+                    at: $0.folder.appending(path: "link"), withDestinationURL: $0.folder.appending(path: "held.jsonl"))
+            }),
+        evaluation(
+            "a result over the one it is compared with", ["--output", "e.json", "--compare", "e.json"],
+            says: ["--output: e.json is the file that is read; name another"],
+            prepare: { try $0.write("e.json", "{}") }),
+        evaluation(
+            "two results in one file", ["--output", "e.json", "--html", "e.json"],
+            says: ["--html: e.json is the file of --output, too; name another"]),
+        evaluation(
+            "a result in a folder that is not there", ["--markdown", "nothing/e.md"],
+            says: ["cannot write into", "nothing: No such file or directory"]),
+        BadInput(
+            what: "a profile in a folder that is not there",
+            command: ["profile", "--model", "model", "-o", "nothing/p.json"],
+            says: ["cannot write into", "nothing: No such file or directory"]),
+        BadInput(
+            what: "a plan over its job", command: ["plan", "--job", "job.yaml", "-o", "job.yaml"],
+            says: ["--output: job.yaml is the file that is read; name another"]),
+        BadInput(
+            what: "a timeline over its plan", command: ["simulate", "plan.json", "--timeline", "plan.json"],
+            says: ["--timeline: plan.json is the file that is read; name another"],
+            prepare: { try $0.write("plan.json", "{}") }),
+        BadInput(
+            what: "a page over the run's metrics", command: ["report", "run", "--html", "run/metrics.jsonl"],
+            says: ["--html: run/metrics.jsonl is the file that is read; name another"],
+            prepare: { try $0.write("run/metrics.jsonl", "") }),
+        BadInput(
+            what: "a job file that the run would replace", command: ["train", "run/config.yaml"],
+            overrides: ["output_dir=run"],
+            says: ["output_dir: its config.yaml is this job file, which the run would replace"],
+            prepare: { try $0.write("run/config.yaml", BadInput.job) }),
     ]
 
     static let commands = [

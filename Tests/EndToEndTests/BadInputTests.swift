@@ -35,7 +35,9 @@ struct BadInput: Sendable, CustomTestStringConvertible {
 
 @Suite("Bad input is named with its place, what was found and what would be right")
 struct BadInputTests {
-    @Test(arguments: BadInput.jobs + BadInput.models + BadInput.prompts + BadInput.rewards + BadInput.commands)
+    @Test(
+        arguments: BadInput.jobs + BadInput.models + BadInput.prompts + BadInput.rewards + BadInput.outputs
+            + BadInput.commands)
     func isNamed(_ input: BadInput) throws {
         let place = try Workplace()
         try place.write("job.yaml", BadInput.job + input.lines)

@@ -267,6 +267,23 @@ struct ResumeTests {
             "\(other.progress)")
     }
 
+    /// The weights would be read under the other configuration, where they compute something else.
+    @Test func aRunGoesOnWithItsOwnModel() throws {
+        let place = try Workplace()
+        let job = try place.job("sft")
+        #expect(try place.train(job).status == 0)
+        try place.copy("model", to: "other")
+        let own = String(decoding: try place.bytes("model/config.json"), as: UTF8.self)
+        let other = own.replacing("\"rope_theta\": 10000.0", with: "\"rope_theta\": 1000000.0")
+        try #require(other != own)
+        try place.write("other/config.json", other)
+        let resumed = try place.train(job, "model_name_or_path=other", "resume_from_checkpoint=true", "max_steps=6")
+        #expect(resumed.status == 65)
+        #expect(
+            resumed.progress.contains("checkpoint-4: its config.json says rope_theta 10000, the model's 1000000"),
+            "\(resumed.progress)")
+    }
+
     @Test func theSameSeedIsTheSameRunAndAnotherSeedIsNot() throws {
         let place = try Workplace()
         let job = try place.job("grpo", "num_generations: 4")

@@ -180,6 +180,19 @@ struct SignalTests {
         }
     }
 
+    @Test(.enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "no /dev/full on this system"))
+    func anEvaluationThatCannotBeWrittenIsStillPrinted() throws {
+        let place = try Workplace()
+        let outcome = try Command.run(
+            [
+                "eval", "--model", "model", "--prompts", "held.jsonl", "--rewards", "exact_number",
+                "--max-completion-length", "4", "--output", "/dev/full",
+            ], in: place.folder)
+        #expect(outcome.status == 65 && outcome.output.contains("policy: model"), "\(outcome.output)")
+        let expected = "cannot write the result to /dev/full: No space left on device; make room, or"
+        #expect(outcome.progress.contains(expected), "\(outcome.progress)")
+    }
+
     /// A prompt that clears the screen, in a table, in an error and in a completion's place.
     @Test func foreignTextsDoNotReachTheTerminalAsTheyAre() throws {
         let place = try Workplace()

@@ -543,6 +543,10 @@ struct JobFileTests {
             "[{reward: length_reward, target: 0.5}]",
             "eval_steps: 5\ndynamic_weights: {method: hypervolume, target: reward}", "expected advantage"
         ),
+        (
+            "[{reward: length_reward, target: 1e308}]", "",
+            "a moment's target is '1e308'; expected a finite number, of a size from 1e-15 to 1e15"
+        ),
     ])
     func momentsAreChecked(_ moments: String, _ lines: String, _ message: String) throws {
         let text = complete.replacing(

@@ -64,6 +64,23 @@ struct ConfigurationTests {
         }
     }
 
+    @Test("a difference that changes the result is named, another is none")
+    func differences() throws {
+        let job = try ModelConfiguration(json: Self.llama)
+        func difference(_ changes: [String: JSONValue]) throws -> String? {
+            try ModelConfiguration(members: Self.members(changes)).difference(from: job)
+        }
+        #expect(try difference(["rope_theta": .number(10_000)]) == "rope_theta 10000, the model's 500000")
+        #expect(try difference(["rms_norm_eps": .number(1e-6)]) == "rms_norm_eps 1e-06, the model's 1e-05")
+        #expect(try difference(["num_hidden_layers": .number(3)]) == "num_hidden_layers 3, the model's 2")
+        let scaling = JSONValue.object(sorting: ["rope_type": .string("linear"), "factor": .number(2)])
+        #expect(try difference(["rope_scaling": scaling]) == "rope_scaling linear(factor: 2.0), the model's none")
+        #expect(
+            try difference([
+                "torch_dtype": .string("float32"), "eos_token_id": .number(2), "max_position_embeddings": .number(1024),
+            ]) == nil)
+    }
+
     @Test("what is written reads back equal, harmless members and the spelling of numbers kept")
     func writtenBack() throws {
         let read = try ModelConfiguration(

@@ -3,6 +3,7 @@ import JSON
 import Records
 import RewardHosts
 import RewardInterface
+import Runs
 import Synchronization
 import TestSupport
 import Testing
@@ -80,6 +81,23 @@ struct ScoreCacheTests {
         #expect(error.map { "\($0)" }?.contains("line 1: this is no line of a score cache") == true)
     }
 
+    @Test(arguments: [
+        ("[null,null]", "has 2 scores and 1 notes; the reward gives 1 of each"),
+        ("[]", "has 0 scores and 1 notes; the reward gives 1 of each"),
+        ("[1e308]", "the reward returned 1e+308; a score is at most"),
+    ])
+    func aLineOfScoresThatTheRewardCannotGiveIsNamed(scores: String, message: String) async throws {
+        let folder = try TemporaryFolder()
+        let file = folder.url.appending(path: "scores.jsonl")
+        _ = try await CachedSource(Counting(), cache: try ScoreCache(source: "a", file: file)).scores(["x"])
+        let changed = try text(of: file).replacing(/"scores":\[[^\]]*\]/, with: "\"scores\":\(scores)")
+        try Data(changed.utf8).write(to: file)
+        let error = await #expect(throws: RunError.self) {
+            _ = try await CachedSource(Counting(), cache: try ScoreCache(source: "a", file: file)).scores(["x"])
+        }
+        #expect(error.map { "\($0)" }?.contains("scores.jsonl, line 1: \(message)") == true)
+    }
+
     @Test func theOldestAreForgottenFirst() async throws {
         let source = Counting()
         let cached = CachedSource(source, cache: try ScoreCache(source: "a", entryLimit: 4))
@@ -89,6 +107,17 @@ struct ScoreCacheTests {
         #expect(source.asked.count == 5)
         _ = try await cached.scores(["a"])
         #expect(source.asked.count == 6)
+    }
+
+    @Test func aFileOfTheRunsIsNone() async throws {
+        let folder = try TemporaryFolder()
+        var values = SettingsReader("reward length", values: ["cache_file": .string("./metrics.jsonl")])
+        let caching = ScoreCaching(reading: &values)
+        let error = await #expect(throws: RunError.self) {
+            _ = try await caching.applied(to: Counting(), identity: "a", folder: folder.url.path)
+        }
+        #expect(error.map { "\($0)" }?.contains("metrics.jsonl: is a file that the run writes itself") == true)
+        #expect(try folder.names().isEmpty)
     }
 
     @Test func anEntryOfAJobAsksForIt() async throws {

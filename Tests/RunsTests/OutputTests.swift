@@ -65,7 +65,7 @@ struct OutputTests {
     @Test(.enabled(if: FileManager.default.fileExists(atPath: "/dev/full"), "no /dev/full on this system"))
     func aDeviceThatRefusesIsAnErrorAndStays() throws {
         let before = try FileManager.default.attributesOfItem(atPath: "/dev/full")[.type] as? FileAttributeType
-        #expect(throws: RunError.self) {
+        #expect(throws: RunError.system(action: "write the result to", path: "/dev/full", code: ENOSPC)) {
             try FileOperations.system.writeOutput(Array("x".utf8), to: URL(filePath: "/dev/full"))
         }
         #expect(try FileManager.default.attributesOfItem(atPath: "/dev/full")[.type] as? FileAttributeType == before)
@@ -73,6 +73,28 @@ struct OutputTests {
         #expect(
             try FileManager.default.attributesOfItem(atPath: "/dev/null")[.type] as? FileAttributeType
                 == .typeCharacterSpecial)
+    }
+
+    /// Before the work whose result is to go there.
+    @Test func aPlaceThatCannotBeWrittenIsRefused() throws {
+        let system = FileOperations.system
+        try write("before", to: "file")
+        for name in ["file", "new"] { try system.requireWritable(url.appending(path: name)) }
+        try system.requireWritable(URL(filePath: "/dev/null"))
+        let missing = url.appending(path: "nothing")
+        #expect(throws: RunError.system(action: "write into", path: missing.path, code: ENOENT)) {
+            try system.requireWritable(missing.appending(path: "new"))
+        }
+        #expect(throws: RunError.system(action: "write", path: url.path, code: EISDIR)) {
+            try system.requireWritable(url)
+        }
+        #expect(try folder.names() == ["file"])
+    }
+
+    /// A result has no checkpoint beside it.
+    @Test func aFullDiskIsToldOfAsThatOfAResult() {
+        let full = RunError.system(action: "write the result to", path: "result.json", code: ENOSPC).description
+        #expect(full.contains("make room, or name a file on another disk") && !full.contains("save_total_limit"))
     }
 
     @Test func whatCannotBeReadIsNotToldToBeWritten() {

@@ -1,17 +1,21 @@
 package import Evaluation
 internal import Foundation
-import JSON
+package import JSON
 internal import RewardInterface
 internal import Runs
 
 /// What an evaluation found, for people and for files.
 package struct EvaluationReport: Sendable {
     package let findings: Findings
+    private let completionRows: [JSONValue]
     private let overspent: (any Error)?
 
-    /// - Parameter overspent: The error of a reward whose scores failed more often than its budget allows.
-    package init(findings: Findings, overspent: (any Error)? = nil) {
+    /// - Parameters:
+    ///   - completionRows: A row for each completion, for ``writeCompletions(to:)``.
+    ///   - overspent: The error of a reward whose scores failed more often than its budget allows.
+    package init(findings: Findings, completionRows: [JSONValue] = [], overspent: (any Error)? = nil) {
         self.findings = findings
+        self.completionRows = completionRows
         self.overspent = overspent
     }
 
@@ -103,6 +107,11 @@ package struct EvaluationReport: Sendable {
 
     /// Writes the JSON object to a file, whole or not at all.
     package func write(to path: String) throws { try Self.write(json + "\n", to: path) }
+
+    /// Writes every completion with its scores, a line of JSON each.
+    package func writeCompletions(to path: String) throws {
+        try Self.write(completionRows.map { $0.serialized + "\n" }.joined(), to: path)
+    }
 
     /// Writes the tables as a markdown document.
     package func writeMarkdown(to path: String) throws { try Self.write(MarkdownReport(findings).text, to: path) }

@@ -25,6 +25,7 @@ package struct JobPlan {
         model = try ModelSource(
             job.model.path, job.model.reading, trained: job.model.trained, device: job.model.device)
         try job.require(model)
+        try job.requireOwnOutput(model, base: base)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
         if case .separate(let name, _) = job.plan.critic?.form {

@@ -43,7 +43,7 @@ package struct ModelConversion: Sendable {
             throw JobError(
                 place: output, message: "there is a model already; name another place, or give --overwrite")
         }
-        guard source.resolvingSymlinksInPath().path != self.output.resolvingSymlinksInPath().path else {
+        guard source.resolvedPath != self.output.resolvedPath else {
             throw JobError(place: output, message: "is the model that is read; name another place")
         }
     }

@@ -18,7 +18,7 @@ package struct PolicyEvaluation: Sendable {
     private let ks: [Int]
     private let limit: Int?
     private let sampling: SamplingRequest
-    private let completionsFile: String?
+    private let keepsCompletions: Bool
     private let note: @Sendable (String) -> Void
 
     /// - Parameters:
@@ -27,10 +27,11 @@ package struct PolicyEvaluation: Sendable {
     ///   - rewards: As ``JobReward/init(argument:)`` reads them.
     ///   - rewardErrorBudget: The share of a reward's scores that may fail.
     ///   - columnMap: `name=column` each, for the prompt sets without one of their own.
+    ///   - keepsCompletions: Whether the report is asked to write every completion.
     ///   - note: Takes what the user should know of how prompts are read.
     package init(
         prompts: [String], rewards: [String], rewardErrorBudget: Double, columnMap: [String], samples: Int, ks: [Int],
-        limit: Int?, sampling: SamplingRequest, completionsFile: String?,
+        limit: Int?, sampling: SamplingRequest, keepsCompletions: Bool,
         note: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(JobError) {
         var sets: [DatasetSettings] = []
@@ -46,7 +47,18 @@ package struct PolicyEvaluation: Sendable {
         self.ks = ks
         self.limit = limit
         self.sampling = sampling
-        self.completionsFile = completionsFile
+        self.keepsCompletions = keepsCompletions
+    }
+
+    /// Refuses files to write that the evaluation reads, or that could not be written: see ``CommandOutputs``.
+    package func check(outputs: [(option: String, path: String?)], model: String, compareWith other: String?) throws {
+        var inputs = [model, other]
+        for set in prompts {
+            let url = try DatasetFolder.url(set.path)
+            let split = try TextGeneration.split(of: url.path, wanted: set.split ?? "eval")
+            inputs.append(try PromptFile(url, split: split).url.path)
+        }
+        try CommandOutputs.check(outputs, reading: inputs)
     }
 
     /// Evaluates a model, and compares it with another model or a stored result.
@@ -62,11 +74,12 @@ package struct PolicyEvaluation: Sendable {
     ) async throws -> EvaluationReport {
         // A file that is none must not cost the sampling.
         let stored = try other.flatMap { $0.hasSuffix(".json") ? try EvaluationReport.read($0) : nil }
-        var (findings, overspent) = try await evaluate(model, writing: completionsFile, stop, progress)
+        let own = try await evaluate(model, keepsRows: keepsCompletions, stop, progress)
+        var (findings, overspent) = (own.findings, own.overspent)
         if let other, findings.unfinished == nil {
             var otherResults = stored ?? []
             if stored == nil {
-                let others = try await evaluate(other, writing: nil, stop, progress)
+                let others = try await evaluate(other, keepsRows: false, stop, progress)
                 otherResults = others.findings.results
                 findings.unfinished = others.findings.unfinished.map { "the comparison with \(other): \($0)" }
                 overspent = overspent ?? others.overspent
@@ -77,32 +90,33 @@ package struct PolicyEvaluation: Sendable {
                 guard findings.unfinished != nil else { throw error }  // there may be nothing to pair yet
             }
         }
-        return EvaluationReport(findings: findings, overspent: overspent)
+        return EvaluationReport(findings: findings, completionRows: own.rows, overspent: overspent)
     }
 
     private func evaluate(
-        _ model: String, writing file: String?, _ stop: StopSignal, _ progress: @escaping ProgressNote
-    ) async throws -> (findings: Findings, overspent: RewardError?) {
+        _ model: String, keepsRows: Bool, _ stop: StopSignal, _ progress: @escaping ProgressNote
+    ) async throws -> (findings: Findings, rows: [JSONValue], overspent: RewardError?) {
         progress("loading \(model)", 0, 0)
         let generation = try await TextGeneration(model: model, sampling: sampling, note: note)
         let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
         let scorer = PanelScorer(try await assembly.panel(rewards, errorRate: rewardErrorBudget))
         do {
             var findings = Findings(model: model, rewardNames: scorer.rewardNames, results: [])
-            try await evaluate(generation, scorer, into: &findings, writing: file, stop, progress)
+            var rows: [JSONValue]? = keepsRows ? [] : nil
+            try await evaluate(generation, scorer, into: &findings, &rows, stop, progress)
             await scorer.close()
-            return (findings, scorer.overspent)
+            return (findings, rows ?? [], scorer.overspent)
         } catch {
             await scorer.close()
             throw error
         }
     }
 
+    /// - Parameter rows: Takes a row for each completion; `nil` for none.
     private func evaluate(
-        _ generation: TextGeneration, _ scorer: PanelScorer, into findings: inout Findings, writing file: String?,
+        _ generation: TextGeneration, _ scorer: PanelScorer, into findings: inout Findings, _ rows: inout [JSONValue]?,
         _ stop: StopSignal, _ progress: @escaping ProgressNote
     ) async throws {
-        var rows: [JSONValue] = []
         for set in prompts where findings.unfinished == nil {
             let path = set.path
             let tokenized = try generation.prompts(
@@ -123,16 +137,12 @@ package struct PolicyEvaluation: Sendable {
                 EvaluationResult(promptSet: path, groups: groups, rewardNames: scorer.rewardNames, ks: ks))
             findings.samples += groups.flatMap { Findings.Sample.all(of: $0, in: path) }
             let columns = scorer.takeRemarks().columns
-            if file != nil {
+            if rows != nil {
                 let report = StepReport(step: 0, metrics: Metrics(), groups: scored, credits: [])
-                rows += CompletionRows.of(report, scorer, columns)
+                rows?.append(contentsOf: CompletionRows.of(report, scorer, columns))
             }
         }
         guard !findings.results.isEmpty else { throw StopRequested() }
-        if let file {
-            let text = rows.map { $0.serialized + "\n" }.joined()
-            try FileOperations.system.writeOutput(Array(text.utf8), to: URL(filePath: file))
-        }
     }
 
     /// Scores groups as they arrive; they come back in the order in which they were sampled for.

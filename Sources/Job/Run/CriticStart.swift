@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Models
+internal import Runs
 internal import Tensors
 
 /// Where a critic of its own weights is found.
@@ -16,10 +17,7 @@ struct CriticSource {
         let named = try name.map { try HuggingFaceCache.folder(of: $0) } ?? policy.folder
         adapter = policy.isAdapted ? try AdapterFolder(named) : nil
         folder = adapter?.base ?? named
-        func path(_ folder: URL) -> String {
-            folder.absoluteURL.standardizedFileURL.resolvingSymlinksInPath().path
-        }
-        sharesBase = policy.isAdapted && path(folder) == path(policy.baseFolder)
+        sharesBase = policy.isAdapted && folder.resolvedPath == policy.baseFolder.resolvedPath
     }
 }
 

@@ -151,13 +151,19 @@ package struct ModelSource: Sendable {
             return [share(own.reduce(0) { $0 + $1.count }) + ": \(own.count) tensors, from \(trainedNames[0])"]
         case .adapters(let asked):
             let own = configuration.adapters ?? asked
-            return [
+            var lines = [
                 share(configuration.adapterCount) + ": adapters of rank \(own.rank), scaled by \(own.scale)"
                     + (adapter == nil || own == asked
                         ? ""
                         : "; those of \(folder.lastPathComponent) go on as they are, whatever lora_r, lora_alpha, "
                             + "use_rslora and lora_target_modules say")
             ]
+            if let saved = adapter?.adapters.dropout, saved != 0, saved != own.dropout {
+                lines.append(
+                    "note: \(folder.lastPathComponent) says lora_dropout \(saved), and the job \(own.dropout), which "
+                        + "holds; lora_dropout=\(saved) drops as before")
+            }
+            return lines
         }
     }
 

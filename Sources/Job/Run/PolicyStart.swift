@@ -21,13 +21,19 @@ struct PolicyStart {
     ///   - seed: Addresses the draws of fresh adapters.
     ///   - shards: How several ranks share what is trained: of that these are then this rank's parts. What is not trained
     ///     is whole on each.
-    /// - Throws: ``JobError`` for a checkpoint of another kind, `ModelError` for weights that do not fit.
+    /// - Throws: ``JobError`` for a checkpoint of another kind or another model's, `ModelError` for weights that do not
+    ///   fit.
     init(
         _ model: ModelSource, weights: URL, heads labels: [String]?, criticHeads: Int?, _ type: JobElementType,
         seed: UInt64, shards: ParameterShards? = nil
     ) throws {
         (self.model, self.type) = (model, type)
         let saved = try AdapterFolder(weights)
+        let configuration = labels == nil ? model.configuration : try model.configuration.withoutHead
+        self.configuration = configuration
+        if weights != model.folder {
+            try Self.requireConfiguration(configuration, of: weights, isRewardModel: labels != nil)
+        }
         var heads: [String: Tensor] = [:]
         let loaded: Transformer
         // A base that nobody writes needs no masters.
@@ -48,8 +54,6 @@ struct PolicyStart {
             heads[Critic.headName] = try Tensor.zeros(
                 [criticHeads, loaded.configuration.hiddenSize], type.masterType, device: loaded.device)
         }
-        let configuration = labels == nil ? model.configuration : try model.configuration.withoutHead
-        self.configuration = configuration
         switch model.trained {
         case .all:
             parameters = ParameterSet(trainable: try Self.parts(of: loaded.parametersByName, shards), heads: heads)
@@ -76,6 +80,25 @@ struct PolicyStart {
                 place: weights.path,
                 message: "the checkpoint holds adapters, and the job trains the model itself: set use_peft")
         }
+    }
+
+    /// Refuses a checkpoint whose weights another model's configuration would make something else of.
+    private static func requireConfiguration(
+        _ job: ModelConfiguration, of checkpoint: URL, isRewardModel: Bool
+    ) throws {
+        let saved: ModelConfiguration
+        if isRewardModel {
+            saved =
+                try SequenceClassifier.isIn(checkpoint)
+                ? ClassifierConfiguration(folder: checkpoint).trunk
+                : ModelFolder.readConfiguration(checkpoint).withoutHead
+        } else {
+            saved = try ModelFolder.readConfiguration(checkpoint)
+        }
+        guard let difference = saved.difference(from: job) else { return }
+        throw JobError(
+            place: checkpoint.path,
+            message: "its config.json says \(difference); go on with the model that the run began with")
     }
 
     private static func parts(

@@ -84,6 +84,7 @@ package final class TrainingRun: Sendable {
             job.model.path, job.model.reading, trained: job.model.trained, base: job.model.base,
             device: job.model.device)
         try job.require(model)
+        try job.requireOwnOutput(model, base: base)
         let threads = try await model.useThreads(job.model.threads, processes: team?.localSize ?? 1)
         progress("opening the prompt sets", 0, 0)
         let sets = try RunPromptSets(job.data, base: base)
@@ -199,7 +200,7 @@ package final class TrainingRun: Sendable {
         let record = try await MetricsRecord(
             job.run.reports, folder: folder, config: job.values, resumes: step > 0)
         lines += record.lines
-        try folder.writeConfiguration("# Relative paths count from \(base.path).\n" + job.yaml)
+        try folder.writeConfiguration("\(ResolvedJob.resolvedHeading)\(base.path).\n" + job.yaml)
         lines += model.trainedLines
         let left = step > 0 ? ", \(max(0, maxSteps - step)) of them left" : ""
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps\(left)")

@@ -31,7 +31,7 @@ package enum TrainedWeights: Sendable, Equatable {
         )
         let dropout = job.read(
             "lora_dropout", default: 0.0, .from(0, below: 1),
-            "What share of an adapter's input x is dropped before A, with the rest scaled by 1/(1 - p), as in peft; TRL's default is 0.05. Only passes that train drop: sampling, scoring of old and reference log-probs and evaluation do not, so that the update's log-probs are another policy's than was sampled from. The mask follows from seed, step, token and projection; a prompt has one for all its completions."
+            "What share of an adapter's input x is dropped before A, with the rest scaled by 1/(1 - p), as in peft; TRL's default is 0.05. Only passes that train drop: sampling, scoring of old and reference log-probs and evaluation do not, so that the update's log-probs are another policy's than was sampled from. The mask follows from seed, step, token and projection; a prompt has one for all its completions. An adapter that is trained on drops this, whatever its file says."
         )
         let disablesDropout = job.read(
             "disable_dropout", default: false, "Drops nothing, whatever lora_dropout says.")
