@@ -9,7 +9,7 @@ package import Records
 ///
 /// Its authors have asked to withdraw the paper, and the code published with it has random numbers for rollouts: the
 /// idea is taken from it, the sign of the meta-gradient is not.
-package struct AMFT: Method {
+package struct AMFTMethod: Method {
     package static let name = "amft"
     package static let title =
         "Imitation and reward in one step, weighed by a meta-gradient and the entropy (the idea of arXiv:2508.06944); a fixed mix, and SFT and then RL, with amft.controller: fixed"
@@ -18,7 +18,7 @@ package struct AMFT: Method {
     /// What `amft.rl` may name.
     private static let rlMethods = MethodCatalogue([
         GRPOMethod.self, ReMaxMethod.self, RLOOMethod.self, REINFORCEMethod.self, REINFORCEPlusPlusMethod.self,
-        PPOMethod.self, BestOfK.self, SofTGRPOMethod.self,
+        PPOMethod.self, BestOfKMethod.self, SofTGRPOMethod.self,
     ])
 
     package let plan: MethodPlan

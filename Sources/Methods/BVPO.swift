@@ -10,7 +10,7 @@ package import Records
 ///
 /// α = 1 is DPO on the pairs with thinking, to the bit, and α = 0 on those without; `algorithm: dpo` on the same file
 /// is DPO on their union.
-package struct BVPO: Method {
+package struct BVPOMethod: Method {
     /// `bvpo.alpha_mode:`.
     private enum AlphaMode: String, SettingsChoice { case fixed, estimated }
 

@@ -139,7 +139,7 @@ struct Reading {
         placement = PlacementSettings(reading: &job, folder: folder)
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job, generates: generates)
-        data = DataSettings(reading: &job, learnsRows: method == SFT.self)
+        data = DataSettings(reading: &job, learnsRows: method == SFTMethod.self)
         rewards = generates ? RewardEntries(reading: &job, for: method.name, isNeeded: defaults.needsRewards) : nil
         let names = rewardNames ?? rewards?.entries.map { $0.knownName ?? $0.reference } ?? []
         var control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil
