@@ -81,7 +81,7 @@ struct ControlledStep: Sendable {
         timed { controllers in
             let means = Dictionary(uniqueKeysWithValues: rewards.names.map { ($0, observed.tally(of: $0).mean) })
             for index in controllers.indices {
-                _ = controllers[index].update(observed)
+                _ = controllers[index].observe(observed)
                 _ = controllers[index].observe(ObservedEvaluation(step: step, means: means))
             }
         }

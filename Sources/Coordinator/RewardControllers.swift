@@ -40,7 +40,7 @@ package struct ControllerBank: Sendable {
     ///
     /// - Returns: Their metrics, and `controllers/skipped_updates` once there are any; what they have to say.
     mutating func observe(_ step: ObservedStep) -> (metrics: Metrics, notes: [String]) {
-        learned { $0.update(step) }
+        learned { $0.observe(step) }
     }
 
     /// Shows every controller an evaluation; as ``observe(_:)-(ObservedStep)``.

@@ -73,7 +73,7 @@ extension AdaptiveKL: RewardController {
 
     /// Metrics: `kl_coefficient`, β of this step, and `kl_coefficient/error`, the clipped deviation that moves it. It
     /// has moved notably when it has doubled or halved since a line last told of it.
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
         guard let kl = step.meanKL else { return ControllerUpdate() }
         let moved = next(coefficient, kl: kl, completions: step.creditedCompletions)
         guard kl.isFinite, moved.isFinite else { return nil }

@@ -117,7 +117,7 @@ package struct TargetWatch: RewardController {
     package init(completions: Int) { self.completions = completions }
 
     package func weights(at step: Int) -> StreamWeights { StreamWeights() }
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 
     /// Of few completions a share can hardly be small: one and a half of them are as little.
     private var threshold: Double { max(Self.least, 1.5 / Double(completions)) }

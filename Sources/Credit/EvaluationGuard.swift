@@ -68,7 +68,7 @@ package struct EvaluationGuard: RewardController {
         }
     }
 
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 
     /// Until each number has a first value.
     package var needsEvaluation: Bool { watched.contains { state.courses[$0.name] == nil } }

@@ -31,7 +31,7 @@ package struct GradientShares: RewardController {
 
     package var readsGradients: Bool { state.steps.isMultiple(of: every) }
 
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
         state.steps += 1
         return ControllerUpdate()
     }

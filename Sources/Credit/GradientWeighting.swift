@@ -87,7 +87,7 @@ extension GradientWeighting: RewardController {
 
     package var readsGradients: Bool { true }
 
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 
     /// Metrics: `dynamic_weights/alignment/NAME`, I of each reward; `dynamic_weights/mixed_norm`, ‖Σ w_k g_k‖ with the
     /// new weights, which is the norm of the first optimizer step's gradient where nothing clips a ratio and no teacher

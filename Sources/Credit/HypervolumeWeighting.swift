@@ -89,7 +89,7 @@ extension HypervolumeWeighting: RewardController {
     package var needsEvaluation: Bool { state.reference == nil }
 
     /// Metrics: `dynamic_weights/multiplier`, m in force in the step.
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
         var update = ControllerUpdate()
         update.metrics["dynamic_weights/multiplier", .last] = state.multiplier
         return update

@@ -131,7 +131,7 @@ extension LagrangianConstraints: RewardController {
     /// side, in the reward's units, negative where there is room; for `equal` the distance), `lambda` in force in the
     /// step, and `lambda_mean` and `value_mean` over the last fifth of the rollouts: multipliers circle around what
     /// they tend to, their mean does not.
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
         var update = ControllerUpdate()
         var means: [String: Double] = [:]
         for constraint in constraints {

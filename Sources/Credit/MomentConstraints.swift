@@ -103,7 +103,7 @@ extension MomentConstraints: RewardController {
         }
     }
 
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 
     /// Metrics: `moments/NAME/lambda`, in force in the step; `moments/NAME/target`; `moments/NAME/fitted`, the mean that
     /// the completions of the window have with the weights of p_λ; `alarms/moment_out_of_reach` where that is not the

@@ -54,7 +54,7 @@ package struct RECAP: RewardController {
     }
 
     /// Metrics: `recap/NAME/weight`, λ in the step, and `recap/NAME/loss`.
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
         let means = ceilings.keys.compactMap { name -> (String, Double)? in
             let tally = step.tally(of: name)
             return tally.count == 0 ? nil : (name, (ceilings[name] ?? 0) - tally.mean)
@@ -63,7 +63,7 @@ package struct RECAP: RewardController {
         return note(Dictionary(uniqueKeysWithValues: means), of: ceilings.keys.sorted())
     }
 
-    /// As ``update(_:)``, of the general rows.
+    /// As ``observe(_:)-(ObservedStep)``, of the general rows.
     package mutating func observe(trained: Metrics) -> ControllerUpdate? {
         guard replays else { return ControllerUpdate() }
         let loss = trained["\(Self.replayName)/loss"].map { [Self.replayName: $0] } ?? [:]

@@ -26,7 +26,7 @@ package protocol RewardController: Sendable {
     ///
     /// - Returns: What changed and why; `nil` where an input is not a finite number, with the state as it was: the
     ///   caller counts that.
-    mutating func update(_ step: ObservedStep) -> ControllerUpdate?
+    mutating func observe(_ step: ObservedStep) -> ControllerUpdate?
 
     /// Learns from the groups of the step that comes, before they are credited: its ``weights(at:)`` afterwards are that
     /// step's.
@@ -34,13 +34,13 @@ package protocol RewardController: Sendable {
     /// - Parameters:
     ///   - batch: With the log-probs that the credit rule reads, and what all controllers make of the weights so far.
     ///   - rewards: The job's.
-    /// - Returns: As ``update(_:)``.
+    /// - Returns: As ``observe(_:)-(ObservedStep)``.
     mutating func prepare(for batch: CreditBatch, _ rewards: RewardCombination) -> ControllerUpdate?
 
-    /// Learns from what the training of a step measured, after ``update(_:)``.
+    /// Learns from what the training of a step measured, after ``observe(_:)-(ObservedStep)``.
     ///
     /// - Parameter trained: All numbers of the step.
-    /// - Returns: As ``update(_:)``.
+    /// - Returns: As ``observe(_:)-(ObservedStep)``.
     mutating func observe(trained: Metrics) -> ControllerUpdate?
 
     /// Whether it can do nothing before it has seen an evaluation.
@@ -48,7 +48,7 @@ package protocol RewardController: Sendable {
 
     /// Learns from an evaluation between two steps.
     ///
-    /// - Returns: As ``update(_:)``.
+    /// - Returns: As ``observe(_:)-(ObservedStep)``.
     mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate?
 
     /// Why the run should end before its last step, by what the state says; `nil` to go on.
@@ -60,7 +60,7 @@ package protocol RewardController: Sendable {
     /// Learns from the gradients of the step that comes: its ``weights(at:)`` afterwards are that step's.
     ///
     /// - Parameter streams: Their names, in the order of the products.
-    /// - Returns: As ``update(_:)``.
+    /// - Returns: As ``observe(_:)-(ObservedStep)``.
     mutating func weigh(_ products: StreamProducts, of streams: [String]) -> ControllerUpdate?
 }
 

@@ -64,7 +64,7 @@ package struct RewardWatch: RewardController {
     /// Metrics: `rewards/{name}/live_groups` (share of the groups whose scores differ), `reward_correlation/length` and
     /// `…/repetition`, `completions/repetition` (the mean share of repeated 4-grams), with shadows `reward_trend` and
     /// `rewards/{name}/trend`.
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
         var update = ControllerUpdate()
         guard !step.groups.isEmpty else { return update }
         for (index, name) in rewards.names.enumerated() {

@@ -205,8 +205,8 @@ extension ThresholdSearch: RewardController {
     package func weights(at step: Int) -> StreamWeights { held.weights(at: step) }
 
     /// Metrics: those of ``LagrangianConstraints``, the moving limits among them.
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
-        guard let update = held.update(step) else { return nil }
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
+        guard let update = held.observe(step) else { return nil }
         guard isSearching else { return update }
         rollouts += 1
         rolloutsAtPoint += 1

@@ -38,5 +38,5 @@ extension WeightSchedule: RewardController {
     }
 
     /// What is in force is said by `reward_weights/NAME`, as of every controller.
-    package mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+    package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 }

@@ -4,12 +4,12 @@ package import PolicyUpdater
 package import Records
 
 /// Adaptive meta fine-tuning (He et al. 2025, arXiv:2508.06944): imitation and reward in one step, μ·L_SFT + (1 −
-/// μ)·L_RL, with ``Credit/MixtureController`` moving μ. L_RL is another method's, whole: its keys, its credit, its
-/// loss.
+/// μ)·L_RL, with ``Credit/ImitationBalanceController`` moving μ. L_RL is another method's, whole: its keys, its credit,
+/// its loss.
 ///
 /// Its authors have asked to withdraw the paper, and the code published with it has random numbers for rollouts: the
 /// idea is taken from it, the sign of the meta-gradient is not.
-package struct AMFT: Method {
+package struct AMFTMethod: Method {
     package static let name = "amft"
     package static let title =
         "Imitation and reward in one step, weighed by a meta-gradient and the entropy (the idea of arXiv:2508.06944); a fixed mix, and SFT and then RL, with amft.controller: fixed"
@@ -18,7 +18,7 @@ package struct AMFT: Method {
     /// What `amft.rl` may name.
     private static let rlMethods = MethodCatalogue([
         GRPOMethod.self, ReMaxMethod.self, RLOOMethod.self, REINFORCEMethod.self, REINFORCEPlusPlusMethod.self,
-        PPOMethod.self, BestOfK.self, SofTGRPOMethod.self,
+        PPOMethod.self, BestOfKMethod.self, SofTGRPOMethod.self,
     ])
 
     package let plan: MethodPlan
@@ -44,12 +44,12 @@ package struct AMFT: Method {
         let warmup = job.read(
             "amft.warmup_steps", default: 50, .atLeast(0),
             "Optimizer steps at the start that only imitate, W. The entropy target is measured after them.")
-        let mixture = MixtureSettings(reading: &job)
+        let balance = ImitationBalanceSettings(reading: &job)
         let demonstrations = DemonstrationSettings(reading: &job, mayHaveOwnOrder: true)
         if demonstrations.order == .own {
             shared.checkRowsBeside(demonstrations.perStep, "demonstrations.per_step", &job)
         }
-        let utility = UtilitySettings(reading: &job, shared, isWanted: mixture.controller == .adaptive)
+        let utility = UtilitySettings(reading: &job, shared, isWanted: balance.controller == .adaptive)
         if plan.softThinking != nil, utility?.utility == .reward {
             job.refuse(
                 "amft.utility",
@@ -72,14 +72,15 @@ package struct AMFT: Method {
         plan.recipe.warmup = warmup > 0 ? .init(steps: warmup, calls: [.demonstrate, .train]) : nil
         plan.parts.append(PartPlan(SupervisedFineTuning(), on: .demonstrations, name: "sft"))
         plan.demonstrations = demonstrations
-        plan.weighing = .mixture(MixturePlan(controller: MixtureController(mixture), utility: utility))
+        plan.weighing = .imitationBalance(
+            ImitationBalancePlan(controller: ImitationBalanceController(balance), utility: utility))
         self.plan = plan
     }
 }
 
 /// What weighs imitation against reward, and what tells it which way.
-package struct MixturePlan: Sendable {
-    package let controller: MixtureController
+package struct ImitationBalancePlan: Sendable {
+    package let controller: ImitationBalanceController
     /// `nil` takes no meta-gradient.
     package let utility: UtilitySettings?
 }

@@ -10,7 +10,7 @@ package import Records
 ///
 /// α = 1 is DPO on the pairs with thinking, to the bit, and α = 0 on those without; `algorithm: dpo` on the same file
 /// is DPO on their union.
-package struct BVPO: Method {
+package struct BVPOMethod: Method {
     /// `bvpo.alpha_mode:`.
     private enum AlphaMode: String, SettingsChoice { case fixed, estimated }
 
@@ -43,7 +43,7 @@ package struct BVPO: Method {
             "bvpo.alpha_mode", default: AlphaMode.fixed,
             "fixed leaves α. estimated moves it towards the α that makes the gradient's mean squared error least (arXiv:2510.05095, Th. 2), from fresh traces of a few pairs; only with pairs of a file, loss_type sigmoid and without label_smoothing."
         )
-        let calibration = MixingCalibration(reading: &job, isWanted: mode == .estimated)
+        let calibration = ThinkingBalanceCalibration(reading: &job, isWanted: mode == .estimated)
         let thinking = ThinkingSettings(reading: &job)
         let loss = DPOSettings(reading: &job)
         let pairs = PairPlan(
@@ -89,9 +89,9 @@ package struct BVPO: Method {
                 PartPlan(loss, on: .pairs, name: ThinkingSettings.thinkingName),
                 PartPlan(loss, on: .pairs, name: ThinkingSettings.emptyName),
             ], credit: credit, controllers: controllers, reference: needsHeld ? .init(sync: sync) : nil, pairs: pairs,
-            weighing: .mixing(
-                MixingPlan(
-                    weight: MixingWeight(alpha: alpha), calibration: mode == .estimated ? calibration : nil,
+            weighing: .thinkingBalance(
+                ThinkingBalancePlan(
+                    weight: ThinkingBalance(alpha: alpha), calibration: mode == .estimated ? calibration : nil,
                     beta: loss.beta)))
     }
 
@@ -141,17 +141,17 @@ package struct BVPO: Method {
 }
 
 /// How the parts of BVPO are weighed.
-package struct MixingPlan: Sendable, Equatable {
+package struct ThinkingBalancePlan: Sendable, Equatable {
     /// α as a run begins.
-    package var weight: MixingWeight
+    package var weight: ThinkingBalance
     /// `nil` leaves α.
-    package var calibration: MixingCalibration?
+    package var calibration: ThinkingBalanceCalibration?
     /// β of the loss.
     package var beta: Double
 }
 
 /// How α is estimated on the way.
-package struct MixingCalibration: Sendable, Equatable {
+package struct ThinkingBalanceCalibration: Sendable, Equatable {
     /// Which weights' gradients are looked at: `bvpo.calibration_weights`.
     package enum Weights: String, SettingsChoice {
         case lastBlock = "last_block"

@@ -4,7 +4,7 @@ package import Records
 
 /// Best-of-K, or rejection sampling, fine-tuning (RAFT, Dong et al. 2023, arXiv:2304.06767): imitates each prompt's
 /// best completion (``Credit/BestOfGroup``).
-package struct BestOfK: Method {
+package struct BestOfKMethod: Method {
     package static let name = "best_of_k"
     package static let title = "Best-of-K fine-tuning, RAFT (arXiv:2304.06767)"
     package static let defaults = MethodDefaults(

@@ -5,7 +5,7 @@ package import Records
 
 /// On-policy distillation (GKD, Agarwal et al. 2024, arXiv:2306.13649): the policy samples, a teacher says at every
 /// token what it would have written (``Algorithms/Distillation``); with rewards beside it where the job has some.
-package struct Distill: Method {
+package struct DistillMethod: Method {
     package static let name = "distill"
     package static let title =
         "On-policy distillation from a teacher (arXiv:2306.13649), with TRL's names of GKD: reverse KL over the whole vocabulary on the policy's own completions unless set otherwise"

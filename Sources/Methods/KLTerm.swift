@@ -4,7 +4,7 @@ internal import Records
 /// The KL to the reference policy: its weight, its estimator, and whether it stands in the loss or in the reward.
 struct KLTerm {
     /// `kl_placement:`.
-    enum Placement: String, SettingsChoice { case loss, reward }
+    enum Place: String, SettingsChoice { case loss, reward }
     /// `kl_estimator:`.
     enum Estimator: String, SettingsChoice {
         case k1, k2, k3, full
@@ -21,7 +21,7 @@ struct KLTerm {
 
     /// β; 0 for no term.
     let coefficient: Double
-    let placement: Placement
+    let placement: Place
     let estimator: Estimator
     /// What moves β; `nil` leaves it.
     let controller: AdaptiveKL?
@@ -30,7 +30,7 @@ struct KLTerm {
     struct Form {
         var method: String
         /// Where the method's source has the term.
-        var placement: Placement
+        var placement: Place
         var beta = 0.0
         /// Whether a job may have it elsewhere.
         var mayMove = false

@@ -179,15 +179,15 @@ package struct MethodPlan: Sendable {
 /// What weighs the parts of a batch.
 package enum WeighingPlan: Sendable {
     /// Imitation against reward: μ of AMFT.
-    case mixture(MixturePlan)
+    case imitationBalance(ImitationBalancePlan)
     /// Pairs with thinking against pairs without: α of BVPO.
-    case mixing(MixingPlan)
+    case thinkingBalance(ThinkingBalancePlan)
 
     /// What a meta-gradient is taken of; `nil` where none is.
     package var utility: UtilitySettings? {
         switch self {
-        case .mixture(let plan): plan.utility
-        case .mixing: nil
+        case .imitationBalance(let plan): plan.utility
+        case .thinkingBalance: nil
         }
     }
 }

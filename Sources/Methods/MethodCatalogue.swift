@@ -7,7 +7,7 @@ package struct MethodCatalogue: Sendable {
     package init(_ methods: [any Method.Type] = shipped) { self.methods = methods }
 
     package static let shipped: [any Method.Type] = [
-        SFT.self,
+        SFTMethod.self,
         RewardModelMethod.self,
         GRPOMethod.self,
         ReMaxMethod.self,
@@ -16,14 +16,14 @@ package struct MethodCatalogue: Sendable {
         REINFORCEPlusPlusMethod.self,
         PPOMethod.self,
         GDCMethod.self,
-        BestOfK.self,
+        BestOfKMethod.self,
         SofTGRPOMethod.self,
         DPOMethod.self,
-        AMFT.self,
+        AMFTMethod.self,
         LUFFYMethod.self,
         SRFTMethod.self,
-        Distill.self,
-        BVPO.self,
+        DistillMethod.self,
+        BVPOMethod.self,
     ]
 
     /// Every name that `algorithm:` takes: the methods', then the variants'.

@@ -3,7 +3,7 @@ internal import PolicyUpdater
 package import Records
 
 /// Supervised fine-tuning on demonstrations (``Algorithms/SupervisedFineTuning``).
-package struct SFT: Method {
+package struct SFTMethod: Method {
     package static let name = "sft"
     package static let title = "Supervised fine-tuning, with TRL's defaults"
     package static let defaults = MethodDefaults(learningRate: 2e-5, batches: nil)

@@ -9,8 +9,8 @@ package enum ActorPhase: Sendable, Equatable {
     case idle(PolicyVersion)
     /// A generator reads the weights.
     case generating(PolicyVersion)
-    /// Tokens are scored without gradients: reference, old policy, evaluation, saving.
-    case scoring(PolicyVersion)
+    /// The weights are read without gradients: reference, old policy, evaluation, saving.
+    case inferring(PolicyVersion)
     /// A trainer owns the gradients; the weights are still those of the version until its step is applied.
     case training(PolicyVersion)
     /// The weights can no longer be trusted to be those of any version. Only a checkpoint helps.
@@ -20,18 +20,18 @@ package enum ActorPhase: Sendable, Equatable {
     ///
     /// | from | to |
     /// | --- | --- |
-    /// | idle(v) | generating(v), scoring(v), training(v), poisoned |
-    /// | generating(v), scoring(v) | idle(v), poisoned |
+    /// | idle(v) | generating(v), inferring(v), training(v), poisoned |
+    /// | generating(v), inferring(v) | idle(v), poisoned |
     /// | training(v) | idle(v): abandoned or skipped; idle(v + 1): applied; poisoned |
     /// | poisoned | nothing |
     package func permits(_ next: ActorPhase) -> Bool {
         switch (self, next) {
         case (.poisoned, _): false
         case (_, .poisoned): true
-        case (.idle(let version), .generating(let other)), (.idle(let version), .scoring(let other)),
+        case (.idle(let version), .generating(let other)), (.idle(let version), .inferring(let other)),
             (.idle(let version), .training(let other)):
             version == other
-        case (.generating(let version), .idle(let other)), (.scoring(let version), .idle(let other)):
+        case (.generating(let version), .idle(let other)), (.inferring(let version), .idle(let other)):
             version == other
         case (.training(let version), .idle(let other)):
             other == version || other.number == version.number + 1
@@ -44,14 +44,14 @@ package enum ActorPhase: Sendable, Equatable {
         switch self {
         case .generating: .sampling
         case .training: .training
-        case .scoring, .idle, .poisoned: .scoring
+        case .inferring, .idle, .poisoned: .inferring
         }
     }
 
     /// The version the weights have; `nil` once they are poisoned.
     package var version: PolicyVersion? {
         switch self {
-        case .idle(let version), .generating(let version), .scoring(let version), .training(let version): version
+        case .idle(let version), .generating(let version), .inferring(let version), .training(let version): version
         case .poisoned: nil
         }
     }
@@ -62,7 +62,7 @@ extension ActorPhase: CustomStringConvertible {
         switch self {
         case .idle(let version): "idle at version \(version.number)"
         case .generating(let version): "generating at version \(version.number)"
-        case .scoring(let version): "scoring at version \(version.number)"
+        case .inferring(let version): "scoring at version \(version.number)"
         case .training(let version): "training at version \(version.number)"
         case .poisoned(let reason): "poisoned: \(reason)"
         }

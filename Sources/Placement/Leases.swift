@@ -13,7 +13,7 @@ package struct GenerationLease: ~Copyable {
     package let shards: ParameterShards?
 }
 
-/// The weights lent for scoring without gradients. It exists only inside the closure of
+/// The weights lent for inference, without gradients. It exists only inside the closure of
 /// ``ReallocatingActor/infer(_:)``.
 package struct InferenceLease: ~Copyable {
     package let version: PolicyVersion

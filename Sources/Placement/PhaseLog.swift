@@ -8,7 +8,7 @@ package struct PhaseSpan: Sendable, Equatable {
     package enum Lane: String, Sendable, CaseIterable {
         case sampling
         case rewards = "scoring by rewards"
-        case scoring = "scoring by models"
+        case inferring = "scoring by models"
         case view = "making a view"
         case training
         case evaluating
@@ -143,7 +143,8 @@ package final class PhaseLog: Sendable {
             return (state.peaks, state.held, state.views)
         }
         var metrics = Metrics()
-        for (lane, name) in [(PhaseSpan.Lane.sampling, "generating"), (.scoring, "scoring"), (.training, "training")] {
+        for (lane, name) in [(PhaseSpan.Lane.sampling, "generating"), (.inferring, "scoring"), (.training, "training")]
+        {
             metrics["memory/\(name)_peak_gb", .max] = peaks[lane].map { Double($0) / 1e9 }
         }
         for tag in MemoryTag.allCases where !tag.isView {

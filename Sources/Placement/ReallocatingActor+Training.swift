@@ -61,7 +61,7 @@ extension ReallocatingActor {
     ) async throws -> Ended<R> {
         guard let part = parts.first else { return try await body(lent) }
         let role = part.role
-        return try await role.phased({ part.trains ? .training($0) : .scoring($0) }) { _ in
+        return try await role.phased({ part.trains ? .training($0) : .inferring($0) }) { _ in
             var lent = lent
             if part.trains {
                 lent.trained[ObjectIdentifier(role)] = try role.leaves()

@@ -5,7 +5,7 @@ package import Tensors
 ///
 /// ```
 /// idle(v) ──generate──▶ generating(v) ──▶ idle(v)
-///         ──infer─────▶ scoring(v)    ──▶ idle(v)
+///         ──infer─────▶ inferring(v)  ──▶ idle(v)
 ///         ──train─────▶ training(v)   ──▶ idle(v + 1), or idle(v) when the step was skipped or abandoned
 /// ```
 ///
@@ -114,7 +114,7 @@ package final class ReallocatingActor {
     package var version: PolicyVersion {
         get throws {
             switch phase {
-            case .idle(let version), .generating(let version), .scoring(let version), .training(let version): version
+            case .idle(let version), .generating(let version), .inferring(let version), .training(let version): version
             case .poisoned(let reason): throw PlacementError.poisoned(role: role, reason: reason)
             }
         }
@@ -207,14 +207,14 @@ package final class ReallocatingActor {
         }.value
     }
 
-    /// Lends the weights for scoring without gradients.
+    /// Lends the weights for inference, without gradients.
     ///
     /// - Returns: the body's result with the version that produced it.
     /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
     package func infer<R: Sendable>(
         _ body: @TensorActor (borrowing InferenceLease) async throws -> R
     ) async throws -> Stamped<R> {
-        try await phased({ .scoring($0) }) { version in
+        try await phased({ .inferring($0) }) { version in
             makeRoom(for: \.copies)
             let (readable, cost) = try undoing { try self.readable() }
             try reach(.lent)
@@ -250,7 +250,7 @@ package final class ReallocatingActor {
     ///
     /// - Throws: the body's error, ``PlacementError``, or `CancellationError` while waiting.
     package func masters<R: Sendable>(_ body: @TensorActor (ParameterSet) async throws -> R) async throws -> R {
-        try await phased({ .scoring($0) }) { _ in Ended(try await body(parameters)) }.value
+        try await phased({ .inferring($0) }) { _ in Ended(try await body(parameters)) }.value
     }
 
     /// Gives back what was freed, where that is asked for, and notes what is left.

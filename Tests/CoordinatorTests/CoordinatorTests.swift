@@ -148,7 +148,7 @@ struct CoordinatorTests {
         let name = "sleeper"
         var state = false
         func weights(at step: Int) -> StreamWeights { StreamWeights() }
-        mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+        mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
             Thread.sleep(forTimeInterval: Self.seconds)
             return ControllerUpdate()
         }
@@ -499,7 +499,7 @@ struct Watcher: RewardController {
     func weights(at step: Int) -> StreamWeights { [:] }
     var refuses = false
 
-    mutating func update(_ step: ObservedStep) -> ControllerUpdate? {
+    mutating func observe(_ step: ObservedStep) -> ControllerUpdate? {
         if refuses { return nil }
         state.rows.append(step.groups.map(\.group.prompt.prompt.row))
         return ControllerUpdate()

@@ -62,7 +62,7 @@ private struct Comparing: RewardController {
     var readsGradients: Bool { true }
 
     func weights(at step: Int) -> StreamWeights { StreamWeights() }
-    mutating func update(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
+    mutating func observe(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 }
 
 /// Finds nothing, after a while.

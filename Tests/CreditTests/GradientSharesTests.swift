@@ -26,7 +26,7 @@ struct GradientSharesTests {
             let update = shares.weigh(products, of: ["a", "b", "kl"])
             let found = try #require(update).metrics
             #expect((found["rewards/a/gradient_share"] != nil) == read.last)
-            _ = shares.update(ObservedStep(rewardNames: ["a", "b"], groups: []))
+            _ = shares.observe(ObservedStep(rewardNames: ["a", "b"], groups: []))
         }
         #expect(read == [true, false, false, true, false, false, true])
     }

@@ -39,7 +39,7 @@ struct PeerControlTests {
             var controller = LagrangianConstraints([constraint], settings)
             for (cost, expected) in zip(example.costs, example.multipliers) {
                 let group = ScoredGroups.group(scores: [[.value(cost)]])
-                _ = controller.update(ObservedStep(rewardNames: ["cost"], groups: [group]))
+                _ = controller.observe(ObservedStep(rewardNames: ["cost"], groups: [group]))
                 let found = try #require(controller.multipliers["cost"])
                 #expect(abs(found - expected) < 1e-6 && abs(found - expected - 1e-3) > 1e-6)
             }

@@ -57,12 +57,12 @@ struct ObjectiveBalanceTests {
         }
         var trained = Metrics()
         trained["replay/loss"] = 2
-        _ = recap.update(step(0.2, 1))
+        _ = recap.observe(step(0.2, 1))
         _ = recap.observe(trained: trained)
         #expect(recap.weights(at: 1).imitationFactor == 1)
         // Losses: a 0.8 → 0.4, c + i = ½; b 1 → 1, c + i = 1; replay 2 → 3, c + i = 1.5. The deviation of one number is
         // 0.
-        _ = recap.update(step(0.6, 1))
+        _ = recap.observe(step(0.6, 1))
         trained["replay/loss"] = 3
         let update = recap.observe(trained: trained)
         #expect(update?.note?.hasPrefix("recap: 2 steps are known") == true)
@@ -85,7 +85,7 @@ struct ObjectiveBalanceTests {
         // A step that a reward scored nothing in, of another domain, leaves its losses.
         var silent = step(0, 0)
         silent.groups[0].scores = [[.abstained(reason: ""), .value(1)]]
-        _ = recap.update(silent)
+        _ = recap.observe(silent)
         #expect(recap.state.losses["a"] == before.losses["a"])
     }
 

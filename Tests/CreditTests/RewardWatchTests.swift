@@ -86,7 +86,7 @@ struct RewardWatchTests {
         var watch = RewardWatch(rewards)
         #expect(watch.weights(at: 3) == StreamWeights())
         return try steps.map { step in
-            let update = watch.update(step)
+            let update = watch.observe(step)
             return try #require(update)
         }
     }
@@ -161,7 +161,7 @@ struct RewardWatchTests {
         var held = RewardWatch(rewards, constrained: ["shadow"])
         var notes: [String] = []
         for _ in 0..<8 {
-            if let note = held.update(dead)?.note { notes.append(note) }
+            if let note = held.observe(dead)?.note { notes.append(note) }
         }
         #expect(notes.count == 1 && notes[0].hasSuffix("and multipliers.max bounds it"))
     }
@@ -170,10 +170,10 @@ struct RewardWatchTests {
         let steps = (0..<40).map { step([group([Double($0 % 5), 1], shadow: -Double($0), lengths: [$0 % 3 + 1, 2])]) }
         var whole = RewardWatch(rewards)
         var resumed = RewardWatch(rewards)
-        for step in steps.prefix(20) { _ = whole.update(step) }
+        for step in steps.prefix(20) { _ = whole.observe(step) }
         try resumed.takeState(from: whole.encodedState(with: JSONEncoder()), with: JSONDecoder())
         for step in steps.suffix(20) {
-            let (left, right) = (whole.update(step), resumed.update(step))
+            let (left, right) = (whole.observe(step), resumed.observe(step))
             #expect(left == right && left != nil)
         }
     }

@@ -40,7 +40,7 @@ private struct Bandit {
     /// Dual steps against best responses.
     static func ascended(_ controller: LagrangianConstraints, steps: Int) -> (LagrangianConstraints, [Double]) {
         var controller = controller
-        for _ in 0..<steps { _ = controller.update(step(response(to: controller.weights(at: 0)))) }
+        for _ in 0..<steps { _ = controller.observe(step(response(to: controller.weights(at: 0)))) }
         return (controller, response(to: controller.weights(at: 0)))
     }
 }
@@ -115,7 +115,7 @@ struct SaddlePointTests {
         var controller = LagrangianConstraints(limit, settings)
         var notes: [(step: Int, text: String)] = []
         for step in 0..<4000 {
-            let update = controller.update(Bandit.step(Bandit.response(to: controller.weights(at: 0))))
+            let update = controller.observe(Bandit.step(Bandit.response(to: controller.weights(at: 0))))
             if let note = update?.note { notes.append((step, note)) }
             let weights = controller.weights(at: 0)
             #expect(weights.weight(of: "first", own: 0) / weights.factor > -0.5)
@@ -180,7 +180,7 @@ struct MultiplierStepTests {
             var controller = LagrangianConstraints([Constraint("held", limit: 0.5, kind: example.kind)], settings)
             let own = example.variant == .allPPO ? 1.0 : 0
             let before = controller.weights(at: 0).weight(of: "held", own: own)
-            _ = controller.update(step([[mean]]))
+            _ = controller.observe(step([[mean]]))
             let after = controller.weights(at: 0).weight(of: "held", own: own)
             #expect((after - before) * sign > 0, "\(mean): \(before) → \(after)")
         }
@@ -190,7 +190,7 @@ struct MultiplierStepTests {
     /// groups' means are 0.5.
     @Test func completionsCountAlikeWhateverTheirGroup() throws {
         var controller = LagrangianConstraints([Constraint("held", limit: 0.75)], MultiplierSettings(learningRate: 0.1))
-        let moved = controller.update(step([[1], [0, 0, 0]]))
+        let moved = controller.observe(step([[1], [0, 0, 0]]))
         #expect(moved?.metrics["constraints/held/value"] == 0.25)
         #expect(moved?.metrics["constraints/held/violation"] == 0.5)
         #expect(moved?.metrics["constraints/held/limit"] == 0.75)
@@ -202,10 +202,10 @@ struct MultiplierStepTests {
     @Test func aCompletionWithoutAScoreCountsForNothing() throws {
         var controller = LagrangianConstraints([Constraint("held", limit: 0.75)])
         let group = ScoredGroups.group(scores: [[.value(1), .value(0.5)], [.value(1), .value(.nan)]])
-        let moved = controller.update(ObservedStep(rewardNames: ["task", "held"], groups: [group]))
+        let moved = controller.observe(ObservedStep(rewardNames: ["task", "held"], groups: [group]))
         #expect(moved?.metrics["constraints/held/value"] == 0.5)
         let state = controller.state.parameters
-        let failed = controller.update(step([[nil, nil]]))  // the reward failed for the whole step
+        let failed = controller.observe(step([[nil, nil]]))  // the reward failed for the whole step
         #expect(failed?.metrics["constraints/held/value"] == nil && failed?.metrics["constraints/held/lambda"] != nil)
         #expect(controller.state.parameters == state)
     }
@@ -214,7 +214,7 @@ struct MultiplierStepTests {
     @Test func aLargeLimitIsItsOwnUnit() throws {
         var controller = LagrangianConstraints(
             [Constraint("held", limit: 200, kind: .atMost)], MultiplierSettings(learningRate: 0.1))
-        let moved = controller.update(step([[350, 250]]))
+        let moved = controller.observe(step([[350, 250]]))
         #expect(moved?.metrics["constraints/held/violation"] == 100)
         #expect(abs(try #require(controller.multipliers["held"]) - 0.05) < 1e-12)
     }
@@ -223,12 +223,12 @@ struct MultiplierStepTests {
     @Test func momentumIsThatOfSGD() throws {
         let settings = MultiplierSettings(learningRate: 1, momentum: 0.5)
         var controller = LagrangianConstraints([Constraint("held", limit: 0.5)], settings)
-        for _ in 0..<2 { _ = controller.update(step([[0.3]])) }
+        for _ in 0..<2 { _ = controller.observe(step([[0.3]])) }
         #expect(abs(try #require(controller.multipliers["held"]) - (0.2 + 0.3)) < 1e-12)
         // The published code's five steps a rollout, without momentum: 5 × 0.2.
         let several = MultiplierSettings(learningRate: 1)
         var other = LagrangianConstraints([Constraint("held", limit: 0.5)], several, stepsPerRollout: 5)
-        _ = other.update(step([[0.3]]))
+        _ = other.observe(step([[0.3]]))
         #expect(abs(try #require(other.multipliers["held"]) - 1) < 1e-12)
     }
 
@@ -239,7 +239,7 @@ struct MultiplierStepTests {
             Constraint("task", limit: 4, kind: .equal, scale: 1), Constraint("held", limit: 4, kind: .equal, scale: 1),
         ]
         var controller = LagrangianConstraints(constraints, settings)
-        _ = controller.update(step([[0]]))
+        _ = controller.observe(step([[0]]))
         #expect(abs(try #require(controller.state.parameters["task"]) - 0.3) < 1e-12)
         #expect(abs(try #require(controller.state.parameters["held"]) - 0.4) < 1e-12)
     }
@@ -248,7 +248,7 @@ struct MultiplierStepTests {
     @Test func multipliersAreAveragedOverTheLastFifth() throws {
         var controller = LagrangianConstraints([Constraint("held", limit: 1)], MultiplierSettings(learningRate: 1))
         var last: ControllerUpdate?
-        for _ in 0..<10 { last = controller.update(step([[0.9]])) }
+        for _ in 0..<10 { last = controller.observe(step([[0.9]])) }
         #expect(abs(try #require(last?.metrics["constraints/held/lambda"]) - 0.9) < 1e-12)
         #expect(abs(try #require(last?.metrics["constraints/held/lambda_mean"]) - 0.8) < 1e-12)
         #expect(abs(try #require(last?.metrics["constraints/held/value_mean"]) - 0.9) < 1e-12)
@@ -257,7 +257,7 @@ struct MultiplierStepTests {
     @Test func itSaysWhyAWeightMoved() {
         var controller = LagrangianConstraints(
             [Constraint("held", limit: 200, kind: .atMost)], MultiplierSettings(learningRate: 0.1))
-        let notes = (0..<4).map { _ in controller.update(step([[300]]))?.note }
+        let notes = (0..<4).map { _ in controller.observe(step([[300]]))?.note }
         #expect(
             notes == [
                 nil, "the multiplier of held went from 0 to 0.1: held is 300, its limit at most 200", nil,
@@ -279,7 +279,7 @@ struct MultiplierStepTests {
     /// A score out of reach is none, and without scores nothing moves.
     @Test func aScoreOutOfReachMovesNothing() {
         var controller = LagrangianConstraints([Constraint("held", limit: 1)])
-        let metrics = controller.update(step([[1e308, 1e308]]))?.metrics
+        let metrics = controller.observe(step([[1e308, 1e308]]))?.metrics
         #expect(metrics?["constraints/held/value"] == nil && metrics?["constraints/held/lambda"] == 0)
     }
 
@@ -291,7 +291,7 @@ struct MultiplierStepTests {
         for (mean, expected) in [(0.3, 0.42), (0.4, 0.39), (0.9, 0.128), (0.9, 0)] {
             let step = ObservedStep(
                 rewardNames: ["first"], groups: [ScoredGroups.group(scores: [[.value(mean)]])])
-            _ = controller.update(step)
+            _ = controller.observe(step)
             #expect(abs(try #require(controller.multipliers["first"]) - expected) < 1e-12)
         }
         // A state of before there was one goes on as if the pull had been none.
@@ -314,7 +314,7 @@ struct MultiplierStepTests {
         var mean = 0.3
         var late: [Double] = []
         for rollout in 0..<400 {
-            _ = controller.update(
+            _ = controller.observe(
                 ObservedStep(rewardNames: ["first"], groups: [ScoredGroups.group(scores: [[.value(mean)]])]))
             mean += 0.1 * ((controller.multipliers["first"] ?? 0) - 0.5)
             if rollout >= 300 { late.append(abs(mean - 0.5)) }

@@ -41,7 +41,7 @@ struct ThresholdSearchTests {
             style += 0.5 * ((search.limits["style"] ?? 0) - style)
             facts += 0.5 * ((search.limits["facts"] ?? 0) - facts)
             rollouts += 1
-            _ = search.update(test.step(style, facts))
+            _ = search.observe(test.step(style, facts))
             guard rollouts % 2 == 0 else { return nil }
             return search.observe(
                 ObservedEvaluation(
@@ -70,10 +70,10 @@ struct ThresholdSearchTests {
     /// The constraints are held to the limits that are tried: their metric is the moving limit.
     @Test func theConstraintsTakeTheLimits() throws {
         var search = search()
-        let begun = search.update(step(0.5, 0.5))
+        let begun = search.observe(step(0.5, 0.5))
         #expect(begun?.metrics["constraints/style/limit"] == 0.2)
         _ = search.observe(ObservedEvaluation(step: 1, means: ["style": 0.2, "facts": 0.3, "gold": 1]))
-        let next = search.update(step(0.5, 0.5))
+        let next = search.observe(step(0.5, 0.5))
         #expect(next?.metrics["constraints/style/limit"] == search.limits["style"])
         #expect(search.limits["style"] != 0.2)
     }
@@ -84,7 +84,7 @@ struct ThresholdSearchTests {
         let missed = ObservedEvaluation(step: 1, means: ["style": 0.9, "facts": 0.9, "gold": 0.5])
         var notes: [String?] = []
         for _ in 0..<3 {
-            _ = search.update(step(0.9, 0.9))
+            _ = search.observe(step(0.9, 0.9))
             notes.append(search.observe(missed)?.note)
         }
         #expect(notes[0] == nil && notes[1] == nil)

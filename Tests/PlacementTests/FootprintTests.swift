@@ -112,7 +112,7 @@ struct FootprintTests {
         _ = try await policy.train { _ in .step(0, apply: {}) }
         await #expect(throws: CancellationError.self) { _ = try await policy.infer { _ in throw CancellationError() } }
         let noted = log.take()
-        #expect(noted.spans.map(\.lane) == [.view, .sampling, .scoring, .training, .view, .scoring])
+        #expect(noted.spans.map(\.lane) == [.view, .sampling, .inferring, .training, .view, .inferring])
         #expect(noted.spans.map(\.version) == [0, 0, 0, 0, 1, 1])
         #expect(noted.spans.map(\.movedBytes) == [4, nil, nil, nil, 4, nil])
         #expect(noted.spans.allSatisfy { $0.end >= $0.start && $0.name == "actor" })

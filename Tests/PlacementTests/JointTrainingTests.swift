@@ -113,7 +113,7 @@ struct JointTrainingTests {
     @Test func aRoleThatIsReadKeepsItsVersion() async throws {
         let (policy, reference) = (try role("policy", [1]), try role("reference", [5]))
         _ = try await ReallocatingActor.train([policy], reading: [reference]) { leases in
-            #expect(reference.phase == .scoring(PolicyVersion(0)))
+            #expect(reference.phase == .inferring(PolicyVersion(0)))
             let read = leases.reading(reference)["weight"]!
             let values = try read.floats()
             #expect(values == [5] && !read.requiresGradient)
@@ -125,7 +125,7 @@ struct JointTrainingTests {
     @Test func aRoleInsideItsOwnLeaseIsAnError() async throws {
         let (policy, critic) = (try role("policy", [1]), try role("critic", [2]))
         _ = try await critic.infer { _ in
-            await #expect(throws: PlacementError.nested(role: "critic", held: .scoring(PolicyVersion(0)))) {
+            await #expect(throws: PlacementError.nested(role: "critic", held: .inferring(PolicyVersion(0)))) {
                 _ = try await ReallocatingActor.train([policy, critic]) { _ in .skipped(()) }
             }
         }
@@ -212,7 +212,7 @@ struct ParameterSetTests {
             } else {
                 await #expect(
                     throws: PlacementError.weightsChanged(
-                        role: "policy", parameter: name, phase: .scoring(PolicyVersion(0)))
+                        role: "policy", parameter: name, phase: .inferring(PolicyVersion(0)))
                 ) { _ = try await policy.infer { _ in } }
             }
         }

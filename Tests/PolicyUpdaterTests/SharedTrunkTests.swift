@@ -198,7 +198,7 @@ struct SharedTrunkTests {
         try head.multiplyInPlace(2)
         await #expect(
             throws: PlacementError.weightsChanged(
-                role: "policy", parameter: Self.headName, phase: .scoring(PolicyVersion(1)))
+                role: "policy", parameter: Self.headName, phase: .inferring(PolicyVersion(1)))
         ) { _ = try await policy.updater.values(batch()) }
     }
 

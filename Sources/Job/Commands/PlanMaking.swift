@@ -193,7 +193,7 @@ package struct PlanMaking {
         return LocalPlans.Choices(
             generation: isHalf ? [.bf16] : layouts, training: isHalf ? .bf16WithMaster : .fp32Master,
             sequencesOfPass: job.isGiven("max_tokens_per_micro_batch")
-                ? Placement.sequences(of: work, maxTokens: job.maxTokensPerMicroBatch) : nil,
+                ? PlacementSettings.sequences(of: work, maxTokens: job.maxTokensPerMicroBatch) : nil,
             // A pair is never cut.
             leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions,
             shards: shards.training, generationShards: shards.generation,

@@ -39,7 +39,7 @@ struct PairEvaluation: Measuring {
     let pairs: EvaluationPairs
     let updater: PolicyUpdater
     /// Of thinking and empty pairs, whose weights move; `nil` where the plan's stay.
-    let mixing: MixingWeighing?
+    let balance: ThinkingBalanceWeighing?
     let recorder: RunRecorder
     /// Of a reward model, whose calibration is measured too.
     let heads: [String]?
@@ -55,7 +55,7 @@ struct PairEvaluation: Measuring {
                 parts[slot].takeReference(found.tokens)
             }
         }
-        let weights = await mixing?.weights ?? parts.map { _ in 1.0 }
+        let weights = await balance?.weights ?? parts.map { _ in 1.0 }
         var measured = Measured()
         var loss = 0.0
         for ((part, plan), weight) in zip(zip(parts, updater.parts), weights) {

@@ -85,7 +85,8 @@ struct StepEvaluation: Evaluating {
         }
         return sets.pairs.map { pairs in
             PairEvaluation(
-                pairs: pairs, updater: parts.updater, mixing: parts.weighing as? MixingWeighing, recorder: recorder,
+                pairs: pairs, updater: parts.updater, balance: parts.weighing as? ThinkingBalanceWeighing,
+                recorder: recorder,
                 heads: parts.plan.heads, bestMetric: job.run.bestMetric)
         }
     }

@@ -98,8 +98,8 @@ struct TrainingParts: Sendable {
             ReplayBuffer(capacity: $0.capacity, maxAge: $0.maxAge, alpha: $0.alpha, seed: seed)
         }
         switch plan.weighing {
-        case .mixture(let mixture): weighing = MixtureWeighing(mixture.controller, utility)
-        case .mixing(let mixing): weighing = try await Self.weighing(mixing, named, pairs, model, built)
+        case .imitationBalance(let balance): weighing = ImitationBalanceWeighing(balance.controller, utility)
+        case .thinkingBalance(let balance): weighing = try await Self.weighing(balance, named, pairs, model, built)
         case nil: weighing = nil
         }
         let critic = built.critic.map { [$0] } ?? []
@@ -111,15 +111,16 @@ struct TrainingParts: Sendable {
 
     @TensorActor
     private static func weighing(
-        _ mixing: MixingPlan, _ job: ResolvedJob, _ pairs: PairFeed?, _ model: ModelSource, _ built: TensorParts
-    ) throws -> MixingWeighing {
-        var calibrator: MixingCalibrator?
-        if let calibration = mixing.calibration, let thinking = job.plan.pairs?.thinking, let pairs {
-            calibrator = try MixingCalibrator(
-                mixing, calibration, thinking, pairs, model, policy: built.policy, updater: built.updater,
+        _ balance: ThinkingBalancePlan, _ job: ResolvedJob, _ pairs: PairFeed?, _ model: ModelSource,
+        _ built: TensorParts
+    ) throws -> ThinkingBalanceWeighing {
+        var calibrator: ThinkingBalanceCalibrator?
+        if let calibration = balance.calibration, let thinking = job.plan.pairs?.thinking, let pairs {
+            calibrator = try ThinkingBalanceCalibrator(
+                balance, calibration, thinking, pairs, model, policy: built.policy, updater: built.updater,
                 seed: job.model.seed)
         }
-        return MixingWeighing(mixing, calibrator)
+        return ThinkingBalanceWeighing(balance, calibrator)
     }
 
     private struct TensorParts: Sendable {

@@ -162,7 +162,7 @@ package final class TrainingRun: Sendable {
         lines += resumed.notices + prompts.lines
         if let placement = job.placement { lines.append(placement.line) }
         if let checkpoint = resumed.checkpoint {
-            lines += try Placement.notices(resuming: checkpoint, job.placement)
+            lines += try PlacementSettings.notices(resuming: checkpoint, job.placement)
             lines += ResumePoint.notices(resuming: checkpoint, job)
         }
         let progress = ProgressState(threads: threads)

@@ -38,7 +38,7 @@ package struct ResolvedJob: Sendable {
     /// Whether the limits of constraints are chosen by the run's evaluations.
     package let searchesLimits: Bool
     /// The plan that the run carries out; `nil` where the keys say everything.
-    package let placement: Placement?
+    package let placement: PlacementSettings?
     /// How many processes compute each layer of a training pass together.
     package let tensorParallelism: TensorParallelism
     /// Where what the optimizer keeps waits between steps.
@@ -127,7 +127,7 @@ struct Reading {
     let partGradientSteps: Int
     let run: RunSettings
     let searchesLimits: Bool
-    let placement: Placement?
+    let placement: PlacementSettings?
     let tensorParallelism: TensorParallelism
     let optimizerOffload: OptimizerOffload
 
@@ -136,10 +136,10 @@ struct Reading {
         _ job: inout SettingsReader, _ method: any Method.Type, _ rewardNames: [String]? = nil, folder: URL? = nil
     ) {
         let defaults = method.defaults(reading: &job)
-        placement = Placement(reading: &job, folder: folder)
+        placement = PlacementSettings(reading: &job, folder: folder)
         let generates = defaults.batches != nil
         model = ModelSettings(reading: &job, generates: generates)
-        data = DataSettings(reading: &job, learnsRows: method == SFT.self)
+        data = DataSettings(reading: &job, learnsRows: method == SFTMethod.self)
         rewards = generates ? RewardEntries(reading: &job, for: method.name, isNeeded: defaults.needsRewards) : nil
         let names = rewardNames ?? rewards?.entries.map { $0.knownName ?? $0.reference } ?? []
         var control = generates ? Self.control(&job, rewards, names, namesAreFinal: rewardNames != nil) : nil

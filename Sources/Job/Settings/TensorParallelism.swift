@@ -90,7 +90,7 @@ package struct TensorParallelism: Sendable, Equatable {
         if plan.reference?.sync != nil {
             problems.append(("sync_ref_model", "the reference follows the policy (sync_ref_model)"))
         }
-        if case .mixing(let mixing) = plan.weighing, mixing.calibration != nil {
+        if case .thinkingBalance(let balance) = plan.weighing, balance.calibration != nil {
             problems.append(("bvpo", "bvpo measures its gradients by a sketch"))
         }
         if staleness.generationRanks > 0 {

@@ -5,7 +5,7 @@
 ///     α* = [tr Σ_e − tr Σ_te + ‖b_e‖² − ⟨b_t, b_e⟩] / [tr Σ_t + tr Σ_e − 2 tr Σ_te + ‖b_t − b_e‖²], clipped to 0 … 1
 ///
 /// b are the biases E g − μ, Σ the covariances, Σ_te the cross-covariance. MSE(α*) is at most MSE(0) and MSE(1).
-package struct MixingTerms: Sendable, Equatable, Codable {
+package struct ThinkingBalanceTerms: Sendable, Equatable, Codable {
     /// tr Σ_t, of the gradient with traces.
     package var traceVariance: Double
     /// tr Σ_e, of the gradient without.
@@ -47,11 +47,11 @@ package struct MixingTerms: Sendable, Equatable, Codable {
     }
 
     /// Terms that go from these towards others: (1 − share) of these and share of the others.
-    func moved(towards other: MixingTerms, by share: Double) -> MixingTerms {
-        func between(_ field: KeyPath<MixingTerms, Double>) -> Double {
+    func moved(towards other: ThinkingBalanceTerms, by share: Double) -> ThinkingBalanceTerms {
+        func between(_ field: KeyPath<ThinkingBalanceTerms, Double>) -> Double {
             (1 - share) * self[keyPath: field] + share * other[keyPath: field]
         }
-        return MixingTerms(
+        return ThinkingBalanceTerms(
             traceVariance: between(\.traceVariance), emptyVariance: between(\.emptyVariance),
             crossVariance: between(\.crossVariance), traceBias: between(\.traceBias), emptyBias: between(\.emptyBias),
             crossBias: between(\.crossBias))

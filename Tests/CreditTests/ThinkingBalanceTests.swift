@@ -54,10 +54,10 @@ private struct Toy {
         return TraceGradients.marginal(beta: beta, chosen: all(1), rejected: all(0))
     }
 
-    var terms: MixingTerms {
+    var terms: ThinkingBalanceTerms {
         let mean = expectation(traceGradients)
         let (trace, empty) = (minus(mean, ideal), minus(emptyGradient, ideal))
-        return MixingTerms(
+        return ThinkingBalanceTerms(
             traceVariance: traceGradients.reduce(0) {
                 $0 + $1.share * dot(minus($1.gradient, mean), minus($1.gradient, mean))
             },
@@ -81,8 +81,8 @@ private func covariance(_ values: [(share: Double, gradient: [Double])]) -> [Dou
     }
 }
 
-@Suite("BVPO's mixing weight")
-struct MixingTests {
+@Suite("BVPO's balance of thinking")
+struct ThinkingBalanceTests {
     private let toy = Toy()
 
     /// The golden numbers, worked out with complex steps outside this code.
@@ -127,7 +127,7 @@ struct MixingTests {
             let (biasT, biasE) = (vector(), vector())
             // Both noises are made of the same four directions, so that they may be correlated.
             let noise = (0..<4).map { _ in (vector(), vector()) }
-            let terms = MixingTerms(
+            let terms = ThinkingBalanceTerms(
                 traceVariance: noise.reduce(0) { $0 + dot($1.0, $1.0) },
                 emptyVariance: noise.reduce(0) { $0 + dot($1.1, $1.1) },
                 crossVariance: noise.reduce(0) { $0 + dot($1.0, $1.1) }, traceBias: dot(biasT, biasT),
@@ -135,7 +135,7 @@ struct MixingTests {
             let best = terms.meanSquaredError(terms.optimum ?? .nan)
             #expect(best <= min(terms.meanSquaredError(0), terms.meanSquaredError(1)) + 1e-12)
         }
-        let flat = MixingTerms(traceVariance: 0, traceBias: 1, emptyBias: 1, crossBias: 1)
+        let flat = ThinkingBalanceTerms(traceVariance: 0, traceBias: 1, emptyBias: 1, crossBias: 1)
         #expect(flat.optimum == nil)
     }
 
@@ -150,8 +150,8 @@ struct MixingTests {
         func sequences(_ traces: [Int], _ y: Int) -> [TraceGradients.Sequence] {
             traces.map { toy.sequence($0, y, drawn: log(shares[$0])) }
         }
-        func estimate(prompts: Int, traces: Int) -> MixingEstimate {
-            MixingEstimate(
+        func estimate(prompts: Int, traces: Int) -> ThinkingBalanceEstimate {
+            ThinkingBalanceEstimate(
                 (0..<prompts).map { _ in
                     let sides = [1, 0].map { sequences((0..<traces).map { _ in drawnTrace() }, $0) }
                     let kept = sides.map {
@@ -164,7 +164,7 @@ struct MixingTests {
                         return TraceGradients.marginal(
                             beta: toy.beta, chosen: sequences(drawn, 1), rejected: sequences(drawn, 0))
                     }
-                    return MixingSample(
+                    return ThinkingBalanceSample(
                         traceGradients: zip(kept[0], kept[1]).map {
                             TraceGradients.single(beta: toy.beta, chosen: sides[0][$0], rejected: sides[1][$1])
                         }, emptyGradient: toy.emptyGradient, marginalHalves: (marginal[0], marginal[1]))
@@ -187,8 +187,8 @@ struct MixingTests {
     /// Two prompts in two dimensions, worked by hand: g_t means (2, 0) and (0, 2), so (1, 1); g_e means (3, 0) and (1,
     /// 0), so (2, 0).
     @Test func aCalibrationTellsOfItsGradients() throws {
-        func sample(_ center: [Double], _ empty: [Double]) -> MixingSample {
-            MixingSample(
+        func sample(_ center: [Double], _ empty: [Double]) -> ThinkingBalanceSample {
+            ThinkingBalanceSample(
                 traceGradients: [1, -1, 2, -2].map { [center[0] + $0, center[1]] }, emptyGradient: empty,
                 marginalHalves: ([0, 0], [0, 0]))
         }
@@ -215,36 +215,38 @@ struct MixingTests {
     }
 
     @Test func anEstimatedWeightMovesSlowlyAndIsHeldInDoubt() throws {
-        var weight = MixingWeight(alpha: 0.5)
-        let bounds = MixingWeight.Bounds()
+        var weight = ThinkingBalance(alpha: 0.5)
+        let bounds = ThinkingBalance.Bounds()
         // α* = 0.3 / 0.4
-        let terms = MixingTerms(traceVariance: 0.1, traceBias: 0, emptyBias: 0.3, crossBias: 0)
-        let metrics = weight.take(MixingEstimate(terms: terms, emptyBiasRatio: 5), bounds)
+        let terms = ThinkingBalanceTerms(traceVariance: 0.1, traceBias: 0, emptyBias: 0.3, crossBias: 0)
+        let metrics = weight.take(ThinkingBalanceEstimate(terms: terms, emptyBiasRatio: 5), bounds)
         #expect(abs(weight.alpha - 0.6) < 1e-12 && abs((metrics["bvpo/alpha_star"] ?? 0) - 0.75) < 1e-12)
         #expect(metrics["bvpo/var_thinking"] == 0.1 && metrics["bvpo/bias_empty_ratio"] == 5)
-        _ = weight.take(MixingEstimate(terms: terms, emptyBiasRatio: 1.9), bounds)
+        _ = weight.take(ThinkingBalanceEstimate(terms: terms, emptyBiasRatio: 1.9), bounds)
         #expect(abs(weight.alpha - 0.6) < 1e-12 && weight.held == 1)
         // Terms move by a tenth of the way: α* of 0.9·(0.1, 0.3) + 0.1·(0.9, 0.3) is 0.3/0.48.
         _ = weight.take(
-            MixingEstimate(
-                terms: MixingTerms(traceVariance: 0.9, traceBias: 0, emptyBias: 0.3, crossBias: 0), emptyBiasRatio: 5),
+            ThinkingBalanceEstimate(
+                terms: ThinkingBalanceTerms(traceVariance: 0.9, traceBias: 0, emptyBias: 0.3, crossBias: 0),
+                emptyBiasRatio: 5),
             bounds)
         #expect(abs(weight.alpha - 0.625) < 1e-12)
         let before = weight
         _ = weight.take(
-            MixingEstimate(
-                terms: MixingTerms(traceVariance: .nan, traceBias: 0, emptyBias: 1, crossBias: 0), emptyBiasRatio: 5),
+            ThinkingBalanceEstimate(
+                terms: ThinkingBalanceTerms(traceVariance: .nan, traceBias: 0, emptyBias: 1, crossBias: 0),
+                emptyBiasRatio: 5),
             bounds)
         #expect(weight.alpha == before.alpha && weight.terms == before.terms && weight.held == 2)
         // The range ends it.
         for _ in 0..<10 {
             _ = weight.take(
-                MixingEstimate(
-                    terms: MixingTerms(traceVariance: 0, traceBias: 0, emptyBias: 9, crossBias: 0),
+                ThinkingBalanceEstimate(
+                    terms: ThinkingBalanceTerms(traceVariance: 0, traceBias: 0, emptyBias: 9, crossBias: 0),
                     emptyBiasRatio: .infinity), bounds)
         }
         #expect(weight.alpha == 0.9)
-        let copy = try JSONDecoder().decode(MixingWeight.self, from: JSONEncoder().encode(weight))
+        let copy = try JSONDecoder().decode(ThinkingBalance.self, from: JSONEncoder().encode(weight))
         #expect(copy == weight)
     }
 }

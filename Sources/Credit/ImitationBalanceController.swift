@@ -1,7 +1,7 @@
 package import Records
 
-/// Settings of ``MixtureController``: the section `amft:`.
-package struct MixtureSettings: Sendable, Equatable {
+/// Settings of ``ImitationBalanceController``: the section `amft:`.
+package struct ImitationBalanceSettings: Sendable, Equatable {
     /// `amft.controller:`.
     package enum Controller: String, SettingsChoice { case adaptive, fixed }
     /// `amft.meta_norm:`.
@@ -99,9 +99,9 @@ package struct MixtureSettings: Sendable, Equatable {
 /// tokens in the step before, the newest that is known when a step is weighed; H* is what it was after the warm-up. The
 /// clip is on μ itself, so that nothing winds up at a bound.
 ///
-/// The published code adds −dU/dμ: it ascends the validation loss. Here the utility rises, see `MixtureTests`.
-package struct MixtureController: Sendable, Equatable {
-    package let settings: MixtureSettings
+/// The published code adds −dU/dμ: it ascends the validation loss. Here the utility rises, see `ImitationBalanceTests`.
+package struct ImitationBalanceController: Sendable, Equatable {
+    package let settings: ImitationBalanceSettings
     package var state: State
 
     package struct State: Codable, Sendable, Equatable {
@@ -121,7 +121,7 @@ package struct MixtureController: Sendable, Equatable {
         package var measured: [Double] = []
     }
 
-    package init(_ settings: MixtureSettings) {
+    package init(_ settings: ImitationBalanceSettings) {
         self.settings = settings
         state = State(weight: settings.start, entropyTarget: settings.entropyTarget)
     }

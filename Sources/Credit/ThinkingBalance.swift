@@ -1,7 +1,7 @@
 package import Records
 
 /// α of BVPO: what the gradient with traces counts beside the one without.
-package struct MixingWeight: Sendable, Equatable, Codable {
+package struct ThinkingBalance: Sendable, Equatable, Codable {
     /// How an estimated α moves.
     package struct Bounds: Sendable, Equatable {
         package var range: ClosedRange<Double>
@@ -24,7 +24,7 @@ package struct MixingWeight: Sendable, Equatable, Codable {
 
     package private(set) var alpha: Double
     /// Running means of the terms; `nil` before the first calibration.
-    package private(set) var terms: MixingTerms?
+    package private(set) var terms: ThinkingBalanceTerms?
     package private(set) var calibrations = 0
     /// Calibrations that left α as it was: their bias could not be told from noise, or a term was not finite.
     package private(set) var held = 0
@@ -34,7 +34,7 @@ package struct MixingWeight: Sendable, Equatable, Codable {
     /// Takes a calibration.
     ///
     /// - Returns: `bvpo/alpha_star` and every term, with the ratio that decides whether α moves.
-    package mutating func take(_ estimate: MixingEstimate, _ bounds: Bounds) -> Metrics {
+    package mutating func take(_ estimate: ThinkingBalanceEstimate, _ bounds: Bounds) -> Metrics {
         calibrations += 1
         let found = estimate.terms
         let isFinite = found.meanSquaredError(0.5).isFinite && found.optimum != nil && !estimate.emptyBiasRatio.isNaN

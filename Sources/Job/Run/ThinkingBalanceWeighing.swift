@@ -6,15 +6,15 @@ internal import Records
 internal import Runs
 
 /// α of a run: fixed, or moved by calibrations on the way.
-actor MixingWeighing: PartWeighing, Checkpointable {
+actor ThinkingBalanceWeighing: PartWeighing, Checkpointable {
     nonisolated let stateName = "mixing"
-    private let plan: MixingPlan
+    private let plan: ThinkingBalancePlan
     /// `nil` where α stays.
-    private let calibrator: MixingCalibrator?
-    private var weight: MixingWeight
-    private var marked: MixingWeight
+    private let calibrator: ThinkingBalanceCalibrator?
+    private var weight: ThinkingBalance
+    private var marked: ThinkingBalance
 
-    init(_ plan: MixingPlan, _ calibrator: MixingCalibrator?) {
+    init(_ plan: ThinkingBalancePlan, _ calibrator: ThinkingBalanceCalibrator?) {
         self.plan = plan
         self.calibrator = calibrator
         weight = plan.weight
@@ -33,7 +33,7 @@ actor MixingWeighing: PartWeighing, Checkpointable {
             let start = ContinuousClock.now
             let found = try await calibrator.estimate(alpha: weight.alpha, step: progress.step, stop: stop)
             metrics = found.metrics
-            if let estimate = found.estimate { metrics.merge(weight.take(estimate, MixingWeight.Bounds())) }
+            if let estimate = found.estimate { metrics.merge(weight.take(estimate, ThinkingBalance.Bounds())) }
             metrics["timing_s/calibration"] = (ContinuousClock.now - start) / .seconds(1)
         }
         metrics["bvpo/alpha", .last] = weight.alpha
@@ -58,7 +58,7 @@ actor MixingWeighing: PartWeighing, Checkpointable {
 
     func restore(from folder: URL) throws {
         let saved = try Data(contentsOf: folder.appending(path: Self.fileName))
-        weight = try JSONDecoder().decode(MixingWeight.self, from: saved)
+        weight = try JSONDecoder().decode(ThinkingBalance.self, from: saved)
         marked = weight
     }
 }

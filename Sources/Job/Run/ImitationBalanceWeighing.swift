@@ -6,14 +6,14 @@ internal import Records
 internal import Runs
 
 /// μ of a run that imitates and is rewarded: what demonstrations and rollouts count in a step.
-actor MixtureWeighing: PartWeighing, Checkpointable {
+actor ImitationBalanceWeighing: PartWeighing, Checkpointable {
     nonisolated let stateName = "mixture"
     /// What meta-gradients are taken of; `nil` takes none.
     private let utility: HeldOutUtility?
-    private var controller: MixtureController
-    private var marked: MixtureController.State
+    private var controller: ImitationBalanceController
+    private var marked: ImitationBalanceController.State
 
-    init(_ controller: MixtureController, _ utility: HeldOutUtility?) {
+    init(_ controller: ImitationBalanceController, _ utility: HeldOutUtility?) {
         self.controller = controller
         self.utility = utility
         marked = controller.state
@@ -67,7 +67,7 @@ actor MixtureWeighing: PartWeighing, Checkpointable {
 
     func restore(from folder: URL) throws {
         let saved = try Data(contentsOf: folder.appending(path: Self.fileName))
-        controller.state = try JSONDecoder().decode(MixtureController.State.self, from: saved)
+        controller.state = try JSONDecoder().decode(ImitationBalanceController.State.self, from: saved)
         marked = controller.state
     }
 }

@@ -1,9 +1,9 @@
 internal import Foundation
 package import Records
 
-/// What a prompt of a calibration tells of the terms of ``MixingTerms``: gradients of one pair, or sketches that keep
-/// their inner products.
-package struct MixingSample: Sendable {
+/// What a prompt of a calibration tells of the terms of ``ThinkingBalanceTerms``: gradients of one pair, or sketches
+/// that keep their inner products.
+package struct ThinkingBalanceSample: Sendable {
     /// g_t of each pair of replicated traces, at least 4, an even number.
     package var traceGradients: [[Double]]
     /// g_e.
@@ -52,20 +52,23 @@ package struct MixingSample: Sendable {
     fileprivate static func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
 }
 
-extension [MixingSample] {
+extension [ThinkingBalanceSample] {
     /// What the gradients of a calibration look like at an α, for a person: `bvpo/grad_norm_thinking` and
     /// `bvpo/grad_norm_empty`, of the means over the prompts, `bvpo/grad_cosine` between them, and
     /// `bvpo/variance_ratio`, the variance of α·g_t + (1 − α)·g_e over that of g_t: α² where g_e does not depend on the
     /// trace (Th. 1).
     package func gradientMetrics(alpha: Double) -> Metrics {
-        let thinking = MixingSample.mean(map { MixingSample.mean($0.traceGradients[...]) }[...])
-        let empty = MixingSample.mean(map(\.emptyGradient)[...])
-        let norms = (MixingSample.dot(thinking, thinking).squareRoot(), MixingSample.dot(empty, empty).squareRoot())
+        let thinking = ThinkingBalanceSample.mean(map { ThinkingBalanceSample.mean($0.traceGradients[...]) }[...])
+        let empty = ThinkingBalanceSample.mean(map(\.emptyGradient)[...])
+        let norms = (
+            ThinkingBalanceSample.dot(thinking, thinking).squareRoot(),
+            ThinkingBalanceSample.dot(empty, empty).squareRoot()
+        )
         var metrics = Metrics()
         metrics["bvpo/grad_norm_thinking"] = norms.0
         metrics["bvpo/grad_norm_empty"] = norms.1
         if norms.0 > 0, norms.1 > 0 {
-            metrics["bvpo/grad_cosine"] = MixingSample.dot(thinking, empty) / (norms.0 * norms.1)
+            metrics["bvpo/grad_cosine"] = ThinkingBalanceSample.dot(thinking, empty) / (norms.0 * norms.1)
         }
         let mixed = map { sample in
             var mixed = sample
@@ -81,12 +84,12 @@ extension [MixingSample] {
 }
 
 /// The terms as a calibration finds them.
-package struct MixingEstimate: Sendable, Equatable {
-    package var terms: MixingTerms
+package struct ThinkingBalanceEstimate: Sendable, Equatable {
+    package var terms: ThinkingBalanceTerms
     /// ‖b̂_e‖² over its jackknife standard error: below 2 it cannot be told from noise. Infinite without noise.
     package var emptyBiasRatio: Double
 
-    package init(terms: MixingTerms, emptyBiasRatio: Double) {
+    package init(terms: ThinkingBalanceTerms, emptyBiasRatio: Double) {
         self.terms = terms
         self.emptyBiasRatio = emptyBiasRatio
     }
@@ -94,14 +97,14 @@ package struct MixingEstimate: Sendable, Equatable {
     /// Means over the prompts. The pairs are given, so g_e has no variance of its own.
     ///
     /// - Parameter samples: At least 2.
-    package init(_ samples: [MixingSample]) {
+    package init(_ samples: [ThinkingBalanceSample]) {
         precondition(samples.count >= 2, "a standard error needs two prompts")
         let count = Double(samples.count)
         let biases = samples.map(\.biases)
         func mean(_ values: [Double]) -> Double { values.reduce(0, +) / count }
         let empty = biases.map(\.empty)
         let center = mean(empty)
-        terms = MixingTerms(
+        terms = ThinkingBalanceTerms(
             traceVariance: mean(samples.map(\.traceVariance)), traceBias: mean(biases.map(\.trace)), emptyBias: center,
             crossBias: mean(biases.map(\.cross)))
         // Of a mean, the jackknife's standard error is the usual one.

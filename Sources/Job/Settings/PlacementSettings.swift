@@ -11,7 +11,7 @@ internal import Runs
 ///
 /// Of the plan come the layout that is trained and the one that is sampled from, how passes are cut, how many rows are
 /// decoded at once, and the number of ranks; a key of the job that says otherwise is refused.
-package struct Placement: Sendable {
+package struct PlacementSettings: Sendable {
     /// As the job names it.
     package let path: String
     package let plan: ExecutionPlan
@@ -209,7 +209,7 @@ package struct Placement: Sendable {
     /// What a start under a plan, or without one, says of the checkpoint that it goes on from.
     ///
     /// - Throws: ``JobError`` where both have a plan and not the same.
-    static func notices(resuming checkpoint: CheckpointFolder, _ placement: Placement?) throws -> [String] {
+    static func notices(resuming checkpoint: CheckpointFolder, _ placement: PlacementSettings?) throws -> [String] {
         let saved = try CheckpointManifest(readingFrom: checkpoint.url)?.planHash
         switch (saved, placement) {
         case (nil, nil): return []

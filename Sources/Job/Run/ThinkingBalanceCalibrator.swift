@@ -16,8 +16,8 @@ internal import Tokenization
 /// Of each prompt 2R + R_μ traces are drawn. The first R stand before the chosen answer, the next R before the rejected
 /// one, the last R_μ before both, for the marginal gradient: those are never the ones whose spread is measured. Half as
 /// many more are drawn, so that some may stay open.
-struct MixingCalibrator: Sendable {
-    private let plan: MixingCalibration
+struct ThinkingBalanceCalibrator: Sendable {
+    private let plan: ThinkingBalanceCalibration
     private let beta: Double
     private let pairs: PairFeed
     private let generator: EngineGenerator
@@ -32,11 +32,11 @@ struct MixingCalibrator: Sendable {
     /// - Throws: ``JobError`` for a set in which fewer than two prompts have both pairs.
     @TensorActor
     init(
-        _ mixing: MixingPlan, _ calibration: MixingCalibration, _ thinking: ThinkingSettings, _ pairs: PairFeed,
-        _ model: ModelSource, policy: ReallocatingActor, updater: PolicyUpdater, seed: Int
+        _ balance: ThinkingBalancePlan, _ calibration: ThinkingBalanceCalibration, _ thinking: ThinkingSettings,
+        _ pairs: PairFeed, _ model: ModelSource, policy: ReallocatingActor, updater: PolicyUpdater, seed: Int
     ) throws {
         plan = calibration
-        beta = mixing.beta
+        beta = balance.beta
         self.pairs = pairs
         self.updater = updater
         tokenizer = model.tokenizer
@@ -75,14 +75,14 @@ struct MixingCalibrator: Sendable {
     /// - Returns: No estimate where fewer than two prompts could be used.
     func estimate(
         alpha: Double, step: Int, stop: StopSignal
-    ) async throws -> (estimate: MixingEstimate?, metrics: Metrics) {
+    ) async throws -> (estimate: ThinkingBalanceEstimate?, metrics: Metrics) {
         let asked = 2 * plan.traces + plan.marginalTraces
         let drawn = try await traces(asked + asked / 2, step: step, stop: stop)
         var metrics = Metrics()
         let closed = drawn.map { $0.filter { $0.isClosed(by: thinkEnd) } }
         let all = drawn.reduce(0) { $0 + $1.count }
         metrics["bvpo/calibration_unclosed"] = Double(all - closed.reduce(0) { $0 + $1.count }) / Double(max(all, 1))
-        var samples: [MixingSample] = []
+        var samples: [ThinkingBalanceSample] = []
         var unweighted = 0
         for (slot, rollouts) in zip(slots, closed) where rollouts.count >= asked {
             try stop.check()
@@ -94,7 +94,7 @@ struct MixingCalibrator: Sendable {
         metrics["bvpo/calibration_unweighted"] = Double(unweighted) / Double(max(2 * samples.count, 1))
         guard samples.count >= 2 else { return (nil, metrics) }
         metrics.merge(samples.gradientMetrics(alpha: alpha))
-        return (MixingEstimate(samples), metrics)
+        return (ThinkingBalanceEstimate(samples), metrics)
     }
 
     /// Draws a number of traces of every prompt; each ends where thinking does, or is left open.
@@ -117,7 +117,7 @@ struct MixingCalibrator: Sendable {
     /// What one prompt tells.
     private func sample(
         _ slot: Int, _ rollouts: [Rollout], step: Int
-    ) async throws -> (sample: MixingSample, unweighted: Int) {
+    ) async throws -> (sample: ThinkingBalanceSample, unweighted: Int) {
         let both = pairs.rows.slots[slot].map { $0! }
         let thinking = try pairs.rows.group(ofPair: both[0])
         let empty = try pairs.group(ofPair: both[1])
@@ -142,7 +142,7 @@ struct MixingCalibrator: Sendable {
             TraceGradients.marginal(beta: beta, chosen: Array(better[range]), rejected: Array(worse[range]))
         }
         return (
-            MixingSample(
+            ThinkingBalanceSample(
                 traceGradients: zip(first.indices, second.indices).map {
                     TraceGradients.single(beta: beta, chosen: chosen[$0], rejected: rejected[$1])
                 },

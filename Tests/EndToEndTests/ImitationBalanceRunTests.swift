@@ -3,7 +3,7 @@ import JSON
 import Testing
 
 @Suite("Imitation and reward in one step, from a job file", .serialized)
-struct MixtureRunTests {
+struct ImitationBalanceRunTests {
     private func train(_ place: Workplace, _ algorithm: String, _ lines: String, _ run: String) throws -> Data {
         let outcome = try place.train(place.job(algorithm, lines), "output_dir=\(run)")
         #expect(outcome.status == 0, "\(outcome.progress)")
