@@ -146,7 +146,7 @@ package final class RunFolder: Sendable {
 
     // MARK: - Rewinding
 
-    /// What ``rewind(to:)`` took away.
+    /// What ``rewind(to:from:)`` took away.
     package struct Rewound: Sendable, Equatable {
         /// Rows of `metrics.jsonl` dropped: those beyond the step, and a torn last line.
         package var metricsRows = 0
@@ -196,7 +196,7 @@ package final class RunFolder: Sendable {
 
     private static let supersededEnding = ".superseded"
 
-    /// Removes the checkpoints that ``rewind(to:)`` set aside.
+    /// Removes the checkpoints that ``rewind(to:from:)`` set aside.
     package func removeSuperseded() throws(RunError) {
         for entry in try FolderEntry.list(url) where entry.url.lastPathComponent.hasSuffix(Self.supersededEnding) {
             guard entry.kind == .folder, CheckpointFolder(entry.url.deletingPathExtension()) != nil else { continue }

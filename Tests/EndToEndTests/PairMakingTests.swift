@@ -4,8 +4,8 @@ import Testing
 @Suite("Pairs: going on with a file that was begun", .serialized)
 struct PairMakingTests {
     private let place: Workplace
-    private static let partial = "pairs.jsonl.partial"
-    private static let progress = "pairs.jsonl.progress.jsonl"
+    private static let partial = "made.jsonl.partial"
+    private static let progress = "made.jsonl.progress.jsonl"
 
     /// The 36th row is no prompt: 32 prompts are asked, their pairs kept and noted, then the command fails.
     init() throws {
@@ -13,7 +13,7 @@ struct PairMakingTests {
         var rows = String(decoding: try place.bytes("prompts.jsonl"), as: UTF8.self).split(separator: "\n")
         rows[35] = #"{"prompt": 7}"#
         try place.write("prompts.jsonl", rows.joined(separator: "\n"))
-        let begun = try make("pairs.jsonl")
+        let begun = try make("made.jsonl")
         try #require(begun.status == 65 && begun.progress.contains("line 36"), "\(begun.progress)")
         let pairs = try place.bytes(Self.partial)
         try #require(pairs.count > 100 && place.exists(Self.progress))
@@ -33,8 +33,8 @@ struct PairMakingTests {
 
     /// What is said of a start that is refused and makes nothing.
     private func refusal() throws -> String {
-        let outcome = try make("pairs.jsonl")
-        #expect(outcome.status == 65 && !place.exists("pairs.jsonl"), "\(outcome.progress)")
+        let outcome = try make("made.jsonl")
+        #expect(outcome.status == 65 && !place.exists("made.jsonl"), "\(outcome.progress)")
         return outcome.progress
     }
 
