@@ -101,7 +101,7 @@ package struct PlanTrials {
                 "placement=\(plan.path)", "output_dir=\(folder.path)", "max_steps=\(steps + 1)",
                 "save_steps=\(steps + 1)", "resume_from_checkpoint=false", "warmup_steps=0",
                 "lr_scheduler_type=constant", "eval_strategy=no", "load_best_model_at_end=false",
-                "log_completions=false", "report_to=none",
+                "log_completions=false", "report_to=none", "reward_error_budget=1",
             ], quiet: true)
         let limit = try ResolvedJob(JobFile(url: folder.appending(path: "config.yaml"))).sampling.maxCompletionLength
         return try Self.measured(String(contentsOf: folder.appending(path: "metrics.jsonl"), encoding: .utf8), limit)

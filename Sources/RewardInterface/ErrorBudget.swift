@@ -47,9 +47,12 @@ package struct ErrorBudget: Sendable, Equatable {
         throw exceeded(sample)
     }
 
-    /// What the scores amount to when no more come: the error of a budget that does not allow their failures.
+    /// What the scores amount to when no more come: the error of a budget that does not allow their failures. One failure
+    /// beside scores is an accident, whatever share it is.
     package var overspent: RewardError? {
-        guard let first, Double(failures) > rate * Double(recent.count) else { return nil }
+        guard let first, Double(failures) > rate * Double(recent.count), failures > 1 || recent.count == 1 else {
+            return nil
+        }
         return exceeded(first)
     }
 

@@ -92,13 +92,17 @@ package struct FileOperations: Sendable {
     }
 
     /// Refuses a place where ``writeOutput(_:to:)`` could not write, before the work whose result is to go there.
-    package func requireWritable(_ url: URL) throws(RunError) {
+    ///
+    /// - Returns: Whether a file there is replaced; a pipe, a device or a standard stream takes what is written beside
+    ///   what else it is given.
+    @discardableResult
+    package func requireWritable(_ url: URL) throws(RunError) -> Bool {
         var status = stat()
         if stat(url.path, &status) == 0 {
             switch status.st_mode & S_IFMT {
             case S_IFDIR: throw .system(action: "write", path: url.path, code: EISDIR)
             case S_IFREG where !Self.isStream(status): break
-            default: return  // opened when it is written, for a pipe may be waited for
+            default: return false  // opened when it is written, for a pipe may be waited for
             }
         }
         // A file is replaced by a new one beside it.
@@ -106,6 +110,7 @@ package struct FileOperations: Sendable {
         guard access(folder.path, W_OK | X_OK) == 0 else {
             throw .system(action: "write into", path: folder.path, code: errno)
         }
+        return true
     }
 
     /// Where a link without a file behind it leads; the path itself when it is none.

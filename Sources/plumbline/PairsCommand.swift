@@ -72,6 +72,7 @@ struct PairsCommand: AsyncParsableCommand {
             Interruption.shared.hold()  // rows that are made stay
             let report = try await making.run(model: model, stop: Interruption.shared.stop) { Terminal.progress($0) }
             try Terminal.result(json ? report.json : report.text)
+            try report.checkScores()
         }
     }
 }

@@ -15,8 +15,7 @@ package enum CommandOutputs {
         for (option, path) in outputs {
             guard let path else { continue }
             let url = URL(filePath: path)
-            try FileOperations.system.requireWritable(url)
-            guard try FolderEntry(url)?.kind != .other else { continue }  // a device or a pipe takes any number
+            guard try FileOperations.system.requireWritable(url) else { continue }
             guard !read.contains(url.resolvedPath) else {
                 throw JobError(place: option, message: "\(path) is the file that is read; name another")
             }

@@ -133,9 +133,9 @@ package struct PairMaking: Sendable {
                 notice("\(rows.upperBound) of \(count) prompts, \(counts.values.reduce(0) { $0 + $1.pairs }) pairs")
             }
             let report = PairsReport(
-                output: output, forms: forms.map { ($0.variant.name, counts[$0.variant.name] ?? Counts()) })
+                output: output, forms: forms.map { ($0.variant.name, counts[$0.variant.name] ?? Counts()) },
+                overspent: panel.overspent)
             try log.finish()
-            if let overspent = panel.overspent { throw overspent }  // only now: the pairs are saved
             await panel.close()
             return report
         } catch {

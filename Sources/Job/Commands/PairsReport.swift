@@ -1,15 +1,25 @@
 internal import Foundation
 internal import Methods
+internal import RewardInterface
 
 /// What `pairs make` did, for people and for programs.
 package struct PairsReport: Sendable {
     let output: String
     let forms: [(name: String, counts: PairMaking.Counts)]
+    /// The error of a reward whose scores failed more often than its budget allows.
+    let overspent: RewardError?
 
     private static let words = [
         "too_few": "fewer than two completions that can be compared", "tie": "equal rewards",
         "same_text": "the same text twice",
     ]
+
+    /// Looks at the scores once the report is shown.
+    ///
+    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were.
+    package func checkScores() throws {
+        if let overspent { throw overspent }
+    }
 
     /// Whether there is no pair at all.
     package var isEmpty: Bool { forms.allSatisfy { $0.counts.pairs == 0 } }

@@ -59,8 +59,11 @@ package struct TokenizerTraining {
     private func texts(of path: String) throws -> [String] {
         let url = URL(filePath: path)
         var texts: [String] = []
-        if path.hasSuffix(".jsonl") {  // a line of it may be any value, not a row alone
+        // A line may be any value, not a row alone.
+        if ["jsonl", "ndjson"].contains(url.pathExtension) {
             try InputLine.each(of: path) { _, row in Self.collect(row, into: &texts) }
+        } else if url.pathExtension == "json", let value = try? JSONValue(parsing: Self.text(of: path)) {
+            Self.collect(value, into: &texts)  // else it has a row a line
         } else if PromptFile.isPromptFile(url) {
             let rows = try RowFile(url)
             for row in 0..<rows.count { Self.collect(.object(try rows.columns(of: row)), into: &texts) }

@@ -122,17 +122,15 @@ package actor CheckpointSaver: Saving {
         }
     }
 
-    /// Takes the step for the best one if it is; returns an error when the step's metrics have none of this name and
-    /// should. Of an evaluation's the names are checked where it is made.
+    /// Takes the step for the best one if it is; returns an error when the metric seems to be misspelt. Of an evaluation's
+    /// the names are checked where it is made.
     private func rank(_ metrics: Metrics, step: Int) -> JobError? {
         guard let name = settings.bestMetric else { return nil }
         guard let value = metrics[name] else {
             let names = metrics.names.filter { !$0.hasPrefix("eval_") }
             guard best == nil, !names.isEmpty, !name.hasPrefix("eval_") else { return nil }
-            // A reward may have scored nothing, a step may have had nothing to learn from, and what is a family's
-            // member (a/b) may be measured every so many steps: of those only a misspelling is sure.
-            let isMissing = !name.contains("/") && !name.hasPrefix("reward") && metrics["empty_steps"] == nil
-            guard isMissing || !nearestNames(to: name, among: names).isEmpty else { return nil }
+            // A reward may log a metric of its own, a later step may have what this one lacks: only a misspelling is sure.
+            guard !nearestNames(to: name, among: names).isEmpty else { return nil }
             return .noMetric(name, of: "step \(step)", among: metrics.names)
         }
         let isBetter = best.map { settings.bestIsGreater ? value > $0.value : value < $0.value } ?? true
