@@ -29,16 +29,17 @@ package enum ModelFolder {
             members: ConfigurationText.members(of: text(of: file), path: path), path: path)
     }
 
-    /// The ids that end a completion: those of `generation_config.json`, else those of `config.json`. Empty when
-    /// neither says.
+    /// The ids that end a completion: those of `generation_config.json`, else those of `config.json`, as far as the model
+    /// can sample them. Empty when neither says.
     ///
-    /// - Throws: ``ModelError/configuration(path:problems:)`` for an id that the model cannot sample, as reading either
-    ///   file does.
+    /// - Throws: ``ModelError/configuration(path:problems:)`` where it can sample none of them, as reading either file
+    ///   does.
     package static func endTokenIDs(_ folder: URL) throws(ModelError) -> Set<Int> {
         let configuration = try readConfiguration(folder)
         let stated = try readGenerationConfiguration(folder)?.endTokenIDs
         let ids = stated ?? configuration.endTokenIDs
-        guard let strange = ids.first(where: { $0 >= configuration.vocabularySize }) else { return Set(ids) }
+        let sampled = Set(ids.filter { $0 < configuration.vocabularySize })
+        guard sampled.isEmpty, let strange = ids.first else { return sampled }
         let base = try baseFolder(of: folder)
         let file = try isGGUF(base) ? base : base.appending(path: stated == nil ? configurationFile : generationFile)
         throw .configuration(

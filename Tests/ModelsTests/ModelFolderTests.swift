@@ -139,8 +139,10 @@ struct ModelFolderTests {
         #expect(try ModelFolder.readGenerationConfiguration(folder.url)?.json.contains("\"temperature\": 1.0") == true)
         try Data(#"{"eos_token_id": "end"}"#.utf8).write(to: file)
         #expect(throws: ModelError.self) { try ModelFolder.endTokenIDs(folder.url) }
-        // No completion would end with one that the model cannot sample.
+        // No completion would end with one that the model cannot sample: beside others it is passed over.
         try Data(#"{"eos_token_id": [7, 96]}"#.utf8).write(to: file)
+        #expect(try ModelFolder.endTokenIDs(folder.url) == [7])
+        try Data(#"{"eos_token_id": 96}"#.utf8).write(to: file)
         let error = try #require(throws: ModelError.self) { try ModelFolder.endTokenIDs(folder.url) }
         let message = "generation_config.json: eos_token_id is 96; expected ids below 96, the vocabulary's size"
         #expect(error.description.hasSuffix(message), "\(error)")

@@ -23,17 +23,17 @@ package func relativeError(_ found: [Float], _ expected: [Double], floor: Double
     relativeError(found.map(Double.init), expected, floor: floor)
 }
 
-/// ‖found − expected‖ / max(‖expected‖, tiny). Infinite when the lengths differ or a number found is not finite.
+/// ‖found − expected‖ / max(‖expected‖, tiny). NaN when the lengths differ or a number found is not finite: no comparison
+/// holds then, neither below a tolerance nor above it.
 package func relativeDistance(_ found: [Double], _ expected: [Double]) -> Double {
-    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .infinity }
+    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .nan }
     let distance = zip(found, expected).map { ($0 - $1) * ($0 - $1) }.reduce(0, +).squareRoot()
     return distance / max(expected.map { $0 * $0 }.reduce(0, +).squareRoot(), 1e-300)
 }
 
-/// The largest |found − expected|; 0 for two empty lists. Infinite when the lengths differ or a number found is not
-/// finite.
+/// The largest |found − expected|; 0 for two empty lists. NaN as of ``relativeDistance(_:_:)``.
 package func largestDifference(_ found: [Double], _ expected: [Double]) -> Double {
-    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .infinity }
+    guard found.count == expected.count, found.allSatisfy(\.isFinite) else { return .nan }
     return zip(found, expected).map { abs($0 - $1) }.max() ?? 0
 }
 

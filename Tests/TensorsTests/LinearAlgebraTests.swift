@@ -88,6 +88,36 @@ struct LinearAlgebraTests {
         #expect(try gradients([Tensor(numbers.doubles(15), shape: [3, 5])]) == worked)
     }
 
+    /// Whatever of input, weights and biases is learned has the gradient that it has when all are, also where the results
+    /// are given.
+    @Test("linear of several matrices with frozen parts")
+    func frozenLinears() throws {
+        var numbers = TestRandom(seed: 13)
+        let shapes = [[3, 4], [5, 4], [5], [2, 4], [2]]
+        let values = shapes.map { numbers.doubles($0.reduce(1, *)) }
+        let factors = try [5, 2].map { try Tensor(numbers.doubles(3 * $0), shape: [3, $0]) }
+        func gradients(learned: Set<Int>, isGiven: Bool) throws -> [[Double]?] {
+            let leaves = try zip(values, shapes).enumerated().map { index, leaf in
+                let tensor = try Tensor(leaf.0, shape: leaf.1)
+                return try learned.contains(index) ? tensor.requiringGradient() : tensor
+            }
+            let maps = [1, 3].map { LinearMap(weight: leaves[$0], bias: leaves[$0 + 1]) }
+            let found = try leaves[0].linear(maps, given: isGiven ? factors : nil)
+            try ((found[0] * factors[0]).sum() + (found[1] * factors[1]).sum()).backward()
+            return try leaves.map { try $0.gradient?.doubles() }
+        }
+        let all = try gradients(learned: [0, 1, 2, 3, 4], isGiven: false)
+        #expect(all.allSatisfy { $0?.contains { $0 != 0 } == true })
+        for learned in [[0], [1], [2], [4], [0, 3], [1, 3], [2, 4], [0, 2], [0, 1, 2, 3, 4]] as [Set<Int>] {
+            for isGiven in [false, true] {
+                let some = try gradients(learned: learned, isGiven: isGiven)
+                for index in shapes.indices {
+                    #expect(some[index] == (learned.contains(index) ? all[index] : nil), "\(learned), \(index)")
+                }
+            }
+        }
+    }
+
     @Test("linear with a low-rank update of the weight")
     func adaptedLinear() throws {
         // x = [1, 2], A = [[1, 1]]: x·Aᵀ = 3; scale 10 and B = [[1], [0], [-2]] add [30, 0, -60] to [111, 217, 323].
