@@ -21,10 +21,9 @@ struct PairMakingTests {
 
     private func arguments(_ output: String) -> [String] {
         [
-            "pairs", "make", "--model", "model", "--prompts", "prompts.jsonl", "--rewards",
-            "{name: regular_expression, pattern: '[0-9a-zA-Z]'}", "--samples", "3", "--max-completion-length", "4",
-            "--threads", "1", "--output", output,
-        ]
+            "pairs", "make", "--model", "model", "--prompts", "prompts.jsonl", "--rewards", "completion_length",
+            "--samples", "3", "--max-completion-length", "24", "--threads", "1", "--output", output,
+        ] + "abcdefghijklmnop".flatMap { ["--stop", "\($0)"] }  // completions that are cut off make no pairs
     }
 
     private func make(_ output: String, _ more: String...) throws -> Command.Outcome {
