@@ -85,22 +85,22 @@ struct PairMakingTests {
     }
 
     @Test func aSecondStartIsRefusedAndTheFirstOneIsUnharmed() throws {
-        let first = try Command.start(arguments("held.jsonl") + ["--limit", "32"], in: place.folder)
+        let first = try Command.start(arguments("first.jsonl") + ["--limit", "32"], in: place.folder)
         let process = first.process.processIdentifier
         for _ in 0..<24_000 where first.process.isRunning {
-            if let holder = try? place.bytes(".held.jsonl.lock"), !holder.isEmpty { break }  // not there at first
+            if let holder = try? place.bytes(".first.jsonl.lock"), !holder.isEmpty { break }  // not there at first
             usleep(1_000)
         }
         kill(process, SIGSTOP)
-        let second = try make("held.jsonl", "--limit", "32")
+        let second = try make("first.jsonl", "--limit", "32")
         #expect(second.status == 65)
-        #expect(second.progress.contains("held.jsonl is in use by another run (process \(process))"))
+        #expect(second.progress.contains("first.jsonl is in use by another run (process \(process))"))
         kill(process, SIGCONT)
         let outcome = try first.wait()
         #expect(outcome.status == 0, "\(outcome.progress)")
         #expect(try make("alone.jsonl", "--limit", "32").status == 0)
-        #expect(try place.bytes("held.jsonl") == place.bytes("alone.jsonl"))
-        #expect(!place.exists(".held.jsonl.lock"))
+        #expect(try place.bytes("first.jsonl") == place.bytes("alone.jsonl"))
+        #expect(!place.exists(".first.jsonl.lock"))
     }
 
     @Test func aFileOfTheUsersOwnIsLeftAlone() throws {
