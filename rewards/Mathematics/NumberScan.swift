@@ -3,7 +3,7 @@ enum NumberScan {
     /// The last number of a text in ``PlainMath``'s bytes, with its sign and a fraction behind it (`-3/4`, `1⟨1|2⟩`).
     ///
     /// Digits inside words (`H2O`, `x2`), ordinals (`3rd`) and times (`3:30`) are no numbers, nor is a minus between
-    /// two numbers a sign.
+    /// two numbers a sign. Scripts that put no space before a number (`共有18个`) do not make a word of it.
     static func lastNumber(in plain: [UInt8]) -> Range<Int>? {
         var last: Range<Int>?
         var at = 0
@@ -24,12 +24,27 @@ enum NumberScan {
     }
 
     private static func startsNumber(_ plain: [UInt8], _ at: Int) -> Bool {
+        let isPoint = plain[at] == UInt8(ascii: ".") && at + 1 < plain.count && plain[at + 1].isDigit
+        guard plain[at] == PlainMath.fractionOpens || plain[at].isDigit || isPoint else { return false }
         // `x_2` is a name; `_18_` and `__18__` are numbers with emphasis.
-        let before = plain[..<at].last { $0 != UInt8(ascii: "_") } ?? UInt8(ascii: " ")
-        guard !before.isLetter, !before.isDigit else { return false }
-        if plain[at] == PlainMath.fractionOpens { return true }
-        if plain[at].isDigit { return true }
-        return plain[at] == UInt8(ascii: ".") && at + 1 < plain.count && plain[at + 1].isDigit
+        guard let before = plain[..<at].lastIndex(where: { $0 != UInt8(ascii: "_") }) else { return true }
+        return !plain[before].isDigit && !isWordLetter(plain, endingAt: before)
+    }
+
+    /// Whether the character whose last byte stands at `end` is a letter of an alphabet with capitals: Latin, Greek,
+    /// Cyrillic. An ideograph, kana, Hangul, a currency sign or an arrow is none.
+    private static func isWordLetter(_ plain: [UInt8], endingAt end: Int) -> Bool {
+        var end = end
+        while end >= 0, plain[end] >= 0x80 {
+            // A character takes four bytes at most, and all but the first begin with the bits 10.
+            let start = (max(end - 3, 0)...end).last { plain[$0] & 0xC0 != 0x80 } ?? end
+            let scalar = String(decoding: plain[start...end], as: UTF8.self).unicodeScalars.first
+            guard let scalar, scalar.properties.generalCategory == .nonspacingMark else {
+                return scalar?.properties.isCased == true
+            }
+            end = start - 1  // an accent: its letter stands before it
+        }
+        return end >= 0 && plain[end].isLetter
     }
 
     /// The end of the number that starts here: of `7`, `7/8`, `7 1/2`, `⟨7|8⟩`.
@@ -103,7 +118,7 @@ enum NumberScan {
     private static func withSign(_ plain: [UInt8], _ at: Int) -> Int {
         guard at > 0, plain[at - 1] == UInt8(ascii: "-") else { return at }
         var before = at - 2
-        if before >= 0, plain[before].isLetter || plain[before] == UInt8(ascii: "-") { return at }
+        if before >= 0, plain[before] == UInt8(ascii: "-") || isWordLetter(plain, endingAt: before) { return at }
         while before >= 0, plain[before] == UInt8(ascii: " ") { before -= 1 }
         guard before >= 0 else { return at - 1 }
         let isOperand =
