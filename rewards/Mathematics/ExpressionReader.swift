@@ -183,7 +183,7 @@ struct ExpressionReader {
 
     private func isProper(_ part: RealNumber) -> Bool { part.exact != nil && part.value > 0 && part.value < 1 }
 
-    /// Digits with thousands separators, a point, an exponent: `1,234.50`, `12 000`, `.5`, `3e8`.
+    /// Digits with thousands separators, a point, an exponent: `1,234.50`, `12 000`, `.5`, `3e8`; `0,100` are two.
     mutating func number() -> RealNumber? {
         var digits: [UInt8] = []
         var decimals: Int?
@@ -191,7 +191,7 @@ struct ExpressionReader {
             digits.append(next)
             at += 1
         }
-        if (1...3).contains(digits.count) {
+        if (1...3).contains(digits.count), digits[0] != UInt8(ascii: "0") {
             takeGroups(UInt8(ascii: ","), &digits)
             if digits.count <= 3 { takeGroups(UInt8(ascii: " "), &digits) }
         }

@@ -28,7 +28,8 @@ struct MathAnswer {
             (quantity, list, samples) = (nil, nil, nil)
             return
         }
-        quantity = Quantity(side)
+        // The comma of `(1,234)` parts two coordinates, that of `1,234` thousands.
+        quantity = Self.isTuple(side) ? nil : Quantity(side)
         list = quantity == nil && depth < 3 ? Self.list(of: side, or: bare, depth: depth) : nil
         samples = quantity == nil && list == nil && words.count > 1 ? Self.samples(of: side) : nil
     }
@@ -120,6 +121,12 @@ struct MathAnswer {
             }
         guard let bracket, depthNeverZero(side) else { return (side[...], .bare) }
         return (side[1..<(side.count - 1)], bracket)
+    }
+
+    /// `(1, 2)`: round brackets around all of it, and a comma between them.
+    private static func isTuple(_ side: [UInt8]) -> Bool {
+        let (inner, bracket) = unbracketed(side)
+        return bracket == .round && inner.contains(UInt8(ascii: ",")) && split(inner).count > 1
     }
 
     /// Whether the first bracket closes only at the end: not so in `(1,2),(3,4)`.
