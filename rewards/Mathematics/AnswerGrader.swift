@@ -69,7 +69,7 @@ struct AnswerGrader {
                 bytes[end...].firstIndex { !$0.isSpace && !"*_:".utf8.contains($0) } ?? bytes.count
             } ?? 0
         let said = bytes[start...].prefix { $0 != UInt8(ascii: "\n") || start == 0 }
-        let answer = MathAnswer(plain: PlainMath.bytes(of: said))
+        let answer = MathAnswer(sentence: PlainMath.bytes(of: said))
         return (answer, String(decoding: said, as: UTF8.self).shortened(to: 80))
     }
 

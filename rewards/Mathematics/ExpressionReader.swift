@@ -1,7 +1,7 @@
 /// Reads arithmetic from the bytes of ``PlainMath`` by recursive descent and stops where it no longer is arithmetic.
 ///
 ///     sum = product (("+" | "-") product)*        product = power (("*" | "/" | nothing) power)*
-///     power = ("-" | "+") power | primary ("^" power)?
+///     power = ("-" | "+") power | primary "!"? ("^" power)?
 ///     primary = number | mixed | fraction | "(" sum ")" | sqrt | π | variable
 ///
 /// Bounded: at most 48 levels deep, numbers of at most 400 digits.
@@ -80,7 +80,7 @@ struct ExpressionReader {
         }
     }
 
-    /// `2π`, `3(4+5)`, `2sqrt(3)`, and with variables `2x` and `x y`.
+    /// `2π`, `3(4+5)`, `2sqrt(3)`, `3!7!`, and with variables `2x` and `x y`.
     private var isProductWithoutSign: Bool {
         var look = at
         while look < bytes.count, bytes[look] == UInt8(ascii: " ") { look += 1 }
@@ -88,6 +88,7 @@ struct ExpressionReader {
         let next = bytes[look]
         if next == UInt8(ascii: "(") || next == PlainMath.pi || next == PlainMath.fractionOpens { return true }
         if bytes[look...].starts(with: "sqrt".utf8) { return true }
+        if next.isDigit, at > 0, bytes[at - 1] == UInt8(ascii: "!") { return true }
         return variables != nil && next.isLetter
     }
 
@@ -106,7 +107,7 @@ struct ExpressionReader {
             at = start
             return nil
         }
-        guard let base = primary() else {
+        guard let base = primary().map({ factorial(of: $0) }) else {
             at = start
             return nil
         }
@@ -114,6 +115,15 @@ struct ExpressionReader {
         if take(UInt8(ascii: "^")), let exponent = power(), let value = base.raised(to: exponent) { return value }
         at = end
         return base
+    }
+
+    /// With the `!` behind it taken, where there is one: `5!`, `(n-1)!`; what `5!!` means is left open.
+    private mutating func factorial(of base: RealNumber) -> RealNumber {
+        guard byte() == UInt8(ascii: "!"), byte(1) != UInt8(ascii: "!"), let product = base.factorial else {
+            return base
+        }
+        at += 1
+        return product
     }
 
     private mutating func primary() -> RealNumber? {

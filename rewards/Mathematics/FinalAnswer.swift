@@ -39,7 +39,7 @@ struct FinalAnswer {
     }
 
     private init?(plain: [UInt8], text: String, _ origin: Origin) {
-        let answer = MathAnswer(plain: plain)
+        let answer = origin == .hashes ? MathAnswer(sentence: plain) : MathAnswer(plain: plain)
         guard !answer.words.isEmpty else { return nil }
         self.answer = answer
         self.origin = origin
@@ -75,7 +75,7 @@ struct FinalAnswer {
             let first = (start...last.lowerBound).first { bytes[$0..<($0 + sign.count)].elementsEqual(sign) }
             for index in Set([last.lowerBound, first ?? last.lowerBound]).sorted(by: >) {
                 let content = (index + sign.count)..<stop
-                let answer = MathAnswer(plain: PlainMath.bytes(of: bytes[content]))
+                let answer = MathAnswer(sentence: PlainMath.bytes(of: bytes[content]))
                 if answer.isComputed || answer.words.count == 1 { return (index, content) }
             }
             end = start

@@ -20,6 +20,12 @@ struct MathAnswer {
 
     init(_ text: String) { self.init(plain: PlainMath.bytes(of: text)) }
 
+    /// From running text, where the `!` behind a number ends the sentence.
+    init(sentence plain: [UInt8]) {
+        let end = plain.lastIndex { !Self.dressing.contains($0) }.map { $0 + 1 } ?? 0
+        self.init(plain: Array(plain[..<end]))
+    }
+
     init(plain: [UInt8], depth: Int = 0) {
         let bare = Self.undressed(plain)
         let side = Self.rightSide(bare)
@@ -37,7 +43,7 @@ struct MathAnswer {
     /// Whether it is more than words: a number, a list of such, or an expression.
     var isComputed: Bool {
         if quantity != nil || list != nil { return true }
-        let signs = Set("+-*/^0123456789".utf8).union([PlainMath.fractionOpens, PlainMath.pi])
+        let signs = Set("+-*/^!0123456789".utf8).union([PlainMath.fractionOpens, PlainMath.pi])
         return samples != nil && words.contains(where: signs.contains)
     }
 
@@ -63,11 +69,16 @@ struct MathAnswer {
 
     // MARK: Reading
 
+    private static let dressing = Set(" \n*`_\"'.,;:!?".utf8).union([PlainMath.rowEnd])
+
     /// Without spaces, markdown marks and punctuation around it.
     private static func undressed(_ plain: [UInt8]) -> [UInt8] {
-        let dressing = Set(" \n*`_\"'.,;:!?".utf8)
         var range = plain[...]
-        while let last = range.last, dressing.contains(last) { range.removeLast() }
+        while let last = range.last, dressing.contains(last) {
+            let end = range.lastIndex { $0 != UInt8(ascii: "!") }.map { $0 + 1 } ?? range.startIndex
+            if end < range.endIndex, hasFactorial(range[..<end]) { break }
+            range = end < range.endIndex ? range[..<end] : range.dropLast()
+        }
         while let first = range.first, dressing.contains(first) {
             // ".5" is a number, "-" before it belongs to it.
             if first == UInt8(ascii: "."), range.dropFirst().first?.isDigit == true { break }
@@ -76,10 +87,18 @@ struct MathAnswer {
         return Array(range)
     }
 
+    /// Whether a `!` behind it is part of the answer, as behind a number, a bracket or one small letter: `5!`, `(n-1)!`,
+    /// `n!`.
+    private static func hasFactorial(_ base: ArraySlice<UInt8>) -> Bool {
+        guard let last = base.last else { return false }
+        if last.isDigit || last == UInt8(ascii: ")") { return true }
+        return (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(last) && base.dropLast().last?.isLetter != true
+    }
+
     /// What stands behind the last `=`: `x = 5` answers 5.
     private static func rightSide(_ bare: [UInt8]) -> [UInt8] {
         guard let sign = bare.lastIndex(of: UInt8(ascii: "=")), sign + 1 < bare.count else { return bare }
-        let comparison = sign > 0 && Set("<>!".utf8).contains(bare[sign - 1])
+        let comparison = sign > 0 && Set("<>".utf8).contains(bare[sign - 1])
         let isOneEquation = split(bare[..<sign]).count == 1
         return comparison || !isOneEquation ? bare : undressed(Array(bare[(sign + 1)...]))
     }

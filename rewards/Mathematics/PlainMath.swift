@@ -1,14 +1,17 @@
 /// LaTeX, markdown and Unicode mathematics rewritten as plain ASCII bytes that a small parser can read.
 ///
 ///     \frac{1}{2} → ⟨1|2⟩    1{,}000 → 1,000    \text{ cm} → cm    \sqrt{3} → sqrt(3)    x^{2} → x^(2)    − → -
+///     \le, \leq, ≤ → <=    \ge, \geq, ≥ → >=    \ne, \neq, != → ≠    \cup → ∪    \cap → ∩    \pm → ±
 ///
-/// A fraction keeps marks of its own, so that `1\frac{1}{2}` is still a mixed number and no product.
+/// A fraction keeps marks of its own, so that `1\frac{1}{2}` is still a mixed number and no product; so does the end of
+/// a row, `\\`.
 struct PlainMath {
     static let fractionOpens: UInt8 = 1
     static let fractionBar: UInt8 = 2
     static let fractionCloses: UInt8 = 3
     static let pi: UInt8 = 4
     static let degree: UInt8 = 5
+    static let rowEnd: UInt8 = 6
 
     private let source: ArraySlice<UInt8>
     private var at: Int
@@ -21,13 +24,14 @@ struct PlainMath {
 
     static func bytes(of source: ArraySlice<UInt8>) -> [UInt8] { translated(source, depth: 0) }
 
-    /// The marks of fractions as parentheses and a slash, for people.
+    /// The marks of fractions as parentheses and a slash, that of a row's end as a semicolon, for people.
     static func readable(_ plain: ArraySlice<UInt8>) -> [UInt8] {
         plain.map { byte in
             switch byte {
             case fractionOpens: UInt8(ascii: "(")
             case fractionBar: UInt8(ascii: "/")
             case fractionCloses: UInt8(ascii: ")")
+            case rowEnd: UInt8(ascii: ";")
             default: byte
             }
         }
@@ -70,6 +74,7 @@ struct PlainMath {
         case UInt8(ascii: "}"): at += 1
         case UInt8(ascii: "^"): exponent()
         case UInt8(ascii: "*") where byte(1) == UInt8(ascii: "*"): doubleStar()
+        case UInt8(ascii: "!") where byte(1) == UInt8(ascii: "="): bangEquals()
         case 0x80...: wideCharacter()
         case 0..<32: newOrControl(current)
         default:
@@ -106,6 +111,18 @@ struct PlainMath {
         let isLoose = before == UInt8(ascii: " ") && after == UInt8(ascii: " ")
         if isTight || isLoose { out.append(UInt8(ascii: "^")) }
         at += 2
+    }
+
+    /// `x != 2` says "not equal"; in `5!=120` stands a factorial.
+    private mutating func bangEquals() {
+        let before = out.last ?? UInt8(ascii: " ")
+        if before.isDigit || before == UInt8(ascii: ")") {
+            out.append(UInt8(ascii: "!"))
+            at += 1
+        } else {
+            out += Array("≠".utf8)
+            at += 2
+        }
     }
 
     /// Reads one argument of a command: a group in braces, a command, or one character.
@@ -146,7 +163,9 @@ struct PlainMath {
             out.append(symbol)
         case UInt8(ascii: "$"):
             if out.last != UInt8(ascii: "-") { out.append(UInt8(ascii: " ")) }
-        default: out.append(UInt8(ascii: " "))  // spaces, \( \) \[ \] and line ends
+        case UInt8(ascii: "\\") where byte().map { !"()[]".utf8.contains($0) } ?? true:  // "\\(" is an escaped "\("
+            out.append(Self.rowEnd)
+        default: out.append(UInt8(ascii: " "))  // spaces, \( \) \[ \]
         }
     }
 
@@ -163,6 +182,14 @@ struct PlainMath {
         case "pi": out.append(Self.pi)
         case "circ", "degree": out.append(Self.degree)
         case "approx", "equiv", "in": out.append(UInt8(ascii: "="))
+        case "le", "leq", "leqslant": out += Array("<=".utf8)
+        case "ge", "geq", "geqslant": out += Array(">=".utf8)
+        case "lt": out.append(UInt8(ascii: "<"))
+        case "gt": out.append(UInt8(ascii: ">"))
+        case "ne", "neq": out += Array("≠".utf8)
+        case "cup": out += Array("∪".utf8)
+        case "cap": out += Array("∩".utf8)
+        case "pm": out += Array("±".utf8)
         case "infty": infinity()
         case "left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "limits": break
         case "quad", "qquad", "newline", "implies", "therefore", "Rightarrow", "rightarrow", "to":
@@ -215,7 +242,7 @@ struct PlainMath {
             "−": "-", "–": "-", "‐": "-", "‑": "-", "×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "⁄": "/",
             "∕": "/",
             "²": "^2", "³": "^3", "√": "sqrt", "≈": "=", "∈": "=", "’": "'", "“": "\"", "”": "\"", "％": "%", "，": ",",
-            "．": ".", "：": ":",
+            "．": ".", "：": ":", "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=",
             "\u{A0}": " ", "\u{2009}": " ", "\u{202F}": " ", "\u{2002}": " ", "\u{2003}": " ", "\u{3000}": " ",
             "€": " ", "£": " ", "¥": " ", "₹": " ",
         ]

@@ -52,6 +52,15 @@ struct RealNumber: Equatable {
         return Self(nil, or: root)
     }
 
+    /// `n!`, exact up to 33!; Γ(x + 1) for what is no fraction, such as the samples of a variable.
+    var factorial: Self? {
+        guard let exact else { return value > -1 ? Self(nil, or: tgamma(value + 1)) : nil }
+        guard exact.isWhole, decimals == nil, (0...170).contains(exact.numerator) else { return nil }
+        var product: Rational? = Rational(1)
+        for factor in 0..<exact.numerator { product = product?.multiplied(by: Rational(factor + 1)) }
+        return Self(product, or: tgamma(value + 1))
+    }
+
     var negated: Self {
         var result = Self(-value)
         result.exact = exact?.negated
