@@ -11,10 +11,12 @@ struct Quantity {
         guard let value = reader.sum() else { return nil }
         let rest = String(decoding: bytes[reader.at...], as: UTF8.self)
         guard let suffix = Suffix(rest) else { return nil }
-        // In "1 + 2m" the letter is a variable.
+        // In "1 + 2m" and "1 + 2m^2" the letter is a variable.
         let isSum = bytes[..<reader.at].dropFirst().contains { "+-".utf8.contains($0) }
         let letters = rest.filter { $0 != " " }
-        if isSum, letters.count == 1, letters.allSatisfy(\.isLetter) { return nil }
+        if isSum, letters.first?.isLetter == true, letters.dropFirst().allSatisfy({ "^(23)".contains($0) }) {
+            return nil
+        }
         self.init(value, suffix)
     }
 
@@ -47,40 +49,92 @@ extension Quantity {
 
         /// `nil` when `text` is more than a scale word and a unit of a few words.
         init?(_ text: String) {
-            let joined = text.replacing(" ^", with: "^")
+            let joined = Self.joined(text)
             var words = joined.lowercased().split { " \n.()".contains($0) }.map(String.init)
+            // In "2x" and "2(x)" nothing parts the number from its letters, nor does it in "5cm".
+            var isAttached = text.first.map { $0.isCased || $0 == "(" } ?? false
             if let first = words.first, let factor = Self.scales[first] {
                 scale = factor
                 words.removeFirst()
+                isAttached = false
             }
             guard words.count <= 5 else { return nil }
             if words.first == "%" || words.first == "percent" || words.first == "\\%" {
                 isPercent = true
                 words.removeFirst()
+                isAttached = false
             }
             guard words.allSatisfy(Self.isUnitWord) else { return nil }
-            if words.count == 1, Self.couldBeVariables(words[0]), joined.contains(where: \.isLowercase) { return nil }
+            if isAttached, let first = words.first, !Self.isKnown(first) { return nil }
+            let parts = words.flatMap { $0.split { "/-".contains($0) } }
+            let couldBeCapitals = words.count == 1 && !joined.contains(where: \.isLowercase)  // "5 N"
+            if !parts.isEmpty, !couldBeCapitals, parts.allSatisfy(Self.couldBeVariables) { return nil }
             unit = words.first.flatMap { Self.units[$0] }
         }
 
-        /// Letters, with `/`, `-`, `'`, a degree sign and an exponent of one digit.
+        /// In one spelling: `cm ^2` and `cm^(2)` are `cm^2`, `km / h` is `km/h`.
+        private static func joined(_ text: String) -> String {
+            var joined = text
+            for (loose, tight) in [(" ^", "^"), ("^(2)", "^2"), ("^(3)", "^3"), (" /", "/"), ("/ ", "/")] {
+                while joined.contains(loose) { joined = joined.replacing(loose, with: tight) }
+            }
+            return joined
+        }
+
+        /// Letters, joined by `/` or `-` or not; behind a length also an exponent. `/day` needs no unit before it.
         private static func isUnitWord(_ word: String) -> Bool {
-            if notUnits.contains(word) { return false }
-            let degree = Character(UnicodeScalar(PlainMath.degree))
-            let allowed = word.allSatisfy { $0.isLetter || "/-'^23".contains($0) || $0 == degree }
-            let begins = word.first.map { $0.isLetter || $0 == "/" || $0 == degree || $0 == "^" } ?? false
-            return allowed && begins
+            var parts = word.split(separator: "/", omittingEmptySubsequences: false)
+            if parts.count > 1, parts[0].isEmpty {
+                parts.removeFirst()
+                guard parts[0].count > 2 || parts[0].count == 2 && isKnown(word) else { return false }  // not "3/x"
+            }
+            return parts.enumerated().allSatisfy { index, part in
+                let name = withoutExponent(part)
+                let isSquare = name.endIndex < part.endIndex
+                if isSquare, !isLength(name), index == 0 || !seconds.contains(String(name)) { return false }
+                let pieces = name.split(separator: "-", omittingEmptySubsequences: false)
+                return pieces.allSatisfy { isLetters($0) && (pieces.count == 1 || $0.count > 1) }
+            }
+        }
+
+        private static func isLetters(_ piece: Substring) -> Bool {
+            if notUnits.contains(String(piece)) { return false }
+            let begins = piece.first.map { $0.isLetter || $0 == degree } ?? false
+            return begins && piece.allSatisfy { $0.isLetter || $0 == "'" || $0 == degree }
+        }
+
+        private static func withoutExponent(_ part: Substring) -> Substring {
+            part.hasSuffix("^2") || part.hasSuffix("^3") ? part.dropLast(2) : part
+        }
+
+        /// Whether each part of `word` is a unit of the tables: `cm`, `cm^2`, `m/s`.
+        private static func isKnown(_ word: String) -> Bool {
+            word.split(separator: "/").allSatisfy { part in
+                let name = String(withoutExponent(part))
+                return units[name] != nil || moreUnits.contains(name) || name.first == degree
+            }
+        }
+
+        private static func isLength(_ name: Substring) -> Bool {
+            let unit = units[String(name)] ?? String(name)
+            return ["mm", "cm", "dm", "m", "km", "in", "ft", "yd", "mi", "unit", "units"].contains(unit)
         }
 
         /// One or two letters that are no known unit: `x` and `xy` behind a number are variables.
-        private static func couldBeVariables(_ word: String) -> Bool {
-            word.count <= 2 && word.allSatisfy(\.isLetter) && units[word] == nil && !shortUnits.contains(word)
+        private static func couldBeVariables(_ part: Substring) -> Bool {
+            part.count <= 2 && part.allSatisfy { $0.isCased || $0 == "'" } && !isKnown(String(part))
         }
 
-        private static let shortUnits: Set = [
+        private static let degree = Character(UnicodeScalar(PlainMath.degree))
+        private static let seconds: Set = ["s", "sec", "second"]
+
+        /// Units without a table of their own, and what may stand right behind a number.
+        private static let moreUnits: Set = [
             "am", "pm", "hz", "kw", "kb", "mb", "gb", "tb", "hp", "pt", "px", "ev", "nm", "dm", "ha", "cc", "pa", "mv",
             "ma",
-            "ms", "us", "ns", "cl", "dl", "sq", "bp", "rs",
+            "ms", "us", "ns", "cl", "dl", "sq", "bp", "rs", "deg", "degree", "degrees", "rad", "mol", "kwh", "khz",
+            "mhz", "ghz", "kpa", "mpa", "rpm", "psi", "cal", "kcal", "mbps", "yr", "yrs", "gal", "usd", "eur", "gbp",
+            "unit", "units", "percent",
         ]
 
         private static let scales: [String: Int128] = [
@@ -91,6 +145,7 @@ extension Quantity {
         private static let notUnits: Set = [
             "or", "and", "to", "not", "but", "plus", "minus", "times", "is", "was", "no", "wrong", "than", "if",
             "maybe",
+            "sqrt", "sin", "cos", "tan", "cot", "csc", "arcsin", "arccos", "arctan", "log", "ln", "exp", "mod",
         ]
 
         /// Units that differ from one another by a factor.
