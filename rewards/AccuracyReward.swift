@@ -6,7 +6,8 @@ public import RewardInterface
 /// The final answer is the last `\boxed{…}` or `#### …`, else the last formula, else the last number. The reference is
 /// column `solution`, `answer`, `ground_truth` or `reward_model.ground_truth` (setting `column` names another): an
 /// answer, or a worked solution that ends with one, or a list of accepted answers. Fractions, decimals, percent,
-/// thousands separators, units, LaTeX, lists, intervals and expressions with variables are compared by what they mean.
+/// thousands separators, units, factorials, LaTeX, lists, intervals, equations and expressions with variables are
+/// compared by what they mean.
 ///
 /// TRL's function of this name reads LaTeX only; this one also accepts a bare last number. As there, a row without a
 /// reference (null or empty) abstains.

@@ -30,9 +30,11 @@ struct AnswerGrader {
 
     /// The final answer in one spelling; `nil` when the text ends with none.
     func answer(in text: String, for prompt: Prompt) throws(RewardError) -> String? {
-        let isComputed = try references(of: prompt).first.map { Self.reference($0).isComputed } ?? true
+        let wanted = try references(of: prompt).first.map { Self.reference($0) }
+        let isComputed = wanted?.isComputed ?? true
         let answer = isComputed ? FinalAnswer.find(in: text)?.answer : answerInWords(text)?.answer
-        return answer.flatMap { $0.words.isEmpty ? nil : $0.spelling }
+        guard let answer, !answer.words.isEmpty else { return nil }
+        return (wanted.map { answer.read(for: $0) } ?? answer).spelling
     }
 
     private func verdict(on text: String, _ reference: String) -> Verdict {

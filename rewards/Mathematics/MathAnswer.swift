@@ -1,4 +1,5 @@
-/// One answer, read as far as it can be: a quantity, a list, an expression with variables, or just its words.
+/// One answer, read as far as it can be: a quantity, a list, an expression with variables, an equation, or just its
+/// words.
 struct MathAnswer {
     /// The answer in plain bytes: lower case, no spaces, no dressing.
     let words: [UInt8]
@@ -8,6 +9,13 @@ struct MathAnswer {
     let list: List?
     /// An expression with single-letter variables, sampled at fixed points.
     let samples: [Double]?
+    /// Whether it is an equation that answers as a whole, as `x^2 + y^2 = 25` does and `x = 5` does not.
+    let isEquation: Bool
+    /// Of any equation that can be read, the differences of its sides at those points.
+    private let differences: [Double]?
+    /// The sides of such an equation, left and right; none of a chain.
+    private let sides: [MathAnswer]
+    private let tellsValue: Bool
 
     struct List {
         enum Bracket: Equatable { case round, square, halfOpen, halfClosed, set, bare }
@@ -27,10 +35,15 @@ struct MathAnswer {
     }
 
     init(plain: [UInt8], depth: Int = 0) {
-        let bare = Self.undressed(plain)
-        let side = Self.rightSide(bare)
+        let bare = Self.unwrapped(Self.undressed(plain))
+        let equation = Equation(bare)
+        let side = equation?.value ?? bare
+        isEquation = equation != nil && equation?.value == nil
+        differences = equation?.differences
+        sides = depth < 3 ? (equation?.sides ?? []).map { MathAnswer(plain: $0, depth: depth + 1) } : []
+        tellsValue = equation?.tellsValue == true
         words = Self.words(of: side)
-        guard side.count <= Self.lengthLimit else {
+        guard side.count <= Self.lengthLimit, !isEquation else {
             (quantity, list, samples) = (nil, nil, nil)
             return
         }
@@ -43,6 +56,7 @@ struct MathAnswer {
     /// Whether it is more than words: a number, a list of such, or an expression.
     var isComputed: Bool {
         if quantity != nil || list != nil { return true }
+        if isEquation { return differences != nil }
         let signs = Set("+-*/^!0123456789".utf8).union([PlainMath.fractionOpens, PlainMath.pi])
         return samples != nil && words.contains(where: signs.contains)
     }
@@ -56,8 +70,24 @@ struct MathAnswer {
         return String(decoding: PlainMath.readable(words[...]), as: UTF8.self)
     }
 
-    /// Whether both mean the same.
-    func means(_ other: MathAnswer) -> Bool {
+    /// As it is to be compared with `reference`: an equation as the value it tells, unless an equation was asked for.
+    func read(for reference: MathAnswer) -> MathAnswer {
+        tellsValue && !reference.isEquation ? sides.last ?? self : self
+    }
+
+    /// Whether it means the same as `reference`. Equations do when their differences are proportional; one that gives a
+    /// name a number is met by that number only, and never by the equation that was to be solved.
+    func means(_ reference: MathAnswer) -> Bool {
+        if read(for: reference).isSame(as: reference) { return true }
+        guard reference.quantity == nil, let differences, let second = reference.differences else { return false }
+        return Equation.areProportional(differences, second)
+    }
+
+    private func isSame(as other: MathAnswer) -> Bool {
+        guard isEquation == other.isEquation else { return false }
+        if !sides.isEmpty, sides.count == other.sides.count {
+            return zip(sides, other.sides).allSatisfy { $0.isSame(as: $1) }
+        }
         if quantity != nil || other.quantity != nil {
             guard let quantity, let second = other.quantity else { return false }
             return quantity.means(second)
@@ -72,7 +102,7 @@ struct MathAnswer {
     private static let dressing = Set(" \n*`_\"'.,;:!?".utf8).union([PlainMath.rowEnd])
 
     /// Without spaces, markdown marks and punctuation around it.
-    private static func undressed(_ plain: [UInt8]) -> [UInt8] {
+    static func undressed(_ plain: [UInt8]) -> [UInt8] {
         var range = plain[...]
         while let last = range.last, dressing.contains(last) {
             let end = range.lastIndex { $0 != UInt8(ascii: "!") }.map { $0 + 1 } ?? range.startIndex
@@ -87,20 +117,18 @@ struct MathAnswer {
         return Array(range)
     }
 
-    /// Whether a `!` behind it is part of the answer, as behind a number, a bracket or one small letter: `5!`, `(n-1)!`,
-    /// `n!`.
+    /// Whether a `!` behind it is part of the answer, as behind a number, a bracket or one small letter: `5!`, `n!`.
     private static func hasFactorial(_ base: ArraySlice<UInt8>) -> Bool {
         guard let last = base.last else { return false }
         if last.isDigit || last == UInt8(ascii: ")") { return true }
         return (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(last) && base.dropLast().last?.isLetter != true
     }
 
-    /// What stands behind the last `=`: `x = 5` answers 5.
-    private static func rightSide(_ bare: [UInt8]) -> [UInt8] {
-        guard let sign = bare.lastIndex(of: UInt8(ascii: "=")), sign + 1 < bare.count else { return bare }
-        let comparison = sign > 0 && Set("<>".utf8).contains(bare[sign - 1])
-        let isOneEquation = split(bare[..<sign]).count == 1
-        return comparison || !isOneEquation ? bare : undressed(Array(bare[(sign + 1)...]))
+    /// `(x = 5)` without its brackets.
+    private static func unwrapped(_ bare: [UInt8]) -> [UInt8] {
+        let (inner, bracket) = unbracketed(bare)
+        let isOne = bracket == .round && inner.contains(UInt8(ascii: "=")) && !inner.contains(UInt8(ascii: ","))
+        return isOne ? undressed(Array(inner)) : bare
     }
 
     /// Letters in lower case; a choice in brackets, `(B)`, loses them.
@@ -127,7 +155,7 @@ struct MathAnswer {
         return List(items: items, bracket: bracket)
     }
 
-    private static func unbracketed(_ side: [UInt8]) -> (inner: ArraySlice<UInt8>, bracket: List.Bracket) {
+    static func unbracketed(_ side: [UInt8]) -> (inner: ArraySlice<UInt8>, bracket: List.Bracket) {
         guard side.count >= 2, let first = side.first, let last = side.last else { return (side[...], .bare) }
         let bracket: List.Bracket? =
             switch (first, last) {
@@ -159,7 +187,7 @@ struct MathAnswer {
     }
 
     /// Parts between `,`, `;`, `or` and `and` outside brackets.
-    private static func split(_ inner: ArraySlice<UInt8>) -> [[UInt8]] {
+    static func split(_ inner: ArraySlice<UInt8>) -> [[UInt8]] {
         var parts: [[UInt8]] = [[]]
         var depth = 0
         var index = inner.startIndex
@@ -184,10 +212,13 @@ struct MathAnswer {
         return parts.enumerated().filter { !isBlank($0.element) || $0.offset == parts.count - 1 }.map(\.element)
     }
 
-    /// The expression's value at three points of irrational coordinates: equal there means equal everywhere, for
-    /// expressions a person would write.
-    private static func samples(of side: [UInt8]) -> [Double]? {
-        guard side.contains(where: \.isLetter), !hasWord(side) else { return nil }
+    /// The values of an expression with variables: equal values mean equal everywhere, for expressions a person would
+    /// write.
+    static func samples(of side: [UInt8]) -> [Double]? { side.contains(where: \.isLetter) ? values(of: side) : nil }
+
+    /// The expression's value at three points of irrational coordinates.
+    static func values(of side: [UInt8]) -> [Double]? {
+        guard !hasWord(side) else { return nil }
         var values: [Double] = []
         for point in 0..<3 {
             var reader = ExpressionReader(side) { letter in
@@ -219,7 +250,7 @@ struct MathAnswer {
 
     // MARK: Comparing
 
-    private static func close(_ left: [Double], _ right: [Double]) -> Bool {
+    static func close(_ left: [Double], _ right: [Double]) -> Bool {
         zip(left, right).allSatisfy { abs($0 - $1) <= 1e-9 * max(1, abs($0), abs($1)) }
     }
 
@@ -241,7 +272,7 @@ struct MathAnswer {
 
 extension UInt8 {
     /// +1 for an opening bracket, −1 for a closing one.
-    fileprivate var bracketStep: Int {
+    var bracketStep: Int {
         switch self {
         case UInt8(ascii: "("), UInt8(ascii: "["), UInt8(ascii: "{"), PlainMath.fractionOpens: 1
         case UInt8(ascii: ")"), UInt8(ascii: "]"), UInt8(ascii: "}"), PlainMath.fractionCloses: -1
