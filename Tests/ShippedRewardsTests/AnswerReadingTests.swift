@@ -44,6 +44,18 @@ struct AnswerReadingTests {
         #expect(try answer("accuracy_reward", "", columns) == nil)
     }
 
+    @Test func answersAreReadAsTheReferenceAsks() throws {
+        let number: [String: JSONValue] = ["answer": .string("113")]
+        #expect(try answer("accuracy_reward", "\\boxed{m + n = 113}", number) == "113")
+        let equation: [String: JSONValue] = ["answer": .string("m + n = 112")]
+        #expect(try answer("accuracy_reward", "\\boxed{m + n = 113}", equation) == "m+n=113")
+        let relation: [String: JSONValue] = ["answer": .string("x < 7")]
+        #expect(try answer("accuracy_reward", "\\boxed{x \\le 5}", relation) == "x<=5")
+        #expect(try answer("accuracy_reward", "So $x ≤ 5$.", relation) == "x<=5")
+        let solution: [String: JSONValue] = ["answer": .string("Add 40 and 2 and you have 42")]
+        #expect(try answer("accuracy_reward", "It is 42.", solution) == "42")
+    }
+
     @Test func theReasoningIsNoAnswer() throws {
         #expect(try answer("reasoning_accuracy_reward", "<think>7</think>It is 4", half) == "4")
         #expect(try answer("reasoning_accuracy_reward", "<think>7, no, 4", half) == nil)

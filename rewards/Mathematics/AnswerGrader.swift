@@ -30,16 +30,20 @@ struct AnswerGrader {
 
     /// The final answer in one spelling; `nil` when the text ends with none.
     func answer(in text: String, for prompt: Prompt) throws(RewardError) -> String? {
-        let wanted = try references(of: prompt).first.map { Self.reference($0) }
+        let wanted = try references(of: prompt).first.map { Self.reference($0).answer }
         let isComputed = wanted?.isComputed ?? true
-        let answer = isComputed ? FinalAnswer.find(in: text)?.answer : answerInWords(text)?.answer
+        let answer = isComputed ? FinalAnswer.find(in: text)?.answer : answersInWords(text).last?.answer
         guard let answer, !answer.words.isEmpty else { return nil }
         return (wanted.map { answer.read(for: $0) } ?? answer).spelling
     }
 
     private func verdict(on text: String, _ reference: String) -> Verdict {
-        let wanted = Self.reference(reference)
+        let (wanted, whole) = Self.reference(reference)
         guard wanted.isComputed else { return verdictInWords(text, wanted) }
+        if let whole {
+            let verdict = verdictInWords(text, whole)
+            if verdict.isRight { return verdict }
+        }
         guard let final = FinalAnswer.find(in: text) else {
             return Verdict(isRight: false, note: "no final answer in the text")
         }
@@ -47,19 +51,19 @@ struct AnswerGrader {
         return Verdict(isRight: isRight, note: "\(final.origin.rawValue): \(final.text.shortened(to: 80))")
     }
 
-    /// For answers such as `Paris` or `(B)`: the last marker, else what follows the last "answer is" or "answer:", else
-    /// all of the text.
+    /// For answers such as `Paris`, `(B)` or `x \leq 5`: the last marker, else what follows the last "answer is" or
+    /// "answer:", else all of the text or its last formula.
     private func verdictInWords(_ text: String, _ wanted: MathAnswer) -> Verdict {
-        guard let (answer, note) = answerInWords(text) else {
-            return Verdict(isRight: false, note: "no final answer in the text")
-        }
-        return Verdict(isRight: answer.means(wanted), note: note)
+        let answers = answersInWords(text)
+        guard let last = answers.last else { return Verdict(isRight: false, note: "no final answer in the text") }
+        let right = answers.first { $0.answer.means(wanted) }
+        return Verdict(isRight: right != nil, note: (right ?? last).note)
     }
 
-    private func answerInWords(_ text: String) -> (answer: MathAnswer, note: String)? {
+    private func answersInWords(_ text: String) -> [(answer: MathAnswer, note: String)] {
         let bytes = Array(text.utf8)
         if let marked = FinalAnswer.marked(in: bytes) {
-            return marked.answer.map { ($0.answer, "\($0.origin.rawValue): \($0.text)") }
+            return marked.answer.map { [($0.answer, "\($0.origin.rawValue): \($0.text)")] } ?? []
         }
         let lower = bytes.map { $0 < 0x80 && $0.isLetter ? $0 | 0x20 : $0 }
         let ends = ["answer is", "answer:"].compactMap { phrase in
@@ -72,15 +76,20 @@ struct AnswerGrader {
             } ?? 0
         let said = bytes[start...].prefix { $0 != UInt8(ascii: "\n") || start == 0 }
         let answer = MathAnswer(sentence: PlainMath.bytes(of: said))
-        return (answer, String(decoding: said, as: UTF8.self).shortened(to: 80))
+        let all = (answer, String(decoding: said, as: UTF8.self).shortened(to: 80))
+        guard ends.isEmpty, let formula = FinalAnswer.lastFormulaOfAnyKind(in: bytes) else { return [all] }
+        return [all, (formula.answer, "\(formula.origin.rawValue): \(formula.text.shortened(to: 80))")]
     }
 
-    /// A reference is an answer, or a worked solution that ends with one.
-    static func reference(_ text: String) -> MathAnswer {
-        if let marked = FinalAnswer.marked(in: Array(text.utf8)), let final = marked.answer { return final.answer }
+    /// A reference is an answer, or a worked solution that ends with one. Of a solution in words without a marker the
+    /// `whole` is right, too: it may be an answer in words after all.
+    private static func reference(_ text: String) -> (answer: MathAnswer, whole: MathAnswer?) {
+        if let marked = FinalAnswer.marked(in: Array(text.utf8)), let final = marked.answer {
+            return (final.answer, nil)
+        }
         let whole = MathAnswer(text)
-        let words = text.split(whereSeparator: \.isWhitespace)
-        return whole.isComputed || words.count < 3 ? whole : FinalAnswer.find(in: text)?.answer ?? whole
+        guard !whole.isComputed, let end = FinalAnswer.end(ofSolution: text) else { return (whole, nil) }
+        return (end.answer, whole)
     }
 
     // MARK: The reference column

@@ -86,20 +86,29 @@ struct FinalAnswer {
     // MARK: Without a marker
 
     private static func lastFormula(in bytes: [UInt8]) -> FinalAnswer? {
+        guard let last = lastFormulaRange(in: bytes), let found = FinalAnswer(bytes[last], .formula),
+            found.answer.isComputed
+        else { return nil }
+        return found
+    }
+
+    /// What stands between the signs of the last formula, when no number follows it.
+    private static func lastFormulaRange(in bytes: [UInt8]) -> Range<Int>? {
         let lastDigit = bytes.lastIndex(where: \.isDigit) ?? -1
-        let pairs: [(opens: String, closes: String)] = [("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")]
+        let pairs: [(opens: String, closes: String)] = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")]
         let formulas = pairs.compactMap { pair -> Range<Int>? in
             guard let end = bytes.lastRange(of: Array(pair.closes.utf8), where: { _ in true })?.lowerBound,
                 let start = bytes[..<end].lastRange(of: Array(pair.opens.utf8), where: { _ in true })?.upperBound
             else { return nil }
             return start..<end
         }
-        guard let last = formulas.max(by: { $0.upperBound < $1.upperBound }), last.upperBound > lastDigit,
-            !last.isEmpty,
-            let found = FinalAnswer(bytes[last], .formula),
-            found.answer.isComputed
-        else { return nil }
-        return found
+        let last = formulas.filter { !$0.isEmpty }.max(by: { $0.upperBound < $1.upperBound })
+        return last.flatMap { $0.upperBound > lastDigit ? $0 : nil }
+    }
+
+    /// The last formula when no number follows it, whatever it says: for answers such as `x \leq 5`.
+    static func lastFormulaOfAnyKind(in bytes: [UInt8]) -> FinalAnswer? {
+        lastFormulaRange(in: bytes).flatMap { FinalAnswer(bytes[$0], .formula) }
     }
 
     private static func lastNumber(in bytes: [UInt8]) -> FinalAnswer? {
@@ -114,6 +123,88 @@ struct FinalAnswer {
         let number = plain[range] + Array(suffix.utf8)
         let text = String(decoding: PlainMath.readable(number), as: UTF8.self)
         return FinalAnswer(plain: Array(number), text: text, .number)
+    }
+}
+
+// MARK: Worked solutions
+
+extension FinalAnswer {
+    /// The answer that a solution in words ends with: `Add 40 and 2 and you have 42`, `…, so there are $42$ of them.`
+    ///
+    /// `nil` for what is rather an answer itself, though a number may stand at its end: `x < -1`, `3 : 4 : 5`,
+    /// `March 5, 2021`, `2 hours 30 minutes`, `all real numbers except 3`. Of many words nobody makes an answer.
+    static func end(ofSolution text: String) -> FinalAnswer? {
+        let prose = prose(of: text)
+        let words = words(of: prose)
+        if words.count > 25 { return find(in: text) }
+        guard words.count >= 4 || words.contains("answer"), !prose.contains(where: { "\\<>≤≥|".contains($0) }),
+            !hasRatio(prose)
+        else { return nil }
+        let bytes = Array(text.utf8)
+        if let range = lastFormulaRange(in: bytes) {
+            guard endsAnswer(PlainMath.bytes(of: bytes[range.upperBound...])) else { return nil }
+            return lastFormula(in: bytes)
+        }
+        let plain = PlainMath.bytes(of: text)
+        guard let range = NumberScan.lastNumber(in: plain), endsAnswer(Array(plain[range.upperBound...])) else {
+            return nil
+        }
+        let before = String(decoding: plain[..<range.lowerBound], as: UTF8.self).split { $0.isWhitespace }.last ?? ""
+        return bounds.contains(before.lowercased()) ? nil : lastNumber(in: bytes)
+    }
+
+    /// Words that make the number behind them a part of what is said, and not its result.
+    private static let bounds: Set = [
+        "except", "than", "least", "most", "below", "above", "under", "over", "not", "by", "mod", "modulo", "base",
+        "and", "or",
+    ]
+
+    /// The words of two letters and more in `prose`, in lower case.
+    private static func words(of prose: String) -> [String] {
+        prose.lowercased().split { $0.isWhitespace }
+            .map { word in String(word.filter { !".,;:!?\"'()*_".contains($0) }) }
+            .filter { $0.count > 1 && $0.allSatisfy(\.isLetter) }
+    }
+
+    /// `text` without its formulas. What stands between two amounts of dollars is none.
+    private static func prose(of text: String) -> String {
+        var marked = text.replacing("\\$", with: "")
+        for sign in ["$$", "\\(", "\\)", "\\[", "\\]"] { marked = marked.replacing(sign, with: "$") }
+        let pieces = marked.split(separator: "$", omittingEmptySubsequences: false)
+        var prose = ""
+        var canBeFormula = false
+        for (index, piece) in pieces.enumerated() {
+            if canBeFormula, index < pieces.count - 1, words(of: String(piece)).isEmpty {
+                canBeFormula = false
+            } else {
+                prose += piece + " "
+                canBeFormula = true
+            }
+        }
+        return prose
+    }
+
+    /// Whether a colon stands between two numbers, as in `3:4`, `3 : 4` and `5:30`, but not in `Step 1: 40`.
+    private static func hasRatio(_ prose: String) -> Bool {
+        let bytes = Array(prose.utf8)
+        return bytes.indices.contains { index in
+            guard bytes[index] == UInt8(ascii: ":") else { return false }
+            let before = bytes[..<index].suffix(2)
+            let after = bytes[(index + 1)...].prefix(2)
+            if before.last?.isDigit == true, after.first?.isDigit == true { return true }
+            return before.first?.isDigit == true && before.last?.isSpace == true && after.first?.isSpace == true
+                && after.last?.isDigit == true
+        }
+    }
+
+    /// Whether nothing but punctuation and a unit stands behind a number: `.`, `apples!`, `dollars per day`.
+    private static func endsAnswer(_ plain: [UInt8]) -> Bool {
+        let rest = String(decoding: MathAnswer.undressed(plain), as: UTF8.self)
+        let words = rest.split(separator: " ")
+        let isUnit =
+            words.count <= 1 || words.count == 2 && ["square", "cubic", "sq"].contains(words[0])
+            || words.count == 3 && words[1] == "per"
+        return isUnit && Quantity.Suffix(" " + rest) != nil
     }
 }
 
