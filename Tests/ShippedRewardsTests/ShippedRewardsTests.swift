@@ -23,6 +23,7 @@ struct ShippedRewardsTests {
         let cases: [(String, JSONValue, Double)] = [
             ("it is 42", .number(42), 1), ("42.0", .string("42"), 1), ("1,000", .number(1000), 1),
             ("-7", .number(-7), 1), ("答案是42。", .number(42), 1), ("H2O and x2", .number(2), 0),
+            ("12 cm^2", .number(12), 1),
             ("0.1", .number(0.1), 1), ("43", .number(42), 0), ("none", .number(42), 0), ("42 then 43", .number(42), 0),
             ("", .number(0), 0), ("0.10000001", .number(0.1), 0), (String(repeating: "9", count: 4000), .number(9), 0),
         ]

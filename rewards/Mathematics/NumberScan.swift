@@ -2,8 +2,9 @@
 enum NumberScan {
     /// The last number of a text in ``PlainMath``'s bytes, with its sign and a fraction behind it (`-3/4`, `1⟨1|2⟩`).
     ///
-    /// Digits inside words (`H2O`, `x2`), ordinals (`3rd`) and times (`3:30`) are no numbers, nor is a minus between
-    /// two numbers a sign. Scripts that put no space before a number (`共有18个`) do not make a word of it.
+    /// Digits inside words (`H2O`, `x2`), exponents of letters (`x^2`, `12 cm^2`), ordinals (`3rd`) and times (`3:30`)
+    /// are no numbers, nor is a minus between two numbers a sign. Scripts that put no space before a number (`共有18个`)
+    /// do not make a word of it.
     static func lastNumber(in plain: [UInt8]) -> Range<Int>? {
         var last: Range<Int>?
         var at = 0
@@ -29,6 +30,16 @@ enum NumberScan {
         // `x_2` is a name; `_18_` and `__18__` are numbers with emphasis.
         guard let before = plain[..<at].lastIndex(where: { $0 != UInt8(ascii: "_") }) else { return true }
         return !plain[before].isDigit && !isWordLetter(plain, endingAt: before)
+            && !isExponentOfLetter(plain, behind: before)
+    }
+
+    /// Whether what stands behind `end` is the exponent of a unit or a variable: `cm^2`, `cm ^2`, `x^(10)`.
+    private static func isExponentOfLetter(_ plain: [UInt8], behind end: Int) -> Bool {
+        var at = plain[end] == UInt8(ascii: "(") ? end - 1 : end
+        guard at >= 0, plain[at] == UInt8(ascii: "^") else { return false }
+        at -= 1
+        while at >= 0, plain[at] == UInt8(ascii: " ") { at -= 1 }
+        return at >= 0 && isWordLetter(plain, endingAt: at)
     }
 
     /// Whether the character whose last byte stands at `end` is a letter of an alphabet with capitals: Latin, Greek,
