@@ -75,7 +75,8 @@ struct CodeExecutionTests {
         ("so: ```A```\n  ```python3 title=x\n  A\n  ```  ", "  A"), ("```python\nA\n```\n```json\nB\n```", "A"),
         ("```python\nA\nand then", "A\nand then"), ("````\n```\nA\n```\n````", "```\nA\n```"),
         ("```python\r\nA\r\n```", "A"),
-        ("```python\n```", ""),
+        ("```python\n```", ""), ("```python\nA\n```\nExample output:\n```\n3\n```", "A"),
+        ("```python\nA\n```\n```\n3", "A"), ("```\nA\n```\n```\nB\n```\n```text\n3\n```", "B"),
     ])
     func theLastPythonBlockIsTheCode(_ text: String, _ code: String) async throws {
         let runner = NotingRunner()
