@@ -416,6 +416,7 @@ def main():
         "ready": 1, "name": getattr(function, "__name__", type(function).__name__), "style": style,
         "async": inspect.iscoroutinefunction(function), "source": source_hash(function, config),
         "columns": unfilled(function, style, settings),
+        "readsTokenIDs": style == "trl" and "completion_ids" in host.names,
     })
     for line in requests:
         host.answer(json.loads(line))
