@@ -232,7 +232,7 @@ def plain(value):
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
-def judged(value):
+def judged(value, style):
     """Score, state and error of what a function returned for one completion."""
     if value is None:
         return None, "na", None
@@ -247,6 +247,8 @@ def judged(value):
         score = float(value)
     except OverflowError:
         score = math.inf
+    if style == "trl" and math.isnan(score):
+        return None, "na", "the reward returned nan, which is TRL's word for no score"  # its trainer makes it of None
     if not math.isfinite(score):
         return None, "error", f"the reward returned {score}, not a finite number"
     return score, "ok", None
@@ -330,7 +332,7 @@ class Host:
         start = time.perf_counter()
         try:
             values, extra, metrics = work()
-            parts = [judged(value) for value in values]
+            parts = [judged(value, self.style) for value in values]
         except BaseException as error:
             parts, extra, metrics = [(None, "error", told(error))] * count, {}, {}
         self.reply({
