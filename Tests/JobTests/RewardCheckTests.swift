@@ -69,6 +69,25 @@ struct RewardCheckTests {
         #expect("\(try #require(empty))".contains("the file has no rows"))
     }
 
+    /// The function compares as one does that was written for TRL, where `datasets` gives it an `int`. An answer that
+    /// is read as a text is the same either way.
+    @Test func numbersOfATableAreNumbersToAFunction() async throws {
+        let script = try script(
+            """
+            def f(completions, answer, **kwargs):
+                return [None if a is None else float(int(c) == a) for c, a in zip(completions, answer)]
+            """)
+        let rows = "prompt,completion,answer\na,42,42\nb,7,8\nc,9,\n"
+        let lines = try await report("\(script):f", rows, file: "c.csv").lines
+        #expect(lines.map { $0.prefix(11) } == ["{\"score\": 1", "{\"score\": 0", "{\"score\": n"], "\(lines)")
+        #expect(lines[2].contains("abstained"))
+        let texts = [rows, rows.replacing(",9,\n", with: ",9,x\n")]
+        for text in texts {
+            let graded = try await report("accuracy_reward", text, file: "c.csv").lines
+            #expect(graded.prefix(2).map { $0.prefix(11) } == ["{\"score\": 1", "{\"score\": 0"], "\(graded)")
+        }
+    }
+
     /// What a training step would refuse is refused here: its calls have all completions of a prompt, and never one
     /// alone.
     @Test(arguments: [

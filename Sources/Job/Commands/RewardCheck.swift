@@ -169,7 +169,8 @@ extension RewardCheck {
             return (0..<table.count).map { row in
                 let line = InputLine(path: file, number: table.line(of: row))
                 do {
-                    return try Row(line, .object(table.columns(of: row)))
+                    let found = try table.row(row)
+                    return try Row(line, .object(found.columns), values: found.values)
                 } catch {
                     return Row(line, problem: error)
                 }
@@ -200,10 +201,11 @@ extension RewardCheck {
             self.problem = "\(problem)"
         }
 
-        init(_ line: InputLine, _ json: JSONValue) throws(JobError) {
+        /// - Parameter values: The columns as rewards get them, where that is not as they stand in the file.
+        init(_ line: InputLine, _ json: JSONValue, values: [JSONValue.Member]? = nil) throws(JobError) {
             let own: Set = ["prompt", "completion", "completion_ids"]
             var columns: [String: JSONValue] = [:]
-            for member in json.members ?? [] where !own.contains(member.key) {
+            for member in values ?? json.members ?? [] where !own.contains(member.key) {
                 columns[member.key] = member.value
             }
             self.line = line.number
