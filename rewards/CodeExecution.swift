@@ -4,8 +4,8 @@ public import RewardInterface
 
 /// The share of the row's tests that the completion's Python code passes, each test run in a sandbox of its own.
 ///
-/// The code is the last fenced block of the completion (setting `whole_text: true` takes a completion without one as
-/// code). The tests are in column `tests` (setting `column` names another; `test_list`, `test`, `test_cases`,
+/// The code is the last fenced block of the completion that is marked as Python, or where none is the last without a
+/// mark (setting `whole_text: true` takes a completion without either as code). The tests are in column `tests` (setting `column` names another; `test_list`, `test`, `test_cases`,
 /// `reward_model.ground_truth` and `ground_truth` are looked at too): a list of Python texts with assertions, or of
 /// `{input, output}` for programs that read and write, or `{"inputs": […], "outputs": […]}` with `fn_name` for a
 /// function, also as a JSON text. `scoring: all` gives 1 for all tests and else 0. A test that fails, hangs, or breaks

@@ -14,6 +14,8 @@ public struct CompletionLength: RewardFunction {
         unit = settings.read("unit", default: .tokens, "What length is counted in.")
     }
 
+    public var readsTokenIDs: Bool { unit == .tokens }
+
     public func score(_ completion: Completion, for prompt: Prompt) -> RewardScore {
         .value(Double(unit.length(of: completion)))
     }

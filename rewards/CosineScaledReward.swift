@@ -35,6 +35,8 @@ public struct CosineScaledReward: AnswerReading {
         grader = AnswerGrader(column: column.isEmpty ? nil : column)
     }
 
+    public var readsTokenIDs: Bool { true }
+
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         guard let verdict = try grader.verdict(on: completion.text, for: prompt) else {
             return .abstained(reason: "the row has no reference answer")

@@ -24,6 +24,8 @@ public struct LengthReward: RewardFunction {
         unit = settings.read("unit", default: .tokens, "What length is counted in.")
     }
 
+    public var readsTokenIDs: Bool { unit == .tokens }
+
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let length = unit.length(of: completion)
         return .value(max(0, 1 - Double(abs(length - target)) / tolerance), note: "\(length) \(unit.rawValue)")

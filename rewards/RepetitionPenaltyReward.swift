@@ -18,6 +18,8 @@ public struct RepetitionPenaltyReward: RewardFunction {
         maxPenalty = settings.read("max_penalty", default: -1.0, .atMost(0), "The score of a text that only repeats.")
     }
 
+    public var readsTokenIDs: Bool { true }
+
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let tokens = completion.tokenIDs
         guard tokens.count >= size else { return .value(0) }

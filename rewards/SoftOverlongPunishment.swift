@@ -25,6 +25,8 @@ public struct SoftOverlongPunishment: RewardFunction {
         settings.check(cache <= maxLength, "soft_punish_cache", "at most max_completion_len, \(maxLength)")
     }
 
+    public var readsTokenIDs: Bool { true }
+
     public func score(_ completion: Completion, for prompt: Prompt) throws(RewardError) -> RewardScore {
         let length = completion.tokenIDs.count
         let free = maxLength - cache

@@ -20,7 +20,7 @@ package struct LearningRow: Codable, Equatable, Sendable {
     /// Mean reward on the held-out prompts, sampled as the method samples: token by token, or with soft thinking.
     package var before: Double
     package var after: Double
-    /// The mean difference of the same prompts, and its 95 % interval by bootstrap over prompts.
+    /// The mean difference of the same prompts, and its 95 % interval.
     package var gain: Double
     package var gainLow: Double
     package var gainHigh: Double
@@ -116,7 +116,7 @@ package struct LearningScores: Equatable, Sendable {
             let before = try JSONDecoder().decode(Evaluation.self, from: start).only?.mean
         else { throw JobError(place: "plumbline eval", message: "its result has no mean, or no comparison") }
         (self.before, after, gain) = (before, result.mean, comparison.difference)
-        (low, high) = (comparison.interval[0], comparison.interval[1])
+        (low, high) = (comparison.ends[0], comparison.ends[1])
     }
 
     /// The parts of an evaluation's JSON that are read.
@@ -125,14 +125,17 @@ package struct LearningScores: Equatable, Sendable {
         struct Reward: Decodable { var mean: Double }
         struct Comparison: Decodable {
             var difference: Double
-            var interval: [Double]
+            /// Null of one prompt alone.
+            var interval: [Double]?
+
+            var ends: [Double] { interval ?? [] }
         }
         var results: [Result]
         var comparisons: [Comparison]?
 
         var only: (mean: Double, comparison: Comparison?)? {
             guard let mean = results.first?.rewards.first?.mean else { return nil }
-            return (mean, comparisons?.first { $0.interval.count == 2 })
+            return (mean, comparisons?.first { $0.ends.count == 2 })
         }
     }
 }

@@ -23,12 +23,50 @@ extension Interval {
     /// - Returns: `nil` for no draws.
     package static func wilson(successes: Int, of n: Int) -> Interval? {
         guard n > 0, (0...n).contains(successes) else { return nil }
+        return wilson(share: Double(successes) / Double(n), of: n)
+    }
+
+    /// The same of prompts whose means are not all 0 or 1.
+    ///
+    /// - Parameter p: In 0…1.
+    static func wilson(share p: Double, of n: Int) -> Interval? {
+        guard n > 0 else { return nil }
         let (n, z) = (Double(n), normalQuantile95)
-        let p = Double(successes) / n
         let centre = p + z * z / (2 * n)
         let spread = z * (p * (1 - p) / n + z * z / (4 * n * n)).squareRoot()
         let scale = 1 + z * z / n
         return Interval(low: max(0, (centre - spread) / scale), high: min(1, (centre + spread) / scale))
+    }
+
+    /// The interval of a mean over prompts: Student's for few, else the bootstrap.
+    ///
+    /// - Parameters: As of ``bootstrap(_:resamples:seed:)``.
+    /// - Returns: `nil` for fewer than two prompts: one does not say how far apart others lie.
+    package static func ofMean(_ values: [Double], resamples: Int = 2_000, seed: UInt64 = 0) -> Interval? {
+        values.count < fewestResampled ? student(values) : bootstrap(values, resamples: resamples, seed: seed)
+    }
+
+    /// From so many prompts on, drawing them again shows how their mean varies. Two of them have no mean beyond their
+    /// own two, which hold the true one between them half of the time.
+    private static let fewestResampled = studentQuantiles95.count + 2
+
+    /// Student's interval of a mean over few prompts.
+    ///
+    ///     mean ± t(0.975, n − 1) · s / √n
+    private static func student(_ values: [Double]) -> Interval? {
+        guard values.count > 1 else { return nil }
+        let n = Double(values.count)
+        let mean = values.reduce(0, +) / n
+        let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (n - 1)
+        let spread = studentQuantiles95[values.count - 2] * (variance / n).squareRoot()
+        return Interval(low: mean - spread, high: mean + spread)
+    }
+
+    /// The part that lies within the bounds of what is measured.
+    func clamped(to bounds: ClosedRange<Double>) -> Interval {
+        Interval(
+            low: min(max(low, bounds.lowerBound), bounds.upperBound),
+            high: min(max(high, bounds.lowerBound), bounds.upperBound), confidence: confidence)
     }
 
     /// The percentile bootstrap of a mean over prompts: the prompts are drawn again with replacement, each with all its
@@ -61,6 +99,12 @@ extension Interval {
 
     /// The normal distribution's 0.975 quantile.
     private static let normalQuantile95 = 1.959963984540054
+
+    /// The 0.975 quantiles of Student's distribution with 1, 2 … degrees of freedom.
+    private static let studentQuantiles95 = [
+        12.7062047361747, 4.302652729749464, 3.18244630528371, 2.776445105197794, 2.570581835636316,
+        2.44691185114497, 2.364624251592785, 2.306004135204167,
+    ]
 }
 
 /// A small fast generator for resampling (Steele et al. 2014); training draws come from Philox.

@@ -37,12 +37,13 @@ enum ReportNotes {
     static let method = [
         "Mean: over prompts, of the mean over each prompt's scored completions. Completions whose reward failed or "
             + "abstained have no score and are counted beside it.",
-        "Interval: 95 %; Wilson's for one right-or-wrong score per prompt, else the percentile bootstrap over prompts.",
+        "Interval: 95 %; Wilson's for one right-or-wrong score per prompt, or the same share of right ones on each; else "
+            + "the percentile bootstrap over prompts, below ten prompts Student's. One prompt has none.",
         "pass@k: the unbiased estimate that at least one of k completions is right. maj@k: how often the answer "
             + "most of k completions give is right.",
         "No answer: share of the scored completions in which the reward found no answer to judge. Truncated: share of "
             + "all completions that reached the length limit.",
-        "Comparison: the mean difference over prompts that both policies were scored on, with a paired bootstrap; "
-            + "“not resolved” means that the interval holds zero.",
+        "Comparison: the mean difference over prompts that both policies were scored on, with the interval of "
+            + "these differences; “not resolved” means that it holds zero, or stands on fewer than six prompts.",
     ]
 }

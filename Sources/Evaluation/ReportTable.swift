@@ -35,8 +35,8 @@ package enum ReportTable {
         let rows = findings.comparisons.map { comparison in
             [
                 comparison.promptSet, comparison.reward, comparison.other, "\(comparison.paired.prompts)",
-                NumberText.signed(comparison.paired.difference), NumberText.bracketed(comparison.paired.interval),
-                comparison.paired.verdict,
+                NumberText.signed(comparison.paired.difference),
+                comparison.paired.interval.map(NumberText.bracketed) ?? "–", comparison.paired.verdict,
             ]
         }
         return Table(

@@ -16,8 +16,9 @@ package struct RewardSummary: Sendable, Equatable {
     package var parseFailures: Double?
     /// Mean over prompts of the mean over each prompt's scores; `nil` without a score.
     package var mean: Double?
-    /// The confidence interval of `mean`: Wilson's over prompts for one right-or-wrong score per prompt, and where all
-    /// are right or all wrong; else the bootstrap over prompts.
+    /// The confidence interval of `mean`, of two prompts or more: Wilson's over prompts for one right-or-wrong score per
+    /// prompt, and where all prompts have the same share of right ones; else Student's, from ten prompts on the
+    /// bootstrap over prompts.
     package var interval: Interval?
     /// pass@k for every k asked for, when every score is 0 or 1; a prompt with fewer than k scores leaves a gap.
     package var passAtK: [Int: Double]
@@ -39,11 +40,12 @@ package struct RewardSummary: Sendable, Equatable {
         abstained = scores.joined().count { $0.state == "abstained" }
         let means = promptMeans.compactMap(\.self)
         let isRightOrWrong = numbers.joined().allSatisfy { $0 == 0 || $0 == 1 }
-        let isUnanimous = means.allSatisfy { $0 == means.first }
-        if isRightOrWrong, numbers.allSatisfy({ $0.count <= 1 }) || isUnanimous && [0, 1].contains(means.first) {
-            interval = Interval.wilson(successes: Int(means.reduce(0, +)), of: means.count)
+        let areEqual = means.allSatisfy { $0 == means.first }
+        if means.count > 1, isRightOrWrong, areEqual || numbers.allSatisfy({ $0.count <= 1 }) {
+            interval = Interval.wilson(share: means.reduce(0, +) / Double(means.count), of: means.count)
         } else {
-            interval = Interval.bootstrap(means, seed: seed)
+            let found = Interval.ofMean(means, seed: seed)
+            interval = isRightOrWrong ? found?.clamped(to: 0...1) : found
         }
         let judged = answers.map { Self.judged($0, scores) }
         if let judged, scored > 0 { parseFailures = Double(judged.joined().count { $0 == nil }) / Double(scored) }

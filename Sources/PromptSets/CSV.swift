@@ -59,23 +59,33 @@ struct CSVMachine {
     }
 }
 
+/// One field of a record.
+struct CSVField: Equatable {
+    var text: String
+    var isQuoted: Bool
+
+    /// Whether nothing stands there at all; `""` is an empty text.
+    var isLeftOut: Bool { text.isEmpty && !isQuoted }
+}
+
 /// One record of a CSV file.
 enum CSVRecord {
     /// The fields of a record, given without its final LF.
     static func fields(
         _ bytes: [UInt8], separator: UInt8, path: String, line: Int
-    ) throws(PromptSetError) -> [String] {
+    ) throws(PromptSetError) -> [CSVField] {
         func failure(_ message: String, _ fieldCount: Int) -> PromptSetError {
             .row(path: path, line: line, column: "\(fieldCount + 1)", message: message)
         }
         var machine = CSVMachine(separator: separator)
-        var fields: [String] = []
+        var fields: [CSVField] = []
         var field: [UInt8] = []
-        func finished(_ bytes: [UInt8]) throws(PromptSetError) -> String {
+        var isQuoted = false
+        func finished(_ bytes: [UInt8]) throws(PromptSetError) -> CSVField {
             guard let text = String(validating: bytes, as: UTF8.self) else {
                 throw failure("the field is not valid UTF-8; save the file as UTF-8", fields.count)
             }
-            return text
+            return CSVField(text: text, isQuoted: isQuoted)
         }
         for byte in bytes.last == 0x0d ? bytes.dropLast() : bytes[...] {
             switch machine.step(byte) {
@@ -83,10 +93,12 @@ enum CSVRecord {
             case .endOfField:
                 fields.append(try finished(field))
                 field.removeAll(keepingCapacity: true)
+                isQuoted = false
             case .stray:
                 throw failure(
                     "a quote inside a field: put the whole field in quotes and double the quotes in it", fields.count)
-            case .syntax, .endOfRecord: break
+            case .syntax: if byte == UInt8(ascii: "\"") { isQuoted = true }
+            case .endOfRecord: break
             }
         }
         if machine.isInsideQuotes { throw failure("the quoted field is not closed", fields.count) }

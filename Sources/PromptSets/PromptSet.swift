@@ -1,4 +1,5 @@
 package import Foundation
+import JSON
 package import Records
 import Runs
 
@@ -129,10 +130,13 @@ package struct PromptSet: PromptRows {
         _ row: Int, _ body: (RowDecoder) throws(PromptSetError) -> Result
     ) throws -> Result {
         precondition((0..<count).contains(row), "row \(row) of \(count)")
-        let members = try file.columns(of: row)
+        let found = try file.row(row)
+        func kept(_ members: [JSONValue.Member]) -> [JSONValue.Member] {
+            self.kept.map { kept in members.filter { kept.contains($0.key) } } ?? members
+        }
         let decoder = RowDecoder(
             form: detectedForm, setName: name, path: url.path, line: file.line(of: row), row: row,
-            members: kept.map { kept in members.filter { kept.contains($0.key) } } ?? members)
+            members: kept(found.columns), values: kept(found.values))
         do throws(PromptSetError) {
             return try body(decoder)
         } catch {

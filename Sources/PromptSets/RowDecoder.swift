@@ -20,7 +20,10 @@ struct RowDecoder {
     let path: String
     let line: Int
     let row: Int
+    /// The columns as they stand in the file: prompts and completions are texts.
     let members: [JSONValue.Member]
+    /// The same as rewards get them.
+    let values: [JSONValue.Member]
 
     func prompt() throws(PromptSetError) -> Prompt {
         if form.hasImplicitPrompt { return try preference().prompt }
@@ -103,11 +106,11 @@ struct RowDecoder {
         let own = [
             form.promptColumn, form.inputColumn, form.completionColumn, form.chosenColumn, form.rejectedColumn,
         ]
-        for member in members where !own.contains(member.key) {
+        for member in values where !own.contains(member.key) {
             columns[member.key] = member.value
         }
         for (name, path) in form.aliases where columns[name] == nil || form.convention == .mapped {
-            let value = path.reduce(Optional(JSONValue.object(members))) { $0?[$1] }
+            let value = path.reduce(Optional(JSONValue.object(values))) { $0?[$1] }
             if let value { columns[name] = value }
         }
         return columns

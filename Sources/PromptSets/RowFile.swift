@@ -20,6 +20,8 @@ package struct RowFile: Sendable {
     /// The file, or what it was unpacked to.
     private let file: PosixFile
     private let index: RowIndex
+    /// Of a CSV file, what its columns are.
+    private let types: [CSVColumn]
     /// The size at opening.
     let byteCount: Int
     /// The size of the text; one that changes under a run is an error, not other rows.
@@ -36,12 +38,14 @@ package struct RowFile: Sendable {
         if ParquetFile.isParquet(head) {
             (file, index) = try UnpackedRows.rows(ofParquet: text)
             format = .parquet
+            types = []
         } else {
             guard type != "parquet" else {
                 throw PromptSetError.file(path: path, message: "this is no Parquet file, it does not begin with PAR1")
             }
             file = text
             (format, index) = try Self.scanned(text, head, type)
+            types = try Self.types(format, index, text)
         }
         textByteCount = try file.byteCount()
         guard count > 0 else { throw PromptSetError.file(path: path, message: "the file has no rows") }
@@ -67,6 +71,17 @@ package struct RowFile: Sendable {
         }
     }
 
+    /// What the columns of a CSV file are: every row is looked at, until none of them can be of numbers.
+    private static func types(_ format: Format, _ index: RowIndex, _ file: PosixFile) throws -> [CSVColumn] {
+        guard case .csv(let separator, let header) = format else { return [] }
+        return try CSVColumn.all(header.count, rows: 1..<index.count) { row in
+            let entry = index[row]
+            let bytes = try file.bytes(at: entry.byteOffset, count: entry.byteCount)
+            // A row that is none is told of where it is read.
+            return try? CSVRecord.fields(bytes, separator: separator, path: file.path, line: entry.line)
+        }
+    }
+
     private var headerRows: Int { if case .csv = format { 1 } else { 0 } }
 
     /// Rows; at least 1.
@@ -75,10 +90,24 @@ package struct RowFile: Sendable {
     /// The line a row begins in; in a Parquet file the row's number, from 1.
     package func line(of row: Int) -> Int { index[row + headerRows].line }
 
-    /// A row's columns in the order of the file. Values of a CSV file are texts.
-    ///
+    /// A row's columns in the order of the file.
+    package struct Row: Sendable {
+        /// As they stand there: values of a CSV file are texts.
+        package let columns: [JSONValue.Member]
+        /// As rewards get them: of a CSV file with numbers, and with null where a field is left out.
+        package let values: [JSONValue.Member]
+
+        init(_ columns: [JSONValue.Member], values: [JSONValue.Member]? = nil) {
+            self.columns = columns
+            self.values = values ?? columns
+        }
+    }
+
+    /// The row's columns as they stand in the file. Throws as ``row(_:)``.
+    package func columns(of row: Int) throws -> [JSONValue.Member] { try self.row(row).columns }
+
     /// - Throws: ``PromptSetError`` or `RunError` when the row is not what it should be, naming file and line.
-    package func columns(of row: Int) throws -> [JSONValue.Member] {
+    package func row(_ row: Int) throws -> Row {
         let entry = index[row + headerRows]
         let bytes = try bytes(of: entry)
         switch format {
@@ -91,7 +120,7 @@ package struct RowFile: Sendable {
                     path: path, line: entry.line, column: nil,
                     message: "the row is \(json.kind); an object such as {\"prompt\": \"...\"} is expected")
             }
-            return members
+            return Row(members)
         }
     }
 
@@ -129,14 +158,17 @@ package struct RowFile: Sendable {
 
     private func record(
         _ bytes: [UInt8], _ separator: UInt8, _ header: [String], line: Int
-    ) throws(PromptSetError) -> [JSONValue.Member] {
+    ) throws(PromptSetError) -> Row {
         let fields = try CSVRecord.fields(bytes, separator: separator, path: path, line: line)
         guard fields.count == header.count else {
             throw .row(
                 path: path, line: line, column: nil,
                 message: "\(fields.count) fields; the header names \(header.count): \(PromptForm.listed(header))")
         }
-        return zip(header, fields).map { JSONValue.Member($0, .string($1)) }
+        let values = zip(types, fields).map { type, field in type.value(of: field) }
+        return Row(
+            zip(header, fields).map { JSONValue.Member($0, .string($1.text)) },
+            values: zip(header, values).map { JSONValue.Member($0, $1) })
     }
 
     /// Columns of a CSV file: each is looked at in every row.
@@ -148,7 +180,7 @@ package struct RowFile: Sendable {
         guard records.count > 0 else { throw PromptSetError.file(path: file.path, message: "the file has no rows") }
         let entry = records[0]
         let bytes = try file.bytes(at: entry.byteOffset, count: entry.byteCount)
-        let names = try CSVRecord.fields(bytes, separator: separator, path: file.path, line: entry.line)
+        let names = try CSVRecord.fields(bytes, separator: separator, path: file.path, line: entry.line).map(\.text)
         guard names.count <= mostColumns else {
             throw PromptSetError.row(
                 path: file.path, line: entry.line, column: nil,

@@ -11,6 +11,7 @@ import Runs
 /// completions it was asked for; `rewards/{name}/cache_hit_rate` is the share of a group that it was not.
 package final class CachedSource: RewardSource {
     package var names: [String] { source.names }
+    package var readsTokenIDs: Bool { source.readsTokenIDs }
     private let source: any RewardSource
     private let cache: ScoreCache
 

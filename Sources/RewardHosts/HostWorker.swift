@@ -29,6 +29,8 @@ final class HostWorker: @unchecked Sendable {
         let source: String?
         /// Parameters that must come from the prompt's row.
         let columns: [String]?
+        /// Whether the function names the token ids among its parameters.
+        let readsTokenIDs: Bool?
     }
 
     private let program: Program

@@ -4,6 +4,7 @@ package import RewardInterface
 /// A ``ProgramReward`` as a ``RewardSource``: completions are scored side by side, each program shut in.
 package final class ProgramSource: RewardSource {
     package let names: [String]
+    package var readsTokenIDs: Bool { reward.readsTokenIDs }
     private let reward: any ProgramReward
     private let range: ClosedRange<Double>
     private let runner: ConfinedRunner

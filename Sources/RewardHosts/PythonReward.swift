@@ -79,6 +79,7 @@ package struct PythonRewardSettings: Sendable {
 /// killed and replaced, and the run goes on.
 package final class PythonReward: RewardSource {
     package let names: [String]
+    package let readsTokenIDs: Bool
     /// The style in use.
     package let style: PythonRewardStyle
     /// SHA-256 of the function's file and settings, in hexadecimal.
@@ -90,10 +91,11 @@ package final class PythonReward: RewardSource {
     private let workerCount: Int
 
     private init(
-        names: [String], style: PythonRewardStyle, sourceHash: String, requiredColumns: [String],
-        workers: Slots<HostWorker>, requests: PythonRequests, workerCount: Int
+        names: [String], readsTokenIDs: Bool, style: PythonRewardStyle, sourceHash: String,
+        requiredColumns: [String], workers: Slots<HostWorker>, requests: PythonRequests, workerCount: Int
     ) {
         self.names = names
+        self.readsTokenIDs = readsTokenIDs
         self.style = style
         self.sourceHash = sourceHash
         self.requiredColumns = requiredColumns
@@ -133,9 +135,10 @@ package final class PythonReward: RewardSource {
             throw RewardError.unusable(reward: reward, problem: "its greeting names no known style")
         }
         return PythonReward(
-            names: [settings.name ?? greeting.name ?? settings.target], style: style,
-            sourceHash: greeting.source ?? "", requiredColumns: style == .trl ? greeting.columns ?? [] : [],
-            workers: workers, requests: PythonRequests(style: style, referenceColumn: settings.referenceColumn),
+            names: [settings.name ?? greeting.name ?? settings.target],
+            readsTokenIDs: greeting.readsTokenIDs ?? false, style: style, sourceHash: greeting.source ?? "",
+            requiredColumns: style == .trl ? greeting.columns ?? [] : [], workers: workers,
+            requests: PythonRequests(style: style, referenceColumn: settings.referenceColumn),
             workerCount: settings.process.workers)
     }
 

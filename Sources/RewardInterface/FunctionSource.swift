@@ -3,6 +3,7 @@ package import Records
 /// A ``RewardFunction`` as a ``RewardSource``: the one adapter between the two.
 package struct FunctionSource: RewardSource {
     package let names: [String]
+    package var readsTokenIDs: Bool { function.readsTokenIDs }
     private let function: any RewardFunction
     private let range: ClosedRange<Double>
 

@@ -12,6 +12,10 @@ public protocol Reward: Sendable {
     /// `cache: true` may keep it. Not so unless declared.
     static var isDeterministic: Bool { get }
 
+    /// Whether it reads ``Records/Completion/tokenIDs``, as set. Every completion of a run has them; a file of completions
+    /// that has none is refused then instead of counting as no tokens. Not so unless declared.
+    var readsTokenIDs: Bool { get }
+
     /// Reads what the job file sets for this reward.
     ///
     ///     public init(reading settings: inout SettingsReader) {
@@ -26,6 +30,8 @@ public protocol Reward: Sendable {
 
 extension Reward {
     public static var isDeterministic: Bool { false }
+
+    public var readsTokenIDs: Bool { false }
 }
 
 /// A reward written in Swift: one completion in, one score out.

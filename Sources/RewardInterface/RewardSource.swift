@@ -47,6 +47,9 @@ package protocol RewardSource: Sendable {
     /// Names of the rewards it gives, one per score of a completion.
     var names: [String] { get }
 
+    /// Whether any of them reads the token ids of a completion.
+    var readsTokenIDs: Bool { get }
+
     /// Whether the prompt's row has what scoring reads, found out before anything is sampled for it.
     ///
     /// - Throws: ``RewardError`` naming the row and the column that is missing or unfit.
@@ -74,6 +77,8 @@ package protocol RewardSource: Sendable {
 }
 
 extension RewardSource {
+    package var readsTokenIDs: Bool { false }
+
     package func check(_ prompt: Prompt) throws(RewardError) {}
 
     package func arguments(for prompt: Prompt) throws(RewardError) -> [(name: String, value: JSONValue)]? { nil }

@@ -13,7 +13,8 @@ internal import Tokenization
 /// weights stay in memory until the source is let go.
 package final class ModelReward: RewardSource {
     package let names: [String]
-    /// Tells this model from others: its folder, and name, size and date of its files.
+    /// Tells this model, read as it is, from others: its folder, name, size and date of its files, and the settings that
+    /// a score depends on.
     package let identity: String
     private let reader: RewardModelReader
     private let classifier: ClassifierOnThread
@@ -25,7 +26,7 @@ package final class ModelReward: RewardSource {
     private init(_ settings: RewardModelSettings, reader: RewardModelReader, classifier: ClassifierOnThread, label: Int)
     {
         names = [settings.name]
-        identity = Self.identity(of: settings.folder) + "label \(label)"
+        identity = Self.identity(of: settings.folder) + "label \(label), \(reader.identity)"
         self.reader = reader
         self.classifier = classifier
         self.label = label

@@ -15,6 +15,12 @@ struct RewardModelReader: Sendable {
     /// What a finished completion ends with; `nil` for whatever stands there.
     private let endToken: Int?
 
+    /// What it reads of a text depends on this and on the folder.
+    var identity: String {
+        "at most \(limit) tokens, longer: \(settings.truncation), special tokens: \(settings.addsSpecialTokens), "
+            + "end token: \(endToken.map(String.init) ?? "none")"
+    }
+
     /// One text as the model reads it, or why it cannot.
     enum Reading: Equatable {
         /// At least one token; the note says when something was cut off.

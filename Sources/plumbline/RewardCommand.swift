@@ -48,11 +48,15 @@ struct RewardCommand: AsyncParsableCommand {
                 "Rows with prompt (text or messages), completion and columns; expected is compared with. JSON Lines (- for standard input), a JSON array, CSV, TSV or Parquet."
         ) var file: String
         @Option(help: "Settings of the reward, key=value, dotted for nested keys.") var setting: [String] = []
+        @Option(
+            help:
+                "A tokenizer.json, the folder it is in, or a GGUF file: encodes completions without completion_ids, for rewards that read token ids."
+        ) var tokenizer: String?
         @Flag(help: "Print one JSON object per completion instead of the summary.") var json = false
         @Flag(help: "End with exit code 65 when a score failed, timed out, or is not as expected.") var strict = false
 
         func run() async throws {
-            let check = try RewardCheck(reward: reward, file: file, settings: setting)
+            let check = try RewardCheck(reward: reward, file: file, settings: setting, tokenizer: tokenizer)
             let line = ProgressLine()
             let report = try await check.run { line.note("reward check: completions", $0, $1) }
             line.end()

@@ -60,13 +60,27 @@ struct ResultTests {
         let groups = [group(row: 0, [("x", .value(0.5), "1"), ("y", .value(0.5), "1")])]
         let reward = EvaluationResult(promptSet: "s", groups: groups, rewardNames: ["soft"], ks: [1, 2]).rewards[0]
         #expect(reward.majorityAtK.isEmpty && reward.passAtK.isEmpty && reward.mean == 0.5)
-        #expect(reward.interval == Interval(low: 0.5, high: 0.5))
+        #expect(reward.interval == nil)
     }
 
     @Test func oneRightOrWrongScorePerPromptGetsWilsonsInterval() {
         let groups = (0..<10).map { group(row: $0, [("2", .value($0 < 7 ? 1 : 0), "2")]) }
         let reward = EvaluationResult(promptSet: "s", groups: groups, rewardNames: ["exact"], ks: [1]).rewards[0]
         #expect(reward.interval == Interval.wilson(successes: 7, of: 10))
+    }
+
+    /// Two of eight completions are right: how other prompts fare nobody knows.
+    @Test func onePromptHasNoInterval() throws {
+        let completions = (0..<8).map { ("2", RewardScore.value($0 < 2 ? 1 : 0), String?("2")) }
+        for samples in [1, 8] {
+            let result = EvaluationResult(
+                promptSet: "s", groups: [group(row: 0, Array(completions.prefix(samples)))], rewardNames: ["exact"],
+                ks: [1])
+            #expect(result.rewards[0].mean == (samples == 1 ? 1 : 0.25) && result.rewards[0].interval == nil)
+            let findings = Findings(model: "model", rewardNames: ["exact"], results: [result])
+            let cells = ReportTable.scores(findings).text.split(separator: "\n").last?.split(separator: " ")
+            #expect(cells?.dropFirst(5).first == "–", "\(String(describing: cells))")
+        }
     }
 
     @Test func aResultWithoutPromptsHasNoMean() {

@@ -60,6 +60,49 @@ struct StatisticsTests {
         #expect(interval != Interval.bootstrap(values, resamples: 4_000, seed: 2))
     }
 
+    /// By mpmath with 30 digits, the quantile from its incomplete beta function; of 1, 2, 3 by hand: s = 1, and
+    /// 4.302653/√3 is 2.484138.
+    @Test(arguments: [
+        ([1.0, 2, 3], -0.48413771175, 4.48413771175), ([0.5, 0.5, 0.25, 0.75], 0.175192934094, 0.824807065906),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1], 0.285547819496, 0.736674402726),
+    ])
+    func fewPromptsGetStudentsInterval(_ values: [Double], _ low: Double, _ high: Double) throws {
+        let interval = try #require(Interval.ofMean(values))
+        #expect(abs(interval.low - low) < 1e-9 && abs(interval.high - high) < 1e-9, "\(interval)")
+        #expect(Interval.ofMean(values) == Interval.ofMean(values, seed: 1))
+    }
+
+    @Test func tenPromptsAreResampledAndOneHasNoInterval() {
+        let ten = (0..<10).map(Double.init)
+        #expect(Interval.ofMean(ten, seed: 3) == Interval.bootstrap(ten, seed: 3))
+        #expect(Interval.ofMean([1]) == nil && Interval.ofMean([]) == nil)
+    }
+
+    /// Three prompts with one of two completions right: Wilson's of 1.5 of 3, by hand with z² = 3.841459
+    /// 1.959964 · √(0.25/3 + 3.841459/36) / (1 + 3.841459/3) = 0.374666 around 0.5. With 0, 1 and 2 right Student's
+    /// spread is 4.302653 · 0.5/√3 = 1.24, beyond what a share can be.
+    @Test func threePromptsOfTwoCompletions() throws {
+        func interval(_ right: [Int]) -> Interval? {
+            let scores = right.map { right in (0..<2).map { RewardScore.value($0 < right ? 1 : 0) } }
+            return RewardSummary(reward: "exact", scores: scores, ks: [1]).interval
+        }
+        let equal = try #require(interval([1, 1, 1]))
+        #expect(abs(equal.low - 0.125334) < 1e-5 && abs(equal.high - 0.874666) < 1e-5, "\(equal)")
+        #expect(interval([0, 1, 2]) == Interval(low: 0, high: 1))
+        // Scores that are no right or wrong may be anything: 1, 2, 3 as above.
+        let soft = try #require(
+            RewardSummary(reward: "soft", scores: [[.value(1)], [.value(2)], [.value(3)]], ks: [1]).interval)
+        #expect(abs(soft.low + 0.48413771175) < 1e-9)
+    }
+
+    /// Differences of 1/2 and 0 on two prompts: 0.25 ± 12.706205 · 0.25.
+    @Test func aComparisonOfTwoPromptsIsWideAndOfOneHasNoInterval() throws {
+        let two = try #require(PairedComparison([1, 0.5], [0.5, 0.5])?.interval)
+        #expect(abs(two.low + 2.92655118404) < 1e-6 && abs(two.high - 3.42655118404) < 1e-6, "\(two)")
+        let one = try #require(PairedComparison([1], [0.5]))
+        #expect(one.interval == nil && one.verdict == "not resolved at n=1")
+    }
+
     @Test func votesGoToTheMostFrequentAnswerTiesToTheEarliest() {
         #expect(MajorityVote.winner(of: ["4", "5", nil, "5", "4", "6"]) == "4")
         #expect(MajorityVote.winner(of: ["4", "5", "5"]) == "5")

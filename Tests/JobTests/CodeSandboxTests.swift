@@ -80,7 +80,36 @@ extension CodeExecutionRuns {
             ),
             ("def f(x): print('noise'); return x", "from solution import f\ndef test_one():\n  assert f(1) == 1"),
             ("def f(a): return all(a)", "assert all(f(x) for x in [[1], [1, 2]])"),
+            (
+                "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(): return P(1, 2)\ndef g(p): return p.x + p.y",
+                "p = f()\nassert p.x == 1 and p == (1, 2) and p == P(1, 2) and str(p) == 'P(x=1, y=2)'\nassert g(p._replace(x=5)) == 7"
+            ),
+            (
+                "from typing import NamedTuple\nclass P(NamedTuple):\n  x: int\n  y: list\ndef f(): return [P(1, [2])]",
+                "assert f()[0].y == [2] and f() == [(1, [2])]"
+            ),
         ]
+
+        /// Arguments, the wanted result, code and its score. Texts of JSON, a line each, are the form of TACO; only beside
+        /// them is the result JSON too.
+        static let calls: [(String, String, String, Double)] = [
+            (#"[[12]]"#, #"["12"]"#, "return str(a)", 1), (#"[[12]]"#, #"["12"]"#, "return a", 0),
+            (#"[[12]]"#, #"["true"]"#, "return 'true'", 1), (#"[[12]]"#, #"["true"]"#, "return True", 0),
+            (#"[[12]]"#, #"[["12"]]"#, "return '12'", 1), (#"["12"]"#, #"["12"]"#, "return a", 1),
+            (#"["12"]"#, #"["12"]"#, "return str(a)", 1), (#"["12"]"#, #"["\"12\""]"#, "return str(a)", 1),
+            (#"["12"]"#, #"["[12, 1]"]"#, "return (a, 1)", 1), (#"["12"]"#, #"["[12, 1]"]"#, "return a", 0),
+        ]
+
+        @Test(arguments: calls)
+        func aCallIsRightWhenItReturnsWhatIsWanted(
+            _ inputs: String, _ outputs: String, _ body: String, _ expected: Double
+        ) async throws {
+            let tests = JSONValue.object([
+                "fn_name": .string("f"), "inputs": try JSONValue(parsing: inputs),
+                "outputs": try JSONValue(parsing: outputs),
+            ])
+            #expect(try await score(try await source(), "def f(a): \(body)", [tests]).score == expected)
+        }
 
         @Test func honestCodePasses() async throws {
             let source = try await source()
@@ -117,6 +146,10 @@ extension CodeExecutionRuns {
             (
                 "is equal to everything",
                 "class E:\n  def __eq__(s, o): return True\n  def __ne__(s, o): return False\ndef f(x): return E()"
+            ),
+            (
+                "is a tuple whose names reach for more",
+                "class E(tuple):\n  _fields = ('__eq__', 'x=__import__(\"os\")._exit(0)')\n  def __eq__(s, o): return True\ndef f(x): return E((lambda *o: True, 1))"
             ),
             ("is an int equal to everything", "class E(int):\n  def __eq__(s, o): return True\ndef f(x): return E(0)"),
             (

@@ -9,10 +9,10 @@ struct RewardCheckTests {
     init() throws { folder = try TemporaryFolder() }
 
     private func report(
-        _ reward: String, _ rows: String, file: String = "c.jsonl", settings: [String] = []
+        _ reward: String, _ rows: String, file: String = "c.jsonl", settings: [String] = [], tokenizer: String? = nil
     ) async throws -> RewardCheck.Report {
         let path = try folder.file(file, rows).path
-        return try await RewardCheck(reward: reward, file: path, settings: settings).run()
+        return try await RewardCheck(reward: reward, file: path, settings: settings, tokenizer: tokenizer).run()
     }
 
     private func script(_ text: String) throws -> String { try folder.file("r.py", text).path }
@@ -69,6 +69,25 @@ struct RewardCheckTests {
         #expect("\(try #require(empty))".contains("the file has no rows"))
     }
 
+    /// The function compares as one does that was written for TRL, where `datasets` gives it an `int`. An answer that
+    /// is read as a text is the same either way.
+    @Test func numbersOfATableAreNumbersToAFunction() async throws {
+        let script = try script(
+            """
+            def f(completions, answer, **kwargs):
+                return [None if a is None else float(int(c) == a) for c, a in zip(completions, answer)]
+            """)
+        let rows = "prompt,completion,answer\na,42,42\nb,7,8\nc,9,\n"
+        let lines = try await report("\(script):f", rows, file: "c.csv").lines
+        #expect(lines.map { $0.prefix(11) } == ["{\"score\": 1", "{\"score\": 0", "{\"score\": n"], "\(lines)")
+        #expect(lines[2].contains("abstained"))
+        let texts = [rows, rows.replacing(",9,\n", with: ",9,x\n")]
+        for text in texts {
+            let graded = try await report("accuracy_reward", text, file: "c.csv").lines
+            #expect(graded.prefix(2).map { $0.prefix(11) } == ["{\"score\": 1", "{\"score\": 0"], "\(graded)")
+        }
+    }
+
     /// What a training step would refuse is refused here: its calls have all completions of a prompt, and never one
     /// alone.
     @Test(arguments: [
@@ -110,6 +129,46 @@ struct RewardCheckTests {
         #expect(report.lines[2].contains("no column 'answer'"), "\(report.lines[2])")
         #expect(report.summary.contains("4 completions, 2 scored, 2 failed"), "\(report.summary)")
         #expect(report.verdict == "exact_number: 2 of 4 scores failed or timed out")
+    }
+
+    /// A file without token ids does not hold completions of no tokens.
+    @Test(arguments: [
+        "completion_length", "{name: length_reward, target_length: 4}", "get_soft_overlong_punishment",
+        "get_repetition_penalty_reward", "{name: get_cosine_scaled_reward, max_len: 8}", "{path: 'r.py:f'}",
+        "{name: completion_length, cache: true}",
+    ])
+    func aRewardThatReadsTokenIDsNeedsThem(_ reward: String) async throws {
+        let script = try script("def f(completion_ids, **kwargs): return [float(len(ids)) for ids in completion_ids]\n")
+        let reward = reward.replacing("r.py", with: script)
+        let rows = [
+            #"{"prompt": "a", "completion": "1234", "answer": "1"}"#,
+            #"{"prompt": "a", "completion": "1234", "answer": "1", "completion_ids": null}"#,
+            #"{"prompt": "a", "completion": "1234", "answer": "1", "completion_ids": [5, 5, 5]}"#,
+            #"{"prompt": "a", "completion": "", "answer": "1", "completion_ids": []}"#,
+        ].joined(separator: "\n")
+        let bare = try await report(reward, rows)
+        #expect(bare.lines.map { $0.contains("\"scored\"") } == [false, false, true, true], "\(bare.lines)")
+        #expect(bare.summary.contains("2 × no 'completion_ids', and the reward reads token ids"), "\(bare.summary)")
+        #expect(bare.lines[0].contains("--tokenizer") && bare.verdict != nil)
+        // A token a digit.
+        let digits = (0..<10).map { "\"\($0)\": \($0)" }.joined(separator: ", ")
+        let tokenizer = try folder.file("tokenizer.json", "{\"model\":{\"vocab\":{\(digits)},\"merges\":[]}}").path
+        let whole = try await report(reward, rows, tokenizer: tokenizer)
+        #expect(whole.lines.allSatisfy { $0.contains("\"scored\"") }, "\(whole.lines)")
+        guard reward.contains("completion_length") || reward.contains(script) else { return }
+        #expect(whole.lines.map { $0.dropFirst(10).prefix(1) }.joined() == "4430")
+    }
+
+    @Test func aRewardThatReadsNoTokenIDsNeedsNone() async throws {
+        let rows = "{\"completion\": \"a b c\", \"answer\": \"1\"}\n"
+        for (reward, score) in [
+            ("{name: completion_length, unit: words}", "3"),
+            ("{name: length_reward, target_length: 3, unit: words}", "1"),
+            ("accuracy_reward", "0"),
+        ] {
+            let lines = try await report(reward, rows).lines
+            #expect(lines.map { $0.hasPrefix("{\"score\": \(score)") } == [true], "\(lines)")
+        }
     }
 
     /// Rows differ in their place, not in what is wrong with them.

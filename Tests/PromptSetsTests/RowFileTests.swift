@@ -27,7 +27,7 @@ struct RowFileTests {
         #expect(try prompts("x.json", text) == ["a ] } , \" b", "c\\", "d"])
     }
 
-    /// 2^53 + 1 and 2^64 − 1; a CSV file has texts.
+    /// 2^53 + 1 and 2^64 − 1.
     @Test func wholeNumbersKeepTheirDigits() throws {
         let row = #"{"prompt": "a", "n": 9007199254740993, "deep": {"list": [18446744073709551615]}, "f": 1e16}"#
         for (name, text) in [("x.jsonl", row), ("x.json", "[\(row)]")] {
@@ -39,6 +39,59 @@ struct RowFileTests {
         let set = try PromptSet(folder.file("x.csv", "prompt,n,m\na,9007199254740993,18446744073709551615\n"))
         let columns = try set.prompt(at: 0).columns
         #expect(columns["n"]?.integer == 9_007_199_254_740_993 && columns["m"]?.text == "18446744073709551615")
+    }
+
+    /// What rewards get of a CSV column: as `datasets` 5.2.0 gives it to a function in Python, but for whole numbers beside
+    /// empty fields, which stay whole there, and spellings that a number would lose.
+    static let columns: [(fields: [String], values: [JSONValue])] = [
+        (["42", "-7", "0"], [.number(42), .number(-7), .number(0)]),
+        (["42", "", "7"], [.number(42), .null, .number(7)]),
+        (["1.5", "2", "-0.25"], [.fraction(1.5), .fraction(2), .fraction(-0.25)]),
+        (["", "", ""], [.null, .null, .null]),
+        (["a", "", "7"], [.string("a"), .null, .string("7")]),
+        (["\"42\"", "7", "8"], [.number(42), .number(7), .number(8)]),
+        (["18446744073709551615", "1", "2"], [.number(UInt64.max), .number(1), .number(2)]),
+    ]
+    /// Columns that stay texts.
+    static let texts = [
+        ["007", "8", "9"], ["1.50", "2", "3"], ["2.0", "3", "4"], ["1e16", "1", "2"], ["+5", "1", "2"],
+        ["-0", "1", "2"],
+        [" 42", "1", "2"], ["1,5", "1", "2"], ["9007199254740993", "0.5", "1"], ["nan", "1", "2"], ["0x10", "1", "2"],
+        ["18446744073709551616", "1", "2"], ["True", "False", "True"], ["\"\"", "1", "2"], ["1", "2", "x"],
+        ["-", "1", "2"],
+    ]
+
+    @Test(arguments: columns)
+    func rewardsGetTheNumbersOfACSVColumn(_ fields: [String], _ values: [JSONValue]) throws {
+        let rows = fields.map { "p,\($0)\n" }.joined()
+        let set = try PromptSet(folder.file("x.csv", "prompt,n\n" + rows))
+        for (row, value) in values.enumerated() {
+            let found = try #require(try set.prompt(at: row).columns["n"])
+            #expect(found == value && found.serialized == value.serialized)
+            // What reads a text reads the file's.
+            #expect(found == .null || found.text == fields[row].filter { $0 != "\"" })
+        }
+    }
+
+    @Test(arguments: texts)
+    func whatANumberWouldNotBeWrittenAsStaysText(_ fields: [String]) throws {
+        let rows = fields.map { "p,\($0.contains(",") ? "\"\($0)\"" : $0)\n" }.joined()
+        let set = try PromptSet(folder.file("x.csv", "prompt,n\n" + rows))
+        for (row, field) in fields.enumerated() {
+            #expect(try set.prompt(at: row).columns["n"] == .string(field.filter { $0 != "\"" }))
+        }
+    }
+
+    /// Only rewards get numbers: what a model reads and learns stays text, and a row that is none spoils no other.
+    @Test func promptsAndCompletionsOfDigitsAreTexts() throws {
+        let set = try PromptSet(folder.file("x.csv", "prompt,completion,label\n12,24,1\n13,,2\n14,28\n15,30,3\n"))
+        #expect(try set.prompt(at: 0).text == "12" && set.demonstration(at: 0).completion == "24")
+        #expect(throws: PromptSetError.self) { try set.demonstration(at: 1) }
+        #expect(throws: PromptSetError.self) { try set.prompt(at: 2) }
+        #expect(try set.prompt(at: 3).columns["label"] == .number(3))
+        #expect(try set.prompt(at: 3).columns["answer"] == .number(3))
+        let pairs = try PromptSet(folder.file("y.csv", "prompt,chosen,rejected\n1,2,3\n"))
+        #expect(try pairs.preference(at: 0).chosen == "2")
     }
 
     @Test func anErrorInAnArrayCountsFromItsLine() throws {

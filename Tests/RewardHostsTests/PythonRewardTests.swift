@@ -69,6 +69,22 @@ struct PythonRewardTests {
         for reward in [waits, scaled, narrow, forced] { await reward.close() }
     }
 
+    /// TRL's trainer makes NaN of None, and a function may return it itself; what is infinite is a score to nobody, and in
+    /// verl's form so is NaN.
+    @Test func notANumberIsNoScoreInTRLsForm() async throws {
+        let reward = try await zoo("partly")
+        let scores = try await reward.scores(["nan", "1", "-nan", "inf"])
+        #expect(scores.states == ["abstained", "scored", "abstained", "failed"])
+        #expect(scores.values == [nil, 1, nil, nil])
+        #expect(scores.notes[0].contains("nan") && scores.notes[3].contains("inf"), "\(scores.notes)")
+        #expect(try await reward.scores(["nan", "nan", "nan"]).states == ["abstained", "abstained", "abstained"])
+        await reward.close()
+        let verl = try await zoo("compute_score")
+        let other = try await verl.scores(["nan", "7"], columns: ["answer": .string("7")])
+        #expect(other.states == ["failed", "scored"] && other.notes[0].contains("returned nan"), "\(other.notes)")
+        await verl.close()
+    }
+
     @Test func verlScoresSampleBySample() async throws {
         let reward = try await zoo("compute_score", timeoutSeconds: 1, workers: 2)
         #expect(reward.style == .verl)

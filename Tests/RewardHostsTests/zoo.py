@@ -43,6 +43,10 @@ def only_completions(completions):
     return [0.5] * len(completions)
 
 
+def partly(completions, **kwargs):
+    return [float(completion) for completion in completions]
+
+
 def singular(prompt, completions, **kwargs):
     return [0.5] * len(completions)
 
@@ -134,6 +138,8 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
         raise ValueError(f"cannot read {solution_str}")
     if solution_str == "none":
         return None
+    if solution_str == "nan":
+        return float("nan")
     return {"score": float(solution_str == ground_truth), "source": data_source, "index": extra_info.get("index")}
 
 

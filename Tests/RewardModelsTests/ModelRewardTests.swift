@@ -109,6 +109,26 @@ struct ModelRewardTests {
         #expect(same[0][0].score == same[1][0].score && same[0][0].score != cut[0][0].score)
     }
 
+    /// A cache keeps scores by it: openings that may score a text differently have none in common.
+    @Test func theIdentityTellsEverySettingApart() async throws {
+        let place = try TemporaryFolder()
+        let folder = try folder("llama_two_labels", in: place)
+        let usual: [String: JSONValue] = [
+            "label": .number(0), "max_length": .number(4), "truncation": .string("right"),
+        ]
+        let others: [[String: JSONValue]] = [
+            [:], ["label": .number(1)], ["max_length": .number(5)], ["truncation": .string("left")],
+            ["truncation": .string("error")], ["add_special_tokens": .bool(false)], ["add_eos": .bool(true)],
+        ]
+        var identities: Set<String> = []
+        for other in others { identities.insert(try await open(folder, usual.merging(other) { $1 }).identity) }
+        #expect(identities.count == others.count, "\(identities.sorted())")
+        // What a setting is unless set, and a name in metrics, change no score.
+        let same = try await open(folder, usual.merging(["add_special_tokens": .bool(true)]) { $1 })
+        let named = try await open(folder, usual.merging(["metric_name": .string("judge")]) { $1 })
+        #expect(identities.contains(same.identity) && named.identity == same.identity)
+    }
+
     @Test func whatCannotWorkIsSaid() async throws {
         let place = try TemporaryFolder()
         let two = try folder("llama_two_labels", in: place)

@@ -75,7 +75,8 @@ struct CodeExecutionTests {
         ("so: ```A```\n  ```python3 title=x\n  A\n  ```  ", "  A"), ("```python\nA\n```\n```json\nB\n```", "A"),
         ("```python\nA\nand then", "A\nand then"), ("````\n```\nA\n```\n````", "```\nA\n```"),
         ("```python\r\nA\r\n```", "A"),
-        ("```python\n```", ""),
+        ("```python\n```", ""), ("```python\nA\n```\nExample output:\n```\n3\n```", "A"),
+        ("```python\nA\n```\n```\n3", "A"), ("```\nA\n```\n```\nB\n```\n```text\n3\n```", "B"),
     ])
     func theLastPythonBlockIsTheCode(_ text: String, _ code: String) async throws {
         let runner = NotingRunner()
@@ -98,6 +99,10 @@ struct CodeExecutionTests {
         (#"{"tests": ["a", "b"]}"#, ["a", "b"]), (#"{"test_list": ["a"]}"#, ["a"]), (#"{"tests": "a\nb"}"#, ["a\nb"]),
         (#"{"test": "def check(f): pass", "entry_point": "g"}"#, ["def check(f): pass\ncheck(g)\n"]),
         (#"{"tests": ["a"], "test_setup_code": "import x"}"#, ["import x\na"]),
+        // Sanitized MBPP and MBPP+.
+        (#"{"test_list": ["a"], "test_imports": ["import x", "import y"]}"#, ["import x\nimport y\na"]),
+        (#"{"test_list": ["a"], "test_imports": []}"#, ["a"]),
+        (#"{"test_list": ["a"], "test_imports": "[\"import x\"]", "test_setup_code": "y"}"#, ["import x\ny\na"]),
         (#"{"tests": [{"input": "1", "output": "o"}]}"#, ["1"]), (#"{"tests": "[\"a\", \"b\"]"}"#, ["a", "b"]),
         (#"{"tests": [{"input": ["1", "2"], "output": ["o"]}]}"#, ["1\n2"]),
         (#"{"ground_truth": "{\"inputs\": [\"1\", \"2\"], \"outputs\": [\"o\", \"o\"]}"}"#, ["1", "2"]),

@@ -94,21 +94,23 @@ enum CodeTest: Equatable {
         return tests
     }
 
-    /// A call with an expected value, as APPS and TACO have them: arguments in a list, or one JSON value a line; the
-    /// expected value alone or in a list of one; tuples as lists; a method of `Solution` or a function.
+    /// A call with an expected value, as APPS and TACO have them: arguments in a list, or one JSON value a line, and then
+    /// the expected value as JSON too; the expected value alone or in a list of one; tuples as lists; a method of
+    /// `Solution` or a function.
     private static func call(_ function: String, _ input: JSONValue, _ output: JSONValue) -> CodeTest {
         let job = JSONValue.object(["name": .string(function), "input": input, "output": output]).serialized
         return .assertions(CodePrograms.call.replacingOccurrences(of: "JOB", with: JSONValue.string(job).serialized))
     }
 
-    /// Code that the row wants before its tests, and the call of HumanEval's `check`.
+    /// Code that the row wants before its tests, MBPP's imports and set-up, and the call of HumanEval's `check`.
     private func completed(by prompt: Prompt) -> CodeTest {
         guard case .assertions(var text) = self else { return self }
         if text.contains("def check("), let entry = prompt.columns["entry_point"]?.text {
             text += "\ncheck(\(entry))\n"
         }
-        guard let setup = prompt.columns["test_setup_code"]?.text, !setup.isEmpty else { return .assertions(text) }
-        return .assertions("\(setup)\n\(text)")
+        let imports = prompt.columns["test_imports"].flatMap { Self.unwrapped($0).lines }
+        let before = [imports, prompt.columns["test_setup_code"]?.text].compactMap(\.self).filter { !$0.isEmpty }
+        return .assertions((before + [text]).joined(separator: "\n"))
     }
 
     /// Whether an output is the wanted one: line by line, white space at line ends and empty lines at the end apart.

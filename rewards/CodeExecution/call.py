@@ -2,14 +2,16 @@
 import json
 
 job = json.loads(JOB)
-given, expected = job["input"], job["output"]
+given, wanted = job["input"], [job["output"]]
 if isinstance(given, str):
     given = [json.loads(line) for line in given.split("\n") if line.strip()]
-if isinstance(expected, str):
-    try:
-        expected = json.loads(expected)
-    except ValueError:
-        pass
+    # Beside arguments that are JSON texts the result is one too. A text that is no quoted one means itself: "12" may be
+    # what the function returns.
+    if isinstance(job["output"], str):
+        try:
+            wanted.append(json.loads(job["output"]))
+        except ValueError:
+            pass
 if not isinstance(given, list):
     given = [given]
 import solution
@@ -29,5 +31,5 @@ def plain(value):
 
 
 found = plain(function(*given))
-assert found == expected or (isinstance(expected, list) and len(expected) == 1 and found == expected[0]), \
-    f"returned {found!r}"
+is_right = any(found == one or (isinstance(one, list) and len(one) == 1 and found == one[0]) for one in wanted)
+assert is_right, f"returned {found!r}"

@@ -1,8 +1,8 @@
 """What the judge and the subject have in common: values and calls over two pipes.
 
 One JSON object a line. A request is {"do": "call", "of": 3, "arguments": […]} and the like, an answer {"ok": value} or
-{"raise": […]}. Plain data is copied, as the plain type it is; everything else stays in its program and is spoken to
-from the other.
+{"raise": […]}. Plain data is copied, as the plain type it is, a named tuple with its names; everything else stays in its
+program and is spoken to from the other.
 """
 import json
 import os
@@ -125,6 +125,11 @@ class Link:
             return int.__int__(value)
         if isinstance(value, float):
             return float.__float__(value)
+        if isinstance(value, tuple):
+            fields = getattr(kind, "_fields", None)
+            if isinstance(fields, tuple) and len(fields) == tuple.__len__(value):
+                return {"u": [kind.__name__, [str(field) for field in fields],
+                              [self.encode(item, depth + 1) for item in tuple.__iter__(value)]]}
         for tag, shape in SHAPES.items():
             if isinstance(value, shape):
                 return {tag: [self.encode(item, depth + 1) for item in shape.__iter__(value)]}
@@ -179,6 +184,8 @@ class Link:
         (tag, held), = value.items()
         if tag in SHAPES:
             return SHAPES[tag]([self.decode(item, depth + 1) for item in held])
+        if tag == "u":
+            return self.named_tuple(held[0], held[1])._make([self.decode(item, depth + 1) for item in held[2]])
         if tag == "d":
             return {self.decode(key, depth + 1): self.decode(item, depth + 1) for key, item in held}
         if tag in "bB":
@@ -219,6 +226,15 @@ class Link:
         if tag == "r":
             return Remote(self, held)
         raise ValueError("the other program wrote a value that is none")
+
+    def named_tuple(self, name, fields):
+        """A tuple whose items have these names and that is else plain: no method of the other program's comes along."""
+        import collections
+        key = (name, *fields)
+        if key not in self.kinds:
+            # Renamed is what is no name of a field, one with an underscore first too: `__eq__` cannot be one.
+            self.kinds[key] = collections.namedtuple(name, fields, rename=True)
+        return self.kinds[key]
 
     # Exceptions
 

@@ -100,7 +100,7 @@ package struct EvaluationReport: Sendable {
             ("prompt_set", JSONText.string(comparison.promptSet)), ("reward", JSONText.string(comparison.reward)),
             ("against", JSONText.string(comparison.other)),
             ("difference", JSONText.number(comparison.paired.difference)),
-            ("interval", json(comparison.paired.interval)), ("n", "\(comparison.paired.prompts)"),
+            ("interval", comparison.paired.interval.map(json) ?? "null"), ("n", "\(comparison.paired.prompts)"),
             ("verdict", JSONText.string(comparison.paired.verdict)),
         ])
     }

@@ -4,17 +4,21 @@ internal import PromptSets
 internal import Records
 internal import RewardInterface
 internal import Runs
+internal import Tokenization
 
 /// `plumbline reward check`: scores a file of completions and says how it went.
 package struct RewardCheck {
     private let entry: JobReward
     private let file: String
+    private let tokenizer: String?
 
     /// - Parameters:
     ///   - reward: As ``JobReward/init(argument:)`` reads it.
     ///   - file: JSON Lines, a JSON array, CSV, TSV or Parquet; `-` for JSON Lines on standard input.
     ///   - settings: `key=value` each, dotted for nested keys.
-    package init(reward: String, file: String, settings: [String]) throws {
+    ///   - tokenizer: A tokenizer.json, the folder it is in, or a GGUF file: encodes the completions that come without
+    ///     `completion_ids`.
+    package init(reward: String, file: String, settings: [String], tokenizer: String? = nil) throws {
         var entry = try JobReward(argument: reward)
         for setting in settings {
             guard let sign = setting.firstIndex(of: "="), sign != setting.startIndex else {
@@ -27,6 +31,7 @@ package struct RewardCheck {
         }
         self.entry = entry
         self.file = file
+        self.tokenizer = tokenizer
     }
 
     private static func setting(
@@ -58,8 +63,15 @@ package struct RewardCheck {
     /// - Throws: The errors of a file that cannot be read at all and of a reward that cannot start. A row that cannot
     ///   be read or scored, and a score that fails, are in the report.
     package func run(progress: (_ done: Int, _ of: Int) -> Void = { _, _ in }) async throws -> Report {
-        let rows = try rows()
+        let tokenizer = try tokenizer.map { try Tokenizer(path: $0) }
+        var rows = try rows()
+        if let tokenizer {
+            for index in rows.indices { rows[index].encode(with: tokenizer) }
+        }
         let source = try await RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60).source(of: entry)
+        if source.readsTokenIDs {
+            for index in rows.indices { rows[index].requireTokenIDs() }
+        }
         do {
             let report = try await report(rows, source, progress)
             await source.close()
@@ -118,7 +130,7 @@ package struct RewardCheck {
         var calls: [[Int]] = []
         var open: [Address: Int] = [:]
         for (index, row) in rows.enumerated() {
-            guard let prompt = row.prompt else { continue }
+            guard let prompt = row.prompt, row.problem == nil else { continue }
             let address = Address(prompt: "\(prompt.content)", columns: prompt.columns)
             if let call = open[address], calls[call].count < callSize {
                 calls[call].append(index)
@@ -157,7 +169,8 @@ extension RewardCheck {
             return (0..<table.count).map { row in
                 let line = InputLine(path: file, number: table.line(of: row))
                 do {
-                    return try Row(line, .object(table.columns(of: row)))
+                    let found = try table.row(row)
+                    return try Row(line, .object(found.columns), values: found.values)
                 } catch {
                     return Row(line, problem: error)
                 }
@@ -178,7 +191,9 @@ extension RewardCheck {
         var prompt: Prompt?
         var completion: Completion?
         var expected: Double?
-        /// Why the row cannot be read.
+        /// Whether the file has its tokens, or a tokenizer gave them.
+        var hasTokenIDs = false
+        /// Why the row cannot be read or scored.
         var problem: String?
 
         init(_ line: InputLine, problem: any Error) {
@@ -186,10 +201,11 @@ extension RewardCheck {
             self.problem = "\(problem)"
         }
 
-        init(_ line: InputLine, _ json: JSONValue) throws(JobError) {
+        /// - Parameter values: The columns as rewards get them, where that is not as they stand in the file.
+        init(_ line: InputLine, _ json: JSONValue, values: [JSONValue.Member]? = nil) throws(JobError) {
             let own: Set = ["prompt", "completion", "completion_ids"]
             var columns: [String: JSONValue] = [:]
-            for member in json.members ?? [] where !own.contains(member.key) {
+            for member in values ?? json.members ?? [] where !own.contains(member.key) {
                 columns[member.key] = member.value
             }
             self.line = line.number
@@ -197,9 +213,25 @@ extension RewardCheck {
             prompt = Prompt(
                 row: line.number - 1, source: line.path, content: try Self.prompt(line, json), columns: columns,
                 place: line.place)
+            hasTokenIDs = json["completion_ids"] != nil && json["completion_ids"] != .null
             completion = Completion(
                 text: try Self.completion(line, json),
-                tokenIDs: json["completion_ids"] == nil ? [] : try line.tokenIDs("completion_ids", of: json))
+                tokenIDs: hasTokenIDs ? try line.tokenIDs("completion_ids", of: json) : [])
+        }
+
+        /// The tokens of the text alone: what stopped it is not in the file.
+        mutating func encode(with tokenizer: Tokenizer) {
+            guard let text = completion?.text, !hasTokenIDs else { return }
+            completion?.tokenIDs = tokenizer.encode(text)
+            hasTokenIDs = true
+        }
+
+        /// No tokens in the file are not no tokens of the completion.
+        mutating func requireTokenIDs() {
+            guard problem == nil, !hasTokenIDs else { return }
+            problem =
+                "no 'completion_ids', and the reward reads token ids: add the column, or name a tokenizer that encodes "
+                + "the text (--tokenizer)"
         }
 
         /// A text, or the messages of a chat; empty where the line has none.

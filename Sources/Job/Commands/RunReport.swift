@@ -124,7 +124,7 @@ package struct RunReport {
                     place + [
                         Self.number(set["n"]?.double, 0), Self.number(set["samples"]?.double, 0),
                         reward["reward"]?.text ?? "", Self.number(reward["mean"]?.double, 3),
-                        interval.count == 2 ? NumberText.bracketed(Interval(low: interval[0], high: interval[1])) : "",
+                        interval.count == 2 ? NumberText.bracketed(Interval(low: interval[0], high: interval[1])) : "–",
                         Self.number(set["truncated"]?.double, 3),
                     ])
             }

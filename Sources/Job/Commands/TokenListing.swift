@@ -13,10 +13,7 @@ package struct TokenListing {
     /// - Parameter tokenizer: A tokenizer.json, beside which the chat template lies where `chat` asks for one, the
     ///   folder they are in, or a GGUF file.
     package init(tokenizer path: String, chat: Bool, addsGenerationPrompt: Bool) throws {
-        let url = URL(filePath: path)
-        let isFile = url.lastPathComponent.hasSuffix(".json")
-        tokenizer =
-            try isFile ? (chat ? Tokenizer(besideOthers: url) : Tokenizer(json: url)) : Tokenizer(folder: url)
+        tokenizer = try Tokenizer(path: path, besideOthers: chat)
         template = chat ? try ChatTemplateRenderer(tokenizer: tokenizer, variables: []) : nil
         self.addsGenerationPrompt = addsGenerationPrompt
     }
@@ -45,6 +42,22 @@ package struct TokenListing {
 
     private func eachLine(_ input: String, _ body: (InputLine, JSONValue) throws -> Void) throws {
         try InputLine.each(of: input, body)
+    }
+}
+
+extension Tokenizer {
+    /// Reads a tokenizer.json, the folder it is in, or a GGUF file.
+    ///
+    /// - Parameter besideOthers: Whether what lies beside a tokenizer.json is read too, as its chat template.
+    init(path: String, besideOthers: Bool = false) throws(TokenizerError) {
+        let url = URL(filePath: path)
+        if !url.lastPathComponent.hasSuffix(".json") {
+            try self.init(folder: url)
+        } else if besideOthers {
+            try self.init(besideOthers: url)
+        } else {
+            try self.init(json: url)
+        }
     }
 }
 

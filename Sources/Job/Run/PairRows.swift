@@ -211,7 +211,7 @@ private struct RewardLabel {
             head = 0
             return
         }
-        guard case .string(let name)? = columns["head"], let slot = heads.firstIndex(of: name) else {
+        guard let name = columns["head"]?.text, let slot = heads.firstIndex(of: name) else {
             throw refusal(
                 "column head is \(columns["head"]?.yaml ?? "missing"); expected one of reward_heads, "
                     + heads.joined(separator: ", "))

@@ -232,7 +232,7 @@ def plain(value):
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
-def judged(value):
+def judged(value, style):
     """Score, state and error of what a function returned for one completion."""
     if value is None:
         return None, "na", None
@@ -247,6 +247,8 @@ def judged(value):
         score = float(value)
     except OverflowError:
         score = math.inf
+    if style == "trl" and math.isnan(score):
+        return None, "na", "the reward returned nan, which is TRL's word for no score"  # its trainer makes it of None
     if not math.isfinite(score):
         return None, "error", f"the reward returned {score}, not a finite number"
     return score, "ok", None
@@ -330,7 +332,7 @@ class Host:
         start = time.perf_counter()
         try:
             values, extra, metrics = work()
-            parts = [judged(value) for value in values]
+            parts = [judged(value, self.style) for value in values]
         except BaseException as error:
             parts, extra, metrics = [(None, "error", told(error))] * count, {}, {}
         self.reply({
@@ -416,6 +418,7 @@ def main():
         "ready": 1, "name": getattr(function, "__name__", type(function).__name__), "style": style,
         "async": inspect.iscoroutinefunction(function), "source": source_hash(function, config),
         "columns": unfilled(function, style, settings),
+        "readsTokenIDs": style == "trl" and "completion_ids" in host.names,
     })
     for line in requests:
         host.answer(json.loads(line))
