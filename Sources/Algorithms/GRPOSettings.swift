@@ -142,5 +142,11 @@ extension GRPOSettings: Objective {
     package var needsExactDivergence: Bool { klCoefficient > 0 && usesExactKL }
     package var needsRolloutLogProbabilities: Bool { mismatchCorrection != nil || offPolicyThreshold != nil }
     package var weighsSampler: Bool { mismatchCorrection != nil }
+    package var drivenByAdvantages: any Objective {
+        GRPOSettings(
+            lossType: lossType, importanceLevel: importanceLevel, clip: clip, klCoefficient: klCoefficient,
+            klEstimator: klEstimator, usesExactKL: usesExactKL, correctsKLBias: correctsKLBias,
+            mismatchCorrection: mismatchCorrection, offPolicyThreshold: offPolicyThreshold)
+    }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try GRPO.loss(inputs, self) }
 }
