@@ -89,6 +89,48 @@ struct SamplingControlTests {
         #expect(keeps([[.value(0), .value(1)]]))  // a single completion is kept, as in verl
     }
 
+    /// One of a group's completions may be a greedy one or a demonstration.
+    @Test func whatCompletionsAreComparedWithHasASay() {
+        let prompt = TokenizedPrompt(prompt: Prompt(row: 0, source: "test", content: .text("?")), tokenIDs: [1])
+        let group = RolloutGroup(prompt: prompt, rollouts: [], policyVersion: PolicyVersion(0))
+        func keeps(_ own: [Double], greedy: Double? = nil, demonstration: Double? = nil) -> Bool {
+            DynamicSampling(reward: 0).keeps(
+                ScoredGroup(
+                    group: group, scores: own.map { [.value($0)] }, greedyScores: greedy.map { [.value($0)] },
+                    demonstrationScores: demonstration.map { [.value($0)] }))
+        }
+        #expect(keeps([0, 0, 0], demonstration: 1))
+        #expect(!keeps([0, 0, 0], demonstration: 0) && !keeps([0, 0, 0]))
+        #expect(keeps([0], demonstration: 1) && !keeps([0], demonstration: 0) && keeps([0]))
+        #expect(keeps([1, 1], greedy: 0) && !keeps([1, 1], greedy: 1))
+    }
+
+    /// All completions score 1. Beside a demonstration of 0 every group differs, beside one of 1 none does. Each
+    /// demonstration is scored once.
+    @Test func aDemonstrationThatStandsInTheGroupIsScoredBeforeItIsChosen() async throws {
+        let recipe = StepRecipe(
+            method: "luffy",
+            calls: [.generate(samplesPerPrompt: 2, greedy: false), .demonstrate, .infer(.sampler), .credit, .train])
+        func run(_ score: Double) async throws -> World {
+            let world = World(demonstrationScore: score)
+            let schedule = StepSchedule(
+                promptsPerStep: 2, completionsPerOptimizerStep: 6, maxSteps: 1,
+                dynamicSampling: DynamicSampling(reward: 0, maxWaves: 2))
+            _ = try await Coordinator(
+                recipe: recipe, schedule: schedule, parts: world.parts(imitating: true), stop: StopSignal()
+            ).run()
+            return world
+        }
+        let world = try await run(0)
+        let report = try #require(await world.reports.first)
+        #expect(report.groups.map(\.group.prompt.prompt.row) == [0, 1])
+        #expect(report.metrics["frac_reward_zero_std"] == 0 && report.metrics["demonstrations/reward"] == 0)
+        #expect(await world.scored == 4)
+        await #expect(throws: CoordinatorError.tooFewLiveGroups(kept: 0, wanted: 2, waves: 2, reward: "one")) {
+            _ = try await run(1)
+        }
+    }
+
     // MARK: Replay
 
     /// Of rows 0 1 | 2 3 only row 0 has completions that differ; the sampler's log-probs are −(row + 1)/8.

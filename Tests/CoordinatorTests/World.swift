@@ -56,6 +56,8 @@ actor World {
     private let slowRow: Int?
     /// Whether the length limit cuts every completion off.
     private let truncates: Bool
+    /// What a demonstration scores.
+    private let demonstrationScore: Double
     /// How many versions too old groups are stamped.
     private let stampLag: Int
     /// Most milliseconds that sampling, scoring and training each wait, at random.
@@ -81,8 +83,9 @@ actor World {
         firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
         weighsSampler: Bool = false, ranks: (any Ranks)? = nil,
         meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
-        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false
+        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false, demonstrationScore: Double = 1
     ) {
+        self.demonstrationScore = demonstrationScore
         self.comparesSampler = comparesSampler
         self.weighsSampler = weighsSampler
         self.truncates = truncates
@@ -252,6 +255,9 @@ extension World: Scoring {
         scored += 1
         remarks.withLock { $0.append(group.prompt.prompt.row) }
         let isLive = liveRows.map { group.prompt.prompt.row % $0 == 0 } ?? false
+        guard group.variant >= 0 else {
+            return ScoredGroup(group: group, scores: [[.value(demonstrationScore)]])
+        }
         return ScoredGroup(
             group: group, scores: group.rollouts.map { [RewardScore.value(isLive && $0.sample == 0 ? 0 : 1)] })
     }

@@ -220,7 +220,8 @@ package final class TrainingRun: Sendable {
             folder: folder, record: record, scorer: parts.scorer, display: display,
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
             watch: RunWatch(
-                gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true"),
+                gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true",
+                needsDifferences: parts.plan.credit?.needsDifferences ?? true),
             phases: parts.phases,
             timeline: TimelineFile(folder.url, steps: job.run.timelineSteps, ranks: team?.ranks.size ?? 1))
         let saver = CheckpointSaver(
