@@ -145,7 +145,10 @@ struct SamplingControlTests {
         #expect(batches.map { $0.groups.map(\.promptTokenIDs) } == [[[0], [1]], [[0], [3]]])
         let old = batches[1].groups.map { $0.completions.map(\.oldLogProbabilities) }
         #expect(old == [[[-0.125, -0.125], [-0.125, -0.125]], [[-0.5, -0.5], [-0.5, -0.5]]])
-        #expect(batches[1].groups[0] == batches[0].groups[0])
+        var again = batches[0].groups[0]
+        for index in again.completions.indices { again.completions[index].isReplayed = true }
+        #expect(batches[1].groups[0] == again)
+        #expect(!batches[0].hasReplayed && batches[1].hasReplayed)
         #expect(await world.reports[1].metrics["replay/age"] == 1)
         let watcher = try #require(parts.controllers.bank.controllers[0] as? Watcher)
         #expect(watcher.state.rows == [[0, 1], [2, 3]])  // a controller never sees what is replayed
@@ -199,7 +202,9 @@ struct SamplingControlTests {
         // in place of the first dead one, among what is fresh: behind its group's own, before the next group
         #expect(rows(second) == [[3, 1], [3, 2], [1, 0], [4, 0]])
         #expect(second.part.groups.map(\.promptTokenIDs) == [[3], [1], [4]])
-        #expect(second.part.groups[1].completions == [group(1, [1, 0]).completions[0]])  // as it was written
+        var written = group(1, [1, 0]).completions[0]
+        written.isReplayed = true
+        #expect(second.part.groups[1].completions == [written])  // as it was written
         #expect(second.metrics["replay/age"] == 2)
         #expect(second.metrics["replay/replaced"] == 0.25)
         let late = await exchange(buffer, [group(5, [0, 0, 0])], step: 5)

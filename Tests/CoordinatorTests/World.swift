@@ -58,6 +58,8 @@ actor World {
     private let truncates: Bool
     /// What a demonstration scores.
     private let demonstrationScore: Double
+    /// What its optimizer steps measure of all they learn from, and of what is not replayed of a batch that has both.
+    private let entropies: (all: Double, fresh: Double)?
     /// How many versions too old groups are stamped.
     private let stampLag: Int
     /// Most milliseconds that sampling, scoring and training each wait, at random.
@@ -83,9 +85,11 @@ actor World {
         firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
         weighsSampler: Bool = false, ranks: (any Ranks)? = nil,
         meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
-        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false, demonstrationScore: Double = 1
+        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false, demonstrationScore: Double = 1,
+        entropies: (all: Double, fresh: Double)? = nil
     ) {
         self.demonstrationScore = demonstrationScore
+        self.entropies = entropies
         self.comparesSampler = comparesSampler
         self.weighsSampler = weighsSampler
         self.truncates = truncates
@@ -325,6 +329,8 @@ extension World: Updating {
         batches.append(batch)
         log.append("train \(batch.completionCount)")
         var metrics = Metrics()
+        metrics["entropy"] = entropies?.all
+        if batch.hasReplayed { metrics["replay/fresh_entropy"] = entropies?.fresh }
         guard comparesSampler else { return metrics }
         for family in ["sampling_logp_difference", "importance_sampling_ratio"] {
             metrics["sampling/\(family)/mean"] = Double(trained)
