@@ -56,7 +56,9 @@ extension DistillationSettings: Objective {
     package var divergenceBeta: Double { beta }
     package var needsAdvantages: Bool { usesAdvantages }
     package var terms: [String] { usesAdvantages && form == .full ? ["rewards", "teacher"] : [] }
-    package var advantageTerm: Int? { terms.isEmpty ? nil : 0 }
+    package var drivenByAdvantages: any Objective {
+        usesAdvantages ? DistillationSettings(form: .sampled, usesAdvantages: true, clip: clip) : self
+    }
     package var aggregation: LossAggregation { .tokenMean }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try Distillation.loss(inputs, self) }
 }

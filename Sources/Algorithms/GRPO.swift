@@ -13,9 +13,10 @@ internal import Tensors
 /// A comes from `GroupBaseline` in Credit. Departs from the paper, each where TRL does: the default loss type averages
 /// over all tokens of the step instead of first over each completion; denominators span the whole optimizer step, so a
 /// cut into micro-batches changes nothing; by default the KL term is multiplied by ρ (DeepSeek-V3.2, arXiv:2512.02556),
-/// with which k3 descends KL(π‖π_ref) of the next token instead of KL(π_ref‖π). ``GRPOSettings/usesExactKL`` puts Σ_v
-/// π(v)·(log π(v) − log π_ref(v)) in its place: the same divergence without the noise of the sampled token, and nothing
-/// for ρ to correct.
+/// with which k3 descends KL(π‖π_ref) of the next token instead of KL(π_ref‖π). k2 does so by itself, on policy; its
+/// factor is sg(ρ), which makes the same true off policy, where ρ's own gradient would add k2·∇log π.
+/// ``GRPOSettings/usesExactKL`` puts Σ_v π(v)·(log π(v) − log π_ref(v)) in its place: the same divergence without the
+/// noise of the sampled token, and nothing for ρ to correct.
 ///
 /// All of these are divergences of the next-token distributions at the states that were visited. None has the gradient
 /// of the KL between whole completions: a token is not charged for the states it leads to. The KL in the reward,
@@ -100,8 +101,9 @@ package enum GRPO {
         }
         let estimate = try settings.klEstimator.estimate(
             policy: inputs.logProbabilities, reference: inputs.requireReference("grpo"))
-        let isCorrected = settings.correctsKLBias && settings.importanceLevel == .token
-        return isCorrected ? try estimate * ratios : estimate
+        guard settings.correctsKLBias, settings.importanceLevel == .token else { return estimate }
+        // The gradient of k2 is the KL's as it stands and takes a weight; those of k1 and k3 need the ratio's own.
+        return try estimate * (settings.klEstimator == .k2 ? ratios.detached() : ratios)
     }
 
     private static func note(

@@ -38,8 +38,8 @@ package struct GRPOSettings: Sendable, Equatable {
     /// Whether the KL term is KL(π‖π_ref) at each token's position, summed over the whole vocabulary, in place of an
     /// estimate from the token that was sampled.
     package let usesExactKL: Bool
-    /// Whether an estimated KL term is multiplied by ρ, gradient included. Without effect where ρ is one ratio per
-    /// completion.
+    /// Whether an estimated KL term is multiplied by ρ, gradient included but for k2. Without effect where ρ is one
+    /// ratio per completion.
     package let correctsKLBias: Bool
     /// The weight of the entropy bonus; 0 for none.
     package let entropyCoefficient: Double
@@ -92,7 +92,7 @@ package struct GRPOSettings: Sendable, Equatable {
             mayCorrectKLBias
             ? job.read(
                 "use_bias_correction_kl", default: importanceLevel == .token,
-                "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556): its gradient is then that of the KL of the next-token distribution at each visited state, KL(π‖π_ref), off policy too. Not for sequence ratios, whose product is neither KL's."
+                "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556), k2 by its value alone: the gradient is then that of the KL of the next-token distribution at each visited state, KL(π‖π_ref), off policy too. Not for sequence ratios, whose product is neither KL's."
             ) : false
         entropyCoefficient = job.read(
             "entropy_coef", default: 0.0, .atLeast(0),
@@ -142,5 +142,11 @@ extension GRPOSettings: Objective {
     package var needsExactDivergence: Bool { klCoefficient > 0 && usesExactKL }
     package var needsRolloutLogProbabilities: Bool { mismatchCorrection != nil || offPolicyThreshold != nil }
     package var weighsSampler: Bool { mismatchCorrection != nil }
+    package var drivenByAdvantages: any Objective {
+        GRPOSettings(
+            lossType: lossType, importanceLevel: importanceLevel, clip: clip, klCoefficient: klCoefficient,
+            klEstimator: klEstimator, usesExactKL: usesExactKL, correctsKLBias: correctsKLBias,
+            mismatchCorrection: mismatchCorrection, offPolicyThreshold: offPolicyThreshold)
+    }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try GRPO.loss(inputs, self) }
 }

@@ -27,6 +27,7 @@ package struct LUFFYSettings: Sendable, Equatable {
 
 extension LUFFYSettings: Objective {
     package var terms: [String] { ["rollouts", "demonstrations"] + (entropyCoefficient != 0 ? ["entropy"] : []) }
+    package var drivenByAdvantages: any Objective { LUFFYSettings(shaping: shaping, entropyCoefficient: 0) }
     package var aggregation: LossAggregation { .sequenceMeanTokenSumOverLimit }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try LUFFY.loss(inputs, self) }
 }

@@ -18,8 +18,9 @@ package protocol Objective: Sendable {
     var needsMeanEntropy: Bool { get }
     /// What the loss is a sum of, by name, where it mixes several ends; empty where it is one.
     var terms: [String] { get }
-    /// Which of ``terms`` is all that advantages drive, where another would drown it; `nil` for the whole loss.
-    var advantageTerm: Int? { get }
+    /// The loss without what every stream of advantages would have alike: an entropy bonus, a value loss, a teacher's
+    /// divergence. A KL term stays.
+    var drivenByAdvantages: any Objective { get }
     /// How the losses of single tokens become one number.
     var aggregation: LossAggregation { get }
 
@@ -39,5 +40,5 @@ extension Objective {
     package var needsAdvantages: Bool { true }
     package var needsMeanEntropy: Bool { false }
     package var terms: [String] { [] }
-    package var advantageTerm: Int? { nil }
+    package var drivenByAdvantages: any Objective { self }
 }

@@ -49,6 +49,9 @@ package struct PPOSettings: Sendable, Equatable {
 
 extension PPOSettings: Objective {
     package var aggregation: LossAggregation { .tokenMean }
+    package var drivenByAdvantages: any Objective {
+        PPOSettings(clip: clip, valueEpsilon: valueEpsilon, valueCoefficient: 0, hasKLHead: hasKLHead)
+    }
     /// PPO's policy part; the value loss belongs to the critic.
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try PPO.policyLoss(inputs, self) }
 }

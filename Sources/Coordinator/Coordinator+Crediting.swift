@@ -44,6 +44,9 @@ extension Coordinator {
                 batch.demonstrations = try await scoredDemonstrations(of: work)
                 return true
             }
+            for (group, demonstration) in batch.demonstrations.enumerated() {
+                work.groups[group].demonstrationScores = demonstration?.scores
+            }
         }
         batch.weights = weights(&work)
         control(&work) { [batch] in $0.prepare(for: batch, rule.rewards) }
@@ -114,20 +117,31 @@ extension Coordinator {
     /// The step's demonstrations with their scores, beside the groups of their prompts.
     private func scoredDemonstrations(of work: StepWork) async throws -> [ScoredDemonstration?] {
         guard let scorer = parts.scorer else { return [] }  // checked in init
+        let groups = Dictionary(
+            work.groups.map { ($0.group.prompt.prompt.row, $0) }, uniquingKeysWith: { first, _ in first })
         var found: [Int: ScoredDemonstration] = [:]
         for demonstration in work.demonstrations {
-            let count = demonstration.completion.tokenIDs.count
-            let rollout = Rollout(
-                completion: demonstration.completion, samplingLogProbabilities: [Float](repeating: 0, count: count),
-                policyLogProbabilities: [Float](repeating: 0, count: count), sample: 0)
-            // An address of its own: what rewards remark on it stands beside no completion of the policy's.
-            let group = RolloutGroup(
-                prompt: demonstration.prompt, rollouts: [rollout],
-                policyVersion: work.groups.first?.group.policyVersion ?? PolicyVersion(0), variant: -1)
-            let scored = try await scorer.score(group)
-            found[demonstration.prompt.prompt.row] = ScoredDemonstration(
-                completion: demonstration.completion, scores: scored.scores[0])
+            let row = demonstration.prompt.prompt.row
+            guard let beside = groups[row] else { continue }
+            var scores = beside.demonstrationScores
+            if scores == nil { scores = try await demonstration.scores(beside: beside.group, by: scorer) }
+            found[row] = scores.map { ScoredDemonstration(completion: demonstration.completion, scores: $0) }
         }
         return work.groups.map { found[$0.group.prompt.prompt.row] }
+    }
+}
+
+extension DemonstratedPrompt {
+    /// One score per reward for the demonstration.
+    ///
+    /// - Parameter group: What was sampled of its prompt.
+    func scores(beside group: RolloutGroup, by scorer: any Scoring) async throws -> [RewardScore] {
+        let zeros = [Float](repeating: 0, count: completion.tokenIDs.count)
+        let rollout = Rollout(
+            completion: completion, samplingLogProbabilities: zeros, policyLogProbabilities: zeros, sample: 0)
+        // An address of its own: what rewards remark on it stands beside no completion of the policy's.
+        let alone = RolloutGroup(
+            prompt: prompt, rollouts: [rollout], policyVersion: group.policyVersion, variant: -1)
+        return try await scorer.score(alone).scores[0]
     }
 }

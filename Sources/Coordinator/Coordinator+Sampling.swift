@@ -139,13 +139,21 @@ extension Coordinator {
     ) async throws -> (groups: [ScoredGroup], generated: ContinuousClock.Instant) {
         let stream = generator.generate(requests, step: step, stop: stop)
         let (observer, taken, decodingPeers) = (parts.observer, progress.step, parts.team?.decodingPeers)
+        // Those that stand in their groups have a say in which are kept.
+        let decides = schedule.dynamicSampling != nil && parts.creditRule?.takesDemonstrations == true
+        let demonstrations = decides ? parts.demonstrations : nil
         return try await unlessCancelled {
             try await withThrowingTaskGroup(
                 of: ScoredGroup.self, returning: ([ScoredGroup], ContinuousClock.Instant).self
             ) { tasks in
                 do {
                     for try await group in stream where own.contains(group.address) {
-                        tasks.addTask { try await scorer.score(group) }
+                        tasks.addTask {
+                            var scored = try await scorer.score(group)
+                            let found = try await demonstrations?.demonstrations(of: [group.prompt]).first
+                            scored.demonstrationScores = try await found?.scores(beside: group, by: scorer)
+                            return scored
+                        }
                     }
                 } catch {
                     throw RankFailure.ending(error, with: decodingPeers)

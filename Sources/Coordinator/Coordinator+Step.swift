@@ -112,6 +112,7 @@ extension Coordinator {
                 // Masked completions are no more to learn from than none: the updater takes no step then.
                 if batch.actionTokenCount == 0 { work.metrics["empty_steps", default: 0] += 1 }
                 var metrics = try await takeOptimizerStep(on: batch, stop: progress.step == before ? stop : nil)
+                if parts.replay != nil, !batch.hasReplayed { metrics["replay/fresh_entropy"] = metrics["entropy"] }
                 if bypasses, progress.step > before || parts.replay != nil {
                     metrics.removeAll(in: "sampling/sampling_logp_difference")
                     if !weighsSampler { metrics.removeAll(in: "sampling/importance_sampling_ratio") }
@@ -129,10 +130,13 @@ extension Coordinator {
             countStep(on: rolloutStep, since: before)
         }
         work.metrics.merge(Metrics.reduced(taken))
-        if !recipe.isWarmingUp(at: before), let note = await parts.weighing?.observe(work.metrics) {
+        let trained = work.metrics
+        // What is replayed says nothing of the policy that sampled.
+        var fresh = trained
+        if parts.replay != nil { fresh["entropy"] = trained["replay/fresh_entropy"] }
+        if !recipe.isWarmingUp(at: before), let note = await parts.weighing?.observe(fresh) {
             work.notes.append(note)
         }
-        let trained = work.metrics
         control(&work) { $0.observe(trained: trained) }
         work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
     }

@@ -39,7 +39,7 @@ package struct DynamicSampling: Sendable, Equatable {
         self.streams = rewards.indices.filter { streams.contains(rewards[$0]) }
         let isWanted = job.read(
             "dynamic_sampling", default: false,
-            "Samples further prompts until the step has enough groups whose completions differ in dynamic_sampling_metric (DAPO, arXiv:2503.14476). Surplus groups are left out."
+            "Samples further prompts until the step has enough groups whose completions, with luffy and srft the demonstration among them, differ in dynamic_sampling_metric (DAPO, arXiv:2503.14476). Surplus groups are left out."
         )
         let metric: String? = job.read(
             "dynamic_sampling_metric", optional: nil,
@@ -72,13 +72,15 @@ package struct DynamicSampling: Sendable, Equatable {
         }
     }
 
-    /// Whether the deciding reward tells the group's completions apart, or another that has advantages of its own.
-    /// Completions that a reward did not score do not count for it.
+    /// Whether the deciding reward tells the group's completions apart, or another that has advantages of its own; a
+    /// greedy completion or a demonstration that they are compared with is one of them. Completions that a reward did
+    /// not score do not count for it.
     package func keeps(_ group: ScoredGroup) -> Bool {
-        ([reward] + streams).contains { index in
-            let scores = group.scores.compactMap { $0[index].score }
+        let compared = group.compared
+        return ([reward] + streams).contains { index in
+            let scores = compared.compactMap { $0[index].score }
             guard let first = scores.first else { return false }
-            return group.scores.count == 1 || scores.contains { $0 != first }
+            return compared.count == 1 || scores.contains { $0 != first }
         }
     }
 }

@@ -255,6 +255,7 @@ struct SharedGroup: Codable, Sendable {
     private let version: PolicyVersion
     private let scores: [[RewardScore]]
     private let greedyScores: [RewardScore]?
+    private let demonstrationScores: [RewardScore]?
     private let row: Int
     private let variant: Int
 
@@ -262,6 +263,7 @@ struct SharedGroup: Codable, Sendable {
         let group = scored.group
         (rollouts, greedy, version) = (group.rollouts, group.greedy, group.policyVersion)
         (scores, greedyScores) = (scored.scores, scored.greedyScores)
+        demonstrationScores = scored.demonstrationScores
         (row, variant) = (group.address.row, group.address.variant)
     }
 
@@ -272,7 +274,7 @@ struct SharedGroup: Codable, Sendable {
         ScoredGroup(
             group: RolloutGroup(
                 prompt: prompt, rollouts: rollouts, greedy: greedy, policyVersion: version, variant: variant),
-            scores: scores, greedyScores: greedyScores)
+            scores: scores, greedyScores: greedyScores, demonstrationScores: demonstrationScores)
     }
 }
 

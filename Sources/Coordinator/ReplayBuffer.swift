@@ -97,10 +97,11 @@ package actor ReplayBuffer: Checkpointable {
             own.completions = []
             var replayed: [UpdateGroup] = []
             for (completion, size) in zip(group.completions, sizes) {
-                guard size == 0, let kept = next.popFirst() else {
+                guard size == 0, var kept = next.popFirst() else {
                     own.completions.append(completion)
                     continue
                 }
+                kept.completion.isReplayed = true
                 if replayed.last?.promptTokenIDs == kept.promptTokenIDs {
                     replayed[replayed.count - 1].completions.append(kept.completion)
                 } else {

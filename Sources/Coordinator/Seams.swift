@@ -82,7 +82,8 @@ package protocol PartWeighing: Sendable {
     func weigh(
         _ batch: UpdateBatch, at progress: RunProgress, stop: StopSignal
     ) async throws -> (weights: [Double], metrics: Metrics)
-    /// Shows it what the training of a weighed step measured.
+    /// Shows it what the training of a weighed step measured; `entropy` is that of what the step sampled itself, and
+    /// absent where it learned from replayed completions alone.
     ///
     /// - Returns: What a person should read.
     func observe(_ training: Metrics) async -> String?

@@ -23,6 +23,7 @@ package struct ActorCritic: CreditRule {
     package let overlong: OverlongHandling
     /// The sum is what is whitened.
     package var mixer = Mixer(.mix)
+    package var needsDifferences: Bool { false }
 
     /// - Parameter penalty: With the reach `oneStep`: the advantage estimate sums the rewards that follow.
     package init(

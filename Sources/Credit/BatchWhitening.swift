@@ -24,6 +24,7 @@ package struct BatchWhitening: CreditRule {
     package let overlong: OverlongHandling
     /// The sum is what is whitened.
     package var mixer: Mixer
+    package var needsDifferences: Bool { form == .groupMean }
 
     package init(
         rewards: RewardCombination, form: Form, overlong: OverlongHandling = .keep,

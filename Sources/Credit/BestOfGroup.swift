@@ -12,6 +12,7 @@ package struct BestOfGroup: CreditRule {
     package let threshold: Double?
     package let overlong: OverlongHandling
     package var mixer: Mixer { Mixer() }
+    package var needsDifferences: Bool { false }
 
     package init(rewards: RewardCombination, threshold: Double? = nil, overlong: OverlongHandling = .keep) {
         self.rewards = rewards

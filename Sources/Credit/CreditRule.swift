@@ -11,6 +11,8 @@ package protocol CreditRule: Sendable {
     var mixer: Mixer { get }
     /// Whether demonstrations stand in the groups of their prompts, scored as completions are.
     var takesDemonstrations: Bool { get }
+    /// Whether a group whose completions have equal rewards teaches nothing.
+    var needsDifferences: Bool { get }
 
     /// The advantages of every completion, and the numbers of the step.
     ///
@@ -20,6 +22,7 @@ package protocol CreditRule: Sendable {
 
 extension CreditRule {
     package var takesDemonstrations: Bool { false }
+    package var needsDifferences: Bool { true }
 }
 
 /// What a rule has worked out, before it becomes an ``CreditedBatch``.

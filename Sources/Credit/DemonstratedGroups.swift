@@ -7,7 +7,7 @@ internal import Records
 /// as in LUFFY (arXiv:2504.14945), where every completion gets its A; with ``Own/sign``, as in SRFT (arXiv:2506.19767),
 /// only the demonstration does, and the policy's own get 1 where their reward is positive and −1 where it is not. A
 /// prompt without a demonstration is compared within itself. The numbers that are reported are those of the policy's
-/// own completions.
+/// own completions, but for the share of groups without a difference: there the demonstration is one of them.
 package struct DemonstratedGroups: CreditRule {
     /// What the policy's own completions get.
     package enum Own: Sendable, Equatable {
@@ -26,6 +26,7 @@ package struct DemonstratedGroups: CreditRule {
     package var rewards: RewardCombination { baseline.rewards }
     package var mixer: Mixer { baseline.mixer }
     package var takesDemonstrations: Bool { true }
+    package var needsDifferences: Bool { own == .advantage }
 
     package func credit(_ batch: CreditBatch) throws(CreditError) -> CreditedBatch {
         let alone = try baseline.credit(batch)
@@ -46,6 +47,7 @@ package struct DemonstratedGroups: CreditRule {
             result.credits[group] = Array(result.credits[group].prefix(count))
         }
         result.metrics = alone.metrics
+        for name in RewardStatistics.deadGroupNames { result.metrics[name] = together.metrics[name] }
         result.metrics["advantages/abs_mean"] =
             Moments(
                 result.credits.joined().compactMap { $0.advantage.map(abs) }

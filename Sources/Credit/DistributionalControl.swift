@@ -55,6 +55,7 @@ package struct DistributionalControl: CreditRule {
     package let settings: DistributionalControlSettings
     package let overlong: OverlongHandling
     package let mixer = Mixer()
+    package var needsDifferences: Bool { false }
 
     package init(
         rewards: RewardCombination, settings: DistributionalControlSettings = .init(),

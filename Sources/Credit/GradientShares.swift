@@ -5,7 +5,8 @@ package import Records
 ///     share_k = w_k·⟨g_k, Σ_j w_j·g_j⟩ / ‖Σ_j w_j·g_j‖²
 ///     g_k       gradient of reward k's own advantages, a KL term of the loss in each of them; not clipped
 ///
-/// The shares of all streams add up to 1; a reward that pulls against the others has one below 0. Beside the share of
+/// A bonus of entropy and a critic's loss are no reward's and in none of them. A KL term counts as often as the weights
+/// add up to. The shares of all streams add up to 1; a reward that pulls against the others has one below 0. Beside the share of
 /// the advantage it shows what becomes of a reward in the network: two rewards of equal advantages may have gradients
 /// of very different sizes.
 package struct GradientShares: RewardController {

@@ -4,7 +4,8 @@ package import Records
 /// Weighs the rewards whose gradients go the way of all: gradient-based weighting (arXiv:2509.11452, §3.2),
 /// exponentiated gradient.
 ///
-///     I_k = ⟨g_k, Σ_j g_j⟩        g_k: the gradient of reward k's own advantages, clipped to norm 1
+///     I_k = ⟨g_k, Σ_j g_j⟩        g_k: the gradient of reward k's own advantages, a KL term of
+///                                 the loss in it, clipped to norm 1
 ///     w_k ← w_k·exp(s·I_k) / Σ_j w_j·exp(s·I_j)        s = η/τ, or the step size times η over its peak
 ///
 /// The step that the gradients are of is then taken with the new weights. A weight never falls below a floor: 0 would
@@ -90,8 +91,8 @@ extension GradientWeighting: RewardController {
     package mutating func observe(_ step: ObservedStep) -> ControllerUpdate? { ControllerUpdate() }
 
     /// Metrics: `dynamic_weights/alignment/NAME`, I of each reward; `dynamic_weights/mixed_norm`, ‖Σ w_k g_k‖ with the
-    /// new weights, which is the norm of the first optimizer step's gradient where nothing clips a ratio and no teacher
-    /// stands beside the rewards;
+    /// new weights, which is the norm of the first optimizer step's gradient where nothing clips a ratio and neither a
+    /// teacher, a bonus of entropy nor a critic on the policy's trunk stands beside the rewards;
     /// `dynamic_weights/backward_passes`.
     package mutating func weigh(_ products: StreamProducts, of streams: [String]) -> ControllerUpdate? {
         let indices = rewards.compactMap { streams.firstIndex(of: $0) }

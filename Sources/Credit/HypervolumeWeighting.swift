@@ -97,6 +97,7 @@ extension HypervolumeWeighting: RewardController {
 
     /// Metrics: `dynamic_weights/hypervolume`, `dynamic_weights/hypervolume_gain` and `dynamic_weights/front_size`.
     package mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate? {
+        guard evaluation.measuresRewards else { return ControllerUpdate() }
         let means = evaluation.means.filter { name, _ in axes.contains { $0.reward == name } }
         guard means.count == axes.count, means.values.allSatisfy(\.isFinite) else { return nil }
         guard let reference = state.reference else {

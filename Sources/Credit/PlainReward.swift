@@ -12,6 +12,7 @@ package struct PlainReward: CreditRule {
     package let penalty: KLToGo?
     package let overlong: OverlongHandling
     package var mixer: Mixer
+    package var needsDifferences: Bool { false }
 
     package init(
         rewards: RewardCombination, penalty: KLToGo? = nil, overlong: OverlongHandling = .keep,

@@ -114,6 +114,12 @@ package struct ObservedEvaluation: Sendable, Equatable {
         self.means = means
         self.measured = measured
     }
+
+    /// Whether the rewards were measured on the rows of the evaluation, scored or not: what is due may be a guard's rows
+    /// alone.
+    package var measuresRewards: Bool {
+        !means.isEmpty || measured.names.contains { $0.hasPrefix("eval_") && !$0.hasPrefix("eval_guard/") }
+    }
 }
 
 /// Scores that were added up: ranks add their sums and counts, never their means.

@@ -20,16 +20,19 @@ struct RewardStatistics {
         self.metrics = metrics
     }
 
+    /// Of all dead groups, and of those that are solved and hopeless.
+    static let deadGroupNames = [
+        "frac_reward_zero_std", "frac_reward_zero_std/all_right", "frac_reward_zero_std/all_wrong",
+    ]
+
     /// Groups that teach nothing, apart by whether they are solved or hopeless: the cures differ.
     ///
     /// A dead group counts as all right when its common reward is above 0, as it is for rewards of 0 and 1 and of −1
     /// and 1.
     private static func countDeadGroups(_ combined: [[Double?]], _ isDead: [Bool], into metrics: inout Metrics) {
         let dead = zip(combined, isDead).filter(\.1).map { Moments($0.0.compactMap(\.self)).mean }
-        let groups = Double(isDead.count)
-        metrics["frac_reward_zero_std"] = Double(dead.count) / groups
-        metrics["frac_reward_zero_std/all_right"] = Double(dead.count { ($0 ?? 0) > 0 }) / groups
-        metrics["frac_reward_zero_std/all_wrong"] = Double(dead.count { $0.map { $0 <= 0 } ?? false }) / groups
+        let counts = [dead.count, dead.count { ($0 ?? 0) > 0 }, dead.count { $0.map { $0 <= 0 } ?? false }]
+        for (name, count) in zip(deadGroupNames, counts) { metrics[name] = Double(count) / Double(isDead.count) }
     }
 
     private static func describe(_ scores: [RewardScore], as name: String, into metrics: inout Metrics) {

@@ -101,7 +101,7 @@ package struct RewardWatch: RewardController {
             Moments(step.groups.flatMap { $0.scores.compactMap { $0[shadow].score } }).mean
         }
         // Methods without groups compare completions over the step.
-        let scores = step.groups.map(\.scores)
+        let scores = step.groups.map(\.compared)
         let compared = scores.allSatisfy { $0.count < 2 } ? [scores.flatMap(\.self)] : scores
         seen.isLive = compared.contains { group in
             trained.contains { index in !Moments(group.compactMap { $0[index].score }).isConstant }

@@ -18,6 +18,8 @@ package struct TeacherCredit: CreditRule {
     package let teacher: KLToGo?
     package let overlong: OverlongHandling
     package var mixer: Mixer { Mixer() }
+    /// A teacher speaks to every token.
+    package var needsDifferences: Bool { false }
 
     package init(
         rewards: RewardCombination, baseline: GroupBaseline?, rewardWeight: Double, teacher: KLToGo?,

@@ -220,7 +220,7 @@ extension ThresholdSearch: RewardController {
     /// Metrics: `threshold_search/gold`, of the evaluation; `threshold_search/best`, `threshold_search/points` and
     /// `threshold_search/cache_hits` so far.
     package mutating func observe(_ evaluation: ObservedEvaluation) -> ControllerUpdate? {
-        guard isSearching, rolloutsAtPoint > 0 else { return ControllerUpdate() }
+        guard isSearching, rolloutsAtPoint > 0, evaluation.measuresRewards else { return ControllerUpdate() }
         let named = held.constraints.compactMap { constraint in
             evaluation.means[constraint.reward].map { (constraint, $0) }
         }

@@ -42,7 +42,7 @@ package struct DistillMethod: Method {
         let learning = RolloutLearning(
             reading: &job, shared, of: Self.name, kl: nil, hasRatio: loss.usesAdvantages, streams: .scaled,
             demonstrates: lambda < 1)
-        let baseline = GroupBaselineSettings(reading: &job, penalty: nil)
+        let baseline = GroupBaselineSettings(reading: &job, penalty: nil, hasKLInLoss: false)
         if hasRewards, shared.batches.generations < 2 {
             job.refuse(
                 "num_generations",

@@ -57,7 +57,8 @@ package struct ForcedRethinking: Sendable, Equatable {
         )
         let most = job.read(
             "forced_rethinking.max_tokens", default: 1023, .from(1, to: 1_000_000),
-            "Most tokens of a kept continuation, and the room that a completion must have left to be eligible.")
+            "Most tokens of a kept continuation, and the room that a completion must have left to be eligible; the words of the doubt leave min_tokens of it, or are not said."
+        )
         tokens = least...max(least, most)
         mostDoubts = job.read(
             "forced_rethinking.max_waits", default: 4, .from(0, to: 1_000), "Most times a kept completion says wait.")

@@ -54,7 +54,7 @@ struct KLTerm {
         let fallback: Estimator = placement == .reward ? .k1 : form.estimator
         estimator = job.read(
             "kl_estimator", default: fallback,
-            "With d = log π − log π_ref of the sampled token: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. In the loss k2 descends the KL(π‖π_ref) of the next-token distribution at each visited state and k3 the KL(π_ref‖π) of it (k3 times the token's ratio: KL(π‖π_ref)); in the reward only k1 does, and it is the gradient of the KL of whole completions where a token gets the sum to go. full, in grpo's loss: Σ_v π(v)·(log π(v) − log π_ref(v)) at each token's position, without the noise of the sampled token; the reference's pass is then part of every update."
+            "With d = log π − log π_ref of the sampled token: k1 = d, k2 = d²/2, k3 = e^(−d) − 1 + d. In the loss k2 descends the KL(π‖π_ref) of the next-token distribution at each visited state and k3 the KL(π_ref‖π) of it (k3 times the token's ratio, as grpo has it: KL(π‖π_ref), too); in the reward only k1 does, and it is the gradient of the KL of whole completions where a token gets the sum to go. full, in grpo's loss: Σ_v π(v)·(log π(v) − log π_ref(v)) at each token's position, without the noise of the sampled token; the reference's pass is then part of every update."
         )
         self.placement = placement
         coefficient = form.leftOutBy == nil ? beta : 0

@@ -29,6 +29,16 @@ extension PackedMicroBatch {
             denominators: denominators, payload: try scores.payload?.lossInputs())
     }
 
+    /// Notes `replay/fresh_entropy`, the entropy averaged over what the step itself sampled; nothing for a batch that
+    /// is all of that.
+    func noteFreshEntropy(_ scores: PackedScores, in report: inout LossReport) throws {
+        guard standsBesideReplayed else { return }
+        let isFresh = zip(completions, completionCounts).flatMap { [Bool](repeating: !$0.isReplayed, count: $1) }
+        try report.note([scores.entropies]) { columns, metrics in
+            metrics.set("replay/fresh_entropy", zip(columns[0], isFresh).filter(\.1).map(\.0), .mean)
+        }
+    }
+
     /// The streams of advantages added up, in Double; `nil` when the completions have none.
     private var mixedAdvantages: [Double]? {
         let mixed = completions.flatMap { $0.mixedAdvantages(streamWeights) }

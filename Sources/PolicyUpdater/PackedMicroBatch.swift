@@ -27,6 +27,8 @@ struct PackedMicroBatch {
     let klWeight: Double
     /// Whether the whole batch has the sampler's log-probs for those of the old policy.
     let oldAreSamplers: Bool
+    /// Whether the whole batch has completions of earlier steps.
+    let standsBesideReplayed: Bool
     /// What the pass drops of the adapters' inputs; `nil` for one that trains nothing.
     private(set) var dropout: AdapterDropout?
     /// What sampling has computed of the states that predict the actions; `nil` for nothing.
@@ -40,6 +42,7 @@ struct PackedMicroBatch {
         oldAreSamplers = batch.groups.allSatisfy { group in
             group.completions.allSatisfy { $0.oldLogProbabilities == $0.rolloutLogProbabilities }
         }
+        standsBesideReplayed = batch.hasReplayed
         let packed = pieces.map { piece in
             let group = batch.groups[piece.group]
             return (prompt: group.promptTokenIDs, completions: piece.completions.map { group.completions[$0].tokenIDs })

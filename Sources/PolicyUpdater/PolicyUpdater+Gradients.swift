@@ -227,6 +227,7 @@ extension PolicyUpdater {
             result = try result.adding(
                 packed.valueLoss(ValueHead.values(scores.states, valueHead), denominators, settings))
         }
+        try packed.noteFreshEntropy(scores, in: &result.report)
         try SamplingGap.note(scores, packed, in: &result.report)
         return result
     }

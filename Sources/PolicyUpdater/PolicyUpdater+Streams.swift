@@ -1,9 +1,10 @@
+internal import Algorithms
 package import Records
 internal import Tensors
 
 extension PolicyUpdater {
     /// Inner products of the gradients that each stream of advantages of the batch's rollouts has alone, a KL term of
-    /// the loss in each of them but no teacher's divergence; nothing is written.
+    /// the loss in each of them but nothing else of it (``Objective/drivenByAdvantages``); nothing is written.
     ///
     /// Costs a forward and a backward pass a stream, and a set of gradients each.
     ///
@@ -13,12 +14,14 @@ extension PolicyUpdater {
         guard let part = batch.parts.first(where: { $0.kind == .rollouts }),
             let plan = parts.first(where: { $0.kind == .rollouts })
         else { throw UpdateError.parts(found: batch.parts.count, expected: parts.count) }
+        let driven = PartPlan(
+            plan.objective.drivenByAdvantages, on: plan.kind, weight: plan.weight, temperature: plan.temperature,
+            name: plan.name)
         return try await lend { point in
             let alone = try part.streamWeights.indices.map { stream in
                 var single = part
                 single.streamWeights = part.streamWeights.indices.map { $0 == stream ? 1 : 0 }
-                return try gradients(of: single, by: plan, at: point, term: plan.objective.advantageTerm, stop: stop)
-                    .gradients
+                return try gradients(of: single, by: driven, at: point, stop: stop).gradients
             }
             var gram = alone.map { _ in alone.map { _ in 0.0 } }
             for (row, one) in alone.enumerated() {

@@ -7,7 +7,7 @@ internal import Foundation
 ///
 ///     k1  = d            reward: β·∇KL(π‖π_ref) when a token gets the sum to go; loss: no gradient on average
 ///     k2  = d²/2         in the loss: ∇KL(π‖π_ref)
-///     k3  = e^(−d) − 1 + d   in the loss: ∇KL(π_ref‖π), the forward KL (GRPO)
+///     k3  = e^(−d) − 1 + d   in the loss: ∇KL(π_ref‖π), the forward KL (GRPO); times ρ: ∇KL(π‖π_ref)
 ///     abs = |d|
 ///
 /// In the loss these are divergences of the next-token distributions at the states that were visited. None has the

@@ -57,10 +57,20 @@ package struct ScoredGroup: Sendable, Equatable {
     package var scores: [[RewardScore]]
     /// One score per reward for the greedy completion, when there is one.
     package var greedyScores: [RewardScore]?
+    /// One score per reward for the demonstration that stands beside the completions, when there is one.
+    package var demonstrationScores: [RewardScore]?
 
-    package init(group: RolloutGroup, scores: [[RewardScore]], greedyScores: [RewardScore]? = nil) {
+    package init(
+        group: RolloutGroup, scores: [[RewardScore]], greedyScores: [RewardScore]? = nil,
+        demonstrationScores: [RewardScore]? = nil
+    ) {
         self.group = group
         self.scores = scores
         self.greedyScores = greedyScores
+        self.demonstrationScores = demonstrationScores
     }
+
+    /// What its completions are compared by: their own scores, and those of what they are compared with beside each
+    /// other.
+    package var compared: [[RewardScore]] { scores + [greedyScores, demonstrationScores].compactMap(\.self) }
 }

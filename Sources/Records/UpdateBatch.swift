@@ -28,6 +28,10 @@ package struct UpdateBatch: Sendable, Equatable {
     package var completionCount: Int { parts.reduce(0) { $0 + $1.completionCount } }
     /// Tokens that are trained: the actions of completions that are not masked.
     package var actionTokenCount: Int { parts.reduce(0) { $0 + $1.actionTokenCount } }
+    /// Whether a completion of an earlier step stands in it.
+    package var hasReplayed: Bool {
+        parts.contains { $0.groups.contains { $0.completions.contains(where: \.isReplayed) } }
+    }
 }
 
 /// The groups that one objective is minimized on: each prompt once, its completions behind it.
@@ -135,6 +139,13 @@ package struct UpdateCompletion: Sendable, Equatable, Codable, ActionRow {
     package var takesKL: Bool
     /// Whether another than the policy wrote it, whose probability of every token counts as 1: its log-probs are zeros.
     package var isDemonstration: Bool
+    /// Whether the policy of an earlier step wrote it, and it stands in for one that taught nothing.
+    package var isReplayed: Bool {
+        get { replayed == true }
+        set { replayed = newValue ? true : nil }
+    }
+    /// `nil` for false: a file without the mark is one of completions that have none.
+    private var replayed: Bool?
     /// What the actions were made of; `nil` when each is its token's word.
     @HeldPayload package var payload: (any RolloutPayload)?
 

@@ -22,6 +22,25 @@ extension RunFolder {
         }
     }
 
+    /// Copies a checkpoint of another folder into this one, whole or not at all; one of the same step is replaced.
+    ///
+    /// - Parameter checkpoint: A whole one.
+    /// - Throws: ``RunError``, or what keeps a file from being copied.
+    package func adopt(_ checkpoint: CheckpointFolder) async throws {
+        guard let manifest = try CheckpointManifest(readingFrom: checkpoint.url) else {
+            throw RunError.folder(path: checkpoint.url.path, message: "no manifest.json: not a whole checkpoint")
+        }
+        _ = try await CheckpointFolder.write(
+            step: checkpoint.step, planHash: manifest.planHash, in: url, operations: operations
+        ) { folder in
+            for file in manifest.files {
+                let destination = folder.appending(path: file.path)
+                try operations.createFolder(destination.deletingLastPathComponent())
+                try FileManager.default.copyItem(at: checkpoint.url.appending(path: file.path), to: destination)
+            }
+        }
+    }
+
     /// Gives every owner its state back.
     ///
     /// - Throws: ``RunError/folder(path:message:)`` when the checkpoint is incomplete or has no state of that name,

@@ -125,6 +125,24 @@ struct KLGradientTests {
         }
     }
 
+    /// ∇E[ρ·k2] = E[(d + d²/2)·∇log π]: only as a weight does the ratio leave k2 what it is.
+    @Test func timesTheRatioAsAWeightK2DescendsTheReverseKLWhateverTheSampler() throws {
+        for sampler in [policy, other] {
+            func found(_ weight: (Tensor) throws -> Tensor) throws -> [Double] {
+                try expectedGradient(sampler: sampler) { logProbability, token in
+                    let ratio = try ImportanceRatio.token.ratios(
+                        policy: logProbability, old: Tensor(sampler.logProbabilities(token)),
+                        CompletionSpans(lengths: [1]))
+                    return try estimate(.k2, logProbability, token) * weight(ratio)
+                }
+            }
+            let weighed = try found { try $0.detached() }
+            #expect(relativeDistance(weighed, reverse) < 1e-8)
+            let multiplied = try found { $0 }
+            #expect(relativeDistance(multiplied, reverse) > 0.05)
+        }
+    }
+
     /// The KL term of whole objectives, advantages 0 and β = 1.
     @Test func theMethodsDescendTheKLTheySay() throws {
         func found(_ objective: Objective, sampler: TabularPolicy) throws -> [Double] {
@@ -144,6 +162,11 @@ struct KLGradientTests {
         #expect(relativeDistance(try found(corrected, sampler: other), reverse) < 1e-8)
         #expect(relativeDistance(try found(plain, sampler: policy), forward) < 1e-8)
         #expect(relativeDistance(try found(plain, sampler: other), reverse) > 0.05)
+        for estimator in [KLEstimator.k1, .k2] {
+            let settings = GRPOSettings(klCoefficient: 1, klEstimator: estimator)
+            #expect(relativeDistance(try found(settings, sampler: policy), reverse) < 1e-8)
+            #expect(relativeDistance(try found(settings, sampler: other), reverse) < 1e-8)
+        }
         let plusPlus = REINFORCEPlusPlusSettings(klCoefficient: 1)
         #expect(relativeDistance(try found(plusPlus, sampler: policy), reverse) < 1e-8)
     }

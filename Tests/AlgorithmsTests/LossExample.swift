@@ -15,6 +15,8 @@ struct LossExample: Sendable {
     var entropies: [Double]
     /// One per token.
     var advantages: [Double]
+    /// One per token; `nil` for 1 everywhere.
+    var klWeights: [Double]?
 
     /// Numbers from a small generator, the same for the same seed. Ratios lie on both sides of the usual clips, at
     /// least 1e-3 from them, so that differences of step 1e-5 stay on one side.
@@ -85,7 +87,7 @@ struct LossExample: Sendable {
         let inputs = PolicyLossInputs(
             logProbabilities: policy, oldLogProbabilities: try tensor(old),
             rolloutLogProbabilities: try tensor(rollout), referenceLogProbabilities: try tensor(reference),
-            advantages: try tensor(advantages), entropies: entropies,
+            klWeights: try klWeights.map(tensor), advantages: try tensor(advantages), entropies: entropies,
             spans: try CompletionSpans(lengths: chosen.map { lengths[$0] }), denominators: denominators)
         return (inputs, policy, entropies)
     }
@@ -133,7 +135,7 @@ struct NamedObjective: Sendable, CustomTestStringConvertible {
                 .init(name: "sft", objective: SupervisedFineTuning()),
                 .init(name: "grpo", objective: GRPOSettings(lossType: .grpo, klCoefficient: 0.3)),
                 .init(name: "dr_grpo", objective: GRPOSettings(lossType: .drGRPO, clip: delta)),
-                .init(name: "dapo", objective: GRPOSettings(clip: dual, klCoefficient: 0.3, klEstimator: .k2)),
+                .init(name: "dapo, k2", objective: GRPOSettings(clip: dual, klCoefficient: 0.3, klEstimator: .k2)),
                 .init(
                     name: "gspo", objective: GRPOSettings(lossType: .grpo, importanceLevel: .sequence, clip: gspo)),
                 .init(

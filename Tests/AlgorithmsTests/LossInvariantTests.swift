@@ -11,6 +11,12 @@ struct LossInvariantTests {
         let example = LossExample(seed: 5)
         let gradient = try example.evaluate(method.objective).gradient
         var (frozen, objective) = (example, method.objective)
+        if method.name == "dapo, k2" {
+            // sg(ρ) is a constant, too: the same loss has it as each token's weight of an uncorrected k2.
+            frozen.klWeights = zip(example.policy, example.old).map { exp($0 - $1) }
+            objective = GRPOSettings(
+                clip: .init(upperBound: .dual(3)), klCoefficient: 0.3, klEstimator: .k2, correctsKLBias: false)
+        }
         if method.name == "cispo" {
             // Its weights min(ρ, 5) are constants. The loss whose slope it descends has them in the advantages:
             // −w·A·log π over all tokens.

@@ -84,6 +84,28 @@ struct GRPOTests {
         #expect(try policy.gradient?.doubles() == again.gradient)
     }
 
+    /// verl's `agg_loss` by plain loops, with the batch's own number of completions, the empty one counted, and the
+    /// limit for the width.
+    @Test(arguments: LossAggregation.allCases)
+    func lossesOfTokensBecomeOneNumberAsTheModeSays(_ aggregation: LossAggregation) throws {
+        let example = LossExample(seed: 4)
+        let losses = example.advantages.indices.map { example.advantages[$0] * example.policy[$0] }
+        var expected = 0.0
+        for range in example.ranges {
+            var sum = 0.0
+            for token in range { sum += losses[token] }
+            switch aggregation {
+            case .tokenMean: expected += sum / 18
+            case .sequenceMeanTokenMean: expected += range.isEmpty ? 0 : sum / Double(range.count) / 6
+            case .sequenceMeanTokenSum: expected += sum / 6
+            case .sequenceMeanTokenSumOverLimit: expected += sum / 6 / 8
+            }
+        }
+        let found = try aggregation.total(
+            Tensor(losses), CompletionSpans(lengths: example.lengths), example.denominators)
+        #expect(abs(try found.item() - expected) < 1e-13 && abs(expected) > 1e-3)
+    }
+
     /// Completions of one length n: the three aggregations differ by a constant.
     @Test func withEqualLengthsTheLossTypesAgree() throws {
         var example = LossExample(seed: 2)

@@ -33,6 +33,11 @@ struct SoftNoiseTests {
         let noise = GumbelNoise()
         let parts = try noise.logDensities(row(values), logs(oldShares)).doubles()
         #expect(relativeError(parts, [-1.202064, -1.198589, -1.574413]) < 1e-6)
+        // A component's score is 1 − e^−ζ, from which ζ comes back.
+        let leaf = try logs(oldShares).requiringGradient()
+        try noise.logDensities(row(values), leaf).sum().backward()
+        let scores = try #require(try leaf.gradient?.doubles())
+        #expect(zip(scores, [0.710826, 0.703973, 1.302585]).allSatisfy { abs(-log(1 - $0) - $1) < 1e-6 })
         let old = try noise.logDensity(row(values), logs(oldShares), filled: filled).item()
         let new = try noise.logDensity(row(values), logs(newShares), filled: filled).item()
         #expect(abs(old + 3.9750665) < 1e-7 && abs(new + 3.9527051) < 1e-7)
@@ -256,6 +261,15 @@ struct SoftNoiseTests {
             counts[drawn.firstIndex(of: drawn.max()!)!] += 1
         }
         #expect(abs(Double(counts[0]) / 5e4 - 0.994) < 2e-3 && counts[1] > 0 && counts[2] == 0)
+        // Above it one may lead half as often as its probability says: four deviations of 50,000 draws, and rounding
+        counts = [0, 0, 0]
+        for drawn in draws(release, [0.9, 0.07, 0.03], count: 50_000) {
+            counts[drawn.firstIndex(of: drawn.max()!)!] += 1
+        }
+        for (count, expected) in zip(counts, [0.925, 0.060, 0.015]) {
+            let deviation = (expected * (1 - expected) / 5e4).squareRoot()
+            #expect(abs(Double(count) / 5e4 - expected) < 4 * deviation + 5e-4)
+        }
     }
 
     @Test nonisolated func drawsBelongToWordsAndNotToTheirOrder() throws {
@@ -270,7 +284,38 @@ struct SoftNoiseTests {
         #expect(noise.sample([-1], slots: [7], address) != noise.sample([-1], slots: [7], elsewhere))
     }
 
-    @Test nonisolated func settingsAreChecked() {
+    /// Each noise takes its own settings; a value that it cannot have is refused by its name.
+    @Test nonisolated func settingsAreChecked() throws {
+        func read(_ lines: [(String, String)]) throws -> SoftThinking {
+            var job = SettingsReader("the job")
+            for (key, yaml) in lines {
+                job.override("soft_thinking.\(key)", SettingsNode(.scalar(yaml, isQuoted: false), place: "test"))
+            }
+            let settings = SoftThinking(reading: &job)
+            try job.finish()
+            return settings
+        }
+        let gumbel = try read([("noise_factor", "0.5"), ("gumbel_temperature", "0.2")])
+        #expect(gumbel.noise == .gumbel(GumbelNoise(scale: 0.5, temperature: 0.2)))
+        let dirichlet = try read([("noise", "dirichlet"), ("dirichlet_alpha", "4"), ("compat", "release")])
+        #expect(dirichlet.noise == .dirichlet(DirichletNoise(concentration: 4, followsRelease: true)))
+        let gaussian = try read([("noise", "gaussian"), ("gaussian_sigma", "1")])
+        #expect(gaussian.noise == .gaussian(GaussianNoise(deviation: 1)))
+        let embedding = try read([("noise", "embedding_gaussian"), ("gaussian_sigma", "2")])
+        #expect(embedding.noise == .embedding(EmbeddingNoise(deviation: 2)))
+        let refused = [
+            ("gumbel", "noise_factor", "0"), ("gumbel", "gumbel_temperature", "0"), ("gumbel", "top_p", "0"),
+            ("gumbel", "top_p", "1.5"), ("gumbel", "min_p", "-0.1"), ("gumbel", "temperature", "0"),
+            ("dirichlet", "dirichlet_alpha", "0"), ("gaussian", "gaussian_sigma", "0"),
+            ("gaussian", "gaussian_sigma", "2"), ("embedding_gaussian", "gaussian_sigma", "-1"),
+            ("embedding_gaussian", "compat", "release"),
+        ]
+        for (noise, key, value) in refused {
+            let error = #expect(throws: SettingsError.self, "\(noise) \(key) \(value)") {
+                _ = try read([("noise", noise), (key, value)])
+            }
+            #expect(error?.problems.count == 1 && error?.description.contains("soft_thinking.\(key)") == true)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ private actor Weigher: DemonstrationSource, PartWeighing {
     private(set) var shown: [(batch: UpdateBatch, progress: RunProgress)] = []
     /// Names of what each training measured.
     private(set) var observed: [[String]] = []
+    private(set) var entropies: [Double?] = []
     private var marked = (asked: 0, shown: 0)
     private let stopsAt: (step: Int, signal: StopSignal)?
 
@@ -42,6 +43,7 @@ private actor Weigher: DemonstrationSource, PartWeighing {
 
     func observe(_ training: Metrics) -> String? {
         observed.append(training.names.filter { $0 == "weight" || $0 == "measured" })
+        entropies.append(training["entropy"])
         return "observed \(observed.count)"
     }
 
@@ -92,6 +94,22 @@ struct PartTests {
         _ = try await run(imitation, world, weigher, replay: ReplayBuffer(capacity: 4, seed: 1))
         #expect(await world.batches.map { $0.parts.map(\.completionCount) } == [[0, 2], [4, 2], [4, 2]])
         #expect(await world.reports.map { $0.metrics["empty_steps"] } == [nil, nil, nil])
+    }
+
+    /// Row 0's completions come again in the second step, beside those of row 3; nothing is replayed before.
+    @Test func theEntropyThatMovesWeightsIsThatOfWhatIsFresh() async throws {
+        let recipe = StepRecipe(method: "amft", calls: imitation.calls)
+        let cases: [(replay: ReplayBuffer?, expected: [Double?])] = [
+            (ReplayBuffer(capacity: 4, seed: 1), [3, 1]), (nil, [3, 3]),
+        ]
+        for (replay, expected) in cases {
+            let (world, weigher) = (World(liveRows: 50, entropies: (all: 3, fresh: 1)), Weigher())
+            let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2)
+            _ = try await run(recipe, world, weigher, schedule: schedule, replay: replay)
+            #expect(await world.batches.map(\.hasReplayed) == [false, replay != nil])
+            #expect(await weigher.entropies == expected)
+            #expect(await world.reports.map { $0.metrics["entropy"] } == [3, 3])
+        }
     }
 
     /// Rows 0 and 1 are the warm-up's; of 2 and 3 no group differs, so that none is left to be imitated, and no other

@@ -89,6 +89,48 @@ struct SamplingControlTests {
         #expect(keeps([[.value(0), .value(1)]]))  // a single completion is kept, as in verl
     }
 
+    /// One of a group's completions may be a greedy one or a demonstration.
+    @Test func whatCompletionsAreComparedWithHasASay() {
+        let prompt = TokenizedPrompt(prompt: Prompt(row: 0, source: "test", content: .text("?")), tokenIDs: [1])
+        let group = RolloutGroup(prompt: prompt, rollouts: [], policyVersion: PolicyVersion(0))
+        func keeps(_ own: [Double], greedy: Double? = nil, demonstration: Double? = nil) -> Bool {
+            DynamicSampling(reward: 0).keeps(
+                ScoredGroup(
+                    group: group, scores: own.map { [.value($0)] }, greedyScores: greedy.map { [.value($0)] },
+                    demonstrationScores: demonstration.map { [.value($0)] }))
+        }
+        #expect(keeps([0, 0, 0], demonstration: 1))
+        #expect(!keeps([0, 0, 0], demonstration: 0) && !keeps([0, 0, 0]))
+        #expect(keeps([0], demonstration: 1) && !keeps([0], demonstration: 0) && keeps([0]))
+        #expect(keeps([1, 1], greedy: 0) && !keeps([1, 1], greedy: 1))
+    }
+
+    /// All completions score 1. Beside a demonstration of 0 every group differs, beside one of 1 none does. Each
+    /// demonstration is scored once.
+    @Test func aDemonstrationThatStandsInTheGroupIsScoredBeforeItIsChosen() async throws {
+        let recipe = StepRecipe(
+            method: "luffy",
+            calls: [.generate(samplesPerPrompt: 2, greedy: false), .demonstrate, .infer(.sampler), .credit, .train])
+        func run(_ score: Double) async throws -> World {
+            let world = World(demonstrationScore: score)
+            let schedule = StepSchedule(
+                promptsPerStep: 2, completionsPerOptimizerStep: 6, maxSteps: 1,
+                dynamicSampling: DynamicSampling(reward: 0, maxWaves: 2))
+            _ = try await Coordinator(
+                recipe: recipe, schedule: schedule, parts: world.parts(imitating: true), stop: StopSignal()
+            ).run()
+            return world
+        }
+        let world = try await run(0)
+        let report = try #require(await world.reports.first)
+        #expect(report.groups.map(\.group.prompt.prompt.row) == [0, 1])
+        #expect(report.metrics["frac_reward_zero_std"] == 0 && report.metrics["demonstrations/reward"] == 0)
+        #expect(await world.scored == 4)
+        await #expect(throws: CoordinatorError.tooFewLiveGroups(kept: 0, wanted: 2, waves: 2, reward: "one")) {
+            _ = try await run(1)
+        }
+    }
+
     // MARK: Replay
 
     /// Of rows 0 1 | 2 3 only row 0 has completions that differ; the sampler's log-probs are −(row + 1)/8.
@@ -103,7 +145,10 @@ struct SamplingControlTests {
         #expect(batches.map { $0.groups.map(\.promptTokenIDs) } == [[[0], [1]], [[0], [3]]])
         let old = batches[1].groups.map { $0.completions.map(\.oldLogProbabilities) }
         #expect(old == [[[-0.125, -0.125], [-0.125, -0.125]], [[-0.5, -0.5], [-0.5, -0.5]]])
-        #expect(batches[1].groups[0] == batches[0].groups[0])
+        var again = batches[0].groups[0]
+        for index in again.completions.indices { again.completions[index].isReplayed = true }
+        #expect(batches[1].groups[0] == again)
+        #expect(!batches[0].hasReplayed && batches[1].hasReplayed)
         #expect(await world.reports[1].metrics["replay/age"] == 1)
         let watcher = try #require(parts.controllers.bank.controllers[0] as? Watcher)
         #expect(watcher.state.rows == [[0, 1], [2, 3]])  // a controller never sees what is replayed
@@ -157,7 +202,9 @@ struct SamplingControlTests {
         // in place of the first dead one, among what is fresh: behind its group's own, before the next group
         #expect(rows(second) == [[3, 1], [3, 2], [1, 0], [4, 0]])
         #expect(second.part.groups.map(\.promptTokenIDs) == [[3], [1], [4]])
-        #expect(second.part.groups[1].completions == [group(1, [1, 0]).completions[0]])  // as it was written
+        var written = group(1, [1, 0]).completions[0]
+        written.isReplayed = true
+        #expect(second.part.groups[1].completions == [written])  // as it was written
         #expect(second.metrics["replay/age"] == 2)
         #expect(second.metrics["replay/replaced"] == 0.25)
         let late = await exchange(buffer, [group(5, [0, 0, 0])], step: 5)

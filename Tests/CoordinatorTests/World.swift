@@ -56,6 +56,10 @@ actor World {
     private let slowRow: Int?
     /// Whether the length limit cuts every completion off.
     private let truncates: Bool
+    /// What a demonstration scores.
+    private let demonstrationScore: Double
+    /// What its optimizer steps measure of all they learn from, and of what is not replayed of a batch that has both.
+    private let entropies: (all: Double, fresh: Double)?
     /// How many versions too old groups are stamped.
     private let stampLag: Int
     /// Most milliseconds that sampling, scoring and training each wait, at random.
@@ -81,8 +85,11 @@ actor World {
         firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
         weighsSampler: Bool = false, ranks: (any Ranks)? = nil,
         meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
-        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false
+        breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false, demonstrationScore: Double = 1,
+        entropies: (all: Double, fresh: Double)? = nil
     ) {
+        self.demonstrationScore = demonstrationScore
+        self.entropies = entropies
         self.comparesSampler = comparesSampler
         self.weighsSampler = weighsSampler
         self.truncates = truncates
@@ -252,6 +259,9 @@ extension World: Scoring {
         scored += 1
         remarks.withLock { $0.append(group.prompt.prompt.row) }
         let isLive = liveRows.map { group.prompt.prompt.row % $0 == 0 } ?? false
+        guard group.variant >= 0 else {
+            return ScoredGroup(group: group, scores: [[.value(demonstrationScore)]])
+        }
         return ScoredGroup(
             group: group, scores: group.rollouts.map { [RewardScore.value(isLive && $0.sample == 0 ? 0 : 1)] })
     }
@@ -319,6 +329,8 @@ extension World: Updating {
         batches.append(batch)
         log.append("train \(batch.completionCount)")
         var metrics = Metrics()
+        metrics["entropy"] = entropies?.all
+        if batch.hasReplayed { metrics["replay/fresh_entropy"] = entropies?.fresh }
         guard comparesSampler else { return metrics }
         for family in ["sampling_logp_difference", "importance_sampling_ratio"] {
             metrics["sampling/\(family)/mean"] = Double(trained)

@@ -49,6 +49,23 @@ struct DemonstratedGroupsTests {
         #expect(metrics["demonstrations/reward"] == 1 && metrics["demonstrations/coverage"] == 1)
     }
 
+    /// Completions of 0 differ from a demonstration of 1, which moves every advantage, and not from one of 0. Signs are
+    /// learned from where nothing differs.
+    @Test(arguments: [(1.0, 0.0), (0.0, 1.0)])
+    func aDemonstrationThatDiffersMakesAGroupALiveOne(_ demonstration: Double, _ dead: Double) throws {
+        var batch = CreditBatch(groups: [ScoredGroups.group([0, 0, 0])])
+        batch.demonstrations = [
+            ScoredDemonstration(
+                completion: Completion(text: "right", tokenIDs: [5, 0]), scores: [.value(demonstration)])
+        ]
+        let credited = try rule(.advantage).credit(batch)
+        #expect(credited.metrics["frac_reward_zero_std"] == dead)
+        #expect(credited.metrics["frac_reward_zero_std/all_wrong"] == dead)
+        #expect(credited.metrics["frac_reward_zero_std/all_right"] == 0)
+        #expect(credited.metrics["advantages/abs_mean"] == demonstration / 4 && credited.metrics["reward"] == 0)
+        #expect(rule(.advantage).needsDifferences && !rule(.sign).needsDifferences)
+    }
+
     @Test func aPromptWithoutOneIsComparedWithinItself() throws {
         let credited = try rule(.advantage).credit(batch(lacking: true))
         let second = credited.update.parts[0].groups[1].completions

@@ -116,6 +116,22 @@ struct HypervolumeWeightingTests {
         let before = controller
         #expect(controller.observe(ObservedEvaluation(step: 1, means: ["accuracy": 1])) == nil)
         #expect(controller.observe(evaluation(.nan, 1)) == nil)
+        // No reward scored any of the completions.
+        var unscored = ObservedEvaluation(step: 1, means: [:])
+        unscored.measured["eval_completions/mean_length"] = 3
+        #expect(controller.observe(unscored) == nil)
+        #expect(controller == before)
+    }
+
+    /// A guard may be due where the evaluation is not: that is no number which is not finite.
+    @Test func aGuardsEvaluationIsNoSkip() {
+        var controller = HypervolumeWeighting(axes)
+        _ = controller.observe(evaluation(0.5, 200))
+        let before = controller
+        var guarded = ObservedEvaluation(step: 1, means: [:])
+        guarded.measured["eval_guard/held/reward"] = 0.5
+        #expect(controller.observe(guarded) == ControllerUpdate())
+        #expect(controller.observe(ObservedEvaluation(step: 2, means: [:])) == ControllerUpdate())
         #expect(controller == before)
     }
 

@@ -155,6 +155,10 @@ struct RewardWatchTests {
                 "no completions of the last 8 steps differ in a trained reward where they are compared: there is nothing "
                     + "to learn from"
             ])
+        // A demonstration among them may be better.
+        var taught = dead
+        for index in taught.groups.indices { taught.groups[index].demonstrationScores = [.value(1), .value(0)] }
+        #expect(try updates(Array(repeating: taught, count: 12)).allSatisfy { $0.note == nil })
         // Single completions are compared over the step.
         let single = step([group([1], lengths: [1]), group([0], lengths: [1])])
         #expect(try updates(Array(repeating: single, count: 12)).allSatisfy { $0.note == nil })

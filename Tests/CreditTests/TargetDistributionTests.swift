@@ -32,6 +32,9 @@ struct TargetDistributionTests {
         #expect(abs(estimate.divergence - reverse) < 1e-6 && abs(estimate.forwardDivergence - forward) < 1e-6)
         let share = 1 / zip(prior, target).reduce(0) { $0 + $1.1 * $1.1 / $1.0 }  // 1/E_p[(p*/p)²]
         #expect(abs(estimate.effectiveCount - 20 * share) < 1e-5)
+        // E_{p*} r: the mean over draws of p of r·p*/p
+        let weighted = zip(estimate.shares(cap: .infinity).values, arms).reduce(0.0) { $0 + $1.0 * rewards[$1.1] }
+        #expect(abs(weighted / 20 - 1.7262822502) < 1e-9)
     }
 
     /// Drawn from the target all weights are Z: nothing is to go, nothing to learn.

@@ -92,6 +92,19 @@ struct ThresholdSearchTests {
             notes[2]?.hasPrefix("the limits facts 0.3, style 0.2 were not reached in 3 rollouts: gold is 0.5") == true)
     }
 
+    /// A guard's rows say nothing of gold, and are no skipped evaluation either; one without gold is.
+    @Test func aGuardsEvaluationIsNoSkip() {
+        var search = search(100, perPoint: 1)
+        _ = search.observe(step(0.9, 0.9))
+        let before = search.state
+        var guarded = ObservedEvaluation(step: 1, means: [:])
+        guarded.measured["eval_guard/held/reward"] = 0.5
+        #expect(search.observe(guarded) == ControllerUpdate())
+        #expect(search.observe(ObservedEvaluation(step: 1, means: ["style": 0.9, "facts": 0.9])) == nil)
+        #expect(search.observe(ObservedEvaluation(step: 1, means: ["style": 0.9, "facts": 0.9, "gold": .nan])) == nil)
+        #expect(search.state == before)
+    }
+
     @Test func aSearchWhoseRolloutsAreSpentStaysAtItsBest() throws {
         var search = search(9, perPoint: 2, tolerance: 0)
         var world = World()

@@ -124,6 +124,44 @@ struct KillTests {
         #expect(misspelt.progress.contains("no metric 'eval_rewrd' in the evaluations; did you mean eval_reward?"))
     }
 
+    /// The learning rate falls: the best checkpoint is the first. A run that goes on in another folder, from it or from
+    /// the next one, ends with its model, also where that folder has another run's; without it the best of the rest is
+    /// taken, and that is said.
+    @Test func theBestComesAlongIntoAnotherFolder() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "sft",
+            """
+            save_steps: 1
+            max_steps: 4
+            load_best_model_at_end: true
+            metric_for_best_model: learning_rate
+            greater_is_better: true
+            """)
+        let weights = "model.safetensors"
+        #expect(try place.train(job, "output_dir=whole").status == 0)
+        #expect(try place.bytes("whole/\(weights)") == place.bytes("whole/checkpoint-1/\(weights)"))
+        #expect(try place.train(job, "output_dir=foreign", "learning_rate=3e-3", "max_steps=1").status == 0)
+        #expect(try place.bytes("foreign/\(weights)") != place.bytes("whole/\(weights)"))
+        for (run, step) in [("one", 1), ("two", 2), ("foreign", 2)] {
+            let outcome = try place.train(
+                job, "output_dir=\(run)", "resume_from_checkpoint=whole/checkpoint-\(step)", "save_total_limit=1")
+            #expect(outcome.status == 0 && !outcome.progress.contains("chosen anew"), "\(outcome.progress)")
+            #expect(outcome.progress.contains("\(run)/checkpoint-1, learning_rate"), "\(outcome.progress)")
+            #expect(try place.bytes("\(run)/\(weights)") == place.bytes("whole/\(weights)"))
+            let left = try CheckpointFolder.all(in: place.folder.appending(path: run))
+            #expect(left.map(\.step) == [4, 1])
+            try left[1].verify()
+        }
+        try place.write("alone/note", "")
+        try place.copy("whole/checkpoint-2", to: "alone/checkpoint-2")
+        let outcome = try place.train(job, "output_dir=rest", "resume_from_checkpoint=alone/checkpoint-2")
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(outcome.progress.contains("checkpoint-1, the best so far, is not beside"), "\(outcome.progress)")
+        #expect(outcome.progress.contains("rest/checkpoint-3, learning_rate"), "\(outcome.progress)")
+        #expect(try place.bytes("rest/\(weights)") == place.bytes("rest/checkpoint-3/\(weights)"))
+    }
+
     @Test func aBestMetricThatNoStepHasIsNamed() throws {
         let place = try Workplace()
         let job = try place.job("grpo", "num_generations: 4\neval_steps: 2\nsave_steps: 2\nmax_steps: 4")

@@ -614,6 +614,11 @@ struct JobFileTests {
             "grpo: use_bias_correction_kl, kl_on_zero_std_groups"
         ),
         ("beta: 0.1\nkl_estimator: full\nuse_bias_correction_kl: false", "grpo: use_bias_correction_kl"),
+        // The teacher's divergence is no KL term that groups could be without.
+        (
+            "algorithm: distill\nteacher_model_name_or_path: t\nkl_on_zero_std_groups: false",
+            "distill: kl_on_zero_std_groups"
+        ),
         ("algorithm: rloo\nbeta: 0\nkl_estimator: k2", "rloo: kl_estimator"),
         ("loss_type: cispo\nepsilon: 0.1\nepsilon_high: 5", "grpo: epsilon"),
         (

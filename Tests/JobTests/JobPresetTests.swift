@@ -81,6 +81,16 @@ struct JobPresetTests {
         #expect(named.dynamicSampling?.reward == 0)
     }
 
+    @Test(arguments: [
+        ("grpo", false), ("luffy", false), ("remax", false), ("rloo", false), ("reinforce_pp", false),
+        ("srft", true), ("reinforce", true), ("ppo", true), ("best_of_k", true),
+        ("reinforce_pp\nreinforce_pp_baseline: none", true),
+    ])
+    func whatDynamicSamplingWouldKeepFromBeingLearnedIsSaid(_ method: String, _ isSaid: Bool) throws {
+        let notices = try job("algorithm: \(method)\nnum_generations: 2\ndynamic_sampling: true").notices
+        #expect(notices.contains { $0.contains("have equal rewards") && $0.contains("learns from them") } == isSaid)
+    }
+
     @Test func recipesFollowTheSettings() throws {
         #expect(try job("bypass_old_log_probs: true").recipe.calls.contains(.infer(.sampler)))
         #expect(try job("replay_buffer_size: 4").recipe.calls.contains(.infer(.oldPolicy)))

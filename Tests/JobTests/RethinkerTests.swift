@@ -83,14 +83,18 @@ struct RethinkerTests {
     }
 
     /// Right when the text ends with 42.
-    private func rethinker(_ settings: ForcedRethinking, _ writer: Writer, seed: UInt64 = 1) throws -> Rethinker {
+    private func rethinker(
+        _ settings: ForcedRethinking, _ writer: Writer, maxCompletionLength: Int = 200, contextLength: Int = 512,
+        seed: UInt64 = 1
+    ) throws -> Rethinker {
         try Rethinker(
             settings, generator: writer,
             score: { group in
                 ScoredGroup(
                     group: group,
                     scores: group.rollouts.map { [.value($0.completion.text.hasSuffix("42") ? 1 : 0)] })
-            }, tokenizer: tokenizer, rewardNames: names, maxCompletionLength: 200, seed: seed)
+            }, tokenizer: tokenizer, rewardNames: names, maxCompletionLength: maxCompletionLength,
+            contextLength: contextLength, seed: seed)
     }
 
     @Test func whatComesToTheRightAnswerStandsInForItsBeginning() async throws {
@@ -163,6 +167,25 @@ struct RethinkerTests {
         before.group.rollouts[0].completion.finishReason = .length
         _ = try await rethinker(settings(), writer).rethink([before], step: 0, stop: StopSignal())
         #expect(writer.asked.withLock { $0.isEmpty })
+    }
+
+    /// A prompt of 2 tokens, 8 that are kept and the 6 of the shortest doubt, the others have 36 and more: 17 tokens of a
+    /// completion, or 19 of context, leave that one 3 for what follows and the others none.
+    @Test(arguments: [(17, 512), (200, 19)])
+    func aDoubtThatLeavesNoRoomIsNotRaised(_ limit: Int, _ context: Int) async throws {
+        let before = (0..<60).map { group(["it is 41"], scores: [0], row: $0) }
+        for (least, expected) in [("3", ["\n\nWait"]), ("4", [])] as [(String, [String])] {
+            let writer = Writer(tokenizer.encode(" 41") + [0])
+            let lines = [("min_tokens", least), ("max_tokens", "8")]
+            let result = try await rethinker(
+                settings(lines), writer, maxCompletionLength: limit, contextLength: context
+            ).rethink(before, step: 2, stop: StopSignal())
+            let asked = writer.asked.withLock { $0 }
+            let doubts = try asked.map { try tokenizer.decode(Array($0.prompt.tokenIDs.dropFirst(10))) }
+            #expect(Set(doubts) == Set(expected) && asked.count < 60)
+            #expect(result.metrics["rethinking/forced"] == Double(asked.count))
+            #expect(result.groups == before && result.kept.isEmpty)
+        }
     }
 
     /// A fifth bare, three tenths a question, the rest by the answer: of 4,000 addressed draws within four deviations.

@@ -8,8 +8,8 @@ import Testing
 @TensorActor @Suite("Inner products of the gradients of streams", .timeLimit(.minutes(10)))
 struct StreamProductsTests {
     /// The mixed batch with three streams of advantages.
-    private func batch() async throws -> UpdateBatch {
-        var batch = try await ExampleBatch.mixed()
+    private func batch(hasReturns: Bool = false) async throws -> UpdateBatch {
+        var batch = try await hasReturns ? ExampleBatch.valued() : ExampleBatch.mixed()
         for group in batch.parts[0].groups.indices {
             for index in batch.parts[0].groups[group].completions.indices {
                 let own = batch.parts[0].groups[group].completions[index].advantages[0]
@@ -88,6 +88,28 @@ struct StreamProductsTests {
         }
         let (beside, without) = (try await products(.full), try await products(.sampled))
         #expect(zip(beside, without).allSatisfy { abs($0 - $1) < 1e-12 * (1 + abs($1)) } && without[0] > 1e-6)
+    }
+
+    /// A critic on the policy's trunk and a bonus of entropy pull alike whatever the advantages: the products are those
+    /// of the same loss without them. A KL term is in each.
+    @Test func neitherACriticsLossNorAnEntropyBonusIsInAny() async throws {
+        let batch = try await batch(hasReturns: true)
+        func products(_ objective: any Objective, hasCritic: Bool = false) async throws -> [Double] {
+            let head = try hasCritic ? Tensor((0..<8).map { 0.4 * Double(($0 * 5) % 7) - 1 }, shape: [1, 8]) : nil
+            let policy = try TinyPolicy(objective, .plain(learningRate: 0.25, beta1: 0), valueHead: head)
+            return try await policy.updater.streamProducts(batch, stop: nil).gram.flatMap(\.self)
+        }
+        func equal(_ found: [Double], _ expected: [Double]) -> Bool {
+            expected[0] > 1e-6 && zip(found, expected).allSatisfy { abs($0 - $1) < 1e-12 * (1 + abs($1)) }
+        }
+        let ppo = try await products(PPOSettings())
+        #expect(try await equal(products(PPOSettings(valueCoefficient: 1), hasCritic: true), ppo))
+        #expect(try await equal(products(PPOSettings(entropyCoefficient: 0.5)), ppo))
+        let grpo = try await products(GRPOSettings())
+        #expect(try await equal(products(GRPOSettings(entropyCoefficient: 0.5)), grpo))
+        #expect(try await !equal(products(GRPOSettings(klCoefficient: 0.5)), grpo))
+        let luffy = try await products(LUFFYSettings(entropyCoefficient: 0))
+        #expect(try await equal(products(LUFFYSettings(entropyCoefficient: 0.5)), luffy))
     }
 
     /// ‖Σ w_k g_k‖² is the norm of the step on the mixed advantages: at the ratio 1, which no clip touches, the loss is

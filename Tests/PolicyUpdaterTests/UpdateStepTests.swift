@@ -44,6 +44,22 @@ struct UpdateStepTests {
         #expect(metrics["sampling/sampling_logp_difference/mean"] == nil)  // the batch has no rollout log-probs
     }
 
+    /// Beside replayed completions what is fresh has the entropy that it has alone, however the batch is cut.
+    @Test(arguments: [nil, 9]) func theEntropyOfWhatIsFreshStandsApart(_ maxTokens: Int?) async throws {
+        func metrics(_ batch: UpdateBatch) async throws -> Metrics {
+            let policy = try TinyPolicy(grpo(), .plain(learningRate: 0, maxTokensPerMicroBatch: maxTokens))
+            return try await policy.updater.train(batch)
+        }
+        var both = batch()
+        let alone = try await metrics(UpdateBatch(groups: [both.groups[0]]))
+        #expect(alone["replay/fresh_entropy"] == nil)
+        for index in both.groups[1].completions.indices { both.groups[1].completions[index].isReplayed = true }
+        let found = try await metrics(both)
+        let (own, fresh) = (try #require(alone["entropy"]), try #require(found["replay/fresh_entropy"]))
+        #expect(abs(fresh - own) < 1e-9)
+        #expect(abs(try #require(found["entropy"]) - own) > 1e-6)
+    }
+
     /// A step that breaks down before it is applied leaves everything that steps move, and what lies in memory; the next
     /// one is taken whole.
     @Test(arguments: [HandOverPoint.lent, .proposed])

@@ -184,6 +184,25 @@ struct RunFolderTests {
         #expect(try CheckpointFolder.all(in: url).map(\.step) == [1])
     }
 
+    /// The copy is whole, takes the place of what has its name, and is no link to where it came from.
+    @Test func aCheckpointOfAnotherFolderIsCopiedWithItsStates() async throws {
+        let run = try RunFolder(url)
+        _ = try await run.saveCheckpoint(step: 2, states: [Counter("a", 1)])
+        let origin = folder.url.appending(path: "other")
+        let other = try await RunFolder(origin).saveCheckpoint(
+            step: 2, planHash: "5eed", states: [Counter("a", 7), Counter("b", 8)])
+        try await run.adopt(other)
+        try FileManager.default.removeItem(at: origin)
+        let copy = try #require(CheckpointFolder(url.appending(path: "checkpoint-2")))
+        try copy.verify()
+        #expect(try CheckpointManifest(readingFrom: copy.url)?.planHash == "5eed")
+        let fresh = [Counter("a", 0), Counter("b", 0)]
+        try await run.restore(fresh, from: copy)
+        #expect(fresh.map { $0.value.withLock { $0 } } == [7, 8])
+        await #expect(throws: RunError.self) { try await run.adopt(other) }
+        try copy.verify()
+    }
+
     @Test func theFinalModelReplacesAnEarlierOneWhole() async throws {
         let run = try RunFolder(url)
         try run.writeConfiguration("algorithm: sft\n")

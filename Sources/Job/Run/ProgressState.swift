@@ -54,6 +54,9 @@ package final class ProgressState: Checkpointable {
         }
     }
 
+    /// Takes no step for the best one any more.
+    func forgetBest() { content.withLock { ($0.bestStep, $0.bestValue) = (nil, nil) } }
+
     /// Uses another number of threads from here on.
     func use(threads: Int) { content.withLock { $0.threads = threads } }
 

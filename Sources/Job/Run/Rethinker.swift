@@ -17,16 +17,18 @@ package struct Rethinker: Rethinking {
     /// The index among the rewards of the one that says what is right.
     private let reward: Int
     private let maxCompletionLength: Int
+    private let contextLength: Int
     private let seed: UInt64
 
     /// - Parameters:
     ///   - score: Scores a group that is no part of the step's record.
     ///   - rewardNames: In the order of the scores.
+    ///   - contextLength: Tokens that the model reads, of prompt and completion.
     /// - Throws: ``JobError`` where no reward says what is right.
     package init(
         _ settings: ForcedRethinking, generator: any Generating,
         score: @escaping @Sendable (RolloutGroup) async throws -> ScoredGroup, tokenizer: Tokenizer,
-        rewardNames: [String], maxCompletionLength: Int, seed: UInt64
+        rewardNames: [String], maxCompletionLength: Int, contextLength: Int, seed: UInt64
     ) throws(JobError) {
         let name = settings.reward ?? (rewardNames.count == 1 ? rewardNames[0] : nil)
         guard let index = rewardNames.firstIndex(where: { $0 == name }) else {
@@ -41,6 +43,7 @@ package struct Rethinker: Rethinking {
         self.tokenizer = tokenizer
         reward = index
         self.maxCompletionLength = maxCompletionLength
+        self.contextLength = contextLength
         self.seed = seed
     }
 
@@ -170,9 +173,13 @@ package struct Rethinker: Rethinking {
                 kept = try answerStart(Array(tokens.prefix(kept))) ?? kept
             }
             guard kept > 0 else { return nil }
-            let trigger = Self.trigger(
-                uniform(.trigger, step: step, row: row, sample: rollout.sample), isRight: rights[index])
-            return Draft(group: slot, rollout: index, kept: kept, trigger: tokenizer.encode(trigger))
+            let trigger = tokenizer.encode(
+                Self.trigger(
+                    uniform(.trigger, step: step, row: row, sample: rollout.sample), isRight: rights[index]))
+            // The doubt takes its room before what follows it.
+            let limit = min(maxCompletionLength, contextLength - scored.group.prompt.tokenIDs.count)
+            guard limit - kept - trigger.count >= max(1, settings.tokens.lowerBound) else { return nil }
+            return Draft(group: slot, rollout: index, kept: kept, trigger: trigger)
         }
     }
 

@@ -7,13 +7,16 @@ package struct RunWatch: Sendable {
     /// Largest mean difference between sampled and re-scored log-probs, in nats.
     private let gapLimit: Double?
     private let masksTruncated: Bool
+    private let needsDifferences: Bool
 
     /// - Parameters:
     ///   - gapLimit: `nil` for none.
     ///   - masksTruncated: Whether completions that were cut off are left out of the loss.
-    package init(gapLimit: Double?, masksTruncated: Bool = false) {
+    ///   - needsDifferences: Whether completions of equal rewards teach nothing.
+    package init(gapLimit: Double?, masksTruncated: Bool = false, needsDifferences: Bool = true) {
         self.gapLimit = gapLimit
         self.masksTruncated = masksTruncated
+        self.needsDifferences = needsDifferences
     }
 
     /// Signs that a run may be learning nothing, by name; worth a line each, once.
@@ -29,7 +32,9 @@ package struct RunWatch: Sendable {
         let isRewarded = metrics.names.contains { $0.hasPrefix("rewards/") && $0.hasSuffix("/coverage") }
         if isRewarded, metrics["reward"] == nil, metrics["empty_steps"] == nil {
             found.append(("unscored", "no completion was scored: this step has no reward to learn from"))
-        } else if let dead = metrics["frac_reward_zero_std"], dead >= 1, metrics["empty_steps"] == nil {
+        } else if needsDifferences, let dead = metrics["frac_reward_zero_std"], dead >= 1,
+            metrics["empty_steps"] == nil
+        {
             found.append(("dead", "every group's completions have equal rewards: this step teaches nothing"))
         }
         if let skipped = metrics["skipped_steps"], skipped > 0 {

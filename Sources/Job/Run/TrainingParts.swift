@@ -76,7 +76,8 @@ struct TrainingParts: Sendable {
             return try Rethinker(
                 settings, generator: generator, score: { try await scorer.scoreUnremarked($0) },
                 tokenizer: model.tokenizer, rewardNames: scorer.rewardNames,
-                maxCompletionLength: job.sampling.maxCompletionLength, seed: seed)
+                maxCompletionLength: job.sampling.maxCompletionLength,
+                contextLength: model.configuration.contextLength, seed: seed)
         }
         let constrained =
             plan.controllers.flatMap { controller -> [Constraint] in

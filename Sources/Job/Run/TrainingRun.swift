@@ -201,6 +201,9 @@ package final class TrainingRun: Sendable {
             job.run.reports, folder: folder, config: job.values, resumes: step > 0)
         lines += record.lines
         try folder.writeConfiguration("\(ResolvedJob.resolvedHeading)\(base.path).\n" + job.yaml)
+        if job.run.bestMetric != nil, team?.ranks.isFirst ?? true {
+            lines += [try await resumed.bringBest(of: progress, into: folder)].compactMap(\.self)
+        }
         lines += model.trainedLines
         let left = step > 0 ? ", \(max(0, maxSteps - step)) of them left" : ""
         lines.append(job.batches.line + "; \(maxSteps) optimizer steps\(left)")
@@ -220,7 +223,8 @@ package final class TrainingRun: Sendable {
             folder: folder, record: record, scorer: parts.scorer, display: display,
             logsCompletions: job.run.logsCompletions, firstStep: firstStep, maxSteps: maxSteps,
             watch: RunWatch(
-                gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true"),
+                gapLimit: job.run.gapLimit, masksTruncated: job["mask_truncated_completions"] == "true",
+                needsDifferences: parts.plan.credit?.needsDifferences ?? true),
             phases: parts.phases,
             timeline: TimelineFile(folder.url, steps: job.run.timelineSteps, ranks: team?.ranks.size ?? 1))
         let saver = CheckpointSaver(
@@ -355,6 +359,23 @@ struct ResumePoint {
             checkpoint = named
             notices = []
         }
+    }
+
+    /// Sees to it that the best checkpoint so far is in the run's folder: a run that goes on in another one takes a copy
+    /// along, which a checkpoint of the same step there, another run's, makes room for.
+    ///
+    /// - Returns: What a person should read where it is not to be had; the best is then chosen anew.
+    func bringBest(of progress: ProgressState, into folder: RunFolder) async throws -> String? {
+        guard let checkpoint, let best = progress.best else { return nil }
+        let name = CheckpointFolder.name(step: best.step)
+        let beside = CheckpointFolder(checkpoint.url.deletingLastPathComponent().appending(path: name))
+        if let beside, try beside.problems(folder.holds(beside) ? .sizes : .digests).isEmpty {
+            if !folder.holds(beside) { try await folder.adopt(beside) }
+            return nil
+        }
+        progress.forgetBest()
+        return "note: \(name), the best so far, is not beside the checkpoint that is resumed, or not whole: the best "
+            + "is chosen anew from here on"
     }
 
     /// What a start under another method than the last one of the checkpoint's run says of it.

@@ -175,6 +175,11 @@ struct Reading {
                     drops: model.trained.drops)
             ).plan
         if staleness.maxSteps > 0 { Self.checkStaleness(of: plan, method.name, &job) }
+        if dynamicSampling != nil, plan.credit?.needsDifferences == false {
+            job.notice(
+                "dynamic_sampling leaves out prompts whose completions have equal rewards; \(method.name) learns from them, too"
+            )
+        }
         maxTokensPerMicroBatch = job.read(
             "max_tokens_per_micro_batch", default: 16_384, .atLeast(1),
             "Tokens of one forward and backward pass; a group that does not fit is cut between completions.")

@@ -112,7 +112,7 @@ package struct RunSettings: Sendable {
             every: steps ?? loggingSteps, limit: limit)
         placesBest = job.read(
             "load_best_model_at_end", default: gold != nil,
-            "Whether the run ends with the model of its best checkpoint, by metric_for_best_model, and not with the newest; a threshold_search does unless this says otherwise."
+            "Whether the run ends with the model of its best checkpoint, by metric_for_best_model, and not with the newest, also where it goes on in another output_dir, which gets a copy; a threshold_search does unless this says otherwise."
         )
         saveSteps = placesBest && !job.isGiven("save_steps") ? steps ?? saves : saves
         job.resolve("save_steps", to: saveSteps)
