@@ -190,6 +190,14 @@ package enum WeighingPlan: Sendable {
         case .thinkingBalance: nil
         }
     }
+
+    /// How a weight is estimated from fresh traces; `nil` where none is.
+    package var calibration: ThinkingBalanceCalibration? {
+        switch self {
+        case .imitationBalance: nil
+        case .thinkingBalance(let plan): plan.calibration
+        }
+    }
 }
 
 /// Where PPO's values come from.

@@ -8,6 +8,7 @@ package struct JobPlan {
     private let model: ModelSource
     private let prompts: RunPrompts
     private let rewardModels: Int
+    private let evaluated: [EvaluatedSet]
     private let teacher: TeacherSource?
     private let critic: CriticSource?
     private let ranks: Int
@@ -33,9 +34,11 @@ package struct JobPlan {
         } else {
             critic = nil
         }
-        _ = try EvaluationPrompts(job, model, base: base)
+        let evaluation = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)
-        _ = try GuardedSets(job, model, base: base)
+        let guarded = try GuardedSets(job, model, base: base)
+        let sampled = [evaluation?.prompts] + guarded.all.map(\.content.prompts)
+        evaluated = sampled.compactMap { $0.map { EvaluatedSet($0) } }
         let rewards = job.rewards?.entries ?? []
         try RewardAssembly.check(rewards)
         let folders = try rewards.compactMap(\.modelReference).map {
@@ -62,7 +65,8 @@ package struct JobPlan {
                 job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
                 mapsReference: mapsReference, rewardModels: rewardModels,
                 criticSharesBase: critic?.sharesBase ?? false,
-                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs, ranks: ranks)
+                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs, evaluated: evaluated,
+                ranks: ranks)
             var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
             lines += prompts.lines
             lines.append(job.batches.line)

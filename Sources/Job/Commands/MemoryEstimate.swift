@@ -1,7 +1,9 @@
+internal import Methods
 package import Models
 package import Placement
 internal import Planning
 package import PolicyUpdater
+internal import Records
 internal import RolloutEngine
 internal import Tensors
 
@@ -17,13 +19,16 @@ package struct MemoryEstimate: Sendable, Equatable {
         package var completionsPerOptimizerStep: Int
         /// Completions decoded at a time; 0 for a method that does not generate.
         package var rows: Int
+        /// Prompts whose keys and values are kept for them; `nil` for a share of one for each row.
+        package var promptSlots: Int?
         package var maxTokensPerMicroBatch: Int
         package var checkpointsBlocks: Bool
 
         package init(
             promptLength: Int, completionLength: Int, completionsPerPrompt: Int, completionsPerOptimizerStep: Int,
-            rows: Int, maxTokensPerMicroBatch: Int, checkpointsBlocks: Bool
+            rows: Int, promptSlots: Int? = nil, maxTokensPerMicroBatch: Int, checkpointsBlocks: Bool
         ) {
+            self.promptSlots = promptSlots
             self.promptLength = promptLength
             self.completionLength = completionLength
             self.completionsPerPrompt = completionsPerPrompt
@@ -38,6 +43,11 @@ package struct MemoryEstimate: Sendable, Equatable {
             (completionsPerOptimizerStep + completionsPerPrompt - 1) / max(completionsPerPrompt, 1)
         }
 
+        /// Tokens that sampling keeps keys and values of.
+        var cachedTokens: Int {
+            rows * completionLength
+                + (promptSlots.map { $0 * promptLength } ?? rows * (promptLength / max(completionsPerPrompt, 1)))
+        }
         /// Packed tokens of an optimizer step: each prompt once.
         var tokensPerStep: Int { groups * group }
         /// Whether one backward pass takes the whole optimizer step.
@@ -76,6 +86,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// What a backward pass keeps, with the logits of the tokens that it scores, and the head's gradient, which is whole
     /// before any of that is freed.
     package let activations: Int
+    /// Keys and values at most: of the completions that are learned from, or of others.
     package let cache: Int
     /// Products of sampled completions that wait for the update.
     package let forwardCache: Int
@@ -115,6 +126,8 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - forwardCacheLimit: Most bytes of the products that sampling keeps for the update.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
+    ///   - otherCaches: Bytes of keys and values of what a process samples alone beside the completions that are learned
+    ///     from, as evaluations: each has a cache of its own.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, base: WeightStorage = .whole,
         hasReference: Bool, referenceMoves: Bool = false, mapsReference: Bool = false,
@@ -122,7 +135,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
         samplesAlone: Bool = false, replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false,
-        forwardCacheLimit: Int = 0, residency: Residency = .release, _ sizes: Sizes
+        forwardCacheLimit: Int = 0, residency: Residency = .release, otherCaches: [Int] = [], _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -171,9 +184,9 @@ package struct MemoryEstimate: Sendable, Equatable {
                 compute, checkpointsBlocks: sizes.checkpointsBlocks, ranks: tensorParallel)
             + ScoredLogits.trainedBytes(rows: sizes.rowsPerPass, words: words)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
-        cache =
-            sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
-            * model.keyValueBytesPerToken(compute) / generationParallel
+        let ownCache = sizes.cachedTokens * model.keyValueBytesPerToken(compute) / generationParallel
+        let otherCache = otherCaches.max() ?? 0
+        cache = max(ownCache, otherCache)
         let productBytes = ForwardCache.bytesPerToken(model, compute)
         forwardCache = min(forwardCacheLimit, sizes.tokensPerStep * productBytes)
         // A pass takes its own layer by layer, as what it keeps for its way back comes; what waits then is for the others,
@@ -203,7 +216,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         let sampledParts = movesParts ? cut.reduce(0, +) * master.byteCount : 0
         // The cache comes when the view is whole.
         let summing = model.summingBytes(layout, compute: compute, of: base, ranks: generationParallel)
-        let generating = own + view + max(cache + forwardCache, summing) + sampledParts + (samplesParts ? 0 : gathered)
+        let generating =
+            own + view + max(ownCache + forwardCache, summing) + sampledParts + (samplesParts ? 0 : gathered)
+        let samplingAlone = otherCache > 0 ? own + view + gathered + otherCache : 0
         let scored =
             hasReference || scoresPolicy
             ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
@@ -212,9 +227,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         let assembled = (tensorParallel > 1 ? 0 : held(state - optimizerState)) + criticState - criticShare
         let saving = own + view + gathered + assembled
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights + products : 0
-        let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
+        let staying = residency == .keep ? gathered + sampledParts + view + otherCaches.reduce(ownCache, +) : 0
         let trainingPeak = max(updating + criticGradients, foreseeing) + staying
-        let most = max(trainingPeak, generating, reading, saving)
+        let most = max(trainingPeak, generating, samplingAlone, reading, saving)
         peak =
             Self.process + rewardModels + criticKept
             + (mapsReference ? max(most, reading + reference) : most + reference)
@@ -224,11 +239,12 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - mapsReference: Whether the reference is the pages of its files.
     ///   - criticSharesBase: Whether adapters of a critic are trained on the policy's base.
     ///   - pairs: Of a method that compares them: the longest decides.
-    ///   - ranks: Processes of the run; the estimate is of the first, which saves.
+    ///   - evaluated: Sets of prompts that the run's evaluations and guards sample completions of.
+    ///   - ranks: Processes of the run; the estimate is of the first, which saves and evaluates.
     init(
         _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
         mapsReference: Bool, rewardModels: Int, criticSharesBase: Bool = false, promptLength: Int,
-        pairs: PairRows? = nil, ranks: Int = 1
+        pairs: PairRows? = nil, evaluated: [EvaluatedSet] = [], ranks: Int = 1
     ) {
         let longest = pairs?.longest
         let prompt = longest?.prompt ?? promptLength
@@ -237,11 +253,35 @@ package struct MemoryEstimate: Sendable, Equatable {
         // Of a run in two sides both count: what a rank of either takes.
         let samplers = job.staleness.generationRanks > 0 ? job.staleness.generationRanks : ranks
         let replicas = max(1, (ranks - job.staleness.generationRanks) / tensorParallel)
-        let prompts = Self.share(job.batches.promptsPerStep * together, samplers)
-        let rows = BatchLimits(job).rows(
-            wanted: min(prompts, job.batches.promptsPerStep) * job.batches.generations,
-            bytesPerToken: model.keyValueBytesPerToken(job.model.dtype.elementType) / together, promptLength: prompt,
+        let sampled = job.recipe.sampled
+        let requests = job.batches.promptsPerStep * sampled.variants
+        let shared = min(Self.share(requests * together, samplers), requests)
+        let limits = BatchLimits(job)
+        let tokenBytes = model.keyValueBytesPerToken(job.model.dtype.elementType)
+        let rows = limits.rows(
+            wanted: shared * sampled.completions, bytesPerToken: tokenBytes / together, promptLength: prompt,
             completionLength: completion)
+        func cacheBytes(_ prompts: Int, _ samples: Int, promptLength: Int, completionLength: Int) -> Int {
+            let rows = limits.rows(
+                wanted: prompts * samples, bytesPerToken: tokenBytes, promptLength: promptLength,
+                completionLength: completionLength)
+            return (rows * completionLength + min(rows, prompts) * promptLength) * tokenBytes
+        }
+        var otherCaches = evaluated.map { set in
+            cacheBytes(
+                set.prompts, job.run.generations, promptLength: set.longestPrompt,
+                completionLength: job.sampling.maxCompletionLength)
+        }
+        if let utility = job.plan.weighing?.utility, utility.utility == .reward {
+            otherCaches.append(
+                cacheBytes(utility.prompts, utility.generations, promptLength: prompt, completionLength: completion))
+        }
+        if let calibration = job.plan.weighing?.calibration {
+            otherCaches.append(
+                cacheBytes(
+                    calibration.prompts, calibration.drawnTraces, promptLength: prompt,
+                    completionLength: calibration.traceLength))
+        }
         var hasCritic = false
         if case .separate = job.plan.critic?.form { hasCritic = true }
         // Some losses read the reference while gradients are taken.
@@ -260,10 +300,11 @@ package struct MemoryEstimate: Sendable, Equatable {
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
             takesMetaGradient: job.plan.weighing?.utility != nil,
             forwardCacheLimit: ranks == 1 ? job.forwardCacheBytes : 0, residency: job.model.residency,
+            otherCaches: otherCaches,
             Sizes(
                 promptLength: prompt, completionLength: completion, completionsPerPrompt: job.batches.generations,
                 completionsPerOptimizerStep: Self.share(job.batches.completionsPerOptimizerStep, replicas),
-                rows: job.recipe.generates ? rows : 0,
+                rows: job.recipe.generates ? rows : 0, promptSlots: job.recipe.generates ? min(rows, shared) : 0,
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 
@@ -302,5 +343,30 @@ package struct MemoryEstimate: Sendable, Equatable {
 
     private static func text(_ bytes: Int) -> String {
         bytes < 1_000_000_000 ? "\((bytes + 999_999) / 1_000_000) MB" : String(format: "%.1f GB", Double(bytes) / 1e9)
+    }
+}
+
+/// Prompts that a run samples completions of without learning from these.
+struct EvaluatedSet {
+    let prompts: Int
+    /// Its tokens.
+    let longestPrompt: Int
+
+    init(_ prompts: [TokenizedPrompt]) {
+        self.prompts = prompts.count
+        longestPrompt = prompts.map(\.tokenIDs.count).max() ?? 0
+    }
+}
+
+extension StepRecipe {
+    /// What the call that samples most asks of each prompt: variants of it, and completions of each, the greedy one
+    /// included.
+    fileprivate var sampled: (variants: Int, completions: Int) {
+        let all = calls + (warmup?.calls ?? []) + (interlude?.calls ?? [])
+        let found = all.map { call -> (variants: Int, completions: Int) in
+            guard case .generate(let samples, let greedy, let variants) = call else { return (0, 0) }
+            return (variants.count, samples + (greedy ? 1 : 0))
+        }
+        return found.max { $0.variants * $0.completions < $1.variants * $1.completions } ?? (0, 0)
     }
 }

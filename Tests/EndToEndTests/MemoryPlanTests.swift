@@ -1,0 +1,42 @@
+import Foundation
+import Testing
+
+/// What `--dry-run` says of memory, of models so small that what is looked for stands out. A token has 2 · 2 layers · 32
+/// numbers of keys and values: 512 bytes. Prompts have 4 tokens.
+@Suite("Memory that a dry run foresees", .serialized)
+struct MemoryPlanTests {
+    /// 16 prompts with a sampled and a greedy completion each: 32 · 3000 tokens and 16 · 4 are 49.2 MB, without the greedy
+    /// ones 24.6. An evaluation of 40 prompts, 32 rows at once, has 32 · 4 tokens of prompts: 49.2 MB as well, and of three
+    /// completions each, 64 rows at once, 64 · 3000 + 40 · 4: 98.4.
+    @Test func greedyCompletionsAndEvaluationsHaveKeysAndValuesToo() throws {
+        let place = try Workplace()
+        try place.makeModel("long", contextLength: 4096)
+        let job = try place.job("remax", "model_name_or_path: long\nmax_completion_length: 3000")
+        for (overrides, size) in [
+            ([], "50 MB"), (["eval_steps=2"], "50 MB"),
+            (["eval_steps=2", "num_generations_eval=3", "max_concurrent_completions=64"], "99 MB"),
+            (["eval_guard=[{prompts: prompts.jsonl, name: sums}]", "max_concurrent_completions=36"], "56 MB"),
+        ] {
+            let plan = try Command.succeed(["train", job, "--dry-run"] + overrides, in: place.folder)
+            #expect(plan.output.contains("while generating, keys and values \(size))"), "\(plan.output)")
+        }
+    }
+
+    /// Two rows at once and their two prompts, whoever asks for completions; what an evaluation had is in the row of the next
+    /// step. Keys stand in tiles of 16 tokens: in each of
+    /// two layers 2 · (16 + 4) · 32 numbers for prompts and 2 · (16 + 16) · 32 for completions.
+    @Test func anEvaluationDecodesAsManyRowsAtOnceAsTheJobSays() throws {
+        let place = try Workplace()
+        let job = try place.job(
+            "grpo",
+            "num_generations: 4\nmax_completion_length: 16\nmax_concurrent_completions: 2\neval_steps: 2\nmax_steps: 4")
+        let run = try place.train(job)
+        #expect(run.status == 0, "\(run.progress)")
+        let rows = try String(decoding: place.bytes("run/metrics.jsonl"), as: UTF8.self).split(separator: "\n").map {
+            try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any] ?? [:]
+        }
+        #expect(rows.contains { $0["eval_reward"] != nil })
+        let most = rows.compactMap { ($0["memory/kv_cache_gb"] as? NSNumber)?.doubleValue }.max() ?? 0
+        #expect(abs(most * 1e9 - 2 * 4 * (2 * 20 + 2 * 32) * 32) < 1, "\(most)")
+    }
+}
