@@ -12,11 +12,12 @@ struct MemoryPlanTests {
         let place = try Workplace()
         try place.makeModel("long", contextLength: 4096)
         let job = try place.job("remax", "model_name_or_path: long\nmax_completion_length: 3000")
-        for (overrides, size) in [
+        let cases: [(overrides: [String], size: String)] = [
             ([], "50 MB"), (["eval_steps=2"], "50 MB"),
             (["eval_steps=2", "num_generations_eval=3", "max_concurrent_completions=64"], "99 MB"),
             (["eval_guard=[{prompts: prompts.jsonl, name: sums}]", "max_concurrent_completions=36"], "56 MB"),
-        ] {
+        ]
+        for (overrides, size) in cases {
             let plan = try Command.succeed(["train", job, "--dry-run"] + overrides, in: place.folder)
             #expect(plan.output.contains("while generating, keys and values \(size))"), "\(plan.output)")
         }
@@ -38,5 +39,26 @@ struct MemoryPlanTests {
         #expect(rows.contains { $0["eval_reward"] != nil })
         let most = rows.compactMap { ($0["memory/kv_cache_gb"] as? NSNumber)?.doubleValue }.max() ?? 0
         #expect(abs(most * 1e9 - 2 * 4 * (2 * 20 + 2 * 32) * 32) < 1, "\(most)")
+    }
+
+    /// Of a model of 4 · (4 · 512² + 3 · 512 · 1376 + 2560) + 257 · 512 + 512 numbers weights, gradients and both moments are
+    /// 204.7 MB, wherever it stands; a second set of gradients, of another reward, is 51.2 MB.
+    @Test func aCriticsModelAndGradientsApartAreCounted() throws {
+        let place = try Workplace()
+        try Command.succeed(
+            [
+                "init-model", "--output", "big", "--tokenizer", "model", "--hidden-size", "512", "--layers", "4",
+                "--heads", "8", "--context-length", "64",
+            ], in: place.folder)
+        let ppo = try place.train(place.job("ppo", "critic_model_name_or_path: big"), "--dry-run")
+        #expect(ppo.output.contains(", the critic 205 MB"), "\(ppo.output)")
+        let rewards = "reward_funcs: [{name: regular_expression, pattern: '[0-9]'}, {name: exact_number}]"
+        let job = try place.job("grpo", "model_name_or_path: big\nnum_generations: 4\nforward_cache_gb: 0\n" + rewards)
+        let peaks = try ["threads=1", "dynamic_weights={method: gradient}"].map { override -> Int in
+            let plan = try Command.succeed(["train", job, "--dry-run", override], in: place.folder).output
+            let found = plan.firstMatch(of: /memory, about ([0-9]+) MB/).map { String($0.1) }
+            return try #require(found.flatMap { Int($0) })
+        }
+        #expect([51, 52].contains(peaks[1] - peaks[0]), "\(peaks)")
     }
 }

@@ -11,6 +11,7 @@ package struct JobPlan {
     private let evaluated: [EvaluatedSet]
     private let teacher: TeacherSource?
     private let critic: CriticSource?
+    private let criticModel: ModelConfiguration?
     private let ranks: Int
 
     /// Reads the model's configuration and the prompt set; no weights.
@@ -34,6 +35,7 @@ package struct JobPlan {
         } else {
             critic = nil
         }
+        criticModel = try critic?.configuration(of: model)
         let evaluation = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)
         let guarded = try GuardedSets(job, model, base: base)
@@ -63,7 +65,8 @@ package struct JobPlan {
         get throws {
             let memory = MemoryEstimate(
                 job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
-                mapsReference: mapsReference, rewardModels: rewardModels,
+                mapsReference: mapsReference, rewardModels: rewardModels, critic: criticModel,
+                criticTrained: criticModel.map { Set(model.trained.names(in: $0)) },
                 criticSharesBase: critic?.sharesBase ?? false,
                 promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs, evaluated: evaluated,
                 ranks: ranks)

@@ -106,9 +106,11 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - mapsReference: Whether it is the pages of its files, which are in memory while it scores alone.
     ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
-    ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps: the same of it, or
+    ///   - hasCritic: Whether a critic of its own weights is trained too, in the policy's steps: the same of it, or
     ///     adapters where the policy has some.
-    ///   - criticSharesBase: Whether those are trained on the policy's base.
+    ///   - criticModel: Its configuration; `nil` for the policy's.
+    ///   - criticTrained: As `trained`, of that.
+    ///   - criticSharesBase: Whether its adapters are trained on the policy's base.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
     ///   - offloadsOptimizer: Whether that lies in a file, of which a step has one parameter's in memory.
@@ -126,16 +128,20 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - forwardCacheLimit: Most bytes of the products that sampling keeps for the update.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
+    ///   - streams: Gradients that a step compares before it is taken, one of each stream of advantages; 0 for none.
+    ///   - parts: Gradients that a step measures its parts by, beside their sum; 0 for none.
     ///   - otherCaches: Bytes of keys and values of what a process samples alone beside the completions that are learned
     ///     from, as evaluations: each has a cache of its own.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, base: WeightStorage = .whole,
         hasReference: Bool, referenceMoves: Bool = false, mapsReference: Bool = false,
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
-        criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
+        criticModel: ModelConfiguration? = nil, criticTrained: Set<String>? = nil, criticSharesBase: Bool = false,
+        layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
         samplesAlone: Bool = false, replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false,
-        forwardCacheLimit: Int = 0, residency: Residency = .release, otherCaches: [Int] = [], _ sizes: Sizes
+        streams: Int = 0, parts measuredParts: Int = 0, forwardCacheLimit: Int = 0, residency: Residency = .release,
+        otherCaches: [Int] = [], _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -155,14 +161,23 @@ package struct MemoryEstimate: Sendable, Equatable {
         let weights = parts.reduce(0) { $0 + $1.count } * master.byteCount
         let frozen = isAdapted ? model.parameterBytes(compute, base) : all - whole
         frozenBase = isAdapted ? frozen : 0
-        let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : frozen + narrow
-        let criticWeights = hasCritic ? whole : 0
-        let criticState = hasCritic ? held(shapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
+        let other = criticModel ?? model
+        let criticShapes =
+            isAdapted
+            ? other.adapterShapes
+            : criticModel == nil ? shapes : other.parameterShapes.filter { criticTrained?.contains($0.name) ?? true }
+        let criticWhole = criticShapes.reduce(0) { $0 + $1.count } * master.byteCount
+        let criticNarrow = master == compute ? 0 : other.parameterBytes(compute)
+        let criticBeside =
+            isAdapted
+            ? (criticSharesBase ? 0 : other.parameterBytes(compute, base))
+            : other.parameterBytes(master) - criticWhole + criticNarrow
+        let criticState = hasCritic ? held(criticShapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
         // Whole on each of all ranks, whoever shares the policy's layers.
         let criticShare = Self.share(criticState, replicas * tensorParallel)
-        let criticKept = hasCritic ? criticWeights + criticShare + criticBeside : 0
+        let criticKept = hasCritic ? criticWhole + criticShare + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
-        let criticGradients = criticWeights
+        let criticGradients = hasCritic ? criticWhole : 0
         critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
@@ -198,10 +213,23 @@ package struct MemoryEstimate: Sendable, Equatable {
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let passing = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         // A step has one parameter's state in memory, and no activations any more.
-        let stepping = training + (offloadsOptimizer ? parts.map { stateBytes(of: $0) }.max() ?? 0 : 0)
+        let stepped = parts + (hasCritic ? criticShapes : [])
+        let stepping =
+            training + criticGradients + (offloadsOptimizer ? stepped.map { stateBytes(of: $0) }.max() ?? 0 : 0)
         // The first pass meets no gradients yet, the second those of the first.
         let meeting = max(training - weights + waiting(behind: 1), training + waiting(behind: 2)) + activations
         let updating = max(passing, stepping, products > 0 && !sizes.isOnePass ? meeting : 0)
+        // The critic's passes follow, beside the policy's gradients; their own come as the policy's do. No word is scored.
+        let criticPass =
+            sizes.tokensPerPass * other.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
+        let criticUpdating =
+            training + (sizes.isOnePass ? max(criticPass, criticGradients) : criticPass + criticGradients)
+        // Gradients apart from a step's: all but the last are there while that one's passes are made, and all products
+        // still wait; those of a loss's parts lie beside their sum, without any.
+        let comparing = streams > 0 ? passing + (streams - 1) * weights + products : 0
+        let measuring =
+            measuredParts > 0
+            ? max(passing + (measuredParts - 1) * weights, training + measuredParts * weights) : 0
         let packed = model.packedBytes(layout, ranks: generationParallel)
         let gathered = tensorParallel > 1 ? whole : 0
         let own = frozen + weights + held(optimizerState) + copies
@@ -228,7 +256,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let saving = own + view + gathered + assembled
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights + products : 0
         let staying = residency == .keep ? gathered + sampledParts + view + otherCaches.reduce(ownCache, +) : 0
-        let trainingPeak = max(updating + criticGradients, foreseeing) + staying
+        let trainingPeak =
+            max(updating, hasCritic ? criticUpdating : 0, foreseeing, comparing, measuring) + staying
         let most = max(trainingPeak, generating, samplingAlone, reading, saving)
         peak =
             Self.process + rewardModels + criticKept
@@ -237,13 +266,16 @@ package struct MemoryEstimate: Sendable, Equatable {
 
     /// - Parameters:
     ///   - mapsReference: Whether the reference is the pages of its files.
+    ///   - critic: The configuration of a critic of its own weights.
+    ///   - criticTrained: The names of its parameters that are trained.
     ///   - criticSharesBase: Whether adapters of a critic are trained on the policy's base.
     ///   - pairs: Of a method that compares them: the longest decides.
     ///   - evaluated: Sets of prompts that the run's evaluations and guards sample completions of.
     ///   - ranks: Processes of the run; the estimate is of the first, which saves and evaluates.
     init(
         _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
-        mapsReference: Bool, rewardModels: Int, criticSharesBase: Bool = false, promptLength: Int,
+        mapsReference: Bool, rewardModels: Int, critic: ModelConfiguration? = nil, criticTrained: Set<String>? = nil,
+        criticSharesBase: Bool = false, promptLength: Int,
         pairs: PairRows? = nil, evaluated: [EvaluatedSet] = [], ranks: Int = 1
     ) {
         let longest = pairs?.longest
@@ -282,15 +314,15 @@ package struct MemoryEstimate: Sendable, Equatable {
                     calibration.prompts, calibration.drawnTraces, promptLength: prompt,
                     completionLength: calibration.traceLength))
         }
-        var hasCritic = false
-        if case .separate = job.plan.critic?.form { hasCritic = true }
+        let parts = job.plan.parts.flatMap(\.gradientNames).count
         // Some losses read the reference while gradients are taken.
         let scoresAlone = !job.plan.parts.contains { $0.objective.needsExactDivergence }
         self.init(
             model, type: job.model.dtype, trained: trained, base: job.model.base,
             hasReference: job.plan.reference != nil, referenceMoves: job.plan.reference?.sync != nil,
             mapsReference: mapsReference && scoresAlone && job.model.residency != .keep, teacher: teacher,
-            rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
+            rewardModels: rewardModels, hasCritic: critic != nil, criticModel: critic, criticTrained: criticTrained,
+            criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
             tensorParallel: tensorParallel, generationParallel: together,
@@ -298,7 +330,8 @@ package struct MemoryEstimate: Sendable, Equatable {
                 || job.plan.weighing?.utility?.utility == .reward,
             replicas: replicas,
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
-            takesMetaGradient: job.plan.weighing?.utility != nil,
+            takesMetaGradient: job.plan.weighing?.utility != nil, streams: job.plan.comparedStreams,
+            parts: job.partGradientSteps > 0 && parts > 1 ? parts : 0,
             forwardCacheLimit: ranks == 1 ? job.forwardCacheBytes : 0, residency: job.model.residency,
             otherCaches: otherCaches,
             Sizes(
