@@ -46,8 +46,8 @@ extension Critic: Checkpointable {
         try check(folder)
         let saved = try optimizer.saved(in: folder)
         try await owner.restore(version: saved.version) { own in
-            let weights = try StateTensors.read(folder.appending(path: "weights.safetensors"), expecting: own.trained)
-            for (name, tensor) in own.trained { try tensor.copy(from: weights[name]!) }
+            let weights = try StateTensors.open(folder.appending(path: "weights.safetensors"), expecting: own.trained)
+            try StateTensors.copy(weights, into: own.trained)
         }
         try optimizer.resume(saved)
     }
