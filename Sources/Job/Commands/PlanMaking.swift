@@ -150,7 +150,7 @@ package struct PlanMaking {
         }
         let sorted = LocalPlans.sorted(candidates)
         guard let best = sorted.first, best.fits else {
-            let least = candidates.map(\.peakBytes).min() ?? 0
+            let least = candidates.map(\.predictedBytes).min() ?? 0
             throw PlanError([
                 .init(
                     .memory, nil,
@@ -197,7 +197,8 @@ package struct PlanMaking {
             // A pair is never cut.
             leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions,
             shards: shards.training, generationShards: shards.generation,
-            offloads: [job.optimizerOffload.folder != nil], forwardCacheBytes: job.forwardCacheBytes)
+            offloads: [job.optimizerOffload.folder != nil], forwardCacheBytes: job.forwardCacheBytes,
+            processBytes: MemoryEstimate.process)
     }
 
     // MARK: Reading
