@@ -26,7 +26,7 @@ package struct JobPlan {
         self.ranks = ranks
         model = try ModelSource(
             job.model.path, job.model.reading, trained: job.model.trained, device: job.model.device)
-        try job.require(model)
+        try job.require(model, base: base)
         try job.requireOwnOutput(model, base: base)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
