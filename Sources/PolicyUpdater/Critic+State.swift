@@ -14,8 +14,10 @@ extension Critic: Checkpointable {
             try optimizer.save(at: owner.version, to: folder)
             try StateTensors.write(own.trained, to: folder.appending(path: "weights.safetensors"))
             guard let form = AdapterForm(of: configuration) else { return }
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys  // equal states are equal files
             try FileOperations.system.writeFile(
-                Array(JSONEncoder().encode(form)), folder.appending(path: Self.adaptersFile))
+                Array(encoder.encode(form)), folder.appending(path: Self.adaptersFile))
         }
     }
 
