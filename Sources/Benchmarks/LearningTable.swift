@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Job
+internal import Records
 
 /// Trains one policy by every method for a short time and keeps what came of it, a row a run.
 ///
@@ -86,7 +87,7 @@ package struct LearningTable: Sendable {
         _ = try own(
             ["train", setting.job] + setting.overrides + [
                 "algorithm=\(method)", "seed=\(seed)", "max_steps=\(setting.steps)",
-                "model_name_or_path=\(setting.model)", "output_dir=\(folder.path)",
+                "model_name_or_path=\(setting.model.yaml)", "output_dir=\(folder.path.yaml)",
                 "save_steps=\(setting.steps)", "log_completions=false",
             ] + Self.shape(of: method))
         let seconds = (clock.now - start) / .seconds(1)

@@ -1,6 +1,7 @@
 package import Foundation
 package import Job
 package import Planning
+internal import Records
 
 /// Runs plans of a job for a few steps each, in processes of their own: what `plumbline plan --measure` compares the
 /// estimator with.
@@ -97,14 +98,22 @@ package struct PlanTrials {
         let ranks = candidate.plan.cluster.devices
         _ = try ProcessOutput.of(
             ChildProcess.own,
-            (ranks > 1 ? ["launch", "-n", "\(ranks)"] : []) + ["train", job.path] + overrides + [
-                "placement=\(plan.path)", "output_dir=\(folder.path)", "max_steps=\(steps + 1)",
-                "save_steps=\(steps + 1)", "resume_from_checkpoint=false", "warmup_steps=0",
-                "lr_scheduler_type=constant", "eval_strategy=no", "load_best_model_at_end=false",
-                "log_completions=false", "report_to=none", "reward_error_budget=1",
-            ], quiet: true)
+            (ranks > 1 ? ["launch", "-n", "\(ranks)"] : []) + ["train", job.path] + overrides
+                + Self.overrides(plan: plan, output: folder, steps: steps), quiet: true)
         let limit = try ResolvedJob(JobFile(url: folder.appending(path: "config.yaml"))).sampling.maxCompletionLength
         return try Self.measured(String(contentsOf: folder.appending(path: "metrics.jsonl"), encoding: .utf8), limit)
+    }
+
+    /// What a run under a plan has in place of the job's own.
+    ///
+    /// - Parameter steps: That count.
+    package static func overrides(plan: URL, output: URL, steps: Int) -> [String] {
+        [
+            "placement=\(plan.path.yaml)", "output_dir=\(output.path.yaml)", "max_steps=\(steps + 1)",
+            "save_steps=\(steps + 1)", "resume_from_checkpoint=false", "warmup_steps=0",
+            "lr_scheduler_type=constant", "eval_strategy=no", "load_best_model_at_end=false",
+            "log_completions=false", "report_to=none", "reward_error_budget=1",
+        ]
     }
 
     /// What the rows of `metrics.jsonl` say, without the first step, which warms up.

@@ -130,8 +130,10 @@ package actor ReplayBuffer: Checkpointable {
     private nonisolated static let fileName = "completions.json"
 
     package func save(to folder: URL) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys  // equal states are equal files
         try FileOperations.system.writeFile(
-            Array(try JSONEncoder().encode(kept)), folder.appending(path: Self.fileName))
+            Array(try encoder.encode(kept)), folder.appending(path: Self.fileName))
     }
 
     package func restore(from folder: URL) throws {

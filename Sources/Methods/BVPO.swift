@@ -172,6 +172,11 @@ package struct ThinkingBalanceCalibration: Sendable, Equatable {
     /// Numbers of a gradient's sketch.
     package var sketchSize: Int
 
+    /// Traces that each prompt needs.
+    package var neededTraces: Int { 2 * traces + marginalTraces }
+    /// Traces that are drawn of each, so that some may stay open.
+    package var drawnTraces: Int { neededTraces + neededTraces / 2 }
+
     init(reading job: inout SettingsReader, isWanted: Bool) {
         steps = job.read(
             "bvpo.calibration_steps", default: 50, .atLeast(1), "Optimizer steps between two estimates of α.")

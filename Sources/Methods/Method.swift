@@ -135,6 +135,8 @@ package struct MethodPlan: Sendable {
     package var rethinking: ForcedRethinking?
     /// Whether the steps that imitate take what the reference samples.
     package var teacherWrites = false
+    /// Streams of advantages whose gradients a step compares; 0 where it compares none.
+    package var comparedStreams = 0
     /// What weighs the parts of a batch; `nil` where their weights stay.
     package var weighing: WeighingPlan?
     /// The names of the heads of a reward model, which the run then trains and saves; `nil` where it trains a language
@@ -188,6 +190,14 @@ package enum WeighingPlan: Sendable {
         switch self {
         case .imitationBalance(let plan): plan.utility
         case .thinkingBalance: nil
+        }
+    }
+
+    /// How a weight is estimated from fresh traces; `nil` where none is.
+    package var calibration: ThinkingBalanceCalibration? {
+        switch self {
+        case .imitationBalance: nil
+        case .thinkingBalance(let plan): plan.calibration
         }
     }
 }

@@ -154,6 +154,9 @@ struct RolloutLearning {
             reference: usesReference ? .init(sync: sync) : nil,
             critic: critic,
             replay: replay, softThinking: softThinking, demonstrations: demonstrations)
+        if plan.controllers.contains(where: \.readsGradients) {
+            plan.comparedStreams = rewards.form == .apart ? streamCount : rewards.names.count
+        }
         if let general {
             plan.demonstrations = DemonstrationSettings(
                 path: general.path, split: general.split, perStep: general.rows)

@@ -166,6 +166,7 @@ struct AugmentedGraphBuilder {
                 for device in own.devices { result.resident[device] += bytes.count }
             }
         }
+        endSteps(priced, nodes, &result)
         addVersionEdges(nodes, &result)
         addOffloads(reloads, priced, nodes, &result)
         return result
@@ -223,7 +224,8 @@ struct AugmentedGraphBuilder {
         let gradients = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.gradients)
         if own.assignment.after.contains(.dropGradients) {
             node.takes.append(gradients)
-            node.gives.append(gradients)
+            // Those of a run's steps go together, see ``endSteps(_:_:_:)``.
+            if !own.isOfThisBuild { node.gives.append(gradients) }
         } else {
             for device in own.devices { result.resident[device] += own.memory.gradients }
         }
@@ -234,6 +236,19 @@ struct AugmentedGraphBuilder {
         }
         guard !own.isOfThisBuild else { return nil }
         return reload(moments, own, before: &node, &result)
+    }
+
+    /// A run takes the steps of all roles together: what one has of gradients stays until the last role has its own.
+    private func endSteps(_ priced: [PricedAssignment?], _ nodes: [Int?], _ result: inout AugmentedGraph) {
+        let steps = order.filter { graph.calls[$0].kind == .train && priced[$0]?.isOfThisBuild == true }
+        for index in steps {
+            guard let own = priced[index], own.assignment.after.contains(.dropGradients),
+                let last = steps.last(where: { priced[$0]?.devices == own.devices }),
+                let slot = nodes[index], let end = nodes[last]
+            else { continue }
+            if end != slot { result.nodes[end].after.append(slot) }
+            result.nodes[end].gives.append(.init(devices: own.devices, count: own.memory.gradients))
+        }
     }
 
     /// Brings something from the host before a call.

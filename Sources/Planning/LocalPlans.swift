@@ -155,12 +155,15 @@ package struct LocalPlans {
         package var offloads: [Bool]
         /// Most bytes of products that wait from sampling for the update, of one process that samples in float32.
         package var forwardCacheBytes: Int
+        /// What a process has beside everything that a plan counts: a rank must have room for it.
+        package var processBytes: Int
 
         package init(
             generation: [WeightLayout], training: WeightLayout, sequencesOfPass: Int? = nil, leastSequences: Int = 1,
             rows: Int? = nil, shards: [Int] = [1], generationShards: [Int] = [1], offloads: [Bool] = [false],
-            forwardCacheBytes: Int = 0
+            forwardCacheBytes: Int = 0, processBytes: Int = 0
         ) {
+            self.processBytes = processBytes
             self.forwardCacheBytes = forwardCacheBytes
             self.generation = generation
             self.training = training
@@ -177,7 +180,7 @@ package struct LocalPlans {
     package struct Candidate: Sendable {
         package var plan: ExecutionPlan
         package var nanoseconds: Int
-        /// Peak bytes of the fullest rank.
+        /// Peak bytes of the fullest rank, without those of its process.
         package var peakBytes: Int
         package var fits: Bool
         /// What it is of the choices.
@@ -220,7 +223,7 @@ package struct LocalPlans {
     ///
     /// - Throws: ``PlanError`` where the rules leave none, or the costs know none.
     package func candidates(on cluster: Cluster, costs: any CostModel) throws(PlanError) -> [Candidate] {
-        let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+        let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share) - choices.processBytes
         var found: [Candidate] = []
         var refused: [PlanProblem] = []
         for choice in all(cluster.devices) {
@@ -252,15 +255,17 @@ package struct LocalPlans {
     }
 
     /// What the first rank has when it writes a checkpoint, beside what lies there all the time: of shards whole weights of
-    /// what is trained, whose moments come together in a file, of replicas the moments that the others keep.
+    /// what is trained, whose moments come together in a file, of replicas the moments that the others keep, each role's.
     private func saved(_ choice: Choice, _ cluster: Cluster) -> Int {
-        guard let call = graph.trainingCall(ofRole: "actor"), let shape = models["actor"] else { return 0 }
-        guard choice.cut.shards == 1 else {
-            return Int(4 * call.work.trainedShare(of: shape) * Double(shape.parameterCount))
+        graph.roles.reduce(0) { sum, role in
+            guard let call = graph.trainingCall(ofRole: role), let shape = models[role] else { return sum }
+            guard role != "actor" || choice.cut.shards == 1 else {
+                return sum + Int(4 * call.work.trainedShare(of: shape) * Double(shape.parameterCount))
+            }
+            guard !choice.cut.offloads else { return sum }
+            let state = Int(call.work.stateShare(of: shape) * Double(shape.parameterCount))
+            return sum + state - state / cluster.devices
         }
-        guard !choice.cut.offloads else { return 0 }
-        let state = Int(call.work.stateShare(of: shape) * Double(shape.parameterCount))
-        return state - state / cluster.devices
     }
 
     /// What sampling keeps for the update: 4 bytes of each output of each projection, for every token.

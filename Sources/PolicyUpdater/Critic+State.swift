@@ -14,8 +14,10 @@ extension Critic: Checkpointable {
             try optimizer.save(at: owner.version, to: folder)
             try StateTensors.write(own.trained, to: folder.appending(path: "weights.safetensors"))
             guard let form = AdapterForm(of: configuration) else { return }
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys  // equal states are equal files
             try FileOperations.system.writeFile(
-                Array(JSONEncoder().encode(form)), folder.appending(path: Self.adaptersFile))
+                Array(encoder.encode(form)), folder.appending(path: Self.adaptersFile))
         }
     }
 
@@ -46,8 +48,8 @@ extension Critic: Checkpointable {
         try check(folder)
         let saved = try optimizer.saved(in: folder)
         try await owner.restore(version: saved.version) { own in
-            let weights = try StateTensors.read(folder.appending(path: "weights.safetensors"), expecting: own.trained)
-            for (name, tensor) in own.trained { try tensor.copy(from: weights[name]!) }
+            let weights = try StateTensors.open(folder.appending(path: "weights.safetensors"), expecting: own.trained)
+            try StateTensors.copy(weights, into: own.trained)
         }
         try optimizer.resume(saved)
     }

@@ -35,13 +35,12 @@ package struct OptimizerCounters: Sendable, Equatable, Codable {
     package static let plausible = 0...(Int.max >> 2)
 }
 
-/// An optimizer in a checkpoint, read and checked: `moments.safetensors` and `counters.json`.
+/// An optimizer in a checkpoint, checked: `counters.json`, and `moments.safetensors` open to be read.
 package struct SavedOptimizer {
     /// Of the weights that its last step made.
     let version: PolicyVersion
     let counters: OptimizerCounters
-    /// By their names in the file.
-    let state: [String: Tensor]
+    let state: TensorFile
 }
 
 extension Optimizer {
@@ -109,7 +108,7 @@ extension Optimizer {
         }
     }
 
-    /// Reads what ``save(at:to:)`` wrote; changes nothing.
+    /// Opens what ``save(at:to:)`` wrote and checks it; changes nothing, and reads no tensor.
     ///
     /// - Throws: ``UpdateError/state(message:)`` when the state is that of another model or optimizer, or the schedule
     ///   cannot go on from there.
@@ -127,7 +126,7 @@ extension Optimizer {
         }
         return SavedOptimizer(
             version: PolicyVersion(saved.version), counters: saved.counters,
-            state: try StateTensors.read(folder.appending(path: "moments.safetensors"), expecting: wholes))
+            state: try StateTensors.open(folder.appending(path: "moments.safetensors"), expecting: wholes))
     }
 
     /// What a checkpoint holds, of which only shapes and types are to be read.
@@ -146,11 +145,11 @@ extension Optimizer {
         }
     }
 
-    /// Goes on from there.
+    /// Goes on from there. What is kept here is read, one tensor after the other.
     package func resume(_ saved: SavedOptimizer) throws {
         for (name, slots) in ownState {
             for (file, tensor) in named([name: slots]) {
-                let whole = saved.state[file]!
+                let whole = try saved.state.tensor(named: file)
                 try tensor.copy(from: shards?.part(of: whole, named: name) ?? whole)
                 spill?.drop()
             }

@@ -62,20 +62,20 @@ extension PolicyUpdater: Checkpointable {
     /// - Throws: ``UpdateError/state(message:)`` when the files are those of another model; nothing is changed then.
     package func restore(from folder: URL) async throws {
         let saved = try optimizer.saved(in: folder)
-        var followed: [String: Tensor] = [:]
+        var followed: TensorFile?
         _ = try await follower?.infer { lease in
-            followed = try StateTensors.read(
+            followed = try StateTensors.open(
                 folder.appending(path: "reference.safetensors"), expecting: self.followed(lease.masters))
         }
-        // Everything is read before the first write: the policy's head last, which is checked before it is written.
+        // Every file is checked before the first write, the policy's head last.
         try await policy.restore(version: saved.version) { own in
             guard !own.heads.isEmpty else { return }
-            let heads = try StateTensors.read(folder.appending(path: "value_head.safetensors"), expecting: own.heads)
-            for (name, tensor) in own.heads { try tensor.copy(from: heads[name]!) }
+            let heads = try StateTensors.open(folder.appending(path: "value_head.safetensors"), expecting: own.heads)
+            try StateTensors.copy(heads, into: own.heads)
         }
         let syncs = settings.referenceSync.map { saved.counters.optimizerSteps / $0.everySteps } ?? 0
         try await follower?.restore(version: PolicyVersion(syncs)) { own in
-            for (name, tensor) in self.followed(own.model) { try tensor.copy(from: followed[name]!) }
+            if let followed { try StateTensors.copy(followed, into: self.followed(own.model)) }
         }
         try optimizer.resume(saved)
     }

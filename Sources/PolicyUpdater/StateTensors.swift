@@ -22,27 +22,29 @@ enum StateTensors {
         }
     }
 
-    /// Reads a file that must hold exactly these names and shapes.
-    static func read(_ url: URL, expecting expected: [String: Tensor]) throws -> [String: Tensor] {
+    /// Opens a file that must hold exactly these names, shapes and types. Its header says so: no tensor is read.
+    static func open(_ url: URL, expecting expected: [String: Tensor]) throws -> TensorFile {
         let file = try TensorFile(url: url)
         let surplus = Set(file.names).subtracting(expected.keys).sorted()
         if let name = surplus.first {
             throw UpdateError.state(message: "\(url.path) has \(name), which this model lacks")
         }
-        var tensors: [String: Tensor] = [:]
-        for (name, tensor) in expected {
-            guard file.names.contains(name) else {
+        for (name, tensor) in expected.sorted(by: { $0.key < $1.key }) {
+            guard let shape = file.shape(of: name), let type = file.typeName(of: name) else {
                 throw UpdateError.state(message: "\(url.path) lacks \(name)")
             }
-            let saved = try file.tensor(named: name)
-            guard saved.shape == tensor.shape, saved.elementType == tensor.elementType else {
+            guard shape == tensor.shape, type == tensor.elementType.name else {
                 throw UpdateError.state(
                     message:
-                        "\(name) in \(url.path) is \(saved.elementType) \(saved.shape); this model has "
-                        + "\(tensor.elementType) \(tensor.shape)")
+                        "\(name) in \(url.path) is \(type) \(shape); this model has "
+                        + "\(tensor.elementType.name) \(tensor.shape)")
             }
-            tensors[name] = saved
         }
-        return tensors
+        return file
+    }
+
+    /// Copies what a file was opened for, one tensor after the other: no more than one is there twice.
+    static func copy(_ file: TensorFile, into tensors: [String: Tensor]) throws {
+        for (name, tensor) in tensors { try tensor.copy(from: file.tensor(named: name)) }
     }
 }

@@ -54,6 +54,22 @@ struct PlanTrialsTests {
         #expect(trials.seconds(of: Array(all.prefix(2))) == 22)
     }
 
+    /// A folder's name may have in it what YAML reads as its own.
+    @Test func aRunsPathsAreTakenAsTheyAre() throws {
+        let folder = URL(filePath: "/tmp/a: #1, [two] {three}")
+        let words = PlanTrials.overrides(
+            plan: folder.appending(path: "plan.json"), output: folder.appending(path: "run"), steps: 3)
+        func job(_ words: [String]) throws -> ResolvedJob {
+            let text = "model_name_or_path: m\ndataset_name: d\nreward_funcs: accuracy_reward\n"
+            return try ResolvedJob(
+                JobFile(text: text, name: "job.yaml", folder: URL(filePath: "/jobs"), overrides: words))
+        }
+        let placed = #expect(throws: JobError.self) { try job(words) }
+        #expect("\(placed!)".contains("cannot read /tmp/a: #1, [two] {three}/plan.json"), "\(placed!)")
+        let alone = try job(words.filter { !$0.hasPrefix("placement=") })
+        #expect(alone.run.outputDirectory == "/tmp/a: #1, [two] {three}/run" && alone.data.maxSteps == 4)
+    }
+
     /// The first step warms up; of 2, 4 and 3 seconds the median is 3. Peaks are those of all phases and steps.
     @Test func aRunsMetricsSayWhatItTook() throws {
         let lines = [

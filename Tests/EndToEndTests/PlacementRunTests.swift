@@ -201,6 +201,16 @@ struct PlacementRunTests {
                     other.progress.contains("plan.json is a plan of another job: \(message)"), "\(other.progress)")
             }
         }
+        let ppo = try place.job("ppo")
+        let planned = try run("plan", "--job", ppo, "--profile", "profile.json", "-n", "1", "-o", "ppo.json")
+        #expect(planned.status == 0, "\(planned.progress)")
+        for (critic, status) in [("teacher", 65), ("model", 0)] as [(String, Int32)] {
+            let other = try place.train(
+                ppo, "placement=ppo.json", "critic_model_name_or_path=\(critic)", "--dry-run")
+            #expect(other.status == status, "\(other.progress)")
+            let words = "ppo.json is a plan of another job: its critic has 2 layers of 32,"
+            #expect(other.progress.contains(words) == (status == 65), "\(other.progress)")
+        }
         let split = ["max_staleness=1", "generation_ranks=1"]
         let apart = try Command.run(["train", job, "placement=plan.json"] + split, in: place.folder)
         #expect(apart.status == 65 && apart.progress.contains("the calls of plan.json are on all ranks"))

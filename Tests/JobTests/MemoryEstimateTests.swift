@@ -187,6 +187,46 @@ struct MemoryEstimateTests {
         #expect(estimate.critic == 4 * shape.parameterCount + 12 * 576 * 1536)
     }
 
+    /// Weights, gradients and two moments of each number of either model, whatever the other has: a critic of 71 M
+    /// parameters beside a policy of next to none. What two tokens keep for their way back is less than their gradients.
+    @Test func aCriticOfAnotherModelHasItsOwnSize() throws {
+        func shape(_ hidden: Int, _ layers: Int) throws -> ModelConfiguration {
+            try ModelConfiguration(
+                fresh: FreshModelShape(
+                    family: .llama, vocabularySize: 512, hiddenSize: hidden, layers: layers, heads: 8, keyValueHeads: 8,
+                    intermediateSize: 2 * hidden))
+        }
+        let (policy, critic) = (try shape(32, 1), try shape(768, 12))
+        let estimate = MemoryEstimate(
+            policy, type: .float32, hasReference: false, hasCritic: true, criticModel: critic,
+            MemoryEstimate.Sizes(
+                promptLength: 1, completionLength: 1, completionsPerPrompt: 1, completionsPerOptimizerStep: 1, rows: 1,
+                maxTokensPerMicroBatch: 64, checkpointsBlocks: false))
+        #expect(estimate.critic == 16 * critic.parameterCount && critic.parameterCount > 100 * policy.parameterCount)
+        #expect(estimate.peak == 230_000_000 + 16 * (policy.parameterCount + critic.parameterCount))
+    }
+
+    /// Each set of gradients has 4 bytes of every number. Of streams that are compared the last one's are those that a step
+    /// has anyway, with the head's, which is whole before they are; those of parts lie beside their sum, when nothing of a
+    /// pass is there any more.
+    @Test func gradientsThatAreComparedAreAllHeld() throws {
+        let shape = try ModelConfiguration(
+            fresh: FreshModelShape(
+                family: .llama, vocabularySize: 49152, hiddenSize: 576, layers: 30, heads: 9, keyValueHeads: 3,
+                intermediateSize: 1536))
+        func peak(streams: Int = 0, parts: Int = 0) -> Int {
+            MemoryEstimate(
+                shape, type: .float32, hasReference: false, streams: streams, parts: parts,
+                MemoryEstimate.Sizes(
+                    promptLength: 1, completionLength: 1, completionsPerPrompt: 1, completionsPerOptimizerStep: 1,
+                    rows: 1, maxTokensPerMicroBatch: 2048, checkpointsBlocks: false)
+            ).peak
+        }
+        let gradients = 4 * shape.parameterCount
+        #expect(peak(streams: 3) - peak() == 2 * gradients)
+        #expect(peak(parts: 3) - peak() == 3 * gradients - 4 * 49_152 * 576)
+    }
+
     /// A critic of adapters holds their weights, gradients and both moments, and its base where that is not the
     /// policy's: 4 · 4,884,480 · 4 bytes of rank 16 on the shape of 135 M parameters.
     @Test func aCriticOfAdaptersNeedsNoSecondBase() throws {

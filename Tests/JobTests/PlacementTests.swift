@@ -179,6 +179,7 @@ struct PlacementTests {
         ("max_completion_length: 9", ["actor_gen has newTokens 8, the job 9"]),
         ("num_iterations: 2", ["actor_train has miniBatches 1, the job 2"]),
         ("beta: 0.1", ["it has no call ref_inf"]),
+        ("residency: keep", ["residency is keep, and the calls of", "leave residency or placement out"]),
     ])
     func aKeyThatSaysOtherwiseIsRefused(_ line: String, _ words: [String]) throws {
         _ = try plan()
@@ -190,7 +191,7 @@ struct PlacementTests {
     /// What cuts passes and rows the same way says nothing else.
     @Test(arguments: [
         "generation_layout: int8", "dtype: float32", "max_tokens_per_micro_batch: 40",
-        "max_concurrent_completions: 10",
+        "max_concurrent_completions: 10", "residency: release_always",
     ])
     func aKeyThatSaysTheSameIsTaken(_ line: String) throws {
         _ = try plan()

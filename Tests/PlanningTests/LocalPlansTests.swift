@@ -375,6 +375,50 @@ struct LocalPlansTests {
         #expect(replicas[0].peakBytes == (4 + 8) * Toy.shape.parameterCount)
     }
 
+    /// Sampling, values and a step of two roles, whose gradients both wait for it.
+    private static let twoRoles: DataflowGraph = {
+        let work = CallSpec.Work(
+            sequences: 64, promptTokens: 16, newTokens: 8, completionsPerPrompt: 8, miniBatches: 2, recomputes: true)
+        return DataflowGraph(
+            name: "ppo",
+            calls: [
+                CallSpec(
+                    "actor_gen", .generate, role: "actor", inputs: ["prompts"], outputs: ["sequences"], work: work),
+                CallSpec("critic_inf", .infer, role: "critic", inputs: ["sequences"], outputs: ["values"], work: work),
+                CallSpec(
+                    "actor_train", .train, role: "actor", inputs: ["sequences", "values"], outputs: [], work: work),
+                CallSpec(
+                    "critic_train", .train, role: "critic", inputs: ["sequences", "values"], outputs: [], work: work),
+            ])
+    }()
+
+    /// 4 bytes of weights, 4 of gradients and 8 of moments of each number of both roles, while the critic's pass of 24 tokens
+    /// keeps its inputs of four layers and twice what one layer keeps of 960 numbers. Eight replicas have an eighth of the
+    /// moments each, and the first all of both roles while it saves.
+    @Test func twoTrainedRolesHoldTheirGradientsTogether() throws {
+        let values = Toy.shape.withValues()
+        let all = Toy.shape.parameterCount + values.parameterCount
+        var choices = LocalPlans.Choices(
+            generation: [.fp32Master], training: .fp32Master, sequencesOfPass: 1, rows: 8)
+        func found(_ ranks: Int, memoryBytes: Int = 1 << 30) throws -> LocalPlans.Candidate {
+            var profile = ToyProfile.profile(cores: ranks)
+            profile.memoryBytes = memoryBytes
+            let cluster = profile.cluster(ranks: ranks)
+            let plans = LocalPlans(Self.twoRoles, models: ["actor": Toy.shape, "critic": values], choices: choices)
+            return try plans.candidates(on: cluster, costs: ProfiledCosts(profile, cluster))[0]
+        }
+        let peak = 16 * all + 24 * 4 * (4 * 64 + 2 * 960)
+        #expect(try found(1).peakBytes == peak)
+        #expect(try found(8).peakBytes == (4 + 8) * all)
+        // What the process takes must fit beside it, and is no part of the plan's own bytes.
+        let memory = peak * 100 / 95 + 2
+        #expect(try found(1, memoryBytes: memory).fits)
+        choices.processBytes = 1000
+        let full = try found(1, memoryBytes: memory)
+        #expect(!full.fits && full.peakBytes == peak)
+        #expect(try found(1, memoryBytes: memory + 1100).fits)
+    }
+
     /// Moments of 8 bytes a number, a half on each rank, lie there all the time or never; two steps read and write them, at
     /// half of the 10 bytes a nanosecond that stand for a disk nobody has measured.
     @Test func momentsInAFileAreNotHeldAndTakeTheirTime() throws {

@@ -330,6 +330,36 @@ struct OptimizersTests {
         #expect(try residentBytes(ofMapping: file) == 0)
     }
 
+    /// Two moments of each of three matrices of 256 · 1024 numbers, 1 MiB a moment: of the six one is there beside where it
+    /// goes, and none before it is asked for.
+    @Test func aSavedStateIsReadOneTensorAfterTheOther() async throws {
+        let checkpoint = try TemporaryFolder()
+        func matrices(_ value: Double) throws -> [String: Tensor] {
+            var matrices: [String: Tensor] = [:]
+            for name in ["a", "b", "c"] { matrices[name] = try Tensor.full([256, 1024], value) }
+            return matrices
+        }
+        let parameters = try matrices(1)
+        let first = try Optimizer(of: parameters, settings: settings(.adamW))
+        try first.step(parameters: parameters, gradients: matrices(0.5), learningRate: 0.01)
+        try first.save(at: PolicyVersion(1), to: checkpoint.url)
+        let second = try Optimizer(of: parameters, settings: settings(.adamW))
+        let opening = await watchingAllocations { _ = try second.saved(in: checkpoint.url) }
+        #expect(opening.error == nil && opening.allocations.mostBytes < 1024)
+        let reading = await watchingAllocations { try second.resume(second.saved(in: checkpoint.url)) }
+        try #require(reading.isAlone && reading.error == nil)
+        #expect(reading.allocations.mostBytes >= 1 << 20 && reading.allocations.mostBytes < 2 << 20)
+        #expect(try reading.allocations.heldBytes == 0 && second.state() == first.state())
+
+        // One byte less than the file says it has.
+        let file = checkpoint.url.appending(path: "moments.safetensors")
+        try Data(contentsOf: file).dropLast().write(to: file)
+        let third = try Optimizer(of: parameters, settings: settings(.adamW))
+        let empty = try third.state()
+        #expect(throws: TensorError.self) { try third.resume(third.saved(in: checkpoint.url)) }
+        #expect(try third.state() == empty && third.counters.optimizerSteps == 0)
+    }
+
     /// A folder that is none, and one without the room, are said before there is an optimizer.
     @Test func aFolderThatCannotHoldTheStateIsSaid() throws {
         let disk = try TemporaryFolder()

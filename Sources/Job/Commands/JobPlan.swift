@@ -8,8 +8,10 @@ package struct JobPlan {
     private let model: ModelSource
     private let prompts: RunPrompts
     private let rewardModels: Int
+    private let evaluated: [EvaluatedSet]
     private let teacher: TeacherSource?
     private let critic: CriticSource?
+    private let criticModel: ModelConfiguration?
     private let ranks: Int
 
     /// Reads the model's configuration and the prompt set; no weights.
@@ -24,7 +26,7 @@ package struct JobPlan {
         self.ranks = ranks
         model = try ModelSource(
             job.model.path, job.model.reading, trained: job.model.trained, device: job.model.device)
-        try job.require(model)
+        try job.require(model, base: base)
         try job.requireOwnOutput(model, base: base)
         prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base), progress: progress)
         teacher = try job.plan.reference?.model.map { [model] in try TeacherSource($0, of: model) }
@@ -33,9 +35,12 @@ package struct JobPlan {
         } else {
             critic = nil
         }
-        _ = try EvaluationPrompts(job, model, base: base)
+        criticModel = try critic?.configuration(of: model)
+        let evaluation = try EvaluationPrompts(job, model, base: base)
         _ = try EvaluationPairs(job, model, base: base)
-        _ = try GuardedSets(job, model, base: base)
+        let guarded = try GuardedSets(job, model, base: base)
+        let sampled = [evaluation?.prompts] + guarded.all.map(\.content.prompts)
+        evaluated = sampled.compactMap { $0.map { EvaluatedSet($0) } }
         let rewards = job.rewards?.entries ?? []
         try RewardAssembly.check(rewards)
         let folders = try rewards.compactMap(\.modelReference).map {
@@ -60,9 +65,11 @@ package struct JobPlan {
         get throws {
             let memory = MemoryEstimate(
                 job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
-                mapsReference: mapsReference, rewardModels: rewardModels,
+                mapsReference: mapsReference, rewardModels: rewardModels, critic: criticModel,
+                criticTrained: criticModel.map { Set(model.trained.names(in: $0)) },
                 criticSharesBase: critic?.sharesBase ?? false,
-                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs, ranks: ranks)
+                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs, evaluated: evaluated,
+                ranks: ranks)
             var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
             lines += prompts.lines
             lines.append(job.batches.line)

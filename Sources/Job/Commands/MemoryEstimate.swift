@@ -1,7 +1,9 @@
+internal import Methods
 package import Models
 package import Placement
 internal import Planning
 package import PolicyUpdater
+internal import Records
 internal import RolloutEngine
 internal import Tensors
 
@@ -17,13 +19,16 @@ package struct MemoryEstimate: Sendable, Equatable {
         package var completionsPerOptimizerStep: Int
         /// Completions decoded at a time; 0 for a method that does not generate.
         package var rows: Int
+        /// Prompts whose keys and values are kept for them; `nil` for a share of one for each row.
+        package var promptSlots: Int?
         package var maxTokensPerMicroBatch: Int
         package var checkpointsBlocks: Bool
 
         package init(
             promptLength: Int, completionLength: Int, completionsPerPrompt: Int, completionsPerOptimizerStep: Int,
-            rows: Int, maxTokensPerMicroBatch: Int, checkpointsBlocks: Bool
+            rows: Int, promptSlots: Int? = nil, maxTokensPerMicroBatch: Int, checkpointsBlocks: Bool
         ) {
+            self.promptSlots = promptSlots
             self.promptLength = promptLength
             self.completionLength = completionLength
             self.completionsPerPrompt = completionsPerPrompt
@@ -38,6 +43,11 @@ package struct MemoryEstimate: Sendable, Equatable {
             (completionsPerOptimizerStep + completionsPerPrompt - 1) / max(completionsPerPrompt, 1)
         }
 
+        /// Tokens that sampling keeps keys and values of.
+        var cachedTokens: Int {
+            rows * completionLength
+                + (promptSlots.map { $0 * promptLength } ?? rows * (promptLength / max(completionsPerPrompt, 1)))
+        }
         /// Packed tokens of an optimizer step: each prompt once.
         var tokensPerStep: Int { groups * group }
         /// Whether one backward pass takes the whole optimizer step.
@@ -76,6 +86,7 @@ package struct MemoryEstimate: Sendable, Equatable {
     /// What a backward pass keeps, with the logits of the tokens that it scores, and the head's gradient, which is whole
     /// before any of that is freed.
     package let activations: Int
+    /// Keys and values at most: of the completions that are learned from, or of others.
     package let cache: Int
     /// Products of sampled completions that wait for the update.
     package let forwardCache: Int
@@ -95,9 +106,11 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - mapsReference: Whether it is the pages of its files, which are in memory while it scores alone.
     ///   - teacher: The reference's configuration where it is another model.
     ///   - rewardModels: Bytes of the weights of reward models.
-    ///   - hasCritic: Whether a critic of the same shape is trained too, in the policy's steps: the same of it, or
+    ///   - hasCritic: Whether a critic of its own weights is trained too, in the policy's steps: the same of it, or
     ///     adapters where the policy has some.
-    ///   - criticSharesBase: Whether those are trained on the policy's base.
+    ///   - criticModel: Its configuration; `nil` for the policy's.
+    ///   - criticTrained: As `trained`, of that.
+    ///   - criticSharesBase: Whether its adapters are trained on the policy's base.
     ///   - layout: How the weights lie while completions are sampled.
     ///   - optimizer: Whose state is kept; AdamW's for `nil`.
     ///   - offloadsOptimizer: Whether that lies in a file, of which a step has one parameter's in memory.
@@ -115,14 +128,20 @@ package struct MemoryEstimate: Sendable, Equatable {
     ///   - forwardCacheLimit: Most bytes of the products that sampling keeps for the update.
     ///   - takesMetaGradient: Whether a step is foreseen: the gradients of its parts, what it answers, and the weights
     ///     it would write.
+    ///   - streams: Gradients that a step compares before it is taken, one of each stream of advantages; 0 for none.
+    ///   - parts: Gradients that a step measures its parts by, beside their sum; 0 for none.
+    ///   - otherCaches: Bytes of keys and values of what a process samples alone beside the completions that are learned
+    ///     from, as evaluations: each has a cache of its own.
     package init(
         _ model: ModelConfiguration, type: JobElementType, trained: Set<String>? = nil, base: WeightStorage = .whole,
         hasReference: Bool, referenceMoves: Bool = false, mapsReference: Bool = false,
         teacher: ModelConfiguration? = nil, rewardModels: Int = 0, hasCritic: Bool = false,
-        criticSharesBase: Bool = false, layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
+        criticModel: ModelConfiguration? = nil, criticTrained: Set<String>? = nil, criticSharesBase: Bool = false,
+        layout: GenerationLayout = .shared, optimizer: OptimizerSettings? = nil,
         offloadsOptimizer: Bool = false, tensorParallel: Int = 1, generationParallel: Int = 1,
         samplesAlone: Bool = false, replicas: Int = 1, scoresPolicy: Bool = false, takesMetaGradient: Bool = false,
-        forwardCacheLimit: Int = 0, residency: Residency = .release, _ sizes: Sizes
+        streams: Int = 0, parts measuredParts: Int = 0, forwardCacheLimit: Int = 0, residency: Residency = .release,
+        otherCaches: [Int] = [], _ sizes: Sizes
     ) {
         self.rewardModels = rewardModels
         self.mapsReference = mapsReference
@@ -142,14 +161,23 @@ package struct MemoryEstimate: Sendable, Equatable {
         let weights = parts.reduce(0) { $0 + $1.count } * master.byteCount
         let frozen = isAdapted ? model.parameterBytes(compute, base) : all - whole
         frozenBase = isAdapted ? frozen : 0
-        let criticBeside = isAdapted ? (criticSharesBase ? 0 : frozen) : frozen + narrow
-        let criticWeights = hasCritic ? whole : 0
-        let criticState = hasCritic ? held(shapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
+        let other = criticModel ?? model
+        let criticShapes =
+            isAdapted
+            ? other.adapterShapes
+            : criticModel == nil ? shapes : other.parameterShapes.filter { criticTrained?.contains($0.name) ?? true }
+        let criticWhole = criticShapes.reduce(0) { $0 + $1.count } * master.byteCount
+        let criticNarrow = master == compute ? 0 : other.parameterBytes(compute)
+        let criticBeside =
+            isAdapted
+            ? (criticSharesBase ? 0 : other.parameterBytes(compute, base))
+            : other.parameterBytes(master) - criticWhole + criticNarrow
+        let criticState = hasCritic ? held(criticShapes.reduce(0) { $0 + stateBytes(of: $1) }) : 0
         // Whole on each of all ranks, whoever shares the policy's layers.
         let criticShare = Self.share(criticState, replicas * tensorParallel)
-        let criticKept = hasCritic ? criticWeights + criticShare + criticBeside : 0
+        let criticKept = hasCritic ? criticWhole + criticShare + criticBeside : 0
         // Beside the policy's: no step is taken before both have their gradients.
-        let criticGradients = criticWeights
+        let criticGradients = hasCritic ? criticWhole : 0
         critic = criticKept + criticGradients
         let copies = isAdapted ? 0 : narrow
         let sums = base == .int8 ? 0 : model.adaptedMatrixCount * compute.byteCount
@@ -171,9 +199,9 @@ package struct MemoryEstimate: Sendable, Equatable {
                 compute, checkpointsBlocks: sizes.checkpointsBlocks, ranks: tensorParallel)
             + ScoredLogits.trainedBytes(rows: sizes.rowsPerPass, words: words)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
-        cache =
-            sizes.rows * (sizes.completionLength + sizes.promptLength / max(sizes.completionsPerPrompt, 1))
-            * model.keyValueBytesPerToken(compute) / generationParallel
+        let ownCache = sizes.cachedTokens * model.keyValueBytesPerToken(compute) / generationParallel
+        let otherCache = otherCaches.max() ?? 0
+        cache = max(ownCache, otherCache)
         let productBytes = ForwardCache.bytesPerToken(model, compute)
         forwardCache = min(forwardCacheLimit, sizes.tokensPerStep * productBytes)
         // A pass takes its own layer by layer, as what it keeps for its way back comes; what waits then is for the others,
@@ -185,10 +213,23 @@ package struct MemoryEstimate: Sendable, Equatable {
         // In a single pass gradients are made while activations go; later passes meet the gradients of the first.
         let passing = sizes.isOnePass ? max(training - weights + kept, training) + head : training + activations
         // A step has one parameter's state in memory, and no activations any more.
-        let stepping = training + (offloadsOptimizer ? parts.map { stateBytes(of: $0) }.max() ?? 0 : 0)
+        let stepped = parts + (hasCritic ? criticShapes : [])
+        let stepping =
+            training + criticGradients + (offloadsOptimizer ? stepped.map { stateBytes(of: $0) }.max() ?? 0 : 0)
         // The first pass meets no gradients yet, the second those of the first.
         let meeting = max(training - weights + waiting(behind: 1), training + waiting(behind: 2)) + activations
         let updating = max(passing, stepping, products > 0 && !sizes.isOnePass ? meeting : 0)
+        // The critic's passes follow, beside the policy's gradients; their own come as the policy's do. No word is scored.
+        let criticPass =
+            sizes.tokensPerPass * other.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
+        let criticUpdating =
+            training + (sizes.isOnePass ? max(criticPass, criticGradients) : criticPass + criticGradients)
+        // Gradients apart from a step's: all but the last are there while that one's passes are made, and all products
+        // still wait; those of a loss's parts lie beside their sum, without any.
+        let comparing = streams > 0 ? passing + (streams - 1) * weights + products : 0
+        let measuring =
+            measuredParts > 0
+            ? max(passing + (measuredParts - 1) * weights, training + measuredParts * weights) : 0
         let packed = model.packedBytes(layout, ranks: generationParallel)
         let gathered = tensorParallel > 1 ? whole : 0
         let own = frozen + weights + held(optimizerState) + copies
@@ -203,7 +244,9 @@ package struct MemoryEstimate: Sendable, Equatable {
         let sampledParts = movesParts ? cut.reduce(0, +) * master.byteCount : 0
         // The cache comes when the view is whole.
         let summing = model.summingBytes(layout, compute: compute, of: base, ranks: generationParallel)
-        let generating = own + view + max(cache + forwardCache, summing) + sampledParts + (samplesParts ? 0 : gathered)
+        let generating =
+            own + view + max(ownCache + forwardCache, summing) + sampledParts + (samplesParts ? 0 : gathered)
+        let samplingAlone = otherCache > 0 ? own + view + gathered + otherCache : 0
         let scored =
             hasReference || scoresPolicy
             ? ScoredLogits.bytes(rows: sizes.rowsPerPass, words: model.vocabularySize) : 0
@@ -212,9 +255,10 @@ package struct MemoryEstimate: Sendable, Equatable {
         let assembled = (tensorParallel > 1 ? 0 : held(state - optimizerState)) + criticState - criticShare
         let saving = own + view + gathered + assembled
         let foreseeing = takesMetaGradient ? training + activations + 5 * weights + products : 0
-        let staying = residency == .keep ? gathered + sampledParts + view + cache : 0
-        let trainingPeak = max(updating + criticGradients, foreseeing) + staying
-        let most = max(trainingPeak, generating, reading, saving)
+        let staying = residency == .keep ? gathered + sampledParts + view + otherCaches.reduce(ownCache, +) : 0
+        let trainingPeak =
+            max(updating, hasCritic ? criticUpdating : 0, foreseeing, comparing, measuring) + staying
+        let most = max(trainingPeak, generating, samplingAlone, reading, saving)
         peak =
             Self.process + rewardModels + criticKept
             + (mapsReference ? max(most, reading + reference) : most + reference)
@@ -222,13 +266,17 @@ package struct MemoryEstimate: Sendable, Equatable {
 
     /// - Parameters:
     ///   - mapsReference: Whether the reference is the pages of its files.
+    ///   - critic: The configuration of a critic of its own weights.
+    ///   - criticTrained: The names of its parameters that are trained.
     ///   - criticSharesBase: Whether adapters of a critic are trained on the policy's base.
     ///   - pairs: Of a method that compares them: the longest decides.
-    ///   - ranks: Processes of the run; the estimate is of the first, which saves.
+    ///   - evaluated: Sets of prompts that the run's evaluations and guards sample completions of.
+    ///   - ranks: Processes of the run; the estimate is of the first, which saves and evaluates.
     init(
         _ job: ResolvedJob, _ model: ModelConfiguration, trained: Set<String>? = nil, teacher: ModelConfiguration?,
-        mapsReference: Bool, rewardModels: Int, criticSharesBase: Bool = false, promptLength: Int,
-        pairs: PairRows? = nil, ranks: Int = 1
+        mapsReference: Bool, rewardModels: Int, critic: ModelConfiguration? = nil, criticTrained: Set<String>? = nil,
+        criticSharesBase: Bool = false, promptLength: Int,
+        pairs: PairRows? = nil, evaluated: [EvaluatedSet] = [], ranks: Int = 1
     ) {
         let longest = pairs?.longest
         let prompt = longest?.prompt ?? promptLength
@@ -237,20 +285,44 @@ package struct MemoryEstimate: Sendable, Equatable {
         // Of a run in two sides both count: what a rank of either takes.
         let samplers = job.staleness.generationRanks > 0 ? job.staleness.generationRanks : ranks
         let replicas = max(1, (ranks - job.staleness.generationRanks) / tensorParallel)
-        let prompts = Self.share(job.batches.promptsPerStep * together, samplers)
-        let rows = BatchLimits(job).rows(
-            wanted: min(prompts, job.batches.promptsPerStep) * job.batches.generations,
-            bytesPerToken: model.keyValueBytesPerToken(job.model.dtype.elementType) / together, promptLength: prompt,
+        let sampled = job.recipe.sampled
+        let requests = job.batches.promptsPerStep * sampled.variants
+        let shared = min(Self.share(requests * together, samplers), requests)
+        let limits = BatchLimits(job)
+        let tokenBytes = model.keyValueBytesPerToken(job.model.dtype.elementType)
+        let rows = limits.rows(
+            wanted: shared * sampled.completions, bytesPerToken: tokenBytes / together, promptLength: prompt,
             completionLength: completion)
-        var hasCritic = false
-        if case .separate = job.plan.critic?.form { hasCritic = true }
+        func cacheBytes(_ prompts: Int, _ samples: Int, promptLength: Int, completionLength: Int) -> Int {
+            let rows = limits.rows(
+                wanted: prompts * samples, bytesPerToken: tokenBytes, promptLength: promptLength,
+                completionLength: completionLength)
+            return (rows * completionLength + min(rows, prompts) * promptLength) * tokenBytes
+        }
+        var otherCaches = evaluated.map { set in
+            cacheBytes(
+                set.prompts, job.run.generations, promptLength: set.longestPrompt,
+                completionLength: job.sampling.maxCompletionLength)
+        }
+        if let utility = job.plan.weighing?.utility, utility.utility == .reward {
+            otherCaches.append(
+                cacheBytes(utility.prompts, utility.generations, promptLength: prompt, completionLength: completion))
+        }
+        if let calibration = job.plan.weighing?.calibration {
+            otherCaches.append(
+                cacheBytes(
+                    calibration.prompts, calibration.drawnTraces, promptLength: prompt,
+                    completionLength: calibration.traceLength))
+        }
+        let parts = job.plan.parts.flatMap(\.gradientNames).count
         // Some losses read the reference while gradients are taken.
         let scoresAlone = !job.plan.parts.contains { $0.objective.needsExactDivergence }
         self.init(
             model, type: job.model.dtype, trained: trained, base: job.model.base,
             hasReference: job.plan.reference != nil, referenceMoves: job.plan.reference?.sync != nil,
             mapsReference: mapsReference && scoresAlone && job.model.residency != .keep, teacher: teacher,
-            rewardModels: rewardModels, hasCritic: hasCritic, criticSharesBase: criticSharesBase,
+            rewardModels: rewardModels, hasCritic: critic != nil, criticModel: critic, criticTrained: criticTrained,
+            criticSharesBase: criticSharesBase,
             layout: job.recipe.generates ? job.model.generationLayout : .shared,
             optimizer: job.optimizer, offloadsOptimizer: job.optimizerOffload.folder != nil,
             tensorParallel: tensorParallel, generationParallel: together,
@@ -258,12 +330,14 @@ package struct MemoryEstimate: Sendable, Equatable {
                 || job.plan.weighing?.utility?.utility == .reward,
             replicas: replicas,
             scoresPolicy: job.recipe.calls.contains(.infer(.oldPolicy)),
-            takesMetaGradient: job.plan.weighing?.utility != nil,
+            takesMetaGradient: job.plan.weighing?.utility != nil, streams: job.plan.comparedStreams,
+            parts: job.partGradientSteps > 0 && parts > 1 ? parts : 0,
             forwardCacheLimit: ranks == 1 ? job.forwardCacheBytes : 0, residency: job.model.residency,
+            otherCaches: otherCaches,
             Sizes(
                 promptLength: prompt, completionLength: completion, completionsPerPrompt: job.batches.generations,
                 completionsPerOptimizerStep: Self.share(job.batches.completionsPerOptimizerStep, replicas),
-                rows: job.recipe.generates ? rows : 0,
+                rows: job.recipe.generates ? rows : 0, promptSlots: job.recipe.generates ? min(rows, shared) : 0,
                 maxTokensPerMicroBatch: job.maxTokensPerMicroBatch, checkpointsBlocks: job.checkpointsBlocks))
     }
 
@@ -302,5 +376,30 @@ package struct MemoryEstimate: Sendable, Equatable {
 
     private static func text(_ bytes: Int) -> String {
         bytes < 1_000_000_000 ? "\((bytes + 999_999) / 1_000_000) MB" : String(format: "%.1f GB", Double(bytes) / 1e9)
+    }
+}
+
+/// Prompts that a run samples completions of without learning from these.
+struct EvaluatedSet {
+    let prompts: Int
+    /// Its tokens.
+    let longestPrompt: Int
+
+    init(_ prompts: [TokenizedPrompt]) {
+        self.prompts = prompts.count
+        longestPrompt = prompts.map(\.tokenIDs.count).max() ?? 0
+    }
+}
+
+extension StepRecipe {
+    /// What the call that samples most asks of each prompt: variants of it, and completions of each, the greedy one
+    /// included.
+    fileprivate var sampled: (variants: Int, completions: Int) {
+        let all = calls + (warmup?.calls ?? []) + (interlude?.calls ?? [])
+        let found = all.map { call -> (variants: Int, completions: Int) in
+            guard case .generate(let samples, let greedy, let variants) = call else { return (0, 0) }
+            return (variants.count, samples + (greedy ? 1 : 0))
+        }
+        return found.max { $0.variants * $0.completions < $1.variants * $1.completions } ?? (0, 0)
     }
 }

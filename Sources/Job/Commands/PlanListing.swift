@@ -88,7 +88,7 @@ package struct LocalPlanListing {
         let rows = candidates.prefix(Self.most).map { candidate in
             candidate.words + [
                 durations.number(candidate.nanoseconds),
-                PlanListing.gibibytes(candidate.peakBytes) + (candidate.fits ? "" : " too much"),
+                PlanListing.gibibytes(candidate.predictedBytes) + (candidate.fits ? "" : " too much"),
             ]
         }
         let heading = LocalPlans.Candidate.heading + [durations.unit, "GiB a rank"]
@@ -116,6 +116,9 @@ extension LocalPlans.Candidate {
         "layout to sample", "ranks", "a layer to train", "to sample", "moments", "sequences a pass", "rows at once",
     ]
 
+    /// With the process itself, which a plan's own bytes are without.
+    var predictedBytes: Int { peakBytes + MemoryEstimate.process }
+
     /// What it is of the choices, below ``heading``.
     var words: [String] {
         [
@@ -134,6 +137,7 @@ extension LocalPlans.Candidate {
             .init("offload_optimizer", .bool(offloads)), .init("sequences_of_pass", .number(sequencesOfPass)),
             .init("rows", rows.map { .number($0) } ?? .null),
             .init("iteration_s", .number(Double(nanoseconds) / 1e9)), .init("peak_bytes", .number(peakBytes)),
+            .init("predicted_peak_bytes", .number(predictedBytes)),
         ]
     }
 }

@@ -150,7 +150,7 @@ package struct PlanMaking {
         }
         let sorted = LocalPlans.sorted(candidates)
         guard let best = sorted.first, best.fits else {
-            let least = candidates.map(\.peakBytes).min() ?? 0
+            let least = candidates.map(\.predictedBytes).min() ?? 0
             throw PlanError([
                 .init(
                     .memory, nil,
@@ -197,7 +197,8 @@ package struct PlanMaking {
             // A pair is never cut.
             leastSequences: job.plan.pairs != nil ? 2 : 1, rows: job.concurrentCompletions,
             shards: shards.training, generationShards: shards.generation,
-            offloads: [job.optimizerOffload.folder != nil], forwardCacheBytes: job.forwardCacheBytes)
+            offloads: [job.optimizerOffload.folder != nil], forwardCacheBytes: job.forwardCacheBytes,
+            processBytes: MemoryEstimate.process)
     }
 
     // MARK: Reading
@@ -302,11 +303,11 @@ package struct PlanMaking {
 
 /// What a job's own files say of its calls: shapes of models, lengths of texts, bytes of optimizers.
 struct JobSizes {
-    var shapes: [String: ModelShape] = [:]
+    let shapes: [String: ModelShape]
     let promptTokens: Int
     /// `nil` for the longest that may be sampled.
     let newTokens: Int?
-    var optimizers: [String: CallSpec.Work.Optimizer] = [:]
+    let optimizers: [String: CallSpec.Work.Optimizer]
     let shards: Shards
 
     /// Ranks that may share a layer: as many as the job says, or those that it and its model allow.
@@ -345,37 +346,37 @@ struct JobSizes {
                 ? sizes(
                     TensorParallelism.generationKey, own.generationSize,
                     TensorParallelism.generationProblems(job.plan, job.model, job.staleness)) : [1])
-        shapes["actor"] = ModelShape(configuration)
+        (shapes, optimizers) = try Self.models(of: job, model, folder: base)
+    }
+
+    /// The models of a job's roles and what those that are trained step with; a reference that is the policy has none of
+    /// its own.
+    static func models(
+        of job: ResolvedJob, _ model: ModelSource, folder base: URL
+    ) throws -> (shapes: [String: ModelShape], optimizers: [String: CallSpec.Work.Optimizer]) {
+        var shapes = ["actor": ModelShape(model.configuration)]
         if let teacher = job.plan.reference?.model { shapes["reference"] = try PlanMaking.shape(of: teacher) }
         for (role, reference) in job.rewards?.modelRoles ?? [] {
             let classifier = try ClassifierConfiguration(
                 folder: RewardModelSettings.folder(of: reference, base: base))
             shapes[role] = ModelShape(classifier.trunk).withValues()
         }
-        optimizers["actor"] = Self.optimizer(of: job, model)
-        guard case .separate(let name, _) = job.plan.critic?.form else { return }
-        let source = try CriticSource(name, of: model)
-        let critic = try ModelFolder.readConfiguration(source.folder)
-        shapes["critic"] = ModelShape(critic).withValues(job.plan.critic?.heads ?? 1)
-        let trained =
-            model.isAdapted
-            ? try model.trained.adapted(critic, source.adapter).adapterShapes : critic.parameterShapes
-        optimizers["critic"] = Self.optimizer(of: job, trained)
+        var optimizers = ["actor": optimizer(of: job, model.trained, model.configuration)]
+        if case .separate(let name, _) = job.plan.critic?.form {
+            let critic = try CriticSource(name, of: model).configuration(of: model)
+            shapes["critic"] = ModelShape(critic).withValues(job.plan.critic?.heads ?? 1)
+            optimizers["critic"] = optimizer(of: job, model.trained, critic)
+        }
+        return (shapes, optimizers)
     }
 
-    /// What the policy steps with.
-    static func optimizer(of job: ResolvedJob, _ model: ModelSource) -> CallSpec.Work.Optimizer {
-        let names = Set(model.trainedNames)
-        let trained =
-            model.isAdapted
-            ? model.configuration.adapterShapes
-            : model.configuration.parameterShapes.filter { names.contains($0.name) }
-        return optimizer(of: job, trained)
-    }
-
+    /// What steps what is trained of a model: adapters, or some of its own parameters.
     private static func optimizer(
-        of job: ResolvedJob, _ shapes: [ParameterShape]
+        of job: ResolvedJob, _ trained: TrainedWeights, _ model: ModelConfiguration
     ) -> CallSpec.Work.Optimizer {
+        let names = Set(trained.names(in: model))
+        let shapes =
+            model.adapters != nil ? model.adapterShapes : model.parameterShapes.filter { names.contains($0.name) }
         let type = job.model.dtype.masterType
         return CallSpec.Work.Optimizer(
             name: job.optimizer.rule.name, parameters: shapes.reduce(0) { $0 + $1.count },

@@ -13,9 +13,6 @@ package struct PlanMeasurement {
         /// Why it failed.
         package let failure: String?
 
-        /// With the process itself, which a plan's own bytes are without.
-        fileprivate var predictedBytes: Int { candidate.peakBytes + MemoryEstimate.process }
-
         package init(_ candidate: LocalPlans.Candidate, _ measured: Measured?, failure: String? = nil) {
             self.candidate = candidate
             self.measured = measured
@@ -67,7 +64,7 @@ package struct PlanMeasurement {
         return (
             measured.map { log(Double($0.candidate.nanoseconds) / 1e9 / $1.seconds) },
             measured.compactMap { row, own in
-                own.peakBytes.map { log(Double(row.predictedBytes) / Double($0)) }
+                own.peakBytes.map { log(Double(row.candidate.predictedBytes) / Double($0)) }
             }
         )
     }
@@ -97,7 +94,7 @@ package struct PlanMeasurement {
             row.candidate.words + [
                 durations.number(row.candidate.nanoseconds),
                 row.measured.map { durations.number(Int($0.seconds * 1e9)) } ?? "failed",
-                rank(of: row).map(String.init) ?? "", PlanListing.gibibytes(row.predictedBytes),
+                rank(of: row).map(String.init) ?? "", PlanListing.gibibytes(row.candidate.predictedBytes),
                 row.measured?.peakBytes.map(PlanListing.gibibytes) ?? "",
             ]
         }
@@ -138,7 +135,6 @@ package struct PlanMeasurement {
     private func members(of row: Row) -> [JSONValue.Member] {
         let hash: [JSONValue.Member] = [.init("plan_hash", .string(row.candidate.plan.planHash))]
         let found: [JSONValue.Member] = [
-            .init("predicted_peak_bytes", .number(row.predictedBytes)),
             .init("measured_s", Self.json(row.measured?.seconds)),
             .init("measured_peak_bytes", Self.json(row.measured?.peakBytes)),
             .init("fullness", Self.json(row.measured?.fullness)), .init("rank", Self.json(rank(of: row))),

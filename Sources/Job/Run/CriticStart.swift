@@ -19,6 +19,13 @@ struct CriticSource {
         folder = adapter?.base ?? named
         sharesBase = policy.isAdapted && folder.resolvedPath == policy.baseFolder.resolvedPath
     }
+
+    /// What the critic is, with the adapters that are trained; read without any weights.
+    func configuration(of policy: ModelSource) throws -> ModelConfiguration {
+        let classifier = try? ClassifierConfiguration(folder: folder)
+        return try policy.trained.adapted(
+            classifier?.trunk ?? ModelFolder.readConfiguration(folder), adapter)
+    }
 }
 
 /// What a critic of its own weights starts from: the policy's model, another, or a reward model with its head. It trains

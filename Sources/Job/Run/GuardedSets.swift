@@ -20,6 +20,9 @@ struct GuardedSets: Sendable {
         case prompts([TokenizedPrompt])
         /// Completions with their prompts.
         case texts([UpdateGroup])
+
+        /// What completions are sampled of; `nil` where none are.
+        var prompts: [TokenizedPrompt]? { if case .prompts(let prompts) = self { prompts } else { nil } }
     }
 
     let all: [Guarded]

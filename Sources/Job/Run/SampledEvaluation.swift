@@ -4,6 +4,7 @@ internal import Evaluation
 internal import Foundation
 internal import PromptSets
 internal import Records
+internal import RolloutEngine
 internal import Tensors
 
 /// The prompts a run evaluates its policy on: those of the test split.
@@ -65,7 +66,7 @@ struct SampledEvaluation: Measuring {
     private static func generator(_ parts: TrainingParts, _ job: ResolvedJob, seed: Int) throws -> EngineGenerator {
         try EngineGenerator(
             policy: parts.policy, model: parts.model, sampling: job.sampling, softThinking: job.plan.softThinking,
-            seed: seed)
+            seed: seed, limits: BatchLimits(job))
     }
 
     func measured(step: Int, stop: StopSignal) async throws -> Measured {

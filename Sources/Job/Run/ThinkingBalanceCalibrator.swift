@@ -29,11 +29,13 @@ struct ThinkingBalanceCalibrator: Sendable {
     private let slots: [Int]
     private let sketch: GradientSketch
 
+    /// - Parameter limits: How many traces are decoded at once.
     /// - Throws: ``JobError`` for a set in which fewer than two prompts have both pairs.
     @TensorActor
     init(
         _ balance: ThinkingBalancePlan, _ calibration: ThinkingBalanceCalibration, _ thinking: ThinkingSettings,
-        _ pairs: PairFeed, _ model: ModelSource, policy: ReallocatingActor, updater: PolicyUpdater, seed: Int
+        _ pairs: PairFeed, _ model: ModelSource, policy: ReallocatingActor, updater: PolicyUpdater, seed: Int,
+        limits: BatchLimits
     ) throws {
         plan = calibration
         beta = balance.beta
@@ -47,7 +49,7 @@ struct ThinkingBalanceCalibrator: Sendable {
             policy: policy, model: model,
             sampling: SamplingSettings(
                 maxCompletionLength: calibration.traceLength, stopStrings: [thinking.end]), softThinking: nil,
-            seed: ~seed)
+            seed: ~seed, limits: limits)
         let whole = pairs.rows.slots.indices.filter { !pairs.rows.slots[$0].contains(nil) }
         guard whole.count >= 2 else {
             throw JobError(
@@ -76,8 +78,8 @@ struct ThinkingBalanceCalibrator: Sendable {
     func estimate(
         alpha: Double, step: Int, stop: StopSignal
     ) async throws -> (estimate: ThinkingBalanceEstimate?, metrics: Metrics) {
-        let asked = 2 * plan.traces + plan.marginalTraces
-        let drawn = try await traces(asked + asked / 2, step: step, stop: stop)
+        let asked = plan.neededTraces
+        let drawn = try await traces(plan.drawnTraces, step: step, stop: stop)
         var metrics = Metrics()
         let closed = drawn.map { $0.filter { $0.isClosed(by: thinkEnd) } }
         let all = drawn.reduce(0) { $0 + $1.count }

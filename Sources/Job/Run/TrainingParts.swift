@@ -119,7 +119,7 @@ struct TrainingParts: Sendable {
         if let calibration = balance.calibration, let thinking = job.plan.pairs?.thinking, let pairs {
             calibrator = try ThinkingBalanceCalibrator(
                 balance, calibration, thinking, pairs, model, policy: built.policy, updater: built.updater,
-                seed: job.model.seed)
+                seed: job.model.seed, limits: BatchLimits(job))
         }
         return ThinkingBalanceWeighing(balance, calibrator)
     }

@@ -83,7 +83,7 @@ package final class TrainingRun: Sendable {
         let model = try ModelSource(
             job.model.path, job.model.reading, trained: job.model.trained, base: job.model.base,
             device: job.model.device)
-        try job.require(model)
+        try job.require(model, base: base)
         try job.requireOwnOutput(model, base: base)
         let threads = try await model.useThreads(job.model.threads, processes: team?.localSize ?? 1)
         progress("opening the prompt sets", 0, 0)

@@ -137,6 +137,12 @@ package struct PlacementSettings: Sendable {
                 "generation_ranks is \(reading.staleness.generationRanks), and the calls of \(path) are on all ranks; "
                     + "leave generation_ranks or placement out")
         }
+        if reading.model.residency == .keep {
+            job.refuse(
+                "residency",
+                "residency is keep, and the calls of \(path) drop what a phase has no more use for; leave residency or "
+                    + "placement out")
+        }
         for difference in differences(from: reading.graph(promptTokens: 1), generates: reading.plan.recipe.generates) {
             job.refuse(
                 "placement",
@@ -184,26 +190,40 @@ package struct PlacementSettings: Sendable {
                 + ", or make a plan with plumbline plan --job JOB -n \(ranks)")
     }
 
-    /// Refuses a run of another model than the plan is for, or one that steps with something else.
-    func require(_ model: ModelSource, of job: ResolvedJob) throws(JobError) {
-        var difference: String?
-        let (shape, optimizer) = (ModelShape(model.configuration), JobSizes.optimizer(of: job, model))
-        if let planned = plan.models["actor"], planned != shape {
-            difference =
-                "its actor has \(planned.layers) layers of \(planned.hiddenSize), "
-                + "\(planned.heads) heads and \(planned.vocabularySize) words, or differs in something smaller; "
-                + "\(job.model.path) has \(shape.layers) of \(shape.hiddenSize), \(shape.heads) and \(shape.vocabularySize)"
-        } else if let planned = trainer.work.optimizer, planned != optimizer {
-            difference =
-                "\(planned.name) over \(planned.parameters) numbers trains its actor, here it is "
-                + "\(optimizer.name) over \(optimizer.parameters)"
-        } else if trainer.work.recomputes != job.checkpointsBlocks {
-            difference = "gradient_checkpointing is \(trainer.work.recomputes) there, and \(job.checkpointsBlocks) here"
-        }
-        guard let difference else { return }
+    /// Refuses a run of other models than the plan is for, or one that steps with something else.
+    ///
+    /// - Parameter base: The job file's folder.
+    /// - Throws: ``JobError`` with the first difference, and the errors of models that cannot be read.
+    func require(_ model: ModelSource, of job: ResolvedJob, base: URL) throws {
+        let own = try JobSizes.models(of: job, model, folder: base)
+        guard let found = difference(of: own, in: job) else { return }
         throw JobError(
             place: "placement",
-            message: "\(path) is a plan of another job: \(difference); make one with plumbline plan --job")
+            message: "\(path) is a plan of another job: \(found); make one with plumbline plan --job")
+    }
+
+    private func difference(
+        of own: (shapes: [String: ModelShape], optimizers: [String: CallSpec.Work.Optimizer]), in job: ResolvedJob
+    ) -> String? {
+        for role in plan.graph.roles {
+            // A reference is the policy as it starts, unless it is another model.
+            guard let planned = plan.models[role],
+                let found = own.shapes[role] ?? (role == "reference" ? own.shapes["actor"] : nil), planned != found
+            else { continue }
+            let other = role == "actor" ? job.model.path : "that of the job"
+            return "its \(role) has \(planned.layers) layers of \(planned.hiddenSize), "
+                + "\(planned.heads) heads and \(planned.vocabularySize) words, or differs in something smaller; "
+                + "\(other) has \(found.layers) of \(found.hiddenSize), \(found.heads) and \(found.vocabularySize)"
+        }
+        for call in plan.graph.calls where call.kind == .train {
+            let role = call.role ?? ""
+            guard let planned = call.work.optimizer, let found = own.optimizers[role], planned != found
+            else { continue }
+            return "\(planned.name) over \(planned.parameters) numbers trains its \(role), here it is "
+                + "\(found.name) over \(found.parameters)"
+        }
+        guard trainer.work.recomputes != job.checkpointsBlocks else { return nil }
+        return "gradient_checkpointing is \(trainer.work.recomputes) there, and \(job.checkpointsBlocks) here"
     }
 
     /// What a start under a plan, or without one, says of the checkpoint that it goes on from.
@@ -243,9 +263,11 @@ extension ResolvedJob {
         try tensorParallelism.require(ranks: ranks)
     }
 
-    /// Refuses another model than that of the job's plan, or one whose layers the processes cannot share.
-    func require(_ model: ModelSource) throws(JobError) {
-        try placement?.require(model, of: self)
+    /// Refuses other models than those of the job's plan, or one whose layers the processes cannot share.
+    ///
+    /// - Parameter base: The job file's folder.
+    func require(_ model: ModelSource, base: URL) throws {
+        try placement?.require(model, of: self, base: base)
         try tensorParallelism.require(model)
     }
 }

@@ -155,7 +155,8 @@ struct Reading {
             generates
             ? job.read(
                 "max_concurrent_completions", optional: nil, .from(1, to: 1_000_000),
-                "Rows decoded at once; by default as many as the step has, up to 256 and to 2 GiB of keys and values.")
+                "Rows decoded at once, in evaluations too; by default as many as the step has, up to 256 and to 2 GiB of keys and values."
+            )
             : nil
         batches = BatchArithmetic(
             reading: &job, defaults.batches, completionsPerRow: defaults.comparesPairs ? 2 : 1)
