@@ -60,7 +60,7 @@ struct OneOfSeveral {
         if case .stopped(let progress) = try await run.run(display: NoDisplay()) {
             throw StoppedRun(kept: "rank \(meeting.rank) leaves at step \(progress.step) with the others")
         }
-        try run.checkScores()  // those of this rank's share
+        try await run.checkScores()
     }
 
     /// Where this rank's optimizer has its file: beside the first rank's, which has made its folder by now, and where this

@@ -204,6 +204,52 @@ struct SidesTests {
         }
     }
 
+    /// Each rank's rewards see two of four prompts. Error budgets are shown the scores of all, in the order of the prompts.
+    @Test(arguments: [0, 1], [nil, DynamicSampling(reward: 0)] as [DynamicSampling?])
+    func everyRankCountsTheScoresOfAll(_ staleness: Int, _ dynamic: DynamicSampling?) async throws {
+        let schedule = StepSchedule(
+            promptsPerStep: 4, completionsPerOptimizerStep: 8, maxSteps: 3, dynamicSampling: dynamic,
+            maxStaleness: staleness)
+        let ranks = await run(2, schedule) { _, _ in
+            World(liveRows: 2, maxDelay: 3)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        for rank in ranks {
+            #expect(try rank.result.get().isFinished)
+            #expect(rank.world.countedRows == Array(0..<(dynamic == nil ? 12 : 24)))
+        }
+    }
+
+    /// Four steps of two prompts, sampled by others than those that learn.
+    @Test(arguments: [(1, 1), (2, 2)] as [(training: Int, sampling: Int)])
+    func bothSidesCountTheScoresOfAll(_ sizes: (training: Int, sampling: Int)) async throws {
+        let ranks = try await run(training: sizes.training, sampling: sizes.sampling) { _, seat in World(ranks: seat) }
+        for rank in ranks { #expect(rank.world.countedRows == Array(0..<8)) }
+    }
+
+    /// The first rank has counted more than the others, as the scores of an evaluation, and its budget ends with row 5: all
+    /// give the third step up, and keep the second.
+    @Test func aBudgetThatEndsOnOneRankEndsAll() async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 4)
+        let ranks = await run(2, schedule) { rank, _ in
+            World(budgetEndsAtRow: rank == 0 ? 5 : nil)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        #expect(throws: World.RewardBroke.self) { _ = try ranks[0].result.get() }
+        #expect(throws: CoordinatorError.rank(0, message: "RewardBroke()")) { _ = try ranks[1].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
+    }
+
+    /// The same where the first rank samples nothing: it learns of the batch's scores when it is to learn from it.
+    @Test func aBudgetThatEndsWithTheFirstTrainerEndsBothSides() async throws {
+        let ranks = try await run { rank, seat in World(budgetEndsAtRow: rank == 0 ? 5 : nil, ranks: seat) }
+        #expect(throws: World.RewardBroke.self) { _ = try ranks[0].result.get() }
+        #expect(throws: CoordinatorError.rank(0, message: "RewardBroke()")) { _ = try ranks[1].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
+    }
+
     private func alone(_ schedule: StepSchedule) async throws -> (world: World, outcome: RunOutcome) {
         let world = World(liveRows: 3)
         let coordinator = try Coordinator(recipe: recipe, schedule: schedule, parts: world.parts(), stop: StopSignal())

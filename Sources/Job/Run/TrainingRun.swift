@@ -272,10 +272,16 @@ package final class TrainingRun: Sendable {
         return outcome
     }
 
-    /// Looks at the scores of a run that has ended and is saved.
+    /// Looks at the scores of a run that has ended and is saved. Every rank calls it: the first has counted those of all.
     ///
-    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were.
-    package func checkScores() throws {
+    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were; on other
+    ///   ranks what the first one says of it.
+    package func checkScores() async throws {
+        guard let team else { return try requireScores() }
+        try await team.byFirst { try self.requireScores() }
+    }
+
+    private func requireScores() throws {
         for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values {
             if let overspent = scorer.overspent { throw overspent }
         }
