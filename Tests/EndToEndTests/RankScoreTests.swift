@@ -46,4 +46,26 @@ struct RankScoreTests {
         let two = try Command.run(["launch", "-n", "2", "train", job, "output_dir=two"], in: place.folder)
         #expect(two.status == 0, "\(two.progress)")
     }
+
+    /// launch ends the others fifteen seconds behind the first that fails. The first rank is busy for longer than that
+    /// when all have taken their steps, here with a tracker that is still sending.
+    @Test func noneEndsBeforeTheFirstHasLeftEverything() throws {
+        let place = try Workplace()
+        try place.write(
+            "wandb.py",
+            """
+            import time
+            class Run:
+                url = "http://there/run"
+            def init(**members): return Run()
+            def define_metric(*names, **rest): pass
+            def log(row): pass
+            def finish(): time.sleep(19)
+            """)
+        let job = try job("True", prompts: 2, in: place)
+        let two = try Command.run(["launch", "-n", "2", "train", job, "report_to=wandb"], in: place.folder)
+        #expect(two.status == 65, "\(two.progress)")
+        #expect(two.progress.contains("final model: run\n"), "\(two.progress)")
+        #expect(two.progress.contains("reward f: 2 of the last 8 scores failed or timed out"), "\(two.progress)")
+    }
 }

@@ -256,9 +256,12 @@ package final class TrainingRun: Sendable {
             switch outcome {
             case .finished(let progress), .ended(let progress, _):
                 try await parts.updater.gatherWeights()  // the first rank alone writes them
-                guard team?.ranks.isFirst ?? true else { break }
-                // Also when the run is cancelled by now.
-                try await Task { try await saver.placeFinalModel(progress) }.value
+                if let team {
+                    try await team.byFirst { try await saver.placeFinalModel(progress) }
+                } else {
+                    // Also when the run is cancelled by now.
+                    try await Task { try await saver.placeFinalModel(progress) }.value
+                }
             case .stopped: break
             }
         } catch {
@@ -267,9 +270,18 @@ package final class TrainingRun: Sendable {
             await close(display)
             throw error
         }
+        // None ends before the first has left everything where it belongs: the end of one is that of all.
+        if let team {
+            try await team.patiently { try await self.leave(recorder, display) }
+        } else {
+            try await leave(recorder, display)
+        }
+        return outcome
+    }
+
+    private func leave(_ recorder: RunRecorder, _ display: any RunDisplay) async throws {
         try await recorder.endTimeline()
         await close(display)
-        return outcome
     }
 
     /// Looks at the scores of a run that has ended and is saved. Every rank calls it: the first has counted those of all.
