@@ -214,6 +214,31 @@ package final class TrainingRun: Sendable {
         return (parts, progress, record, lines, resumed.checkpoint)
     }
 
+    /// Compares the weights that this rank begins with, frozen ones included, with those of the others: from then on only
+    /// batches are compared. Every rank calls it.
+    ///
+    /// - Throws: ``JobError`` on all of them, naming the first parameter that differs.
+    package func requireOneModel() async throws {
+        guard let team else { return }
+        do {
+            let all = try await team.ranks.exchange(parts.fingerprints())
+            for (rank, own) in all.enumerated() {
+                // Ranks that only sample have the policy alone.
+                for (role, weights) in own.sorted(by: { $0.key < $1.key }) {
+                    guard let name = all[0][role].flatMap({ weights.firstDifference(from: $0) }) else { continue }
+                    throw JobError(
+                        place: "model_name_or_path",
+                        message: "rank \(rank) begins with other weights than rank 0: \(name) of the \(role) differs; "
+                            + "expected one model for all")
+                }
+            }
+        } catch {
+            for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values { await scorer.close() }
+            _ = await record.close()
+            throw error
+        }
+    }
+
     /// Trains to the end, or until a stop is asked for.
     package func run(display: any RunDisplay) async throws -> RunOutcome {
         let recorder = try RunRecorder(
