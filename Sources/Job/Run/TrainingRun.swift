@@ -165,7 +165,9 @@ package final class TrainingRun: Sendable {
             lines += try PlacementSettings.notices(resuming: checkpoint, job.placement)
             lines += ResumePoint.notices(resuming: checkpoint, job)
         }
-        let progress = ProgressState(threads: threads)
+        let progress = ProgressState(
+            threads: threads,
+            ranking: job.run.bestMetric.map { ProgressState.Ranking(metric: $0, isGreater: job.run.bestIsGreater) })
         let parts = try await TrainingParts(
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
             maxSteps: maxSteps, team: team)
@@ -185,6 +187,7 @@ package final class TrainingRun: Sendable {
                 $0.stateName != RolloutsAhead.stateName || FileManager.default.fileExists(atPath: batch.path)
             }
             try await folder.restore(saved + [progress], from: checkpoint)
+            lines += progress.notices
             if progress.threads != threads {
                 lines.append(
                     "the checkpoint was made with \(progress.threads) threads, this start has \(threads): equal to "
@@ -195,10 +198,12 @@ package final class TrainingRun: Sendable {
         }
         let step = progress.progress.step
         scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
-        try folder.rewind(to: resumed.checkpoint == nil ? -1 : step, from: resumed.checkpoint)
-        if step == 0 { try TimelineFile.removeEarlier(in: folder.url) }
+        // The record of a run that another folder's checkpoint begins is its own from there.
+        let goesOn = resumed.checkpoint.map(folder.holds) == true
+        try folder.rewind(to: goesOn ? step : -1, from: resumed.checkpoint)
+        if step == 0 || !goesOn { try TimelineFile.removeEarlier(in: folder.url) }
         let record = try await MetricsRecord(
-            job.run.reports, folder: folder, config: job.values, resumes: step > 0)
+            job.run.reports, folder: folder, config: job.values, resumes: goesOn && step > 0)
         lines += record.lines
         try folder.writeConfiguration("\(ResolvedJob.resolvedHeading)\(base.path).\n" + job.yaml)
         lines += model.trainedLines
@@ -361,8 +366,8 @@ struct ResumePoint {
     let checkpoint: CheckpointFolder?
     let notices: [String]
 
-    /// - Throws: ``JobError`` when the folder holds an earlier run that nobody asked to resume or replace, or the named
-    ///   checkpoint is none.
+    /// - Throws: ``JobError`` when the folder holds an earlier run that nobody asked to resume or replace, also where the
+    ///   named checkpoint is another run's, or when that is none.
     init(_ settings: RunSettings, _ folder: RunFolder) throws {
         guard let asked = settings.resumes else {
             let isTaken = try folder.holdsEarlierRun()
@@ -393,6 +398,14 @@ struct ResumePoint {
                 throw JobError(
                     place: "resume_from_checkpoint",
                     message: "there is no folder '\(asked)'; true goes on from output_dir's newest checkpoint")
+            }
+            let isTaken = try !folder.holds(named) && folder.holdsEarlierRun()
+            guard !isTaken || settings.overwrites else {
+                throw JobError(
+                    place: folder.url.relativePath,
+                    message: "output_dir holds an earlier run, and '\(asked)' is another one's checkpoint; "
+                        + "resume_from_checkpoint=true goes on with the run here, overwrite_output_dir=true replaces it, "
+                        + "or name another folder")
             }
             try named.verify()
             checkpoint = named
