@@ -303,6 +303,23 @@ struct ResumeTests {
         #expect(own.status == 0, "\(own.progress)")
     }
 
+    /// The second run breaks before its first step: no model lies in its folder, least of all that of the first.
+    @Test func aRunThatBeginsAnewHasNoModelOfAnEarlierOne() throws {
+        let place = try Workplace()
+        #expect(try place.train(try place.job("grpo", "num_generations: 4")).status == 0)
+        try #require(place.exists("run/model.safetensors") && place.exists("run/manifest.json"))
+        try place.write("run/README.md", "mine")
+        try place.write("r.py", "def f(completions, **kwargs):\n    raise RuntimeError('out of paper')\n")
+        let broken = try place.train(
+            try place.job("grpo", "num_generations: 4\nreward_funcs: r.py:f\nreward_error_budget: 0"),
+            "overwrite_output_dir=true")
+        #expect(broken.status == 65 && broken.progress.contains("out of paper"), "\(broken.progress)")
+        for name in ["model.safetensors", "config.json", "tokenizer.json", "manifest.json"] {
+            #expect(!place.exists("run/\(name)"), "\(name)")
+        }
+        #expect(place.exists("run/README.md") && place.exists("run/config.yaml"))
+    }
+
     @Test func aRunGoesOnWithItsOwnOptimizer() throws {
         let place = try Workplace()
         let job = try place.job("sft", "optim: lion\nlearning_rate: 1e-4")

@@ -201,6 +201,7 @@ package final class TrainingRun: Sendable {
         // The record of a run that another folder's checkpoint begins is its own from there.
         let goesOn = resumed.checkpoint.map(folder.holds) == true
         try folder.rewind(to: goesOn ? step : -1, from: resumed.checkpoint)
+        if !goesOn, job.run.overwrites { try folder.removeFinalModel() }
         if step == 0 || !goesOn { try TimelineFile.removeEarlier(in: folder.url) }
         let record = try await MetricsRecord(
             job.run.reports, folder: folder, config: job.values, resumes: goesOn && step > 0)

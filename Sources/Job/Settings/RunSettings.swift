@@ -59,7 +59,7 @@ package struct RunSettings: Sendable {
         )
         overwrites = job.read(
             "overwrite_output_dir", default: false,
-            "Starts anew, or from another run's checkpoint, in a folder that holds an earlier run: its metrics go; its checkpoints are set aside, and removed once the new run has saved one."
+            "Starts anew, or from another run's checkpoint, in a folder that holds an earlier run: its metrics and its final model go; its checkpoints are set aside, and removed once the new run has saved one."
         )
         resumes =
             job.read(
