@@ -16,7 +16,9 @@ extension Coordinator {
     func takeBatch(_ sampling: Sampling, into work: inout StepWork) async throws {
         if let waiting = ahead {
             ahead = nil
-            return try await take(opened(waiting, sampling), of: sampling, into: &work)
+            let batch = try await opened(waiting, sampling)
+            try await countSampled(batch)
+            return try await take(batch, of: sampling, into: &work)
         }
         guard let team = parts.team, team.isSplit else {
             let batch = try await sampled(sampling, from: progress.rolloutStep, stop: stop)
@@ -38,7 +40,18 @@ extension Coordinator {
         var opened = try await opened(batch, sampling)
         opened.decoding = sides.map(\.decoding).max() ?? 0
         opened.scoring = sides.map(\.scoring).max() ?? 0
+        try await countSampled(opened)
         try await take(opened, of: sampling, into: &work)
+    }
+
+    /// Counts the scores of a batch where other ranks have sampled it: the first of those that learn evaluates, too, and
+    /// has then seen every score of the run.
+    private func countSampled(_ batch: SampledBatch) async throws {
+        guard let team = parts.team, team.isSplit else { return }
+        _ = try await team.untilDone {
+            if team.side == .training { try parts.scorer?.count(batch.groups) }
+            return true
+        }
     }
 
     /// Samples the batch of the next step with the weights as they are. The position in the prompts stays behind those

@@ -124,7 +124,14 @@ extension Coordinator {
         }
         try stop?.check()
         try Task.checkCancellation()
-        batch.groups += try inOrder(scored, of: requests)
+        let groups = try inOrder(scored, of: requests)
+        if let team = parts.team {
+            _ = try await team.amongPeers(nil) {
+                try scorer.count(groups)
+                return true
+            }
+        }
+        batch.groups += groups
         batch.waves += 1
         batch.decoding += seconds(generated - start)
         // What scoring took beyond decoding.
@@ -138,7 +145,7 @@ extension Coordinator {
         _ scorer: any Scoring, stop: StopSignal
     ) async throws -> (groups: [ScoredGroup], generated: ContinuousClock.Instant) {
         let stream = generator.generate(requests, step: step, stop: stop)
-        let (observer, taken, decodingPeers) = (parts.observer, progress.step, parts.team?.decodingPeers)
+        let (observer, taken, team) = (parts.observer, progress.step, parts.team)
         // Those that stand in their groups have a say in which are kept.
         let decides = schedule.dynamicSampling != nil && parts.creditRule?.takesDemonstrations == true
         let demonstrations = decides ? parts.demonstrations : nil
@@ -149,14 +156,15 @@ extension Coordinator {
                 do {
                     for try await group in stream where own.contains(group.address) {
                         tasks.addTask {
-                            var scored = try await scorer.score(group)
+                            // What is a rank's share alone says nothing of how often a reward fails.
+                            var scored = try await team == nil ? scorer.score(group) : scorer.scoreUncounted(group)
                             let found = try await demonstrations?.demonstrations(of: [group.prompt]).first
                             scored.demonstrationScores = try await found?.scores(beside: group, by: scorer)
                             return scored
                         }
                     }
                 } catch {
-                    throw RankFailure.ending(error, with: decodingPeers)
+                    throw RankFailure.ending(error, with: team?.decodingPeers)
                 }
                 let generated = ContinuousClock.now
                 await observer.began(.scoring, step: taken)

@@ -198,10 +198,7 @@ package actor Coordinator {
         try await whole {
             guard let team else { return try await saver.save(progress, metrics: metrics) }
             try await updater.assembleState()
-            _ = try await team.untilDone {
-                if team.ranks.isFirst { try await saver.save(progress, metrics: metrics) }
-                return true
-            }
+            try await team.byFirst { try await saver.save(progress, metrics: metrics) }
         }
         saved.append(progress.step)
     }

@@ -172,6 +172,29 @@ package struct RankTeam: Sendable {
         return try await task.value
     }
 
+    /// Does what is the first rank's alone, while the others wait: as long as it takes, and to its end also where another
+    /// rank is gone meanwhile.
+    ///
+    /// - Throws: On every rank when it fails: the first one's own error there, ``CoordinatorError/rank(_:message:)`` on the
+    ///   others, `NotFinite` on all.
+    package func byFirst(_ work: @escaping @Sendable () async throws -> Void) async throws {
+        let isFirst = ranks.isFirst
+        let own = Task { if isFirst { try await work() } }
+        do {
+            _ = try await untilDone {
+                do {
+                    try await patiently { try await own.value }
+                } catch {
+                    _ = await own.result  // what is being written is not left half done
+                    throw error
+                }
+                return true
+            }
+        } catch let failure as RankFailure {
+            throw failure.error
+        }
+    }
+
     /// - Throws: ``CoordinatorError/rank(_:message:)`` where another rank would learn from something else, as rewards
     ///   that answer differently when they are asked twice would make it.
     func requireSame(_ batch: UpdateBatch) async throws {

@@ -108,11 +108,23 @@ package protocol Scoring: Sendable {
     /// Scores a group. A reward that fails on a completion is a state of its score; only what makes the run pointless
     /// throws (a bad prompt row, an exhausted error budget).
     func score(_ group: RolloutGroup) async throws -> ScoredGroup
+    /// The same for a rank's share of what all ranks score: its failures stand in no error budget until
+    /// ``count(_:)`` is shown the shares of all.
+    func scoreUncounted(_ group: RolloutGroup) async throws -> ScoredGroup
+    /// Takes the scores of such groups into the error budgets, in this order.
+    ///
+    /// - Throws: When a budget is exhausted.
+    func count(_ groups: [ScoredGroup]) throws
     /// Takes what the rewards remarked beside their scores since the last call, sealed: it goes with the groups to the
     /// other ranks, and to the step that learns from them.
     func sealRemarks() throws -> Data
     /// Puts such remarks among those of the running step.
     func unseal(_ remarks: Data) throws
+}
+
+extension Scoring {
+    package func scoreUncounted(_ group: RolloutGroup) async throws -> ScoredGroup { try await score(group) }
+    package func count(_ groups: [ScoredGroup]) throws {}
 }
 
 /// Computes log-probs and values, and takes optimizer steps.

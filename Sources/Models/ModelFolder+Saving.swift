@@ -35,6 +35,22 @@ extension ModelFolder {
         ) { parameters.required($0) }
     }
 
+    /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:labels:expectsEndToken:)``. Other work of the
+    /// tensor thread has its turn between two tensors, and while a file is flushed: a rank that saves answers the others.
+    @TensorActor
+    package static func saveInTurns(
+        configuration: ModelConfiguration, parameters: [String: Tensor], to folder: URL,
+        elementType: ElementType = .float32, generation: GenerationConfiguration? = nil, labels: [String]? = nil
+    ) async throws {
+        let saving = try saving(
+            configuration, parameters.mapValues(\.shape), to: folder, elementType, generation: generation,
+            labels: labels)
+        for shard in saving.shards {
+            try await writeInTurns(shard.file, shard.tensors, elementType, in: folder) { parameters.required($0) }
+        }
+        try saving.finish()
+    }
+
     /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:labels:expectsEndToken:)``, of weights that
     /// are read one after the other: no more than one tensor is in memory.
     ///
@@ -82,6 +98,29 @@ extension ModelFolder {
         generation: GenerationConfiguration?, shardBytes: Int = usualShardBytes, labels: [String]? = nil,
         expectsEndToken: Bool = true, tensor: (String) throws -> Tensor
     ) throws {
+        let saving = try saving(
+            configuration, found, to: folder, elementType, generation: generation, shardBytes: shardBytes,
+            labels: labels, expectsEndToken: expectsEndToken)
+        for shard in saving.shards {
+            try write(shard.file, shard.tensors, elementType, in: folder, tensor: tensor)
+        }
+        try saving.finish()
+    }
+
+    /// A model that is about to be written: its files of weights, and then everything else.
+    private struct Saving {
+        let shards: [Shard]
+        let finish: () throws -> Void
+    }
+
+    /// Checks what is to be written, and makes the folder.
+    ///
+    /// - Parameter found: The shapes of all tensors there are, by name.
+    private static func saving(
+        _ configuration: ModelConfiguration, _ found: [String: [Int]], to folder: URL, _ elementType: ElementType,
+        generation: GenerationConfiguration?, shardBytes: Int = usualShardBytes, labels: [String]? = nil,
+        expectsEndToken: Bool = true
+    ) throws -> Saving {
         let path = folder.path(percentEncoded: false)
         var model = found
         let head = labels.map {
@@ -105,23 +144,22 @@ extension ModelFolder {
         try FileOperations.system.createFolder(folder)
         let shards = shards(
             of: configuration.parameterShapes + [head].compactMap(\.self), elementType, limit: shardBytes)
-        for shard in shards {
-            try write(shard.file, shard.tensors, elementType, in: folder, tensor: tensor)
+        return Saving(shards: shards) {
+            if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
+            // Last, for weights that cannot be read to the end leave nothing that looks like a model.
+            let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
+            let stated = try configuration.with([key: .string(typeName)])
+            if let labels {
+                try write(
+                    ClassifierConfiguration.json(of: stated, labels: labels, expectsEndToken: expectsEndToken),
+                    configurationFile, in: folder)
+            } else {
+                try write(stated.json, configurationFile, in: folder)
+                try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
+            }
+            try removeOtherWeights(
+                than: Set(shards.map(\.file) + (shards.count > 1 ? [TensorFolder.indexFile] : [])), in: folder)
         }
-        if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
-        // Last, for weights that cannot be read to the end leave nothing that looks like a model.
-        let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
-        let stated = try configuration.with([key: .string(typeName)])
-        if let labels {
-            try write(
-                ClassifierConfiguration.json(of: stated, labels: labels, expectsEndToken: expectsEndToken),
-                configurationFile, in: folder)
-        } else {
-            try write(stated.json, configurationFile, in: folder)
-            try write((generation ?? GenerationConfiguration(for: configuration)).json, generationFile, in: folder)
-        }
-        try removeOtherWeights(
-            than: Set(shards.map(\.file) + (shards.count > 1 ? [TensorFolder.indexFile] : [])), in: folder)
     }
 
     /// As ``save(configuration:parameters:to:elementType:generation:shardBytes:labels:expectsEndToken:)`` for a model.
@@ -178,6 +216,30 @@ extension ModelFolder {
                 for parameter in tensors {
                     try writer.write(tensor(parameter.name), named: prefix + parameter.name)
                 }
+                try writer.finish()
+            }
+            try FileOperations.system.rename(partial, folder.appending(path: file))
+        } catch {
+            do { try FileOperations.system.remove(partial) } catch { /* the first failure is the one to report */  }
+            throw error
+        }
+    }
+
+    /// As ``write(_:_:_:in:prefix:tensor:)``, letting other work through.
+    @TensorActor
+    private static func writeInTurns(
+        _ file: String, _ tensors: [ParameterShape], _ type: ElementType, in folder: URL, tensor: (String) -> Tensor
+    ) async throws {
+        let partial = folder.appending(path: ".\(file).partial")
+        do {
+            try await RunError.fromWritingTensors {
+                let writer = try TensorFileWriter(
+                    url: partial, announcing: tensors.map { .init(name: $0.name, type: type, shape: $0.shape) })
+                for parameter in tensors {
+                    try writer.write(tensor(parameter.name), named: parameter.name)
+                    await Task.yield()
+                }
+                try await writer.flush()
                 try writer.finish()
             }
             try FileOperations.system.rename(partial, folder.appending(path: file))

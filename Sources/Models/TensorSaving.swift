@@ -11,4 +11,15 @@ extension RunError {
             throw RunError.system(action: action, path: path, code: code)
         }
     }
+
+    /// The same for writing that lets other work through.
+    package static func fromWritingTensors(
+        isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
+    ) async throws {
+        do {
+            try await body()
+        } catch TensorError.system(let action, let path, let code) {
+            throw RunError.system(action: action, path: path, code: code)
+        }
+    }
 }

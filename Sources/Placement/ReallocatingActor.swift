@@ -150,6 +150,14 @@ package final class ReallocatingActor {
         log?.sample()
     }
 
+    /// The fingerprint of all parameters, trained or not, for the ranks of a run to compare. Where several share what is
+    /// trained, all of them make this call: it is that of the wholes.
+    package func fingerprintOfWholes() throws -> WeightFingerprint {
+        defer { if residency != .keep { files?.dropPages() } }
+        return try WeightFingerprint(of: parameters.frozen).merging(
+            WeightFingerprint(adding: parameters.trained, of: shards))
+    }
+
     /// Zeros of the shape, element type and device of every trained tensor, by name: what an optimizer's moments
     /// start as.
     ///

@@ -15,7 +15,7 @@ package enum WeightVerification: Sendable, Equatable, CaseIterable {
 /// A digest of every parameter, so that weights written behind the actor's back are noticed at the next hand-over.
 ///
 /// See ``Tensors/Tensor/digest(seed:)``: it reads each weight once, at the speed of memory.
-package struct WeightFingerprint: Sendable, Equatable {
+package struct WeightFingerprint: Sendable, Equatable, Codable {
     private let digests: [String: UInt64]
 
     /// Reads every parameter bit by bit.
@@ -45,6 +45,13 @@ package struct WeightFingerprint: Sendable, Equatable {
         let own = try names.map { try shards.digest(of: parts[$0]!, named: $0, seed: Self.seed($0)) }
         digests = Dictionary(uniqueKeysWithValues: zip(names, try shards.group.wrappingSums(own)))
     }
+
+    /// This one with the parameters of another, which has others.
+    func merging(_ other: WeightFingerprint) -> WeightFingerprint {
+        WeightFingerprint(digests: digests.merging(other.digests) { $1 })
+    }
+
+    private init(digests: [String: UInt64]) { self.digests = digests }
 
     /// The first parameter, by name, whose digest differs; `nil` when all are equal.
     package func firstDifference(from other: WeightFingerprint) -> String? {

@@ -11,8 +11,8 @@ extension Critic: Checkpointable {
     /// Writes weights, moments and counters, while no step is under way.
     package func save(to folder: URL) async throws {
         try await owner.masters { own in
-            try optimizer.save(at: owner.version, to: folder)
-            try StateTensors.write(own.trained, to: folder.appending(path: "weights.safetensors"))
+            try await optimizer.save(at: owner.version, to: folder)
+            try await StateTensors.write(own.trained, to: folder.appending(path: "weights.safetensors"))
             guard let form = AdapterForm(of: configuration) else { return }
             let encoder = JSONEncoder()
             encoder.outputFormatting = .sortedKeys  // equal states are equal files

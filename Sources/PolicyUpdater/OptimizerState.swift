@@ -45,7 +45,7 @@ package struct SavedOptimizer {
 
 extension Optimizer {
     /// Writes state and counters.
-    package func save(at version: PolicyVersion, to folder: URL) throws {
+    package func save(at version: PolicyVersion, to folder: URL) async throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
         let saved = try encoder.encode(
@@ -53,7 +53,7 @@ extension Optimizer {
                 version: version.number, counters: counters, rule: settings.rule.name,
                 scheduleSteps: settings.schedule.totalSteps))
         try FileOperations.system.writeFile(Array(saved), folder.appending(path: "counters.json"))
-        try StateTensors.write(assembled ?? tensors, to: folder.appending(path: "moments.safetensors")) {
+        try await StateTensors.write(assembled ?? tensors, to: folder.appending(path: "moments.safetensors")) {
             spill?.drop()
             assembly?.drop()
         }

@@ -13,12 +13,13 @@ extension PolicyUpdater: Checkpointable {
     /// Writes moments and counters to the folder, while no step is under way.
     package func save(to folder: URL) async throws {
         _ = try await policy.infer { lease in
-            try optimizer.save(at: lease.version, to: folder)
+            try await optimizer.save(at: lease.version, to: folder)
             if !lease.heads.isEmpty {
-                try StateTensors.write(lease.heads, to: folder.appending(path: "value_head.safetensors"))
+                try await StateTensors.write(lease.heads, to: folder.appending(path: "value_head.safetensors"))
             }
             _ = try await follower?.infer { lease in
-                try StateTensors.write(followed(lease.masters), to: folder.appending(path: "reference.safetensors"))
+                try await StateTensors.write(
+                    followed(lease.masters), to: folder.appending(path: "reference.safetensors"))
             }
         }
     }

@@ -5,19 +5,23 @@ internal import Tensors
 
 /// Tensors by name in a file of a checkpoint's state.
 enum StateTensors {
-    /// Writes the tensors by name.
+    /// Writes the tensors by name. Other work of the tensor thread has its turn between two of them: a rank that saves
+    /// answers the others.
     ///
     /// - Parameter written: Runs after each of them.
-    static func write(_ tensors: [String: Tensor], to url: URL, written: () -> Void = {}) throws {
+    @TensorActor
+    static func write(_ tensors: [String: Tensor], to url: URL, written: () -> Void = {}) async throws {
         let named = tensors.sorted { $0.key < $1.key }
-        try RunError.fromWritingTensors {
+        try await RunError.fromWritingTensors {
             let writer = try TensorFileWriter(
                 url: url,
                 announcing: named.map { .init(name: $0.key, type: $0.value.elementType, shape: $0.value.shape) })
             for (name, tensor) in named {
                 try writer.write(tensor, named: name)
                 written()
+                await Task.yield()
             }
+            try await writer.flush()
             try writer.finish()
         }
     }

@@ -49,17 +49,41 @@ package final class RewardPanel: Sendable {
         }
     }
 
-    /// Asks every source for the group, all at once.
+    /// Asks every source for the group, all at once, and counts what failed.
     ///
     /// - Throws: ``RewardError`` of a row that cannot be scored, or of a spent error budget.
     package func score(
         _ group: RolloutGroup, at progress: TrainingProgress = TrainingProgress()
     ) async throws -> (scored: ScoredGroup, remarks: Remarks) {
+        let answer = try await scoreUncounted(group, at: progress)
+        try count(answer.scored)
+        return answer
+    }
+
+    /// The same for scores that are counted later, beside those of other processes: see ``count(_:)``.
+    package func scoreUncounted(
+        _ group: RolloutGroup, at progress: TrainingProgress = TrainingProgress()
+    ) async throws -> (scored: ScoredGroup, remarks: Remarks) {
         let parts = try await scoresOfSources(group, progress)
         let scores = group.rollouts.indices.map { row in parts.flatMap { $0.scores[row] } }
         let greedy = group.greedy == nil ? nil : parts.flatMap { $0.greedyScores ?? [] }
-        try watch(scores, greedy, group)
         return (ScoredGroup(group: group, scores: scores, greedyScores: greedy), remarks(parts))
+    }
+
+    /// Takes the scores of a group into the rewards' error budgets, wherever they come from.
+    ///
+    /// - Throws: ``RewardError`` of a spent error budget.
+    package func count(_ scored: ScoredGroup) throws(RewardError) {
+        let group = scored.group
+        let rows =
+            zip(group.rollouts, scored.scores) + (group.greedy.map { [($0, scored.greedyScores ?? [])] } ?? [])
+        try budgets.withLock { (budgets) throws(RewardError) in
+            for (rollout, row) in rows {
+                for (index, score) in row.enumerated() {
+                    try budgets[index].record(score, of: rollout.completion, for: group.prompt.prompt)
+                }
+            }
+        }
     }
 
     private func remarks(_ parts: [GroupScores]) -> Remarks {
@@ -100,17 +124,6 @@ package final class RewardPanel: Sendable {
             var parts = [GroupScores?](repeating: nil, count: sources.count)
             for try await (index, part) in tasks { parts[index] = part }
             return parts.compactMap(\.self)
-        }
-    }
-
-    private func watch(_ scores: [[RewardScore]], _ greedy: [RewardScore]?, _ group: RolloutGroup) throws(RewardError) {
-        let rows = zip(group.rollouts, scores) + (group.greedy.map { [($0, greedy ?? [])] } ?? [])
-        try budgets.withLock { (budgets) throws(RewardError) in
-            for (rollout, row) in rows {
-                for (index, score) in row.enumerated() {
-                    try budgets[index].record(score, of: rollout.completion, for: group.prompt.prompt)
-                }
-            }
         }
     }
 }

@@ -123,17 +123,37 @@ extension RunFolder {
         }
     }
 
+    /// Removes the final model that an earlier run has placed: the files that its manifest names, and no others.
+    package func removeFinalModel() throws(RunError) {
+        guard let files = try finalModelFiles() else { return }
+        try remove(files)
+        try operations.remove(url.appending(path: CheckpointManifest.fileName))
+    }
+
+    /// What the manifest at the top names; `nil` where there is none of ours.
+    private func finalModelFiles() throws(RunError) -> [String]? {
+        do {
+            return try CheckpointManifest(readingFrom: url)?.files.map(\.path)
+        } catch {
+            if case .system = error { throw error }
+            return nil  // a manifest that is none names no files of ours
+        }
+    }
+
+    /// Removes files of a final model. Their manifest goes after them, for it alone names them: a process that is killed in
+    /// between leaves the rest to the next one.
+    private func remove(_ files: [String]) throws(RunError) {
+        for path in files {
+            let file = url.appending(path: path)
+            guard try FolderEntry(file)?.kind != .folder else { continue }
+            try operations.remove(file)
+        }
+    }
+
     private func moveToTop(_ manifest: CheckpointManifest, from partial: URL) throws(RunError) {
         let manifestFile = url.appending(path: CheckpointManifest.fileName)
-        var earlier: [String] = []
-        do {
-            earlier = try CheckpointManifest(readingFrom: url)?.files.map(\.path) ?? []
-        } catch {
-            if case .system = error { throw error }  // a manifest that is none names no files of ours
-        }
         let paths = Set(manifest.files.map(\.path))
-        // Before the manifest, which alone names them: a process that is killed here leaves the rest to the next one.
-        for path in earlier where !paths.contains(path) { try operations.remove(url.appending(path: path)) }
+        try remove((finalModelFiles() ?? []).filter { !paths.contains($0) })
         try operations.remove(manifestFile)
         for file in manifest.files {
             let destination = url.appending(path: file.path)

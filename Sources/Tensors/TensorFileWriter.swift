@@ -102,6 +102,21 @@ package final class TensorFileWriter {
         pending = pending.dropFirst()
     }
 
+    /// Puts what is written so far on the disk while the caller's thread is free, for that may take as long as all writing.
+    /// It leaves ``finish()`` little to do.
+    /// - Throws: ``TensorError/system(action:path:code:)`` when the disk refuses.
+    package func flush(isolation: isolated (any Actor)? = #isolation) async throws(TensorError) {
+        let descriptor = descriptor
+        let code = await withCheckedContinuation { (continuation: CheckedContinuation<Int32, Never>) in
+            Thread.detachNewThread {
+                var code: Int32 = 0
+                repeat { code = fsync(descriptor) == 0 ? 0 : errno } while code == EINTR
+                continuation.resume(returning: code)
+            }
+        }
+        guard code == 0 else { throw .system(action: "flush", path: path, code: code) }
+    }
+
     /// Puts the file on the disk and closes it.
     /// - Throws: ``TensorError/file(path:message:)`` when a tensor was announced and not written,
     ///   ``TensorError/system(action:path:code:)`` when the disk refuses.

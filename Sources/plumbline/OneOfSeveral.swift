@@ -29,6 +29,7 @@ struct OneOfSeveral {
             let run = try await TrainingRun(
                 resolved, folder: file.folder, stop: stop, team: team, progress: progress.note)
             _ = try await team.ranks.exchange(run.checkpoint)
+            try await run.requireOneModel()
             return run
         }
         progress.end()
@@ -40,7 +41,8 @@ struct OneOfSeveral {
             asked: Interruption.shared.stop, timeout: .seconds(resolved.run.rankTimeout),
             generationRanks: resolved.staleness.generationRanks,
             tensorParallel: resolved.tensorParallelism.size,
-            decoding: resolved.tensorParallelism.generationSize, planHash: resolved.placement?.planHash)
+            decoding: resolved.tensorParallelism.generationSize, planHash: resolved.placement?.planHash,
+            settings: resolved.shared)
     }
 
     /// Trains beside the first rank, from where that one begins.
@@ -54,13 +56,15 @@ struct OneOfSeveral {
                 url: URL(filePath: job),
                 overrides: overrides + RankMeeting.overrides(scratch: scratch.path)
                     + ["resume_from_checkpoint=\(checkpoint?.yaml ?? "false")"] + moments)
-            return try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
+            let run = try await TrainingRun(try ResolvedJob(own), folder: own.folder, stop: stop, team: team)
+            try await run.requireOneModel()
+            return run
         }
         Interruption.shared.hold()
         if case .stopped(let progress) = try await run.run(display: NoDisplay()) {
             throw StoppedRun(kept: "rank \(meeting.rank) leaves at step \(progress.step) with the others")
         }
-        try run.checkScores()  // those of this rank's share
+        try await run.checkScores()
     }
 
     /// Where this rank's optimizer has its file: beside the first rank's, which has made its folder by now, and where this

@@ -33,7 +33,8 @@ struct RankMessages {
         let isExplained = isExplained || reasons.contains { $0 != nil }
         return (1..<max(1, count)).compactMap { rank in
             guard let text = reasons[rank] ?? (isExplained ? nil : text("\(rank)" + Self.lost)),
-                !said.contains(where: { $0.contains(text) })
+                // Also where it only hands on what another rank has said of itself.
+                !said.contains(where: { $0.contains(text.trimmingPrefix(#/rank \d+: /#)) })
             else { return nil }
             said.append(text)
             return text.contains("rank \(rank) ") ? text : "rank \(rank): \(text)"

@@ -87,7 +87,7 @@ struct Train: AsyncParsableCommand {
             } else if let metric = resolved.run.bestMetric {
                 Terminal.progress("best: none, no checkpoint has a value of \(metric); the final model is the newest")
             }
-            try run.checkScores()
+            try await run.checkScores()
         case .stopped(let progress):
             throw StoppedRun(kept: "checkpoint-\(progress.step) is saved, resume with resume_from_checkpoint=true")
         }

@@ -75,6 +75,13 @@ private struct LongEvaluation: Evaluating {
     }
 }
 
+/// Saves in a while.
+private struct LongSave: Saving {
+    let duration: Duration
+
+    func save(_ progress: RunProgress, metrics: Metrics) async throws { try await Task.sleep(for: duration) }
+}
+
 /// Finds that the policy has diverged.
 private struct DivergedEvaluation: Evaluating {
     func evaluate(since before: Int?, step: Int, stop: StopSignal) throws -> Metrics {
@@ -125,7 +132,8 @@ struct SidesTests {
     /// - Parameter timeout: What a call of all waits.
     private func run(
         _ size: Int, _ schedule: StepSchedule, _ recipe: StepRecipe? = nil, timeout: Duration = .seconds(60),
-        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil, imitates: Bool = false,
+        controllers: [any RewardController] = [], evaluator: (any Evaluating)? = nil, saver: (any Saving)? = nil,
+        imitates: Bool = false,
         world: (_ rank: Int, _ seat: any Ranks) -> World, team: (_ rank: Int, _ seat: any Ranks) -> RankTeam
     ) async -> [Rank] {
         let all = Table(size: size)
@@ -140,6 +148,7 @@ struct SidesTests {
                         parts.team = ours
                         parts.controllers = RewardControllers(controllers)
                         parts.evaluator = evaluator
+                        parts.saver = saver ?? own
                         let coordinator = try Coordinator(
                             recipe: recipe, schedule: schedule, parts: parts, stop: StopSignal())
                         result = .success(try await coordinator.run())
@@ -202,6 +211,52 @@ struct SidesTests {
             #expect(await rank.world.scored == expected.joined().count / 2)
             #expect(await rank.world.remarkedRows == expected)
         }
+    }
+
+    /// Each rank's rewards see two of four prompts. Error budgets are shown the scores of all, in the order of the prompts.
+    @Test(arguments: [0, 1], [nil, DynamicSampling(reward: 0)] as [DynamicSampling?])
+    func everyRankCountsTheScoresOfAll(_ staleness: Int, _ dynamic: DynamicSampling?) async throws {
+        let schedule = StepSchedule(
+            promptsPerStep: 4, completionsPerOptimizerStep: 8, maxSteps: 3, dynamicSampling: dynamic,
+            maxStaleness: staleness)
+        let ranks = await run(2, schedule) { _, _ in
+            World(liveRows: 2, maxDelay: 3)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        for rank in ranks {
+            #expect(try rank.result.get().isFinished)
+            #expect(rank.world.countedRows == Array(0..<(dynamic == nil ? 12 : 24)))
+        }
+    }
+
+    /// Four steps of two prompts, sampled by others than those that learn.
+    @Test(arguments: [(1, 1), (2, 2)] as [(training: Int, sampling: Int)])
+    func bothSidesCountTheScoresOfAll(_ sizes: (training: Int, sampling: Int)) async throws {
+        let ranks = try await run(training: sizes.training, sampling: sizes.sampling) { _, seat in World(ranks: seat) }
+        for rank in ranks { #expect(rank.world.countedRows == Array(0..<8)) }
+    }
+
+    /// The first rank has counted more than the others, as the scores of an evaluation, and its budget ends with row 5: all
+    /// give the third step up, and keep the second.
+    @Test func aBudgetThatEndsOnOneRankEndsAll() async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 4, saveSteps: 4)
+        let ranks = await run(2, schedule) { rank, _ in
+            World(budgetEndsAtRow: rank == 0 ? 5 : nil)
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        #expect(throws: World.RewardBroke.self) { _ = try ranks[0].result.get() }
+        #expect(throws: CoordinatorError.rank(0, message: "RewardBroke()")) { _ = try ranks[1].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
+    }
+
+    /// The same where the first rank samples nothing: it learns of the batch's scores when it is to learn from it.
+    @Test func aBudgetThatEndsWithTheFirstTrainerEndsBothSides() async throws {
+        let ranks = try await run { rank, seat in World(budgetEndsAtRow: rank == 0 ? 5 : nil, ranks: seat) }
+        #expect(throws: World.RewardBroke.self) { _ = try ranks[0].result.get() }
+        #expect(throws: CoordinatorError.rank(0, message: "RewardBroke()")) { _ = try ranks[1].result.get() }
+        #expect(await ranks[0].world.saves.map(\.step) == [2])
     }
 
     private func alone(_ schedule: StepSchedule) async throws -> (world: World, outcome: RunOutcome) {
@@ -366,6 +421,37 @@ struct SidesTests {
             RankTeam(seat, localSize: 2, asked: StopSignal())
         }
         for rank in ranks { #expect(try rank.result.get().isFinished) }
+    }
+
+    @Test func aSaveIsWaitedForAsLongAsItTakes() async throws {
+        let schedule = StepSchedule(promptsPerStep: 2, completionsPerOptimizerStep: 4, maxSteps: 2, saveSteps: 2)
+        let ranks = await run(2, schedule, timeout: .seconds(12), saver: LongSave(duration: .seconds(16))) { _, _ in
+            World()
+        } team: { _, seat in
+            RankTeam(seat, localSize: 2, asked: StopSignal())
+        }
+        for rank in ranks { #expect(try rank.result.get().isFinished) }
+    }
+
+    /// What the first rank writes is whole also where nobody waits for it any more, and it learns that nobody does.
+    @Test func whatTheFirstDoesAloneIsNotLeftHalfDone() async throws {
+        let table = Table(size: 2)
+        let seats = (0..<2).map { Seat(rank: $0, size: 2, table: table, timeout: .seconds(12)) }
+        let (begun, mayEnd, isDone) = (StopSignal(), StopSignal(), StopSignal())
+        let work = Task {
+            try await RankTeam(seats[0], localSize: 2, asked: StopSignal()).byFirst {
+                begun.request()
+                while !mayEnd.isRequested { try await Task.sleep(for: .milliseconds(10)) }
+                isDone.request()
+            }
+        }
+        while !begun.isRequested { await Task.yield() }
+        #expect(try await seats[1].exchange(true) == [false, true])
+        await table.leave()
+        try await Task.sleep(for: .seconds(3))  // two turns
+        mayEnd.request()
+        await #expect(throws: Table.Left.self) { try await work.value }
+        #expect(isDone.isRequested)
     }
 
     /// Whichever of both stands first: the one that broke, too, leaves the step where the others do.

@@ -36,6 +36,9 @@ actor World {
     private(set) var scored = 0
     /// Rows that rewards have remarked on, since the last report.
     private let remarks = Mutex<[Int]>([])
+    /// Rows whose scores were counted, in order; those of a process alone are counted as they come.
+    private let counted = Mutex<[Int]>([])
+    nonisolated var countedRows: [Int] { counted.withLock { $0 } }
     /// Those of each report, in order.
     private(set) var remarkedRows: [[Int]] = []
     private var trained = 0
@@ -46,6 +49,8 @@ actor World {
     private let stopAt: (moment: Moment, step: Int)?
     private let signal: StopSignal
     private let rewardFailsAtRow: Int?
+    /// The row with which an error budget is exhausted.
+    private let budgetEndsAtRow: Int?
     /// Rows that divide by it have completions with different rewards; `nil` rewards all alike.
     private let liveRows: Int?
     /// The optimizer step, from 0, that throws in place of being taken, once.
@@ -81,8 +86,9 @@ actor World {
     init(
         reversesGroups: Bool = false, holdsLastGroupUntilFirstIsScored: Bool = false,
         stopAt: (Moment, step: Int)? = nil, signal: StopSignal = StopSignal(), rewardFailsAtRow: Int? = nil,
-        liveRows: Int? = nil, trainFailsAt: Int? = nil, trainFailure: any Error = UpdaterBroke(), slowRow: Int? = nil,
-        firstRow: Int = 0, version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
+        budgetEndsAtRow: Int? = nil, liveRows: Int? = nil, trainFailsAt: Int? = nil,
+        trainFailure: any Error = UpdaterBroke(), slowRow: Int? = nil, firstRow: Int = 0,
+        version: Int = 0, stampLag: Int = 0, maxDelay: Int = 0, comparesSampler: Bool = false,
         weighsSampler: Bool = false, ranks: (any Ranks)? = nil,
         meets: (says: StopSignal, awaits: StopSignal)? = nil, handInHand: (any Ranks)? = nil,
         breaksIn: (call: Call, time: Int)? = nil, truncates: Bool = false, demonstrationScore: Double = 1,
@@ -110,6 +116,7 @@ actor World {
         self.stopAt = stopAt
         self.signal = signal
         self.rewardFailsAtRow = rewardFailsAtRow
+        self.budgetEndsAtRow = budgetEndsAtRow
     }
 
     /// - Parameter imitating: Whether every prompt has a demonstration, and completions may go on.
@@ -264,6 +271,12 @@ extension World: Scoring {
         }
         return ScoredGroup(
             group: group, scores: group.rollouts.map { [RewardScore.value(isLive && $0.sample == 0 ? 0 : 1)] })
+    }
+
+    nonisolated func count(_ groups: [ScoredGroup]) throws {
+        let rows = groups.map(\.group.prompt.prompt.row)
+        counted.withLock { $0 += rows }
+        if let budgetEndsAtRow, rows.contains(budgetEndsAtRow) { throw RewardBroke() }
     }
 
     private nonisolated func takeRemarks() -> [Int] {

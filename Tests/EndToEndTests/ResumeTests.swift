@@ -255,6 +255,71 @@ struct ResumeTests {
             "\(other.progress)")
     }
 
+    /// The first run ranks by the longest completion, whose 4 tokens no reward comes to.
+    @Test func anotherMetricBeginsRankingAnew() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4\nsave_steps: 1\nmax_steps: 2")
+        let first = try place.train(job, "metric_for_best_model=completions/max_length")
+        #expect(first.progress.contains("best: run/checkpoint-1, completions/max_length 4"), "\(first.progress)")
+        let resumed = try place.train(
+            job, "metric_for_best_model=reward", "load_best_model_at_end=true", "resume_from_checkpoint=true",
+            "max_steps=4")
+        #expect(resumed.status == 0, "\(resumed.progress)")
+        #expect(
+            resumed.progress.contains(
+                "ranked by completions/max_length, where more is better, this start ranks by reward, where more is "
+                    + "better: ranking begins anew"), "\(resumed.progress)")
+        let best = try place.metrics("run").suffix(2).compactMap { $0["reward"] }.max()
+        let found = try #require(resumed.progress.firstMatch(of: /best: run\/checkpoint-([34]), reward (\S+)/))
+        #expect(Double(found.2).map { abs($0 - (best ?? .nan)) < 1e-3 } == true, "\(found.0), not \(best ?? .nan)")
+        // And the same metric goes on where it was.
+        let third = try place.train(
+            job, "metric_for_best_model=reward", "resume_from_checkpoint=true", "max_steps=5")
+        #expect(third.status == 0 && !third.progress.contains("ranking begins anew"), "\(third.progress)")
+    }
+
+    @Test func aFolderIsOneRuns() throws {
+        let place = try Workplace()
+        let job = try place.job("grpo", "num_generations: 4")
+        for (run, seed) in [("one", 1), ("two", 2)] {
+            #expect(try place.train(job, "output_dir=\(run)", "seed=\(seed)").status == 0)
+        }
+        let before = try place.bytes("two/metrics.jsonl")
+        let mixed = try place.train(job, "output_dir=two", "resume_from_checkpoint=one/checkpoint-2")
+        #expect(mixed.status == 65, "\(mixed.progress)")
+        #expect(
+            mixed.progress.contains(
+                "output_dir holds an earlier run, and 'one/checkpoint-2' is another one's checkpoint"),
+            "\(mixed.progress)")
+        #expect(try place.bytes("two/metrics.jsonl") == before)
+        let replaced = try place.train(
+            job, "output_dir=two", "seed=1", "resume_from_checkpoint=one/checkpoint-2", "overwrite_output_dir=true")
+        #expect(replaced.status == 0, "\(replaced.progress)")
+        #expect(try place.metrics("two") == Array(place.metrics("one").suffix(2)))
+        #expect(try place.bytes("two/model.safetensors") == place.bytes("one/model.safetensors"))
+        #expect(place.exists("two/checkpoint-4") && !place.exists("two/checkpoint-2"))
+        let own = try place.train(
+            job, "output_dir=one", "seed=1", "resume_from_checkpoint=one/checkpoint-2", "max_steps=5")
+        #expect(own.status == 0, "\(own.progress)")
+    }
+
+    /// The second run breaks before its first step: no model lies in its folder, least of all that of the first.
+    @Test func aRunThatBeginsAnewHasNoModelOfAnEarlierOne() throws {
+        let place = try Workplace()
+        #expect(try place.train(try place.job("grpo", "num_generations: 4")).status == 0)
+        try #require(place.exists("run/model.safetensors") && place.exists("run/manifest.json"))
+        try place.write("run/README.md", "mine")
+        try place.write("r.py", "def f(completions, **kwargs):\n    raise RuntimeError('out of paper')\n")
+        let broken = try place.train(
+            try place.job("grpo", "num_generations: 4\nreward_funcs: r.py:f\nreward_error_budget: 0"),
+            "overwrite_output_dir=true")
+        #expect(broken.status == 65 && broken.progress.contains("out of paper"), "\(broken.progress)")
+        for name in ["model.safetensors", "config.json", "tokenizer.json", "manifest.json"] {
+            #expect(!place.exists("run/\(name)"), "\(name)")
+        }
+        #expect(place.exists("run/README.md") && place.exists("run/config.yaml"))
+    }
+
     @Test func aRunGoesOnWithItsOwnOptimizer() throws {
         let place = try Workplace()
         let job = try place.job("sft", "optim: lion\nlearning_rate: 1e-4")

@@ -83,7 +83,10 @@ struct SignalTests {
         try place.write("slow", "")
         try place.remove("called")
         let running = try PipedRun(
-            ["train", job, "output_dir=first", "seed=2", "resume_from_checkpoint=second/checkpoint-1"],
+            [
+                "train", job, "output_dir=first", "seed=2", "resume_from_checkpoint=second/checkpoint-1",
+                "overwrite_output_dir=true",
+            ],
             in: place.folder)
         try #require(running.waits { place.exists("called") }, "\(running.text)")
         end(running, .terminate)

@@ -77,4 +77,27 @@ struct SavedProgressTests {
             + #""unconcludedSince":2},"threads":3}"#
         #expect(try text(of: folder.url.appending(path: "progress.json")) == sorted)
     }
+
+    /// A best step of a checkpoint from before its metric was kept stands, as under the same metric. It is none under
+    /// another one or the other direction, and waits where this start ranks nothing.
+    @Test(
+        arguments: [
+            (ProgressState.Ranking(metric: "reward", isGreater: true), true),
+            (ProgressState.Ranking(metric: "loss", isGreater: true), false),
+            (ProgressState.Ranking(metric: "reward", isGreater: false), false), (nil, true),
+        ] as [(ranking: ProgressState.Ranking?, stands: Bool)])
+    func theBestIsThatOfItsMetric(_ start: (ranking: ProgressState.Ranking?, stands: Bool)) async throws {
+        for (by, stands) in [(#","bestBy":{"isGreater":true,"metric":"reward"}"#, start.stands), ("", true)] {
+            let folder = try TemporaryFolder()
+            _ = try folder.file(
+                "progress.json",
+                #"{"bestStep":2,"bestValue":0.5,"progress":{"rolloutStep":4,"step":4,"tokens":10},"threads":1"# + by
+                    + "}")
+            let state = ProgressState(threads: 1, ranking: start.ranking)
+            try await state.restore(from: folder.url)
+            #expect(state.progress.step == 4)
+            #expect((state.best?.step == 2) == stands && (state.best == nil) != stands)
+            #expect(state.notices.count == (stands ? 0 : 1))
+        }
+    }
 }

@@ -238,7 +238,7 @@ struct OptimizersTests {
 
     /// Five steps, a checkpoint and four more, in which subspaces are chosen and moments begin anew, to the bit.
     @Test(arguments: rules, [nil, StableSPAM(resetSteps: 4)])
-    func aSavedStateGoesOnToTheBit(_ rule: OptimizerRule, _ spam: StableSPAM?) throws {
+    func aSavedStateGoesOnToTheBit(_ rule: OptimizerRule, _ spam: StableSPAM?) async throws {
         let folder = try TemporaryFolder()
         let settings = settings(rule, stabilization: spam)
         let straight = try parameters()
@@ -246,7 +246,7 @@ struct OptimizersTests {
         for step in 0..<5 {
             try first.step(parameters: straight, gradients: gradients(step), learningRate: 0.01)
         }
-        try first.save(at: PolicyVersion(5), to: folder.url)
+        try await first.save(at: PolicyVersion(5), to: folder.url)
         #expect(try folder.names() == ["counters.json", "moments.safetensors"])
         let (resumed, forgetful) = (
             try straight.mapValues { try $0.clone() }, try straight.mapValues { try $0.clone() }
@@ -269,7 +269,7 @@ struct OptimizersTests {
 
     /// Moments in a file have the bits that they have in memory, and a checkpoint goes on in either.
     @Test(arguments: rules, [nil, StableSPAM(resetSteps: 4)])
-    func stateInAFileChangesNothing(_ rule: OptimizerRule, _ spam: StableSPAM?) throws {
+    func stateInAFileChangesNothing(_ rule: OptimizerRule, _ spam: StableSPAM?) async throws {
         let (disk, checkpoint) = (try TemporaryFolder(), try TemporaryFolder())
         let settings = settings(rule, stabilization: spam)
         let (inMemory, inFile) = (try parameters(), try parameters())
@@ -292,7 +292,7 @@ struct OptimizersTests {
         try take(0..<5, [(first, inMemory), (second, inFile)])
         #expect(try inFile.bits() == inMemory.bits())
         #expect(try second.state() == first.state())
-        try second.save(at: PolicyVersion(5), to: checkpoint.url)
+        try await second.save(at: PolicyVersion(5), to: checkpoint.url)
         // The one in memory takes over what the one in a file has left, and the other way round.
         let (later, latest) = (try inFile.mapValues { try $0.clone() }, try inFile.mapValues { try $0.clone() })
         let third = try Optimizer(of: later, settings: settings)
@@ -307,7 +307,7 @@ struct OptimizersTests {
 
     /// Two moments of two matrices of 1 MB each: 4 MB, of which nothing is in memory between steps. Counted are the
     /// file's own pages, so that other tests do not disturb.
-    @Test func betweenStepsNothingOfTheFileIsInMemory() throws {
+    @Test func betweenStepsNothingOfTheFileIsInMemory() async throws {
         let disk = try TemporaryFolder()
         let file = disk.url.appending(path: ".spill-")
         func matrices(_ value: Double) throws -> [String: Tensor] {
@@ -324,7 +324,7 @@ struct OptimizersTests {
             #expect(try residentBytes(ofMapping: file) >= 1 << 20)
         }
         let checkpoint = try TemporaryFolder()
-        try optimizer.save(at: PolicyVersion(2), to: checkpoint.url)
+        try await optimizer.save(at: PolicyVersion(2), to: checkpoint.url)
         #expect(try residentBytes(ofMapping: file) == 0)
         try optimizer.resume(optimizer.saved(in: checkpoint.url))
         #expect(try residentBytes(ofMapping: file) == 0)
@@ -377,10 +377,10 @@ struct OptimizersTests {
         #expect(try disk.names() == [])
     }
 
-    @Test func theStateOfAnotherOptimizerIsRefused() throws {
+    @Test func theStateOfAnotherOptimizerIsRefused() async throws {
         let folder = try TemporaryFolder()
         let parameters = try parameters()
-        try Optimizer(of: parameters, settings: settings(.lion)).save(at: PolicyVersion(0), to: folder.url)
+        try await Optimizer(of: parameters, settings: settings(.lion)).save(at: PolicyVersion(0), to: folder.url)
         func message(_ rule: OptimizerRule, spam: StableSPAM? = nil) throws -> String {
             let optimizer = try Optimizer(of: parameters, settings: settings(rule, stabilization: spam))
             return "\(try #require(throws: UpdateError.self) { try optimizer.saved(in: folder.url) })"
@@ -388,7 +388,7 @@ struct OptimizersTests {
         #expect(try message(.adamW).contains("it is that of optim: lion, and the job has optim: adamw_torch"))
         #expect(try message(.lion, spam: StableSPAM()).contains("lacks gradient_means."))
         let lowRank = OptimizerRule.lowRank(LowRankSettings(rank: 2))
-        try Optimizer(of: parameters, settings: settings(lowRank)).save(at: PolicyVersion(0), to: folder.url)
+        try await Optimizer(of: parameters, settings: settings(lowRank)).save(at: PolicyVersion(0), to: folder.url)
         #expect(try message(.lowRank(LowRankSettings(rank: 3))).contains("this model has"))
         #expect(try message(.lowRank(LowRankSettings(rank: 2, projector: .dct))).contains("has basis."))
     }

@@ -211,6 +211,17 @@ struct RewardPanelTests {
         #expect(error?.description.contains("set row 3, completion: x") == true)
     }
 
+    /// Scores that are counted in several processes are counted by whoever has those of all.
+    @Test func whatIsScoredUncountedEntersTheBudgetWhenItIsCounted() async throws {
+        let panel = try RewardPanel([Fixed(names: ["a"], result: .failed(message: "boom"))])
+        var groups: [ScoredGroup] = []
+        for _ in 0..<11 { groups.append(try await panel.scoreUncounted(group(["x"])).scored) }
+        #expect(panel.overspent == nil)
+        for group in groups.dropLast() { try panel.count(group) }
+        #expect(panel.overspent?.description.contains("10 of the last 10 scores failed") == true)
+        #expect(throws: RewardError.self) { try panel.count(groups[10]) }
+    }
+
     /// Of fewer than 200 scores failures stop nothing; in the end two of 21 are more than 5 %, and one is an accident
     /// unless it is all there was.
     @Test func whenNoMoreComeTheScoresThereWereAreCounted() throws {

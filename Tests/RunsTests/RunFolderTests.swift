@@ -217,6 +217,24 @@ struct RunFolderTests {
         #expect(names == [".lock", "config.json", "config.yaml", "manifest.json", "model.safetensors"])
     }
 
+    @Test func ofAFinalModelThatIsRemovedNothingIsLeftAndNothingElseIsTouched() async throws {
+        let run = try RunFolder(url)
+        try run.writeConfiguration("algorithm: grpo\n")
+        try await run.placeFinalModel(step: 8) { partial in
+            for name in ["config.json", "model.safetensors"] {
+                try Data(name.utf8).write(to: partial.appending(path: name))
+            }
+        }
+        try Data("mine".utf8).write(to: url.appending(path: "tokenizer.json"))
+        func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: url.path).sorted() }
+        try run.removeFinalModel()
+        #expect(try names() == [".lock", "config.yaml", "tokenizer.json"])
+        // A manifest of something else names nothing of a run's.
+        try Data(#"{"files": ["tokenizer.json"]}"#.utf8).write(to: url.appending(path: "manifest.json"))
+        try run.removeFinalModel()
+        #expect(try names() == [".lock", "config.yaml", "manifest.json", "tokenizer.json"])
+    }
+
     /// The process is gone before one of the operations, each in turn, and the next one places the model: of the adapter
     /// that was there nothing is left, which would be read in the whole model's place.
     @Test func aFinalModelPlacedAgainAfterACrashLeavesNothingOfAnEarlierOne() async throws {

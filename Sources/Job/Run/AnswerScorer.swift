@@ -20,13 +20,33 @@ struct AnswerScorer: Scoring {
     var rewardNames: [String] { scorer.rewardNames }
 
     func score(_ group: RolloutGroup) async throws -> ScoredGroup {
+        var scored = try await scorer.score(judged(group))
+        scored.group = group
+        return scored
+    }
+
+    func scoreUncounted(_ group: RolloutGroup) async throws -> ScoredGroup {
+        var scored = try await scorer.scoreUncounted(judged(group))
+        scored.group = group
+        return scored
+    }
+
+    func count(_ groups: [ScoredGroup]) throws {
+        try scorer.count(
+            groups.map { scored in
+                var shown = scored
+                shown.group = judged(scored.group)
+                return shown
+            })
+    }
+
+    /// The group as rewards see it.
+    private func judged(_ group: RolloutGroup) -> RolloutGroup {
         var judged = group
         for index in judged.rollouts.indices {
             judged.rollouts[index].completion.text = answer(in: group.rollouts[index].completion)
         }
-        var scored = try await scorer.score(judged)
-        scored.group = group
-        return scored
+        return judged
     }
 
     func sealRemarks() throws -> Data { try scorer.sealRemarks() }

@@ -115,7 +115,7 @@ package actor CheckpointSaver: Saving {
                     configuration: configuration, parameters: parameters, baseName: model.baseName, to: url,
                     elementType: parameters[adapter.name]?.elementType ?? .float32, labels: heads)
             }
-            try ModelFolder.save(
+            try await ModelFolder.saveInTurns(
                 configuration: configuration, parameters: parameters, to: url,
                 elementType: lease.masters.values.first?.elementType ?? .float32, generation: generation,
                 labels: heads)

@@ -26,6 +26,12 @@ package final class PanelScorer: Scoring {
     /// Scores a group. Soft thinking without an answer behind it earns nothing: at most 0 from every reward that scored
     /// its draft, but for those that ``keepScores(of:)`` names.
     package func score(_ group: RolloutGroup) async throws -> ScoredGroup {
+        let scored = try await scoreUncounted(group)
+        try panel.count(scored)
+        return scored
+    }
+
+    package func scoreUncounted(_ group: RolloutGroup) async throws -> ScoredGroup {
         let (scored, remarks) = try await judged(group)
         state.withLock { state in
             for (name, values) in remarks.metrics { state.metrics[name, default: []] += values }
@@ -34,13 +40,19 @@ package final class PanelScorer: Scoring {
         return scored
     }
 
-    /// The same for a group that is no part of the step's record.
-    package func scoreUnremarked(_ group: RolloutGroup) async throws -> ScoredGroup { try await judged(group).scored }
+    package func count(_ groups: [ScoredGroup]) throws { for group in groups { try panel.count(group) } }
+
+    /// As ``score(_:)`` for a group that is no part of the step's record.
+    package func scoreUnremarked(_ group: RolloutGroup) async throws -> ScoredGroup {
+        let scored = try await judged(group).scored
+        try panel.count(scored)
+        return scored
+    }
 
     private func judged(_ group: RolloutGroup) async throws -> (scored: ScoredGroup, remarks: RewardPanel.Remarks) {
         let (progress, phases, costs) = state.withLock { ($0.progress, $0.phases, $0.costs) }
         let start = phases?.now ?? 0
-        var (scored, remarks) = try await panel.score(group, at: progress)
+        var (scored, remarks) = try await panel.scoreUncounted(group, at: progress)
         if let phases { phases.note(PhaseSpan(lane: .rewards, name: "rewards", start: start, end: phases.now)) }
         for (index, rollout) in group.rollouts.enumerated() where rollout.lacksAnswer {
             for (slot, name) in rewardNames.enumerated() where !costs.contains(name) {
@@ -59,7 +71,7 @@ package final class PanelScorer: Scoring {
     /// The answers that the scores judge: `[reward][completion]`; see `RewardSource.answers(in:)`.
     package func answers(in group: RolloutGroup) throws(RewardError) -> [[String?]?] { try panel.answers(in: group) }
 
-    /// What is wrong with the scores of the whole run; see `ErrorBudget`.
+    /// What is wrong with all scores that were counted here; see `ErrorBudget`.
     package var overspent: RewardError? { panel.overspent }
 
     /// Tells the rewards how far the run is; they may ask for it.

@@ -8,11 +8,28 @@ internal import Synchronization
 package final class ProgressState: Checkpointable {
     package let stateName = "run"
     private let content: Mutex<Content>
+    private let ranking: Ranking?
+    private let restoreNotices = Mutex<[String]>([])
+
+    /// What makes one checkpoint better than another.
+    package struct Ranking: Sendable, Equatable, Codable {
+        let metric: String
+        let isGreater: Bool
+
+        package init(metric: String, isGreater: Bool) {
+            self.metric = metric
+            self.isGreater = isGreater
+        }
+
+        fileprivate var words: String { "\(metric), where \(isGreater ? "more" : "less") is better" }
+    }
 
     private struct Content: Codable {
         var progress = RunProgress()
         var bestStep: Int?
         var bestValue: Double?
+        /// What the best step is best in; `nil` where there is none, and in checkpoints from before this was kept.
+        var bestBy: Ranking?
         /// Sums are formed in an order that depends on it: another count gives another run, to rounding.
         var threads: Int
 
@@ -34,7 +51,14 @@ package final class ProgressState: Checkpointable {
         }
     }
 
-    package init(threads: Int) { content = Mutex(Content(threads: threads)) }
+    /// - Parameter ranking: How this start ranks its checkpoints; `nil` where it does not.
+    package init(threads: Int, ranking: Ranking? = nil) {
+        content = Mutex(Content(threads: threads))
+        self.ranking = ranking
+    }
+
+    /// What a person should read of what was restored.
+    package var notices: [String] { restoreNotices.withLock { $0 } }
 
     package var progress: RunProgress { content.withLock(\.progress) }
     package var threads: Int { content.withLock(\.threads) }
@@ -51,6 +75,8 @@ package final class ProgressState: Checkpointable {
             content.progress = progress
             content.bestStep = best?.step
             content.bestValue = best?.value
+            // A start that ranks nothing keeps the best that it was given, and what that is best in.
+            if let ranking { content.bestBy = best == nil ? nil : ranking }
         }
     }
 
@@ -70,9 +96,18 @@ package final class ProgressState: Checkpointable {
     package func restore(from folder: URL) async throws {
         let file = folder.appending(path: "progress.json")
         do {
-            let restored = try JSONDecoder().decode(Content.self, from: try Data(contentsOf: file))
+            var restored = try JSONDecoder().decode(Content.self, from: try Data(contentsOf: file))
             if let problem = restored.problem { throw JobError(place: file.path, message: problem) }
-            content.withLock { $0 = restored }
+            if let ranking, let earlier = restored.bestBy, earlier != ranking {
+                (restored.bestStep, restored.bestValue, restored.bestBy) = (nil, nil, nil)
+                restoreNotices.withLock {
+                    $0.append(
+                        "note: the checkpoint's run ranked by \(earlier.words), this start ranks by \(ranking.words): "
+                            + "ranking begins anew")
+                }
+            }
+            let taken = restored
+            content.withLock { $0 = taken }
         } catch let error as JobError {
             throw error
         } catch {

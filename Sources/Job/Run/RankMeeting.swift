@@ -72,11 +72,12 @@ package struct RankMeeting: Sendable, Equatable {
     ///   - tensorParallel: How many of the ranks, one after the other, compute each layer of a training pass together.
     ///   - decoding: How many of them, one after the other, decode together.
     ///   - planHash: Of the plan that this rank carries out; `nil` without one.
+    ///   - settings: What of this rank's job must be that of all.
     /// - Throws: ``JobError`` where they do not come or none would be left to train, and on every rank where they have
-    ///   not all the same plan.
+    ///   not all the same plan and settings.
     package func team(
         asked: StopSignal, timeout: Duration, generationRanks: Int = 0, tensorParallel: Int = 1,
-        decoding: Int = 1, planHash: String? = nil
+        decoding: Int = 1, planHash: String? = nil, settings: [SharedSetting]
     ) async throws -> RankTeam {
         precondition(
             size.isMultiple(of: tensorParallel) && size.isMultiple(of: decoding),
@@ -84,6 +85,7 @@ package struct RankMeeting: Sendable, Equatable {
         try require(generationRanks: generationRanks)
         let all = try await met(meeting, timeout)
         try await requireOnePlan(planHash, among: all)
+        try await requireOneJob(settings, among: all)
         // Further groups are in the store that rank 0 serves by now.
         func part(_ name: String, rank: Int, of size: Int) async throws -> ProcessGroup? {
             guard size > 1 else { return nil }
@@ -149,6 +151,21 @@ package struct RankMeeting: Sendable, Equatable {
             place: "rank \(rank) of \(size)",
             message: "placement: rank \(other) has \(words(plans[other])), rank 0 has \(words(plans[0])); expected "
                 + "one plan for all")
+    }
+
+    /// The place of the error is the key: so every rank says the same.
+    private func requireOneJob(_ settings: [SharedSetting], among group: ProcessGroup) async throws {
+        let jobs = try await group.exchange(settings)
+        guard let other = jobs.indices.first(where: { jobs[$0] != jobs[0] }) else { return }
+        func value(of key: String, on rank: Int) -> String {
+            jobs[rank].first { $0.key == key }?.value ?? "no such key"
+        }
+        let keys = (jobs[0] + jobs[other]).map(\.key)
+        let key = keys.first { value(of: $0, on: other) != value(of: $0, on: 0) } ?? "the job"
+        throw JobError(
+            place: key,
+            message: "rank \(other) has \(value(of: key, on: other)), rank 0 has \(value(of: key, on: 0)); expected "
+                + "one job for all")
     }
 }
 

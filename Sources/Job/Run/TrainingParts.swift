@@ -19,6 +19,8 @@ struct TrainingParts: Sendable {
     let model: ModelSource
     let feed: PromptFeed
     let policy: ReallocatingActor
+    /// Every owner of weights, the policy first.
+    let roles: [ReallocatingActor]
     let updater: PolicyUpdater
     let generator: EngineGenerator?
     let scorer: PanelScorer?
@@ -56,7 +58,7 @@ struct TrainingParts: Sendable {
         let pairs = prompts.pairs.map { PairFeed($0, precomputesReference: precomputes) }
         feed = PromptFeed(cursor, encoder: prompts.encoder, pairs: pairs)
         let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps, team)
-        policy = built.policy
+        (policy, roles) = (built.policy, built.roles)
         updater = built.updater
         generator = built.generator
         startingReference = built.startingReference
@@ -108,6 +110,14 @@ struct TrainingParts: Sendable {
             [cursor, built.updater] + [replay].compactMap { $0 } + [weighing].compactMap { $0 } + critic
             + [prompts.demonstrations?.cursor, utility?.cursor].compactMap { $0 }
             + (controllers.bank.isEmpty ? [] : [controllers]) + [ahead].compactMap { $0 }
+    }
+
+    /// Of the weights of every role that this rank has.
+    @TensorActor
+    func fingerprints() throws -> [String: WeightFingerprint] {
+        var found: [String: WeightFingerprint] = [:]
+        for role in roles { found[role.role] = try role.fingerprintOfWholes() }
+        return found
     }
 
     @TensorActor

@@ -165,7 +165,9 @@ package final class TrainingRun: Sendable {
             lines += try PlacementSettings.notices(resuming: checkpoint, job.placement)
             lines += ResumePoint.notices(resuming: checkpoint, job)
         }
-        let progress = ProgressState(threads: threads)
+        let progress = ProgressState(
+            threads: threads,
+            ranking: job.run.bestMetric.map { ProgressState.Ranking(metric: $0, isGreater: job.run.bestIsGreater) })
         let parts = try await TrainingParts(
             job, model: model, prompts: prompts, scorer: scorer, weights: resumed.checkpoint?.url ?? model.folder,
             maxSteps: maxSteps, team: team)
@@ -185,6 +187,7 @@ package final class TrainingRun: Sendable {
                 $0.stateName != RolloutsAhead.stateName || FileManager.default.fileExists(atPath: batch.path)
             }
             try await folder.restore(saved + [progress], from: checkpoint)
+            lines += progress.notices
             if progress.threads != threads {
                 lines.append(
                     "the checkpoint was made with \(progress.threads) threads, this start has \(threads): equal to "
@@ -195,10 +198,13 @@ package final class TrainingRun: Sendable {
         }
         let step = progress.progress.step
         scorer?.advance(to: TrainingProgress(step: step, maxSteps: maxSteps, epoch: await parts.feed.epoch))
-        try folder.rewind(to: resumed.checkpoint == nil ? -1 : step, from: resumed.checkpoint)
-        if step == 0 { try TimelineFile.removeEarlier(in: folder.url) }
+        // The record of a run that another folder's checkpoint begins is its own from there.
+        let goesOn = resumed.checkpoint.map(folder.holds) == true
+        try folder.rewind(to: goesOn ? step : -1, from: resumed.checkpoint)
+        if !goesOn, job.run.overwrites { try folder.removeFinalModel() }
+        if step == 0 || !goesOn { try TimelineFile.removeEarlier(in: folder.url) }
         let record = try await MetricsRecord(
-            job.run.reports, folder: folder, config: job.values, resumes: step > 0)
+            job.run.reports, folder: folder, config: job.values, resumes: goesOn && step > 0)
         lines += record.lines
         try folder.writeConfiguration("\(ResolvedJob.resolvedHeading)\(base.path).\n" + job.yaml)
         if job.run.bestMetric != nil, team?.ranks.isFirst ?? true {
@@ -215,6 +221,31 @@ package final class TrainingRun: Sendable {
         }
         lines += [job.staleness.line].compactMap(\.self) + job.tensorParallelism.lines
         return (parts, progress, record, lines, resumed.checkpoint)
+    }
+
+    /// Compares the weights that this rank begins with, frozen ones included, with those of the others: from then on only
+    /// batches are compared. Every rank calls it.
+    ///
+    /// - Throws: ``JobError`` on all of them, naming the first parameter that differs.
+    package func requireOneModel() async throws {
+        guard let team else { return }
+        do {
+            let all = try await team.ranks.exchange(parts.fingerprints())
+            for (rank, own) in all.enumerated() {
+                // Ranks that only sample have the policy alone.
+                for (role, weights) in own.sorted(by: { $0.key < $1.key }) {
+                    guard let name = all[0][role].flatMap({ weights.firstDifference(from: $0) }) else { continue }
+                    throw JobError(
+                        place: "model_name_or_path",
+                        message: "rank \(rank) begins with other weights than rank 0: \(name) of the \(role) differs; "
+                            + "expected one model for all")
+                }
+            }
+        } catch {
+            for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values { await scorer.close() }
+            _ = await record.close()
+            throw error
+        }
     }
 
     /// Trains to the end, or until a stop is asked for.
@@ -260,9 +291,12 @@ package final class TrainingRun: Sendable {
             switch outcome {
             case .finished(let progress), .ended(let progress, _):
                 try await parts.updater.gatherWeights()  // the first rank alone writes them
-                guard team?.ranks.isFirst ?? true else { break }
-                // Also when the run is cancelled by now.
-                try await Task { try await saver.placeFinalModel(progress) }.value
+                if let team {
+                    try await team.byFirst { try await saver.placeFinalModel(progress) }
+                } else {
+                    // Also when the run is cancelled by now.
+                    try await Task { try await saver.placeFinalModel(progress) }.value
+                }
             case .stopped: break
             }
         } catch {
@@ -271,15 +305,30 @@ package final class TrainingRun: Sendable {
             await close(display)
             throw error
         }
-        try await recorder.endTimeline()
-        await close(display)
+        // None ends before the first has left everything where it belongs: the end of one is that of all.
+        if let team {
+            try await team.patiently { try await self.leave(recorder, display) }
+        } else {
+            try await leave(recorder, display)
+        }
         return outcome
     }
 
-    /// Looks at the scores of a run that has ended and is saved.
+    private func leave(_ recorder: RunRecorder, _ display: any RunDisplay) async throws {
+        try await recorder.endTimeline()
+        await close(display)
+    }
+
+    /// Looks at the scores of a run that has ended and is saved. Every rank calls it: the first has counted those of all.
     ///
-    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were.
-    package func checkScores() throws {
+    /// - Throws: `RewardError` when more of a reward's failed than its budget allows, however few there were; on other
+    ///   ranks what the first one says of it.
+    package func checkScores() async throws {
+        guard let team else { return try requireScores() }
+        try await team.byFirst { try self.requireScores() }
+    }
+
+    private func requireScores() throws {
         for scorer in [parts.scorer].compactMap({ $0 }) + guardScorers.values {
             if let overspent = scorer.overspent { throw overspent }
         }
@@ -322,8 +371,8 @@ struct ResumePoint {
     let checkpoint: CheckpointFolder?
     let notices: [String]
 
-    /// - Throws: ``JobError`` when the folder holds an earlier run that nobody asked to resume or replace, or the named
-    ///   checkpoint is none.
+    /// - Throws: ``JobError`` when the folder holds an earlier run that nobody asked to resume or replace, also where the
+    ///   named checkpoint is another run's, or when that is none.
     init(_ settings: RunSettings, _ folder: RunFolder) throws {
         guard let asked = settings.resumes else {
             let isTaken = try folder.holdsEarlierRun()
@@ -354,6 +403,14 @@ struct ResumePoint {
                 throw JobError(
                     place: "resume_from_checkpoint",
                     message: "there is no folder '\(asked)'; true goes on from output_dir's newest checkpoint")
+            }
+            let isTaken = try !folder.holds(named) && folder.holdsEarlierRun()
+            guard !isTaken || settings.overwrites else {
+                throw JobError(
+                    place: folder.url.relativePath,
+                    message: "output_dir holds an earlier run, and '\(asked)' is another one's checkpoint; "
+                        + "resume_from_checkpoint=true goes on with the run here, overwrite_output_dir=true replaces it, "
+                        + "or name another folder")
             }
             try named.verify()
             checkpoint = named

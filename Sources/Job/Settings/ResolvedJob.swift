@@ -94,6 +94,9 @@ package struct ResolvedJob: Sendable {
     /// A setting as YAML; `nil` for a key that the job has no use for.
     package subscript(key: String) -> String? { entries.first { $0.key == key }?.value }
 
+    /// Every key the job has, in order.
+    var keys: [String] { entries.map(\.key) }
+
     /// Whether the file or an override gives a key.
     func isGiven(_ key: String) -> Bool { entries.first { $0.key == key }?.isGiven ?? false }
 

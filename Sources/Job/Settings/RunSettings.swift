@@ -59,7 +59,7 @@ package struct RunSettings: Sendable {
         )
         overwrites = job.read(
             "overwrite_output_dir", default: false,
-            "Starts anew in a folder that holds an earlier run: its metrics go; its checkpoints are set aside, and removed once the new run has saved one."
+            "Starts anew, or from another run's checkpoint, in a folder that holds an earlier run: its metrics and its final model go; its checkpoints are set aside, and removed once the new run has saved one."
         )
         resumes =
             job.read(
@@ -138,7 +138,7 @@ package struct RunSettings: Sendable {
             ).steps
         rankTimeout = job.read(
             "ddp_timeout", default: 1800, .from(1, to: 604_800),
-            "Seconds that the processes of a run wait for one another; one that has ended is noticed at once, and evaluations, which are the first one's, may take longer."
+            "Seconds that the processes of a run wait for one another; one that has ended is noticed at once, and evaluations and saves, which are the first one's, may take longer."
         )
         check(&job, method, isEvaluated: isEvaluated)
     }
