@@ -134,14 +134,18 @@ extension Coordinator {
 extension DemonstratedPrompt {
     /// One score per reward for the demonstration.
     ///
-    /// - Parameter group: What was sampled of its prompt.
-    func scores(beside group: RolloutGroup, by scorer: any Scoring) async throws -> [RewardScore] {
+    /// - Parameters:
+    ///   - group: What was sampled of its prompt.
+    ///   - isCounted: Whether a failure stands in the error budgets.
+    func scores(
+        beside group: RolloutGroup, by scorer: any Scoring, isCounted: Bool = true
+    ) async throws -> [RewardScore] {
         let zeros = [Float](repeating: 0, count: completion.tokenIDs.count)
         let rollout = Rollout(
             completion: completion, samplingLogProbabilities: zeros, policyLogProbabilities: zeros, sample: 0)
         // An address of its own: what rewards remark on it stands beside no completion of the policy's.
         let alone = RolloutGroup(
             prompt: prompt, rollouts: [rollout], policyVersion: group.policyVersion, variant: -1)
-        return try await scorer.score(alone).scores[0]
+        return try await (isCounted ? scorer.score(alone) : scorer.scoreUncounted(alone)).scores[0]
     }
 }

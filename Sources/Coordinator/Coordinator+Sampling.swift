@@ -159,7 +159,8 @@ extension Coordinator {
                             // What is a rank's share alone says nothing of how often a reward fails.
                             var scored = try await team == nil ? scorer.score(group) : scorer.scoreUncounted(group)
                             let found = try await demonstrations?.demonstrations(of: [group.prompt]).first
-                            scored.demonstrationScores = try await found?.scores(beside: group, by: scorer)
+                            scored.demonstrationScores = try await found?.scores(
+                                beside: group, by: scorer, isCounted: team == nil)
                             return scored
                         }
                     }
