@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "block_kernels.hpp"
 #include "parallel.hpp"
 #include "support.hpp"
 #include "vectors.hpp"
@@ -29,18 +30,6 @@ void with_type(const at::Tensor &x, const Body &body) {
 }
 
 // ---- RMS norm ----
-
-template <class T>
-struct NormRow {
-    static CTORCH_INLINE void run(const T *x, const T *weight, T *out, T *scale, int64_t size, T epsilon) {
-#pragma clang fp reassociate(on) contract(fast)
-        T sum = 0;
-        for (int64_t i = 0; i < size; ++i) sum += x[i] * x[i];
-        const T factor = 1 / std::sqrt(sum / size + epsilon);
-        for (int64_t i = 0; i < size; ++i) out[i] = x[i] * factor * weight[i];
-        *scale = factor;
-    }
-};
 
 /// With a = g·w and s the row's scale: dx = s·a − x·s³·mean(a·x), and dw gains g·x·s.
 template <class T>
@@ -110,24 +99,6 @@ at::Tensor composed_norm(const at::Tensor &x, const at::Tensor &weight, double e
 
 // ---- Rotary positions ----
 
-/// One token: (first, second) becomes (first·c − second·s, second·c + first·s) in every head.
-template <class T>
-struct TurnToken {
-    static CTORCH_INLINE void run(
-        const T *__restrict x, const T *__restrict cosines, const T *__restrict sines, T *__restrict out, int64_t heads,
-        int64_t half, T sign) {
-        for (int64_t head = 0; head < heads; ++head) {
-            const T *first = x + head * 2 * half, *second = first + half;
-            T *to = out + head * 2 * half;
-            for (int64_t i = 0; i < half; ++i) {
-                const T sine = sign * sines[i];
-                to[i] = first[i] * cosines[i] - second[i] * sine;
-                to[half + i] = second[i] * cosines[i] + first[i] * sine;
-            }
-        }
-    }
-};
-
 at::Tensor turn(const at::Tensor &input, const at::Tensor &cosines, const at::Tensor &sines, int sign) {
     const int64_t tokens = input.size(0), heads = input.size(1), half = input.size(2) / 2;
     const bool packed = input.stride(2) == 1 && input.stride(1) == input.size(2);
@@ -171,27 +142,6 @@ at::Tensor composed_rotary(const at::Tensor &x, const at::Tensor &cosines, const
 }
 
 // ---- Gated activation ----
-
-template <class T>
-CTORCH_INLINE void sigmoid(const Lanes<T> &gate, Lanes<T> &out) {
-    Lanes<T> power = -gate;
-    exponentials(power);
-    out = 1 / (1 + power);
-}
-
-template <class T>
-struct GateBlock {
-    static CTORCH_INLINE void run(const T *gate, const T *up, T *out, int64_t count) {
-        const int64_t whole = count / lane_count * lane_count;
-        for (int64_t i = 0; i < whole; i += lane_count) {
-            const Lanes<T> g = *reinterpret_cast<const Lanes<T> *>(gate + i);
-            Lanes<T> open;
-            sigmoid<T>(g, open);
-            *reinterpret_cast<Lanes<T> *>(out + i) = g * open * *reinterpret_cast<const Lanes<T> *>(up + i);
-        }
-        for (int64_t i = whole; i < count; ++i) out[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
-    }
-};
 
 /// With o = sigmoid(gate): d gate = g·up·o·(1 + gate·(1 − o)), d up = g·gate·o.
 template <class T>

@@ -16,8 +16,7 @@ void write_rows(
     const ctorch_decode_cache &cache, const CacheShape &shape, const at::Tensor &keys, const at::Tensor &values,
     const int64_t *slots, const int64_t *positions, int64_t count) {
     const T *k = keys.const_data_ptr<T>(), *v = values.const_data_ptr<T>();
-    T *to_keys = unwrap(cache.keys).template mutable_data_ptr<T>();
-    T *to_values = unwrap(cache.values).template mutable_data_ptr<T>();
+    const CacheWriter<T> writer(cache, shape);
     // Each number of a key goes to a line of its own, which it shares with those of 15 tokens beside it: one thread has all
     // of these, unless there are fewer tokens than that.
     constexpr int64_t operations_of_line = 32;
@@ -26,10 +25,8 @@ void write_rows(
     parallel_tasks(tasks, together * shape.heads * shape.size * operations_of_line, [&](int64_t task, int) {
         for (int64_t i = task * together; i < std::min(count, (task + 1) * together); ++i) {
             for (int64_t head = 0; head < shape.heads; ++head) {
-                const int64_t index = slots[i] * shape.heads + head, from = (i * shape.heads + head) * shape.size;
-                T *tile = to_keys + (index * shape.tiles + positions[i] / lane_count) * shape.size * lane_count;
-                for (int64_t d = 0; d < shape.size; ++d) tile[d * lane_count + positions[i] % lane_count] = k[from + d];
-                std::copy_n(v + from, shape.size, to_values + (index * shape.capacity + positions[i]) * shape.size);
+                const int64_t from = (i * shape.heads + head) * shape.size;
+                writer.write(slots[i], head, positions[i], k + from, v + from);
             }
         }
     });

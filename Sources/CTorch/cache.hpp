@@ -3,6 +3,9 @@
 
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
+
+#include "include/ctorch_attention.h"
 #include "support.hpp"
 #include "vectors.hpp"
 
@@ -23,6 +26,26 @@ struct CacheShape {
             "cache keys ", keys.sizes(), " and values ", values.sizes(),
             " must be [slots, heads, capacity / 16, d, 16] and [slots, heads, capacity, d]");
     }
+};
+
+/// Puts keys and values of one head into a cache.
+template <class T>
+class CacheWriter {
+  public:
+    CacheWriter(const ctorch_decode_cache &cache, const CacheShape &shape)
+        : shape_(shape), keys_(unwrap(cache.keys).template mutable_data_ptr<T>()),
+          values_(unwrap(cache.values).template mutable_data_ptr<T>()) {}
+
+    void write(int64_t slot, int64_t head, int64_t position, const T *key, const T *value) const {
+        const int64_t index = slot * shape_.heads + head;
+        T *tile = keys_ + (index * shape_.tiles + position / lane_count) * shape_.size * lane_count;
+        for (int64_t d = 0; d < shape_.size; ++d) tile[d * lane_count + position % lane_count] = key[d];
+        std::copy_n(value, shape_.size, values_ + (index * shape_.capacity + position) * shape_.size);
+    }
+
+  private:
+    CacheShape shape_;
+    T *keys_, *values_;
 };
 
 inline bool has_kernel(const at::Tensor &x) {

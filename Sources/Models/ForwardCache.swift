@@ -299,9 +299,12 @@ package struct KeptRows {
 
     /// Keeps what the projections of a layer have made, where it does not come from here.
     func keep(_ products: LayerProducts, ofLayer layer: Int) throws(TensorError) {
-        guard !isRead else { return }
-        try Tensor.store(products.made, in: rows(inLayer: layer))
+        guard let rows = written(inLayer: layer) else { return }
+        try Tensor.store(products.made, in: rows)
     }
+
+    /// Where the products of a layer go, where they do not come from here.
+    func written(inLayer layer: Int) -> [RowRun]? { isRead ? nil : rows(inLayer: layer) }
 
     private func rows(inLayer layer: Int) -> [RowRun] {
         places.map { RowRun($0.text?.piece($0.piece, ofLayer: layer), first: $0.first, count: $0.count) }

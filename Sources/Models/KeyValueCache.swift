@@ -108,6 +108,9 @@ final class LayerCache {
         }
     }
 
+    /// The cache of rows that see all of their prompt; `nil` where they read a ring.
+    var whole: DecodeCache? { ring == nil ? cache : nil }
+
     /// Adds the present token of each row: keys (turned) and values `[rows, Hkv, d]`.
     func append(keys: Tensor, values: Tensor, _ rows: DecodeRows) throws {
         guard let ring else {

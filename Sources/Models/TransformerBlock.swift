@@ -82,6 +82,12 @@ struct Projection {
         return apart
     }
 
+    /// What is read of it where that is a packed weight alone, whole here.
+    var packedAlone: DecodeLayer.Projection? {
+        guard let packed, adapter == nil, rowGroup == nil, columnGroup == nil else { return nil }
+        return (packed, bias)
+    }
+
     /// What this rank finds with its part of the weight.
     private func product(_ x: Tensor, _ bias: Tensor?, _ extras: PassExtras) throws(TensorError) -> Tensor {
         if let map = try map(x, bias, extras.dropout) {
@@ -179,6 +185,8 @@ struct TransformerBlock {
     private let gate, up, down: Projection
     private let epsilon: Double
     private let group: TensorParallelGroup?
+    /// The layer as a decoding step reads it in one operation; `nil` where it takes several.
+    private let decodeLayer: DecodeLayer?
 
     /// - Parameter group: The ranks that compute the layer together, of which `parameters` are this one's; `nil` for
     ///   one that is whole here.
@@ -197,6 +205,7 @@ struct TransformerBlock {
         up = Projection(name("mlp.up_proj"), number: first + 5, parameters, packed, adapters, rowsOf: group)
         down = Projection(name("mlp.down_proj"), number: first + 6, parameters, packed, adapters, columnsOf: group)
         epsilon = configuration.rmsNormEpsilon
+        decodeLayer = attention.decodeLayer(between: inputNorm, and: feedForwardNorm, [gate, up, down])
     }
 
     /// `[tokens, hidden]` to `[tokens, hidden]`; keys and values also go to `cache` where there is one.
@@ -217,7 +226,12 @@ struct TransformerBlock {
 
     /// One token of each row, `[rows, hidden]` to `[rows, hidden]`; its key and value join the cache.
     func decode(_ hidden: Tensor, _ context: DecodeContext, _ cache: LayerCache) throws -> Tensor {
-        try keeping(context.kept, PassExtras(), like: hidden) { extras in
+        if let decodeLayer, let cache = cache.whole {
+            return try decodeLayer.decoded(
+                hidden, angles: (context.angles.cosines, context.angles.sines), cache: cache, rows: context.rows,
+                kept: context.kept?.written(inLayer: layer))
+        }
+        return try keeping(context.kept, PassExtras(), like: hidden) { extras in
             let heads = try attention.decode(normalized(hidden, inputNorm), context, extras, cache)
             return try feedForward(hidden + attention.joined(heads, extras), extras)
         }
@@ -296,6 +310,18 @@ struct Attention {
         let (q, k, v) = try projected(x, context.angles, extras)
         try cache.append(keys: k, values: v, context.rows)
         return try cache.attended(query: q, context.rows, scale: scale)
+    }
+
+    /// Its part of a layer whose decoding is one operation; `nil` where that takes several.
+    func decodeLayer(between inputNorm: Tensor, and feedForwardNorm: Tensor, _ feedForward: [Projection])
+        -> DecodeLayer?
+    {
+        let projections = ([query, key, value, output] + feedForward).compactMap(\.packedAlone)
+        let isWhole = projections.count == Projection.countInBlock && Set(projections.map(\.weight.form)).count == 1
+        guard isWhole, inputNorm.elementType == .float32 else { return nil }
+        return DecodeLayer(
+            norms: (inputNorm, feedForwardNorm), headNorms: (queryNorm, keyNorm), projections: projections,
+            epsilon: epsilon, scale: scale)
     }
 
     /// What the heads found, as what is added to the tokens' states.

@@ -22,6 +22,21 @@ package struct DecodeRows: Sendable, Equatable {
     }
 
     package var count: Int { promptSlots.count }
+
+    func withRaw<Result>(_ body: (ctorch_decode_rows) -> Result) -> Result {
+        promptSlots.withUnsafeBufferPointer { promptSlots in
+            promptLengths.withUnsafeBufferPointer { promptLengths in
+                ownSlots.withUnsafeBufferPointer { ownSlots in
+                    ownLengths.withUnsafeBufferPointer { ownLengths in
+                        body(
+                            ctorch_decode_rows(
+                                prompt_slots: promptSlots.baseAddress, prompt_lengths: promptLengths.baseAddress,
+                                own_slots: ownSlots.baseAddress, own_lengths: ownLengths.baseAddress, count: count))
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Keys and values of one layer while completions are written token by token.
@@ -101,21 +116,11 @@ package struct DecodeCache {
 
     /// The same; `composed` takes libtorch's operations, the way of devices without the kernel.
     package func attend(query: Tensor, rows: DecodeRows, scale: Double, composed: Bool) throws(TensorError) -> Tensor {
-        let prompt = ctorch_decode_cache(keys: promptKeys.raw, values: promptValues.raw)
-        let own = ctorch_decode_cache(keys: ownKeys.raw, values: ownValues.raw)
-        return try Tensor.make("decodeAttention") { out in
-            rows.promptSlots.withUnsafeBufferPointer { promptSlots in
-                rows.promptLengths.withUnsafeBufferPointer { promptLengths in
-                    rows.ownSlots.withUnsafeBufferPointer { ownSlots in
-                        rows.ownLengths.withUnsafeBufferPointer { ownLengths in
-                            let raw = ctorch_decode_rows(
-                                prompt_slots: promptSlots.baseAddress, prompt_lengths: promptLengths.baseAddress,
-                                own_slots: ownSlots.baseAddress, own_lengths: ownLengths.baseAddress, count: rows.count)
-                            return ctorch_decode_attention(query.raw, prompt, own, raw, scale, composed, out)
-                        }
-                    }
-                }
-            }
+        try Tensor.make("decodeAttention") { out in
+            rows.withRaw { ctorch_decode_attention(query.raw, prompt, own, $0, scale, composed, out) }
         }
     }
+
+    var prompt: ctorch_decode_cache { ctorch_decode_cache(keys: promptKeys.raw, values: promptValues.raw) }
+    var own: ctorch_decode_cache { ctorch_decode_cache(keys: ownKeys.raw, values: ownValues.raw) }
 }

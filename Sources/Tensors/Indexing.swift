@@ -58,7 +58,7 @@ package struct RowRun {
         (self.matrix, self.first, self.count) = (matrix, first, count)
     }
 
-    fileprivate var raw: ctorch_row_run { ctorch_row_run(matrix: matrix?.raw, first: first, count: count) }
+    var raw: ctorch_row_run { ctorch_row_run(matrix: matrix?.raw, first: first, count: count) }
 }
 
 // Copies of rows to where they are kept, and back. No gradient is recorded.

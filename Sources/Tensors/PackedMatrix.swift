@@ -47,6 +47,8 @@ package struct PackedMatrix {
     /// Under which name scales stand beside the elements where tensors go by names.
     package static func scalesName(of weight: String) -> String { weight + ".scales" }
 
+    package var form: Form { scales == nil ? .float32 : .int8 }
+
     package var byteCount: Int {
         [elements, scales].compactMap { $0 }.reduce(0) { $0 + $1.count * $1.elementType.byteCount }
     }
@@ -54,6 +56,10 @@ package struct PackedMatrix {
     /// Bytes that a matrix of a shape, `[outputs, inputs]`, takes: its outputs are filled up to whole panels.
     package static func byteCount(of shape: [Int], as form: Form) -> Int {
         (shape[0] + 31) / 32 * 32 * (form == .int8 ? shape[1] + 4 : 4 * shape[1])
+    }
+
+    func raw(bias: Tensor?) -> ctorch_packed_matrix {
+        ctorch_packed_matrix(packed: elements.raw, scales: scales?.raw, bias: bias?.raw, outputs: Int64(outputs))
     }
 }
 
@@ -72,10 +78,7 @@ extension Tensor {
     ///
     /// - Parameter biases: One a matrix, `nil` for none.
     package func linear(weights: [PackedMatrix], biases: [Tensor?]) throws(TensorError) -> [Tensor] {
-        let matrices = zip(weights, biases).map {
-            ctorch_packed_matrix(
-                packed: $0.elements.raw, scales: $0.scales?.raw, bias: $1?.raw, outputs: Int64($0.outputs))
-        }
+        let matrices = zip(weights, biases).map { $0.raw(bias: $1) }
         return try Tensor.make("linear", count: matrices.count) {
             ctorch_packed_linears(raw, matrices, matrices.count, $0)
         }

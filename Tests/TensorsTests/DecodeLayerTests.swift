@@ -1,0 +1,174 @@
+import Tensors
+import Testing
+
+@TensorActor @Suite("A decoding step's layer as one operation against its single operations")
+struct DecodeLayerTests {
+    struct Example: Sendable, CustomTestStringConvertible {
+        var rows: Int
+        var heads: Int
+        var keyHeads: Int
+        var size: Int
+        var inner: Int
+        var form = PackedMatrix.Form.float32
+        var hasHeadNorms = false
+        var hasBiases = false
+        var testDescription: String { "\(rows) rows, \(heads)/\(keyHeads) heads of \(size), \(inner) inside, \(form)" }
+    }
+
+    /// One row, rows of one block and of several, of several groups of blocks; a width that fills no panel.
+    nonisolated static let examples = [
+        Example(rows: 1, heads: 4, keyHeads: 2, size: 16, inner: 96),
+        Example(rows: 3, heads: 2, keyHeads: 2, size: 8, inner: 48, form: .int8, hasBiases: true),
+        Example(rows: 13, heads: 6, keyHeads: 2, size: 16, inner: 304, hasHeadNorms: true),
+        Example(rows: 64, heads: 8, keyHeads: 4, size: 32, inner: 512, hasHeadNorms: true, hasBiases: true),
+        Example(rows: 40, heads: 9, keyHeads: 3, size: 64, inner: 1536, form: .int8),
+        Example(rows: 401, heads: 3, keyHeads: 1, size: 16, inner: 80),
+    ]
+
+    /// A layer, two prompts in a cache, and rows behind them that have written one or two tokens.
+    private struct Made {
+        let example: Example
+        let hidden: Tensor
+        let angles: (cosines: Tensor, sines: Tensor)
+        let norms: (attention: Tensor, feedForward: Tensor)
+        let headNorms: (query: Tensor?, key: Tensor?)
+        let projections: [DecodeLayer.Projection]
+        let rows: DecodeRows
+        private let prompt: (keys: Tensor, values: Tensor)
+        private let written: (keys: Tensor, values: Tensor)
+        let scale = 0.3, epsilon = 1e-5
+
+        init(_ example: Example) throws {
+            self.example = example
+            var random = RandomValues(seed: 12)
+            func float(_ shape: [Int], _ factor: Double = 1) throws -> Tensor {
+                try (random.tensor(shape) * factor).to(.float32)
+            }
+            let (queries, keys) = (example.heads * example.size, example.keyHeads * example.size)
+            let width = queries - 5
+            hidden = try float([example.rows, width])
+            let shapes = [
+                [queries, width], [keys, width], [keys, width], [width, queries], [example.inner, width],
+                [example.inner, width], [width, example.inner],
+            ]
+            projections = try shapes.map { shape in
+                (
+                    try PackedMatrix(float(shape, 3 / Double(shape[1]).squareRoot()), as: example.form),
+                    example.hasBiases ? try float([shape[0]]) : nil
+                )
+            }
+            norms = (try float([width]), try float([width]))
+            headNorms =
+                example.hasHeadNorms ? (try float([example.size]), try float([example.size])) : (nil, nil)
+            angles = (
+                try float([example.rows, example.size / 2]), try float([example.rows, example.size / 2])
+            )
+            let all = Array(0..<example.rows)
+            rows = DecodeRows(
+                promptSlots: all.map { $0 / 3 % 2 }, promptLengths: all.map { [19, 4][$0 / 3 % 2] },
+                ownSlots: all.reversed(), ownLengths: all.map { 1 + $0 % 2 })
+            prompt = (
+                try float([23, example.keyHeads, example.size]), try float([23, example.keyHeads, example.size])
+            )
+            written = (
+                try float([example.rows, example.keyHeads, example.size]),
+                try float([example.rows, example.keyHeads, example.size])
+            )
+        }
+
+        func cache() throws -> DecodeCache {
+            let cache = try DecodeCache(
+                promptSlots: 2, promptCapacity: 19, rowSlots: example.rows, rowCapacity: 20,
+                keyValueHeads: example.keyHeads, headSize: example.size)
+            try cache.writePrompt(
+                keys: prompt.keys, values: prompt.values, slots: (0..<23).map { $0 / 19 },
+                positions: (0..<23).map { $0 % 19 })
+            try cache.writeOwn(
+                keys: written.keys, values: written.values, slots: Array(0..<example.rows),
+                positions: Array(repeating: 0, count: example.rows))
+            return cache
+        }
+
+        var layer: DecodeLayer {
+            DecodeLayer(norms: norms, headNorms: headNorms, projections: projections, epsilon: epsilon, scale: scale)
+        }
+
+        /// The states behind the layer, and what each projection made.
+        func apart() throws -> (out: Tensor, products: [Tensor]) {
+            let cache = try cache()
+            func made(_ x: Tensor, _ numbers: [Int]) throws -> [Tensor] {
+                try numbers.map { try x.linear(weight: projections[$0].weight, bias: projections[$0].bias) }
+            }
+            func turned(_ x: Tensor, _ heads: Int, _ norm: Tensor?) throws -> Tensor {
+                let split = try x.reshaped([example.rows, heads, example.size])
+                let normalized = try norm.map { try split.rmsNorm(weight: $0, epsilon: epsilon) } ?? split
+                return try normalized.rotated(cosines: angles.cosines, sines: angles.sines)
+            }
+            let read = try made(hidden.rmsNorm(weight: norms.attention, epsilon: epsilon), [0, 1, 2])
+            try cache.writeOwn(
+                keys: turned(read[1], example.keyHeads, headNorms.key),
+                values: read[2].reshaped([example.rows, example.keyHeads, example.size]), slots: rows.ownSlots,
+                positions: rows.ownLengths.map { $0 - 1 })
+            let found = try cache.attend(
+                query: turned(read[0], example.heads, headNorms.query), rows: rows, scale: scale)
+            let joined = try made(found.reshaped([example.rows, example.heads * example.size]), [3])
+            let between = try hidden + joined[0]
+            let inner = try made(between.rmsNorm(weight: norms.feedForward, epsilon: epsilon), [4, 5])
+            let narrowed = try made(inner[0].swiGLU(inner[1]), [6])
+            return (try between + narrowed[0], read + joined + inner + narrowed)
+        }
+    }
+
+    @Test(arguments: examples) func hasTheSameBits(_ example: Example) throws {
+        let made = try Made(example)
+        let (expected, products) = try made.apart()
+        let (plain, keeping) = (try made.cache(), try made.cache())
+        let found = try made.layer.decoded(
+            made.hidden, angles: made.angles, cache: plain, rows: made.rows, kept: nil)
+        #expect(try found.floats() == expected.floats())
+        #expect(try expected.allFinite() && expected.floats().contains { $0 != 0 })
+
+        // Every row but the first is kept, the last ones in another matrix.
+        let width = products.reduce(0) { $0 + $1.shape[1] }
+        let (first, second) = (try Tensor.zeros([example.rows, width]), try Tensor.zeros([2, width]))
+        let last = example.rows > 1 ? 1 : 0
+        let kept = try made.layer.decoded(
+            made.hidden, angles: made.angles, cache: keeping, rows: made.rows,
+            kept: [
+                RowRun(nil, first: 0, count: 1), RowRun(first, first: 1, count: example.rows - 1 - last),
+                RowRun(second, first: 1, count: last),
+            ])
+        #expect(try kept.floats() == expected.floats())
+        let whole = try Tensor.concatenated(products, axis: 1)
+        if example.rows > 1 {
+            let middle = example.rows - 2
+            #expect(
+                try first.narrow(axis: 0, start: 1, count: middle).floats()
+                    == whole.narrow(axis: 0, start: 1, count: middle).floats())
+            #expect(
+                try second.narrow(axis: 0, start: 1, count: 1).floats()
+                    == whole.narrow(axis: 0, start: example.rows - 1, count: 1).floats())
+        }
+        #expect(try first.narrow(axis: 0, start: 0, count: 1).floats().allSatisfy { $0 == 0 })
+    }
+
+    @Test func saysWhatDoesNotFit() throws {
+        let made = try Made(Self.examples[2])
+        let cache = try made.cache()
+        func message(_ rows: DecodeRows, kept: [RowRun]? = nil) -> String {
+            do throws(TensorError) {
+                _ = try made.layer.decoded(made.hidden, angles: made.angles, cache: cache, rows: rows, kept: kept)
+                return "nothing"
+            } catch { return "\(error)" }
+        }
+        var rows = made.rows
+        rows.ownLengths[5] = 21
+        #expect(message(rows).contains("row 5: own slot 7 with 21 keys"))
+        let fewer = DecodeRows(promptSlots: [0], promptLengths: [1], ownSlots: [0], ownLengths: [1])
+        #expect(message(fewer).contains("of 1 rows"))
+        let narrow = try Tensor.zeros([13, 7])
+        #expect(message(made.rows, kept: [RowRun(narrow, first: 0, count: 13)]).contains("for products of"))
+        let run = RowRun(nil, first: 0, count: 4)
+        #expect(message(made.rows, kept: [run]).contains("4 rows are kept of a step of 13"))
+    }
+}
