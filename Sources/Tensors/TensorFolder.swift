@@ -65,6 +65,13 @@ package struct TensorFolder: Sendable {
     package func shape(of name: String) -> [Int]? { files[name]?.shape(of: name) }
     package func typeName(of name: String) -> String? { files[name]?.typeName(of: name) }
 
+    /// Whether two tensors are the same: of one element type and shape, with the same bytes. Little of them is in memory
+    /// at a time.
+    package func areEqual(_ one: String, _ other: String) -> Bool {
+        guard let first = files[one], let second = files[other] else { return false }
+        return first.holds(one, equalTo: other, in: second)
+    }
+
     /// Reads one tensor, in its file's element type.
     package func tensor(named name: String, device: Device = .cpu) throws(TensorError) -> Tensor {
         guard let file = files[name] else {

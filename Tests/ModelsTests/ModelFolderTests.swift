@@ -63,20 +63,47 @@ struct ModelFolderTests {
         #expect(try ModelFolder.load(folder.url).logProbabilities(text.tokens) == scored)
     }
 
+    /// Writes the weights of a model with a head beside them.
+    private func write(_ model: Transformer, head: Tensor, to folder: TemporaryFolder) throws {
+        let announced = TensorFileWriter.Announcement(name: "lm_head.weight", type: .float32, shape: head.shape)
+        let rest = model.parameters.map {
+            TensorFileWriter.Announcement(name: $0.name, type: .float32, shape: $0.tensor.shape)
+        }
+        let writer = try TensorFileWriter(
+            url: folder.url.appending(path: "model.safetensors"), announcing: rest + [announced])
+        for (name, tensor) in model.parameters { try writer.write(tensor, named: name) }
+        try writer.write(head, named: "lm_head.weight")
+        try writer.finish()
+    }
+
+    /// transformers does not tie them then: the model's texts have other probabilities than those of its embedding.
+    @Test("a head that differs from the embedding it is tied to is refused, also where the files are mapped")
+    func otherHeadBesideTiedEmbedding() throws {
+        let model = try ModelFolder.load(PublishedModel("llama_tied").folder)
+        let folder = try TemporaryFolder(copying: "llama_tied")
+        var values = try model.head.floats()
+        values[values.count - 1] += 1
+        try write(model, head: Tensor(values, shape: model.head.shape), to: folder)
+        for read in [
+            { _ = try ModelFolder.load(folder.url) },
+            { _ = try ModelFolder.mappable(folder.url, elementType: .float32) },
+        ] as [() throws -> Void] {
+            let error = try #require(throws: ModelError.self) { try read() }
+            #expect(error.description.contains("tie_word_embeddings"), "\(error)")
+            #expect(error.description.contains("lm_head.weight that is not model.embed_tokens.weight"), "\(error)")
+        }
+        let configuration = folder.url.appending(path: "config.json")
+        let untied = try ModelFolder.readConfiguration(folder.url).with(["tie_word_embeddings": .bool(false)])
+        try Data(untied.json.utf8).write(to: configuration)
+        #expect(try ModelFolder.load(folder.url).head.floats() == values)
+    }
+
     @Test("a head stored beside a tied embedding is passed over")
     func headBesideTiedEmbedding() throws {
         let published = try PublishedModel("llama_tied")
         let model = try ModelFolder.load(published.folder)
         let folder = try TemporaryFolder(copying: "llama_tied")
-        let file = folder.url.appending(path: "model.safetensors")
-        let head = TensorFileWriter.Announcement(name: "lm_head.weight", type: .float32, shape: model.head.shape)
-        let rest = model.parameters.map {
-            TensorFileWriter.Announcement(name: $0.name, type: .float32, shape: $0.tensor.shape)
-        }
-        let writer = try TensorFileWriter(url: file, announcing: rest + [head])
-        for (name, tensor) in model.parameters { try writer.write(tensor, named: name) }
-        try writer.write(model.head, named: "lm_head.weight")
-        try writer.finish()
+        try write(model, head: model.head, to: folder)
         let text = published.texts[0]
         let scored = try ModelFolder.load(folder.url).logProbabilities(text.tokens)
         #expect(largestDifference(scored, text.logProbabilities) <= 1e-4)
