@@ -112,6 +112,20 @@ struct ModelFolderTests {
         #expect(largestDifference(scored, text.logProbabilities) <= 1e-4)
     }
 
+    @Test("a classifier whose labels have one name is saved with it for both")
+    func labelsOfOneName() throws {
+        let model = try ModelFolder.load(PublishedModel("llama_tied").folder)
+        let configuration = model.configuration
+        var parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0.tensor) })
+        parameters["score.weight"] = try Tensor(
+            [Float](repeating: 0, count: 2 * configuration.hiddenSize), shape: [2, configuration.hiddenSize])
+        let folder = try TemporaryFolder()
+        try ModelFolder.save(
+            configuration: configuration, parameters: parameters, to: folder.url, labels: ["same", "same"])
+        #expect(try ClassifierConfiguration(folder: folder.url).labels == ["same", "same"])
+        #expect(try text(of: folder.url.appending(path: "config.json")).contains(#""same": 1"#))
+    }
+
     @Test("weights that do not fit the configuration are listed with names and shapes")
     func misfit() throws {
         let folder = try TemporaryFolder(copying: "llama2")
