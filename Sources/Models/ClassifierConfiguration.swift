@@ -41,8 +41,9 @@ package struct ClassifierConfiguration: Sendable, Equatable {
         members["architectures"] = .array([.string(trunk.family.classifierArchitecture)])
         members["id2label"] = .object(
             sorting: Dictionary(uniqueKeysWithValues: labels.enumerated().map { ("\($0)", JSONValue.string($1)) }))
+        // Of labels with one name, which transformers takes too, the last has it.
         members["label2id"] = .object(
-            sorting: Dictionary(uniqueKeysWithValues: labels.enumerated().map { ($1, JSONValue.number($0)) }))
+            sorting: Dictionary(labels.enumerated().map { ($1, JSONValue.number($0)) }) { _, last in last })
         members["tie_word_embeddings"] = .bool(false)
         members["plumbline_add_eos"] = .bool(expectsEndToken)
         return ConfigurationText.text(members)

@@ -49,11 +49,11 @@ extension ConfigurationReader {
         guard let kinds = found.elements, kinds.allSatisfy(known.contains) else {
             return note("layer_types", found, "a list of full_attention and sliding_attention")
         }
-        let windows = value("use_sliding_window") == .bool(true)
+        let isAsked = value("use_sliding_window") == .bool(true)
+        let windows = isAsked && !isNull("sliding_window")
         if kinds.contains(.string("sliding_attention")), !(isQwen && windows), family != .mistral {
-            note(
-                "layer_types", found,
-                isQwen ? "full_attention only, for use_sliding_window is false" : "full_attention only")
+            let reason = isAsked ? "sliding_window is null" : "use_sliding_window is false"
+            note("layer_types", found, "full_attention only" + (isQwen ? ", for \(reason)" : ""))
         }
         if family == .mistral, Set(kinds).count > 1 {
             note("layer_types", found, "one kind for all layers, as Mistral has it")

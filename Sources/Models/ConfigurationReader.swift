@@ -19,6 +19,9 @@ struct ConfigurationReader {
         return value
     }
 
+    /// Whether the file says null, which is not always what it means to say nothing.
+    func isNull(_ key: String) -> Bool { members[key] == .null }
+
     mutating func note(_ key: String, _ found: String, _ expected: String) {
         problems.append(.init(setting: key, found: found, expected: expected))
     }
@@ -156,7 +159,7 @@ struct ConfigurationReader {
             guard !isStated || value("sliding_window") != nil else { return none }
             return [Int?](repeating: size("sliding_window", absent: 4096, limit: 1 << 31), count: layers)
         case .qwen2, .qwen3:
-            guard flag("use_sliding_window") else { return none }
+            guard flag("use_sliding_window"), !isNull("sliding_window") else { return none }
             let window = size("sliding_window", absent: 4096, limit: 1 << 31)
             if let kinds = value("layer_types")?.elements, kinds.count == layers {
                 return kinds.map { $0 == .string("sliding_attention") ? window : nil }

@@ -118,10 +118,14 @@ struct GGUFConfiguration {
 
     // MARK: Rotary positions
 
+    /// As llama.cpp takes it: a factor without a type, which older files have under another name, is linear, and 0 is
+    /// none.
     private func rotaryScaling() throws(GGUFError) -> JSONValue? {
-        let factor = try metadata.number(key("rope.scaling.factor"))
+        let older = try metadata.number(key("rope.scale_linear"))
+        let factor = try metadata.number(key("rope.scaling.factor")) ?? older
         let original = try metadata.integer(key("rope.scaling.original_context_length"))
-        let kind = try metadata.string(key("rope.scaling.type")) ?? "none"
+        let kind = try metadata.string(key("rope.scaling.type")) ?? "linear"
+        if kind == "linear", factor ?? 0 == 0 || factor == 1 { return nil }
         var members: [JSONValue.Member] = [.init("rope_type", .string(kind))]
         if let factor { members.append(.init("factor", .fraction(factor))) }
         if kind == "yarn", let original { members.append(.init("original_max_position_embeddings", .number(original))) }

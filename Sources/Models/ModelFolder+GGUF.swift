@@ -33,6 +33,7 @@ extension ModelFolder {
         if let adapter = try AdapterFolder(folder) {
             return try MergedWeights(checkedWeights(adapter.base, configuration), adapter, configuration, in: sums)
         }
+        guard try isGGUF(folder) else { return try checkedFiles(folder, configuration) }
         let weights = try weights(folder)
         try check(weights, configuration, path: folder.path(percentEncoded: false))
         return weights

@@ -145,7 +145,11 @@ extension ModelFolder {
         let shards = shards(
             of: configuration.parameterShapes + [head].compactMap(\.self), elementType, limit: shardBytes)
         return Saving(shards: shards) {
-            if shards.count > 1 { try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder) }
+            if shards.count > 1 {
+                // The one file of an earlier save would be read instead of them.
+                try FileOperations.system.remove(folder.appending(path: TensorFolder.singleFile))
+                try write(index(of: shards, elementType), TensorFolder.indexFile, in: folder)
+            }
             // Last, for weights that cannot be read to the end leave nothing that looks like a model.
             let key = configuration.members["dtype"] == nil ? "torch_dtype" : "dtype"
             let stated = try configuration.with([key: .string(typeName)])
@@ -258,7 +262,7 @@ extension ModelFolder {
         ])
     }
 
-    /// An index left by a larger save would win over the file written now, and so would an adapter.
+    /// Weights that an earlier save left are of another model, and an adapter would win over those written now.
     private static func removeOtherWeights(than kept: Set<String>, in folder: URL) throws {
         for name in try FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false)) {
             let isWeights =

@@ -55,7 +55,8 @@ package enum ModelFolder {
     /// adapters add in the matrices. One tensor after the other is read, converted and packed, so that nothing is held
     /// twice.
     ///
-    /// `lm_head.weight` may be present though the head is tied, and rotary frequencies of old files are passed over.
+    /// `lm_head.weight` may be present though the head is tied, when it is the embedding, and rotary frequencies of old
+    /// files are passed over.
     ///
     /// - Parameters:
     ///   - elementType: What the parameters are held in; files of float32, bfloat16, float16 or float64 are converted.
@@ -94,14 +95,14 @@ package enum ModelFolder {
     }
 
     /// The files of a folder whose pages can stand for its parameters in memory; `nil` where these must be made of them:
-    /// an adapter's, a GGUF file, another element type, elements that are not aligned. Reads headers alone.
+    /// an adapter's, a GGUF file, another element type, elements that are not aligned. Reads headers alone, and a head
+    /// beside a tied embedding.
     ///
     /// - Throws: As ``load(_:elementType:device:)``.
     package static func mappable(_ folder: URL, elementType: ElementType) throws -> TensorFolder? {
         guard try AdapterFolder(folder) == nil, try !isGGUF(folder) else { return nil }
         let configuration = try readConfiguration(folder)
-        let files = try openWeights(folder)
-        try check(files, configuration, path: folder.path(percentEncoded: false))
+        let files = try checkedFiles(folder, configuration)
         let canMap = configuration.parameterShapes.allSatisfy {
             files.typeName(of: $0.name) == elementType.name && files.canMap($0.name)
         }
@@ -141,6 +142,27 @@ package enum ModelFolder {
                         + "plumbline init-model"))
         }
         return try TensorFolder(url: folder)
+    }
+
+    /// The weights of a folder, checked against a configuration.
+    static func checkedFiles(_ folder: URL, _ configuration: ModelConfiguration) throws -> TensorFolder {
+        let files = try openWeights(folder)
+        try check(files, configuration, path: folder.path(percentEncoded: false))
+        // A head that is trained by itself is another model than the embedding in its place.
+        let isOther =
+            configuration.tiesEmbeddings && files.shape(of: ParameterName.head) != nil
+            && !files.areEqual(ParameterName.head, ParameterName.embedding)
+        guard !isOther else {
+            throw ModelError.configuration(
+                path: folder.appending(path: configurationFile).path(percentEncoded: false),
+                problems: [
+                    .init(
+                        setting: "tie_word_embeddings",
+                        found: "true beside an \(ParameterName.head) that is not \(ParameterName.embedding)",
+                        expected: "false, or weights without \(ParameterName.head) if the head is to be the embedding")
+                ])
+        }
+        return files
     }
 
     static func check(

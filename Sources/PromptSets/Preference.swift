@@ -50,11 +50,12 @@ struct PreferenceDecoder {
             switch given {
             case .messages(let messages):
                 prompt = messages
-                repeated = chosen.starts(with: prompt) && rejected.starts(with: prompt) ? prompt.count : 0
+                let isRepeated = [chosen, rejected].allSatisfy { $0.starts(with: prompt, by: Self.saysTheSame) }
+                repeated = isRepeated ? prompt.count : 0
             case .text(let text):
                 (prompt, repeated) = ([ChatMessage(role: "user", content: text)], 0)
             case nil:
-                prompt = zip(chosen, rejected).prefix { $0 == $1 }.map(\.0)
+                prompt = zip(chosen, rejected).prefix(while: Self.saysTheSame).map(\.0)
                 if prompt.last?.role == "assistant" { prompt.removeLast() }  // equal sides: an answer is no part of it
                 repeated = prompt.count
             }
@@ -83,7 +84,12 @@ struct PreferenceDecoder {
                     + "assistant, is expected"
             )
         }
-        return answer.content
+        return try row.answer(answer, column)
+    }
+
+    /// Whether two messages are one, whatever else is noted with them, such as a score.
+    private static func saysTheSame(_ one: ChatMessage, _ other: ChatMessage) -> Bool {
+        one.role == other.role && one.content == other.content
     }
 
     private var noPrompt: PromptSetError {

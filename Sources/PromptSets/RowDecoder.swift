@@ -86,7 +86,7 @@ struct RowDecoder {
             else {
                 throw failure(form.promptColumn, "the last message is not the assistant's; demonstrations need one")
             }
-            return try filled(last.content, form.promptColumn)
+            return try filled(answer(last, form.promptColumn), form.promptColumn)
         }
         let value = try value(of: column)
         if case .string(let text) = value { return try filled(text, column) }
@@ -97,7 +97,20 @@ struct RowDecoder {
         guard messages.count == 1, messages[0].role == "assistant" else {
             throw failure(column, "\(messages.count) messages; exactly one, of the assistant, is expected")
         }
-        return try filled(messages[0].content, column)
+        return try filled(answer(messages[0], column), column)
+    }
+
+    /// The text of an answer that is learned. What a template writes of its reasoning is no part of it, and would be
+    /// left out without a word.
+    func answer(_ message: ChatMessage, _ column: String) throws(PromptSetError) -> String {
+        let keys = ["reasoning_content", "reasoning", "thinking"]
+        if let reasoning = message.others.first(where: { keys.contains($0.key) && $0.value != "" }) {
+            throw failure(
+                column,
+                "the answer has \(reasoning.key), which would not be learned; put it into content as the model is to "
+                    + "write it")
+        }
+        return message.content
     }
 
     /// Every column but the prompt and the completions, then the aliases.
@@ -179,11 +192,17 @@ struct RowDecoder {
         if let calls = json["tool_calls"], calls != .null, calls != .array([]) {
             throw failure(column, "tool calls are not supported")
         }
+        let others = Self.others(members, than: ["role", "content"])
         switch json["content"] {
-        case .string(let text): return ChatMessage(role: role, content: text)
-        case .array(let parts): return ChatMessage(role: role, content: try joined(parts, column))
+        case .string(let text): return ChatMessage(role: role, content: text, others: others)
+        case .array(let parts): return ChatMessage(role: role, content: try joined(parts, column), others: others)
         default: throw failure(column, try wrong("content", json, members))
         }
+    }
+
+    /// What else a message says; as in transformers null says nothing.
+    private static func others(_ members: [JSONValue.Member], than keys: [String]) -> [JSONValue.Member] {
+        members.filter { !keys.contains($0.key) && $0.value != .null }
     }
 
     /// Who speaks in ShareGPT's messages.
@@ -202,7 +221,7 @@ struct RowDecoder {
             throw failure(column, "from is \"\(from)\"; system, human or gpt is expected (tools are not supported)")
         }
         guard let text = json["value"]?.string else { throw failure(column, try wrong("value", json, members)) }
-        return ChatMessage(role: role, content: text)
+        return ChatMessage(role: role, content: text, others: Self.others(members, than: ["from", "value"]))
     }
 
     private func wrong(_ key: String, _ json: JSONValue, _ members: [JSONValue.Member]) throws(PromptSetError) -> String

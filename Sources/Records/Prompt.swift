@@ -1,18 +1,38 @@
 public import JSON
 
 /// One message of a chat prompt.
-public struct ChatMessage: Sendable, Equatable, Hashable, Codable {
+public struct ChatMessage: Sendable, Equatable, Hashable {
     /// Who speaks: `system`, `user`, `assistant` or `tool`.
     public var role: String
     public var content: String
+    /// What else the row says of the message, such as `name` or the `reasoning_content` of an earlier answer: a chat
+    /// template may read it.
+    public var others: [JSONValue.Member]
 
-    public init(role: String, content: String) {
+    public init(role: String, content: String, others: [JSONValue.Member] = []) {
         self.role = role
         self.content = content
+        self.others = others
     }
 
     /// As prompt rows, chat templates and Python have it: `{"role": "user", "content": "…"}`.
-    public var json: JSONValue { .object(["role": .string(role), "content": .string(content)]) }
+    public var json: JSONValue {
+        .object([.init("role", .string(role)), .init("content", .string(content))] + others)
+    }
+}
+
+extension ChatMessage: Codable {
+    public init(from decoder: any Decoder) throws {
+        let value = try JSONValue(from: decoder)
+        guard let role = value["role"]?.string, let content = value["content"]?.string else {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "a message has a role and a content"))
+        }
+        let others = (value.members ?? []).filter { $0.key != "role" && $0.key != "content" }
+        self.init(role: role, content: content, others: others)
+    }
+
+    public func encode(to encoder: any Encoder) throws { try json.encode(to: encoder) }
 }
 
 /// What the user's file gives as the prompt: plain text, or the messages of a chat.

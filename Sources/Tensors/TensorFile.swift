@@ -92,6 +92,32 @@ package final class TensorFile: Sendable {
     /// Gives back the pages that are in memory, tensors over them included: the next to touch one has it read again.
     package func dropPages() { mapping.dropPages(mapping.bytes) }
 
+    /// Whether a tensor is another one of the same or another file: of its element type and shape, with the same bytes.
+    /// Little of the two is in memory at a time.
+    func holds(_ name: String, equalTo other: String, in file: TensorFile) -> Bool {
+        guard let one = entries[name], let two = file.entries[other], one.typeName == two.typeName,
+            one.shape == two.shape
+        else { return false }
+        let length = 1 << 24
+        for start in stride(from: 0, to: one.bytes.count, by: length) {
+            let count = min(length, one.bytes.count - start)
+            let (left, right) = (part(of: one, start, count), file.part(of: two, start, count))
+            defer {
+                mapping.dropPages(left)
+                file.mapping.dropPages(right)
+            }
+            guard let first = left.baseAddress, let second = right.baseAddress, memcmp(first, second, count) == 0 else {
+                return false
+            }
+        }
+        return true
+    }
+
+    private func part(of entry: TensorFileHeader.Entry, _ start: Int, _ count: Int) -> UnsafeRawBufferPointer {
+        let first = elementStart + entry.bytes.lowerBound + start
+        return UnsafeRawBufferPointer(rebasing: mapping.bytes[first..<first + count])
+    }
+
     private func elements(
         of name: String
     ) throws(TensorError) -> (start: UnsafeRawPointer?, count: Int, type: ElementType, shape: [Int]) {

@@ -1,7 +1,8 @@
 package import Foundation
 import JSON
 
-/// The weights of a model folder: one `model.safetensors`, or shards named by `model.safetensors.index.json`.
+/// The weights of a model folder: one `model.safetensors`, or where there is none shards named by
+/// `model.safetensors.index.json`. Beside the one file an index says nothing, as in transformers.
 package struct TensorFolder: Sendable {
     /// Every tensor's name, sorted.
     package let names: [String]
@@ -10,12 +11,14 @@ package struct TensorFolder: Sendable {
     package static let singleFile = "model.safetensors"
     package static let indexFile = "model.safetensors.index.json"
 
-    /// Opens the folder's files and checks their headers and, with an index, that index and shards say the same.
+    /// Opens the folder's files and checks their headers and, of shards, that they are what the index says.
     /// - Throws: ``TensorError/file(path:message:)``.
     package init(url: URL) throws(TensorError) {
+        let single = url.appendingPathComponent(Self.singleFile)
         let index = url.appendingPathComponent(Self.indexFile)
+        func isThere(_ file: URL) -> Bool { FileManager.default.fileExists(atPath: file.path) }
         var files: [String: TensorFile] = [:]
-        if FileManager.default.fileExists(atPath: index.path) {
+        if !isThere(single), isThere(index) {
             let shards = try Self.shards(in: index)
             for shard in Set(shards.values).sorted() {
                 let file = try TensorFile(url: url.appendingPathComponent(shard))
@@ -30,7 +33,7 @@ package struct TensorFolder: Sendable {
                 throw .file(path: index.path, message: "tensor \(lost) is not in \(shards[lost] ?? "its shard")")
             }
         } else {
-            let file = try TensorFile(url: url.appendingPathComponent(Self.singleFile))
+            let file = try TensorFile(url: single)
             for name in file.names { files[name] = file }
         }
         self.files = files
@@ -64,6 +67,13 @@ package struct TensorFolder: Sendable {
 
     package func shape(of name: String) -> [Int]? { files[name]?.shape(of: name) }
     package func typeName(of name: String) -> String? { files[name]?.typeName(of: name) }
+
+    /// Whether two tensors are the same: of one element type and shape, with the same bytes. Little of them is in memory
+    /// at a time.
+    package func areEqual(_ one: String, _ other: String) -> Bool {
+        guard let first = files[one], let second = files[other] else { return false }
+        return first.holds(one, equalTo: other, in: second)
+    }
 
     /// Reads one tensor, in its file's element type.
     package func tensor(named name: String, device: Device = .cpu) throws(TensorError) -> Tensor {

@@ -1,3 +1,5 @@
+import JSON
+
 /// A token matched in the text itself, before any splitting.
 package struct AddedToken: Sendable, Equatable {
     /// Its text, as the tokenizer file writes it.
@@ -26,6 +28,22 @@ package struct AddedToken: Sendable, Equatable {
         self.stripsLeft = stripsLeft
         self.stripsRight = stripsRight
         self.isNormalized = isNormalized
+    }
+
+    /// The same under an id, and special or not.
+    func with(id: Int, isSpecial: Bool) -> AddedToken {
+        AddedToken(
+            content: content, id: id, isSpecial: isSpecial, isSingleWord: isSingleWord, stripsLeft: stripsLeft,
+            stripsRight: stripsRight, isNormalized: isNormalized)
+    }
+
+    /// As `tokenizer.json` writes it.
+    var json: JSONValue {
+        .object([
+            "id": .number(id), "content": .string(content), "single_word": .bool(isSingleWord),
+            "lstrip": .bool(stripsLeft), "rstrip": .bool(stripsRight), "normalized": .bool(isNormalized),
+            "special": .bool(isSpecial),
+        ])
     }
 
     init(_ node: JSONNode, idLimit: Int) throws(TokenizerError) {

@@ -54,6 +54,8 @@ struct GGUFTokenizer {
         for (role, key) in Key.roles {
             guard let id = try vocabulary.id(key) else { continue }
             ids[role] = id
+            // Some files fill up with a plain token, such as "!", which a role would make a special one.
+            if role == "pad_token", vocabulary.kinds[id] == .normal { continue }
             roles.append(.init(role, .string(vocabulary.tokens[id])))
         }
         var configuration =
@@ -92,7 +94,7 @@ struct GGUFTokenizer {
         let members = vocabulary.members.map { JSONValue.Member($0.text, .number($0.id)) }
         return .object([
             "version": "1.0", "truncation": .null, "padding": .null,
-            "added_tokens": .array(vocabulary.added.map(Self.added)), "normalizer": parts.normalizer,
+            "added_tokens": .array(vocabulary.added.map(\.json)), "normalizer": parts.normalizer,
             "pre_tokenizer": parts.preTokenizer,
             "post_processor": try postProcessor(vocabulary, ids, addsBeginning: parts.addsBeginning),
             "decoder": parts.decoder,
@@ -180,13 +182,6 @@ struct GGUFTokenizer {
     private static func replacement(of pattern: String, with content: String) -> JSONValue {
         .object([
             "type": "Replace", "pattern": .object(["String": .string(pattern)]), "content": .string(content),
-        ])
-    }
-
-    private static func added(_ token: AddedToken) -> JSONValue {
-        .object([
-            "id": .number(token.id), "content": .string(token.content), "single_word": false, "lstrip": false,
-            "rstrip": false, "normalized": false, "special": .bool(token.isSpecial),
         ])
     }
 

@@ -66,8 +66,20 @@ package struct GGUFVocabulary: Sendable {
         init(_ tokenizer: Tokenizer) throws(TokenizerError) {
             let json = tokenizer.definitionFile
             root = try JSONNode(json, file: TokenizerFiles.tokenizer)
-            text = String(decoding: json, as: UTF8.self)
-            definition = try TokenizerDefinition(root)
+            var definition = try TokenizerDefinition(root)
+            let own = definition.addedTokens
+            try definition.take(tokenizer.statedTokens)
+            self.definition = definition
+            text =
+                definition.addedTokens == own
+                ? String(decoding: json, as: UTF8.self) : Self.text(root.value, definition.addedTokens)
+        }
+
+        /// The file with the added tokens that other files of its folder make of it: a GGUF file has only this one.
+        private static func text(_ file: JSONValue, _ added: [AddedToken]) -> String {
+            let key = "added_tokens"
+            let others = (file.members ?? []).filter { $0.key != key }
+            return JSONValue.object(others + [.init(key, .array(added.map(\.json)))]).serialized
         }
 
         private func refused(_ part: String, _ expected: String) throws(TokenizerError) -> TokenizerError {

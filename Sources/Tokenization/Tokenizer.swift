@@ -85,7 +85,8 @@ package struct Tokenizer: Sendable {
 
     init(files: TokenizerFiles) throws(TokenizerError) {
         let json = files.contents[TokenizerFiles.tokenizer] ?? Data()
-        let definition = try TokenizerDefinition(try JSONNode(json, file: TokenizerFiles.tokenizer))
+        var definition = try TokenizerDefinition(try JSONNode(json, file: TokenizerFiles.tokenizer))
+        try definition.take(files.statedTokens)
         self.definition = definition
         self.files = files
         // Of two tokens with the same text the library's first counts, and it puts special tokens first.
@@ -101,21 +102,10 @@ package struct Tokenizer: Sendable {
             uniqueKeysWithValues: normalized.filter { !$0.token.content.utf8.elementsEqual($0.text) }
                 .map { ($0.token.id, String(decoding: $0.text, as: UTF8.self)) })
         specialTokenIDs = Set(definition.addedTokens.filter(\.isSpecial).map(\.id))
-        endOfTextID = try Self.id(of: "eos_token", files, definition)
-        beginningOfTextID = try Self.id(of: "bos_token", files, definition)
-        paddingID = try Self.id(of: "pad_token", files, definition)
-    }
-
-    private static func id(
-        of role: String, _ files: TokenizerFiles, _ definition: TokenizerDefinition
-    ) throws(TokenizerError) -> Int? {
-        guard let token = files.specialTokenTexts[role] else { return nil }
-        guard let id = definition.ids[TokenText(token)] else {
-            throw TokenizerError(
-                file: TokenizerFiles.configuration, key: role, found: "\"\(token)\"",
-                expected: "a token of \(TokenizerFiles.tokenizer)")
-        }
-        return id
+        let ids = files.specialTokenTexts.compactMapValues { definition.ids[TokenText($0)] }
+        endOfTextID = ids["eos_token"]
+        beginningOfTextID = ids["bos_token"]
+        paddingID = ids["pad_token"]
     }
 
     /// Number of ids, added tokens and gaps included: the highest id plus one.
@@ -200,6 +190,9 @@ package struct Tokenizer: Sendable {
     }
 
     var decoder: TokenDecoder { definition.decoder }
+
+    /// What the files beside `tokenizer.json` say of the tokens.
+    var statedTokens: StatedTokens { files.statedTokens }
 
     /// The bytes of its `tokenizer.json`.
     var definitionFile: Data { files.contents[TokenizerFiles.tokenizer] ?? Data() }

@@ -8,10 +8,10 @@ struct TokenizerDefinition: Sendable {
     let postProcessor: PostProcessor
     let decoder: TokenDecoder
     let model: BytePairModel
-    let addedTokens: [AddedToken]
+    private(set) var addedTokens: [AddedToken]
     /// Id to token text; nil where the ids have a gap.
-    let tokens: [String?]
-    let ids: [TokenText: Int]
+    private(set) var tokens: [String?]
+    private(set) var ids: [TokenText: Int]
 
     init(_ root: JSONNode) throws(TokenizerError) {
         // `truncation` and `padding` are the settings of whoever saved the file, not part of the vocabulary.
@@ -67,6 +67,64 @@ struct TokenizerDefinition: Sendable {
             tokens.append(token)
         }
         return tokens
+    }
+}
+
+// What the other files of a folder say.
+extension TokenizerDefinition {
+    /// Takes in what is said of the tokens beside `tokenizer.json`, as `transformers` does: how those are looked for that
+    /// are found before a text is split, and which more of the vocabulary are, as they have a role or are special.
+    ///
+    /// - Throws: ``TokenizerError`` for a token that is not there: it would get an id that no model was trained with.
+    mutating func take(_ stated: StatedTokens) throws(TokenizerError) {
+        var places = Dictionary(uniqueKeysWithValues: addedTokens.enumerated().map { ($1.id, $0) })
+        let named = Set(stated.roles.values.map { TokenText($0.content) })
+        for (id, token) in stated.added ?? [] {
+            let text = TokenText(token.content)
+            let next = ids.count
+            if ids[text] == nil, id == next, !tokens.indices.contains(id) || tokens[id] == nil {
+                while tokens.count <= id { tokens.append(nil) }
+                tokens[id] = token.content
+                ids[text] = id
+            }
+            guard let own = ids[text] else {
+                throw token.error(
+                    expected: "a token of \(TokenizerFiles.tokenizer), or a new one with the id that follows, \(next)")
+            }
+            set(token.added(at: own), isNamed: named.contains(text), &places)
+        }
+        if stated.added == nil {
+            for token in addedTokens where named.contains(TokenText(token.content)) {
+                set(token, isNamed: true, &places)
+            }
+        }
+        for (role, token) in stated.roles.sorted(by: { $0.key < $1.key }) where !token.content.isEmpty {
+            // A key of a model's own says nothing to most versions of `transformers`.
+            if ids[TokenText(token.content)] == nil, !StatedToken.roles.contains(role) { continue }
+            try add(token, isNamed: true, &places)
+        }
+        for token in stated.others where !token.content.isEmpty { try add(token, isNamed: false, &places) }
+    }
+
+    /// Has a token found before a text is split, if it is not already.
+    private mutating func add(
+        _ token: StatedToken, isNamed: Bool, _ places: inout [Int: Int]
+    ) throws(TokenizerError) {
+        guard let id = ids[TokenText(token.content)] else {
+            throw token.error(expected: "a token of \(TokenizerFiles.tokenizer)")
+        }
+        if places[id] == nil { set(token.added(at: id), isNamed: isNamed, &places) }
+    }
+
+    /// - Parameter isNamed: Whether the token has a role, and is special therefore. One that was special stays it.
+    private mutating func set(_ token: AddedToken, isNamed: Bool, _ places: inout [Int: Int]) {
+        guard let place = places[token.id] else {
+            places[token.id] = addedTokens.count
+            addedTokens.append(token.with(id: token.id, isSpecial: token.isSpecial || isNamed))
+            return
+        }
+        let isSpecial = token.isSpecial || isNamed || addedTokens[place].isSpecial
+        addedTokens[place] = token.with(id: token.id, isSpecial: isSpecial)
     }
 }
 

@@ -7,29 +7,27 @@ struct TokenizerFiles: Sendable {
     static let configuration = "tokenizer_config.json"
     static let specialTokens = "special_tokens_map.json"
     static let template = "chat_template.jinja"
-    private static let roles = [
-        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
-    ]
     /// What a folder is read for, and what ``Tokenizer/save(to:)`` writes.
     static let saved = [tokenizer, configuration, specialTokens, template]
 
     /// The files as they were read, byte for byte.
     private(set) var contents: [String: Data]
-    /// Role to text for every special token the configuration names, such as `unk_token`.
-    private(set) var specialTokenTexts: [String: String] = [:]
+    /// What they say of the tokens.
+    let statedTokens: StatedTokens
+    /// Role to text for every special token that has one, such as `unk_token`.
+    var specialTokenTexts: [String: String] { statedTokens.texts }
     private(set) var chatTemplate: String?
 
     /// - Parameter contents: file name to bytes; `tokenizer.json` is among them.
     init(contents: [String: Data]) throws(TokenizerError) {
         self.contents = contents
-        for name in [Self.specialTokens, Self.configuration] {
-            guard let data = contents[name] else { continue }
-            let root = try JSONNode(data, file: name)
-            for role in Self.roles {
-                if let text = try Self.token(role, root) { specialTokenTexts[role] = text }
-            }
-            if name == Self.configuration { chatTemplate = try Self.template(root) }
+        func root(_ name: String) throws(TokenizerError) -> JSONNode? {
+            guard let data = contents[name] else { return nil }
+            return try JSONNode(data, file: name)
         }
+        let configuration = try root(Self.configuration)
+        statedTokens = try StatedTokens(configuration: configuration, map: try root(Self.specialTokens))
+        if let configuration { chatTemplate = try Self.template(configuration) }
         if let data = contents[Self.template] { chatTemplate = try Self.text(data, file: Self.template) }
     }
 
@@ -79,13 +77,6 @@ struct TokenizerFiles: Sendable {
             throw TokenizerError(file: file, found: "bytes that are not UTF-8", expected: "text in UTF-8")
         }
         return text
-    }
-
-    /// A token is written as its text or as an object with `content`.
-    private static func token(_ key: String, _ root: JSONNode) throws(TokenizerError) -> String? {
-        guard let node = try root.optional(key) else { return nil }
-        if case .object = node.value { return try node.required("content").string() }
-        return try node.string()
     }
 
     /// The template itself, or the one named `default` in a list of several.

@@ -1,4 +1,5 @@
 import Foundation
+import JSON
 import Job
 import Records
 import TestSupport
@@ -200,6 +201,81 @@ struct ChatTemplateTrialTests {
     func wholeNumbersReachTheTemplateToTheDigit(_ number: Int128) throws {
         let encoder = try encoder("{{ n }}", variables: [NamedValue(name: "n", value: .number(number))])
         #expect(try encoder.encode(chat("?")).tokenIDs == ids(encoder, "\(number)"))
+    }
+
+    /// What a template may read of a row: the names and thoughts in its messages, and the tools it offers.
+    private static let reading = """
+        {% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}{% for m in messages %}\
+        <{{ m.role }}{% if m.name is defined %} {{ m.name }}{% endif %}>\
+        {% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}{{ m.content }}{{ eos_token }}{% endfor %}\
+        {% if add_generation_prompt %}<assistant>{% endif %}
+        """
+    private static let tools = #"[{"type": "function", "function": {"name": "add"}}]"#
+
+    private func row(tools: JSONValue = .null) -> Prompt {
+        let messages = [
+            ChatMessage(role: "user", content: "a", others: [.init("name", "Ann")]),
+            ChatMessage(role: "assistant", content: "b", others: [.init("reasoning_content", "why")]),
+            ChatMessage(role: "user", content: "c", others: [.init("id", 7)]),
+        ]
+        return Prompt(
+            row: 0, source: "set", content: .messages(messages), columns: ["tools": tools], place: "set.jsonl, line 7")
+    }
+
+    /// The texts are transformers' own for this template (`apply_chat_template` of 5.24).
+    @Test func whatARowSaysOfItsMessagesAndToolsReachesTheTemplate() throws {
+        let chat = "<user Ann>a</s><assistant>(why)b</s><user>c</s><assistant>"
+        let tools = try JSONValue(parsing: Self.tools)
+        let encoder = try encoder(Self.reading)
+        #expect(try encoder.tokens(of: row()) == ids(encoder, chat))
+        #expect(try encoder.tokens(of: row(tools: [])) == ids(encoder, chat))
+        #expect(try encoder.tokens(of: row(tools: tools)) == ids(encoder, "[add]" + chat))
+        #expect(try encoder.tokens(of: row(tools: .string(Self.tools))) == ids(encoder, "[add]" + chat))
+        let demonstration = try encoder.encode(demonstration: "d", of: row(tools: tools))
+        #expect(demonstration.promptTokenIDs == ids(encoder, "[add]" + chat))
+        #expect(demonstration.completions.map(\.tokenIDs) == [ids(encoder, "d</s>")])
+        let given = try self.encoder(Self.reading, variables: [NamedValue(name: "tools", value: tools)])
+        #expect(try given.tokens(of: row()) == ids(given, "[add]" + chat))
+    }
+
+    /// A special token that is spelled in a tool or in thoughts is text there as in a message's content.
+    @Test func spelledTokensAreTextEverywhereInAChat() throws {
+        let encoder = try encoder(Self.reading, splits: true)
+        let end = try #require(encoder.tokenizer.endOfTextID)
+        let thoughts = ChatMessage(role: "assistant", content: "b", others: [.init("reasoning_content", "</s>")])
+        let tool = JSONValue.object(["function": .object(["name": "</s>"])])
+        let prompt = Prompt(row: 0, source: "set", content: .messages([thoughts]), columns: ["tools": [tool]])
+        #expect(try encoder.tokens(of: prompt).count { $0 == end } == 1)  // the template's own
+    }
+
+    @Test(arguments: [JSONValue.string("calculator"), ["calculator"], 3])
+    func toolsOfAnotherKindAreNamed(_ tools: JSONValue) throws {
+        let error = #expect(throws: JobError.self) { try encoder(Self.reading).tokens(of: row(tools: tools)) }
+        #expect(error?.description.contains("set.jsonl, line 7, column tools: ") == true)
+    }
+
+    @Test(arguments: ["messages", "add_generation_prompt"])
+    func whatTheRunGivesIsNoVariable(_ name: String) throws {
+        let error = #expect(throws: JobError.self) {
+            try encoder(Self.reading, variables: [NamedValue(name: name, value: [])])
+        }
+        #expect(error?.description.contains("chat_template_kwargs: \(name)") == true)
+        let variant = PromptVariant(name: "x", templateVariables: [name: []])
+        #expect(throws: JobError.self) { try encoder(Self.reading).encode(row(), as: variant) }
+    }
+
+    /// transformers gives a template every role, those that a model of its own kind has among them.
+    @Test func everyRoleReachesTheTemplate() throws {
+        let folder = try TemporaryFolder()
+        try encoder(nil).tokenizer.save(to: folder.url)
+        let configuration = #"{"eos_token": "</s>", "unk_token": "<s>", "image_token": "</s>"}"#
+        _ = try folder.file("tokenizer_config.json", configuration)
+        _ = try folder.file("chat_template.jinja", "{{ unk_token }}{{ image_token }}{{ mask_token }}")
+        let tokenizer = try Tokenizer(folder: folder.url)
+        let encoder = PromptEncoder(
+            tokenizer: tokenizer, template: try ChatTemplateRenderer(tokenizer: tokenizer, variables: []),
+            maxPromptLength: 10)
+        #expect(try encoder.tokens(of: chat("?")) == tokenizer.encode("<s></s>"))
     }
 
     @Test func variablesReachTheTemplate() throws {

@@ -113,8 +113,15 @@ struct ConfigurationTests {
         #expect(try windows(mistral, ["sliding_window": .number(64)]) == [64, 64])
         #expect(try windows(qwen) == [nil, nil])
         #expect(try windows(qwen, ["use_sliding_window": .bool(true)]) == [nil, 32])
+        // transformers has 4096 where nothing stands, and none for null.
+        let open = qwen.filter { $0.key != "sliding_window" }
+        #expect(try windows(open, ["use_sliding_window": .bool(true)]) == [nil, 4096])
+        let null: [String: JSONValue] = ["use_sliding_window": .bool(true), "sliding_window": .null]
+        #expect(try windows(qwen, null) == [nil, nil])
         let kinds = JSONValue.array([.string("sliding_attention"), .string("full_attention")])
         #expect(try windows(qwen, ["use_sliding_window": .bool(true), "layer_types": kinds]) == [32, nil])
+        let error = #expect(throws: ModelError.self) { try windows(qwen, null.merging(["layer_types": kinds]) { $1 }) }
+        #expect(error?.description.contains("full_attention only, for sliding_window is null") == true)
     }
 
     @Test(

@@ -189,6 +189,27 @@ struct GGUFModelTests {
         #expect(configuration.rmsNormEpsilon == 1e-5 && configuration.endTokenIDs.isEmpty)
     }
 
+    /// `llama_model::load_hparams`: the factor is that of either key, the type linear unless it is stated.
+    @Test func aRotaryFactorWithoutATypeIsLinear() throws {
+        func scaling(_ changes: [String: GGUFValue?]) throws -> RotaryScaling {
+            let (folder, url) = try file(changes)
+            return try withExtendedLifetime(folder) { try ModelFolder.load(url).configuration.ropeScaling }
+        }
+        #expect(try scaling(["llama.rope.scaling.factor": .float(4)]) == .linear(factor: 4))
+        #expect(try scaling(["llama.rope.scale_linear": .float(4)]) == .linear(factor: 4))
+        let both: [String: GGUFValue?] = ["llama.rope.scaling.factor": .float(2), "llama.rope.scale_linear": .float(4)]
+        #expect(try scaling(both) == .linear(factor: 2))
+        #expect(
+            try scaling(["llama.rope.scale_linear": .float(4), "llama.rope.scaling.type": .string("linear")])
+                == .linear(factor: 4))
+        for factor in [0, 1] as [Float] {
+            #expect(try scaling(["llama.rope.scaling.factor": .float(factor)]) == .none)
+            #expect(try scaling(["llama.rope.scale_linear": .float(factor)]) == .none)
+        }
+        #expect(
+            try scaling(["llama.rope.scaling.factor": .float(4), "llama.rope.scaling.type": .string("none")]) == .none)
+    }
+
     struct Bad: Sendable, CustomTestStringConvertible {
         let says: String
         var changes: [String: GGUFValue?] = [:]

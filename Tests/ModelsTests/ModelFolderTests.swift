@@ -46,7 +46,7 @@ struct ModelFolderTests {
         #expect(changed == ["dtype"])
     }
 
-    @Test("above a size the weights are several files; a smaller save in the same folder leaves none of them")
+    @Test("above a size the weights are several files; a save of either kind leaves none of the other's behind")
     func shards() throws {
         let published = try PublishedModel("llama_sharded")
         let model = try ModelFolder.load(published.folder)
@@ -61,6 +61,44 @@ struct ModelFolderTests {
         try ModelFolder.save(model, to: folder.url)
         #expect(try folder.contents().keys.sorted() == ["config.json", "generation_config.json", "model.safetensors"])
         #expect(try ModelFolder.load(folder.url).logProbabilities(text.tokens) == scored)
+        try ModelFolder.save(model, to: folder.url, shardBytes: 40_000)
+        #expect(try folder.contents().keys.sorted() == names)
+        #expect(try ModelFolder.load(folder.url).logProbabilities(text.tokens) == scored)
+    }
+
+    /// Writes the weights of a model with a head beside them.
+    private func write(_ model: Transformer, head: Tensor, to folder: TemporaryFolder) throws {
+        let announced = TensorFileWriter.Announcement(name: "lm_head.weight", type: .float32, shape: head.shape)
+        let rest = model.parameters.map {
+            TensorFileWriter.Announcement(name: $0.name, type: .float32, shape: $0.tensor.shape)
+        }
+        let writer = try TensorFileWriter(
+            url: folder.url.appending(path: "model.safetensors"), announcing: rest + [announced])
+        for (name, tensor) in model.parameters { try writer.write(tensor, named: name) }
+        try writer.write(head, named: "lm_head.weight")
+        try writer.finish()
+    }
+
+    /// transformers does not tie them then: the model's texts have other probabilities than those of its embedding.
+    @Test("a head that differs from the embedding it is tied to is refused, also where the files are mapped")
+    func otherHeadBesideTiedEmbedding() throws {
+        let model = try ModelFolder.load(PublishedModel("llama_tied").folder)
+        let folder = try TemporaryFolder(copying: "llama_tied")
+        var values = try model.head.floats()
+        values[values.count - 1] += 1
+        try write(model, head: Tensor(values, shape: model.head.shape), to: folder)
+        for read in [
+            { _ = try ModelFolder.load(folder.url) },
+            { _ = try ModelFolder.mappable(folder.url, elementType: .float32) },
+        ] as [() throws -> Void] {
+            let error = try #require(throws: ModelError.self) { try read() }
+            #expect(error.description.contains("tie_word_embeddings"), "\(error)")
+            #expect(error.description.contains("lm_head.weight that is not model.embed_tokens.weight"), "\(error)")
+        }
+        let configuration = folder.url.appending(path: "config.json")
+        let untied = try ModelFolder.readConfiguration(folder.url).with(["tie_word_embeddings": .bool(false)])
+        try Data(untied.json.utf8).write(to: configuration)
+        #expect(try ModelFolder.load(folder.url).head.floats() == values)
     }
 
     @Test("a head stored beside a tied embedding is passed over")
@@ -68,18 +106,24 @@ struct ModelFolderTests {
         let published = try PublishedModel("llama_tied")
         let model = try ModelFolder.load(published.folder)
         let folder = try TemporaryFolder(copying: "llama_tied")
-        let file = folder.url.appending(path: "model.safetensors")
-        let head = TensorFileWriter.Announcement(name: "lm_head.weight", type: .float32, shape: model.head.shape)
-        let rest = model.parameters.map {
-            TensorFileWriter.Announcement(name: $0.name, type: .float32, shape: $0.tensor.shape)
-        }
-        let writer = try TensorFileWriter(url: file, announcing: rest + [head])
-        for (name, tensor) in model.parameters { try writer.write(tensor, named: name) }
-        try writer.write(model.head, named: "lm_head.weight")
-        try writer.finish()
+        try write(model, head: model.head, to: folder)
         let text = published.texts[0]
         let scored = try ModelFolder.load(folder.url).logProbabilities(text.tokens)
         #expect(largestDifference(scored, text.logProbabilities) <= 1e-4)
+    }
+
+    @Test("a classifier whose labels have one name is saved with it for both")
+    func labelsOfOneName() throws {
+        let model = try ModelFolder.load(PublishedModel("llama_tied").folder)
+        let configuration = model.configuration
+        var parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0.tensor) })
+        parameters["score.weight"] = try Tensor(
+            [Float](repeating: 0, count: 2 * configuration.hiddenSize), shape: [2, configuration.hiddenSize])
+        let folder = try TemporaryFolder()
+        try ModelFolder.save(
+            configuration: configuration, parameters: parameters, to: folder.url, labels: ["same", "same"])
+        #expect(try ClassifierConfiguration(folder: folder.url).labels == ["same", "same"])
+        #expect(try text(of: folder.url.appending(path: "config.json")).contains(#""same": 1"#))
     }
 
     @Test("weights that do not fit the configuration are listed with names and shapes")

@@ -51,6 +51,8 @@ struct PreferenceTests {
         // a prompt in words beside whole chats, and beside answers
         #"{"prompt": "q", "chosen": [{"role":"user","content":"q"},{"role":"assistant","content":"a"}], "rejected": [{"role":"user","content":"q"},{"role":"assistant","content":"b"}]}"#,
         #"{"prompt": "q", "chosen": [{"role":"assistant","content":"a"}], "rejected": [{"role":"assistant","content":"b"}]}"#,
+        // the same with a note in a message, which makes it no other
+        #"{"chosen": [{"role":"user","content":"q"},{"role":"assistant","content":"a"}], "rejected": [{"role":"user","content":"q","id":2},{"role":"assistant","content":"b","score":3}]}"#,
         // the prompt's messages, repeated in the sides
         #"{"prompt": [{"role":"user","content":"q"}], "chosen": [{"role":"user","content":"q"},{"role":"assistant","content":"a"}], "rejected": [{"role":"user","content":"q"},{"role":"assistant","content":"b"}]}"#,
     ]

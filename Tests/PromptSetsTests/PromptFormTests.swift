@@ -159,6 +159,42 @@ struct PromptFormTests {
         #expect(throws: PromptSetError.self) { try set.demonstration(at: 1) }
     }
 
+    /// Templates read more of a message than its content; null says nothing, as in transformers.
+    @Test func whatElseAMessageSaysIsKept() throws {
+        let set = try set(
+            #"{"messages": [{"role": "user", "name": "Ann", "content": "q", "weight": null}, {"role": "assistant", "content": "a", "reasoning_content": "t", "tool_calls": []}, {"role": "user", "content": "r"}, {"role": "assistant", "content": "b", "name": "Bot", "reasoning_content": ""}]}"#
+                + "\n" + #"{"messages": [{"from": "human", "value": "q", "id": 7}, {"from": "gpt", "value": "a"}]}"#)
+        let first = try set.demonstration(at: 0)
+        let messages = [
+            ChatMessage(role: "user", content: "q", others: [.init("name", "Ann")]),
+            ChatMessage(
+                role: "assistant", content: "a", others: [.init("reasoning_content", "t"), .init("tool_calls", [])]),
+            ChatMessage(role: "user", content: "r"),
+        ]
+        #expect(first.prompt.content == .messages(messages) && first.completion == "b")
+        #expect(messages[0].json == .object(["role": "user", "content": "q", "name": "Ann"]))
+        let second = [ChatMessage(role: "user", content: "q", others: [.init("id", 7)])]
+        #expect(try set.demonstration(at: 1).prompt.content == .messages(second))
+    }
+
+    /// A template would write them, and what is learned is the content alone. A prompt does not need the answer.
+    @Test(arguments: ["reasoning_content", "reasoning", "thinking"])
+    func thoughtsOfALearnedAnswerAreRefused(_ key: String) throws {
+        let answer = #"{"role": "assistant", "content": "a", "\#(key)": "t"}"#
+        let question = #"{"role": "user", "content": "q"}"#
+        let set = try set(#"{"messages": [\#(question), \#(answer)]}"#)
+        let error = #expect(throws: PromptSetError.self) { try set.demonstration(at: 0) }
+        #expect(
+            error?.description.contains("line 1, column messages: the answer has \(key), which would not be learned")
+                == true, "\(String(describing: error))")
+        #expect(try set.prompt(at: 0).text == "q")
+        let completions = try self.set(#"{"prompt": [\#(question)], "completion": [\#(answer)]}"#, "completions.jsonl")
+        #expect(throws: PromptSetError.self) { try completions.demonstration(at: 0) }
+        let sides = #""chosen": [\#(answer)], "rejected": [{"role": "assistant", "content": "b"}]"#
+        let pairs = try self.set(#"{"prompt": [\#(question)], \#(sides)}"#, "pairs.jsonl")
+        #expect(throws: PromptSetError.self) { try pairs.preference(at: 0) }
+    }
+
     @Test func aColumnMapWins() throws {
         let text = #"{"prompt": "unused", "task": "1+1?", "final": "2", "gold": "two", "origin": "web"}"#
         let map = ColumnMap(["prompt": "task", "answer": "final", "completion": "gold", "source": "origin"])

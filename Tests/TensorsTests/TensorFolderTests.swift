@@ -32,6 +32,19 @@ struct TensorFolderTests {
         #expect(throws: TensorError.self) { try weights.tensor(named: "d") }
     }
 
+    /// transformers looks for it first.
+    @Test func theOneFileIsReadBesideAnIndex() throws {
+        try index(#"{"a":"model-1.safetensors","b":"model-1.safetensors","c":"model-2.safetensors"}"#)
+        let writer = try TensorFileWriter(
+            url: folder.url.appendingPathComponent("model.safetensors"),
+            announcing: [.init(name: "a", type: .float32, shape: [1])])
+        try writer.write(Tensor([1 as Float]), named: "a")
+        try writer.finish()
+        let weights = try TensorFolder(url: folder.url)
+        #expect(weights.names == ["a"])
+        #expect(try weights.tensor(named: "a").item() == 1)
+    }
+
     @Test(arguments: [
         #"{"a":"../model-1.safetensors"}"#, #"{"a":"/etc/model-1.safetensors"}"#, #"{"a":"model-1.bin"}"#,
         #"{"a":".hidden.safetensors"}"#, #"{"a":"model-1.safetensors"}"#, #"{"a":"model-9.safetensors"}"#,

@@ -14,7 +14,8 @@ struct TokenizerTests {
         try body(folder)
     }
 
-    @Test func rolesComeFromTheConfiguration() throws {
+    /// Of the two files the map has the last word, as in `transformers`.
+    @Test func rolesComeFromTheConfigurationAndTheMap() throws {
         let files = [
             "tokenizer_config.json":
                 #"{"eos_token":{"content":"<|end|>","special":true},"pad_token":"<pad>","bos_token":null}"#,
@@ -22,10 +23,23 @@ struct TokenizerTests {
         ]
         try withFolder(files) { folder in
             let tokenizer = try Tokenizer(folder: folder)
-            #expect(tokenizer.endOfTextID == tokenizer.id(of: "<|end|>"))
+            #expect(tokenizer.endOfTextID == tokenizer.id(of: "<|im_end|>"))
             #expect(tokenizer.beginningOfTextID == tokenizer.id(of: "<|im_start|>"))
             #expect(tokenizer.paddingID == tokenizer.id(of: "<pad>"))
             #expect(tokenizer.chatTemplate == nil)
+        }
+    }
+
+    /// As in `transformers`, where the map is of folders that are older than `added_tokens_decoder`.
+    @Test func besideAddedTokensDecoderTheMapSaysNothing() throws {
+        let files = [
+            "tokenizer_config.json": #"{"eos_token":"<|end|>","added_tokens_decoder":{}}"#,
+            "special_tokens_map.json": #"{"eos_token":"<|im_end|>","bos_token":"<|im_start|>"}"#,
+        ]
+        try withFolder(files) { folder in
+            let tokenizer = try Tokenizer(folder: folder)
+            #expect(tokenizer.endOfTextID == tokenizer.id(of: "<|end|>"))
+            #expect(tokenizer.beginningOfTextID == nil && tokenizer.specialTokenTexts == ["eos_token": "<|end|>"])
         }
     }
 

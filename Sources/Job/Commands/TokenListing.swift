@@ -25,7 +25,9 @@ package struct TokenListing {
                 let text = try line.text("text", of: row)
                 return try emit(JSONText.object([("ids", ids(tokenizer.encode(text)))]))
             }
-            let text = try template.render(try line.messages(of: row), addsGenerationPrompt: addsGenerationPrompt)
+            let text = try template.render(
+                try line.messages(of: row), addsGenerationPrompt: addsGenerationPrompt,
+                tools: try ChatInput.tools(row["tools"], of: line.place))
             try emit(JSONText.object([("text", JSONText.string(text)), ("ids", ids(tokenizer.encode(text)))]))
         }
     }
@@ -100,7 +102,10 @@ struct InputLine {
         guard let value = row[key] else { throw missing(key, of: row) }
         let messages = value.elements?.compactMap { element -> ChatMessage? in
             guard let role = element["role"]?.string, let content = element["content"]?.string else { return nil }
-            return ChatMessage(role: role, content: content)
+            let others = (element.members ?? []).filter {
+                $0.key != "role" && $0.key != "content" && $0.value != .null
+            }
+            return ChatMessage(role: role, content: content, others: others)
         }
         guard let messages, messages.count == value.elements?.count else {
             throw wrong(key, value, expected: "a list of {\"role\": …, \"content\": …}")

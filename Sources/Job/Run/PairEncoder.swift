@@ -52,8 +52,11 @@ extension PromptEncoder {
             return ids + [end]
         }
         do {
-            let opening = try template.render(messages, with: variant.templateVariables) + variant.suffix
-            let closed = try template.continuation(of: messages, with: answer, variables: variant.templateVariables)
+            let tools = try prompt.tools()
+            let opening =
+                try template.render(messages, tools: tools, with: variant.templateVariables) + variant.suffix
+            let closed = try template.continuation(
+                of: messages, with: answer, tools: tools, variables: variant.templateVariables)
             let closing = closed.map { tokenizer.encode($0) } ?? []
             let end = closing.last(where: stopTokenIDs.contains) ?? tokenizer.endOfTextID
             // A template that adds to an answer is followed, one that takes from it is not; behind a suffix nothing is

@@ -71,7 +71,7 @@ package struct PromptEncoder: Sendable {
         let texts: [String] =
             switch prompt.content {
             case .text(let text): [text]
-            case .messages(let messages): messages.map(\.content)
+            case .messages(let messages): messages.flatMap(\.texts)
             }
         return texts + [completion].compactMap(\.self)
     }
@@ -97,19 +97,19 @@ package struct PromptEncoder: Sendable {
     /// Token ids of a prompt, whatever their number.
     package func tokens(of prompt: Prompt, as variant: PromptVariant = .plain) throws -> [Int] {
         guard let messages = chat(prompt) else { return try tokens(ofText: prompt.text, variant.suffix, of: prompt) }
-        let (mark, texts) = try marked(messages.map(\.content), of: prompt)
-        let marked = zip(messages, texts).map { Records.ChatMessage(role: $0.role, content: $1) }
+        let (mark, chat) = try marked(ChatInput(messages, of: prompt), of: prompt)
         do {
             return tokenizer.encode(
-                try template.render(marked, with: variant.templateVariables) + variant.suffix, mark: mark)
+                try template.render(chat.messages, tools: chat.tools, with: variant.templateVariables)
+                    + variant.suffix, mark: mark)
         } catch {
             throw JobError(place: prompt.id, message: "\(error)")
         }
     }
 
     private func tokens(ofText text: String, _ suffix: String = "", of prompt: Prompt) throws -> [Int] {
-        let (mark, texts) = try marked([text], of: prompt)
-        let tokenIDs = tokenizer.encode(texts[0] + suffix, addSpecialTokens: true, mark: mark)
+        let (mark, marked) = try marked(text, of: prompt)
+        let tokenIDs = tokenizer.encode(marked + suffix, addSpecialTokens: true, mark: mark)
         if tokenIDs.count > 1, let begin = tokenizer.beginningOfTextID, tokenIDs[0] == begin, tokenIDs[1] == begin {
             throw JobError(
                 place: prompt.id,
@@ -120,14 +120,20 @@ package struct PromptEncoder: Sendable {
         return tokenIDs
     }
 
-    /// Texts of the user's in which special tokens are spelled only, if the job wants that, and the mark that says so.
-    private func marked(_ texts: [String], of prompt: Prompt) throws -> (SpellingMark?, [String]) {
-        guard reading.splitsSpecialTokens else { return (nil, texts) }
-        guard let mark = SpellingMark(absentFrom: texts) else {
+    /// A text of the user's in which special tokens are spelled only, if the job wants that, and the mark that says so.
+    private func marked(_ text: String, of prompt: Prompt) throws -> (SpellingMark?, String) {
+        let (mark, chat) = try marked(ChatInput([], answer: text), of: prompt)
+        return (mark, chat.answer)
+    }
+
+    /// The same of all texts of a chat.
+    private func marked(_ chat: ChatInput, of prompt: Prompt) throws -> (SpellingMark?, ChatInput) {
+        guard reading.splitsSpecialTokens else { return (nil, chat) }
+        guard let mark = SpellingMark(absentFrom: chat.texts) else {
             throw JobError(
                 place: prompt.id, message: "the text holds every noncharacter from U+FDD0 to U+FDEF; it is no text")
         }
-        return (mark, texts.map { tokenizer.marked($0, with: mark) })
+        return (mark, chat.mapTexts { tokenizer.marked($0, with: mark) })
     }
 
     /// A prompt with the completion to imitate, closed as a finished completion is: by the first token of the
@@ -182,12 +188,14 @@ package struct PromptEncoder: Sendable {
 
     /// Token ids of a completion with what the chat template puts behind it.
     private func closed(_ completion: String, _ messages: [Records.ChatMessage]?, of prompt: Prompt) throws -> [Int] {
-        let (mark, texts) = try marked((messages ?? []).map(\.content) + [completion], of: prompt)
-        guard let messages else { return tokenizer.encode(texts[0], mark: mark) }
-        let chat = zip(messages, texts).map { Records.ChatMessage(role: $0.role, content: $1) }
-        let answer = texts[messages.count]
+        guard let messages else {
+            let (mark, text) = try marked(completion, of: prompt)
+            return tokenizer.encode(text, mark: mark)
+        }
+        let (mark, chat) = try marked(ChatInput(messages, of: prompt, answer: completion), of: prompt)
         do {
-            return tokenizer.encode(try template.continuation(of: chat, with: answer) ?? answer, mark: mark)
+            let closed = try template.continuation(of: chat.messages, with: chat.answer, tools: chat.tools)
+            return tokenizer.encode(closed ?? chat.answer, mark: mark)
         } catch {
             throw JobError(place: prompt.id, message: "\(error)")
         }

@@ -25,7 +25,7 @@ package struct ChatTemplate: Sendable {
     /// - Parameters:
     ///   - messages: in order; objects with `role`, `content` and whatever else the template reads, such as
     ///     `tool_calls`.
-    ///   - tools: JSON schemas of the functions on offer; nil gives the template `none`.
+    ///   - tools: JSON schemas of the functions on offer; nil gives the template the variable `tools`, or `none`.
     ///   - addGenerationPrompt: ends with what opens the assistant's turn.
     ///   - variables: what else the template reads, such as `bos_token`; see ``Tokenizer/specialTokenTexts``.
     /// - Throws: ``ChatTemplateError``; what the template gives to `raise_exception` is its message.
@@ -38,9 +38,10 @@ package struct ChatTemplate: Sendable {
             root.values[name] = .function(.builtin(name))
         }
         root.values["documents"] = .null
+        root.values["tools"] = .null
         for (name, value) in variables { root.values[name] = JinjaValue(value) }
         root.values["messages"] = .list(messages.map(JinjaValue.init))
-        root.values["tools"] = tools.map { .list($0.map(JinjaValue.init)) } ?? .null
+        if let tools { root.values["tools"] = .list(tools.map(JinjaValue.init)) }
         root.values["add_generation_prompt"] = .bool(addGenerationPrompt)
         let renderer = JinjaRenderer(clock: clock)
         return try renderer.render(body, in: JinjaScope(parent: root))
