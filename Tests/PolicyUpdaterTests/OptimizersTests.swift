@@ -342,7 +342,7 @@ struct OptimizersTests {
         let parameters = try matrices(1)
         let first = try Optimizer(of: parameters, settings: settings(.adamW))
         try first.step(parameters: parameters, gradients: matrices(0.5), learningRate: 0.01)
-        try first.save(at: PolicyVersion(1), to: checkpoint.url)
+        try await first.save(at: PolicyVersion(1), to: checkpoint.url)
         let second = try Optimizer(of: parameters, settings: settings(.adamW))
         let opening = await watchingAllocations { _ = try second.saved(in: checkpoint.url) }
         #expect(opening.error == nil && opening.allocations.mostBytes < 1024)
