@@ -92,6 +92,12 @@ package final class RunFolder: Sendable {
         return try !CheckpointFolder.all(in: url).isEmpty
     }
 
+    /// Whether a run that began in this folder has saved anything: a checkpoint, or its final model.
+    package func holdsWeights() throws(RunError) -> Bool {
+        if try FolderEntry(url.appending(path: CheckpointManifest.fileName)) != nil { return true }
+        return try !CheckpointFolder.all(in: url).isEmpty
+    }
+
     /// Writes the resolved job, replacing that of an earlier start.
     package func writeConfiguration(_ yaml: String) throws(RunError) {
         try operations.replaceFile(configurationFile, with: Array(yaml.utf8))

@@ -145,7 +145,8 @@ struct KillTests {
         #expect(try place.bytes("foreign/\(weights)") != place.bytes("whole/\(weights)"))
         for (run, step) in [("one", 1), ("two", 2), ("foreign", 2)] {
             let outcome = try place.train(
-                job, "output_dir=\(run)", "resume_from_checkpoint=whole/checkpoint-\(step)", "save_total_limit=1")
+                job, "output_dir=\(run)", "resume_from_checkpoint=whole/checkpoint-\(step)", "save_total_limit=1",
+                "overwrite_output_dir=\(run == "foreign")")
             #expect(outcome.status == 0 && !outcome.progress.contains("chosen anew"), "\(outcome.progress)")
             #expect(outcome.progress.contains("\(run)/checkpoint-1, learning_rate"), "\(outcome.progress)")
             #expect(try place.bytes("\(run)/\(weights)") == place.bytes("whole/\(weights)"))

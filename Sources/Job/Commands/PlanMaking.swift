@@ -45,6 +45,11 @@ package struct PlanMaking {
                         place: "generation_ranks",
                         message: "is \(job.staleness.generationRanks); a plan puts every call on all ranks, expected 0")
                 }
+                guard job.model.residency != .keep else {
+                    throw JobError(
+                        place: "residency",
+                        message: "is keep; the calls of a plan drop what a phase has no more use for, expected release")
+                }
                 let own = try JobSizes(job, folder: folder, promptTokens: promptTokens)
                 settings = job.graphSettings(
                     rewardModels: rewards.isEmpty ? nil : rewards, promptTokens: own.promptTokens,

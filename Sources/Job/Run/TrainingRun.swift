@@ -404,7 +404,8 @@ struct ResumePoint {
                     place: "resume_from_checkpoint",
                     message: "there is no folder '\(asked)'; true goes on from output_dir's newest checkpoint")
             }
-            let isTaken = try !folder.holds(named) && folder.holdsEarlierRun()
+            // A start that ended before its first save has left a record alone, which begins anew.
+            let isTaken = try !folder.holds(named) && folder.holdsWeights()
             guard !isTaken || settings.overwrites else {
                 throw JobError(
                     place: folder.url.relativePath,
@@ -419,7 +420,7 @@ struct ResumePoint {
     }
 
     /// Sees to it that the best checkpoint so far is in the run's folder: a run that goes on in another one takes a copy
-    /// along, which a checkpoint of the same step there, another run's, makes room for.
+    /// along, and one of the checkpoint that it begins with. A checkpoint of the same step there, another run's, makes room.
     ///
     /// - Returns: What a person should read where it is not to be had; the best is then chosen anew.
     func bringBest(of progress: ProgressState, into folder: RunFolder) async throws -> String? {
@@ -427,7 +428,11 @@ struct ResumePoint {
         let name = CheckpointFolder.name(step: best.step)
         let beside = CheckpointFolder(checkpoint.url.deletingLastPathComponent().appending(path: name))
         if let beside, try beside.problems(folder.holds(beside) ? .sizes : .digests).isEmpty {
-            if !folder.holds(beside) { try await folder.adopt(beside) }
+            if !folder.holds(beside) {
+                // First what is resumed: it stays the newest here until the run saves.
+                if beside.step != checkpoint.step, !folder.holds(checkpoint) { try await folder.adopt(checkpoint) }
+                try await folder.adopt(beside)
+            }
             return nil
         }
         progress.forgetBest()
