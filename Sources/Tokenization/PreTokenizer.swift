@@ -92,6 +92,15 @@ indirect enum PreTokenizer: Sendable {
         }
     }
 
+    /// Whether a `ByteLevel` puts a space before a text, and whether it is the only step; `nil` without one.
+    var byteLevelPrefix: (adds: Bool, isAlone: Bool)? {
+        switch self {
+        case .byteLevel(let adds, _): (adds, true)
+        case .sequence(let parts): parts.lazy.compactMap(\.byteLevelPrefix).first.map { ($0.adds, false) }
+        case .none, .split, .digits, .metaspace: nil
+        }
+    }
+
     /// Whether the vocabulary is written in the byte alphabet.
     var usesByteAlphabet: Bool { isByteLevel }
 

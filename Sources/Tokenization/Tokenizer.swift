@@ -86,6 +86,7 @@ package struct Tokenizer: Sendable {
     init(files: TokenizerFiles) throws(TokenizerError) {
         let json = files.contents[TokenizerFiles.tokenizer] ?? Data()
         var definition = try TokenizerDefinition(try JSONNode(json, file: TokenizerFiles.tokenizer))
+        try files.requireOnePrefix(with: definition.preTokenizer)
         try definition.take(files.statedTokens)
         self.definition = definition
         self.files = files

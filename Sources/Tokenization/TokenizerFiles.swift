@@ -17,6 +17,7 @@ struct TokenizerFiles: Sendable {
     /// Role to text for every special token that has one, such as `unk_token`.
     var specialTokenTexts: [String: String] { statedTokens.texts }
     private(set) var chatTemplate: String?
+    private let configuration: JSONNode?
 
     /// - Parameter contents: file name to bytes; `tokenizer.json` is among them.
     init(contents: [String: Data]) throws(TokenizerError) {
@@ -25,10 +26,27 @@ struct TokenizerFiles: Sendable {
             guard let data = contents[name] else { return nil }
             return try JSONNode(data, file: name)
         }
-        let configuration = try root(Self.configuration)
+        configuration = try root(Self.configuration)
         statedTokens = try StatedTokens(configuration: configuration, map: try root(Self.specialTokens))
         if let configuration { chatTemplate = try Self.template(configuration) }
         if let data = contents[Self.template] { chatTemplate = try Self.text(data, file: Self.template) }
+    }
+
+    /// Refuses a folder whose two files differ in whether a `ByteLevel` puts a space before a text: some versions of
+    /// `transformers` and some of its classes take what `tokenizer_config.json` says, false where it says nothing, and
+    /// others what `tokenizer.json` says.
+    func requireOnePrefix(with preTokenizer: PreTokenizer) throws(TokenizerError) {
+        guard let configuration, let (adds, isAlone) = preTokenizer.byteLevelPrefix else { return }
+        let name = try configuration.optional("tokenizer_class")?.string() ?? ""
+        // These make the pre-tokenizer anew; elsewhere one among several steps is left as it is.
+        let isRemade = ["GPT2Tokenizer", "GPTNeoXTokenizer", "Qwen2Tokenizer"].contains { name.hasPrefix($0) }
+        guard isAlone || isRemade else { return }
+        let key = "add_prefix_space"
+        let stated = try configuration.optional(key)?.bool()
+        guard adds != stated ?? false else { return }
+        throw TokenizerError(
+            file: configuration.file, key: key, found: stated.map { "\($0)" } ?? "nothing, which is false",
+            expected: "\(adds), as the ByteLevel of \(Self.tokenizer) has it: transformers takes the one or the other")
     }
 
     /// Reads the files of a folder; only `tokenizer.json` has to be there, or the file that stands for it.

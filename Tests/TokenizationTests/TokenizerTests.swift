@@ -95,6 +95,40 @@ struct TokenizerTests {
             characters, #","byte_fallback":true"#, vocabulary: fallback, leavesOut: nil, [0, 0xC3 + 2, 0xA9 + 2, 1])
     }
 
+    /// transformers 4.57 takes the configuration's where ByteLevel is alone, 5.24 in the classes that make it anew; where
+    /// the two files say the same all of them give these ids.
+    @Test(
+        arguments: [
+            // ByteLevel's, whether a step stands before it, tokenizer_config.json, what the space comes to
+            (true, false, "", [0x20, 0x61]), (true, false, #"{"add_prefix_space":true}"#, [0x20, 0x61]),
+            (true, false, "{}", nil), (true, false, #"{"add_prefix_space":false}"#, nil),
+            (false, false, "{}", [0x61]), (false, false, #"{"add_prefix_space":true}"#, nil),
+            (true, true, #"{"tokenizer_class":"PreTrainedTokenizerFast"}"#, [0x20, 0x61]),
+            (true, true, #"{"tokenizer_class":"Qwen2Tokenizer"}"#, nil),
+            (true, true, #"{"tokenizer_class":"Qwen2TokenizerFast","add_prefix_space":true}"#, [0x20, 0x61]),
+            (false, true, #"{"tokenizer_class":"Qwen2Tokenizer","add_prefix_space":false}"#, [0x61]),
+        ] as [(Bool, Bool, String, [Int]?)])
+    func aSpaceBeforeATextIsThatOfBothFiles(
+        _ adds: Bool, _ isSecond: Bool, _ configuration: String, _ ids: [Int]?
+    ) throws {
+        let level = #"{"type":"ByteLevel","add_prefix_space":\#(adds)}"#
+        let digits = #"{"type":"Digits","individual_digits":true}"#
+        let sequence = #"{"type":"Sequence","pretokenizers":[\#(digits),\#(level)]}"#
+        let json = Self.bytesOnly.replacing(
+            #"{"type":"ByteLevel","add_prefix_space":false}"#, with: isSecond ? sequence : level)
+        let files = ["tokenizer.json": json, "tokenizer_config.json": configuration].filter { !$0.value.isEmpty }
+        try withFolder(files) { folder in
+            if let ids {
+                let tokenizer = try Tokenizer(folder: folder)
+                #expect(tokenizer.encode("a") == ids)
+                return
+            }
+            let error = #expect(throws: TokenizerError.self) { try Tokenizer(folder: folder) }
+            #expect(error?.key == "add_prefix_space" && error?.file.hasSuffix("/tokenizer_config.json") == true)
+            #expect(error?.expected.hasPrefix("\(adds), as the ByteLevel") == true, "\(String(describing: error))")
+        }
+    }
+
     @Test func aMissingFolderIsNamed() throws {
         let error = #expect(throws: TokenizerError.self) {
             try Tokenizer(folder: URL(fileURLWithPath: "/nowhere/at/all"))
