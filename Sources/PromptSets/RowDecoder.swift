@@ -192,7 +192,8 @@ struct RowDecoder {
         if let calls = json["tool_calls"], calls != .null, calls != .array([]) {
             throw failure(column, "tool calls are not supported")
         }
-        let others = Self.others(members, than: ["role", "content"])
+        // Some sets have an empty list in every message, which templates take for a call of no tool.
+        let others = Self.others(members, than: ["role", "content", "tool_calls"])
         switch json["content"] {
         case .string(let text): return ChatMessage(role: role, content: text, others: others)
         case .array(let parts): return ChatMessage(role: role, content: try joined(parts, column), others: others)

@@ -159,7 +159,8 @@ struct PromptFormTests {
         #expect(throws: PromptSetError.self) { try set.demonstration(at: 1) }
     }
 
-    /// Templates read more of a message than its content; null says nothing, as in transformers.
+    /// Templates read more of a message than its content; null says nothing, as in transformers, nor does a list of no
+    /// tool calls, which Llama's templates refuse.
     @Test func whatElseAMessageSaysIsKept() throws {
         let set = try set(
             #"{"messages": [{"role": "user", "name": "Ann", "content": "q", "weight": null}, {"role": "assistant", "content": "a", "reasoning_content": "t", "tool_calls": []}, {"role": "user", "content": "r"}, {"role": "assistant", "content": "b", "name": "Bot", "reasoning_content": ""}]}"#
@@ -167,8 +168,7 @@ struct PromptFormTests {
         let first = try set.demonstration(at: 0)
         let messages = [
             ChatMessage(role: "user", content: "q", others: [.init("name", "Ann")]),
-            ChatMessage(
-                role: "assistant", content: "a", others: [.init("reasoning_content", "t"), .init("tool_calls", [])]),
+            ChatMessage(role: "assistant", content: "a", others: [.init("reasoning_content", "t")]),
             ChatMessage(role: "user", content: "r"),
         ]
         #expect(first.prompt.content == .messages(messages) && first.completion == "b")

@@ -5,8 +5,8 @@ struct Equation {
     let value: [UInt8]?
     /// Both sides of one equation that answers as a whole; none of any other.
     let sides: [[UInt8]]
-    /// Whether such an equation tells a value where one was asked for, as `m + n = 113` tells 113. Not when `= 0` or
-    /// `= 1` is but its usual form, as in `2x - y + 3 = 0` and `x^2/9 + y^2/4 = 1`, or when its right side is no number.
+    /// Whether such an equation tells a value where one was asked for, as `m + n = 113` tells 113. Not when `= 0`
+    /// is but its usual form, as in `2x - y + 3 = 0`, or when its right side is no number.
     let tellsValue: Bool
     /// Left side minus right side at the points of ``MathAnswer/values(of:)``.
     let differences: [Double]?
@@ -78,12 +78,18 @@ extension Equation {
         }
 
         var tellsValue: Bool {
-            // Names alone are no equation of a line: "m + n = 1", "A + B = (3, 4)", "a_1 + a_2 = 2b".
-            let hasNumber = left.indices.contains { index in
-                left[index].isDigit && (index == 0 || left[index - 1] != UInt8(ascii: "_"))
-            }
+            // Names alone are no equation of a line: "m + n = 0", "A + B = (3, 4)", "S_10 - S_9 = 0", "f(1) + f(2) = 0".
             let number = Quantity(right)?.number.value ?? 0
-            return !hasNumber || number != 0 && number != 1
+            return number != 0 || !left.indices.contains { left[$0].isDigit && !isPartOfName($0) }
+        }
+
+        /// Whether a digit of the left side belongs to an index, as in `a_10`, or is an argument, as in `f(2)`.
+        private func isPartOfName(_ digit: Int) -> Bool {
+            guard let before = left[..<digit].lastIndex(where: { !$0.isDigit }) else { return false }
+            if left[before] == UInt8(ascii: "_") { return true }
+            let end = left[digit...].firstIndex { !$0.isDigit } ?? left.count
+            return left[before] == UInt8(ascii: "(") && before > 0 && left[before - 1].isLetter && end < left.count
+                && left[end] == UInt8(ascii: ")")
         }
 
         var differences: [Double]? {

@@ -146,6 +146,11 @@ extension FinalAnswer {
             return lastFormula(in: bytes)
         }
         let plain = PlainMath.bytes(of: text)
+        if words.contains("answer"), let only = NumberScan.lastNumber(in: plain),
+            !plain[..<only.lowerBound].contains(where: \.isDigit)
+        {
+            return lastNumber(in: bytes)  // "The answer is 42 apples in total."
+        }
         guard let range = NumberScan.lastNumber(in: plain), endsAnswer(Array(plain[range.upperBound...])) else {
             return nil
         }

@@ -11,12 +11,11 @@ struct Quantity {
         guard let value = reader.sum() else { return nil }
         let rest = String(decoding: bytes[reader.at...], as: UTF8.self)
         guard let suffix = Suffix(rest) else { return nil }
-        // In "1 + 2m" and "1 + 2m^2" the letter is a variable.
+        // In "1 + 2m" and "1 + 2m^2" the letter is a variable, in "4 + 2√3 m^2" a unit.
         let isSum = bytes[..<reader.at].dropFirst().contains { "+-".utf8.contains($0) }
         let letters = rest.filter { $0 != " " }
-        if isSum, letters.first?.isLetter == true, letters.dropFirst().allSatisfy({ "^(23)".contains($0) }) {
-            return nil
-        }
+        let isOneLetter = letters.first?.isLetter == true && letters.dropFirst().allSatisfy { "^(23)".contains($0) }
+        if isSum, isOneLetter, letters.count == 1 || rest.first != " " { return nil }
         self.init(value, suffix)
     }
 
@@ -65,9 +64,10 @@ extension Quantity {
                 isAttached = false
             }
             guard words.allSatisfy(Self.isUnitWord) else { return nil }
-            if isAttached, let first = words.first, !Self.isKnown(first) { return nil }
-            let parts = words.flatMap { $0.split { "/-".contains($0) } }
             let couldBeCapitals = words.count == 1 && !joined.contains(where: \.isLowercase)  // "5 N"
+            let isSymbol = couldBeCapitals && ["n", "j", "w", "v", "a", "k", "c", "f"].contains(words[0])  // "5N"
+            if isAttached, !isSymbol, let first = words.first, !Self.isKnown(first) { return nil }
+            let parts = words.flatMap { $0.split { "/-".contains($0) } }
             if !parts.isEmpty, !couldBeCapitals, parts.allSatisfy(Self.couldBeVariables) { return nil }
             unit = words.first.flatMap { Self.units[$0] }
         }
@@ -134,7 +134,7 @@ extension Quantity {
             "ma",
             "ms", "us", "ns", "cl", "dl", "sq", "bp", "rs", "deg", "degree", "degrees", "rad", "mol", "kwh", "khz",
             "mhz", "ghz", "kpa", "mpa", "rpm", "psi", "cal", "kcal", "mbps", "yr", "yrs", "gal", "usd", "eur", "gbp",
-            "unit", "units", "percent",
+            "unit", "units", "percent", "people", "persons", "apples", "yuan", "newton", "newtons",
         ]
 
         private static let scales: [String: Int128] = [

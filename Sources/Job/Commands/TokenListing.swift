@@ -104,6 +104,7 @@ struct InputLine {
             guard let role = element["role"]?.string, let content = element["content"]?.string else { return nil }
             let others = (element.members ?? []).filter {
                 $0.key != "role" && $0.key != "content" && $0.value != .null
+                    && !($0.key == "tool_calls" && $0.value == .array([]))
             }
             return ChatMessage(role: role, content: content, others: others)
         }
