@@ -11,7 +11,7 @@ struct RankScoreTests {
             "r.py",
             """
             def f(prompts, completions, **kwargs):
-                return [float("nan") if i == 0 and (\(lost)) else 1.0 for i, p in enumerate(prompts)]
+                return [float("inf") if i == 0 and (\(lost)) else 1.0 for i, p in enumerate(prompts)]
             """)
         return try place.job(
             "grpo",
