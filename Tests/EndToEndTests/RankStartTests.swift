@@ -1,5 +1,4 @@
 import Foundation
-import TestSupport
 import Testing
 
 /// Two processes, each started in a folder of its own, as on two hosts.

@@ -5,6 +5,21 @@ import Tensors
 import TestSupport
 import Testing
 
+/// Other work of the tensor thread.
+@TensorActor private final class OtherWork {
+    private(set) var turns = 0
+    private var isOver = false
+
+    func run() async {
+        while !isOver {
+            turns += 1
+            await Task.yield()
+        }
+    }
+
+    func end() { isOver = true }
+}
+
 @TensorActor @Suite("Model folders")
 struct ModelFolderTests {
     @Test(
@@ -44,6 +59,25 @@ struct ModelFolderTests {
                 again.configuration.members[$0] != model.configuration.members[$0]
             })
         #expect(changed == ["dtype"])
+    }
+
+    @Test("a save in turns writes the same bytes, and other work of the thread goes on meanwhile")
+    func turns() async throws {
+        let model = try ModelFolder.load(PublishedModel("qwen3").folder)
+        let (plain, inTurns) = (try TemporaryFolder(), try TemporaryFolder())
+        try ModelFolder.save(model, to: plain.url)
+        let other = OtherWork()
+        let task = Task { await other.run() }
+        while other.turns == 0 { await Task.yield() }
+        let before = other.turns
+        try await ModelFolder.saveInTurns(
+            configuration: model.configuration,
+            parameters: Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0.tensor) }),
+            to: inTurns.url)
+        #expect(other.turns > before)
+        other.end()
+        await task.value
+        #expect(try plain.contents() == inTurns.contents())
     }
 
     @Test("above a size the weights are several files; a save of either kind leaves none of the other's behind")

@@ -96,7 +96,8 @@ struct StreamProductsTests {
         let batch = try await batch(hasReturns: true)
         func products(_ objective: any Objective, hasCritic: Bool = false) async throws -> [Double] {
             let head = try hasCritic ? Tensor((0..<8).map { 0.4 * Double(($0 * 5) % 7) - 1 }, shape: [1, 8]) : nil
-            let policy = try TinyPolicy(objective, .plain(learningRate: 0.25, beta1: 0), valueHead: head)
+            let policy = try TinyPolicy(
+                objective, .plain(learningRate: 0.25, beta1: 0), reference: TinyPolicy.reference(), valueHead: head)
             return try await policy.updater.streamProducts(batch, stop: nil).gram.flatMap(\.self)
         }
         func equal(_ found: [Double], _ expected: [Double]) -> Bool {

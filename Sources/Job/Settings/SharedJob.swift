@@ -1,5 +1,3 @@
-internal import Foundation
-
 /// A setting of a resolved job, as the ranks of a run compare it.
 package struct SharedSetting: Codable, Sendable, Equatable {
     package let key: String
