@@ -26,7 +26,13 @@ public struct JSONNumber: Sendable {
 
     /// As Python's `json.dumps` writes a `float`, which is no JSON where the number is not finite.
     package init(python value: Double) {
-        text = value.isNaN ? "NaN" : value.isInfinite ? (value < 0 ? "-Infinity" : "Infinity") : String(value)
+        if value.isFinite {
+            // Swift has an exponent from 2^53 on, Python from 1e16 on; between them every number is whole.
+            let isPlain = abs(value) >= 0x1p53 && abs(value) < 1e16
+            text = isPlain ? "\(Int64(value)).0" : String(value)
+        } else {
+            text = value.isNaN ? "NaN" : value < 0 ? "-Infinity" : "Infinity"
+        }
     }
 
     /// The nearest `Double`.

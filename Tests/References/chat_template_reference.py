@@ -3,7 +3,7 @@
 Writes Tests/References/ChatTemplates/cases.json: source, variables and the rendered text (null where rendering fails).
 The family templates beside this script's output (`*.jinja`) are our own, in each family's dialect.
 
-Made with Python 3.11, transformers 5.23.0, Jinja2 3.1.6.
+Made with Python 3.11, transformers 5.24.0, Jinja2 3.1.6.
 Run from the repository root: python Tests/References/chat_template_reference.py
 """
 
@@ -107,6 +107,35 @@ SNIPPETS = r"""
 {{ "a" if "b" in "abc" and 1 in [1] else "c" | upper }} {{ ("a" | upper) ~ "b" | upper }} {{ 1 if true else 2 | string ~ 'x' }} {{ -2 | abs }} {{ 2 + 3 | string | int }}
 {{ 1 is defined and missing is not defined }} {{ [1, 2, 3][1] }} {{ 'abc'[1] }} {{ ('a', 'b')[0] }} {{ d.list.0 }} {{ d.list[0] + 1 }} {{ 1_000 }} {{ [1, 2,] }} {{ {'a': 1,} }}
 {{ namespace is callable }} {{ x }}{{ y }} {{ '\u00e9\x41\n\q' }} {{ 'tab\there' }}
+{{ 'abcabc'.find('a', 1) }} {{ 'abcabc'.find('a', 1, 3) }} {{ 'añbab'.find('b', -2) }} {{ 'abc'.find('', 3) }} {{ 'abc'.find('', 4) }} {{ 'abc'.find('a', none, 1) }} {{ 'aXaXa'.count('a', 1) }} {{ 'aXaXa'.count('a', 1, -1) }} {{ 'abc'.count('', 1) }} {{ 'abc'.count('', 4) }}
+{{ 'abc'.startswith('b', 1) }} {{ 'abc'.startswith('b') }} {{ 'abc'.startswith(('x', 'bc'), 1, 3) }} {{ 'abc'.startswith('', 4) }} {{ 'abc'.endswith('b', 0, 2) }} {{ 'abc'.endswith('ab', 1, 2) }}
+{{ 'a\nb'.splitlines(true) }} {{ 'a\r\nb\rc\n'.splitlines(keepends=true) }} {{ 'a\n\nb'.splitlines(false) }} {{ 'a,b,c'.split(sep=',', maxsplit=1) }}
+{{ [1, 2, 1].index(1, 1) }} {{ [1, 2, 1].index(1, -1) }} {{ [1, 2, 1].index(2, 0, 2) }}
+{{ [1, 2, 1].index(1, 1, 2) }}
+{{ [1, 2, 1].index(1, none) }}
+{{ [1].count(1, 2) }}
+{{ 'a'.upper(1) }}
+{{ 'a'.strip('a', 'b') }}
+{{ 'a'.strip(chars='a') }}
+{{ 'a b'.split(by=' ') }}
+{{ 'a'.replace('a') }}
+{{ 'a'.find() }}
+{{ d.get() }}
+{{ d.get('a', 1, 2) }}
+{{ d.items(1) }}
+{{ [[1, 2], [3]] | map(attribute='0') | list }} {{ [[1, 2], [3]] | map(attribute=0) | list }} {{ [[1, 2], [3]] | map(attribute='1', default='-') | list }} {{ ['ab'] | map(attribute='1') | list }} {{ [[2, 'x'], [1, 'y']] | sort(attribute='0') }} {{ [[2], [1]] | sum(attribute='0') }}
+{{ [{'c': [{'t': 1}]}, {'c': [{'t': 2}]}] | selectattr('c.0.t', 'equalto', 2) | list }} {{ [{'c': {'0': 5}}] | map(attribute='c.0') | first is defined }} {{ [{}] | map(attribute='a.b', default='-') | list }}
+{{ [{}] | map(attribute='a.b') | list }}
+{{ [{'c': []}] | selectattr('c.0.t') | list }}
+{{ 7 | round }} {{ 7 | round(1) }} {{ true | round }} {{ 2.675 | round(2) }} {{ 2.5 | round }} {{ 3.5 | round }} {{ -0.4 | round }} {{ 1.005 | round(2) }} {{ 0.285 | round(2) }} {{ 1e22 | round(3) }} {{ 2.675 | round(15) }}
+{{ missing | int }}
+{{ missing | int(3) }}
+{{ missing | float }}
+{{ missing | dictsort }}
+{{ missing | items | list }} {{ none | int }} {{ none | float }} {{ [] | int(4) }}
+{{ '\033[0m' }} {{ '\101\7\08\1234\777' }} {{ '\0' | length }}
+{{ '\N' }}
+{{ 9.5e15 }} {{ 9.5e15 | tojson }} {{ -9007199254740994.0 }} {{ [1e16, 9999999999999998.0] }} {{ 1e15 }} {{ 9007199254740993.0 }} {{ [1e-5, 0.0001, 1e300] | tojson }}
 """.strip("\n").split("\n")
 
 # White space, each a whole template.

@@ -72,6 +72,11 @@ struct HostileFileTests {
             part("\"added_tokens\":[{\"id\":1,\"content\":\"a\"}]", key: "added_tokens[0].id", expected: "0, the id"),
             part("\"added_tokens\":[{\"id\":0,\"content\":\"b\"}]", key: "added_tokens[0].id", expected: "free"),
             part("\"added_tokens\":[{\"id\":9,\"content\":\"\"}]", key: "added_tokens[0]", expected: "not empty"),
+            // tokenizers 0.23 gives "b" the id 1 and "c" the id 2 in both.
+            part("\"added_tokens\":[{\"id\":5,\"content\":\"b\"}]", key: "added_tokens[0].id", expected: "1, which"),
+            part(
+                "\"added_tokens\":[{\"id\":0,\"content\":\"a\"},{\"id\":1,\"content\":\"b\"},{\"id\":4,\"content\":\"c\"}]",
+                key: "added_tokens[2].id", expected: "2, which"),
         ]
 
         private static let doubling =

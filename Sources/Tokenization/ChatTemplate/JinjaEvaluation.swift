@@ -115,13 +115,13 @@ extension JinjaRenderer {
         case .namespace(let namespace):
             return namespace.members.first { $0.key == name }?.value ?? .undefined(name)
         default:
-            if JinjaMethods.names(for: value).contains(name) { return .function(.method(value, name)) }
+            if JinjaMethods.has(name, value) { return .function(.method(value, name)) }
             return value.member(name) ?? .undefined(name)
         }
     }
 
     /// `value[key]`: a member first, then a method.
-    private func item(_ value: JinjaValue, _ key: JinjaValue, _ line: Int) throws -> JinjaValue {
+    func item(_ value: JinjaValue, _ key: JinjaValue, _ line: Int) throws -> JinjaValue {
         if case .undefined = value { throw error(line, "\(value.typeName) has no items") }
         if let name = key.text {
             return try value.member(name) ?? attribute(value, name, line)

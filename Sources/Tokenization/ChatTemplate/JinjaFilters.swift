@@ -1,3 +1,4 @@
+import Foundation
 import JSON
 
 /// What may follow `|`.
@@ -68,7 +69,10 @@ struct JinjaFilters {
             if let whole = value.whole, whole != Int.min { return .integer(abs(whole)) }
             if let number = value.number { return .double(abs(number)) }
             throw error("abs of \(value.typeName)")
-        case "int":
+        case "int", "float":
+            if case .undefined = value { throw error("\(name) of \(value.typeName)") }
+            if name == "float" { return float(value) }
+            guard argument(1, "base") == nil else { throw error("int with a base is not supported") }
             if let whole = value.whole { return .integer(whole) }
             let number = value.number ?? value.text.flatMap { Double($0.stripped(nil, left: true, right: true)) }
             if let text = value.text, let whole = Int(text.stripped(nil, left: true, right: true)) {
@@ -76,19 +80,21 @@ struct JinjaFilters {
             }
             return number.flatMap { Int(exactly: $0.rounded(.towardZero)) }.map { .integer($0) } ?? argument(
                 0, "default") ?? .integer(0)
-        case "float":
-            let number = value.number ?? value.text.flatMap { Double($0.stripped(nil, left: true, right: true)) }
-            return number.map { .double($0) } ?? argument(0, "default") ?? .double(0)
         default:
             guard let number = value.number, argument(1, "method") == nil else {
                 throw error("round takes a number and digits")
             }
             let digits = argument(0, "precision")?.whole ?? 0
             guard (0...15).contains(digits) else { throw error("round takes 0 to 15 digits") }
-            var scale = 1.0
-            for _ in 0..<digits { scale *= 10 }
-            return .double((number * scale).rounded(.toNearestOrEven) / scale)
+            if let whole = value.whole { return .integer(whole) }
+            // By the digits of the number as it is, as Python does: 2.675 is below the middle of 2.67 and 2.68.
+            return .double(Double(String(format: "%.\(digits)f", number)) ?? number)
         }
+    }
+
+    private func float(_ value: JinjaValue) -> JinjaValue {
+        let number = value.number ?? value.text.flatMap { Double($0.stripped(nil, left: true, right: true)) }
+        return number.map { .double($0) } ?? argument(0, "default") ?? .double(0)
     }
 
     private func text(_ text: String) throws -> JinjaValue {
@@ -145,7 +151,7 @@ struct JinjaFilters {
     }
 
     private func members(_ value: JinjaValue) throws -> JinjaValue {
-        if case .undefined = value { return .list([]) }
+        if case .undefined = value, name == "items" { return .list([]) }
         guard case .object(var members) = value else { throw error("\(name) of \(value.typeName); expected a mapping") }
         if name == "dictsort" {
             guard arguments.isEmpty, named.isEmpty else { throw error("dictsort with arguments is not supported") }
@@ -158,17 +164,26 @@ struct JinjaFilters {
         return .list(members.map { .list([.string($0.key), $0.value], isTuple: true) })
     }
 
-    /// The dotted attribute that an argument names, when it is given.
-    private func attribute(_ key: String, _ index: Int, of item: JinjaValue) throws -> JinjaValue? {
+    /// The dotted attribute that an argument names, when it is given. A part of digits is the place in a list.
+    ///
+    /// - Parameter absent: Stands in for a part that is not there; `nil` where that is undefined.
+    private func attribute(
+        _ key: String, _ index: Int, of item: JinjaValue, absent: JinjaValue? = nil
+    ) throws -> JinjaValue? {
         guard let path = argument(index, key), !path.isNull else { return nil }
-        if let index = path.whole {
-            let items = try items(item)
-            return items.indices.contains(index) ? items[index] : .undefined("item \(index)")
+        var parts = [path]
+        if let text = path.text {
+            parts = text.pieces(separatedBy: ".", atMost: -1).map { part in
+                let isPlace = !part.isEmpty && part.utf8.allSatisfy { (0x30...0x39).contains($0) }
+                return isPlace ? Int(part).map(JinjaValue.integer) ?? .string(part) : .string(part)
+            }
+        } else if path.whole == nil {
+            throw error("an attribute that is \(path.typeName)")
         }
-        guard let text = path.text else { throw error("an attribute that is \(path.typeName)") }
         var value = item
-        for part in text.pieces(separatedBy: ".", atMost: -1) {
-            value = value.member(part) ?? .undefined(part)
+        for part in parts {
+            value = try renderer.item(value, part, line)
+            if case .undefined = value, let absent { value = absent }
         }
         return value
     }
@@ -176,12 +191,8 @@ struct JinjaFilters {
     private func map(_ value: JinjaValue) throws -> JinjaValue {
         let items = try items(value)
         if arguments.isEmpty, named.contains(where: { $0.name == "attribute" }) {
-            return .list(
-                try items.map { item in
-                    let found = try attribute("attribute", 0, of: item) ?? item
-                    if case .undefined = found { return named.first { $0.name == "default" }?.value ?? found }
-                    return found
-                })
+            let absent = named.first { $0.name == "default" }?.value
+            return .list(try items.map { try attribute("attribute", 0, of: $0, absent: absent) ?? $0 })
         }
         guard let filter = arguments.first?.text, Self.names.contains(filter) else {
             throw error("map takes attribute= or the name of a filter")

@@ -81,28 +81,49 @@ struct JinjaMethods {
     let renderer: JinjaRenderer
     let line: Int
 
-    private static let ofStrings: Set<String> = [
-        "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "startswith", "endswith", "replace", "upper",
-        "lower",
-        "title", "capitalize", "join", "find", "count", "removeprefix", "removesuffix", "isdigit", "isspace",
+    /// How many arguments each takes.
+    private static let ofStrings: [String: ClosedRange<Int>] = [
+        "strip": 0...1, "lstrip": 0...1, "rstrip": 0...1, "split": 0...2, "rsplit": 0...2, "splitlines": 0...1,
+        "startswith": 1...3, "endswith": 1...3, "replace": 2...3, "upper": 0...0, "lower": 0...0, "title": 0...0,
+        "capitalize": 0...0, "join": 1...1, "find": 1...3, "count": 1...3, "removeprefix": 1...1, "removesuffix": 1...1,
+        "isdigit": 0...0, "isspace": 0...0,
     ]
-    private static let ofObjects: Set<String> = ["items", "keys", "values", "get"]
-    private static let ofLists: Set<String> = ["index", "count"]
+    private static let ofObjects: [String: ClosedRange<Int>] = [
+        "items": 0...0, "keys": 0...0, "values": 0...0, "get": 1...2,
+    ]
+    private static let ofLists: [String: ClosedRange<Int>] = ["index": 1...3, "count": 1...1]
+    /// Those that may be given by name.
+    private static let named = [
+        "split": ["sep", "maxsplit"], "rsplit": ["sep", "maxsplit"], "splitlines": ["keepends"],
+    ]
 
-    static func names(for value: JinjaValue) -> Set<String> {
+    private static func methods(of value: JinjaValue) -> [String: ClosedRange<Int>] {
         switch value {
         case .string: ofStrings
         case .object: ofObjects
         case .list: ofLists
-        default: []
+        default: [:]
         }
     }
+
+    static func has(_ name: String, _ value: JinjaValue) -> Bool { methods(of: value)[name] != nil }
 
     private func error(_ message: String) -> ChatTemplateError { ChatTemplateError(line: line, message: message) }
 
     func call(
         _ value: JinjaValue, _ name: String, _ arguments: [JinjaValue], _ named: [(name: String, value: JinjaValue)]
     ) throws -> JinjaValue {
+        guard let counts = Self.methods(of: value)[name] else {
+            throw error("\(value.typeName) has no method \"\(name)\"")
+        }
+        if let strange = named.first(where: { Self.named[name]?.contains($0.name) != true }) {
+            throw error("\(name)() has no argument \"\(strange.name)\"")
+        }
+        let given = arguments.count + named.count
+        guard counts.contains(given) else {
+            let count = counts.count == 1 ? "\(counts.upperBound)" : "\(counts.lowerBound) to \(counts.upperBound)"
+            throw error("\(name)() with \(given) arguments; it takes \(count)")
+        }
         switch value {
         case .string(let text): return try string(text, name, arguments, named)
         case .object(let members): return try object(value, members, name, arguments)
@@ -110,12 +131,28 @@ struct JinjaMethods {
             guard let wanted = arguments.first else { throw error("\(name)() without a value") }
             try renderer.countValue(line, value)
             if name == "count" { return .integer(items.filter { $0.isEqual(to: wanted) }.count) }
-            guard let index = items.firstIndex(where: { $0.isEqual(to: wanted) }) else {
+            let part = try range(arguments, of: items.count, name)
+            guard let part, let index = items[part].firstIndex(where: { $0.isEqual(to: wanted) }) else {
                 throw error("index() of a value that is not in the list")
             }
             return .integer(index)
         default: throw error("\(value.typeName) has no method \"\(name)\"")
         }
+    }
+
+    /// What the second and third argument leave of so many places, as Python's slices do; `nil` where the end stands
+    /// before the start, and not even nothing is found.
+    private func range(_ arguments: [JinjaValue], of count: Int, _ name: String) throws -> Range<Int>? {
+        func bound(_ index: Int, absent: Int) throws -> Int {
+            guard index < arguments.count else { return absent }
+            if arguments[index].isNull, name != "index" { return absent }  // a list takes no none
+            guard let given = arguments[index].whole else {
+                throw error("\(name)() takes integers for where to begin and end")
+            }
+            return given < 0 ? max(0, given + count) : given
+        }
+        let (start, end) = (try bound(1, absent: 0), min(try bound(2, absent: count), count))
+        return start <= end ? start..<end : nil
     }
 
     private func object(
@@ -129,6 +166,15 @@ struct JinjaMethods {
             guard let key = arguments.first else { throw error("get() without a key") }
             return key.text.flatMap(value.member) ?? (arguments.count > 1 ? arguments[1] : .null)
         }
+    }
+
+    /// The part of a text that the second and third argument leave, and where it begins.
+    private func part(
+        of text: String, _ arguments: [JinjaValue], _ name: String
+    ) throws -> (text: String, start: Int)? {
+        guard arguments.count > 1 else { return (text, 0) }
+        let scalars = Array(text.unicodeScalars)
+        return try range(arguments, of: scalars.count, name).map { (String(scalars[$0]), $0.lowerBound) }
     }
 
     private func string(
@@ -151,7 +197,8 @@ struct JinjaMethods {
             if case .list(let items, _) = first { choices = items }
             let texts = choices.compactMap(\.text)
             guard texts.count == choices.count else { throw error("\(name)() takes a string or a tuple of strings") }
-            let bytes = Array(text.utf8)
+            guard let (part, _) = try self.part(of: text, arguments, name) else { return .bool(false) }
+            let bytes = Array(part.utf8)
             return .bool(
                 texts.contains { part in
                     let part = Array(part.utf8)
@@ -172,10 +219,14 @@ struct JinjaMethods {
             guard texts.count == parts.count else { throw error("join() takes a list of strings") }
             return .string(try renderer.joined(line, texts, separator: text))
         case "find":
-            let part = Array(try argument(0).utf8)
-            guard let position = Array(text.utf8).firstPosition(of: part) else { return .integer(-1) }
-            return .integer(String(decoding: Array(text.utf8).prefix(position), as: UTF8.self).unicodeScalars.count)
-        case "count": return .integer(text.occurrences(of: try argument(0)))
+            let wanted = Array(try argument(0).utf8)
+            guard let (part, start) = try self.part(of: text, arguments, name) else { return .integer(-1) }
+            let bytes = Array(part.utf8)
+            guard let position = bytes.firstPosition(of: wanted) else { return .integer(-1) }
+            return .integer(start + String(decoding: bytes.prefix(position), as: UTF8.self).unicodeScalars.count)
+        case "count":
+            let wanted = try argument(0)
+            return .integer(try part(of: text, arguments, name)?.text.occurrences(of: wanted) ?? 0)
         case "removeprefix":
             let part = try argument(0)
             return .string(
@@ -203,7 +254,10 @@ struct JinjaMethods {
             // There are no more pieces than white space.
             try renderer.countStep(line, text.utf8.count { $0 <= 0x20 || $0 >= 0xc2 })
         }
-        if name == "splitlines" { return .list(text.lines().map { .string($0) }) }
+        if name == "splitlines" {
+            let keepsEnds = (arguments.first ?? named.first?.value)?.isTrue ?? false
+            return .list(text.lines(keepingEnds: keepsEnds).map { .string($0) })
+        }
         let limit = (arguments.count > 1 ? arguments[1] : named.first { $0.name == "maxsplit" }?.value)?.whole ?? -1
         guard let separator = arguments.first ?? named.first(where: { $0.name == "sep" })?.value, !separator.isNull
         else {

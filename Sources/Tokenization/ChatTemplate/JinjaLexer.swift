@@ -244,7 +244,7 @@ struct JinjaLexer {
         guard let next = at(0) else { return }
         let simple: [Unicode.Scalar: Unicode.Scalar] = [
             "n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", "\"": "\"", "a": "\u{7}", "b": "\u{8}", "f": "\u{c}",
-            "v": "\u{b}", "0": "\0",
+            "v": "\u{b}",
         ]
         let digits: [Unicode.Scalar: Int] = ["x": 2, "u": 4, "U": 8]
         advance()
@@ -258,11 +258,23 @@ struct JinjaLexer {
             }
             text.append(scalar)
             advance(count)
+        } else if Self.isOctal(next) {
+            var digits = String(next)
+            while digits.utf8.count < 3, let digit = at(0), Self.isOctal(digit) {
+                digits.unicodeScalars.append(digit)
+                advance()
+            }
+            // Three digits go to U+01FF.
+            if let scalar = UInt32(digits, radix: 8).flatMap(Unicode.Scalar.init) { text.append(scalar) }
+        } else if next == "N" {
+            throw error("\\N, a character by its name; give it by its code, \\u and four hexadecimal digits")
         } else if next != "\n" {
             text.append("\\")
             text.append(next)
         }
     }
+
+    private static func isOctal(_ scalar: Unicode.Scalar) -> Bool { ("0"..."7").contains(scalar) }
 
     static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
         (0x1C...0x1F).contains(scalar.value) || scalar.properties.isWhitespace

@@ -58,16 +58,17 @@ extension String {
         return words
     }
 
-    /// `str.splitlines()`.
-    func lines() -> [String] {
+    /// `str.splitlines(keepends)`.
+    func lines(keepingEnds keepsEnds: Bool = false) -> [String] {
         var lines: [String] = []
         var line: [Unicode.Scalar] = []
         var previous: Unicode.Scalar?
         for scalar in unicodeScalars {
             switch scalar.value {
-            case 0x0A where previous == "\r": break
+            case 0x0A where previous == "\r":
+                if keepsEnds, let last = lines.popLast() { lines.append(String(last.unicodeScalars + [scalar])) }
             case 0x0A...0x0D, 0x1C...0x1E, 0x85, 0x2028, 0x2029:
-                lines.append(String(line))
+                lines.append(String(keepsEnds ? line + [scalar] : line))
                 line = []
             default: line.append(scalar)
             }

@@ -150,7 +150,7 @@ enum JinjaValue {
     static func represented(_ number: Double) -> String {
         if number.isNaN { return "nan" }
         if number.isInfinite { return number < 0 ? "-inf" : "inf" }
-        return "\(number)"
+        return JSONNumber(python: number).text
     }
 
     private static func represented(_ text: String) -> String {
