@@ -47,6 +47,8 @@ struct TokenizerDefinition: Sendable {
         var tokens: [AddedToken] = []
         var contents: [TokenText: Int] = [:]
         var owners: [Int: String] = [:]
+        // The library gives new tokens the ids behind the vocabulary, in their order, whatever the file says.
+        var next = vocabulary.ids.count
         for item in try node.items() {
             let token = try AddedToken(item, idLimit: idLimit)
             guard !token.content.isEmpty else { throw item.error(expected: "a content that is not empty") }
@@ -64,6 +66,14 @@ struct TokenizerDefinition: Sendable {
             guard contents.updateValue(token.id, forKey: TokenText(token.content)) == nil,
                 owners.updateValue(token.content, forKey: token.id) == nil
             else { throw item.error(expected: "a content and an id that no other added token has") }
+            if known == nil {
+                guard token.id == next else {
+                    throw TokenizerError(
+                        file: item.file, key: "\(item.path).id", found: "\(token.id) for \"\(token.content)\"",
+                        expected: "\(next), which the tokenizers library gives it as it is not in the vocabulary")
+                }
+                next += 1
+            }
             tokens.append(token)
         }
         return tokens
