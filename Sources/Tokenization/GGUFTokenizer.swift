@@ -26,6 +26,9 @@ struct GGUFTokenizer {
         static let addsEnd = "tokenizer.ggml.add_eos_token"
         static let addsSpace = "tokenizer.ggml.add_space_prefix"
         static let template = "tokenizer.chat_template"
+        /// Names of further templates, each under the key above with its name behind it.
+        static let templates = "tokenizer.chat_templates"
+        static let toolTemplate = "tokenizer.chat_template.tool_use"
         static let json = "tokenizer.huggingface.json"
         /// Role in `tokenizer_config.json` and key.
         static let roles = [
@@ -75,6 +78,9 @@ struct GGUFTokenizer {
         ]
         if let template = try metadata.string(Key.template) {
             contents[TokenizerFiles.template] = Data(template.utf8)
+        }
+        if let template = try metadata.string(Key.toolTemplate) {
+            contents[TokenizerFiles.toolTemplate] = Data(template.utf8)
         }
         return try TokenizerFiles(contents: contents)
     }

@@ -52,6 +52,9 @@ package struct GGUFVocabulary: Sendable {
                     + "must be a word of its own, takes spaces beside it, or is found in another form")
         }
         if let template = tokenizer.chatTemplate { entries.append((Key.template, .string(template))) }
+        if let template = tokenizer.toolChatTemplate {
+            entries += [(Key.templates, .strings(["tool_use"])), (Key.toolTemplate, .string(template))]
+        }
         entries.append((Key.json, .string(source.text)))
         self.entries = entries
         self.notices = notices

@@ -23,8 +23,8 @@ package struct Tokenizer: Sendable {
     /// The ids that decoding leaves out when it skips special tokens.
     package let specialTokenIDs: Set<Int>
 
-    /// Reads `tokenizer.json` and, where they exist, `tokenizer_config.json`, `special_tokens_map.json` and
-    /// `chat_template.jinja`; or the metadata of a GGUF file.
+    /// Reads `tokenizer.json` and, where they exist, `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `chat_template.jinja` and `additional_chat_templates/tool_use.jinja`; or the metadata of a GGUF file.
     ///
     /// - Throws: ``TokenizerError`` naming the file, the key, what was found and what would be right.
     package init(folder: URL) throws(TokenizerError) {
@@ -115,6 +115,9 @@ package struct Tokenizer: Sendable {
     /// The chat template (Jinja), when the folder has one.
     package var chatTemplate: String? { files.chatTemplate }
 
+    /// The chat template for chats with tools, when the folder has one of its own for them (`tool_use`).
+    package var toolChatTemplate: String? { files.toolTemplate }
+
     /// The texts of the special tokens by role (`bos_token`, `eos_token` …): what ``ChatTemplate`` takes as variables.
     package var specialTokenTexts: [String: String] { files.specialTokenTexts }
 
@@ -202,14 +205,15 @@ package struct Tokenizer: Sendable {
     /// after normalization, and so does this.
     func textToDecode(_ id: Int) -> String? { normalizedTexts[id] ?? token(of: id) }
 
-    /// Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, each a
-    /// byte-identical copy of what was read; a file that was not there is not written.
+    /// Writes the files that ``init(folder:)`` reads, each a byte-identical copy of what was read; one that was not there
+    /// is not written.
     package func save(to folder: URL) throws(TokenizerError) {
         for name in TokenizerFiles.saved {
             guard let data = files.contents[name] else { continue }
             let file = folder.appendingPathComponent(name)
             do {
-                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+                try FileManager.default.createDirectory(
+                    at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
                 try data.write(to: file, options: .atomic)
             } catch {
                 throw TokenizerError(

@@ -7,8 +7,10 @@ struct TokenizerFiles: Sendable {
     static let configuration = "tokenizer_config.json"
     static let specialTokens = "special_tokens_map.json"
     static let template = "chat_template.jinja"
+    /// The template of chats with tools, beside that of all others.
+    static let toolTemplate = "additional_chat_templates/tool_use.jinja"
     /// What a folder is read for, and what ``Tokenizer/save(to:)`` writes.
-    static let saved = [tokenizer, configuration, specialTokens, template]
+    static let saved = [tokenizer, configuration, specialTokens, template, toolTemplate]
 
     /// The files as they were read, byte for byte.
     private(set) var contents: [String: Data]
@@ -17,6 +19,8 @@ struct TokenizerFiles: Sendable {
     /// Role to text for every special token that has one, such as `unk_token`.
     var specialTokenTexts: [String: String] { statedTokens.texts }
     private(set) var chatTemplate: String?
+    /// What a chat with tools is written with, where it is another.
+    private(set) var toolTemplate: String?
     private let configuration: JSONNode?
 
     /// - Parameter contents: file name to bytes; `tokenizer.json` is among them.
@@ -28,8 +32,17 @@ struct TokenizerFiles: Sendable {
         }
         configuration = try root(Self.configuration)
         statedTokens = try StatedTokens(configuration: configuration, map: try root(Self.specialTokens))
-        if let configuration { chatTemplate = try Self.template(configuration) }
-        if let data = contents[Self.template] { chatTemplate = try Self.text(data, file: Self.template) }
+        let files = [Self.template, Self.toolTemplate]
+        guard files.allSatisfy({ contents[$0] == nil }) else {  // beside them the configuration's say nothing
+            chatTemplate = try contents[Self.template].map { data throws(TokenizerError) in
+                try Self.text(data, file: Self.template)
+            }
+            toolTemplate = try contents[Self.toolTemplate].map { data throws(TokenizerError) in
+                try Self.text(data, file: Self.toolTemplate)
+            }
+            return
+        }
+        if let configuration { (chatTemplate, toolTemplate) = try Self.templates(configuration) }
     }
 
     /// Refuses a folder whose two files differ in whether a `ByteLevel` puts a space before a text: some versions of
@@ -97,13 +110,17 @@ struct TokenizerFiles: Sendable {
         return text
     }
 
-    /// The template itself, or the one named `default` in a list of several.
-    private static func template(_ root: JSONNode) throws(TokenizerError) -> String? {
-        guard let node = try root.optional("chat_template") else { return nil }
-        guard case .array = node.value else { return try node.string() }
-        for item in try node.items() where try item.required("name").string() == "default" {
-            return try item.required("template").string()
+    /// The template itself, or those named `default` and `tool_use` in a list of several.
+    private static func templates(_ root: JSONNode) throws(TokenizerError) -> (usual: String?, tools: String?) {
+        guard let node = try root.optional("chat_template") else { return (nil, nil) }
+        guard case .array = node.value else { return (try node.string(), nil) }
+        var named: [String: String] = [:]
+        for item in try node.items() {
+            named[try item.required("name").string()] = try item.required("template").string()
         }
-        throw node.error(expected: "a template, or a list of templates with one named \"default\"")
+        guard let usual = named["default"] else {
+            throw node.error(expected: "a template, or a list of templates with one named \"default\"")
+        }
+        return (usual, named["tool_use"])
     }
 }

@@ -264,6 +264,28 @@ struct ChatTemplateTrialTests {
         #expect(throws: JobError.self) { try encoder(Self.reading).encode(row(), as: variant) }
     }
 
+    /// As transformers picks it of named templates; its faults are those of chats with tools.
+    @Test func aChatWithToolsHasItsOwnTemplate() throws {
+        let folder = try TemporaryFolder()
+        try encoder("usual").tokenizer.save(to: folder.url)
+        let more = folder.url.appending(path: "additional_chat_templates")
+        try FileManager.default.createDirectory(at: more, withIntermediateDirectories: true)
+        func tokens(_ template: String, _ prompt: Prompt) throws -> [Int] {
+            try Data(template.utf8).write(to: more.appending(path: "tool_use.jinja"))
+            let tokenizer = try Tokenizer(folder: folder.url)
+            return try PromptEncoder(
+                tokenizer: tokenizer, template: ChatTemplateRenderer(tokenizer: tokenizer, variables: []),
+                maxPromptLength: 100
+            ).tokens(of: prompt)
+        }
+        let (plain, offering) = (row(), row(tools: try JSONValue(parsing: Self.tools)))
+        let usual = try encoder("usual")
+        #expect(try tokens("{{ tools | length }} tool", plain) == ids(usual, "usual"))
+        #expect(try tokens("{{ tools | length }} tool", offering) == ids(usual, "1 tool"))
+        #expect(try tokens("{% include 'x' %}", plain) == ids(usual, "usual"))
+        #expect(throws: JobError.self) { try tokens("{% include 'x' %}", offering) }
+    }
+
     /// transformers gives a template every role, those that a model of its own kind has among them.
     @Test func everyRoleReachesTheTemplate() throws {
         let folder = try TemporaryFolder()

@@ -142,6 +142,7 @@ struct HostileFileTests {
     @Test func mutationsNeverCrash() throws {
         let isLong = ProcessInfo.processInfo.environment["PLUMBLINE_LONG_TESTS"] == "1"
         let seeds = try ["gpt2", "llama3", "metaspace"].map { try Self.small(try Reference.tokenizerJSON($0)) }
+        for seed in seeds { _ = try Tokenizer(json: seed) }
         var source = TestRandom(seed: 17)
         var accepted = 0
         let count = isLong ? 100_000 : 5_000
@@ -162,7 +163,8 @@ struct HostileFileTests {
         #expect(accepted > count / 50 && accepted < count)
     }
 
-    /// The same file with 40 merges, so that a mutation is quick and often hits structure.
+    /// The same file with 40 merges, so that a mutation is quick and often hits structure, and with ids from 0 on, those
+    /// of added tokens behind the vocabulary's as the library has them.
     private static func small(_ json: Data) throws -> Data {
         var root = try #require(try JSONSerialization.jsonObject(with: json) as? [String: Any])
         var model = try #require(root["model"] as? [String: Any])
@@ -170,23 +172,54 @@ struct HostileFileTests {
         let vocabulary = try #require(model["vocab"] as? [String: Int])
         let kept = Set(merges.map { $0.joined() })
         model["merges"] = Array(merges)
-        model["vocab"] = vocabulary.filter {
+        let rest = vocabulary.filter {
             $0.key.unicodeScalars.count == 1 || $0.key.hasPrefix("<") || kept.contains($0.key)
         }
+        var ids: [String: Int] = [:]
+        for token in rest.sorted(by: { $0.value < $1.value }) { ids[token.key] = ids.count }
+        model["vocab"] = ids
         root["model"] = model
+        var added = try #require(root["added_tokens"] as? [[String: Any]])
+        for index in added.indices {
+            let content = try #require(added[index]["content"] as? String)
+            let id = ids[content] ?? ids.count
+            ids[content] = id
+            added[index]["id"] = id
+        }
+        root["added_tokens"] = added
+        if var processor = root["post_processor"] as? [String: Any],
+            var specials = processor["special_tokens"] as? [String: [String: Any]]
+        {
+            for name in specials.keys { specials[name]?["ids"] = [try #require(ids[name])] }
+            processor["special_tokens"] = specials
+            root["post_processor"] = processor
+        }
         return try JSONSerialization.data(withJSONObject: root, options: [.sortedKeys])
+    }
+
+    /// Where a text next stands.
+    private static func range(of text: String, in bytes: [UInt8], from start: Int) -> Range<Int>? {
+        let text = Array(text.utf8)
+        return (start..<max(start, bytes.count - text.count)).first { bytes[$0...].starts(with: text) }
+            .map { $0..<$0 + text.count }
     }
 
     private static func mutate(_ bytes: inout [UInt8], _ source: inout TestRandom) {
         guard !bytes.isEmpty else { return }
         let position = Int.random(in: 0..<bytes.count, using: &source)
         let end = min(bytes.count, position + Int.random(in: 1...12, using: &source))
-        switch Int.random(in: 0..<6, using: &source) {
+        switch Int.random(in: 0..<7, using: &source) {
         case 0: bytes[position] = UInt8.random(in: 0...255, using: &source)
         case 1: bytes[position] = Array("{}[]\",:0-9eE.\\u".utf8).randomElement(using: &source) ?? 0
         case 2: bytes.removeSubrange(position..<end)
         case 3: bytes.insert(contentsOf: bytes[position..<end], at: Int.random(in: 0...bytes.count, using: &source))
         case 4: bytes.replaceSubrange(position..<end, with: "null".utf8)
+        case 5:  // one of the flags, which leaves a file of other tokens
+            let texts = [("true", "false"), ("false", "true"), ("null", "false")]
+            guard let (old, new) = texts.randomElement(using: &source),
+                let place = range(of: old, in: bytes, from: position)
+            else { return }
+            bytes.replaceSubrange(place, with: Array(new.utf8))
         default: bytes.removeSubrange(end..<bytes.count)
         }
     }

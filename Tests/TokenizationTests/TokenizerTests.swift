@@ -46,12 +46,29 @@ struct TokenizerTests {
     @Test func templateFileWinsOverTheConfiguration() throws {
         let named = #"{"chat_template":[{"name":"tool_use","template":"T"},{"name":"default","template":"D"}]}"#
         try withFolder(["tokenizer_config.json": named]) { folder in
-            let template = try Tokenizer(folder: folder).chatTemplate
-            #expect(template == "D")
+            let tokenizer = try Tokenizer(folder: folder)
+            #expect(tokenizer.chatTemplate == "D" && tokenizer.toolChatTemplate == "T")
         }
         try withFolder(["tokenizer_config.json": named, "chat_template.jinja": "J"]) { folder in
-            let template = try Tokenizer(folder: folder).chatTemplate
-            #expect(template == "J")
+            let tokenizer = try Tokenizer(folder: folder)
+            #expect(tokenizer.chatTemplate == "J" && tokenizer.toolChatTemplate == nil)
+        }
+    }
+
+    @Test func theTemplateOfToolsIsReadAndSaved() throws {
+        try withFolder(["chat_template.jinja": "J"]) { folder in
+            let more = folder.appendingPathComponent("additional_chat_templates")
+            try FileManager.default.createDirectory(at: more, withIntermediateDirectories: true)
+            try Data("U".utf8).write(to: more.appendingPathComponent("tool_use.jinja"))
+            let copy = folder.appendingPathComponent("copy")
+            try Tokenizer(folder: folder).save(to: copy)
+            let saved = try Tokenizer(folder: copy)
+            #expect(saved.chatTemplate == "J" && saved.toolChatTemplate == "U")
+            let entries = try GGUFVocabulary(saved, rows: saved.vocabularySize, endIDs: []).entries
+            let found = Dictionary(entries.map { ($0.key, $0.value) }) { $1 }
+            #expect(found["tokenizer.chat_template"] == .string("J"))
+            #expect(found["tokenizer.chat_template.tool_use"] == .string("U"))
+            #expect(found["tokenizer.chat_templates"] == .strings(["tool_use"]))
         }
     }
 

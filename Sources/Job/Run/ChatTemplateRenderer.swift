@@ -5,6 +5,8 @@ package import Tokenization
 /// Renders messages with the chat template that came with a tokenizer.
 package struct ChatTemplateRenderer: Sendable {
     private let template: ChatTemplate?
+    /// Of chats with tools, where it is another; a fault of it is one of those chats alone.
+    private let toolTemplate: Result<ChatTemplate, any Error>?
     private let variables: [String: JSONValue]
 
     /// - Parameter variables: `chat_template_kwargs` of the job.
@@ -12,6 +14,7 @@ package struct ChatTemplateRenderer: Sendable {
     ///   variable that is not the user's to give.
     package init(tokenizer: Tokenizer, variables: [NamedValue]) throws {
         template = try tokenizer.chatTemplate.map { try ChatTemplate(source: $0) }
+        toolTemplate = tokenizer.toolChatTemplate.map { source in Result { try ChatTemplate(source: source) } }
         var named = tokenizer.specialTokenTexts.mapValues(JSONValue.string)
         for variable in variables { named[variable.name] = variable.value }
         try Self.requireFree(named)
@@ -37,14 +40,15 @@ package struct ChatTemplateRenderer: Sendable {
         with others: [String: JSONValue] = [:]
     ) throws -> String {
         try Self.requireFree(others)
-        guard let template else {
+        var variables = variables.merging(others) { $1 }
+        if variables["tools"] == nil, let tools { variables["tools"] = .array(tools) }
+        let hasTools = variables["tools"] ?? .null != .null
+        guard let template = try (hasTools ? toolTemplate?.get() : nil) ?? template else {
             throw JobError(
                 place: "the tokenizer",
                 message: "the prompt is to be read as a chat, and the model's folder has no chat template "
                     + "(chat_template.jinja, or chat_template in tokenizer_config.json)")
         }
-        var variables = variables.merging(others) { $1 }
-        if variables["tools"] == nil, let tools { variables["tools"] = .array(tools) }
         return try template.render(
             messages: messages.map(\.json), addGenerationPrompt: addsGenerationPrompt, variables: variables)
     }
