@@ -75,13 +75,10 @@ struct PlacementRunTests {
     }
 
     /// What a run under a plan would refuse is said before there is one.
-    @Test(arguments: [
-        ("residency=keep", "residency: is keep; the calls of a plan drop"),
-        ("generation_ranks=1", "generation_ranks: is 1; a plan puts every call on all ranks"),
-    ])
-    func aJobThatNoPlanFitsIsRefused(_ override: String, _ message: String) throws {
-        let planned = try run("plan", "--job", job, "--profile", "profile.json", "-n", "1", override)
-        #expect(planned.status == 65 && planned.progress.contains(message), "\(planned.progress)")
+    @Test func aJobThatNoPlanFitsIsRefused() throws {
+        let planned = try run("plan", "--job", job, "--profile", "profile.json", "-n", "1", "residency=keep")
+        #expect(planned.status == 65, "\(planned.progress)")
+        #expect(planned.progress.contains("residency: is keep; the calls of a plan drop"), "\(planned.progress)")
     }
 
     @Test func theChosenPlanIsTheFirstCandidate() throws {
