@@ -5,6 +5,7 @@ package struct DecodeLayer {
     /// A matrix and its bias `[outputs]`.
     package typealias Projection = (weight: PackedMatrix, bias: Tensor?)
 
+    // What `raw` points to.
     private let tensors: [Tensor?]
     private let projections: [Projection]
     private let raw: ctorch_layer
