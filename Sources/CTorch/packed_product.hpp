@@ -26,8 +26,6 @@ constexpr int64_t panel_width = CTORCH_PANEL_WIDTH;
 constexpr int64_t depth = 128;
 /// Rows whose sums are held in registers at a time.
 constexpr int most_rows = 12;
-/// Rows whose outputs of a panel are fetched before they are written: 8 KiB beside what the first cache holds already.
-constexpr int64_t rows_fetched = 64;
 /// Numbers of the rows that are multiplied with one panel: they stay in the second cache from panel to panel.
 constexpr int64_t inputs_together = 192 << 10;
 
@@ -273,25 +271,22 @@ class Product {
         // What this thread multiplies next.
         const auto [next_part, next_panel] = found(std::min(task + threads_, count() - 1));
         const int64_t column = panel * panel_width, width = std::min(panel_width, part->outputs - column);
-        float *const *outs = part->rows + top;
         const int64_t step = panel_width * sizeof(Weight) / (last_block - first_block);
         for (int64_t from = 0; from < inputs_; from += depth) {
-            const int64_t count = std::min(depth, inputs_ - from);
+            const int64_t count = std::min(depth, inputs_ - from), next_from = from + count;
             const Weight *piece = elements(*part, panel) + from * panel_width;
             const Weight *next =
-                from + count < inputs_ ? piece + count * panel_width : elements(*next_part, next_panel);
-            // Outputs that are not in a cache when they are written would be waited for at the end.
-            if (from + count == inputs_ && rows <= rows_fetched)
-                for (int64_t row = 0; row < rows; ++row) {
-                    __builtin_prefetch(outs[row] + column, 1);
-                    __builtin_prefetch(outs[row] + column + width - 1, 1);
-                }
+                next_from < inputs_ ? piece + count * panel_width : elements(*next_part, next_panel);
             Ahead ahead{reinterpret_cast<const char *>(next), step};
             const auto multiplied = [&](const auto *weights) {
-                for (int64_t block = first_block; block < last_block; ++block, ahead.at += count * step)
-                    kernel<std::remove_cvref_t<decltype(*weights)>>(blocks_.height(block))(
-                        weights, blocks_.inputs(block, from), count, sums + (blocks_.start(block) - top) * panel_width,
-                        ahead);
+                for (int64_t block = first_block; block < last_block; ++block, ahead.at += count * step) {
+                    const int64_t row = blocks_.start(block), height = blocks_.height(block);
+                    float *const of_block = sums + (row - top) * panel_width;
+                    if (next_from == inputs_) fetch(*part, row, height, column, width);
+                    kernel<std::remove_cvref_t<decltype(*weights)>>(height)(
+                        weights, blocks_.inputs(block, from), count, of_block, ahead);
+                    if (next_from == inputs_) write(*part, row, height, column, width, of_block);
+                }
             };
             if constexpr (std::is_same_v<Weight, int8_t>) {
                 if (last_block - first_block > 1) {
@@ -302,11 +297,23 @@ class Product {
             }
             multiplied(piece);
         }
-        write(*part, top, rows, column, width, sums);
     }
 
   private:
-    void write(const Part<Weight> &part, int64_t top, int64_t rows, int64_t column, int64_t width, const float *sums) const {
+    /// Outputs that are in no cache when they are written would be waited for: they come while their sums are made.
+    static void fetch(const Part<Weight> &part, int64_t top, int64_t rows, int64_t column, int64_t width) {
+        const auto ask = [&](const float *at) {
+            __builtin_prefetch(at, 1);
+            __builtin_prefetch(at + width - 1, 1);
+        };
+        for (int64_t row = top; row < top + rows; ++row) {
+            ask(part.rows[row] + column);
+            if (part.added.to) ask(part.added.sums + row * part.outputs + column);
+        }
+    }
+
+    static void write(
+        const Part<Weight> &part, int64_t top, int64_t rows, int64_t column, int64_t width, const float *sums) {
         const float *scales = part.scales ? part.scales + column : nullptr, *bias = part.bias ? part.bias + column : nullptr;
         float *const *outs = part.rows + top;
         Added added = part.added;
