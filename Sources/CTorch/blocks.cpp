@@ -9,6 +9,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "block_kernels.hpp"
+#include "gate.hpp"
 #include "parallel.hpp"
 #include "support.hpp"
 #include "vectors.hpp"
@@ -143,10 +144,12 @@ at::Tensor composed_rotary(const at::Tensor &x, const at::Tensor &cosines, const
 
 // ---- Gated activation ----
 
-/// With o = sigmoid(gate): d gate = g·up·o·(1 + gate·(1 − o)), d up = g·gate·o.
+/// With o = sigmoid(gate): d gate = g·up·o·(1 + gate·(1 − o)), d up = g·gate·o; and gate·o·up once more where there is
+/// room for it.
 template <class T>
 struct GateBlockGradient {
-    static CTORCH_INLINE void run(const T *gate, const T *up, const T *gradient, T *by_gate, T *by_up, int64_t count) {
+    static CTORCH_INLINE void run(
+        const T *gate, const T *up, const T *gradient, T *by_gate, T *by_up, T *output, int64_t count) {
         const int64_t whole = count / lane_count * lane_count;
         for (int64_t i = 0; i < whole; i += lane_count) {
             const Lanes<T> g = *reinterpret_cast<const Lanes<T> *>(gate + i),
@@ -156,56 +159,81 @@ struct GateBlockGradient {
             sigmoid<T>(g, open);
             *reinterpret_cast<Lanes<T> *>(by_gate + i) = d * u * open * (1 + g * (1 - open));
             *reinterpret_cast<Lanes<T> *>(by_up + i) = d * g * open;
+            if (output) *reinterpret_cast<Lanes<T> *>(output + i) = g * open * u;
         }
         for (int64_t i = whole; i < count; ++i) {
             const T open = 1 / (1 + std::exp(-gate[i]));
             by_gate[i] = gradient[i] * up[i] * open * (1 + gate[i] * (1 - open));
             by_up[i] = gradient[i] * gate[i] * open;
+            if (output) output[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
         }
     }
 };
 
 constexpr int64_t gate_block = 8192;
 
+/// Calls `body(start, count)` for the blocks of so many numbers.
+template <class Body>
+void gate_blocks(int64_t count, const Body &body) {
+    parallel_tasks((count + gate_block - 1) / gate_block, 8 * gate_block, [&](int64_t block, int) {
+        body(block * gate_block, std::min(gate_block, count - block * gate_block));
+    });
+}
+
 struct Gate : torch::autograd::Function<Gate> {
-    static at::Tensor forward(AutogradContext *context, const at::Tensor &gate_input, const at::Tensor &up_input) {
-        const at::Tensor gate = gate_input.contiguous(), up = up_input.contiguous();
-        at::Tensor out = at::empty_like(gate);
-        with_type(gate, [&](auto zero) {
-            using T = decltype(zero);
-            const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>();
-            T *to = out.mutable_data_ptr<T>();
-            const int64_t count = gate.numel();
-            parallel_tasks((count + gate_block - 1) / gate_block, 8 * gate_block, [&](int64_t block, int) {
-                const int64_t start = block * gate_block;
-                dispatch<GateBlock<T>>(g + start, u + start, to + start, std::min(gate_block, count - start));
-            });
-        });
+    static at::Tensor forward(AutogradContext *context, const at::Tensor &gate, const at::Tensor &up) {
         context->save_for_backward({gate, up});
-        return out;
+        return gated(gate, up);
     }
 
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
-        const at::Tensor &gate = saved[0], &up = saved[1], gradient = gradients[0].contiguous();
-        at::Tensor by_gate = at::empty_like(gate), by_up = at::empty_like(up);
-        with_type(gate, [&](auto zero) {
-            using T = decltype(zero);
-            const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>(), *d = gradient.const_data_ptr<T>();
-            T *to_gate = by_gate.mutable_data_ptr<T>(), *to_up = by_up.mutable_data_ptr<T>();
-            const int64_t count = gate.numel();
-            parallel_tasks((count + gate_block - 1) / gate_block, 8 * gate_block, [&](int64_t block, int) {
-                const int64_t start = block * gate_block;
-                dispatch<GateBlockGradient<T>>(
-                    g + start, u + start, d + start, to_gate + start, to_up + start,
-                    std::min(gate_block, count - start));
-            });
-        });
-        return {by_gate, by_up};
+        const GateGradients found = gate_gradients(saved[0], saved[1], gradients[0], /*with_output=*/false);
+        return {found.by_gate, found.by_up};
     }
 };
 
 }  // namespace
+
+at::Tensor gated(const at::Tensor &gate_input, const at::Tensor &up_input) {
+    if (!has_kernel(gate_input)) return gate_input * at::sigmoid(gate_input) * up_input;
+    const at::Tensor gate = gate_input.contiguous(), up = up_input.contiguous();
+    at::Tensor out = at::empty_like(gate);
+    with_type(gate, [&](auto zero) {
+        using T = decltype(zero);
+        const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>();
+        T *to = out.mutable_data_ptr<T>();
+        gate_blocks(gate.numel(), [&](int64_t start, int64_t count) {
+            dispatch<GateBlock<T>>(g + start, u + start, to + start, count);
+        });
+    });
+    return out;
+}
+
+GateGradients gate_gradients(
+    const at::Tensor &gate_input, const at::Tensor &up_input, const at::Tensor &gradient_input, bool with_output) {
+    if (!has_kernel(gate_input)) {
+        const at::Tensor open = at::sigmoid(gate_input), by_product = gradient_input * open;
+        return {
+            by_product * up_input * (1 + gate_input * (1 - open)), by_product * gate_input,
+            with_output ? gated(gate_input, up_input) : at::Tensor()};
+    }
+    const at::Tensor gate = gate_input.contiguous(), up = up_input.contiguous(), gradient = gradient_input.contiguous();
+    GateGradients found{at::empty_like(gate), at::empty_like(up), with_output ? at::empty_like(gate) : at::Tensor()};
+    with_type(gate, [&](auto zero) {
+        using T = decltype(zero);
+        const T *g = gate.const_data_ptr<T>(), *u = up.const_data_ptr<T>(), *d = gradient.const_data_ptr<T>();
+        T *by_gate = found.by_gate.template mutable_data_ptr<T>(), *by_up = found.by_up.template mutable_data_ptr<T>(),
+          *output = with_output ? found.output.template mutable_data_ptr<T>() : nullptr;
+        gate_blocks(gate.numel(), [&](int64_t start, int64_t count) {
+            dispatch<GateBlockGradient<T>>(
+                g + start, u + start, d + start, by_gate + start, by_up + start, output ? output + start : nullptr,
+                count);
+        });
+    });
+    return found;
+}
+
 }  // namespace ctorch
 
 using namespace ctorch;
@@ -241,6 +269,6 @@ extern "C" ctorch_status ctorch_swiglu(ctorch_tensor gate, ctorch_tensor up, cto
         TORCH_CHECK(
             g.sizes() == u.sizes() && g.scalar_type() == u.scalar_type(), "gate ", g.sizes(), " and up ", u.sizes(),
             " must have one shape and element type");
-        *out = wrap(has_kernel(g) ? Gate::apply(g, u) : g * at::sigmoid(g) * u);
+        *out = wrap(has_kernel(g) ? Gate::apply(g, u) : gated(g, u));
     });
 }

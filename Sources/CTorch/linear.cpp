@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "gate.hpp"
 #include "support.hpp"
 
 namespace ctorch {
@@ -50,14 +51,20 @@ struct Given {
 ///     tᵢ = s·dyᵢ·Bᵢ    dx = t·A + Σᵢ dyᵢ·Wᵢ    dA = tᵀ·x    dBᵢ = s·dyᵢᵀ·(x·Aᵢᵀ)
 ///
 /// As single operations the adapter of a wide matrix costs as much in passes over y, x and their gradients as in products.
+///
+/// An x that is a gated activation is not kept: the pass over memory that finds the gradients of its two halves makes it
+/// again, and nothing makes it before where the products are given.
 struct Linears : torch::autograd::Function<Linears> {
     /// - Parameters:
     ///   - biases: One a matrix, or none.
     ///   - downs, ups: A and B, one of each a matrix, or none.
+    ///   - factor: x is silu(input)·factor where there is one, else the input.
     ///   - given: yᵢ, or none.
     static variable_list forward(
-        AutogradContext *context, const at::Tensor &x, at::TensorList weights, at::TensorList biases, at::TensorList downs,
-        at::TensorList ups, double scale, const Given &given) {
+        AutogradContext *context, const at::Tensor &input, at::TensorList weights, at::TensorList biases,
+        at::TensorList downs, at::TensorList ups, at::TensorList factor, double scale, const Given &given) {
+        const bool is_gated = !factor.empty(), is_read = given.outs.empty() || !downs.empty();
+        const at::Tensor x = is_gated && is_read ? gated(input, factor[0]) : input;
         at::Tensor down, narrow;
         if (!downs.empty()) {
             down = downs.size() == 1 ? downs[0] : at::cat(downs);
@@ -84,8 +91,11 @@ struct Linears : torch::autograd::Function<Linears> {
         const auto is_learned = [](at::TensorList list) {
             return std::any_of(list.begin(), list.end(), [](const at::Tensor &one) { return one.requires_grad(); });
         };
-        variable_list saved = {is_learned(weights) || is_learned(downs) ? x : at::Tensor(), down, narrow};
-        for (const at::Tensor &weight : weights) saved.push_back(x.requires_grad() ? weight : at::Tensor());
+        const bool is_wanted = is_gated ? input.requires_grad() || factor[0].requires_grad() : input.requires_grad();
+        variable_list saved = {
+            is_gated || is_learned(weights) || is_learned(downs) ? input : at::Tensor(),
+            is_gated ? factor[0] : at::Tensor(), down, narrow};
+        for (const at::Tensor &weight : weights) saved.push_back(is_wanted ? weight : at::Tensor());
         saved.insert(saved.end(), ups.begin(), ups.end());
         context->save_for_backward(saved);
         return outs;
@@ -94,49 +104,64 @@ struct Linears : torch::autograd::Function<Linears> {
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
         const size_t count = gradients.size();
-        const at::Tensor &x = saved[0], &down = saved[1], &narrow = saved[2];
-        const at::Tensor *weights = &saved[3], *ups = weights + count;
+        const at::Tensor &input = saved[0], &factor = saved[1], &down = saved[2], &narrow = saved[3];
+        const at::Tensor *weights = &saved[4], *ups = weights + count;
         const double scale = context->saved_data["scale"].toDouble();
-        const bool is_biased = context->saved_data["biased"].toBool(), is_adapted = down.defined();
-        // In the order of forward's arguments: x, all W, all b, all A, all B, the scale, what is given.
+        const bool is_biased = context->saved_data["biased"].toBool(), is_adapted = down.defined(),
+                   is_gated = factor.defined();
+        // In the order of forward's arguments: the input, all W, all b, all A, all B, the factor, the scale, what is given.
         const size_t first_bias = 1 + count, first_down = first_bias + (is_biased ? count : 0),
                      first_up = first_down + (is_adapted ? count : 0), end = first_up + (is_adapted ? count : 0);
         const auto needs = [&](size_t argument) { return context->needs_input_grad(argument); };
-        variable_list found(end + 2);
+        const auto needs_any = [&](size_t first) {
+            for (size_t i = first; i < first + count; ++i)
+                if (needs(i)) return true;
+            return false;
+        };
+        const bool needs_down = is_adapted && needs_any(first_down), needs_weights = needs_any(1),
+                   needs_x = needs(0) || (is_gated && needs(end));
+        variable_list found(end + is_gated + 2);
+        for (at::Tensor &gradient : gradients) gradient = gradient.contiguous();
+        at::Tensor by_narrow, by_x;
+        int64_t start = 0;
+        if (is_adapted) by_narrow = at::empty_like(narrow);
+        for (size_t i = 0; i < count && is_adapted; ++i) {
+            const int64_t rank = ups[i].size(1);
+            if (needs_x || needs_down) {
+                at::Tensor part = by_narrow.narrow(1, start, rank);
+                at::mm_out(part, gradients[i], ups[i] * scale);
+            }
+            if (needs(first_up + i))
+                found[first_up + i] = at::mm(gradients[i].t(), narrow.narrow(1, start, rank)).mul_(scale);
+            start += rank;
+        }
+        if (needs_x) {
+            if (is_adapted) by_x = at::mm(by_narrow, down);
+            for (size_t i = 0; i < count; ++i)
+                by_x = by_x.defined() ? by_x.addmm_(gradients[i], weights[i]) : at::mm(gradients[i], weights[i]);
+        }
+        at::Tensor x = input;
+        if (is_gated) {
+            if (needs_x) {
+                GateGradients of_gate = gate_gradients(input, factor, by_x, needs_weights || needs_down);
+                found[0] = of_gate.by_gate;
+                found[end] = of_gate.by_up;
+                x = of_gate.output;
+            } else if (needs_weights || needs_down) {
+                x = gated(input, factor);
+            }
+        } else {
+            found[0] = by_x;
+        }
         for (size_t i = 0; i < count; ++i) {
-            gradients[i] = gradients[i].contiguous();
             if (needs(1 + i)) found[1 + i] = at::mm(gradients[i].t(), x);
             if (is_biased && needs(first_bias + i)) found[first_bias + i] = gradients[i].sum(0);
         }
-        at::Tensor by_x;
-        if (is_adapted) {
-            bool needs_down = false;
-            for (size_t i = 0; i < count; ++i) needs_down = needs_down || needs(first_down + i);
-            at::Tensor by_narrow = at::empty_like(narrow);
-            int64_t start = 0;
-            for (size_t i = 0; i < count; ++i) {
-                const int64_t rank = ups[i].size(1);
-                if (needs(0) || needs_down) {
-                    at::Tensor part = by_narrow.narrow(1, start, rank);
-                    at::mm_out(part, gradients[i], ups[i] * scale);
-                }
-                if (needs(first_up + i))
-                    found[first_up + i] = at::mm(gradients[i].t(), narrow.narrow(1, start, rank)).mul_(scale);
-                start += rank;
-            }
-            if (needs_down) {
-                const at::Tensor by_down = at::mm(by_narrow.t(), x);
-                start = 0;
-                for (size_t i = 0; i < count; ++i, start += ups[i - 1].size(1))
-                    if (needs(first_down + i)) found[first_down + i] = by_down.narrow(0, start, ups[i].size(1));
-            }
-            if (needs(0)) by_x = at::mm(by_narrow, down);
-        }
-        if (needs(0)) {
-            for (size_t i = 0; i < count; ++i)
-                by_x = by_x.defined() ? by_x.addmm_(gradients[i], weights[i]) : at::mm(gradients[i], weights[i]);
-            found[0] = by_x;
-        }
+        if (!needs_down) return found;
+        const at::Tensor by_down = at::mm(by_narrow.t(), x);
+        start = 0;
+        for (size_t i = 0; i < count; ++i, start += ups[i - 1].size(1))
+            if (needs(first_down + i)) found[first_down + i] = by_down.narrow(0, start, ups[i].size(1));
         return found;
     }
 };
@@ -153,11 +178,16 @@ ctorch_status ctorch_matmul(ctorch_tensor a, ctorch_tensor b, ctorch_tensor *out
 }
 
 ctorch_status ctorch_linears(
-    ctorch_tensor input, const ctorch_linear_map *maps, ptrdiff_t count, double scale, const ctorch_tensor *given,
-    ctorch_tensor *outs) {
+    ctorch_tensor input, ctorch_tensor factor, const ctorch_linear_map *maps, ptrdiff_t count, double scale,
+    const ctorch_tensor *given, ctorch_tensor *outs) {
     return guarded([&] {
         const at::Tensor &x = unwrap(input);
-        if (count == 1 && !maps->down && !given) {
+        std::vector<at::Tensor> factors;
+        if (factor) factors.push_back(unwrap(factor));
+        TORCH_CHECK(
+            !factor || (factors[0].sizes() == x.sizes() && factors[0].scalar_type() == x.scalar_type()), "gate ",
+            x.toString(), " ", x.sizes(), " and up must have one shape and element type");
+        if (count == 1 && !maps->down && !given && !factor) {
             *outs = wrap(at::linear(
                 x, unwrap(maps->weight), maps->bias ? std::optional(unwrap(maps->bias)) : std::nullopt));
             return;
@@ -178,8 +208,8 @@ ctorch_status ctorch_linears(
             downs.size(), " adapters of ", count, " matrices that read ", x.sizes(),
             ": expected one of each, or none, and an input of two axes");
         const auto made = Linears::apply(
-            x, at::TensorList(weights), at::TensorList(biases), at::TensorList(downs), at::TensorList(ups), scale,
-            Given{given ? unwrap_list(given, count) : std::vector<at::Tensor>()});
+            x, at::TensorList(weights), at::TensorList(biases), at::TensorList(downs), at::TensorList(ups),
+            at::TensorList(factors), scale, Given{given ? unwrap_list(given, count) : std::vector<at::Tensor>()});
         for (ptrdiff_t i = 0; i < count; ++i) outs[i] = wrap(made[i]);
     });
 }

@@ -38,15 +38,20 @@ struct Projection {
         }
     }
 
-    func callAsFunction(_ x: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
-        let output = try summed(x, extras)
+    /// - Parameter factor: Where there is one, silu(x)·factor is read in x's place.
+    func callAsFunction(
+        _ x: Tensor, gating factor: Tensor? = nil, _ extras: PassExtras
+    ) throws(TensorError) -> Tensor {
+        let output = try summed(x, gating: factor, extras)
         extras.products?.note(output, ofProjection: numberInBlock)
         return output
     }
 
-    private func summed(_ x: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
-        guard let columnGroup else { return try product(x, bias, extras) }
-        let sum = try columnGroup.summed(product(x, nil, extras))
+    private func summed(
+        _ x: Tensor, gating factor: Tensor? = nil, _ extras: PassExtras
+    ) throws(TensorError) -> Tensor {
+        guard let columnGroup else { return try product(x, gating: factor, bias, extras) }
+        let sum = try columnGroup.summed(product(x, gating: factor, nil, extras))
         return try bias.map { bias throws(TensorError) in try sum + bias.unsqueezed(0) } ?? sum
     }
 
@@ -89,10 +94,13 @@ struct Projection {
     }
 
     /// What this rank finds with its part of the weight.
-    private func product(_ x: Tensor, _ bias: Tensor?, _ extras: PassExtras) throws(TensorError) -> Tensor {
-        if let map = try map(x, bias, extras.dropout) {
-            return try x.linear([map], scale: scale, given: extras.given([self]))[0]
+    private func product(
+        _ input: Tensor, gating factor: Tensor?, _ bias: Tensor?, _ extras: PassExtras
+    ) throws(TensorError) -> Tensor {
+        if let map = try map(input, bias, extras.dropout) {
+            return try input.linear(gating: factor, [map], scale: scale, given: extras.given([self]))[0]
         }
+        let x = try factor.map { factor throws(TensorError) in try input.swiGLU(factor) } ?? input
         let own: Tensor
         if let packed {
             own = try x.linear(weight: packed, bias: bias)
@@ -102,9 +110,9 @@ struct Projection {
         guard let adapter else { return own }
         let (down, up) = try halves(adapter)
         // In the adapter's own type, as peft does: a small change would be lost in a narrow one.
-        let input = try x.to(down.elementType)
+        let typed = try x.to(down.elementType)
         let first = try (columnGroup?.rank ?? 0) * x.size(1)  // heads and inner columns are divided evenly
-        let read = try extras.dropout?.callAsFunction(input, of: number, from: first) ?? input
+        let read = try extras.dropout?.callAsFunction(typed, of: number, from: first) ?? typed
         let narrowed = try read.linear(weight: down) * adapter.scale
         return try own + narrowed.linear(weight: up).to(own.elementType)
     }
@@ -251,7 +259,7 @@ struct TransformerBlock {
     private func feedForward(_ hidden: Tensor, _ extras: PassExtras) throws(TensorError) -> Tensor {
         let x = try normalized(hidden, feedForwardNorm)
         let inner = try Projection.outputs(of: x, by: [gate, up], extras)
-        return try hidden + down(inner[0].swiGLU(inner[1]), extras)
+        return try hidden + down(inner[0], gating: inner[1], extras)
     }
 
     /// The input of a part: every rank reads it whole, and finds its own share of the gradient.

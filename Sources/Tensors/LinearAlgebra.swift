@@ -24,10 +24,12 @@ extension Tensor {
     ///     outᵢ[n, :] = self[n, :]·weightᵢᵀ + biasᵢ + scale·(self[n, :]·downᵢᵀ)·upᵢᵀ
     ///
     /// - Parameters:
+    ///   - factor: Where there is one, the matrices read silu(self)·factor, as ``swiGLU(_:)`` makes it, in the place of
+    ///     `self`. It is not kept for the gradients, which make it again.
     ///   - maps: All with a bias, or none; all with an update, or none; of the type of `self`.
     ///   - given: outᵢ, where they are known; they are taken for the result, which has the products' gradients.
     package func linear(
-        _ maps: [LinearMap], scale: Double = 1, given: [Tensor]? = nil
+        gating factor: Tensor? = nil, _ maps: [LinearMap], scale: Double = 1, given: [Tensor]? = nil
     ) throws(TensorError) -> [Tensor] {
         precondition(given.map { $0.count == maps.count } ?? true, "one result a matrix")
         let raw = maps.map {
@@ -36,10 +38,8 @@ extension Tensor {
         }
         let known = given?.map { Optional($0.raw) }
         return try Tensor.make("linear", count: raw.count) { outs in
-            guard let known else { return ctorch_linears(self.raw, raw, raw.count, scale, nil, outs) }
-            return known.withUnsafeBufferPointer {
-                ctorch_linears(self.raw, raw, raw.count, scale, $0.baseAddress, outs)
-            }
+            let make = { known in ctorch_linears(self.raw, factor?.raw, raw, raw.count, scale, known, outs) }
+            return known?.withUnsafeBufferPointer { make($0.baseAddress) } ?? make(nil)
         }
     }
 
