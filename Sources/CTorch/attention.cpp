@@ -257,18 +257,26 @@ std::vector<AttendingRun> runs_of(const std::vector<Call> &calls) {
     return runs;
 }
 
+/// What attention makes, from somewhere else. No input of it: nothing has a gradient in it.
+struct Known {
+    at::Tensor out, log_sums;
+};
+
 struct SharedPromptAttention : torch::autograd::Function<SharedPromptAttention> {
-    static at::Tensor forward(
+    /// - Parameter known: What comes out, and the log-sum-exps, where that is known.
+    static variable_list forward(
         AutogradContext *context, const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
-        std::vector<Call> calls, double scale, bool composed) {
+        std::vector<Call> calls, double scale, bool composed, const std::optional<Known> &known) {
         const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
         const Heads heads{k.size(1), q.size(1) / k.size(1), q.size(2)};
         const Engine engine{composed, scale};
         const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-        at::Tensor out = at::empty_like(q), log_sums = at::empty({q.size(0), q.size(1)}, q.options().dtype(wide));
+        at::Tensor out = known ? known->out.variable_data().view(q.sizes()) : at::empty_like(q);
+        at::Tensor log_sums =
+            known ? known->log_sums.variable_data() : at::empty({q.size(0), q.size(1)}, q.options().dtype(wide));
         const bool has_kernel = !composed && is_plain(q);
-        if (has_kernel) attend(q, k, v, runs_of(calls), scale, out, log_sums);
-        for (const Call &call : has_kernel ? std::vector<Call>() : calls) {
+        if (has_kernel && !known) attend(q, k, v, runs_of(calls), scale, out, log_sums);
+        for (const Call &call : has_kernel || known ? std::vector<Call>() : calls) {
             const Gathering queries(call.queries, q.device()), keys(call.keys, q.device());
             const auto [part, sums] = engine.forward(
                 fold_queries(queries.take(q), heads), fold_keys(keys.take(k), heads), fold_keys(keys.take(v), heads),
@@ -286,7 +294,8 @@ struct SharedPromptAttention : torch::autograd::Function<SharedPromptAttention> 
         context->saved_data["scale"] = scale;
         context->saved_data["composed"] = composed;
         save_calls(context, calls);
-        return out;
+        context->mark_non_differentiable({log_sums});
+        return {out, log_sums};
     }
 
     static variable_list backward(AutogradContext *context, variable_list gradients) {
@@ -300,7 +309,7 @@ struct SharedPromptAttention : torch::autograd::Function<SharedPromptAttention> 
         if (!engine.composed && is_plain(q)) {
             attend_backward(
                 gradient, q, k, v, out, log_sums, runs_of(calls), engine.scale, by_q, by_k, by_v);
-            return {by_q, by_k, by_v, at::Tensor(), at::Tensor(), at::Tensor()};
+            return {by_q, by_k, by_v, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
         }
         constexpr double infinity = std::numeric_limits<double>::infinity();
         for (const Call &call : calls) {
@@ -315,7 +324,7 @@ struct SharedPromptAttention : torch::autograd::Function<SharedPromptAttention> 
             keys.put(by_k, unfold_key_gradient(part_k, keys.count(), heads), adds);
             keys.put(by_v, unfold_key_gradient(part_v, keys.count(), heads), adds);
         }
-        return {by_q, by_k, by_v, at::Tensor(), at::Tensor(), at::Tensor()};
+        return {by_q, by_k, by_v, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
     }
 
     /// The calls as one list of integers: causal or not, spans, then four numbers a pair of spans.
@@ -379,8 +388,7 @@ using namespace ctorch;
 
 extern "C" ctorch_status ctorch_shared_prompt_attention(
     ctorch_tensor query, ctorch_tensor key, ctorch_tensor value, ctorch_attention_plan plan, double scale,
-    bool composed,
-    ctorch_tensor *out) {
+    bool composed, ctorch_tensor known_out, ctorch_tensor known_log_sums, ctorch_tensor *out, ctorch_tensor *log_sums) {
     return guarded([&] {
         const at::Tensor &q = unwrap(query), &k = unwrap(key), &v = unwrap(value);
         TORCH_CHECK(
@@ -393,6 +401,20 @@ extern "C" ctorch_status ctorch_shared_prompt_attention(
             " must be of one type and device, [tokens, H, d] and twice [tokens, Hkv, d] with H a multiple of Hkv");
         auto calls = calls_of(plan);
         check_plan(calls, q.size(0));
-        *out = wrap(SharedPromptAttention::apply(q, k, v, std::move(calls), scale, composed || !q.is_cpu()));
+        std::optional<Known> known;
+        if (known_out && known_log_sums) {
+            known = {unwrap(known_out), unwrap(known_log_sums)};
+            const std::vector<int64_t> sums = {q.size(0), q.size(1)};
+            TORCH_CHECK(
+                known->out.numel() == q.numel() && known->out.is_contiguous() &&
+                    known->out.scalar_type() == q.scalar_type() && known->log_sums.sizes() == at::IntArrayRef(sums) &&
+                    known->log_sums.scalar_type() == q.scalar_type(),
+                "known ", known->out.toString(), " ", known->out.sizes(), " and log-sum-exps ", known->log_sums.sizes(),
+                " of attention that makes ", q.sizes());
+        }
+        const variable_list made =
+            SharedPromptAttention::apply(q, k, v, std::move(calls), scale, composed || !q.is_cpu(), known);
+        *out = wrap(made[0]);
+        *log_sums = wrap(made[1]);
     });
 }

@@ -2,11 +2,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 
 #include <limits>
+#include <utility>
 
 #include "cache.hpp"
 #include "decode_tasks.hpp"
@@ -20,10 +23,10 @@ namespace {
 template <class T>
 void decode_rows(
     const at::Tensor &query, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own,
-    const ctorch_decode_rows &rows, double scale, at::Tensor &out) {
+    const ctorch_decode_rows &rows, double scale, at::Tensor &out, at::Tensor &log_sums) {
     DecodeTasks<T> tasks(
         query.size(1), prompt, own, rows, static_cast<T>(scale), query.const_data_ptr<T>(), out.mutable_data_ptr<T>(),
-        thread_count());
+        log_sums.mutable_data_ptr<T>(), thread_count());
     parallel_tasks(tasks.count(), tasks.operations() / tasks.count(), [&](int64_t task, int thread) {
         tasks.run(task, thread, [](int64_t, int64_t) {});
     });
@@ -46,7 +49,7 @@ struct GatheredCache {
     }
 };
 
-at::Tensor composed_decode(
+std::pair<at::Tensor, at::Tensor> composed_decode(
     const at::Tensor &query, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own,
     const ctorch_decode_rows &rows,
     double scale) {
@@ -61,7 +64,9 @@ at::Tensor composed_decode(
     scores.masked_fill_(exists.logical_not().view({rows.count, 1, 1, -1}), -std::numeric_limits<double>::infinity());
     // What was never written may be anything, infinity too; 0 · infinity would spoil the sum.
     const at::Tensor read = values.masked_fill(exists.logical_not().view({rows.count, 1, -1, 1}), 0);
-    return at::matmul(at::softmax(scores, -1).to(query.scalar_type()), read).reshape({rows.count, heads, size});
+    return {
+        at::matmul(at::softmax(scores, -1).to(query.scalar_type()), read).reshape({rows.count, heads, size}),
+        at::logsumexp(scores, {-1}).reshape({rows.count, heads})};
 }
 
 }  // namespace
@@ -71,7 +76,7 @@ using namespace ctorch;
 
 extern "C" ctorch_status ctorch_decode_attention(
     ctorch_tensor query, ctorch_decode_cache prompt, ctorch_decode_cache own, ctorch_decode_rows rows, double scale,
-    bool composed, ctorch_tensor *out) {
+    bool composed, ctorch_tensor *out, ctorch_tensor *log_sums) {
     return guarded([&] {
         const c10::NoGradGuard no_gradients;
         const at::Tensor q = unwrap(query).contiguous();
@@ -87,12 +92,15 @@ extern "C" ctorch_status ctorch_decode_attention(
             owns.size, "] of the caches' element type ", unwrap(own.keys).scalar_type());
         check_rows(prompts, owns, rows);
         if (composed || !has_kernel(q)) {
-            *out = wrap(composed_decode(q, prompt, own, rows, scale));
+            const auto [found, sums] = composed_decode(q, prompt, own, rows, scale);
+            *out = wrap(found);
+            *log_sums = wrap(sums);
             return;
         }
-        at::Tensor result = at::empty_like(q);
-        q.scalar_type() == at::kFloat ? decode_rows<float>(q, prompt, own, rows, scale, result)
-                                      : decode_rows<double>(q, prompt, own, rows, scale, result);
+        at::Tensor result = at::empty_like(q), sums = at::empty({q.size(0), q.size(1)}, q.options());
+        q.scalar_type() == at::kFloat ? decode_rows<float>(q, prompt, own, rows, scale, result, sums)
+                                      : decode_rows<double>(q, prompt, own, rows, scale, result, sums);
         *out = wrap(result);
+        *log_sums = wrap(sums);
     });
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "vectors.hpp"
@@ -57,8 +58,8 @@ CTORCH_INLINE void score_tiles(
 
 /// scores become exp(scores − their maximum); returns the sum. Lanes past `length` of each part were set to −infinity.
 template <class T>
-CTORCH_INLINE T exponentials_of_row(T *scores, int64_t count) {
-    const T highest = largest(static_cast<const T *>(scores), count);
+CTORCH_INLINE T exponentials_of_row(T *scores, int64_t count, T &highest) {
+    highest = largest(static_cast<const T *>(scores), count);
     Lanes<T> sums = {};
     for (int64_t i = 0; i < count; i += lane_count) {
         auto &lanes = *reinterpret_cast<Lanes<T> *>(scores + i);
@@ -141,6 +142,8 @@ struct HeadTask {
     const T *const *queries;
     T *const *scores;
     T *const *out;
+    /// Where the logarithm of each query's sum of exponentials goes; NULL for nowhere.
+    T *const *log_sums;
 };
 
 template <class T>
@@ -167,7 +170,9 @@ struct DecodeHead {
             for (int64_t q = 0; q < task.shared; ++q) {
                 hide(scores[q], 0, task.prompt.length);
                 hide(scores[q], own_first, own.length);
-                const T inverse = 1 / exponentials_of_row(scores[q], end);
+                T highest;
+                const T sum = exponentials_of_row(scores[q], end, highest), inverse = 1 / sum;
+                if (task.log_sums) *task.log_sums[row * task.shared + q] = highest + std::log(sum);
                 for (int64_t i = 0; i < end; i += lane_count) *reinterpret_cast<Lanes<T> *>(scores[q] + i) *= inverse;
                 T *out = task.out[row * task.shared + q];
                 for (int64_t i = 0; i < task.size; ++i) out[i] = 0;

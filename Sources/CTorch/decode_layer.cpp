@@ -1,6 +1,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 
+#include <algorithm>
 #include <array>
 
 #include "block_kernels.hpp"
@@ -12,12 +13,20 @@
 namespace ctorch {
 namespace {
 
-/// Where the projections' outputs of each row go: to the rows that are given, or to room of our own.
+/// Where the projections' outputs of each row go: to the rows that are given, or to room of our own; and what attention
+/// makes behind them, where the rows that are given are wide enough.
 class ProductRows {
   public:
-    ProductRows(const ctorch_layer &layer, int64_t rows, const ctorch_row_run *runs, int64_t run_count) {
+    /// - Parameter heads: Of queries.
+    ProductRows(
+        const ctorch_layer &layer, int64_t heads, int64_t rows, const ctorch_row_run *runs, int64_t run_count) {
+        const int64_t queries = layer.projections[CTORCH_QUERY].outputs;
         int64_t width = 0;
         for (const auto &projection : layer.projections) width += projection.outputs;
+        const auto is_given = [](const ctorch_row_run &run) { return run.matrix != nullptr; };
+        const ctorch_row_run *given = std::find_if(runs, runs + run_count, is_given);
+        keeps_attention_ = given != runs + run_count && unwrap(given->matrix).size(-1) == width + queries + heads;
+        if (keeps_attention_) width += queries + heads;
         std::vector<float *> starts;
         int64_t missing = run_count == 0 ? rows : 0;
         for (const ctorch_row_run *run = runs; run < runs + run_count; ++run) {
@@ -35,10 +44,17 @@ class ProductRows {
             places_[projection] = starts;
             for (float *&start : starts) start += layer.projections[projection].outputs;
         }
+        if (!keeps_attention_) return;
+        found_ = starts;
+        for (float *&start : starts) start += queries;
+        log_sums_ = std::move(starts);
     }
 
     /// One a row.
     float *const *of(int projection) const { return places_[projection].data(); }
+    bool keeps_attention() const { return keeps_attention_; }
+    /// Where what attention makes of a row goes, `[H · d]` and `[H]`.
+    std::pair<float *, float *> attention(int64_t row) const { return {found_[row], log_sums_[row]}; }
 
   private:
     static float *row(const ctorch_row_run *run, int64_t index, int64_t width) {
@@ -53,6 +69,8 @@ class ProductRows {
 
     std::unique_ptr<float[]> own_;
     std::array<std::vector<float *>, CTORCH_PROJECTIONS> places_;
+    std::vector<float *> found_, log_sums_;
+    bool keeps_attention_ = false;
 };
 
 /// The angles of the rows' positions, `[R, d / 2]` each.
@@ -72,12 +90,13 @@ void decode_layer(
     const auto epsilon = static_cast<float>(layer.epsilon);
     const auto weights = [](ctorch_tensor norm) { return norm ? unwrap(norm).const_data_ptr<float>() : nullptr; };
 
-    // Turned queries, what the heads find, the states between attention and feed-forward; and what a thread works on.
+    // Turned queries, what the heads find with its log-sum-exps, the states between attention and feed-forward; and what a
+    // thread works on.
     const int64_t of_thread = most_rows * std::max(hidden, Blocks::inputs_of_task) + 2 * size;
     const auto memory =
-        std::make_unique_for_overwrite<float[]>(count * (2 * query_width + hidden) + threads * of_thread);
+        std::make_unique_for_overwrite<float[]>(count * (2 * query_width + heads + hidden) + threads * of_thread);
     float *queries = memory.get(), *found = queries + count * query_width, *between = found + count * query_width;
-    float *of_threads = between + count * hidden;
+    float *log_sums = between + count * hidden, *of_threads = log_sums + count * heads;
 
     const auto part = [&](int number, Added added = {}) {
         const ctorch_packed_matrix &one = layer.projections[number];
@@ -118,7 +137,7 @@ void decode_layer(
     };
     const CacheWriter<float> writer(own, cache);
     DecodeTasks<float> attention(
-        heads, prompt, own, rows, static_cast<float>(layer.scale), queries, found, threads);
+        heads, prompt, own, rows, static_cast<float>(layer.scale), queries, found, log_sums, threads);
     const auto attend = [&](int64_t task, int thread) {
         float *key = of_threads + thread * of_thread, *some = key + size;
         attention.run(task, thread, [&](int64_t row, int64_t head) {
@@ -133,7 +152,12 @@ void decode_layer(
         });
     };
     const auto join = [&](int64_t task, int) {
-        joined.write(task, [&](int64_t row, int64_t, int64_t from, int64_t) {
+        joined.write(task, [&](int64_t row, int64_t height, int64_t from, int64_t number) {
+            for (int64_t i = row; products.keeps_attention() && i < row + height; ++i) {
+                const auto [kept, kept_sums] = products.attention(i);
+                std::copy_n(found + i * query_width + from, number, kept + from);
+                if (from == 0) std::copy_n(log_sums + i * heads, heads, kept_sums);
+            }
             return std::pair<const float *, int64_t>(found + row * query_width + from, query_width);
         });
     };
@@ -214,7 +238,8 @@ extern "C" ctorch_status ctorch_decode_layer(
             "states ", x.sizes(), " and angles ", c.sizes(), " of ", rows.count, " rows, whose heads have ", owns.size);
         check_rows(prompts, owns, rows);
         check_layer(x, *layer, owns);
-        const ProductRows products(*layer, rows.count, runs, run_count);
+        const int64_t heads = layer->projections[CTORCH_QUERY].outputs / owns.size;
+        const ProductRows products(*layer, heads, rows.count, runs, run_count);
         at::Tensor result = at::empty_like(x);
         const Angles angles{c.const_data_ptr<float>(), s.const_data_ptr<float>()};
         layer->projections[0].scales ? decode_layer<int8_t>(x, *layer, angles, prompt, own, rows, products, result)

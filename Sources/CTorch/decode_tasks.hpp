@@ -20,12 +20,13 @@ constexpr int64_t rows_per_task = 8;
 template <class T>
 class DecodeTasks {
   public:
+    /// - Parameter log_sums: `[R, H]`; NULL for nothing.
     DecodeTasks(
         int64_t heads, const ctorch_decode_cache &prompt, const ctorch_decode_cache &own, const ctorch_decode_rows &rows,
-        T scale, const T *queries, T *outs, int64_t threads)
+        T scale, const T *queries, T *outs, T *log_sums, int64_t threads)
         : prompts_(unwrap(prompt.keys), unwrap(prompt.values)), owns_(unwrap(own.keys), unwrap(own.values)), rows_(rows),
           heads_(heads), shared_(heads / owns_.heads), most_(rows_per_task * shared_), scale_(scale), queries_(queries),
-          outs_(outs), prompt_keys_(unwrap(prompt.keys).template const_data_ptr<T>()),
+          outs_(outs), log_sums_(log_sums), prompt_keys_(unwrap(prompt.keys).template const_data_ptr<T>()),
           prompt_values_(unwrap(prompt.values).template const_data_ptr<T>()),
           own_keys_(unwrap(own.keys).template const_data_ptr<T>()),
           own_values_(unwrap(own.values).template const_data_ptr<T>()), order_(rows.count) {
@@ -49,6 +50,7 @@ class DecodeTasks {
         task_queries_.resize(threads * most_);
         task_scores_.resize(threads * most_);
         task_outs_.resize(threads * most_);
+        task_log_sums_.resize(threads * most_);
         own_heads_.resize(threads * rows_per_task);
     }
 
@@ -77,9 +79,10 @@ class DecodeTasks {
             own_heads_[thread * rows_per_task + i] =
                 head_of(owns_, own_keys_, own_values_, rows_.own_slots[row], head, rows_.own_lengths[row]);
             for (int64_t s = 0; s < shared_; ++s) {
-                const int64_t item = thread * most_ + i * shared_ + s, at = (row * heads_ + head * shared_ + s) * size;
-                task_queries_[item] = queries_ + at;
-                task_outs_[item] = outs_ + at;
+                const int64_t item = thread * most_ + i * shared_ + s, query = row * heads_ + head * shared_ + s;
+                task_queries_[item] = queries_ + query * size;
+                task_outs_[item] = outs_ + query * size;
+                task_log_sums_[item] = log_sums_ + query;
                 task_scores_[item] = memory_.data() + item * width_;
             }
         }
@@ -87,7 +90,8 @@ class DecodeTasks {
         const HeadTask<T> task{
             head_of(prompts_, prompt_keys_, prompt_values_, rows_.prompt_slots[row], head, rows_.prompt_lengths[row]),
             own_heads_.data() + thread * rows_per_task, count, shared_, size, scale_, task_queries_.data() + thread * most_,
-            task_scores_.data() + thread * most_, task_outs_.data() + thread * most_};
+            task_scores_.data() + thread * most_, task_outs_.data() + thread * most_,
+            log_sums_ ? task_log_sums_.data() + thread * most_ : nullptr};
         dispatch<DecodeHead<T>>(&task);
     }
 
@@ -97,7 +101,7 @@ class DecodeTasks {
     int64_t heads_, shared_, most_, width_;
     T scale_;
     const T *queries_;
-    T *outs_;
+    T *outs_, *log_sums_;
     const T *prompt_keys_, *prompt_values_, *own_keys_, *own_values_;
     std::vector<int64_t> order_;
     /// The first of some rows in that order, and how many they are.
@@ -105,7 +109,7 @@ class DecodeTasks {
     /// Of every thread: the scores of a task, and what its ``HeadTask`` points to.
     std::vector<T> memory_;
     std::vector<const T *> task_queries_;
-    std::vector<T *> task_scores_, task_outs_;
+    std::vector<T *> task_scores_, task_outs_, task_log_sums_;
     std::vector<HeadCache<T>> own_heads_;
 };
 

@@ -36,6 +36,16 @@ struct SoftmaxRowGradient {
     }
 };
 
+/// What a row's output and its gradient have in common: the mean of the gradients of its scores.
+struct RowMean {
+    static CTORCH_INLINE void run(const float *gradient, const float *out, int64_t size, float *mean) {
+#pragma clang fp reassociate(on) contract(fast)
+        float sum = 0;
+        for (int64_t i = 0; i < size; ++i) sum += gradient[i] * out[i];
+        *mean = sum;
+    }
+};
+
 /// Runs of a backward pass that one thread takes for a key head: one, or completions of one prompt.
 struct Chunk {
     int64_t first, last;  // the runs `first ..< last`
@@ -176,10 +186,8 @@ void attend_backward(
                     std::fill_n(by_rows, tile_rows * panels * width, 0.0f);
                     float means[tile_rows];
                     for (int64_t row = 0; row < tile.rows; ++row) {
-                        const float *by_out = g + tile.places[row] * size, *at = o + tile.places[row] * size;
-                        float sum = 0;
-                        for (int64_t i = 0; i < size; ++i) sum += by_out[i] * at[i];
-                        means[row] = sum;
+                        const int64_t at = tile.places[row] * size;
+                        dispatch<RowMean>(g + at, o + at, size, means + row);
                     }
                     tile.each_block([&](int64_t seen, int64_t first_key, int64_t keys, bool is_own) {
                         const int64_t padded = rounded(keys, width);

@@ -3,12 +3,12 @@ package import Tensors
 /// What sampling has computed of completions and their prompts, kept for the update that learns from them.
 ///
 /// An update at the weights that were sampled from would multiply the same tokens with the same weights once more: a third
-/// of its operations, with adapters half. It takes the products from here instead, and works out the rest (norms,
-/// rotations, attention, activations, logits) as ever. The products of both are float32 sums, in another order.
+/// of its operations, with adapters half. It takes the products from here instead, and what attention made, and works out
+/// the rest (norms, rotations, activations, logits) as ever. The products of both are float32 sums, in another order.
 ///
 /// Completions are found by their tokens and their prompt's; what a pass has taken is gone.
 package final class ForwardCache {
-    private let widths: ProjectionWidths
+    private let widths: KeptWidths
     private let layers: Int
     private let limit: Int
     private let type: ElementType
@@ -25,14 +25,14 @@ package final class ForwardCache {
 
     /// - Parameter limit: Most bytes that are held. A group that would need more is let go of as a whole.
     package init(_ configuration: ModelConfiguration, limit: Int, type: ElementType = .float32, device: Device = .cpu) {
-        widths = ProjectionWidths(configuration)
+        widths = KeptWidths(configuration, type)
         layers = configuration.layers
         (self.limit, self.type, self.device) = (limit, type, device)
     }
 
     /// Bytes that one token takes.
     package static func bytesPerToken(_ configuration: ModelConfiguration, _ type: ElementType = .float32) -> Int {
-        configuration.layers * ProjectionWidths(configuration).total * type.byteCount
+        configuration.layers * KeptWidths(configuration, type).total * type.byteCount
     }
 
     package var tensors: [Tensor] { kept.flatMap(\.tensors) }
@@ -263,11 +263,11 @@ package struct KeptRows {
     private let runs: [Run]
     /// Where the runs' tokens lie in every layer.
     private let places: [(text: KeptText?, piece: Int, first: Int, count: Int)]
-    private let widths: ProjectionWidths
+    private let widths: KeptWidths
     /// Whether the pass takes what is there for what its projections make; else it keeps what they have made.
     private let isRead: Bool
 
-    init(_ runs: [Run], _ widths: ProjectionWidths, isRead: Bool) {
+    init(_ runs: [Run], _ widths: KeptWidths, isRead: Bool) {
         (self.runs, self.widths, self.isRead) = (runs, widths, isRead)
         places = runs.flatMap { run in
             run.text.map { text in text.places(of: run.tokens).map { (text, $0.piece, $0.first, $0.count) } }
@@ -292,7 +292,7 @@ package struct KeptRows {
     func products(ofLayer layer: Int, like x: Tensor) throws(TensorError) -> LayerProducts {
         guard isRead else { return LayerProducts() }
         let products = LayerProducts(
-            given: try Tensor.collected(from: rows(inLayer: layer), widths: widths.ofProjections, like: x))
+            given: try Tensor.collected(from: rows(inLayer: layer), widths: widths.parts, like: x))
         for run in runs where run.isLast { run.text?.release(layer: layer) }
         return products
     }
@@ -300,7 +300,7 @@ package struct KeptRows {
     /// Keeps what the projections of a layer have made, where it does not come from here.
     func keep(_ products: LayerProducts, ofLayer layer: Int) throws(TensorError) {
         guard let rows = written(inLayer: layer) else { return }
-        try Tensor.store(products.made, in: rows)
+        try Tensor.store(Array(products.made.prefix(widths.parts.count)), in: rows)
     }
 
     /// Where the products of a layer go, where they do not come from here.
@@ -311,40 +311,56 @@ package struct KeptRows {
     }
 }
 
-/// What the projections of one layer make in a pass, `[tokens, outputs]` each, in the order of their numbers.
+/// What the projections of one layer make in a pass, `[tokens, outputs]` each, in the order of their numbers, and behind
+/// them what attention makes.
 final class LayerProducts {
     /// Taken for what they make; `nil` where they multiply.
     let given: [Tensor]?
-    private var noted: [Tensor?]
+    private var noted: [Tensor?] = Array(repeating: nil, count: attention + 2)
+    /// The place of what attention makes, its log-sum-exps in the next one.
+    private static let attention = Projection.countInBlock
 
-    init(given: [Tensor]? = nil) {
-        self.given = given
-        noted = Array(repeating: nil, count: Projection.countInBlock)
-    }
+    init(given: [Tensor]? = nil) { self.given = given }
 
     /// Those of some of the pass's tokens, for the projections behind attention; nothing is noted of them.
     func rows(at indices: [Int]) throws(TensorError) -> LayerProducts {
         LayerProducts(
             given: try given?.enumerated().map { number, products throws(TensorError) in
-                number < Projection.countBeforeAttention ? products : try products.rows(at: indices)
+                let isBehind = Projection.countBeforeAttention..<Self.attention ~= number
+                return isBehind ? try products.rows(at: indices) : products
             })
     }
 
+    /// What attention makes, where it is not to be worked out.
+    var givenAttention: AttentionResult? {
+        guard let given, given.count > Self.attention else { return nil }
+        return AttentionResult(found: given[Self.attention], logSums: given[Self.attention + 1])
+    }
+
     func note(_ output: Tensor, ofProjection number: Int) { noted[number] = output }
+
+    func note(_ attention: AttentionResult) throws(TensorError) {
+        let (tokens, found) = (try attention.found.size(0), attention.found)
+        noted[Self.attention] = try found.reshaped([tokens, found.count / max(tokens, 1)])
+        noted[Self.attention + 1] = attention.logSums
+    }
 
     /// Of a layer that has been passed.
     var made: [Tensor] { noted.compactMap(\.self) }
 }
 
-/// How many numbers each projection of a layer makes of a token.
-struct ProjectionWidths {
-    /// By the projection's number in its layer.
-    let ofProjections: [Int]
-    var total: Int { ofProjections.reduce(0, +) }
+/// How many numbers are kept of a token in a layer.
+struct KeptWidths {
+    /// Of each projection, in the order of their numbers; then of what attention makes and of its log-sum-exps, one a head,
+    /// where they are kept: log-sum-exps would be too coarse in a narrow type, and a window has none.
+    let parts: [Int]
+    var total: Int { parts.reduce(0, +) }
 
-    init(_ configuration: ModelConfiguration) {
+    init(_ configuration: ModelConfiguration, _ type: ElementType) {
         let (queries, keys) = (configuration.queryWidth, configuration.keyValueWidth)
         let (hidden, inner) = (configuration.hiddenSize, configuration.intermediateSize)
-        ofProjections = [queries, keys, keys, hidden, inner, inner, hidden]
+        let keepsAttention = type.byteCount >= 4 && configuration.slidingWindows.allSatisfy { $0 == nil }
+        let attention = keepsAttention ? [queries, configuration.heads] : []
+        parts = [queries, keys, keys, hidden, inner, inner, hidden] + attention
     }
 }

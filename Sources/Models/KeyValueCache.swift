@@ -140,7 +140,7 @@ final class LayerCache {
     }
 
     /// `[rows, H, d]` queries over everything each row sees, its present token included.
-    func attended(query: Tensor, _ rows: DecodeRows, scale: Double) throws(TensorError) -> Tensor {
+    func attended(query: Tensor, _ rows: DecodeRows, scale: Double) throws(TensorError) -> AttentionResult {
         guard let ring else { return try cache.attend(query: query, rows: rows, scale: scale) }
         let none = [Int](repeating: 0, count: rows.ownSlots.count)
         let inRing = DecodeRows(

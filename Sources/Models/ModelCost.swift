@@ -21,39 +21,44 @@ extension ModelConfiguration {
 
     /// What a training pass keeps of each packed token until its backward: in each layer the inputs of both norms, of
     /// the projections and of attention, attention's two parts (over the prompt and over the completion) and their
-    /// joint result, and three tensors of the feed-forward part. One layer's worth more is for its gradients.
+    /// joint result, and gate and up of the feed-forward part. One layer's worth more is for its gradients.
     ///
     /// With checkpoints a layer keeps its input alone, and one layer at a time is computed anew. With adapters on a
     /// frozen model the inputs of the projections that have none are not kept, and those of the others also in the
     /// adapters' type; where something of them is dropped, each projection keeps its own.
     ///
-    /// - Parameter ranks: How many share the layers: each has its part of the heads and of the feed-forward part.
-    package func activationBytesPerToken(_ type: ElementType, checkpointsBlocks: Bool, ranks: Int = 1) -> Int {
+    /// - Parameters:
+    ///   - base: What the matrices under adapters are kept as.
+    ///   - ranks: How many share the layers: each has its part of the heads and of the feed-forward part.
+    package func activationBytesPerToken(
+        _ type: ElementType, checkpointsBlocks: Bool, base: WeightStorage = .whole, ranks: Int = 1
+    ) -> Int {
         let heads = (normalizesQueriesAndKeys ? 5 : 4) * queryWidth + (normalizesQueriesAndKeys ? 3 : 2) * keyValueWidth
-        let shared = (heads + 3 * intermediateSize + ranks - 1) / ranks
-        let layer = (4 * hiddenSize + shared) * type.byteCount + adapterActivationBytes(type, ranks)
+        let shared = (heads + 2 * intermediateSize + ranks - 1) / ranks
+        let layer = (4 * hiddenSize + shared) * type.byteCount + adapterActivationBytes(type, base, ranks)
         let kept =
             checkpointsBlocks ? layers * hiddenSize * type.byteCount + 2 * layer : (layers + 1) * layer
         return kept + 2 * hiddenSize * type.byteCount
     }
 
     /// What adapters change of the bytes a layer keeps of each token.
-    private func adapterActivationBytes(_ type: ElementType, _ ranks: Int) -> Int {
+    private func adapterActivationBytes(_ type: ElementType, _ base: WeightStorage, _ ranks: Int) -> Int {
         guard let adapters else { return 0 }
         func isAdapted(_ parts: String...) -> Bool {
             parts.contains { part in adaptedProjections.contains { $0.hasSuffix(part) } }
         }
-        let inner = (intermediateSize + ranks - 1) / ranks
         let inputs = [
-            (isAdapted("q_proj", "k_proj", "v_proj"), hiddenSize), (isAdapted("o_proj"), 0),
-            (isAdapted("gate_proj", "up_proj"), hiddenSize), (isAdapted("down_proj"), inner),
+            (isAdapted("q_proj", "k_proj", "v_proj"), hiddenSize), (isAdapted("gate_proj", "up_proj"), hiddenSize),
         ]
+        // The activation is made again for a gradient where one operation has matrix and adapter.
+        let activation = isAdapted("down_proj") ? (intermediateSize + ranks - 1) / ranks : 0
         let drops = adapters.dropout > 0
         let unkept = inputs.reduce(0) { $0 + ($1.0 && !drops ? 0 : $1.1) } * type.byteCount
-        let widened = type.byteCount < 4 && !drops ? inputs.reduce(0) { $0 + ($1.0 ? $1.1 : 0) } * 4 : 0
+        let apart = type.byteCount < 4 || base != .whole ? activation * max(4, type.byteCount) : 0
+        let widened = type.byteCount < 4 ? inputs.reduce(0) { $0 + ($1.0 ? $1.1 : 0) } * 4 : 0
         let downs = drops ? adapterShapes.filter { $0.shape[0] == adapters.rank } : []
         let widths = downs.map { $0.largestPart(of: ranks).shape[1] }
         let narrowed = adaptedProjections.count * adapters.rank / layers * max(4, type.byteCount)
-        return widened + narrowed + widths.reduce(0, +) / layers * max(4, type.byteCount) - unkept
+        return (drops ? 0 : widened + apart) + narrowed + widths.reduce(0, +) / layers * max(4, type.byteCount) - unkept
     }
 }

@@ -309,15 +309,20 @@ struct Attention {
         if let window, window < context.longestText {
             return try WindowedAttention(window: window, scale: scale).attended(q, k, v, context.layout)
         }
-        return try Tensor.sharedPromptAttention(
-            query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale)
+        let result = try Tensor.sharedPromptAttention(
+            query: q, key: k, value: v, plan: context.layout.attentionPlan, scale: scale,
+            known: extras.products?.givenAttention)
+        try extras.products?.note(result)
+        return result.found
     }
 
     /// As ``heads(_:_:_:into:)`` for one token of each row, whose key and value join the cache.
     func decode(_ x: Tensor, _ context: DecodeContext, _ extras: PassExtras, _ cache: LayerCache) throws -> Tensor {
         let (q, k, v) = try projected(x, context.angles, extras)
         try cache.append(keys: k, values: v, context.rows)
-        return try cache.attended(query: q, context.rows, scale: scale)
+        let result = try cache.attended(query: q, context.rows, scale: scale)
+        try extras.products?.note(result)
+        return result.found
     }
 
     /// Its part of a layer whose decoding is one operation; `nil` where that takes several.

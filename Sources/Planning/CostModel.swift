@@ -138,7 +138,7 @@ package struct MemoryModel: Sendable {
         let tokens = call.kind == .generate ? prompts : work.tokens(of: piece)
         // What a block keeps of a token until its backward pass: see ModelConfiguration.activationBytesPerToken.
         let normed = shape.normalizesQueriesAndKeys ? shape.queryWidth + shape.keyValueWidth : 0
-        let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + 3 * shape.intermediateSize + normed
+        let inside = 4 * shape.queryWidth + 2 * shape.keyValueWidth + 2 * shape.intermediateSize + normed
         let block = 4 * shape.hiddenSize + Self.share(inside, strategy.tensor)
         let (scored, words) = (piece * work.newTokens, Self.share(shape.scoredWords, strategy.tensor))
         switch call.kind {

@@ -268,16 +268,15 @@ package struct LocalPlans {
         }
     }
 
-    /// What sampling keeps for the update: 4 bytes of each output of each projection, for every token.
+    /// What sampling keeps for the update: 4 bytes of each output of the projections and of attention, for every token.
     private func waiting(_ choice: Choice, _ cluster: Cluster) -> Int {
         guard cluster.devices == 1, let layout = choice.sampling?.layout, [.fp32Packed, .fp32Master].contains(layout),
             let work = graph.trainingCall(ofRole: "actor")?.work, let shape = models["actor"]
         else { return 0 }
         let prompts = work.sequences / max(1, work.completionsPerPrompt)
         let tokens = prompts * work.promptTokens + work.sequences * work.newTokens
-        let outputs =
-            shape.heads * shape.headSize + 2 * (shape.keyValueHeads * shape.headSize + shape.hiddenSize)
-            + 2 * shape.intermediateSize
+        let projections = shape.queryWidth + 2 * (shape.keyValueWidth + shape.hiddenSize + shape.intermediateSize)
+        let outputs = projections + shape.queryWidth + shape.heads
         return min(choices.forwardCacheBytes, 4 * tokens * shape.layers * outputs)
     }
 

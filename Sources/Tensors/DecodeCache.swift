@@ -109,16 +109,15 @@ package struct DecodeCache {
     ///   - query: `[R, H, d]`, positions applied.
     ///   - rows: what each row sees.
     ///   - scale: factor of the scores.
-    /// - Returns: `[R, H, d]`, without gradient.
-    package func attend(query: Tensor, rows: DecodeRows, scale: Double) throws(TensorError) -> Tensor {
-        try attend(query: query, rows: rows, scale: scale, composed: false)
-    }
-
-    /// The same; `composed` takes libtorch's operations, the way of devices without the kernel.
-    package func attend(query: Tensor, rows: DecodeRows, scale: Double, composed: Bool) throws(TensorError) -> Tensor {
-        try Tensor.make("decodeAttention") { out in
-            rows.withRaw { ctorch_decode_attention(query.raw, prompt, own, $0, scale, composed, out) }
+    ///   - composed: Whether libtorch's operations are taken, the way of devices without the kernel.
+    /// - Returns: Of `[R, H, d]`, without gradient.
+    package func attend(
+        query: Tensor, rows: DecodeRows, scale: Double, composed: Bool = false
+    ) throws(TensorError) -> AttentionResult {
+        let made = try Tensor.make("decodeAttention", count: 2) { outs in
+            rows.withRaw { ctorch_decode_attention(query.raw, prompt, own, $0, scale, composed, outs, outs + 1) }
         }
+        return AttentionResult(found: made[0], logSums: made[1])
     }
 
     var prompt: ctorch_decode_cache { ctorch_decode_cache(keys: promptKeys.raw, values: promptValues.raw) }

@@ -19,24 +19,20 @@ extension Tensor {
     ///   - value: `[tokens, Hkv, d]`.
     ///   - plan: of the ``SequenceLayout`` with as many tokens.
     ///   - scale: factor of the scores, usually 1/√d.
-    /// - Returns: `[tokens, H, d]`; differentiable in query, key and value.
+    ///   - composed: Whether matrix products and softmax are taken, the way of devices without a kernel for it.
+    ///   - known: What it comes to, where that is known: taken for the result, which has attention's gradients.
+    /// - Returns: Of `[tokens, H, d]`; differentiable in query, key and value.
     package static func sharedPromptAttention(
-        query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scale: Double
-    ) throws(TensorError) -> Tensor {
-        try sharedPromptAttention(query: query, key: key, value: value, plan: plan, scale: scale, composed: false)
-    }
-
-    /// The same; `composed` takes matrix products and softmax, the way of devices without a kernel for it.
-    package static func sharedPromptAttention(
-        query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scale: Double, composed: Bool
-    ) throws(TensorError) -> Tensor {
+        query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, scale: Double, composed: Bool = false,
+        known: AttentionResult? = nil
+    ) throws(TensorError) -> AttentionResult {
         let runs = plan.runBuckets.joined().flatMap { [$0.start, $0.length] }
         let blocks = plan.blockBuckets.joined().flatMap {
             [$0.queries.start, $0.queries.length, $0.prompt.start, $0.prompt.length]
         }
         let runCounts = plan.runBuckets.map(\.count)
         let blockCounts = plan.blockBuckets.map(\.count)
-        return try Tensor.make("sharedPromptAttention") { out in
+        let made = try Tensor.make("sharedPromptAttention", count: 2) { outs in
             runs.withUnsafeBufferPointer { runs in
                 blocks.withUnsafeBufferPointer { blocks in
                     runCounts.withUnsafeBufferPointer { runCounts in
@@ -46,11 +42,23 @@ extension Tensor {
                                 run_bucket_count: runCounts.count, blocks: blocks.baseAddress,
                                 block_buckets: blockCounts.baseAddress, block_bucket_count: blockCounts.count)
                             return ctorch_shared_prompt_attention(
-                                query.raw, key.raw, value.raw, raw, scale, composed, out)
+                                query.raw, key.raw, value.raw, raw, scale, composed, known?.found.raw,
+                                known?.logSums.raw, outs, outs + 1)
                         }
                     }
                 }
             }
         }
+        return AttentionResult(found: made[0], logSums: made[1])
     }
+}
+
+/// What attention makes of queries `[…, H, d]`.
+package struct AttentionResult {
+    /// `[…, H, d]`
+    package let found: Tensor
+    /// `[…, H]`, the logarithms of the sums of the scores' exponentials, at least in float32; without gradient.
+    package let logSums: Tensor
+
+    package init(found: Tensor, logSums: Tensor) { (self.found, self.logSums) = (found, logSums) }
 }

@@ -39,7 +39,7 @@ struct Bench: AsyncParsableCommand {
             })
         var residency = Residency.release
         @Option(help: "GB of products that wait from sampling for the update of a step, as a job's forward_cache_gb.")
-        var forwardCacheGb = 2.0
+        var forwardCacheGb = 2.5
         @Option(help: "What makes a step of a gradient, as a job's optim.") var optim = "adamw_torch"
         @Option(parsing: .upToNextOption, help: "A job's keys below low_rank, such as rank=32 remainder=fira.")
         var lowRank: [String] = []

@@ -714,7 +714,7 @@ struct JobFileTests {
     }
 
     @Test func productsWaitForTheUpdateUpToSoManyBytes() throws {
-        #expect(try job(complete).forwardCacheBytes == 2_000_000_000)
+        #expect(try job(complete).forwardCacheBytes == 2_500_000_000)
         #expect(try job(complete + "\nforward_cache_gb: 0.25").forwardCacheBytes == 250_000_000)
         #expect(try job(complete + "\nforward_cache_gb: 0").forwardCacheBytes == 0)
         for line in [

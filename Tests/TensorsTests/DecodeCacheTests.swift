@@ -55,6 +55,7 @@ struct DecodeCacheTests {
         }
         let query = try random.tensor([example.rows.count, example.heads, example.size], type) * 3
         var expected: [Tensor] = []
+        var expectedSums: [Tensor] = []
         for (index, row) in example.rows.enumerated() {
             let shape = [row.length, example.keyHeads, example.size]
             let pair = (try random.tensor(shape, type) * 3, try random.tensor(shape, type))
@@ -66,18 +67,20 @@ struct DecodeCacheTests {
             let keys = try Tensor.concatenated([prompt.0, pair.0]).transposed(0, 1).rows(at: heads)
             let values = try Tensor.concatenated([prompt.1, pair.1]).transposed(0, 1).rows(at: heads)
             let q = try query.narrow(axis: 0, start: index, count: 1).transposed(0, 1)
-            let weights = try (q.matmul(keys.transposed(1, 2)) * 0.3).softmax(axis: 2)
-            expected.append(try weights.matmul(values).transposed(0, 1))
+            let scores = try q.matmul(keys.transposed(1, 2)) * 0.3
+            expected.append(try scores.softmax(axis: 2).matmul(values).transposed(0, 1))
+            expectedSums.append(try scores.exp().sum(axis: 2).log().transposed(0, 1))
         }
         let rows = DecodeRows(
             promptSlots: example.rows.map { promptSlots[$0.prompt] },
             promptLengths: example.rows.map { example.prompts[$0.prompt] }, ownSlots: rowSlots,
             ownLengths: example.rows.map(\.length))
-        let found = try cache.attend(query: query, rows: rows, scale: 0.3, composed: composed)
-        #expect(try relativeDistance(found, Tensor.concatenated(expected)) < tolerance)
+        let result = try cache.attend(query: query, rows: rows, scale: 0.3, composed: composed)
+        #expect(try relativeDistance(result.found, Tensor.concatenated(expected)) < tolerance)
+        #expect(try relativeDistance(result.logSums, Tensor.concatenated(expectedSums)) < tolerance)
         var shorter = rows
         shorter.promptLengths[0] -= 1
-        let other = try cache.attend(query: query, rows: shorter, scale: 0.3, composed: composed)
+        let other = try cache.attend(query: query, rows: shorter, scale: 0.3, composed: composed).found
         #expect(try relativeDistance(other, Tensor.concatenated(expected)) > tolerance)
     }
 

@@ -93,7 +93,7 @@ struct DecodeLayerTests {
             DecodeLayer(norms: norms, headNorms: headNorms, projections: projections, epsilon: epsilon, scale: scale)
         }
 
-        /// The states behind the layer, and what each projection made.
+        /// The states behind the layer, and what each projection made, with what attention made behind.
         func apart() throws -> (out: Tensor, products: [Tensor]) {
             let cache = try cache()
             func made(_ x: Tensor, _ numbers: [Int]) throws -> [Tensor] {
@@ -109,13 +109,14 @@ struct DecodeLayerTests {
                 keys: turned(read[1], example.keyHeads, headNorms.key),
                 values: read[2].reshaped([example.rows, example.keyHeads, example.size]), slots: rows.ownSlots,
                 positions: rows.ownLengths.map { $0 - 1 })
-            let found = try cache.attend(
+            let attention = try cache.attend(
                 query: turned(read[0], example.heads, headNorms.query), rows: rows, scale: scale)
-            let joined = try made(found.reshaped([example.rows, example.heads * example.size]), [3])
+            let found = try attention.found.reshaped([example.rows, example.heads * example.size])
+            let joined = try made(found, [3])
             let between = try hidden + joined[0]
             let inner = try made(between.rmsNorm(weight: norms.feedForward, epsilon: epsilon), [4, 5])
             let narrowed = try made(inner[0].swiGLU(inner[1]), [6])
-            return (try between + narrowed[0], read + joined + inner + narrowed)
+            return (try between + narrowed[0], read + joined + inner + narrowed + [found, attention.logSums])
         }
     }
 
@@ -150,6 +151,13 @@ struct DecodeLayerTests {
                     == whole.narrow(axis: 0, start: example.rows - 1, count: 1).floats())
         }
         #expect(try first.narrow(axis: 0, start: 0, count: 1).floats().allSatisfy { $0 == 0 })
+
+        // Rows that have no room for what attention makes.
+        let narrow = try Tensor.zeros([example.rows, products.prefix(7).reduce(0) { $0 + $1.shape[1] }])
+        _ = try made.layer.decoded(
+            made.hidden, angles: made.angles, cache: made.cache(), rows: made.rows,
+            kept: [RowRun(narrow, first: 0, count: example.rows)])
+        #expect(try narrow.floats() == Tensor.concatenated(Array(products.prefix(7)), axis: 1).floats())
     }
 
     @Test func saysWhatDoesNotFit() throws {

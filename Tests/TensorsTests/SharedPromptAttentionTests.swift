@@ -97,7 +97,8 @@ struct SharedPromptAttentionTests {
         let weight = try random.tensor([tokens, example.heads, example.size], type)
         let shared = try run(inputs, weight) {
             try Tensor.sharedPromptAttention(
-                query: $0, key: $1, value: $2, plan: layout.attentionPlan, scale: 0.4, composed: composed)
+                query: $0, key: $1, value: $2, plan: layout.attentionPlan, scale: 0.4, composed: composed
+            ).found
         }
         let plain = try run(inputs, weight) { try UnsharedAttention(layout: layout, scale: 0.4)($0, $1, $2) }
         for (name, pair) in zip(["out", "query", "key", "value"], zip(shared, plain)) {
@@ -108,7 +109,8 @@ struct SharedPromptAttentionTests {
         let alone = try SequenceLayout(groups: [(tokens, [])])
         if layout.groups.contains(where: { $0.completions.filter { !$0.isEmpty }.count > 1 }) {
             let other = try Tensor.sharedPromptAttention(
-                query: inputs[0], key: inputs[1], value: inputs[2], plan: alone.attentionPlan, scale: 0.4)
+                query: inputs[0], key: inputs[1], value: inputs[2], plan: alone.attentionPlan, scale: 0.4
+            ).found
             #expect(try relativeDistance(other, plain[0]) > tolerance)
         }
     }
@@ -135,7 +137,8 @@ struct SharedPromptAttentionTests {
         func once() throws -> [[Float]] {
             try run(inputs, weight) {
                 try Tensor.sharedPromptAttention(
-                    query: $0, key: $1, value: $2, plan: layout.attentionPlan, scale: 0.25)
+                    query: $0, key: $1, value: $2, plan: layout.attentionPlan, scale: 0.25
+                ).found
             }.map { try $0.floats() }
         }
         let first = try once()
@@ -144,6 +147,35 @@ struct SharedPromptAttentionTests {
         for threads in [1, 1, 2, 3, 5] {
             try TensorEngine.setThreadCount(threads)
             #expect(try once() == first)
+        }
+    }
+
+    /// The value is the one that is given, to the bit, though it is another; the gradients are those of attention, which
+    /// its value and log-sum-exps are enough for.
+    @Test(arguments: [ElementType.float32, .float64], [false, true])
+    func whatIsKnownIsTaken(_ type: ElementType, composed: Bool) throws {
+        var random = RandomValues(seed: 6)
+        let layout = try SequenceLayout(groups: [(30, [20, 11, 7]), (12, [4, 44])])
+        let inputs = try [4, 2, 2].map { try random.tensor([layout.tokenCount, $0, 16], type) }
+        let weight = try random.tensor([layout.tokenCount, 4, 16], type)
+        func attention(_ inputs: [Tensor], known: AttentionResult? = nil) throws -> AttentionResult {
+            try Tensor.sharedPromptAttention(
+                query: inputs[0], key: inputs[1], value: inputs[2], plan: layout.attentionPlan, scale: 0.25,
+                composed: composed, known: known)
+        }
+        let first = try attention(inputs)
+        let known = try AttentionResult(
+            found: first.found.reshaped([layout.tokenCount, 64]), logSums: first.logSums)
+        let worked = try run(inputs, weight) { try attention([$0, $1, $2]).found }
+        let taken = try run(inputs, weight) { try attention([$0, $1, $2], known: known).found }
+        for (one, other) in zip(worked, taken) { #expect(try one.doubles() == other.doubles()) }
+
+        let other = try AttentionResult(found: known.found * 2, logSums: known.logSums)
+        let doubled = try run(inputs, weight) { try attention([$0, $1, $2], known: other).found }
+        #expect(try doubled[0].doubles() == (first.found * 2).doubles())
+        #expect(try relativeDistance(doubled[1], worked[1]) > 0.1)
+        #expect(throws: TensorError.self) {
+            try attention(inputs, known: AttentionResult(found: known.found, logSums: known.found))
         }
     }
 

@@ -24,11 +24,12 @@ typedef struct ctorch_attention_plan {
 
 /// query [tokens, H, d], key and value [tokens, Hkv, d] -> [tokens, H, d], with gradients. H is a multiple of Hkv;
 /// query head h reads key head h / (H / Hkv). `composed` forces matrix products and softmax in place of our kernel, which
-/// reads float32 on the CPU, or of libtorch's flash kernel.
+/// reads float32 on the CPU, or of libtorch's flash kernel. `log_sums` [tokens, H], the logarithms of the sums of
+/// exponentials, have no gradient. Where `known_out` and `known_log_sums` are not NULL they have both already, and are
+/// taken for them: the gradients are those of attention.
 ctorch_status ctorch_shared_prompt_attention(
     ctorch_tensor query, ctorch_tensor key, ctorch_tensor value, ctorch_attention_plan plan, double scale,
-    bool composed,
-    ctorch_tensor *out);
+    bool composed, ctorch_tensor known_out, ctorch_tensor known_log_sums, ctorch_tensor *out, ctorch_tensor *log_sums);
 
 /// The caches of one layer. Keys [slots, Hkv, tiles, d, 16]: key t is lane t % 16 of tile t / 16. Values [slots, Hkv,
 /// capacity, d].
@@ -53,10 +54,11 @@ typedef struct ctorch_decode_rows {
 } ctorch_decode_rows;
 
 /// query [R, H, d] -> [R, H, d]: row i attends to the first prompt_lengths[i] keys of its prompt slot and the first
-/// own_lengths[i] of its own slot. `composed` forces libtorch's operations in place of our kernel. No gradient.
+/// own_lengths[i] of its own slot. `log_sums` [R, H] as of attention over packed groups. `composed` forces libtorch's
+/// operations in place of our kernel. No gradient.
 ctorch_status ctorch_decode_attention(
     ctorch_tensor query, ctorch_decode_cache prompt, ctorch_decode_cache own, ctorch_decode_rows rows, double scale,
-    bool composed, ctorch_tensor *out);
+    bool composed, ctorch_tensor *out, ctorch_tensor *log_sums);
 
 #ifdef __cplusplus
 }

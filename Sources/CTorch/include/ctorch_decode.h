@@ -27,7 +27,8 @@ typedef struct ctorch_layer {
 ///     out = a + (swiglu(norm(a)·Wgᵀ, norm(a)·Wuᵀ))·Wdᵀ
 ///
 /// Keys and values join the rows' own cache before they are read, so `own_lengths` count this token already. What the
-/// projections make of a row goes to its row of the runs, side by side in their order; of none where there are no runs.
+/// projections make of a row goes to its row of the runs, side by side in their order, and where these are wider by it,
+/// what attention makes, `[H · d]` and the log-sum-exps `[H]`; of none where there are no runs.
 /// `cosines` and `sines` are `[R, d / 2]`. The same bits as the single operations on the same rows. No gradient.
 ctorch_status ctorch_decode_layer(
     ctorch_tensor hidden, const ctorch_layer *layer, ctorch_tensor cosines, ctorch_tensor sines,

@@ -196,7 +196,7 @@ package struct MemoryEstimate: Sendable, Equatable {
         let kept =
             sizes.tokensPerPass
             * model.activationBytesPerToken(
-                compute, checkpointsBlocks: sizes.checkpointsBlocks, ranks: tensorParallel)
+                compute, checkpointsBlocks: sizes.checkpointsBlocks, base: base, ranks: tensorParallel)
             + ScoredLogits.trainedBytes(rows: sizes.rowsPerPass, words: words)
         activations = kept + (sizes.isOnePass ? 1 : 2) * head
         let ownCache = sizes.cachedTokens * model.keyValueBytesPerToken(compute) / generationParallel
@@ -221,7 +221,8 @@ package struct MemoryEstimate: Sendable, Equatable {
         let updating = max(passing, stepping, products > 0 && !sizes.isOnePass ? meeting : 0)
         // The critic's passes follow, beside the policy's gradients; their own come as the policy's do. No word is scored.
         let criticPass =
-            sizes.tokensPerPass * other.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks)
+            sizes.tokensPerPass
+            * other.activationBytesPerToken(compute, checkpointsBlocks: sizes.checkpointsBlocks, base: base)
         let criticUpdating =
             training + (sizes.isOnePass ? max(criticPass, criticGradients) : criticPass + criticGradients)
         // Gradients apart from a step's: all but the last are there while that one's passes are made, and all products

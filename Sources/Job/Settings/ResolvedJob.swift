@@ -252,8 +252,8 @@ struct Reading {
     /// Bytes of what sampling keeps for the update.
     private static func forwardCache(_ job: inout SettingsReader, isUsed: Bool) -> Int {
         let gigabytes = job.read(
-            "forward_cache_gb", default: 2.0, .from(0, to: 1_000_000),
-            "GB of projection outputs kept from sampling so that the update need not compute them again (a third of its operations, with adapters half); 0 keeps none. What does not fit is computed again; results differ by rounding. Single process only, for an optimizer step on a whole rollout at the weights that sampled it. No effect with bfloat16, int8 layouts, load_in_8bit, lora_dropout, soft thinking, forced_rethinking, luffy and srft (another's completion in every group), gradient_checkpointing, max_staleness or several optimizer steps a rollout."
+            "forward_cache_gb", default: 2.5, .from(0, to: 1_000_000),
+            "GB of the projections' and attention's outputs kept from sampling so that the update need not compute them again (a third of its operations, with adapters half); 0 keeps none. What does not fit is computed again; results differ by rounding. Single process only, for an optimizer step on a whole rollout at the weights that sampled it. No effect with bfloat16, int8 layouts, load_in_8bit, lora_dropout, soft thinking, forced_rethinking, luffy and srft (another's completion in every group), gradient_checkpointing, max_staleness or several optimizer steps a rollout."
         )
         job.ignore("forward_cache_gb", when: !isUsed)
         return isUsed ? Int(gigabytes * 1e9) : 0
