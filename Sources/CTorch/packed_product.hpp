@@ -21,9 +21,15 @@ namespace ctorch {
 void check_packed(const ctorch_packed_matrix &matrix, int64_t inputs);
 
 constexpr int64_t panel_width = CTORCH_PANEL_WIDTH;
-/// Inputs that are multiplied before the next rows take their turn: such a piece of a panel, 16 KiB of float32, stays in
-/// the first cache while every block of rows is multiplied with it.
-constexpr int64_t depth = 128;
+/// Inputs, at most, that are multiplied before the next rows take their turn: such a piece of a panel, 24 KiB of float32,
+/// stays in the first cache while every block of rows is multiplied with it.
+constexpr int64_t deepest = 192;
+
+/// How deep the pieces of a panel are: all but the last the same.
+inline int64_t depth_of(int64_t inputs) {
+    const int64_t pieces = (inputs + deepest - 1) / deepest;
+    return (inputs + pieces - 1) / pieces;
+}
 /// Rows whose sums are held in registers at a time.
 constexpr int most_rows = 12;
 /// Numbers of the rows that are multiplied with one panel: they stay in the second cache from panel to panel.
@@ -250,7 +256,7 @@ template <class Weight>
 class Product {
   public:
     Product(const Blocks &blocks, std::vector<Part<Weight>> parts, int64_t inputs, int64_t threads)
-        : blocks_(blocks), parts_(std::move(parts)), inputs_(inputs), threads_(threads),
+        : blocks_(blocks), parts_(std::move(parts)), inputs_(inputs), threads_(threads), depth_(depth_of(inputs)),
           together_(std::clamp<int64_t>(inputs_together / (most_rows * inputs), 4, 32)),
           height_(most_rows * std::min(together_, blocks.count())), groups_((blocks.count() + together_ - 1) / together_),
           memory_(std::make_unique_for_overwrite<float[]>(threads * own())) {
@@ -272,8 +278,8 @@ class Product {
         const auto [next_part, next_panel] = found(std::min(task + threads_, count() - 1));
         const int64_t column = panel * panel_width, width = std::min(panel_width, part->outputs - column);
         const int64_t step = panel_width * sizeof(Weight) / (last_block - first_block);
-        for (int64_t from = 0; from < inputs_; from += depth) {
-            const int64_t count = std::min(depth, inputs_ - from), next_from = from + count;
+        for (int64_t from = 0; from < inputs_; from += depth_) {
+            const int64_t count = std::min(depth_, inputs_ - from), next_from = from + count;
             const Weight *piece = elements(*part, panel) + from * panel_width;
             const Weight *next =
                 next_from < inputs_ ? piece + count * panel_width : elements(*next_part, next_panel);
@@ -344,11 +350,11 @@ class Product {
         return part.packed + panel * inputs_ * panel_width;
     }
     /// Numbers of a thread: the sums of a task, and a piece of a panel.
-    int64_t own() const { return (height_ + depth) * panel_width; }
+    int64_t own() const { return (height_ + depth_) * panel_width; }
 
     const Blocks &blocks_;
     std::vector<Part<Weight>> parts_;
-    int64_t inputs_, threads_, together_, height_, groups_, panels_ = 0;
+    int64_t inputs_, threads_, depth_, together_, height_, groups_, panels_ = 0;
     std::unique_ptr<float[]> memory_;
 };
 
