@@ -76,7 +76,7 @@ extension ReallocatingActor {
     /// New leaves over what is trained; the gradients they collect go with them.
     private func leaves() throws -> TrainableParameters {
         lent = nil
-        if residency == .keep { outdateMade() } else { forgetMade() }  // its memory is the trainer's now
+        if residency == .keep { outdateViews() } else { views = [:] }  // its memory is the trainer's now
         let leaves = try TrainableParameters(parameters, layout, shards)
         lent = leaves
         log?.sample()  // the views are gone
