@@ -39,7 +39,7 @@ extension ReallocatingActor {
         defer { for role in roles { role.endTraining() } }  // only now has everyone let go of the gradients
         return try await lend(inOrder[...], LentParameters()) { lent in
             for role in roles { try role.reach(.lent) }
-            let proposed = try await body(lent.leases)
+            let proposed = try await body(TrainingLeases(lent: lent))
             roles[0].log?.sample()  // the gradients are whole
             for role in roles {
                 try role.reach(.proposed)
