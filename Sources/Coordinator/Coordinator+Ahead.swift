@@ -162,7 +162,7 @@ extension Coordinator {
     }
 
     /// Checks the stamps of a step's groups: its weights wrote them, or in a run that samples ahead those from before
-    /// the last recipe step.
+    /// the last rollout step.
     func requireFresh(_ groups: [ScoredGroup], _ work: inout StepWork) async throws {
         let present = try await parts.updater.policyVersion
         let bound = schedule.maxStaleness == 0 ? 0 : progress.step - (progress.newestSince ?? progress.step)

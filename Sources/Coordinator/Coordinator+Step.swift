@@ -90,7 +90,7 @@ extension Coordinator {
         work.metrics.merge(found.metrics)
     }
 
-    /// Takes the optimizer steps of the recipe step. Only the first can be abandoned: after it the weights have moved,
+    /// Takes the optimizer steps of the rollout step. Only the first can be abandoned: after it the weights have moved,
     /// and the rollouts are learned from to the end.
     private func train(_ work: inout StepWork) async throws {
         await parts.observer.began(.updating, step: progress.step)
@@ -141,7 +141,7 @@ extension Coordinator {
         work.metrics["timing_s/update_actor"] = seconds(clock.now - start)
     }
 
-    /// Counts an optimizer step of the recipe step that began at `before`.
+    /// Counts an optimizer step of the rollout step that began at `before`.
     private func countStep(on rolloutStep: Int, since before: Int) {
         progress.step += 1
         progress.rolloutStep = rolloutStep + 1
@@ -159,7 +159,7 @@ extension Coordinator {
         }
     }
 
-    /// Throws in a cancelled task as long as no optimizer step of the recipe step has been taken.
+    /// Throws in a cancelled task as long as no optimizer step of the rollout step has been taken.
     private func checkCancellation(since before: Int) throws {
         if progress.step == before { try Task.checkCancellation() }
     }

@@ -122,7 +122,7 @@ package actor Coordinator {
         await parts.weighing?.rewind()
     }
 
-    /// What comes after a recipe step that began at the optimizer step `before`: its evaluation and its checkpoint.
+    /// What comes after a rollout step that began at the optimizer step `before`: its evaluation and its checkpoint.
     ///
     /// When the evaluation is stopped or fails, what was reached is saved with a note that both are still owed.
     /// - Returns: the run's outcome when it was stopped.

@@ -2,14 +2,15 @@
 package struct RunProgress: Sendable, Equatable, Codable {
     /// Optimizer steps taken (`global_step`).
     package var step: Int
-    /// Times the recipe ran through; addresses the random draws of the next generation.
+    /// Rollout steps so far, with each further wave of dynamic sampling counted as one; addresses the random draws of the
+    /// next.
     package var rolloutStep: Int
     /// Tokens read in training so far (`num_tokens`).
     package var tokens: Int
-    /// The optimizer step at which the newest recipe step began, while its evaluation and its checkpoint are still
+    /// The optimizer step at which the newest rollout step began, while its evaluation and its checkpoint are still
     /// owed: a run that was stopped or broke in between makes up for them first.
     package var unconcludedSince: Int?
-    /// The optimizer step at which the newest recipe step began, in a run that samples ahead: the batch that waits was
+    /// The optimizer step at which the newest rollout step began, in a run that samples ahead: the batch that waits was
     /// sampled with the weights of that time or newer ones.
     package var newestSince: Int?
 

@@ -9,7 +9,7 @@ package import Records
 /// of its own weights. In one process both halves of a step come one after the other; with ranks for sampling alone
 /// they run at once, and the numbers are the same.
 package struct Staleness: Sendable, Equatable {
-    /// Recipe steps between the weights that sampled a batch and those that learn from it, 0 or 1.
+    /// Rollout steps between the weights that sampled a batch and those that learn from it, 0 or 1.
     package let maxSteps: Int
     /// Ranks, the last of the run's, that only sample and score; 0 where every rank does everything.
     package let generationRanks: Int

@@ -1,12 +1,5 @@
-/// The arithmetic of a run: how many prompts a step takes, how often its rollouts are learned from, and when it is
-/// evaluated and saved.
-///
-///     completions per optimizer step = per_device_train_batch_size × gradient_accumulation_steps
-///     completions per rollout step   = per_device_train_batch_size × steps_per_generation
-///     prompts per rollout step       = completions per rollout step / num_generations
-///     optimizer steps per rollout    = steps_per_generation / gradient_accumulation_steps × num_iterations
-///
-/// as in TRL's GRPO trainer. Evaluation and saving wait for the end of the rollout step they fall into.
+/// How many prompts a rollout step takes and how often its rollouts are learned from, as ``BatchArithmetic`` says, and
+/// when the run is evaluated and saved. Evaluation and saving wait for the end of the rollout step they fall into.
 package struct StepSchedule: Sendable, Equatable {
     package var promptsPerStep: Int
     package var completionsPerOptimizerStep: Int
@@ -14,7 +7,7 @@ package struct StepSchedule: Sendable, Equatable {
     package var iterations: Int
     /// Optimizer steps of a rollout step with all its completions.
     package var optimizerStepsPerRollout: Int
-    /// Recipe steps that a batch may be behind the weights that learn from it; see ``Staleness``.
+    /// Rollout steps that a batch may be behind the weights that learn from it; see ``Staleness``.
     package var maxStaleness: Int
     /// Optimizer steps of the whole run.
     package var maxSteps: Int

@@ -1,9 +1,6 @@
 package import Records
 
-/// What is true of a role's parameters right now.
-///
-/// A layout that copies weights would add a staging phase between idle and generating; the shared layout has nothing to
-/// stage.
+/// What is true of a role's parameters right now. Views of them are made in the phase that reads them.
 package enum ActorPhase: Sendable, Equatable {
     /// Nobody holds a lease: the weights are whole and are those of the version.
     case idle(PolicyVersion)

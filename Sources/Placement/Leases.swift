@@ -35,12 +35,11 @@ package struct TrainingLease: ~Copyable {
 /// Several roles lent together for one step. It exists only inside the closure of
 /// ``ReallocatingActor/train(_:reading:_:)``.
 package struct TrainingLeases: ~Copyable {
-    fileprivate var trained: [ObjectIdentifier: TrainableParameters] = [:]
-    fileprivate var read: [ObjectIdentifier: [String: Tensor]] = [:]
+    let lent: LentParameters
 
     /// A role that is trained.
     @TensorActor package subscript(_ role: ReallocatingActor) -> TrainableParameters {
-        guard let parameters = trained[ObjectIdentifier(role)] else {
+        guard let parameters = lent.trained[ObjectIdentifier(role)] else {
             preconditionFailure("\(role.role) is not among the roles that are trained")
         }
         return parameters
@@ -48,7 +47,7 @@ package struct TrainingLeases: ~Copyable {
 
     /// The model's own parameters of a role that is read, by name.
     @TensorActor package func reading(_ role: ReallocatingActor) -> [String: Tensor] {
-        guard let parameters = read[ObjectIdentifier(role)] else {
+        guard let parameters = lent.read[ObjectIdentifier(role)] else {
             preconditionFailure("\(role.role) is not among the roles that are read")
         }
         return parameters
@@ -61,8 +60,6 @@ struct LentParameters {
     var read: [ObjectIdentifier: [String: Tensor]] = [:]
     /// What reading the trained roles has cost since their last step.
     var costs: [ObjectIdentifier: ReallocationReport] = [:]
-
-    var leases: TrainingLeases { TrainingLeases(trained: trained, read: read) }
 }
 
 /// What a training phase came to.

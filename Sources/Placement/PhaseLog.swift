@@ -5,7 +5,7 @@ internal import Tensors
 /// What a run was at for some time.
 package struct PhaseSpan: Sendable, Equatable {
     /// What is drawn below one another in a timeline.
-    package enum Lane: String, Sendable, CaseIterable {
+    package enum Lane: String, Sendable {
         case sampling
         case rewards = "scoring by rewards"
         case inferring = "scoring by models"

@@ -10,8 +10,6 @@ package enum PlacementError: Error, Sendable, Equatable, CustomStringConvertible
     case weightsChanged(role: String, parameter: String, phase: ActorPhase)
     /// What the ranks have sent of their parts is not what has arrived.
     case changedOnTheWay(role: String, parameter: String)
-    /// A lease has no parameter of this name.
-    case unknownParameter(role: String, name: String)
     /// The weights were left half written; the reason says how.
     case poisoned(role: String, reason: String)
 
@@ -28,7 +26,6 @@ package enum PlacementError: Error, Sendable, Equatable, CustomStringConvertible
         case .changedOnTheWay(let role, let parameter):
             "\(role): the parts of \(parameter) that the ranks have sent are not the whole that has arrived; resume from "
                 + "the last checkpoint"
-        case .unknownParameter(let role, let name): "\(role): no parameter is named \(name)"
         case .poisoned(let role, let reason):
             "\(role): the weights cannot be trusted (\(reason)); resume from the last checkpoint"
         }

@@ -4,9 +4,9 @@ internal import Tensors
 extension ReallocatingActor {
     /// The weights in the layout they are read in, and what it cost to bring them there now.
     func readable() throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
-        if let gathering { return try brought(by: gathering, \.copies) }
+        if let gathering { return try brought(by: gathering, as: .copies) }
         guard case .copies(let type) = layout else { return (parameters.model, .nothing) }
-        let (made, cost) = try kept(\.copies) {
+        let (made, cost) = try kept(.copies) {
             let adapterNames = parameters.adapterNames
             let read = parameters.model.filter { name, tensor in
                 // What nobody writes needs no copy in the type it has.
@@ -24,7 +24,7 @@ extension ReallocatingActor {
     /// where it lies, everything else comes from the others, once for every version of the masters. Where hand-overs are
     /// verified the digests of what is sent add up to those of what arrives.
     private func brought(
-        by way: ParameterReallocation, _ stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>
+        by way: ParameterReallocation, as view: View
     ) throws -> (parameters: [String: Tensor], cost: ReallocationReport) {
         let held = parameters.trainable
         var lying: [String: Tensor] = [:]
@@ -32,7 +32,7 @@ extension ReallocatingActor {
             lying[name] = try way.target?.view(of: tensor, named: name) ?? tensor
         }
         for (name, tensor) in held { lying[name] = try way.view(of: tensor, named: name) }
-        let (made, cost) = try kept(stored) {
+        let (made, cost) = try kept(view) {
             let arrived = try eachMade(of: held.filter { lying[$0.key] == nil }) { try way.room(for: $1, named: $0) }
             try way.walk(from: held, into: arrived)
             guard verification == .everyHandOver, way.moves else { return arrived }
@@ -51,11 +51,9 @@ extension ReallocatingActor {
 
     /// Of wholes and the parts that are sampled with, those that came together last are kept: before the others come,
     /// these go.
-    func makeRoom(for stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>) {
-        guard gathering != nil, residency != .keep, self[keyPath: stored]?.ifCurrent == nil else { return }
-        let others: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?> =
-            stored == \.copies ? \.sampledParts : \.copies
-        self[keyPath: others] = nil
+    func makeRoom(for view: View) {
+        guard gathering != nil, residency != .keep, views[view]?.isOutdated ?? true else { return }
+        views[view == .copies ? .sampledParts : .copies] = nil
     }
 
     /// The same as a generator reads it: what adapters add is in the matrices, unless these are kept in eight bits, and
@@ -65,27 +63,24 @@ extension ReallocatingActor {
     func generated(together: Bool) throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
     ) {
-        makeRoom(for: together ? \.sampledParts : \.copies)
-        if residency != .keep {
-            if together { sums = nil } else { sampledSums = nil }
-        }
+        makeRoom(for: together ? .sampledParts : .copies)
+        if residency != .keep { views[together ? .sums : .sampledSums] = nil }
         return try undoing { try makeGenerated(together ? sampling : nil) }
     }
 
     private func makeGenerated(_ together: ParameterReallocation?) throws -> (
         parameters: [String: Tensor], packed: [String: PackedMatrix], cost: ReallocationReport
     ) {
-        let (read, cost) = try together.map { try brought(by: $0, \.sampledParts) } ?? readable()
+        let (read, cost) = try together.map { try brought(by: $0, as: .sampledParts) } ?? readable()
         let adapters = Dictionary(uniqueKeysWithValues: parameters.adapters.map { ($0.weight, $0) })
         let packs = sampling == nil || together != nil  // where several sample together, theirs are the packed ones
-        let stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?> = together == nil ? \.sums : \.sampledSums
-        let (sums, sumsCost) = try kept(stored) {
+        let (sums, sumsCost) = try kept(together == nil ? .sums : .sampledSums) {
             let apart = adapters.filter { !packs || packing[$0.key] == nil }
             return try eachMade(of: isQuantized ? [:] : apart) { try $1.merged(in: read) }
         }
         var (made, packingCost): ([String: Tensor], ReallocationReport) = ([:], .nothing)
         if packs {
-            (made, packingCost) = try kept(\.packed) { try packedMatrices(of: read, adapters) }
+            (made, packingCost) = try kept(.packed) { try packedMatrices(of: read, adapters) }
         }
         let unread = isQuantized ? [] : parameters.adapterNames
         let lent = read.filter { !unread.contains($0.key) }.merging(sums) { $1 }
@@ -136,34 +131,37 @@ extension ReallocatingActor {
     /// A hand-over that fails leaves what could be read before it, and no more.
     func undoing<R>(_ handOver: () throws -> R) throws -> R {
         // Without what is outdated: it is let go of before the new is made.
-        let before = (copies?.ifCurrent, sampledParts?.ifCurrent, packed?.ifCurrent, costSinceStep)
-        let sumsBefore = (sums?.ifCurrent, sampledSums?.ifCurrent)
+        let before = (views.filter { !$1.isOutdated }, costSinceStep)
         do { return try handOver() } catch {
-            (copies, sampledParts, packed, costSinceStep) = before
-            (sums, sampledSums) = sumsBefore
+            (views, costSinceStep) = before
             throw error
         }
     }
 
-    /// Under which tag a tensor of ``packed`` is counted.
-    func tag(ofPacked name: String) -> MemoryTag {
-        let isInt8 = packing.contains { $1 == .int8 && (name == $0 || name == PackedMatrix.scalesName(of: $0)) }
-        return isInt8 ? .int8 : .packed
+    /// Under which tag a tensor of a view is counted.
+    func tag(of name: String, in view: View) -> MemoryTag {
+        switch view {
+        case .copies, .sampledParts: return .copies
+        case .sums, .sampledSums: return .adapterSums
+        case .packed:
+            let isInt8 = packing.contains { $1 == .int8 && (name == $0 || name == PackedMatrix.scalesName(of: $0)) }
+            return isInt8 ? .int8 : .packed
+        }
     }
 
     /// Tensors made from the masters, now where there are none since their last step, and what making them cost.
     private func kept(
-        _ stored: ReferenceWritableKeyPath<ReallocatingActor, MadeTensors?>, _ make: () throws -> [String: Tensor]
+        _ view: View, _ make: () throws -> [String: Tensor]
     ) throws -> (made: [String: Tensor], cost: ReallocationReport) {
-        if let earlier = self[keyPath: stored], !earlier.isOutdated {
+        if let earlier = views[view], !earlier.isOutdated {
             try require(earlier.tensors, unchangedSince: earlier.fingerprint)
             return (earlier.tensors, .nothing)
         }
-        self[keyPath: stored] = nil  // what is made anew takes its place
+        views[view] = nil  // what is made anew takes its place
         let (start, began) = (clock.now, log?.now ?? 0)
         let made = try make()
         let seconds = (clock.now - start) / .seconds(1)
-        self[keyPath: stored] = MadeTensors(tensors: made, fingerprint: try taken(of: made))
+        views[view] = MadeTensors(tensors: made, fingerprint: try taken(of: made))
         guard !made.isEmpty else { return (made, .nothing) }
         let cost = ReallocationReport(
             milliseconds: seconds * 1000, bytes: made.values.reduce(0) { $0 + $1.count * $1.elementType.byteCount })
@@ -178,18 +176,9 @@ extension ReallocatingActor {
         return (made, cost)
     }
 
-    func forgetMade() {
-        (copies, sampledParts, packed) = (nil, nil, nil)
-        (sums, sampledSums) = (nil, nil)
-    }
-
     /// What was made stays in memory, and is not read again.
-    func outdateMade() {
-        copies?.isOutdated = true
-        sampledParts?.isOutdated = true
-        sums?.isOutdated = true
-        sampledSums?.isOutdated = true
-        packed?.isOutdated = true
+    func outdateViews() {
+        for view in views.keys { views[view]?.isOutdated = true }
     }
 }
 
@@ -203,12 +192,24 @@ package enum HandOverPoint: Sendable, Equatable {
     case proposed
 }
 
-/// Tensors made from a role's parameters to be read, and their fingerprint where hand-overs are verified.
+/// What is made of a role's parameters to be read.
+enum View: CaseIterable {
+    /// What is read in a layout of copies, or whole where it is trained in parts.
+    case copies
+    /// What came from other ranks of the parts that are sampled with.
+    case sampledParts
+    /// The matrices that adapters add to, with what they add.
+    case sums
+    /// The same of this rank's part of what several sample with.
+    case sampledSums
+    /// What a generator reads packed.
+    case packed
+}
+
+/// The tensors of a view, and their fingerprint where hand-overs are verified.
 struct MadeTensors {
     let tensors: [String: Tensor]
     let fingerprint: WeightFingerprint?
     /// Whether the masters have been lent for training since.
     var isOutdated = false
-
-    var ifCurrent: MadeTensors? { isOutdated ? nil : self }
 }

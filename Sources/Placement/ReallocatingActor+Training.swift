@@ -39,7 +39,7 @@ extension ReallocatingActor {
         defer { for role in roles { role.endTraining() } }  // only now has everyone let go of the gradients
         return try await lend(inOrder[...], LentParameters()) { lent in
             for role in roles { try role.reach(.lent) }
-            let proposed = try await body(lent.leases)
+            let proposed = try await body(TrainingLeases(lent: lent))
             roles[0].log?.sample()  // the gradients are whole
             for role in roles {
                 try role.reach(.proposed)
@@ -76,7 +76,7 @@ extension ReallocatingActor {
     /// New leaves over what is trained; the gradients they collect go with them.
     private func leaves() throws -> TrainableParameters {
         lent = nil
-        if residency == .keep { outdateMade() } else { forgetMade() }  // its memory is the trainer's now
+        if residency == .keep { outdateViews() } else { views = [:] }  // its memory is the trainer's now
         let leaves = try TrainableParameters(parameters, layout, shards)
         lent = leaves
         log?.sample()  // the views are gone

@@ -32,17 +32,8 @@ package final class ReallocatingActor {
     let verification: WeightVerification
     /// What the last hand-over saw; nil where none is compared.
     var fingerprint: WeightFingerprint?
-    /// What is read in a layout of copies, or whole where it is trained in parts; nil when the masters have been trained
-    /// since.
-    var copies: MadeTensors?
-    /// What came from other ranks of the parts that are sampled with; nil when the masters have been trained since.
-    var sampledParts: MadeTensors?
-    /// The matrices that adapters add to, with what they add; nil when the masters have been trained since.
-    var sums: MadeTensors?
-    /// The same of this rank's part of what several sample with.
-    var sampledSums: MadeTensors?
-    /// What a generator reads packed; nil when the masters have been trained since.
-    var packed: MadeTensors?
+    /// What was made of the parameters to be read, and with it, where everything stays in memory, what is outdated.
+    var views: [View: MadeTensors] = [:]
     /// The matrices that a generator reads packed, by name, and how.
     let packing: [String: PackedMatrix.Form]
     /// The leaves of the phase of training that is running, with what gradients they have collected; where everything
@@ -134,10 +125,9 @@ package final class ReallocatingActor {
         var all = Footprint()
         all.add(parameters.heads.values, as: .valueHead)
         all.add(parameters.model.values, as: parameters.trained.isEmpty ? .reference : .weights)
-        all.add((copies?.tensors ?? [:]).values, as: .copies)
-        all.add((sampledParts?.tensors ?? [:]).values, as: .copies)
-        for made in [sums, sampledSums] { all.add((made?.tensors ?? [:]).values, as: .adapterSums) }
-        for (name, tensor) in packed?.tensors ?? [:] { all.add([tensor], as: tag(ofPacked: name)) }
+        for view in View.allCases {
+            for (name, tensor) in views[view]?.tensors ?? [:] { all.add([tensor], as: tag(of: name, in: view)) }
+        }
         all.add((lent?.leaves ?? [:]).values.compactMap(\.gradient), as: .gradients)
         for guest in guests { if let owner = guest.owner { all.add(owner.footprint) } }
         return all
@@ -186,7 +176,7 @@ package final class ReallocatingActor {
             throw PlacementError.transition(role: role, from: phase, to: .idle(version))
         }
         try write(parameters)
-        forgetMade()
+        views = [:]
         fingerprint = try taken(of: parameters.all)
         phase = .idle(version)
     }
@@ -223,7 +213,7 @@ package final class ReallocatingActor {
         _ body: @TensorActor (borrowing InferenceLease) async throws -> R
     ) async throws -> Stamped<R> {
         try await phased({ .inferring($0) }) { version in
-            makeRoom(for: \.copies)
+            makeRoom(for: .copies)
             let (readable, cost) = try undoing { try self.readable() }
             try reach(.lent)
             let lease = InferenceLease(

@@ -19,12 +19,29 @@ struct AugmentedGraph {
         /// What is there from its start on, and what goes at its end.
         var takes: [Bytes] = []
         var gives: [Bytes] = []
+
+        /// Has bytes lie there as long as it runs.
+        mutating func hold(_ bytes: Bytes) {
+            takes.append(bytes)
+            gives.append(bytes)
+        }
     }
 
     /// The same number of bytes on some devices.
     struct Bytes {
         var devices: [Int]
         var count: Int
+    }
+
+    /// Has bytes lie there all the time.
+    mutating func keep(_ bytes: Bytes) {
+        for device in bytes.devices { resident[device] += bytes.count }
+    }
+
+    /// - Returns: Where the node stands.
+    mutating func append(_ node: Node) -> Int {
+        nodes.append(node)
+        return nodes.count - 1
     }
 }
 
@@ -43,6 +60,9 @@ struct PricedAssignment {
 }
 
 extension PricedAssignment {
+    /// So many on each of its devices.
+    func bytes(_ count: Int) -> AugmentedGraph.Bytes { .init(devices: devices, count: count) }
+
     /// The assignment with the strategy in which its weights lie.
     var stored: Assignment {
         var stored = assignment
@@ -82,6 +102,29 @@ struct AugmentedGraphBuilder {
     private let trainers: [String: Int]
     private var transfers: TransferCosts
 
+    /// A call where a plan has it run, and what of it stands in the graph.
+    private struct Site {
+        let call: CallSpec
+        /// `nil` on the host.
+        let own: PricedAssignment?
+        /// The call's node, `nil` before it is there, and the one that brings back what waits on the host.
+        var slot: Int?
+        var reload: Int?
+
+        var role: String { call.role ?? "" }
+    }
+
+    /// Weights that are read in another assignment than they are trained in.
+    private struct View {
+        let role: String
+        let own: PricedAssignment
+        let bytes: AugmentedGraph.Bytes
+        /// The node that makes it.
+        let node: Int
+        /// The last call that reads it.
+        var last: Int
+    }
+
     /// - Throws: ``PlanError`` for calls that wait for each other.
     init(_ cluster: Cluster, _ models: [String: ModelShape], _ graph: DataflowGraph) throws(PlanError) {
         guard let order = graph.order else {
@@ -101,116 +144,62 @@ struct AugmentedGraphBuilder {
     /// - Parameter priced: By call; `nil` for those of the host.
     mutating func build(_ priced: [PricedAssignment?]) -> AugmentedGraph {
         var result = AugmentedGraph(resident: [Int](repeating: 0, count: cluster.devices))
-        var nodes: [Int?] = Array(repeating: nil, count: graph.calls.count)
-        var views: [(call: Int, node: Int)] = []
-        var lastUser: [Int: Int] = [:]
-        var reloads: [Int: Int] = [:]
+        var sites = zip(graph.calls, priced).map { Site(call: $0, own: $1) }
+        var views: [View] = []
         for index in order {
-            let call = graph.calls[index]
+            let site = sites[index]
             var node = AugmentedGraph.Node(
-                name: call.name, kind: .init(call.kind), call: index,
-                nanoseconds: priced[index]?.nanoseconds ?? call.work.hostMilliseconds * 1_000_000,
-                resources: priced[index]?.devices ?? [])
-            node.after = transfersBefore(index, priced, nodes, &result)
-            if let own = priced[index] {
-                node.takes.append(.init(devices: own.devices, count: own.memory.activations))
-                node.gives.append(.init(devices: own.devices, count: own.memory.activations))
-                place(cache: own, &node, &result)
-            }
-            if let own = priced[index], let role = call.role {
-                if call.kind == .train {
-                    reloads[index] = train(own, &node, &result)
-                    node.after += views.filter { graph.calls[$0.call].role == role }.map(\.node)
-                } else if let trainer = trainers[role], let home = priced[trainer] {
+                name: site.call.name, kind: .init(site.call.kind), call: index,
+                nanoseconds: site.own?.nanoseconds ?? site.call.work.hostMilliseconds * 1_000_000,
+                resources: site.own?.devices ?? [])
+            node.after = transfersBefore(index, sites, &result)
+            if let own = site.own {
+                node.hold(own.bytes(own.memory.activations))
+                let cache = own.bytes(own.memory.cache)
+                if own.assignment.after.contains(.dropKV) { node.hold(cache) } else { result.keep(cache) }
+                if site.call.kind == .train {
+                    sites[index].reload = train(own, &node, &result)
+                    node.after += views.filter { $0.role == site.role }.map(\.node)
+                } else if let trainer = trainers[site.role], let home = sites[trainer].own {
                     if !own.readsInPlace(of: home) {
-                        if let view = views.first(where: {
-                            graph.calls[$0.call].role == role
-                                && priced[$0.call]?.assignment.sharesStorage(with: own.assignment) == true
-                        }) {
-                            node.after.append(view.node)
-                            lastUser[view.call] = index
-                        } else {
-                            let isGathered =
-                                own.gathers(from: home)
-                                && views.contains {
-                                    graph.calls[$0.call].role == role && priced[$0.call]?.gathers(from: home) == true
-                                }
-                            let made = view(role, home, own, isGathered: isGathered, &result)
-                            views.append((index, made))
-                            lastUser[index] = index
-                            node.after.append(made)
-                        }
+                        node.after.append(view(for: index, site.role, own, of: home, &views, &result))
                     }
                 } else {
-                    reloads[index] = frozen(own, isFirst: !sharesFrozen(index, priced), &node, &result)
+                    sites[index].reload = frozen(own, isThere: sharesFrozen(own, site.role, sites), &node, &result)
                 }
             }
-            nodes[index] = result.nodes.count
-            result.nodes.append(node)
+            sites[index].slot = result.append(node)
         }
-        // A view lies there until the last call that reads it; one that is kept, all the time.
-        for (call, node) in views {
-            guard let own = priced[call], let last = lastUser[call], let slot = nodes[last] else { continue }
-            var bytes = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.weights)
-            if let role = graph.calls[call].role, let home = trainers[role].flatMap({ priced[$0] }),
-                own.isBrought(from: home), own.assignment.layout != .fp32Master
-            {
-                // What it is made of: parts, which are float32 as what is packed of them, or wholes.
-                let whole = 4 * (models[role]?.parameterCount ?? 0)
-                bytes.count += own.gathers(from: home) ? whole : own.memory.weights
-            }
-            if priced[last]?.assignment.after.contains(.dropWeights) == true {
-                result.nodes[node].takes.append(bytes)
-                result.nodes[slot].gives.append(bytes)
-            } else {
-                for device in own.devices { result.resident[device] += bytes.count }
-            }
-        }
-        endSteps(priced, nodes, &result)
-        addVersionEdges(nodes, &result)
-        addOffloads(reloads, priced, nodes, &result)
+        endSteps(sites, &result)
+        addVersionEdges(sites, &result)
+        end(views, sites, &result)
+        addOffloads(sites, &result)
         return result
     }
 
     // MARK: Parts
 
     /// The nodes that bring what a call reads: its producers, or transfers where the samples lie on other devices.
-    private func transfersBefore(
-        _ index: Int, _ priced: [PricedAssignment?], _ nodes: [Int?], _ result: inout AugmentedGraph
-    ) -> [Int] {
-        predecessors[index].compactMap { producer -> Int? in
-            guard let slot = nodes[producer] else { return nil }
-            guard let from = priced[producer], let to = priced[index],
+    private func transfersBefore(_ index: Int, _ sites: [Site], _ result: inout AugmentedGraph) -> [Int] {
+        let reader = sites[index]
+        return predecessors[index].compactMap { number -> Int? in
+            let producer = sites[number]
+            guard let slot = producer.slot, let from = producer.own, let to = reader.own,
                 from.assignment.mesh != to.assignment.mesh
                     || from.assignment.strategy.data != to.assignment.strategy.data
-            else { return slot }
-            let work = graph.calls[producer].work
-            let keys = graph.calls[producer].outputs.filter(graph.calls[index].inputs.contains).count
+            else { return producer.slot }
+            let keys = producer.call.outputs.filter(reader.call.inputs.contains).count
             // Four bytes of each token for each key: an id, a log-prob, a value.
-            let bytes = Double(4 * keys * work.tokens)
+            let bytes = Double(4 * keys * producer.call.work.tokens)
             let isInside =
                 from.assignment.mesh.nodes == to.assignment.mesh.nodes && from.assignment.mesh.nodes.count == 1
             let rate = (isInside ? cluster.intraGBps : cluster.interGBps) * 1e9
             let devices = Set(from.devices).union(to.devices).sorted()
-            result.nodes.append(
+            return result.append(
                 .init(
-                    name: "\(graph.calls[producer].name) → \(graph.calls[index].name)", kind: .transfer, call: nil,
+                    name: "\(producer.call.name) → \(reader.call.name)", kind: .transfer, call: nil,
                     nanoseconds: Nanoseconds.rounded(bytes / rate * 1e9) + 100_000,
                     resources: devices.map { $0 + cluster.devices }, after: [slot]))
-            return result.nodes.count - 1
-        }
-    }
-
-    /// A key-value cache lies there for the call, or all the time where the plan does not drop it.
-    private func place(
-        cache own: PricedAssignment, _ node: inout AugmentedGraph.Node, _ result: inout AugmentedGraph
-    ) {
-        guard own.memory.cache > 0 else { return }
-        if own.assignment.after.contains(.dropKV) {
-            node.takes.append(.init(devices: own.devices, count: own.memory.cache))
-            node.gives.append(.init(devices: own.devices, count: own.memory.cache))
-        } else {
-            for device in own.devices { result.resident[device] += own.memory.cache }
         }
     }
 
@@ -220,58 +209,62 @@ struct AugmentedGraphBuilder {
     private func train(
         _ own: PricedAssignment, _ node: inout AugmentedGraph.Node, _ result: inout AugmentedGraph
     ) -> Int? {
-        for device in own.devices { result.resident[device] += own.memory.weights }
-        let gradients = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.gradients)
+        result.keep(own.bytes(own.memory.weights))
+        let gradients = own.bytes(own.memory.gradients)
         if own.assignment.after.contains(.dropGradients) {
             node.takes.append(gradients)
-            // Those of a run's steps go together, see ``endSteps(_:_:_:)``.
+            // Those of a run's steps go together, see ``endSteps(_:_:)``.
             if !own.isOfThisBuild { node.gives.append(gradients) }
         } else {
-            for device in own.devices { result.resident[device] += own.memory.gradients }
+            result.keep(gradients)
         }
-        let moments = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.optimizer)
+        let moments = own.bytes(own.memory.optimizer)
         guard own.assignment.after.contains(.offloadOptimizer) else {
-            for device in own.devices { result.resident[device] += own.memory.optimizer }
+            result.keep(moments)
             return nil
         }
-        guard !own.isOfThisBuild else { return nil }
-        return reload(moments, own, before: &node, &result)
+        return own.isOfThisBuild ? nil : reload(moments, before: &node, &result)
     }
 
     /// A run takes the steps of all roles together: what one has of gradients stays until the last role has its own.
-    private func endSteps(_ priced: [PricedAssignment?], _ nodes: [Int?], _ result: inout AugmentedGraph) {
-        let steps = order.filter { graph.calls[$0].kind == .train && priced[$0]?.isOfThisBuild == true }
-        for index in steps {
-            guard let own = priced[index], own.assignment.after.contains(.dropGradients),
-                let last = steps.last(where: { priced[$0]?.devices == own.devices }),
-                let slot = nodes[index], let end = nodes[last]
+    private func endSteps(_ sites: [Site], _ result: inout AugmentedGraph) {
+        let steps = order.map { sites[$0] }.filter { $0.call.kind == .train && $0.own?.isOfThisBuild == true }
+        for step in steps {
+            guard let own = step.own, own.assignment.after.contains(.dropGradients), let slot = step.slot,
+                let end = steps.last(where: { $0.own?.devices == own.devices })?.slot
             else { continue }
             if end != slot { result.nodes[end].after.append(slot) }
-            result.nodes[end].gives.append(.init(devices: own.devices, count: own.memory.gradients))
+            result.nodes[end].gives.append(own.bytes(own.memory.gradients))
         }
     }
 
     /// Brings something from the host before a call.
     private func reload(
-        _ bytes: AugmentedGraph.Bytes, _ own: PricedAssignment, before node: inout AugmentedGraph.Node,
-        _ result: inout AugmentedGraph
+        _ bytes: AugmentedGraph.Bytes, before node: inout AugmentedGraph.Node, _ result: inout AugmentedGraph
     ) -> Int {
-        var reload = hostNode("reload for \(node.name)", .reload, own, bytes.count)
+        var reload = hostNode("reload for \(node.name)", .reload, bytes)
         reload.after = node.after
         reload.takes = [bytes]
-        result.nodes.append(reload)
-        node.after.append(result.nodes.count - 1)
-        return result.nodes.count - 1
+        let slot = result.append(reload)
+        node.after.append(slot)
+        return slot
     }
 
-    /// The reallocation from a role's home to where a call reads it.
-    ///
-    /// - Parameter isGathered: Whether the shards have been brought together for an earlier call.
+    /// The node of the view that a call reads: an earlier call's where that is the same, else the reallocation from the
+    /// role's home to where the call reads it.
     private mutating func view(
-        _ role: String, _ home: PricedAssignment, _ own: PricedAssignment, isGathered: Bool,
+        for call: Int, _ role: String, _ own: PricedAssignment, of home: PricedAssignment, _ views: inout [View],
         _ result: inout AugmentedGraph
     ) -> Int {
-        let isBrought = own.isBrought(from: home)
+        if let same = views.firstIndex(where: {
+            $0.role == role && $0.own.assignment.sharesStorage(with: own.assignment)
+        }) {
+            views[same].last = call
+            return views[same].node
+        }
+        let (isBrought, gathers) = (own.isBrought(from: home), own.gathers(from: home))
+        // Shards that were brought together for an earlier call are there.
+        let isGathered = gathers && views.contains { $0.role == role && $0.own.gathers(from: home) }
         let isSmall = !isBrought && [.bf16, .int8].contains(own.assignment.layout)
         let cost =
             isGathered
@@ -282,79 +275,88 @@ struct AugmentedGraphBuilder {
         let devices = Set(home.devices).union(own.devices).sorted()
         // A run makes a layout tensor by tensor where the weights lie.
         let staging = AugmentedGraph.Bytes(devices: devices, count: own.isOfThisBuild ? 0 : cost?.stagingBytes ?? 0)
-        result.nodes.append(
+        let node = result.append(
             .init(
                 name: "reallocate \(role)", kind: .reallocate, call: nil,
                 nanoseconds: (cost?.nanoseconds ?? 0) + own.conversion, resources: devices,
                 takes: [staging], gives: [staging]))
-        return result.nodes.count - 1
+        var bytes = own.bytes(own.memory.weights)
+        if isBrought, own.assignment.layout != .fp32Master {
+            // What it is made of: parts, which are float32 as what is packed of them, or wholes.
+            bytes.count += gathers ? 4 * (models[role]?.parameterCount ?? 0) : own.memory.weights
+        }
+        views.append(View(role: role, own: own, bytes: bytes, node: node, last: call))
+        return node
     }
 
+    /// A view lies there until the last call that reads it; one that is kept, all the time. It waits for the step that
+    /// its readers wait for.
+    private func end(_ views: [View], _ sites: [Site], _ result: inout AugmentedGraph) {
+        for view in views {
+            guard let last = sites[view.last].own, let slot = sites[view.last].slot else { continue }
+            result.nodes[view.node].afterPrevious = result.nodes[slot].afterPrevious
+            if last.assignment.after.contains(.dropWeights) {
+                result.nodes[view.node].takes.append(view.bytes)
+                result.nodes[slot].gives.append(view.bytes)
+            } else {
+                result.keep(view.bytes)
+            }
+        }
+    }
+
+    /// - Parameter isThere: Whether an earlier call has the weights lie there.
     private func frozen(
-        _ own: PricedAssignment, isFirst: Bool, _ node: inout AugmentedGraph.Node, _ result: inout AugmentedGraph
+        _ own: PricedAssignment, isThere: Bool, _ node: inout AugmentedGraph.Node, _ result: inout AugmentedGraph
     ) -> Int? {
+        let weights = own.bytes(own.memory.weights)
         guard own.assignment.after.contains(.offloadWeights) else {
-            if isFirst { for device in own.devices { result.resident[device] += own.memory.weights } }
+            if !isThere { result.keep(weights) }
             return nil
         }
-        let weights = AugmentedGraph.Bytes(devices: own.devices, count: own.memory.weights)
         node.gives.append(weights)
-        return reload(weights, own, before: &node, &result)
+        return reload(weights, before: &node, &result)
     }
 
     /// Moments go to the host after their step; the next step brings them back. The host has a copy of frozen weights.
-    private func addOffloads(
-        _ reloads: [Int: Int], _ priced: [PricedAssignment?], _ nodes: [Int?], _ result: inout AugmentedGraph
-    ) {
-        for index in order {
-            guard let reload = reloads[index], let own = priced[index], let slot = nodes[index] else { continue }
-            guard graph.calls[index].kind == .train else {
+    private func addOffloads(_ sites: [Site], _ result: inout AugmentedGraph) {
+        for site in order.map({ sites[$0] }) {
+            guard let reload = site.reload, let own = site.own, let slot = site.slot else { continue }
+            guard site.call.kind == .train else {
                 result.nodes[reload].afterPrevious = [slot]
                 continue
             }
-            var offload = hostNode("offload after \(graph.calls[index].name)", .offload, own, own.memory.optimizer)
+            let moments = own.bytes(own.memory.optimizer)
+            var offload = hostNode("offload after \(site.call.name)", .offload, moments)
             offload.after = [slot]
-            offload.gives = [.init(devices: own.devices, count: own.memory.optimizer)]
-            result.nodes.append(offload)
-            result.nodes[reload].afterPrevious = [result.nodes.count - 1]
+            offload.gives = [moments]
+            let last = result.append(offload)
+            result.nodes[reload].afterPrevious = [last]
         }
     }
 
-    /// Whether an earlier call of a frozen role has its weights in the same storage.
-    private func sharesFrozen(_ index: Int, _ priced: [PricedAssignment?]) -> Bool {
-        guard let own = priced[index] else { return false }
-        return order.prefix { $0 != index }.contains { other in
-            graph.calls[other].role == graph.calls[index].role
-                && priced[other].map {
-                    $0.assignment.sharesStorage(with: own.assignment) && !$0.assignment.after.contains(.offloadWeights)
-                } == true
+    /// Whether a call of a frozen role that is in the graph has its weights in the same storage.
+    private func sharesFrozen(_ own: PricedAssignment, _ role: String, _ sites: [Site]) -> Bool {
+        sites.contains { site in
+            guard site.slot != nil, site.role == role, let other = site.own?.assignment else { return false }
+            return other.sharesStorage(with: own.assignment) && !other.after.contains(.offloadWeights)
         }
     }
 
     private func hostNode(
-        _ name: String, _ kind: TimelineTask.Kind, _ own: PricedAssignment, _ bytes: Int
+        _ name: String, _ kind: TimelineTask.Kind, _ bytes: AugmentedGraph.Bytes
     ) -> AugmentedGraph.Node {
         .init(
             name: name, kind: kind, call: nil,
-            nanoseconds: Nanoseconds.rounded(Double(bytes) / (cluster.hostGBps * 1e9) * 1e9),
-            resources: own.devices.map { $0 + cluster.devices })
+            nanoseconds: Nanoseconds.rounded(Double(bytes.count) / (cluster.hostGBps * 1e9) * 1e9),
+            resources: bytes.devices.map { $0 + cluster.devices })
     }
 
     /// Nothing reads a role's weights before the last iteration's step has written them; a frozen role's calls follow
     /// themselves.
-    private func addVersionEdges(_ nodes: [Int?], _ result: inout AugmentedGraph) {
-        for index in order {
-            guard let slot = nodes[index] else { continue }
-            if let trainer = graph.calls[index].role.flatMap({ trainers[$0] }), let step = nodes[trainer] {
-                result.nodes[slot].afterPrevious.append(step)
-            } else {
-                result.nodes[slot].afterPrevious.append(slot)
-            }
-        }
-        for (slot, node) in result.nodes.enumerated() where node.kind == .reallocate {
-            // The call behind it says whose weights they are, and has the edge itself.
-            let reader = result.nodes.first { $0.after.contains(slot) && $0.call != nil && $0.kind != .train }
-            result.nodes[slot].afterPrevious = reader?.afterPrevious ?? []
+    private func addVersionEdges(_ sites: [Site], _ result: inout AugmentedGraph) {
+        for site in sites {
+            guard let slot = site.slot else { continue }
+            result.nodes[slot].afterPrevious.append(trainers[site.role].flatMap { sites[$0].slot } ?? slot)
         }
     }
 }

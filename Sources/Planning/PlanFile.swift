@@ -139,7 +139,7 @@ package struct PlanSection {
 
     /// - Throws: Everything that was wrong, keys that nobody asked for among it.
     package mutating func finish() throws(SettingsError) {
-        let known = settings.entriesAsked
+        let known = settings.entries.map(\.key)
         for name in names where left[name] != nil {
             let near = nearestNames(to: name, among: known)
             settings.refuse(
@@ -150,10 +150,6 @@ package struct PlanSection {
         }
         try settings.finish()
     }
-}
-
-extension SettingsReader {
-    fileprivate var entriesAsked: [String] { entries.map(\.key) }
 }
 
 // MARK: - Parts

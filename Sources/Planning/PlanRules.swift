@@ -1,5 +1,5 @@
 /// What a plan must keep, by the numbers of its description in the documentation.
-package enum PlanRule: String, Sendable, Hashable, CaseIterable {
+package enum PlanRule: String, Sendable, Hashable {
     /// Each call of the graph has an assignment and a model, the graph is one, and what it takes can be counted.
     case complete = "V0"
     case mesh = "V1"

@@ -3,13 +3,17 @@
 /// Seeds (all calls on all devices; training split among nodes; every call's fastest; two trained roles beside each
 /// other), coordinate descent over each call's 50 fastest candidates, then a Metropolis chain whose temperature falls
 /// from 0.3 s to 0.03 s an iteration. Small spaces are enumerated whole. What comes out is never worse than a seed that
-/// fits and keeps ``Options/reallocationShare``, and depends on inputs and seed alone.
+/// fits and keeps ``reallocationShare``, and depends on inputs and seed alone.
 package struct PlanSearch {
     package let cluster: Cluster
     package let models: [String: ModelShape]
     package let graph: DataflowGraph
     private let costs: any CostModel
     package var options: Options
+
+    /// The share of an iteration that reallocation may take, hidden behind other calls or not, where there is a plan
+    /// that keeps it: what links carry while calls run is reckoned and not measured.
+    static let reallocationShare = 0.05
 
     package struct Options: Sendable {
         /// Moves of the Metropolis chain.
@@ -22,11 +26,6 @@ package struct PlanSearch {
         ]
         /// Whether optimizer state and frozen weights may wait on the host; `nil` tries it where no plan fits without.
         package var offloads: Bool?
-        /// The share of an iteration that reallocation may take, hidden behind other calls or not, where there is a plan
-        /// that keeps it: what links carry while calls run is reckoned and not measured.
-        package var reallocationShare = 0.05
-        /// Which plans are allowed; by default what ``RuleSet/search(_:)`` says of the cluster.
-        package var rules: RuleSet?
 
         package init() {}
     }
@@ -57,8 +56,7 @@ package struct PlanSearch {
 
     private func run(_ seed: UInt64, offloads: Bool) throws(PlanError) -> SearchResult {
         let candidates = try self.candidates(offloads: offloads)
-        var chain = try SearchChain(
-            self.cluster, models, graph, candidates, reallocationShare: options.reallocationShare)
+        var chain = try SearchChain(cluster, models, graph, candidates)
         let space = candidates.reduce(1.0) { $0 * Double(max(1, $1.count)) }
         if space <= Double(options.enumerated) {
             chain.enumerate()
@@ -106,7 +104,7 @@ package struct PlanSearch {
             problems.append(.init(.mesh, nil, "\(found); a search looks at up to \(Self.mostDevices)"))
         }
         guard problems.isEmpty else { throw PlanError(problems) }
-        let rules = options.rules ?? .search(cluster)
+        let rules = RuleSet.search(cluster)
         let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
         var pricing = Pricing(cluster, models, costs)
         var all: [[PricedAssignment]] = []

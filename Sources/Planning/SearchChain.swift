@@ -36,7 +36,6 @@ struct SearchChain {
     private let candidates: [[PricedAssignment]]
     private let capacity: Int
     private let devices: Int
-    private let reallocationShare: Double
     private var builder: AugmentedGraphBuilder
     private var known: [[Int]: Score] = [:]
     private(set) var best: Found?
@@ -46,10 +45,9 @@ struct SearchChain {
 
     init(
         _ cluster: Cluster, _ models: [String: ModelShape], _ graph: DataflowGraph,
-        _ candidates: [[PricedAssignment]], reallocationShare: Double
+        _ candidates: [[PricedAssignment]]
     ) throws(PlanError) {
         self.candidates = candidates
-        self.reallocationShare = reallocationShare
         capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
         devices = cluster.devices
         builder = try AugmentedGraphBuilder(cluster, models, graph)
@@ -64,7 +62,7 @@ struct SearchChain {
         schedule.run()
         let peak = schedule.peakBytes().max() ?? 0
         let moved = graph.nodes.reduce(0) { $0 + ($1.kind == .reallocate ? $1.nanoseconds : 0) }
-        let allowed = Int(reallocationShare * Double(schedule.iterationNanoseconds))
+        let allowed = Int(PlanSearch.reallocationShare * Double(schedule.iterationNanoseconds))
         let score = Score(
             nanoseconds: schedule.iterationNanoseconds, peakBytes: peak, isFeasible: peak <= capacity,
             excess: max(0, moved - allowed))

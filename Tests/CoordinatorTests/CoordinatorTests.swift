@@ -194,7 +194,7 @@ struct CoordinatorTests {
 
     // MARK: Failure
 
-    /// Rows whose completions differ, two optimizer steps a recipe step, with everything that remembers.
+    /// Rows whose completions differ, two optimizer steps a rollout step, with everything that remembers.
     private func remembering(_ world: World) throws -> Coordinator.Parts {
         var parts = try world.parts()
         parts.controllers = RewardControllers([Watcher()])
@@ -239,7 +239,7 @@ struct CoordinatorTests {
         #expect(seen(parts) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]])
     }
 
-    /// The third optimizer step, the first of its recipe step, throws: that step has never been.
+    /// The third optimizer step, the first of its rollout step, throws: that step has never been.
     @Test func aFailureBeforeAnyOptimizerStepLeavesNoTraceOfItsStep() async throws {
         let world = World(liveRows: 1, trainFailsAt: 2)
         let parts = try remembering(world)

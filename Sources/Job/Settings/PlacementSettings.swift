@@ -47,36 +47,72 @@ package struct PlacementSettings: Sendable {
         sampler = sampled.flatMap { call in read.assignments[call.name].map { (call, $0) } }
         (path, plan, planHash) = (given, read, read.planHash)
         (self.trainer, self.home) = (trainer, home)
-
-        let place = "placement: \(given)"
-        job.fill("dtype", type.rawValue, from: place)
-        job.fill("max_tokens_per_micro_batch", "\(trainer.work.tokens(of: sequencesOfPass))", from: place)
-        job.fill(TensorParallelism.trainingKey, "\(home.strategy.tensor)", from: place)
-        job.fill("offload_optimizer", "\(offloads)", from: place)
-        if let sampler {
-            job.fill(TensorParallelism.generationKey, "\(sampler.own.strategy.tensor)", from: place)
-        }
-        if let layout { job.fill("generation_layout", layout.rawValue, from: place) }
-        if let rows { job.fill("max_concurrent_completions", "\(rows)", from: place) }
+        for decision in decisions { job.fill(decision.key, decision.value, from: "placement: \(given)") }
     }
 
-    /// What passes over the model compute in.
-    private var type: JobElementType { home.layout == .fp32Master ? .float32 : .bfloat16 }
-
-    private var offloads: Bool { home.after.contains(.offloadOptimizer) }
-
-    /// `nil` where nothing is sampled.
-    private var layout: GenerationLayout? {
-        switch sampler?.own.layout {
-        case nil: nil
-        case .fp32Packed: .packed
-        case .int8: .int8
-        case .fp32Master, .bf16, .bf16WithMaster: .shared
-        }
+    /// A key of the job that the plan decides.
+    private struct Decision {
+        let key: String
+        let value: String
+        /// The call whose assignment says so, and where in it.
+        let call: CallSpec
+        let field: String
+        /// What that is to the job; `nil` for the key's value.
+        var meaning: String?
+        /// Whether a job says otherwise.
+        let differs: (Reading) -> Bool
     }
 
-    private var sequencesOfPass: Int { ExecutionPlan.sequences(of: trainer.work, home) }
-    private var rows: Int? { sampler.map { ExecutionPlan.sequences(of: $0.call.work, $0.own) } }
+    private var decisions: [Decision] {
+        let type: JobElementType = home.layout == .fp32Master ? .float32 : .bfloat16
+        let offloads = home.after.contains(.offloadOptimizer)
+        let tokens = trainer.work.tokens(of: ExecutionPlan.sequences(of: trainer.work, home))
+        let trained = [
+            Decision(
+                key: "dtype", value: type.rawValue, call: trainer, field: "the layout \(home.layout.rawValue)"
+            ) { $0.model.dtype != type },
+            Decision(
+                key: TensorParallelism.trainingKey, value: "\(home.strategy.tensor)", call: trainer,
+                field: "tp \(home.strategy.tensor)"
+            ) { $0.tensorParallelism.size != home.strategy.tensor },
+            Decision(
+                key: "offload_optimizer", value: "\(offloads)", call: trainer,
+                field: "after \(offloads ? "with" : "without") offloadOptimizer"
+            ) { ($0.optimizerOffload.folder != nil) != offloads },
+            Decision(
+                key: "max_tokens_per_micro_batch", value: "\(tokens)", call: trainer,
+                field: "microbatches \(home.microBatches)", meaning: "\(tokens) tokens a pass"
+            ) {
+                let asked = Self.sequences(of: trainer.work, maxTokens: $0.maxTokensPerMicroBatch)
+                return ExecutionPlan.pieces(of: trainer.work, home, sequences: asked) != home.microBatches
+            },
+        ]
+        guard let (call, own) = sampler else { return trained }
+        let layout: GenerationLayout =
+            switch own.layout {
+            case .fp32Packed: .packed
+            case .int8: .int8
+            case .fp32Master, .bf16, .bf16WithMaster: .shared
+            }
+        let rows = ExecutionPlan.sequences(of: call.work, own)
+        let sampled = [
+            Decision(
+                key: TensorParallelism.generationKey, value: "\(own.strategy.tensor)", call: call,
+                field: "tp \(own.strategy.tensor)"
+            ) { $0.tensorParallelism.generationSize != own.strategy.tensor },
+            Decision(
+                key: "generation_layout", value: layout.rawValue, call: call, field: "the layout \(own.layout.rawValue)"
+            ) { $0.model.generationLayout != layout },
+            Decision(
+                key: "max_concurrent_completions", value: "\(rows)", call: call,
+                field: "microbatches \(own.microBatches)", meaning: "\(rows) rows at once"
+            ) {
+                guard let given = $0.concurrent else { return false }
+                return ExecutionPlan.pieces(of: call.work, own, sequences: given) != own.microBatches
+            },
+        ]
+        return trained + sampled
+    }
 
     /// The sequences that so many tokens are, all of full length; one at least.
     static func sequences(of work: CallSpec.Work, maxTokens: Int) -> Int {
@@ -89,47 +125,13 @@ package struct PlacementSettings: Sendable {
 
     /// Refuses what the job says otherwise, and a plan of another job.
     func check(_ reading: Reading, _ job: inout SettingsReader) {
-        func refuse(_ key: String, _ call: CallSpec, _ field: String, _ means: String) {
+        for decision in decisions where decision.differs(reading) {
+            let key = decision.key
             job.refuse(
                 key,
-                "\(key) is \(job.entry(key)?.value ?? "not set"), and \(path) says \(field) of \(call.name), "
-                    + "\(means); leave \(key) or placement out")
-        }
-        if reading.model.dtype != type {
-            refuse("dtype", trainer, "the layout \(home.layout.rawValue)", "which is dtype \(type.rawValue)")
-        }
-        if reading.tensorParallelism.size != home.strategy.tensor {
-            refuse(
-                TensorParallelism.trainingKey, trainer, "tp \(home.strategy.tensor)",
-                "which is \(TensorParallelism.trainingKey) \(home.strategy.tensor)")
-        }
-        if (reading.optimizerOffload.folder != nil) != offloads {
-            refuse(
-                "offload_optimizer", trainer, "after \(offloads ? "with" : "without") offloadOptimizer",
-                "which is offload_optimizer \(offloads)")
-        }
-        if let sampler, reading.tensorParallelism.generationSize != sampler.own.strategy.tensor {
-            refuse(
-                TensorParallelism.generationKey, sampler.call, "tp \(sampler.own.strategy.tensor)",
-                "which is \(TensorParallelism.generationKey) \(sampler.own.strategy.tensor)")
-        }
-        if let sampler, let layout, reading.model.generationLayout != layout {
-            refuse(
-                "generation_layout", sampler.call, "the layout \(sampler.own.layout.rawValue)",
-                "which is generation_layout \(layout.rawValue)")
-        }
-        let asked = Self.sequences(of: trainer.work, maxTokens: reading.maxTokensPerMicroBatch)
-        if ExecutionPlan.pieces(of: trainer.work, home, sequences: asked) != home.microBatches {
-            refuse(
-                "max_tokens_per_micro_batch", trainer, "microbatches \(home.microBatches)",
-                "which is \(trainer.work.tokens(of: sequencesOfPass)) tokens a pass")
-        }
-        if let sampler, let rows, let given = reading.concurrent,
-            ExecutionPlan.pieces(of: sampler.call.work, sampler.own, sequences: given) != sampler.own.microBatches
-        {
-            refuse(
-                "max_concurrent_completions", sampler.call, "microbatches \(sampler.own.microBatches)",
-                "which is \(rows) rows at once")
+                "\(key) is \(job.entry(key)?.value ?? "not set"), and \(path) says \(decision.field) of "
+                    + "\(decision.call.name), which is \(decision.meaning ?? "\(key) \(decision.value)"); "
+                    + "leave \(key) or placement out")
         }
         if reading.staleness.generationRanks > 0 {
             job.refuse(
