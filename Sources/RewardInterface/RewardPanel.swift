@@ -6,6 +6,8 @@ import Synchronization
 package final class RewardPanel: Sendable {
     /// Every reward's name, in the order of a completion's scores.
     package let names: [String]
+    /// Whether a reward may report numbers of its own; see ``RewardSource/reportsMetrics``.
+    package var reportsMetrics: Bool { sources.contains { $0.reportsMetrics } }
     private let sources: [any RewardSource]
     private let budgets: Mutex<[ErrorBudget]>
 

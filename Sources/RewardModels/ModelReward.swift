@@ -13,6 +13,7 @@ internal import Tokenization
 /// weights stay in memory until the source is let go.
 package final class ModelReward: RewardSource {
     package let names: [String]
+    package var reportsMetrics: Bool { false }
     /// Tells this model, read as it is, from others: its folder, name, size and date of its files, and the settings that
     /// a score depends on.
     package let identity: String

@@ -42,6 +42,19 @@ struct JobFileTests {
         #expect(!plain.run.placesBest && plain.run.bestMetric == nil && plain.run.saveSteps == 500)
     }
 
+    /// As in transformers a name means the evaluation's metric, with or without `eval_` before it. Where nothing is
+    /// evaluated it is a training step's.
+    @Test func aBestMetricIsTheEvaluationsWhereThereIsOne() throws {
+        let evaluated = "\neval_steps: 20\nsave_steps: 40\nmetric_for_best_model: "
+        for (lines, name) in [
+            (evaluated + "length", "eval_length"), (evaluated + "eval_length", "eval_length"),
+            ("\nmetric_for_best_model: length", "length"),
+        ] {
+            let job = try job(complete + lines)
+            #expect(job.run.bestMetric == name && job["metric_for_best_model"] == name)
+        }
+    }
+
     /// The job's folder and the working folder each have a set and a reward.
     @Test func typedPathsCountFromTheWorkingFolder() throws {
         let root = FileManager.default.temporaryDirectory.appending(path: "typed-\(UUID().uuidString)")
