@@ -409,6 +409,7 @@ struct JobFileTests {
             "algorithm: gspo\nbeta: 0.1\nuse_bias_correction_kl: true",
             "use_bias_correction_kl is true; expected false with importance_sampling_level sequence"
         ),
+        ("beta: 0.1\nk3_clamp: 10", "k3_clamp is 10.0; expected none, or use_bias_correction_kl: false"),
         ("reward_clip_range: [5, -5]\nalgorithm: rloo", "reward_clip_range is a list of 2; expected a list"),
         (
             "algorithm: rloo\nreward_clip_range: [-1, 1]\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]",
@@ -627,6 +628,7 @@ struct JobFileTests {
             "grpo: use_bias_correction_kl, kl_on_zero_std_groups"
         ),
         ("beta: 0.1\nkl_estimator: full\nuse_bias_correction_kl: false", "grpo: use_bias_correction_kl"),
+        ("k3_clamp: 10", "grpo: k3_clamp"), ("beta: 0.1\nkl_estimator: k2\nk3_clamp: 10", "grpo: k3_clamp"),
         // The teacher's divergence is no KL term that groups could be without.
         (
             "algorithm: distill\nteacher_model_name_or_path: t\nkl_on_zero_std_groups: false",
@@ -699,6 +701,7 @@ struct JobFileTests {
         "algorithm: cispo", "algorithm: srft\ngradient_part_steps: 5",
         "loss_type: cispo\nepsilon: 5",
         "beta: 0.1\nkl_estimator: k2\nuse_bias_correction_kl: false\nkl_on_zero_std_groups: false",
+        "beta: 0.1\nuse_bias_correction_kl: false\nk3_clamp: 10", "algorithm: soft_grpo\nk3_clamp: 10",
         "algorithm: soft_grpo\nsoft_thinking: {noise: embedding_gaussian, gaussian_sigma: 0.1}",
         "algorithm: soft_grpo\nsoft_thinking: {noise_factor: 0.5, gumbel_temperature: 0.2, kl: sampled}",
         "algorithm: soft_grpo\nsoft_thinking: {cold_stop_entropy: 0.1, cold_stop_steps: 8}",
