@@ -100,7 +100,7 @@ package enum GRPO {
             return exact
         }
         let estimate = try settings.klEstimator.estimate(
-            policy: inputs.logProbabilities, reference: inputs.requireReference("grpo"))
+            policy: inputs.logProbabilities, reference: inputs.requireReference("grpo"), largestK3: settings.largestK3)
         guard settings.correctsKLBias, settings.importanceLevel == .token else { return estimate }
         // The gradient of k2 is the KL's as it stands and takes a weight; those of k1 and k3 need the ratio's own.
         return try estimate * (settings.klEstimator == .k2 ? ratios.detached() : ratios)

@@ -41,6 +41,9 @@ package struct GRPOSettings: Sendable, Equatable {
     /// Whether an estimated KL term is multiplied by ρ, gradient included but for k2. Without effect where ρ is one
     /// ratio per completion.
     package let correctsKLBias: Bool
+    /// What k3 of a token is clamped to; `nil` for nothing. verl has 10. Not with ``correctsKLBias``: ρ's own gradient,
+    /// k3·∇log π, stands against that of k3, and alone it would take π farther down where it is far below π_ref.
+    package let largestK3: Double?
     /// The weight of the entropy bonus; 0 for none.
     package let entropyCoefficient: Double
     /// `nil` leaves the sampler's own log-probs out of the loss.
@@ -52,8 +55,8 @@ package struct GRPOSettings: Sendable, Equatable {
         lossType: LossType = .dapo, importanceLevel: ImportanceRatio = .token,
         clip: ClippedSurrogate = ClippedSurrogate(),
         klCoefficient: Double = 0, klEstimator: KLEstimator = .k3, usesExactKL: Bool = false,
-        correctsKLBias: Bool = true, entropyCoefficient: Double = 0, mismatchCorrection: MismatchCorrection? = nil,
-        offPolicyThreshold: Double? = nil
+        correctsKLBias: Bool = true, largestK3: Double? = nil, entropyCoefficient: Double = 0,
+        mismatchCorrection: MismatchCorrection? = nil, offPolicyThreshold: Double? = nil
     ) {
         self.lossType = lossType
         self.importanceLevel = importanceLevel
@@ -62,6 +65,7 @@ package struct GRPOSettings: Sendable, Equatable {
         self.klEstimator = klEstimator
         self.usesExactKL = usesExactKL
         self.correctsKLBias = correctsKLBias
+        self.largestK3 = largestK3
         self.entropyCoefficient = entropyCoefficient
         self.mismatchCorrection = mismatchCorrection
         self.offPolicyThreshold = offPolicyThreshold
@@ -94,6 +98,10 @@ package struct GRPOSettings: Sendable, Equatable {
                 "use_bias_correction_kl", default: importanceLevel == .token,
                 "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556), k2 by its value alone: the gradient is then that of the KL of the next-token distribution at each visited state, KL(π‖π_ref), off policy too. Not for sequence ratios, whose product is neither KL's."
             ) : false
+        largestK3 = job.read(
+            "k3_clamp", optional: nil, .above(0),
+            "The most nats that k3 of one token counts in the KL term of the loss, without use_bias_correction_kl; a token beyond it has no gradient there. Off unless set; 10 is what verl has in its low_var_kl."
+        )
         entropyCoefficient = job.read(
             "entropy_coef", default: 0.0, .atLeast(0),
             "Weight of the policy's entropy, subtracted from the loss (arXiv:1602.01783).")
@@ -125,7 +133,13 @@ package struct GRPOSettings: Sendable, Equatable {
         job.check(
             klCoefficient == 0 || klEstimator != .k1 || correctsKLBias || usesExactKL, "kl_estimator",
             "k2 or k3, or use_bias_correction_kl: k1 alone in a loss has no gradient on average")
+        let hasK3 = klCoefficient > 0 && !usesExactKL && klEstimator == .k3
+        job.check(
+            largestK3 == nil || !hasK3 || !correctsKLBias, "k3_clamp",
+            "none, or use_bias_correction_kl: false: the ratio's gradient stays where k3 has none, and takes a policy that is far below the reference farther down"
+        )
         job.ignore("use_bias_correction_kl", when: klCoefficient == 0 || usesExactKL)
+        job.ignore("k3_clamp", when: !hasK3)
         // cispo clips above alone, at epsilon where epsilon_high is not given.
         job.ignore("epsilon", when: lossType == .cispo && clip.epsilonHigh != clip.epsilon)
         if lossType == .cispo, clip.epsilonHigh < 1 {
@@ -145,7 +159,7 @@ extension GRPOSettings: Objective {
     package var drivenByAdvantages: any Objective {
         GRPOSettings(
             lossType: lossType, importanceLevel: importanceLevel, clip: clip, klCoefficient: klCoefficient,
-            klEstimator: klEstimator, usesExactKL: usesExactKL, correctsKLBias: correctsKLBias,
+            klEstimator: klEstimator, usesExactKL: usesExactKL, correctsKLBias: correctsKLBias, largestK3: largestK3,
             mismatchCorrection: mismatchCorrection, offPolicyThreshold: offPolicyThreshold)
     }
     package func loss(_ inputs: PolicyLossInputs) throws -> LossResult { try GRPO.loss(inputs, self) }

@@ -9,14 +9,18 @@ extension KLEstimator {
     /// - Parameters:
     ///   - policy: log π, `[actionTokens]`, differentiable.
     ///   - reference: log π_ref, `[actionTokens]`.
+    ///   - largestK3: What k3 of a token is clamped to, its gradient then 0; `nil` for nothing.
     /// - Returns: `[actionTokens]`, in nats.
-    package func estimate(policy: Tensor, reference: Tensor) throws -> Tensor {
+    package func estimate(policy: Tensor, reference: Tensor, largestK3: Double? = nil) throws -> Tensor {
         let limit = Self.largestDifference
         let difference = try (policy - reference.detached()).clamped(to: -limit...limit)
         switch self {
         case .k1: return difference
         case .k2: return try difference.square() * 0.5
-        case .k3: return try (-difference).expm1() + difference
+        case .k3:
+            let estimate = try (-difference).expm1() + difference
+            guard let largestK3 else { return estimate }
+            return try estimate.clamped(to: -largestK3...largestK3)
         case .abs: return try difference.abs()
         }
     }

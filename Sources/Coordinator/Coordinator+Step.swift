@@ -5,6 +5,8 @@ internal import Records
 
 extension Coordinator {
     /// Runs the recipe once and reports it.
+    ///
+    /// - Returns: The step's numbers as they are recorded.
     func takeStep() async throws -> Metrics {
         let clock = ContinuousClock()
         let start = clock.now
@@ -23,15 +25,8 @@ extension Coordinator {
         work.metrics["epoch"] = await parts.prompts.epoch
         work.metrics["num_tokens"] = Double(progress.tokens)
         let report = work.report(step: progress.step)
-        if let team = parts.team {
-            _ = try await team.untilDone {
-                try await parts.observer.completed(report)
-                return true
-            }
-        } else {
-            try await parts.observer.completed(report)
-        }
-        return work.metrics
+        guard let team = parts.team else { return try await parts.observer.completed(report) }
+        return try await team.untilDone { try await parts.observer.completed(report) }[team.ranks.rank]
     }
 
     /// Does one call of the recipe.

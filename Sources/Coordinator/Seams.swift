@@ -169,8 +169,10 @@ package protocol StepObserver: Sendable {
     func began(_ phase: StepPhase, step: Int) async
     /// A step is done.
     ///
+    /// - Returns: The step's numbers as they are recorded, those that the observer has added among them: checkpoints can
+    ///   be ranked by each.
     /// - Throws: `NotFinite` when the run has diverged: nothing of it is saved any more.
-    func completed(_ report: StepReport) async throws
+    func completed(_ report: StepReport) async throws -> Metrics
     /// Controllers have learned from an evaluation.
     func noted(_ metrics: Metrics, _ notes: [String], step: Int) async throws
 }

@@ -5,8 +5,8 @@ internal import Records
 /// the textbook Lagrangian. What the variants are is said at ``MultiplierSettings``.
 ///
 /// The weights of the streams of constrained rewards are multipliers λ, moved once a rollout by the raw scores of what
-/// the policy wrote: sums and counts over completions, so that long completions weigh no more than short ones. A
-/// completion that a reward did not score counts for none of its constraints.
+/// the policy wrote: sums and counts over completions, so that long completions weigh no more than short ones unless
+/// the settings say so. A completion that a reward did not score counts for none of its constraints.
 ///
 /// Departs from the published code: ℓ begins at the same number for all and not at a normal draw; the KL stream keeps
 /// the factor of the other own streams in `all_ppo`, where its weight would become negative.
@@ -135,7 +135,7 @@ extension LagrangianConstraints: RewardController {
         var update = ControllerUpdate()
         var means: [String: Double] = [:]
         for constraint in constraints {
-            let tally = step.tally(of: constraint.reward)
+            let tally = step.tally(of: constraint.reward, countsTokens: settings.weighsLengths)
             guard tally.count > 0 else { continue }
             guard tally.mean.isFinite else { return nil }
             means[constraint.name] = tally.mean

@@ -58,12 +58,16 @@ package struct MultiplierSettings: Sendable, Equatable {
     package var isNormalized: Bool
     /// Whether a rollout has as many dual steps as optimizer steps, else one.
     package var isPerMinibatch: Bool
+    /// Whether J is the mean over a rollout's tokens, each with the score of its completion, as in the published code;
+    /// else over completions.
+    package var weighsLengths: Bool
     package var onSaturation: Saturation
 
     package init(
         _ variant: Variant = .textbook, learningRate: Double? = nil, momentum: Double? = nil,
         maxGradientNorm: Double?? = nil, initial: Double = 0, limit: Double? = nil, proportional: Double = 0,
-        isNormalized: Bool = true, isPerMinibatch: Bool = false, onSaturation: Saturation = .warn
+        isNormalized: Bool = true, isPerMinibatch: Bool = false, weighsLengths: Bool = false,
+        onSaturation: Saturation = .warn
     ) {
         self.variant = variant
         self.learningRate = learningRate ?? Self.learningRate(variant)
@@ -74,6 +78,7 @@ package struct MultiplierSettings: Sendable, Equatable {
         self.proportional = proportional
         self.isNormalized = isNormalized
         self.isPerMinibatch = isPerMinibatch
+        self.weighsLengths = weighsLengths
         self.onSaturation = onSaturation
     }
 
@@ -112,6 +117,10 @@ package struct MultiplierSettings: Sendable, Equatable {
             "multipliers.per_minibatch", default: false,
             "Takes as many dual steps a rollout as the policy takes optimizer steps, as the published code does; all on the rollout's mean."
         )
+        weighsLengths = job.read(
+            "multipliers.length_weighted", default: false,
+            "Takes the mean that is held over the tokens of a rollout, each with the score of its completion, as the published code does: a long completion then counts more than a short one (arXiv:2310.04373)."
+        )
         onSaturation = job.read(
             "multipliers.on_saturation", default: .warn,
             "When a bounded |λ| has been above 0.98 for 20 rollouts: warn, or go on with textbook from the multiplier reached, λ/(N − Σλ)."
@@ -129,6 +138,6 @@ package struct MultiplierSettings: Sendable, Equatable {
         job.ignore(
             "multipliers.variant", "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm",
             "multipliers.initial", "multipliers.max", "multipliers.proportional", "multipliers.normalize",
-            "multipliers.per_minibatch", "multipliers.on_saturation", when: !isUsed)
+            "multipliers.per_minibatch", "multipliers.length_weighted", "multipliers.on_saturation", when: !isUsed)
     }
 }

@@ -137,12 +137,16 @@ package struct ScoreTally: Sendable, Equatable {
 
 extension ObservedStep {
     /// A reward's scores of the step's completions; none of a reward that nobody knows.
-    package func tally(of reward: String) -> ScoreTally {
+    ///
+    /// - Parameter countsTokens: Whether a score counts as often as its completion has actions, and not once.
+    package func tally(of reward: String, countsTokens: Bool = false) -> ScoreTally {
         guard let index = rewardNames.firstIndex(of: reward) else { return ScoreTally() }
         return groups.reduce(into: ScoreTally()) { tally, group in
-            for score in group.scores.compactMap({ $0[index].score }) {
-                tally.sum += score
-                tally.count += 1
+            for (rollout, scores) in zip(group.group.rollouts, group.scores) {
+                guard let score = scores[index].score else { continue }
+                let times = countsTokens ? rollout.actionCount : 1
+                tally.sum += score * Double(times)
+                tally.count += times
             }
         }
     }

@@ -19,9 +19,11 @@ package struct EvaluationResult: Sendable, Equatable {
     /// - Parameters:
     ///   - groups: In prompt order.
     ///   - ks: The k of pass@k and maj@k.
+    ///   - estimator: Of pass@k.
     ///   - seed: Of the bootstraps' draws.
     package init(
-        promptSet: String, groups: [EvaluatedGroup], rewardNames: [String], ks: [Int], seed: UInt64 = 0
+        promptSet: String, groups: [EvaluatedGroup], rewardNames: [String], ks: [Int],
+        passAtK estimator: PassAtK.Estimator = .unbiased, seed: UInt64 = 0
     ) {
         self.promptSet = promptSet
         prompts = groups.count
@@ -35,7 +37,8 @@ package struct EvaluationResult: Sendable, Equatable {
             let answers = groups.compactMap { $0.answers(ofReward: index) }
             return RewardSummary(
                 reward: name, scores: groups.map { $0.scores(ofReward: index) },
-                answers: answers.count == groups.count && !groups.isEmpty ? answers : nil, ks: ks, seed: seed)
+                answers: answers.count == groups.count && !groups.isEmpty ? answers : nil, ks: ks,
+                passAtK: estimator, seed: seed)
         }
         var names: [String] = []
         let bySource = Dictionary(grouping: groups, by: \.scored.group.prompt.prompt.source)
@@ -45,7 +48,8 @@ package struct EvaluationResult: Sendable, Equatable {
         guard names.count > 1 else { return }
         sources = names.map { name in
             EvaluationResult(
-                promptSet: name, groups: bySource[name] ?? [], rewardNames: rewardNames, ks: ks, seed: seed)
+                promptSet: name, groups: bySource[name] ?? [], rewardNames: rewardNames, ks: ks,
+                passAtK: estimator, seed: seed)
         }
     }
 

@@ -39,13 +39,16 @@ package struct Findings: Sendable, Equatable {
     package var results: [EvaluationResult]
     package var comparisons: [Comparison]
     package var samples: [Sample]
+    /// How the results' pass@k is estimated.
+    package var passAtK: PassAtK.Estimator
     /// What there is of an evaluation that was stopped: `37 of 200 prompts of eval.jsonl`; `nil` for a whole one.
     package var unfinished: String?
 
     package init(
         model: String, rewardNames: [String], results: [EvaluationResult], comparisons: [Comparison] = [],
-        samples: [Sample] = []
+        samples: [Sample] = [], passAtK: PassAtK.Estimator = .unbiased
     ) {
+        self.passAtK = passAtK
         self.model = model
         self.rewardNames = rewardNames
         self.results = results

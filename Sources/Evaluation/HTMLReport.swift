@@ -36,7 +36,7 @@ package struct HTMLReport: Sendable {
         \(plots)
         \(completions)
         <h2>How the numbers are made</h2>
-        <ul>\(ReportNotes.method.map { "<li>\(HTMLText.escaped($0))</li>" }.joined())</ul>
+        <ul>\(ReportNotes.method(findings).map { "<li>\(HTMLText.escaped($0))</li>" }.joined())</ul>
         </body>
         </html>
 

@@ -2,8 +2,37 @@
 ///
 ///     pass@k = 1 − C(n − c, k) / C(n, k)          (Chen et al. 2021, arXiv:2107.03374, Eq. 1)
 ///
-/// The unbiased estimator for draws without replacement; the mean of the first k draws is not.
+/// The unbiased estimator for draws without replacement. Other forms are in use, and a number is compared with one of
+/// its own form: see ``Estimator``.
 package enum PassAtK {
+    /// How it is estimated from the completions of a prompt.
+    package enum Estimator: String, Sendable, Equatable, CaseIterable {
+        /// Chen's.
+        case unbiased
+        /// Whether one of the first k is right, as in Table 1 of SofT-GRPO (arXiv:2511.06411v2). With n = k it is
+        /// Chen's; with more the rest is not looked at.
+        case first
+        /// The share of the blocks of k in which one is right, the completions cut in the order of sampling, as in its
+        /// Fig. 7. Unbiased, with more noise. What is left behind the last whole block is not looked at.
+        case chunks
+    }
+
+    /// Of one prompt.
+    ///
+    /// - Parameter right: Of each completion, in the order of sampling.
+    /// - Returns: The estimate in 0...1, or `nil` when fewer than `k` completions were drawn.
+    package static func estimate(_ estimator: Estimator, of right: [Bool], k: Int) -> Double? {
+        guard k >= 1, right.count >= k else { return nil }
+        switch estimator {
+        case .unbiased: return estimate(samples: right.count, right: right.count { $0 }, k: k)
+        case .first: return right[..<k].contains(true) ? 1 : 0
+        case .chunks:
+            let blocks = right.count / k
+            let hits = (0..<blocks).count { right[($0 * k)..<(($0 + 1) * k)].contains(true) }
+            return Double(hits) / Double(blocks)
+        }
+    }
+
     /// - Returns: The estimate in 0...1, or `nil` when fewer than `k` completions were drawn.
     package static func estimate(samples n: Int, right c: Int, k: Int) -> Double? {
         guard k >= 1, n >= k, (0...n).contains(c) else { return nil }

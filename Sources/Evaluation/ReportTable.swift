@@ -5,8 +5,9 @@ package enum ReportTable {
         let summaries = findings.results.flatMap { [$0] + $0.sources }.flatMap(\.rewards)
         let passes = Set(summaries.flatMap(\.passAtK.keys)).filter { $0 > 1 }.sorted()
         let majorities = Set(summaries.flatMap(\.majorityAtK.keys)).filter { $0 > 1 }.sorted()
+        let form = findings.passAtK == .unbiased ? "" : " (\(findings.passAtK.rawValue))"
         let heading =
-            ["prompts", "reward", "n", "samples", "mean", "95 % interval"] + passes.map { "pass@\($0)" }
+            ["prompts", "reward", "n", "samples", "mean", "95 % interval"] + passes.map { "pass@\($0)\(form)" }
             + majorities.map { "maj@\($0)" } + ["truncated", "no answer", "failed", "abstained", "mean length"]
         var rows: [[String]] = []
         for result in findings.results {

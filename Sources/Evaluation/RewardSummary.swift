@@ -31,8 +31,12 @@ package struct RewardSummary: Sendable, Equatable {
     ///   - scores: `[prompt][completion]`.
     ///   - answers: `[prompt][completion]`, the answers judged; `nil` for a reward that judges no single answer.
     ///   - ks: The k of pass@k and maj@k.
+    ///   - estimator: Of pass@k.
     ///   - seed: Of the bootstrap's draws.
-    package init(reward: String, scores: [[RewardScore]], answers: [[String?]]? = nil, ks: [Int], seed: UInt64 = 0) {
+    package init(
+        reward: String, scores: [[RewardScore]], answers: [[String?]]? = nil, ks: [Int],
+        passAtK estimator: PassAtK.Estimator = .unbiased, seed: UInt64 = 0
+    ) {
         let numbers = scores.map { $0.compactMap(\.score) }
         self.init(reward: reward, promptMeans: numbers.map { $0.isEmpty ? nil : $0.reduce(0, +) / Double($0.count) })
         scored = numbers.joined().count
@@ -51,8 +55,7 @@ package struct RewardSummary: Sendable, Equatable {
         if let judged, scored > 0 { parseFailures = Double(judged.joined().count { $0 == nil }) / Double(scored) }
         guard isRightOrWrong else { return }
         for k in ks {
-            passAtK[k] = Self.mean(
-                numbers.map { PassAtK.estimate(samples: $0.count, right: Int($0.reduce(0, +)), k: k) })
+            passAtK[k] = Self.mean(numbers.map { PassAtK.estimate(estimator, of: $0.map { $0 == 1 }, k: k) })
             guard let judged else { continue }
             majorityAtK[k] = Self.mean(
                 zip(judged, numbers).map { MajorityVote.estimate(answers: $0, scores: $1, k: k) })

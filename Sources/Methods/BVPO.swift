@@ -116,7 +116,8 @@ package struct BVPOMethod: Method {
         }
         job.ignore(
             "multipliers.learning_rate", "multipliers.momentum", "multipliers.max_grad_norm", "multipliers.initial",
-            "multipliers.max", "multipliers.proportional", "multipliers.normalize", "multipliers.per_minibatch")
+            "multipliers.max", "multipliers.proportional", "multipliers.normalize", "multipliers.per_minibatch",
+            "multipliers.length_weighted")
         return control.constraints
     }
 

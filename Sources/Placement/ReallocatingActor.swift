@@ -140,12 +140,16 @@ package final class ReallocatingActor {
         log?.sample()
     }
 
-    /// The fingerprint of all parameters, trained or not, for the ranks of a run to compare. Where several share what is
-    /// trained, all of them make this call: it is that of the wholes.
-    package func fingerprintOfWholes() throws -> WeightFingerprint {
+    /// The fingerprint of all parameters, trained or not, for the ranks of a run to compare.
+    ///
+    /// - Parameter cutWholes: That of the wholes of which this rank has parts, from before they were cut: those that share
+    ///   layers have no part in common that could be compared. `nil` where it has whole parameters alone.
+    package func fingerprintOfWholes(_ cutWholes: WeightFingerprint?) throws -> WeightFingerprint {
+        precondition(shards == nil || cutWholes != nil, "parts say nothing of what they were cut from")
         defer { if residency != .keep { files?.dropPages() } }
-        return try WeightFingerprint(of: parameters.frozen).merging(
-            WeightFingerprint(adding: parameters.trained, of: shards))
+        let wholes = parameters.trained.filter { shards?.isCut($0.key) != true }
+        let own = try WeightFingerprint(of: parameters.frozen.merging(wholes) { _, trained in trained })
+        return cutWholes.map(own.merging) ?? own
     }
 
     /// Zeros of the shape, element type and device of every trained tensor, by name: what an optimizer's moments

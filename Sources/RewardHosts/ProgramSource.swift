@@ -5,6 +5,7 @@ package import RewardInterface
 package final class ProgramSource: RewardSource {
     package let names: [String]
     package var readsTokenIDs: Bool { reward.readsTokenIDs }
+    package var reportsMetrics: Bool { false }
     private let reward: any ProgramReward
     private let range: ClosedRange<Double>
     private let runner: ConfinedRunner

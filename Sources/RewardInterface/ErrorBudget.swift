@@ -30,18 +30,19 @@ package struct ErrorBudget: Sendable, Equatable {
 
     /// Takes note of one score.
     ///
+    /// - Parameter completion: `nil` for the demonstration of the prompt's row.
     /// - Throws: ``RewardError/budgetExceeded(reward:failures:of:allowed:first:sample:)`` with the first failure since
     ///   the window last held none, and its sample.
     package mutating func record(
-        _ score: RewardScore, of completion: Completion, for prompt: Prompt
+        _ score: RewardScore, of completion: Completion?, for prompt: Prompt
     ) throws(RewardError) {
         remember(isFailure: score.isFailure)
         guard score.isFailure else {
             if failures == 0 { first = nil }
             return
         }
-        let sample =
-            first ?? (score.note ?? score.state, "\(prompt.id), completion: \(completion.text.shortened(to: 400))")
+        let words = completion.map { "completion: \($0.text.shortened(to: 400))" } ?? "its demonstration"
+        let sample = first ?? (score.note ?? score.state, "\(prompt.id), \(words)")
         first = sample
         guard Double(failures) > rate * Double(max(recent.count, minimum)) else { return }
         throw exceeded(sample)

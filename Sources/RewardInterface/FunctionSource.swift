@@ -4,6 +4,7 @@ package import Records
 package struct FunctionSource: RewardSource {
     package let names: [String]
     package var readsTokenIDs: Bool { function.readsTokenIDs }
+    package var reportsMetrics: Bool { false }
     private let function: any RewardFunction
     private let range: ClosedRange<Double>
 

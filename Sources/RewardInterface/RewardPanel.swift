@@ -6,6 +6,8 @@ import Synchronization
 package final class RewardPanel: Sendable {
     /// Every reward's name, in the order of a completion's scores.
     package let names: [String]
+    /// Whether a reward may report numbers of its own; see ``RewardSource/reportsMetrics``.
+    package var reportsMetrics: Bool { sources.contains { $0.reportsMetrics } }
     private let sources: [any RewardSource]
     private let budgets: Mutex<[ErrorBudget]>
 
@@ -70,17 +72,20 @@ package final class RewardPanel: Sendable {
         return (ScoredGroup(group: group, scores: scores, greedyScores: greedy), remarks(parts))
     }
 
-    /// Takes the scores of a group into the rewards' error budgets, wherever they come from.
+    /// Takes the scores of a group into the rewards' error budgets, wherever they come from, with those of the
+    /// demonstration beside it.
     ///
     /// - Throws: ``RewardError`` of a spent error budget.
     package func count(_ scored: ScoredGroup) throws(RewardError) {
         let group = scored.group
-        let rows =
-            zip(group.rollouts, scored.scores) + (group.greedy.map { [($0, scored.greedyScores ?? [])] } ?? [])
+        var rows: [(completion: Completion?, scores: [RewardScore])] = []
+        for (rollout, scores) in zip(group.rollouts, scored.scores) { rows.append((rollout.completion, scores)) }
+        if let greedy = group.greedy { rows.append((greedy.completion, scored.greedyScores ?? [])) }
+        if let scores = scored.demonstrationScores { rows.append((nil, scores)) }
         try budgets.withLock { (budgets) throws(RewardError) in
-            for (rollout, row) in rows {
-                for (index, score) in row.enumerated() {
-                    try budgets[index].record(score, of: rollout.completion, for: group.prompt.prompt)
+            for (completion, scores) in rows {
+                for (index, score) in scores.enumerated() {
+                    try budgets[index].record(score, of: completion, for: group.prompt.prompt)
                 }
             }
         }

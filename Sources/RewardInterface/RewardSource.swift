@@ -50,6 +50,9 @@ package protocol RewardSource: Sendable {
     /// Whether any of them reads the token ids of a completion.
     var readsTokenIDs: Bool { get }
 
+    /// Whether its answers may have numbers of their own beside the scores, whose names are not known before.
+    var reportsMetrics: Bool { get }
+
     /// Whether the prompt's row has what scoring reads, found out before anything is sampled for it.
     ///
     /// - Throws: ``RewardError`` naming the row and the column that is missing or unfit.
@@ -78,6 +81,8 @@ package protocol RewardSource: Sendable {
 
 extension RewardSource {
     package var readsTokenIDs: Bool { false }
+
+    package var reportsMetrics: Bool { true }
 
     package func check(_ prompt: Prompt) throws(RewardError) {}
 

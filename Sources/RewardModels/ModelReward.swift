@@ -13,8 +13,9 @@ internal import Tokenization
 /// weights stay in memory until the source is let go.
 package final class ModelReward: RewardSource {
     package let names: [String]
-    /// Tells this model, read as it is, from others: its folder, name, size and date of its files, and the settings that
-    /// a score depends on.
+    package var reportsMetrics: Bool { false }
+    /// Tells this model, read as it is, from others: its folder, name, size and date of its files, those of its base where
+    /// it is an adapter, and the settings that a score depends on.
     package let identity: String
     private let reader: RewardModelReader
     private let classifier: ClassifierOnThread
@@ -109,10 +110,16 @@ package final class ModelReward: RewardSource {
     }
 
     private static func identity(of folder: URL) -> String {
-        // A folder that cannot be listed was not opened either.
+        // A folder that cannot be read was not opened either.
+        let base = (try? ModelFolder.baseFolder(of: folder)) ?? folder
+        return listing(of: folder) + (base == folder ? "" : listing(of: base))
+    }
+
+    private static func listing(of folder: URL) -> String {
+        // As above; a base may be a single file.
         let files =
             (try? FileManager.default.contentsOfDirectory(
-                at: folder, includingPropertiesForKeys: [.fileSizeKey, .contentModificationDateKey])) ?? []
+                at: folder, includingPropertiesForKeys: [.fileSizeKey, .contentModificationDateKey])) ?? [folder]
         let lines = files.map { file -> String in
             let values = try? file.resourceValues(forKeys: [.fileSizeKey, .contentModificationDateKey])  // as above
             let date = values?.contentModificationDate?.timeIntervalSince1970 ?? 0

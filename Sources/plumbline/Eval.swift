@@ -1,4 +1,5 @@
 import ArgumentParser
+import Evaluation
 import Job
 import Records
 
@@ -26,6 +27,12 @@ struct Eval: AsyncParsableCommand {
     var rewardErrorBudget = 0.05
     @Option(help: "Completions behind each prompt's mean; the largest k unless given.") var samples: Int?
     @Option(name: .short, help: "The k of pass@k and maj@k, comma-separated; at most --samples.") var k = "1"
+    @Option(
+        name: .customLong("pass-at-k"),
+        help:
+            "How pass@k is estimated: unbiased from all completions (arXiv:2107.03374), first from the first k, chunks from each k in turn."
+    )
+    var estimator = PassAtK.Estimator.unbiased.rawValue
     @Option(help: "Use only the first rows of each set.") var limit: Int?
     @Option(help: "Write every completion with its scores to this file.") var completions: String?
     @Option(help: "Write the result to this file as JSON.") var output: String?
@@ -46,6 +53,10 @@ struct Eval: AsyncParsableCommand {
         guard ks.allSatisfy({ $0.map { (1...samplesPerPrompt).contains($0) } ?? false }) else {
             throw ValidationError("-k \(k): whole numbers from 1 to --samples (\(samplesPerPrompt)), comma-separated")
         }
+        guard PassAtK.Estimator(rawValue: estimator) != nil else {
+            let known = PassAtK.Estimator.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("--pass-at-k \(estimator): one of \(known)")
+        }
         guard (0...1).contains(rewardErrorBudget) else {
             throw ValidationError("--reward-error-budget \(rewardErrorBudget): between 0 and 1")
         }
@@ -55,8 +66,10 @@ struct Eval: AsyncParsableCommand {
         let progress = ProgressLine()
         let evaluation = try PolicyEvaluation(
             prompts: prompts, rewards: rewards, rewardErrorBudget: rewardErrorBudget, columnMap: columnMap,
-            samples: samplesPerPrompt, ks: ks.compactMap(\.self), limit: limit, sampling: try sampling.request,
-            keepsCompletions: completions != nil, note: { Terminal.progress("note: \($0)") })
+            samples: samplesPerPrompt, ks: ks.compactMap(\.self),
+            passAtK: PassAtK.Estimator(rawValue: estimator) ?? .unbiased,  // validated
+            limit: limit, sampling: try sampling.request, keepsCompletions: completions != nil,
+            note: { Terminal.progress("note: \($0)") })
         try evaluation.check(
             outputs: [
                 ("--output", output), ("--completions", completions), ("--markdown", markdown), ("--html", html),

@@ -155,6 +155,44 @@ struct VerlLossTests {
         }
     }
 
+    /// With verl's clamp all numbers are verl's.
+    @Test func k3ClampedIsVerls() throws {
+        let expected = try #require(reference.kl.first { $0.kind == "k3" })
+        let policy = try Tensor(reference.differences).requiringGradient()
+        let estimate = try KLEstimator.k3.estimate(
+            policy: policy, reference: Tensor(reference.differences.map { _ in 0 }), largestK3: 10)
+        try estimate.sum().backward()
+        #expect(largestDifference(try estimate.doubles(), expected.values) < 1e-12)
+        #expect(largestDifference(try #require(policy.gradient).doubles(), expected.slopes) < 1e-12)
+        #expect(expected.values.count { $0 == 10 } == 2)
+    }
+
+    /// In GRPO's loss, by plain loops, each token's share of three.
+    @Test func aClampedTermOfTheLoss() throws {
+        let policy = [-1.0, -0.5, -4]
+        let distances = [-4.0, 0.5, 12]  // log π − log π_ref; k3 is 49.6, 0.1 and 11.0
+        let example = LossExample(
+            lengths: [2, 1], maxCompletionLength: 2, policy: policy, old: [-1.5, -0.5, -3.5],
+            rollout: [-1.5, -0.5, -3.5], reference: zip(policy, distances).map { $0 - $1 }, entropies: [1, 1, 1],
+            advantages: [0, 0])
+        func found(_ clamp: Double?) throws -> (loss: Double, gradient: [Double]) {
+            let found = try example.evaluate(
+                GRPOSettings(klCoefficient: 0.3, correctsKLBias: false, largestK3: clamp))
+            return (found.loss, found.gradient)
+        }
+        var (loss, gradient) = (0.0, [0.0, 0.0, 0.0])
+        for (token, d) in distances.enumerated() {
+            let k3 = exp(-d) - 1 + d
+            loss += 0.3 * min(k3, 10) / 3
+            if k3 < 10 { gradient[token] = 0.3 * (1 - exp(-d)) / 3 }
+        }
+        let clamped = try found(10)
+        #expect(abs(clamped.loss - loss) < 1e-12, "\(clamped.loss), \(loss)")
+        #expect(largestDifference(clamped.gradient, gradient) < 1e-12, "\(clamped.gradient), \(gradient)")
+        let plain = try found(nil)
+        #expect(plain.loss > loss + 1 && plain.gradient[0] < -1)
+    }
+
     /// Where verl's k3 is clamped to 10, ours goes on as e^(−d) − 1 + d with the slope 1 − e^(−d), as its definition
     /// says.
     @Test func klPenalties() throws {

@@ -29,6 +29,7 @@ struct CoordinatorTests {
         let world = World()
         _ = try await coordinator(world).run()
         #expect(await world.saves.map(\.step) == [2, 3])
+        #expect(await world.savedSteps == [2, 3])  // what the observer has added ranks them, too
     }
 
     @Test func groupsAreLearnedFromInPromptOrderWhateverTheOrderTheyEndIn() async throws {

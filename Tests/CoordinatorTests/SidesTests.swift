@@ -287,6 +287,7 @@ struct SidesTests {
             #expect(await one.world.remarkedRows == remarkedRows)
             #expect(await one.world.reports.map { $0.metrics["staleness/steps"] } == [0, 1, 1, 1])
             #expect(await one.world.saves.map(\.step) == (rank == 0 ? [2, 4] : []))
+            #expect(await one.world.savedSteps == (rank == 0 ? [2, 4] : []))
             #expect(await one.world.version == 4)
         }
         let first = await ranks[0].world.reports

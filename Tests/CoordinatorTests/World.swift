@@ -24,6 +24,8 @@ actor World {
     private(set) var batches: [UpdateBatch] = []
     private(set) var reports: [StepReport] = []
     private(set) var saves: [RunProgress] = []
+    /// What each save was told of the number that ``completed(_:)`` adds to a step's, which is the step.
+    private(set) var savedSteps: [Double?] = []
     /// Addresses of the draws that were asked for.
     private(set) var generateSteps: [Int] = []
     /// Rows that were asked for with them.
@@ -354,14 +356,18 @@ extension World: Updating {
 
 extension World: StepObserver, Saving {
     func began(_ phase: StepPhase, step: Int) { log.append(phase.rawValue) }
-    func completed(_ report: StepReport) throws {
+    func completed(_ report: StepReport) throws -> Metrics {
         try begin(.completed)
         reports.append(report)
         remarkedRows.append(takeRemarks().sorted())
+        var metrics = report.metrics
+        metrics["added"] = Double(report.step)
+        return metrics
     }
     /// A save that the task's cancellation reaches fails.
     func save(_ progress: RunProgress, metrics: Metrics) throws {
         try Task.checkCancellation()
         saves.append(progress)
+        savedSteps.append(metrics["added"])
     }
 }

@@ -198,6 +198,26 @@ struct MultiplierStepTests {
         #expect(abs(try #require(controller.multipliers["held"]) - 0.05) < 1e-12)
     }
 
+    /// A completion of 8 tokens scores 1, those of 1, 2 and 3 tokens 0: over tokens that is 8/14, over completions 1/4. One
+    /// of 20 tokens without a score counts for nothing.
+    @Test(arguments: [(true, 8.0 / 14), (false, 0.25)])
+    func aLongCompletionCountsMoreOnlyWhereTheJobSaysSo(_ weighsLengths: Bool, _ mean: Double) throws {
+        var controller = LagrangianConstraints(
+            [Constraint("held", limit: 0.75)],
+            MultiplierSettings(learningRate: 0.1, weighsLengths: weighsLengths))
+        let held: [[Double?]] = [[1, 0, nil], [0, 0]]
+        let scores = held.map { $0.map { [RewardScore.value(1), ScoredGroups.score($0)] } }
+        let moved = controller.observe(
+            ObservedStep(
+                rewardNames: ["task", "held"],
+                groups: [
+                    ScoredGroups.group(scores: scores[0], lengths: [8, 1, 20]),
+                    ScoredGroups.group(scores: scores[1], lengths: [2, 3]),
+                ]))
+        #expect(abs(try #require(moved?.metrics["constraints/held/value"]) - mean) < 1e-12)
+        #expect(abs(try #require(controller.multipliers["held"]) - 0.1 * (0.75 - mean)) < 1e-12)
+    }
+
     /// Scores that failed are no zeros: a NaN is a failure of its reward.
     @Test func aCompletionWithoutAScoreCountsForNothing() throws {
         var controller = LagrangianConstraints([Constraint("held", limit: 0.75)])

@@ -182,11 +182,12 @@ struct CommandFormsTests {
         try place.write(
             "r.py", "def right(completions, ok, **kwargs):\n    return [None if o is None else float(o) for o in ok]\n")
         try write("e.jsonl", [1, 1, 0, 1].map { .object(["prompt": "1+1=", "ok": .number($0)]) })
-        let found = try lines([
+        let evaluation = [
             "eval", "--model", "model", "--prompts", "e.jsonl", "--rewards", "r.py:right", "--samples", "2", "-k",
             "1,2",
             "--max-completion-length", "1", "--json",
-        ])
+        ]
+        let found = try lines(evaluation)
         #expect(found.count == 1)
         #expect(keys(found[0]) == ["model", "partial", "results", "comparisons"])
         let set = try #require(found[0]["results"]?.elements?.first)
@@ -199,6 +200,10 @@ struct CommandFormsTests {
         #expect(doubles(reward["prompt_means"]) == [1, 1, 0, 1])
         let interval = doubles(reward["interval"]).compactMap { $0 }
         #expect(interval.count == 2 && interval[0] >= 0 && interval[0] < 0.75 && interval[1] > 0.75 && interval[1] <= 1)
+        let first = try lines(evaluation + ["--pass-at-k", "first"])
+        #expect(first[0]["pass@k_estimator"] == "first")
+        let wrong = try Command.run(evaluation + ["--pass-at-k", "best"], in: place.folder)
+        #expect(wrong.status == 64 && wrong.progress.contains("one of unbiased, first, chunks"), "\(wrong.progress)")
     }
 
     @Test(arguments: ["step", "rollout", "update"])

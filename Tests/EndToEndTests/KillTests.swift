@@ -165,7 +165,7 @@ struct KillTests {
 
     @Test func aBestMetricThatNoStepHasIsNamed() throws {
         let place = try Workplace()
-        let job = try place.job("grpo", "num_generations: 4\neval_steps: 2\nsave_steps: 2\nmax_steps: 4")
+        let job = try place.job("grpo", "num_generations: 4\nsave_steps: 2\nmax_steps: 4")
         let misspelt = try place.train(job, "metric_for_best_model=lossy")
         #expect(misspelt.status == 65, "\(misspelt.progress)")
         #expect(misspelt.progress.contains("metric_for_best_model: no metric 'lossy' in step 2; did you mean loss?"))
@@ -174,5 +174,11 @@ struct KillTests {
         let never = try place.train(job, "metric_for_best_model=nonsense", "output_dir=other")
         #expect(never.status == 0, "\(never.progress)")
         #expect(never.progress.contains("best: none, no checkpoint has a value of nonsense"), "\(never.progress)")
+        // A run that evaluates ranks by that, and its names are known before anything is trained: this reward logs nothing.
+        let evaluated = try place.train(job, "metric_for_best_model=lossy", "eval_steps=2", "output_dir=third")
+        #expect(evaluated.status == 65 && !place.exists("third"), "\(evaluated.progress)")
+        #expect(
+            evaluated.progress.contains("no metric 'eval_lossy' in the evaluations; there are eval_reward,"),
+            "\(evaluated.progress)")
     }
 }

@@ -37,6 +37,19 @@ struct RankScoreTests {
         #expect(place.exists("two/model.safetensors") && place.exists("two/manifest.json"))
     }
 
+    /// The second process samples and scores, and the first, which learns, judges its scores when the run has ended.
+    @Test func whatTheSamplingRankLosesIsJudgedByTheFirst() throws {
+        let place = try Workplace()
+        let job = try job("True", prompts: 2, in: place)
+        let two = try Command.run(
+            ["launch", "-n", "2", "train", job, "output_dir=two", "max_staleness=1", "generation_ranks=1"],
+            in: place.folder)
+        #expect(two.status == 65, "\(two.progress)")
+        let says = "reward f: 2 of the last 8 scores failed or timed out"
+        #expect(two.progress.components(separatedBy: says).count == 2, "\(two.progress)")
+        #expect(place.exists("two/model.safetensors") && place.exists("two/manifest.json"))
+    }
+
     /// 3 of 80 scores are lost, which the budget of 5 % allows, all of them among the 40 of the second process.
     @Test func lostScoresOfOneAreAShareOfAll() throws {
         let place = try Workplace()

@@ -37,6 +37,32 @@ struct RankStartTests {
         #expect(!places.0.exists("run/checkpoint-2"))
     }
 
+    /// One bit of a tensor that each rank has whole, and of two that it has a part of, by columns and by rows. What they
+    /// share of those is nowhere twice, so that it can be compared only before.
+    @Test(arguments: [
+        "model.norm.weight", "model.layers.1.self_attn.o_proj.weight", "model.layers.0.mlp.gate_proj.weight",
+    ])
+    func anotherBitIsRefusedWhereLayersAreShared(_ name: String) throws {
+        let places = (try Workplace(), try Workplace())
+        let file = "model/model.safetensors"
+        var bytes = [UInt8](try places.1.bytes(file))
+        let length = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+        let header = try JSONSerialization.jsonObject(with: Data(bytes[8..<8 + length])) as? [String: Any]
+        let tensor = try #require(header?[name] as? [String: Any])
+        let start = try #require((tensor["data_offsets"] as? [Int])?.first)
+        bytes[8 + length + start] ^= 1  // the lowest bit of its first number
+        try places.1.write(file, Data(bytes))
+        let lines = "tensor_parallel_size: 2"
+        let outcomes = try start(
+            (places.0, [try places.0.job("sft", lines)]), (places.1, [try places.1.job("sft", lines)]))
+        #expect(outcomes.map(\.status) == [65, 65], "\(outcomes.map(\.progress))")
+        for outcome in outcomes {
+            let says = "rank 1 begins with other weights than rank 0: \(name) of the actor differs"
+            #expect(outcome.progress.contains(says), "\(outcome.progress)")
+        }
+        #expect(!places.0.exists("run/checkpoint-2"))
+    }
+
     /// The bases differ in what nobody trains; the adapters of both begin alike.
     @Test func otherFrozenWeightsAreRefused() throws {
         let places = (try Workplace(), try Workplace())

@@ -165,6 +165,61 @@ struct RewardTests {
         #expect(resumed.status == 0, "\(resumed.progress)")
     }
 
+    /// A reward that logs the optimizer steps taken, so that an evaluation has its own step and a step the one before.
+    private func telling(_ place: Workplace, _ lines: String) throws -> String {
+        try place.write(
+            "r.py",
+            """
+            def f(completions, log_metric, trainer_state, **kwargs):
+                log_metric("told", trainer_state.global_step)
+                log_metric("reward", -1)
+                return [float(len(c) % 2) for c in completions]
+            """)
+        return try place.job("grpo", "num_generations: 4\nreward_funcs: r.py:f\nsave_steps: 1\nmax_steps: 3\n" + lines)
+    }
+
+    /// Of what an evaluation logs the last checkpoint has the most, and the first the least.
+    @Test(arguments: ["eval_told", "told"]) func whatARewardLogsOfAnEvaluationRanks(_ metric: String) throws {
+        let place = try Workplace()
+        let job = try telling(place, "eval_steps: 1\neval_limit: 4\nmetric_for_best_model: \(metric)")
+        for (isGreater, best) in [(true, 3), (false, 1)] {
+            let run = "greater-\(isGreater)"
+            let outcome = try place.train(job, "output_dir=\(run)", "greater_is_better=\(isGreater)")
+            #expect(outcome.status == 0, "\(outcome.progress)")
+            let rows = try place.metrics(run)
+            #expect(rows.compactMap { $0["eval_told"] } == [1, 2, 3])
+            #expect(rows.compactMap { $0["eval_logged/reward"] } == [-1, -1, -1])
+            #expect(rows.compactMap { $0["eval_reward"] }.allSatisfy { $0 >= 0 })
+            let says = "best: \(run)/checkpoint-\(best), eval_told \(best)"
+            #expect(outcome.progress.contains(says), "\(outcome.progress)")
+            let state = try JSONValue(parsing: Array(place.bytes("\(run)/trainer_state.json")))
+            #expect(state["best_global_step"]?.int == best && state["best_metric"]?.double == Double(best))
+        }
+    }
+
+    /// Without an evaluation a step's number ranks: 0, 1 and 2.
+    @Test func whatARewardLogsOfAStepRanks() throws {
+        let place = try Workplace()
+        let job = try telling(place, "metric_for_best_model: told")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        #expect(outcome.progress.contains("best: run/checkpoint-3, told 2"), "\(outcome.progress)")
+    }
+
+    /// A reward may log a name later than in the first evaluation. So a run goes on without, and says what there was.
+    @Test func aNameThatNoEvaluationHasIsSaidOnce() throws {
+        let place = try Workplace()
+        let job = try telling(place, "eval_steps: 1\neval_limit: 4\nmetric_for_best_model: eval_tolt")
+        let outcome = try place.train(job)
+        #expect(outcome.status == 0, "\(outcome.progress)")
+        let says =
+            "metric_for_best_model: no metric 'eval_tolt' in the evaluation of step 1; did you mean eval_told? There are "
+            + "eval_reward, eval_rewards/f/mean, "
+        #expect(outcome.progress.contains(says), "\(outcome.progress)")
+        #expect(outcome.progress.components(separatedBy: "no metric 'eval_tolt'").count == 2, "\(outcome.progress)")
+        #expect(outcome.progress.contains("best: none, no checkpoint has a value of eval_tolt"), "\(outcome.progress)")
+    }
+
     @Test func rewardCheckTakesAModel() throws {
         let place = try place()
         try place.write("texts.jsonl", #"{"prompt": "2 + 2 = ", "completion": "5 or so"}"# + "\n")

@@ -39,6 +39,20 @@ struct ResultTests {
         try expect(reward.passAtK[2], 0.625)
     }
 
+    /// Of three prompts with four completions the last one, the first one and none is right. pass@2 of the first two is 0
+    /// and 1 by the first two completions, else 1/2 and 1/2: two blocks, or 1 − C(3, 2)/C(4, 2).
+    @Test(arguments: PassAtK.Estimator.allCases)
+    func aSetsPassAtKIsTheMeanOverPrompts(_ estimator: PassAtK.Estimator) throws {
+        let scores = [[0.0, 0, 0, 1], [1.0, 0, 0, 0], [0.0, 0, 0, 0]].map { $0.map { RewardScore.value($0) } }
+        let summary = RewardSummary(reward: "exact", scores: scores, ks: [2], passAtK: estimator)
+        try expect(summary.passAtK[2], 1.0 / 3)
+        let tail = RewardSummary(reward: "exact", scores: [scores[0]], ks: [2], passAtK: estimator)
+        try expect(tail.passAtK[2], estimator == .first ? 0 : 0.5)
+        let findings = Findings(model: "m", rewardNames: ["exact"], results: [result], passAtK: estimator)
+        let heading = estimator == .unbiased ? "pass@2" : "pass@2 (\(estimator.rawValue))"
+        #expect(MarkdownReport(findings).text.contains("| \(heading) |"))
+    }
+
     @Test func everySourceHasARowOfItsOwn() throws {
         #expect(result.sources.map(\.promptSet) == ["a", "b"])
         let (a, b) = (result.sources[0], result.sources[1])

@@ -30,6 +30,24 @@ struct StatisticsTests {
         #expect(abs(estimate - Double(hits) / Double(subsets)) < 1e-12)
     }
 
+    /// Right are the second and the sixth of seven completions: two of three blocks of two have one, both blocks of three,
+    /// and the seventh is left over.
+    @Test func otherFormsOfPassAtKLookAtTheOrder() throws {
+        let right = [false, true, false, false, false, true, false]
+        func found(_ estimator: PassAtK.Estimator, _ k: Int) -> Double? {
+            PassAtK.estimate(estimator, of: right, k: k)
+        }
+        #expect([1, 2, 3, 7].map { found(.first, $0) } == [0, 1, 1, 1])
+        #expect([1, 2, 3, 4, 7].map { found(.chunks, $0) } == [2.0 / 7, 2.0 / 3, 1, 1, 1])
+        // 1 − C(5, 2)/C(7, 2) = 1 − 10/21; 1 − C(5, 3)/C(7, 3) = 1 − 10/35.
+        for (k, expected) in [(1, 2.0 / 7), (2, 11.0 / 21), (3, 5.0 / 7), (7, 1)] {
+            #expect(abs((found(.unbiased, k) ?? .nan) - expected) < 1e-12)
+        }
+        for estimator in PassAtK.Estimator.allCases {
+            #expect(found(estimator, 8) == nil && found(estimator, 0) == nil)
+        }
+    }
+
     @Test func passAtKNeedsEnoughSamples() {
         #expect(PassAtK.estimate(samples: 3, right: 1, k: 4) == nil)
         #expect(PassAtK.estimate(samples: 3, right: 1, k: 0) == nil)

@@ -128,13 +128,14 @@ extension CodeExecutionRuns {
             #expect(
                 try await score(source, "class Solution:\n  def two(self, a, t): return (0, 1)", [calls]).score == 1)
             #expect(try await score(source, "def two(a, t): return (0, 2)", [calls]).score == 0)
-            // Limits of tasks are often 10^18: a whole number stays one.
-            let large = JSONValue.object([
-                "fn_name": .string("two"), "inputs": .array([.array([.number(1e18)])]),
-                "outputs": .array([.number(1e18)]),
-            ])
-            let code = "def two(a): return a if type(a) is int else 0"
-            #expect(try await score(source, code, [large]).score == 1)
+            // Limits of tasks are often 10^18, written out: a whole number stays one, to the digit. With an exponent it is
+            // a float, as Python reads JSON.
+            for (written, expected) in [("1000000000000000001", 1.0), ("1e18", 0)] {
+                let large = try JSONValue(
+                    parsing: #"{"fn_name": "two", "inputs": [[\#(written)]], "outputs": [1000000000000000001]}"#)
+                let code = "def two(a): return a if type(a) is int else 0"
+                #expect(try await score(source, code, [large]).score == expected, "\(written)")
+            }
         }
 
         /// Code that would pass `assert f(1) == 2` wrongly, or do harm.

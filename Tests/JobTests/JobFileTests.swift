@@ -42,6 +42,19 @@ struct JobFileTests {
         #expect(!plain.run.placesBest && plain.run.bestMetric == nil && plain.run.saveSteps == 500)
     }
 
+    /// As in transformers a name means the evaluation's metric, with or without `eval_` before it. Where nothing is
+    /// evaluated it is a training step's.
+    @Test func aBestMetricIsTheEvaluationsWhereThereIsOne() throws {
+        let evaluated = "\neval_steps: 20\nsave_steps: 40\nmetric_for_best_model: "
+        for (lines, name) in [
+            (evaluated + "length", "eval_length"), (evaluated + "eval_length", "eval_length"),
+            ("\nmetric_for_best_model: length", "length"),
+        ] {
+            let job = try job(complete + lines)
+            #expect(job.run.bestMetric == name && job["metric_for_best_model"] == name)
+        }
+    }
+
     /// The job's folder and the working folder each have a set and a reward.
     @Test func typedPathsCountFromTheWorkingFolder() throws {
         let root = FileManager.default.temporaryDirectory.appending(path: "typed-\(UUID().uuidString)")
@@ -396,6 +409,7 @@ struct JobFileTests {
             "algorithm: gspo\nbeta: 0.1\nuse_bias_correction_kl: true",
             "use_bias_correction_kl is true; expected false with importance_sampling_level sequence"
         ),
+        ("beta: 0.1\nk3_clamp: 10", "k3_clamp is 10.0; expected none, or use_bias_correction_kl: false"),
         ("reward_clip_range: [5, -5]\nalgorithm: rloo", "reward_clip_range is a list of 2; expected a list"),
         (
             "algorithm: rloo\nreward_clip_range: [-1, 1]\nconstraints: [{reward: accuracy_reward, limit: 0.5, kind: at_least}]",
@@ -614,6 +628,7 @@ struct JobFileTests {
             "grpo: use_bias_correction_kl, kl_on_zero_std_groups"
         ),
         ("beta: 0.1\nkl_estimator: full\nuse_bias_correction_kl: false", "grpo: use_bias_correction_kl"),
+        ("k3_clamp: 10", "grpo: k3_clamp"), ("beta: 0.1\nkl_estimator: k2\nk3_clamp: 10", "grpo: k3_clamp"),
         // The teacher's divergence is no KL term that groups could be without.
         (
             "algorithm: distill\nteacher_model_name_or_path: t\nkl_on_zero_std_groups: false",
@@ -686,6 +701,7 @@ struct JobFileTests {
         "algorithm: cispo", "algorithm: srft\ngradient_part_steps: 5",
         "loss_type: cispo\nepsilon: 5",
         "beta: 0.1\nkl_estimator: k2\nuse_bias_correction_kl: false\nkl_on_zero_std_groups: false",
+        "beta: 0.1\nuse_bias_correction_kl: false\nk3_clamp: 10", "algorithm: soft_grpo\nk3_clamp: 10",
         "algorithm: soft_grpo\nsoft_thinking: {noise: embedding_gaussian, gaussian_sigma: 0.1}",
         "algorithm: soft_grpo\nsoft_thinking: {noise_factor: 0.5, gumbel_temperature: 0.2, kl: sampled}",
         "algorithm: soft_grpo\nsoft_thinking: {cold_stop_entropy: 0.1, cold_stop_steps: 8}",

@@ -222,6 +222,21 @@ struct RewardPanelTests {
         #expect(throws: RewardError.self) { try panel.count(groups[10]) }
     }
 
+    /// A demonstration is scored beside its group, by the process whose group it is: of four scores its own is lost, and
+    /// of the next four too.
+    @Test func aDemonstrationsScoreIsCountedWithItsGroup() async throws {
+        let panel = try RewardPanel([Fixed(names: ["a"], result: .value(1))])
+        for times in 1...2 {
+            var scored = try await panel.scoreUncounted(group(["x", "y", "z"])).scored
+            scored.demonstrationScores = [.failed(message: "boom")]
+            try panel.count(scored)
+            #expect((panel.overspent == nil) == (times == 1))  // one beside scores is an accident
+        }
+        let words = panel.overspent?.description ?? ""
+        #expect(words.contains("2 of the last 8 scores failed"), "\(words)")
+        #expect(words.contains("set row 3, its demonstration"), "\(words)")
+    }
+
     /// Of fewer than 200 scores failures stop nothing; in the end two of 21 are more than 5 %, and one is an accident
     /// unless it is all there was.
     @Test func whenNoMoreComeTheScoresThereWereAreCounted() throws {

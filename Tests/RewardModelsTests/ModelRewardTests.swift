@@ -4,6 +4,7 @@ import Models
 import Records
 import RewardInterface
 import RewardModels
+import Tensors
 import TestSupport
 import Testing
 
@@ -63,6 +64,17 @@ private func open(
     let settings = try RewardModelSettings(folder.path, reading: &reader, base: nil)
     try reader.finishReward()
     return try await ModelReward.open(settings)
+}
+
+/// An adapter of a classifier, in a folder without a tokenizer.
+@TensorActor
+private func saveAdapter(on base: URL, to folder: URL) throws {
+    let configuration = try ClassifierConfiguration(folder: base).trunk.adapted(by: LoRAConfiguration(rank: 2))
+    var parameters = try configuration.freshAdapters(seed: 1)
+    parameters["score.weight"] = try Tensor.zeros([1, configuration.hiddenSize])
+    try ModelFolder.saveAdapters(
+        configuration: configuration, parameters: parameters, baseName: base.path(percentEncoded: false), to: folder,
+        labels: ["LABEL_0"])
 }
 
 @Suite("Reward models score as transformers does")
@@ -127,6 +139,23 @@ struct ModelRewardTests {
         let same = try await open(folder, usual.merging(["add_special_tokens": .bool(true)]) { $1 })
         let named = try await open(folder, usual.merging(["metric_name": .string("judge")]) { $1 })
         #expect(identities.contains(same.identity) && named.identity == same.identity)
+    }
+
+    /// A cache keeps scores by it: an adapter scores otherwise on other weights of its base, and with another tokenizer.
+    @Test func theIdentityOfAnAdapterHasItsBase() async throws {
+        let place = try TemporaryFolder()
+        let base = try folder("llama", in: place)
+        let adapter = place.url.appending(path: "adapter")
+        try await saveAdapter(on: base, to: adapter)
+        var identities = [try await open(adapter).identity]
+        #expect(try await open(adapter).identity == identities[0])
+        for file in ["llama/model.safetensors", "llama/tokenizer.json", "adapter/adapter_model.safetensors"] {
+            let path = place.url.appending(path: file).path(percentEncoded: false)
+            try FileManager.default.setAttributes(
+                [.modificationDate: Date(timeIntervalSince1970: 1_000_000)], ofItemAtPath: path)
+            identities.append(try await open(adapter).identity)
+        }
+        #expect(Set(identities).count == 4, "\(identities)")
     }
 
     @Test func whatCannotWorkIsSaid() async throws {

@@ -54,12 +54,17 @@ package struct EvaluationReport: Sendable {
 
     /// One JSON object on one line.
     package var json: String {
-        JSONText.object([
+        var members = [
             ("model", JSONText.string(findings.model)),
             ("partial", findings.partialNotice.map(JSONText.string) ?? "null"),
             ("results", JSONText.array(findings.results.map { Self.json($0) })),
             ("comparisons", JSONText.array(findings.comparisons.map { Self.json($0) })),
-        ])
+        ]
+        // Who reads pass@k takes it for the unbiased one unless told.
+        if findings.passAtK != .unbiased {
+            members.append(("pass@k_estimator", JSONText.string(findings.passAtK.rawValue)))
+        }
+        return JSONText.object(members)
     }
 
     private static func json(_ result: EvaluationResult, isSource: Bool = false) -> String {

@@ -1,5 +1,5 @@
 internal import Coordinator
-internal import Evaluation
+package import Evaluation
 internal import Foundation
 import JSON
 internal import PromptSets
@@ -16,6 +16,7 @@ package struct PolicyEvaluation: Sendable {
     private let columns: ColumnMap
     private let samples: Int
     private let ks: [Int]
+    private let passAtK: PassAtK.Estimator
     private let limit: Int?
     private let sampling: SamplingRequest
     private let keepsCompletions: Bool
@@ -27,11 +28,12 @@ package struct PolicyEvaluation: Sendable {
     ///   - rewards: As ``JobReward/init(argument:)`` reads them.
     ///   - rewardErrorBudget: The share of a reward's scores that may fail.
     ///   - columnMap: `name=column` each, for the prompt sets without one of their own.
+    ///   - passAtK: How pass@k is estimated.
     ///   - keepsCompletions: Whether the report is asked to write every completion.
     ///   - note: Takes what the user should know of how prompts are read.
     package init(
         prompts: [String], rewards: [String], rewardErrorBudget: Double, columnMap: [String], samples: Int, ks: [Int],
-        limit: Int?, sampling: SamplingRequest, keepsCompletions: Bool,
+        passAtK: PassAtK.Estimator = .unbiased, limit: Int?, sampling: SamplingRequest, keepsCompletions: Bool,
         note: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(JobError) {
         var sets: [DatasetSettings] = []
@@ -45,6 +47,7 @@ package struct PolicyEvaluation: Sendable {
         columns = try ColumnMap(arguments: columnMap)
         self.samples = samples
         self.ks = ks
+        self.passAtK = passAtK
         self.limit = limit
         self.sampling = sampling
         self.keepsCompletions = keepsCompletions
@@ -101,7 +104,7 @@ package struct PolicyEvaluation: Sendable {
         let assembly = RewardAssembly(folder: URL(filePath: "."), timeoutSeconds: 60)
         let scorer = PanelScorer(try await assembly.panel(rewards, errorRate: rewardErrorBudget))
         do {
-            var findings = Findings(model: model, rewardNames: scorer.rewardNames, results: [])
+            var findings = Findings(model: model, rewardNames: scorer.rewardNames, results: [], passAtK: passAtK)
             var rows: [JSONValue]? = keepsRows ? [] : nil
             try await evaluate(generation, scorer, into: &findings, &rows, stop, progress)
             await scorer.close()
@@ -134,7 +137,8 @@ package struct PolicyEvaluation: Sendable {
             guard !scored.isEmpty else { break }
             let groups = try scored.map { EvaluatedGroup($0, answers: try scorer.answers(in: $0.group)) }
             findings.results.append(
-                EvaluationResult(promptSet: path, groups: groups, rewardNames: scorer.rewardNames, ks: ks))
+                EvaluationResult(
+                    promptSet: path, groups: groups, rewardNames: scorer.rewardNames, ks: ks, passAtK: passAtK))
             findings.samples += groups.flatMap { Findings.Sample.all(of: $0, in: path) }
             let columns = scorer.takeRemarks().columns
             if rows != nil {

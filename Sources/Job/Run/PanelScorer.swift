@@ -9,6 +9,8 @@ internal import Synchronization
 /// Asks a panel of rewards for the scores of each group, and keeps what they remarked for the step's record.
 package final class PanelScorer: Scoring {
     package var rewardNames: [String] { panel.names }
+    /// Whether a reward may report numbers of its own, whose names are not known before it scores.
+    package var reportsMetrics: Bool { panel.reportsMetrics }
     private let panel: RewardPanel
     private let state = Mutex(State())
 

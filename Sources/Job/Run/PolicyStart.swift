@@ -10,6 +10,8 @@ struct PolicyStart {
     let parameters: ParameterSet
     /// Of the trained model, adapted where it has adapters; without a head for a reward model.
     let configuration: ModelConfiguration
+    /// The fingerprint of those wholes of which this rank keeps a part; `nil` where it keeps no parts.
+    let cutWholes: WeightFingerprint?
     private let model: ModelSource
     private let type: JobElementType
 
@@ -54,27 +56,33 @@ struct PolicyStart {
             heads[Critic.headName] = try Tensor.zeros(
                 [criticHeads, loaded.configuration.hiddenSize], type.masterType, device: loaded.device)
         }
+        let trainable: [String: Tensor]
+        var frozen: [String: Tensor] = [:]
+        var updates: [LowRankUpdate] = []
         switch model.trained {
-        case .all:
-            parameters = ParameterSet(trainable: try Self.parts(of: loaded.parametersByName, shards), heads: heads)
+        case .all: trainable = loaded.parametersByName
         case .matching, .half:
             let trained = Set(model.trainedNames)
-            parameters = ParameterSet(
-                trainable: try Self.parts(of: loaded.parametersByName.filter { trained.contains($0.key) }, shards),
-                frozen: loaded.parametersByName.filter { !trained.contains($0.key) }, heads: heads)
+            trainable = loaded.parametersByName.filter { trained.contains($0.key) }
+            frozen = loaded.parametersByName.filter { !trained.contains($0.key) }
         case .adapters:
             if saved == nil, weights != model.folder {
                 throw JobError(
                     place: weights.path,
                     message: "the checkpoint holds a whole model, and use_peft trains adapters: it is another job's")
             }
-            let adapters =
+            trainable =
                 try saved.map { saved in try Self.adapters(of: saved, configuration, type.masterType, model.device) }
                 ?? configuration.freshAdapters(seed: seed, elementType: type.masterType, device: model.device)
-            parameters = ParameterSet(
-                trainable: try Self.parts(of: adapters, shards), frozen: loaded.parametersByName, heads: heads,
-                adapters: configuration.lowRankUpdates)
+            frozen = loaded.parametersByName
+            updates = configuration.lowRankUpdates
         }
+        // No other rank of a group has the same part: only what parts are cut from can be compared.
+        cutWholes = try shards.map { shards in
+            try WeightFingerprint(of: trainable.filter { shards.isCut($0.key) })
+        }
+        parameters = ParameterSet(
+            trainable: try Self.parts(of: trainable, shards), frozen: frozen, heads: heads, adapters: updates)
         if saved != nil, !model.isAdapted, weights != model.folder {
             throw JobError(
                 place: weights.path,

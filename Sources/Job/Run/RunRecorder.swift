@@ -55,7 +55,7 @@ package actor RunRecorder: StepObserver {
 
     package func began(_ phase: StepPhase, step: Int) async { await display.began(phase, step: step) }
 
-    package func completed(_ report: StepReport) async throws {
+    package func completed(_ report: StepReport) async throws -> Metrics {
         var report = report
         let remarks = scorer?.takeRemarks()
         for (name, value) in (remarks?.metrics ?? [:]).sorted(by: { $0.key < $1.key }) {
@@ -72,13 +72,18 @@ package actor RunRecorder: StepObserver {
             to: TrainingProgress(step: report.step, maxSteps: maxSteps, epoch: report.metrics["epoch"] ?? 0))
         await display.completed(report)
         let warnings = watch.warnings(report.metrics) + RunWatch.failures(of: scorer?.rewardNames ?? [], in: report)
-        for (name, text) in warnings where shown.insert(name).inserted {
-            if recorded.insert(name).inserted { try folder.appendNote(step: report.step, text, warning: name) }
-            await display.notice(text)
-        }
+        for (name, text) in warnings { try await warn(text, as: name, step: report.step) }
         try await noted(Metrics(), report.notes, step: report.step)
         try skips.note(report)
         try watch.check(report.metrics, step: report.step)
+        return report.metrics
+    }
+
+    /// Says what looks wrong, once a start; in the record it stands once a run.
+    func warn(_ text: String, as name: String, step: Int) async throws {
+        guard shown.insert(name).inserted else { return }
+        if recorded.insert(name).inserted { try folder.appendNote(step: step, text, warning: name) }
+        await display.notice(text)
     }
 
     package func noted(_ metrics: Metrics, _ notes: [String], step: Int) async throws {

@@ -41,6 +41,8 @@ struct SampledEvaluation: Measuring {
     /// Before the names of its numbers: `eval_`, or a guard's family.
     private let prefix: String
     private let rewards: RewardCombination
+    /// The metric that ranks checkpoints, where it is one of these numbers; `nil` where it is not.
+    private let bestMetric: String?
 
     /// - Parameters:
     ///   - rewards: One per reward, as in training; by default their sum.
@@ -55,6 +57,10 @@ struct SampledEvaluation: Measuring {
         self.setName = setName
         self.prefix = prefix
         self.rewards = rewards ?? RewardCombination(names: scorer.rewardNames)
+        let isGuard = prefix.hasPrefix(GuardSettings.prefix)
+        bestMetric = job.run.bestMetric.flatMap { metric in
+            metric.hasPrefix(prefix) && isGuard == metric.hasPrefix(GuardSettings.prefix) ? metric : nil
+        }
     }
 
     /// The names of what is measured where every reward scores something.
@@ -72,7 +78,7 @@ struct SampledEvaluation: Measuring {
     func measured(step: Int, stop: StopSignal) async throws -> Measured {
         let groups = try await PolicyEvaluation.scored(generator.generate(requests, step: step, stop: stop), scorer)
         try stop.check()
-        _ = scorer.takeRemarks()  // they belong to evaluation, not to the next step
+        let remarks = scorer.takeRemarks()  // they belong to evaluation, not to the next step
         let result = EvaluationResult(
             promptSet: setName, groups: groups.map { EvaluatedGroup($0) }, rewardNames: scorer.rewardNames, ks: [1])
         var measured = Measured()
@@ -80,8 +86,36 @@ struct SampledEvaluation: Measuring {
         let reward = combined.isEmpty ? nil : combined.reduce(0, +) / Double(combined.count)
         measured.metrics["\(prefix)reward"] = reward
         for (name, value) in result.metrics.entries { measured.metrics["\(prefix)\(name)"] = value }
+        for (name, value) in remarks.metrics.sorted(by: { $0.key < $1.key }) {
+            measured.metrics[free(name, in: measured.metrics)] = value
+        }
+        if let problem = lacksBest(measured.metrics.names, step: step) {
+            measured.warnings.append((name: "best_metric", text: problem))
+        }
         let shown = reward.map(NumberText.short) ?? "none"
         measured.lines = ["\(prefix)reward \(shown) on \(requests.count) prompts of \(setName)"]
         return measured
+    }
+
+    /// Where a number goes that a reward logs: under its own name behind the prefix, as in TRL, or behind `logged/` where
+    /// evaluations have a number of that name.
+    private func free(_ name: String, in metrics: Metrics) -> String {
+        let own = Self.metricNames(rewards: scorer.rewardNames, prefix: prefix)
+        let isGuard = prefix.hasPrefix(GuardSettings.prefix)
+        func isTaken(_ name: String) -> Bool {
+            own.contains(name) || metrics[name] != nil || !isGuard && name.hasPrefix(GuardSettings.prefix)
+        }
+        var free = name
+        while isTaken(prefix + free) { free = "logged/" + free }
+        return prefix + free
+    }
+
+    /// Says that an evaluation lacks the metric that ranks checkpoints. A reward may log it another time, so that the run
+    /// goes on; one of whose scores there were none will be there when there are.
+    private func lacksBest(_ names: [String], step: Int) -> String? {
+        let own = Self.metricNames(rewards: scorer.rewardNames, prefix: prefix)
+        guard let bestMetric, !names.contains(bestMetric), !own.contains(bestMetric) else { return nil }
+        let problem = JobError.noMetric(bestMetric, of: "the evaluation of step \(step)", among: names)
+        return "\(problem); checkpoints are ranked from the first on that has it"
     }
 }

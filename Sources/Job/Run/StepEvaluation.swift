@@ -13,6 +13,8 @@ struct Measured: Sendable {
     var metrics = Metrics()
     /// What a person should read.
     var lines: [String] = []
+    /// What looks wrong, by name; worth a line each, once.
+    var warnings: [(name: String, text: String)] = []
 }
 
 /// All that a run measures between its steps, each on its interval: one row of the record for what falls on one step.
@@ -26,7 +28,8 @@ struct StepEvaluation: Evaluating {
         let guardScorers: [String: PanelScorer]
 
         /// Whether checkpoints can be ranked by a metric, as far as the names of what is measured are known before it
-        /// is: those of pairs are not, and ``PairEvaluation`` looks at them.
+        /// is: those of pairs are not, and ``PairEvaluation`` looks at them; nor are those that rewards log, and
+        /// ``SampledEvaluation`` does.
         ///
         /// - Parameter scorer: The run's rewards.
         /// - Throws: ``JobError`` with the names there are.
@@ -35,18 +38,24 @@ struct StepEvaluation: Evaluating {
                 return
             }
             var names: [String] = []
+            var mayBeLogged = false
             if prompts != nil, let scorer {
                 names += SampledEvaluation.metricNames(rewards: scorer.rewardNames, prefix: "eval_")
+                mayBeLogged = scorer.reportsMetrics && !metric.hasPrefix(GuardSettings.prefix)
             }
             for settings in guarded.all.map(\.settings) {
                 switch settings.kind {
                 case .texts: names.append(settings.metric)
                 case .prompts:
-                    let rewards = (guardScorers[settings.name] ?? scorer)?.rewardNames ?? []
-                    names += SampledEvaluation.metricNames(rewards: rewards, prefix: "\(settings.family)/")
+                    guard let judge = guardScorers[settings.name] ?? scorer else { continue }
+                    let family = "\(settings.family)/"
+                    names += SampledEvaluation.metricNames(rewards: judge.rewardNames, prefix: family)
+                    if metric.hasPrefix(family), judge.reportsMetrics { mayBeLogged = true }
                 }
             }
-            guard names.contains(metric) else { throw .noMetric(metric, of: "the evaluations", among: names) }
+            guard names.contains(metric) || mayBeLogged else {
+                throw .noMetric(metric, of: "the evaluations", among: names)
+            }
         }
     }
 
@@ -118,9 +127,11 @@ struct StepEvaluation: Evaluating {
             try stop.check()
             all.metrics.merge(found.metrics)
             all.lines += found.lines
+            all.warnings += found.warnings
         }
         try await recorder.write(all.metrics, step: step)
         for line in all.lines { await display.notice("step \(step): \(line)") }
+        for (name, text) in all.warnings { try await recorder.warn(text, as: name, step: step) }
         return all.metrics
     }
 }

@@ -21,6 +21,8 @@ struct TrainingParts: Sendable {
     let policy: ReallocatingActor
     /// Every owner of weights, the policy first.
     let roles: [ReallocatingActor]
+    /// See ``PolicyStart/cutWholes``.
+    private let cutWholes: WeightFingerprint?
     let updater: PolicyUpdater
     let generator: EngineGenerator?
     let scorer: PanelScorer?
@@ -58,7 +60,7 @@ struct TrainingParts: Sendable {
         let pairs = prompts.pairs.map { PairFeed($0, precomputesReference: precomputes) }
         feed = PromptFeed(cursor, encoder: prompts.encoder, pairs: pairs)
         let built = try await Self.tensorParts(named, model, weights: weights, maxSteps: maxSteps, team)
-        (policy, roles) = (built.policy, built.roles)
+        (policy, roles, cutWholes) = (built.policy, built.roles, built.cutWholes)
         updater = built.updater
         generator = built.generator
         startingReference = built.startingReference
@@ -116,7 +118,7 @@ struct TrainingParts: Sendable {
     @TensorActor
     func fingerprints() throws -> [String: WeightFingerprint] {
         var found: [String: WeightFingerprint] = [:]
-        for role in roles { found[role.role] = try role.fingerprintOfWholes() }
+        for role in roles { found[role.role] = try role.fingerprintOfWholes(role === policy ? cutWholes : nil) }
         return found
     }
 
@@ -140,6 +142,7 @@ struct TrainingParts: Sendable {
         let critic: Critic?
         let startingReference: ReallocatingActor?
         let roles: [ReallocatingActor]
+        let cutWholes: WeightFingerprint?
         let generator: EngineGenerator?
         /// Of completions that go on: as many as there are on every rank, each for itself.
         let rethinkingGenerator: EngineGenerator?
@@ -224,7 +227,7 @@ struct TrainingParts: Sendable {
         return TensorParts(
             policy: policy, updater: updater, critic: critic,
             startingReference: precomputes ? sharedReference ?? (isReference ? policy : nil) : nil,
-            roles: [policy, critic?.owner, reference, sharedReference].compactMap(\.self),
+            roles: [policy, critic?.owner, reference, sharedReference].compactMap(\.self), cutWholes: start.cutWholes,
             generator: ownGenerator,
             rethinkingGenerator: plan.rethinking == nil ? nil : try generator(seed: job.model.seed),
             heldOutGenerator: plan.weighing?.utility?.utility == .reward

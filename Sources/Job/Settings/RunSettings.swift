@@ -118,10 +118,12 @@ package struct RunSettings: Sendable {
         job.resolve("save_steps", to: saveSteps)
         let best: String? = job.read(
             "metric_for_best_model", optional: nil,
-            "The metric that names the best checkpoint; with load_best_model_at_end eval_reward unless set, eval_loss without rewards."
+            "The metric that names the best checkpoint, one that a reward logs too. Where eval_steps is set it is the evaluation's, with or without eval_ before it, else a training step's. With load_best_model_at_end eval_reward unless set, eval_loss without rewards."
         )
         let ranking = gold.map { "eval_rewards/\($0)/mean" } ?? (hasRewards ? "eval_reward" : "eval_loss")
-        bestMetric = best ?? (placesBest || gold != nil ? ranking : nil)
+        // As in transformers, whose trainer ranks by evaluations alone.
+        let named = best.map { steps == nil || $0.hasPrefix("eval_") ? $0 : "eval_\($0)" }
+        bestMetric = named ?? (placesBest || gold != nil ? ranking : nil)
         job.resolve("metric_for_best_model", to: bestMetric)
         bestIsGreater = job.read(
             "greater_is_better", default: !(bestMetric?.hasSuffix("loss") ?? false),
