@@ -49,8 +49,8 @@ struct RankStartTests {
         let length = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
         let header = try JSONSerialization.jsonObject(with: Data(bytes[8..<8 + length])) as? [String: Any]
         let tensor = try #require(header?[name] as? [String: Any])
-        let start = try #require((tensor["data_offsets"] as? [Int])?.first)
-        bytes[8 + length + start] ^= 1  // the lowest bit of its first number
+        let first = try #require((tensor["data_offsets"] as? [Int])?.first)
+        bytes[8 + length + first] ^= 1  // the lowest bit of its first number
         try places.1.write(file, Data(bytes))
         let lines = "tensor_parallel_size: 2"
         let outcomes = try start(
