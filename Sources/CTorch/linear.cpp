@@ -7,7 +7,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/linear.h>
@@ -63,12 +63,12 @@ struct Linears : torch::autograd::Function<Linears> {
     static variable_list forward(
         AutogradContext *context, const at::Tensor &input, at::TensorList weights, at::TensorList biases,
         at::TensorList downs, at::TensorList ups, at::TensorList factor, double scale, const Given &given) {
-        const bool is_gated = !factor.empty(), is_read = given.outs.empty() || !downs.empty();
+        const bool is_gated = !factor.empty(), is_read = !is_gated || given.outs.empty();
         const at::Tensor x = is_gated && is_read ? gated(input, factor[0]) : input;
         at::Tensor down, narrow;
         if (!downs.empty()) {
             down = downs.size() == 1 ? downs[0] : at::cat(downs);
-            narrow = at::mm(x, down.t());
+            if (is_read) narrow = at::mm(x, down.t());
         }
         variable_list outs;
         int64_t start = 0;
@@ -104,7 +104,7 @@ struct Linears : torch::autograd::Function<Linears> {
     static variable_list backward(AutogradContext *context, variable_list gradients) {
         const auto saved = context->get_saved_variables();
         const size_t count = gradients.size();
-        const at::Tensor &input = saved[0], &factor = saved[1], &down = saved[2], &narrow = saved[3];
+        const at::Tensor &input = saved[0], &factor = saved[1], &down = saved[2];
         const at::Tensor *weights = &saved[4], *ups = weights + count;
         const double scale = context->saved_data["scale"].toDouble();
         const bool is_biased = context->saved_data["biased"].toBool(), is_adapted = down.defined(),
@@ -118,36 +118,37 @@ struct Linears : torch::autograd::Function<Linears> {
                 if (needs(i)) return true;
             return false;
         };
-        const bool needs_down = is_adapted && needs_any(first_down), needs_weights = needs_any(1),
+        const bool needs_down = is_adapted && needs_any(first_down), needs_up = is_adapted && needs_any(first_up),
                    needs_x = needs(0) || (is_gated && needs(end));
         variable_list found(end + is_gated + 2);
         for (at::Tensor &gradient : gradients) gradient = gradient.contiguous();
         at::Tensor by_narrow, by_x;
-        int64_t start = 0;
-        if (is_adapted) by_narrow = at::empty_like(narrow);
-        for (size_t i = 0; i < count && is_adapted; ++i) {
-            const int64_t rank = ups[i].size(1);
-            if (needs_x || needs_down) {
-                at::Tensor part = by_narrow.narrow(1, start, rank);
+        // Calls `body(i, first)` for every adapter, whose part of the narrow numbers begins at `first`.
+        const auto each_adapter = [&](const auto &body) {
+            int64_t first = 0;
+            for (size_t i = 0; i < count; first += ups[i++].size(1)) body(i, first);
+        };
+        if (is_adapted && (needs_x || needs_down)) {
+            by_narrow = at::empty({gradients[0].size(0), down.size(0)}, gradients[0].options());
+            each_adapter([&](size_t i, int64_t first) {
+                at::Tensor part = by_narrow.narrow(1, first, ups[i].size(1));
                 at::mm_out(part, gradients[i], ups[i] * scale);
-            }
-            if (needs(first_up + i))
-                found[first_up + i] = at::mm(gradients[i].t(), narrow.narrow(1, start, rank)).mul_(scale);
-            start += rank;
+            });
         }
         if (needs_x) {
             if (is_adapted) by_x = at::mm(by_narrow, down);
             for (size_t i = 0; i < count; ++i)
                 by_x = by_x.defined() ? by_x.addmm_(gradients[i], weights[i]) : at::mm(gradients[i], weights[i]);
         }
-        at::Tensor x = input;
+        at::Tensor x = input, narrow = saved[3];
         if (is_gated) {
+            const bool is_read = needs_any(1) || needs_down || (needs_up && !narrow.defined());
             if (needs_x) {
-                GateGradients of_gate = gate_gradients(input, factor, by_x, needs_weights || needs_down);
+                GateGradients of_gate = gate_gradients(input, factor, by_x, is_read);
                 found[0] = of_gate.by_gate;
                 found[end] = of_gate.by_up;
                 x = of_gate.output;
-            } else if (needs_weights || needs_down) {
+            } else if (is_read) {
                 x = gated(input, factor);
             }
         } else {
@@ -157,11 +158,19 @@ struct Linears : torch::autograd::Function<Linears> {
             if (needs(1 + i)) found[1 + i] = at::mm(gradients[i].t(), x);
             if (is_biased && needs(first_bias + i)) found[first_bias + i] = gradients[i].sum(0);
         }
-        if (!needs_down) return found;
-        const at::Tensor by_down = at::mm(by_narrow.t(), x);
-        start = 0;
-        for (size_t i = 0; i < count; ++i, start += ups[i - 1].size(1))
-            if (needs(first_down + i)) found[first_down + i] = by_down.narrow(0, start, ups[i].size(1));
+        if (needs_up) {
+            if (!narrow.defined()) narrow = at::mm(x, down.t());
+            each_adapter([&](size_t i, int64_t first) {
+                if (needs(first_up + i))
+                    found[first_up + i] = at::mm(gradients[i].t(), narrow.narrow(1, first, ups[i].size(1))).mul_(scale);
+            });
+        }
+        if (needs_down) {
+            const at::Tensor by_down = at::mm(by_narrow.t(), x);
+            each_adapter([&](size_t i, int64_t first) {
+                if (needs(first_down + i)) found[first_down + i] = by_down.narrow(0, first, ups[i].size(1));
+            });
+        }
         return found;
     }
 };
