@@ -338,8 +338,8 @@ struct MemoryEstimateTests {
         #expect(estimate.critic == (4 + 4 + 8 / 4) * shape.parameterCount)
     }
 
-    /// Of a layer of 4·768 + 2·192 + 3·1536 numbers inside its two parts half is kept, of three layers and once for
-    /// gradients; with adapters on queries alone the input of the down projection, 1536 wide, is among what is not.
+    /// Of a layer of 4·768 + 2·192 + 2·1536 numbers inside its two parts half is kept, of three layers and once for
+    /// gradients.
     @Test func activationsUnderAdaptersAreDividedToo() throws {
         let shape = try ModelConfiguration(
             fresh: FreshModelShape(
@@ -374,9 +374,9 @@ struct MemoryEstimateTests {
         }
         let tokens = 8 + rows / completions * completions
         let kept = tokens * shape.activationBytesPerToken(.float32, checkpointsBlocks: false)
-        // Half of a layer's 4·64 + 2·64 + 3·96 numbers inside its two parts, of two layers and once for gradients.
+        // Half of a layer's 4·64 + 2·64 + 2·96 numbers inside its two parts, of two layers and once for gradients.
         let halved = tokens * shape.activationBytesPerToken(.float32, checkpointsBlocks: false, ranks: 2)
-        #expect(kept - halved == tokens * 3 * 336 * 4)
+        #expect(kept - halved == tokens * 3 * 288 * 4)
         let head = 4 * 151_936 * 64
         try #require(rows.isMultiple(of: completions))
         #expect(estimate(1).activations - kept - head == held * 151_936 * 4)

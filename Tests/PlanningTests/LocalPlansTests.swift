@@ -169,14 +169,14 @@ struct LocalPlansTests {
                     == part(sampled) + part(trained) - part(sampled) + state(trained) - state(sampled))
         }
         // Of whole weights parts are read where they lie. Of each of a prompt's 16 tokens a block's pass has 4·64 numbers,
-        // and 4·64 + 2·64 + 3·128 that are cut: of 8 prompts on each rank, or of all 32 on the four together.
+        // and 4·64 + 2·64 + 2·128 that are cut: of 8 prompts on each rank, or of all 32 on the four together.
         let (whole, quarter) = (try found(.fp32Master, 1, 1), try found(.fp32Master, 1, 4))
-        let (ofAll, ofOne) = (32 * 16 * 4 * (256 + 192), 8 * 16 * 4 * (256 + 768))
+        let (ofAll, ofOne) = (32 * 16 * 4 * (256 + 160), 8 * 16 * 4 * (256 + 640))
         #expect(quarter.peakBytes - whole.peakBytes == ofAll - ofOne)
     }
 
     /// 64 rows at once or 8: 64·8 + 8·16 tokens of keys and values or 8·8 + 16, of 2·4·32 numbers each, and prompts of a
-    /// pass whose tokens have 4·64 + 4·64 + 2·32 + 3·128 numbers. Beside these lie the weights, and what is packed of them.
+    /// pass whose tokens have 4·64 + 4·64 + 2·32 + 2·128 numbers. Beside these lie the weights, and what is packed of them.
     @Test func fewerRowsAtOnceTakeLessMemory() throws {
         func peak(_ layout: WeightLayout, _ rows: Int) throws -> Int {
             var profile = ToyProfile.profile()
@@ -194,9 +194,9 @@ struct LocalPlansTests {
             return try LocalPlans(graph, models: ["actor": Toy.shape], choices: choices).candidates(
                 on: cluster, costs: ProfiledCosts(profile, cluster))[0].peakBytes
         }
-        let difference = 4 * (256 * (640 - 80) + 16 * 960 * (8 - 1))
+        let difference = 4 * (256 * (640 - 80) + 16 * 832 * (8 - 1))
         #expect(try peak(.fp32Packed, 64) - peak(.fp32Packed, 8) == difference)
-        let least = 2 * 4 * Toy.shape.parameterCount + 4 * (256 * 80 + 16 * 960)
+        let least = 2 * 4 * Toy.shape.parameterCount + 4 * (256 * 80 + 16 * 832)
         #expect(try abs(peak(.fp32Packed, 8) - least) < 32)  // the one number's moments
         // Passes beside int8 weights compute in float32, too.
         #expect(try peak(.int8, 64) - peak(.int8, 8) == difference)
@@ -221,13 +221,13 @@ struct LocalPlansTests {
         }
         let half = try demand(.train, .bf16WithMaster)
         #expect(half.weights == (2 + 4) * numbers && half.optimizer == 4 * numbers)
-        // 64 + 8 tokens of 4 + 1 times 960 numbers; 64 of 2 · 256 logits.
+        // 64 + 8 tokens of 4 + 1 times 832 numbers; 64 of 2 · 256 logits.
         let whole = try demand(.train, .fp32Master)
         #expect(whole.weights == 4 * numbers && whole.optimizer == 4 * numbers)
         let logits = 64 * 256 * 4
-        #expect(whole.activations == 72 * 4 * 5 * 960 + 2 * logits)
-        #expect(try demand(.train, .fp32Master, tp: 2).activations == 72 * 4 * 5 * 608 + logits)
-        #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 960 + logits)
+        #expect(whole.activations == 72 * 4 * 5 * 832 + 2 * logits)
+        #expect(try demand(.train, .fp32Master, tp: 2).activations == 72 * 4 * 5 * 544 + logits)
+        #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 832 + logits)
         // Of a model that is trained two ranks have parts, of one under adapters each has everything.
         let adapters = CallSpec.Work.Optimizer(name: "adamw_torch", parameters: numbers / 4, stateBytes: 2 * numbers)
         #expect(try demand(.train, .fp32Master, tp: 2).weights < 3 * numbers)
@@ -238,7 +238,7 @@ struct LocalPlansTests {
         // One sequence has 9 tokens, which take more than the moments of the embedding's 256·64 numbers, and less than those
         // of 32,768·64.
         let short = try demand(.train, .fp32Master, after: [.offloadOptimizer], sequences: 2)
-        #expect(short.activations == 9 * 4 * 5 * 960 + 2 * logits / 8 && short.activations > 8 * embedding)
+        #expect(short.activations == 9 * 4 * 5 * 832 + 2 * logits / 8 && short.activations > 8 * embedding)
         var wide = Toy.shape
         wide.vocabularySize = 32_768
         memory = MemoryModel(wide)
@@ -246,7 +246,7 @@ struct LocalPlansTests {
         #expect(most.activations == 8 * 32_768 * 64)
         // A model that gives values has no words to score.
         memory = MemoryModel(Toy.shape.withValues())
-        #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 960)
+        #expect(try demand(.infer, .fp32Master).activations == 72 * 4 * 832)
     }
 
     /// Of a model of which next to nothing is trained, as of one under adapters, two ranks that share its layers have what
@@ -394,7 +394,7 @@ struct LocalPlansTests {
     }()
 
     /// 4 bytes of weights, 4 of gradients and 8 of moments of each number of both roles, while the critic's pass of 24 tokens
-    /// keeps its inputs of four layers and twice what one layer keeps of 960 numbers. Eight replicas have an eighth of the
+    /// keeps its inputs of four layers and twice what one layer keeps of 832 numbers. Eight replicas have an eighth of the
     /// moments each, and the first all of both roles while it saves.
     @Test func twoTrainedRolesHoldTheirGradientsTogether() throws {
         let values = Toy.shape.withValues()
@@ -408,7 +408,7 @@ struct LocalPlansTests {
             let plans = LocalPlans(Self.twoRoles, models: ["actor": Toy.shape, "critic": values], choices: choices)
             return try plans.candidates(on: cluster, costs: ProfiledCosts(profile, cluster))[0]
         }
-        let peak = 16 * all + 24 * 4 * (4 * 64 + 2 * 960)
+        let peak = 16 * all + 24 * 4 * (4 * 64 + 2 * 832)
         #expect(try found(1).peakBytes == peak)
         #expect(try found(8).peakBytes == (4 + 8) * all)
         // What the process takes must fit beside it, and is no part of the plan's own bytes.
