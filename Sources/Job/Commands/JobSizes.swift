@@ -30,10 +30,8 @@ struct JobSizes {
         if let given {
             (promptTokens, newTokens) = (given, nil)
         } else {
-            let prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
-            let pair = prompts.pairs?.longest
-            promptTokens = max(1, try pair?.prompt ?? prompts.longestPrompt(among: 256))
-            newTokens = pair.map { max(1, ($0.pair - $0.prompt) / 2) }
+            let longest = try RunPrompts(job, model, RunPromptSets(job.data, base: base)).longest(among: 256)
+            (promptTokens, newTokens) = (max(1, longest.prompt), longest.completion)
         }
         let configuration = model.configuration
         func sizes(_ key: String, _ size: Int, _ problems: [(key: String, problem: String)]) -> [Int] {
