@@ -139,8 +139,8 @@ package struct MemoryEstimate: Sendable {
         let keys = cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : ""
         parts.append("activations of a micro-batch \(Self.text(policy.activations))\(keys)")
         if forwardCache > 0 { parts.append("products that wait for the update \(Self.text(forwardCache))") }
-        return "memory, about \(Self.text(peak)) when every completion has its full length: "
-            + parts.joined(separator: ", ")
+        return "memory, about \(Self.text(peak)) when every completion has its full length, at its peak while "
+            + peakPhase.rawValue + ": " + parts.joined(separator: ", ")
     }
 
     /// Bytes of a command that samples and trains nothing, in words: weights in float32, packed, and the cache of 128 rows.
