@@ -100,7 +100,8 @@ struct Pricing {
         }
         var model = memory[role] ?? MemoryModel(shape)
         defer { memory[role] = model }
-        guard let demand = model.demand(call, assignment, isOfThisBuild: costs.isOfThisBuild) else {
+        let demand = costs.isOfThisBuild ? model.demandOfRun(call, assignment) : model.demand(call, assignment)
+        guard let demand else {
             throw PlanError([.init(.stageWidth, call.name, "the model has fewer layers than stages")])
         }
         return PricedAssignment(
