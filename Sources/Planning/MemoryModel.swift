@@ -11,6 +11,11 @@ package struct MemoryDemand: Sendable, Hashable {
     package var total: Int { weights + gradients + optimizer + cache + activations }
 }
 
+extension Cluster {
+    /// Bytes of each device that a plan may take.
+    var usableBytes: Int { Int(Double(memoryBytes) * MemoryModel.share) }
+}
+
 /// Counts the bytes of a call from its layout, to the element; activations from what a block keeps of a token and from
 /// the logits of tokens that are scored. Calls are ReaL's (arXiv:2406.14088); what those of a run of this build hold
 /// otherwise says ``demandOfRun(_:_:)``.

@@ -70,7 +70,7 @@ package struct PlanSearch {
             chain.anneal(seed: seed, proposals: options.proposals)
         }
         guard let best = chain.best, best.score.isFeasible else {
-            let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+            let capacity = cluster.usableBytes
             throw PlanError([
                 .init(
                     .memory, nil,
@@ -107,7 +107,7 @@ package struct PlanSearch {
         }
         guard problems.isEmpty else { throw PlanError(problems) }
         let rules = options.rules ?? .search(cluster)
-        let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+        let capacity = cluster.usableBytes
         var pricing = Pricing(cluster, models, costs)
         var all: [[PricedAssignment]] = []
         for call in graph.calls {

@@ -50,7 +50,7 @@ struct SearchChain {
     ) throws(PlanError) {
         self.candidates = candidates
         self.reallocationShare = reallocationShare
-        capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+        capacity = cluster.usableBytes
         devices = cluster.devices
         builder = try AugmentedGraphBuilder(cluster, models, graph)
     }

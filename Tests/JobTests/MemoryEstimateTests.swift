@@ -350,6 +350,25 @@ struct MemoryEstimateTests {
         #expect(ScoredLogits.kept(vocabulary: words) == Tensor.keptScores(vocabulary: words))
     }
 
+    /// Plans count a token's keys and values, and what a pass keeps of it, as the estimate does, which reads a configuration
+    /// that their room cannot see; all but 2 · 576 numbers outside the blocks.
+    @Test func plansCountATokenAsTheEstimateDoes() throws {
+        let shape = try Self.llama()
+        let cluster = Cluster(
+            nodes: 1, devicesPerNode: 1, memoryBytes: 1 << 40, intraGBps: 1, interGBps: 1, hbmGBps: 1, peakTFLOPs: 1)
+        let own = Assignment(mesh: Mesh(all: cluster), strategy: Strategy(1, 1, 1), layout: .fp32Master)
+        var memory = MemoryModel(ModelShape(shape))
+        func demand(_ kind: CallSpec.Kind) throws -> MemoryDemand {
+            let work = CallSpec.Work(sequences: 1, promptTokens: 9, newTokens: 0, recomputes: false)
+            let found = memory.demandOfRun(
+                CallSpec("call", kind, role: "actor", inputs: [], outputs: [], work: work), own)
+            return try #require(found)
+        }
+        #expect(try demand(.generate).cache == 9 * shape.keyValueBytesPerToken(.float32))
+        let kept = shape.activationBytesPerToken(.float32, checkpointsBlocks: false)
+        #expect(try demand(.train).activations == 9 * (kept - 2 * 576 * 4))
+    }
+
     /// Whole weights beside halves of what is trained, and the logits of 256 rows while these are scored: 49,152 of four
     /// bytes each.
     @Test func whatIsScoredHasItsLogits() throws {
