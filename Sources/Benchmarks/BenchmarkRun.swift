@@ -128,21 +128,23 @@ package struct BenchmarkRun: Sendable {
             update: workload.part == .rollout ? nil : Spread(times.update),
             controllers: workload.controllers.isEmpty ? nil : cost, ceilings: ceilings,
             peakResidentBytes: ProcessMemory.peakResidentBytes, estimatedPeakBytes: estimate.peak,
-            optimizerStateBytes: estimate.optimizerState, adapterRank: adapterRank,
+            optimizerStateBytes: estimate.policy.optimizerState, adapterRank: adapterRank,
             residency: residency, memory: parts.phases.takeMetrics(), facts: facts)
     }
 
     /// The workload's own estimate; a rollout alone keeps nothing for a backward pass.
     private var estimate: MemoryEstimate {
-        MemoryEstimate(
-            model.configuration, type: .float32, base: base, hasReference: false, layout: layout, optimizer: optimizer,
-            forwardCacheLimit: forwardCacheBytes, residency: residency,
+        var run = MemoryEstimate.Settings(
+            model.configuration,
             MemoryEstimate.Sizes(
                 promptLength: workload.promptTokens, completionLength: workload.completionTokens,
                 completionsPerPrompt: workload.completions,
                 completionsPerOptimizerStep: workload.part == .rollout ? 0 : workload.prompts * workload.completions,
                 rows: min(workload.prompts * workload.completions, 256),
-                maxTokensPerMicroBatch: maxTokensPerMicroBatch, checkpointsBlocks: false))
+                maxTokensPerMicroBatch: maxTokensPerMicroBatch))
+        (run.base, run.layout, run.residency) = (base, layout, residency)
+        (run.optimizer, run.forwardCacheLimit) = (optimizer, forwardCacheBytes)
+        return MemoryEstimate(run)
     }
 
     private struct Parts: Sendable {

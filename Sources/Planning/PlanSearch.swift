@@ -68,7 +68,7 @@ package struct PlanSearch {
             chain.anneal(seed: seed, proposals: options.proposals)
         }
         guard let best = chain.best, best.score.isFeasible else {
-            let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+            let capacity = cluster.usableBytes
             throw PlanError([
                 .init(
                     .memory, nil,
@@ -105,7 +105,7 @@ package struct PlanSearch {
         }
         guard problems.isEmpty else { throw PlanError(problems) }
         let rules = RuleSet.search(cluster)
-        let capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+        let capacity = cluster.usableBytes
         var pricing = Pricing(cluster, models, costs)
         var all: [[PricedAssignment]] = []
         for call in graph.calls {

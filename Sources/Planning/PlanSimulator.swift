@@ -68,7 +68,7 @@ package struct PlanSimulator {
     /// The plan's rules with memory among them (V9).
     package func validate(iterations: Int = 5) throws(PlanError) -> Timeline {
         let timeline = try run(iterations: iterations)
-        let capacity = Int(Double(plan.cluster.memoryBytes) * MemoryModel.share)
+        let capacity = plan.cluster.usableBytes
         guard let worst = timeline.peakBytes.indices.max(by: { timeline.peakBytes[$0] < timeline.peakBytes[$1] }),
             timeline.peakBytes[worst] > capacity
         else { return timeline }
@@ -100,7 +100,8 @@ struct Pricing {
         }
         var model = memory[role] ?? MemoryModel(shape)
         defer { memory[role] = model }
-        guard let demand = model.demand(call, assignment, isOfThisBuild: costs.isOfThisBuild) else {
+        let demand = costs.isOfThisBuild ? model.demandOfRun(call, assignment) : model.demand(call, assignment)
+        guard let demand else {
             throw PlanError([.init(.stageWidth, call.name, "the model has fewer layers than stages")])
         }
         return PricedAssignment(

@@ -48,7 +48,7 @@ struct SearchChain {
         _ candidates: [[PricedAssignment]]
     ) throws(PlanError) {
         self.candidates = candidates
-        capacity = Int(Double(cluster.memoryBytes) * MemoryModel.share)
+        capacity = cluster.usableBytes
         devices = cluster.devices
         builder = try AugmentedGraphBuilder(cluster, models, graph)
     }

@@ -56,6 +56,8 @@ struct MemoryPlanTests {
         let job = try place.job("grpo", "model_name_or_path: big\nnum_generations: 4\nforward_cache_gb: 0\n" + rewards)
         let peaks = try ["threads=1", "dynamic_weights={method: gradient}"].map { override -> Int in
             let plan = try Command.succeed(["train", job, "--dry-run", override], in: place.folder).output
+            let compares = plan.contains(", at its peak while gradients of streams are compared: weights, gradients")
+            #expect(compares == override.hasPrefix("dynamic_weights"), "\(plan)")
             let found = plan.firstMatch(of: /memory, about ([0-9]+) MB/).map { String($0.1) }
             return try #require(found.flatMap { Int($0) })
         }

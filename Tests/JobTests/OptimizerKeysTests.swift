@@ -198,22 +198,25 @@ struct OptimizerKeysTests {
                 """)
         #expect(model.parameterCount == 69_952)
         func estimate(_ rule: OptimizerRule, hasCritic: Bool = false) -> MemoryEstimate {
-            MemoryEstimate(
-                model, type: .float32, hasReference: false, hasCritic: hasCritic,
-                optimizer: OptimizerSettings(rule: rule, schedule: LearningRateSchedule(.constant, totalSteps: 1)),
+            var run = MemoryEstimate.Settings(
+                model,
                 MemoryEstimate.Sizes(
                     promptLength: 8, completionLength: 8, completionsPerPrompt: 2, completionsPerOptimizerStep: 2,
-                    rows: 2, maxTokensPerMicroBatch: 64, checkpointsBlocks: false))
+                    rows: 2, maxTokensPerMicroBatch: 64))
+            run.optimizer = OptimizerSettings(
+                rule: rule, schedule: LearningRateSchedule(.constant, totalSteps: 1))
+            if hasCritic { run.critic = model }
+            return MemoryEstimate(run)
         }
         let whole = estimate(.adamW)
-        #expect(whole.optimizerState == 8 * 69_952 && whole.training == 16 * 69_952)
+        #expect(whole.policy.optimizerState == 8 * 69_952 && whole.policy.training == 16 * 69_952)
         let others: [(OptimizerRule, Int)] = [
             (.lion, 4 * 69_952), (.adamW8bit, 364_032), (.lowRank(LowRankSettings(rank: 16)), 371_200),
         ]
         for (rule, bytes) in others {
             let own = estimate(rule)
-            #expect(own.optimizerState == bytes, "\(rule.name)")
-            #expect(whole.training - own.training == 8 * 69_952 - bytes)
+            #expect(own.policy.optimizerState == bytes, "\(rule.name)")
+            #expect(whole.policy.training - own.policy.training == 8 * 69_952 - bytes)
             #expect(own.peak < whole.peak)
             // A critic's state is as large as the policy's again.
             let saved = estimate(.adamW, hasCritic: true).peak - estimate(rule, hasCritic: true).peak

@@ -216,7 +216,7 @@ struct LocalPlansTests {
                 work: .init(
                     sequences: sequences, promptTokens: 1, newTokens: 8, recomputes: false, optimizer: optimizer))
             let own = ToyProfile.assignment(layout, tp: tp, dp: 2, after: after)
-            let found = memory.demand(call, own, isOfThisBuild: true)
+            let found = memory.demandOfRun(call, own)
             return try #require(found)
         }
         let half = try demand(.train, .bf16WithMaster)

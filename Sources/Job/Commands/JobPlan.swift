@@ -1,18 +1,20 @@
 package import Foundation
 internal import Models
+internal import Records
 internal import RewardModels
 
 /// What a job will take, worked out before anything is loaded.
 package struct JobPlan {
-    private let job: ResolvedJob
-    private let model: ModelSource
-    private let prompts: RunPrompts
-    private let rewardModels: Int
-    private let evaluated: [EvaluatedSet]
-    private let teacher: TeacherSource?
-    private let critic: CriticSource?
-    private let criticModel: ModelConfiguration?
-    private let ranks: Int
+    let job: ResolvedJob
+    let model: ModelSource
+    let prompts: RunPrompts
+    let rewardModels: Int
+    /// Prompts that the run samples completions of without learning from these, and the tokens of the longest.
+    let evaluated: [(prompts: Int, longest: Int)]
+    let teacher: TeacherSource?
+    let critic: CriticSource?
+    let criticModel: ModelConfiguration?
+    let ranks: Int
 
     /// Reads the model's configuration and the prompt set; no weights.
     ///
@@ -40,7 +42,9 @@ package struct JobPlan {
         _ = try EvaluationPairs(job, model, base: base)
         let guarded = try GuardedSets(job, model, base: base)
         let sampled = [evaluation?.prompts] + guarded.all.map(\.content.prompts)
-        evaluated = sampled.compactMap { $0.map { EvaluatedSet($0) } }
+        evaluated = sampled.compactMap(\.self).map { prompts in
+            (prompts: prompts.count, longest: prompts.map(\.tokenIDs.count).max() ?? 0)
+        }
         let rewards = job.rewards?.entries ?? []
         try RewardAssembly.check(rewards)
         let folders = try rewards.compactMap(\.modelReference).map {
@@ -51,25 +55,10 @@ package struct JobPlan {
         }
     }
 
-    /// Whether the reference, or the teacher in its place, is read from its files' pages.
-    private var mapsReference: Bool {
-        guard let reference = job.plan.reference, reference.sync == nil else { return false }
-        if teacher == nil, model.isAdapted { return false }
-        // A folder that has its configuration alone can be planned with.
-        let files = try? (teacher?.model ?? model).mappable(job.model.dtype)
-        return files != nil
-    }
-
     /// The plan as YAML comments, so that what `--dry-run` prints is still the job.
     package var comments: String {
         get throws {
-            let memory = MemoryEstimate(
-                job, model.configuration, trained: Set(model.trainedNames), teacher: teacher?.model.configuration,
-                mapsReference: mapsReference, rewardModels: rewardModels, critic: criticModel,
-                criticTrained: criticModel.map { Set(model.trained.names(in: $0)) },
-                criticSharesBase: critic?.sharesBase ?? false,
-                promptLength: try prompts.longestPrompt(among: 256), pairs: prompts.pairs, evaluated: evaluated,
-                ranks: ranks)
+            let memory = try memory()
             var lines = try ModelFolder.summary(ofGGUF: model.folder).map { ["model: \($0)"] } ?? []
             lines += prompts.lines
             lines.append(job.batches.line)
@@ -88,7 +77,7 @@ package struct JobPlan {
                     "\(ranks) processes, each with its share of every step; the memory that follows is that of the first"
                 )
             }
-            lines += memory.lines
+            lines.append(memory.line)
             return lines.map { "# \($0)\n" }.joined()
         }
     }

@@ -1,11 +1,9 @@
 package import Foundation
 internal import JSON
 internal import Methods
-package import Models
+internal import Models
 package import Planning
-internal import PolicyUpdater
 internal import Records
-internal import RewardModels
 internal import Runs
 internal import Tensors
 
@@ -300,106 +298,8 @@ package struct PlanMaking {
         return shapes
     }
 
-    fileprivate static func shape(of name: String) throws -> ModelShape {
+    static func shape(of name: String) throws -> ModelShape {
         if let shape = ModelShape.published[name] { return shape }
         return ModelShape(try ModelFolder.readConfiguration(HuggingFaceCache.folder(of: name)))
-    }
-}
-
-/// What a job's own files say of its calls: shapes of models, lengths of texts, bytes of optimizers.
-struct JobSizes {
-    let shapes: [String: ModelShape]
-    let promptTokens: Int
-    /// `nil` for the longest that may be sampled.
-    let newTokens: Int?
-    let optimizers: [String: CallSpec.Work.Optimizer]
-    let shards: Shards
-
-    /// Ranks that may share a layer: as many as the job says, or those that it and its model allow.
-    struct Shards {
-        /// Where it is trained.
-        let training: [Int]
-        /// Where it is sampled from.
-        let generation: [Int]
-
-        static let whole = Shards(training: [1], generation: [1])
-    }
-
-    /// - Parameter given: Tokens of a prompt; `nil` reads the prompt set.
-    init(_ job: ResolvedJob, folder base: URL, promptTokens given: Int?) throws {
-        let model = try ModelSource(job.model.path, job.model.reading, trained: job.model.trained)
-        if let given {
-            (promptTokens, newTokens) = (given, nil)
-        } else {
-            let prompts = try RunPrompts(job, model, RunPromptSets(job.data, base: base))
-            let pair = prompts.pairs?.longest
-            promptTokens = max(1, try pair?.prompt ?? prompts.longestPrompt(among: 256))
-            newTokens = pair.map { max(1, ($0.pair - $0.prompt) / 2) }
-        }
-        let configuration = model.configuration
-        func sizes(_ key: String, _ size: Int, _ problems: [(key: String, problem: String)]) -> [Int] {
-            guard !job.isGiven(key) else { return [size] }
-            return [1]
-                + [2, 4, 8].filter { problems.isEmpty && configuration.problem(tensorParallel: $0) == nil }
-        }
-        let own = job.tensorParallelism
-        shards = Shards(
-            training: sizes(
-                TensorParallelism.trainingKey, own.size,
-                TensorParallelism.problems(job.method, job.plan, job.model, job.optimizer, job.staleness)),
-            generation: job.recipe.generates
-                ? sizes(
-                    TensorParallelism.generationKey, own.generationSize,
-                    TensorParallelism.generationProblems(job.plan, job.model, job.staleness)) : [1])
-        (shapes, optimizers) = try Self.models(of: job, model, folder: base)
-    }
-
-    /// The models of a job's roles and what those that are trained step with; a reference that is the policy has none of
-    /// its own.
-    static func models(
-        of job: ResolvedJob, _ model: ModelSource, folder base: URL
-    ) throws -> (shapes: [String: ModelShape], optimizers: [String: CallSpec.Work.Optimizer]) {
-        var shapes = ["actor": ModelShape(model.configuration)]
-        if let teacher = job.plan.reference?.model { shapes["reference"] = try PlanMaking.shape(of: teacher) }
-        for (role, reference) in job.rewards?.modelRoles ?? [] {
-            let classifier = try ClassifierConfiguration(
-                folder: RewardModelSettings.folder(of: reference, base: base))
-            shapes[role] = ModelShape(classifier.trunk).withValues()
-        }
-        var optimizers = ["actor": optimizer(of: job, model.trained, model.configuration)]
-        if case .separate(let name, _) = job.plan.critic?.form {
-            let critic = try CriticSource(name, of: model).configuration(of: model)
-            shapes["critic"] = ModelShape(critic).withValues(job.plan.critic?.heads ?? 1)
-            optimizers["critic"] = optimizer(of: job, model.trained, critic)
-        }
-        return (shapes, optimizers)
-    }
-
-    /// What steps what is trained of a model: adapters, or some of its own parameters.
-    private static func optimizer(
-        of job: ResolvedJob, _ trained: TrainedWeights, _ model: ModelConfiguration
-    ) -> CallSpec.Work.Optimizer {
-        let names = Set(trained.names(in: model))
-        let shapes =
-            model.adapters != nil ? model.adapterShapes : model.parameterShapes.filter { names.contains($0.name) }
-        let type = job.model.dtype.masterType
-        return CallSpec.Work.Optimizer(
-            name: job.optimizer.rule.name, parameters: shapes.reduce(0) { $0 + $1.count },
-            stateBytes: shapes.reduce(0) { $0 + job.optimizer.stateBytes(of: $1.name, shape: $1.shape, type) })
-    }
-}
-
-extension ModelShape {
-    /// The shape that a configuration states.
-    package init(_ configuration: ModelConfiguration) {
-        self.init(
-            layers: configuration.layers, hiddenSize: configuration.hiddenSize,
-            intermediateSize: configuration.intermediateSize, heads: configuration.heads,
-            keyValueHeads: configuration.keyValueHeads, headSize: configuration.headSize,
-            vocabularySize: configuration.vocabularySize, output: configuration.tiesEmbeddings ? .tied : .head,
-            normalizesQueriesAndKeys: configuration.normalizesQueriesAndKeys)
-        if configuration.biases.queryKeyValue { biases.insert(.queryKeyValue) }
-        if configuration.biases.attentionOutput { biases.insert(.attentionOutput) }
-        if configuration.biases.feedForward { biases.insert(.feedForward) }
     }
 }

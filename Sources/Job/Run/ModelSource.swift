@@ -146,8 +146,7 @@ package struct ModelSource: Sendable {
         switch trained {
         case .all: return []
         case .matching, .half:
-            let names = Set(trainedNames)
-            let own = configuration.parameterShapes.filter { names.contains($0.name) }
+            let own = trained.shapes(in: configuration)
             return [share(own.reduce(0) { $0 + $1.count }) + ": \(own.count) tensors, from \(trainedNames[0])"]
         case .adapters(let asked):
             let own = configuration.adapters ?? asked
@@ -233,5 +232,12 @@ extension TrainedWeights {
             guard let expression = try? Regex(pattern) else { return [] }  // the job was refused for it
             return names.filter { $0.firstMatch(of: expression) != nil }
         }
+    }
+
+    /// The tensors that are trained: those of adapters, or the model's own or some of them.
+    func shapes(in configuration: ModelConfiguration) -> [ParameterShape] {
+        guard configuration.adapters == nil else { return configuration.adapterShapes }
+        let names = Set(names(in: configuration))
+        return configuration.parameterShapes.filter { names.contains($0.name) }
     }
 }

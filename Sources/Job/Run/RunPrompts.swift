@@ -77,12 +77,15 @@ struct RunPrompts {
         self.lines = lines
     }
 
-    /// Tokens of the longest prompt among `count` rows that lie evenly over the set.
-    func longestPrompt(among count: Int) throws -> Int {
+    /// Tokens of the longest prompt, and of the completions of the longest pair where rows are pairs. Prompts alone are
+    /// measured of `count` rows that lie evenly over the set.
+    func longest(among count: Int) throws -> (prompt: Int, completion: Int?) {
+        if let longest = pairs?.longest { return (longest.prompt, max(1, (longest.pair - longest.prompt) / 2)) }
         let stride = max(1, rows.count / count)
-        return try Swift.stride(from: 0, to: rows.count, by: stride).map {
+        let lengths = try Swift.stride(from: 0, to: rows.count, by: stride).map {
             try encoder.tokens(of: rows.prompt(at: $0)).count
-        }.max() ?? 0
+        }
+        return (lengths.max() ?? 0, nil)
     }
 
     /// The optimizer steps of the run: `max_steps`, or what `num_train_epochs` come to.
