@@ -96,11 +96,11 @@ package struct GRPOSettings: Sendable, Equatable {
             mayCorrectKLBias
             ? job.read(
                 "use_bias_correction_kl", default: importanceLevel == .token,
-                "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556), k2 by its value alone: the gradient is then that of the KL of the next-token distribution at each visited state, KL(π‖π_ref), off policy too. Not for sequence ratios, whose product is neither KL's."
+                "Multiplies the KL term by the token's ratio π/π_old (DeepSeek-V3.2, arXiv:2512.02556), detached for k2. The gradient is then that of the next-token KL(π‖π_ref) at each visited state, off policy too. Not for sequence ratios: their product has neither KL's gradient."
             ) : false
         largestK3 = job.read(
             "k3_clamp", optional: nil, .above(0),
-            "The most nats that k3 of one token counts in the KL term of the loss, without use_bias_correction_kl; a token beyond it has no gradient there. Off unless set; 10 is what verl has in its low_var_kl."
+            "Caps one token's k3 in the loss's KL term at this many nats; a token above the cap has no gradient there. Only without use_bias_correction_kl. Off unless set; verl's low_var_kl uses 10."
         )
         entropyCoefficient = job.read(
             "entropy_coef", default: 0.0, .atLeast(0),
