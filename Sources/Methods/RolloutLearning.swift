@@ -87,7 +87,8 @@ struct RolloutLearning {
             hasRatio
             ? job.read(
                 "bypass_old_log_probs", default: false,
-                "Takes the sampler's log-probs for the old policy's: saves the pass that scores them again.") : false
+                "Uses the sampler's log-probs as the old policy's, which saves the pass that scores them again.")
+            : false
         rethinking =
             takesReplay
             ? ForcedRethinking(reading: &job, maxCompletionLength: shared.sampling.maxCompletionLength) : nil
