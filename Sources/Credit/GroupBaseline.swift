@@ -57,7 +57,7 @@ package struct GroupBaselineSettings: Sendable, Equatable {
         )
         deadGroupsTakeKL = job.read(
             "kl_on_zero_std_groups", default: true,
-            "Whether the KL term of the loss acts on groups whose rewards are all equal, as in TRL. With false they move nothing."
+            "Whether the loss's KL term acts on groups with all rewards equal, as in TRL. With false, such groups change nothing."
         )
         epsilon = 1e-4
         self.penalty = penalty

@@ -24,7 +24,7 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         let clip: [Double] = job.read(
             "reward_clip_range", default: [],
             SettingsBound("in rising order, two of them or none") { $0.isEmpty || ($0.count == 2 && $0[0] < $0[1]) },
-            "Two numbers that a completion's weighted reward is clipped to before the KL penalty is taken off; off unless set."
+            "Two bounds that clip a completion's weighted reward before the KL penalty is subtracted; off unless set."
         )
         rewardClip = clip.count == 2 && clip[0] < clip[1] ? clip[0]...clip[1] : nil
         normalizesAdvantages = job.read(

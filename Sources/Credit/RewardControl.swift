@@ -63,24 +63,24 @@ package struct RewardControl: Sendable {
         let names = given.map(\.name)
         let weights: RewardWeights? = job.read(
             "reward_weights", optional: nil,
-            "One factor per reward: a list in their order, or a section by name. A factor may be weights by optimizer step, {0: 1.0, 500: 0.2}. Combined reward = Σ weight × score over the rewards that scored. By default 1, of a constrained reward 0. A reward of weight 0 is a shadow: scored, logged and watched, not learned from."
+            "One weight per reward: a list in their order, or a section by name. A weight may depend on the optimizer step, {0: 1.0, 500: 0.2}. Combined reward = Σ weight × score over the rewards that scored. By default 1, or 0 for a constrained reward. A reward of weight 0 is a shadow: scored, logged and watched, not learned from."
         )
         let interpolation = job.read(
             "reward_weight_interpolation", default: WeightCurve.Interpolation.linear,
-            "Between two steps of a weight: linear, on the line between them, or steps, the earlier one's. Before the first and after the last the weight stays."
+            "Between two steps of a weight: linear interpolates, steps keeps the earlier one's. Before the first and after the last, the weight is constant."
         )
         let constraints: [Constraint] = job.read(
             "constraints", default: [],
-            "Limits on the mean score of rewards, each {reward, limit, kind: at_least|at_most|equal, scale, name}. Their weights are multipliers (arXiv:2310.04373); scale, which the distance to the limit is divided by, is 1, or |limit| where that is larger. Every method with advantages takes them; the other rewards keep their reward_weights. With bvpo.online they are limits on each completion: one that does not keep them is never chosen."
+            "Limits on the mean score of rewards, each {reward, limit, kind: at_least|at_most|equal, scale, name}. Their weights are multipliers (arXiv:2310.04373). scale divides the distance to the limit: by default 1, or |limit| if larger. Every method with advantages takes them; the other rewards keep their reward_weights. With bvpo.online they limit each completion: one that breaks them is never chosen."
         )
         multipliers = MultiplierSettings(reading: &job, isUsed: !constraints.isEmpty)
         normalization = job.read(
             "stream_normalization", default: .rewards,
-            "With constraints each reward has its own advantages. rewards: each is brought to mean 0 and deviation 1 over the step before they are added, the KL is left as it is; all: the KL too, so that beta cancels; none. grpo and soft_grpo have scale_rewards for that."
+            "With constraints, each reward has its own advantages. rewards: each is normalized to mean 0 and deviation 1 over the step before they are added, the KL is not; all: the KL too, so that beta cancels; none. grpo and soft_grpo use scale_rewards instead."
         )
         gradientShareSteps = job.read(
             "gradient_share_steps", default: 0, .from(0, to: 1_000_000),
-            "Rollout steps from one measurement of each reward's share of the gradient to the next, rewards/NAME/gradient_share, at a forward and a backward pass for each reward; 0 measures none."
+            "Measures each reward's share of the gradient, rewards/NAME/gradient_share, every so many rollout steps, at a forward and a backward pass per reward; 0 measures none."
         )
         job.ignore("gradient_share_steps", when: names.count < 2)
         dynamic = DynamicWeightSettings(reading: &job)
