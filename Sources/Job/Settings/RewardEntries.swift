@@ -15,12 +15,12 @@ package struct RewardEntries: Sendable {
         let problemsBefore = job.problems.count
         entries = job.read(
             "reward_funcs", default: [JobReward](),
-            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings, and beside a place with the name that metrics call it."
+            "Rewards by name (plumbline reward list), path/file.py:function, package.module.function, {command: …}, {url: …} or {model: folder}; an entry may be a section with the reward's own settings; beside path, command, url or model, name is its name in metrics."
         )
         let isRefused = job.problems.count > problemsBefore
         errorBudget = job.read(
             "reward_error_budget", default: 0.05, .from(0, to: 1),
-            "Largest share of a reward's scores that may fail or time out before the run stops with the first failure and its sample: of the last 1000, of 200 while there are fewer. A run that comes to its end with a larger share of those there were ends with the same error, its model saved."
+            "Largest share of a reward's last 1000 scores (counted as at least 200) that may fail or time out before the run stops with the first failure and its sample. A run that finishes with a larger share of all its scores lost ends with the same error, its model saved."
         )
         timeoutSeconds = job.read(
             "reward_timeout", default: 60.0, .above(0),
