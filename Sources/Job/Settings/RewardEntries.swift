@@ -20,7 +20,7 @@ package struct RewardEntries: Sendable {
         let isRefused = job.problems.count > problemsBefore
         errorBudget = job.read(
             "reward_error_budget", default: 0.05, .from(0, to: 1),
-            "Largest share of a reward's last 1000 scores (counted as at least 200) that may fail or time out before the run stops with the first failure and its sample. A run that finishes with a larger share of all its scores lost ends with the same error, its model saved."
+            "Largest share of a reward's last 1000 scores (counted as at least 200) that may fail or time out before the run stops with the first failure and its sample. At its end their true number counts: a run with a larger share ends with the same error, its model saved."
         )
         timeoutSeconds = job.read(
             "reward_timeout", default: 60.0, .above(0),
