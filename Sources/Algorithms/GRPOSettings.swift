@@ -125,7 +125,7 @@ package struct GRPOSettings: Sendable, Equatable {
         }
         job.check(
             klCoefficient == 0 || importanceLevel == .token || !correctsKLBias, "use_bias_correction_kl",
-            "false with importance_sampling_level sequence: one ratio for a whole completion times a token's estimate is no KL's gradient"
+            "false with importance_sampling_level sequence: a completion's ratio times a token's estimate is no KL's gradient"
         )
         job.check(
             lossType != .cispo || clip.upperBound == .none, "delta",
@@ -136,7 +136,7 @@ package struct GRPOSettings: Sendable, Equatable {
         let hasK3 = klCoefficient > 0 && !usesExactKL && klEstimator == .k3
         job.check(
             largestK3 == nil || !hasK3 || !correctsKLBias, "k3_clamp",
-            "none, or use_bias_correction_kl: false: the ratio's gradient stays where k3 has none, and takes a policy that is far below the reference farther down"
+            "none, or use_bias_correction_kl: false: where k3 is clamped, the ratio's gradient remains and drives a policy far below the reference even lower"
         )
         job.ignore("use_bias_correction_kl", when: klCoefficient == 0 || usesExactKL)
         job.ignore("k3_clamp", when: !hasK3)
@@ -144,7 +144,7 @@ package struct GRPOSettings: Sendable, Equatable {
         job.ignore("epsilon", when: lossType == .cispo && clip.epsilonHigh != clip.epsilon)
         if lossType == .cispo, clip.epsilonHigh < 1 {
             job.notice(
-                "epsilon_high is \(clip.epsilonHigh): with loss_type cispo it is the largest weight of a token, and caps all of them; the paper's runs have 5"
+                "epsilon_high is \(clip.epsilonHigh): with loss_type cispo it is the largest weight of a token, and below 1 it caps all of them; the paper uses 5"
             )
         }
     }

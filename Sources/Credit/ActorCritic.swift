@@ -54,7 +54,7 @@ package struct ActorCritic: CreditRule {
         if rewards.form == .apart, missingEndPenalty > 0 {
             job.refuse(
                 "missing_eos_penalty",
-                "missing_eos_penalty is \(missingEndPenalty), taken off one reward; constraints and gradient weights keep several apart, expected 0"
+                "missing_eos_penalty is \(missingEndPenalty), subtracted from one reward; constraints and gradient weights keep several apart, expected 0"
             )
         }
     }

@@ -74,7 +74,7 @@ package struct DynamicWeightSettings: Sendable, Equatable {
         if compares, balances {
             job.refuse(
                 "dynamic_weights.method",
-                "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed is \(RewardControl.stacks)"
+                "dynamic_weights.method has gradient and recap, which both set the weights of the rewards; a weight has one owner. Allowed: \(RewardControl.stacks)"
             )
         }
         if Set(methods).count != methods.count {

@@ -32,12 +32,12 @@ package struct LeaveOneOutSettings: Sendable, Equatable {
         self.penalty = penalty
         job.check(
             !keepsApart || rewardClip == nil, "reward_clip_range",
-            "[] with constraints or gradient weights, where each reward would be clipped by itself: one far beyond its limit would be the bound for every completion, and teach nothing"
+            "[] with constraints or gradient weights, where each reward would be clipped separately: one far beyond its limit would equal the bound in every completion and teach nothing"
         )
         if keepsApart, normalizesAdvantages {
             job.refuse(
                 "normalize_advantages",
-                "normalize_advantages is true, which normalizes the sum of the rewards, and with it what multipliers weigh; with constraints or gradient weights expected false (stream_normalization normalizes each reward)"
+                "normalize_advantages is true, which normalizes the weighted sum and so undoes multipliers; with constraints or gradient weights expected false (stream_normalization normalizes each reward)"
             )
         }
     }

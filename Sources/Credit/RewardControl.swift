@@ -39,7 +39,7 @@ package struct RewardControl: Sendable {
 
     /// Controllers that may stand side by side.
     package static let stacks =
-        "one of constraints, dynamic_weights gradient or recap and weights by step for a reward, recap beside constraints on other rewards, and beside them dynamic_weights hypervolume, which multiplies all of them, and kl_target"
+        "one of constraints, dynamic_weights gradient, recap and weights by step per reward; recap together with constraints on other rewards; and with any of them dynamic_weights hypervolume, which multiplies all, and kl_target"
 
     /// What is known of a reward before the run.
     package struct Reward: Sendable {
@@ -100,7 +100,8 @@ package struct RewardControl: Sendable {
         let isZero = curves.allSatisfy { curve in curve.points.allSatisfy { $0.weight == 0 } }
         if weights != nil, !curves.isEmpty, isZero, constraints.isEmpty {
             job.refuse(
-                "reward_weights", "reward_weights are all 0; expected one of another weight: nothing would be learned")
+                "reward_weights",
+                "reward_weights are all 0, so nothing would be learned; expected at least one other")
         }
         var scheduled: [String: WeightCurve] = [:]
         for (name, curve) in zip(names, curves) where !curve.isConstant { scheduled[name] = curve }
@@ -114,7 +115,7 @@ package struct RewardControl: Sendable {
         for constraint in self.constraints where scheduled[constraint.reward] != nil {
             job.refuse(
                 "reward_weights",
-                "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed is \(Self.stacks)"
+                "reward_weights has weights by step for \(constraint.reward), whose weight is the multiplier of a constraint; a weight has one owner. Allowed: \(Self.stacks)"
             )
         }
         let isApart =
@@ -143,14 +144,14 @@ package struct RewardControl: Sendable {
                 continue
             }
             if found.contains(where: { $0.reward == reward.name }) {
-                job.refuse("gdc.moments", "gdc.moments has two targets of \(reward.name); expected one of a reward")
+                job.refuse("gdc.moments", "gdc.moments has two targets for \(reward.name); expected one per reward")
                 continue
             }
             found.append(MomentTarget(reward.name, target: moment.target))
             if let range = reward.range, moment.target <= range.lowerBound || moment.target >= range.upperBound {
                 job.refuse(
                     "gdc.moments",
-                    "gdc.moments: \(reward.name) is to be \(moment.target.shown) on average, and its scores lie from \(range.lowerBound.shown) to \(range.upperBound.shown); expected a target between them. What every completion is to have is a weight in reward_weights with a small beta"
+                    "gdc.moments: \(reward.name) should average \(moment.target.shown), but its scores lie from \(range.lowerBound.shown) to \(range.upperBound.shown); expected a target between them. For what every completion should have, set a weight in reward_weights and a small beta"
                 )
             }
             let weight = zip(rewards.names, rewards.weights).first { $0.0 == reward.name }?.1 ?? 1

@@ -12,7 +12,7 @@ package import Records
 package struct AMFTMethod: Method {
     package static let name = "amft"
     package static let title =
-        "Imitation and reward in one step, weighed by a meta-gradient and the entropy (the idea of arXiv:2508.06944); a fixed mix, and SFT and then RL, with amft.controller: fixed"
+        "Imitation and reward in one step, weighed by a meta-gradient and the entropy (the idea of arXiv:2508.06944); amft.controller: fixed gives a fixed mix, or SFT and then RL"
     package static let defaults = rlMethods.methods[0].defaults
 
     /// What `amft.rl` may name.
@@ -53,7 +53,7 @@ package struct AMFTMethod: Method {
         if plan.softThinking != nil, utility?.utility == .reward {
             job.refuse(
                 "amft.utility",
-                "amft.utility is reward, whose gradient is that of words; with amft.rl soft_grpo expected loss")
+                "amft.utility is reward, whose gradient is over words; with amft.rl soft_grpo expected loss")
         }
         if plan.rethinking != nil {
             job.refuse(

@@ -16,7 +16,7 @@ package struct BVPOMethod: Method {
 
     package static let name = "bvpo"
     package static let title =
-        "Bias-variance optimised preference optimization of models that think (arXiv:2510.05095), on a file of plumbline pairs make, or with bvpo.online on pairs made anew in every step"
+        "Bias-variance optimised preference optimization of thinking models (arXiv:2510.05095), on a file from plumbline pairs make, or with bvpo.online on pairs made in every step"
     package static let defaults = MethodDefaults(batches: nil, comparesPairs: true)
 
     package static func defaults(reading job: inout SettingsReader) -> MethodDefaults {
@@ -70,7 +70,7 @@ package struct BVPOMethod: Method {
             if job.entry("dynamic_sampling")?.value == true.yaml {
                 job.refuse(
                     "dynamic_sampling",
-                    "dynamic_sampling is true, which would keep a prompt with thinking and leave it out without, and bvpo.online divides both kinds of pairs by the same prompts; expected false"
+                    "dynamic_sampling is true, which may keep a prompt with thinking and drop it without, and bvpo.online needs the same prompts for both; expected false"
                 )
             }
         }
@@ -102,13 +102,13 @@ package struct BVPOMethod: Method {
         if let equal = control.constraints.first(where: { $0.kind == .equal }) {
             job.refuse(
                 "constraints",
-                "constraints: \(equal.name) is \(equal.kind.rawValue), and \(name) keeps limits completion by completion; expected at_least or at_most"
+                "constraints: \(equal.name) is \(equal.kind.rawValue), and \(name) applies limits to each completion; expected at_least or at_most"
             )
         }
         if control.multipliers.variant != .textbook {
             job.refuse(
                 "multipliers.variant",
-                "multipliers.variant is \(control.multipliers.variant.rawValue), and \(name) has no multipliers: what does not keep a limit is never chosen"
+                "multipliers.variant is \(control.multipliers.variant.rawValue), and \(name) has no multipliers: a completion that breaks a limit is never chosen"
             )
         }
         if control.search != nil {

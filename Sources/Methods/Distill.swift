@@ -8,7 +8,7 @@ package import Records
 package struct DistillMethod: Method {
     package static let name = "distill"
     package static let title =
-        "On-policy distillation from a teacher (arXiv:2306.13649), with TRL's names of GKD: reverse KL over the whole vocabulary on the policy's own completions unless set otherwise"
+        "On-policy distillation from a teacher (arXiv:2306.13649), with TRL's GKD names: by default reverse KL over the whole vocabulary on the policy's own completions"
     package static let defaults = MethodDefaults(batches: .init(), needsRewards: false)
     package static let presets = [
         Preset(

@@ -74,12 +74,12 @@ struct KLTerm {
         if estimator == .full, !form.takesExact || placement == .reward {
             job.refuse(
                 "kl_estimator",
-                "kl_estimator is full, which stands in grpo's loss; expected \(fallback.rawValue) for \(form.method)"
+                "kl_estimator is full, which is for grpo's loss; expected \(fallback.rawValue) for \(form.method)"
                     + (form.takesExact ? " with kl_placement reward" : ""))
         } else if coefficient > 0, placement == .reward, estimator != .k1 {
             job.refuse(
                 "kl_estimator",
-                "kl_estimator is \(estimator.rawValue), and the KL term stands in the reward, where its own gradient is lost: near the reference what is left of \(estimator.rawValue) vanishes, and further on it points away from it; expected k1"
+                "kl_estimator is \(estimator.rawValue) with the KL term in the reward, where its own gradient is lost: what remains of \(estimator.rawValue) vanishes near the reference, and further away points away from it; expected k1"
             )
         } else if form.estimator == .k2, placement == .loss, estimator != .k2 {
             job.refuse(

@@ -99,7 +99,7 @@ extension JobReward: SettingsValue {
             let places = named.filter { $0.key != "name" }
             guard places.count < 2, let entry = places.first ?? named.first, let text = String.read(entry.node) else {
                 throw node.problem(
-                    "a reward's section names it by exactly one of \(references.joined(separator: ", ")); name may stand beside another, for metrics; found \(node.found)"
+                    "a reward's section names it by exactly one of \(references.joined(separator: ", ")); name may be given besides, for metrics; found \(node.found)"
                 )
             }
             let isPlain = entry.key == "name" || entry.key == "path"
@@ -107,12 +107,12 @@ extension JobReward: SettingsValue {
             if let index = settings.firstIndex(where: { $0.0 == "name" }) {
                 guard !members.contains(where: { $0.key == RewardOpening.nameSetting }) else {
                     throw node.problem(
-                        "a reward's section has name and metric_name, which are the same beside \(entry.key); leave one of them out"
+                        "a reward's section has name and metric_name, which mean the same beside \(entry.key); leave one of them out"
                     )
                 }
                 guard let name = named.first(where: { $0.key == "name" }).flatMap({ String.read($0.node) }),
                     !name.isEmpty
-                else { throw node.problem("a reward's name is no text; expected what metrics call it") }
+                else { throw node.problem("a reward's name is no text; expected its name in metrics") }
                 settings[index] = (RewardOpening.nameSetting, .string(name))
             }
             return JobReward(
