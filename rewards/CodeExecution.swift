@@ -53,7 +53,7 @@ public struct CodeExecution: ProgramReward {
             throw RewardError.unusable(
                 reward: Self.name,
                 problem:
-                    "'\(python)' does not run shut in: \(words) (what root starts runs as nobody, who must be able to read it)"
+                    "'\(python)' does not run in the sandbox: \(words) (what root starts runs as nobody, who must be able to read it)"
             )
         }
     }

@@ -29,7 +29,7 @@ package struct ProgramSettings: Sendable, Equatable {
             "max_processes", default: processes, .from(1, to: 100_000), "Processes and threads per program.")
         workers = values.read("workers", default: workers, .from(1, to: 256), "Programs run at the same time.")
         sandbox = values.read(
-            "sandbox", default: .required, SettingsBound("but auto") { $0 != .whenAvailable },
+            "sandbox", default: .required, SettingsBound("except auto") { $0 != .whenAvailable },
             "required: inside bubblewrap. off: not.")
     }
 

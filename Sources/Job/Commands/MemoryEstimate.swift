@@ -368,7 +368,7 @@ package struct MemoryEstimate: Sendable, Equatable {
                 + (rewardModels > 0 ? ", reward models \(Self.text(rewardModels))" : "")
                 + ", activations of a micro-batch \(Self.text(activations))"
                 + (cache > 0 ? " (or, while generating, keys and values \(Self.text(cache)))" : "")
-                + (forwardCache > 0 ? ", products that wait for the update \(Self.text(forwardCache))" : "")
+                + (forwardCache > 0 ? ", outputs kept for the update \(Self.text(forwardCache))" : "")
         ]
     }
 

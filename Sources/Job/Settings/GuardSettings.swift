@@ -55,7 +55,7 @@ package struct GuardSettings: Sendable, Equatable {
         }
         job.resolve("eval_guard", to: chosen.map(GuardEntry.init))
         if !chosen.isEmpty, !learnsTexts {
-            job.refuse("eval_guard", "eval_guard is set; \(method) trains no policy that writes, leave it out")
+            job.refuse("eval_guard", "eval_guard is set; \(method) trains no policy that generates text, leave it out")
         }
         for one in chosen where one.kind == .prompts && learnsTexts {
             if !samples {

@@ -92,9 +92,9 @@ package struct ModelSettings: Sendable {
         }
         job.check(
             dtype == .float32, "load_in_8bit",
-            "false with dtype \(dtype.rawValue): products of eight bits are float32's")
+            "false with dtype \(dtype.rawValue): eight-bit products are for float32")
         job.check(
-            device == .cpu, "load_in_8bit", "false with device \(device.yaml): products of eight bits are the CPU's")
+            device == .cpu, "load_in_8bit", "false with device \(device.yaml): eight-bit products are for the CPU")
         return .int8
     }
 
@@ -113,7 +113,7 @@ package struct ModelSettings: Sendable {
             "shared with dtype \(dtype.rawValue): packed matrices are made of float32 weights")
         job.check(
             layout == .shared || device == .cpu, "generation_layout",
-            "shared with device \(device.yaml): the products of packed matrices are the CPU's")
+            "shared with device \(device.yaml): products of packed matrices are for the CPU")
         job.check(
             layout == .shared || base == .whole, "generation_layout",
             "shared with load_in_8bit: sampling reads the base in eight bits as it is, and the adapters beside it")

@@ -142,7 +142,7 @@ package struct PlacementSettings: Sendable {
         if reading.model.residency == .keep {
             job.refuse(
                 "residency",
-                "residency is keep, and the calls of \(path) drop what a phase has no more use for; leave residency or "
+                "residency is keep, and the calls of \(path) drop what a phase no longer needs; leave residency or "
                     + "placement out")
         }
         for difference in differences(from: reading.graph(promptTokens: 1), generates: reading.plan.recipe.generates) {

@@ -228,7 +228,7 @@ struct Reading {
         if plan.reference?.sync != nil, model.base != .whole {
             job.refuse(
                 "sync_ref_model",
-                "sync_ref_model is true with load_in_8bit, whose matrices no step can move a little; expected false, or load_in_8bit: false"
+                "sync_ref_model is true with load_in_8bit, whose matrices cannot move in small steps; expected false, or load_in_8bit: false"
             )
         }
         if plan.reference?.sync != nil, model.dtype == .bfloat16 {
@@ -276,7 +276,7 @@ struct Reading {
         if plan.rethinking != nil {
             job.refuse(
                 "max_staleness",
-                "max_staleness is 1 with forced_rethinking, whose completions newer weights would go on with; expected 0"
+                "max_staleness is 1 with forced_rethinking, whose completions newer weights would continue; expected 0"
             )
         } else if !plan.recipe.samplesFirst {
             job.refuse(

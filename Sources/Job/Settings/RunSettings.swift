@@ -158,7 +158,7 @@ package struct RunSettings: Sendable {
                     "metric_for_best_model is \(metric), and nothing is evaluated; set eval_steps")
             } else if let evaluation, placesBest, saveSteps > evaluation.steps {
                 job.notice(
-                    "the final model is the best of the checkpoints, one every \(saveSteps) steps; evaluations in between choose nothing (save_steps: \(evaluation.steps) keeps a checkpoint for each)"
+                    "the final model is the best of the checkpoints, one every \(saveSteps) steps; evaluations in between do not count (save_steps: \(evaluation.steps) keeps a checkpoint for each)"
                 )
             }
         }
